@@ -1,0 +1,26 @@
+"""How Sphinx builds these pages: `make docs`, with warnings as errors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_source = (Path(__file__).parents[1] / "meshp2p" / "__init__.py").read_text()
+_version = re.search(r'^__version__ = "(.+)"$', _source, re.MULTILINE)
+if _version is None:
+    raise ValueError("meshp2p/__init__.py: expected a line __version__ = ...")
+
+project = "meshp2p"
+author = "meshp2p contributors"
+copyright = "meshp2p contributors"
+version = release = _version[1]
+
+extensions = ["myst_parser"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+nitpicky = True
+exclude_patterns = ["adr/template.md", "changes"]
+
+html_theme = "furo"
+html_title = f"meshp2p {version}"
+html_copy_source = False

@@ -1,0 +1,84 @@
+"""meshp2p: an agent mesh with no registry to run.
+
+::
+
+    async with meshp2p.open_node(capabilities=["summarise"]) as node:
+        await node.wait_for_members(3)
+        print(node.id, node.url, node.leader)
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+from meshp2p.core.address import Address
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.events import (
+    LeaderChanged,
+    MemberDied,
+    MemberJoined,
+    MemberLeft,
+    MemberRecovered,
+    MemberSuspected,
+    MemberUpdated,
+)
+from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.record import Record, State
+from meshp2p.errors import (
+    ConfigError,
+    IdConflict,
+    InstanceConflict,
+    InternalError,
+    LimitExceeded,
+    LocalProtocolError,
+    MeshError,
+    NodeClosed,
+    RemoteProtocolError,
+    RequestRefused,
+    StartError,
+    StoreError,
+    UnknownInstance,
+    Unreachable,
+)
+from meshp2p.http.limits import HttpLimits
+from meshp2p.node.config import NodeConfig
+from meshp2p.node.identity import generate_instance_id
+from meshp2p.node.mesh_node import MeshNode, open_node
+from meshp2p.node.subscriptions import EventsLost
+
+__all__ = [
+    "Address",
+    "ConfigError",
+    "EventsLost",
+    "HttpLimits",
+    "IdConflict",
+    "Instance",
+    "InstanceConflict",
+    "InternalError",
+    "Leader",
+    "LeaderChanged",
+    "LimitExceeded",
+    "LocalProtocolError",
+    "MemberDied",
+    "MemberJoined",
+    "MemberLeft",
+    "MemberRecovered",
+    "MemberSuspected",
+    "MemberUpdated",
+    "MeshError",
+    "MeshNode",
+    "NodeClosed",
+    "NodeConfig",
+    "ProtocolConfig",
+    "Record",
+    "RemoteProtocolError",
+    "RequestRefused",
+    "StartError",
+    "State",
+    "StoreError",
+    "UnknownInstance",
+    "Unreachable",
+    "__version__",
+    "generate_instance_id",
+    "open_node",
+]

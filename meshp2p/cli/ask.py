@@ -1,0 +1,92 @@
+"""``meshp2p agents`` and ``meshp2p leader``: ask any node."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import trio
+
+from meshp2p.client import MeshClient
+from meshp2p.discovery.mdns import browse_once, multicast_interfaces
+from meshp2p.errors import StartError, Unreachable
+from meshp2p.net.interfaces import advertised_addresses
+from meshp2p.node.config import DEFAULT_PORT
+
+__all__ = ["add_commands", "find_nodes"]
+
+BROWSE_SECONDS = 3.0
+"""An answer that was multicast in the second before is not repeated (RFC 6762 §6), so a look takes up to that long."""
+
+
+def add_commands(commands: Any) -> None:
+    agents = commands.add_parser("agents", help="list who is in the mesh", allow_abbrev=False)
+    leader = commands.add_parser("leader", help="say who leads", allow_abbrev=False)
+    for parser in (agents, leader):
+        parser.add_argument("--node", metavar="URL", help="the node to ask; found by itself where absent")
+        parser.add_argument("--mesh", default="default", help="the mesh in which to find a node (%(default)s)")
+        parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    agents.set_defaults(run=lambda options: trio.run(_agents, options))
+    leader.set_defaults(run=lambda options: trio.run(_leader, options))
+
+
+async def _agents(options: argparse.Namespace) -> int:
+    async with _open_client(options) as client:
+        answer = await client.list_instances()
+    if options.json:
+        print(msgspec.json.encode(answer).decode())
+        return 0
+    width = max((len(instance.instance_id) for instance in answer.instances), default=0)
+    for instance in answer.instances:
+        mark = "*" if instance.is_leader else " "
+        skills = ", ".join((*instance.capabilities, *instance.agent_profiles))
+        place = f"{instance.hostname}:{instance.port}"
+        print(f"{mark} {instance.instance_id:{width}}  {place}  {instance.last_heartbeat}  {skills}".rstrip())
+    return 0
+
+
+async def _leader(options: argparse.Namespace) -> int:
+    async with _open_client(options) as client:
+        answer = await client.leader()
+    if options.json:
+        print(msgspec.json.encode(answer).decode())
+    elif answer.leader_id is None:
+        print("no leader")
+    else:
+        print(f"{answer.leader_id} (epoch {answer.leader_epoch}, since {answer.since})")
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def _open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
+    urls = [options.node] if options.node is not None else await find_nodes(options.mesh)
+    async with MeshClient(urls) as client:
+        yield client
+
+
+async def find_nodes(mesh: str) -> list[str]:
+    """The URLs of a node of this mesh, seen by mDNS on this machine or the LAN, best address first.
+
+    Where mDNS sees none, the default port of this machine: a node that does not announce itself may be there. Raises
+    :class:`~meshp2p.errors.Unreachable` where there is none either.
+    """
+    interfaces = multicast_interfaces(advertised_addresses("::"))
+    try:
+        seen = await browse_once(mesh, BROWSE_SECONDS, interfaces, enough=1)
+    except StartError:
+        seen = []
+    if seen:
+        return [f"http://{address}" for advertisement in seen for address in advertisement.addresses]
+    fallback = f"http://127.0.0.1:{DEFAULT_PORT}"
+    async with MeshClient(fallback, timeout=1.0) as client:
+        try:
+            await client.health()
+        except Unreachable:
+            raise Unreachable(
+                f"no node of mesh {mesh!r} was seen by mDNS, and none answers at {fallback}:"
+                " start one with `meshp2p up`, or name one with --node URL"
+            ) from None
+    return [fallback]

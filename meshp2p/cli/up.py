@@ -1,0 +1,161 @@
+"""``meshp2p up``: run one node until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from typing import Any
+
+import msgspec
+import trio
+
+from meshp2p import MeshNode, NodeConfig, open_node
+from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent
+from meshp2p.errors import MeshError
+from meshp2p.node.config import is_loopback
+from meshp2p.node.subscriptions import EventsLost, NodeEvent
+
+__all__ = ["add_commands"]
+
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def add_commands(commands: Any) -> None:
+    up = commands.add_parser("up", help="run a node until Ctrl-C or SIGTERM", allow_abbrev=False)
+    up.add_argument("--id", help="the node's id, 1 to 128 bytes; made from the time and the host's name where absent")
+    up.add_argument("--host", help="the address to bind to (loopback where absent)")
+    up.add_argument(
+        "--port", type=int, help="UDP and TCP port; 0 takes any; 7700, or any where that is taken, if absent"
+    )
+    up.add_argument("--mesh", default="default", help="the mesh's name (%(default)s)")
+    up.add_argument("--join", action="append", default=[], metavar="HOST:PORT", help="a node to begin with; may repeat")
+    up.add_argument("--no-mdns", action="store_true", help="neither announce this node nor look for others by mDNS")
+    up.add_argument("--capability", action="append", default=[], help="what this agent can do; may repeat")
+    up.add_argument("--profile", action="append", default=[], help="an agent profile that runs here; may repeat")
+    up.add_argument("--data-dir", help="where the node keeps who it is and whom it met")
+    up.add_argument("--insecure-lan", action="store_true", help="bind to all addresses though there is no mesh key")
+    up.add_argument("--log-level", choices=LOG_LEVELS, default="warning", help="(%(default)s)")
+    up.add_argument("--json", action="store_true", help="print one JSON object a line")
+    up.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    config = NodeConfig.of(
+        id=options.id,
+        host=options.host,
+        port=options.port,
+        mesh=options.mesh,
+        join=options.join,
+        mdns=not options.no_mdns,
+        capabilities=options.capability,
+        profiles=options.profile,
+        data_dir=options.data_dir,
+        insecure_lan=options.insecure_lan,
+    )
+    level = getattr(logging, options.log_level.upper())
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for chatty in ("httpx", "httpcore", "zeroconf"):
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+    trio.run(_up, config, options.json)
+    return 0
+
+
+async def _up(config: NodeConfig, is_json: bool) -> None:
+    failure: MeshError | None = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def stop_on_signal() -> None:
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+                    return
+
+            nursery.start_soon(stop_on_signal)
+            try:
+                async with open_node(config) as node:
+                    _greet(node, is_json)
+                    async for event in node.events():
+                        _show(event, is_json)
+            except MeshError as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    if is_json:
+        _print_json({"event": "left"})
+    else:
+        print("left the mesh", flush=True)
+
+
+def _greet(node: MeshNode, is_json: bool) -> None:
+    is_reachable = any(not is_loopback(address.host) for address in node.addresses)
+    if is_json:
+        addresses = [str(address) for address in node.addresses]
+        _print_json(
+            {"event": "ready", "id": node.id, "url": node.url, "mesh": node.config.mesh, "addresses": addresses}
+        )
+        return
+    print(f"node {node.id} of mesh {node.config.mesh!r} serves at {node.url}")
+    if is_reachable:
+        print("this mesh has no key: whoever reaches this address may register, read and join")
+    else:
+        print(
+            "this mesh has no key, so only this machine reaches the node; --host or --insecure-lan opens it to others"
+        )
+    sys.stdout.flush()
+
+
+def _show(event: NodeEvent, is_json: bool) -> None:
+    if is_json:
+        _print_json(_as_json(event))
+        return
+    match event:
+        case LeaderChanged(leader_id=None):
+            print("no leader", flush=True)
+        case LeaderChanged(epoch=0):
+            print(f"leader is {event.leader_id}", flush=True)
+        case LeaderChanged():
+            print(f"leader is {event.leader_id} (epoch {event.epoch})", flush=True)
+        case MemberEvent():
+            print(f"{_word(event)} {event.id}", flush=True)
+        case EventsLost(count=count):
+            print(f"{count} events were lost: this terminal is too slow", flush=True)
+        case IdConflictLost():
+            pass
+
+
+def _as_json(event: NodeEvent) -> dict[str, Any]:
+    match event:
+        case MemberEvent(record=record):
+            return {
+                "event": _word(event),
+                "id": record.id,
+                "home": record.home,
+                "state": record.state.name.lower(),
+                "incarnation": record.incarnation,
+                "addresses": [str(address) for address in record.addresses],
+                "capabilities": record.capabilities,
+                "profiles": record.profiles,
+            }
+        case LeaderChanged():
+            return {
+                "event": "leader",
+                "leader_id": event.leader_id,
+                "previous_id": event.previous_id,
+                "epoch": event.epoch,
+            }
+        case EventsLost(count=count):
+            return {"event": "lost", "count": count}
+        case IdConflictLost(id=own_id, address=address):
+            return {"event": "conflict", "id": own_id, "address": address}
+
+
+def _word(event: MemberEvent) -> str:
+    """``MemberJoined`` is ``joined``."""
+    return type(event).__name__.removeprefix("Member").lower()
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(msgspec.json.encode(value).decode(), flush=True)

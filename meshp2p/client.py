@@ -1,0 +1,179 @@
+"""The HTTP contract from the caller's side: for an agent that talks to a node instead of embedding one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+
+from meshp2p.errors import ConfigError, RequestRefused, Unreachable
+from meshp2p.wire.contract import (
+    ErrorBody,
+    HealthResponse,
+    HeartbeatResponse,
+    InstanceDetail,
+    InstancesResponse,
+    LeaderResponse,
+    RegisterResponse,
+)
+
+__all__ = ["MeshClient"]
+
+_T = TypeVar("_T")
+
+
+class MeshClient:
+    """Calls any node of a mesh; all of them give the same answers.
+
+    ``urls`` is one base URL or several. The one that answered last is asked first; where it cannot be reached, does not
+    answer within ``timeout`` seconds or is not ready (503), the next is asked, each once a call. An async context
+    manager, for trio and asyncio alike. ``token`` is sent as a bearer token.
+
+    Every call raises :class:`Unreachable` where no node answered, naming what each said, and :class:`RequestRefused`
+    with the status where one refused. Raises :class:`ConfigError` for a URL that is none.
+    """
+
+    def __init__(self, urls: str | Sequence[str], *, timeout: float = 5.0, token: str | None = None) -> None:
+        self._urls = [urls] if isinstance(urls, str) else list(urls)
+        if not self._urls:
+            raise ConfigError("urls is empty: expected at least one base URL, such as http://127.0.0.1:7700")
+        for url in self._urls:
+            _check_url(url)
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        self._client = httpx.AsyncClient(timeout=timeout, headers=headers, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def register(
+        self,
+        instance_id: str,
+        hostname: str,
+        port: int,
+        capabilities: Iterable[str] = (),
+        agent_profiles: Iterable[str] = (),
+    ) -> RegisterResponse:
+        """Register an instance, or register it again. It must then heartbeat, every 5 s or so, or is removed after 15
+        s."""
+        body = {
+            "instance_id": instance_id,
+            "hostname": hostname,
+            "port": port,
+            "capabilities": list(capabilities),
+            "agent_profiles": list(agent_profiles),
+        }
+        return await self._request("POST", "/registry/register", RegisterResponse, body)
+
+    async def heartbeat(
+        self, instance_id: str, status: str = "healthy", metrics: Mapping[str, Any] | None = None
+    ) -> HeartbeatResponse:
+        """A sign of life. Where the answer is not ``acknowledged`` the mesh does not know the instance: register it
+        again."""
+        body = {"status": status, "metrics": None if metrics is None else dict(metrics)}
+        path = f"/registry/heartbeat/{quote(instance_id, safe='')}"
+        return await self._request("POST", path, HeartbeatResponse, body, accepted=(200, 404))
+
+    async def deregister(self, instance_id: str) -> bool:
+        """Take an instance off the list. Whether there was one."""
+        response = await self._send("DELETE", f"/registry/deregister/{quote(instance_id, safe='')}", None)
+        if response.status_code not in (204, 404):
+            raise _refusal(response)
+        return response.status_code == 204
+
+    async def list_instances(
+        self, *, capability: str | None = None, profile: str | None = None, status: str | None = None
+    ) -> InstancesResponse:
+        """All live instances, or those that have what is named."""
+        wanted = {"capability": capability, "profile": profile, "status": status}
+        query = {name: value for name, value in wanted.items() if value is not None}
+        return await self._request("GET", "/registry/agents", InstancesResponse, query=query)
+
+    async def get_instance(self, instance_id: str) -> InstanceDetail | None:
+        """All that is known of one instance; None where there is none of this id."""
+        response = await self._send("GET", f"/registry/agents/{quote(instance_id, safe='')}", None)
+        return None if response.status_code == 404 else _decode(response, InstanceDetail, (200,))
+
+    async def leader(self) -> LeaderResponse:
+        """Who leads."""
+        return await self._request("GET", "/registry/leader", LeaderResponse)
+
+    async def health(self) -> HealthResponse:
+        """The version and age of the node that answers."""
+        return await self._request("GET", "/health", HealthResponse)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        shape: type[_T],
+        body: object = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        accepted: tuple[int, ...] = (200,),
+    ) -> _T:
+        return _decode(await self._send(method, path, body, query), shape, accepted)
+
+    async def _send(
+        self, method: str, path: str, body: object, query: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """The first answer that is one. The URL that gave it is asked first from now on."""
+        failures: list[str] = []
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {} if body is None else {"content-type": "application/json"}
+        for url in list(self._urls):
+            target = url.rstrip("/") + path
+            try:
+                response = await self._client.request(method, target, content=content, params=query, headers=headers)
+            except httpx.HTTPError as error:
+                failures.append(f"{url}: {str(error) or type(error).__name__}")
+            else:
+                if response.status_code != 503:
+                    if url != self._urls[0]:
+                        self._urls.remove(url)
+                        self._urls.insert(0, url)
+                    return response
+                failures.append(f"{url}: {_error_text(response)}")
+        raise Unreachable(f"no node answered {method} {path}: {'; '.join(failures)}")
+
+
+def _decode(response: httpx.Response, shape: type[_T], accepted: tuple[int, ...]) -> _T:
+    if response.status_code not in accepted:
+        raise _refusal(response)
+    try:
+        return msgspec.json.decode(response.content, type=shape)
+    except msgspec.DecodeError as error:
+        raise RequestRefused(
+            response.status_code, f"{response.url} answered what is no {shape.__name__}: {error}"
+        ) from None
+
+
+def _refusal(response: httpx.Response) -> RequestRefused:
+    return RequestRefused(response.status_code, _error_text(response))
+
+
+def _error_text(response: httpx.Response) -> str:
+    try:
+        return msgspec.json.decode(response.content, type=ErrorBody).error
+    except msgspec.DecodeError:
+        return response.text[:200] or response.reason_phrase
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    if not is_right:
+        raise ConfigError(f"URL {url!r}: expected a base URL such as http://127.0.0.1:7700")

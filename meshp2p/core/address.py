@@ -1,0 +1,59 @@
+"""Where a node can be reached: one host and one port number, for UDP and TCP alike."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+
+import msgspec
+
+from meshp2p.errors import ConfigError
+
+__all__ = ["Address", "parse_address"]
+
+
+class Address(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """A literal IP address (or, before it is resolved, a host name) and a port number from 0 to 65535."""
+
+    host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str, default_port: int) -> Address:
+    """Read ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT`` or a bare IPv6 address.
+
+    Raises :class:`ConfigError` naming the text where it is none of them.
+    """
+    allowed = f"address {text!r}: expected HOST, HOST:PORT or [IPV6]:PORT with a port from 1 to 65535"
+    host, port_text = text, ""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ConfigError(allowed)
+        port_text = rest[1:]
+        if rest == ":" or not _is_ipv6(host):
+            raise ConfigError(allowed)
+    elif _is_ipv6(text):
+        pass
+    elif ":" in text:
+        host, _, port_text = text.rpartition(":")
+        if not port_text or ":" in host:
+            raise ConfigError(allowed)
+    if not host or any(character.isspace() or character in "/[]@" for character in host) or len(host) > 253:
+        raise ConfigError(allowed)
+    if not port_text:
+        return Address(host, default_port)
+    if not (port_text.isascii() and port_text.isdigit() and len(port_text) <= 5 and 1 <= int(port_text) <= 65535):
+        raise ConfigError(allowed)
+    return Address(host, int(port_text))
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True

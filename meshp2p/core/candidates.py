@@ -1,0 +1,115 @@
+"""Addresses at which a peer may be, whoever told of them: one table, tried for ever with back-off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from meshp2p.core.address import Address
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.state import Randomness
+
+__all__ = ["Candidate", "Candidates"]
+
+Needless = Callable[[Address, str | None], bool]
+
+
+class Candidate:
+    """One address: which sources told of it, who is thought or was found to be there, and when it is tried next."""
+
+    __slots__ = ("address", "failures", "instance_id", "is_dialling", "next_dial", "sources", "successes")
+
+    def __init__(self, address: Address, now: float) -> None:
+        self.address = address
+        self.sources: dict[str, None] = {}
+        self.instance_id: str | None = None
+        self.next_dial = now
+        self.is_dialling = False
+        self.failures = 0
+        self.successes = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"<Candidate {self.address} from {'+'.join(self.sources)} id={self.instance_id!r}"
+            f" successes={self.successes} failures={self.failures} next_dial={self.next_dial:.3f}>"
+        )
+
+
+class Candidates:
+    """The table. An address is dialled at once when it is first told, then after pauses that double up to
+    ``dial_interval_max``.
+
+    One whose peer is listed is kept and not dialled: when the peer is lost, it is tried again.
+    """
+
+    def __init__(self, config: ProtocolConfig, random: Randomness) -> None:
+        self._config = config
+        self._random = random
+        self._table: dict[Address, Candidate] = {}
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self._table.values())
+
+    def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> None:
+        """Note that ``source`` saw a peer at these addresses; an unchanged sighting changes nothing."""
+        for address in addresses:
+            candidate = self._table.get(address)
+            if candidate is None:
+                if len(self._table) >= self._config.candidates_max and not self._evict():
+                    continue
+                candidate = self._table[address] = Candidate(address, now)
+            candidate.sources[source] = None
+            if instance_id is not None and instance_id != candidate.instance_id:
+                candidate.instance_id = instance_id
+                candidate.failures = 0
+                candidate.next_dial = now
+
+    def take_due(self, now: float, count: int, *, without: Needless) -> list[Address]:
+        """Up to ``count`` addresses that are to be dialled now."""
+        due = [
+            candidate
+            for candidate in self._table.values()
+            if not candidate.is_dialling
+            and candidate.next_dial <= now
+            and not without(candidate.address, candidate.instance_id)
+        ][: max(0, count)]
+        for candidate in due:
+            candidate.is_dialling = True
+        return [candidate.address for candidate in due]
+
+    def conclude(self, address: Address, instance_id: str | None, now: float) -> None:
+        """What came of a dial: who answered, or nobody (None)."""
+        candidate = self._table[address]
+        candidate.is_dialling = False
+        if instance_id is None:
+            candidate.failures += 1
+        else:
+            candidate.failures = 0
+            candidate.successes += 1
+            candidate.instance_id = instance_id
+        pause = self._config.dial_interval_min * 2 ** min(20, candidate.failures)
+        jitter = 0.75 + 0.5 * self._random.random()
+        candidate.next_dial = now + min(self._config.dial_interval_max, pause) * jitter
+
+    def next_dial(self, *, without: Needless) -> float | None:
+        """When the next address is to be dialled; None where none is."""
+        return min(
+            (
+                candidate.next_dial
+                for candidate in self._table.values()
+                if not candidate.is_dialling and not without(candidate.address, candidate.instance_id)
+            ),
+            default=None,
+        )
+
+    def _evict(self) -> bool:
+        """Make room by dropping the address that failed most often; False where all have answered or are being
+        tried."""
+        worst = max(
+            (candidate for candidate in self._table.values() if not candidate.is_dialling and candidate.failures > 2),
+            key=lambda candidate: candidate.failures,
+            default=None,
+        )
+        if worst is None:
+            return False
+        del self._table[worst.address]
+        return True

@@ -1,0 +1,179 @@
+"""Every number of the protocol, with what it does and how to choose it."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from meshp2p.errors import ConfigError
+
+__all__ = ["ProtocolConfig"]
+
+
+class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The protocol's numbers. All times are seconds. All nodes of a mesh should share them; a mesh of mixed values
+    works, less sharply.
+
+    The starting point is memberlist's values for a LAN. Raises :class:`ConfigError` on a value out of range.
+    """
+
+    probe_interval: float = 1.0
+    """Between two probes by one node (SWIM §3: the protocol period). Too low costs packets, too high finds deaths
+    late."""
+
+    probe_timeout: float = 0.5
+    """How long a direct ping may take before others are asked. It is ``3 x`` the peer's round trip where that is known,
+    but between ``probe_timeout_min`` and this. Too low asks others for nothing, too high leaves them no time."""
+
+    probe_timeout_min: float = 0.2
+    """The floor of that: what a busy interpreter may need to answer. Chosen, not measured."""
+
+    indirect_probes: int = 3
+    """How many others ping a node that did not answer (SWIM §4.1). More hide more loss and cost more packets."""
+
+    suspicion_multiplier: float = 4.0
+    """A suspicion lasts at least ``suspicion_multiplier x log10(nodes) x probe_interval``, if enough others confirm it.
+    Too low declares dead who was slow to answer, too high finds deaths late."""
+
+    suspicion_max_multiplier: float = 6.0
+    """A suspicion that nobody confirms lasts this many times as long (Lifeguard §IV-B)."""
+
+    local_health_max: int = 8
+    """By how much a node that finds itself slow stretches its own timeouts, at most (Lifeguard §IV-A)."""
+
+    gossip_interval: float = 0.2
+    """Between two rounds of gossip while there is something to tell; the first round is at once."""
+
+    gossip_fanout: int = 3
+    """How many nodes a round tells."""
+
+    retransmit_multiplier: int = 4
+    """A rumour is told ``retransmit_multiplier x ceil(log10(nodes + 1))`` times by each node. Too low loses it to
+    packet loss, too high costs bytes."""
+
+    birth_fanout: int = 16
+    """How many nodes the owner of a new record, or who finds a death, tells at once. Chosen, not measured."""
+
+    packet_bytes_max: int = 1400
+    """The largest UDP payload. Above the path's MTU less 28 (48 for IPv6) packets are fragmented or lost."""
+
+    ages_per_packet: int = 3
+    """How many signs of life of others ride on each packet."""
+
+    sync_grace: float = 1.0
+    """How long two views may differ before they are compared: gossip may be on its way."""
+
+    sync_bytes_max: int = 512 * 1024
+    """The most that one half of a sync carries. What does not fit comes with the next."""
+
+    call_timeout: float = 2.0
+    """How long a call to another node may take."""
+
+    forward_timeout: float = 1.0
+    """How long a heartbeat that is forwarded waits for the instance's home before this node adopts the instance.
+    Chosen, not measured."""
+
+    dead_call_interval: float = 1.0
+    """Between two calls of dead nodes by one node, each made with a probability of dead / all. So a healed partition is
+    found."""
+
+    departed_retention: float = 24 * 3600.0
+    """How long the dead are called and the departed remembered, of this node's own uptime."""
+
+    departed_max: int = 10_000
+    """How many departed are remembered; past it the oldest are forgotten."""
+
+    members_max: int = 20_000
+    """How many live instances are listed; past it newcomers are not taken."""
+
+    candidates_max: int = 1024
+    """How many addresses of possible peers are tried; past it newly found ones are not taken."""
+
+    dial_interval_min: float = 0.25
+    """Before an address that did not answer is tried again; doubled each time."""
+
+    dial_interval_max: float = 10.0
+    """The longest pause between two tries of one address."""
+
+    settle_timeout: float = 1.0
+    """How long a node looks around before it names a leader: at its start, and when a third of its view went at once.
+    Too low names a leader that the next packet deposes, too high leaves the mesh without one. Chosen, not measured."""
+
+    quorum: int = 0
+    """Below so many live nodes, this one among them, none leads. 0: each side of a partition has a leader."""
+
+    instance_timeout: float = 15.0
+    """Without a heartbeat for so long a hosted instance is removed; when its home is gone, so long it may be
+    adopted."""
+
+    status_interval: float = 1.0
+    """Between two publications of one instance's record because its status changed."""
+
+    metrics_interval: float = 5.0
+    """Between two publications of one instance's record because only its metrics changed."""
+
+    record_bytes_max: int = 32 * 1024
+    """The largest record, with its capabilities, profiles and metrics. What does not fit into a packet travels by
+    TCP."""
+
+    metrics_bytes_max: int = 8 * 1024
+    """The most that an instance's metrics may have, as JSON. They are told to every node whenever they change."""
+
+    leave_timeout: float = 0.5
+    """How long a leaving node waits for others to confirm that they heard."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and math.isfinite(value) and low <= value <= high):
+                raise ConfigError(f"{name} = {value!r}: expected a number from {low} to {high}")
+        if self.probe_timeout_min > self.probe_timeout or self.probe_timeout >= self.probe_interval:
+            raise ConfigError(
+                f"probe_timeout = {self.probe_timeout!r}: expected probe_timeout_min ({self.probe_timeout_min!r})"
+                f" <= probe_timeout < probe_interval ({self.probe_interval!r})"
+            )
+
+    def retransmits(self, nodes: int) -> int:
+        """How often a rumour is told by each of so many nodes (SWIM §4.1)."""
+        return self.retransmit_multiplier * math.ceil(math.log10(nodes + 1))
+
+    def suspicion_timeout(self, nodes: int) -> float:
+        """The shortest suspicion among so many nodes, in seconds."""
+        return self.suspicion_multiplier * max(1.0, math.log10(max(1, nodes))) * self.probe_interval
+
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("probe_interval", 0.01, 3600),
+    ("probe_timeout", 0.001, 3600),
+    ("probe_timeout_min", 0.001, 3600),
+    ("indirect_probes", 0, 64),
+    ("suspicion_multiplier", 0.1, 1000),
+    ("suspicion_max_multiplier", 1, 1000),
+    ("local_health_max", 0, 64),
+    ("gossip_interval", 0.01, 3600),
+    ("gossip_fanout", 1, 64),
+    ("retransmit_multiplier", 1, 64),
+    ("birth_fanout", 1, 1024),
+    ("packet_bytes_max", 512, 65_000),
+    ("ages_per_packet", 0, 32),
+    ("sync_grace", 0, 3600),
+    ("sync_bytes_max", 64 * 1024, 16 << 20),
+    ("call_timeout", 0.01, 600),
+    ("forward_timeout", 0.01, 600),
+    ("dead_call_interval", 0.01, 3600),
+    ("departed_retention", 1, 1e9),
+    ("departed_max", 1, 1_000_000),
+    ("members_max", 2, 1_000_000),
+    ("candidates_max", 1, 1_000_000),
+    ("dial_interval_min", 0.001, 3600),
+    ("dial_interval_max", 0.001, 86_400),
+    ("settle_timeout", 0, 3600),
+    ("quorum", 0, 1_000_000),
+    ("instance_timeout", 0.1, 86_400),
+    ("status_interval", 0, 3600),
+    ("metrics_interval", 0, 3600),
+    ("record_bytes_max", 1024, 256 * 1024),
+    ("metrics_bytes_max", 2, 16 * 1024),
+    ("leave_timeout", 0, 60),
+)

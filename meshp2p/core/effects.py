@@ -1,0 +1,73 @@
+"""What a machine asks its driver to do, in this order. Imperatives."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from meshp2p.core.address import Address
+from meshp2p.core.events import Event
+from meshp2p.core.messages import CallReply, CallRequest, Datagram
+
+__all__ = ["Call", "CallFailed", "Effect", "Emit", "Failure", "Persist", "Resolve", "Send"]
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send one datagram; nothing is awaited."""
+
+    address: Address
+    datagram: Datagram
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Call a node over TCP at all of these addresses at the same time; the first reply counts and ends the others.
+
+    The driver hands the reply, or a :class:`CallFailed`, to ``Machine.receive_reply`` with the same ``call_id``,
+    exactly once, after at most ``timeout`` seconds.
+    """
+
+    call_id: int
+    addresses: tuple[Address, ...]
+    request: CallRequest
+    timeout: float
+
+
+class Persist(msgspec.Struct, frozen=True):
+    """Keep these on disk, if there is one, before any later effect is performed."""
+
+    incarnation: int
+    epoch: int
+
+
+class Emit(msgspec.Struct, frozen=True):
+    """Tell the subscribers."""
+
+    event: Event
+
+
+class Resolve(msgspec.Struct, frozen=True):
+    """The answer to the request that was made under this ticket."""
+
+    ticket: int
+    reply: CallReply
+
+
+Effect = Send | Call | Persist | Emit | Resolve
+
+
+class Failure(enum.StrEnum):
+    """How a call failed: what its driver can tell."""
+
+    REFUSED = "refused"
+    """Every address answered that nobody listens there: the host lives, the process does not."""
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    """No route, a broken connection, an answer that is none."""
+
+
+class CallFailed(msgspec.Struct, frozen=True):
+    """That a call had no reply. Whether the other side acted on it is unknown."""
+
+    failure: Failure
+    reason: str

@@ -1,0 +1,77 @@
+"""What happened in a node's view of the mesh. Past tense. A member is any instance: a node, or one that a node
+hosts."""
+
+from __future__ import annotations
+
+import msgspec
+
+from meshp2p.core.record import Record
+
+__all__ = [
+    "Event",
+    "IdConflictLost",
+    "LeaderChanged",
+    "MemberChange",
+    "MemberDied",
+    "MemberEvent",
+    "MemberJoined",
+    "MemberLeft",
+    "MemberRecovered",
+    "MemberSuspected",
+    "MemberUpdated",
+]
+
+
+class MemberEvent(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """Something happened to one member; ``record`` is what was known of it last."""
+
+    record: Record
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+
+class MemberJoined(MemberEvent, frozen=True):
+    """A member is listed that was not."""
+
+
+class MemberUpdated(MemberEvent, frozen=True):
+    """A member published something new about itself: its capabilities, status, metrics, address, home or epoch."""
+
+
+class MemberSuspected(MemberEvent, frozen=True):
+    """A node does not answer. It is still listed, and still leads if it led."""
+
+
+class MemberRecovered(MemberEvent, frozen=True):
+    """A suspected node refuted the suspicion."""
+
+
+class MemberDied(MemberEvent, frozen=True):
+    """A node is held to be dead, or a hosted instance had no heartbeat in time. It is no longer listed."""
+
+
+class MemberLeft(MemberEvent, frozen=True):
+    """A node left of its own will, or an instance was deregistered. It is no longer listed."""
+
+
+class LeaderChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """The leader is another, or there is none (``None``: the node has just begun, or its side is too small for the quorum);
+    or it is the same and claimed a new epoch. The epoch is 0 until the leader's claim has arrived.
+    """
+
+    leader_id: str | None
+    previous_id: str | None
+    epoch: int
+
+
+class IdConflictLost(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """Another live process holds this node's id, and has held it for longer. The machine has stopped."""
+
+    id: str
+    address: str
+
+
+MemberChange = MemberJoined | MemberUpdated | MemberSuspected | MemberRecovered | MemberDied | MemberLeft
+Event = MemberChange | LeaderChanged | IdConflictLost

@@ -1,0 +1,80 @@
+"""What is still to be told to others, and how often it was told already (SWIM §4.1, infection-style dissemination)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from meshp2p.core.record import Item
+
+__all__ = ["GossipQueue", "item_bytes"]
+
+
+def item_bytes(item: Item) -> int:
+    """The bytes that the item fills in a packet."""
+    return len(msgspec.msgpack.encode(item))
+
+
+class GossipQueue:
+    """Items by id, each told a bounded number of times, the least told first and the newest first among them. A newer
+    item about an id replaces the older."""
+
+    def __init__(self) -> None:
+        self._levels: list[dict[str, tuple[Item, int]]] = [{}]
+        self._level_of: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._level_of)
+
+    def __contains__(self, instance_id: str) -> bool:
+        return instance_id in self._level_of
+
+    def put(self, item: Item) -> None:
+        self.discard(item.id)
+        self._levels[0][item.id] = (item, item_bytes(item))
+        self._level_of[item.id] = 0
+
+    def discard(self, instance_id: str) -> None:
+        level = self._level_of.pop(instance_id, None)
+        if level is not None:
+            del self._levels[level][instance_id]
+
+    def take(self, budget: int, retransmits: int, *, item_bytes_max: int) -> tuple[Item, ...]:
+        """Items that fit into ``budget`` bytes, each counted as told once more and dropped after ``retransmits`` times.
+
+        Items of more than ``item_bytes_max`` bytes are left where they are: see :meth:`take_oversize`.
+        """
+        taken: list[tuple[Item, int, int]] = []
+        for level, entries in enumerate(self._levels):
+            for item, size in reversed(entries.values()):
+                if size <= budget and size <= item_bytes_max:
+                    taken.append((item, size, level))
+                    budget -= size
+                    if budget < 24:  # no item is smaller
+                        break
+            if budget < 24:
+                break
+        for item, size, level in taken:
+            self._count_told(item, size, level, retransmits)
+        return tuple(item for item, _, _ in taken)
+
+    def take_oversize(self, budget: int, *, item_bytes_max: int) -> tuple[Item, ...]:
+        """Take the items of more than ``item_bytes_max`` bytes that fit into ``budget``: they are told once, by TCP."""
+        taken: list[Item] = []
+        for entries in self._levels:
+            for item, size in entries.values():
+                if item_bytes_max < size <= budget:
+                    taken.append(item)
+                    budget -= size
+        for item in taken:
+            self.discard(item.id)
+        return tuple(taken)
+
+    def _count_told(self, item: Item, size: int, level: int, retransmits: int) -> None:
+        del self._levels[level][item.id]
+        if level + 1 >= retransmits:
+            del self._level_of[item.id]
+            return
+        if level + 1 == len(self._levels):
+            self._levels.append({})
+        self._levels[level + 1][item.id] = (item, size)
+        self._level_of[item.id] = level + 1

@@ -1,0 +1,99 @@
+"""The table: everyone who is listed, everyone who departed, and one word that says whether two tables agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from meshp2p.core.record import Departed, Record, State, fingerprint, tag_of
+
+__all__ = ["Members"]
+
+
+class Members:
+    """Live records by id, and the departed.
+
+    Only this class changes them, so that ``view`` (the XOR of all live fingerprints), ``lowest`` (the lowest live id),
+    ``version`` (counts changes of the set of ids) and the list of nodes are always theirs. It knows no precedence: who
+    calls it has decided.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.departed: dict[str, Departed] = {}
+        self.nodes: dict[str, None] = {}
+        """The ids of all live nodes (not hosted instances), in the order in which they came."""
+        self.view = 0
+        self.version = 0
+        self.lowest: str | None = None
+        self.top_claim: tuple[int, str] = (0, "")
+        """The greatest claim to lead that was ever seen: (epoch, id)."""
+        self._ids: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def id_of(self, tag: int) -> str | None:
+        """The id, live or departed, that this tag stands for; None where it is not known."""
+        return self._ids.get(tag)
+
+    def claim_of(self, instance_id: str) -> Record | Departed | None:
+        """What is held about this id: its record, or that it departed; None where it is not known."""
+        return self.records.get(instance_id) or self.departed.get(instance_id)
+
+    def hosted_by(self, home: str) -> Iterator[Record]:
+        return (record for record in list(self.records.values()) if record.home == home and record.id != home)
+
+    def put(self, record: Record) -> None:
+        """List a live record, in place of whatever is held about its id."""
+        old = self.records.get(record.id)
+        if old is None:
+            self.departed.pop(record.id, None)
+            self.version += 1
+            self._ids[tag_of(record.id)] = record.id
+            if self.lowest is None or record.id.encode() < self.lowest.encode():
+                self.lowest = record.id
+        else:
+            self.view ^= fingerprint(old)
+        self.records[record.id] = record
+        self.view ^= fingerprint(record)
+        if record.is_node:
+            self.nodes[record.id] = None
+        else:
+            self.nodes.pop(record.id, None)
+        if record.epoch:
+            self.top_claim = max(self.top_claim, (record.epoch, record.id))
+
+    def depart(self, departed: Departed) -> None:
+        """Move an id to the departed, or note that an unknown one is."""
+        old = self.records.pop(departed.id, None)
+        self.departed.pop(departed.id, None)  # so that the order is that of departing
+        self.departed[departed.id] = departed
+        self._ids[tag_of(departed.id)] = departed.id
+        if old is None:
+            return
+        self.version += 1
+        self.view ^= fingerprint(old)
+        self.nodes.pop(departed.id, None)
+        if departed.id == self.lowest:
+            self.lowest = min(self.records, key=str.encode, default=None)
+
+    def forget_departed(self, before: float, departed_max: int) -> None:
+        """Forget who departed before this time, and the oldest above the number."""
+        for departed in list(self.departed.values()):
+            if departed.since > before and len(self.departed) <= departed_max:
+                break
+            del self.departed[departed.id]
+            self._ids.pop(tag_of(departed.id), None)
+
+    def callable_dead(self) -> list[Departed]:
+        """The dead nodes that may live on the other side of a partition: those at whose address nobody else lives
+        now."""
+        taken = {record.addresses[0] for record in self.records.values() if record.addresses}
+        return [
+            departed
+            for departed in self.departed.values()
+            if departed.state is State.DEAD
+            and departed.is_node
+            and departed.addresses
+            and departed.addresses[0] not in taken
+        ]

@@ -1,0 +1,165 @@
+"""What becomes of each claim that is heard, and what this node itself finds: the only place that changes the table.
+
+Every transition is a ``become_*`` method: it changes the table, notes the event for the other parts, and spreads the
+claim. Claims about this node, or about an instance that it hosts, are not taken but answered:
+:mod:`meshp2p.core.ownership`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from meshp2p.core.events import MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberSuspected, MemberUpdated
+from meshp2p.core.ownership import Ownership
+from meshp2p.core.record import Departed, Item, Record, Rumour, State, supersedes
+from meshp2p.core.state import NodeState
+from meshp2p.core.suspicion import Suspicion
+from meshp2p.core.timers import Timer
+
+__all__ = ["Membership"]
+
+
+class Membership:
+    """SWIM's dissemination and suspicion for one node (SWIM §4.1, §4.2; Lifeguard §IV-B)."""
+
+    def __init__(self, state: NodeState, ownership: Ownership) -> None:
+        self._state = state
+        self._ownership = ownership
+        self._suspicions: dict[str, Suspicion] = {}
+
+    # What is heard
+
+    def take_all(self, items: Iterable[Item], now: float, *, by_sync: bool = False) -> None:
+        """Take claims in their order. ``by_sync``: they were not told as news, and confirm no suspicion."""
+        for item in items:
+            self.take(item, now, by_sync=by_sync)
+
+    def take(self, item: Item, now: float, *, by_sync: bool = False) -> None:
+        """Merge one claim into the table, by :func:`~meshp2p.core.record.supersedes`."""
+        state = self._state
+        if self._ownership.answer(item, now):
+            return
+        held = state.members.claim_of(item.id)
+        if isinstance(item, Rumour) and item.state is State.SUSPECT:
+            if isinstance(held, Record) and held.is_node:
+                self._take_suspicion(item, held, now, by_sync=by_sync)
+            return
+        if held is not None and not supersedes(item, held):
+            state.counters.items_stale += 1
+            return
+        state.counters.items_taken += 1
+        if isinstance(item, Rumour):
+            self.become_departed(item, now)
+        elif item.state is State.SUSPECT:
+            self._become_listed(msgspec.structs.replace(item, state=State.ALIVE), now, is_spread=False)
+            self.become_suspect(Rumour(item.id, item.incarnation, State.SUSPECT), now)
+        elif item.is_live:
+            self._become_listed(item, now)
+
+    def _take_suspicion(self, rumour: Rumour, held: Record, now: float, *, by_sync: bool) -> None:
+        if rumour.incarnation < held.incarnation:
+            self._state.counters.items_stale += 1
+        elif held.state is State.ALIVE or rumour.incarnation > held.incarnation:
+            self.become_suspect(msgspec.structs.replace(rumour, by="") if by_sync else rumour, now)
+        elif not by_sync:
+            self.confirm_suspicion(rumour, now)
+
+    # What becomes of a member
+
+    def _become_listed(self, record: Record, now: float, *, is_spread: bool = True) -> None:
+        state = self._state
+        members = state.members
+        held = members.records.get(record.id)
+        if held is None and len(members) >= state.config.members_max:
+            return
+        self._end_suspicion(record.id)
+        if held is None:
+            state.life.note(record.id, now)
+            state.changes.append(MemberJoined(record))
+        else:
+            if held.addresses != record.addresses or held.boot != record.boot:
+                state.reach.pop(record.id, None)
+            state.changes.append(MemberRecovered(record) if held.state is State.SUSPECT else MemberUpdated(record))
+        members.put(record)
+        if is_spread:
+            state.spread(record, now)
+
+    def become_suspect(self, rumour: Rumour, now: float) -> None:
+        """A listed node does not answer, says ``rumour.by``. The accused is told at once, so that it can refute."""
+        state = self._state
+        config = state.config
+        record = state.members.records[rumour.id]
+        nodes = len(state.members.nodes)
+        # memberlist: k = suspicion multiplier - 2, and none where too few others could confirm
+        confirmations_max = max(0, int(config.suspicion_multiplier) - 2)
+        if nodes - 2 < confirmations_max:
+            confirmations_max = 0
+        timeout_min = config.suspicion_timeout(nodes)
+        suspicion = Suspicion(
+            rumour.by,
+            now,
+            timeout_min=timeout_min,
+            timeout_max=timeout_min * config.suspicion_max_multiplier,
+            confirmations_max=confirmations_max,
+        )
+        suspect = msgspec.structs.replace(record, state=State.SUSPECT, incarnation=rumour.incarnation)
+        state.members.put(suspect)
+        state.counters.suspicions += 1
+        self._suspicions[rumour.id] = suspicion
+        state.timers.set(Timer.SUSPICION, suspicion.deadline(), rumour.id)
+        if record.state is not State.SUSPECT:
+            state.changes.append(MemberSuspected(suspect))
+        state.spread(rumour, now)
+        if rumour.by == state.id:
+            state.tell(rumour.id, rumour)
+
+    def confirm_suspicion(self, rumour: Rumour, now: float) -> None:
+        """Another node, or this one, finds a suspect unresponsive too: where that is news it shortens the suspicion and
+        goes round."""
+        suspicion = self._suspicions.get(rumour.id)
+        if suspicion is not None and suspicion.confirm(rumour.by):
+            self._state.timers.set(Timer.SUSPICION, suspicion.deadline(), rumour.id)
+            self._state.spread(rumour, now)
+
+    def accuse(self, node_id: str, now: float) -> None:
+        """This node itself found another unresponsive."""
+        record = self._state.members.records.get(node_id)
+        if record is None or self._state.is_leaving:
+            return
+        rumour = Rumour(node_id, record.incarnation, State.SUSPECT, self._state.id)
+        if record.state is State.SUSPECT:
+            self.confirm_suspicion(rumour, now)
+        else:
+            self.become_suspect(rumour, now)
+
+    def end_suspicion_period(self, node_id: str, now: float) -> None:
+        """A suspicion was not refuted in time: the node is dead."""
+        record = self._state.members.records.get(node_id)
+        if record is not None and record.state is State.SUSPECT:
+            self.become_departed(Rumour(node_id, record.incarnation, State.DEAD, self._state.id), now)
+
+    def become_departed(self, rumour: Rumour, now: float, *, is_spread: bool = True) -> None:
+        """A member died or left. Of an unknown one only that is kept, so that a late record does not list it."""
+        state = self._state
+        held = state.members.claim_of(rumour.id)
+        addresses = state.addresses_of(held) if held is not None else ()
+        is_node = held.is_node if held is not None else True
+        self._end_suspicion(rumour.id)
+        state.members.depart(Departed(rumour.id, rumour.incarnation, rumour.state, addresses, is_node, now))
+        state.members.forget_departed(now - state.config.departed_retention, state.config.departed_max)
+        state.reach.pop(rumour.id, None)
+        state.life.forget(rumour.id)
+        if isinstance(held, Record):
+            state.counters.deaths += rumour.state is State.DEAD
+            gone = msgspec.structs.replace(held, state=rumour.state, incarnation=rumour.incarnation)
+            state.changes.append(MemberDied(gone) if rumour.state is State.DEAD else MemberLeft(gone))
+        state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
+        state.timers.set_earlier(Timer.CALL_DEAD, now + state.config.dead_call_interval)
+        if is_spread:
+            state.spread(rumour, now, at_birth=rumour.by == state.id)
+
+    def _end_suspicion(self, node_id: str) -> None:
+        if self._suspicions.pop(node_id, None) is not None:
+            self._state.timers.cancel(Timer.SUSPICION, node_id)

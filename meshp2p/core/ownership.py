@@ -1,0 +1,134 @@
+"""What this node alone may say: its own record and those of the instances that it hosts.
+
+Only the owner raises an incarnation. It does so to publish a change, and to refute what others say of an incarnation of
+its (SWIM §4.2).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from meshp2p.core.effects import CallFailed, Persist
+from meshp2p.core.events import IdConflictLost, MemberJoined, MemberUpdated
+from meshp2p.core.messages import CallReply, Pong, Probe
+from meshp2p.core.record import Departed, Item, Record, Rumour, State, supersedes
+from meshp2p.core.state import NodeState
+from meshp2p.errors import LimitExceeded
+
+__all__ = ["Ownership"]
+
+INCARNATION_RESERVE = 1000
+"""How many incarnations one write to disk covers. Chosen, not measured."""
+
+
+class Ownership:
+    """Publishes, refutes, and finds out who holds this node's id where another process claims it."""
+
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
+        self._incarnation_kept = 0
+        self._rivals_asked: set[int] = set()
+        self.has_lost_id = False
+
+    # What is published
+
+    def publish(self, record: Record, now: float) -> None:
+        """List a record of this node's, with a greater incarnation than whatever is held about its id, and tell the
+        mesh.
+
+        Raises :class:`LimitExceeded` where no more instances may be listed; then nothing changed.
+        """
+        state = self._state
+        held = state.members.claim_of(record.id)
+        incarnation = record.incarnation
+        if held is not None:
+            incarnation = max(incarnation, held.incarnation + 1)
+        record = msgspec.structs.replace(record, incarnation=incarnation, state=State.ALIVE)
+        if held is None and len(state.members) >= state.config.members_max:
+            raise LimitExceeded(
+                f"instance {record.id!r}: {len(state.members)} instances are listed, which is the most allowed"
+            )
+        if record.id == state.id:
+            state.own = record
+        if record.epoch > state.epoch_kept or incarnation > self._incarnation_kept:
+            self._incarnation_kept = max(self._incarnation_kept, incarnation + INCARNATION_RESERVE)
+            state.epoch_kept = max(state.epoch_kept, record.epoch)
+            state.effects.append(Persist(self._incarnation_kept, state.epoch_kept))
+        state.life.note(record.id, now)
+        state.changes.append(MemberUpdated(record) if isinstance(held, Record) else MemberJoined(record))
+        state.members.put(record)
+        state.spread(record, now, at_birth=True)
+
+    # What others say of it
+
+    def answer(self, item: Item, now: float) -> bool:
+        """Answer a claim about this node, or about an instance that it hosts. Whether it was one: then it is not to be
+        taken."""
+        state = self._state
+        held = state.members.records.get(item.id)
+        if item.id == state.id:
+            if isinstance(item, Record) and item.boot != state.own.boot:
+                self._ask_rival(item, now)
+            elif not state.is_leaving and _contradicts(item, state.own):
+                self._refute(state.own, item, now)
+            return True
+        if held is None or held.home != state.id:
+            # a record of ours from a life before this one: the agent may still heartbeat, so take it up again
+            if isinstance(item, Record) and item.home == state.id and item.is_live and not state.is_leaving:
+                known = held or state.members.departed.get(item.id)
+                if known is None or supersedes(item, known):
+                    self.publish(
+                        msgspec.structs.replace(item, incarnation=item.incarnation + 1, boot=state.own.boot), now
+                    )
+                return True
+            return False
+        if isinstance(item, Record) and item.home != state.id:
+            return False  # another node adopted it
+        if item.state is State.LEFT or state.is_leaving:
+            return False  # it was deregistered elsewhere while we were out of reach
+        if _contradicts(item, held):
+            self._refute(held, item, now)
+        return True
+
+    def _refute(self, record: Record, item: Item, now: float) -> None:
+        state = self._state
+        state.counters.refutations += 1
+        if record.id == state.id and item.state is not State.ALIVE:
+            state.local_health.change(+1)
+        self.publish(msgspec.structs.replace(record, incarnation=max(record.incarnation, item.incarnation) + 1), now)
+
+    # Another process with this node's id
+
+    def _ask_rival(self, rival: Record, now: float) -> None:
+        """Find out whether the process that published this record of our id still runs."""
+        state = self._state
+        if rival.boot in self._rivals_asked or not rival.addresses or state.is_leaving:
+            return
+        if state.is_announced and not supersedes(rival, state.own):
+            return  # if it lives it will hear of us, and ask
+        self._rivals_asked.add(rival.boot)
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            self._rivals_asked.discard(rival.boot)
+            lives = isinstance(reply, Pong) and reply.id == state.id and reply.boot == rival.boot
+            if lives and rival.boot < state.own.boot:
+                self.has_lost_id = True
+                state.emit(IdConflictLost(state.id, str(rival.addresses[0])))
+            else:  # it is gone, or it is the newer one and will learn of us
+                self.publish(
+                    msgspec.structs.replace(state.own, incarnation=max(state.own.incarnation, rival.incarnation) + 1),
+                    now,
+                )
+
+        state.call(rival.addresses, Probe(state.tag), conclude, state.config.call_timeout / 2)
+
+    @property
+    def is_asking_rivals(self) -> bool:
+        return bool(self._rivals_asked)
+
+
+def _contradicts(item: Item | Departed, own: Record) -> bool:
+    """Whether others hold a claim that would prevail over what the owner published."""
+    if isinstance(item, Rumour):
+        return item.incarnation >= own.incarnation
+    return item != own and supersedes(item, own)

@@ -1,0 +1,205 @@
+"""Finding out who does not answer (SWIM §4.1 and §4.3, Lifeguard §IV-A)."""
+
+from __future__ import annotations
+
+from meshp2p.core.address import Address
+from meshp2p.core.effects import CallFailed
+from meshp2p.core.membership import Membership
+from meshp2p.core.messages import Ack, CallReply, Nack, Ping, PingRequest, Pong, Probe
+from meshp2p.core.record import tag_of
+from meshp2p.core.state import NodeState
+from meshp2p.core.timers import Timer
+
+__all__ = ["Prober"]
+
+RELAYS_MAX = 1024
+"""Pings under way on others' behalf; past it, requests are not served. Chosen, not measured."""
+
+
+class _Round:
+    """The probe of one node in one protocol period."""
+
+    __slots__ = ("is_acknowledged", "nacks", "nacks_expected", "sent_at", "sequence", "target")
+
+    def __init__(self, sequence: int, target: str, now: float) -> None:
+        self.sequence = sequence
+        self.target = target
+        self.sent_at = now
+        self.is_acknowledged = False
+        self.nacks_expected = 0
+        self.nacks = 0
+
+
+class Prober:
+    """One probe a period, the nodes in shuffled order, so that each is probed within ``nodes`` periods (SWIM §4.3).
+
+    A ping; where it has no answer, pings by three others, and a call over TCP, which goes where UDP does not; where all
+    that has no answer by the end of the period, an accusation. Relays that could not reach the target send a nack: a
+    prober that gets no nacks either is slow itself (Lifeguard §IV-A).
+    """
+
+    def __init__(self, state: NodeState, membership: Membership) -> None:
+        self._state = state
+        self._membership = membership
+        self._order: list[str] = []
+        self._position = 0
+        self._sequence = 0
+        self._round: _Round | None = None
+        self._relays: dict[int, tuple[Address, int]] = {}
+        self._round_trips: dict[str, float] = {}
+
+    def start(self, now: float) -> None:
+        self._state.timers.set(Timer.PROBE, now + self._state.random.random() * self._state.config.probe_interval)
+
+    # The prober's side
+
+    def handle_period(self, now: float) -> None:
+        """A period ends and the next begins."""
+        state = self._state
+        self._conclude_round(now)
+        state.timers.set(Timer.PROBE, now + state.local_health.scale(state.config.probe_interval))
+        if state.is_leaving or not state.is_announced:
+            return
+        target = self._choose_target()
+        if target is None:
+            return
+        state.counters.probes += 1
+        self._round = _Round(self._next_sequence(), target, now)
+        state.timers.set(Timer.PROBE_DIRECT, now + self.direct_timeout(target))
+        ping = Ping(self._round.sequence, state.tag, tag_of(target), state.members.view)
+        state.send_to_node(target, ping, now)
+
+    def direct_timeout(self, target: str) -> float:
+        """How long the target's answer may take, in seconds: three round trips, within bounds, stretched where this
+        node is slow."""
+        config = self._state.config
+        round_trip = self._round_trips.get(target)
+        timeout = config.probe_timeout
+        if round_trip is not None:
+            timeout = min(timeout, max(config.probe_timeout_min, 3 * round_trip))
+        return self._state.local_health.scale(timeout)
+
+    def handle_no_answer(self, now: float) -> None:
+        """The direct ping had no answer: ask others, and try TCP (SWIM §4.1)."""
+        state = self._state
+        current = self._round
+        if current is None or current.is_acknowledged or not state.is_live(current.target):
+            return
+        target = state.members.records[current.target]
+        request = PingRequest(current.sequence, state.tag, tag_of(current.target), state.address_of(target))
+        relays = state.choose_nodes(state.config.indirect_probes, current.target)
+        current.nacks_expected = len(relays)
+        for relay in relays:
+            state.send_to_node(relay, request, now)
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            if isinstance(reply, Pong) and reply.id == current.target:
+                self._acknowledge(current, now)
+
+        state.call(state.addresses_of(target), Probe(tag_of(current.target)), conclude)
+
+    def receive_ack(self, message: Ack, sender: str | None, now: float) -> None:
+        state = self._state
+        relay = self._relays.pop(message.sequence, None)
+        if relay is not None:
+            state.timers.cancel(Timer.RELAY, str(message.sequence))
+            address, sequence = relay
+            state.send(address, Ack(sequence, message.sender, message.view), now)
+            return
+        current = self._round
+        if current is None or current.sequence != message.sequence or sender != current.target:
+            state.counters.datagrams_unasked += 1
+            return
+        if not current.is_acknowledged:
+            if state.timers.is_set(Timer.PROBE_DIRECT):
+                self._note_round_trip(current.target, now - current.sent_at)
+            self._acknowledge(current, now)
+
+    def receive_nack(self, message: Nack) -> None:
+        current = self._round
+        if current is not None and current.sequence == message.sequence:
+            current.nacks += 1
+        else:
+            self._state.counters.datagrams_unasked += 1
+
+    def _acknowledge(self, current: _Round, now: float) -> None:
+        state = self._state
+        if current.is_acknowledged:
+            return
+        current.is_acknowledged = True
+        if current is self._round:
+            state.timers.cancel(Timer.PROBE_DIRECT)
+            state.local_health.change(-1)
+        if state.is_live(current.target):
+            state.life.note(current.target, now)
+
+    def _conclude_round(self, now: float) -> None:
+        state = self._state
+        current, self._round = self._round, None
+        state.timers.cancel(Timer.PROBE_DIRECT)
+        if current is None or current.is_acknowledged or not state.is_live(current.target):
+            return
+        state.counters.probes_failed += 1
+        self._round_trips.pop(current.target, None)
+        state.reach.pop(current.target, None)
+        if current.nacks_expected:
+            state.local_health.change(max(0, current.nacks_expected - current.nacks))
+        else:
+            state.local_health.change(+1)
+        self._membership.accuse(current.target, now)
+
+    def _note_round_trip(self, target: str, seconds: float) -> None:
+        known = self._round_trips.get(target)
+        self._round_trips[target] = seconds if known is None else 0.75 * known + 0.25 * seconds
+
+    def _choose_target(self) -> str | None:
+        """The next node in the shuffled order; at its end it is shuffled anew, with those who came since."""
+        state = self._state
+        for _ in range(2):
+            while self._position < len(self._order):
+                node_id = self._order[self._position]
+                self._position += 1
+                if node_id in state.members.nodes:
+                    return node_id
+            self._order = [node_id for node_id in state.members.nodes if node_id != state.id]
+            self._position = 0
+            state.random.shuffle(self._order)
+        return None
+
+    def add_target(self, node_id: str) -> None:
+        """Put a newcomer at a random place in what is left of the order, so that it waits for half a round on average
+        (SWIM §4.3)."""
+        if node_id != self._state.id and self._order:
+            self._order.insert(self._state.random.randrange(self._position, len(self._order) + 1), node_id)
+
+    def forget(self, node_id: str) -> None:
+        self._round_trips.pop(node_id, None)
+
+    def _next_sequence(self) -> int:
+        self._sequence = self._sequence % 0xFFFF_FFFF + 1
+        return self._sequence
+
+    # The other side
+
+    def receive_ping(self, message: Ping, source: Address, now: float) -> None:
+        state = self._state
+        if message.target != state.tag:
+            state.counters.datagrams_unasked += 1
+            return
+        state.send(source, Ack(message.sequence, state.tag, state.members.view), now)
+
+    def receive_ping_request(self, message: PingRequest, source: Address, now: float) -> None:
+        """Ping a node for another; its ack is passed on, or a nack sent when it does not come in time."""
+        state = self._state
+        if len(self._relays) >= RELAYS_MAX:
+            return
+        sequence = self._next_sequence()
+        self._relays[sequence] = (source, message.sequence)
+        state.timers.set(Timer.RELAY, now + 0.8 * state.config.probe_timeout, str(sequence))
+        state.send(message.address, Ping(sequence, state.tag, message.target, state.members.view), now)
+
+    def handle_relay_no_answer(self, sequence: int, now: float) -> None:
+        relay = self._relays.pop(sequence, None)
+        if relay is not None:
+            address, asked = relay
+            self._state.send(address, Nack(asked, self._state.tag), now)

@@ -1,0 +1,144 @@
+"""What a mesh knows of one instance, and the one rule of which of two claims prevails.
+
+The owner of a record is its home: the node itself, or the node that answers for an agent which speaks only HTTP. Only
+the owner raises the incarnation. Others may say of an incarnation that it is suspect or dead; the owner refutes with a
+greater one (SWIM §4.2). Everything a mesh agrees on is carried by two things: a :class:`Record` (all there is to know)
+and a :class:`Rumour` (only that an incarnation is suspect, dead or left).
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import hashlib
+from typing import Annotated, Final
+
+import msgspec
+
+from meshp2p.core.address import Address
+
+__all__ = ["ID_BYTES_MAX", "Departed", "Item", "Record", "Rumour", "State", "fingerprint", "supersedes", "tag_of"]
+
+ID_BYTES_MAX: Final = 128
+"""The longest instance id, in bytes of UTF-8. The shortest has one byte."""
+
+_MASK: Final = (1 << 64) - 1
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX)]
+Short = Annotated[str, msgspec.Meta(max_length=1024)]
+Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Names = tuple[Short, ...]
+
+
+class State(enum.IntEnum):
+    """What is claimed of an incarnation. The order is the precedence: a later state outranks an earlier one."""
+
+    ALIVE = 0
+    SUSPECT = 1
+    DEAD = 2
+    LEFT = 3
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """All there is to know of one instance, as its home last published it.
+
+    ``addresses`` are those under which a node can be reached, best first; a hosted instance has none. ``boot`` tells
+    two processes with one id apart: it is drawn anew by every process, the older process has the lower one, and a
+    hosted instance bears its home's. ``epoch`` and ``epoch_since`` (Unix milliseconds) are the instance's latest claim
+    to lead, 0 where it never led. ``metrics`` is a JSON object as text, empty where there are none. ``created_at`` is
+    in Unix milliseconds.
+    """
+
+    id: Id
+    incarnation: Counter
+    state: State
+    home: Id
+    boot: Counter
+    addresses: tuple[Address, ...]
+    hostname: Short
+    port: Port
+    capabilities: Names
+    profiles: Names
+    created_at: Counter
+    epoch: Counter = 0
+    epoch_since: Counter = 0
+    status: Short = ""
+    metrics: str = ""
+
+    @property
+    def is_node(self) -> bool:
+        """Whether this is a node itself, not an instance that a node hosts."""
+        return self.home == self.id
+
+    @property
+    def is_live(self) -> bool:
+        return self.state <= State.SUSPECT
+
+
+class Rumour(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """That an incarnation is suspect, dead or left. ``by`` is the id of who found it so, empty where nobody in
+    particular did.
+
+    For a suspicion ``by`` decides whether a confirmation is independent (Lifeguard §IV-B).
+    """
+
+    id: Id
+    incarnation: Counter
+    state: State
+    by: Annotated[str, msgspec.Meta(max_length=ID_BYTES_MAX)] = ""
+
+
+Item = Record | Rumour
+
+
+class Departed(msgspec.Struct):
+    """What is kept of an instance that died or left, so that gossip does not bring it back and its node can be called
+    again.
+
+    ``since`` is the caller's clock; ``calls`` counts how often a dead node was called since.
+    """
+
+    id: str
+    incarnation: int
+    state: State
+    addresses: tuple[Address, ...]
+    is_node: bool
+    since: float
+    calls: int = 0
+
+    def as_rumour(self) -> Rumour:
+        return Rumour(self.id, self.incarnation, self.state)
+
+
+def supersedes(new: Item | Departed, old: Item | Departed) -> bool:
+    """Whether the claim ``new`` prevails over ``old`` about the same id: the greater (incarnation, state) does.
+
+    Two records that are equal in both but differ in content are ordered by their bytes, so that all nodes keep the same
+    one. Merging by this rule is commutative, associative and idempotent.
+    """
+    if new.incarnation != old.incarnation:
+        return new.incarnation > old.incarnation
+    if new.state is not old.state:
+        return new.state > old.state
+    if isinstance(new, Record) and isinstance(old, Record) and new != old:
+        return msgspec.msgpack.encode(new) > msgspec.msgpack.encode(old)
+    return False
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def tag_of(instance_id: str) -> int:
+    """The 64 bits that stand for an id in packets, where the id itself would cost half of the packet."""
+    return int.from_bytes(hashlib.blake2b(instance_id.encode(), digest_size=8).digest(), "big")
+
+
+def fingerprint(record: Record) -> int:
+    """64 bits that differ between two published versions of a record; alive and suspect share them.
+
+    A process publishes each incarnation once, so id, incarnation and boot identify the content. XORed over all live
+    records they make the view's hash. The mixing is splitmix64's finaliser.
+    """
+    word = (tag_of(record.id) + record.incarnation * 0x9E3779B97F4A7C15 + record.boot * 0xD1B54A32D192ED03) & _MASK
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
+    return word ^ (word >> 31)

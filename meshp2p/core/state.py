@@ -1,0 +1,187 @@
+"""What one node knows and is about to do: the ground on which all parts of the machine stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from meshp2p.core.address import Address
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Send
+from meshp2p.core.events import Event, MemberChange
+from meshp2p.core.gossip import GossipQueue, item_bytes
+from meshp2p.core.life_signs import LifeSigns
+from meshp2p.core.local_health import LocalHealth
+from meshp2p.core.members import Members
+from meshp2p.core.messages import Body, CallReply, CallRequest, Datagram, Gossip, Push
+from meshp2p.core.record import Departed, Item, Record, Rumour, State, tag_of
+from meshp2p.core.timers import Timer, Timers
+
+__all__ = ["Counters", "KeptState", "NodeState", "Randomness"]
+
+_T = TypeVar("_T")
+
+PACKET_OVERHEAD = 96
+"""Bytes of a packet that gossip may not fill: the frame and its seal, the body, the ages' and lists' headers."""
+
+AGE_BYTES = 12
+
+
+class Randomness(Protocol):
+    """What the core draws: ``random.Random`` has it."""
+
+    def random(self) -> float: ...
+    def randrange(self, start: int, stop: int, /) -> int: ...
+    def shuffle(self, x: list[_T], /) -> None: ...
+    def sample(self, population: list[_T], k: int, /) -> list[_T]: ...
+
+
+class KeptState(msgspec.Struct, frozen=True):
+    """What a node keeps across restarts where it has a directory: what :class:`~meshp2p.core.effects.Persist` said
+    last."""
+
+    incarnation: int = 0
+    epoch: int = 0
+
+
+class Counters(msgspec.Struct):
+    """How often what happened, since the start."""
+
+    probes: int = 0
+    probes_failed: int = 0
+    suspicions: int = 0
+    deaths: int = 0
+    refutations: int = 0
+    syncs: int = 0
+    syncs_failed: int = 0
+    items_taken: int = 0
+    items_stale: int = 0
+    datagrams_unasked: int = 0
+    """Acks and nacks that answer nothing we sent, and packets for another node."""
+
+
+ReplyHandler = Callable[[CallReply | CallFailed, float], None]
+
+
+class NodeState:
+    """The tables, queues and deadlines of one node, and the effects that its machine has not handed out yet.
+
+    The parts of the machine share it and change the table through :class:`~meshp2p.core.membership.Membership` alone.
+    """
+
+    def __init__(
+        self, own: Record, config: ProtocolConfig, random: Randomness, wall_ms: Callable[[], int], kept: KeptState
+    ) -> None:
+        self.own = own
+        self.id = own.id
+        self.tag = tag_of(own.id)
+        self.config = config
+        self.random = random
+        self.wall_ms = wall_ms
+        self.members = Members()
+        self.gossip = GossipQueue()
+        self.life = LifeSigns()
+        self.local_health = LocalHealth(config.local_health_max)
+        self.timers = Timers()
+        self.counters = Counters()
+        self.effects: list[Effect] = []
+        self.changes: list[MemberChange] = []
+        """What happened to members and was not yet looked at by the parts that care."""
+        self.reach: dict[str, Address] = {}
+        """The address from which a node was last heard."""
+        self.epoch_kept = kept.epoch
+        self.is_announced = False
+        """Whether this node may tell others of itself: it knows that its id is its own."""
+        self.is_leaving = False
+        self._calls: dict[int, ReplyHandler] = {}
+        self._call_count = 0
+
+    # What leaves the node
+
+    def send(self, address: Address, body: Body, now: float, first: Item | None = None) -> None:
+        """Send ``body`` with whatever gossip fits; ``first`` goes ahead of it, for whom it concerns."""
+        config = self.config
+        ages = self.life.pack(config.ages_per_packet, now)
+        items: tuple[Item, ...] = ()
+        if len(self.gossip):
+            budget = config.packet_bytes_max - PACKET_OVERHEAD - AGE_BYTES * config.ages_per_packet
+            items = self.gossip.take(
+                budget, config.retransmits(len(self.members.nodes)), item_bytes_max=self.item_bytes_max
+            )
+        if first is not None:
+            items = (first, *(item for item in items if item.id != first.id))
+        self.effects.append(Send(address, Datagram(body, items, ages)))
+
+    def send_to_node(self, node_id: str, body: Body, now: float) -> None:
+        """Send to a listed node. A suspect is told first that it is (Lifeguard §IV-C, buddy system)."""
+        record = self.members.records[node_id]
+        accusation = None
+        if record.state is State.SUSPECT:
+            accusation = Rumour(node_id, record.incarnation, State.SUSPECT, self.id)
+        self.send(self.address_of(record), body, now, accusation)
+
+    def tell(self, node_id: str, item: Item) -> None:
+        """Send one item at once, beside the gossip that goes round."""
+        record = self.members.records[node_id]
+        if item_bytes(item) <= self.item_bytes_max:
+            self.effects.append(Send(self.address_of(record), Datagram(Gossip(self.tag), (item,))))
+        else:
+            self.call(self.addresses_of(record), Push(self.tag, (item,)), _ignore)
+
+    def call(
+        self, addresses: tuple[Address, ...], request: CallRequest, handler: ReplyHandler, timeout: float | None = None
+    ) -> None:
+        """Call a node; ``handler(reply or failure, now)`` is run once."""
+        self._call_count += 1
+        self._calls[self._call_count] = handler
+        self.effects.append(Call(self._call_count, addresses, request, timeout or self.config.call_timeout))
+
+    def take_call(self, call_id: int) -> ReplyHandler | None:
+        return self._calls.pop(call_id, None)
+
+    def emit(self, event: Event) -> None:
+        self.effects.append(Emit(event))
+
+    # What is asked of the tables
+
+    @property
+    def item_bytes_max(self) -> int:
+        """The largest item that fits into a packet."""
+        return self.config.packet_bytes_max - PACKET_OVERHEAD - AGE_BYTES * self.config.ages_per_packet
+
+    def address_of(self, record: Record) -> Address:
+        return self.reach.get(record.id) or record.addresses[0]
+
+    def addresses_of(self, record: Record | Departed) -> tuple[Address, ...]:
+        """All addresses at which a node may be reached, the one it was last heard from first."""
+        heard = self.reach.get(record.id)
+        if heard is None:
+            return record.addresses
+        return (heard, *(address for address in record.addresses if address != heard))
+
+    def choose_nodes(self, count: int, *without: str) -> list[str]:
+        """Up to ``count`` other listed nodes, drawn at random."""
+        others = [node_id for node_id in self.members.nodes if node_id != self.id and node_id not in without]
+        return others if len(others) <= count else self.random.sample(others, count)
+
+    def is_live(self, instance_id: str) -> bool:
+        return instance_id in self.members.records
+
+    # What is to be told
+
+    def spread(self, item: Item, now: float, *, at_birth: bool = False) -> None:
+        """Tell the mesh of ``item``: at once, then again with every packet until it was told often enough.
+
+        ``at_birth`` tells more nodes at once: this node is the item's only source.
+        """
+        self.gossip.put(item)
+        if at_birth and self.is_announced:
+            for node_id in self.choose_nodes(self.config.birth_fanout):
+                self.tell(node_id, item)
+        self.timers.set_earlier(Timer.GOSSIP, now)
+
+
+def _ignore(_reply: CallReply | CallFailed, _now: float) -> None:
+    """What was told by TCP needs no answer: where it was lost, the views differ and a sync mends it."""

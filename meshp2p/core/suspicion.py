@@ -1,0 +1,46 @@
+"""How long a suspicion lasts (Lifeguard §IV-B, dynamic suspicion timeouts)."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["Suspicion"]
+
+
+class Suspicion:
+    """One suspect incarnation, and who says so.
+
+    It lasts ``timeout_max`` seconds where nobody else confirms it and shrinks to ``timeout_min`` with
+    ``confirmations_max`` independent confirmations: ``max - (max - min) x log(c + 1) / log(k + 1)``. An accuser counts
+    once; an empty accuser (heard by sync) never does.
+    """
+
+    __slots__ = ("_accusers", "_confirmations", "_confirmations_max", "_since", "_timeout_max", "_timeout_min")
+
+    def __init__(
+        self, accuser: str, now: float, *, timeout_min: float, timeout_max: float, confirmations_max: int
+    ) -> None:
+        self._accusers = {accuser} if accuser else set()
+        self._confirmations = 0
+        self._confirmations_max = confirmations_max
+        self._since = now
+        self._timeout_min = timeout_min
+        self._timeout_max = timeout_max if confirmations_max > 0 else timeout_min
+
+    def confirm(self, accuser: str) -> bool:
+        """Count a confirmation. Whether it was news: independent, and within the number that counts."""
+        if not accuser or accuser in self._accusers or self._confirmations >= self._confirmations_max:
+            return False
+        is_first = not self._accusers
+        self._accusers.add(accuser)
+        if not is_first:
+            self._confirmations += 1
+        return True
+
+    def deadline(self) -> float:
+        """When the suspect is to be declared dead, on the clock of ``now``."""
+        if self._confirmations_max <= 0:
+            return self._since + self._timeout_min
+        share = math.log(self._confirmations + 1) / math.log(self._confirmations_max + 1)
+        shrunk = self._timeout_max - (self._timeout_max - self._timeout_min) * share
+        return self._since + max(self._timeout_min, shrunk)

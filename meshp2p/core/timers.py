@@ -1,0 +1,91 @@
+"""All deadlines of a machine in one place."""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import math
+
+__all__ = ["Timer", "Timers"]
+
+
+class Timer(enum.IntEnum):
+    """What falls due. The subject, where there is one, is an id or a number as text."""
+
+    PROBE = 0
+    """The next protocol period begins."""
+    PROBE_DIRECT = 1
+    """The direct ping had no answer: ask others."""
+    RELAY = 2
+    """A ping on another's behalf had no answer: send the nack. Subject: its sequence."""
+    GOSSIP = 3
+    """There is something to tell."""
+    SUSPICION = 4
+    """A suspect becomes dead. Subject: its id."""
+    CALL_DEAD = 5
+    """A dead node may be called again."""
+    FORGET = 6
+    """The oldest of the departed is forgotten."""
+    DIAL = 7
+    """A candidate is to be dialled."""
+    SETTLE = 8
+    """The settle window ends."""
+    EXPIRE = 9
+    """A hosted instance had no heartbeat. Subject: its id."""
+    ORPHAN = 10
+    """An instance whose home is gone was not adopted. Subject: its id."""
+    PUBLISH = 11
+    """A report that was held back is published. Subject: its id."""
+
+
+Key = tuple[Timer, str]
+
+
+class Timers:
+    """A heap of deadlines, one for each (timer, subject); setting one again replaces it."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Key]] = []
+        self._live: dict[Key, tuple[float, int]] = {}
+        self._count = 0
+
+    def set(self, timer: Timer, deadline: float, subject: str = "") -> None:
+        key = (timer, subject)
+        self._count = count = self._count + 1
+        self._live[key] = (deadline, count)
+        heapq.heappush(self._heap, (deadline, count, key))
+
+    def set_earlier(self, timer: Timer, deadline: float, subject: str = "") -> None:
+        """Set it unless it is set for an earlier time already."""
+        present = self.deadline(timer, subject)
+        if present is None or deadline < present:
+            self.set(timer, deadline, subject)
+
+    def cancel(self, timer: Timer, subject: str = "") -> None:
+        self._live.pop((timer, subject), None)
+
+    def is_set(self, timer: Timer, subject: str = "") -> bool:
+        return (timer, subject) in self._live
+
+    def deadline(self, timer: Timer, subject: str = "") -> float | None:
+        entry = self._live.get((timer, subject))
+        return None if entry is None else entry[0]
+
+    def next_deadline(self) -> float:
+        """The earliest deadline; infinity where there is none."""
+        heap, live = self._heap, self._live
+        while heap:
+            deadline, count, key = heap[0]
+            entry = live.get(key)
+            if entry is not None and entry[1] == count:
+                return deadline
+            heapq.heappop(heap)
+        return math.inf
+
+    def pop_due(self, now: float) -> Key | None:
+        """Take the earliest timer that is due at ``now``; None where none is."""
+        if self.next_deadline() > now:
+            return None
+        key = heapq.heappop(self._heap)[2]
+        del self._live[key]
+        return key

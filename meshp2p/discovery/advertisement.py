@@ -1,0 +1,78 @@
+"""What a node says of itself by multicast DNS, and how what others say is read."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from meshp2p.core.address import Address
+from meshp2p.discovery.source import ADDRESSES_MAX, Sighting
+from meshp2p.errors import Refusal, RemoteProtocolError
+
+__all__ = ["NAME_BYTES_MAX", "Advertisement", "parse_service_untrusted"]
+
+NAME_BYTES_MAX = 128
+"""Of an instance id and of the name of a mesh; each shares the 255 bytes of a TXT string with its key."""
+
+
+class Advertisement(msgspec.Struct, frozen=True):
+    """What a node says of itself on the LAN. Whether it is true is for who asks it to find out."""
+
+    mesh: str
+    instance_id: str
+    version: int
+    addresses: tuple[Address, ...]
+
+    def to_sighting(self) -> Sighting:
+        """Leave out what only tells meshes apart."""
+        return Sighting("mdns", self.addresses, self.instance_id)
+
+
+def parse_service_untrusted(
+    properties: Mapping[bytes, bytes | None], hosts: Iterable[str], port: int | None, *, may_be_loopback: bool
+) -> Advertisement:
+    """Read the TXT, address and SRV records of a service that anybody on the LAN may have sent.
+
+    Addresses that nobody can be called at are left out: unspecified, multicast, broadcast, IPv4 in IPv6,
+    link-local IPv6 (it lacks its scope), and loopback unless ``may_be_loopback``. Of the rest the first
+    ``ADDRESSES_MAX`` count.
+    Raises :class:`RemoteProtocolError` where an id, mesh, version, port or address is missing or not what it may be.
+    """
+    instance_id, mesh = (_name_untrusted(properties, key) for key in (b"id", b"mesh"))
+    version = properties.get(b"v") or b""
+    if not (version.isdigit() and len(version) <= 5):
+        raise RemoteProtocolError(Refusal.BAD_VERSION, f"version {version[:16]!r}: expected a number")
+    if port is None or not 1 <= port <= 65535:
+        raise RemoteProtocolError(Refusal.BAD_VALUE, f"port {port}: expected 1 to 65535")
+    addresses: dict[Address, None] = {}
+    for host in hosts:
+        if len(addresses) == ADDRESSES_MAX:
+            break
+        if _is_callable(ipaddress.ip_address(host), may_be_loopback):
+            addresses[Address(host, port)] = None
+    if not addresses:
+        raise RemoteProtocolError(Refusal.BAD_VALUE, "no address at which a node can be called")
+    return Advertisement(mesh, instance_id, int(version), tuple(addresses))
+
+
+def _name_untrusted(properties: Mapping[bytes, bytes | None], key: bytes) -> str:
+    value = properties.get(key) or b""
+    if not 1 <= len(value) <= NAME_BYTES_MAX:
+        raise RemoteProtocolError(
+            Refusal.BAD_VALUE, f"{key.decode()} of {len(value)} bytes: expected 1 to {NAME_BYTES_MAX}"
+        )
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise RemoteProtocolError(Refusal.BAD_ENCODING, f"{key.decode()} is not UTF-8") from None
+
+
+def _is_callable(address: ipaddress.IPv4Address | ipaddress.IPv6Address, may_be_loopback: bool) -> bool:
+    if address.is_loopback:
+        return may_be_loopback
+    if isinstance(address, ipaddress.IPv6Address) and (address.is_link_local or address.ipv4_mapped):
+        return False
+    is_broadcast = address.version == 4 and address.is_reserved
+    return not (address.is_unspecified or address.is_multicast or is_broadcast)

@@ -1,0 +1,119 @@
+"""The peers met before, kept in one small file, so that a restart needs neither multicast nor seeds."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.discovery.source import ADDRESSES_MAX, Offer, Sighting, logger
+
+__all__ = ["PEERS_MAX", "CacheSource", "KnownPeer", "PeerCache"]
+
+FORMAT = 1
+PEERS_MAX = 256
+"""Peers in the file. Chosen, not measured: one that still lives is enough, and it introduces the rest."""
+FILE_BYTES_MAX = 1 << 20
+"""Of a file that is read. ``PEERS_MAX`` peers with every address in use are half of it."""
+
+
+class KnownPeer(msgspec.Struct, frozen=True):
+    """A peer that was met: its id, and the literal addresses at which it was reached."""
+
+    instance_id: str
+    addresses: tuple[Address, ...]
+
+
+class _File(msgspec.Struct, frozen=True):
+    format: int
+    peers: tuple[KnownPeer, ...]
+
+
+class PeerCache:
+    """The file at ``path``, as JSON. One process writes it; its directory exists.
+
+    It is a convenience: what cannot be read or written costs one warning and nothing else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_write_failure_known = False
+
+    async def load(self) -> tuple[KnownPeer, ...]:
+        """Read the peers, most recently met first. No file, or one that is not ours, holds none. Cancel-safe."""
+        return await trio.to_thread.run_sync(self._load, abandon_on_cancel=True)
+
+    async def save(self, peers: Iterable[KnownPeer]) -> bool:
+        """Replace the file by the first ``PEERS_MAX`` of ``peers``, most recently met first. Return whether it worked.
+
+        After a crash the file is the old one or the new one. A cancellation arrives before or after the whole.
+        """
+        return await trio.to_thread.run_sync(self._save, tuple(peers)[:PEERS_MAX])
+
+    def _load(self) -> tuple[KnownPeer, ...]:
+        try:
+            with self._path.open("rb") as file:
+                return _parse_untrusted(file.read(FILE_BYTES_MAX + 1))
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError, RecursionError) as error:
+            logger.warning("the cache of peers %s is ignored and will be replaced: %s", self._path, error)
+            return ()
+
+    def _save(self, peers: tuple[KnownPeer, ...]) -> bool:
+        data = msgspec.json.format(msgspec.json.encode(_File(FORMAT, peers)), indent=1)
+        temporary = self._path.with_name(self._path.name + ".tmp")
+        try:
+            temporary.touch(mode=0o600)  # who is in the mesh is nobody else's business on a shared machine
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
+        except OSError as error:
+            if not self._is_write_failure_known:
+                logger.warning("the cache of peers %s cannot be written: %s", self._path, error)
+            self._is_write_failure_known = True
+            return False
+        self._is_write_failure_known = False
+        return True
+
+
+def _parse_untrusted(data: bytes) -> tuple[KnownPeer, ...]:
+    """Read a file that may be torn, edited or of a later version. Raises ``ValueError``, as msgspec's errors are."""
+    if len(data) > FILE_BYTES_MAX:
+        raise ValueError(f"it is larger than {FILE_BYTES_MAX} bytes")
+    file = msgspec.json.decode(data, type=_File)
+    if file.format != FORMAT:
+        raise ValueError(f"its format is {file.format}, and this version reads {FORMAT}")
+    for peer in file.peers:
+        if not 1 <= len(peer.instance_id.encode()) <= 128:
+            raise ValueError("an instance id is not 1 to 128 bytes long")
+        if not 1 <= len(peer.addresses) <= ADDRESSES_MAX:
+            raise ValueError(f"a peer has {len(peer.addresses)} addresses, and 1 to {ADDRESSES_MAX} are allowed")
+        for address in peer.addresses:
+            ipaddress.ip_address(address.host)
+            if not 1 <= address.port <= 65535:
+                raise ValueError(f"port {address.port} is not from 1 to 65535")
+    return file.peers[:PEERS_MAX]
+
+
+class CacheSource:
+    """Offers each peer that was met before, once: who was alive then may be alive now."""
+
+    name = "cache"
+
+    def __init__(self, peers: Sequence[KnownPeer]) -> None:
+        self._peers = tuple(peers)
+
+    async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """See :class:`~meshp2p.discovery.source.Source`."""
+        for peer in self._peers:
+            offer(Sighting(self.name, peer.addresses, peer.instance_id))
+        task_status.started()
+        await trio.sleep_forever()

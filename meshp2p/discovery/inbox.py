@@ -1,0 +1,42 @@
+"""From a thread of somebody else's to a trio task, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+import trio
+
+__all__ = ["Inbox"]
+
+Seen = TypeVar("Seen")
+
+
+class Inbox(Generic[Seen]):
+    """What other threads saw, for one trio task. Beyond ``size_max`` the oldest goes. Made in the trio thread."""
+
+    def __init__(self, size_max: int) -> None:
+        self._seen: deque[Seen] = deque(maxlen=size_max)
+        self._token = trio.lowlevel.current_trio_token()
+        self._wake = trio.Event()
+
+    def put(self, seen: Seen) -> None:
+        """Add one, from any thread, even after trio ended."""
+        self._seen.append(seen)
+        self.call_soon(self._set_wake)
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call ``function`` in the trio thread. Calls of one function that wait there become one."""
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(function, idempotent=True)
+
+    async def take(self) -> list[Seen]:
+        """Wait until there is something and return all of it. Nothing is lost when this is cancelled."""
+        await self._wake.wait()
+        self._wake = trio.Event()
+        return [self._seen.popleft() for _ in range(len(self._seen))]
+
+    def _set_wake(self) -> None:
+        self._wake.set()

@@ -1,0 +1,82 @@
+"""Peers that somebody named: ``--join HOST:PORT``."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.discovery.source import ADDRESSES_MAX, FailureLog, Offer, Sighting, delays
+
+__all__ = ["Resolve", "SeedSource", "resolve"]
+
+Resolve = Callable[[Address], Awaitable[Sequence[Address]]]
+"""From a host name to literal addresses. Raises ``OSError`` or ``ValueError`` where the name has none now."""
+
+
+async def resolve(seed: Address) -> tuple[Address, ...]:
+    """Ask the system for the addresses of ``seed`` in both families, in the system's order, each once.
+
+    Raises ``OSError`` where there is none, ``ValueError`` where it is no host name. Cancel-safe.
+    """
+    answers = await trio.socket.getaddrinfo(seed.host, seed.port, type=socket.SOCK_DGRAM)
+    hosts: dict[str, None] = {}
+    for family, *_, place in answers:
+        if family not in (socket.AF_INET, socket.AF_INET6):
+            continue
+        host = str(place[0])
+        if len(place) == 4 and place[3] and "%" not in host:
+            host = f"{host}%{place[3]}"  # a link-local address means nothing without its interface
+        hosts[host] = None
+    return tuple(Address(host, seed.port) for host in hosts)
+
+
+class SeedSource:
+    """Offers each seed at once and then every ``interval_first`` seconds, doubling to ``interval_last``, for ever.
+
+    A name is resolved again each time, because a machine comes back with another address. Each seed goes its own pace,
+    so that a name server that does not answer for one does not hold up the others. The intervals are chosen, not
+    measured: lower finds a seed that just came up sooner, higher asks the name server less.
+    """
+
+    name = "seed"
+
+    def __init__(
+        self,
+        seeds: Sequence[Address],
+        *,
+        interval_first: float = 5.0,
+        interval_last: float = 30.0,
+        resolve: Resolve = resolve,
+    ) -> None:
+        self._seeds = tuple(dict.fromkeys(seeds))
+        self._interval_first = interval_first
+        self._interval_last = interval_last
+        self._resolve = resolve
+
+    async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """See :class:`~meshp2p.discovery.source.Source`. With no seeds it only waits."""
+        async with trio.open_nursery() as nursery:
+            for seed in self._seeds:
+                nursery.start_soon(self._run_one, seed, offer)
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def _run_one(self, seed: Address, offer: Offer) -> None:
+        failures = FailureLog(f"resolving the seed {seed}")
+        for delay in delays(self._interval_first, self._interval_last):
+            try:
+                addresses = tuple(await self._resolve(seed))[:ADDRESSES_MAX]
+                if not addresses:
+                    raise OSError("it has no IP address")
+            except (
+                OSError,
+                ValueError,
+            ) as error:  # ValueError: no legal host name; it may be legal in another's resolver
+                failures.failed(error)
+            else:
+                failures.succeeded()
+                offer(Sighting(self.name, addresses, None))
+            await trio.sleep(delay)

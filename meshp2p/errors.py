@@ -1,0 +1,112 @@
+"""Every error that meshp2p raises on purpose.
+
+::
+
+    MeshError
+    ├── ConfigError              a value the caller gave is refused; nothing was started
+    ├── StartError               the machine at hand refuses (port in use, directory unreadable); nothing was started
+    ├── LocalProtocolError       the caller asked for what is illegal now; nothing changed
+    │   ├── IdConflict           another live node holds this id
+    │   ├── InstanceConflict     the id belongs to a live node that embeds meshp2p
+    │   ├── UnknownInstance      no live instance has this id
+    │   ├── LimitExceeded        a bound of the configuration is reached
+    │   └── NodeClosed           the node has left the mesh
+    ├── RemoteProtocolError      a peer sent what we refuse; it was counted and dropped
+    ├── Unreachable              no node answered in time; whether it acted is unknown
+    ├── RequestRefused           a node answered an HTTP request with an error status
+    ├── StoreError               what is kept on disk cannot be read or written
+    └── InternalError            an invariant of ours is broken: please report it
+
+A message names the value it refuses and what is allowed.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class MeshError(Exception):
+    """The root of all errors that meshp2p raises on purpose."""
+
+
+class ConfigError(MeshError, ValueError):
+    """A value the caller gave is refused. Nothing was started."""
+
+
+class StartError(MeshError):
+    """The machine at hand refuses what was asked for: a port in use, no such interface. Nothing was started."""
+
+
+class LocalProtocolError(MeshError):
+    """The caller asked for what is illegal now. The node's state is as it was."""
+
+
+class IdConflict(LocalProtocolError):
+    """Another live node holds this node's id, and held it first. This node has left the mesh."""
+
+
+class InstanceConflict(LocalProtocolError):
+    """The id belongs to a live node that embeds meshp2p, so nobody may register or deregister it. Nothing changed."""
+
+
+class UnknownInstance(LocalProtocolError):
+    """No live instance has this id. Nothing changed."""
+
+
+class LimitExceeded(LocalProtocolError):
+    """A bound of the configuration is reached. Nothing was kept of the request."""
+
+
+class NodeClosed(LocalProtocolError):
+    """The node has left the mesh: open a new one. Nothing changed."""
+
+
+class Refusal(enum.StrEnum):
+    """Why bytes from the network were refused: a closed set, used as a metric label."""
+
+    TOO_LARGE = "too_large"
+    TOO_SHORT = "too_short"
+    BAD_MAGIC = "bad_magic"
+    BAD_VERSION = "bad_version"
+    BAD_FLAGS = "bad_flags"
+    OTHER_MESH = "other_mesh"
+    BAD_ENCODING = "bad_encoding"
+    BAD_SHAPE = "bad_shape"
+    BAD_VALUE = "bad_value"
+
+
+class RemoteProtocolError(MeshError):
+    """A peer sent what we refuse. The bytes were dropped and nothing changed.
+
+    ``reason`` is a member of the closed set :class:`Refusal`.
+    """
+
+    def __init__(self, reason: Refusal, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+
+
+class Unreachable(MeshError):
+    """No node answered in time. Whether a node acted on the request is unknown."""
+
+
+class RequestRefused(MeshError):
+    """A node answered an HTTP request with an error status. ``status`` is that status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+class StoreError(MeshError):
+    """What is kept on disk cannot be read or written. The file is as it was."""
+
+
+class InternalError(MeshError):
+    """An invariant of meshp2p is broken. The node must not go on."""
+
+
+def check(condition: bool, message: str) -> None:
+    """Raise :class:`InternalError` unless ``condition`` holds: for invariants, never for input."""
+    if not condition:
+        raise InternalError(message)

@@ -1,0 +1,109 @@
+"""The application: all routes, and how an error becomes an answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from meshp2p.errors import (
+    InstanceConflict,
+    LimitExceeded,
+    MeshError,
+    NodeClosed,
+    RemoteProtocolError,
+    Unreachable,
+)
+from meshp2p.http.answers import BadRequest, answer
+from meshp2p.http.backend import Backend
+from meshp2p.http.guard import Guard
+from meshp2p.http.registry import registry_routes
+from meshp2p.wire.contract import ErrorBody, HealthResponse
+
+__all__ = ["make_app"]
+
+_log = logging.getLogger("meshp2p.http")
+
+_STATUS_OF: tuple[tuple[type[MeshError], int], ...] = (
+    (InstanceConflict, 409),
+    (LimitExceeded, 413),
+    (NodeClosed, 503),
+    (Unreachable, 503),
+    (RemoteProtocolError, 400),
+)
+
+
+def make_app(
+    node: Backend, version: str, allowed_hosts: Callable[[], Collection[str]], allowed_origins: Collection[str] = ()
+) -> ASGIApp:
+    """All that a node serves over HTTP, behind the guard for ``Host`` and ``Origin``."""
+    app = Starlette(
+        routes=[*registry_routes(node), *_node_routes(node, version)],
+        exception_handlers={
+            BadRequest: _refuse_bad_request,
+            MeshError: _refuse_mesh_error,
+            HTTPException: _refuse_http_exception,
+        },
+    )
+    app.router.redirect_slashes = False
+    return Guard(_MatchRawPath(app), allowed_hosts, allowed_origins)
+
+
+def _node_routes(node: Backend, version: str) -> list[Route]:
+    """The routes about the node itself, and the one for other nodes."""
+
+    async def health(_request: Request) -> Response:
+        return answer(HealthResponse("healthy", version, int(node.uptime)))
+
+    async def livez(_request: Request) -> Response:
+        return answer({"status": "alive"})
+
+    async def readyz(_request: Request) -> Response:
+        reason = node.why_not_ready()
+        return answer({"status": "ready"}) if reason is None else answer(ErrorBody(reason), 503)
+
+    async def call(request: Request) -> Response:
+        return Response(node.answer_call(await request.body()), media_type=request.headers.get("content-type"))
+
+    return [
+        Route("/health", health, methods=["GET"]),
+        Route("/livez", livez, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/mesh/call", call, methods=["POST"]),
+    ]
+
+
+class _MatchRawPath:
+    """ASGI middleware: routes are matched against the path as it was sent, so that ``%2F`` in an id is no separator."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+        await self._app(scope, receive, send)
+
+
+async def _refuse_bad_request(_request: Request, error: Any) -> Response:
+    return answer(ErrorBody(error.message), error.status)
+
+
+async def _refuse_mesh_error(_request: Request, error: Any) -> Response:
+    for kind, status in _STATUS_OF:
+        if isinstance(error, kind):
+            return answer(ErrorBody(str(error)), status)
+    _log.error("an endpoint failed: please report it", exc_info=error)
+    return answer(ErrorBody("internal error"), 500)
+
+
+async def _refuse_http_exception(request: Request, error: Any) -> Response:
+    message = f"{request.method} {request.url.path[:200]}: {error.detail}"
+    return answer(ErrorBody(message), error.status_code, error.headers)

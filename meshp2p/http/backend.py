@@ -1,0 +1,42 @@
+"""What the routes ask of the node they stand in front of."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from meshp2p.core.hosting import Profile
+from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.messages import HeartbeatReply
+
+__all__ = ["Backend"]
+
+
+class Backend(Protocol):
+    """A node, from the side of its HTTP endpoints. What it raises is a :class:`~meshp2p.errors.MeshError`."""
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start."""
+
+    def why_not_ready(self) -> str | None:
+        """Why this node should not be asked now; None where it may be."""
+
+    def register(self, profile: Profile) -> None:
+        """Host an instance. Raises ``InstanceConflict`` and ``LimitExceeded``."""
+
+    async def heartbeat(self, instance_id: str, status: str, metrics: str) -> HeartbeatReply:
+        """Take a heartbeat, wherever the instance's home is. Raises ``LimitExceeded``."""
+
+    async def deregister(self, instance_id: str) -> bool:
+        """Take a hosted instance off the list. Whether there was one. Raises ``InstanceConflict``."""
+
+    def members(self) -> list[Instance]:
+        """All live instances, ordered by the bytes of their ids."""
+
+    def member(self, instance_id: str) -> Instance | None: ...
+
+    @property
+    def leader(self) -> Leader | None: ...
+
+    def answer_call(self, body: bytes) -> bytes:
+        """Answer another node's call. Raises ``RemoteProtocolError``."""

@@ -1,0 +1,156 @@
+"""The byte side of one HTTP connection: a stream, h11's state machine, and a deadline on every write.
+
+What the server itself answers is written by hand: after a mistake h11 is in no state to write.
+"""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+import h11
+import trio
+
+from meshp2p.http.body import encode_json
+from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
+
+__all__ = ["RECEIVE_BYTES", "Channel", "Refused", "date_header", "error_response", "phrase"]
+
+RECEIVE_BYTES: Final = 16 * 1024  # per read: small, as parsing all of it blocks the loop. Chosen, not measured
+_WRITE_BYTES: Final = 64 * 1024  # per write deadline: chosen, not measured
+_PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+
+
+class Refused(Exception):
+    """The server ends this request itself: ``status`` is the answer, where one can still be given."""
+
+    def __init__(self, status: int, reason: HttpRefusal, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class Channel:
+    """A stream to a client, and what h11 knows of it."""
+
+    def __init__(self, stream: trio.abc.Stream, limits: HttpLimits, stats: HttpStats) -> None:
+        self.stream = stream
+        self.limits = limits
+        self.stats = stats
+        self.protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes_max)
+        self.is_closing = False
+        """The response at hand is the last."""
+        self.is_broken = False
+        """Nothing can be written any more."""
+        self.is_at_eof = False
+        """The client will send nothing more; it may still read."""
+
+    @property
+    def is_gone(self) -> bool:
+        return self.is_broken or self.is_at_eof
+
+    def feed(self, data: bytes | bytearray) -> None:
+        """Give h11 what was read; nothing says that the client has ended."""
+        if not data:
+            self.is_at_eof = True
+        self.protocol.receive_data(bytes(data))
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
+        """What h11 makes of the bytes so far. Raises :class:`Refused`."""
+        try:
+            return self.protocol.next_event()
+        except h11.RemoteProtocolError as error:
+            if error.error_status_hint == 431 and b"\n" in self.protocol.trailing_data[0]:
+                raise self.head_too_large() from None
+            if error.error_status_hint == 431:
+                message = f"the request line is longer than {self.limits.header_bytes_max} bytes"
+                raise Refused(414, HttpRefusal.TARGET_TOO_LONG, message) from None
+            if error.error_status_hint == 501:
+                raise Refused(501, HttpRefusal.NOT_IMPLEMENTED, str(error)) from None
+            raise Refused(400, HttpRefusal.BAD_REQUEST, f"malformed request: {error}") from None
+
+    def head_too_large(self) -> Refused:
+        message = f"the request head is larger than {self.limits.header_bytes_max} bytes"
+        return Refused(431, HttpRefusal.HEAD_TOO_LARGE, message)
+
+    def body_too_large(self) -> Refused:
+        message = f"the body is larger than {self.limits.body_bytes_max} bytes"
+        return Refused(413, HttpRefusal.BODY_TOO_LARGE, message)
+
+    async def write(self, data: bytes) -> None:
+        """Send all of ``data``. Raises ``ConnectionResetError`` where the client is gone or does not read in time.
+
+        Cancelled, it may have sent a part: then the channel is broken.
+        """
+        for start in range(0, len(data), _WRITE_BYTES):
+            try:
+                with trio.move_on_after(self.limits.write_seconds) as writing:
+                    await self.stream.send_all(data[start : start + _WRITE_BYTES])
+            except trio.Cancelled:
+                self.is_broken = True
+                raise
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.is_broken = True
+                raise ConnectionResetError("the client is gone") from None
+            if writing.cancelled_caught:
+                self.is_broken = True
+                self.stats.count(HttpRefusal.WRITE_TIMEOUT)
+                raise ConnectionResetError(f"the client read too little for {self.limits.write_seconds:g} seconds")
+
+    async def refuse(self, refused: Refused, *, head_only: bool = False) -> None:
+        """Count the refusal, answer it where that is possible, and let the client read the answer."""
+        self.stats.count(refused.reason)
+        if self.is_broken:
+            return
+        try:
+            await self.write(error_response(refused.status, str(refused), head_only=head_only))
+        except ConnectionResetError:
+            return
+        await self.linger()
+
+    async def linger(self) -> None:
+        """Read what the client still sends and throw it away, for ``linger_seconds`` at the most.
+
+        Closing with unread bytes resets the connection, and the client would lose the answer.
+        """
+        try:
+            with trio.move_on_after(self.limits.linger_seconds):
+                if isinstance(self.stream, trio.abc.HalfCloseableStream):
+                    await self.stream.send_eof()
+                while not self.is_at_eof:
+                    self.is_at_eof = not await self.stream.receive_some(RECEIVE_BYTES)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.is_broken = True
+
+
+def error_response(status: int, message: str, *, head_only: bool = False) -> bytes:
+    """A whole response ``{"error": message}`` that closes the connection."""
+    body = encode_json({"error": message})
+    head = b"HTTP/1.1 %d %s\r\ndate: %s\r\nconnection: close\r\n" % (status, phrase(status), date_header())
+    head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+    return head if head_only else head + body
+
+
+def phrase(status: int) -> bytes:
+    """The reason phrase of a status, empty where it has none."""
+    return _PHRASES.get(status, b"")
+
+
+class _Date:
+    """The ``Date`` header's value, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._value = b""
+
+    def __call__(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._value = formatdate(second, usegmt=True).encode("ascii")
+        return self._value
+
+
+date_header: Final = _Date()

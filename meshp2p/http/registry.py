@@ -1,0 +1,88 @@
+"""The registry's endpoints: register, heartbeat, deregister, list, and who leads."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from meshp2p.core.instance import Instance
+from meshp2p.core.record import ID_BYTES_MAX
+from meshp2p.http.answers import BadRequest, answer, decode_body, path_id
+from meshp2p.http.backend import Backend
+from meshp2p.http.shapes import detail_of, instance_of, leader_of, profile_of
+from meshp2p.wire.contract import (
+    ErrorBody,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    InstancesResponse,
+    RegisterRequest,
+    RegisterResponse,
+)
+
+__all__ = ["registry_routes"]
+
+
+def registry_routes(node: Backend) -> list[Route]:
+    """The routes under ``/registry``, answered by ``node``."""
+
+    def leader_id() -> str | None:
+        leader = node.leader
+        return None if leader is None else leader.id
+
+    async def register(request: Request) -> Response:
+        body = await decode_body(request, RegisterRequest)
+        if len(body.instance_id.encode()) > ID_BYTES_MAX:
+            size = len(body.instance_id.encode())
+            raise BadRequest(422, f"instance_id of {size} bytes at $.instance_id: expected 1 to {ID_BYTES_MAX}")
+        node.register(profile_of(body))
+        leader = leader_id()
+        peers = [instance_of(instance) for instance in node.members()]
+        return answer(RegisterResponse(True, body.instance_id, leader == body.instance_id, leader, peers))
+
+    async def heartbeat(request: Request) -> Response:
+        instance_id = path_id(request)
+        body = await decode_body(request, HeartbeatRequest)
+        metrics = "" if body.metrics is None else msgspec.json.encode(body.metrics).decode()
+        reply = await node.heartbeat(instance_id, body.status, metrics)
+        response = HeartbeatResponse(reply.is_acknowledged, leader_id(), reply.should_sync)
+        return answer(response, 200 if reply.is_acknowledged else 404)
+
+    async def deregister(request: Request) -> Response:
+        was_found = await node.deregister(path_id(request))
+        return Response(status_code=204 if was_found else 404)
+
+    async def list_agents(request: Request) -> Response:
+        query = request.query_params
+        capabilities, profiles = query.getlist("capability"), query.getlist("profile")
+        statuses = query.getlist("status")
+
+        def is_wanted(instance: Instance) -> bool:
+            return (
+                all(name in instance.capabilities for name in capabilities)
+                and all(name in instance.profiles for name in profiles)
+                and all(status == instance.status for status in statuses)
+            )
+
+        instances = [instance_of(instance) for instance in node.members() if is_wanted(instance)]
+        return answer(InstancesResponse(instances, leader_id()))
+
+    async def show_agent(request: Request) -> Response:
+        instance_id = path_id(request)
+        instance = node.member(instance_id)
+        if instance is None:
+            return answer(ErrorBody(f"Instance {instance_id!r} not found"), 404)
+        return answer(detail_of(instance))
+
+    async def show_leader(_request: Request) -> Response:
+        return answer(leader_of(node.leader))
+
+    return [
+        Route("/registry/register", register, methods=["POST"]),
+        Route("/registry/agents", list_agents, methods=["GET"]),
+        Route("/registry/agents/{instance_id}", show_agent, methods=["GET"]),
+        Route("/registry/heartbeat/{instance_id}", heartbeat, methods=["POST"]),
+        Route("/registry/deregister/{instance_id}", deregister, methods=["DELETE"]),
+        Route("/registry/leader", show_leader, methods=["GET"]),
+    ]

@@ -1,0 +1,138 @@
+"""The HTTP server: an ASGI 3 server on trio that ends when it is told to, whatever its clients do.
+
+Other servers could be kept from ending by one client that never reads (hypercorn 0.18, anycorn 0.20: a shielded send
+without a deadline). Here nothing is shielded, every wait has a deadline (:class:`~meshp2p.http.limits.HttpLimits`), and
+neither a client's bytes nor an app's exception nor a lack of file descriptors ends the server.
+
+It speaks HTTP/1.1 and 1.0 with keep-alive and pipelining. It knows no lifespan, no WebSocket and no TLS; an ``Upgrade``
+is answered as if it were not there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from meshp2p.http.channel import Channel, Refused
+from meshp2p.http.connection import Connection
+from meshp2p.http.exchange import ASGIApp
+from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
+
+__all__ = ["HttpServer"]
+
+_ACCEPT_PAUSE: Final = 0.1  # seconds after accept() failed for want of descriptors or memory: chosen, not measured
+_REFUSING_MAX: Final = 32  # connections over the limit that are told so at one time: chosen, not measured
+
+_log = logging.getLogger("meshp2p.http")
+
+
+class HttpServer:
+    """Serves ``app`` on listeners that are already bound. ``stats`` counts what happened.
+
+    ``server_header`` is sent as ``Server`` where it is given. A server serves once.
+    """
+
+    def __init__(self, app: ASGIApp, limits: HttpLimits, *, server_header: str | None = None) -> None:
+        self.stats = HttpStats()
+        self._app = app
+        self._limits = limits
+        self._server_header = None if server_header is None else server_header.encode("ascii")
+        self._connections: set[Connection] = set()
+        self._is_closing = False
+        self._accepting = trio.CancelScope()
+        self._serving = trio.CancelScope()
+        self._refusing = 0
+        self._accept_errors_logged: set[int | None] = set()
+
+    async def serve(
+        self, listeners: Sequence[trio.SocketListener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Accept and serve until cancelled, or until :meth:`shut_down` and at the most ``grace_seconds``.
+
+        Reports that it started before it accepts: the listeners' backlog takes connections already. Closes the
+        listeners. Cancelling it cuts all connections at once.
+        """
+        try:
+            with self._serving:
+                async with trio.open_nursery() as connections:
+                    with self._accepting:
+                        async with trio.open_nursery() as accepting:
+                            for listener in listeners:
+                                accepting.start_soon(self._accept, listener, connections)
+                            task_status.started()
+                            await trio.sleep_forever()
+                    _close(listeners)
+        finally:
+            _close(listeners)
+
+    def shut_down(self) -> None:
+        """Stop accepting, close idle connections, and give running requests ``grace_seconds``.
+
+        Calling it again changes nothing.
+        """
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self._accepting.cancel()
+        self._serving.deadline = trio.current_time() + self._limits.grace_seconds
+        for connection in self._connections:
+            connection.close_soon()
+
+    async def serve_connection(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection to its end and close it. Raises nothing but ``trio.Cancelled``."""
+        connection = Connection(stream, self._app, self._limits, self.stats, self._server_header)
+        self._connections.add(connection)
+        self.stats.connections_total += 1
+        self.stats.connections_open += 1
+        if self._is_closing:
+            connection.close_soon()
+        try:
+            await connection.run()
+        except Exception as error:  # noqa: BLE001  # one connection does not end the others
+            _log.error("a connection failed: please report it", exc_info=error)
+        finally:
+            self._connections.discard(connection)
+            self.stats.connections_open -= 1
+            await trio.aclose_forcefully(stream)
+
+    async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                stream = await listener.accept()
+            except trio.ClosedResourceError:
+                return
+            except OSError as error:
+                # EMFILE and its like pass as connections close; what else may come here is no reason to stop either.
+                self.stats.count(HttpRefusal.ACCEPT_FAILED)
+                if error.errno not in self._accept_errors_logged:
+                    self._accept_errors_logged.add(error.errno)
+                    _log.error("accept failed, and is tried again (said once): %s", error)
+                await trio.sleep(_ACCEPT_PAUSE)
+                continue
+            if self.stats.connections_open < self._limits.connections_max:
+                nursery.start_soon(self.serve_connection, stream)
+            else:
+                nursery.start_soon(self._refuse, stream)
+
+    async def _refuse(self, stream: trio.SocketStream) -> None:
+        """Answer 503 and close; where too many are being told already, only close."""
+        self._refusing += 1
+        try:
+            message = f"all {self._limits.connections_max} connections are in use"
+            refused = Refused(503, HttpRefusal.TOO_MANY_CONNECTIONS, message)
+            if self._refusing <= _REFUSING_MAX:
+                await Channel(stream, self._limits, self.stats).refuse(refused)
+            else:
+                self.stats.count(refused.reason)
+        finally:
+            self._refusing -= 1
+            await trio.aclose_forcefully(stream)
+
+
+def _close(listeners: Sequence[trio.SocketListener]) -> None:
+    # Not aclose(): cancelled, it would raise at the first listener and leave the others open.
+    for listener in listeners:
+        listener.socket.close()

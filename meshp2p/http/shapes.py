@@ -1,0 +1,67 @@
+"""From what a node knows to the JSON shapes of the contract."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final
+
+import msgspec
+
+from meshp2p.core.hosting import Profile
+from meshp2p.core.instance import Instance, Leader
+from meshp2p.wire.contract import InstanceDetail, LeaderResponse, MeshInstance, RegisterRequest
+
+__all__ = ["detail_of", "instance_of", "leader_of", "profile_of", "rfc3339"]
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def instance_of(instance: Instance) -> MeshInstance:
+    """An instance as the lists show it."""
+    return MeshInstance(
+        instance_id=instance.id,
+        hostname=instance.hostname,
+        port=instance.port,
+        capabilities=instance.capabilities,
+        is_leader=instance.is_leader,
+        last_heartbeat=rfc3339(instance.last_heartbeat),
+        created_at=rfc3339(instance.created_at),
+        agent_profiles=instance.profiles,
+    )
+
+
+def detail_of(instance: Instance) -> InstanceDetail:
+    """An instance with all that is known of it."""
+    return InstanceDetail(
+        **msgspec.structs.asdict(instance_of(instance)),
+        status=instance.status or None,
+        metrics=msgspec.json.decode(instance.metrics) if instance.metrics else None,
+        state=instance.state.name.lower(),
+        home=instance.home,
+        incarnation=instance.incarnation,
+        address=None if instance.address is None else str(instance.address),
+    )
+
+
+def leader_of(leader: Leader | None) -> LeaderResponse:
+    """Who leads, or that nobody does."""
+    if leader is None:
+        return LeaderResponse(leader_id=None, leader_epoch=0, since=None, is_self=False)
+    return LeaderResponse(leader.id, leader.epoch, rfc3339(leader.since), leader.is_self)
+
+
+def profile_of(request: RegisterRequest) -> Profile:
+    """What an agent says of itself."""
+    return Profile(
+        request.instance_id,
+        request.hostname,
+        request.port,
+        tuple(request.capabilities),
+        tuple(request.agent_profiles),
+    )
+
+
+def rfc3339(unix_ms: int) -> str:
+    """Unix milliseconds as RFC 3339 in UTC with three digits of fraction and a ``Z``."""
+    time = _EPOCH + dt.timedelta(milliseconds=unix_ms)
+    return f"{time:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03d}Z"

@@ -1,0 +1,102 @@
+"""Calls from node to node: one POST with one reply, over connections that are kept."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from typing import Final, Self
+
+import httpx
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.core.effects import CallFailed, Failure
+from meshp2p.core.messages import CallReply, CallRequest
+from meshp2p.errors import RemoteProtocolError
+from meshp2p.wire.codec import CALL_BYTES_MAX, Codec
+
+__all__ = ["CALL_PATH", "CONTENT_TYPE", "CallClient"]
+
+CALL_PATH: Final = "/mesh/call"
+CONTENT_TYPE: Final = "application/vnd.meshp2p"
+
+
+class CallClient:
+    """The asker's side. An async context manager; a call under way when it ends fails."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._client = httpx.AsyncClient(
+            trust_env=False,  # a proxy of the environment is not for our peers
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=20.0),
+            headers={"content-type": CONTENT_TYPE, "user-agent": "meshp2p"},
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
+            await self._client.aclose()
+
+    async def call(
+        self, addresses: tuple[Address, ...], request: CallRequest, timeout: float
+    ) -> CallReply | CallFailed:
+        """Call at all of these addresses at the same time; the first reply ends the others.
+
+        Never raises but for cancellation. It failed as ``REFUSED`` only where every address refused.
+        """
+        body = self._codec.encode(request)
+        if len(addresses) == 1:
+            return await self._call_one(addresses[0], body, timeout)
+        failures: list[CallFailed] = []
+        replies: list[CallReply] = []
+        async with trio.open_nursery() as nursery:
+
+            async def try_one(address: Address) -> None:
+                outcome = await self._call_one(address, body, timeout)
+                if isinstance(outcome, CallFailed):
+                    failures.append(outcome)
+                else:
+                    replies.append(outcome)
+                    nursery.cancel_scope.cancel()
+
+            for address in addresses:
+                nursery.start_soon(try_one, address)
+        if replies:
+            return replies[0]
+        return next((failed for failed in failures if failed.failure is not Failure.REFUSED), failures[0])
+
+    async def _call_one(self, address: Address, body: bytes, timeout: float) -> CallReply | CallFailed:
+        url = f"http://{address}{CALL_PATH}"
+        with trio.move_on_after(timeout):
+            try:
+                async with self._client.stream("POST", url, content=body, timeout=timeout) as response:
+                    reply = bytearray()
+                    async for chunk in response.aiter_bytes():
+                        reply += chunk
+                        if len(reply) > CALL_BYTES_MAX:
+                            return CallFailed(Failure.UNREACHABLE, f"{address}: a reply of over {CALL_BYTES_MAX} bytes")
+                if response.status_code != 200:
+                    return CallFailed(Failure.UNREACHABLE, f"{address}: status {response.status_code}")
+                return self._codec.decode_reply_untrusted(bytes(reply))
+            except httpx.TimeoutException:
+                pass
+            except RemoteProtocolError as error:
+                return CallFailed(Failure.UNREACHABLE, f"{address}: {error}")
+            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+                is_refused = any(cause.errno == errno.ECONNREFUSED for cause in _os_errors(error))
+                return CallFailed(Failure.REFUSED if is_refused else Failure.UNREACHABLE, f"{address}: {error}")
+        return CallFailed(Failure.TIMEOUT, f"{address}: no answer in {timeout:g} s")
+
+
+def _os_errors(error: BaseException | None) -> Iterator[OSError]:
+    """The system's errors behind one that httpx raised."""
+    while error is not None:
+        if isinstance(error, BaseExceptionGroup):
+            for inner in error.exceptions:
+                yield from _os_errors(inner)
+        if isinstance(error, OSError):
+            yield error
+        error = error.__cause__ or error.__context__

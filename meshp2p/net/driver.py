@@ -1,0 +1,212 @@
+"""What drives a machine: real time, real packets, real calls.
+
+One task receives and lets time pass; whoever else has something for the machine calls :meth:`Driver.perform` with what
+the machine answered, from the same trio thread. Effects are performed in their order; those behind a ``Persist`` wait
+until it is on disk.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, assert_never
+
+import msgspec
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Persist, Resolve, Send
+from meshp2p.core.events import Event
+from meshp2p.core.machine import Machine
+from meshp2p.core.messages import CallReply, CallRequest
+from meshp2p.core.requests import Request
+from meshp2p.core.state import KeptState
+from meshp2p.errors import Refusal, RemoteProtocolError
+from meshp2p.wire.codec import Codec
+
+__all__ = ["Datagrams", "Driver", "DriverStats"]
+
+_log = logging.getLogger("meshp2p.net")
+
+DRAIN_MAX: Final = 1024
+"""Datagrams read in one go before the driver lets other tasks run. Chosen, not measured."""
+
+
+class Datagrams(Protocol):
+    """Where packets come from and go to."""
+
+    async def wait_readable(self) -> None: ...
+    def receive_nowait(self) -> tuple[bytes, Address] | None: ...
+    def send_nowait(self, data: bytes, address: Address) -> None: ...
+
+
+class Caller(Protocol):
+    """Who performs calls."""
+
+    async def call(
+        self, addresses: tuple[Address, ...], request: CallRequest, timeout: float
+    ) -> CallReply | CallFailed: ...
+
+
+class DriverStats(msgspec.Struct):
+    """What passed through, since the start. ``refused`` counts by reason what was not a message of this mesh."""
+
+    datagrams_received: int = 0
+    datagrams_sent: int = 0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    calls_made: int = 0
+    calls_failed: int = 0
+    calls_answered: int = 0
+    refused: dict[Refusal, int] = msgspec.field(default_factory=dict)
+
+    def count_refused(self, reason: Refusal) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+
+class Driver:
+    """Owns the machine of one node. ``emit`` is told each event; ``persist`` is awaited for what must be on disk."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        codec: Codec,
+        datagrams: Datagrams,
+        caller: Caller,
+        emit: Callable[[Event], None],
+        persist: Callable[[KeptState], Awaitable[None]] | None,
+    ) -> None:
+        self.machine = machine
+        self.stats = DriverStats()
+        self._codec = codec
+        self._datagrams = datagrams
+        self._caller = caller
+        self._emit = emit
+        self._persist = persist
+        self._nursery: trio.Nursery | None = None
+        self._sleep = trio.CancelScope()
+        self._backlog: collections.deque[Effect] = collections.deque()
+        self._is_persisting = False
+        self._tickets = 0
+        self._replied = trio.Event()
+        self._waiting: dict[int, tuple[trio.Event, list[CallReply]]] = {}
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Start the machine and drive it until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            self.perform(self.machine.start(trio.current_time()))
+            task_status.started()
+            while True:
+                with trio.CancelScope(deadline=self.machine.next_deadline()) as self._sleep:
+                    await self._datagrams.wait_readable()
+                if not self._receive_waiting():
+                    continue  # there are more: time must wait until all were read
+                now = trio.current_time()
+                if now >= self.machine.next_deadline():
+                    self.perform(self.machine.handle_timeouts(now))
+
+    def perform(self, effects: list[Effect]) -> None:
+        """Perform these effects, in their order, after those that still wait."""
+        self._backlog.extend(effects)
+        self._perform_backlog()
+        self._sleep.deadline = min(self._sleep.deadline, self.machine.next_deadline())
+
+    async def request(self, request: Request) -> CallReply:
+        """Ask the machine for something that another node may have to answer.
+
+        Raises what the machine raises. Cancel-safe: whether the request took effect is then unknown.
+        """
+        self._tickets += 1
+        ticket = self._tickets
+        done, replies = trio.Event(), list[CallReply]()
+        self._waiting[ticket] = (done, replies)
+        try:
+            self.perform(self.machine.request(ticket, request, trio.current_time()))
+            await done.wait()
+        finally:
+            del self._waiting[ticket]
+        return replies[0]
+
+    async def wait_for_reply(self) -> None:
+        """Wait until a call has been replied to, or has failed."""
+        await self._replied.wait()
+
+    def answer_call(self, body: bytes) -> bytes:
+        """The frame that answers another node's call. Raises :class:`RemoteProtocolError` on what is none of this
+        mesh."""
+        try:
+            request = self._codec.decode_request_untrusted(body)
+        except RemoteProtocolError as error:
+            self.stats.count_refused(error.reason)
+            raise
+        reply, effects = self.machine.receive_call(request, trio.current_time())
+        self.perform(effects)
+        self.stats.calls_answered += 1
+        return self._codec.encode(reply)
+
+    def _receive_waiting(self) -> bool:
+        """Read what waits. Whether that was all."""
+        stats = self.stats
+        for _ in range(DRAIN_MAX):
+            received = self._datagrams.receive_nowait()
+            if received is None:
+                return True
+            data, source = received
+            stats.datagrams_received += 1
+            stats.bytes_received += len(data)
+            try:
+                datagram = self._codec.decode_datagram_untrusted(data)
+            except RemoteProtocolError as error:
+                stats.count_refused(error.reason)
+                _log.debug("refused a datagram from %s: %s", source, error)
+                continue
+            self.perform(self.machine.receive(datagram, source, trio.current_time()))
+        return False
+
+    def _perform_backlog(self) -> None:
+        while self._backlog and not self._is_persisting:
+            effect = self._backlog.popleft()
+            match effect:
+                case Send(address=address, datagram=datagram):
+                    data = self._codec.encode(datagram)
+                    self.stats.datagrams_sent += 1
+                    self.stats.bytes_sent += len(data)
+                    self._datagrams.send_nowait(data, address)
+                case Call():
+                    self._start(self._call, effect)
+                case Persist():
+                    if self._persist is not None:
+                        self._is_persisting = True
+                        self._start(self._keep, KeptState(effect.incarnation, effect.epoch))
+                case Emit(event=event):
+                    self._emit(event)
+                case Resolve(ticket=ticket, reply=reply):
+                    waiting = self._waiting.get(ticket)
+                    if waiting is not None:
+                        waiting[1].append(reply)
+                        waiting[0].set()
+                case _:
+                    assert_never(effect)
+
+    def _start(self, function: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(function, *arguments)
+
+    async def _call(self, call: Call) -> None:
+        self.stats.calls_made += 1
+        reply = await self._caller.call(call.addresses, call.request, call.timeout)
+        if isinstance(reply, CallFailed):
+            self.stats.calls_failed += 1
+            _log.debug("%s failed: %s", type(call.request).__name__, reply.reason)
+        self.perform(self.machine.receive_reply(call.call_id, reply, trio.current_time()))
+        self._replied.set()
+        self._replied = trio.Event()
+
+    async def _keep(self, kept: KeptState) -> None:
+        try:
+            if self._persist is not None:
+                await self._persist(kept)
+        finally:
+            self._is_persisting = False
+        self._perform_backlog()

@@ -1,0 +1,90 @@
+"""Which addresses of this machine a node advertises."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable
+
+import ifaddr
+import msgspec
+
+__all__ = ["ADVERTISED_MAX", "Interface", "advertised_addresses", "list_interfaces"]
+
+ADVERTISED_MAX = 8
+"""Chosen, not measured: every record that is gossiped carries them, and a packet has room for 1,400 bytes."""
+
+BRIDGE_PREFIXES = (
+    *("docker", "br-", "podman", "cni", "nerdctl", "kube-", "flannel", "cali", "cilium", "lxcbr", "lxdbr", "incusbr"),
+    *("veth", "virbr", "vnet", "vmnet", "vboxnet", "vethernet"),
+)
+"""Names, in lower case, of interfaces that lead to containers and virtual machines of this machine and to nobody else.
+Every machine with Docker has the same 172.17.0.1, so a peer that tries such an address reaches itself or a stranger."""
+
+
+class Interface(msgspec.Struct, frozen=True):
+    """An interface of this machine and the literal addresses, without scope, that a socket can be bound to now."""
+
+    name: str
+    addresses: tuple[str, ...]
+
+
+ListInterfaces = Callable[[], Iterable[Interface]]
+
+
+def list_interfaces() -> tuple[Interface, ...]:
+    """Ask the system. Left out is what was never up, or is not verified unique yet (IPv6): nobody can be there."""
+    return tuple(
+        Interface(adapter.nice_name, tuple(host for host in map(_host_of, adapter.ips) if _is_bindable(host)))
+        for adapter in ifaddr.get_adapters()
+    )
+
+
+def advertised_addresses(bound_host: str, interfaces: ListInterfaces = list_interfaces) -> tuple[str, ...]:
+    """Return the addresses at which others reach a socket that is bound to ``bound_host``, IPv4 first, at least one.
+
+    A concrete address is advertised alone. For ``0.0.0.0`` (IPv4) and ``::`` (both families) it is the best of these
+    that the machine has: addresses of its networks; self-assigned IPv4 ones (169.254/16); those of bridges to
+    containers and virtual machines; loopback, where nothing is up. The answer has a fixed order and at most
+    ``ADVERTISED_MAX`` addresses.
+    Link-local IPv6 addresses are never in it: without the reader's own interface number they lead nowhere.
+    """
+    wildcard = {"0.0.0.0": (4,), "::": (4, 6)}.get(bound_host)
+    if wildcard is None:
+        return (bound_host,)
+    best: dict[int, list[tuple[int, str, int, str]]] = {}
+    for interface in interfaces():
+        for host in interface.addresses:
+            address = ipaddress.ip_address(host)
+            rank = _rank(interface.name, address)
+            if rank is not None and address.version in wildcard:
+                best.setdefault(rank, []).append((address.version, interface.name, int(address), host))
+    if not best:
+        return ("127.0.0.1",) if wildcard == (4,) else ("127.0.0.1", "::1")
+    ordered = (host for *_, host in sorted(best[min(best)]))
+    return tuple(dict.fromkeys(ordered))[:ADVERTISED_MAX]
+
+
+def _rank(name: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int | None:
+    """How good an address is to advertise: 0 is best, ``None`` is never."""
+    if address.is_loopback or address.is_unspecified or address.is_multicast:
+        return None
+    if address.is_link_local and address.version == 6:
+        return None
+    if name.lower().startswith(BRIDGE_PREFIXES):
+        return 2
+    return 1 if address.is_link_local else 0
+
+
+def _host_of(ip: ifaddr.IP) -> str:
+    return ip.ip if isinstance(ip.ip, str) else ip.ip[0].partition("%")[0]
+
+
+def _is_bindable(host: str) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,142 @@
+"""UDP and TCP on one port number."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from typing import Final
+
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.errors import StartError
+
+__all__ = ["DatagramSocket", "Sockets", "open_sockets"]
+
+_TRIES: Final = 32
+_MAPPED: Final = "::ffff:"
+_RECEIVE_BUFFER_BYTES: Final = 1 << 20
+
+
+class DatagramSocket:
+    """A bound UDP socket that never blocks: what cannot be sent now is dropped and counted, as a network would drop
+    it."""
+
+    def __init__(self, bound: socket.socket) -> None:
+        bound.setblocking(False)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        except OSError:
+            pass  # the kernel's default serves, with less room for bursts
+        self._socket = bound
+        self._is_ipv6 = bound.family == socket.AF_INET6
+        self.send_errors = 0
+
+    async def wait_readable(self) -> None:
+        await trio.lowlevel.wait_readable(self._socket)
+
+    def receive_nowait(self) -> tuple[bytes, Address] | None:
+        """The next waiting datagram and where it came from; None where none waits."""
+        while True:
+            try:
+                data, source = self._socket.recvfrom(65_536)
+            except (BlockingIOError, InterruptedError):
+                return None
+            except OSError:
+                continue  # an ICMP error of an earlier send, reported here; it is taken off the queue
+            return data, Address(source[0].removeprefix(_MAPPED), source[1])
+
+    def send_nowait(self, data: bytes, address: Address) -> None:
+        host = address.host
+        if self._is_ipv6 and ":" not in host:
+            host = _MAPPED + host
+        try:
+            self._socket.sendto(data, (host, address.port))
+        except OSError:  # no route, a full buffer, an address of the other family, refused earlier
+            self.send_errors += 1
+
+    def close(self) -> None:
+        trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+
+
+class Sockets:
+    """One node's sockets: ``datagrams`` and ``listener`` are bound to ``host`` and ``port``."""
+
+    def __init__(self, datagrams: DatagramSocket, listener: trio.SocketListener, host: str, port: int) -> None:
+        self.datagrams = datagrams
+        self.listener = listener
+        self.host = host
+        self.port = port
+
+
+def open_sockets(host: str, port: int, *, is_port_wished: bool) -> Sockets:
+    """Bind UDP and TCP to one port number of ``host``, a literal address or a name of this machine; ``::`` means IPv4
+    as well.
+
+    ``port`` 0 takes any free one; where ``is_port_wished`` is false so does a port that is taken. Raises
+    :class:`StartError`.
+    """
+    family, literal = _resolve(host)
+    try:
+        return _bind(family, literal, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and not is_port_wished and port != 0:
+            return open_sockets(literal, 0, is_port_wished=False)
+        raise StartError(_explain(error, host, port)) from error
+
+
+def _resolve(host: str) -> tuple[socket.AddressFamily, str]:
+    try:
+        literal = ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    else:
+        return (socket.AF_INET6 if literal.version == 6 else socket.AF_INET), host
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise StartError(f"host {host!r}: {error.strerror}; expected an address or a name of this machine") from error
+    return found[0][0], str(found[0][4][0])
+
+
+def _bind(family: socket.AddressFamily, host: str, port: int) -> Sockets:
+    """Both sockets on one number; where the system chooses it, what is free for one may be taken for the other: try
+    others."""
+    for attempt in range(_TRIES):
+        tcp = socket.socket(family, socket.SOCK_STREAM)
+        udp = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                only = 0 if host == "::" else 1
+                tcp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+                udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            tcp.bind((host, port))
+            chosen = int(tcp.getsockname()[1])
+            udp.bind((host, chosen))
+            tcp.listen(128)
+        except OSError as error:
+            tcp.close()
+            udp.close()
+            if port == 0 and error.errno == errno.EADDRINUSE and attempt < _TRIES - 1:
+                continue
+            raise
+        tcp.setblocking(False)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(tcp))
+        return Sockets(DatagramSocket(udp), listener, host, chosen)
+    raise AssertionError("unreachable")
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"port {port} of {host} is in use: choose another, or 0 for any that is free"
+        case errno.EADDRNOTAVAIL:
+            return f"host {host!r} is no address of this machine: choose one of its own, 127.0.0.1, or :: for all"
+        case errno.EACCES:
+            return f"port {port} of {host} is not allowed to this user: choose one of 1024 or more"
+        case _:
+            return f"cannot bind to port {port} of {host}: {error.strerror}"

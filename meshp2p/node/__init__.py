@@ -1,0 +1,1 @@
+"""The node that an agent embeds: all the parts put together."""

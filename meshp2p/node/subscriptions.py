@@ -1,0 +1,106 @@
+"""Events for whoever asks: the snapshot first, then each change, and never a wait for a slow reader."""
+
+from __future__ import annotations
+
+import collections
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+import trio
+
+from meshp2p.core.events import Event
+from meshp2p.errors import NodeClosed
+
+__all__ = ["EventsLost", "NodeEvent", "Subscription", "Subscriptions"]
+
+BUFFER_MAX: Final = 4096
+"""Events that wait for one reader. Chosen, not measured: a mesh of a thousand that starts at once fits."""
+
+
+class EventsLost(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """This reader was too slow: so many events were dropped here. List the members to know what is so now."""
+
+    count: int
+
+
+NodeEvent = Event | EventsLost
+
+
+class Subscription:
+    """An asynchronous iterator of events, from the moment it was made. It ends when the node has left."""
+
+    def __init__(self, snapshot: Iterable[Event]) -> None:
+        self._buffer: collections.deque[Event] = collections.deque(snapshot)
+        self._room = len(self._buffer) + BUFFER_MAX
+        self._lost = 0
+        self._arrived = trio.Event()
+        self._is_ended = False
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> NodeEvent:
+        await trio.lowlevel.checkpoint()
+        while True:
+            if self._buffer:
+                return self._buffer.popleft()
+            if self._lost:
+                lost, self._lost = self._lost, 0
+                return EventsLost(lost)
+            if self._is_ended:
+                raise StopAsyncIteration
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+
+    def put(self, event: Event) -> None:
+        """Called by the node; never waits. What comes while events are lost is lost too, so that none is out of
+        order."""
+        if self._lost or len(self._buffer) >= self._room:
+            self._lost += 1
+        else:
+            self._buffer.append(event)
+        self._arrived.set()
+
+    def end(self) -> None:
+        self._is_ended = True
+        self._arrived.set()
+
+
+class Subscriptions:
+    """All readers of one node's events, and those who wait for something to become so. Readers that are gone are
+    forgotten."""
+
+    def __init__(self) -> None:
+        self._readers: weakref.WeakSet[Subscription] = weakref.WeakSet()
+        self._changed = trio.Event()
+        self._is_ended = False
+
+    def open(self, snapshot: Iterable[Event]) -> Subscription:
+        subscription = Subscription(snapshot)
+        if self._is_ended:
+            subscription.end()
+        self._readers.add(subscription)
+        return subscription
+
+    def put(self, event: Event) -> None:
+        for reader in list(self._readers):
+            reader.put(event)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def end(self) -> None:
+        self._is_ended = True
+        for reader in list(self._readers):
+            reader.end()
+        self._changed.set()
+
+    async def wait_until(self, holds: Callable[[], bool]) -> None:
+        """Return when ``holds()``, which is asked after each event. Raises :class:`NodeClosed` when the node has left
+        before."""
+        await trio.lowlevel.checkpoint()
+        while not holds():
+            if self._is_ended:
+                raise NodeClosed("the node has left the mesh, and what was waited for did not come")
+            await self._changed.wait()

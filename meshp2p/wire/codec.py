@@ -1,0 +1,133 @@
+"""Messages to bytes and back.
+
+What comes from the network is decoded in three steps, each with its limits: the frame, MessagePack into plain values
+(by msgpack, which can bound what a header may announce), plain values into typed messages (by msgspec). What then
+remains to be checked is what no type says: that an id is not too long in bytes, and that an address is a literal one,
+so that nobody can make a node look up names.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgpack
+import msgspec
+
+from meshp2p.core.address import Address
+from meshp2p.core.messages import CallReply, CallRequest, Datagram, PingRequest, Push, SyncReply, SyncRequest
+from meshp2p.core.record import ID_BYTES_MAX, Item, Record
+from meshp2p.errors import Refusal, RemoteProtocolError
+from meshp2p.wire.frame import frame_header, mesh_tag, open_frame_untrusted
+
+__all__ = ["CALL_BYTES_MAX", "DATAGRAM_BYTES_MAX", "Codec"]
+
+DATAGRAM_BYTES_MAX: Final = 65_507
+"""The largest UDP payload there is. Ours are much smaller (``packet_bytes_max``), a peer may be configured
+otherwise."""
+
+CALL_BYTES_MAX: Final = 1 << 20
+"""The largest body of a call: twice what a sync carries by default. Chosen, not measured."""
+
+_LENGTH_MAX: Final = 65_536
+
+
+class Codec:
+    """The codec of one mesh: it writes that mesh's tag into each frame and refuses frames of others."""
+
+    def __init__(self, mesh: str) -> None:
+        self._header = frame_header(mesh_tag(mesh))
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def encode(self, message: Datagram | CallRequest | CallReply) -> bytes:
+        """The frame of a datagram, a call's request or its reply."""
+        return self._header + self._encoder.encode(message)
+
+    def decode_datagram_untrusted(self, data: bytes) -> Datagram:
+        """Read a UDP payload. Raises :class:`RemoteProtocolError`, and nothing else, on all that is not a datagram of
+        this mesh."""
+        datagram: Datagram = self._decode_untrusted(data, Datagram, DATAGRAM_BYTES_MAX)
+        if isinstance(datagram.body, PingRequest):
+            _check_addresses((datagram.body.address,))
+        _check_items(datagram.items)
+        return datagram
+
+    def decode_request_untrusted(self, data: bytes) -> CallRequest:
+        """Read the body of a call. Raises :class:`RemoteProtocolError`, and nothing else."""
+        request: CallRequest = self._decode_untrusted(data, CallRequest, CALL_BYTES_MAX)
+        match request:
+            case Push(items=items):
+                _check_items(items)
+            case SyncRequest(sender=Record() as sender):
+                _check_items((sender,))
+            case _:
+                pass
+        return request
+
+    def decode_reply_untrusted(self, data: bytes) -> CallReply:
+        """Read the reply to a call. Raises :class:`RemoteProtocolError`, and nothing else."""
+        reply: CallReply = self._decode_untrusted(data, CallReply, CALL_BYTES_MAX)
+        if isinstance(reply, SyncReply):
+            _check_items((reply.sender, *reply.items))
+        return reply
+
+    def _decode_untrusted(self, data: bytes, of: Any, bytes_max: int) -> Any:
+        if len(data) > bytes_max:
+            raise RemoteProtocolError(Refusal.TOO_LARGE, f"{len(data)} bytes: at most {bytes_max}")
+        body = open_frame_untrusted(data, self._header)
+        try:
+            value = msgpack.unpackb(
+                body,
+                use_list=False,
+                raw=False,
+                strict_map_key=True,
+                max_array_len=_LENGTH_MAX,
+                max_map_len=0,
+                max_str_len=_LENGTH_MAX,
+                max_bin_len=_LENGTH_MAX,
+                max_ext_len=0,
+            )
+        except (ValueError, RecursionError, msgpack.UnpackException) as error:
+            raise RemoteProtocolError(Refusal.BAD_ENCODING, f"not MessagePack within the limits: {error}") from None
+        try:
+            return msgspec.convert(value, of)
+        except (ValueError, RecursionError, OverflowError) as error:
+            raise RemoteProtocolError(Refusal.BAD_SHAPE, str(error)) from None
+
+
+def _check_items(items: Iterable[Item]) -> None:
+    for item in items:
+        if len(item.id) * 4 > ID_BYTES_MAX:
+            _check_id(item.id)
+        if isinstance(item, Record):
+            _check_id(item.home)
+            _check_addresses(item.addresses)
+            if item.is_node != bool(item.addresses):
+                raise RemoteProtocolError(
+                    Refusal.BAD_VALUE, f"record of {item.id!r}: a node has addresses and a hosted instance has none"
+                )
+
+
+def _check_id(instance_id: str) -> None:
+    size = len(instance_id.encode())
+    if size > ID_BYTES_MAX:
+        raise RemoteProtocolError(Refusal.BAD_VALUE, f"id of {size} bytes: at most {ID_BYTES_MAX}")
+
+
+def _check_addresses(addresses: Iterable[Address]) -> None:
+    for address in addresses:
+        if not address.port or not _is_literal(address.host):
+            raise RemoteProtocolError(
+                Refusal.BAD_VALUE, f"address {str(address)!r}: expected a literal IP address and a port"
+            )
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_literal(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return not (address.is_multicast or address.is_unspecified)

@@ -1,0 +1,125 @@
+"""The JSON bodies of the HTTP contract, for the node that serves it and the client that calls it. Names and order are
+the contract's own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from meshp2p.core.record import ID_BYTES_MAX
+
+__all__ = [
+    "ErrorBody",
+    "HealthResponse",
+    "HeartbeatRequest",
+    "HeartbeatResponse",
+    "InstanceDetail",
+    "InstancesResponse",
+    "LeaderResponse",
+    "MeshInstance",
+    "RegisterRequest",
+    "RegisterResponse",
+]
+
+Text = Annotated[str, msgspec.Meta(max_length=1024)]
+Names = Annotated[list[Text], msgspec.Meta(max_length=256)]
+
+
+class RegisterRequest(msgspec.Struct):
+    """What an agent says of itself. The id has 1 to 128 bytes, a name at most 1,024 characters."""
+
+    instance_id: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX)]
+    hostname: Text
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+    capabilities: Names
+    agent_profiles: Names
+
+
+class MeshInstance(msgspec.Struct):
+    """One instance in a list. Times are RFC 3339 in UTC."""
+
+    instance_id: str
+    hostname: str
+    port: int
+    capabilities: tuple[str, ...]
+    is_leader: bool
+    last_heartbeat: str
+    created_at: str
+    agent_profiles: tuple[str, ...]
+
+
+class InstanceDetail(msgspec.Struct):
+    """One instance with what the list leaves out. ``address`` is the node's ``host:port``, null for a hosted
+    instance."""
+
+    instance_id: str
+    hostname: str
+    port: int
+    capabilities: tuple[str, ...]
+    is_leader: bool
+    last_heartbeat: str
+    created_at: str
+    agent_profiles: tuple[str, ...]
+    status: str | None
+    metrics: dict[str, Any] | None
+    state: str
+    home: str
+    incarnation: int
+    address: str | None
+
+
+class RegisterResponse(msgspec.Struct):
+    """``peers`` includes the caller."""
+
+    success: bool
+    instance_id: str
+    is_leader: bool
+    leader_id: str | None
+    peers: list[MeshInstance]
+
+
+class InstancesResponse(msgspec.Struct):
+    """All live instances, by id. Where ``leader_id`` is not null exactly one of them has ``is_leader``."""
+
+    instances: list[MeshInstance]
+    leader_id: str | None
+
+
+class HeartbeatRequest(msgspec.Struct):
+    """A sign of life."""
+
+    status: Text
+    metrics: dict[str, Any] | None = None
+
+
+class HeartbeatResponse(msgspec.Struct):
+    """``should_sync``: the instances or the leader changed since this instance's last heartbeat, so list them again."""
+
+    acknowledged: bool
+    leader_id: str | None
+    should_sync: bool
+
+
+class LeaderResponse(msgspec.Struct):
+    """Who leads. Null, 0 and null while nobody does."""
+
+    leader_id: str | None
+    leader_epoch: int
+    since: str | None
+    is_self: bool
+
+
+class HealthResponse(msgspec.Struct):
+    """``active_sessions`` is what the original had, always 0."""
+
+    status: str
+    version: str
+    uptime_seconds: int
+    active_sessions: int = 0
+
+
+class ErrorBody(msgspec.Struct):
+    """What is wrong, where, with the value."""
+
+    error: str

@@ -1,0 +1,194 @@
+"""Machines on a virtual network without faults but those that a test asks for: the smallest driver there can be."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+
+from meshp2p.core.address import Address
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Failure, Persist, Resolve, Send
+from meshp2p.core.events import Event, LeaderChanged
+from meshp2p.core.hosting import Profile
+from meshp2p.core.machine import Machine
+from meshp2p.core.messages import CallReply
+from meshp2p.core.state import KeptState
+
+EPOCH_MS = 1_700_000_000_000
+
+
+class Mesh:
+    """Nodes by id, one virtual clock, one seeded generator. ``delay`` is the one-way time of all that is sent."""
+
+    def __init__(self, seed: int = 0, delay: float = 0.001, config: ProtocolConfig | None = None) -> None:
+        self.now = 0.0
+        self.random = random.Random(seed)
+        self.delay = delay
+        self.config = config or ProtocolConfig()
+        self.nodes: dict[str, Machine] = {}
+        self.events: dict[str, list[Event]] = {}
+        self.resolved: dict[int, CallReply] = {}
+        self.kept: dict[str, KeptState] = {}
+        self.sent = 0
+        self.log: list[tuple[float, str, Address, object]] = []
+        self.is_cut: Callable[[str, str], bool] = lambda _sender, _receiver: False
+        self.loss = 0.0
+        self._addresses: dict[Address, str] = {}
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self._wakes: dict[str, float] = {}
+
+    # Nodes
+
+    def add(self, node_id: str, *, join: str | None = None, capabilities: tuple[str, ...] = (), key: str = "") -> Machine:
+        """Start a node; ``join`` is a node whose address it is given. ``key`` tells two processes with one id apart."""
+        key = key or node_id
+        address = Address("10.0.0.1", 1000 + len(self._addresses))
+        profile = Profile(node_id, f"{node_id}.example", address.port, capabilities)
+        machine = Machine(
+            profile,
+            (address,),
+            self.config,
+            random.Random(self.random.random()),
+            lambda: EPOCH_MS + int(self.now * 1000),
+            self.kept.get(node_id),
+        )
+        self.nodes[key] = machine
+        self.events.setdefault(key, [])
+        self._addresses[address] = key
+        self._perform(key, machine.start(self.now))
+        if join is not None:
+            self.join(key, join)
+        return machine
+
+    def join(self, key: str, other: str) -> None:
+        self._perform(key, self.nodes[key].offer("seed", (self.address(other),), None, self.now))
+
+    def address(self, key: str) -> Address:
+        return next(address for address, node in self._addresses.items() if node == key)
+
+    def kill(self, key: str) -> None:
+        """The process is gone; its host answers that nobody listens."""
+        del self.nodes[key]
+
+    def leave(self, key: str) -> None:
+        self._perform(key, self.nodes[key].leave(self.now))
+
+    def do(self, key: str, effects: list[Effect]) -> None:
+        """Perform what a call of a test's own returned."""
+        self._perform(key, effects)
+
+    # Time
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self._heap and self._heap[0][0] <= end:
+            self.now, _, step = heapq.heappop(self._heap)
+            step()
+        self.now = end
+
+    def run_until(self, condition: Callable[[], bool], within: float) -> float:
+        """Run until the condition holds, which it must within so many virtual seconds; how long it took."""
+        begin = self.now
+        while not condition():
+            if not self._heap or self._heap[0][0] > begin + within:
+                raise AssertionError(f"not so within {within} s: {list(self.nodes.values())}")
+            self.now, _, step = heapq.heappop(self._heap)
+            step()
+        return self.now - begin
+
+    def is_whole(self) -> bool:
+        """All nodes agree on who is there and who leads."""
+        machines = list(self.nodes.values())
+        return (
+            len({machine.view for machine in machines}) == 1
+            and len({machine.leader_id for machine in machines}) == 1
+            and machines[0].leader_id is not None
+            and all(set(machine.records()) >= {other.id for other in machines} for machine in machines)
+        )
+
+    def leaders(self, key: str) -> list[str | None]:
+        return [event.leader_id for event in self.events[key] if isinstance(event, LeaderChanged)]
+
+    # Effects
+
+    def _at(self, when: float, step: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (when, self._count, step))
+
+    def _perform(self, key: str, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send():
+                    self.sent += 1
+                    self.log.append((self.now, key, effect.address, effect.datagram))
+                    self._send(key, effect)
+                case Call():
+                    self.log.append((self.now, key, effect.addresses[0], effect.request))
+                    self._call(key, effect)
+                case Emit():
+                    self.events[key].append(effect.event)
+                case Resolve():
+                    self.resolved[effect.ticket] = effect.reply
+                case Persist():
+                    self.kept[self.nodes[key].id] = KeptState(effect.incarnation, effect.epoch)
+        machine = self.nodes.get(key)
+        if machine is not None:
+            self._wake(key, machine)
+
+    def _wake(self, key: str, machine: Machine) -> None:
+        deadline = machine.next_deadline()
+        if self._wakes.get(key) == deadline:
+            return
+        self._wakes[key] = deadline
+
+        def step() -> None:
+            if self._wakes.get(key) == deadline and self.nodes.get(key) is machine:
+                self._wakes.pop(key)
+                self._perform(key, machine.handle_timeouts(self.now))
+
+        if deadline < float("inf"):
+            self._at(max(self.now, deadline), step)
+
+    def _passes(self, sender: str, receiver: str | None) -> bool:
+        return receiver in self.nodes and not self.is_cut(sender, receiver or "")
+
+    def _send(self, key: str, send: Send) -> None:
+        target = self._addresses.get(send.address)
+        if not self._passes(key, target) or (self.loss and self.random.random() < self.loss):
+            return
+        source = self.address(key)
+
+        def arrive() -> None:
+            if target in self.nodes:
+                self._perform(target, self.nodes[target].receive(send.datagram, source, self.now))
+
+        self._at(self.now + self.delay, arrive)
+
+    def _call(self, key: str, call: Call) -> None:
+        target = next((self._addresses[a] for a in call.addresses if self._addresses.get(a) in self.nodes), None)
+        if target is None:
+            self._reply(key, call, CallFailed(Failure.REFUSED, "nobody listens"), self.now + self.delay)
+        elif not self._passes(key, target):
+            self._reply(key, call, CallFailed(Failure.TIMEOUT, "no answer"), self.now + call.timeout)
+        else:
+
+            def arrive() -> None:
+                if target not in self.nodes:
+                    self._reply(key, call, CallFailed(Failure.UNREACHABLE, "broken"), self.now + self.delay)
+                    return
+                reply, effects = self.nodes[target].receive_call(call.request, self.now)
+                self._perform(target, effects)
+                self._reply(key, call, reply, self.now + self.delay)
+
+            self._at(self.now + self.delay, arrive)
+
+    def _reply(self, key: str, call: Call, reply: CallReply | CallFailed, when: float) -> None:
+        machine = self.nodes.get(key)
+
+        def arrive() -> None:
+            if machine is not None and self.nodes.get(key) is machine:
+                self._perform(key, machine.receive_reply(call.call_id, reply, self.now))
+
+        self._at(when, arrive)

@@ -1,0 +1,195 @@
+"""What the README and the docs show, runs.
+
+The convention, which CONTRIBUTING.md tells authors:
+
+- A ``python`` block is a whole program. It compiles, and it runs in a fresh process and an empty directory, with
+  warnings as errors, to exit status 0.
+- ``<!-- not run: REASON -->`` on the line above: it only compiles.
+- ``<!-- continues -->`` on the line above: it runs after the ``python`` block before it on the page, in one program.
+- In a ``console`` block each line ``$ meshp2p ...`` names a command that exists and options that it has: the words
+  before a pipe, a redirection or a ``&`` are run with ``--help`` after them, so that nothing is started.
+- A ``json`` block is valid JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+BLOCK = re.compile(
+    r"^(?:[ ]*<!-- (?P<mark>not run: \S.*|continues) -->\n)?"
+    r"^(?P<fence>[ ]*```)(?P<language>\w+)[^\n]*\n(?P<source>.*?)^(?P=fence)[ ]*$",
+    re.MULTILINE | re.DOTALL,
+)
+SHELL_OPERATORS = frozenset("|&;<>()")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block. ``mark`` is the comment above it or empty; ``context`` is what it continues or empty."""
+
+    place: str
+    language: str
+    mark: str
+    source: str
+    context: str = ""
+
+    @property
+    def program(self) -> str:
+        return self.context + self.source
+
+
+def find_blocks(text: str, page: str) -> Iterator[Block]:
+    """The blocks of a page in their order, each with its line number for a place."""
+    program = ""
+    for match in BLOCK.finditer(text):
+        place = f"{page}:{text.count(chr(10), 0, match.start('fence')) + 1}"
+        mark, source = match["mark"] or "", textwrap.dedent(match["source"])
+        block = Block(place, match["language"], mark, source, context=program if mark == "continues" else "")
+        if block.language == "python":
+            program = block.program
+        yield block
+
+
+def find_commands(source: str) -> Iterator[list[str]]:
+    """The words of each ``$ meshp2p ...`` line of a console block, without the program's own name."""
+    for line in source.replace("\\\n", " ").splitlines():
+        if not line.startswith("$ "):
+            continue
+        lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words: list[str] = []
+        for word in lexer:
+            if set(word) <= SHELL_OPERATORS:
+                break
+            if words or "=" not in word:  # NAME=VALUE before the command is its environment
+                words.append(word)
+        if words and Path(words[0]).name == "meshp2p":
+            yield words[1:]
+
+
+BLOCKS = [block for page in PAGES for block in find_blocks(page.read_text(), str(page.relative_to(ROOT)))]
+
+
+def blocks_in(language: str) -> pytest.MarkDecorator:
+    """A parameter ``block`` that is each block in this language, of which there may be none."""
+    chosen = [pytest.param(block, id=block.place) for block in BLOCKS if block.language == language]
+    return pytest.mark.parametrize("block", chosen)
+
+
+def run_python(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run this Python on our package, whether or not it is installed."""
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "COLUMNS": "200",
+        "NO_COLOR": "1",
+    }
+    command = [sys.executable, "-W", "error", *arguments]
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+
+
+@cache
+def help_of(words: tuple[str, ...]) -> str:
+    """What ``meshp2p WORDS --help`` prints; fails the test where there is no such command."""
+    result = run_python("-m", "meshp2p.cli", *words, "--help", directory=ROOT)
+    assert result.returncode == 0, f"meshp2p {shlex.join(words)}: {result.stderr}"
+    return result.stdout
+
+
+@blocks_in("python")
+def test_a_python_block_runs(block: Block, tmp_path: Path) -> None:
+    compile(block.program, block.place, "exec")
+    if block.mark.startswith("not run"):
+        return
+    program = tmp_path / "program.py"
+    program.write_text(block.program)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = run_python(str(program), directory=empty)
+    assert result.returncode == 0, f"{block.place}:\n{result.stdout}{result.stderr}"
+
+
+@blocks_in("console")
+def test_a_console_block_names_commands_and_options_that_exist(block: Block) -> None:
+    for words in find_commands(block.source):
+        before_dashes = words[: words.index("--")] if "--" in words else words
+        known = help_of(tuple(before_dashes)) + help_of(())
+        for word in before_dashes:
+            option = word.partition("=")[0]
+            exists = re.search(rf"{re.escape(option)}(?![\w-])", known) is not None
+            assert exists or not option.startswith("--"), f"{block.place}: no option {option}"
+
+
+@blocks_in("json")
+def test_a_json_block_is_json(block: Block) -> None:
+    json.loads(block.source)
+
+
+def test_only_the_marks_of_the_convention_stand_above_a_block() -> None:
+    mark = re.compile(r"^[ ]*<!-- (?:not run|continues)\b.*-->\n", re.MULTILINE)
+    for page in PAGES:
+        text = page.read_text()
+        assert len(mark.findall(text)) == len([match for match in BLOCK.finditer(text) if match["mark"]]), page
+
+
+def test_the_blocks_of_a_page_are_found_with_their_marks_and_places() -> None:
+    page = textwrap.dedent(
+        """\
+        ```python
+        a = 1
+        ```
+
+        <!-- continues -->
+        ```python
+        assert a == 1
+        ```
+
+        - in a list
+          <!-- not run: for ever -->
+          ```python
+          while True:
+              pass
+          ```
+        """
+    )
+    first, second, third = find_blocks(page, "page.md")
+    assert first == Block("page.md:1", "python", "", "a = 1\n")
+    assert second == Block("page.md:6", "python", "continues", "assert a == 1\n", context="a = 1\n")
+    assert third == Block("page.md:12", "python", "not run: for ever", "while True:\n    pass\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("$ meshp2p doctor", ["doctor"]),
+        (
+            "$ NAME=value meshp2p run --port 7701 --join '[::1]:7700' &",
+            ["run", "--port", "7701", "--join", "[::1]:7700"],
+        ),
+        ("$ meshp2p run \\\n    --port=7701", ["run", "--port=7701"]),
+        ("$ .venv/bin/meshp2p list --json | jq .", ["list", "--json"]),
+        ("$ meshp2p list >list.txt 2>&1  # kept", ["list"]),
+    ],
+)
+def test_a_command_ends_where_the_shell_takes_over(line: str, words: list[str]) -> None:
+    assert list(find_commands(line)) == [words]
+
+
+@pytest.mark.parametrize("line", ["meshp2p is printed here", "$ curl localhost:7700/health", "$ pip install meshp2p"])
+def test_other_lines_are_no_commands_of_ours(line: str) -> None:
+    assert list(find_commands(line)) == []

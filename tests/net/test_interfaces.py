@@ -1,0 +1,81 @@
+"""Which addresses of a machine are advertised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from meshp2p.net.interfaces import ADVERTISED_MAX, Interface, advertised_addresses, list_interfaces
+
+LO = Interface("lo", ("127.0.0.1", "::1"))
+ETH0 = Interface("eth0", ("192.0.2.7", "2001:db8::7", "fe80::7"))
+WLAN0 = Interface("wlan0", ("198.51.100.7",))
+DOCKER0 = Interface("docker0", ("172.17.0.1",))
+SELF_ASSIGNED = Interface("eth1", ("169.254.3.4", "fe80::3"))
+
+
+def machine(*interfaces: Interface) -> Callable[[], tuple[Interface, ...]]:
+    return lambda: interfaces
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "192.0.2.7", "172.17.0.1", "2001:db8::7"])
+def test_a_concrete_address_is_advertised_alone(host: str) -> None:
+    assert advertised_addresses(host, machine(LO, ETH0, WLAN0)) == (host,)
+
+
+def test_a_wildcard_advertises_every_network_ipv4_first() -> None:
+    assert advertised_addresses("::", machine(LO, ETH0, WLAN0)) == ("192.0.2.7", "198.51.100.7", "2001:db8::7")
+
+
+def test_an_ipv4_wildcard_advertises_ipv4_alone() -> None:
+    assert advertised_addresses("0.0.0.0", machine(LO, ETH0, WLAN0)) == ("192.0.2.7", "198.51.100.7")
+
+
+def test_the_order_does_not_depend_on_the_order_of_the_system() -> None:
+    assert advertised_addresses("::", machine(LO, ETH0, WLAN0)) == advertised_addresses("::", machine(WLAN0, ETH0, LO))
+
+
+@pytest.mark.parametrize(
+    "name", ["docker0", "br-1f2e3d", "virbr0", "veth12ab", "cni0", "lxcbr0", "podman1", "vEthernet (WSL)"]
+)
+def test_a_bridge_to_containers_is_not_advertised(name: str) -> None:
+    assert advertised_addresses("0.0.0.0", machine(LO, Interface(name, ("172.17.0.1",)), ETH0)) == ("192.0.2.7",)
+
+
+def test_a_bridge_that_is_a_network_of_its_own_is_advertised() -> None:
+    assert advertised_addresses("0.0.0.0", machine(LO, Interface("br0", ("192.0.2.9",)))) == ("192.0.2.9",)
+
+
+def test_a_global_address_on_loopback_is_advertised() -> None:
+    lo = Interface("lo", ("127.0.0.1", "192.0.2.99"))
+    assert advertised_addresses("0.0.0.0", machine(lo)) == ("192.0.2.99",)
+
+
+def test_self_assigned_addresses_come_before_bridges_and_after_networks() -> None:
+    assert advertised_addresses("::", machine(LO, DOCKER0, SELF_ASSIGNED)) == ("169.254.3.4",)
+    assert advertised_addresses("::", machine(LO, DOCKER0, SELF_ASSIGNED, WLAN0)) == ("198.51.100.7",)
+
+
+def test_a_bridge_is_better_than_loopback() -> None:
+    assert advertised_addresses("0.0.0.0", machine(LO, DOCKER0)) == ("172.17.0.1",)
+
+
+@pytest.mark.parametrize("interfaces", [(), (LO,), (LO, Interface("eth0", ("fe80::7",)))])
+def test_with_nothing_up_it_is_loopback(interfaces: tuple[Interface, ...]) -> None:
+    assert advertised_addresses("0.0.0.0", machine(*interfaces)) == ("127.0.0.1",)
+    assert advertised_addresses("::", machine(*interfaces)) == ("127.0.0.1", "::1")
+
+
+def test_many_addresses_are_cut_and_one_that_is_on_two_interfaces_counts_once() -> None:
+    many = Interface("eth0", tuple(f"192.0.2.{number}" for number in range(1, 100)))
+    assert len(advertised_addresses("0.0.0.0", machine(LO, many))) == ADVERTISED_MAX
+    twin = Interface("eth1", ETH0.addresses)
+    assert advertised_addresses("0.0.0.0", machine(LO, ETH0, twin)) == ("192.0.2.7",)
+
+
+def test_this_machine_has_a_loopback_and_advertises_something() -> None:
+    addresses = [host for interface in list_interfaces() for host in interface.addresses]
+    assert "127.0.0.1" in addresses
+    assert not any("%" in host for host in addresses)
+    assert set(advertised_addresses("::")) <= {*addresses, "::1"}
