@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_source = (Path(__file__).parents[1] / "meshp2p" / "__init__.py").read_text()
+_source = (Path(__file__).parents[1] / "meshp2p" / "version.py").read_text()
 _version = re.search(r'^__version__ = "(.+)"$', _source, re.MULTILINE)
 if _version is None:
-    raise ValueError("meshp2p/__init__.py: expected a line __version__ = ...")
+    raise ValueError("meshp2p/version.py: expected a line __version__ = ...")
 
 project = "meshp2p"
 author = "meshp2p contributors"

@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import (
@@ -45,6 +43,7 @@ from meshp2p.node.config import NodeConfig
 from meshp2p.node.identity import generate_instance_id
 from meshp2p.node.mesh_node import MeshNode, open_node
 from meshp2p.node.subscriptions import EventsLost
+from meshp2p.version import __version__
 
 __all__ = [
     "Address",

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from meshp2p import __version__
 from meshp2p.errors import ConfigError, MeshError, StartError, StoreError
+from meshp2p.version import __version__
 
 __all__ = ["main"]
 

@@ -57,8 +57,9 @@ class MemberLeft(MemberEvent, frozen=True):
 
 
 class LeaderChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """The leader is another, or there is none (``None``: the node has just begun, or its side is too small for the quorum);
-    or it is the same and claimed a new epoch. The epoch is 0 until the leader's claim has arrived.
+    """The leader is another, or there is none: the node has just begun, or its side is too small for the quorum.
+
+    Also told where it is the same and claimed a new epoch. The epoch is 0 until the leader's claim has arrived.
     """
 
     leader_id: str | None

@@ -50,6 +50,7 @@ def make_app(
             BadRequest: _refuse_bad_request,
             MeshError: _refuse_mesh_error,
             HTTPException: _refuse_http_exception,
+            Exception: _refuse_mesh_error,
         },
     )
     app.router.redirect_slashes = False

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import trio
 
-from meshp2p import __version__
 from meshp2p.core.address import Address, parse_address
 from meshp2p.core.events import Event, IdConflictLost, LeaderChanged, MemberEvent, MemberJoined
 from meshp2p.core.hosting import Profile
@@ -36,6 +35,7 @@ from meshp2p.node.config import DEFAULT_PORT, NodeConfig
 from meshp2p.node.identity import Self, generate_instance_id
 from meshp2p.node.subscriptions import Subscription, Subscriptions
 from meshp2p.store.identity import Identity
+from meshp2p.version import __version__
 from meshp2p.wire.codec import Codec
 
 __all__ = ["MeshNode", "open_node"]
