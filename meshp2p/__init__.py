@@ -41,7 +41,8 @@ from meshp2p.errors import (
 from meshp2p.http.limits import HttpLimits
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.identity import generate_instance_id
-from meshp2p.node.mesh_node import MeshNode, open_node
+from meshp2p.node.mesh_node import MeshNode
+from meshp2p.node.runner import open_node
 from meshp2p.node.subscriptions import EventsLost
 from meshp2p.version import __version__
 

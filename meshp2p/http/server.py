@@ -21,7 +21,9 @@ from meshp2p.http.connection import Connection
 from meshp2p.http.exchange import ASGIApp
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
 
-__all__ = ["HttpServer"]
+__all__ = ["HttpServer", "Listener"]
+
+Listener = trio.abc.Listener[trio.abc.Stream] | trio.SocketListener
 
 _ACCEPT_PAUSE: Final = 0.1  # seconds after accept() failed for want of descriptors or memory: chosen, not measured
 _REFUSING_MAX: Final = 32  # connections over the limit that are told so at one time: chosen, not measured
@@ -48,7 +50,7 @@ class HttpServer:
         self._accept_errors_logged: set[int | None] = set()
 
     async def serve(
-        self, listeners: Sequence[trio.SocketListener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self, listeners: Sequence[Listener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Accept and serve until cancelled, or until :meth:`shut_down` and at the most ``grace_seconds``.
 
@@ -64,9 +66,9 @@ class HttpServer:
                                 accepting.start_soon(self._accept, listener, connections)
                             task_status.started()
                             await trio.sleep_forever()
-                    _close(listeners)
+                    await _close(listeners)
         finally:
-            _close(listeners)
+            await _close(listeners)
 
     def shut_down(self) -> None:
         """Stop accepting, close idle connections, and give running requests ``grace_seconds``.
@@ -98,7 +100,7 @@ class HttpServer:
             self.stats.connections_open -= 1
             await trio.aclose_forcefully(stream)
 
-    async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
         while True:
             try:
                 stream = await listener.accept()
@@ -117,7 +119,7 @@ class HttpServer:
             else:
                 nursery.start_soon(self._refuse, stream)
 
-    async def _refuse(self, stream: trio.SocketStream) -> None:
+    async def _refuse(self, stream: trio.abc.Stream) -> None:
         """Answer 503 and close; where too many are being told already, only close."""
         self._refusing += 1
         try:
@@ -132,7 +134,8 @@ class HttpServer:
             await trio.aclose_forcefully(stream)
 
 
-def _close(listeners: Sequence[trio.SocketListener]) -> None:
-    # Not aclose(): cancelled, it would raise at the first listener and leave the others open.
-    for listener in listeners:
-        listener.socket.close()
+async def _close(listeners: Sequence[Listener]) -> None:
+    # Shielded: cancelled, aclose() would raise at the first listener and leave the others open. It never waits long.
+    with trio.CancelScope(shield=True):
+        for listener in listeners:
+            await listener.aclose()

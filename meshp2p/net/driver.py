@@ -39,6 +39,7 @@ class Datagrams(Protocol):
     async def wait_readable(self) -> None: ...
     def receive_nowait(self) -> tuple[bytes, Address] | None: ...
     def send_nowait(self, data: bytes, address: Address) -> None: ...
+    def close(self) -> None: ...
 
 
 class Caller(Protocol):
@@ -89,7 +90,7 @@ class Driver:
         self._backlog: collections.deque[Effect] = collections.deque()
         self._is_persisting = False
         self._tickets = 0
-        self._replied = trio.Event()
+        self._driven = trio.Event()
         self._waiting: dict[int, tuple[trio.Event, list[CallReply]]] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -111,6 +112,9 @@ class Driver:
         self._backlog.extend(effects)
         self._perform_backlog()
         self._sleep.deadline = min(self._sleep.deadline, self.machine.next_deadline())
+        if self._driven.statistics().tasks_waiting:
+            self._driven.set()
+            self._driven = trio.Event()
 
     async def request(self, request: Request) -> CallReply:
         """Ask the machine for something that another node may have to answer.
@@ -128,9 +132,10 @@ class Driver:
             del self._waiting[ticket]
         return replies[0]
 
-    async def wait_for_reply(self) -> None:
-        """Wait until a call has been replied to, or has failed."""
-        await self._replied.wait()
+    async def wait_until(self, holds: Callable[[], bool]) -> None:
+        """Return when ``holds()``, which is asked whenever the machine was driven."""
+        while not holds():
+            await self._driven.wait()
 
     def answer_call(self, body: bytes) -> bytes:
         """The frame that answers another node's call. Raises :class:`RemoteProtocolError` on what is none of this
@@ -200,8 +205,6 @@ class Driver:
             self.stats.calls_failed += 1
             _log.debug("%s failed: %s", type(call.request).__name__, reply.reason)
         self.perform(self.machine.receive_reply(call.call_id, reply, trio.current_time()))
-        self._replied.set()
-        self._replied = trio.Event()
 
     async def _keep(self, kept: KeptState) -> None:
         try:

@@ -125,12 +125,11 @@ async def connected(
         await near.aclose()
 
 
-class MemoryListener:
+class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
     """Stands for a ``trio.SocketListener`` whose connections are in memory, so that ``serve`` runs on virtual time."""
 
     def __init__(self) -> None:
         self._put, self._take = trio.open_memory_channel[trio.abc.Stream | OSError](100)
-        self.socket = self
         self.is_closed = False
 
     def connect(self, *, lockstep: bool = False) -> Client:
@@ -147,7 +146,7 @@ class MemoryListener:
             raise taken
         return taken
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         self.is_closed = True
 
 

@@ -1,0 +1,155 @@
+"""What a node needs of the world it runs in: sockets, a clock for people, randomness, a disk, peers to begin with.
+
+:class:`SystemPlatform` is this machine. :mod:`meshp2p.testing` has one that is a virtual network in one process; all
+above it is the same code.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from meshp2p.core.address import Address, parse_address
+from meshp2p.core.state import Randomness
+from meshp2p.discovery.cache import CacheSource, KnownPeer, PeerCache
+from meshp2p.discovery.seeds import SeedSource
+from meshp2p.discovery.source import Source
+from meshp2p.http.server import Listener
+from meshp2p.net.calls import CallClient
+from meshp2p.net.driver import Datagrams
+from meshp2p.net.interfaces import advertised_addresses, list_interfaces
+from meshp2p.net.sockets import open_sockets
+from meshp2p.node.config import DEFAULT_PORT, NodeConfig
+from meshp2p.store.identity import Identity, IdentityStore
+from meshp2p.wire.codec import Codec
+
+__all__ = ["Bound", "Disk", "Platform", "SystemPlatform"]
+
+
+class Bound:
+    """A node's two sockets and where others reach them, best first."""
+
+    def __init__(self, datagrams: Datagrams, listener: Listener, addresses: tuple[Address, ...]) -> None:
+        self.datagrams = datagrams
+        self.listener = listener
+        self.addresses = addresses
+
+
+class Disk(Protocol):
+    """What one node keeps: who it is, and whom it met."""
+
+    def load_identity(self) -> Identity | None:
+        """Raises :class:`~meshp2p.errors.StoreError` where what is kept cannot be read."""
+
+    async def save_identity(self, identity: Identity) -> None:
+        """When this returns it is kept. Raises :class:`~meshp2p.errors.StoreError`."""
+
+    async def load_peers(self) -> tuple[KnownPeer, ...]: ...
+    async def save_peers(self, peers: tuple[KnownPeer, ...]) -> None: ...
+    def close(self) -> None: ...
+
+
+class Platform(Protocol):
+    """The world of one node."""
+
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def random(self) -> Randomness: ...
+
+    def wall_ms(self) -> int:
+        """Unix milliseconds."""
+
+    def bind(self, config: NodeConfig) -> Bound:
+        """Open the node's sockets. Raises :class:`~meshp2p.errors.StartError`."""
+
+    def allowed_hosts(self, config: NodeConfig, bound: Bound) -> Collection[str]:
+        """The names and addresses, in lower case, under which the node may be called."""
+
+    def open_caller(self, codec: Codec) -> CallClient:
+        """What calls other nodes; an async context manager."""
+
+    def open_disk(self, config: NodeConfig) -> Disk | None:
+        """What the node keeps; None where it keeps nothing. Raises :class:`~meshp2p.errors.StartError`."""
+
+    def sources(self, config: NodeConfig, instance_id: str, bound: Bound, peers: tuple[KnownPeer, ...]) -> list[Source]:
+        """Where the node looks for others."""
+
+
+class SystemPlatform:
+    """This machine."""
+
+    def __init__(self) -> None:
+        self.random: Randomness = random.SystemRandom()
+
+    @property
+    def hostname(self) -> str:
+        return socket.gethostname()
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def bind(self, config: NodeConfig) -> Bound:
+        host = config.bound_host
+        if config.host is None and host == "::" and not socket.has_ipv6:
+            host = "0.0.0.0"
+        port = DEFAULT_PORT if config.port is None else config.port
+        sockets = open_sockets(host, port, is_port_wished=config.port is not None)
+        hosts = advertised_addresses(sockets.host)
+        return Bound(sockets.datagrams, sockets.listener, tuple(Address(host, sockets.port) for host in hosts))
+
+    def allowed_hosts(self, config: NodeConfig, bound: Bound) -> Collection[str]:
+        names = {self.hostname, f"{self.hostname}.local", config.hostname or "localhost"}
+        hosts = {address.host for address in bound.addresses}
+        if config.bound_host in ("::", "0.0.0.0"):
+            hosts |= {host for interface in list_interfaces() for host in interface.addresses}
+        return frozenset(name.lower() for name in names | hosts)
+
+    def open_caller(self, codec: Codec) -> CallClient:
+        return CallClient(codec)
+
+    def open_disk(self, config: NodeConfig) -> Disk | None:
+        return None if config.data_dir is None else _DirectoryDisk(config.data_dir)
+
+    def sources(self, config: NodeConfig, instance_id: str, bound: Bound, peers: tuple[KnownPeer, ...]) -> list[Source]:
+        sources: list[Source] = []
+        if config.join:
+            sources.append(SeedSource([parse_address(seed, DEFAULT_PORT) for seed in config.join]))
+        if config.mdns:
+            from meshp2p.discovery.mdns import MdnsSource, multicast_interfaces  # noqa: PLC0415  # only where it is used
+
+            hosts = [address.host for address in bound.addresses]
+            port = bound.addresses[0].port
+            sources.append(MdnsSource(instance_id, config.mesh, port, hosts, multicast_interfaces(hosts)))
+        if peers:
+            sources.append(CacheSource(peers))
+        return sources
+
+
+class _DirectoryDisk:
+    """A directory of this machine."""
+
+    def __init__(self, directory: Path) -> None:
+        self._identity = IdentityStore(directory)
+        self._peers = PeerCache(directory / "peers.json")
+
+    def load_identity(self) -> Identity | None:
+        return self._identity.load()
+
+    async def save_identity(self, identity: Identity) -> None:
+        await trio.to_thread.run_sync(self._identity.save, identity)
+
+    async def load_peers(self) -> tuple[KnownPeer, ...]:
+        return await self._peers.load()
+
+    async def save_peers(self, peers: tuple[KnownPeer, ...]) -> None:
+        await self._peers.save(peers)
+
+    def close(self) -> None:
+        self._identity.close()

@@ -1,0 +1,177 @@
+"""Putting a node together, running it, and taking it apart."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import trio
+
+from meshp2p.core.events import Event, IdConflictLost, LeaderChanged, MemberEvent
+from meshp2p.core.hosting import Profile
+from meshp2p.core.machine import Machine
+from meshp2p.discovery.cache import KnownPeer
+from meshp2p.discovery.source import Sighting
+from meshp2p.errors import IdConflict
+from meshp2p.http.app import make_app
+from meshp2p.http.server import HttpServer, Listener
+from meshp2p.net.driver import Driver
+from meshp2p.node.config import NodeConfig
+from meshp2p.node.identity import Self
+from meshp2p.node.mesh_node import MeshNode
+from meshp2p.node.platform import Disk, Platform, SystemPlatform
+from meshp2p.node.subscriptions import Subscriptions
+from meshp2p.version import __version__
+from meshp2p.wire.codec import Codec
+
+__all__ = ["open_node", "open_node_on"]
+
+_log = logging.getLogger("meshp2p.node")
+
+_CACHE_INTERVAL = 30.0  # seconds between two writes of the peers that were met: chosen, not measured
+
+
+@contextlib.asynccontextmanager
+async def open_node(config: NodeConfig | None = None, **options: Any) -> AsyncIterator[MeshNode]:
+    """Join a mesh: run a node for as long as the block does, and leave properly at its end.
+
+    ``options`` are the fields of :class:`NodeConfig`. The block begins when the node serves and its id is known to be
+    its own, which takes until it met a peer, or ``settle_timeout`` where there is none.
+
+    Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started, and
+    :class:`~meshp2p.errors.IdConflict`, at any time, where another live node holds this id for longer.
+    """
+    async with open_node_on(SystemPlatform(), NodeConfig.of(config, **options)) as node:
+        yield node
+
+
+@contextlib.asynccontextmanager
+async def open_node_on(platform: Platform, config: NodeConfig) -> AsyncIterator[MeshNode]:
+    """Run a node in a world that need not be this machine: see :func:`open_node`."""
+    own = Self(config, platform)
+    try:
+        while True:
+            try:
+                async with _Runner(config, platform, own).run() as node:
+                    yield node
+                return
+            except _IdIsTaken:
+                _log.warning("the id %r is another live node's as well: taking a new one", own.identity.id)
+                own.take_another_id()
+    finally:
+        own.close()
+
+
+class _IdIsTaken(Exception):
+    """The id that was made once is another's too, and nobody was told of this node yet."""
+
+
+class _Runner:
+    """One life of a node under one id."""
+
+    def __init__(self, config: NodeConfig, platform: Platform, own: Self) -> None:
+        self._config = config
+        self._platform = platform
+        self._own = own
+        self._subscriptions = Subscriptions()
+        self._lost_id: IdConflictLost | None = None
+        self._scope = trio.CancelScope()
+
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[MeshNode]:
+        config, platform, own = self._config, self._platform, self._own
+        bound = platform.bind(config)
+        codec = Codec(config.mesh)
+        profile = Profile(
+            own.identity.id,
+            config.hostname or platform.hostname,
+            bound.addresses[0].port,
+            config.capabilities,
+            config.profiles,
+        )
+        machine = Machine(
+            profile, bound.addresses, config.protocol, platform.random, platform.wall_ms, own.identity.kept
+        )
+        failure: Exception | None = None
+        has_begun = False
+        async with platform.open_caller(codec) as caller, trio.open_nursery() as nursery:
+            self._scope = nursery.cancel_scope
+            keep = None if own.disk is None else own.keep
+            driver = Driver(machine, codec, bound.datagrams, caller, self._emit, keep)
+            node = MeshNode(config, driver, self._subscriptions, bound.addresses)
+            allowed_hosts = platform.allowed_hosts(config, bound)
+            app = make_app(node, __version__, lambda: allowed_hosts, config.allow_origins)
+            server = HttpServer(app, config.limits, server_header=f"meshp2p/{__version__}")
+            served = trio.Event()
+
+            def offer(sighting: Sighting) -> None:
+                now = trio.current_time()
+                driver.perform(machine.offer(sighting.source, sighting.addresses, sighting.instance_id, now))
+
+            try:
+                await nursery.start(driver.run)
+                await nursery.start(_serve, server, bound.listener, served)
+                peers = () if own.disk is None else await own.disk.load_peers()
+                for source in platform.sources(config, node.id, bound, peers):
+                    nursery.start_soon(source.run, offer)
+                if own.disk is not None:
+                    nursery.start_soon(_keep_peers, node, own.disk)
+                await driver.wait_until(lambda: machine.is_announced or machine.has_lost_id)
+                has_begun = not machine.has_lost_id
+                if has_begun:
+                    yield node
+            except Exception as error:  # noqa: BLE001  # raised again below, not wrapped into a group
+                failure = error
+            finally:
+                if not machine.has_lost_id:
+                    await node.leave()
+                self._subscriptions.end()
+                server.shut_down()
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + config.limits.grace_seconds):
+                    await served.wait()
+                nursery.cancel_scope.cancel()
+        bound.datagrams.close()
+        if failure is not None:
+            raise failure
+        if self._lost_id is not None:
+            if not has_begun and own.identity.is_generated:
+                raise _IdIsTaken
+            raise IdConflict(
+                f"id {self._lost_id.id!r} is held by another live node, at {self._lost_id.address}, for longer:"
+                " choose another id, or stop that node"
+            )
+
+    def _emit(self, event: Event) -> None:
+        match event:
+            case IdConflictLost():
+                self._lost_id = event
+                self._scope.cancel()
+            case LeaderChanged():
+                _log.info("leader is now %s (epoch %d), was %s", event.leader_id, event.epoch, event.previous_id)
+            case MemberEvent():
+                _log.info("%s: %s", type(event).__name__, event.id)
+        self._subscriptions.put(event)
+
+
+async def _serve(
+    server: HttpServer,
+    listener: Listener,
+    served: trio.Event,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until the server ends, which it does within its grace time, and say so."""
+    try:
+        await server.serve([listener], task_status=task_status)
+    finally:
+        served.set()
+
+
+async def _keep_peers(node: MeshNode, disk: Disk) -> None:
+    """Write down who was met, so that the next start finds them."""
+    while True:
+        await trio.sleep(_CACHE_INTERVAL)
+        met = (member for member in node.members() if member.id != node.id)
+        await disk.save_peers(tuple(KnownPeer(m.id, (m.address,)) for m in met if m.address is not None))
