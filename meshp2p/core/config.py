@@ -100,6 +100,14 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long a node looks around before it names a leader: at its start, and when a third of its view went at once.
     Too low names a leader that the next packet deposes, too high leaves the mesh without one. Chosen, not measured."""
 
+    pause_threshold: float = 1.0
+    """A deadline that is handled so late says that this node itself was stopped. Too low takes a busy moment for a
+    pause, too high accuses others of this node's own silence."""
+
+    lag_threshold: float = 0.1
+    """A deadline that is handled so late says that this node is slow, and counts into its local health. Chosen, not
+    measured."""
+
     quorum: int = 0
     """Below so many live nodes, this one among them, none leads. 0: each side of a partition has a leader."""
 
@@ -169,6 +177,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("dial_interval_min", 0.001, 3600),
     ("dial_interval_max", 0.001, 86_400),
     ("settle_timeout", 0, 3600),
+    ("pause_threshold", 0.01, 3600),
+    ("lag_threshold", 0.001, 3600),
     ("quorum", 0, 1_000_000),
     ("instance_timeout", 0.1, 86_400),
     ("status_interval", 0, 3600),

@@ -37,6 +37,8 @@ class Election:
 
     def settle(self) -> None:
         """The node has looked around for long enough, or met a node that had."""
+        if self._state.is_guarded:
+            return
         self.is_settled = True
         self._state.timers.cancel(Timer.SETTLE)
 

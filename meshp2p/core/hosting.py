@@ -258,6 +258,17 @@ class Hosting:
                 Rumour(instance_id, held.incarnation, State.DEAD, self._state.id), now, is_spread=False
             )
 
+    def restart_expiries(self, now: float) -> None:
+        """Give every instance that waits for a heartbeat or an adoption its whole time again: this node was not
+        there."""
+        timers, timeout = self._state.timers, self._state.config.instance_timeout
+        for instance_id in self._hosted:
+            if instance_id != self._state.id:
+                timers.set(Timer.EXPIRE, now + timeout, instance_id)
+        for instance_id in self._state.members.records:
+            if timers.is_set(Timer.ORPHAN, instance_id):
+                timers.set(Timer.ORPHAN, now + timeout, instance_id)
+
     # What happened
 
     def notice(self, event: MemberChange, leader_version: int, now: float) -> None:

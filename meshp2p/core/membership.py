@@ -126,7 +126,7 @@ class Membership:
     def accuse(self, node_id: str, now: float) -> None:
         """This node itself found another unresponsive."""
         record = self._state.members.records.get(node_id)
-        if record is None or self._state.is_leaving:
+        if record is None or self._state.is_leaving or self._state.is_guarded:
             return
         rumour = Rumour(node_id, record.incarnation, State.SUSPECT, self._state.id)
         if record.state is State.SUSPECT:
@@ -137,8 +137,16 @@ class Membership:
     def end_suspicion_period(self, node_id: str, now: float) -> None:
         """A suspicion was not refuted in time: the node is dead."""
         record = self._state.members.records.get(node_id)
-        if record is not None and record.state is State.SUSPECT:
+        if self._state.is_guarded:
+            self.restart_suspicions(now)
+        elif record is not None and record.state is State.SUSPECT:
             self.become_departed(Rumour(node_id, record.incarnation, State.DEAD, self._state.id), now)
+
+    def restart_suspicions(self, now: float) -> None:
+        """Give every suspect its whole time again: this node was not there to hear them refute."""
+        for node_id, suspicion in self._suspicions.items():
+            suspicion.restart(now)
+            self._state.timers.set(Timer.SUSPICION, suspicion.deadline(), node_id)
 
     def become_departed(self, rumour: Rumour, now: float, *, is_spread: bool = True) -> None:
         """A member died or left. Of an unknown one only that is kept, so that a late record does not list it."""

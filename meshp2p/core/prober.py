@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from meshp2p.core.address import Address
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.membership import Membership
@@ -41,6 +43,8 @@ class Prober:
     def __init__(self, state: NodeState, membership: Membership) -> None:
         self._state = state
         self._membership = membership
+        self.on_round: Callable[[str | None, float], None] = _ignore_round
+        """Told at the end of each round who answered, or None."""
         self._order: list[str] = []
         self._position = 0
         self._sequence = 0
@@ -50,6 +54,12 @@ class Prober:
 
     def start(self, now: float) -> None:
         self._state.timers.set(Timer.PROBE, now + self._state.random.random() * self._state.config.probe_interval)
+
+    def restart(self, now: float) -> None:
+        """Drop the round under way without a verdict, and begin the next at once."""
+        self._round = None
+        self._state.timers.cancel(Timer.PROBE_DIRECT)
+        self._state.timers.set(Timer.PROBE, now)
 
     # The prober's side
 
@@ -62,6 +72,7 @@ class Prober:
             return
         target = self._choose_target()
         if target is None:
+            self.on_round(None, now)
             return
         state.counters.probes += 1
         self._round = _Round(self._next_sequence(), target, now)
@@ -130,6 +141,7 @@ class Prober:
         if current is self._round:
             state.timers.cancel(Timer.PROBE_DIRECT)
             state.local_health.change(-1)
+            self.on_round(current.target, now)
         if state.is_live(current.target):
             state.life.note(current.target, now)
 
@@ -140,6 +152,7 @@ class Prober:
         if current is None or current.is_acknowledged or not state.is_live(current.target):
             return
         state.counters.probes_failed += 1
+        self.on_round(None, now)
         self._round_trips.pop(current.target, None)
         state.reach.pop(current.target, None)
         if current.nacks_expected:
@@ -203,3 +216,7 @@ class Prober:
         if relay is not None:
             address, asked = relay
             self._state.send(address, Nack(asked, self._state.tag), now)
+
+
+def _ignore_round(_answered_by: str | None, _now: float) -> None:
+    """Nobody asked to be told."""

@@ -58,6 +58,7 @@ class Counters(msgspec.Struct):
     syncs_failed: int = 0
     items_taken: int = 0
     items_stale: int = 0
+    pauses: int = 0
     datagrams_unasked: int = 0
     """Acks and nacks that answer nothing we sent, and packets for another node."""
 
@@ -95,6 +96,8 @@ class NodeState:
         self.is_announced = False
         """Whether this node may tell others of itself: it knows that its id is its own."""
         self.is_leaving = False
+        self.is_guarded = False
+        """Whether this node was stopped and has heard nobody since: see :mod:`meshp2p.core.pause_guard`."""
         self._calls: dict[int, ReplyHandler] = {}
         self._call_count = 0
 

@@ -37,6 +37,10 @@ class Suspicion:
             self._confirmations += 1
         return True
 
+    def restart(self, now: float) -> None:
+        """Begin anew, with the accusers known: whoever keeps it was not there to hear a refutation."""
+        self._since = now
+
     def deadline(self) -> float:
         """When the suspect is to be declared dead, on the clock of ``now``."""
         if self._confirmations_max <= 0:

@@ -1,0 +1,58 @@
+"""Telling what there is to tell (SWIM §4.1): rounds of gossip beside what rides on pings, and the farewell."""
+
+from __future__ import annotations
+
+from meshp2p.core.effects import CallFailed
+from meshp2p.core.messages import CallReply, Gossip, Push
+from meshp2p.core.record import Rumour, State
+from meshp2p.core.state import NodeState
+from meshp2p.core.timers import Timer
+
+__all__ = ["Dissemination"]
+
+
+class Dissemination:
+    """While something is to be told, a few nodes are told it every ``gossip_interval``."""
+
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
+        self._farewells = 0
+
+    def handle_round(self, now: float) -> None:
+        """Tell ``gossip_fanout`` nodes what was told least; what no packet holds goes by TCP."""
+        state = self._state
+        if not len(state.gossip) or not state.is_announced:
+            return
+        nodes = state.choose_nodes(state.config.gossip_fanout)
+        if not nodes:
+            return
+        oversize = state.gossip.take_oversize(state.config.sync_bytes_max, item_bytes_max=state.item_bytes_max)
+        for node_id in nodes:
+            for item in oversize:
+                state.tell(node_id, item)
+            if len(state.gossip):
+                state.send_to_node(node_id, Gossip(state.tag), now)
+        state.timers.set(Timer.GOSSIP, now + state.config.gossip_interval)
+
+    def say_farewell(self) -> None:
+        """Tell every listed node that this one leaves, and a few of them by TCP, so that it is known to have been
+        heard."""
+        state = self._state
+        if not state.is_announced:
+            return
+        farewell = Rumour(state.id, state.own.incarnation, State.LEFT, state.id)
+        others = state.choose_nodes(len(state.members.nodes))
+        for node_id in others:
+            state.tell(node_id, farewell)
+        for node_id in others[: state.config.gossip_fanout]:
+            self._farewells += 1
+            addresses = state.addresses_of(state.members.records[node_id])
+            push = Push(state.tag, (farewell,))
+            state.call(addresses, push, self._conclude_farewell, state.config.leave_timeout or None)
+
+    def _conclude_farewell(self, _reply: CallReply | CallFailed, _now: float) -> None:
+        self._farewells -= 1
+
+    @property
+    def is_saying_farewell(self) -> bool:
+        return self._farewells > 0

@@ -1,0 +1,130 @@
+"""What may be asked of a machine at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from meshp2p.core.candidates import Candidate
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.election import Election
+from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.ownership import Ownership
+from meshp2p.core.record import Record
+from meshp2p.core.state import Counters, NodeState
+from meshp2p.core.syncer import Syncer
+
+__all__ = ["View"]
+
+
+class View:
+    """The reading side of a :class:`~meshp2p.core.machine.Machine`: nothing here changes anything."""
+
+    _state: NodeState
+    _ownership: Ownership
+    _election: Election
+    _syncer: Syncer
+
+    def __repr__(self) -> str:
+        members = self._state.members
+        return (
+            f"<Machine {self._state.id} inc={self._state.own.incarnation} nodes={len(members.nodes)}"
+            f" instances={len(members)} departed={len(members.departed)} leader={self.leader_id}"
+            f" epoch={self.leader_epoch} view={members.view:016x}>"
+        )
+
+    @property
+    def id(self) -> str:
+        return self._state.id
+
+    @property
+    def own(self) -> Record:
+        """This node's own record, as published last."""
+        return self._state.own
+
+    @property
+    def config(self) -> ProtocolConfig:
+        return self._state.config
+
+    @property
+    def counters(self) -> Counters:
+        return self._state.counters
+
+    @property
+    def leader_id(self) -> str | None:
+        return self._election.leader_id
+
+    @property
+    def leader_epoch(self) -> int:
+        return self._election.epoch
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the node has been in the mesh for long enough to name a leader."""
+        return self._election.is_settled and self._state.is_announced
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether the node knows that its id is its own, as far as anybody it met knows, and told others of itself."""
+        return self._state.is_announced
+
+    @property
+    def has_lost_id(self) -> bool:
+        return self._ownership.has_lost_id
+
+    @property
+    def local_health(self) -> int:
+        return self._state.local_health.score
+
+    @property
+    def view(self) -> int:
+        """The hash of all live records: equal where two nodes agree."""
+        return self._state.members.view
+
+    def records(self) -> dict[str, Record]:
+        """The live records by id, in no order: a view that changes with the machine, not to be changed."""
+        return self._state.members.records
+
+    def node_count(self) -> int:
+        return len(self._state.members.nodes)
+
+    def candidates(self) -> Iterator[Candidate]:
+        return iter(self._syncer.candidates)
+
+    def instance(self, instance_id: str, now: float) -> Instance | None:
+        """A live instance as this node knows it; None where there is none of this id."""
+        record = self._state.members.records.get(instance_id)
+        return None if record is None else self._show(record, now)
+
+    def instances(self, now: float) -> list[Instance]:
+        """All live instances, ordered by the bytes of their ids."""
+        return [self._show(record, now) for _, record in sorted(self._state.members.records.items(), key=_by_id_bytes)]
+
+    def leader(self) -> Leader | None:
+        """Who leads; None while nobody does."""
+        record = self._state.members.records.get(self.leader_id or "")
+        return None if record is None else Leader(record.id, record.epoch, record.epoch_since, record.id == self.id)
+
+    def _show(self, record: Record, now: float) -> Instance:
+        state = self._state
+        heard = state.life[record.id]
+        age = 0.0 if record.id == state.id or heard is None else max(0.0, now - heard)
+        return Instance(
+            id=record.id,
+            hostname=record.hostname,
+            port=record.port,
+            capabilities=record.capabilities,
+            profiles=record.profiles,
+            state=record.state,
+            home=record.home,
+            address=state.address_of(record) if record.addresses else None,
+            incarnation=record.incarnation,
+            is_leader=record.id == self.leader_id,
+            status=record.status,
+            metrics=record.metrics,
+            created_at=record.created_at,
+            last_heartbeat=state.wall_ms() - int(age * 1000),
+        )
+
+
+def _by_id_bytes(entry: tuple[str, Record]) -> bytes:
+    return entry[0].encode()
