@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 from meshp2p.core.address import Address
@@ -16,13 +17,14 @@ Needless = Callable[[Address, str | None], bool]
 class Candidate:
     """One address: which sources told of it, who is thought or was found to be there, and when it is tried next."""
 
-    __slots__ = ("address", "failures", "instance_id", "is_dialling", "next_dial", "sources", "successes")
+    __slots__ = ("address", "dialled_at", "failures", "instance_id", "is_dialling", "next_dial", "sources", "successes")
 
     def __init__(self, address: Address, now: float) -> None:
         self.address = address
         self.sources: dict[str, None] = {}
         self.instance_id: str | None = None
         self.next_dial = now
+        self.dialled_at = -math.inf
         self.is_dialling = False
         self.failures = 0
         self.successes = 0
@@ -63,6 +65,15 @@ class Candidates:
                 candidate.failures = 0
                 candidate.next_dial = now
 
+    def take(self, address: Address, now: float) -> bool:
+        """Take this address for dialling, due or not. Whether it may be: not twice within ``dial_interval_min``."""
+        candidate = self._table.get(address)
+        if candidate is None or candidate.is_dialling or now - candidate.dialled_at < self._config.dial_interval_min:
+            return False
+        candidate.is_dialling = True
+        candidate.dialled_at = now
+        return True
+
     def take_due(self, now: float, count: int, *, without: Needless) -> list[Address]:
         """Up to ``count`` addresses that are to be dialled now."""
         due = [
@@ -74,6 +85,7 @@ class Candidates:
         ][: max(0, count)]
         for candidate in due:
             candidate.is_dialling = True
+            candidate.dialled_at = now
         return [candidate.address for candidate in due]
 
     def conclude(self, address: Address, instance_id: str | None, now: float) -> None:

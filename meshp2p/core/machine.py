@@ -170,6 +170,8 @@ class Machine(View):
             self._syncer.offer("packet", (source,), None, now)
         elif not isinstance(body, Gossip):
             state.send(source, Gossip(state.tag), now, first=departed.as_rumour())
+            if departed.state is State.DEAD:
+                self._syncer.call_back(source, departed.id, now)
 
     def receive_call(self, request: CallRequest, now: float) -> tuple[CallReply, list[Effect]]:
         """Another node calls; the reply is to be sent back once the effects were performed."""

@@ -42,10 +42,13 @@ class Membership:
         if self._ownership.answer(item, now):
             return
         held = state.members.claim_of(item.id)
-        if isinstance(item, Rumour) and item.state is State.SUSPECT:
-            if isinstance(held, Record) and held.is_node:
-                self._take_suspicion(item, held, now, by_sync=by_sync)
-            return
+        if isinstance(item, Rumour):
+            if item.state is State.SUSPECT:
+                if isinstance(held, Record) and held.is_node:
+                    self._take_suspicion(item, held, now, by_sync=by_sync)
+                return
+            if by_sync and item.state is State.DEAD and isinstance(held, Record) and self._doubt(item, held, now):
+                return
         if held is not None and not supersedes(item, held):
             state.counters.items_stale += 1
             return
@@ -65,6 +68,25 @@ class Membership:
             self.become_suspect(msgspec.structs.replace(rumour, by="") if by_sync else rumour, now)
         elif not by_sync:
             self.confirm_suspicion(rumour, now)
+
+    def _doubt(self, rumour: Rumour, held: Record, now: float) -> bool:
+        """A peer of another view holds dead whom this node lists. Whether it is doubted instead of taken.
+
+        After a partition each side holds the other dead, and merging that would kill both. So a node is only suspected
+        and told, and has the shortest suspicion to refute it; an instance is believed dead when its home says so.
+        """
+        if rumour.incarnation < held.incarnation:
+            return False
+        state = self._state
+        if held.is_node:
+            if held.state is State.ALIVE or rumour.incarnation > held.incarnation:
+                self.become_suspect(Rumour(rumour.id, rumour.incarnation, State.SUSPECT), now, is_short=True)
+                state.tell(rumour.id, Rumour(rumour.id, rumour.incarnation, State.SUSPECT))
+            return True
+        if rumour.by == held.home or not state.is_live(held.home):
+            return False
+        state.tell(held.home, rumour)
+        return True
 
     # What becomes of a member
 
@@ -86,15 +108,18 @@ class Membership:
         if is_spread:
             state.spread(record, now)
 
-    def become_suspect(self, rumour: Rumour, now: float) -> None:
-        """A listed node does not answer, says ``rumour.by``. The accused is told at once, so that it can refute."""
+    def become_suspect(self, rumour: Rumour, now: float, *, is_short: bool = False) -> None:
+        """A listed node does not answer, says ``rumour.by``. The accused is told at once, so that it can refute.
+
+        ``is_short``: no confirmation is to be expected, because others hold it dead already.
+        """
         state = self._state
         config = state.config
         record = state.members.records[rumour.id]
         nodes = len(state.members.nodes)
         # memberlist: k = suspicion multiplier - 2, and none where too few others could confirm
         confirmations_max = max(0, int(config.suspicion_multiplier) - 2)
-        if nodes - 2 < confirmations_max:
+        if is_short or nodes - 2 < confirmations_max:
             confirmations_max = 0
         timeout_min = config.suspicion_timeout(nodes)
         suspicion = Suspicion(
@@ -155,7 +180,7 @@ class Membership:
         addresses = state.addresses_of(held) if held is not None else ()
         is_node = held.is_node if held is not None else True
         self._end_suspicion(rumour.id)
-        state.members.depart(Departed(rumour.id, rumour.incarnation, rumour.state, addresses, is_node, now))
+        state.members.depart(Departed(rumour.id, rumour.incarnation, rumour.state, addresses, is_node, now, rumour.by))
         state.members.forget_departed(now - state.config.departed_retention, state.config.departed_max)
         state.reach.pop(rumour.id, None)
         state.life.forget(rumour.id)

@@ -96,7 +96,7 @@ class Departed(msgspec.Struct):
     """What is kept of an instance that died or left, so that gossip does not bring it back and its node can be called
     again.
 
-    ``since`` is the caller's clock; ``calls`` counts how often a dead node was called since.
+    ``since`` is the caller's clock; ``by`` is who found it so; ``calls`` counts how often a dead node was called since.
     """
 
     id: str
@@ -105,10 +105,11 @@ class Departed(msgspec.Struct):
     addresses: tuple[Address, ...]
     is_node: bool
     since: float
+    by: str = ""
     calls: int = 0
 
     def as_rumour(self) -> Rumour:
-        return Rumour(self.id, self.incarnation, self.state)
+        return Rumour(self.id, self.incarnation, self.state, self.by)
 
 
 def supersedes(new: Item | Departed, old: Item | Departed) -> bool:

@@ -92,6 +92,12 @@ class Syncer:
         self.candidates.offer(source, addresses, instance_id, now)
         self.set_dial_timer()
 
+    def call_back(self, address: Address, instance_id: str, now: float) -> None:
+        """A node that is held dead spoke from this address: dial it at once, whatever else is being dialled."""
+        self.candidates.offer("packet", (address,), instance_id, now)
+        if self.candidates.take(address, now):
+            self._dial(address, now)
+
     def handle_dial(self, now: float) -> None:
         """Dial every candidate that is due and is not known to be listed, all at the same time."""
         room = DIALS_MAX - self._dials
