@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
+import anyio
 import httpx
 import msgspec
 
@@ -20,9 +22,15 @@ from meshp2p.wire.contract import (
     RegisterResponse,
 )
 
-__all__ = ["MeshClient"]
+__all__ = ["MeshClient", "client_transport"]
 
 _T = TypeVar("_T")
+
+client_transport: Final[ContextVar[Callable[[], httpx.AsyncBaseTransport] | None]] = ContextVar(
+    "meshp2p.client_transport", default=None
+)
+"""What makes the network of each :class:`MeshClient` that is made in this context and given none: a hook for
+:mod:`meshp2p.testing`. None: this machine's."""
 
 
 class MeshClient:
@@ -30,20 +38,32 @@ class MeshClient:
 
     ``urls`` is one base URL or several. The one that answered last is asked first; where it cannot be reached, does not
     answer within ``timeout`` seconds or is not ready (503), the next is asked, each once a call. An async context
-    manager, for trio and asyncio alike. ``token`` is sent as a bearer token.
+    manager, for trio and asyncio alike. ``token`` is sent as a bearer token. ``transport`` stands for the network,
+    where that is not this machine's.
 
     Every call raises :class:`Unreachable` where no node answered, naming what each said, and :class:`RequestRefused`
     with the status where one refused. Raises :class:`ConfigError` for a URL that is none.
     """
 
-    def __init__(self, urls: str | Sequence[str], *, timeout: float = 5.0, token: str | None = None) -> None:
+    def __init__(
+        self,
+        urls: str | Sequence[str],
+        *,
+        timeout: float = 5.0,
+        token: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._urls = [urls] if isinstance(urls, str) else list(urls)
         if not self._urls:
             raise ConfigError("urls is empty: expected at least one base URL, such as http://127.0.0.1:7700")
         for url in self._urls:
             _check_url(url)
+        self._timeout = timeout
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
-        self._client = httpx.AsyncClient(timeout=timeout, headers=headers, trust_env=False)
+        make_transport = client_transport.get()
+        if transport is None and make_transport is not None:
+            transport = make_transport()
+        self._client = httpx.AsyncClient(timeout=timeout, headers=headers, transport=transport, trust_env=False)
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -81,12 +101,12 @@ class MeshClient:
         """A sign of life. Where the answer is not ``acknowledged`` the mesh does not know the instance: register it
         again."""
         body = {"status": status, "metrics": None if metrics is None else dict(metrics)}
-        path = f"/registry/heartbeat/{quote(instance_id, safe='')}"
+        path = f"/registry/heartbeat/{_segment(instance_id)}"
         return await self._request("POST", path, HeartbeatResponse, body, accepted=(200, 404))
 
     async def deregister(self, instance_id: str) -> bool:
         """Take an instance off the list. Whether there was one."""
-        response = await self._send("DELETE", f"/registry/deregister/{quote(instance_id, safe='')}", None)
+        response = await self._send("DELETE", f"/registry/deregister/{_segment(instance_id)}", None)
         if response.status_code not in (204, 404):
             raise _refusal(response)
         return response.status_code == 204
@@ -101,7 +121,7 @@ class MeshClient:
 
     async def get_instance(self, instance_id: str) -> InstanceDetail | None:
         """All that is known of one instance; None where there is none of this id."""
-        response = await self._send("GET", f"/registry/agents/{quote(instance_id, safe='')}", None)
+        response = await self._send("GET", f"/registry/agents/{_segment(instance_id)}", None)
         return None if response.status_code == 404 else _decode(response, InstanceDetail, (200,))
 
     async def leader(self) -> LeaderResponse:
@@ -134,7 +154,12 @@ class MeshClient:
         for url in list(self._urls):
             target = url.rstrip("/") + path
             try:
-                response = await self._client.request(method, target, content=content, params=query, headers=headers)
+                with anyio.fail_after(self._timeout):  # httpx's own is per read, and a slow answer has many
+                    response = await self._client.request(
+                        method, target, content=content, params=query, headers=headers
+                    )
+            except TimeoutError:
+                failures.append(f"{url}: no answer in {self._timeout:g} s")
             except httpx.HTTPError as error:
                 failures.append(f"{url}: {str(error) or type(error).__name__}")
             else:
@@ -169,11 +194,20 @@ def _error_text(response: httpx.Response) -> str:
         return response.text[:200] or response.reason_phrase
 
 
+def _segment(instance_id: str) -> str:
+    """An id as one segment of a path. Clients take the segments ``.`` and ``..`` out of a path unless their dots are
+    escaped."""
+    quoted = quote(instance_id, safe="")
+    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
+
+
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        is_right = is_right and not parts.query and not parts.fragment
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
         is_right = False
     if not is_right:
         raise ConfigError(f"URL {url!r}: expected a base URL such as http://127.0.0.1:7700")

@@ -10,11 +10,16 @@ from typing import Any
 import msgspec
 import trio
 
+from meshp2p.cli.text import printable
 from meshp2p.client import MeshClient
+from meshp2p.core.address import Address
+from meshp2p.core.messages import Pong, Probe
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces
 from meshp2p.errors import StartError, Unreachable
+from meshp2p.net.calls import CallClient
 from meshp2p.net.interfaces import advertised_addresses
 from meshp2p.node.config import DEFAULT_PORT
+from meshp2p.wire.codec import Codec
 
 __all__ = ["add_commands", "find_nodes"]
 
@@ -44,7 +49,8 @@ async def _agents(options: argparse.Namespace) -> int:
         mark = "*" if instance.is_leader else " "
         skills = ", ".join((*instance.capabilities, *instance.agent_profiles))
         place = f"{instance.hostname}:{instance.port}"
-        print(f"{mark} {instance.instance_id:{width}}  {place}  {instance.last_heartbeat}  {skills}".rstrip())
+        line = f"{mark} {instance.instance_id:{width}}  {place}  {instance.last_heartbeat}  {skills}"
+        print(printable(line.rstrip()))
     return 0
 
 
@@ -56,7 +62,7 @@ async def _leader(options: argparse.Namespace) -> int:
     elif answer.leader_id is None:
         print("no leader")
     else:
-        print(f"{answer.leader_id} (epoch {answer.leader_epoch}, since {answer.since})")
+        print(printable(f"{answer.leader_id} (epoch {answer.leader_epoch}, since {answer.since})"))
     return 0
 
 
@@ -80,13 +86,12 @@ async def find_nodes(mesh: str) -> list[str]:
         seen = []
     if seen:
         return [f"http://{address}" for advertisement in seen for address in advertisement.addresses]
-    fallback = f"http://127.0.0.1:{DEFAULT_PORT}"
-    async with MeshClient(fallback, timeout=1.0) as client:
-        try:
-            await client.health()
-        except Unreachable:
-            raise Unreachable(
-                f"no node of mesh {mesh!r} was seen by mDNS, and none answers at {fallback}:"
-                " start one with `meshp2p up`, or name one with --node URL"
-            ) from None
-    return [fallback]
+    fallback = Address("127.0.0.1", DEFAULT_PORT)
+    async with CallClient(Codec(mesh)) as caller:  # a node of another mesh refuses the frame
+        reply = await caller.call((fallback,), Probe(0), 1.0)
+    if not isinstance(reply, Pong):
+        raise Unreachable(
+            f"no node of mesh {mesh!r} was seen by mDNS, and none answers at http://{fallback}:"
+            " start one with `meshp2p up`, or name one with --node URL"
+        )
+    return [f"http://{fallback}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 import trio
 
 from meshp2p import MeshNode, NodeConfig, open_node
+from meshp2p.cli.text import printable
 from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
@@ -63,67 +65,73 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _up(config: NodeConfig, is_json: bool) -> None:
-    failure: MeshError | None = None
+    failure: MeshError | BrokenPipeError | None = None
+    stop = trio.CancelScope()  # inside the node's block: a node that is itself cancelled cannot say that it leaves
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
 
             async def stop_on_signal() -> None:
                 async for _ in signals:
-                    nursery.cancel_scope.cancel()
-                    return
+                    if stop.cancel_called:
+                        nursery.cancel_scope.cancel()  # asked twice: end, however that looks to the mesh
+                    stop.cancel()
 
             nursery.start_soon(stop_on_signal)
             try:
                 async with open_node(config) as node:
-                    _greet(node, is_json)
-                    async for event in node.events():
-                        _show(event, is_json)
-            except MeshError as error:
+                    with stop:
+                        await _print(_greeting(node, is_json))
+                        async for event in node.events():
+                            await _print(encode(_as_json(event)) if is_json else printable(_line(event)))
+            except (MeshError, BrokenPipeError) as error:
                 failure = error
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
-    if is_json:
-        _print_json({"event": "left"})
-    else:
-        print("left the mesh", flush=True)
+    with trio.move_on_after(1.0):
+        await _print(encode({"event": "left"}) if is_json else "left the mesh")
 
 
-def _greet(node: MeshNode, is_json: bool) -> None:
-    is_reachable = any(not is_loopback(address.host) for address in node.addresses)
+async def _print(line: str) -> None:
+    """Print a line without waiting for it here: a terminal that is stopped (Ctrl-S) must not stop the node."""
+    await trio.to_thread.run_sync(_write, f"{line}\n".encode(), abandon_on_cancel=True)
+
+
+def _write(data: bytes) -> None:
+    """Not through ``sys.stdout``: a thread that is stuck in it keeps the process from ending."""
+    while data:
+        data = data[os.write(sys.stdout.fileno(), data) :]
+
+
+def _greeting(node: MeshNode, is_json: bool) -> str:
     if is_json:
         addresses = [str(address) for address in node.addresses]
-        _print_json(
+        return encode(
             {"event": "ready", "id": node.id, "url": node.url, "mesh": node.config.mesh, "addresses": addresses}
         )
-        return
-    print(f"node {node.id} of mesh {node.config.mesh!r} serves at {node.url}")
-    if is_reachable:
-        print("this mesh has no key: whoever reaches this address may register, read and join")
+    if any(not is_loopback(address.host) for address in node.addresses):
+        warning = "this mesh has no key: whoever reaches this address may register, read and join"
     else:
-        print(
+        warning = (
             "this mesh has no key, so only this machine reaches the node; --host or --insecure-lan opens it to others"
         )
-    sys.stdout.flush()
+    return printable(f"node {node.id} of mesh {node.config.mesh!r} serves at {node.url}") + "\n" + warning
 
 
-def _show(event: NodeEvent, is_json: bool) -> None:
-    if is_json:
-        _print_json(_as_json(event))
-        return
+def _line(event: NodeEvent) -> str:
     match event:
         case LeaderChanged(leader_id=None):
-            print("no leader", flush=True)
+            return "no leader"
         case LeaderChanged(epoch=0):
-            print(f"leader is {event.leader_id}", flush=True)
+            return f"leader is {event.leader_id}"
         case LeaderChanged():
-            print(f"leader is {event.leader_id} (epoch {event.epoch})", flush=True)
+            return f"leader is {event.leader_id} (epoch {event.epoch})"
         case MemberEvent():
-            print(f"{_word(event)} {event.id}", flush=True)
+            return f"{_word(event)} {event.id}"
         case EventsLost(count=count):
-            print(f"{count} events were lost: this terminal is too slow", flush=True)
+            return f"{count} events were lost: this terminal is too slow"
         case IdConflictLost():
-            pass
+            return f"the id {event.id} is held by another node, at {event.address}"
 
 
 def _as_json(event: NodeEvent) -> dict[str, Any]:
@@ -157,5 +165,5 @@ def _word(event: MemberEvent) -> str:
     return type(event).__name__.removeprefix("Member").lower()
 
 
-def _print_json(value: dict[str, Any]) -> None:
-    print(msgspec.json.encode(value).decode(), flush=True)
+def encode(value: dict[str, Any]) -> str:
+    return msgspec.json.encode(value).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable, Iterator
 
@@ -75,14 +76,16 @@ class Candidates:
         return True
 
     def take_due(self, now: float, count: int, *, without: Needless) -> list[Address]:
-        """Up to ``count`` addresses that are to be dialled now."""
-        due = [
+        """Up to ``count`` addresses that are to be dialled now, those that wait for longest first, so that each has its
+        turn."""
+        waiting = (
             candidate
             for candidate in self._table.values()
             if not candidate.is_dialling
             and candidate.next_dial <= now
             and not without(candidate.address, candidate.instance_id)
-        ][: max(0, count)]
+        )
+        due = heapq.nsmallest(count, waiting, key=lambda candidate: candidate.next_dial)
         for candidate in due:
             candidate.is_dialling = True
             candidate.dialled_at = now

@@ -88,12 +88,13 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How many live instances are listed; past it newcomers are not taken."""
 
     candidates_max: int = 1024
-    """How many addresses of possible peers are tried; past it newly found ones are not taken."""
+    """How many addresses of possible peers are tried; past it the one that failed most makes room, and where all have
+    answered a newly found one is not taken."""
 
     dial_interval_min: float = 0.25
     """Before an address that did not answer is tried again; doubled each time."""
 
-    dial_interval_max: float = 10.0
+    dial_interval_max: float = 4.0
     """The longest pause between two tries of one address."""
 
     settle_timeout: float = 1.0
@@ -141,6 +142,11 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
                 f"probe_timeout = {self.probe_timeout!r}: expected probe_timeout_min ({self.probe_timeout_min!r})"
                 f" <= probe_timeout < probe_interval ({self.probe_interval!r})"
             )
+        if self.record_bytes_max + self.metrics_bytes_max >= self.sync_bytes_max:
+            raise ConfigError(
+                f"sync_bytes_max = {self.sync_bytes_max!r}: expected more than record_bytes_max"
+                f" ({self.record_bytes_max!r}) and metrics_bytes_max ({self.metrics_bytes_max!r}) together"
+            )
 
     def retransmits(self, nodes: int) -> int:
         """How often a rumour is told by each of so many nodes (SWIM §4.1)."""
@@ -166,7 +172,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("packet_bytes_max", 512, 65_000),
     ("ages_per_packet", 0, 32),
     ("sync_grace", 0, 3600),
-    ("sync_bytes_max", 64 * 1024, 16 << 20),
+    ("sync_bytes_max", 64 * 1024, 960 * 1024),
     ("call_timeout", 0.01, 600),
     ("forward_timeout", 0.01, 600),
     ("dead_call_interval", 0.01, 3600),

@@ -39,8 +39,7 @@ class Departures:
     def handle_forget(self, now: float) -> None:
         """Forget who departed longer ago than ``departed_retention``."""
         state = self._state
-        retention = state.config.departed_retention
-        state.members.forget_departed(now - retention, state.config.departed_max)
+        state.forget_departed(now)
         oldest = next(iter(state.members.departed.values()), None)
         if oldest is not None:
-            state.timers.set(Timer.FORGET, oldest.since + retention)
+            state.timers.set(Timer.FORGET, oldest.since + state.config.departed_retention)

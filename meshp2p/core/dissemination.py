@@ -44,11 +44,11 @@ class Dissemination:
         others = state.choose_nodes(len(state.members.nodes))
         for node_id in others:
             state.tell(node_id, farewell)
-        for node_id in others[: state.config.gossip_fanout]:
+        timeout = state.config.leave_timeout
+        for node_id in others[: state.config.gossip_fanout] if timeout else ():
             self._farewells += 1
             addresses = state.addresses_of(state.members.records[node_id])
-            push = Push(state.tag, (farewell,))
-            state.call(addresses, push, self._conclude_farewell, state.config.leave_timeout or None)
+            state.call(addresses, Push(state.tag, (farewell,)), self._conclude_farewell, timeout)
 
     def _conclude_farewell(self, _reply: CallReply | CallFailed, _now: float) -> None:
         self._farewells -= 1

@@ -12,10 +12,15 @@ import msgspec
 
 from meshp2p.core.events import LeaderChanged
 from meshp2p.core.ownership import Ownership
+from meshp2p.core.record import EPOCH_MAX
 from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
 
 __all__ = ["Election"]
+
+
+RELOOK_INTERVAL = 0.1
+"""The least before it is looked again, in seconds. Chosen, not measured."""
 
 
 class Election:
@@ -34,6 +39,10 @@ class Election:
 
     def start(self, now: float) -> None:
         self._state.timers.set(Timer.SETTLE, now + self._state.config.settle_timeout)
+
+    def look_again(self, now: float) -> None:
+        """The settle window ended and nobody can be named yet."""
+        self._state.timers.set(Timer.SETTLE, now + max(self._state.config.settle_timeout, RELOOK_INTERVAL))
 
     def settle(self) -> None:
         """The node has looked around for long enough, or met a node that had."""
@@ -69,13 +78,14 @@ class Election:
         """Name the leader anew, and claim where it is this node's to claim."""
         state = self._state
         members = state.members
-        has_quorum = len(members.nodes) >= state.config.quorum
-        leader_id = members.lowest if self.is_settled and has_quorum and not state.is_leaving else None
+        may_name = self.is_settled and state.is_announced and not state.is_leaving
+        leader_id = members.lowest if may_name and len(members.nodes) >= state.config.quorum else None
         previous_id, self.leader_id = self.leader_id, leader_id
         if leader_id is not None:
             record = members.records[leader_id]
-            if record.home == state.id and (leader_id != previous_id or members.top_claim != (record.epoch, record.id)):
-                epoch = max(members.top_claim[0], state.epoch_kept) + 1
+            is_outbid = leader_id != previous_id or members.top_claim != (record.epoch, record.id)
+            epoch = max(members.top_claim[0], state.epoch_kept) + 1
+            if record.home == state.id and is_outbid and epoch <= EPOCH_MAX:
                 claim = msgspec.structs.replace(
                     record, incarnation=record.incarnation + 1, epoch=epoch, epoch_since=state.wall_ms()
                 )

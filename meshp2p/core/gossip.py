@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from meshp2p.core.record import Item
 
 __all__ = ["GossipQueue", "item_bytes"]
+
+
+ITEM_BYTES_MIN: Final = 7
+"""The smallest item: a rumour about an id of one byte."""
+
+MISSES_MAX: Final = 8
+"""Items that do not fit any more after which a packet is held to be full. Chosen, not measured."""
 
 
 def item_bytes(item: Item) -> int:
@@ -41,18 +50,25 @@ class GossipQueue:
     def take(self, budget: int, retransmits: int, *, item_bytes_max: int) -> tuple[Item, ...]:
         """Items that fit into ``budget`` bytes, each counted as told once more and dropped after ``retransmits`` times.
 
-        Items of more than ``item_bytes_max`` bytes are left where they are: see :meth:`take_oversize`.
+        Items of more than ``item_bytes_max`` bytes are left where they are: see :meth:`take_oversize`. A long queue is
+        not searched to its end for something that fits.
         """
         taken: list[tuple[Item, int, int]] = []
+        misses = 0
         for level, entries in enumerate(self._levels):
             for item, size in reversed(entries.values()):
-                if size <= budget and size <= item_bytes_max:
+                if size > item_bytes_max:
+                    continue
+                if size <= budget:
                     taken.append((item, size, level))
                     budget -= size
-                    if budget < 24:  # no item is smaller
-                        break
-            if budget < 24:
-                break
+                else:
+                    misses += 1
+                if misses == MISSES_MAX or budget < ITEM_BYTES_MIN:
+                    break
+            else:
+                continue
+            break
         for item, size, level in taken:
             self._count_told(item, size, level, retransmits)
         return tuple(item for item, _, _ in taken)

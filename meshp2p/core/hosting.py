@@ -24,7 +24,7 @@ from meshp2p.core.messages import (
     HeartbeatReply,
 )
 from meshp2p.core.ownership import Ownership
-from meshp2p.core.record import Record, Rumour, State
+from meshp2p.core.record import SHORT_MAX, Record, Rumour, State
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
@@ -63,7 +63,8 @@ class Hosting:
         self._membership = membership
         self._ownership = ownership
         self._hosted: dict[str, _Hosted] = {}
-        self._leader_version = 0
+        self.leader_version = 0
+        """Counts the changes of leader; kept up to date by the machine."""
 
     # What agents ask
 
@@ -117,15 +118,25 @@ class Hosting:
         """Take a heartbeat, here or at the home. Raises :class:`LimitExceeded` where its metrics are too large; then
         nothing changed."""
         state = self._state
-        size = len(request.metrics.encode())
-        if size > state.config.metrics_bytes_max:
-            raise LimitExceeded(f"metrics of {size} bytes: at most {state.config.metrics_bytes_max} are allowed")
+        self._check_report(request.status, request.metrics)
         held = state.members.records.get(request.id)
         if held is None or held.home == state.id:
             state.effects.append(Resolve(ticket, self.take_heartbeat(request.id, request.status, request.metrics, now)))
             return
         forwarded = ForwardHeartbeat(request.id, request.status, request.metrics)
         self._forward(ticket, held, forwarded, lambda now: self.heartbeat(ticket, request, now), now)
+
+    def report(self, status: str, metrics: str, now: float) -> None:
+        """Take what this node's own agent reports. Raises :class:`LimitExceeded`; then nothing changed."""
+        self._check_report(status, metrics)
+        self.take_heartbeat(self._state.id, status, metrics, now)
+
+    def _check_report(self, status: str, metrics: str) -> None:
+        if len(status) > SHORT_MAX:
+            raise LimitExceeded(f"status of {len(status)} characters: at most {SHORT_MAX} are allowed")
+        size, size_max = len(metrics.encode()), self._state.config.metrics_bytes_max
+        if size > size_max:
+            raise LimitExceeded(f"metrics of {size} bytes: at most {size_max} are allowed")
 
     def deregister(self, ticket: int, request: Deregister, now: float) -> None:
         """Take a hosted instance off the list. Raises :class:`InstanceConflict` where the id is a live node's: it
@@ -148,16 +159,20 @@ class Hosting:
         depend on one node."""
         state = self._state
         home = state.members.records.get(held.home)
-        if home is None:
+        if home is None or not home.is_node:
             self._adopt(held.id, now)
             again(now)
             return
 
+        refusal: CallReply = HeartbeatReply(False, False)
+        if isinstance(request, ForwardDeregister):
+            refusal = DeregisterReply(False)
+
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             if not isinstance(reply, CallFailed):
                 state.effects.append(Resolve(ticket, reply))
-            elif held.is_node:
-                state.effects.append(Resolve(ticket, HeartbeatReply(False, False)))
+            elif held.is_node or state.is_leaving:
+                state.effects.append(Resolve(ticket, refusal))
             else:
                 present = state.members.records.get(held.id)
                 if present is not None and present.home == held.home:
@@ -176,7 +191,7 @@ class Hosting:
             return HeartbeatReply(False, False)
         hosted = self._host(instance_id, now)
         self._report(hosted, held, status, metrics, now)
-        versions = (state.members.version, self._leader_version)
+        versions = (state.members.version, self.leader_version)
         should_sync = hosted.seen != versions
         hosted.seen = versions
         return HeartbeatReply(True, should_sync)
@@ -186,14 +201,15 @@ class Hosting:
         if held is None or held.home != self._state.id or held.is_node:
             return DeregisterReply(False)
         self._drop(instance_id)
-        self._membership.become_departed(Rumour(instance_id, held.incarnation, State.LEFT, self._state.id), now)
+        farewell = Rumour(instance_id, held.incarnation, State.LEFT, self._state.id)
+        self._membership.become_departed(farewell, now, at_birth=True)
         return DeregisterReply(True)
 
     def mark_seen(self, instance_id: str) -> None:
         """The agent was just told who is listed and who leads."""
         hosted = self._hosted.get(instance_id)
         if hosted is not None:
-            hosted.seen = (self._state.members.version, self._leader_version)
+            hosted.seen = (self._state.members.version, self.leader_version)
 
     def _host(self, instance_id: str, now: float) -> _Hosted:
         """Answer for an instance from now on, or for a further ``instance_timeout``."""
@@ -214,7 +230,7 @@ class Hosting:
     def _adopt(self, instance_id: str, now: float) -> None:
         """Become the home of an instance whose home is gone."""
         held = self._state.members.records.get(instance_id)
-        if held is not None and not held.is_node and held.home != self._state.id:
+        if held is not None and not held.is_node and held.home != self._state.id and not self._state.is_leaving:
             self._ownership.publish(msgspec.structs.replace(held, home=self._state.id, boot=self._state.own.boot), now)
             self._host(instance_id, now)
 
@@ -248,12 +264,13 @@ class Hosting:
         held = self._state.members.records.get(instance_id)
         self._drop(instance_id)
         if held is not None and held.home == self._state.id:
-            self._membership.become_departed(Rumour(instance_id, held.incarnation, State.DEAD, self._state.id), now)
+            verdict = Rumour(instance_id, held.incarnation, State.DEAD, self._state.id)
+            self._membership.become_departed(verdict, now, at_birth=True)
 
     def handle_orphaned(self, instance_id: str, now: float) -> None:
         """Nobody adopted an instance whose home is gone. All nodes find that by themselves, so it is not spread."""
         held = self._state.members.records.get(instance_id)
-        if held is not None and held.home not in self._state.members.records:
+        if held is not None and held.home not in self._state.members.nodes:
             self._membership.become_departed(
                 Rumour(instance_id, held.incarnation, State.DEAD, self._state.id), now, is_spread=False
             )
@@ -271,17 +288,16 @@ class Hosting:
 
     # What happened
 
-    def notice(self, event: MemberChange, leader_version: int, now: float) -> None:
+    def notice(self, event: MemberChange, now: float) -> None:
         """Look at what happened to a member: an instance may have lost its home, or found another."""
         state = self._state
-        self._leader_version = leader_version
         match event:
             case MemberJoined(record=record) | MemberUpdated(record=record):
                 if record.home != state.id:
                     self._drop(record.id)
                 elif not record.is_node and record.id not in self._hosted:
                     self._host(record.id, now)
-                if record.home not in state.members.records:
+                if record.home not in state.members.nodes:
                     state.timers.set_earlier(Timer.ORPHAN, now + state.config.instance_timeout, record.id)
             case MemberDied(record=record) | MemberLeft(record=record):
                 self._drop(record.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
@@ -44,7 +45,10 @@ class LifeSigns:
 
     def pack(self, count: int, now: float) -> tuple[int, ...]:
         """Up to ``count`` pairs of a tag and an age in tenths of a second, as :class:`~meshp2p.core.messages.Datagram`
-        carries them."""
+        carries them.
+
+        An age is rounded up: rounded down, a silent instance would seem to speak again each time it was passed on.
+        """
         heard, news, turn = self._heard, self._news, self._turn
         ages: list[int] = []
         for _ in range(min(count, len(heard))):
@@ -55,7 +59,7 @@ class LifeSigns:
                 turn.move_to_end(instance_id)
             when = heard.get(instance_id)
             if when is not None:
-                ages += (tag_of(instance_id), min(_AGE_MAX, max(0, int((now - when) * 10))))
+                ages += (tag_of(instance_id), min(_AGE_MAX, max(0, math.ceil((now - when) * 10))))
         return tuple(ages)
 
     def unpack(self, ages: tuple[int, ...], id_of: Callable[[int], str | None], now: float) -> None:

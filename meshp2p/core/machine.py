@@ -21,6 +21,7 @@ call returns effects, to be performed in their order, or raises and leaves the m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import assert_never
 
@@ -124,12 +125,14 @@ class Machine(View):
         """A packet came from this address."""
         state = self._state
         body = datagram.body
+        if body.sender == state.tag or self._ownership.has_lost_id:
+            return []
+        self._pause_guard.check_arrival(now)
         sender = state.members.id_of(body.sender)
         was_listed = sender is not None and state.is_live(sender)
-        if body.sender == state.tag:
-            return []
         if datagram.items:
             self._membership.take_all(datagram.items, now)
+            sender = state.members.id_of(body.sender)  # its own record may have been among them
         if datagram.ages:
             state.life.unpack(datagram.ages, state.members.id_of, now)
         record = state.members.records.get(sender) if sender is not None else None
@@ -137,7 +140,8 @@ class Machine(View):
             self._receive_unlisted(body, sender, source, now)
         else:
             state.life.note(record.id, now)
-            if record.addresses and state.address_of(record) != source:
+            # an ack may have been passed on: then its source is the relay
+            if record.addresses and state.address_of(record) != source and not isinstance(body, Ack):
                 state.reach[record.id] = source
         match body:
             case Ping():
@@ -176,6 +180,7 @@ class Machine(View):
     def receive_call(self, request: CallRequest, now: float) -> tuple[CallReply, list[Effect]]:
         """Another node calls; the reply is to be sent back once the effects were performed."""
         state = self._state
+        self._pause_guard.check_arrival(now)
         reply: CallReply
         match request:
             case Probe():
@@ -195,14 +200,17 @@ class Machine(View):
     def receive_reply(self, call_id: int, reply: CallReply | CallFailed, now: float) -> list[Effect]:
         """The reply to a :class:`~meshp2p.core.effects.Call`, or that there was none. An unknown ``call_id`` is
         ignored."""
+        self._pause_guard.check_arrival(now)
         handler = self._state.take_call(call_id)
-        if handler is not None:
+        if handler is not None and not self._ownership.has_lost_id:
             handler(reply, now)
         return self._conclude(now)
 
     def handle_timeouts(self, now: float) -> list[Effect]:
         """Time has come to :meth:`next_deadline`. All datagrams that have arrived are to be received before."""
         timers = self._state.timers
+        if self._ownership.has_lost_id:
+            return []
         self._pause_guard.check_clocks(now)
         while (due := timers.pop_due(now)) is not None:
             self._handle_timer(due[0], due[1], now)
@@ -210,6 +218,8 @@ class Machine(View):
 
     def next_deadline(self) -> float:
         """When :meth:`handle_timeouts` is to be called, on the clock of ``now``; infinity where nothing is awaited."""
+        if self._ownership.has_lost_id:
+            return math.inf
         return self._state.timers.next_deadline()
 
     def _handle_timer(self, timer: Timer, subject: str, now: float) -> None:
@@ -234,7 +244,7 @@ class Machine(View):
                 self._syncer.end_look_around()
                 self._election.settle()
                 if not self._election.is_settled:
-                    self._election.start(now)  # it is guarded: look again later
+                    self._election.look_again(now)  # it is guarded
             case Timer.EXPIRE:
                 self._hosting.handle_expired(subject, now)
             case Timer.ORPHAN:
@@ -271,9 +281,12 @@ class Machine(View):
         return effects
 
     def report(self, status: str, metrics: str, now: float) -> list[Effect]:
-        """Publish this node's own status and metrics (a JSON object as text), rate-limited."""
+        """Publish this node's own status and metrics (a JSON object as text), rate-limited.
+
+        Raises :class:`~meshp2p.errors.LocalProtocolError` where it is refused; then nothing changed.
+        """
         self._check_running()
-        self._hosting.take_heartbeat(self._state.id, status, metrics, now)
+        self._hosting.report(status, metrics, now)
         return self._conclude(now)
 
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> list[Effect]:
@@ -311,20 +324,22 @@ class Machine(View):
                 state.emit(event)
                 self._notice(event, now)
             self._election.update(now)
+            self._hosting.leader_version = self._election.version
             if not state.changes:
                 break
         effects, state.effects = state.effects, []
         return effects
 
     def _notice(self, event: MemberChange, now: float) -> None:
-        self._hosting.notice(event, self._election.version, now)
+        self._hosting.notice(event, now)
         match event:
             case MemberJoined(record=record) if record.is_node:
                 self._prober.add_target(record.id)
-            case MemberDied(record=record) | MemberLeft(record=record) if record.is_node:
+            case MemberDied(record=record) | MemberLeft(record=record):
                 self._prober.forget(record.id)
-                self._syncer.set_dial_timer()
-                if isinstance(event, MemberDied):
-                    self._election.note_death(now)
+                if record.is_node:
+                    self._syncer.set_dial_timer(now)
+                    if isinstance(event, MemberDied):
+                        self._election.note_death(now)
             case _:
                 pass

@@ -77,13 +77,17 @@ class Members:
         if departed.id == self.lowest:
             self.lowest = min(self.records, key=str.encode, default=None)
 
-    def forget_departed(self, before: float, departed_max: int) -> None:
-        """Forget who departed before this time, and the oldest above the number."""
-        for departed in list(self.departed.values()):
-            if departed.since > before and len(self.departed) <= departed_max:
+    def forget_departed(self, now: float, retention: float, departed_max: int) -> list[str]:
+        """Forget who departed ``retention`` seconds ago or longer, and the oldest above the number; who that was."""
+        forgotten: list[str] = []
+        for departed in self.departed.values():
+            if departed.since + retention > now and len(self.departed) - len(forgotten) <= departed_max:
                 break
-            del self.departed[departed.id]
-            self._ids.pop(tag_of(departed.id), None)
+            forgotten.append(departed.id)
+        for instance_id in forgotten:
+            del self.departed[instance_id]
+            self._ids.pop(tag_of(instance_id), None)
+        return forgotten
 
     def callable_dead(self) -> list[Departed]:
         """The dead nodes that may live on the other side of a partition: those at whose address nobody else lives

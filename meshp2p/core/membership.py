@@ -13,7 +13,7 @@ import msgspec
 
 from meshp2p.core.events import MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberSuspected, MemberUpdated
 from meshp2p.core.ownership import Ownership
-from meshp2p.core.record import Departed, Item, Record, Rumour, State, supersedes
+from meshp2p.core.record import Departed, Item, Record, Rumour, State, is_sound, supersedes
 from meshp2p.core.state import NodeState
 from meshp2p.core.suspicion import Suspicion
 from meshp2p.core.timers import Timer
@@ -34,14 +34,18 @@ class Membership:
     def take_all(self, items: Iterable[Item], now: float, *, by_sync: bool = False) -> None:
         """Take claims in their order. ``by_sync``: they were not told as news, and confirm no suspicion."""
         for item in items:
-            self.take(item, now, by_sync=by_sync)
+            self._take(item, now, by_sync=by_sync)
+        self._ownership.refute(now)
 
-    def take(self, item: Item, now: float, *, by_sync: bool = False) -> None:
+    def _take(self, item: Item, now: float, *, by_sync: bool) -> None:
         """Merge one claim into the table, by :func:`~meshp2p.core.record.supersedes`."""
         state = self._state
+        held = state.members.claim_of(item.id)
+        if not is_sound(item, held.incarnation if held is not None else 0):
+            state.counters.items_refused += 1
+            return
         if self._ownership.answer(item, now):
             return
-        held = state.members.claim_of(item.id)
         if isinstance(item, Rumour):
             if item.state is State.SUSPECT:
                 if isinstance(held, Record) and held.is_node:
@@ -56,15 +60,14 @@ class Membership:
         if isinstance(item, Rumour):
             self.become_departed(item, now)
         elif item.state is State.SUSPECT:
-            self._become_listed(msgspec.structs.replace(item, state=State.ALIVE), now, is_spread=False)
-            self.become_suspect(Rumour(item.id, item.incarnation, State.SUSPECT), now)
-        elif item.is_live:
+            self._become_listed_suspect(item, now)
+        else:
             self._become_listed(item, now)
 
     def _take_suspicion(self, rumour: Rumour, held: Record, now: float, *, by_sync: bool) -> None:
         if rumour.incarnation < held.incarnation:
             self._state.counters.items_stale += 1
-        elif held.state is State.ALIVE or rumour.incarnation > held.incarnation:
+        elif held.state is State.ALIVE:
             self.become_suspect(msgspec.structs.replace(rumour, by="") if by_sync else rumour, now)
         elif not by_sync:
             self.confirm_suspicion(rumour, now)
@@ -79,7 +82,7 @@ class Membership:
             return False
         state = self._state
         if held.is_node:
-            if held.state is State.ALIVE or rumour.incarnation > held.incarnation:
+            if held.state is State.ALIVE:
                 self.become_suspect(Rumour(rumour.id, rumour.incarnation, State.SUSPECT), now, is_short=True)
                 state.tell(rumour.id, Rumour(rumour.id, rumour.incarnation, State.SUSPECT))
             return True
@@ -108,8 +111,19 @@ class Membership:
         if is_spread:
             state.spread(record, now)
 
+    def _become_listed_suspect(self, record: Record, now: float) -> None:
+        """A record came of one who is suspect elsewhere."""
+        held = self._state.members.records.get(record.id)
+        if held is None or (held.incarnation, held.boot) != (record.incarnation, record.boot):
+            self._become_listed(msgspec.structs.replace(record, state=State.ALIVE), now, is_spread=False)
+        if record.id in self._state.members.nodes:
+            self.become_suspect(Rumour(record.id, record.incarnation, State.SUSPECT), now)
+
     def become_suspect(self, rumour: Rumour, now: float, *, is_short: bool = False) -> None:
         """A listed node does not answer, says ``rumour.by``. The accused is told at once, so that it can refute.
+
+        The record keeps its incarnation, also where the rumour is about a later one: what the node published under that
+        one is still to come.
 
         ``is_short``: no confirmation is to be expected, because others hold it dead already.
         """
@@ -129,7 +143,7 @@ class Membership:
             timeout_max=timeout_min * config.suspicion_max_multiplier,
             confirmations_max=confirmations_max,
         )
-        suspect = msgspec.structs.replace(record, state=State.SUSPECT, incarnation=rumour.incarnation)
+        suspect = msgspec.structs.replace(record, state=State.SUSPECT)
         state.members.put(suspect)
         state.counters.suspicions += 1
         self._suspicions[rumour.id] = suspicion
@@ -145,7 +159,8 @@ class Membership:
         goes round."""
         suspicion = self._suspicions.get(rumour.id)
         if suspicion is not None and suspicion.confirm(rumour.by):
-            self._state.timers.set(Timer.SUSPICION, suspicion.deadline(), rumour.id)
+            # a deadline in the past would look like a pause
+            self._state.timers.set(Timer.SUSPICION, max(now, suspicion.deadline()), rumour.id)
             self._state.spread(rumour, now)
 
     def accuse(self, node_id: str, now: float) -> None:
@@ -165,7 +180,7 @@ class Membership:
         if self._state.is_guarded:
             self.restart_suspicions(now)
         elif record is not None and record.state is State.SUSPECT:
-            self.become_departed(Rumour(node_id, record.incarnation, State.DEAD, self._state.id), now)
+            self.become_departed(Rumour(node_id, record.incarnation, State.DEAD, self._state.id), now, at_birth=True)
 
     def restart_suspicions(self, now: float) -> None:
         """Give every suspect its whole time again: this node was not there to hear them refute."""
@@ -173,15 +188,17 @@ class Membership:
             suspicion.restart(now)
             self._state.timers.set(Timer.SUSPICION, suspicion.deadline(), node_id)
 
-    def become_departed(self, rumour: Rumour, now: float, *, is_spread: bool = True) -> None:
-        """A member died or left. Of an unknown one only that is kept, so that a late record does not list it."""
+    def become_departed(self, rumour: Rumour, now: float, *, is_spread: bool = True, at_birth: bool = False) -> None:
+        """A member died or left. Of an unknown one only that is kept, so that a late record does not list it.
+
+        ``at_birth``: this node found it so, and tells others at once.
+        """
         state = self._state
         held = state.members.claim_of(rumour.id)
         addresses = state.addresses_of(held) if held is not None else ()
         is_node = held.is_node if held is not None else True
         self._end_suspicion(rumour.id)
         state.members.depart(Departed(rumour.id, rumour.incarnation, rumour.state, addresses, is_node, now, rumour.by))
-        state.members.forget_departed(now - state.config.departed_retention, state.config.departed_max)
         state.reach.pop(rumour.id, None)
         state.life.forget(rumour.id)
         if isinstance(held, Record):
@@ -191,7 +208,8 @@ class Membership:
         state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
         state.timers.set_earlier(Timer.CALL_DEAD, now + state.config.dead_call_interval)
         if is_spread:
-            state.spread(rumour, now, at_birth=rumour.by == state.id)
+            state.spread(rumour, now, at_birth=at_birth)
+        state.forget_departed(now)
 
     def _end_suspicion(self, node_id: str) -> None:
         if self._suspicions.pop(node_id, None) is not None:

@@ -17,6 +17,9 @@ from meshp2p.errors import LimitExceeded
 
 __all__ = ["Ownership"]
 
+RIVALS_MAX = 8
+"""Processes that are asked at the same time whether they hold this node's id. Chosen, not measured."""
+
 INCARNATION_RESERVE = 1000
 """How many incarnations one write to disk covers. Chosen, not measured."""
 
@@ -28,13 +31,14 @@ class Ownership:
         self._state = state
         self._incarnation_kept = 0
         self._rivals_asked: set[int] = set()
+        self._contradicted: dict[str, Item] = {}
         self.has_lost_id = False
 
     # What is published
 
-    def publish(self, record: Record, now: float) -> None:
+    def publish(self, record: Record, now: float, *, at_birth: bool = True) -> None:
         """List a record of this node's, with a greater incarnation than whatever is held about its id, and tell the
-        mesh.
+        mesh: at once where it is ``at_birth``, else by gossip alone.
 
         Raises :class:`LimitExceeded` where no more instances may be listed; then nothing changed.
         """
@@ -57,29 +61,40 @@ class Ownership:
         state.life.note(record.id, now)
         state.changes.append(MemberUpdated(record) if isinstance(held, Record) else MemberJoined(record))
         state.members.put(record)
-        state.spread(record, now, at_birth=True)
+        state.spread(record, now, at_birth=at_birth)
 
     # What others say of it
 
     def answer(self, item: Item, now: float) -> bool:
         """Answer a claim about this node, or about an instance that it hosts. Whether it was one: then it is not to be
-        taken."""
+        taken.
+
+        What is to be refuted is noted, for :meth:`refute`.
+        """
         state = self._state
         held = state.members.records.get(item.id)
         if item.id == state.id:
-            if isinstance(item, Record) and item.boot != state.own.boot:
+            if isinstance(item, Record) and item.boot != state.own.boot and item.is_node:
+                # what an earlier process claimed is remembered by the mesh where this one lost its state
+                state.epoch_kept = max(state.epoch_kept, item.epoch)
                 self._ask_rival(item, now)
             elif not state.is_leaving and _contradicts(item, state.own):
-                self._refute(state.own, item, now)
+                self._note_contradiction(item)
             return True
         if held is None or held.home != state.id:
             # a record of ours from a life before this one: the agent may still heartbeat, so take it up again
-            if isinstance(item, Record) and item.home == state.id and item.is_live and not state.is_leaving:
+            if (
+                isinstance(item, Record)
+                and item.home == state.id
+                and item.is_live
+                and state.is_announced
+                and not state.is_leaving
+            ):
                 known = held or state.members.departed.get(item.id)
-                if known is None or supersedes(item, known):
-                    self.publish(
-                        msgspec.structs.replace(item, incarnation=item.incarnation + 1, boot=state.own.boot), now
-                    )
+                has_room = held is not None or len(state.members) < state.config.members_max
+                if has_room and (known is None or supersedes(item, known)):
+                    again = msgspec.structs.replace(item, incarnation=item.incarnation + 1, boot=state.own.boot)
+                    self.publish(again, now, at_birth=False)
                 return True
             return False
         if isinstance(item, Record) and item.home != state.id:
@@ -87,22 +102,34 @@ class Ownership:
         if item.state is State.LEFT or state.is_leaving:
             return False  # it was deregistered elsewhere while we were out of reach
         if _contradicts(item, held):
-            self._refute(held, item, now)
+            self._note_contradiction(item)
         return True
 
-    def _refute(self, record: Record, item: Item, now: float) -> None:
+    def _note_contradiction(self, item: Item) -> None:
+        noted = self._contradicted.get(item.id)
+        if noted is None or supersedes(item, noted):
+            self._contradicted[item.id] = item
+
+    def refute(self, now: float) -> None:
+        """Outbid what was noted, once for each id however often it was said, so that one packet has one answer."""
         state = self._state
-        state.counters.refutations += 1
-        if record.id == state.id and item.state is not State.ALIVE:
-            state.local_health.change(+1)
-        self.publish(msgspec.structs.replace(record, incarnation=max(record.incarnation, item.incarnation) + 1), now)
+        contradicted, self._contradicted = self._contradicted, {}
+        for item in contradicted.values():
+            record = state.members.records.get(item.id)
+            if record is None or record.home != state.id or not _contradicts(item, record):
+                continue
+            state.counters.refutations += 1
+            if record.id == state.id and item.state is not State.ALIVE:
+                state.local_health.change(+1)
+            incarnation = max(record.incarnation, item.incarnation) + 1
+            self.publish(msgspec.structs.replace(record, incarnation=incarnation), now)
 
     # Another process with this node's id
 
     def _ask_rival(self, rival: Record, now: float) -> None:
         """Find out whether the process that published this record of our id still runs."""
         state = self._state
-        if rival.boot in self._rivals_asked or not rival.addresses or state.is_leaving:
+        if rival.boot in self._rivals_asked or len(self._rivals_asked) >= RIVALS_MAX or state.is_leaving:
             return
         if state.is_announced and not supersedes(rival, state.own):
             return  # if it lives it will hear of us, and ask
@@ -110,9 +137,12 @@ class Ownership:
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             self._rivals_asked.discard(rival.boot)
+            if state.is_leaving:
+                return
             lives = isinstance(reply, Pong) and reply.id == state.id and reply.boot == rival.boot
             if lives and rival.boot < state.own.boot:
                 self.has_lost_id = True
+                state.is_leaving = True
                 state.emit(IdConflictLost(state.id, str(rival.addresses[0])))
             else:  # it is gone, or it is the newer one and will learn of us
                 self.publish(

@@ -41,10 +41,19 @@ class PauseGuard:
         self._election = election
         self._wall_ahead = 0.0
         self._lag_counted_at = 0.0
+        self._began_at = 0.0
         self._rounds_failed = 0
 
     def start(self, now: float) -> None:
         self._wall_ahead = self._state.wall_ms() / 1000 - now
+
+    def check_arrival(self, now: float) -> None:
+        """Something arrives: where a deadline is long past, the process was stopped and this waited for it to go on."""
+        if (
+            not self._state.is_guarded
+            and now - self._state.timers.next_deadline() >= self._state.config.pause_threshold
+        ):
+            self.check_clocks(now)
 
     def check_clocks(self, now: float) -> None:
         """Time has come to a deadline, and perhaps passed it by far."""
@@ -60,6 +69,9 @@ class PauseGuard:
 
     def _begin(self, now: float) -> None:
         state = self._state
+        if state.is_guarded and now - self._began_at < state.config.pause_threshold:
+            return  # it is the same pause: what arrived was looked at before the timers
+        self._began_at = now
         state.counters.pauses += 1
         state.is_guarded = True
         self._rounds_failed = 0

@@ -94,7 +94,7 @@ class Prober:
         """The direct ping had no answer: ask others, and try TCP (SWIM §4.1)."""
         state = self._state
         current = self._round
-        if current is None or current.is_acknowledged or not state.is_live(current.target):
+        if current is None or current.is_acknowledged or current.target not in state.members.nodes:
             return
         target = state.members.records[current.target]
         request = PingRequest(current.sequence, state.tag, tag_of(current.target), state.address_of(target))
@@ -105,6 +105,8 @@ class Prober:
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             if isinstance(reply, Pong) and reply.id == current.target:
+                # it lives and UDP does not get there: the address it was heard from may be wrong, or forged
+                state.reach.pop(current.target, None)
                 self._acknowledge(current, now)
 
         state.call(state.addresses_of(target), Probe(tag_of(current.target)), conclude)
@@ -149,7 +151,7 @@ class Prober:
         state = self._state
         current, self._round = self._round, None
         state.timers.cancel(Timer.PROBE_DIRECT)
-        if current is None or current.is_acknowledged or not state.is_live(current.target):
+        if current is None or current.is_acknowledged or current.target not in state.members.nodes:
             return
         state.counters.probes_failed += 1
         self.on_round(None, now)

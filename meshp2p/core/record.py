@@ -17,15 +17,39 @@ import msgspec
 
 from meshp2p.core.address import Address
 
-__all__ = ["ID_BYTES_MAX", "Departed", "Item", "Record", "Rumour", "State", "fingerprint", "supersedes", "tag_of"]
+__all__ = [
+    "EPOCH_MAX",
+    "ID_BYTES_MAX",
+    "INCARNATION_STEP_MAX",
+    "SHORT_MAX",
+    "Departed",
+    "Item",
+    "Record",
+    "Rumour",
+    "State",
+    "fingerprint",
+    "is_sound",
+    "supersedes",
+    "tag_of",
+]
 
 ID_BYTES_MAX: Final = 128
 """The longest instance id, in bytes of UTF-8. The shortest has one byte."""
 
+SHORT_MAX: Final = 1024
+"""The longest text in a record beside ids and metrics, in characters."""
+
+INCARNATION_STEP_MAX: Final = 1 << 43
+"""By how much a claim may exceed the incarnation that is held of its id (0 where none is): 279 years of milliseconds.
+What exceeds it is made up: its owner could not outbid it within 63 bits for long. Chosen, not measured."""
+
+EPOCH_MAX: Final = 1 << 62
+"""The greatest epoch that is taken or claimed, so that a greater one still fits into 63 bits. Chosen, not measured."""
+
 _MASK: Final = (1 << 64) - 1
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX)]
-Short = Annotated[str, msgspec.Meta(max_length=1024)]
+Short = Annotated[str, msgspec.Meta(max_length=SHORT_MAX)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Names = tuple[Short, ...]
@@ -110,6 +134,20 @@ class Departed(msgspec.Struct):
 
     def as_rumour(self) -> Rumour:
         return Rumour(self.id, self.incarnation, self.state, self.by)
+
+
+def is_sound(item: Item, held_incarnation: int) -> bool:
+    """Whether a node that follows the protocol can have made this claim about an id of which ``held_incarnation`` is
+    known, 0 where nothing is.
+
+    A record is of a live instance, and has addresses where it is a node's and none where it is hosted; a rumour says
+    suspect, dead or left.
+    """
+    if item.incarnation > held_incarnation + INCARNATION_STEP_MAX:
+        return False
+    if isinstance(item, Rumour):
+        return item.state is not State.ALIVE
+    return item.state <= State.SUSPECT and item.epoch <= EPOCH_MAX and (item.home == item.id) == bool(item.addresses)
 
 
 def supersedes(new: Item | Departed, old: Item | Departed) -> bool:

@@ -58,6 +58,8 @@ class Counters(msgspec.Struct):
     syncs_failed: int = 0
     items_taken: int = 0
     items_stale: int = 0
+    items_refused: int = 0
+    """Claims that no node which follows the protocol makes."""
     pauses: int = 0
     datagrams_unasked: int = 0
     """Acks and nacks that answer nothing we sent, and packets for another node."""
@@ -108,8 +110,8 @@ class NodeState:
         config = self.config
         ages = self.life.pack(config.ages_per_packet, now)
         items: tuple[Item, ...] = ()
-        if len(self.gossip):
-            budget = config.packet_bytes_max - PACKET_OVERHEAD - AGE_BYTES * config.ages_per_packet
+        if self.is_announced and len(self.gossip):
+            budget = self.item_bytes_max - (0 if first is None else item_bytes(first))
             items = self.gossip.take(
                 budget, config.retransmits(len(self.members.nodes)), item_bytes_max=self.item_bytes_max
             )
@@ -172,7 +174,13 @@ class NodeState:
     def is_live(self, instance_id: str) -> bool:
         return instance_id in self.members.records
 
-    # What is to be told
+    # What is to be told, and no longer
+
+    def forget_departed(self, now: float) -> None:
+        """Forget those of the departed whose time is up or who are too many, and what was still to be told of them."""
+        config = self.config
+        for instance_id in self.members.forget_departed(now, config.departed_retention, config.departed_max):
+            self.gossip.discard(instance_id)
 
     def spread(self, item: Item, now: float, *, at_birth: bool = False) -> None:
         """Tell the mesh of ``item``: at once, then again with every packet until it was told often enough.

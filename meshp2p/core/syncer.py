@@ -90,7 +90,7 @@ class Syncer:
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> None:
         """A source saw that a peer may be at these addresses: try them all, unless the peer is listed already."""
         self.candidates.offer(source, addresses, instance_id, now)
-        self.set_dial_timer()
+        self.set_dial_timer(now)
 
     def call_back(self, address: Address, instance_id: str, now: float) -> None:
         """A node that is held dead spoke from this address: dial it at once, whatever else is being dialled."""
@@ -103,7 +103,7 @@ class Syncer:
         room = DIALS_MAX - self._dials
         for address in self.candidates.take_due(now, room, without=self._is_needless):
             self._dial(address, now)
-        self.set_dial_timer()
+        self.set_dial_timer(now)
 
     def _is_needless(self, address: Address, instance_id: str | None) -> bool:
         if address in self._own_addresses:
@@ -122,16 +122,16 @@ class Syncer:
             if isinstance(reply, SyncReply) and reply.sender.boot == state.own.boot:
                 self._own_addresses[address] = None
             self._take_reply(reply, (address,), len(request.buckets) // 8, now)
-            self.set_dial_timer()
+            self.set_dial_timer(now)
 
         state.call((address,), request, conclude)
 
-    def set_dial_timer(self) -> None:
+    def set_dial_timer(self, now: float) -> None:
         """Look again when the next candidate is due; to be run when a candidate was offered, tried, or may have lost
         its peer."""
         due = self.candidates.next_dial(without=self._is_needless)
         if due is not None and self._dials < DIALS_MAX:
-            self._state.timers.set(Timer.DIAL, due)
+            self._state.timers.set(Timer.DIAL, max(now, due))  # one in the past would look like a pause
 
     # Both sides of the call
 
@@ -149,7 +149,7 @@ class Syncer:
         if reply.sender.id == state.id and reply.sender.boot == state.own.boot:
             return  # we called ourselves
         state.counters.syncs += 1
-        self._membership.take(reply.sender, now, by_sync=True)
+        self._membership.take_all((reply.sender,), now, by_sync=True)
         self._membership.take_all(reply.items, now, by_sync=True)
         self.end_look_around()
         self.announce_if_sure(now)
@@ -192,7 +192,7 @@ class Syncer:
         items = tuple(self._bounded(self._held_in(differing, len(request.buckets) // 8)))
         reply = SyncReply(state.own, self._election.is_settled, items, differing)
         if request.sender is not None:
-            self._membership.take(request.sender, now, by_sync=True)
+            self._membership.take_all((request.sender,), now, by_sync=True)
         return reply
 
     def _held_in(self, buckets: Iterable[int], of: int) -> list[Item]:

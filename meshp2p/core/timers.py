@@ -40,6 +40,9 @@ class Timer(enum.IntEnum):
 
 Key = tuple[Timer, str]
 
+SLACK = 64
+"""Entries that were replaced or cancelled and may stay in the heap, beside as many as are set. Chosen, not measured."""
+
 
 class Timers:
     """A heap of deadlines, one for each (timer, subject); setting one again replaces it."""
@@ -54,6 +57,9 @@ class Timers:
         self._count = count = self._count + 1
         self._live[key] = (deadline, count)
         heapq.heappush(self._heap, (deadline, count, key))
+        if len(self._heap) > 2 * len(self._live) + SLACK:
+            self._heap = [(deadline, count, key) for key, (deadline, count) in self._live.items()]
+            heapq.heapify(self._heap)
 
     def set_earlier(self, timer: Timer, deadline: float, subject: str = "") -> None:
         """Set it unless it is set for an earlier time already."""

@@ -54,7 +54,7 @@ def make_app(
         },
     )
     app.router.redirect_slashes = False
-    return Guard(_MatchRawPath(app), allowed_hosts, allowed_origins)
+    return Guard(_CatchUp(_MatchRawPath(app), node), allowed_hosts, allowed_origins)
 
 
 def _node_routes(node: Backend, version: str) -> list[Route]:
@@ -79,6 +79,21 @@ def _node_routes(node: Backend, version: str) -> list[Route]:
         Route("/readyz", readyz, methods=["GET"]),
         Route("/mesh/call", call, methods=["POST"]),
     ]
+
+
+class _CatchUp:
+    """ASGI middleware: the node takes in what has already arrived from others before it answers a request.
+
+    So a caller that was answered by one node and asks another is not told what was so before.
+    """
+
+    def __init__(self, app: ASGIApp, node: Backend) -> None:
+        self._app = app
+        self._node = node
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._node.catch_up()
+        await self._app(scope, receive, send)
 
 
 class _MatchRawPath:

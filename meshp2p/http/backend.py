@@ -21,8 +21,11 @@ class Backend(Protocol):
     def why_not_ready(self) -> str | None:
         """Why this node should not be asked now; None where it may be."""
 
-    def register(self, profile: Profile) -> None:
-        """Host an instance. Raises ``InstanceConflict`` and ``LimitExceeded``."""
+    def catch_up(self) -> None:
+        """Take in what other nodes have already sent, so that an answer here never falls behind an answer there."""
+
+    async def register(self, profile: Profile) -> None:
+        """Host an instance; when this returns others were told. Raises ``InstanceConflict`` and ``LimitExceeded``."""
 
     async def heartbeat(self, instance_id: str, status: str, metrics: str) -> HeartbeatReply:
         """Take a heartbeat, wherever the instance's home is. Raises ``LimitExceeded``."""

@@ -36,7 +36,7 @@ def registry_routes(node: Backend) -> list[Route]:
         if len(body.instance_id.encode()) > ID_BYTES_MAX:
             size = len(body.instance_id.encode())
             raise BadRequest(422, f"instance_id of {size} bytes at $.instance_id: expected 1 to {ID_BYTES_MAX}")
-        node.register(profile_of(body))
+        await node.register(profile_of(body))
         leader = leader_id()
         peers = [instance_of(instance) for instance in node.members()]
         return answer(RegisterResponse(True, body.instance_id, leader == body.instance_id, leader, peers))

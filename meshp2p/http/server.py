@@ -42,7 +42,7 @@ class HttpServer:
         self._app = app
         self._limits = limits
         self._server_header = None if server_header is None else server_header.encode("ascii")
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}  # no set: closed in their order
         self._is_closing = False
         self._accepting = trio.CancelScope()
         self._serving = trio.CancelScope()
@@ -86,7 +86,7 @@ class HttpServer:
     async def serve_connection(self, stream: trio.abc.Stream) -> None:
         """Serve one connection to its end and close it. Raises nothing but ``trio.Cancelled``."""
         connection = Connection(stream, self._app, self._limits, self.stats, self._server_header)
-        self._connections.add(connection)
+        self._connections[connection] = None
         self.stats.connections_total += 1
         self.stats.connections_open += 1
         if self._is_closing:
@@ -96,7 +96,7 @@ class HttpServer:
         except Exception as error:  # noqa: BLE001  # one connection does not end the others
             _log.error("a connection failed: please report it", exc_info=error)
         finally:
-            self._connections.discard(connection)
+            self._connections.pop(connection, None)
             self.stats.connections_open -= 1
             await trio.aclose_forcefully(stream)
 

@@ -22,14 +22,18 @@ CONTENT_TYPE: Final = "application/vnd.meshp2p"
 
 
 class CallClient:
-    """The asker's side. An async context manager; a call under way when it ends fails."""
+    """The asker's side. An async context manager; a call under way when it ends fails.
 
-    def __init__(self, codec: Codec) -> None:
+    ``transport`` stands for the network, where that is not this machine's.
+    """
+
+    def __init__(self, codec: Codec, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._codec = codec
         self._client = httpx.AsyncClient(
+            transport=transport,
             trust_env=False,  # a proxy of the environment is not for our peers
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=20.0),
-            headers={"content-type": CONTENT_TYPE, "user-agent": "meshp2p"},
+            headers={"content-type": CONTENT_TYPE, "user-agent": "meshp2p", "accept-encoding": "identity"},
         )
 
     async def __aenter__(self) -> Self:
@@ -74,7 +78,7 @@ class CallClient:
             try:
                 async with self._client.stream("POST", url, content=body, timeout=timeout) as response:
                     reply = bytearray()
-                    async for chunk in response.aiter_bytes():
+                    async for chunk in response.aiter_raw():  # never unpacked: a small reply must not become a huge one
                         reply += chunk
                         if len(reply) > CALL_BYTES_MAX:
                             return CallFailed(Failure.UNREACHABLE, f"{address}: a reply of over {CALL_BYTES_MAX} bytes")

@@ -32,6 +32,10 @@ _log = logging.getLogger("meshp2p.net")
 DRAIN_MAX: Final = 1024
 """Datagrams read in one go before the driver lets other tasks run. Chosen, not measured."""
 
+DRAINS_MAX: Final = 64
+"""So often in a row time waits for what is still to be read; under a flood it must pass all the same. Chosen, not
+measured."""
+
 
 class Datagrams(Protocol):
     """Where packets come from and go to."""
@@ -98,11 +102,14 @@ class Driver:
         async with trio.open_nursery() as self._nursery:
             self.perform(self.machine.start(trio.current_time()))
             task_status.started()
+            drains = 0
             while True:
                 with trio.CancelScope(deadline=self.machine.next_deadline()) as self._sleep:
                     await self._datagrams.wait_readable()
-                if not self._receive_waiting():
+                drains += 1
+                if not self._receive_waiting() and drains < DRAINS_MAX:
                     continue  # there are more: time must wait until all were read
+                drains = 0
                 now = trio.current_time()
                 if now >= self.machine.next_deadline():
                     self.perform(self.machine.handle_timeouts(now))
@@ -115,6 +122,17 @@ class Driver:
         if self._driven.statistics().tasks_waiting:
             self._driven.set()
             self._driven = trio.Event()
+
+    def catch_up(self) -> None:
+        """Take in what has arrived and was not read yet, up to a bound.
+
+        Another node sends its gossip before it answers its own caller; that caller then finds here what it did there.
+        """
+        self._receive_waiting()
+
+    async def flush(self) -> None:
+        """Wait until what was to be performed so far is: until it is on disk, and then told. Cancel-safe."""
+        await self.wait_until(lambda: not self._is_persisting)
 
     async def request(self, request: Request) -> CallReply:
         """Ask the machine for something that another node may have to answer.
@@ -207,9 +225,7 @@ class Driver:
         self.perform(self.machine.receive_reply(call.call_id, reply, trio.current_time()))
 
     async def _keep(self, kept: KeptState) -> None:
-        try:
-            if self._persist is not None:
-                await self._persist(kept)
-        finally:
-            self._is_persisting = False
-        self._perform_backlog()
+        if self._persist is not None:
+            await self._persist(kept)
+        self._is_persisting = False  # not where it failed: what depends on it must not be told
+        self.perform([])

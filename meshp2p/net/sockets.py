@@ -79,6 +79,8 @@ def open_sockets(host: str, port: int, *, is_port_wished: bool) -> Sockets:
     :class:`StartError`.
     """
     family, literal = _resolve(host)
+    if not _is_one_host(literal):
+        raise StartError(f"host {host!r} is no address that others can use: choose one of this machine without a zone")
     try:
         return _bind(family, literal, port)
     except OSError as error:
@@ -96,9 +98,15 @@ def _resolve(host: str) -> tuple[socket.AddressFamily, str]:
         return (socket.AF_INET6 if literal.version == 6 else socket.AF_INET), host
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise StartError(f"host {host!r}: {error.strerror}; expected an address or a name of this machine") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that cannot be one
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StartError(f"host {host!r}: {reason}; expected an address or a name of this machine") from error
     return found[0][0], str(found[0][4][0])
+
+
+def _is_one_host(literal: str) -> bool:
+    """Whether it is neither multicast nor broadcast, and means the same on every machine: it is told to others."""
+    return "%" not in literal and literal != "255.255.255.255" and not ipaddress.ip_address(literal).is_multicast
 
 
 def _bind(family: socket.AddressFamily, host: str, port: int) -> Sockets:

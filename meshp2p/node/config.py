@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -15,11 +15,19 @@ from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.errors import ConfigError
 from meshp2p.http.limits import HttpLimits
 
-__all__ = ["DEFAULT_PORT", "NodeConfig"]
+__all__ = ["DEFAULT_PORT", "NodeConfig", "check_name", "is_loopback"]
 
 DEFAULT_PORT: Final = 7700
 _NAMES_MAX: Final = 256
 _NAME_CHARACTERS_MAX: Final = 1024
+_NAMES_BYTES_MAX: Final = 16 * 1024  # of what an agent says of itself, which every node is told: chosen, not measured
+_KINDS: Final[tuple[tuple[str, Any, str], ...]] = (
+    ("mdns", bool, "True or False"),
+    ("insecure_lan", bool, "True or False"),
+    ("data_dir", Path | None, "a path"),
+    ("protocol", ProtocolConfig, "a ProtocolConfig"),
+    ("limits", HttpLimits, "an HttpLimits"),
+)
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,17 +77,32 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_text("id", self.id, ID_BYTES_MAX)
+        if self.mesh is None:
+            raise ConfigError("mesh = None: expected a name")
         _check_text("mesh", self.mesh, ID_BYTES_MAX)
         _check_text("host", self.host, 253)
         _check_text("hostname", self.hostname, 253)
         if self.port is not None and not (_is_int(self.port) and 0 <= self.port <= 65535):
             raise ConfigError(f"port = {self.port!r}: expected a number from 0 to 65535, 0 for any that is free")
-        for name in ("capabilities", "profiles"):
+        for name in ("capabilities", "profiles", "join", "allow_origins"):
             _check_names(name, getattr(self, name))
+        size = sum(len(name.encode()) for name in (*self.capabilities, *self.profiles))
+        if size > _NAMES_BYTES_MAX:
+            raise ConfigError(f"capabilities and profiles have {size} bytes: expected at most {_NAMES_BYTES_MAX}")
         for seed in self.join:
             parse_address(seed, DEFAULT_PORT)
-        if not isinstance(self.mdns, bool):
-            raise ConfigError(f"mdns = {self.mdns!r}: expected True or False")
+        for origin in self.allow_origins:
+            _check_origin(origin)
+        for name, kind, expected in _KINDS:
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise ConfigError(f"{name} = {value!r}: expected {expected}")
+        body_bytes_min = self.protocol.sync_bytes_max + 64 * 1024
+        if self.limits.body_bytes_max < body_bytes_min:
+            raise ConfigError(
+                f"limits.body_bytes_max = {self.limits.body_bytes_max}: expected at least {body_bytes_min},"
+                " because other nodes' syncs come as such bodies (protocol.sync_bytes_max and what is around it)"
+            )
 
     @classmethod
     def of(cls, config: NodeConfig | None = None, **options: Any) -> NodeConfig:
@@ -93,8 +116,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"unknown option {name!r}: expected one of {', '.join(known)}")
             if isinstance(value, list):
                 options[name] = tuple(value)
-        if isinstance(options.get("data_dir"), str):
-            options["data_dir"] = Path(options["data_dir"])
+        data_dir = options.get("data_dir")
+        if data_dir == "":
+            raise ConfigError("data_dir = '': expected a path")
+        if isinstance(data_dir, str):
+            options["data_dir"] = Path(data_dir)
         return msgspec.structs.replace(config or cls(), **options)
 
     @property
@@ -114,24 +140,52 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_text(name: str, value: object, bytes_max: int) -> None:
     if value is None:
         return
-    try:
-        size = len(value.encode()) if isinstance(value, str) else -1
-    except UnicodeEncodeError:
-        size = -1
+    size = len(value.encode()) if isinstance(value, str) and _is_utf8(value) else -1
     if not 1 <= size <= bytes_max:
-        shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}... ({size} bytes)"
-        raise ConfigError(f"{name} = {shown}: expected 1 to {bytes_max} bytes of UTF-8")
+        raise ConfigError(f"{name} = {_show(value)}: expected 1 to {bytes_max} bytes of UTF-8")
 
 
 def _check_names(field: str, names: object) -> None:
     if not isinstance(names, tuple) or len(names) > _NAMES_MAX:
-        raise ConfigError(f"{field} = {names!r}: expected a list of at most {_NAMES_MAX} strings")
-    for name in names:
-        if not isinstance(name, str) or len(name) > _NAME_CHARACTERS_MAX:
-            raise ConfigError(f"{field} holds {name!r}: expected strings of at most {_NAME_CHARACTERS_MAX} characters")
+        raise ConfigError(f"{field} = {_show(names)}: expected a list of at most {_NAMES_MAX} strings")
+    for index, name in enumerate(names):
+        check_name(f"{field}[{index}]", name)
+
+
+def check_name(field: str, name: object) -> None:
+    """Raise :class:`ConfigError` unless ``name`` can stand in a record: other nodes refuse a whole packet for one that
+    cannot."""
+    if not isinstance(name, str) or len(name) > _NAME_CHARACTERS_MAX or not _is_utf8(name):
+        raise ConfigError(f"{field} = {_show(name)}: expected a string of at most {_NAME_CHARACTERS_MAX} characters")
+
+
+def _check_origin(origin: str) -> None:
+    try:
+        parts = urlsplit(origin)
+        is_right = (
+            origin.isascii() and bool(parts.hostname) and f"{parts.scheme}://{parts.netloc}" == origin.rstrip("/")
+        )
+    except ValueError:
+        is_right = False
+    if not is_right or "@" in origin:
+        raise ConfigError(f"allow_origins holds {origin!r}: expected one such as https://board.example:8443, in ASCII")
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether it holds no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _show(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:80]}..."

@@ -13,9 +13,9 @@ from meshp2p.core.hosting import Profile
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.messages import DeregisterReply, HeartbeatReply
 from meshp2p.core.requests import Deregister, Heartbeat
-from meshp2p.errors import check
+from meshp2p.errors import ConfigError, check
 from meshp2p.net.driver import Driver
-from meshp2p.node.config import NodeConfig
+from meshp2p.node.config import NodeConfig, check_name
 from meshp2p.node.subscriptions import Subscription, Subscriptions
 
 __all__ = ["MeshNode"]
@@ -109,8 +109,20 @@ class MeshNode:
         return leader  # type: ignore[return-value]  # checked
 
     def set_status(self, status: str, metrics: dict[str, Any] | None = None) -> None:
-        """Tell the mesh how this agent is doing. Rate-limited: of several in a second the last one is told."""
-        text = "" if metrics is None else msgspec.json.encode(metrics).decode()
+        """Tell the mesh how this agent is doing. Rate-limited: of several in a second the last one is told.
+
+        ``status`` has at most 1,024 characters; ``metrics`` become a JSON object of at most ``metrics_bytes_max``
+        bytes. Raises :class:`~meshp2p.errors.ConfigError` for others, and :class:`~meshp2p.errors.NodeClosed` once the
+        node has left; then nothing changed.
+        """
+        check_name("status", status)
+        try:
+            text = "" if metrics is None else msgspec.json.encode(dict(metrics)).decode()
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"metrics: {error}; expected what JSON has a form for") from None
+        size, allowed = len(text.encode()), self._machine.config.metrics_bytes_max
+        if size > allowed:
+            raise ConfigError(f"metrics of {size} bytes: expected at most {allowed}")
         self._driver.perform(self._machine.report(status, text, trio.current_time()))
 
     # What the HTTP endpoints ask: the Backend protocol
@@ -120,16 +132,21 @@ class MeshNode:
         if self._is_leaving:
             return "the node is leaving"
         if not self._machine.is_settled:
-            return "the node has just begun and looks for others"
+            return "the node looks around: it has just begun, or was stopped, or lost many at once"
         return None
 
-    def register(self, profile: Profile) -> None:
-        """Host an instance that speaks only HTTP.
+    def catch_up(self) -> None:
+        """Take in what other nodes have already sent."""
+        self._driver.catch_up()
+
+    async def register(self, profile: Profile) -> None:
+        """Host an instance that speaks only HTTP; when this returns others were told.
 
         Raises :class:`~meshp2p.errors.InstanceConflict` and :class:`~meshp2p.errors.LimitExceeded`; then nothing
         changed.
         """
         self._driver.perform(self._machine.register(profile, trio.current_time()))
+        await self._driver.flush()
 
     async def heartbeat(self, instance_id: str, status: str, metrics: str) -> HeartbeatReply:
         """Take a heartbeat of any instance, wherever its home is."""

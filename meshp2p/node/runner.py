@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
+from typing import Any, Final
 
 import trio
 
@@ -26,9 +27,15 @@ from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.version import __version__
 from meshp2p.wire.codec import Codec
 
-__all__ = ["open_node", "open_node_on"]
+__all__ = ["node_opener", "open_node", "open_node_on"]
 
 _log = logging.getLogger("meshp2p.node")
+
+node_opener: Final[ContextVar[Callable[[NodeConfig], contextlib.AbstractAsyncContextManager[MeshNode]] | None]] = (
+    ContextVar("meshp2p.node_opener", default=None)
+)
+"""What opens the nodes of :func:`open_node` in this context: a hook for :mod:`meshp2p.testing`, so that an agent's own
+code can run on a virtual network. None: :func:`open_node_on` this machine."""
 
 _CACHE_INTERVAL = 30.0  # seconds between two writes of the peers that were met: chosen, not measured
 
@@ -43,7 +50,9 @@ async def open_node(config: NodeConfig | None = None, **options: Any) -> AsyncIt
     Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started, and
     :class:`~meshp2p.errors.IdConflict`, at any time, where another live node holds this id for longer.
     """
-    async with open_node_on(SystemPlatform(), NodeConfig.of(config, **options)) as node:
+    chosen = NodeConfig.of(config, **options)
+    opener = node_opener.get()
+    async with open_node_on(SystemPlatform(), chosen) if opener is None else opener(chosen) as node:
         yield node
 
 
@@ -94,47 +103,46 @@ class _Runner:
         machine = Machine(
             profile, bound.addresses, config.protocol, platform.random, platform.wall_ms, own.identity.kept
         )
-        failure: Exception | None = None
         has_begun = False
-        async with platform.open_caller(codec) as caller, trio.open_nursery() as nursery:
-            self._scope = nursery.cancel_scope
-            keep = None if own.disk is None else own.keep
-            driver = Driver(machine, codec, bound.datagrams, caller, self._emit, keep)
-            node = MeshNode(config, driver, self._subscriptions, bound.addresses)
-            allowed_hosts = platform.allowed_hosts(config, bound)
-            app = make_app(node, __version__, lambda: allowed_hosts, config.allow_origins)
-            server = HttpServer(app, config.limits, server_header=f"meshp2p/{__version__}")
-            served = trio.Event()
+        try:
+            async with platform.open_caller(codec) as caller, _open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                parts: trio.Nursery = await nursery.start(_shelter)
+                keep = None if own.disk is None else own.keep
+                driver = Driver(machine, codec, bound.datagrams, caller, self._emit, keep)
+                node = MeshNode(config, driver, self._subscriptions, bound.addresses)
+                allowed_hosts = platform.allowed_hosts(config, bound)
+                app = make_app(node, __version__, lambda: allowed_hosts, config.allow_origins)
+                server = HttpServer(app, config.limits, server_header=f"meshp2p/{__version__}")
+                served = trio.Event()
 
-            def offer(sighting: Sighting) -> None:
-                now = trio.current_time()
-                driver.perform(machine.offer(sighting.source, sighting.addresses, sighting.instance_id, now))
+                def offer(sighting: Sighting) -> None:
+                    now = trio.current_time()
+                    driver.perform(machine.offer(sighting.source, sighting.addresses, sighting.instance_id, now))
 
-            try:
-                await nursery.start(driver.run)
-                await nursery.start(_serve, server, bound.listener, served)
-                peers = () if own.disk is None else await own.disk.load_peers()
-                for source in platform.sources(config, node.id, bound, peers):
-                    nursery.start_soon(source.run, offer)
-                if own.disk is not None:
-                    nursery.start_soon(_keep_peers, node, own.disk)
-                await driver.wait_until(lambda: machine.is_announced or machine.has_lost_id)
-                has_begun = not machine.has_lost_id
-                if has_begun:
-                    yield node
-            except Exception as error:  # noqa: BLE001  # raised again below, not wrapped into a group
-                failure = error
-            finally:
-                if not machine.has_lost_id:
-                    await node.leave()
-                self._subscriptions.end()
-                server.shut_down()
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + config.limits.grace_seconds):
-                    await served.wait()
-                nursery.cancel_scope.cancel()
-        bound.datagrams.close()
-        if failure is not None:
-            raise failure
+                try:
+                    await parts.start(driver.run)
+                    await parts.start(_serve, server, bound.listener, served)
+                    peers = () if own.disk is None else await own.disk.load_peers()
+                    for source in platform.sources(config, node.id, bound, peers):
+                        parts.start_soon(source.run, offer)
+                    if own.disk is not None:
+                        parts.start_soon(_keep_peers, node, own.disk)
+                    await driver.wait_until(lambda: machine.is_announced or machine.has_lost_id)
+                    has_begun = not machine.has_lost_id
+                    if has_begun:
+                        yield node
+                finally:
+                    if not machine.has_lost_id:
+                        await node.leave()
+                    self._subscriptions.end()
+                    server.shut_down()
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + config.limits.grace_seconds):
+                        await served.wait()
+                    parts.cancel_scope.cancel()
+        finally:
+            bound.datagrams.close()
+            await trio.aclose_forcefully(bound.listener)
         if self._lost_id is not None:
             if not has_begun and own.identity.is_generated:
                 raise _IdIsTaken
@@ -153,6 +161,27 @@ class _Runner:
             case MemberEvent():
                 _log.info("%s: %s", type(event).__name__, event.id)
         self._subscriptions.put(event)
+
+
+@contextlib.asynccontextmanager
+async def _open_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery of which one failure comes out as it is, not as a group of one."""
+    group: BaseExceptionGroup[BaseException] | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+    except BaseExceptionGroup as failures:
+        group = failures
+    if group is not None:
+        raise group.exceptions[0] if len(group.exceptions) == 1 else group
+
+
+async def _shelter(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """A nursery that does not hear of its surroundings' cancellation: what runs there can still say farewell."""
+    with trio.CancelScope(shield=True):
+        async with _open_nursery() as nursery:
+            task_status.started(nursery)
+            await trio.sleep_forever()
 
 
 async def _serve(

@@ -51,7 +51,8 @@ class Subscription:
                 return EventsLost(lost)
             if self._is_ended:
                 raise StopAsyncIteration
-            self._arrived = trio.Event()
+            if self._arrived.is_set():
+                self._arrived = trio.Event()
             await self._arrived.wait()
 
     def put(self, event: Event) -> None:

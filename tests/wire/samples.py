@@ -1,0 +1,173 @@
+"""One message of each type, and how to make any other: what the tests of the codec share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from meshp2p.core.address import Address
+from meshp2p.core.messages import (
+    Ack,
+    CallReply,
+    CallRequest,
+    Datagram,
+    DeregisterReply,
+    Done,
+    ForwardDeregister,
+    ForwardHeartbeat,
+    Gossip,
+    HeartbeatReply,
+    Nack,
+    Ping,
+    PingRequest,
+    Pong,
+    Probe,
+    Push,
+    SyncReply,
+    SyncRequest,
+)
+from meshp2p.core.record import Record, Rumour, State
+from meshp2p.wire.codec import Codec
+
+MESH = "default"
+CODEC = Codec(MESH)
+WORD_MAX = (1 << 64) - 1
+COUNTER_MAX = (1 << 63) - 1
+
+NODE = Record(
+    id="0192aaaa-node",
+    incarnation=1_700_000_000_000,
+    state=State.ALIVE,
+    home="0192aaaa-node",
+    boot=111_411_200_000_012_345,
+    addresses=(Address("192.0.2.7", 7700), Address("2001:db8::7", 7701)),
+    hostname="host.example",
+    port=7700,
+    capabilities=("summarise", "übersetzen"),
+    profiles=("writer",),
+    created_at=1_699_999_999_999,
+    epoch=3,
+    epoch_since=1_700_000_000_001,
+    status="busy",
+    metrics='{"load":0.5}',
+)
+SUSPECT = msgspec.structs.replace(NODE, state=State.SUSPECT)
+HOSTED = Record("agent 1/2", 5, State.ALIVE, NODE.id, 7, (), "", 0, (), (), 0)
+SUSPICION = Rumour("0192aaaa-node", COUNTER_MAX, State.SUSPECT, "0192bbbb-node")
+DEATH = Rumour("ü", 0, State.DEAD)
+LEAVING = Rumour("x" * 128, 1, State.LEFT, "x" * 128)
+ITEMS = (NODE, SUSPECT, HOSTED, SUSPICION, DEATH, LEAVING)
+
+DATAGRAMS: dict[str, Datagram] = {
+    "ping": Datagram(Ping(1, 2, WORD_MAX, 0)),
+    "ack": Datagram(Ack(WORD_MAX, 127, 128)),
+    "nack": Datagram(Nack(255, 65_536)),
+    "ping-request-ipv4": Datagram(PingRequest(1, 2, 3, Address("127.0.0.1", 65_535))),
+    "ping-request-ipv6": Datagram(PingRequest(1, 2, 3, Address("::1", 1))),
+    "gossip": Datagram(Gossip(42), ITEMS),
+    "ping-with-items-and-ages": Datagram(Ping(1, 2, 3, 4), (SUSPICION, HOSTED), (WORD_MAX, 0, 5, 36_000)),
+}
+REQUESTS: dict[str, CallRequest] = {
+    "probe": Probe(WORD_MAX),
+    "sync-request": SyncRequest(bytes(range(16)), NODE),
+    "sync-request-unsure": SyncRequest(b"\0" * 8, None),
+    "push": Push(7, ITEMS),
+    "forward-heartbeat": ForwardHeartbeat("agent 1/2", "busy", '{"load":0.5}'),
+    "forward-deregister": ForwardDeregister("agent 1/2"),
+}
+REPLIES: dict[str, CallReply] = {
+    "pong": Pong("0192aaaa-node", 12_345),
+    "sync-reply": SyncReply(NODE, True, ITEMS[1:], (0, 1, 4095)),
+    "sync-reply-same": SyncReply(NODE, False, (), ()),
+    "done": Done(),
+    "heartbeat-reply": HeartbeatReply(True, False),
+    "deregister-reply": DeregisterReply(True),
+}
+SAMPLES: dict[str, Any] = {**DATAGRAMS, **REQUESTS, **REPLIES}
+
+
+def decode(name: str, data: bytes) -> Any:
+    """Read a sample's bytes as what it is."""
+    if name in DATAGRAMS:
+        return CODEC.decode_datagram_untrusted(data)
+    return CODEC.decode_request_untrusted(data) if name in REQUESTS else CODEC.decode_reply_untrusted(data)
+
+
+# Any message
+
+words = st.integers(0, WORD_MAX)
+counters = st.integers(0, COUNTER_MAX)
+ids = st.text(min_size=1, max_size=128).filter(lambda text: len(text.encode()) <= 128)
+shorts = st.text(max_size=40)
+addresses = st.builds(
+    Address,
+    st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
+    .filter(lambda ip: not ip.is_multicast and not ip.is_unspecified and not _is_odd(ip))
+    .map(str),
+    st.integers(1, 65_535),
+)
+
+
+def _is_odd(address: Any) -> bool:
+    """Broadcast, and IPv6 addresses that stand for IPv4 ones."""
+    return str(address) == "255.255.255.255" or getattr(address, "ipv4_mapped", None) is not None
+
+
+def _records(is_node: bool) -> st.SearchStrategy[Record]:
+    def build(own: str, home: str, places: tuple[Address, ...], rest: tuple[Any, ...]) -> Record:
+        incarnation, state, boot, hostname, port, names, profiles, *more = rest
+        home = own if is_node else home
+        return Record(own, incarnation, state, home, boot, places, hostname, port, names, profiles, *more)
+
+    names = st.lists(shorts, max_size=3).map(tuple)
+    rest = st.tuples(
+        counters,
+        st.sampled_from([State.ALIVE, State.SUSPECT]),
+        counters,
+        shorts,
+        st.integers(0, 65_535),
+        names,
+        names,
+        counters,
+        counters,
+        counters,
+        shorts,
+        st.sampled_from(["", "{}", '{"a":[1,{"b":null}]}']),
+    )
+    places = st.lists(addresses, min_size=1, max_size=3).map(tuple) if is_node else st.just(())
+    return st.builds(build, ids, ids, places, rest).filter(lambda record: record.is_node == is_node)
+
+
+rumours = st.builds(
+    Rumour,
+    ids,
+    counters,
+    st.sampled_from([State.SUSPECT, State.DEAD, State.LEFT]),
+    st.one_of(st.just(""), ids),
+)
+items = st.one_of(_records(True), _records(False), rumours)
+item_lists = st.lists(items, max_size=4).map(tuple)
+bodies = st.one_of(
+    st.builds(Ping, words, words, words, words),
+    st.builds(Ack, words, words, words),
+    st.builds(Nack, words, words),
+    st.builds(PingRequest, words, words, words, addresses),
+    st.builds(Gossip, words),
+)
+datagrams = st.builds(Datagram, bodies, item_lists, st.lists(words, max_size=6).map(tuple))
+requests = st.one_of(
+    st.builds(Probe, words),
+    st.builds(SyncRequest, st.binary(max_size=64), st.one_of(st.none(), _records(True))),
+    st.builds(Push, words, item_lists),
+    st.builds(ForwardHeartbeat, ids, shorts, shorts),
+    st.builds(ForwardDeregister, ids),
+)
+replies = st.one_of(
+    st.builds(Pong, ids, words),
+    st.builds(SyncReply, _records(True), st.booleans(), item_lists, st.lists(words, max_size=4).map(tuple)),
+    st.builds(Done),
+    st.builds(HeartbeatReply, st.booleans(), st.booleans()),
+    st.builds(DeregisterReply, st.booleans()),
+)

@@ -1,0 +1,64 @@
+"""The bytes of each message, pinned: nodes of two versions must go on understanding each other.
+
+Where a new field was appended on purpose, ``MESHP2P_REWRITE_GOLDEN=1 pytest tests/wire`` writes the files anew; the old
+file's content then belongs into ``READ_FOR_EVER``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from meshp2p.core.messages import Ack, Datagram
+from meshp2p.wire.frame import FRAME_BYTES, frame_header, mesh_tag
+from tests.wire.samples import CODEC, MESH, SAMPLES, decode
+
+GOLDEN = Path(__file__).parent / "golden"
+IS_REWRITING = os.environ.get("MESHP2P_REWRITE_GOLDEN") == "1"
+LINE_BYTES = 32
+
+READ_FOR_EVER: dict[str, tuple[str, object]] = {
+    # A sender that leaves out what has a default.
+    "an ack without items and ages": ("9194020a0b0c", Datagram(Ack(10, 11, 12))),
+    # A sender of a later version, that appended fields.
+    "an ack with a field of tomorrow": ("9495020a0b0cc3" + "9090" + "c0", Datagram(Ack(10, 11, 12))),
+}
+
+
+def read_golden(name: str) -> bytes:
+    return bytes.fromhex((GOLDEN / f"{name}.hex").read_text())
+
+
+def write_golden(name: str, data: bytes) -> None:
+    lines = [data[start : start + LINE_BYTES].hex() for start in range(0, len(data), LINE_BYTES)]
+    (GOLDEN / f"{name}.hex").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_message_has_the_bytes_it_always_had(name: str) -> None:
+    data = CODEC.encode(SAMPLES[name])
+    if IS_REWRITING:
+        write_golden(name, data)
+    assert data == read_golden(name)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_bytes_are_read_as_the_message_they_always_were(name: str) -> None:
+    assert decode(name, read_golden(name)) == SAMPLES[name]
+
+
+def test_every_golden_file_belongs_to_a_message() -> None:
+    assert {path.stem for path in GOLDEN.iterdir()} == set(SAMPLES)
+
+
+@pytest.mark.parametrize("name", READ_FOR_EVER)
+def test_fields_may_be_missing_at_the_end_and_unknown_ones_may_follow(name: str) -> None:
+    body, expected = READ_FOR_EVER[name]
+    assert CODEC.decode_datagram_untrusted(frame_header(mesh_tag(MESH)) + bytes.fromhex(body)) == expected
+
+
+def test_the_frame_is_magic_version_flags_and_the_tag_of_the_mesh() -> None:
+    assert frame_header(mesh_tag("default")).hex() == "6d320100" + "fe98b07b1ba6b3a2"
+    assert len(frame_header(mesh_tag("ü" * 64))) == FRAME_BYTES
