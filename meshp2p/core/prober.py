@@ -21,11 +21,12 @@ RELAYS_MAX = 1024
 class _Round:
     """The probe of one node in one protocol period."""
 
-    __slots__ = ("is_acknowledged", "nacks", "nacks_expected", "sent_at", "sequence", "target")
+    __slots__ = ("boot", "is_acknowledged", "nacks", "nacks_expected", "sent_at", "sequence", "target")
 
-    def __init__(self, sequence: int, target: str, now: float) -> None:
+    def __init__(self, sequence: int, target: str, boot: int, now: float) -> None:
         self.sequence = sequence
         self.target = target
+        self.boot = boot
         self.sent_at = now
         self.is_acknowledged = False
         self.nacks_expected = 0
@@ -75,7 +76,7 @@ class Prober:
             self.on_round(None, now)
             return
         state.counters.probes += 1
-        self._round = _Round(self._next_sequence(), target, now)
+        self._round = _Round(self._next_sequence(), target, state.members.records[target].boot, now)
         state.timers.set(Timer.PROBE_DIRECT, now + self.direct_timeout(target))
         ping = Ping(self._round.sequence, state.tag, tag_of(target), state.members.view)
         state.send_to_node(target, ping, now)
@@ -94,7 +95,7 @@ class Prober:
         """The direct ping had no answer: ask others, and try TCP (SWIM §4.1)."""
         state = self._state
         current = self._round
-        if current is None or current.is_acknowledged or current.target not in state.members.nodes:
+        if current is None or current.is_acknowledged or not self._is_listed(current):
             return
         target = state.members.records[current.target]
         request = PingRequest(current.sequence, state.tag, tag_of(current.target), state.address_of(target))
@@ -151,7 +152,7 @@ class Prober:
         state = self._state
         current, self._round = self._round, None
         state.timers.cancel(Timer.PROBE_DIRECT)
-        if current is None or current.is_acknowledged or current.target not in state.members.nodes:
+        if current is None or current.is_acknowledged or not self._is_listed(current):
             return
         state.counters.probes_failed += 1
         self.on_round(None, now)
@@ -162,6 +163,12 @@ class Prober:
         else:
             state.local_health.change(+1)
         self._membership.accuse(current.target, now)
+
+    def _is_listed(self, current: _Round) -> bool:
+        """Whether the process that is probed is still the one that is listed under its id: it may be gone, or another
+        by now."""
+        record = self._state.members.records.get(current.target)
+        return record is not None and record.is_node and record.boot == current.boot
 
     def _note_round_trip(self, target: str, seconds: float) -> None:
         known = self._round_trips.get(target)

@@ -12,7 +12,7 @@ from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Failure, Persis
 from meshp2p.core.events import Event, LeaderChanged
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply
+from meshp2p.core.messages import CallReply, Datagram
 from meshp2p.core.state import KeptState
 
 EPOCH_MS = 1_700_000_000_000
@@ -32,31 +32,47 @@ class Mesh:
         self.kept: dict[str, KeptState] = {}
         self.sent = 0
         self.log: list[tuple[float, str, Address, object]] = []
+        """What was sent: when, by whom, to which address, and what. Replies are among it."""
         self.is_cut: Callable[[str, str], bool] = lambda _sender, _receiver: False
+        """Whether nothing at all gets from one to the other."""
+        self.is_dropped: Callable[[str, str, Datagram], bool] = lambda _sender, _receiver, _datagram: False
+        """Whether this datagram is lost; calls are not."""
         self.loss = 0.0
+        self.clock_ahead_ms: dict[str, int] = {}
+        """By how much the wall clock of a node, by its id, is ahead."""
         self._addresses: dict[Address, str] = {}
+        self._address_of: dict[str, Address] = {}
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._wakes: dict[str, float] = {}
 
     # Nodes
 
-    def add(self, node_id: str, *, join: str | None = None, capabilities: tuple[str, ...] = (), key: str = "") -> Machine:
+    def add(
+        self,
+        node_id: str,
+        *,
+        join: str | None = None,
+        capabilities: tuple[str, ...] = (),
+        key: str = "",
+        address: Address | None = None,
+    ) -> Machine:
         """Start a node; ``join`` is a node whose address it is given. ``key`` tells two processes with one id apart."""
         key = key or node_id
-        address = Address("10.0.0.1", 1000 + len(self._addresses))
+        address = address or Address("10.0.0.1", 1000 + len(self._addresses))
         profile = Profile(node_id, f"{node_id}.example", address.port, capabilities)
         machine = Machine(
             profile,
             (address,),
             self.config,
             random.Random(self.random.random()),
-            lambda: EPOCH_MS + int(self.now * 1000),
+            lambda: EPOCH_MS + int(self.now * 1000) + self.clock_ahead_ms.get(node_id, 0),
             self.kept.get(node_id),
         )
         self.nodes[key] = machine
         self.events.setdefault(key, [])
         self._addresses[address] = key
+        self._address_of[key] = address
         self._perform(key, machine.start(self.now))
         if join is not None:
             self.join(key, join)
@@ -66,11 +82,24 @@ class Mesh:
         self._perform(key, self.nodes[key].offer("seed", (self.address(other),), None, self.now))
 
     def address(self, key: str) -> Address:
-        return next(address for address, node in self._addresses.items() if node == key)
+        return self._address_of[key]
+
+    def key_at(self, address: Address) -> str:
+        """Who is, or was, at this address; the address itself where nobody was."""
+        return self._addresses.get(address, str(address))
 
     def kill(self, key: str) -> None:
         """The process is gone; its host answers that nobody listens."""
         del self.nodes[key]
+
+    def pause(self, key: str) -> Machine:
+        """The process is stopped: what is sent to it is lost, until it is resumed."""
+        self._wakes.pop(key, None)
+        return self.nodes.pop(key)
+
+    def resume(self, key: str, machine: Machine) -> None:
+        self.nodes[key] = machine
+        self._perform(key, machine.handle_timeouts(self.now))
 
     def leave(self, key: str) -> None:
         self._perform(key, self.nodes[key].leave(self.now))
@@ -139,6 +168,7 @@ class Mesh:
 
     def _wake(self, key: str, machine: Machine) -> None:
         deadline = machine.next_deadline()
+        assert deadline >= self.now, f"{key}: a deadline in the past looks like a pause: {deadline} < {self.now}"
         if self._wakes.get(key) == deadline:
             return
         self._wakes[key] = deadline
@@ -158,6 +188,8 @@ class Mesh:
         target = self._addresses.get(send.address)
         if not self._passes(key, target) or (self.loss and self.random.random() < self.loss):
             return
+        if self.is_dropped(key, target or "", send.datagram):
+            return
         source = self.address(key)
 
         def arrive() -> None:
@@ -168,6 +200,7 @@ class Mesh:
 
     def _call(self, key: str, call: Call) -> None:
         target = next((self._addresses[a] for a in call.addresses if self._addresses.get(a) in self.nodes), None)
+        assert call.addresses, "a call to nowhere"
         if target is None:
             self._reply(key, call, CallFailed(Failure.REFUSED, "nobody listens"), self.now + self.delay)
         elif not self._passes(key, target):
@@ -188,6 +221,7 @@ class Mesh:
         machine = self.nodes.get(key)
 
         def arrive() -> None:
+            self.log.append((self.now, key, self.address(key), reply))
             if machine is not None and self.nodes.get(key) is machine:
                 self._perform(key, machine.receive_reply(call.call_id, reply, self.now))
 
