@@ -75,6 +75,12 @@ class Candidates:
         candidate.dialled_at = now
         return True
 
+    def postpone(self, instance_id: str, now: float) -> None:
+        """Do not dial the addresses of this instance for ``dial_interval_max``: nobody is expected there."""
+        for candidate in self._table.values():
+            if candidate.instance_id == instance_id:
+                candidate.next_dial = max(candidate.next_dial, now + self._config.dial_interval_max)
+
     def take_due(self, now: float, count: int, *, without: Needless) -> list[Address]:
         """Up to ``count`` addresses that are to be dialled now, those that wait for longest first, so that each has its
         turn."""

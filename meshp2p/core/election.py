@@ -72,7 +72,9 @@ class Election:
     def epoch(self) -> int:
         """The epoch of the leader's claim, 0 while there is no leader or its claim is on its way."""
         record = self._state.members.records.get(self.leader_id or "")
-        return record.epoch if record is not None else 0
+        if record is None or (record.epoch, record.id) < self._state.members.top_claim:
+            return 0  # what it claimed before somebody else led is no token any more
+        return record.epoch
 
     def update(self, now: float) -> None:
         """Name the leader anew, and claim where it is this node's to claim."""

@@ -40,10 +40,13 @@ class Instance(msgspec.Struct, frozen=True):
 
 
 class Leader(msgspec.Struct, frozen=True):
-    """Who leads, in one node's view: (epoch, id) is the fencing token. ``since`` is in Unix milliseconds; ``is_self``
-    is whether it is this node."""
+    """Who leads, in one node's view: (epoch, id) is the fencing token.
+
+    ``epoch`` is 0 and ``since`` (Unix milliseconds) None until the leader's claim has arrived. ``is_self`` is whether it
+    is this node.
+    """
 
     id: str
     epoch: int
-    since: int
+    since: int | None
     is_self: bool

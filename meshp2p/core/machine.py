@@ -107,6 +107,7 @@ class Machine(View):
             self._state, self._membership, self._prober, self._hosting, self._syncer, self._election
         )
         self._prober.on_round = self._pause_guard.note_round
+        self._prober.on_view = self._syncer.compare
         self._dissemination = Dissemination(self._state)
         self._departures = Departures(self._state)
 
@@ -184,7 +185,7 @@ class Machine(View):
         reply: CallReply
         match request:
             case Probe():
-                reply = Pong(state.id, state.own.boot)
+                reply = Pong(state.id, state.own.boot, state.members.view)
             case SyncRequest():
                 reply = self._syncer.receive_request(request, now)
             case Push():
@@ -291,8 +292,7 @@ class Machine(View):
 
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> list[Effect]:
         """A source of discovery saw that a peer may be at these addresses."""
-        if not self._state.is_leaving:
-            self._syncer.offer(source, addresses, instance_id, now)
+        self._syncer.offer(source, addresses, instance_id, now)
         return self._conclude(now)
 
     def leave(self, now: float) -> list[Effect]:
@@ -338,7 +338,7 @@ class Machine(View):
             case MemberDied(record=record) | MemberLeft(record=record):
                 self._prober.forget(record.id)
                 if record.is_node:
-                    self._syncer.set_dial_timer(now)
+                    self._syncer.note_gone(record.id, now, has_left=isinstance(event, MemberLeft))
                     if isinstance(event, MemberDied):
                         self._election.note_death(now)
             case _:

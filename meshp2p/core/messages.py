@@ -109,10 +109,15 @@ class Probe(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Pong(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """The answer to :class:`Probe`, whatever its target: who answers here, and the boot of that process."""
+    """The answer to :class:`Probe`, whatever its target: who answers here, the boot of that process, and its view's
+    hash.
+
+    Where UDP does not get through, this is how two nodes notice that their views differ.
+    """
 
     id: str
     boot: Word
+    view: Word
 
 
 class SyncRequest(msgspec.Struct, frozen=True, array_like=True, tag=2):

@@ -46,6 +46,8 @@ class Prober:
         self._membership = membership
         self.on_round: Callable[[str | None, float], None] = _ignore_round
         """Told at the end of each round who answered, or None."""
+        self.on_view: Callable[[str, int, float], None] = _ignore_view
+        """Told the view's hash of a node that answered by TCP."""
         self._order: list[str] = []
         self._position = 0
         self._sequence = 0
@@ -109,6 +111,7 @@ class Prober:
                 # it lives and UDP does not get there: the address it was heard from may be wrong, or forged
                 state.reach.pop(current.target, None)
                 self._acknowledge(current, now)
+                self.on_view(current.target, reply.view, now)
 
         state.call(state.addresses_of(target), Probe(tag_of(current.target)), conclude)
 
@@ -228,4 +231,8 @@ class Prober:
 
 
 def _ignore_round(_answered_by: str | None, _now: float) -> None:
+    """Nobody asked to be told."""
+
+
+def _ignore_view(_node_id: str, _view: int, _now: float) -> None:
     """Nobody asked to be told."""

@@ -188,10 +188,12 @@ class NodeState:
         ``at_birth`` tells more nodes at once: this node is the item's only source.
         """
         self.gossip.put(item)
+        due = now
         if at_birth and self.is_announced:
             for node_id in self.choose_nodes(self.config.birth_fanout):
                 self.tell(node_id, item)
-        self.timers.set_earlier(Timer.GOSSIP, now)
+            due += self.config.gossip_interval  # those who were told begin their rounds at once
+        self.timers.set_earlier(Timer.GOSSIP, due)
 
 
 def _ignore(_reply: CallReply | CallFailed, _now: float) -> None:

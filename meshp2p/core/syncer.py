@@ -72,7 +72,7 @@ class Syncer:
         """Sync with a listed node, unless one is under way."""
         state = self._state
         record = state.members.records.get(node_id)
-        if record is None or self._is_syncing or not state.is_announced:
+        if record is None or self._is_syncing or not state.is_announced or state.is_leaving:
             return
         self._is_syncing = True
         self._agreed_at = now
@@ -89,18 +89,28 @@ class Syncer:
 
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> None:
         """A source saw that a peer may be at these addresses: try them all, unless the peer is listed already."""
+        if self._state.is_leaving:
+            return
         self.candidates.offer(source, addresses, instance_id, now)
         self.set_dial_timer(now)
 
     def call_back(self, address: Address, instance_id: str, now: float) -> None:
         """A node that is held dead spoke from this address: dial it at once, whatever else is being dialled."""
+        if self._state.is_leaving:
+            return
         self.candidates.offer("packet", (address,), instance_id, now)
         if self.candidates.take(address, now):
             self._dial(address, now)
 
+    def note_gone(self, node_id: str, now: float, *, has_left: bool) -> None:
+        """A node is no longer listed: its addresses are worth a try again, at once unless it left of its own will."""
+        if has_left:
+            self.candidates.postpone(node_id, now)
+        self.set_dial_timer(now)
+
     def handle_dial(self, now: float) -> None:
         """Dial every candidate that is due and is not known to be listed, all at the same time."""
-        room = DIALS_MAX - self._dials
+        room = 0 if self._state.is_leaving else DIALS_MAX - self._dials
         for address in self.candidates.take_due(now, room, without=self._is_needless):
             self._dial(address, now)
         self.set_dial_timer(now)
@@ -129,6 +139,8 @@ class Syncer:
     def set_dial_timer(self, now: float) -> None:
         """Look again when the next candidate is due; to be run when a candidate was offered, tried, or may have lost
         its peer."""
+        if self._state.is_leaving:
+            return
         due = self.candidates.next_dial(without=self._is_needless)
         if due is not None and self._dials < DIALS_MAX:
             self._state.timers.set(Timer.DIAL, max(now, due))  # one in the past would look like a pause
@@ -164,7 +176,9 @@ class Syncer:
     def announce_if_sure(self, now: float) -> None:
         """Tell of this node, once it has looked around and nobody is asked whether its id is another's."""
         state = self._state
-        if self._has_looked and not state.is_announced and not self._ownership.is_asking_rivals:
+        if state.is_announced or state.is_leaving:
+            return
+        if self._has_looked and not self._ownership.is_asking_rivals:
             state.is_announced = True
             state.spread(state.own, now, at_birth=True)
 

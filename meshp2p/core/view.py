@@ -102,7 +102,10 @@ class View:
     def leader(self) -> Leader | None:
         """Who leads; None while nobody does."""
         record = self._state.members.records.get(self.leader_id or "")
-        return None if record is None else Leader(record.id, record.epoch, record.epoch_since, record.id == self.id)
+        if record is None:
+            return None
+        epoch = self.leader_epoch
+        return Leader(record.id, epoch, record.epoch_since if epoch else None, record.id == self.id)
 
     def _show(self, record: Record, now: float) -> Instance:
         state = self._state

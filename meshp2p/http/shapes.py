@@ -47,7 +47,9 @@ def leader_of(leader: Leader | None) -> LeaderResponse:
     """Who leads, or that nobody does."""
     if leader is None:
         return LeaderResponse(leader_id=None, leader_epoch=0, since=None, is_self=False)
-    return LeaderResponse(leader.id, leader.epoch, rfc3339(leader.since), leader.is_self)
+    return LeaderResponse(
+        leader.id, leader.epoch, None if leader.since is None else rfc3339(leader.since), leader.is_self
+    )
 
 
 def profile_of(request: RegisterRequest) -> Profile:

@@ -103,11 +103,10 @@ class _Runner:
         machine = Machine(
             profile, bound.addresses, config.protocol, platform.random, platform.wall_ms, own.identity.kept
         )
-        has_begun = False
+        has_begun = serves = False
         try:
             async with platform.open_caller(codec) as caller, _open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
-                parts: trio.Nursery = await nursery.start(_shelter)
                 keep = None if own.disk is None else own.keep
                 driver = Driver(machine, codec, bound.datagrams, caller, self._emit, keep)
                 node = MeshNode(config, driver, self._subscriptions, bound.addresses)
@@ -120,9 +119,12 @@ class _Runner:
                     now = trio.current_time()
                     driver.perform(machine.offer(sighting.source, sighting.addresses, sighting.instance_id, now))
 
+                with trio.CancelScope(shield=True):  # once it runs, only the end below ends it
+                    parts: trio.Nursery = await nursery.start(_shelter)
                 try:
                     await parts.start(driver.run)
                     await parts.start(_serve, server, bound.listener, served)
+                    serves = True
                     peers = () if own.disk is None else await own.disk.load_peers()
                     for source in platform.sources(config, node.id, bound, peers):
                         parts.start_soon(source.run, offer)
@@ -137,8 +139,9 @@ class _Runner:
                         await node.leave()
                     self._subscriptions.end()
                     server.shut_down()
-                    with trio.CancelScope(shield=True, deadline=trio.current_time() + config.limits.grace_seconds):
-                        await served.wait()
+                    if serves:
+                        with trio.CancelScope(shield=True, deadline=trio.current_time() + config.limits.grace_seconds):
+                            await served.wait()
                     parts.cancel_scope.cancel()
         finally:
             bound.datagrams.close()
@@ -165,7 +168,8 @@ class _Runner:
 
 @contextlib.asynccontextmanager
 async def _open_nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery of which one failure comes out as it is, not as a group of one."""
+    """A nursery of which one failure comes out as it is, not as a group of one: the group that it would be is ours, and
+    nobody outside knows of it."""
     group: BaseExceptionGroup[BaseException] | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -178,10 +182,18 @@ async def _open_nursery() -> AsyncIterator[trio.Nursery]:
 
 async def _shelter(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
     """A nursery that does not hear of its surroundings' cancellation: what runs there can still say farewell."""
-    with trio.CancelScope(shield=True):
-        async with _open_nursery() as nursery:
-            task_status.started(nursery)
-            await trio.sleep_forever()
+    failure: BaseException | None = None
+    try:
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                task_status.started(nursery)
+                await trio.sleep_forever()
+    except BaseExceptionGroup as group:
+        failure = group
+    while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+        failure = failure.exceptions[0]  # the parts have nurseries of their own
+    if failure is not None:
+        raise failure
 
 
 async def _serve(

@@ -6,6 +6,7 @@ file keeps two processes from being the same node.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -13,12 +14,14 @@ from typing import Final
 
 import msgspec
 
+from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.core.state import KeptState
 from meshp2p.errors import StartError, StoreError
 
 __all__ = ["Identity", "IdentityStore"]
 
 _SCHEMA: Final = 1
+_COUNTER_MAX: Final = 1 << 53  # far above milliseconds since 1970, far below where a record's numbers end
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -48,11 +51,13 @@ class IdentityStore:
             ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             os.close(self._lock)
-            raise StartError(
-                f"data directory {str(data_dir)!r} is used by another running node: every node needs its own"
-            ) from None
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                why = "is used by another running node: every node needs its own"
+            else:
+                why = f"cannot be locked: {error.strerror}; choose one on a disk of this machine"
+            raise StartError(f"data directory {str(data_dir)!r} {why}") from error
 
     def load(self) -> Identity | None:
         """What was saved last; None where nothing was.
@@ -63,12 +68,20 @@ class IdentityStore:
             identity = msgspec.json.decode(self._path.read_bytes(), type=Identity)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise StoreError(
                 f"{str(self._path)!r} cannot be read: {error}; remove it to begin with a new identity"
             ) from error
         if identity.schema != _SCHEMA:
             raise StoreError(f"{str(self._path)!r} has schema {identity.schema}: this version reads {_SCHEMA}")
+        size, kept = len(identity.id.encode()), identity.kept
+        if not (
+            1 <= size <= ID_BYTES_MAX and 0 <= kept.incarnation <= _COUNTER_MAX and 0 <= kept.epoch <= _COUNTER_MAX
+        ):
+            raise StoreError(
+                f"{str(self._path)!r} cannot be read: expected an id of 1 to {ID_BYTES_MAX} bytes and numbers from 0 to"
+                " 2**53; remove it to begin with a new identity"
+            )
         return identity
 
     def save(self, identity: Identity) -> None:

@@ -43,6 +43,9 @@ otherwise."""
 CALL_BYTES_MAX: Final = 1 << 20
 """The largest body of a call: twice what a sync carries by default. Chosen, not measured."""
 
+TIME_MAX: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999: what comes after it cannot be written as RFC 3339."""
+
 _LENGTH_MAX: Final = 65_536
 
 _BROADCAST: Final = ipaddress.IPv4Address("255.255.255.255")
@@ -142,6 +145,8 @@ def _check_items(items: Iterable[Item]) -> None:
             raise RemoteProtocolError(
                 Refusal.BAD_VALUE, f"record of {item.id!r}: a node has addresses and a hosted instance has none"
             )
+        if max(item.created_at, item.epoch_since) > TIME_MAX:
+            raise RemoteProtocolError(Refusal.BAD_VALUE, f"record of {item.id!r}: a time is after the year 9999")
         if item.metrics:
             _check_metrics(item)
 

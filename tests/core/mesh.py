@@ -213,15 +213,15 @@ class Mesh:
                     return
                 reply, effects = self.nodes[target].receive_call(call.request, self.now)
                 self._perform(target, effects)
-                self._reply(key, call, reply, self.now + self.delay)
+                self._reply(key, call, reply, self.now + self.delay, by=target)
 
             self._at(self.now + self.delay, arrive)
 
-    def _reply(self, key: str, call: Call, reply: CallReply | CallFailed, when: float) -> None:
+    def _reply(self, key: str, call: Call, reply: CallReply | CallFailed, when: float, by: str = "") -> None:
         machine = self.nodes.get(key)
 
         def arrive() -> None:
-            self.log.append((self.now, key, self.address(key), reply))
+            self.log.append((self.now, by or key, self.address(key), reply))
             if machine is not None and self.nodes.get(key) is machine:
                 self._perform(key, machine.receive_reply(call.call_id, reply, self.now))
 

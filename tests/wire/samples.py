@@ -29,7 +29,7 @@ from meshp2p.core.messages import (
     SyncRequest,
 )
 from meshp2p.core.record import Record, Rumour, State
-from meshp2p.wire.codec import Codec
+from meshp2p.wire.codec import TIME_MAX, Codec
 
 MESH = "default"
 CODEC = Codec(MESH)
@@ -78,7 +78,7 @@ REQUESTS: dict[str, CallRequest] = {
     "forward-deregister": ForwardDeregister("agent 1/2"),
 }
 REPLIES: dict[str, CallReply] = {
-    "pong": Pong("0192aaaa-node", 12_345),
+    "pong": Pong("0192aaaa-node", 12_345, 678),
     "sync-reply": SyncReply(NODE, True, ITEMS[1:], (0, 1, 4095)),
     "sync-reply-same": SyncReply(NODE, False, (), ()),
     "done": Done(),
@@ -99,6 +99,7 @@ def decode(name: str, data: bytes) -> Any:
 
 words = st.integers(0, WORD_MAX)
 counters = st.integers(0, COUNTER_MAX)
+times = st.integers(0, TIME_MAX)
 ids = st.text(min_size=1, max_size=128).filter(lambda text: len(text.encode()) <= 128)
 shorts = st.text(max_size=40)
 addresses = st.builds(
@@ -130,9 +131,9 @@ def _records(is_node: bool) -> st.SearchStrategy[Record]:
         st.integers(0, 65_535),
         names,
         names,
+        times,
         counters,
-        counters,
-        counters,
+        times,
         shorts,
         st.sampled_from(["", "{}", '{"a":[1,{"b":null}]}']),
     )
@@ -165,7 +166,7 @@ requests = st.one_of(
     st.builds(ForwardDeregister, ids),
 )
 replies = st.one_of(
-    st.builds(Pong, ids, words),
+    st.builds(Pong, ids, words, words),
     st.builds(SyncReply, _records(True), st.booleans(), item_lists, st.lists(words, max_size=4).map(tuple)),
     st.builds(Done),
     st.builds(HeartbeatReply, st.booleans(), st.booleans()),

@@ -21,7 +21,7 @@ ADDRESS = ["127.0.0.1", 7700]
 AS_NODE = ["id", 1, 0, "id", 1, [ADDRESS], "h", 7700, [], [], 1, 0, 0, "", ""]
 AS_HOSTED = ["id", 1, 0, "home", 1, [], "h", 7700, [], [], 1, 0, 0, "", ""]
 (ID, INCARNATION, STATE, HOME, BOOT, ADDRESSES, HOSTNAME, PORT, CAPABILITIES) = range(9)
-METRICS = 14
+CREATED_AT, EPOCH_SINCE, METRICS = 10, 12, 14
 
 
 def record(position: int, value: object, of: list[object] | None = None) -> list[object]:
@@ -310,10 +310,17 @@ def test_an_id_of_more_than_128_bytes_is_refused_though_it_has_fewer_characters(
     assert refused_item(item) is Refusal.BAD_VALUE
 
 
+@pytest.mark.parametrize("position", [CREATED_AT, EPOCH_SINCE])
+def test_a_time_that_cannot_be_shown_is_refused(position: int) -> None:
+    """One such record would make the list of all instances unreadable at every node."""
+    assert refused_item(record(position, 253_402_300_800_000)) is Refusal.BAD_VALUE
+    assert CODEC.decode_datagram_untrusted(HEADER + msgpack.packb([PING, [record(position, 253_402_300_799_999)]]))
+
+
 def test_ids_in_calls_are_bounded_in_bytes_too() -> None:
     for request in ([4, "ü" * 65, "", ""], [5, "ü" * 65], [4, "", "", ""], [5, ""]):
         assert refusal(HEADER + msgpack.packb(request), CODEC.decode_request_untrusted) is Refusal.BAD_VALUE
-    assert refusal(HEADER + msgpack.packb([1, "ü" * 65, 1]), CODEC.decode_reply_untrusted) is Refusal.BAD_VALUE
+    assert refusal(HEADER + msgpack.packb([1, "ü" * 65, 1, 1]), CODEC.decode_reply_untrusted) is Refusal.BAD_VALUE
 
 
 def test_a_node_has_addresses_and_a_hosted_instance_has_none() -> None:

@@ -1,0 +1,152 @@
+"""Addresses at which a peer may be."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshp2p.core.address import Address
+from meshp2p.core.candidates import Candidates
+from meshp2p.core.config import ProtocolConfig
+
+CONFIG = ProtocolConfig(candidates_max=200)
+
+
+def an_address(number: int) -> Address:
+    return Address("10.0.0.1", 1 + number)
+
+
+def never(_address: Address, _instance_id: str | None) -> bool:
+    return False
+
+
+def a_table(config: ProtocolConfig = CONFIG) -> Candidates:
+    return Candidates(config, random.Random(1))
+
+
+def test_every_address_is_tried_for_ever_however_many_fail_before_it() -> None:
+    table = a_table()
+    table.offer("seed", tuple(map(an_address, range(200))), None, 0.0)
+    tries = dict.fromkeys(map(an_address, range(200)), 0)
+    now = 0.0
+    while now < 600:
+        dialled = table.take_due(now, 16, without=never)
+        now += 2.0  # as long as a call may take
+        for address in dialled:
+            tries[address] += 1
+            table.conclude(address, None, now)
+    # 16 at a time, 2 s each: 4,800 dials in all, 24 for each
+    assert min(tries.values()) >= 20
+
+
+@given(st.lists(st.tuples(st.sampled_from(["offer", "dial", "fail", "answer"]), st.integers(0, 4)), max_size=80))
+def test_no_address_is_dialled_twice_at_once_and_the_pauses_have_bounds(operations: list[tuple[str, int]]) -> None:
+    table = a_table()
+    under_way: set[Address] = set()
+    failed_at: dict[Address, float] = {}
+    now = 0.0
+    for name, number in operations:
+        now += 0.1
+        address = an_address(number)
+        if name == "offer":
+            table.offer("mdns", (address,), None, now)
+        elif name == "dial":
+            for due in table.take_due(now, 2, without=never):
+                assert due not in under_way
+                under_way.add(due)
+                if due in failed_at:
+                    assert now - failed_at[due] >= 0.75 * CONFIG.dial_interval_min
+        elif address in under_way:
+            under_way.discard(address)
+            failed_at[address] = now
+            table.conclude(address, "peer" if name == "answer" else None, now)
+        for candidate in table:
+            assert candidate.next_dial <= now + 1.25 * CONFIG.dial_interval_max
+            assert candidate.is_dialling == (candidate.address in under_way)
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    table = a_table()
+    table.offer("seed", (an_address(1),), None, 0.0)
+    now, pauses = 0.0, []
+    for _ in range(10):
+        assert table.take_due(now, 1, without=never) == [an_address(1)]
+        table.conclude(an_address(1), None, now)
+        due = table.next_dial(without=never)
+        assert due is not None
+        pauses.append(due - now)
+        now = due
+    for failures, pause in enumerate(pauses, start=1):
+        expected = min(CONFIG.dial_interval_max, CONFIG.dial_interval_min * 2**failures)
+        assert 0.75 * expected <= pause <= 1.25 * expected
+
+
+def test_a_full_table_gives_up_who_failed_most_and_nobody_who_did_not_fail() -> None:
+    table = a_table(ProtocolConfig(candidates_max=2))
+    table.offer("seed", (an_address(1), an_address(2)), None, 0.0)
+    table.offer("seed", (an_address(3),), None, 0.0)
+    assert [candidate.address for candidate in table] == [an_address(1), an_address(2)]
+    for _ in range(3):
+        assert an_address(2) in table.take_due(1e6, 9, without=lambda address, _id: address == an_address(1))
+        table.conclude(an_address(2), None, 0.0)
+    table.offer("seed", (an_address(3),), None, 0.0)
+    assert [candidate.address for candidate in table] == [an_address(1), an_address(3)]
+
+
+def test_who_is_being_dialled_is_not_given_up() -> None:
+    table = a_table(ProtocolConfig(candidates_max=1))
+    table.offer("seed", (an_address(1),), None, 0.0)
+    for _ in range(5):
+        table.take_due(1e6, 1, without=never)
+        table.conclude(an_address(1), None, 0.0)
+    table.take_due(1e6, 1, without=never)
+    table.offer("seed", (an_address(2),), None, 0.0)
+    assert [candidate.address for candidate in table] == [an_address(1)]
+    table.conclude(an_address(1), None, 1e6)
+
+
+def test_an_address_whose_peer_is_another_now_is_dialled_at_once() -> None:
+    table = a_table()
+    table.offer("mdns", (an_address(1),), "a", 0.0)
+    table.take_due(0.0, 1, without=never)
+    table.conclude(an_address(1), None, 0.0)
+    table.offer("mdns", (an_address(1),), "a", 0.1)
+    assert table.take_due(0.1, 1, without=never) == []
+    table.offer("mdns", (an_address(1),), "b", 0.1)
+    assert table.take_due(0.1, 1, without=never) == [an_address(1)]
+
+
+def test_who_is_needless_is_kept_and_not_dialled() -> None:
+    table = a_table()
+    table.offer("mdns", (an_address(1),), "a", 0.0)
+    assert table.take_due(0.0, 1, without=lambda _address, instance_id: instance_id == "a") == []
+    assert table.next_dial(without=lambda _address, instance_id: instance_id == "a") is None
+    assert table.next_dial(without=never) == 0.0
+
+
+def test_a_call_back_does_not_wait_for_its_turn_but_is_not_made_twice_in_a_moment() -> None:
+    table = a_table()
+    assert not table.take(an_address(1), 0.0)
+    table.offer("packet", (an_address(1),), "a", 0.0)
+    assert table.take(an_address(1), 0.0)
+    assert not table.take(an_address(1), 0.0)
+    table.conclude(an_address(1), None, 0.0)
+    assert not table.take(an_address(1), 0.1)
+    assert table.take(an_address(1), 0.3)
+
+
+def test_a_candidate_says_who_told_of_it_and_how_it_went() -> None:
+    table = a_table()
+    table.offer("mdns", (an_address(1),), "a", 0.0)
+    table.offer("seed", (an_address(1),), "a", 0.0)
+    assert repr(next(iter(table))).startswith("<Candidate 10.0.0.1:2 from mdns+seed id='a' successes=0 failures=0")
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_without_room_nobody_is_dialled(count: int) -> None:
+    table = a_table()
+    table.offer("seed", (an_address(1),), None, 0.0)
+    assert table.take_due(0.0, count, without=never) == []

@@ -1,0 +1,329 @@
+"""Who does not answer, what is said of it, and how it defends itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.events import MemberDied, MemberRecovered, MemberSuspected
+from meshp2p.core.messages import Ack, Datagram, Gossip, Nack, Ping, PingRequest, Pong, Probe, Push, SyncRequest
+from meshp2p.core.record import Record, Rumour, State, tag_of
+from meshp2p.core.timers import Timer
+from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, emitted, hear, run_until, sends, told
+from tests.core.mesh import Mesh
+
+
+def a_mesh(count: int, seed: int = 0, config: ProtocolConfig | None = None) -> Mesh:
+    """So many nodes that have been one mesh for a while: n0 is the first."""
+    mesh = Mesh(seed, config=config)
+    for number in range(count):
+        mesh.add(f"n{number}", join="n0" if number else None)
+    mesh.run_until(mesh.is_whole, within=3)
+    mesh.run(5)
+    mesh.log.clear()
+    return mesh
+
+
+def deaths(mesh: Mesh) -> list[str]:
+    return [event.id for events in mesh.events.values() for event in events if isinstance(event, MemberDied)]
+
+
+def suspicions(mesh: Mesh) -> list[str]:
+    return [event.id for events in mesh.events.values() for event in events if isinstance(event, MemberSuspected)]
+
+
+# Dying
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_a_node_that_is_gone_is_dead_on_all(count: int) -> None:
+    mesh = a_mesh(count)
+    mesh.kill("n1")
+    # a suspicion that nobody can confirm lasts 4 s, else 4 to 24 s; the probe itself takes at most a round
+    mesh.run_until(lambda: all("n1" not in machine.records() for machine in mesh.nodes.values()), within=20)
+    mesh.run_until(mesh.is_whole, within=2)
+    assert deaths(mesh) == ["n1"] * (count - 1)
+
+
+def test_a_suspect_is_listed_and_leads_until_it_is_dead() -> None:
+    mesh = a_mesh(5)
+    mesh.kill("n0")
+    mesh.run_until(lambda: mesh.nodes["n4"].records()["n0"].state is State.SUSPECT, within=8)
+    assert mesh.nodes["n4"].leader_id == "n0"
+    mesh.run_until(lambda: mesh.nodes["n4"].leader_id == "n1", within=20)
+    assert "n0" not in mesh.nodes["n4"].records()
+    mesh.run_until(lambda: mesh.nodes["n4"].leader_epoch == 2, within=1)
+
+
+def test_independent_confirmations_shorten_a_suspicion() -> None:
+    alone, among_many = a_machine(), a_machine()
+    for machine in (alone, among_many):
+        for instance_id in "abcdef":
+            hear(machine, [a_record(instance_id)])
+    hear(alone, [Rumour("a", 1, State.SUSPECT, "b")])
+    hear(alone, [Rumour("a", 1, State.SUSPECT, "b")])
+    for accuser in "bcd":
+        hear(among_many, [Rumour("a", 1, State.SUSPECT, accuser)])
+    deadlines = [machine._membership._suspicions["a"].deadline() for machine in (alone, among_many)]
+    assert deadlines == [1.0 + 24.0, 1.0 + 4.0]
+
+
+def test_a_sync_confirms_nothing() -> None:
+    machine = a_machine()
+    for instance_id in "abcdef":
+        hear(machine, [a_record(instance_id)])
+    hear(machine, [Rumour("a", 1, State.SUSPECT, "b")])
+    before = machine._membership._suspicions["a"].deadline()
+    for accuser in "cde":
+        machine.receive_call(Push(tag_of("b"), (Rumour("a", 1, State.SUSPECT, accuser),)), 1.0)
+    machine.receive_call(Push(tag_of("b"), (a_record("a", state=State.SUSPECT),)), 1.0)
+    assert machine._membership._suspicions["a"].deadline() == before
+
+
+def test_a_confirmation_that_comes_late_ends_the_suspicion_at_once_and_looks_like_no_pause() -> None:
+    machine = a_machine()
+    for instance_id in "abcdef":
+        hear(machine, [a_record(instance_id)])
+    hear(machine, [Rumour("a", 1, State.SUSPECT, "b")])
+    machine._state.timers.cancel(Timer.PROBE)  # it shall not suspect the others
+    run_until(machine, 15.0)
+    hear(machine, [Rumour("a", 1, State.SUSPECT, accuser) for accuser in "cd"], now=15.0)
+    assert machine.next_deadline() == 15.0
+    assert isinstance(emitted(machine.handle_timeouts(15.0))[0], MemberDied)
+    assert machine.counters.pauses == 0
+
+
+def test_a_suspicion_of_what_was_not_published_to_us_yet_hides_nothing_of_it() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a", 5, status="old")])
+    hear(machine, [Rumour("a", 7, State.SUSPECT, "b")])
+    assert machine.records()["a"].state is State.SUSPECT
+    assert machine.records()["a"].incarnation == 5
+    hear(machine, [a_record("a", 7, status="new")])
+    assert machine.records()["a"].status == "new"
+
+
+# Refuting
+
+
+def test_a_suspect_that_lives_refutes_and_is_alive_on_all() -> None:
+    mesh = a_mesh(5)
+    # nobody hears n2 for a moment, by UDP or TCP; it hears them
+    mesh.is_cut = lambda sender, receiver: "n2" in (sender, receiver)
+    mesh.run_until(lambda: "n2" in suspicions(mesh), within=6)
+    incarnation = mesh.nodes["n2"].own.incarnation
+    mesh.is_cut = lambda _sender, _receiver: False
+    mesh.run_until(mesh.is_whole, within=3)
+    mesh.run_until(lambda: all(each.records()["n2"].state is State.ALIVE for each in mesh.nodes.values()), within=3)
+    assert mesh.nodes["n2"].own.incarnation > incarnation
+    assert deaths(mesh) == []
+    recovered = [event.id for event in mesh.events["n3"] if isinstance(event, MemberRecovered)]
+    assert "n2" in recovered
+
+
+def test_the_accused_is_told_by_who_finds_it_so_and_in_every_ping() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a", addresses=(ELSEWHERE,))])
+    machine._membership.accuse("a", 1.0)
+    effects = machine._conclude(1.0)
+    assert Rumour("a", 1, State.SUSPECT, "me") in told([send for send in sends(effects) if send.address == ELSEWHERE])
+    effects = run_until(machine, 4.0)
+    pings = [send.datagram for send in sends(effects) if isinstance(send.datagram.body, Ping)]
+    assert pings
+    assert all(ping.items[0] == Rumour("a", 1, State.SUSPECT, "me") for ping in pings)
+
+
+def test_a_packet_that_says_the_same_a_hundred_times_is_refuted_once() -> None:
+    machine = a_machine()
+    hear(machine, [a_record(f"n{number:02}") for number in range(30)])
+    before = machine.own.incarnation
+    effects = hear(machine, [Rumour("me", before + more, State.DEAD, "x") for more in range(100)])
+    assert machine.own.incarnation == before + 100
+    assert machine.counters.refutations == 1
+    assert len(sends(effects)) <= machine.config.birth_fanout
+    assert machine.local_health == 1
+
+
+def test_what_was_refuted_already_is_not_refuted_again() -> None:
+    machine = a_machine()
+    rumour = Rumour("me", machine.own.incarnation, State.SUSPECT, "x")
+    hear(machine, [rumour])
+    assert hear(machine, [rumour, rumour]) == []
+    assert machine.counters.refutations == 1
+
+
+def test_a_rumour_that_only_pretends_to_be_our_own_finding_is_not_told_at_once_to_many() -> None:
+    machine = a_machine()
+    hear(machine, [a_record(f"n{number:02}") for number in range(30)])
+    effects = hear(machine, [Rumour("n00", 1, State.DEAD, "me")])
+    assert sends(effects) == []
+
+
+# Indirect probes, and local health
+
+
+def test_a_node_that_one_cannot_reach_is_reached_through_others() -> None:
+    mesh = a_mesh(5)
+    mesh.is_dropped = lambda sender, receiver, _datagram: {sender, receiver} == {"n0", "n1"}
+    mesh.run(60)
+    assert suspicions(mesh) == []
+    asked = [what for _, _, _, what in mesh.log if isinstance(what, Datagram) and isinstance(what.body, PingRequest)]
+    assert asked
+    assert mesh.is_whole()
+
+
+def test_an_ack_that_a_relay_passed_on_does_not_make_the_relays_address_the_targets() -> None:
+    mesh = a_mesh(5)
+    mesh.is_dropped = lambda sender, receiver, _datagram: {sender, receiver} == {"n0", "n1"}
+    mesh.run(30)
+    for key, machine in mesh.nodes.items():
+        for other in mesh.nodes:
+            if other != key:
+                assert machine._state.address_of(machine.records()[other]) == mesh.address(other)
+
+
+def test_the_tcp_probe_saves_a_node_whose_udp_is_dead() -> None:
+    mesh = a_mesh(5)
+    mesh.is_dropped = lambda sender, receiver, _datagram: "n3" in (sender, receiver)
+    mesh.run(120)
+    assert deaths(mesh) == []
+    others = [machine for key, machine in mesh.nodes.items() if key != "n3"]
+    assert all(machine.records()["n3"].state is State.ALIVE for machine in others)
+    assert [what for _, _, _, what in mesh.log if isinstance(what, Probe)]
+
+
+def test_a_relay_says_that_it_had_no_answer_either() -> None:
+    mesh = a_mesh(5)
+    mesh.kill("n4")
+    mesh.run(10)
+    nacks = [what for _, _, _, what in mesh.log if isinstance(what, Datagram) and isinstance(what.body, Nack)]
+    assert nacks
+    assert all(machine.local_health == 0 for machine in mesh.nodes.values())
+
+
+def test_a_node_whose_relays_do_not_answer_either_finds_that_it_is_slow_itself() -> None:
+    mesh = a_mesh(5)
+    mesh.is_cut = lambda sender, receiver: "n4" in (sender, receiver)
+    mesh.run(4)
+    assert mesh.nodes["n4"].local_health > 0
+    timeout = mesh.nodes["n4"]._prober.direct_timeout("n0")
+    assert timeout == pytest.approx(0.2 * (mesh.nodes["n4"].local_health + 1), rel=0.01) or timeout >= 0.5
+    mesh.is_cut = lambda _sender, _receiver: False
+    mesh.run(60)
+    assert mesh.nodes["n4"].local_health == 0
+    assert mesh.is_whole()
+
+
+def test_a_target_that_dies_and_comes_back_as_a_hosted_instance_within_a_probe_is_let_be() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a"), a_record("b")])
+    machine._prober._order, machine._prober._position = ["a"], 0
+    machine._prober.handle_period(1.0)
+    hear(machine, [Rumour("a", 1, State.DEAD, "b"), a_record("a", 2, home="b")])
+    effects = run_until(machine, 1.9)
+    assert calls(effects, Probe) == []
+    run_until(machine, 5.0)
+    assert machine.records()["a"].state is State.ALIVE
+
+
+def test_a_relay_serves_no_more_than_it_can_remember() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a", addresses=(ELSEWHERE,))])
+    answered = 0
+    for sequence in range(1, 3000):
+        request = PingRequest(sequence, tag_of("a"), tag_of("b"), ELSEWHERE)
+        answered += len(sends(machine.receive(Datagram(request), ELSEWHERE, 1.0)))
+    assert answered == 1024
+    nacks = [send for send in sends(run_until(machine, 2.0)) if isinstance(send.datagram.body, Nack)]
+    assert len(nacks) == 1024
+    assert machine._prober._relays == {}
+
+
+def test_acks_and_nacks_that_nobody_asked_for_are_counted_and_change_nothing() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a", addresses=(ELSEWHERE,))])
+    before = machine.counters.datagrams_unasked
+    for body in (Ack(99, tag_of("a"), machine.view), Nack(99, tag_of("a"))):
+        assert machine.receive(Datagram(body), ELSEWHERE, 1.0) == []
+    assert machine.receive(a_ping("a", "somebody else", machine.view), ELSEWHERE, 1.0) == []
+    assert machine.counters.datagrams_unasked == before + 3
+
+
+def test_a_probe_that_another_node_answers_saves_nobody() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a")])
+    machine._prober.handle_period(1.0)
+    machine._conclude(1.0)
+    (call,) = calls(run_until(machine, 1.6), Probe)
+    machine.receive_reply(call.call_id, Pong("b", 1, 0), 1.6)
+    run_until(machine, 2.1)
+    assert machine.records()["a"].state is State.SUSPECT
+
+
+def test_a_packet_from_another_address_than_was_published_is_where_its_sender_is_reached() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a")])
+    machine.receive(Datagram(Gossip(tag_of("a"))), ELSEWHERE, 1.0)
+    assert machine._state.address_of(machine.records()["a"]) == ELSEWHERE
+    hear(machine, [a_record("a", 2, boot=2)])
+    assert machine._state.address_of(machine.records()["a"]) != ELSEWHERE
+    hear(machine, [Rumour("a", 2, State.LEFT, "a")])
+    assert machine._state.reach == {}
+
+
+# Calling the dead
+
+
+def test_calling_the_dead_heals_a_partition() -> None:
+    mesh = a_mesh(8)
+    mesh.is_cut = lambda sender, receiver: (sender < "n4") != (receiver < "n4")
+    mesh.run(60)
+    assert [len(machine.records()) for machine in mesh.nodes.values()] == [4] * 8
+    assert {machine.leader_id for machine in mesh.nodes.values()} == {"n0", "n4"}
+    died = len(deaths(mesh))
+    mesh.is_cut = lambda _sender, _receiver: False
+    assert mesh.run_until(mesh.is_whole, within=8) <= 8
+    assert len(deaths(mesh)) == died, "healing killed nobody"
+
+
+def test_the_dead_are_called_ever_more_rarely_and_only_one_a_second() -> None:
+    mesh = a_mesh(4)
+    for key in ("n1", "n2", "n3"):
+        mesh.kill(key)
+    mesh.run(40)
+    assert list(mesh.nodes["n0"].records()) == ["n0"]
+    mesh.log.clear()
+    mesh.run(100)
+    called = [when for when, _, _, what in mesh.log if isinstance(what, Datagram)]
+    assert 50 <= len(called) <= 100
+    assert all(later - earlier > 0.99 for earlier, later in zip(called, called[1:], strict=False))
+
+
+def test_one_who_is_held_dead_is_told_so_when_it_speaks_and_called_back() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a"), Rumour("a", 1, State.DEAD, "b")])
+    effects = machine.receive(a_ping("a", "me"), ELSEWHERE, 1.0)
+    assert Rumour("a", 1, State.DEAD, "b") in told(effects)
+    assert [effect.addresses for effect in calls(effects, SyncRequest)] == [(ELSEWHERE,)]
+    assert machine.receive(Datagram(Gossip(tag_of("a"))), ELSEWHERE, 1.0) == []
+
+
+def test_a_death_that_a_peer_of_another_view_tells_is_doubted_and_the_accused_is_told() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a", addresses=(ELSEWHERE,)), a_record("b"), a_record("c"), a_record("d")])
+    _, effects = machine.receive_call(Push(tag_of("b"), (Rumour("a", 1, State.DEAD, "b"),)), 1.0)
+    assert machine.records()["a"].state is State.SUSPECT
+    assert told([send for send in sends(effects) if send.address == ELSEWHERE]) == [Rumour("a", 1, State.SUSPECT)]
+    assert machine._membership._suspicions["a"].deadline() == 5.0
+    machine.receive_call(Push(tag_of("b"), (Rumour("c", 1, State.LEFT, "c"),)), 1.0)
+    assert "c" not in machine.records()
+
+
+def test_a_record_of_the_same_incarnation_does_not_clear_a_suspicion_nor_look_like_news() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a")])
+    events = emitted(hear(machine, [a_record("a", state=State.SUSPECT)]))
+    assert [type(event) for event in events] == [MemberSuspected]
+    assert emitted(hear(machine, [a_record("a"), a_record("a", state=State.SUSPECT)])) == []
+    held: Record = machine.records()["a"]
+    assert held.state is State.SUSPECT

@@ -1,0 +1,154 @@
+"""How nodes find one another and become one mesh."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import Persist
+from meshp2p.core.events import MemberJoined
+from meshp2p.core.messages import Probe, SyncRequest
+from meshp2p.core.record import State, tag_of
+from tests.core.builders import ELSEWHERE, HERE, a_machine, a_ping, a_record, calls, hear, run_until, sends
+from tests.core.mesh import Mesh
+
+
+def test_a_node_alone_lists_itself_and_leads_when_it_has_looked_around() -> None:
+    mesh = Mesh()
+    machine = mesh.add("a")
+    mesh.run(0.5)
+    assert machine.leader_id is None
+    assert not machine.is_announced
+    mesh.run(1)
+    assert list(machine.records()) == ["a"]
+    assert (machine.leader_id, machine.leader_epoch) == ("a", 1)
+    assert machine.is_settled
+    mesh.run(100)
+    assert mesh.sent == 0
+    assert machine.local_health == 0
+
+
+@pytest.mark.parametrize("count", [2, 3, 16, 64])
+def test_nodes_that_start_at_once_with_one_seed_are_whole_in_a_moment(count: int) -> None:
+    mesh = Mesh(count)
+    for number in range(count):
+        mesh.add(f"n{number:02}", join="n00" if number else None)
+    assert mesh.run_until(mesh.is_whole, within=2.0) <= 2.0
+    assert {machine.leader_id for machine in mesh.nodes.values()} == {"n00"}
+
+
+def test_two_nodes_that_dial_each_other_at_the_same_time_are_whole() -> None:
+    mesh = Mesh()
+    mesh.add("a")
+    mesh.add("b", join="a")
+    mesh.join("a", "b")
+    mesh.run_until(mesh.is_whole, within=2)
+    mesh.run(10)
+    assert mesh.is_whole()
+
+
+def test_a_newcomer_knows_the_leader_of_a_settled_mesh_at_once_and_each_is_told_of_it() -> None:
+    mesh = Mesh()
+    mesh.add("a")
+    mesh.add("b", join="a")
+    mesh.run(5)
+    mesh.add("c", join="b")
+    assert mesh.run_until(mesh.is_whole, within=1) < 0.1
+    assert mesh.nodes["c"].leader_id == "a"
+    assert [event.id for event in mesh.events["a"] if isinstance(event, MemberJoined)] == ["a", "b", "c"]
+
+
+def test_a_newcomer_with_a_lower_id_is_the_next_leader() -> None:
+    mesh = Mesh()
+    mesh.add("b")
+    mesh.run(5)
+    mesh.add("a", join="b")
+    mesh.run_until(mesh.is_whole, within=2)
+    mesh.run(1)
+    assert {(each.leader_id, each.leader_epoch) for each in mesh.nodes.values()} == {("a", 2)}
+
+
+def test_a_seed_that_comes_up_later_is_found() -> None:
+    mesh = Mesh()
+    mesh.add("b")
+    mesh.add("a")
+    mesh.kill("a")
+    mesh.join("b", "a")
+    mesh.run(100)
+    mesh.add("a", address=mesh.address("a"))
+    assert mesh.run_until(mesh.is_whole, within=13) < 13
+
+
+def test_a_packet_of_an_unknown_node_makes_it_a_candidate_and_it_is_asked_who_it_is() -> None:
+    machine = a_machine()
+    machine.receive_call(Probe(machine._state.tag), 1.0)
+    effects = machine.receive(a_ping("stranger", "me"), ELSEWHERE, 1.0)
+    effects += machine.handle_timeouts(1.0)
+    assert [call.addresses for call in calls(effects, SyncRequest)] == [(ELSEWHERE,)]
+
+
+def test_a_packet_that_brings_its_senders_record_makes_no_candidate_of_it() -> None:
+    machine = a_machine()
+    record = a_record("b", addresses=(ELSEWHERE,))
+    hear(machine, [record], sender="b")
+    assert list(machine.candidates()) == []
+    assert "b" in machine.records()
+
+
+def test_nothing_of_a_node_is_told_before_it_knows_that_its_id_is_its_own() -> None:
+    machine = a_machine(is_announced=False)
+    hear(machine, [a_record("b", addresses=(ELSEWHERE,))], now=0.1)
+    effects = machine.receive(a_ping("b", "me"), ELSEWHERE, 0.1)
+    (ack,) = sends(effects)
+    assert ack.datagram.items == ()
+    reply, _ = machine.receive_call(SyncRequest(b"\0" * 8, None), 0.1)
+    assert machine.leader_id is None
+    assert not machine.is_announced
+    assert "me" not in [item.id for item in getattr(reply, "items", ())]
+
+
+def test_what_a_node_will_say_is_on_disk_before_it_says_it() -> None:
+    machine = a_machine(is_announced=False)
+    effects = run_until(machine, 1.0)
+    persisted = [number for number, effect in enumerate(effects) if isinstance(effect, Persist)]
+    told = [number for number, effect in enumerate(effects) if not isinstance(effect, Persist)]
+    assert persisted
+    assert min(persisted) < min(told)
+    assert effects[persisted[0]] == Persist(machine.own.incarnation + 1000, 1)
+
+
+def test_a_node_that_calls_itself_takes_no_notice_and_does_not_call_again() -> None:
+    mesh = Mesh()
+    machine = mesh.add("a")
+    mesh.join("a", "a")
+    mesh.run(100)
+    assert list(machine.records()) == ["a"]
+    assert len([what for _, _, _, what in mesh.log if isinstance(what, SyncRequest)]) == 1
+
+
+def test_a_suspect_that_is_heard_of_by_a_newcomer_is_suspect_there_too() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("b", state=State.SUSPECT)])
+    assert machine.records()["b"].state is State.SUSPECT
+
+
+def test_no_packet_exceeds_its_bound_even_where_the_accused_is_told() -> None:
+    config = ProtocolConfig(packet_bytes_max=600)
+    machine = a_machine(config=config)
+    for number in range(40):
+        hear(machine, [a_record(f"{number:03}{'x' * 100}", addresses=(HERE,))])
+    hear(machine, [a_record("b" * 128, state=State.SUSPECT, addresses=(ELSEWHERE,))])
+    sent = []
+    for second in range(200):
+        sent += sends(machine.handle_timeouts(1.0 + second / 10))
+    assert any(len(send.datagram.items) > 1 for send in sent)
+    assert (
+        max(len(msgspec.msgpack.encode(send.datagram)) for send in sent) <= 600 - 12 - 16 - 12
+    )  # the frame, its seal and nonce
+
+
+def test_gossip_of_an_own_packet_that_came_back_is_ignored() -> None:
+    machine = a_machine()
+    assert hear(machine, [a_record("b")], sender="me") == []
+    assert "b" not in machine.records()

@@ -1,0 +1,187 @@
+"""Who leads, in whose view, and with which fencing token."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.events import LeaderChanged
+from meshp2p.core.hosting import Profile
+from meshp2p.core.record import EPOCH_MAX, Rumour, State
+from meshp2p.core.state import KeptState
+from meshp2p.core.timers import Timer
+from tests.core.builders import a_machine, a_record, emitted, hear, run_until, told
+from tests.core.mesh import Mesh
+
+
+def a_mesh(count: int, config: ProtocolConfig | None = None) -> Mesh:
+    mesh = Mesh(count, config=config)
+    for number in range(count):
+        mesh.add(f"n{number}", join="n0" if number else None)
+    mesh.run_until(mesh.is_whole, within=3)
+    mesh.run(5)
+    return mesh
+
+
+def token(mesh: Mesh, key: str) -> tuple[int, str]:
+    machine = mesh.nodes[key]
+    assert machine.leader_id is not None
+    return (machine.leader_epoch, machine.leader_id)
+
+
+def tokens(mesh: Mesh) -> set[tuple[int, str]]:
+    return {token(mesh, key) for key in mesh.nodes}
+
+
+def test_the_lowest_id_leads_in_every_view_and_says_so() -> None:
+    mesh = a_mesh(5)
+    assert tokens(mesh) == {(1, "n0")}
+    leader = mesh.nodes["n3"].leader()
+    assert leader is not None
+    assert (leader.id, leader.epoch, leader.is_self) == ("n0", 1, False)
+    assert [each.id for each in mesh.nodes["n3"].instances(mesh.now) if each.is_leader] == ["n0"]
+    own = mesh.nodes["n0"].leader()
+    assert own is not None
+    assert own.is_self
+
+
+def test_ids_are_ordered_by_their_bytes() -> None:
+    machine = a_machine("m")
+    hear(machine, [a_record("é"), a_record("Z")])
+    assert machine.leader_id == "Z"
+    hear(machine, [Rumour("Z", 1, State.LEFT, "Z")])
+    assert machine.leader_id == "m"
+
+
+def test_epochs_strictly_grow_through_deaths_returns_and_partitions() -> None:
+    mesh = a_mesh(6)
+    seen = [token(mesh, "n5")]
+
+    def settle(within: float) -> None:
+        mesh.run_until(mesh.is_whole, within)
+        mesh.run(2)
+        assert len(tokens(mesh)) == 1
+        seen.append(token(mesh, "n5"))
+
+    mesh.kill("n0")
+    mesh.run_until(lambda: mesh.nodes["n5"].leader_id == "n1", within=30)
+    settle(5)
+    mesh.add("n0", join="n3")
+    settle(5)
+    mesh.is_cut = lambda sender, receiver: (sender < "n3") != (receiver < "n3")
+    mesh.run(60)
+    sides = [token(mesh, "n0"), token(mesh, "n5")]
+    assert [leader_id for _, leader_id in sides] == ["n0", "n3"]
+    assert sides[1] > seen[-1]
+    mesh.is_cut = lambda _sender, _receiver: False
+    settle(10)
+    assert seen[-1] > max(sides)
+    assert [leader_id for _, leader_id in seen] == ["n0", "n1", "n0", "n0"]
+    assert seen == sorted(set(seen))
+
+
+def test_who_leads_twice_at_once_claims_anew_so_that_the_later_token_is_the_greatest() -> None:
+    machine = a_machine("a")
+    assert machine.leader_epoch == 1
+    events = emitted(hear(machine, [a_record("b", epoch=7)]))
+    assert (machine.leader_id, machine.leader_epoch) == ("a", 8)
+    assert LeaderChanged("a", "a", 8) in events
+
+
+def test_the_epoch_that_was_kept_is_exceeded() -> None:
+    machine = a_machine("a", kept=KeptState(5, 41))
+    assert machine.leader_epoch == 42
+
+
+def test_a_leader_that_left_is_followed_at_once() -> None:
+    mesh = a_mesh(4)
+    mesh.leave("n0")
+    took = mesh.run_until(lambda: all(m.leader_id == "n1" for key, m in mesh.nodes.items() if key != "n0"), within=1)
+    assert took < 0.01
+    assert mesh.nodes["n0"].leader_id is None
+
+
+def test_a_side_without_a_quorum_names_no_leader() -> None:
+    mesh = a_mesh(5, ProtocolConfig(quorum=3))
+    mesh.is_cut = lambda sender, receiver: (sender < "n2") != (receiver < "n2")
+    mesh.run(60)
+    assert [machine.leader_id for machine in mesh.nodes.values()] == [None, None, "n2", "n2", "n2"]
+    assert mesh.nodes["n0"].leader() is None
+    mesh.is_cut = lambda _sender, _receiver: False
+    mesh.run_until(mesh.is_whole, within=10)
+    mesh.run(1)
+    assert {leader_id for _, leader_id in tokens(mesh)} == {"n0"}
+
+
+def test_a_third_of_the_view_that_dies_at_once_makes_a_node_look_around_before_it_names_a_leader() -> None:
+    machine = a_machine("m")
+    hear(machine, [a_record(instance_id) for instance_id in "abcdef"])
+    assert machine.leader_id == "a"
+    hear(machine, [Rumour("a", 1, State.DEAD, "x")])
+    assert machine.leader_id == "b", "one death is no reason to doubt"
+    hear(machine, [Rumour("b", 1, State.DEAD, "x")])
+    hear(machine, [Rumour("c", 1, State.DEAD, "x")])
+    assert machine.leader_id is None
+    assert not machine.is_settled
+    run_until(machine, 1.0 + machine.config.settle_timeout)
+    assert machine.leader_id == "d"
+
+
+def test_deaths_far_apart_are_no_reason_to_look_around() -> None:
+    machine = a_machine("m")
+    hear(machine, [a_record(instance_id) for instance_id in "abcdef"])
+    for number, instance_id in enumerate("abcd"):
+        now = 1.0 + 1.1 * number
+        run_until(machine, now)
+        machine._state.timers.cancel(Timer.PROBE)  # it shall accuse nobody itself
+        hear(machine, [Rumour(instance_id, 1, State.DEAD, "x")], now)
+        assert machine.leader_id is not None
+
+
+def test_a_claim_is_told_at_once_and_outlives_its_maker() -> None:
+    machine = a_machine("b")
+    hear(machine, [a_record("a", epoch=3)])
+    effects = hear(machine, [Rumour("a", 1, State.LEFT, "a")])
+    assert (machine.leader_id, machine.leader_epoch) == ("b", 4)
+    assert told(effects) == []  # there is nobody to tell
+    assert "b" in machine._state.gossip
+
+
+def test_a_hosted_instance_may_lead_and_its_home_claims_for_it() -> None:
+    mesh = a_mesh(3)
+    mesh.do("n2", mesh.nodes["n2"].register(Profile("a-first", "h", 1), mesh.now))
+    mesh.run_until(mesh.is_whole, within=1)
+    mesh.run(1)
+    assert tokens(mesh) == {(2, "a-first")}
+
+
+def test_where_the_settle_window_is_nothing_a_paused_node_does_not_look_for_ever() -> None:
+    machine = a_machine("b", ProtocolConfig(settle_timeout=0))
+    hear(machine, [a_record("a")], now=0.5)
+    machine.handle_timeouts(100.0)
+    assert machine.counters.pauses == 1
+    assert machine.leader_id is None
+    run_until(machine, 120.0)
+    assert machine.leader_id is not None
+
+
+@pytest.mark.parametrize("epoch", [EPOCH_MAX - 1, EPOCH_MAX])
+def test_an_absurd_epoch_makes_nobody_claim_what_others_cannot_read_nor_for_ever(epoch: int) -> None:
+    machine = a_machine("a")
+    hear(machine, [a_record("b", epoch=epoch)])
+    hear(machine, [a_record("b", 2, epoch=EPOCH_MAX)])
+    assert machine.leader_id == "a"
+    assert machine.own.epoch <= EPOCH_MAX
+    run_until(machine, 3.0)
+    hear(machine, [a_record("c", epoch=(1 << 63) - 1)], 3.0)
+    assert "c" not in machine.records()
+    assert machine.counters.items_refused == 1
+
+
+def test_a_node_that_does_not_know_yet_whose_its_id_is_names_no_leader() -> None:
+    machine = a_machine("a", is_announced=False)
+    hear(machine, [a_record("a", 1 << 42, boot=1)], now=0.9)
+    run_until(machine, 1.5)
+    assert machine._election.is_settled
+    assert not machine.is_announced
+    assert machine.leader_id is None

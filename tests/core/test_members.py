@@ -1,0 +1,79 @@
+"""What the table keeps beside its records is always what one would count from them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshp2p.core.members import Members
+from meshp2p.core.record import Departed, Record, Rumour, State, fingerprint, tag_of
+from tests.core.builders import a_record, claims
+
+operations = st.lists(st.one_of(claims, st.integers(0, 3)), max_size=60)
+
+
+def check_against_a_recomputation(members: Members) -> None:
+    view = 0
+    for record in members.records.values():
+        view ^= fingerprint(record)
+    assert members.view == view
+    assert members.lowest == min(members.records, key=str.encode, default=None)
+    assert set(members.nodes) == {record.id for record in members.records.values() if record.is_node}
+    assert not members.records.keys() & members.departed.keys()
+    known = members.records.keys() | members.departed.keys()
+    assert members._ids == {tag_of(instance_id): instance_id for instance_id in known}
+    assert all(members.id_of(tag_of(instance_id)) == instance_id for instance_id in known)
+    assert len(members) == len(members.records)
+
+
+@given(operations)
+def test_view_lowest_nodes_and_tags_are_those_of_the_records(operations: list[Record | Rumour | int]) -> None:
+    members = Members()
+    top = (0, "")
+    now = 0.0
+    for operation in operations:
+        now += 1
+        listed, version = set(members.records), members.version
+        match operation:
+            case Record():
+                members.put(operation)
+                top = max(top, (operation.epoch, operation.id))
+            case Rumour(id=instance_id, incarnation=incarnation):
+                members.depart(Departed(instance_id, incarnation, State.DEAD, (), True, now))
+            case departed_max:
+                before = list(members.departed)
+                forgotten = members.forget_departed(now, 1e9, departed_max)
+                assert len(members.departed) <= departed_max
+                assert before == [*forgotten, *members.departed], "the oldest are forgotten first"
+        assert (members.version != version) == (set(members.records) != listed)
+        assert members.top_claim == (top if top[0] else (0, ""))
+        check_against_a_recomputation(members)
+
+
+@given(st.floats(0, 1e6), st.floats(1, 1e9))
+def test_who_departed_so_long_ago_is_forgotten_at_the_very_deadline(since: float, retention: float) -> None:
+    members = Members()
+    members.depart(Departed("a", 1, State.DEAD, (), True, since))
+    assert members.forget_departed(since, retention, 10) == []
+    assert members.forget_departed(since + retention, retention, 10) == ["a"]
+    check_against_a_recomputation(members)
+
+
+def test_the_greatest_claim_to_lead_is_remembered_when_its_maker_is_gone() -> None:
+    members = Members()
+    members.put(a_record("a", epoch=3))
+    members.put(a_record("b", epoch=2))
+    members.depart(Departed("a", 1, State.DEAD, (), True, 0.0))
+    assert members.top_claim == (3, "a")
+
+
+def test_the_dead_are_called_unless_another_lives_at_their_address_or_none_is_known() -> None:
+    members = Members()
+    home, other = a_record("a").addresses, a_record("b").addresses
+    members.depart(Departed("a", 1, State.DEAD, home, True, 0.0))
+    members.depart(Departed("b", 1, State.LEFT, other, True, 0.0))
+    members.depart(Departed("c", 1, State.DEAD, (), True, 0.0))
+    members.depart(Departed("d", 1, State.DEAD, other, False, 0.0))
+    assert [departed.id for departed in members.callable_dead()] == ["a"]
+    members.put(a_record("e", addresses=home))
+    assert members.callable_dead() == []

@@ -1,0 +1,62 @@
+"""A node that was itself stopped."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshp2p.core.events import MemberDied, MemberSuspected
+from meshp2p.core.hosting import Profile
+from meshp2p.core.record import Rumour, State
+from tests.core.builders import a_machine, a_record, emitted, hear, run_until
+from tests.core.mesh import Mesh
+
+
+@pytest.mark.parametrize("seconds", [3, 60, 600])
+def test_a_node_that_was_stopped_accuses_nobody_and_claims_nothing_before_it_heard_somebody(seconds: int) -> None:
+    mesh = Mesh(seconds)
+    for number in range(6):
+        mesh.add(f"n{number}", join="n0" if number else None)
+    mesh.run_until(mesh.is_whole, within=3)
+    mesh.run(5)
+    stopped = mesh.pause("n0")
+    mesh.run(seconds)
+    before = len(mesh.events["n0"])
+    epoch = stopped.own.epoch
+    mesh.resume("n0", stopped)
+    assert stopped.counters.pauses == 1
+    assert stopped.leader_id is None
+    assert stopped.own.epoch == epoch
+    mesh.run_until(mesh.is_whole, within=3)
+    said = [event for event in mesh.events["n0"][before:] if isinstance(event, MemberDied | MemberSuspected)]
+    assert said == []
+    mesh.run(30)
+    assert mesh.is_whole()
+    assert {machine.leader_id for machine in mesh.nodes.values()} == {"n0"}
+
+
+def test_suspicions_expiries_and_adoptions_have_their_whole_time_again() -> None:
+    machine = a_machine("z")
+    hear(machine, [a_record("a"), a_record("b"), a_record("y", home="gone")])
+    hear(machine, [Rumour("a", 1, State.SUSPECT, "b")])
+    machine.register(Profile("x", "h", 1), 1.0)
+    machine.handle_timeouts(500.0)
+    assert machine.counters.pauses == 1
+    events = emitted(run_until(machine, 503.9))
+    assert not [event for event in events if isinstance(event, MemberDied)]
+    assert {"a", "b", "x", "y"} <= set(machine.records())
+
+
+def test_a_small_delay_counts_into_local_health_once_a_period() -> None:
+    machine = a_machine()
+    machine.handle_timeouts(machine.next_deadline() + 0.3)
+    assert machine.counters.pauses == 0
+    assert machine.local_health == 1
+
+
+def test_where_everybody_is_gone_a_node_that_was_stopped_believes_so_in_the_end() -> None:
+    machine = a_machine("b")
+    hear(machine, [a_record("a")])
+    machine.handle_timeouts(100.0)
+    run_until(machine, 160.0)
+    assert list(machine.records()) == ["b"]
+    assert machine.leader_id == "b"

@@ -1,0 +1,62 @@
+"""What ``import meshp2p`` gives: a name that is added or taken away is a decision, and is made here."""
+
+from __future__ import annotations
+
+import meshp2p
+
+PUBLIC_NAMES = [
+    "Address",
+    "ConfigError",
+    "EventsLost",
+    "HttpLimits",
+    "IdConflict",
+    "Instance",
+    "InstanceConflict",
+    "InternalError",
+    "Leader",
+    "LeaderChanged",
+    "LimitExceeded",
+    "LocalProtocolError",
+    "MemberDied",
+    "MemberJoined",
+    "MemberLeft",
+    "MemberRecovered",
+    "MemberSuspected",
+    "MemberUpdated",
+    "MeshError",
+    "MeshNode",
+    "NodeClosed",
+    "NodeConfig",
+    "ProtocolConfig",
+    "Record",
+    "RemoteProtocolError",
+    "RequestRefused",
+    "StartError",
+    "State",
+    "StoreError",
+    "UnknownInstance",
+    "Unreachable",
+    "__version__",
+    "generate_instance_id",
+    "open_node",
+]
+
+
+def test_these_are_the_public_names() -> None:
+    assert sorted(meshp2p.__all__) == PUBLIC_NAMES
+
+
+def test_each_public_name_is_there_once_and_says_what_it_is() -> None:
+    assert len(meshp2p.__all__) == len(set(meshp2p.__all__))
+    for name in meshp2p.__all__:
+        value = getattr(meshp2p, name)
+        if name != "__version__":
+            assert value.__doc__, name
+            assert value.__doc__.strip().endswith((".", "``", ":")) or "\n" in value.__doc__, name
+
+
+def test_each_public_method_and_property_of_a_node_says_what_it_is() -> None:
+    silent = {"id"}  # its name is all there is to say
+    for name, value in vars(meshp2p.MeshNode).items():
+        if not name.startswith("_") and name not in silent:
+            assert value.__doc__, name

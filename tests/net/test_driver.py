@@ -1,0 +1,247 @@
+"""The driver with a network, a disk and a caller that the test makes, on virtual time."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from meshp2p.core.address import Address
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import CallFailed, Failure
+from meshp2p.core.events import Event, LeaderChanged
+from meshp2p.core.hosting import Profile
+from meshp2p.core.machine import Machine
+from meshp2p.core.messages import CallReply, CallRequest, Datagram, Gossip, Ping, Push
+from meshp2p.core.record import Record, Rumour, State, tag_of
+from meshp2p.core.state import KeptState
+from meshp2p.errors import Refusal, RemoteProtocolError, StoreError
+from meshp2p.net.driver import Driver
+from meshp2p.wire.codec import Codec
+
+OWN = Address("127.0.0.1", 7700)
+PEER_ADDRESS = Address("127.0.0.1", 7701)
+PEER = Record("peer", 5, State.ALIVE, "peer", 6, (PEER_ADDRESS,), "h", 7701, (), (), 1)
+CODEC = Codec("default")
+
+
+class FakeDatagrams:
+    """A socket whose packets are put into it. ``endless`` is what always waits behind them."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[bytes] = deque()
+        self.sent: list[tuple[Datagram, Address]] = []
+        self.endless: bytes | None = None
+        self.read = 0
+        self._arrived = trio.Event()
+
+    def put(self, *packets: bytes) -> None:
+        self.waiting.extend(packets)
+        self._arrived.set()
+
+    async def wait_readable(self) -> None:
+        await trio.lowlevel.checkpoint()
+        while not self.waiting and self.endless is None:
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+
+    def receive_nowait(self) -> tuple[bytes, Address] | None:
+        data = self.waiting.popleft() if self.waiting else self.endless
+        if data is None:
+            return None
+        self.read += 1
+        return data, PEER_ADDRESS
+
+    def send_nowait(self, data: bytes, address: Address) -> None:
+        self.sent.append((CODEC.decode_datagram_untrusted(data), address))
+
+    def close(self) -> None:
+        pass
+
+
+class FakeCaller:
+    """Nobody answers."""
+
+    def __init__(self) -> None:
+        self.requests: list[CallRequest] = []
+
+    async def call(
+        self, addresses: tuple[Address, ...], request: CallRequest, timeout: float
+    ) -> CallReply | CallFailed:
+        self.requests.append(request)
+        await trio.sleep(timeout)
+        return CallFailed(Failure.TIMEOUT, "nobody")
+
+
+class FakeDisk:
+    """A disk of which each write waits until it is let through."""
+
+    def __init__(self) -> None:
+        self.writing: list[KeptState] = []
+        self.written: list[KeptState] = []
+        self.gate = trio.Event()
+
+    async def keep(self, kept: KeptState) -> None:
+        self.writing.append(kept)
+        await self.gate.wait()
+        self.written.append(kept)
+
+
+class Bench:
+    def __init__(self, persist: Callable[[KeptState], Awaitable[None]] | None) -> None:
+        self.datagrams = FakeDatagrams()
+        self.caller = FakeCaller()
+        self.events: list[Event] = []
+        machine = Machine(
+            Profile("node", "h", 7700), (OWN,), ProtocolConfig(), random.Random(0), lambda: 1_700_000_000_000
+        )
+        self.driver = Driver(machine, CODEC, self.datagrams, self.caller, self.events.append, persist)
+
+    @property
+    def machine(self) -> Machine:
+        return self.driver.machine
+
+
+@asynccontextmanager
+async def driving(persist: Callable[[KeptState], Awaitable[None]] | None = None) -> AsyncIterator[Bench]:
+    bench = Bench(persist)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(bench.driver.run)
+        yield bench
+        nursery.cancel_scope.cancel()
+
+
+def gossip(*items: Record | Rumour) -> bytes:
+    return CODEC.encode(Datagram(Gossip(tag_of("peer")), items))
+
+
+async def test_time_passes_for_a_node_to_which_nobody_speaks(autojump_clock: trio.testing.MockClock) -> None:
+    async with driving() as bench:
+        await bench.driver.wait_until(lambda: bench.machine.leader_id == "node")
+        assert trio.current_time() == pytest.approx(bench.machine.config.settle_timeout, abs=0.01)
+        assert [event.leader_id for event in bench.events if isinstance(event, LeaderChanged)] == ["node"]
+
+
+async def test_what_arrives_is_taken_in_and_answered(autojump_clock: trio.testing.MockClock) -> None:
+    async with driving() as bench:
+        await bench.driver.wait_until(lambda: bench.machine.is_announced)
+        bench.datagrams.put(gossip(PEER), CODEC.encode(Datagram(Ping(9, tag_of("peer"), tag_of("node"), 0))))
+        await bench.driver.wait_until(lambda: "peer" in bench.machine.records())
+        await trio.testing.wait_all_tasks_blocked()
+        assert "Ack" in [type(datagram.body).__name__ for datagram, _ in bench.datagrams.sent]
+        assert bench.driver.stats.datagrams_received == 2
+
+
+async def test_what_is_no_message_is_counted_by_its_reason(autojump_clock: trio.testing.MockClock) -> None:
+    async with driving() as bench:
+        bench.datagrams.put(b"", b"x" * 20, Codec("other").encode(Datagram(Gossip(1))), gossip(PEER)[:-1], gossip(PEER))
+        await bench.driver.wait_until(lambda: "peer" in bench.machine.records())
+        with pytest.raises(RemoteProtocolError):
+            bench.driver.answer_call(b"")
+        assert bench.driver.stats.refused == {
+            Refusal.TOO_SHORT: 2,
+            Refusal.BAD_MAGIC: 1,
+            Refusal.OTHER_MESH: 1,
+            Refusal.BAD_ENCODING: 1,
+        }
+
+
+async def test_time_passes_under_a_flood_that_never_ends() -> None:
+    async with driving() as bench:
+        bench.datagrams.endless = b"x" * 20
+        bench.datagrams.put(b"")
+        with trio.fail_after(60):
+            await bench.driver.wait_until(lambda: bench.machine.leader_id == "node")
+
+
+async def test_all_that_waits_is_read_before_a_timer_fires(autojump_clock: trio.testing.MockClock) -> None:
+    """A node that was stopped for long finds the answers to its pings beside timers that are long due."""
+    async with driving() as bench:
+        await bench.driver.wait_until(lambda: bench.machine.is_announced)
+        seen: list[int] = []
+        handle_timeouts = bench.machine.handle_timeouts
+
+        def note(now: float) -> list[object]:
+            seen.append(len(bench.datagrams.waiting))
+            return handle_timeouts(now)  # type: ignore[return-value]
+
+        bench.machine.handle_timeouts = note  # type: ignore[method-assign, assignment]
+        bench.datagrams.put(*[b"x"] * 5000)
+        autojump_clock.jump(3600)
+        await bench.driver.wait_until(lambda: bool(seen))
+        assert seen[0] == 0
+
+
+async def test_who_asks_after_another_node_acted_finds_what_that_node_told() -> None:
+    async with driving() as bench:
+        bench.datagrams.waiting.append(gossip(PEER))
+        bench.driver.catch_up()
+        assert "peer" in bench.machine.records()
+
+
+# What must be on disk first
+
+
+async def test_nothing_that_depends_on_a_write_is_told_before_it_ended(autojump_clock: trio.testing.MockClock) -> None:
+    disk = FakeDisk()
+    async with driving(disk.keep) as bench:
+        assert len(disk.writing) == 0
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(disk.writing) == 1
+        bench.datagrams.put(gossip(PEER), CODEC.encode(Datagram(Ping(9, tag_of("peer"), tag_of("node"), 0))))
+        await trio.sleep(5)
+        assert bench.machine.leader_id == "node"
+        assert (bench.datagrams.sent, bench.caller.requests, bench.events) == ([], [], [])
+        disk.gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert disk.written[0].incarnation >= bench.machine.own.incarnation
+        assert disk.written[-1].epoch >= bench.machine.own.epoch
+        assert bench.datagrams.sent
+        assert bench.events
+
+
+async def test_flush_waits_for_the_disk(autojump_clock: trio.testing.MockClock) -> None:
+    disk = FakeDisk()
+    async with driving(disk.keep) as bench:
+        with trio.move_on_after(10) as scope:
+            await bench.driver.flush()
+        assert scope.cancelled_caught
+        disk.gate.set()
+        await bench.driver.flush()
+        assert disk.written
+
+
+async def test_a_disk_that_fails_ends_the_driver_and_nothing_is_told_any_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def fail(_kept: KeptState) -> None:
+        raise StoreError("full")
+
+    bench = Bench(fail)
+    with pytest.RaisesGroup(StoreError):
+        await bench.driver.run()
+    bench.driver.perform(bench.machine.handle_timeouts(100.0))
+    assert (bench.datagrams.sent, bench.events) == ([], [])
+
+
+# Calls and requests
+
+
+async def test_a_call_that_fails_is_counted_and_told_to_the_machine(autojump_clock: trio.testing.MockClock) -> None:
+    async with driving() as bench:
+        await bench.driver.wait_until(lambda: bench.machine.is_announced)
+        bench.driver.perform(bench.machine.offer("seed", (PEER_ADDRESS,), None, trio.current_time()))
+        await bench.driver.wait_until(lambda: bench.machine.counters.syncs_failed > 0)
+        assert bench.driver.stats.calls_made >= bench.driver.stats.calls_failed >= 1
+
+
+async def test_another_nodes_call_is_answered(autojump_clock: trio.testing.MockClock) -> None:
+    async with driving() as bench:
+        reply = bench.driver.answer_call(CODEC.encode(Push(tag_of("peer"), (PEER,))))
+        assert type(CODEC.decode_reply_untrusted(reply)).__name__ == "Done"
+        assert "peer" in bench.machine.records()
