@@ -177,7 +177,7 @@ def _decode(response: httpx.Response, shape: type[_T], accepted: tuple[int, ...]
         raise _refusal(response)
     try:
         return msgspec.json.decode(response.content, type=shape)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestRefused(
             response.status_code, f"{response.url} answered what is no {shape.__name__}: {error}"
         ) from None
@@ -190,7 +190,7 @@ def _refusal(response: httpx.Response) -> RequestRefused:
 def _error_text(response: httpx.Response) -> str:
     try:
         return msgspec.json.decode(response.content, type=ErrorBody).error
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return response.text[:200] or response.reason_phrase
 
 
@@ -205,7 +205,7 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        is_right = is_right and not parts.query and not parts.fragment
+        is_right = is_right and not parts.query and not parts.fragment and url.isprintable() and " " not in url
         httpx.URL(url)
     except (ValueError, httpx.InvalidURL):
         is_right = False

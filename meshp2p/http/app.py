@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -50,6 +50,7 @@ def make_app(
             BadRequest: _refuse_bad_request,
             MeshError: _refuse_mesh_error,
             HTTPException: _refuse_http_exception,
+            ClientDisconnect: _answer_nobody,
             Exception: _refuse_mesh_error,
         },
     )
@@ -118,6 +119,11 @@ async def _refuse_mesh_error(_request: Request, error: Any) -> Response:
             return answer(ErrorBody(str(error)), status)
     _log.error("an endpoint failed: please report it", exc_info=error)
     return answer(ErrorBody("internal error"), 500)
+
+
+async def _answer_nobody(_request: Request, _error: Any) -> Response:
+    """The client went away in the middle of its body: no fault of ours, and nobody reads the answer."""
+    return answer(ErrorBody("the request ended before its body did"), 400)
 
 
 async def _refuse_http_exception(request: Request, error: Any) -> Response:

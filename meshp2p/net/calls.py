@@ -74,14 +74,20 @@ class CallClient:
 
     async def _call_one(self, address: Address, body: bytes, timeout: float) -> CallReply | CallFailed:
         url = f"http://{address}{CALL_PATH}"
-        with trio.move_on_after(timeout):
+        is_too_long = False
+        too_long = CallFailed(Failure.UNREACHABLE, f"{address}: a reply of over {CALL_BYTES_MAX} bytes")
+        with trio.move_on_after(timeout) as scope:
             try:
                 async with self._client.stream("POST", url, content=body, timeout=timeout) as response:
                     reply = bytearray()
                     async for chunk in response.aiter_raw():  # never unpacked: a small reply must not become a huge one
                         reply += chunk
                         if len(reply) > CALL_BYTES_MAX:
-                            return CallFailed(Failure.UNREACHABLE, f"{address}: a reply of over {CALL_BYTES_MAX} bytes")
+                            is_too_long = True
+                            reply.clear()
+                            scope.cancel()  # not a return: the generators below would be left to the garbage collector
+                if is_too_long:
+                    return too_long
                 if response.status_code != 200:
                     return CallFailed(Failure.UNREACHABLE, f"{address}: status {response.status_code}")
                 return self._codec.decode_reply_untrusted(bytes(reply))
@@ -89,9 +95,11 @@ class CallClient:
                 pass
             except RemoteProtocolError as error:
                 return CallFailed(Failure.UNREACHABLE, f"{address}: {error}")
-            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # ValueError: no host at all
                 is_refused = any(cause.errno == errno.ECONNREFUSED for cause in _os_errors(error))
                 return CallFailed(Failure.REFUSED if is_refused else Failure.UNREACHABLE, f"{address}: {error}")
+        if is_too_long:
+            return too_long
         return CallFailed(Failure.TIMEOUT, f"{address}: no answer in {timeout:g} s")
 
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 BLOCK = re.compile(
-    r"^(?:[ ]*<!-- (?P<mark>not run: \S.*|continues) -->\n)?"
+    r"^(?:[ ]*<!-- (?P<mark>not run: \S[^\n]*|continues) -->\n)?"
     r"^(?P<fence>[ ]*```)(?P<language>\w+)[^\n]*\n(?P<source>.*?)^(?P=fence)[ ]*$",
     re.MULTILINE | re.DOTALL,
 )

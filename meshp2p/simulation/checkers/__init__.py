@@ -1,0 +1,30 @@
+"""The laws, each watched by one checker. They stand outside the code under test."""
+
+from __future__ import annotations
+
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.bounds import Bounds
+from meshp2p.simulation.checkers.claims import Epochs, Incarnations
+from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
+from meshp2p.simulation.checkers.health import SelfDoubt
+from meshp2p.simulation.checkers.pauses import PauseGuard
+from meshp2p.simulation.checkers.registrations import Registrations
+from meshp2p.simulation.checkers.wholeness import Wholeness
+
+__all__ = ["CHECKERS", "Checker", "Violation", "Wholeness"]
+
+CHECKERS: dict[str, type[Checker]] = {
+    checker.name: checker
+    for checker in (
+        Incarnations,
+        Epochs,
+        FalseDeaths,
+        Detection,
+        Wholeness,
+        PauseGuard,
+        SelfDoubt,
+        Registrations,
+        Bounds,
+    )
+}
+"""All checkers by name."""

@@ -1,0 +1,79 @@
+"""What every checker is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import msgspec
+
+from meshp2p.core.effects import Send
+from meshp2p.core.events import Event
+from meshp2p.core.messages import Datagram
+from meshp2p.simulation.faults import Fault
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth
+
+__all__ = ["Checker", "Violation"]
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """That a law did not hold: which checker says so, when (virtual seconds), at which host, and what it saw."""
+
+    checker: str
+    at: float
+    node: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.checker}: at {self.at:.3f} s{f', {self.node}' if self.node else ''}: {self.message}"
+
+
+class Checker:
+    """Looks at events and at what machines say of themselves, never inside them, and compares with the truth.
+
+    ``watches`` are the types of the events that it is given. All other methods are called where something happens that
+    is rare.
+    """
+
+    name: ClassVar[str]
+    watches: ClassVar[tuple[type, ...]] = ()
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        self.truth = truth
+        self._report = report
+
+    def violated(self, host: Host | None, message: str) -> None:
+        self._report(Violation(self.name, self.truth.engine.now, host.key if host is not None else "", message))
+
+    # What happens
+
+    def event(self, host: Host, event: Event) -> None:
+        """A machine emitted an event of a type in ``watches``."""
+
+    def started(self, host: Host) -> None:
+        """A process was started; its machine has not run yet."""
+
+    def stopped(self, host: Host) -> None:
+        """A process has ended."""
+
+    def paused(self, host: Host) -> None:
+        """A process stands still."""
+
+    def resumed(self, host: Host, seconds: float) -> None:
+        """It goes on after so long."""
+
+    def sent(self, host: Host, effect: Send) -> None:
+        """A host with ``is_watched`` sends."""
+
+    def heard(self, host: Host, datagram: Datagram) -> None:
+        """A host with ``is_watched`` is about to receive."""
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        """A fault is about to begin or to end."""
+
+    def tick(self) -> None:
+        """Some seconds went by."""
+
+    def finish(self) -> None:
+        """The run is over."""

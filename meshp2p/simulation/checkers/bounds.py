@@ -1,0 +1,36 @@
+"""Everything that grows has a bound: tables, packets, and what an idle mesh sends."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from meshp2p.simulation.checkers.base import Checker
+
+__all__ = ["Bounds"]
+
+
+class Bounds(Checker):
+    """No table is larger, and no packet, than the configuration allows."""
+
+    name: ClassVar[str] = "bounds"
+
+    def tick(self) -> None:
+        truth = self.truth
+        config = truth.config
+        for host in truth.live:
+            machine = host.machine
+            if machine is None:
+                continue
+            listed = len(machine.records())
+            candidates = len(list(machine.candidates()))
+            if listed > config.members_max:
+                self.violated(host, f"lists {listed} instances, at most {config.members_max} are allowed")
+            if candidates > config.candidates_max:
+                self.violated(host, f"has {candidates} candidates, at most {config.candidates_max} are allowed")
+        largest = truth.network.traffic.packet_bytes_max
+        if largest > config.packet_bytes_max:
+            self.violated(None, f"a packet of {largest} bytes was sent, at most {config.packet_bytes_max} are allowed")
+            truth.network.traffic.packet_bytes_max = 0
+
+    def finish(self) -> None:
+        self.tick()

@@ -1,0 +1,167 @@
+"""What may be claimed: incarnations, epochs, and the order of verdicts about one member."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.events import (
+    Event,
+    LeaderChanged,
+    MemberDied,
+    MemberEvent,
+    MemberJoined,
+    MemberLeft,
+    MemberRecovered,
+    MemberSuspected,
+    MemberUpdated,
+)
+from meshp2p.core.record import Record
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth
+
+__all__ = ["Epochs", "Incarnations"]
+
+OBSERVERS_MAX = 64
+"""In a larger mesh only so many hosts' views are followed record by record: what is kept grows with their number times
+that of the nodes. Chosen, not measured."""
+
+_CHANGES = (MemberJoined, MemberUpdated, MemberSuspected, MemberRecovered, MemberDied, MemberLeft)
+
+
+class Incarnations(Checker):
+    """Incarnations never fall, the dead do not rise without a higher one, LEFT never becomes DEAD, and nobody hears of
+    an incarnation that its owner did not publish. A node that kept its state comes back with a higher one."""
+
+    name: ClassVar[str] = "incarnations"
+    watches: ClassVar[tuple[type, ...]] = _CHANGES
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._seen: dict[str, dict[str, Record]] = {}
+        self._published: dict[str, int] = {}
+        self._own: dict[str, int] = {}
+
+    def started(self, host: Host) -> None:
+        if host.number < OBSERVERS_MAX:
+            self._seen[host.key] = {}
+        own = self._own.get(host.key, 0)
+        machine = host.machine
+        has_kept = host.disk is not None and not host.disk.has_lost
+        if machine is not None and has_kept and machine.own.incarnation <= own:
+            self.violated(host, f"came back with incarnation {machine.own.incarnation}, had published {own}")
+
+    def event(self, host: Host, event: Event) -> None:
+        if not isinstance(event, MemberEvent):
+            return
+        record = event.record
+        published = self._published.get(record.id, 0)
+        if record.incarnation > published:
+            if record.home == host.id and isinstance(event, MemberJoined | MemberUpdated | MemberRecovered):
+                self._published[record.id] = record.incarnation
+                if record.id == host.id:
+                    self._own[host.key] = record.incarnation
+            else:
+                self.violated(
+                    host, f"heard of {record.id} incarnation {record.incarnation}, published was {published} at most"
+                )
+        seen = self._seen.get(host.key)
+        if seen is None:
+            return
+        before = seen.get(record.id)
+        seen[record.id] = record
+        if before is not None:
+            problem = _problem(before, record, event)
+            if problem:
+                self.violated(host, f"{type(event).__name__} {_name(record)} after {_name(before)}: {problem}")
+        elif not isinstance(event, MemberJoined):
+            self.violated(host, f"{type(event).__name__} {_name(record)}, which never joined")
+
+
+def _name(record: Record) -> str:
+    return f"{record.id}/{record.incarnation}/{record.state.name}"
+
+
+def _problem(before: Record, record: Record, event: MemberEvent) -> str:
+    if record.incarnation < before.incarnation:
+        return "the incarnation fell"
+    if not before.is_live:
+        if not isinstance(event, MemberJoined):
+            return "it had departed"
+        if record.incarnation == before.incarnation:
+            return "it rose without a higher incarnation"
+    elif isinstance(event, MemberJoined):
+        return "it was listed already"
+    if isinstance(event, MemberRecovered) and record.incarnation == before.incarnation:
+        return "it recovered without a refutation"
+    return ""
+
+
+class Epochs(Checker):
+    """Who claims to lead claims an epoch above all that it has heard of, no token is claimed by two processes, and the
+    leader that a node names is the lowest live id of its view."""
+
+    name: ClassVar[str] = "epochs"
+    watches: ClassVar[tuple[type, ...]] = (LeaderChanged, MemberJoined, MemberUpdated, MemberRecovered)
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._heard: dict[str, int] = {}
+        self._own: dict[str, int] = {}
+        self._tokens: dict[tuple[int, str], int] = {}
+
+    def started(self, host: Host) -> None:
+        self._heard[host.key] = 0
+        self._own[host.key] = 0
+        kept = host.disk.read() if host.disk is not None else None
+        if kept is not None:
+            self._heard[host.key] = kept.epoch
+
+    def event(self, host: Host, event: Event) -> None:
+        if isinstance(event, LeaderChanged):
+            self._check_leader(host, event)
+        elif isinstance(event, MemberEvent) and event.record.epoch:
+            self._check_claim(host, event.record)
+
+    def _check_claim(self, host: Host, record: Record) -> None:
+        heard = self._heard[host.key]
+        token = (record.epoch, record.id)
+        if record.home == host.id:
+            if record.id == host.id:
+                if record.epoch > self._own.get(host.key, 0):
+                    self._own[host.key] = record.epoch
+                    self._check_token(host, record)
+                    if record.epoch <= heard:
+                        self.violated(host, f"claimed epoch {record.epoch}, had heard of epoch {heard}")
+            elif token not in self._tokens and record.epoch <= heard:
+                # a claim that is known already came with an instance that this node adopted
+                self.violated(host, f"claimed epoch {record.epoch} for {record.id}, had heard of epoch {heard}")
+            self._tokens.setdefault(token, record.boot)
+        if record.epoch > heard:
+            self._heard[host.key] = record.epoch
+
+    def _check_token(self, host: Host, record: Record) -> None:
+        token = (record.epoch, record.id)
+        boot = self._tokens.setdefault(token, record.boot)
+        if boot == record.boot or host.machine is None:
+            return
+        # Without its state, and alone, a node cannot know what it claimed; where it has met one who knows, it must.
+        listed = host.machine.records()
+        for other in self.truth.live:
+            if other is not host and other.id in listed and self._heard[other.key] >= record.epoch:
+                self.violated(host, f"claimed the token {token} of an earlier process, of which {other.key} knows")
+                return
+
+    def _check_leader(self, host: Host, event: LeaderChanged) -> None:
+        machine = host.machine
+        if machine is None or event.leader_id is None:
+            return
+        # Within one call of the machine several events may follow one another: what counts is what it says now.
+        truth = self.truth
+        is_alone = event.leader_id == host.id and machine.node_count() == 1
+        if is_alone and truth.steady_for(host) < truth.config.settle_timeout - 1e-6:
+            self.violated(host, "names itself before it looked around")
+        lowest = min(machine.records(), key=str.encode, default=None)
+        if machine.leader_id not in (None, lowest):
+            self.violated(host, f"names {machine.leader_id} as leader, the lowest that it lists is {lowest}")

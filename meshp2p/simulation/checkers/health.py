@@ -1,0 +1,31 @@
+"""Whether nodes that are well know it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from meshp2p.core.events import Event, MemberDied, MemberSuspected
+from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.faults import Crash, Leave
+from meshp2p.simulation.host import Host
+
+__all__ = ["SelfDoubt"]
+
+SCORE_MAX = 2
+"""A probe of a dead node may miss one relay's nack, where the relay is dead too. Chosen, not measured."""
+
+
+class SelfDoubt(Checker):
+    """Where others crash and nothing else goes wrong, a node does not take itself for slow: local health stays low."""
+
+    name: ClassVar[str] = "local-health"
+    watches: ClassVar[tuple[type, ...]] = (MemberSuspected, MemberDied)
+
+    def event(self, host: Host, event: Event) -> None:
+        truth = self.truth
+        machine = host.machine
+        if machine is None or truth.was_troubled or truth.steady_for(host) < truth.config.call_timeout:
+            return
+        gone = sum(isinstance(fault, Crash | Leave) for fault in truth.active.values())
+        if gone == 1 and len(truth.active) == 1 and machine.local_health > SCORE_MAX:
+            self.violated(host, f"takes itself for slow (local health {machine.local_health}) since another crashed")

@@ -1,0 +1,84 @@
+"""What a node may say that was itself stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.effects import Send
+from meshp2p.core.events import Event, MemberJoined, MemberUpdated
+from meshp2p.core.messages import Ack, Datagram, Ping
+from meshp2p.core.record import Rumour, State
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth
+
+__all__ = ["PauseGuard"]
+
+PAUSE_MIN = 3.0
+"""A shorter pause need not be noticed. Chosen, not measured."""
+
+
+class PauseGuard(Checker):
+    """A node that was stopped accuses nobody and claims no leadership before a probe of its own succeeded.
+
+    A node all alone cannot probe, and may claim.
+    """
+
+    name: ClassVar[str] = "pause-guard"
+    watches: ClassVar[tuple[type, ...]] = (MemberUpdated, MemberJoined)
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._epochs: dict[str, int] = {}
+        self._asked: dict[str, dict[int, None]] = {}
+        self._well: dict[str, dict[str, None]] = {}
+
+    def resumed(self, host: Host, seconds: float) -> None:
+        machine = host.machine
+        if machine is not None and seconds >= PAUSE_MIN and machine.node_count() > 1:
+            host.is_watched = True
+            self._epochs[host.key] = machine.own.epoch
+            self._asked[host.key] = {}
+            self._well[host.key] = {
+                record.id: None for record in machine.records().values() if record.state is State.ALIVE
+            }
+
+    def paused(self, host: Host) -> None:
+        self._release(host)
+
+    def stopped(self, host: Host) -> None:
+        self._release(host)
+
+    def _release(self, host: Host) -> None:
+        host.is_watched = False
+        self._epochs.pop(host.key, None)
+        self._asked.pop(host.key, None)
+        self._well.pop(host.key, None)
+
+    def sent(self, host: Host, effect: Send) -> None:
+        datagram = effect.datagram
+        target = self.truth.network.key_at(effect.address)
+        if isinstance(datagram.body, Ping):
+            self._asked[host.key][datagram.body.sequence] = None
+        well = self._well[host.key]
+        for item in datagram.items:
+            if item.id == target:
+                continue  # who is suspect is told so, whoever says it
+            # an accusation from before may still go round
+            if isinstance(item, Rumour) and item.by == host.id and item.state is not State.LEFT and item.id in well:
+                self.violated(host, f"was stopped, and says that {item.id} is {item.state.name.lower()}")
+                self._release(host)
+                return
+
+    def heard(self, host: Host, datagram: Datagram) -> None:
+        if isinstance(datagram.body, Ack) and datagram.body.sequence in self._asked[host.key]:
+            self._release(host)
+
+    def event(self, host: Host, event: Event) -> None:
+        if not host.is_watched or not isinstance(event, MemberUpdated | MemberJoined):
+            return
+        record = event.record
+        if record.id == host.id and record.epoch > self._epochs.get(host.key, 0):
+            self.violated(host, f"was stopped, and claims to lead in epoch {record.epoch}")
+            self._release(host)

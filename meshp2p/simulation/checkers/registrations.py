@@ -1,0 +1,41 @@
+"""Hosted instances: listed everywhere while their agents live, wherever their homes go, and gone when they stop."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.truth import recovery_bound
+
+__all__ = ["Registrations"]
+
+TOLD_WITHIN = 5.0
+"""Seconds within which a registration is known to all: a sync mends what gossip lost. Chosen, not measured."""
+
+
+class Registrations(Checker):
+    """At the end every agent whose heartbeats are answered is listed on all nodes, at a home that lives, and nobody
+    lists one that has stopped for a recovery bound."""
+
+    name: ClassVar[str] = "registrations"
+
+    def finish(self) -> None:
+        truth = self.truth
+        if truth.engine.now - truth.disturbed_at < truth.config.instance_timeout:
+            return
+        live = truth.live
+        ids = {host.id: None for host in live}
+        calm = truth.engine.now - truth.disturbed_at > recovery_bound(truth.config, len(truth.hosts))
+        for host in live:
+            if host.machine is None:
+                continue
+            records = host.machine.records()
+            for agent_id, since in truth.agents.items():
+                record = records.get(agent_id)
+                must_be_listed = since is not None and truth.engine.now - since > TOLD_WITHIN
+                if record is not None and record.home not in ids and calm:
+                    self.violated(host, f"lists {agent_id} at {record.home}, which is gone")
+                elif must_be_listed and record is None:
+                    self.violated(host, f"does not list {agent_id}, whose heartbeats are answered")
+                elif since is None and record is not None and calm:
+                    self.violated(host, f"lists {agent_id}, which has stopped")

@@ -1,0 +1,130 @@
+"""One view for each connected component, and one leader: the lowest live id."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from meshp2p.core.record import State
+from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.faults import Fault
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Component, recovery_bound
+
+__all__ = ["COMPONENTS_MAX", "Wholeness"]
+
+COMPONENTS_MAX = 200
+"""In a larger mesh components are looked at only where there is but one: to find them takes every pair of nodes."""
+
+
+class Wholeness(Checker):
+    """Where nothing changed for a recovery bound, the nodes of a component list one another and nobody else, and name
+    one leader under one epoch."""
+
+    name: ClassVar[str] = "wholeness"
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        self._look()
+
+    def finish(self) -> None:
+        self._look()
+
+    def _look(self) -> None:
+        truth = self.truth
+        if truth.engine.now - truth.disturbed_at <= recovery_bound(truth.config, len(truth.hosts)):
+            return
+        if any(host.is_stopped or host.is_dark for host in truth.live) or (
+            truth.network.rules and len(truth.hosts) > COMPONENTS_MAX
+        ):
+            return
+        if any(not fault.is_bearable() and not _cuts(fault) for fault in truth.active.values()):
+            return
+        for component in truth.components():
+            if component.is_sure:
+                missing = self.what_is_missing(component)
+                if missing:
+                    self.violated(None, f"not whole after {truth.engine.now - truth.disturbed_at:.0f} s: {missing}")
+
+    def is_whole(self) -> bool:
+        """Whether all live nodes are one mesh now, though they may not need to be."""
+        return not self.what_is_missing_now()
+
+    def what_is_missing_now(self) -> str:
+        """Why the live nodes are not one mesh; empty where they are, or where there is none."""
+        live = self.truth.live
+        return self.what_is_missing(Component(tuple(live), is_sure=True)) if live else ""
+
+    def what_is_missing(self, component: Component) -> str:
+        """Why this component is not whole; empty where it is."""
+        first, *rest = component.hosts
+        machine = first.machine
+        if machine is None:
+            return f"{first.key} is down"
+        problem = self._is_wrong(first, component)
+        if problem:
+            return problem
+        view, leader, epoch, size = machine.view, machine.leader_id, machine.leader_epoch, len(machine.records())
+        for host in rest:
+            other = host.machine
+            if other is None:
+                return f"{host.key} is down"
+            if other.view != view or len(other.records()) != size:
+                return _difference(first, host)
+            if other.leader_id != leader or other.leader_epoch != epoch:
+                return (
+                    f"{first.key} names leader {leader} in epoch {epoch},"
+                    f" {host.key} names {other.leader_id} in {other.leader_epoch}"
+                )
+        for host in component.hosts:
+            if host.machine is not None:
+                suspects = [each.id for each in host.machine.records().values() if each.state is State.SUSPECT]
+                if suspects:
+                    return f"{host.key} suspects {', '.join(suspects)}"
+        return ""
+
+    def _is_wrong(self, host: Host, component: Component) -> str:
+        machine = host.machine
+        if machine is None:
+            return f"{host.key} is down"
+        listed = machine.records()
+        expected = {each.id: each for each in component.hosts}
+        if len(expected) < len(component.hosts):
+            twin = next(each for each in component.hosts if expected[each.id] is not each)
+            return f"{twin.key} and {expected[twin.id].key} both hold the id {twin.id}"
+        agents = self.truth.agents
+        missing = [name for name in expected if name not in listed]
+        extra = [name for name in listed if name not in expected and name not in agents]
+        if missing or extra:
+            return f"{host.key} misses {_some(missing)} and lists {_some(extra)} beside"
+        lowest = min(listed, key=str.encode)
+        has_quorum = len(component.hosts) >= machine.config.quorum
+        if machine.leader_id != (lowest if has_quorum else None):
+            return f"{host.key} names leader {machine.leader_id}, the lowest live id is {lowest}"
+        if has_quorum and not machine.leader_epoch:
+            return f"{host.key} knows no epoch of leader {machine.leader_id}"
+        return ""
+
+
+def _cuts(fault: Fault) -> bool:
+    return type(fault).__name__ in ("Partition", "OneWay", "Blocked", "Crash", "Leave") and not getattr(
+        fault, "period", 0.0
+    )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "nobody"
+
+
+def _difference(one: Host, other: Host) -> str:
+    if one.machine is None or other.machine is None:
+        return f"{one.key} or {other.key} is down"
+    ours, theirs = one.machine.records(), other.machine.records()
+    lacks = [name for name in ours if name not in theirs]
+    more = [name for name in theirs if name not in ours]
+    if lacks or more:
+        return f"{other.key} lacks {_some(lacks)} and lists {_some(more)} beside what {one.key} lists"
+    differing = [
+        name
+        for name in ours
+        if (ours[name].incarnation, ours[name].boot) != (theirs[name].incarnation, theirs[name].boot)
+    ]
+    return f"{one.key} and {other.key} hold different records of {_some(differing)}"

@@ -1,0 +1,465 @@
+"""A simulated machine and the one process on it: a node's driver, with a clock, a disk and sockets that can fail."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from meshp2p.core.address import Address
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import CallFailed, Effect, Emit, Failure, Persist, Resolve, Send
+from meshp2p.core.events import Event
+from meshp2p.core.hosting import Profile
+from meshp2p.core.machine import Machine
+from meshp2p.core.messages import CallReply, Datagram
+from meshp2p.core.requests import Request
+from meshp2p.core.state import KeptState
+from meshp2p.errors import LocalProtocolError, RemoteProtocolError, check
+from meshp2p.simulation.disk import Disk
+from meshp2p.simulation.engine import Engine
+from meshp2p.simulation.network import Exchange, Mangled, Network
+from meshp2p.simulation.trace import Digest, Trace, What
+
+__all__ = ["EPOCH_MS", "Host", "Watcher"]
+
+EPOCH_MS = 1_700_000_000_000
+"""Unix milliseconds at virtual time 0."""
+
+BUFFER_DATAGRAMS = 256
+"""Datagrams that a kernel keeps for a process that does not read: 208 KiB, the default on Linux, of small packets."""
+
+SPINS_MAX = 1000
+"""Timers that may fire one after another without time going on. Chosen, not measured."""
+
+
+class Watcher(Protocol):
+    """Who is told what happens at hosts."""
+
+    def event(self, host: Host, event: Event) -> None: ...
+    def sent(self, host: Host, effect: Send) -> None:
+        """Called for hosts with ``is_watched`` alone."""
+
+    def heard(self, host: Host, datagram: Datagram) -> None:
+        """Called for hosts with ``is_watched`` alone."""
+
+    def resolved(self, host: Host, ticket: int, reply: CallReply) -> None: ...
+    def failed(self, host: Host, what: str) -> None:
+        """The machine did what no machine may: raised, or spun."""
+
+
+class Host:
+    """``key`` tells hosts apart, ``id`` is the node's: two hosts may have one id. ``life`` counts processes.
+
+    The process runs where ``machine`` is there. ``offset`` is what its monotonic clock is ahead of virtual time,
+    ``wall_skew`` what its wall clock is ahead of the true time, both in seconds.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        profile: Profile,
+        address: Address,
+        number: int,
+        *,
+        seed: int,
+        engine: Engine,
+        network: Network,
+        config: ProtocolConfig,
+        watcher: Watcher,
+        digest: Digest,
+        trace: Trace | None,
+        alter: Callable[[Host], None] | None = None,
+    ) -> None:
+        self.key = key
+        self.profile = profile
+        self.id = profile.id
+        self.address = address
+        self.number = number
+        self.disk: Disk | None = Disk()
+        self.machine: Machine | None = None
+        self.life = 0
+        self.offset = 0.0
+        self.wall_skew = 0.0
+        self.is_leaving = False
+        self.is_dark = False
+        """The machine is off or asleep: what is sent to it is lost, and nothing is refused."""
+        self.is_stopped = False
+        """The process stands still; the kernel takes what fits into its buffers."""
+        self.service = 0.0
+        """Seconds that the process takes for one thing, on average."""
+        self.is_watched = False
+        self._seed = seed
+        self._engine = engine
+        self._network = network
+        self._config = config
+        self._watcher = watcher
+        self._mark = digest.mark
+        self._trace = trace
+        self._alter = alter
+        self._is_direct = True
+        self._is_serving = False
+        self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._datagrams_held = 0
+        self._wake_at = math.inf
+        self._wake_cause = 0
+        self._spins = 0
+        self._spun_at = -1.0
+        self._random = random.Random()
+        network.attach(address, self)
+
+    def __repr__(self) -> str:
+        return f"<Host {self.key} life={self.life} {self.machine or 'down'}>"
+
+    @property
+    def is_up(self) -> bool:
+        return self.machine is not None
+
+    @property
+    def now(self) -> float:
+        """The monotonic clock of this machine."""
+        return self._engine.now + self.offset
+
+    def wall_ms(self) -> int:
+        """The wall clock of this machine, in Unix milliseconds."""
+        return EPOCH_MS + int((self._engine.now + self.wall_skew) * 1000)
+
+    # The process
+
+    def prepare(self) -> None:
+        """Make a process with what the disk has; :meth:`start` lets it begin."""
+        self.life += 1
+        self.is_leaving = self.is_dark = self.is_stopped = False
+        self._is_serving = False
+        self._inbox.clear()
+        self._datagrams_held = 0
+        self._wake_at = math.inf
+        self._spins = 0
+        self._set_direct()
+        kept = self.disk.read() if self.disk is not None else None
+        self._random = random.Random(f"{self._seed}/{self.key}/{self.life}")
+        self.machine = Machine(self.profile, (self.address,), self._config, self._random, self.wall_ms, kept)
+        if self._alter is not None:
+            self._alter(self)
+
+    def start(self, cause: int = 0) -> None:
+        """Let the process begin that was prepared."""
+        machine = self.machine
+        check(machine is not None, "a process is prepared before it is started")
+        if machine is None:
+            return
+        kept = self.disk.read() if self.disk is not None else None
+        if self._trace is not None:
+            cause = self._trace.add(self._engine.now, self.key, What.START, "", kept, cause)
+        self._perform(machine.start(self.now), cause)
+
+    def stop(self, *, is_silent: bool, cause: int = 0) -> None:
+        """The process is gone, and with ``is_silent`` its machine."""
+        self.machine = None
+        self.is_dark = is_silent
+        self.is_stopped = False
+        if self._trace is not None:
+            self._trace.add(self._engine.now, self.key, What.STOP, "", "silent" if is_silent else "killed", cause)
+        broken = CallFailed(Failure.UNREACHABLE, "connection reset")
+        for action, arguments in self._inbox:
+            if action == self._receive_call and not is_silent:
+                self._network.reply(arguments[0], self, broken, arguments[0].cause)
+        self._inbox.clear()
+
+    def leave(self, cause: int = 0) -> None:
+        """Leave the mesh, as a node does that is told to end; the caller stops it when it has left."""
+        if self.machine is not None:
+            self.is_leaving = True
+            if self._trace is not None:
+                cause = self._trace.add(self._engine.now, self.key, What.STOP, "", "leaving", cause)
+            self._perform(self.machine.leave(self.now), cause)
+
+    def pause(self, *, is_asleep: bool, cause: int = 0) -> None:
+        """The process stands still; ``is_asleep``: its machine too."""
+        self.is_stopped = True
+        self.is_dark = is_asleep
+        self._set_direct()
+        if self._trace is not None:
+            self._trace.add(self._engine.now, self.key, What.PAUSE, "", "asleep" if is_asleep else "stopped", cause)
+
+    def resume(self, cause: int = 0) -> None:
+        """It goes on: it reads all that waits in its sockets before it looks at its clock."""
+        self.is_stopped = self.is_dark = False
+        self._set_direct()
+        if self.machine is None:
+            return
+        if self._trace is not None:
+            self._trace.add(self._engine.now, self.key, What.RESUME, "", None, cause)
+        if self.service:
+            self._serve_next()
+            return
+        waiting = list(self._inbox)
+        self._inbox.clear()
+        self._datagrams_held = 0
+        for is_datagram in (True, False):
+            for action, arguments in waiting:
+                if (action == self._receive) is is_datagram and self.machine is not None:
+                    action(*arguments)
+        self._handle_due()
+
+    def set_service(self, seconds: float) -> None:
+        """From now on the process takes so long for one thing, on average; 0: no time."""
+        self.service = seconds
+        self._set_direct()
+        if not seconds and not self.is_stopped:
+            while self._inbox and self.machine is not None:
+                self._serve()
+            self._datagrams_held = 0
+
+    def move(self, address: Address) -> None:
+        """The machine has another address. The process is not told."""
+        self._network.detach(self.address)
+        self.address = address
+        self._network.attach(address, self)
+
+    def _set_direct(self) -> None:
+        self._is_direct = not self.is_stopped and not self.is_dark and not self.service
+
+    # What arrives
+
+    def take_datagram(self, packet: tuple[Any, Address, int]) -> None:
+        """A datagram arrives at the machine: (message or bytes, source, cause)."""
+        if self.machine is None:
+            return
+        if self._is_direct:
+            self._receive(*packet)
+        elif not self.is_dark and self._datagrams_held < BUFFER_DATAGRAMS:
+            self._datagrams_held += 1
+            self._enqueue(self._receive, packet)
+
+    def take_call(self, exchange: Exchange) -> None:
+        """A call arrives at the machine."""
+        if self.is_dark:
+            return
+        if self.machine is None:
+            self._network.refuse(exchange, self)
+        elif self._is_direct:
+            self._receive_call(exchange)
+        else:
+            self._enqueue(self._receive_call, (exchange,))
+
+    def take_reply(self, exchange: Exchange, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
+        """What came of a call of this host's."""
+        if self.machine is None or exchange.life != self.life:
+            return
+        if self._is_direct:
+            self._receive_reply(exchange, reply, peer, cause)
+        else:
+            self._enqueue(self._receive_reply, (exchange, reply, peer, cause))
+
+    def _enqueue(self, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        self._inbox.append((action, arguments))
+        if not self.is_stopped:
+            self._serve_next()
+
+    def _serve_next(self) -> None:
+        if self._inbox and not self._is_serving:
+            self._is_serving = True
+            cost = -math.log(1.0 - self._random.random()) * self.service
+            self._engine.at(self._engine.now + cost, self._serve_if, self.life)
+
+    def _serve_if(self, life: int) -> None:
+        if life == self.life and self.machine is not None:
+            self._is_serving = False
+            if not self.is_stopped and self._inbox:
+                self._serve()
+                self._serve_next()
+
+    def _serve(self) -> None:
+        action, arguments = self._inbox.popleft()
+        if action == self._receive:
+            self._datagrams_held -= 1
+        action(*arguments)
+
+    # What the process does
+
+    def _receive(self, packet: Any, source: Address, cause: int) -> None:
+        machine = self.machine
+        if machine is None:
+            return
+        if isinstance(packet, bytes):
+            packet = self._decode(packet)
+            if packet is None:
+                return
+        engine = self._engine
+        self._mark(engine.now)
+        self._mark(self.number)
+        if self._trace is not None:
+            peer = self._trace[cause].node if cause else str(source)
+            cause = self._trace.add(engine.now, self.key, What.RECEIVE, peer, packet, cause)
+        if self.is_watched:
+            self._watcher.heard(self, packet)
+        self._perform(machine.receive(packet, source, engine.now + self.offset), cause)
+
+    def _decode(self, data: bytes) -> Datagram | None:
+        codec = self._network.codec
+        if codec is None:
+            return None
+        try:
+            datagram = codec.decode_datagram_untrusted(data)
+        except RemoteProtocolError:
+            self._network.traffic.refused += 1
+            return None
+        return None if isinstance(data, Mangled) else datagram
+
+    def _receive_call(self, exchange: Exchange) -> None:
+        machine = self.machine
+        if machine is None:
+            return
+        request = exchange.effect.request
+        codec = self._network.codec
+        if codec is not None:
+            request = codec.decode_request_untrusted(codec.encode(request))
+        self._mark(self._engine.now)
+        self._mark(-self.number)
+        cause = exchange.cause
+        if self._trace is not None:
+            cause = self._trace.add(self._engine.now, self.key, What.CALLED, exchange.caller.key, request, cause)
+        reply, effects = machine.receive_call(request, self.now)
+        self._perform(effects, cause)
+        if codec is not None:
+            reply = codec.decode_reply_untrusted(codec.encode(reply))
+        self._network.reply(exchange, self, reply, cause)
+
+    def _receive_reply(self, exchange: Exchange, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
+        machine = self.machine
+        if machine is None:
+            return
+        self._mark(self._engine.now)
+        self._mark(-self.number - 0.5)
+        if self._trace is not None:
+            what = What.FAIL if isinstance(reply, CallFailed) else What.REPLY
+            cause = self._trace.add(self._engine.now, self.key, what, peer, reply, cause)
+        self._perform(machine.receive_reply(exchange.effect.call_id, reply, self.now), cause)
+
+    def ask(self, ticket: int, request: Request) -> str:
+        """An agent asks something of this node; why it was refused, empty where it was not. The answer comes by
+        ``Watcher.resolved``."""
+        machine = self.machine
+        if machine is None or not self._is_direct:
+            return "not running"
+        cause = 0
+        if self._trace is not None:
+            cause = self._trace.add(self._engine.now, self.key, What.ASK, "", request)
+        try:
+            effects = machine.request(ticket, request, self.now)
+        except LocalProtocolError as error:
+            return str(error)
+        self._perform(effects, cause)
+        return ""
+
+    def register(self, profile: Profile) -> str:
+        """An agent registers at this node; why it was refused, empty where it was not."""
+        machine = self.machine
+        if machine is None or not self._is_direct:
+            return "not running"
+        cause = 0
+        if self._trace is not None:
+            cause = self._trace.add(self._engine.now, self.key, What.ASK, "", profile)
+        try:
+            effects = machine.register(profile, self.now)
+        except LocalProtocolError as error:
+            return str(error)
+        self._perform(effects, cause)
+        return ""
+
+    def offer(self, source: str, address: Address, instance_id: str | None = None) -> None:
+        """A source of discovery tells that a peer may be at this address."""
+        machine = self.machine
+        if machine is None or self.is_stopped or self.is_dark:
+            return
+        cause = 0
+        if self._trace is not None:
+            cause = self._trace.add(self._engine.now, self.key, What.OFFER, str(address), source)
+        self._perform(machine.offer(source, (address,), instance_id, self.now), cause)
+
+    # Time
+
+    def _wake(self, when: float) -> None:
+        if when != self._wake_at:
+            return
+        self._wake_at = math.inf
+        if self.machine is None or self.is_stopped:
+            return  # whoever resumes it looks at its clock
+        if self._is_direct:
+            self._handle_due()
+        else:
+            self._enqueue(self._handle_due, ())
+
+    def _handle_due(self) -> None:
+        """Fire what is due; else wake again when something is."""
+        machine = self.machine
+        if machine is None:
+            return
+        engine = self._engine
+        deadline = machine.next_deadline()
+        now = engine.now + self.offset
+        if deadline > now + 1e-9:
+            self._set_wake(deadline)
+            return
+        self._spins = self._spins + 1 if engine.now == self._spun_at else 0
+        self._spun_at = engine.now
+        if self._spins > SPINS_MAX:
+            self._watcher.failed(self, f"asked for {SPINS_MAX} timers at one moment: {machine!r}")
+            self.stop(is_silent=False)
+            return
+        self._mark(engine.now)
+        self._mark(self.number + 0.5)
+        cause = 0
+        if self._trace is not None:
+            cause = self._trace.add(engine.now, self.key, What.TIMER, "", None, self._wake_cause)
+        self._perform(machine.handle_timeouts(max(now, deadline)), cause)
+
+    def _set_wake(self, deadline: float) -> None:
+        when = deadline - self.offset
+        if when < self._wake_at:
+            self._wake_at = when = max(when, self._engine.now)
+            self._engine.at(when, self._wake, when)
+
+    # What the machine asks for
+
+    def _perform(self, effects: list[Effect], cause: int) -> None:
+        """Perform effects in their order, then see when the machine is to be woken."""
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send:
+                if self.is_watched:
+                    self._watcher.sent(self, effect)  # type: ignore[arg-type]
+                self._network.send(self, effect, cause)  # type: ignore[arg-type]
+            elif isinstance(effect, Emit):
+                self._emit(effect.event, cause)
+            elif isinstance(effect, Persist):
+                if self._trace is not None:
+                    self._trace.add(self._engine.now, self.key, What.PERSIST, "", effect, cause)
+                if self.disk is not None:
+                    self.disk.write(KeptState(effect.incarnation, effect.epoch))
+            elif isinstance(effect, Resolve):
+                self._watcher.resolved(self, effect.ticket, effect.reply)
+            elif not isinstance(effect, Send):
+                self._network.call(self, effect, cause)
+        machine = self.machine
+        if machine is not None:
+            deadline = machine.next_deadline()
+            if deadline - self.offset < self._wake_at:
+                self._wake_cause = cause
+                self._set_wake(deadline)
+
+    def _emit(self, event: Event, cause: int) -> None:
+        if self._trace is not None:
+            self._trace.add(self._engine.now, self.key, What.EVENT, "", event, cause)
+        self._mark(_mark_of(event))
+        self._watcher.event(self, event)
+
+
+def _mark_of(event: Event) -> float:
+    record = getattr(event, "record", None)
+    if record is not None:
+        return float(record.incarnation) + float(record.state)
+    return float(getattr(event, "epoch", 0))

@@ -1,0 +1,76 @@
+"""A run as one HTML file, to be opened from the disk: it asks for nothing from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import html
+from importlib import resources
+from pathlib import Path
+
+from meshp2p.errors import check
+from meshp2p.simulation.pictures.encoding import encode_run
+from meshp2p.simulation.pictures.words import describe_run, outcome, printable, replay_command
+from meshp2p.simulation.schedule import Schedule, dump_schedule
+from meshp2p.simulation.simulation import Result
+from meshp2p.simulation.trace import Trace
+
+__all__ = ["render_html", "write_html"]
+
+_SCRIPTS = (
+    "model.js",
+    "words.js",
+    "story.js",
+    "picture.js",
+    "layers.js",
+    "minimap.js",
+    "panel.js",
+    "input.js",
+    "main.js",
+)
+
+
+@functools.cache
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath("page", name).read_text(encoding="utf-8")
+
+
+def render_html(trace: Trace, schedule: Schedule, result: Result, command: str | None = None) -> str:
+    """The page. ``command`` is what repeats the run; without one it is found from the schedule.
+
+    Ids and messages are arbitrary text and are shown as such. A policy in the page lets no other script run than its
+    own, and nothing be loaded.
+    """
+    command = replay_command(schedule) if command is None else command
+    script = "\n".join(_read(name) for name in _SCRIPTS)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    title = f"{schedule.scenario}, seed {schedule.seed}, {len(schedule.nodes)} nodes"
+    verdict = outcome(result)
+    replacements = {
+        "@@POLICY@@": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+        "@@TITLE@@": html.escape(printable(f"{title}: {verdict}")),
+        "@@STYLE@@": _read("page.css"),
+        "@@SCENARIO@@": html.escape(printable(schedule.scenario)),
+        "@@SEED@@": str(schedule.seed),
+        "@@NODES@@": str(len(schedule.nodes)),
+        "@@SECONDS@@": f"{result.virtual_seconds:.1f}",
+        "@@GOOD@@": "no" if result.violations else "yes",
+        "@@VERDICT@@": html.escape(verdict),
+        "@@COMMAND@@": html.escape(command),
+        "@@SUMMARY@@": html.escape(describe_run(trace, result)),
+        "@@DATA@@": encode_run(trace, schedule, result.violations, command, dump_schedule(schedule).decode()),
+        "@@SCRIPT@@": script,
+    }
+    page: list[str] = []
+    rest = _read("page.html")
+    for mark, text in replacements.items():  # in the order of the template, so that nothing that is put in is read
+        before, found, rest = rest.partition(mark)
+        check(bool(found), f"the page's template has no {mark} where it is expected")
+        page += [before, text]
+    return "".join([*page, rest])
+
+
+def write_html(trace: Trace, schedule: Schedule, result: Result, path: Path, command: str | None = None) -> None:
+    """Write :func:`render_html` to this path. Raises :class:`OSError`."""
+    path.write_text(render_html(trace, schedule, result, command), encoding="utf-8")

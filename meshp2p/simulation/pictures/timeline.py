@@ -1,0 +1,229 @@
+"""A run in a terminal: a line for each node, a column for each slice of time, then what happened in words."""
+
+from __future__ import annotations
+
+import string
+
+from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberDied, MemberLeft, MemberRecovered, MemberSuspected
+from meshp2p.simulation.pictures.lanes import Band, FaultSpan, bands_of, end_of, fault_spans, lanes_of
+from meshp2p.simulation.pictures.words import describe_fault, printable
+from meshp2p.simulation.schedule import Schedule
+from meshp2p.simulation.trace import Entry, Trace, What
+
+__all__ = ["timeline"]
+
+LETTERS = string.ascii_uppercase + string.ascii_lowercase
+"""One for each leader; ``*`` for those beyond."""
+
+NAME_WIDTH_MAX = 20
+COLUMNS_MIN = 20
+NOTES_MAX = 80
+TOGETHER = 1.0
+"""Virtual seconds within which the same verdict of several nodes is told in one line. Like the three above, chosen, not
+measured."""
+
+_SIGNS = (("!", "violation"), ("x", "declares dead"), ("?", "suspects"), ("+", "sees refuted"), ("<", "sees leave"))
+_RANKS = {sign: rank for rank, (sign, _) in enumerate(_SIGNS)}
+
+
+def timeline(trace: Trace, schedule: Schedule, width: int = 100) -> str:
+    """The run as plain text that ends with a line break. The lanes take at most ``width`` columns (and no fewer than
+    fit 20 slices of time); lines of words may be longer.
+
+    A column shows the gravest that happened in its slice of time, else who the node thought led at the slice's end.
+    """
+    lanes = lanes_of(trace, schedule)
+    end = end_of(trace, schedule)
+    chart = _Chart(lanes, end, width)
+    bands = bands_of(trace, lanes, end)
+    letters = _letters(bands)
+    title = f"{schedule.scenario}, seed {schedule.seed}: {len(schedule.nodes)} nodes, {end:.1f} virtual seconds"
+    lines = [f"{printable(title)}; a column is {end / chart.columns:.2g} s", ""]
+    lines.append(chart.line("", chart.axis()))
+    spans = fault_spans(trace, end)
+    lines += [chart.line("fault", chart.fault(span)) for span in spans]
+    signs = _signs(trace, lanes)
+    for name in lanes:
+        lines.append(chart.line(printable(name), chart.lane(bands[name], signs[name], letters)))
+    lines += ["", _legend(letters), ""]
+    lines += _notes(trace)
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+class _Chart:
+    """The columns: which slice of time each is, and what is written into it."""
+
+    def __init__(self, lanes: list[str], end: float, width: int) -> None:
+        widest = max(len("fault"), *(len(printable(name)) for name in lanes))
+        self._names = min(widest, NAME_WIDTH_MAX)
+        self.columns = max(COLUMNS_MIN, width - self._names - 2)
+        self._end = end
+
+    def line(self, name: str, cells: str) -> str:
+        if len(name) > self._names:
+            name = name[: self._names - 1] + "…"
+        return f"{name:<{self._names}}  {cells}"
+
+    def column(self, at: float) -> int:
+        return min(self.columns - 1, max(0, int(at / self._end * self.columns)))
+
+    def axis(self) -> str:
+        cells = [" "] * self.columns
+        step = _nice(self._end / max(1, self.columns // 12))
+        for index in range(int(self._end / step) + 1):
+            text = f"{index * step:g}"
+            start = self.column(index * step)
+            if start + len(text) <= self.columns:
+                cells[start : start + len(text)] = text
+        return "".join(cells)
+
+    def fault(self, span: FaultSpan) -> str:
+        """A bar with the fault's name in it, or behind it where it is short."""
+        begin, last = self.column(span.begin), self.column(span.end)
+        label = printable(describe_fault(span.fault))
+        length = last - begin + 1
+        bar = "[" + "=" * (length - 2) + "]" if length > 1 else "|"
+        if len(label) + 4 <= length:
+            bar = f"[ {label} {'=' * (length - len(label) - 4)}]"
+        elif begin + length + 1 + len(label) <= self.columns:
+            bar = f"{bar} {label}"
+        elif len(label) + 1 <= begin:
+            return f"{' ' * (begin - len(label) - 1)}{label} {bar}"
+        else:
+            room = self.columns - begin - 4
+            bar = f"[ {label[: max(0, room - 1)]}…]" if room > 4 else bar
+        return " " * begin + bar
+
+    def lane(self, bands: list[Band], signs: list[tuple[float, str]], letters: dict[str, str]) -> str:
+        cells = []
+        place = 0
+        for column in range(self.columns):
+            at = (column + 1) * self._end / self.columns
+            while place < len(bands) - 1 and bands[place].end < at:
+                place += 1
+            cells.append(_cell(bands[place], letters) if bands else " ")
+        for at, sign in signs:
+            column = self.column(at)
+            if cells[column] not in _RANKS or _RANKS[sign] < _RANKS[cells[column]]:
+                cells[column] = sign
+        return "".join(cells)
+
+
+def _nice(least: float) -> float:
+    power = 1e-6
+    while True:
+        for factor in (1, 2, 5):
+            if factor * power >= least:
+                return factor * power
+        power *= 10
+
+
+def _cell(band: Band, letters: dict[str, str]) -> str:
+    match band.state:
+        case "down":
+            return " "
+        case "paused":
+            return "~"
+        case _:
+            return letters[band.leader] if band.leader is not None else "."
+
+
+def _letters(bands: dict[str, list[Band]]) -> dict[str, str]:
+    """A letter for each leader, by its name's order."""
+    leaders = sorted({band.leader for own in bands.values() for band in own if band.leader is not None})
+    return {leader: LETTERS[place] if place < len(LETTERS) else "*" for place, leader in enumerate(leaders)}
+
+
+def _legend(letters: dict[str, str]) -> str:
+    who = "  ".join(f"{letter} = {printable(name)}" for name, letter in letters.items())
+    signs = "  ".join(f"{sign} {words}" for sign, words in _SIGNS)
+    return f"who leads: {who or 'nobody'}  . = nobody\nsigns: {signs}  ~ stands still  blank: does not run"
+
+
+def _sign_of(entry: Entry) -> str:
+    if entry.what is What.VIOLATION:
+        return "!"
+    match entry.detail:
+        case MemberDied():
+            return "x"
+        case MemberSuspected():
+            return "?"
+        case MemberRecovered():
+            return "+"
+        case MemberLeft():
+            return "<"
+        case _:
+            return ""
+
+
+def _signs(trace: Trace, lanes: list[str]) -> dict[str, list[tuple[float, str]]]:
+    found: dict[str, list[tuple[float, str]]] = {name: [] for name in lanes}
+    for entry in trace:
+        if entry.what is What.EVENT or entry.what is What.VIOLATION:
+            sign = _sign_of(entry)
+            if sign and entry.node in found:
+                found[entry.node].append((entry.at, sign))
+    return found
+
+
+def _words(entry: Entry) -> str:
+    """What is worth a line of its own, without who; empty where it is not."""
+    detail = entry.detail
+    match entry.what, detail:
+        case What.FAULT, _:
+            return f"fault begins: {describe_fault(detail)}"
+        case What.HEAL, _:
+            return f"fault ends: {describe_fault(detail)}"
+        case What.VIOLATION, _:
+            return f"VIOLATION of {detail.checker}: {detail.message}"
+        case What.START, _:
+            return "starts"
+        case What.STOP, str():
+            return "begins to leave" if detail == "leaving" else f"ends ({detail})"
+        case What.PAUSE, str():
+            return f"stands still ({detail})"
+        case What.RESUME, _:
+            return "goes on"
+        case What.EVENT, MemberSuspected():
+            return f"suspects {detail.id}"
+        case What.EVENT, MemberDied():
+            return f"declares {detail.id} dead"
+        case What.EVENT, MemberRecovered():
+            return f"sees that {detail.id} lives"
+        case What.EVENT, MemberLeft():
+            return f"sees that {detail.id} left"
+        case What.EVENT, LeaderChanged():
+            epoch = f", epoch {detail.epoch}" if detail.epoch else ""
+            return f"thinks that {detail.leader_id} leads{epoch}" if detail.leader_id else "knows no leader"
+        case What.EVENT, IdConflictLost():
+            return f"gives up its id to {detail.address}"
+        case _:
+            return ""
+
+
+def _notes(trace: Trace) -> list[str]:
+    """What happened, one line for what several nodes did at about the same time."""
+    groups: list[tuple[float, str, list[str]]] = []
+    recent: dict[str, int] = {}
+    for entry in trace:
+        words = _words(entry)
+        if not words:
+            continue
+        place = recent.get(words)
+        if place is not None and entry.node and entry.at - groups[place][0] <= TOGETHER:
+            if entry.node not in groups[place][2]:
+                groups[place][2].append(entry.node)
+        else:
+            recent[words] = len(groups)
+            groups.append((entry.at, words, [entry.node] if entry.node else []))
+    lines = [_note(at, words, nodes) for at, words, nodes in groups[:NOTES_MAX]]
+    if len(groups) > NOTES_MAX:
+        lines.append(f"{'':>11}  and {len(groups) - NOTES_MAX} more")
+    return lines
+
+
+def _note(at: float, words: str, nodes: list[str]) -> str:
+    shown = [printable(node) for node in sorted(nodes)[:6]]
+    more = f" and {len(nodes) - len(shown)} more" if len(nodes) > len(shown) else ""
+    who = f"{', '.join(shown)}{more}: " if nodes else ""
+    return f"{at:>10.3f}s  {who}{printable(words)}"

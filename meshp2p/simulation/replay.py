@@ -1,0 +1,47 @@
+"""Failures on file: a schedule with what came of it, to be run again as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from meshp2p.errors import ConfigError
+from meshp2p.simulation.schedule import Schedule, dump_schedule, load_schedule
+from meshp2p.simulation.simulation import Result
+
+__all__ = ["Outcome", "read_replay", "write_replay"]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the run that was written had: its digest, and its violations as text."""
+
+    digest: str = ""
+    violations: tuple[str, ...] = ()
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    outcome: Outcome = Outcome()
+
+
+def write_replay(path: Path, schedule: Schedule, result: Result) -> None:
+    """Write a file that replays this run. Raises ``OSError`` where it cannot be written."""
+    plain = msgspec.json.decode(dump_schedule(schedule))
+    plain["outcome"] = {"digest": result.digest, "violations": [str(each) for each in result.violations]}
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n")
+
+
+def read_replay(path: Path) -> tuple[Schedule, Outcome]:
+    """The schedule of a file, and what came of it then.
+
+    Raises :class:`ConfigError` with one line where the file is missing, is none, or is of another format.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"replay file {path}: {error.strerror}") from None
+    schedule = load_schedule(data)
+    try:
+        return schedule, msgspec.json.decode(data, type=_Outcome).outcome
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"replay file {path}: {error}") from None

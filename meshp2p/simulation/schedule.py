@@ -1,0 +1,157 @@
+"""A run, described in full: with the same schedule it happens again, event for event.
+
+A schedule holds every option expanded, so that a file of today replays after a default has changed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.errors import ConfigError
+from meshp2p.simulation.faults import Fault
+
+__all__ = ["FORMAT", "AgentPlan", "LinkOptions", "NodePlan", "Schedule", "dump_schedule", "load_schedule"]
+
+FORMAT = 1
+"""The version of the files. Raised when a field changes its meaning; new fields have defaults."""
+
+NODES_MAX = 20_000
+
+
+class NodePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A node that is started ``at`` virtual seconds and told that its ``seeds`` (ids of other nodes) may be there. Where
+    none of them runs when it is started again, it is told of one that does, as whoever starts it would.
+
+    With ``has_disk`` it keeps its state across restarts. ``wall_skew`` is what its wall clock is ahead of the true
+    time, in seconds.
+    """
+
+    id: str
+    at: float = 0.0
+    seeds: tuple[str, ...] = ()
+    has_disk: bool = True
+    wall_skew: float = 0.0
+
+
+class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An agent that speaks only HTTP: it registers, then sends a heartbeat every ``every`` seconds until ``until``.
+
+    It stands in the network where the first of its ``nodes`` stands, asks them in turn, and goes to the next when one
+    does not answer.
+    """
+
+    id: str
+    nodes: tuple[str, ...]
+    at: float = 0.0
+    until: float | None = None
+    every: float = 5.0
+
+
+class LinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the network is like where no fault touches it. A packet takes ``delay`` seconds plus an exponential
+    ``jitter``.
+
+    The defaults are a quiet LAN's. Chosen, not measured.
+    """
+
+    delay: float = 0.0002
+    jitter: float = 0.0002
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that a run depends on.
+
+    Until ``duration`` faults come and go. Then all end, crashed nodes that were to come back are back, and the mesh
+    must become whole within a bound that follows from ``config``; it is then watched for ``calm`` seconds more.
+    ``checks`` names the checkers, ``ablations`` the safeguards that are switched off. ``through_wire`` encodes and
+    decodes each datagram. Every ``multicast_interval`` seconds each node looks for others by multicast; 0: never.
+    """
+
+    format: int = FORMAT
+    scenario: str
+    seed: int
+    duration: float
+    calm: float = 5.0
+    nodes: tuple[NodePlan, ...]
+    agents: tuple[AgentPlan, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    link: LinkOptions = LinkOptions()
+    config: ProtocolConfig = ProtocolConfig()
+    through_wire: bool = False
+    multicast_interval: float = 0.0
+    checks: tuple[str, ...] = ()
+    ablations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_schedule(self)
+
+
+def _check_schedule(schedule: Schedule) -> None:
+    if schedule.format != FORMAT:
+        raise ConfigError(f"format = {schedule.format}: this version reads format {FORMAT}")
+    if not (math.isfinite(schedule.duration) and 0 < schedule.duration <= 1e7):
+        raise ConfigError(f"duration = {schedule.duration}: expected more than 0 and at most 10,000,000 seconds")
+    if not (math.isfinite(schedule.calm) and 0 <= schedule.calm <= 1e6):
+        raise ConfigError(f"calm = {schedule.calm}: expected 0 to 1,000,000 seconds")
+    if not 1 <= len(schedule.nodes) <= NODES_MAX:
+        raise ConfigError(f"nodes = {len(schedule.nodes)}: expected 1 to {NODES_MAX}")
+    ids = {plan.id for plan in schedule.nodes}
+    if len(ids) != len(schedule.nodes):
+        raise ConfigError("nodes: two have the same id; a second process with an id is the fault Twin")
+    for plan in schedule.nodes:
+        _check_known(f"seeds of {plan.id!r}", plan.seeds, ids)
+        if not 0 <= plan.at <= schedule.duration:
+            raise ConfigError(f"node {plan.id!r}: at = {plan.at}: expected 0 to the duration ({schedule.duration})")
+    for agent in schedule.agents:
+        _check_known(f"nodes of agent {agent.id!r}", agent.nodes, ids)
+        if not agent.nodes or agent.id in ids or agent.every <= 0:
+            raise ConfigError(f"agent {agent.id!r}: expected at least one node, an id of its own, and every > 0")
+    for fault in schedule.faults:
+        name = type(fault).__name__
+        _check_known(name, fault.names(), ids)
+        if not 0 <= fault.begin <= schedule.duration or (fault.end is not None and not fault.end >= fault.begin):
+            raise ConfigError(
+                f"{name}: begin = {fault.begin}, end = {fault.end}:"
+                f" expected 0 <= begin <= end, and begin within the duration ({schedule.duration})"
+            )
+
+
+def _check_known(what: str, named: tuple[str, ...], ids: set[str]) -> None:
+    for name in named:
+        if name not in ids:
+            raise ConfigError(f"{what}: there is no node {name!r}")
+
+
+def dump_schedule(schedule: Schedule) -> bytes:
+    """The schedule as JSON, every option written out."""
+    return msgspec.json.format(msgspec.json.encode(_Written(schedule=schedule)), indent=1)
+
+
+def load_schedule(data: bytes | str) -> Schedule:
+    """Read what :func:`dump_schedule` wrote. Raises :class:`ConfigError` with one line on anything else."""
+    try:
+        version = msgspec.json.decode(data, type=_Head).schedule.format
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not a replay file of the simulator: {error}") from None
+    if version != FORMAT:
+        raise ConfigError(f"replay file of format {version}: this version reads format {FORMAT}")
+    try:
+        return msgspec.json.decode(data, type=_Written).schedule
+    except msgspec.ValidationError as error:
+        cause = error.__cause__
+        raise ConfigError(str(cause) if isinstance(cause, ConfigError) else f"replay file: {error}") from None
+
+
+class _HeadSchedule(msgspec.Struct):
+    format: int
+
+
+class _Head(msgspec.Struct):
+    schedule: _HeadSchedule
+
+
+class _Written(msgspec.Struct, frozen=True):
+    schedule: Schedule

@@ -1,0 +1,189 @@
+"""What is really so: who is up, who can reach whom, and how long nothing went wrong. Checkers compare views with it."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.simulation.engine import Engine
+from meshp2p.simulation.faults import (
+    Blocked,
+    Crash,
+    DiskForgets,
+    Fault,
+    Kind,
+    Leave,
+    Moved,
+    OneWay,
+    Partition,
+    Pause,
+    Sleep,
+    Slow,
+    Stalls,
+    Twin,
+)
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.network import Network
+
+__all__ = ["Component", "Truth", "detection_bound", "recovery_bound"]
+
+
+def detection_bound(config: ProtocolConfig, nodes: int) -> float:
+    """Within so many seconds every node knows that another is dead, however the observers were before.
+
+    An observer that was itself cut off may have the worst local health, and is well again after ``max (max + 1) / 2``
+    periods of which each probe succeeds; then somebody probes the dead one within 12 periods (all miss it for ``k``
+    with a probability of ``e^-k``), and a suspicion that nobody confirms lasts its longest; then gossip takes a moment.
+    """
+    health = config.local_health_max
+    periods = 12 + health * (health + 1) / 2
+    suspicion = config.suspicion_timeout(nodes) * config.suspicion_max_multiplier
+    return periods * config.probe_interval + suspicion + 5 * config.sync_grace + 10 * config.gossip_interval
+
+
+def recovery_bound(config: ProtocolConfig, nodes: int) -> float:
+    """Within so many seconds of the last fault's end the mesh is whole.
+
+    The dead must be found, and among those that died last may be homes whose instances wait for another; those who
+    were held dead are called within 15 intervals (``e^-k`` again) or dialled after the longest pause; then views are
+    compared, and the settle window ends.
+    """
+    found = max(15 * config.dead_call_interval, 1.5 * config.dial_interval_max + config.call_timeout)
+    mended = 10 * config.sync_grace + 2 * config.call_timeout + 3 * config.probe_interval
+    return detection_bound(config, nodes) + 2 * config.instance_timeout + found + mended + config.settle_timeout
+
+
+class Component(msgspec.Struct, frozen=True):
+    """Live nodes that reach one another. ``is_sure``: so well that they must agree.
+
+    Each pair has TCP both ways, or the mesh is so small that every prober asks all others, one of whom reaches both.
+    """
+
+    hosts: tuple[Host, ...]
+    is_sure: bool
+
+
+class Truth:
+    """Ground truth of a run.
+
+    ``disturbed_at`` is when last a fault began or ended, or a process started or stopped; ``troubled_at`` the same
+    without what a healthy mesh bears and what concerns single processes.
+    """
+
+    def __init__(self, engine: Engine, network: Network, config: ProtocolConfig) -> None:
+        self.engine = engine
+        self.network = network
+        self.config = config
+        self.hosts: dict[str, Host] = {}
+        self.active: dict[int, Fault] = {}
+        self.disturbed_at = 0.0
+        self.agents: dict[str, float | None] = {}
+        """Hosted instances, and since when they must be listed: registered, and all heartbeats answered; None where
+        they must not."""
+        self._troubles = 0
+        self._troubled_at = -math.inf
+        self._host_disturbed_at: dict[str, float] = {}
+        self._cut_at = -math.inf
+        self._cuts = 0
+        self._impaired_at: dict[str, float] = {}
+        self._impaired: dict[str, int] = {}
+
+    # What the simulation tells
+
+    def note_fault(self, number: int, fault: Fault, *, begins: bool) -> None:
+        now = self.engine.now
+        self.disturbed_at = now
+        if begins:
+            self.active[number] = fault
+        else:
+            self.active.pop(number, None)
+        step = 1 if begins else -1
+        if isinstance(fault, Partition | OneWay | Blocked):
+            self._cut_at = now
+            self._cuts += step
+        elif isinstance(fault, Pause | Sleep | Slow | Stalls | Moved):
+            self._impaired_at[fault.node] = now
+            self._impaired[fault.node] = self._impaired.get(fault.node, 0) + step
+        if isinstance(fault, Crash | Leave | Twin | DiskForgets) or fault.is_bearable():
+            return
+        self._troubled_at = now
+        self._troubles += step
+
+    def note_process(self, host: Host) -> None:
+        """Its process started, or ended."""
+        self.disturbed_at = self._host_disturbed_at[host.key] = self.engine.now
+
+    # What checkers ask
+
+    @property
+    def live(self) -> list[Host]:
+        """Hosts whose node runs and means to stay, in the order in which they were first started."""
+        return [
+            host
+            for host in self.hosts.values()
+            if host.machine is not None and not host.is_leaving and not host.machine.has_lost_id
+        ]
+
+    @property
+    def troubled_for(self) -> float:
+        """Seconds since the last trouble for the whole mesh ended; negative infinity while there is one."""
+        return -math.inf if self._troubles else self.engine.now - self._troubled_at
+
+    @property
+    def was_troubled(self) -> bool:
+        """Whether there ever was a trouble for the whole mesh, or packets were lost."""
+        return self._troubled_at > -math.inf or bool(self.network.impairments)
+
+    def steady_for(self, host: Host) -> float:
+        """Seconds since this host's process started or ended."""
+        return self.engine.now - self._host_disturbed_at.get(host.key, 0.0)
+
+    def well_for(self, host: Host) -> float:
+        """Seconds since this machine was impaired, or anything was cut; negative infinity while it is so."""
+        if self._cuts or self._impaired.get(host.id):
+            return -math.inf
+        return self.engine.now - max(self._cut_at, self._impaired_at.get(host.id, -math.inf))
+
+    def components(self) -> list[Component]:
+        """The live nodes, by who reaches whom."""
+        live = self.live
+        if not self.network.rules:
+            return [Component(tuple(live), is_sure=True)] if live else []
+        passes = self.network.passes
+        sure: dict[tuple[str, str], bool] = {}
+        neighbours: dict[str, list[Host]] = {host.key: [] for host in live}
+        for place, one in enumerate(live):
+            for other in live[place + 1 :]:
+                a, b = one.key, other.key
+                tcp = passes(a, b, Kind.TCP) and passes(b, a, Kind.TCP)
+                sure[a, b] = sure[b, a] = tcp
+                if tcp or passes(a, b, Kind.UDP) or passes(b, a, Kind.UDP):
+                    neighbours[a].append(other)
+                    neighbours[b].append(one)
+        found: list[Component] = []
+        placed: dict[str, None] = {}
+        for host in live:
+            if host.key in placed:
+                continue
+            placed[host.key] = None
+            members = [host]
+            for member in members:
+                for other in neighbours[member.key]:
+                    if other.key not in placed:
+                        placed[other.key] = None
+                        members.append(other)
+            found.append(Component(tuple(members), self._is_sure(members, sure)))
+        return found
+
+    def _is_sure(self, members: list[Host], sure: dict[tuple[str, str], bool]) -> bool:
+        few = len(members) - 2 <= self.config.indirect_probes
+        for place, one in enumerate(members):
+            for other in members[place + 1 :]:
+                if sure[one.key, other.key]:
+                    continue
+                relays = (host for host in members if host is not one and host is not other)
+                if not few or not any(sure[one.key, host.key] and sure[host.key, other.key] for host in relays):
+                    return False
+        return True

@@ -1,0 +1,26 @@
+"""A whole mesh of real nodes in one process, for tests of agents: virtual time, a virtual network, one seed.
+
+::
+
+    async def test_my_agent(virtual_mesh):
+        a, b, c = await virtual_mesh.start("a", "b", "c")
+        await virtual_mesh.wait_until_whole()
+        virtual_mesh.partition(["a"], ["b", "c"])
+        await virtual_mesh.sleep(30)
+        assert a.leader.id == "a" and b.leader.id == "b"
+        virtual_mesh.heal()
+        await virtual_mesh.wait_until_whole()
+
+``virtual_mesh`` is a pytest fixture that comes with meshp2p; without pytest there is :func:`run`. The faults of
+:mod:`meshp2p.simulation.faults` that concern the network can be given to ``virtual_mesh.fault(...)``.
+"""
+
+from __future__ import annotations
+
+from meshp2p.simulation.schedule import LinkOptions
+from meshp2p.testing.faults import ActiveFault
+from meshp2p.testing.mesh import VirtualMesh
+from meshp2p.testing.running import run
+from meshp2p.testing.wholeness import NotWhole
+
+__all__ = ["ActiveFault", "LinkOptions", "NotWhole", "VirtualMesh", "run"]

@@ -1,0 +1,217 @@
+"""The virtual LAN: who is where, what passes, and how long it takes."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.core.messages import Datagram
+from meshp2p.errors import ConfigError, RemoteProtocolError
+from meshp2p.simulation.faults import Faulty, Kind
+from meshp2p.simulation.network import Mangled
+from meshp2p.simulation.rules import Deliver, Flight, Impairment, Rule, impairment_of, rule_of
+from meshp2p.simulation.schedule import LinkOptions
+from meshp2p.simulation.trace import What
+from meshp2p.testing.courier import Courier
+from meshp2p.testing.datagrams import VirtualDatagrams
+from meshp2p.testing.host import Host
+from meshp2p.testing.log import Log
+
+__all__ = ["Lan"]
+
+_LOOPBACK_SECONDS: Final = 0.00005  # chosen, not measured
+_HOSTS_MAX: Final = 250 * 250
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+
+class Lan:
+    """All hosts, and the faults of the network between them. What passes between two ports of one host has no fault.
+
+    ``fired`` counts by a fault's name what it touched.
+    """
+
+    def __init__(self, courier: Courier, log: Log, link: LinkOptions, seed: object) -> None:
+        self.courier = courier
+        self.log = log
+        self.hosts: dict[str, Host] = {}
+        self.fired: dict[str, int] = {}
+        self._hosts_by_ip: dict[str, Host] = {}
+        self._link = link
+        self._random = random.Random(f"network of {seed}")
+        self._faults: dict[int, tuple[Rule | None, Impairment | None]] = {}
+        self._fault_count = 0
+        self._rules: list[Rule] = []
+        self._impairments: list[Impairment] = []
+
+    # Who is where
+
+    def add_host(self, name: str) -> Host:
+        """A new machine at the next free address. Raises :class:`ConfigError`."""
+        number = len(self.hosts)
+        if number >= _HOSTS_MAX:
+            raise ConfigError(f"{number} hosts: that is all that a virtual LAN holds")
+        host = Host(name, f"10.0.{number // 250}.{number % 250 + 1}")
+        self.hosts[name] = self._hosts_by_ip[host.ip] = host
+        return host
+
+    def host_at(self, place: str, seen_from: Host) -> Host | None:
+        """The host of this address or name, ``localhost`` included."""
+        if place in _LOOPBACK:
+            return seen_from
+        return self._hosts_by_ip.get(place) or self.hosts.get(place.removesuffix(".local"))
+
+    async def resolve(self, seed: Address, seen_from: Host) -> tuple[Address, ...]:
+        """The address behind a host's name, or behind itself. Raises ``OSError`` where there is none."""
+        host = self.host_at(seed.host, seen_from)
+        if host is not None:
+            return (Address(host.ip, seed.port),)
+        if seed.host.replace(".", "").isdigit():
+            return (seed,)
+        raise OSError(f"the virtual network has no host {seed.host!r}")
+
+    # Faults
+
+    def add_fault(self, fault: Faulty) -> int:
+        """Set a fault of the network; returns what :meth:`end_fault` takes. Raises :class:`ConfigError` for one of
+        another kind."""
+        rule, impairment = rule_of(fault), impairment_of(fault, self._random.random)
+        if rule is None and impairment is None:
+            raise ConfigError(
+                f"{type(fault).__name__} is no fault of the network: see kill, pause, clock_step and forget_writes"
+            )
+        self._fault_count += 1
+        self._faults[self._fault_count] = (rule, impairment)
+        self._set_faults()
+        return self._fault_count
+
+    def end_fault(self, number: int) -> bool:
+        """Whether it was on."""
+        was_on = self._faults.pop(number, None) is not None
+        self._set_faults()
+        return was_on
+
+    def end_all_faults(self) -> int:
+        """How many were on."""
+        count = len(self._faults)
+        self._faults.clear()
+        self._set_faults()
+        return count
+
+    def _set_faults(self) -> None:
+        self._rules = [rule for rule, _ in self._faults.values() if rule is not None]
+        self._impairments = [impairment for _, impairment in self._faults.values() if impairment is not None]
+
+    # What passes
+
+    def leg(self, sender: Host, receiver: Host, kind: Kind, packet_bytes: int = 0) -> Flight | None:
+        """One way of a packet that is sent now, with its delay; None, or ``dropped``, where it does not arrive."""
+        flight = Flight(sender.name, receiver.name, self.log.now, kind, lambda: packet_bytes)
+        if not sender.is_on:
+            return None
+        if sender is receiver:
+            flight.delay = _LOOPBACK_SECONDS
+            return flight
+        for rule in self._rules:
+            verdict = rule.verdict(sender.name, receiver.name, flight.now, kind)
+            if not isinstance(verdict, Deliver):
+                flight.dropped = verdict.reason
+                self._fire(verdict.reason)
+                return flight
+        for impairment in self._impairments:
+            if impairment.concerns(flight) and impairment.apply(flight):
+                self._fire(type(impairment.fault).__name__)
+                if flight.dropped:
+                    return flight
+        flight.delay += self._link.delay - math.log(1.0 - self._random.random()) * self._link.jitter
+        return flight
+
+    def tcp_delay(self, sender: Host, receiver: Host) -> float | None:
+        """How long a segment takes; None where it, or its acknowledgement, does not pass now."""
+        if not receiver.is_on:
+            return None
+        forth = self.leg(sender, receiver, Kind.TCP)
+        if forth is None or forth.dropped:
+            return None
+        if self._rules and sender is not receiver:
+            for rule in self._rules:
+                if not isinstance(rule.verdict(receiver.name, sender.name, forth.now, Kind.TCP), Deliver):
+                    return None
+        return forth.delay
+
+    def _fire(self, reason: str) -> None:
+        self.fired[reason] = self.fired.get(reason, 0) + 1
+
+    # Datagrams
+
+    def send(self, socket: VirtualDatagrams, target: Address, data: bytes) -> None:
+        """Carry one datagram."""
+        sender = self.hosts[socket.process.host_name]
+        receiver = self.host_at(target.host, sender)
+        log, peer = self.log, target.host if receiver is None else receiver.name
+        log.mark(sender.name, "udp", peer, data)
+        cause = log.packet(sender.name, What.SEND, peer, _decode(socket, data)) if log.keeps_packets else 0
+        flight = None if receiver is None else self.leg(sender, receiver, Kind.UDP, len(data))
+        if receiver is None or flight is None:
+            log.packet(peer, What.DROP, sender.name, "nobody is there", cause)
+            return
+        if flight.dropped:
+            log.packet(peer, What.DROP, sender.name, flight.dropped, cause)
+            return
+        if flight.is_corrupted:
+            data = self._mangle(data)
+        when = trio.current_time() + flight.delay
+        for later in (0.0, *flight.copies):
+            self.courier.at(when + later, self._arrive, receiver, target.port, data, socket.address, cause)
+
+    def _arrive(self, receiver: Host, port: int, data: bytes, source: Address, cause: int) -> None:
+        socket = receiver.udp.get(port)
+        log = self.log
+        sender = self._hosts_by_ip[source.host].name
+        if not receiver.is_on or socket is None:
+            log.packet(receiver.name, What.DROP, sender, "nobody is there", cause)
+        elif not socket.take(data, source):
+            log.packet(receiver.name, What.DROP, sender, "the socket's buffer is full", cause)
+        else:
+            log.packet(receiver.name, What.RECEIVE, sender, None, cause)
+
+    def _mangle(self, data: bytes) -> Mangled:
+        draw = self._random
+        mangled = bytearray(data)
+        if draw.random() < 0.3:
+            del mangled[draw.randrange(0, len(mangled)) :]
+        for _ in range(draw.randrange(1, 4)):
+            if mangled:
+                mangled[draw.randrange(0, len(mangled))] ^= draw.randrange(1, 256)
+        return Mangled(mangled)
+
+    def close_datagrams(self, socket: VirtualDatagrams) -> None:
+        """Nothing arrives at this socket any more."""
+        host = self.hosts[socket.process.host_name]
+        if host.udp.get(socket.address.port) is socket:
+            del host.udp[socket.address.port]
+        socket.process.at_death.pop(socket.close, None)
+
+    # Multicast
+
+    def multicast(self, sender: Host, receiver: Host, action: Callable[[], None]) -> None:
+        """Run ``action()`` when a multicast packet of the sender's reaches this receiver, if it does."""
+        flight = self.leg(sender, receiver, Kind.MULTICAST)
+        if flight is not None and not flight.dropped:
+            self.courier.at(trio.current_time() + flight.delay, self._reach, receiver, action)
+
+    def _reach(self, receiver: Host, action: Callable[[], None]) -> None:
+        if receiver.is_on:
+            action()
+
+
+def _decode(socket: VirtualDatagrams, data: bytes) -> Datagram | bytes:
+    """What a datagram says, for who reads the trace."""
+    try:
+        return socket.codec.decode_datagram_untrusted(data)
+    except RemoteProtocolError:
+        return data

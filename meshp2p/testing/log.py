@@ -1,0 +1,81 @@
+"""What happened in a virtual mesh: a trace to read, and one word that says whether two runs were the same."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import trio
+
+from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent
+from meshp2p.simulation.trace import Entry, Trace, What
+from meshp2p.testing.courier import Courier
+
+__all__ = ["Log"]
+
+
+class Log:
+    """The one place where all parts of a virtual mesh say what they did.
+
+    ``trace`` has nodes' events, faults, starts and ends; with ``keeps_packets`` datagrams as well. The digest counts
+    every packet in any case.
+    """
+
+    def __init__(self, courier: Courier, *, keeps_packets: bool) -> None:
+        self.trace = Trace()
+        self.keeps_packets = keeps_packets
+        self.courier = courier
+        self._clock = trio.lowlevel.current_clock()  # also read when trio has ended
+        self.began = self._clock.current_time()
+        self._hash = hashlib.blake2b(digest_size=16)
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds since the mesh began."""
+        return self._clock.current_time() - self.began
+
+    def mark(self, node: str, what: str, peer: str, data: bytes) -> None:
+        """Count something in the digest."""
+        self._hash.update(f"{self.now!r} {node} {what} {peer} {len(data)} ".encode())
+        self._hash.update(data)
+
+    def add(self, node: str, what: What, peer: str = "", detail: Any = None, cause: int = 0) -> int:
+        """Note something in the trace, and count it; its number."""
+        told = f"{detail!r}" if isinstance(detail, str | float | int) else type(detail).__name__
+        self.mark(node, what, peer, told.encode())
+        return self.trace.add(self.now, node, what, peer, detail, cause)
+
+    def packet(self, node: str, what: What, peer: str, detail: Any, cause: int = 0) -> int:
+        """Note a packet's fate where packets are kept. Who calls has counted it."""
+        if not self.keeps_packets:
+            return 0
+        return self.trace.add(self.now, node, what, peer, detail, cause)
+
+    def digest(self) -> str:
+        return self._hash.copy().hexdigest()
+
+    def story(self, last: int | None = None) -> str:
+        """The trace without packets, a line each: ``time node what``."""
+        told = [entry for entry in self.trace if entry.what not in _PACKETS]
+        shown = told if last is None else told[-last:]
+        lines = [f"{entry.at:10.3f}  {entry.node or '-':<12} {_text_of(entry)}" for entry in shown]
+        if len(shown) < len(told):
+            lines.insert(0, f"({len(told) - len(shown)} earlier lines)")
+        return "\n".join(lines)
+
+
+_PACKETS = (What.SEND, What.RECEIVE, What.DROP)
+
+
+def _text_of(entry: Entry) -> str:
+    match entry.detail:
+        case None:
+            return str(entry.what)
+        case LeaderChanged(leader_id=leader_id, epoch=epoch):
+            return "sees no leader" if leader_id is None else f"sees {leader_id!r} lead (epoch {epoch})"
+        case MemberEvent(record=record):
+            return f"{type(entry.detail).__name__}: {record.id!r}"
+        case IdConflictLost(id=lost):
+            return f"lost its id {lost!r}"
+        case detail:
+            return f"{entry.what}: {detail}"

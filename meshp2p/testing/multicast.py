@@ -1,0 +1,89 @@
+"""Discovery by virtual multicast: it stands where mDNS stands on a real machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.discovery.source import Offer, Sighting
+from meshp2p.testing.host import Host
+from meshp2p.testing.process import Process
+
+if TYPE_CHECKING:
+    from meshp2p.testing.lan import Lan
+
+__all__ = ["Group", "MulticastSource"]
+
+_QUERY_PAUSES: Final = (1.0, 3.0, 9.0)
+"""Seconds between the first queries; then one a minute: as :mod:`meshp2p.discovery.mdns` does, about."""
+
+_QUERY_INTERVAL: Final = 60.0
+
+
+class Group:
+    """Who listens on the LAN's multicast address."""
+
+    def __init__(self) -> None:
+        self.members: dict[MulticastSource, None] = {}
+
+
+class MulticastSource:
+    """Announces a node and offers others of its mesh. A query is also an announcement, and is answered."""
+
+    name = "mdns"
+
+    def __init__(
+        self,
+        lan: Lan,
+        group: Group,
+        host: Host,
+        process: Process,
+        mesh: str,
+        instance_id: str,
+        addresses: Sequence[Address],
+    ) -> None:
+        self._lan = lan
+        self._group = group
+        self._host = host
+        self._process = process
+        self._mesh = mesh
+        self._sighting = Sighting(self.name, tuple(addresses), instance_id)
+        self._offer: Offer | None = None
+
+    async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """See :class:`~meshp2p.discovery.source.Source`."""
+        self._offer = offer
+        self._group.members[self] = None
+        try:
+            task_status.started()
+            for pause in _QUERY_PAUSES:
+                self._query()
+                await self._process.sleep(pause)
+            while True:
+                self._query()
+                await self._process.sleep(_QUERY_INTERVAL)
+        finally:
+            del self._group.members[self]
+
+    def _query(self) -> None:
+        for other in list(self._group.members):
+            if other is not self and other._mesh == self._mesh:
+                self._send(other, is_query=True)
+
+    def _send(self, other: MulticastSource, *, is_query: bool) -> None:
+        self._lan.multicast(self._host, other._host, lambda: other._take(self, is_query=is_query))
+
+    def _take(self, sender: MulticastSource, *, is_query: bool) -> None:
+        """A packet has arrived. It is read when the process runs."""
+        if self in self._group.members:
+            self._process.do(lambda: self._read(sender, is_query=is_query))
+
+    def _read(self, sender: MulticastSource, *, is_query: bool) -> None:
+        if self._offer is None or self not in self._group.members:
+            return
+        if is_query:
+            self._send(sender, is_query=False)
+        self._offer(sender._sighting)

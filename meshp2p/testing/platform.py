@@ -1,0 +1,126 @@
+"""A node's world on the virtual LAN."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from meshp2p.core.address import Address, parse_address
+from meshp2p.core.effects import CallFailed
+from meshp2p.core.messages import CallReply, CallRequest
+from meshp2p.core.state import Randomness
+from meshp2p.discovery.cache import CacheSource, KnownPeer
+from meshp2p.discovery.seeds import SeedSource
+from meshp2p.discovery.source import Source
+from meshp2p.errors import StartError
+from meshp2p.net.calls import CallClient
+from meshp2p.node.config import DEFAULT_PORT, NodeConfig
+from meshp2p.node.platform import Bound, Disk
+from meshp2p.testing.datagrams import VirtualDatagrams
+from meshp2p.testing.disk import OpenDisk
+from meshp2p.testing.host import Host
+from meshp2p.testing.lan import Lan
+from meshp2p.testing.multicast import Group, MulticastSource
+from meshp2p.testing.process import Process
+from meshp2p.testing.streams import VirtualListener
+from meshp2p.testing.transport import VirtualTransport
+from meshp2p.wire.codec import Codec
+
+__all__ = ["VirtualPlatform"]
+
+EPOCH_MS: Final = 1_767_225_600_000
+"""What the wall clocks show when a virtual mesh begins: 2026-01-01T00:00:00Z."""
+
+
+class VirtualPlatform:
+    """One node's world: a host of the LAN, and the process there that is alive when this is made.
+
+    ``host`` and ``insecure_lan`` of the node's configuration are not looked at: a virtual node is bound to its host's
+    one address.
+    """
+
+    def __init__(self, lan: Lan, group: Group, host: Host, process: Process, seed: object) -> None:
+        self._lan = lan
+        self._group = group
+        self._host = host
+        self._process = process
+        host.platforms += 1
+        self.random: Randomness = random.Random(f"node {host.platforms} of {host.name} of {seed}")
+
+    @property
+    def hostname(self) -> str:
+        return self._host.name
+
+    def wall_ms(self) -> int:
+        return EPOCH_MS + int((self._lan.log.now + self._host.wall_skew) * 1000)
+
+    def bind(self, config: NodeConfig) -> Bound:
+        host, process = self._host, self._process
+        if process.is_dead:
+            raise StartError(f"host {host.name!r} was killed: restart it first")
+        port = DEFAULT_PORT if config.port is None else config.port
+        if port in host.udp or port in host.tcp:
+            if config.port is not None:
+                raise StartError(
+                    f"port {port} of {host.ip} is in use: choose another, or 0 for any that is free"
+                ) from OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            port = 0
+        if port == 0:
+            port = host.take_free_port()
+        address = Address(host.ip, port)
+        datagrams = VirtualDatagrams(self._lan, process, address, Codec(config.mesh))
+        listener = VirtualListener(self._lan, process, address)
+        host.udp[port], host.tcp[port] = datagrams, listener
+        process.at_death[datagrams.close] = None
+        process.at_death[listener.close] = None
+        return Bound(datagrams, listener, (address,))
+
+    def allowed_hosts(self, config: NodeConfig, bound: Bound) -> Collection[str]:
+        names = (self._host.ip, self._host.name, f"{self._host.name}.local", config.hostname or "localhost")
+        return frozenset(name.lower() for name in names)
+
+    def open_caller(self, codec: Codec) -> CallClient:
+        return _Caller(codec, self._lan, self._process)
+
+    def open_disk(self, config: NodeConfig) -> Disk | None:
+        if config.data_dir is None:
+            return None
+        directory = str(config.data_dir)
+        return OpenDisk(self._host.disk(directory), self._process, directory)
+
+    def sources(self, config: NodeConfig, instance_id: str, bound: Bound, peers: tuple[KnownPeer, ...]) -> list[Source]:
+        sources: list[Source] = []
+        if config.join:
+            seeds = [parse_address(seed, DEFAULT_PORT) for seed in config.join]
+            sources.append(SeedSource(seeds, resolve=self._resolve))
+        if config.mdns:
+            sources.append(
+                MulticastSource(
+                    self._lan, self._group, self._host, self._process, config.mesh, instance_id, bound.addresses
+                )
+            )
+        if peers:
+            sources.append(CacheSource(peers))
+        return sources
+
+    async def _resolve(self, seed: Address) -> Sequence[Address]:
+        await self._process.wait_until_running()
+        return await self._lan.resolve(seed, self._host)
+
+
+class _Caller(CallClient):
+    """Calls from a process that may be stopped: no outcome reaches it meanwhile, not even that the time is up."""
+
+    def __init__(self, codec: Codec, lan: Lan, process: Process) -> None:
+        super().__init__(codec, transport=VirtualTransport(lan, process))
+        self._process = process
+
+    async def call(
+        self, addresses: tuple[Address, ...], request: CallRequest, timeout: float
+    ) -> CallReply | CallFailed:
+        outcome = await super().call(addresses, request, timeout)
+        await self._process.wait_until_running()
+        return outcome

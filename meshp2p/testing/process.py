@@ -1,0 +1,133 @@
+"""A process on a virtual host, from its start to its end: it can be stopped, resumed and killed as by signals.
+
+What is stopped is whatever the process does with the world: nothing is read or sent, and who waits for a packet, a
+connection or the disk goes on waiting, past any timeout, until the process is resumed. Its kernel goes on meanwhile:
+packets are queued up to a bound, connections are taken into the backlog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from meshp2p.node.mesh_node import MeshNode
+
+__all__ = ["Process", "Waiters"]
+
+
+class Process:
+    """One life of what runs on a host. ``number`` counts the lives of its host, from 1."""
+
+    def __init__(self, host_name: str, number: int) -> None:
+        self.host_name = host_name
+        self.number = number
+        self.is_stopped = False
+        self.is_dead = False
+        self.scopes: dict[trio.CancelScope, None] = {}
+        """What runs in it: cancelled when it is killed."""
+        self.nodes: list[MeshNode] = []
+        self.at_death: dict[Callable[[], None], None] = {}
+        """What its kernel does when it is gone: closing sockets, releasing locks."""
+        self.waiting: dict[Waiters, None] = {}
+        self._held: list[Callable[[], None]] = []
+        self._resumed = Waiters(self)
+        self._stop_count = 0
+
+    def __repr__(self) -> str:
+        state = "dead" if self.is_dead else "stopped" if self.is_stopped else "running"
+        return f"<Process {self.number} of {self.host_name!r}: {state}>"
+
+    # Signals
+
+    def stop(self) -> int:
+        """SIGSTOP. Returns which stop this is, for :meth:`resume`."""
+        self.is_stopped = True
+        self._stop_count += 1
+        return self._stop_count
+
+    def resume(self, stop: int | None = None) -> bool:
+        """SIGCONT; with a ``stop``, only where no other came after that one. Whether it was stopped and runs now."""
+        if not self.is_stopped or (stop is not None and stop != self._stop_count):
+            return False
+        self.is_stopped = False
+        held, self._held = self._held, []
+        for action in held:
+            action()
+        for waiters in list(self.waiting):
+            waiters.wake()
+        return True
+
+    def kill(self) -> None:
+        """SIGKILL: no code of it runs on, but for what Python does when a task is cancelled, and that reaches
+        nobody."""
+        if self.is_dead:
+            return
+        self.is_dead = True
+        self._held.clear()
+        self.resume()
+        for action in list(self.at_death):
+            action()
+        self.at_death.clear()
+        self.terminate()
+
+    def terminate(self) -> None:
+        """SIGTERM, for agents: what runs in it is cancelled, and may still say farewell."""
+        for scope in list(self.scopes):
+            scope.cancel()
+
+    # What it does
+
+    def do(self, action: Callable[[], None]) -> None:
+        """Do it now, or when the process is resumed; never when it is dead."""
+        if self.is_stopped:
+            self._held.append(action)
+        elif not self.is_dead:
+            action()
+
+    async def wait_until_running(self) -> None:
+        """Return at once unless it is stopped. While it is, this cannot be cancelled."""
+        while self.is_stopped:
+            await self._resumed.wait()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, and longer where it is stopped meanwhile. Cancel-safe."""
+        await trio.sleep(seconds)
+        await self.wait_until_running()
+
+
+class Waiters:
+    """Tasks of a process that wait for one thing to change. Whoever wakes looks whether it did."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._tasks: dict[trio.lowlevel.Task, None] = {}
+
+    async def wait(self) -> None:
+        """Wait for :meth:`wake`, or for the process to be resumed. It cannot be cancelled while that is stopped."""
+        process, tasks = self._process, self._tasks
+        task = trio.lowlevel.current_task()
+        tasks[task] = None
+        process.waiting[self] = None
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            if process.is_stopped:
+                return trio.lowlevel.Abort.FAILED
+            del tasks[task]
+            if not tasks:
+                process.waiting.pop(self, None)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def wake(self) -> None:
+        """Wake them all, unless the process is stopped: then they wake when it is resumed."""
+        if self._process.is_stopped or not self._tasks:
+            return
+        tasks = list(self._tasks)
+        self._tasks.clear()
+        self._process.waiting.pop(self, None)
+        for task in tasks:
+            trio.lowlevel.reschedule(task)

@@ -1,0 +1,266 @@
+"""What runs on the hosts of a virtual mesh, and what a test does to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from meshp2p.client import client_transport
+from meshp2p.errors import ConfigError, LocalProtocolError
+from meshp2p.node.config import NodeConfig
+from meshp2p.node.mesh_node import MeshNode
+from meshp2p.node.runner import node_opener, open_node, open_node_on
+from meshp2p.simulation.trace import What
+from meshp2p.testing.faults import NetworkFaults
+from meshp2p.testing.host import Host
+from meshp2p.testing.launched import Launched, Program
+from meshp2p.testing.multicast import Group
+from meshp2p.testing.platform import VirtualPlatform
+from meshp2p.testing.process import Process
+from meshp2p.testing.transport import VirtualTransport
+
+__all__ = ["RunningHosts"]
+
+_DATA_DIR: Final = Path("/virtual")  # never opened: a name on a virtual disk
+
+
+class RunningHosts(NetworkFaults):
+    """The hosts' side of a virtual mesh: nodes and agents that start, stop, die and come back.
+
+    Each method raises :class:`~meshp2p.errors.ConfigError` for a host that does not exist or a value out of range, and
+    :class:`~meshp2p.errors.LocalProtocolError` for what makes no sense now; then nothing changed.
+    """
+
+    _nursery: trio.Nursery
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._launched: dict[str, Launched] = {}
+        self._group = Group()
+
+    def add_hosts(self, *names: str) -> None:
+        """Make hosts on which nothing runs yet, so that faults can name them before anything starts. Those that exist
+        stay as they are."""
+        for name in names:
+            if not 1 <= len(name) <= 63 or not name.isascii():
+                raise ConfigError(f"host {name!r}: expected a name of 1 to 63 ASCII characters")
+            if name not in self._lan.hosts:
+                self._lan.add_host(name)
+
+    async def start(self, *names: str, **options: Any) -> tuple[MeshNode, ...]:
+        """Start a node on each of these hosts, at the same time, and return them when all are open.
+
+        A node has the host's name for an id, port 7700, and a disk; ``options`` are fields of
+        :class:`~meshp2p.NodeConfig`. Hosts are made where there are none. Raises what opening a node raises.
+        """
+        config = NodeConfig.of(None, **{"data_dir": _DATA_DIR, **options})
+        if not names or len(dict.fromkeys(names)) != len(names):
+            raise ConfigError(f"start{names!r}: expected names of hosts, each once")
+        if config.id is not None and len(names) > 1:
+            raise ConfigError(f"id = {config.id!r} for {len(names)} nodes: start each of them alone")
+        self._check_idle(*names)
+        runs = [self._launch(name, _node_program(name, config), is_agent=False) for name in names]
+        return tuple([await self._opened(name, run) for name, run in zip(names, runs, strict=True)])
+
+    def launch(self, name: str, agent: Callable[..., Awaitable[object]], *arguments: Any) -> None:
+        """Run an agent on this host: ``await agent(*arguments)`` in a task of its own.
+
+        What it opens with :func:`meshp2p.open_node`, and each ``MeshClient`` that it makes, is on the virtual network.
+        What it raises ends the test. :meth:`kill`, :meth:`stop` and :meth:`restart` do so to the whole agent.
+        """
+        self._check_idle(name)
+
+        async def program(_: Launched) -> None:
+            await agent(*arguments)
+
+        self._launch(name, program, is_agent=True)
+
+    @contextmanager
+    def host(self, name: str) -> Iterator[None]:
+        """In this ``with`` block :func:`meshp2p.open_node` and ``MeshClient`` are on this host of the virtual network.
+
+        It holds for tasks that are started in the block as well. :meth:`kill` and :meth:`stop` cancel the block: it
+        ends there, and the code after it goes on.
+        """
+        self.add_hosts(name)
+        host, process = self._host(name), self._host(name).process
+        if process.is_dead:
+            raise LocalProtocolError(f"host {name!r} was killed: restart() it first")
+        opener = node_opener.set(lambda config: self._open_node(host, process, config))
+        transport = client_transport.set(lambda: VirtualTransport(self._lan, process))
+        try:
+            with trio.CancelScope() as scope:
+                process.scopes[scope] = None
+                try:
+                    yield
+                finally:
+                    del process.scopes[scope]
+        finally:
+            client_transport.reset(transport)
+            node_opener.reset(opener)
+
+    @asynccontextmanager
+    async def node(self, name: str, **options: Any) -> AsyncIterator[MeshNode]:
+        """Run a node on this host for as long as the block does: :func:`meshp2p.open_node` in :meth:`host`."""
+        with self.host(name):
+            async with open_node(**{"id": name, "data_dir": _DATA_DIR, **options}) as node:
+                yield node
+
+    def kill(self, name: str, *, silently: bool = False) -> None:
+        """Kill all that runs on this host, as ``kill -9`` does: connections are reset, connecting is refused.
+
+        ``silently`` is as if the power went: nothing is reset or refused, the host is silent.
+        """
+        host = self._host(name)
+        if host.process.is_dead:
+            raise LocalProtocolError(f"host {name!r} was killed before: restart() it first")
+        self._lan.log.add(name, What.STOP, detail="its power went" if silently else "killed")
+        self._end(host, is_silent=silently)
+
+    async def stop(self, name: str) -> None:
+        """End what :meth:`start` or :meth:`launch` started here, properly: its node leaves the mesh. Returns when it
+        has ended."""
+        launched = self._launched.get(self._host(name).name)
+        if launched is None or not launched.is_running:
+            raise LocalProtocolError(f"on host {name!r} nothing runs that start() or launch() started")
+        self._lan.log.add(name, What.STOP, detail="asked to end")
+        process = launched.process
+        if launched.is_agent:
+            process.do(process.terminate)
+        else:
+            process.do(launched.wants_stop.set)
+        await launched.ended.wait()
+
+    async def restart(self, name: str, *, keep_disk: bool = True) -> MeshNode | None:
+        """Start again what :meth:`start` or :meth:`launch` started here, killing it where it still runs.
+
+        Without ``keep_disk`` it finds its disk empty. Returns the node when it is open; None for an agent's host.
+        """
+        host, launched = self._host(name), self._launched.get(name)
+        if host.process.scopes and not host.process.is_dead:
+            self.kill(name)
+        host.boot()
+        if not keep_disk:
+            host.disks.clear()
+        if launched is None:
+            return None
+        again = self._launch(name, launched.program, is_agent=launched.is_agent)
+        return None if launched.is_agent else await self._opened(name, again)
+
+    def pause(self, name: str, seconds: float | None = None) -> None:
+        """Stop what runs on this host (``SIGSTOP``) for so many virtual seconds, or until :meth:`resume`.
+
+        Nothing is read or sent meanwhile and the node's timers are late; packets queue up in the kernel's buffers,
+        and connections in its backlog.
+        """
+        process = self._host(name).process
+        if process.is_dead:
+            raise LocalProtocolError(f"host {name!r} was killed: there is nothing to pause")
+        if seconds is not None and not seconds > 0:
+            raise ConfigError(f"seconds = {seconds!r}: expected a number above 0")
+        stop = process.stop()
+        self._lan.log.add(name, What.PAUSE, detail="stopped" if seconds is None else f"stopped for {seconds:g} s")
+        if seconds is not None:
+            self._lan.courier.at(trio.current_time() + seconds, self._resume, name, process, stop)
+
+    def resume(self, name: str) -> None:
+        """Let what runs on this host run on. Nothing happens where it does."""
+        self._resume(name, self._host(name).process, None)
+
+    def _resume(self, name: str, process: Process, stop: int | None) -> None:
+        if process.resume(stop):
+            self._lan.log.add(name, What.RESUME, detail="runs on")
+
+    def clock_step(self, name: str, seconds: float) -> None:
+        """Set this host's wall clock forward by so many seconds, or back. Timers are not on it."""
+        self._host(name).wall_skew += seconds
+        self._lan.log.add(name, What.FAULT, detail=f"clock set by {seconds:g} s")
+
+    def forget_writes(self, name: str, *, on: bool = True) -> None:
+        """This host's disk lies from now on: what it is told to keep is lost when the host is killed. With ``on=False``
+        it is honest again, and what it held back is kept."""
+        self._host(name).set_forgetful(on)
+        self._lan.log.add(name, What.FAULT, detail=f"disk {'lies' if on else 'is honest'}")
+
+    def __getitem__(self, name: str) -> MeshNode:
+        """The open node on this host. Raises :class:`LocalProtocolError` where there is none."""
+        nodes = self._host(name).process.nodes
+        if not nodes:
+            raise LocalProtocolError(f"no node is open on host {name!r}")
+        return nodes[0]
+
+    # Inside
+
+    def _check_idle(self, *names: str) -> None:
+        self.add_hosts(*names)
+        for name in names:
+            host, launched = self._host(name), self._launched.get(name)
+            if host.process.nodes or (launched is not None and launched.is_running):
+                raise LocalProtocolError(f"host {name!r} runs already: stop(), kill() or restart() it first")
+
+    def _launch(self, name: str, program: Program, *, is_agent: bool) -> Launched:
+        host = self._host(name)
+        host.boot()
+        launched = self._launched[name] = Launched(host.process, program, is_agent=is_agent)
+        self._lan.log.add(name, What.START, detail="an agent" if is_agent else "a node")
+        self._nursery.start_soon(self._run, name, launched)
+        return launched
+
+    async def _run(self, name: str, launched: Launched) -> None:
+        try:
+            if not launched.process.is_dead:
+                with self.host(name):
+                    await launched.program(launched)
+        except Exception as error:
+            if launched.is_agent or launched.begun.is_set():
+                if not launched.process.is_dead:
+                    raise
+            else:
+                launched.error = error  # start() raises it
+        finally:
+            launched.begun.set()
+            launched.ended.set()
+
+    async def _opened(self, name: str, launched: Launched) -> MeshNode:
+        await launched.begun.wait()
+        if launched.error is not None:
+            raise launched.error
+        return self[name]
+
+    @asynccontextmanager
+    async def _open_node(self, host: Host, process: Process, config: NodeConfig) -> AsyncIterator[MeshNode]:
+        platform = VirtualPlatform(self._lan, self._group, host, process, self.seed)
+        async with open_node_on(platform, config) as node:
+            process.nodes.append(node)
+            self._nursery.start_soon(self._follow, process, node)
+            try:
+                yield node
+            finally:
+                if node in process.nodes:
+                    process.nodes.remove(node)
+
+    async def _follow(self, process: Process, node: MeshNode) -> None:
+        """Write a node's events into the trace, until it has left or is dead."""
+        async for event in node.events():
+            if process.is_dead:
+                return
+            self._lan.log.add(process.host_name, What.EVENT, detail=event)
+
+    def _end(self, host: Host, *, is_silent: bool) -> None:
+        if is_silent:
+            host.is_on = False
+        host.process.kill()
+        host.process.nodes.clear()
+
+
+def _node_program(name: str, config: NodeConfig) -> Program:
+    async def program(launched: Launched) -> None:
+        async with open_node(config, id=config.id or name):
+            launched.begun.set()
+            await launched.wants_stop.wait()
+
+    return program

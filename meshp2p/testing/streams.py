@@ -1,0 +1,336 @@
+"""Virtual TCP: connections with one-way delays, resets, windows and retransmission, as trio streams."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.simulation.rules import RETRANSMISSION
+from meshp2p.testing.process import Process, Waiters
+
+if TYPE_CHECKING:
+    from meshp2p.testing.lan import Lan
+
+__all__ = ["VirtualListener", "VirtualStream", "connect"]
+
+WINDOW_BYTES: Final = 256 * 1024
+"""What is on its way or unread at most; then sending waits. Chosen, not measured."""
+
+_SEGMENT_BYTES: Final = 32 * 1024  # what travels as one, of a longer write: chosen, not measured
+_BACKLOG_MAX: Final = 128  # as in net/sockets.py
+_RETRIES_MAX: Final = 15  # after which the connection is given up: Linux's tcp_retries2
+_PAUSE_MAX: Final = 120.0  # seconds between two retransmissions: Linux's
+_SYN_TIMEOUT: Final = 1.0  # seconds before a connection is asked for again, doubled each time: Linux's
+_SYN_RETRIES: Final = 6
+
+_END = b""
+"""What travels when a side will send nothing more."""
+
+
+class _OneAtATime:
+    """Refuses a second task, as trio's streams do."""
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+        self._is_busy = False
+
+    def __enter__(self) -> None:
+        if self._is_busy:
+            raise trio.BusyResourceError(self._message)
+        self._is_busy = True
+
+    def __exit__(self, *_: object) -> None:
+        self._is_busy = False
+
+
+class VirtualStream(trio.abc.HalfCloseableStream):
+    """One end of a connection, in one process. ``local`` and ``remote`` are its addresses."""
+
+    def __init__(self, lan: Lan, process: Process, local: Address, remote: Address) -> None:
+        self.process = process
+        self.local = local
+        self.remote = remote
+        self.last_used = trio.current_time()
+        """When something was sent or read last."""
+        self._lan = lan
+        self._host = lan.hosts[process.host_name]
+        self._peer: VirtualStream = self
+        self._received = bytearray()
+        self._has_ended = False
+        self._is_broken = False
+        self._is_closed = False
+        self._has_sent_end = False
+        self._outgoing: deque[bytes] = deque()
+        self._is_retrying = False
+        self._retries = 0
+        self._unread = 0  # bytes sent that the peer's process has not read
+        self._last_arrival = 0.0
+        self._readers = Waiters(process)
+        self._writers = Waiters(process)
+        self._sending = _OneAtATime("another task is sending on this stream")
+        self._receiving = _OneAtATime("another task is receiving from this stream")
+        process.at_death[self._die] = None
+
+    @classmethod
+    def pair(
+        cls, lan: Lan, client: Process, local: Address, server: Process, remote: Address
+    ) -> tuple[VirtualStream, VirtualStream]:
+        """Both ends of a new connection."""
+        one, other = cls(lan, client, local, remote), cls(lan, server, remote, local)
+        one._peer, other._peer = other, one
+        return one, other
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else "broken" if self._is_broken else "open"
+        return f"<VirtualStream {self.local} to {self.remote}: {state}>"
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether reading would return at once."""
+        return bool(self._received) or self._has_ended or self._is_broken
+
+    # trio's side
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        with self._sending:
+            await trio.lowlevel.checkpoint()
+            self._check_usable()
+            rest = bytes(data)
+            while rest:
+                await self._wait_for_room()
+                piece, rest = rest[:_SEGMENT_BYTES], rest[_SEGMENT_BYTES:]
+                self._unread += len(piece)
+                self._push(piece)
+            await self.process.wait_until_running()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        with self._sending:
+            await trio.lowlevel.checkpoint()
+            await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        while self.process.is_stopped or (self._unread >= WINDOW_BYTES and not self._is_useless):
+            await self._writers.wait()
+        self._check_usable()
+
+    async def send_eof(self) -> None:
+        with self._sending:
+            await trio.lowlevel.checkpoint()
+            await self.process.wait_until_running()
+            if self._has_sent_end and not self._is_closed:
+                return
+            self._check_usable()
+            self._has_sent_end = True
+            self._push(_END)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if max_bytes is not None and not isinstance(max_bytes, int):
+            raise TypeError(f"max_bytes = {max_bytes!r}: expected a whole number")
+        if max_bytes is not None and max_bytes < 1:
+            raise ValueError(f"max_bytes = {max_bytes}: expected 1 or more")
+        with self._receiving:
+            await trio.lowlevel.checkpoint()
+            while self.process.is_stopped or not (self.is_readable or self._is_closed):
+                await self._readers.wait()
+        if self._is_closed:
+            raise trio.ClosedResourceError
+        if self._is_broken:
+            raise trio.BrokenResourceError("the connection was reset") from _os_error(errno.ECONNRESET)
+        self.last_used = trio.current_time()
+        data = bytes(self._received[:max_bytes])
+        del self._received[: len(data)]
+        self._peer._note_read(len(data))
+        return data
+
+    async def aclose(self) -> None:
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Close without waiting. Where something was left unread, the other side's connection is reset."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.process.at_death.pop(self._die, None)
+        if self._received:
+            self.process.do(self._reset_peer)
+        elif not self._has_sent_end and not self._is_broken:
+            self._has_sent_end = True
+            self._push(_END)
+        self._readers.wake()
+        self._writers.wake()
+
+    @property
+    def _is_useless(self) -> bool:
+        return self._is_closed or self._is_broken
+
+    def _check_usable(self) -> None:
+        if self._is_closed or self._has_sent_end:
+            raise trio.ClosedResourceError
+        if self._is_broken:
+            raise trio.BrokenResourceError("the connection was reset") from _os_error(errno.ECONNRESET)
+
+    # The kernel's side
+
+    def _push(self, segment: bytes) -> None:
+        self.last_used = trio.current_time()
+        self._outgoing.append(segment)
+        if not self._is_retrying:
+            self.process.do(self._transmit)
+
+    def _transmit(self) -> None:
+        """Send what waits, in order; what does not pass now is tried again, ever more rarely."""
+        lan, peer = self._lan, self._peer
+        self._is_retrying = False
+        while self._outgoing and not self._is_broken:
+            delay = lan.tcp_delay(self._host, peer._host)
+            now = trio.current_time()
+            if delay is None:
+                self._is_retrying = True
+                self._retries += 1
+                if self._retries > _RETRIES_MAX:
+                    self._break()
+                    return
+                pause = min(RETRANSMISSION * 2 ** (self._retries - 1), _PAUSE_MAX)
+                lan.courier.at(now + pause, self._transmit)
+                return
+            self._retries = 0
+            segment = self._outgoing.popleft()
+            lan.log.mark(self._host.name, "tcp", peer._host.name, b"%d" % len(segment))
+            self._last_arrival = max(self._last_arrival, now + delay)
+            lan.courier.at(self._last_arrival, peer._take, segment)
+
+    def _take(self, segment: bytes) -> None:
+        """A segment has arrived."""
+        if not self._host.is_on:
+            return
+        if self._is_closed or self._is_broken:
+            if segment:
+                self._reset_peer()
+        elif segment:
+            self._received += segment
+            self._readers.wake()
+        else:
+            self._has_ended = True
+            self._readers.wake()
+
+    def _note_read(self, count: int) -> None:
+        self._unread -= count
+        if count:
+            self._writers.wake()
+
+    def _reset_peer(self) -> None:
+        """Tell the other side that this one is gone. Where that does not pass, it hears it with what it sends next."""
+        delay = self._lan.tcp_delay(self._host, self._peer._host)
+        if delay is not None:
+            self._last_arrival = max(self._last_arrival, trio.current_time() + delay)
+            self._lan.courier.at(self._last_arrival, self._peer._break)
+
+    def _break(self) -> None:
+        self._is_broken = True
+        self._received.clear()
+        self._outgoing.clear()
+        self._readers.wake()
+        self._writers.wake()
+
+    def _die(self) -> None:
+        """The process was killed: its kernel resets the connection."""
+        self._reset_peer()
+        self._break()
+
+
+class VirtualListener(trio.abc.Listener[trio.abc.Stream]):
+    """A bound TCP port of a process. Its kernel takes connections into a backlog, also while the process is stopped."""
+
+    def __init__(self, lan: Lan, process: Process, address: Address) -> None:
+        self.process = process
+        self.address = address
+        self._lan = lan
+        self._backlog: deque[VirtualStream] = deque()
+        self._is_closed = False
+        self._acceptors = Waiters(process)
+
+    async def accept(self) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        while self.process.is_stopped or not (self._backlog or self._is_closed):
+            await self._acceptors.wait()
+        if self._is_closed:
+            raise trio.ClosedResourceError
+        return self._backlog.popleft()
+
+    async def aclose(self) -> None:
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Refuse from now on, and reset what nobody accepted."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.process.at_death.pop(self.close, None)
+        host = self._lan.hosts[self.process.host_name]
+        if host.tcp.get(self.address.port) is self:
+            del host.tcp[self.address.port]
+        for stream in self._backlog:
+            stream._die()
+            self.process.at_death.pop(stream._die, None)
+        self._backlog.clear()
+        self._acceptors.wake()
+
+    def take(self, client: Process, local: Address) -> VirtualStream | None:
+        """A client asks for a connection; its end, or None where the backlog is full."""
+        if len(self._backlog) >= _BACKLOG_MAX:
+            return None
+        ours, theirs = VirtualStream.pair(self._lan, client, local, self.process, self.address)
+        self._backlog.append(theirs)
+        self._acceptors.wake()
+        return ours
+
+
+async def connect(lan: Lan, process: Process, place: str, port: int) -> VirtualStream:
+    """Connect to a port of the host of this name or address.
+
+    Raises ``OSError``: ``ECONNREFUSED`` where nobody listens there, ``ETIMEDOUT`` after two minutes without an answer.
+    """
+    host = lan.hosts[process.host_name]
+    target = lan.host_at(place, host)
+    await process.wait_until_running()
+    if process.is_dead or not host.is_on:
+        raise _os_error(errno.ENETDOWN)
+    local = Address(host.ip, host.take_free_port())
+    pause = _SYN_TIMEOUT
+    for _ in range(_SYN_RETRIES + 1):
+        forth = None if target is None else lan.tcp_delay(host, target)
+        if forth is not None and target is not None:
+            await trio.sleep(forth)
+            back = lan.tcp_delay(target, host)
+            if back is not None:
+                listener = target.tcp.get(port)
+                stream = None if listener is None else listener.take(process, local)
+                if stream is not None or listener is None:
+                    return await _conclude(process, stream, back)
+        await process.sleep(pause)
+        pause *= 2
+    raise _os_error(errno.ETIMEDOUT)
+
+
+async def _conclude(process: Process, stream: VirtualStream | None, delay: float) -> VirtualStream:
+    """The answer travels back: a connection, or that nobody listens."""
+    try:
+        await process.sleep(delay)
+    except BaseException:
+        if stream is not None:
+            stream.close()
+        raise
+    if stream is None:
+        raise _os_error(errno.ECONNREFUSED)
+    return stream
+
+
+def _os_error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
