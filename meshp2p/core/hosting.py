@@ -292,7 +292,10 @@ class Hosting:
         """Look at what happened to a member: an instance may have lost its home, or found another."""
         state = self._state
         match event:
-            case MemberJoined(record=record) | MemberUpdated(record=record):
+            case MemberJoined() | MemberUpdated():
+                record = state.members.records.get(event.id)
+                if record is None:
+                    return  # it departed meanwhile
                 if record.home != state.id:
                     self._drop(record.id)
                 elif not record.is_node and record.id not in self._hosted:

@@ -42,8 +42,8 @@ class Instance(msgspec.Struct, frozen=True):
 class Leader(msgspec.Struct, frozen=True):
     """Who leads, in one node's view: (epoch, id) is the fencing token.
 
-    ``epoch`` is 0 and ``since`` (Unix milliseconds) None until the leader's claim has arrived. ``is_self`` is whether it
-    is this node.
+    ``epoch`` is 0 and ``since`` (Unix milliseconds) None until the leader's claim has arrived. ``is_self`` is whether
+    it is this node.
     """
 
     id: str

@@ -72,7 +72,7 @@ class Syncer:
         """Sync with a listed node, unless one is under way."""
         state = self._state
         record = state.members.records.get(node_id)
-        if record is None or self._is_syncing or not state.is_announced or state.is_leaving:
+        if record is None or not record.is_node or self._is_syncing or not state.is_announced or state.is_leaving:
             return
         self._is_syncing = True
         self._agreed_at = now

@@ -22,8 +22,9 @@ NODES_MAX = 20_000
 
 
 class NodePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A node that is started ``at`` virtual seconds and told that its ``seeds`` (ids of other nodes) may be there. Where
-    none of them runs when it is started again, it is told of one that does, as whoever starts it would.
+    """A node that is started ``at`` virtual seconds and told that its ``seeds`` (ids of other nodes) may be there.
+
+    Where none of them runs when it is started again, it is told of one that does, as whoever starts it would.
 
     With ``has_disk`` it keeps its state across restarts. ``wall_skew`` is what its wall clock is ahead of the true
     time, in seconds.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
@@ -296,7 +298,7 @@ def test_the_dead_are_called_ever_more_rarely_and_only_one_a_second() -> None:
     mesh.run(100)
     called = [when for when, _, _, what in mesh.log if isinstance(what, Datagram)]
     assert 50 <= len(called) <= 100
-    assert all(later - earlier > 0.99 for earlier, later in zip(called, called[1:], strict=False))
+    assert all(later - earlier > 0.99 for earlier, later in itertools.pairwise(called))
 
 
 def test_one_who_is_held_dead_is_told_so_when_it_speaks_and_called_back() -> None:

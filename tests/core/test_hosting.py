@@ -13,11 +13,12 @@ from meshp2p.core.messages import (
     ForwardHeartbeat,
     HeartbeatReply,
     Push,
+    SyncRequest,
 )
 from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.errors import InstanceConflict, LimitExceeded
-from tests.core.builders import a_machine, a_record, calls, hear, run_until, told
+from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, hear, run_until, told
 from tests.core.mesh import Mesh
 
 X = Profile("x", "x.example", 1, ("search",), ("fast",))
@@ -379,6 +380,23 @@ def test_an_instance_is_deregistered_though_its_home_is_gone() -> None:
     assert registry.deregister("n3")
     registry.run(0.5)
     assert registry.homes() == {None}
+
+
+def test_of_an_instance_that_was_adopted_only_to_be_deregistered_nothing_is_kept() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("x", home="gone")])
+    machine.request(1, Deregister("x"), 1.0)
+    assert list(machine.records()) == ["me"]
+    assert machine._hosting._hosted == {}
+    assert machine._state.life["x"] is None
+
+
+def test_a_packet_in_the_name_of_a_hosted_instance_makes_nobody_call_it() -> None:
+    machine = a_machine()
+    machine.register(X, 1.0)
+    run_until(machine, 5.0)
+    assert calls(machine.receive(a_ping("x", "me", 12345), ELSEWHERE, 5.0), SyncRequest) == []
+    assert machine._state.reach == {}
 
 
 def test_a_deregistered_instance_is_not_brought_back_by_what_was_told_before() -> None:

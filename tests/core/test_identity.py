@@ -10,7 +10,7 @@ from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import IdConflictLost, MemberDied, MemberJoined, MemberUpdated
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import Datagram, Gossip, Pong, Probe, Push
-from meshp2p.core.record import INCARNATION_STEP_MAX, Record, Rumour, State, tag_of
+from meshp2p.core.record import INCARNATION_STEP_MAX, Item, Record, Rumour, State, tag_of
 from meshp2p.core.state import KeptState
 from meshp2p.errors import NodeClosed
 from tests.core.builders import ELSEWHERE, NOW_MS, a_machine, a_ping, a_record, calls, emitted, hear, run_until, told
@@ -211,7 +211,7 @@ def test_whatever_is_said_of_us_we_are_alive_and_say_so(state: State) -> None:
 def test_an_own_record_that_says_dead_or_an_absurd_incarnation_is_no_claim_at_all() -> None:
     machine = a_machine()
     own = machine.own
-    items = [
+    items: list[Item] = [
         a_record("me", own.incarnation + 5, state=State.DEAD, boot=own.boot),
         a_record("me", own.incarnation + 5, boot=own.boot, addresses=()),
         Rumour("me", own.incarnation + INCARNATION_STEP_MAX + 1, State.DEAD, "x"),
@@ -227,7 +227,7 @@ def test_what_is_absurd_of_others_is_refused_and_counted() -> None:
     machine = a_machine()
     hear(machine, [a_record("a", NOW_MS)])
     before = (dict(machine.records()), machine.view, dict(machine._state.members.departed))
-    items = [
+    items: list[Item] = [
         Rumour("a", NOW_MS + INCARNATION_STEP_MAX + 1, State.DEAD),
         Rumour("a", NOW_MS + 1, State.ALIVE),
         Rumour("nobody", (1 << 63) - 1, State.LEFT),

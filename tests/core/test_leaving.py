@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from meshp2p.core.address import Address
@@ -89,12 +91,13 @@ def test_a_request_to_a_node_that_left_is_refused_and_changes_nothing() -> None:
     hear(machine, [a_record("a")])
     machine.leave(1.0)
     before = (dict(machine.records()), machine.view, machine.next_deadline(), repr(machine))
-    for ask in (
+    asks: list[Callable[[], object]] = [
         lambda: machine.request(1, Heartbeat("a", "", ""), 2.0),
         lambda: machine.request(1, Deregister("a"), 2.0),
         lambda: machine.register(Profile("x", "h", 1), 2.0),
         lambda: machine.report("busy", "", 2.0),
-    ):
+    ]
+    for ask in asks:
         with pytest.raises(NodeClosed, match="'me' has left"):
             ask()
     assert (dict(machine.records()), machine.view, machine.next_deadline(), repr(machine)) == before

@@ -189,12 +189,21 @@ function clusters(place) {
     const last = found[found.length - 1];
     if (last && x - last.x < CLUSTER) {
       last.numbers.push(number);
-      if (SEVERITY.indexOf(kind) < SEVERITY.indexOf(last.kind)) Object.assign(last, { kind, number });
+      const isGraver = SEVERITY.indexOf(kind) < SEVERITY.indexOf(last.kind) || (kind === "life" && last.kind === "life" && what(number) === "X");
+      if (isGraver) Object.assign(last, { kind, number });
     } else {
       found.push({ x, kind, number, numbers: [number] });
     }
   }
   return found;
+}
+
+/** What befell a process, where several marks are one. */
+function lifeWords(numbers) {
+  const kinds = numbers.map(what).filter((kind) => "SXPR".includes(kind)).join("");
+  if (/X.*S$/.test(kinds)) return "restart";
+  if (/P.*R$/.test(kinds)) return "pause";
+  return subjectOf(numbers.findLast((number) => "SXPR".includes(what(number))));
 }
 
 function drawMarks() {
@@ -207,7 +216,7 @@ function drawMarks() {
       drawMark(cluster.x, y, cluster.kind, cluster.number, isSmall ? 6.5 : 7.5);
       const names = new Set(cluster.numbers.filter((number) => number === cluster.number || cluster.kind !== "life").map(subjectOf));
       names.delete("");
-      const subject = subjectOf(cluster.number);
+      const subject = cluster.kind === "life" ? lifeWords(cluster.numbers) : subjectOf(cluster.number);
       const label = names.size > 1 ? `${subject} +${names.size - 1}` : subject;
       const room = (index + 1 < found.length ? found[index + 1].x : size.width) - cluster.x - 22;
       if (!isSmall && label) {

@@ -224,7 +224,9 @@ function nameSide(fault, place, side, from, to) {
   pen.textBaseline = "top";
   const isSmall = size.lane < 34; // then the begin of the lane has marks in its middle
   pen.textAlign = isSmall ? "right" : "left";
-  written(clipped(name, to - from - 8), isSmall ? to - 12 : from + 5, y + (isSmall ? 1 : 4), `rgb(${colours[`side${side % 4}`]})`);
+  const text = clipped(name, to - from - 16);
+  if (isSmall && text !== name) return;
+  written(text, isSmall ? to - 12 : from + 5, y + (isSmall ? 1 : 4), `rgb(${colours[`side${side % 4}`]})`);
 }
 
 /** Text with a rim of paper, to be read on whatever lies under it. */

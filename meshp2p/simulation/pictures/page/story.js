@@ -4,6 +4,7 @@
 const STEPS_MAX = 60;
 const LATE_SECONDS = 0.15; // a packet that took longer is told with what may have held it up
 const HOLDING = ["Slow", "Stalls", "Delayed", "Pause", "Sleep", "Bursts", "Lossy"];
+const LOOK_SECONDS = 30; // how long after its start a node may still be looking around
 const ROUND_SECONDS = 15; // how far back a probe that had no answer is looked for
 
 /** The whole chain, the last first: causes, and where a verdict stands in it, those of the verdict before. */
@@ -216,6 +217,11 @@ class Story {
     if (event.kind === "leader") {
       const behind = this.behindLeader(number);
       if (behind) return behind;
+      const start = this.lastOf(number, (each) => run.n[each - 1] === run.n[number - 1] && what(each) === "S");
+      if (isOwnClock && !event.previous && start && at[number] - at[start] < LOOK_SECONDS) {
+        this.add(cause[number], `it had looked around for ${duration(at[number] - at[start])} since its start`, "", true);
+        return start;
+      }
     }
     return cause[number];
   }

@@ -1,0 +1,165 @@
+"""Sweeps, replays and shrinks simulated runs.
+
+Exit status: 0 all well, 1 a violation was found, 2 wrong input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from meshp2p.errors import ConfigError
+from meshp2p.simulation.replay import read_replay, write_replay
+from meshp2p.simulation.report import summary, timeline
+from meshp2p.simulation.scenarios import Options, scenario_names
+from meshp2p.simulation.shrink import Shrinking, shrink
+from meshp2p.simulation.simulation import Simulation
+from simulations.ablations import table_lines
+from simulations.regressions import read_regressions, run_regression
+from simulations.reports import summary_lines, write_json, write_junit
+from simulations.sweep import sweep, write_failures
+
+FAILURES = Path("build/simulations")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m simulations", description="Sweeps and replays of simulated meshes."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    sweeping = commands.add_parser("sweep", help="run many seeds of a scenario")
+    sweeping.add_argument("--seeds", type=int, default=100, help="how many (default: 100)")
+    sweeping.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
+    sweeping.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    sweeping.add_argument("--scenario", default="swarm", help=f"one of {', '.join(scenario_names())} (default: swarm)")
+    sweeping.add_argument("--nodes", type=int, help="nodes of each run")
+    sweeping.add_argument("--duration", type=float, help="virtual seconds of each run")
+    sweeping.add_argument("--junit", type=Path, help="write JUnit's XML here")
+    sweeping.add_argument("--json", type=Path, help="write a report as JSON here")
+    sweeping.add_argument("--failures", type=Path, default=FAILURES, help=f"replay files of failures ({FAILURES})")
+
+    replaying = commands.add_parser("replay", help="run a replay file again")
+    replaying.add_argument("file", type=Path)
+    replaying.add_argument("--trace", action="store_true", help="print the timeline with every packet")
+
+    shrinking = commands.add_parser("shrink", help="find the least schedule that fails as a replay file does")
+    shrinking.add_argument("file", type=Path)
+    shrinking.add_argument("--output", type=Path, help="where to write it (default: beside the file, .least.json)")
+    shrinking.add_argument("--runs", type=int, default=400, help="runs at most (default: 400)")
+
+    commands.add_parser("regressions", help="run every seed that once failed")
+    ablating = commands.add_parser("ablations", help="switch off each safeguard and see which checker fails")
+    ablating.add_argument("--seeds", type=int, default=20, help="seeds of each (default: 20)")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    given = _parser().parse_args(arguments)
+    commands = {
+        "sweep": _sweep,
+        "replay": _replay,
+        "shrink": _shrink,
+        "regressions": _regressions,
+        "ablations": _ablations,
+    }
+    try:
+        return commands[given.command](given)
+    except ConfigError as error:
+        print(f"simulations: {error}", file=sys.stderr)
+        return 2
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    if given.seeds < 1 or given.jobs < 1:
+        raise ConfigError(f"--seeds {given.seeds} --jobs {given.jobs}: expected at least 1 of each")
+    is_terminal = sys.stderr.isatty()
+    shown = -1
+
+    def progress(done: int, failed: int) -> None:
+        nonlocal shown
+        percent = 100 * done // given.seeds
+        if is_terminal:
+            bar = "#" * (percent * 40 // 100)
+            print(f"\r[{bar:40}] {done}/{given.seeds} seeds, {failed} failed", end="", file=sys.stderr, flush=True)
+        elif percent // 10 > shown:
+            shown = percent // 10
+            print(f"{done}/{given.seeds} seeds, {failed} failed", file=sys.stderr, flush=True)
+
+    options = Options(seed=given.first, nodes=given.nodes, duration=given.duration)
+    outcome = sweep(given.scenario, options, given.seeds, jobs=given.jobs, progress=progress)
+    if is_terminal:
+        print(file=sys.stderr)
+    replays = write_failures(outcome, options, given.failures) if outcome.failures else []
+    if given.json is not None:
+        write_json(outcome, given.json)
+    if given.junit is not None:
+        write_junit(outcome, given.junit)
+    for line in summary_lines(outcome, replays):
+        print(line)
+    return 1 if outcome.failures else 0
+
+
+def _replay(given: argparse.Namespace) -> int:
+    schedule, outcome = read_replay(given.file)
+    simulation = Simulation(schedule, trace=True)
+    result = simulation.run()
+    if simulation.trace is not None:
+        for line in timeline(simulation.trace, is_full=given.trace):
+            print(line)
+    print(summary(result))
+    if outcome.digest:
+        same = (
+            "the same run as the file's" if outcome.digest == result.digest else "NOT the run of the file: code differs"
+        )
+        print(same)
+    return 1 if result.violations else 0
+
+
+def _shrink(given: argparse.Namespace) -> int:
+    schedule, _ = read_replay(given.file)
+    result = Simulation(schedule).run()
+    if not result.violations:
+        raise ConfigError(f"{given.file}: this run has no violation (any more): nothing to shrink")
+
+    def progress(state: Shrinking) -> None:
+        least = state.schedule
+        print(
+            f"{state.runs} runs: {len(least.faults)} faults, {len(least.nodes)} nodes, {least.duration:g} s",
+            file=sys.stderr,
+        )
+
+    found = shrink(schedule, result.violations[0].checker, runs_max=given.runs, progress=progress)
+    path = given.output or given.file.with_suffix(".least.json")
+    least = Simulation(found.schedule).run()
+    write_replay(path, found.schedule, least)
+    print(summary(least))
+    for fault in found.schedule.faults:
+        print(f"  {fault!r}")
+    print(f"python -m simulations replay {path}")
+    return 1
+
+
+def _regressions(_given: argparse.Namespace) -> int:
+    failed = 0
+    for regression in read_regressions():
+        result = run_regression(regression)
+        failed += bool(result.violations)
+        print(f"{'FAILED' if result.violations else 'ok':6} {regression.name}: {regression.story}")
+        for violation in result.violations:
+            print(f"       {violation}")
+    return 1 if failed else 0
+
+
+def _ablations(given: argparse.Namespace) -> int:
+    caught = True
+    for line, is_caught in table_lines(given.seeds):
+        caught = caught and is_caught
+        print(line)
+    return 0 if caught else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

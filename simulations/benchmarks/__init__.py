@@ -1,0 +1,1 @@
+"""Real meshes, measured beside other systems: ``python -m simulations.benchmarks --help``."""

@@ -1,0 +1,113 @@
+"""One meshp2p node in a process of its own, told what to do line by line: ``begin``, ``status TEXT``, ``leave``,
+``profile`` and ``profile PATH`` (begin, and write what was found).
+
+It prints ``{"event": "ready"}`` when all is imported, and one JSON object for each thing the node tells its agent, with
+``t``, the time of ``CLOCK_MONOTONIC`` in seconds. It ends when its input does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+import trio
+
+import meshp2p
+
+
+def tell(event: str, subject: str = "", value: str = "") -> None:
+    line = msgspec.json.encode({"event": event, "id": subject, "value": value, "t": time.monotonic()})
+    os.write(1, line + b"\n")
+
+
+async def read_lines() -> AsyncIterator[str]:
+    text = b""
+    async with trio.lowlevel.FdStream(os.dup(0)) as stream:
+        async for data in stream:
+            *lines, text = (text + data).split(b"\n")
+            for line in lines:
+                yield line.decode()
+
+
+class Agent:
+    """Runs the node; several times in turn where it is told so."""
+
+    def __init__(self, config: meshp2p.NodeConfig) -> None:
+        self._config = config
+        self._node: meshp2p.MeshNode | None = None
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        with trio.CancelScope() as self._scope:
+            async with meshp2p.open_node(self._config) as self._node:
+                async for event in self._node.events():
+                    match event:
+                        case meshp2p.MemberJoined(record=record):
+                            tell("joined", record.id, record.status)
+                        case meshp2p.MemberUpdated(record=record):
+                            tell("updated", record.id, record.status)
+                        case meshp2p.MemberSuspected():
+                            tell("suspected", event.id)
+                        case meshp2p.MemberRecovered():
+                            tell("recovered", event.id)
+                        case meshp2p.MemberDied() | meshp2p.MemberLeft():
+                            tell("gone", event.id)
+                        case meshp2p.EventsLost(count=count):
+                            sys.exit(f"{count} events were lost")
+                        case _:
+                            pass
+        tell("left")
+
+    def set_status(self, text: str) -> None:
+        assert self._node is not None
+        self._node.set_status(text)
+
+    def leave(self) -> None:
+        self._scope.cancel()
+
+
+async def obey(config: meshp2p.NodeConfig) -> None:
+    agent = Agent(config)
+    profile = cProfile.Profile()
+    tell("ready")
+    async with trio.open_nursery() as nursery:
+        async for line in read_lines():
+            word, _, rest = line.partition(" ")
+            match word:
+                case "begin":
+                    nursery.start_soon(agent.run)
+                case "status":
+                    agent.set_status(rest)
+                case "leave":
+                    agent.leave()
+                case "profile" if not rest:
+                    profile.enable()
+                case "profile":
+                    profile.disable()
+                    profile.dump_stats(rest)
+                    tell("profiled")
+                case _:
+                    sys.exit(f"unknown command {line!r}")
+        nursery.cancel_scope.cancel()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--id", required=True)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--join")
+    parser.add_argument("--mdns", action="store_true")
+    options = parser.parse_args()
+    join = [options.join] if options.join else []
+    trio.run(
+        obey, meshp2p.NodeConfig.of(id=options.id, host=options.host, mesh="benchmark", join=join, mdns=options.mdns)
+    )
+
+
+if __name__ == "__main__":
+    main()

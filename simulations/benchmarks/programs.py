@@ -1,0 +1,65 @@
+"""Processes of a benchmark: their lines, with the time at which each arrived, and their certain end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import trio
+
+__all__ = ["ROOT", "Program"]
+
+ROOT: Final = Path(__file__).parents[2]
+"""The directory from which ``simulations`` is imported."""
+
+
+class Program:
+    """A running process. ``hear`` is told each line of its output and when it arrived, by ``CLOCK_MONOTONIC``.
+
+    Its errors go to ``log``. Start it from the main thread, with :meth:`run` in a nursery, and :meth:`kill` it.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, hear: Callable[[str, float], None]) -> None:
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, bufsize=0
+            )
+        self.pid = self._process.pid
+        self.ended = trio.Event()
+        self._hear = hear
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input = self._process.stdin
+        self._output = trio.lowlevel.FdStream(os.dup(self._process.stdout.fileno()))
+        self._process.stdout.close()
+
+    async def run(self) -> None:
+        """Read its output until it ends."""
+        text = b""
+        try:
+            async for data in self._output:
+                arrived = time.monotonic()
+                *lines, text = (text + data).split(b"\n")
+                for line in lines:
+                    self._hear(line.decode(errors="replace"), arrived)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._output.aclose()
+            self.ended.set()
+
+    def tell(self, line: str) -> None:
+        """Write a line to its input: a short one, which fits into the pipe."""
+        self._input.write(line.encode() + b"\n")
+
+    def send_signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it now, as a crash does, and wait for it."""
+        self._process.kill()
+        self._process.wait()
+        self._input.close()

@@ -1,0 +1,151 @@
+"""What a benchmark found: figures, the table a person reads, and JSON for whatever comes after."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import os
+import platform
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+__all__ = ["Figure", "Machine", "Report", "Row", "Run", "describe_machine", "table"]
+
+
+class Figure(msgspec.Struct):
+    """Samples of one thing, in the unit of its row, and how many more did not come within their time."""
+
+    values: list[float] = msgspec.field(default_factory=list)
+    missed: int = 0
+
+    def add(self, value: float | None) -> None:
+        """``None`` is one that did not come in time."""
+        if value is None:
+            self.missed += 1
+        else:
+            self.values.append(value)
+
+    @property
+    def median(self) -> float:
+        """A sample that did not come counts as endless; not a number where there are none."""
+        samples = [*self.values, *[math.inf] * self.missed]
+        return statistics.median(samples) if samples else math.nan
+
+    @property
+    def worst(self) -> float:
+        return math.inf if self.missed else max(self.values, default=math.nan)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A line of the table. ``aim`` says what is to be reached at a number of nodes, empty where nothing was set."""
+
+    key: str
+    title: str
+    aim: Callable[[int], str] = lambda _: ""
+
+
+class Run(msgspec.Struct):
+    """One system at one number of nodes. ``notes`` are for people."""
+
+    system: str
+    version: str
+    nodes: int
+    figures: dict[str, Figure] = msgspec.field(default_factory=dict)
+    notes: list[str] = msgspec.field(default_factory=list)
+
+    def add(self, key: str, *values: float | None) -> None:
+        figure = self.figures.setdefault(key, Figure())
+        for value in values:
+            figure.add(value)
+
+
+class Machine(msgspec.Struct):
+    """Where it ran."""
+
+    system: str
+    python: str
+    processors: int
+    begun_at: str
+    load_before: tuple[float, float, float]
+    load_after: tuple[float, float, float] | None = None
+
+
+class Report(msgspec.Struct):
+    """All of one call. ``absent`` says which systems could not be measured, and why."""
+
+    benchmark: str
+    machine: Machine
+    options: dict[str, int | float | str | list[int] | list[str]]
+    runs: list[Run] = msgspec.field(default_factory=list)
+    absent: list[str] = msgspec.field(default_factory=list)
+    is_complete: bool = False
+
+    def write(self, path: Path) -> None:
+        """As JSON, with median and worst beside the samples; what is endless becomes null."""
+        plain = msgspec.to_builtins(self)
+        for run, shown in zip(self.runs, plain["runs"], strict=True):
+            for key, figure in run.figures.items():
+                for name, value in (("median", figure.median), ("worst", figure.worst)):
+                    shown["figures"][key][name] = value if math.isfinite(value) else None
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n")
+
+
+def describe_machine() -> Machine:
+    return Machine(
+        f"{platform.system()} {platform.release()} {platform.machine()}",
+        f"{platform.python_implementation()} {platform.python_version()}",
+        len(os.sched_getaffinity(0)),
+        dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        os.getloadavg(),
+    )
+
+
+def table(rows: Sequence[Row], runs: Sequence[Run]) -> str:
+    """The runs of one number of nodes side by side, the first one's ratio beside each of the others."""
+    own, *others = runs
+    lines = [["", own.system, *(text for run in others for text in (run.system, "ratio")), "aim"]]
+    for row in rows:
+        if not any(row.key in run.figures for run in runs):
+            continue
+        line = [row.title, _show(own.figures.get(row.key))]
+        for run in others:
+            line += [_show(run.figures.get(row.key)), _ratio(own.figures.get(row.key), run.figures.get(row.key))]
+        lines.append([*line, row.aim(own.nodes)])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if column in (0, len(widths) - 1) else text.rjust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _show(figure: Figure | None) -> str:
+    """``median (worst)``."""
+    if figure is None:
+        return "-"
+    if len(figure.values) + figure.missed == 1:
+        return _number(figure.median)
+    return f"{_number(figure.median)} ({_number(figure.worst)})"
+
+
+_NEVER: Final = "never"
+
+
+def _number(value: float) -> str:
+    if math.isinf(value):
+        return _NEVER
+    if value == 0 or abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.01 else f"{value:.1g}"
+
+
+def _ratio(own: Figure | None, other: Figure | None) -> str:
+    if own is None or other is None or not (math.isfinite(own.median) and other.median > 0):
+        return "-"
+    return _number(own.median / other.median) if math.isfinite(other.median) else "0"

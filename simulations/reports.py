@@ -1,0 +1,87 @@
+"""A sweep as text, as JSON and as JUnit's XML."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from simulations.sweep import Sweep
+
+__all__ = ["share", "summary_lines", "write_json", "write_junit"]
+
+
+def share(ordered: list[float], part: float) -> float | None:
+    """The value below which this part of the sorted ones lie; None where there are none."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else None
+
+
+def _times(ordered: list[float]) -> str:
+    if not ordered:
+        return "none"
+    p50, p99 = share(ordered, 0.5), share(ordered, 0.99)
+    return f"{len(ordered)}, median {p50:.2f} s, p99 {p99:.2f} s, worst {ordered[-1]:.2f} s"
+
+
+def summary_lines(sweep: Sweep, replays: list[Path]) -> Iterator[str]:
+    """What a person reads of a sweep; the last lines are one to copy for each failure."""
+    seeds = len(sweep.seeds)
+    rate = seeds / sweep.wall_seconds if sweep.wall_seconds else 0.0
+    fired = ", ".join(f"{name} {count:,}" for name, count in sweep.fired().items())
+    yield (
+        f"{sweep.scenario}: {seeds} seeds from {sweep.first}, {len(sweep.failures)} failed;"
+        f" {sweep.virtual_seconds():,.0f} virtual seconds in {sweep.wall_seconds:.1f} s, {rate:.1f} seeds/s"
+    )
+    yield f"  fired: {fired or 'nothing'}"
+    yield f"  whole again: {_times(sweep.recoveries())}"
+    yield f"  crashes known to all: {_times(sweep.detections())}; false deaths: {sweep.false_deaths()}"
+    for failure in sweep.failures:
+        yield f"FAILED seed {failure.seed}: {failure.violations[0]}"
+    for path in replays:
+        yield f"python -m simulations replay {path}"
+
+
+def write_json(sweep: Sweep, path: Path) -> None:
+    """The sweep with its distributions, and each failed seed in full."""
+    recoveries, detections = sweep.recoveries(), sweep.detections()
+    report = {
+        "scenario": sweep.scenario,
+        "first": sweep.first,
+        "seeds": len(sweep.seeds),
+        "failed": [seed.seed for seed in sweep.failures],
+        "virtual_seconds": sweep.virtual_seconds(),
+        "wall_seconds": sweep.wall_seconds,
+        "faults": sweep.fired(),
+        "false_deaths": sweep.false_deaths(),
+        "recovered_after": {"p50": share(recoveries, 0.5), "p99": share(recoveries, 0.99), "max": share(recoveries, 1)},
+        "detected_after": {"p50": share(detections, 0.5), "p99": share(detections, 0.99), "max": share(detections, 1)},
+        "failures": sweep.failures,
+    }
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+
+
+def write_junit(sweep: Sweep, path: Path) -> None:
+    """One test case a seed, as CI systems read it."""
+    suite = ET.Element(
+        "testsuite",
+        name=f"simulations.{sweep.scenario}",
+        tests=str(len(sweep.seeds)),
+        failures=str(len(sweep.failures)),
+        errors="0",
+        time=f"{sweep.wall_seconds:.3f}",
+    )
+    for seed in sweep.seeds:
+        seconds = seed.result.wall_seconds if seed.result is not None else 0.0
+        case = ET.SubElement(
+            suite,
+            "testcase",
+            classname=f"simulations.{sweep.scenario}",
+            name=f"seed {seed.seed}",
+            time=f"{seconds:.3f}",
+        )
+        if seed.has_failed:
+            failure = ET.SubElement(case, "failure", message=str(seed.violations[0]))
+            failure.text = "\n".join(str(violation) for violation in seed.violations)
+    ET.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)

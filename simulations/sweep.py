@@ -1,0 +1,144 @@
+"""Many seeds of one scenario, on all cores."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from meshp2p.simulation.checkers import Violation
+from meshp2p.simulation.replay import write_replay
+from meshp2p.simulation.scenarios import Options, build_schedule
+from meshp2p.simulation.simulation import Result, run
+
+__all__ = ["Seed", "Sweep", "run_seed", "sweep"]
+
+CHUNK = 4
+"""Seeds that a worker is given at a time: few, so that the progress is seen. Chosen, not measured."""
+
+
+class Seed(msgspec.Struct, frozen=True):
+    """What came of one seed: a result, or what the simulator itself raised."""
+
+    seed: int
+    result: Result | None
+    error: str = ""
+
+    @property
+    def has_failed(self) -> bool:
+        return self.result is None or bool(self.result.violations)
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        if self.result is None:
+            return (Violation("simulator", 0.0, "", self.error),)
+        return self.result.violations
+
+
+class Sweep(msgspec.Struct):
+    """What came of all seeds of a sweep, in their order."""
+
+    scenario: str
+    first: int
+    wall_seconds: float = 0.0
+    seeds: list[Seed] = []
+
+    @property
+    def failures(self) -> list[Seed]:
+        return [seed for seed in self.seeds if seed.has_failed]
+
+    def fired(self) -> dict[str, int]:
+        """How often each fault fired, over all seeds."""
+        total: dict[str, int] = {}
+        for seed in self.seeds:
+            for name, count in (seed.result.faults if seed.result is not None else {}).items():
+                total[name] = total.get(name, 0) + count
+        return dict(sorted(total.items()))
+
+    def recoveries(self) -> list[float]:
+        """Sorted times from the last fault until the mesh was whole."""
+        times = [seed.result.recovered_after for seed in self.seeds if seed.result is not None]
+        return sorted(time for time in times if time is not None)
+
+    def detections(self) -> list[float]:
+        """Sorted times from each crash until all knew of it."""
+        return sorted(time for seed in self.seeds if seed.result is not None for time in seed.result.detections)
+
+    def false_deaths(self) -> int:
+        return sum(seed.result.false_deaths for seed in self.seeds if seed.result is not None)
+
+    def virtual_seconds(self) -> float:
+        return sum(seed.result.virtual_seconds for seed in self.seeds if seed.result is not None)
+
+
+def run_seed(scenario: str, options: Options) -> Seed:
+    """Run one seed. What the simulator raises is its result, so that a sweep goes on."""
+    try:
+        return Seed(options.seed, run(build_schedule(scenario, options)))
+    except Exception as error:  # noqa: BLE001 - whatever it is belongs to this seed alone
+        return Seed(options.seed, None, f"{type(error).__name__}: {error}")
+
+
+def _run_chunk(work: tuple[str, Options, range]) -> list[Seed]:
+    scenario, options, seeds = work
+    return [run_seed(scenario, msgspec.structs.replace(options, seed=seed)) for seed in seeds]
+
+
+def _chunks(scenario: str, options: Options, seeds: range) -> Iterator[tuple[str, Options, range]]:
+    for begin in range(0, len(seeds), CHUNK):
+        yield scenario, options, seeds[begin : begin + CHUNK]
+
+
+def sweep(
+    scenario: str,
+    options: Options,
+    count: int,
+    *,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sweep:
+    """Run ``count`` seeds from ``options.seed`` on, on so many processes. ``progress`` is told how many are done and
+    how many of them failed.
+
+    Raises :class:`~meshp2p.errors.ConfigError` for impossible options, before a seed runs.
+    """
+    build_schedule(scenario, options)
+    outcome = Sweep(scenario, options.seed)
+    work = list(_chunks(scenario, options, range(options.seed, options.seed + count)))
+    began = time.perf_counter()
+    failed = 0
+    for chunk in _map(work, jobs):
+        outcome.seeds += chunk
+        failed += sum(seed.has_failed for seed in chunk)
+        if progress is not None:
+            progress(len(outcome.seeds), failed)
+    outcome.wall_seconds = time.perf_counter() - began
+    return outcome
+
+
+def _map(work: list[tuple[str, Options, range]], jobs: int) -> Iterator[list[Seed]]:
+    if jobs == 1:
+        yield from map(_run_chunk, work)
+        return
+    # spawn: the same on all systems, and nothing of this process goes along
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        yield from pool.map(_run_chunk, work)
+
+
+def write_failures(outcome: Sweep, options: Options, directory: Path) -> list[Path]:
+    """A replay file for each failed seed whose schedule could be built."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for seed in outcome.failures:
+        if seed.result is None:
+            continue
+        path = directory / f"{outcome.scenario}-{seed.seed}.json"
+        schedule = build_schedule(outcome.scenario, msgspec.structs.replace(options, seed=seed.seed))
+        write_replay(path, schedule, seed.result)
+        paths.append(path)
+    return paths

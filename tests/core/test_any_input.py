@@ -1,0 +1,202 @@
+"""Whatever is said to a machine, in any order, it goes on and its tables stay sound."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshp2p.core.address import Address
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Send
+from meshp2p.core.hosting import Profile
+from meshp2p.core.machine import Machine
+from meshp2p.core.messages import (
+    Ack,
+    CallReply,
+    CallRequest,
+    Datagram,
+    DeregisterReply,
+    Done,
+    ForwardDeregister,
+    ForwardHeartbeat,
+    Gossip,
+    HeartbeatReply,
+    Nack,
+    Ping,
+    PingRequest,
+    Pong,
+    Probe,
+    Push,
+    SyncReply,
+    SyncRequest,
+)
+from meshp2p.core.record import Item, Record, Rumour, State, tag_of
+from meshp2p.core.requests import Deregister, Heartbeat
+from meshp2p.errors import LocalProtocolError
+from tests.core.builders import a_machine
+
+CONFIG = ProtocolConfig(members_max=6, departed_max=4, candidates_max=5, instance_timeout=2.0, departed_retention=20.0)
+
+ids = st.sampled_from(["me", "a", "b", "c", "x", "y", "\U0010ffff", "z" * 128])
+tags = st.one_of(ids.map(tag_of), st.sampled_from([0, (1 << 64) - 1]))
+numbers = st.sampled_from([0, 1, 2, 3, 1_700_000_000_000, 1_700_000_000_001, 1 << 43, 1 << 62, (1 << 63) - 1])
+addresses = st.builds(Address, st.sampled_from(["10.0.0.9", "10.0.0.8", "::1"]), st.integers(1, 3))
+texts = st.sampled_from(["", "busy", "x" * 1024])
+records = st.builds(
+    Record,
+    id=ids,
+    incarnation=numbers,
+    state=st.sampled_from(State),
+    home=ids,
+    boot=numbers,
+    addresses=st.lists(addresses, max_size=2).map(tuple),
+    hostname=texts,
+    port=st.integers(0, 65535),
+    capabilities=st.just(()),
+    profiles=st.just(()),
+    created_at=numbers,
+    epoch=numbers,
+    epoch_since=numbers,
+    status=texts,
+    metrics=st.sampled_from(["", "{}", "x" * 9000]),
+)
+rumours = st.builds(Rumour, ids, numbers, st.sampled_from(State), st.one_of(st.just(""), ids))
+items: st.SearchStrategy[tuple[Item, ...]] = st.lists(st.one_of(records, rumours), max_size=4).map(tuple)
+bodies = st.one_of(
+    st.builds(Ping, numbers, tags, tags, numbers),
+    st.builds(Ack, st.integers(0, 9), tags, numbers),
+    st.builds(Nack, st.integers(0, 9), tags),
+    st.builds(PingRequest, numbers, tags, tags, addresses),
+    st.builds(Gossip, tags),
+)
+datagrams = st.builds(Datagram, bodies, items, st.lists(st.one_of(tags, numbers), max_size=5).map(tuple))
+digests = st.sampled_from([b"", b"\0" * 8, b"\1" * 16, b"\0" * 24])
+requests: st.SearchStrategy[CallRequest] = st.one_of(
+    st.builds(Probe, tags),
+    st.builds(SyncRequest, digests, st.one_of(st.none(), records)),
+    st.builds(Push, tags, items),
+    st.builds(ForwardHeartbeat, ids, texts, texts),
+    st.builds(ForwardDeregister, ids),
+)
+replies: st.SearchStrategy[CallReply | CallFailed] = st.one_of(
+    st.builds(Pong, ids, numbers, numbers),
+    st.builds(SyncReply, records, st.booleans(), items, st.lists(numbers, max_size=3).map(tuple)),
+    st.just(Done()),
+    st.just(HeartbeatReply(True, False)),
+    st.just(DeregisterReply(True)),
+    st.builds(CallFailed, st.sampled_from(Failure), st.just("")),
+)
+
+
+class Driver:
+    """Makes a machine do what is drawn for it, and checks it after each step."""
+
+    def __init__(self, seed: int) -> None:
+        self.machine: Machine = a_machine(config=CONFIG, is_announced=bool(seed % 2))
+        self.now = float(seed % 2)
+        self.calls: list[Call] = []
+        self.random = random.Random(seed)
+
+    def take(self, effects: list[Effect]) -> None:
+        self.calls += [effect for effect in effects if isinstance(effect, Call)]
+        for effect in effects:
+            if isinstance(effect, Call):
+                assert effect.addresses
+                assert effect.timeout > 0
+                msgspec.convert(msgspec.to_builtins(effect.request), type(effect.request))
+            if isinstance(effect, Send):
+                assert msgspec.msgpack.decode(msgspec.msgpack.encode(effect.datagram), type=Datagram) == effect.datagram
+        self.check()
+
+    def check(self) -> None:
+        machine, state = self.machine, self.machine._state
+        members = state.members
+        assert machine.next_deadline() >= self.now
+        assert machine.records()["me"] == machine.own
+        assert machine.own.state is State.ALIVE
+        assert len(members) <= CONFIG.members_max
+        assert len(members.departed) <= CONFIG.departed_max
+        assert len(members._ids) == len(members) + len(members.departed)
+        assert members.lowest == min(members.records, key=str.encode)
+        assert set(members.nodes) == {record.id for record in members.records.values() if record.is_node}
+        assert all(members.records[node_id].addresses for node_id in members.nodes)
+        assert machine.leader_id in (None, members.lowest)
+        assert len(list(machine.candidates())) <= CONFIG.candidates_max
+        assert set(state.reach) <= set(members.records)
+        assert set(state.life._heard) == set(members.records)
+        assert set(machine._prober._round_trips) <= set(members.records)
+        assert len(state.gossip) <= CONFIG.members_max + CONFIG.departed_max
+        assert set(machine._membership._suspicions) == {
+            record.id for record in members.records.values() if record.state is State.SUSPECT
+        }
+        assert {machine.id, *machine._hosting._hosted} <= {machine.id} | {
+            record.id for record in members.records.values() if record.home == machine.id
+        }
+        assert state.effects == []
+        assert state.changes == []
+        machine.instances(self.now)
+        machine.leader()
+
+
+steps = st.one_of(
+    st.tuples(st.just("hear"), datagrams, addresses),
+    st.tuples(st.just("call"), requests, st.none()),
+    st.tuples(st.just("reply"), replies, st.none()),
+    st.tuples(st.just("wait"), st.sampled_from([0.01, 0.5, 1.0, 3.0, 30.0]), st.none()),
+    st.tuples(st.just("register"), ids, st.none()),
+    st.tuples(st.just("heartbeat"), ids, st.none()),
+    st.tuples(st.just("deregister"), ids, st.none()),
+    st.tuples(st.just("offer"), ids, addresses),
+    st.tuples(st.just("report"), texts, st.none()),
+    st.tuples(st.just("leave"), st.just(""), st.none()),
+)
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 7), st.lists(steps, max_size=40))
+def test_whatever_is_said_to_a_machine_it_goes_on(seed: int, drawn: list[tuple[str, object, Address | None]]) -> None:
+    driver = Driver(seed)
+    for name, argument, address in drawn:
+        with contextlib.suppress(LocalProtocolError):
+            step(driver, name, argument, address)
+        driver.check()
+
+
+def step(driver: Driver, name: str, argument: object, address: Address | None) -> None:
+    machine, now = driver.machine, driver.now
+    match name, argument:
+        case "hear", Datagram():
+            assert address is not None
+            driver.take(machine.receive(argument, address, now))
+        case "reply", _:
+            if driver.calls:
+                call = driver.calls.pop(driver.random.randrange(len(driver.calls)))
+                driver.take(machine.receive_reply(call.call_id, argument, now))  # type: ignore[arg-type]  # a reply
+        case "call", _:
+            driver.take(machine.receive_call(argument, now)[1])  # type: ignore[arg-type]  # a request
+        case "wait", float():
+            until = now + argument
+            while machine.next_deadline() <= until:
+                driver.now = max(driver.now, machine.next_deadline())
+                driver.take(machine.handle_timeouts(driver.now))
+            driver.now = until
+        case "register", str():
+            driver.take(machine.register(Profile(argument, "h", 1), now))
+        case "heartbeat", str():
+            driver.take(machine.request(1, Heartbeat(argument, "busy", ""), now))
+        case "deregister", str():
+            driver.take(machine.request(2, Deregister(argument), now))
+        case "offer", str():
+            assert address is not None
+            driver.take(machine.offer("mdns", (address,), argument, now))
+        case "report", str():
+            driver.take(machine.report(argument, argument, now))
+        case "leave", _:
+            driver.take(machine.leave(now))
+        case _:
+            pytest.fail(f"unknown step {name}")

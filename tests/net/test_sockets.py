@@ -1,0 +1,122 @@
+"""UDP and TCP on one number, and packets in both directions."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.errors import StartError
+from meshp2p.net.sockets import Sockets, open_sockets
+
+
+@contextmanager
+def opened(host: str, port: int = 0, *, is_port_wished: bool = True) -> Iterator[Sockets]:
+    sockets = open_sockets(host, port, is_port_wished=is_port_wished)
+    try:
+        yield sockets
+    finally:
+        sockets.datagrams.close()
+        sockets.listener.socket.close()
+
+
+async def receive(sockets: Sockets) -> tuple[bytes, Address]:
+    with trio.fail_after(30):
+        while True:
+            await sockets.datagrams.wait_readable()
+            received = sockets.datagrams.receive_nowait()
+            if received is not None:
+                return received
+
+
+async def test_udp_and_tcp_have_one_number() -> None:
+    with opened("127.0.0.1") as sockets:
+        assert sockets.port > 0
+        assert sockets.listener.socket.getsockname() == ("127.0.0.1", sockets.port)
+        with opened("127.0.0.1") as other:
+            assert other.port != sockets.port
+
+
+@pytest.mark.parametrize(
+    ("here", "there"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1"), ("::", "::1")]
+)
+async def test_packets_go_in_both_directions_and_show_plain_addresses(here: str, there: str) -> None:
+    with opened(here) as one, opened(there) as other:
+        target = Address(there, one.port)
+        other.datagrams.send_nowait(b"to you", target)
+        assert await receive(one) == (b"to you", Address(there, other.port))
+        one.datagrams.send_nowait(b"and back", Address(there, other.port))
+        assert await receive(other) == (b"and back", target)
+        assert one.datagrams.receive_nowait() is None
+        assert one.datagrams.send_errors == other.datagrams.send_errors == 0
+
+
+async def test_an_empty_packet_and_the_largest_one_are_packets_too() -> None:
+    with opened("127.0.0.1") as one, opened("127.0.0.1") as other:
+        for data in (b"", b"x" * 65_507):
+            other.datagrams.send_nowait(data, Address("127.0.0.1", one.port))
+            assert (await receive(one))[0] == data
+
+
+@pytest.mark.parametrize(
+    ("host", "target"),
+    [
+        ("127.0.0.1", Address("::1", 1)),
+        ("::1", Address("127.0.0.1", 1)),
+        ("127.0.0.1", Address("127.0.0.1", 0)),
+        ("127.0.0.1", Address("fe80::1%nothing", 1)),
+        ("::1", Address("fe80::1%nothing", 1)),
+    ],
+)
+async def test_what_cannot_be_sent_is_counted_and_no_error(host: str, target: Address) -> None:
+    with opened(host) as sockets:
+        sockets.datagrams.send_nowait(b"x", target)
+        sockets.datagrams.send_nowait(b"x" * 70_000, Address(host, 9))
+        assert sockets.datagrams.send_errors == 2
+
+
+async def test_that_nobody_listens_there_is_no_error_of_the_next_read() -> None:
+    """Linux reports the ICMP answer to an earlier packet at a later call on the socket."""
+    with opened("127.0.0.1") as sockets, opened("127.0.0.1") as other:
+        gone = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        gone.bind(("127.0.0.1", 0))
+        port = gone.getsockname()[1]
+        gone.close()
+        for _ in range(10):
+            sockets.datagrams.send_nowait(b"x", Address("127.0.0.1", port))
+        other.datagrams.send_nowait(b"y", Address("127.0.0.1", sockets.port))
+        assert (await receive(sockets))[0] == b"y"
+
+
+async def test_a_wished_port_that_is_taken_is_refused_and_another_is_taken_where_none_was_wished() -> None:
+    with opened("127.0.0.1") as first:
+        with pytest.raises(StartError, match="is in use: choose another"):
+            open_sockets("127.0.0.1", first.port, is_port_wished=True)
+        with opened("127.0.0.1", first.port, is_port_wished=False) as second:
+            assert second.port != first.port
+
+
+async def test_where_a_free_tcp_port_is_taken_for_udp_another_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[int] = []
+
+    class Unlucky(socket.socket):
+        def bind(self, address: object) -> None:
+            if self.type == socket.SOCK_DGRAM and len(refused) < 5:
+                refused.append(1)
+                raise OSError(errno.EADDRINUSE, "in use")
+            super().bind(address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "socket", Unlucky)
+    with opened("127.0.0.1") as sockets:
+        assert sockets.port
+    assert len(refused) == 5
+
+
+async def test_ipv6_alone_leaves_the_port_to_ipv4() -> None:
+    with opened("::1") as six, opened("127.0.0.1", six.port) as four:
+        assert four.port == six.port

@@ -1,0 +1,170 @@
+"""Each checker sees what it is for: a machine without a safeguard, or an event that must not be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, MemberRecovered, MemberUpdated
+from meshp2p.core.record import Record, State
+from meshp2p.simulation.ablation import SAFEGUARDS
+from meshp2p.simulation.checkers import CHECKERS
+from meshp2p.simulation.faults import Crash, Partition
+from meshp2p.simulation.scenarios import Options, build_schedule
+from meshp2p.simulation.simulation import Simulation, run
+from tests.simulation.simulated import a_mesh, a_schedule
+
+
+def a_record(simulation: Simulation, node_id: str = "n1", **changes: object) -> Record:
+    machine = simulation.truth.hosts[node_id].machine
+    assert machine is not None
+    return msgspec.structs.replace(machine.own, **changes)
+
+
+def told(simulation: Simulation, *events: Event) -> list[str]:
+    """What checkers say when the machine of n0 emits these events."""
+    before = len(simulation.violations)
+    for event in events:
+        simulation.event(simulation.truth.hosts["n0"], event)
+    return [violation.checker for violation in simulation.violations[before:]]
+
+
+@pytest.mark.parametrize("safeguard", sorted(SAFEGUARDS))
+def test_without_a_safeguard_the_checker_that_is_for_it_fails(safeguard: str) -> None:
+    """The seeds are few: a safeguard that shows in one run of ten is shown by some of twenty."""
+    wanted = SAFEGUARDS[safeguard]
+    for seed in range(20):
+        result = run(build_schedule(wanted.scenario, Options(seed=seed, ablations=(safeguard,))))
+        if any(violation.checker == wanted.checker for violation in result.violations):
+            return
+    pytest.fail(f"{wanted.checker} sees nothing in 20 seeds of {wanted.scenario} without {safeguard}")
+
+
+def test_every_checker_is_shown_to_catch_something() -> None:
+    shown = {safeguard.checker for safeguard in SAFEGUARDS.values()} | {"detection", "bounds"}
+    assert shown >= set(CHECKERS)
+
+
+def test_an_incarnation_that_falls_is_seen() -> None:
+    simulation = a_mesh()
+    own = a_record(simulation)
+    fallen = msgspec.structs.replace(own, incarnation=own.incarnation - 1)
+    assert told(simulation, MemberUpdated(fallen)) == ["incarnations"]
+
+
+def test_an_incarnation_that_nobody_published_is_seen() -> None:
+    simulation = a_mesh()
+    own = a_record(simulation)
+    invented = msgspec.structs.replace(own, incarnation=own.incarnation + 1)
+    assert told(simulation, MemberUpdated(invented)) == ["incarnations"]
+
+
+def test_the_dead_that_rise_are_seen() -> None:
+    simulation = a_mesh()
+    own = a_record(simulation)
+    dead = msgspec.structs.replace(own, state=State.DEAD)
+    assert told(simulation, MemberDied(dead), MemberJoined(own)) == ["incarnations"]
+
+
+def test_a_departed_that_departs_again_is_seen() -> None:
+    simulation = a_mesh()
+    left = a_record(simulation, state=State.LEFT)
+    assert "incarnations" in told(simulation, MemberDied(left), MemberDied(left))
+
+
+def test_a_recovery_without_a_refutation_is_seen() -> None:
+    simulation = a_mesh()
+    assert told(simulation, MemberRecovered(a_record(simulation))) == ["incarnations"]
+
+
+def test_a_claim_that_does_not_outbid_what_was_heard_is_seen() -> None:
+    simulation = a_mesh()
+    assert told(simulation, MemberUpdated(a_record(simulation, "n3", epoch=7))) == []
+    assert told(simulation, MemberUpdated(a_record(simulation, "n0", epoch=6, epoch_since=1))) == ["epochs"]
+
+
+def test_a_leader_that_is_not_the_lowest_is_seen() -> None:
+    simulation = a_mesh()
+    machine = simulation.truth.hosts["n0"].machine
+    assert machine is not None
+    machine._election.leader_id = "n2"
+    assert told(simulation, LeaderChanged("n2", "n0", 1)) == ["epochs"]
+
+
+def test_a_false_death_is_seen_where_there_was_no_trouble() -> None:
+    simulation = a_mesh(until=30.0)
+    dead = a_record(simulation, state=State.DEAD)
+    assert "false-deaths" in told(simulation, MemberDied(dead))
+
+
+def test_a_death_in_a_partition_is_no_violation() -> None:
+    simulation = a_mesh(Partition(begin=20.0, groups=(("n0",), ("n1",))), until=30.0)
+    assert told(simulation, MemberDied(a_record(simulation, state=State.DEAD))) == []
+
+
+def test_a_crash_that_nobody_notices_is_seen() -> None:
+    schedule = a_schedule(Crash(begin=20.0, node="n3"), duration=200.0, checks=("detection",))
+    simulation = Simulation(schedule)
+    for host in simulation.truth.hosts.values():
+        host._alter = lambda host: setattr(host.machine._membership, "accuse", lambda _id, _now: None)  # type: ignore[union-attr]
+    result = simulation.run()
+    assert {violation.checker for violation in result.violations} == {"detection"}
+    assert len(result.violations) == 3  # one for each that is left
+
+
+def test_detection_is_timed() -> None:
+    result = run(a_schedule(Crash(begin=20.0, node="n3")))
+    assert len(result.detections) == 1
+    assert 0 < result.detections[0] < 20
+
+
+def test_a_mesh_in_two_is_not_whole() -> None:
+    simulation = a_mesh(Partition(begin=10.0, groups=(("n0", "n1"), ("n2", "n3"))), duration=400.0, until=200.0)
+    assert len(simulation.truth.components()) == 2
+    simulation.truth.network.rules.clear()  # the cut is gone and nobody was told
+    simulation.checkers["wholeness"].finish()
+    assert [violation.checker for violation in simulation.violations] == ["wholeness"]
+
+
+def test_a_long_partition_makes_two_whole_meshes() -> None:
+    result = run(a_schedule(Partition(begin=10.0, end=300.0, groups=(("n0", "n1"), ("n2", "n3"))), duration=320.0))
+    assert result.violations == ()
+
+
+def test_tables_and_packets_have_bounds() -> None:
+    simulation = a_mesh()
+    small = msgspec.structs.replace(simulation.truth.config, members_max=2, candidates_max=1, packet_bytes_max=512)
+    simulation.truth.config = small
+    simulation.network.traffic.packet_bytes_max = 513
+    simulation.checkers["bounds"].finish()
+    messages = " ".join(violation.message for violation in simulation.violations)
+    assert "lists 4 instances" in messages
+    assert "513 bytes" in messages
+
+
+def test_what_a_machine_raises_is_a_violation_and_ends_the_run() -> None:
+    simulation = Simulation(a_schedule())
+
+    def raise_it(*_arguments: object) -> None:
+        raise ZeroDivisionError("in the code under test")
+
+    simulation.run_until(5.0)
+    machine = simulation.truth.hosts["n2"].machine
+    assert machine is not None
+    machine.receive = raise_it  # type: ignore[method-assign, assignment]
+    result = simulation.run()
+    assert [violation.checker for violation in result.violations] == ["machine"]
+    assert "ZeroDivisionError: in the code under test" in result.violations[0].message
+
+
+def test_a_machine_that_spins_is_seen() -> None:
+    simulation = a_mesh()
+    host = simulation.truth.hosts["n1"]
+    assert host.machine is not None
+    now: Callable[[], float] = lambda: host.now  # noqa: E731
+    host.machine.next_deadline = now  # type: ignore[method-assign]
+    simulation.run_until(20.0)
+    assert simulation.violations[0].checker == "machine"
+    assert not host.is_up

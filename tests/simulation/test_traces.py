@@ -1,0 +1,75 @@
+"""A trace says what happened and why."""
+
+from __future__ import annotations
+
+import json
+
+from meshp2p.core.events import MemberDied, MemberSuspected
+from meshp2p.simulation.faults import Crash
+from meshp2p.simulation.report import summary, timeline
+from meshp2p.simulation.simulation import Simulation
+from meshp2p.simulation.trace import Trace, What
+from tests.simulation.simulated import a_mesh, a_schedule
+
+
+def a_trace() -> Trace:
+    trace = a_mesh(Crash(begin=10.0, node="n3"), until=30.0).trace
+    assert trace is not None
+    return trace
+
+
+def test_each_entry_is_after_its_cause() -> None:
+    trace = a_trace()
+    assert [entry.number for entry in trace] == list(range(1, len(trace) + 1))
+    for entry in trace:
+        assert entry.cause < entry.number
+        assert not entry.cause or trace[entry.cause].at <= entry.at
+
+
+def test_an_arrival_is_caused_by_the_sending_of_the_same_message() -> None:
+    trace = a_trace()
+    arrivals = [entry for entry in trace if entry.what is What.RECEIVE]
+    assert arrivals
+    for entry in arrivals:
+        sending = trace[entry.cause]
+        assert (sending.what, sending.node, sending.peer) == (What.SEND, entry.peer, entry.node)
+        assert sending.detail is entry.detail
+
+
+def test_why_leads_from_a_death_back_to_the_suspicion_and_the_probe_without_answer() -> None:
+    trace = a_trace()
+    death = next(entry for entry in trace if isinstance(entry.detail, MemberDied))
+    chain = trace.why(death.number)
+    assert chain[0] is death
+    assert any(isinstance(entry.detail, MemberSuspected) and entry.node == death.node for entry in chain)
+    assert any(entry.what is What.TIMER for entry in chain)
+
+
+def test_a_node_s_view_at_a_moment_is_what_it_listed_then() -> None:
+    trace = a_trace()
+    death = next(entry for entry in trace if isinstance(entry.detail, MemberDied))
+    assert sorted(trace.view_at(death.node, death.number - 1)) == ["n0", "n1", "n2", "n3"]
+    assert "n3" not in trace.view_at(death.node, death.number)
+
+
+def test_a_trace_as_json_is_a_line_for_each_entry() -> None:
+    trace = a_trace()
+    lines = [json.loads(line) for line in trace.as_json().splitlines()]
+    assert len(lines) == len(trace)
+    sent = next(line for line in lines if line["what"] == "send")
+    assert sent["detail"]["type"] == "Datagram"
+
+
+def test_the_timeline_tells_of_faults_and_verdicts_and_in_full_of_packets() -> None:
+    trace = a_trace()
+    brief, full = "\n".join(timeline(trace)), "\n".join(timeline(trace, is_full=True))
+    assert "fault Crash" in brief
+    assert "holds dead n3" in brief
+    assert "leader is n0" in brief
+    assert "Ping" not in brief
+    assert "send to n1: Ping" in full
+
+
+def test_the_summary_says_what_fired_and_what_was_violated() -> None:
+    simulation = Simulation(a_schedule(Crash(begin=10.0, node="n3")))
+    assert "Crash 1" in summary(simulation.run())
