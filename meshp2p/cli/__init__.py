@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 it could not be done, 2 a wrong argument or a machine that
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -37,9 +38,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    options = make_parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        options = make_parser().parse_args(arguments)
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except (ConfigError, StartError, StoreError) as error:
         print(f"meshp2p: {error}", file=sys.stderr)
         return 2
@@ -47,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"meshp2p: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read what we print has gone
+        # whoever read what we print has gone: what is left in the buffer must not fail once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130

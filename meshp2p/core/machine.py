@@ -235,6 +235,8 @@ class Machine(View):
                 self._dissemination.handle_round(now)
             case Timer.SUSPICION:
                 self._membership.end_suspicion_period(subject, now)
+            case Timer.LAST_WORD:
+                self._membership.give_last_word(subject, now)
             case Timer.CALL_DEAD:
                 self._departures.handle_call(now)
             case Timer.FORGET:

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 import msgspec
 
 from meshp2p.core.events import MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberSuspected, MemberUpdated
+from meshp2p.core.messages import Ping
 from meshp2p.core.ownership import Ownership
-from meshp2p.core.record import Departed, Item, Record, Rumour, State, is_sound, supersedes
+from meshp2p.core.record import Departed, Item, Record, Rumour, State, is_sound, supersedes, tag_of
 from meshp2p.core.state import NodeState
 from meshp2p.core.suspicion import Suspicion
 from meshp2p.core.timers import Timer
@@ -147,7 +148,7 @@ class Membership:
         state.members.put(suspect)
         state.counters.suspicions += 1
         self._suspicions[rumour.id] = suspicion
-        state.timers.set(Timer.SUSPICION, suspicion.deadline(), rumour.id)
+        self._await_verdict(rumour.id, suspicion, now)
         if record.state is not State.SUSPECT:
             state.changes.append(MemberSuspected(suspect))
         state.spread(rumour, now)
@@ -160,7 +161,7 @@ class Membership:
         suspicion = self._suspicions.get(rumour.id)
         if suspicion is not None and suspicion.confirm(rumour.by):
             # a deadline in the past would look like a pause
-            self._state.timers.set(Timer.SUSPICION, max(now, suspicion.deadline()), rumour.id)
+            self._await_verdict(rumour.id, suspicion, now)
             self._state.spread(rumour, now)
 
     def accuse(self, node_id: str, now: float) -> None:
@@ -174,6 +175,25 @@ class Membership:
         else:
             self.become_suspect(rumour, now)
 
+    def _await_verdict(self, node_id: str, suspicion: Suspicion, now: float) -> None:
+        timers = self._state.timers
+        deadline = max(now, suspicion.deadline())
+        timers.set(Timer.SUSPICION, deadline, node_id)
+        if suspicion.is_confirmed:
+            timers.cancel(Timer.LAST_WORD, node_id)
+        else:
+            timers.set(Timer.LAST_WORD, max(now, deadline - self._state.config.probe_timeout), node_id)
+
+    def give_last_word(self, node_id: str, now: float) -> None:
+        """A suspicion that nobody confirmed is about to end: tell the accused once more.
+
+        This node may have been the one that was cut off, and then nobody has heard of its suspicion yet.
+        """
+        state = self._state
+        record = state.members.records.get(node_id)
+        if record is not None and record.state is State.SUSPECT:
+            state.send_to_node(node_id, Ping(0, state.tag, tag_of(node_id), state.members.view), now)
+
     def end_suspicion_period(self, node_id: str, now: float) -> None:
         """A suspicion was not refuted in time: the node is dead."""
         record = self._state.members.records.get(node_id)
@@ -186,7 +206,7 @@ class Membership:
         """Give every suspect its whole time again: this node was not there to hear them refute."""
         for node_id, suspicion in self._suspicions.items():
             suspicion.restart(now)
-            self._state.timers.set(Timer.SUSPICION, suspicion.deadline(), node_id)
+            self._await_verdict(node_id, suspicion, now)
 
     def become_departed(self, rumour: Rumour, now: float, *, is_spread: bool = True, at_birth: bool = False) -> None:
         """A member died or left. Of an unknown one only that is kept, so that a late record does not list it.
@@ -214,3 +234,4 @@ class Membership:
     def _end_suspicion(self, node_id: str) -> None:
         if self._suspicions.pop(node_id, None) is not None:
             self._state.timers.cancel(Timer.SUSPICION, node_id)
+            self._state.timers.cancel(Timer.LAST_WORD, node_id)

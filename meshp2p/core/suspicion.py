@@ -37,6 +37,11 @@ class Suspicion:
             self._confirmations += 1
         return True
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether as many others confirmed it as count."""
+        return 0 < self._confirmations_max <= self._confirmations
+
     def restart(self, now: float) -> None:
         """Begin anew, with the accusers known: whoever keeps it was not there to hear a refutation."""
         self._since = now

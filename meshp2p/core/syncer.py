@@ -18,7 +18,7 @@ from meshp2p.core.gossip import item_bytes
 from meshp2p.core.membership import Membership
 from meshp2p.core.messages import CallReply, Done, Push, SyncReply, SyncRequest
 from meshp2p.core.ownership import Ownership
-from meshp2p.core.record import Item
+from meshp2p.core.record import Item, Record
 from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
 
@@ -213,9 +213,13 @@ class Syncer:
         """All that may be told of these buckets, from a random place on, so that what does not fit this time may the
         next."""
         state = self._state
-        items = [item for item in items_in(state.members, buckets, of) if state.is_announced or item.id != state.id]
+        items = [item for item in items_in(state.members, buckets, of) if state.is_announced or not self._is_own(item)]
         turn = state.random.randrange(0, len(items)) if items else 0
         return items[turn:] + items[:turn]
+
+    def _is_own(self, item: Item) -> bool:
+        """Whether it is about this node, or about an instance that it hosts."""
+        return item.id == self._state.id or (isinstance(item, Record) and item.home == self._state.id)
 
     def _bounded(self, items: Iterable[Item]) -> Iterator[Item]:
         budget = self._state.config.sync_bytes_max

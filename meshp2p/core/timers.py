@@ -36,6 +36,8 @@ class Timer(enum.IntEnum):
     """An instance whose home is gone was not adopted. Subject: its id."""
     PUBLISH = 11
     """A report that was held back is published. Subject: its id."""
+    LAST_WORD = 12
+    """A suspect is told once more, before the verdict. Subject: its id."""
 
 
 Key = tuple[Timer, str]

@@ -104,6 +104,7 @@ class Host:
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._datagrams_held = 0
         self._wake_at = math.inf
+        self._deadline = math.inf
         self._wake_cause = 0
         self._spins = 0
         self._spun_at = -1.0
@@ -399,7 +400,7 @@ class Host:
         if machine is None:
             return
         engine = self._engine
-        deadline = machine.next_deadline()
+        deadline = self._deadline
         now = engine.now + self.offset
         if deadline > now + 1e-9:
             self._set_wake(deadline)
@@ -446,7 +447,7 @@ class Host:
                 self._network.call(self, effect, cause)
         machine = self.machine
         if machine is not None:
-            deadline = machine.next_deadline()
+            self._deadline = deadline = machine.next_deadline()
             if deadline - self.offset < self._wake_at:
                 self._wake_cause = cause
                 self._set_wake(deadline)

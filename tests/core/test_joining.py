@@ -8,7 +8,7 @@ import pytest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Persist
 from meshp2p.core.events import MemberJoined
-from meshp2p.core.messages import Probe, SyncRequest
+from meshp2p.core.messages import Probe, SyncReply, SyncRequest
 from meshp2p.core.record import State
 from tests.core.builders import ELSEWHERE, HERE, a_machine, a_ping, a_record, calls, hear, run_until, sends
 from tests.core.mesh import Mesh
@@ -106,7 +106,20 @@ def test_nothing_of_a_node_is_told_before_it_knows_that_its_id_is_its_own() -> N
     reply, _ = machine.receive_call(SyncRequest(b"\0" * 8, None), 0.1)
     assert machine.leader_id is None
     assert not machine.is_announced
-    assert "me" not in [item.id for item in getattr(reply, "items", ())]
+    assert isinstance(reply, SyncReply)
+    assert "me" not in [item.id for item in reply.items]
+
+
+def test_nothing_of_its_instances_is_told_before_either() -> None:
+    machine = a_machine(is_announced=False)
+    hear(machine, [a_record("x", home="me"), a_record("b", addresses=(ELSEWHERE,))], now=0.1)
+    reply, _ = machine.receive_call(SyncRequest(b"\0" * 8, None), 0.1)
+    assert isinstance(reply, SyncReply)
+    assert [item.id for item in reply.items] == ["b"]
+    run_until(machine, 1.0)
+    reply, _ = machine.receive_call(SyncRequest(b"\0" * 8, None), 1.0)
+    assert isinstance(reply, SyncReply)
+    assert sorted(item.id for item in reply.items) == ["b", "me", "x"]
 
 
 def test_what_a_node_will_say_is_on_disk_before_it_says_it() -> None:

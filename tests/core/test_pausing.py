@@ -6,8 +6,9 @@ import pytest
 
 from meshp2p.core.events import MemberDied, MemberSuspected
 from meshp2p.core.hosting import Profile
-from meshp2p.core.record import Rumour, State
-from tests.core.builders import a_machine, a_record, emitted, hear, run_until
+from meshp2p.core.messages import Datagram, Done, Gossip, Push
+from meshp2p.core.record import Rumour, State, tag_of
+from tests.core.builders import ELSEWHERE, a_machine, a_record, emitted, hear, run_until
 from tests.core.mesh import Mesh
 
 
@@ -60,3 +61,36 @@ def test_where_everybody_is_gone_a_node_that_was_stopped_believes_so_in_the_end(
     run_until(machine, 160.0)
     assert list(machine.records()) == ["b"]
     assert machine.leader_id == "b"
+
+
+@pytest.mark.parametrize("arrival", ["packet", "call", "reply"])
+def test_what_arrives_first_after_a_pause_is_not_believed_before_the_pause_is_noticed(arrival: str) -> None:
+    machine = a_machine("a")
+    hear(machine, [a_record("b", addresses=(ELSEWHERE,))])
+    assert machine.leader_id == "a"
+    epoch = machine.own.epoch
+    claims = (Rumour("a", machine.own.incarnation, State.DEAD, "b"), a_record("b", 2, epoch=7, addresses=(ELSEWHERE,)))
+    if arrival == "packet":
+        machine.receive(Datagram(Gossip(tag_of("b")), claims), ELSEWHERE, 100.0)
+    elif arrival == "call":
+        machine.receive_call(Push(tag_of("b"), claims), 100.0)
+    else:
+        machine.receive_reply(999, Done(), 100.0)
+    assert machine.counters.pauses == 1
+    assert machine.leader_id is None
+    assert machine.own.epoch == epoch
+    machine.handle_timeouts(100.0)
+    assert machine.counters.pauses == 1, "it is the same pause"
+    assert machine.own.epoch == epoch
+
+
+def test_suspicions_that_end_while_nobody_was_heard_yet_begin_anew() -> None:
+    machine = a_machine("z")
+    for instance_id in "ab":
+        hear(machine, [a_record(instance_id)])
+    machine.handle_timeouts(500.0)
+    assert machine._state.is_guarded
+    hear(machine, [Rumour("a", 1, State.SUSPECT, "b")], 500.0)
+    machine._membership.end_suspicion_period("a", 500.5)
+    assert machine.records()["a"].state is State.SUSPECT
+    assert machine._membership._suspicions["a"].deadline() > 504.0

@@ -86,7 +86,8 @@ def replay_command(schedule: Schedule) -> str:
     """
     losses = [fault.probability for fault in schedule.faults if isinstance(fault, Lossy) and not fault.nodes]
     nodes, duration, loss = len(schedule.nodes), schedule.duration, losses[-1] if losses else None
-    base = Options(seed=schedule.seed)
+    base = Options(seed=schedule.seed, ablations=schedule.ablations)
+    switches = "".join(f" --without {shlex.quote(name)}" for name in schedule.ablations)
     for changes in (
         {},
         {"nodes": nodes},
@@ -96,9 +97,13 @@ def replay_command(schedule: Schedule) -> str:
         {"nodes": nodes, "loss": loss},
         {"nodes": nodes, "duration": duration, "loss": loss},
     ):
-        if is_repeated_by(schedule, msgspec.structs.replace(base, **changes)):
-            given = "".join(f" --{name} {_plain(value)}" for name, value in changes.items())
-            return f"meshp2p simulate {shlex.quote(schedule.scenario)} --seed {schedule.seed}{given}"
+        for wire in ("", " --through-wire") if schedule.through_wire else ("",):
+            options = msgspec.structs.replace(base, through_wire=bool(wire), **changes)
+            if is_repeated_by(schedule, options):
+                given = "".join(f" --{name} {_plain(value)}" for name, value in changes.items())
+                return (
+                    f"meshp2p simulate {shlex.quote(schedule.scenario)} --seed {schedule.seed}{given}{wire}{switches}"
+                )
     return "meshp2p simulate --replay FILE"
 
 

@@ -225,7 +225,7 @@ function nameSide(fault, place, side, from, to) {
   const isSmall = size.lane < 34; // then the begin of the lane has marks in its middle
   pen.textAlign = isSmall ? "right" : "left";
   const text = clipped(name, to - from - 16);
-  if (isSmall && text !== name) return;
+  if (isSmall && (text !== name || to - from < 150)) return;
   written(text, isSmall ? to - 12 : from + 5, y + (isSmall ? 1 : 4), `rgb(${colours[`side${side % 4}`]})`);
 }
 
