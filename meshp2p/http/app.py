@@ -72,7 +72,7 @@ def _node_routes(node: Backend, version: str) -> list[Route]:
         return answer({"status": "ready"}) if reason is None else answer(ErrorBody(reason), 503)
 
     async def call(request: Request) -> Response:
-        return Response(node.answer_call(await request.body()), media_type=request.headers.get("content-type"))
+        return Response(await node.answer_call(await request.body()), media_type=request.headers.get("content-type"))
 
     return [
         Route("/health", health, methods=["GET"]),
@@ -93,7 +93,7 @@ class _CatchUp:
         self._node = node
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._node.catch_up()
+        await self._node.catch_up()
         await self._app(scope, receive, send)
 
 

@@ -21,8 +21,9 @@ class Backend(Protocol):
     def why_not_ready(self) -> str | None:
         """Why this node should not be asked now; None where it may be."""
 
-    def catch_up(self) -> None:
-        """Take in what other nodes have already sent, so that an answer here never falls behind an answer there."""
+    async def catch_up(self) -> None:
+        """Take in what other nodes have already sent, so that an answer here never falls behind an answer there, and
+        wait until what this node is about to show is on disk."""
 
     async def register(self, profile: Profile) -> None:
         """Host an instance; when this returns others were told. Raises ``InstanceConflict`` and ``LimitExceeded``."""
@@ -41,5 +42,5 @@ class Backend(Protocol):
     @property
     def leader(self) -> Leader | None: ...
 
-    def answer_call(self, body: bytes) -> bytes:
+    async def answer_call(self, body: bytes) -> bytes:
         """Answer another node's call. Raises ``RemoteProtocolError``."""

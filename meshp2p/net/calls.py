@@ -32,7 +32,7 @@ class CallClient:
         self._client = httpx.AsyncClient(
             transport=transport,
             trust_env=False,  # a proxy of the environment is not for our peers
-            verify=False,  # peers are called over plain HTTP: the list of authorities would cost 19 ms and serve nothing
+            verify=False,  # peers are called over plain HTTP: the list of authorities costs 19 ms and serves nothing
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=20.0),
             headers={"content-type": CONTENT_TYPE, "user-agent": "meshp2p", "accept-encoding": "identity"},
         )

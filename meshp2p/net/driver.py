@@ -93,6 +93,7 @@ class Driver:
         self._sleep = trio.CancelScope()
         self._backlog: collections.deque[Effect] = collections.deque()
         self._is_persisting = False
+        self._is_broken = False
         self._tickets = 0
         self._driven = trio.Event()
         self._waiting: dict[int, tuple[trio.Event, list[CallReply]]] = {}
@@ -131,8 +132,16 @@ class Driver:
         self._receive_waiting()
 
     async def flush(self) -> None:
-        """Wait until what was to be performed so far is: until it is on disk, and then told. Cancel-safe."""
-        await self.wait_until(lambda: not self._is_persisting)
+        """Wait until what was to be performed so far is: until it is on disk, and then told.
+
+        Returns at once where the disk has failed: then this driver ends, and nothing more is told. Cancel-safe.
+        """
+        await self.wait_until(lambda: not self._is_persisting or self._is_broken)
+
+    @property
+    def events_pending(self) -> int:
+        """How many events wait for the disk: they happened, and the machine shows it, but nobody was told."""
+        return sum(isinstance(effect, Emit) for effect in self._backlog)
 
     async def request(self, request: Request) -> CallReply:
         """Ask the machine for something that another node may have to answer.
@@ -155,9 +164,11 @@ class Driver:
         while not holds():
             await self._driven.wait()
 
-    def answer_call(self, body: bytes) -> bytes:
-        """The frame that answers another node's call. Raises :class:`RemoteProtocolError` on what is none of this
-        mesh."""
+    async def answer_call(self, body: bytes) -> bytes:
+        """The frame that answers another node's call, once what it tells is on disk.
+
+        Raises :class:`RemoteProtocolError` on what is no call of this mesh.
+        """
         try:
             request = self._codec.decode_request_untrusted(body)
         except RemoteProtocolError as error:
@@ -165,6 +176,7 @@ class Driver:
             raise
         reply, effects = self.machine.receive_call(request, trio.current_time())
         self.perform(effects)
+        await self.flush()
         self.stats.calls_answered += 1
         return self._codec.encode(reply)
 
@@ -225,7 +237,12 @@ class Driver:
         self.perform(self.machine.receive_reply(call.call_id, reply, trio.current_time()))
 
     async def _keep(self, kept: KeptState) -> None:
-        if self._persist is not None:
-            await self._persist(kept)
-        self._is_persisting = False  # not where it failed: what depends on it must not be told
+        try:
+            if self._persist is not None:
+                await self._persist(kept)
+        except BaseException:
+            self._is_broken = True  # and still persisting: what depends on it must never be told
+            self.perform([])
+            raise
+        self._is_persisting = False
         self.perform([])

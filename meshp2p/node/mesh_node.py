@@ -20,6 +20,9 @@ from meshp2p.node.subscriptions import Subscription, Subscriptions
 
 __all__ = ["MeshNode"]
 
+_FLUSH_TIMEOUT = 2.0
+"""Seconds that a leaving node waits for its disk at most. Chosen, not measured."""
+
 
 class MeshNode:
     """A running node. Made by :func:`~meshp2p.node.runner.open_node`."""
@@ -89,7 +92,7 @@ class MeshNode:
         snapshot: list[Event] = [MemberJoined(record) for _, record in sorted(self._machine.records().items())]
         if self._machine.leader_id is not None:
             snapshot.append(LeaderChanged(self._machine.leader_id, None, self._machine.leader_epoch))
-        return self._subscriptions.open(snapshot)
+        return self._subscriptions.open(snapshot, self._driver.events_pending)
 
     async def wait_for_members(self, count: int) -> list[Instance]:
         """Wait until at least so many instances are live, this one among them, and return them.
@@ -103,6 +106,8 @@ class MeshNode:
     async def wait_for_leader(self) -> Leader:
         """Wait until there is a leader, and return it. Raises :class:`~meshp2p.errors.NodeClosed` when the node leaves
         before."""
+        await self._subscriptions.wait_until(lambda: self._machine.leader_id is not None)
+        await self._driver.flush()  # an epoch that is not on disk may be claimed again after a crash
         await self._subscriptions.wait_until(lambda: self._machine.leader_id is not None)
         leader = self.leader
         check(leader is not None, "a leader was named and is not listed")
@@ -135,9 +140,10 @@ class MeshNode:
             return "the node looks around: it has just begun, or was stopped, or lost many at once"
         return None
 
-    def catch_up(self) -> None:
-        """Take in what other nodes have already sent."""
+    async def catch_up(self) -> None:
+        """Take in what other nodes have already sent, and wait until what there is to show is on disk."""
         self._driver.catch_up()
+        await self._driver.flush()
 
     async def register(self, profile: Profile) -> None:
         """Host an instance that speaks only HTTP; when this returns others were told.
@@ -160,9 +166,9 @@ class MeshNode:
         reply = await self._driver.request(Deregister(instance_id))
         return isinstance(reply, DeregisterReply) and reply.was_found
 
-    def answer_call(self, body: bytes) -> bytes:
+    async def answer_call(self, body: bytes) -> bytes:
         """Answer another node's call. Raises :class:`~meshp2p.errors.RemoteProtocolError`."""
-        return self._driver.answer_call(body)
+        return await self._driver.answer_call(body)
 
     # Its end
 
@@ -176,4 +182,6 @@ class MeshNode:
             self._driver.perform(self._machine.leave(trio.current_time()))
             with trio.move_on_after(self._machine.config.leave_timeout):
                 await self._driver.wait_until(lambda: self._machine.has_left)
+            with trio.move_on_after(_FLUSH_TIMEOUT):
+                await self._driver.flush()
         self._subscriptions.end()

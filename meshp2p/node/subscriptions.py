@@ -31,10 +31,11 @@ NodeEvent = Event | EventsLost
 class Subscription:
     """An asynchronous iterator of events, from the moment it was made. It ends when the node has left."""
 
-    def __init__(self, snapshot: Iterable[Event]) -> None:
+    def __init__(self, snapshot: Iterable[Event], skipped: int = 0) -> None:
         self._buffer: collections.deque[Event] = collections.deque(snapshot)
         self._room = len(self._buffer) + BUFFER_MAX
         self._lost = 0
+        self._skipped = skipped  # of the next events: the snapshot holds what they tell
         self._arrived = trio.Event()
         self._is_ended = False
 
@@ -58,6 +59,9 @@ class Subscription:
     def put(self, event: Event) -> None:
         """Called by the node; never waits. What comes while events are lost is lost too, so that none is out of
         order."""
+        if self._skipped:
+            self._skipped -= 1
+            return
         if self._lost or len(self._buffer) >= self._room:
             self._lost += 1
         else:
@@ -78,8 +82,10 @@ class Subscriptions:
         self._changed = trio.Event()
         self._is_ended = False
 
-    def open(self, snapshot: Iterable[Event]) -> Subscription:
-        subscription = Subscription(snapshot)
+    def open(self, snapshot: Iterable[Event], skipped: int = 0) -> Subscription:
+        """A new reader: first the snapshot, then what happens, but for the next ``skipped`` events, which the snapshot
+        holds already."""
+        subscription = Subscription(snapshot, skipped)
         if self._is_ended:
             subscription.end()
         self._readers.add(subscription)

@@ -17,7 +17,7 @@ from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import Event, LeaderChanged
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply, CallRequest, Datagram, Gossip, Ping, Push
+from meshp2p.core.messages import CallReply, CallRequest, Datagram, Gossip, Ping, Push, SyncReply, SyncRequest
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.state import KeptState
 from meshp2p.errors import Refusal, RemoteProtocolError, StoreError
@@ -142,7 +142,7 @@ async def test_what_is_no_message_is_counted_by_its_reason(autojump_clock: trio.
         bench.datagrams.put(b"", b"x" * 20, Codec("other").encode(Datagram(Gossip(1))), gossip(PEER)[:-1], gossip(PEER))
         await bench.driver.wait_until(lambda: "peer" in bench.machine.records())
         with pytest.raises(RemoteProtocolError):
-            bench.driver.answer_call(b"")
+            await bench.driver.answer_call(b"")
         assert bench.driver.stats.refused == {
             Refusal.TOO_SHORT: 2,
             Refusal.BAD_MAGIC: 1,
@@ -215,6 +215,32 @@ async def test_flush_waits_for_the_disk(autojump_clock: trio.testing.MockClock) 
         assert disk.written
 
 
+async def test_another_nodes_call_is_answered_when_what_the_answer_tells_is_on_disk(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    disk = FakeDisk()
+    async with driving(disk.keep) as bench:
+        with trio.move_on_after(10) as scope:
+            await bench.driver.answer_call(CODEC.encode(SyncRequest(bytes(8), None)))
+        assert scope.cancelled_caught
+        disk.gate.set()
+        reply = CODEC.decode_reply_untrusted(await bench.driver.answer_call(CODEC.encode(SyncRequest(bytes(8), None))))
+        assert isinstance(reply, SyncReply)
+        assert disk.written[-1].incarnation >= reply.sender.incarnation
+        assert disk.written[-1].epoch >= reply.sender.epoch
+
+
+async def test_the_events_that_wait_for_the_disk_are_counted(autojump_clock: trio.testing.MockClock) -> None:
+    disk = FakeDisk()
+    async with driving(disk.keep) as bench:
+        await bench.driver.wait_until(lambda: bench.machine.leader_id is not None)
+        pending = bench.driver.events_pending
+        assert pending > 0
+        disk.gate.set()
+        await bench.driver.wait_until(lambda: bench.driver.events_pending == 0)
+        assert len(bench.events) == pending
+
+
 async def test_a_disk_that_fails_ends_the_driver_and_nothing_is_told_any_more(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -226,6 +252,7 @@ async def test_a_disk_that_fails_ends_the_driver_and_nothing_is_told_any_more(
         await bench.driver.run()
     bench.driver.perform(bench.machine.handle_timeouts(100.0))
     assert (bench.datagrams.sent, bench.events) == ([], [])
+    await bench.driver.flush()
 
 
 # Calls and requests
@@ -241,6 +268,6 @@ async def test_a_call_that_fails_is_counted_and_told_to_the_machine(autojump_clo
 
 async def test_another_nodes_call_is_answered(autojump_clock: trio.testing.MockClock) -> None:
     async with driving() as bench:
-        reply = bench.driver.answer_call(CODEC.encode(Push(tag_of("peer"), (PEER,))))
+        reply = await bench.driver.answer_call(CODEC.encode(Push(tag_of("peer"), (PEER,))))
         assert type(CODEC.decode_reply_untrusted(reply)).__name__ == "Done"
         assert "peer" in bench.machine.records()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import trio.testing
 import meshp2p
 from meshp2p import EventsLost, LeaderChanged, MemberDied, MemberJoined, MemberLeft, MemberUpdated
 from meshp2p.core.events import Event
+from meshp2p.core.hosting import Profile
 from meshp2p.node.subscriptions import BUFFER_MAX, Subscription, Subscriptions
 from tests.http.meshes import QUICK, calling, open_mesh
 
@@ -74,6 +76,25 @@ async def test_no_change_is_missed_between_what_is_so_and_what_follows() -> None
                             pytest.fail(repr(other))
 
 
+async def test_an_event_that_the_snapshot_holds_is_not_told_again(tmp_path: Path) -> None:
+    """What waits for the disk has happened, and was not told yet."""
+    async with meshp2p.open_node(**OPTIONS, id="m", data_dir=tmp_path) as node:
+        for name in ("p", "a", "q"):
+            registering = Profile(name, "h", 1)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(node.register, registering)
+                await trio.lowlevel.checkpoint()
+                reader = node.events()
+            seen = []
+            with trio.fail_after(30):
+                async for event in reader:
+                    if isinstance(event, MemberJoined):
+                        seen.append(event.id)
+                    if isinstance(event, LeaderChanged) and event.leader_id == min("m", *seen):
+                        break
+            assert len(seen) == len({*seen})
+
+
 async def test_a_slow_reader_is_told_how_many_it_missed_and_the_order_is_kept() -> None:
     subscriptions = Subscriptions()
     slow, quick = subscriptions.open([change(-1)]), subscriptions.open([])
@@ -131,6 +152,14 @@ async def test_a_reader_that_is_cancelled_loses_nothing(autojump_clock: trio.tes
         scope.cancel()
         await anext(reader)
     assert await anext(reader) == change(1)
+
+
+async def test_what_the_snapshot_holds_is_skipped() -> None:
+    subscriptions = Subscriptions()
+    reader = subscriptions.open([change(2)], skipped=2)
+    for number in range(1, 4):
+        subscriptions.put(change(number))
+    assert await take(reader, 2) == [change(2), change(3)]
 
 
 async def test_a_reader_that_is_gone_is_forgotten() -> None:

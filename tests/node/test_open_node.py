@@ -228,6 +228,7 @@ async def test_what_fails_inside_the_node_ends_the_block_and_comes_out_as_it_is(
 ) -> None:
     async def open_and_break() -> None:
         async with meshp2p.open_node(**OPTIONS, data_dir=tmp_path) as node:
+            await node.wait_for_leader()  # which was written down
             (tmp_path / "identity.tmp").mkdir()  # from now on nothing can be written
             node._driver.perform([Persist(1 << 50, 9)])
             await trio.sleep_forever()
