@@ -134,9 +134,11 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and low <= value <= high):
-                raise ConfigError(f"{name} = {value!r}: expected a number from {low} to {high}")
+            value, default = getattr(self, name), _DEFAULTS[name]
+            kinds = int if isinstance(default, int) else (int, float)
+            if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
+                expected = "a whole number" if kinds is int else "a number"
+                raise ConfigError(f"{name} = {value!r}: expected {expected} from {low} to {high}")
         if self.probe_timeout_min > self.probe_timeout or self.probe_timeout >= self.probe_interval:
             raise ConfigError(
                 f"probe_timeout = {self.probe_timeout!r}: expected probe_timeout_min ({self.probe_timeout_min!r})"
@@ -193,3 +195,5 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("metrics_bytes_max", 2, 16 * 1024),
     ("leave_timeout", 0, 60),
 )
+
+_DEFAULTS = dict(zip(ProtocolConfig.__struct_fields__, ProtocolConfig.__struct_defaults__, strict=True))

@@ -75,3 +75,12 @@ def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         ProtocolConfig().quorum = 3  # type: ignore[misc]  # that is what is tested
     assert msgspec.structs.replace(ProtocolConfig(), quorum=3).quorum == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("quorum", 1.5), ("quorum", True), ("indirect_probes", 10**400), ("probe_interval", float("nan"))],
+)
+def test_a_protocol_number_of_the_wrong_kind_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=name):
+        ProtocolConfig(**{name: value})  # type: ignore[arg-type]
