@@ -10,6 +10,9 @@ from meshp2p.core.timers import Timer
 
 __all__ = ["Dissemination"]
 
+NEWS_HASTE = 4
+"""By how much rounds of gossip follow one another faster while there is news. Chosen, not measured."""
+
 
 class Dissemination:
     """While something is to be told, a few nodes are told it every ``gossip_interval``."""
@@ -32,7 +35,9 @@ class Dissemination:
                 state.tell(node_id, item)
             if len(state.gossip):
                 state.send_to_node(node_id, Gossip(state.tag), now)
-        state.timers.set(Timer.GOSSIP, now + state.config.gossip_interval)
+        # what is new is told sooner, not more often: each item is told as many times as ever
+        interval = state.config.gossip_interval
+        state.timers.set(Timer.GOSSIP, now + (interval / NEWS_HASTE if state.gossip.has_news else interval))
 
     def say_farewell(self) -> None:
         """Tell every listed node that this one leaves, and a few of them by TCP, so that it is known to have been

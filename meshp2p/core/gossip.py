@@ -10,6 +10,10 @@ from meshp2p.core.record import Item
 
 __all__ = ["GossipQueue", "item_bytes"]
 
+_NEWS_LEVELS = 7
+"""What was told fewer times is news: two rounds of gossip to three nodes. Chosen by the time to reach all of 64 and
+128."""
+
 
 ITEM_BYTES_MIN: Final = 7
 """The smallest item: a rumour about an id of one byte."""
@@ -36,6 +40,11 @@ class GossipQueue:
 
     def __contains__(self, instance_id: str) -> bool:
         return instance_id in self._level_of
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something was told a few times only: some nodes may not have heard of it."""
+        return any(self._levels[:_NEWS_LEVELS])
 
     def put(self, item: Item) -> None:
         self.discard(item.id)
