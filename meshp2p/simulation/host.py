@@ -4,50 +4,33 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import CallFailed, Effect, Emit, Failure, Persist, Resolve, Send
-from meshp2p.core.events import Event
+from meshp2p.core.events import Event, MemberEvent
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, Datagram
 from meshp2p.core.requests import Request
 from meshp2p.core.state import KeptState
-from meshp2p.errors import LocalProtocolError, RemoteProtocolError, check
+from meshp2p.errors import InternalError, LocalProtocolError, RemoteProtocolError
 from meshp2p.simulation.disk import Disk
 from meshp2p.simulation.engine import Engine
+from meshp2p.simulation.inbox import Inbox
 from meshp2p.simulation.network import Exchange, Mangled, Network
 from meshp2p.simulation.trace import Digest, Trace, What
+from meshp2p.simulation.watcher import Watcher
 
-__all__ = ["EPOCH_MS", "Host", "Watcher"]
+__all__ = ["EPOCH_MS", "Host"]
 
 EPOCH_MS = 1_700_000_000_000
 """Unix milliseconds at virtual time 0."""
 
-BUFFER_DATAGRAMS = 256
-"""Datagrams that a kernel keeps for a process that does not read: 208 KiB, the default on Linux, of small packets."""
-
 SPINS_MAX = 1000
 """Timers that may fire one after another without time going on. Chosen, not measured."""
-
-
-class Watcher(Protocol):
-    """Who is told what happens at hosts."""
-
-    def event(self, host: Host, event: Event) -> None: ...
-    def sent(self, host: Host, effect: Send) -> None:
-        """Called for hosts with ``is_watched`` alone."""
-
-    def heard(self, host: Host, datagram: Datagram) -> None:
-        """Called for hosts with ``is_watched`` alone."""
-
-    def resolved(self, host: Host, ticket: int, reply: CallReply) -> None: ...
-    def failed(self, host: Host, what: str) -> None:
-        """The machine did what no machine may: raised, or spun."""
 
 
 class Host:
@@ -88,8 +71,6 @@ class Host:
         """The machine is off or asleep: what is sent to it is lost, and nothing is refused."""
         self.is_stopped = False
         """The process stands still; the kernel takes what fits into its buffers."""
-        self.service = 0.0
-        """Seconds that the process takes for one thing, on average."""
         self.is_watched = False
         self._seed = seed
         self._engine = engine
@@ -100,15 +81,12 @@ class Host:
         self._trace = trace
         self._alter = alter
         self._is_direct = True
-        self._is_serving = False
-        self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._datagrams_held = 0
+        self._inbox = Inbox(engine, self._may_serve, random.Random(f"{seed}/{key}/service").random)
         self._wake_at = math.inf
         self._deadline = math.inf
         self._wake_cause = 0
         self._spins = 0
         self._spun_at = -1.0
-        self._random = random.Random()
         network.attach(address, self)
 
     def __repr__(self) -> str:
@@ -133,24 +111,21 @@ class Host:
         """Make a process with what the disk has; :meth:`start` lets it begin."""
         self.life += 1
         self.is_leaving = self.is_dark = self.is_stopped = False
-        self._is_serving = False
         self._inbox.clear()
-        self._datagrams_held = 0
         self._wake_at = math.inf
         self._spins = 0
         self._set_direct()
         kept = self.disk.read() if self.disk is not None else None
-        self._random = random.Random(f"{self._seed}/{self.key}/{self.life}")
-        self.machine = Machine(self.profile, (self.address,), self._config, self._random, self.wall_ms, kept)
+        draw = random.Random(f"{self._seed}/{self.key}/{self.life}")
+        self.machine = Machine(self.profile, (self.address,), self._config, draw, self.wall_ms, kept)
         if self._alter is not None:
             self._alter(self)
 
     def start(self, cause: int = 0) -> None:
         """Let the process begin that was prepared."""
         machine = self.machine
-        check(machine is not None, "a process is prepared before it is started")
         if machine is None:
-            return
+            raise InternalError(f"host {self.key}: its process is prepared before it is started")
         kept = self.disk.read() if self.disk is not None else None
         if self._trace is not None:
             cause = self._trace.add(self._engine.now, self.key, What.START, "", kept, cause)
@@ -163,11 +138,10 @@ class Host:
         self.is_stopped = False
         if self._trace is not None:
             self._trace.add(self._engine.now, self.key, What.STOP, "", "silent" if is_silent else "killed", cause)
-        broken = CallFailed(Failure.UNREACHABLE, "connection reset")
-        for action, arguments in self._inbox:
+        for action, arguments, _ in self._inbox.clear():
             if action == self._receive_call and not is_silent:
+                broken = CallFailed(Failure.UNREACHABLE, "connection reset")
                 self._network.reply(arguments[0], self, broken, arguments[0].cause)
-        self._inbox.clear()
 
     def leave(self, cause: int = 0) -> None:
         """Leave the mesh, as a node does that is told to end; the caller stops it when it has left."""
@@ -189,30 +163,25 @@ class Host:
         """It goes on: it reads all that waits in its sockets before it looks at its clock."""
         self.is_stopped = self.is_dark = False
         self._set_direct()
-        if self.machine is None:
-            return
-        if self._trace is not None:
+        if self._trace is not None and self.machine is not None:
             self._trace.add(self._engine.now, self.key, What.RESUME, "", None, cause)
-        if self.service:
-            self._serve_next()
-            return
-        waiting = list(self._inbox)
-        self._inbox.clear()
-        self._datagrams_held = 0
-        for is_datagram in (True, False):
-            for action, arguments in waiting:
-                if (action == self._receive) is is_datagram and self.machine is not None:
-                    action(*arguments)
-        self._handle_due()
+        if self._inbox.service:
+            self._inbox.serve()
+        else:
+            self._drain()
+            self._handle_due()
+
+    def _drain(self) -> None:
+        for action, arguments in self._inbox.drain():
+            if self.machine is not None:
+                action(*arguments)
 
     def set_service(self, seconds: float) -> None:
         """From now on the process takes so long for one thing, on average; 0: no time."""
-        self.service = seconds
+        self._inbox.service = seconds
         self._set_direct()
-        if not seconds and not self.is_stopped:
-            while self._inbox and self.machine is not None:
-                self._serve()
-            self._datagrams_held = 0
+        if self._is_direct:
+            self._drain()
 
     def move(self, address: Address) -> None:
         """The machine has another address. The process is not told."""
@@ -221,7 +190,10 @@ class Host:
         self._network.attach(address, self)
 
     def _set_direct(self) -> None:
-        self._is_direct = not self.is_stopped and not self.is_dark and not self.service
+        self._is_direct = not self.is_stopped and not self.is_dark and not self._inbox.service
+
+    def _may_serve(self) -> bool:
+        return self.machine is not None and not self.is_stopped
 
     # What arrives
 
@@ -231,9 +203,8 @@ class Host:
             return
         if self._is_direct:
             self._receive(*packet)
-        elif not self.is_dark and self._datagrams_held < BUFFER_DATAGRAMS:
-            self._datagrams_held += 1
-            self._enqueue(self._receive, packet)
+        elif not self.is_dark:
+            self._inbox.put(self._receive, *packet, is_datagram=True)
 
     def take_call(self, exchange: Exchange) -> None:
         """A call arrives at the machine."""
@@ -244,7 +215,7 @@ class Host:
         elif self._is_direct:
             self._receive_call(exchange)
         else:
-            self._enqueue(self._receive_call, (exchange,))
+            self._inbox.put(self._receive_call, exchange)
 
     def take_reply(self, exchange: Exchange, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
         """What came of a call of this host's."""
@@ -253,31 +224,7 @@ class Host:
         if self._is_direct:
             self._receive_reply(exchange, reply, peer, cause)
         else:
-            self._enqueue(self._receive_reply, (exchange, reply, peer, cause))
-
-    def _enqueue(self, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        self._inbox.append((action, arguments))
-        if not self.is_stopped:
-            self._serve_next()
-
-    def _serve_next(self) -> None:
-        if self._inbox and not self._is_serving:
-            self._is_serving = True
-            cost = -math.log(1.0 - self._random.random()) * self.service
-            self._engine.at(self._engine.now + cost, self._serve_if, self.life)
-
-    def _serve_if(self, life: int) -> None:
-        if life == self.life and self.machine is not None:
-            self._is_serving = False
-            if not self.is_stopped and self._inbox:
-                self._serve()
-                self._serve_next()
-
-    def _serve(self) -> None:
-        action, arguments = self._inbox.popleft()
-        if action == self._receive:
-            self._datagrams_held -= 1
-        action(*arguments)
+            self._inbox.put(self._receive_reply, exchange, reply, peer, cause)
 
     # What the process does
 
@@ -343,29 +290,21 @@ class Host:
     def ask(self, ticket: int, request: Request) -> str:
         """An agent asks something of this node; why it was refused, empty where it was not. The answer comes by
         ``Watcher.resolved``."""
-        machine = self.machine
-        if machine is None or not self._is_direct:
-            return "not running"
-        cause = 0
-        if self._trace is not None:
-            cause = self._trace.add(self._engine.now, self.key, What.ASK, "", request)
-        try:
-            effects = machine.request(ticket, request, self.now)
-        except LocalProtocolError as error:
-            return str(error)
-        self._perform(effects, cause)
-        return ""
+        return self._serve_agent(request, lambda machine: machine.request(ticket, request, self.now))
 
     def register(self, profile: Profile) -> str:
         """An agent registers at this node; why it was refused, empty where it was not."""
+        return self._serve_agent(profile, lambda machine: machine.register(profile, self.now))
+
+    def _serve_agent(self, asked: Request | Profile, serve: Callable[[Machine], list[Effect]]) -> str:
         machine = self.machine
         if machine is None or not self._is_direct:
             return "not running"
         cause = 0
         if self._trace is not None:
-            cause = self._trace.add(self._engine.now, self.key, What.ASK, "", profile)
+            cause = self._trace.add(self._engine.now, self.key, What.ASK, "", asked)
         try:
-            effects = machine.register(profile, self.now)
+            effects = serve(machine)
         except LocalProtocolError as error:
             return str(error)
         self._perform(effects, cause)
@@ -392,7 +331,7 @@ class Host:
         if self._is_direct:
             self._handle_due()
         else:
-            self._enqueue(self._handle_due, ())
+            self._inbox.put(self._handle_due)
 
     def _handle_due(self) -> None:
         """Fire what is due; else wake again when something is."""
@@ -455,12 +394,6 @@ class Host:
     def _emit(self, event: Event, cause: int) -> None:
         if self._trace is not None:
             self._trace.add(self._engine.now, self.key, What.EVENT, "", event, cause)
-        self._mark(_mark_of(event))
+        if isinstance(event, MemberEvent):
+            self._mark(float(event.record.incarnation) + float(event.record.state))
         self._watcher.event(self, event)
-
-
-def _mark_of(event: Event) -> float:
-    record = getattr(event, "record", None)
-    if record is not None:
-        return float(record.incarnation) + float(record.state)
-    return float(getattr(event, "epoch", 0))

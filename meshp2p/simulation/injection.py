@@ -71,7 +71,10 @@ class Injector:
     # Beginning
 
     def _begin(self, argument: tuple[int, Fault]) -> None:
-        number, fault = argument
+        self.begin(*argument)
+
+    def begin(self, number: int, fault: Fault) -> None:
+        """Let a fault begin now; ``number`` is a new one."""
         simulation = self._simulation
         cause = simulation.note_fault(number, fault, begins=True)
         match fault:
@@ -132,7 +135,10 @@ class Injector:
     # Ending
 
     def _end(self, argument: tuple[int, Fault]) -> None:
-        number, fault = argument
+        self.end(*argument)
+
+    def end(self, number: int, fault: Fault) -> None:
+        """Let a fault end now, if it has not ended."""
         simulation = self._simulation
         if number not in simulation.truth.active:
             return

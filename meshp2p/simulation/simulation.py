@@ -14,6 +14,7 @@ from meshp2p.core.effects import Send
 from meshp2p.core.events import Event, IdConflictLost
 from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import CallReply, Datagram
+from meshp2p.errors import check
 from meshp2p.simulation.ablation import ablated_config, alteration
 from meshp2p.simulation.agents import Agents
 from meshp2p.simulation.checkers import CHECKERS, Checker, Violation, Wholeness
@@ -110,6 +111,7 @@ class Simulation:
         self._addresses = 0
         for plan in schedule.nodes:
             self.add_host(plan.id, plan)
+        self._faults = len(schedule.faults)
         # before the nodes, so that a cut from the first moment on is there when they start
         for number, fault in enumerate(schedule.faults):
             self._injector.schedule(number, fault)
@@ -190,6 +192,36 @@ class Simulation:
         host = self.truth.hosts[node_id]
         if host.machine is None and not host.life:
             self.start_host(host)
+
+    # Faults, for those who step a simulation themselves
+
+    def begin(self, fault: Fault) -> int:
+        """Let a fault begin now, whatever its times say; the number by which to end it."""
+        self._faults += 1
+        self._injector.begin(self._faults, msgspec.structs.replace(fault, begin=self.engine.now, end=None))
+        return self._faults
+
+    def end(self, number: int) -> None:
+        """Let a fault end that was begun: a cut is mended, a crashed node started again."""
+        fault = self.truth.active.get(number)
+        if fault is not None:
+            self._injector.end(number, fault)
+
+    def become_whole(self, within: float | None = None) -> float | None:
+        """Run until the live nodes are one mesh; how many seconds that took.
+
+        None where it took longer than ``within``, or than the bound that follows from the configuration; then the
+        checker ``wholeness`` has reported it.
+        """
+        wholeness = self.checkers.get(Wholeness.name)
+        check(isinstance(wholeness, Wholeness), "become_whole needs the checker 'wholeness'")
+        if not isinstance(wholeness, Wholeness):
+            return None
+        began = self.engine.now
+        if within is None:
+            within = recovery_bound(self.schedule.config, len(self.truth.hosts))
+        is_whole = self._wait_for(wholeness, began + within, "not whole again")
+        return self.engine.now - began if is_whole else None
 
     # What hosts tell (see Watcher)
 
@@ -299,11 +331,8 @@ class Simulation:
 
     def _recover(self) -> None:
         """After the last fault: become whole within the bound."""
-        wholeness = self.checkers.get(Wholeness.name)
-        if isinstance(wholeness, Wholeness):
-            bound = recovery_bound(self.schedule.config, len(self.truth.hosts))
-            if self._wait_for(wholeness, self.engine.now + bound, "not whole again"):
-                self.recovered_after = self.engine.now - self._last_disturbance()
+        if Wholeness.name in self.checkers and self.become_whole() is not None:
+            self.recovered_after = self.engine.now - self._last_disturbance()
 
     def _stay_whole(self) -> None:
         wholeness = self.checkers.get(Wholeness.name)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from simulations.benchmarks import membership
+from simulations.benchmarks import membership, simulator
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m simulations.benchmarks",
-        description="Real meshes, measured beside other systems.",
+        description="What meshp2p costs and how fast it is, beside other systems.",
         allow_abbrev=False,
     )
-    membership.add_command(parser.add_subparsers(required=True, metavar="BENCHMARK"))
+    commands = parser.add_subparsers(required=True, metavar="BENCHMARK")
+    membership.add_command(commands)
+    simulator.add_command(commands)
     options = parser.parse_args()
     code: int = options.run(options)
     return code

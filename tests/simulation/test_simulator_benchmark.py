@@ -1,0 +1,27 @@
+"""The simulator's benchmark measures and prints; how fast it is, no test says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from simulations.benchmarks.__main__ import main
+from simulations.benchmarks.simulator import Measure, measure_seeds
+
+
+def test_it_prints_a_line_for_each_measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmarks", "simulator", "--sizes", "5", "--json"])
+    assert main() == 0
+    measures = json.loads(capsys.readouterr().out)
+    assert [measure["name"].split(":")[0] for measure in measures] == [
+        "partition, 5 nodes, 120 s",
+        *["5 nodes"] * 3,
+    ]
+    assert all(measure["value"] >= 0 for measure in measures)
+
+
+def test_a_goal_is_reached_or_missed() -> None:
+    assert measure_seeds(2).goal == 40.0
+    assert Measure("a", 2.0, 1.0, "").is_reached
+    assert not Measure("a", 0.5, 1.0, "").is_reached
