@@ -48,11 +48,13 @@ class PauseGuard:
         self._wall_ahead = self._state.wall_ms() / 1000 - now
 
     def check_arrival(self, now: float) -> None:
-        """Something arrives: where a deadline is long past, the process was stopped and this waited for it to go on."""
-        if (
-            not self._state.is_guarded
-            and now - self._state.timers.next_deadline() >= self._state.config.pause_threshold
-        ):
+        """Something arrives: where a deadline is long past, or the wall clock ran ahead, this process stood still."""
+        state = self._state
+        if state.is_guarded:
+            return
+        threshold = state.config.pause_threshold
+        slept = state.wall_ms() / 1000 - now - self._wall_ahead
+        if slept >= threshold or now - state.timers.next_deadline() >= threshold:
             self.check_clocks(now)
 
     def check_clocks(self, now: float) -> None:

@@ -285,6 +285,8 @@ class Host:
         if self._trace is not None:
             what = What.FAIL if isinstance(reply, CallFailed) else What.REPLY
             cause = self._trace.add(self._engine.now, self.key, what, peer, reply, cause)
+        if self.is_watched:
+            self._watcher.replied(self, reply)
         self._perform(machine.receive_reply(exchange.effect.call_id, reply, self.now), cause)
 
     def ask(self, ticket: int, request: Request) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from meshp2p.core.address import Address
-from meshp2p.core.effects import Send
+from meshp2p.core.effects import CallFailed, Send
 from meshp2p.core.events import Event, IdConflictLost
 from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import CallReply, Datagram
@@ -245,6 +245,11 @@ class Simulation:
         for checker in self.checkers.values():
             if host.is_watched:
                 checker.heard(host, datagram)
+
+    def replied(self, host: Host, reply: CallReply | CallFailed) -> None:
+        for checker in self.checkers.values():
+            if host.is_watched:
+                checker.replied(host, reply)
 
     def resolved(self, host: Host, ticket: int, reply: CallReply) -> None:
         self.agents.resolved(ticket, reply)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from meshp2p.core.effects import Send
+from meshp2p.core.effects import CallFailed, Send
 from meshp2p.core.events import Event
 from meshp2p.core.messages import CallReply, Datagram
 
@@ -22,6 +22,9 @@ class Watcher(Protocol):
         """Called for hosts with ``is_watched`` alone."""
 
     def heard(self, host: Host, datagram: Datagram) -> None:
+        """Called for hosts with ``is_watched`` alone."""
+
+    def replied(self, host: Host, reply: CallReply | CallFailed) -> None:
         """Called for hosts with ``is_watched`` alone."""
 
     def resolved(self, host: Host, ticket: int, reply: CallReply) -> None: ...

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import msgspec
 
-from meshp2p.core.effects import Send
+from meshp2p.core.effects import CallFailed, Send
 from meshp2p.core.events import Event
-from meshp2p.core.messages import Datagram
+from meshp2p.core.messages import CallReply, Datagram
 from meshp2p.simulation.faults import Fault
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
@@ -68,6 +68,9 @@ class Checker:
 
     def heard(self, host: Host, datagram: Datagram) -> None:
         """A host with ``is_watched`` is about to receive."""
+
+    def replied(self, host: Host, reply: CallReply | CallFailed) -> None:
+        """A call of a host with ``is_watched`` came to its end."""
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         """A fault is about to begin or to end."""

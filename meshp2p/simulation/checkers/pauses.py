@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from meshp2p.core.effects import Send
+from meshp2p.core.effects import CallFailed, Send
 from meshp2p.core.events import Event, MemberJoined, MemberUpdated
-from meshp2p.core.messages import Ack, Datagram, Ping
+from meshp2p.core.messages import Ack, CallReply, Datagram, Ping, Pong
 from meshp2p.core.record import Rumour, State
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
@@ -73,6 +73,10 @@ class PauseGuard(Checker):
 
     def heard(self, host: Host, datagram: Datagram) -> None:
         if isinstance(datagram.body, Ack) and datagram.body.sequence in self._asked[host.key]:
+            self._release(host)
+
+    def replied(self, host: Host, reply: CallReply | CallFailed) -> None:
+        if isinstance(reply, Pong):
             self._release(host)
 
     def event(self, host: Host, event: Event) -> None:
