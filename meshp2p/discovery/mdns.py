@@ -269,6 +269,8 @@ class Responder:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()  # before `_is_stopped` is read: `stop` writes that before it reads this
+        # a link that goes down is no reason for a traceback: the next announcement finds out
+        self._loop.set_exception_handler(lambda _loop, context: logger.debug("mDNS: %s", context))
         if self._is_stopped:
             return
         interfaces = self._usable_interfaces()
