@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import deque
+from math import ceil
 
 from meshp2p.core.record import tag_of
 
@@ -14,34 +13,42 @@ _AGE_MAX = 36_000  # tenths of a second: older is told as this
 
 
 class LifeSigns:
-    """The last sign of life of each listed instance, on the caller's clock.
+    """The last sign of life of each listed instance, on the caller's clock, by tag.
 
     Spare bytes of each packet carry (tag, age) of a few others: first those that were just heard, so that news spreads
-    like gossip, and where there is no news the others in turn.
+    like gossip, and where there is no news the others in turn. It is done for every packet, so it is kept lean.
     """
 
     def __init__(self) -> None:
-        self._heard: dict[str, float] = {}
-        self._news: deque[str] = deque(maxlen=256)
-        self._turn: OrderedDict[str, None] = OrderedDict()
+        self._heard: dict[int, float] = {}
+        self._news: deque[int] = deque(maxlen=256)
+        self._turn: deque[int] = deque()
 
     def __getitem__(self, instance_id: str) -> float | None:
-        return self._heard.get(instance_id)
+        return self._heard.get(tag_of(instance_id))
 
     def note(self, instance_id: str, when: float) -> None:
-        """Keep the later of what is known and ``when``."""
-        known = self._heard.get(instance_id)
-        if known is None:
-            self._turn[instance_id] = None
-        elif when <= known:
-            return
-        self._heard[instance_id] = when
-        if known is None or when - known > 0.5:
-            self._news.append(instance_id)
+        """Keep the later of what is known and ``when``; from now on the instance is listed."""
+        tag = tag_of(instance_id)
+        if tag in self._heard:
+            self.note_listed(tag, when)
+        else:
+            self._turn.append(tag)
+            self._news.append(tag)
+            self._heard[tag] = when
+
+    def note_listed(self, tag: int, when: float) -> None:
+        """Keep the later of what is known and ``when``, where an instance with this tag is listed."""
+        known = self._heard.get(tag)
+        if known is not None and when > known:
+            self._heard[tag] = when
+            if when - known > 0.5:
+                self._news.append(tag)
 
     def forget(self, instance_id: str) -> None:
-        self._heard.pop(instance_id, None)
-        self._turn.pop(instance_id, None)
+        tag = tag_of(instance_id)
+        if self._heard.pop(tag, None) is not None:
+            self._turn.remove(tag)
 
     def pack(self, count: int, now: float) -> tuple[int, ...]:
         """Up to ``count`` pairs of a tag and an age in tenths of a second, as :class:`~meshp2p.core.messages.Datagram`
@@ -53,18 +60,16 @@ class LifeSigns:
         ages: list[int] = []
         for _ in range(min(count, len(heard))):
             if news:
-                instance_id = news.popleft()
+                tag = news.popleft()
             else:
-                instance_id = next(iter(turn))
-                turn.move_to_end(instance_id)
-            when = heard.get(instance_id)
+                tag = turn[0]
+                turn.rotate(-1)
+            when = heard.get(tag)
             if when is not None:
-                ages += (tag_of(instance_id), min(_AGE_MAX, max(0, math.ceil((now - when) * 10))))
+                ages += (tag, min(_AGE_MAX, max(0, ceil((now - when) * 10))))
         return tuple(ages)
 
-    def unpack(self, ages: tuple[int, ...], id_of: Callable[[int], str | None], now: float) -> None:
+    def unpack(self, ages: tuple[int, ...], now: float) -> None:
         """Take what a packet carried about instances that are listed; of others it is ignored."""
         for index in range(0, len(ages) - 1, 2):
-            instance_id = id_of(ages[index])
-            if instance_id in self._heard:
-                self.note(instance_id, now - min(_AGE_MAX, ages[index + 1]) * 0.1)
+            self.note_listed(ages[index], now - min(_AGE_MAX, ages[index + 1]) * 0.1)

@@ -135,12 +135,12 @@ class Machine(View):
             self._membership.take_all(datagram.items, now)
             sender = state.members.id_of(body.sender)  # its own record may have been among them
         if datagram.ages:
-            state.life.unpack(datagram.ages, state.members.id_of, now)
+            state.life.unpack(datagram.ages, now)
         record = state.members.records.get(sender) if sender is not None else None
         if record is None:
             self._receive_unlisted(body, sender, source, now)
         else:
-            state.life.note(record.id, now)
+            state.life.note_listed(body.sender, now)
             # an ack may have been passed on: then its source is the relay
             if record.addresses and state.address_of(record) != source and not isinstance(body, Ack):
                 state.reach[record.id] = source

@@ -128,7 +128,7 @@ class Driver:
         assert machine.leader_id in (None, members.lowest)
         assert len(list(machine.candidates())) <= CONFIG.candidates_max
         assert set(state.reach) <= set(members.records)
-        assert set(state.life._heard) == set(members.records)
+        assert set(state.life._heard) == set(map(tag_of, members.records))
         assert set(machine._prober._round_trips) <= set(members.records)
         assert len(state.gossip) <= CONFIG.members_max + CONFIG.departed_max
         assert set(machine._membership._suspicions) == {

@@ -42,7 +42,7 @@ def test_however_often_it_is_passed_on_a_sign_of_life_gets_no_later_than_it_was(
             truth[str(other)] = now
         else:
             ages = nodes[index].pack(4, now)
-            nodes[int(other)].unpack(ages, by_tag.get, now)
+            nodes[int(other)].unpack(ages, now)
         for node, known_before in zip(nodes, before, strict=True):
             for instance_id, known in zip(IDS, known_before, strict=True):
                 heard = node[instance_id]
@@ -55,7 +55,7 @@ def test_an_age_is_told_to_a_tenth_of_a_second() -> None:
     here, there = LifeSigns(), LifeSigns()
     here.note("a", 10.0)
     there.note("a", 0.0)
-    there.unpack(here.pack(1, 12.34), by_tag.get, 12.34)
+    there.unpack(here.pack(1, 12.34), 12.34)
     assert there["a"] == pytest.approx(9.94)
 
 
@@ -75,7 +75,7 @@ def test_nothing_is_kept_or_told_of_who_is_not_listed() -> None:
     life = LifeSigns()
     life.note("a", 1.0)
     life.forget("a")
-    life.unpack((tag_of("a"), 0, tag_of("b"), 0, 12345, 0, 99), by_tag.get, 2.0)
+    life.unpack((tag_of("a"), 0, tag_of("b"), 0, 12345, 0, 99), 2.0)
     assert life["a"] is None
     assert life["b"] is None
     assert life.pack(3, 2.0) == ()
@@ -84,7 +84,7 @@ def test_nothing_is_kept_or_told_of_who_is_not_listed() -> None:
 def test_an_absurd_age_is_taken_as_the_greatest() -> None:
     life = LifeSigns()
     life.note("a", 100_000.0)
-    life.unpack((tag_of("a"), (1 << 64) - 1), by_tag.get, 100_001.0)
+    life.unpack((tag_of("a"), (1 << 64) - 1), 100_001.0)
     assert life["a"] == 100_000.0
     assert life.pack(1, 1e9) == (tag_of("a"), 36_000)
 
