@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from meshp2p.client import MeshClient
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import (
@@ -65,6 +66,7 @@ __all__ = [
     "MemberRecovered",
     "MemberSuspected",
     "MemberUpdated",
+    "MeshClient",
     "MeshError",
     "MeshNode",
     "NodeClosed",

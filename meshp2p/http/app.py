@@ -113,7 +113,9 @@ async def _refuse_bad_request(_request: Request, error: Any) -> Response:
     return answer(ErrorBody(error.message), error.status)
 
 
-async def _refuse_mesh_error(_request: Request, error: Any) -> Response:
+async def _refuse_mesh_error(request: Request, error: Any) -> Response:
+    if isinstance(error, ConnectionError):
+        return await _answer_nobody(request, error)
     for kind, status in _STATUS_OF:
         if isinstance(error, kind):
             return answer(ErrorBody(str(error)), status)

@@ -23,6 +23,7 @@ PUBLIC_NAMES = [
     "MemberRecovered",
     "MemberSuspected",
     "MemberUpdated",
+    "MeshClient",
     "MeshError",
     "MeshNode",
     "NodeClosed",
