@@ -10,11 +10,13 @@
     │   ├── InstanceConflict     the id belongs to a live node that embeds meshp2p
     │   ├── UnknownInstance      no live instance has this id
     │   ├── LimitExceeded        a bound of the configuration is reached
+    │   ├── MailboxFull          there is no room for a further message now
     │   └── NodeClosed           the node has left the mesh
     ├── RemoteProtocolError      a peer sent what we refuse; it was counted and dropped
     ├── Unreachable              no node answered in time; whether it acted is unknown
     ├── RequestRefused           a node answered an HTTP request with an error status
     ├── StoreError               what is kept on disk cannot be read or written
+    │   └── StoreFull            the disk has no room for what was to be kept; nothing of it was
     └── InternalError            an invariant of ours is broken: please report it
 
 A message names the value it refuses and what is allowed.
@@ -55,6 +57,11 @@ class UnknownInstance(LocalProtocolError):
 
 class LimitExceeded(LocalProtocolError):
     """A bound of the configuration is reached. Nothing was kept of the request."""
+
+
+class MailboxFull(LocalProtocolError):
+    """The recipient's mailbox, or the outbox of the node that was asked, has no room now: try again later. Nothing was
+    kept of the message."""
 
 
 class NodeClosed(LocalProtocolError):
@@ -100,6 +107,10 @@ class RequestRefused(MeshError):
 
 class StoreError(MeshError):
     """What is kept on disk cannot be read or written. The file is as it was."""
+
+
+class StoreFull(StoreError):
+    """The disk has no room for what was to be kept. Nothing of it was; what was kept before is as it was."""
 
 
 class InternalError(MeshError):

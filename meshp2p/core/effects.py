@@ -10,7 +10,21 @@ from meshp2p.core.address import Address
 from meshp2p.core.events import Event
 from meshp2p.core.messages import CallReply, CallRequest, Datagram
 
-__all__ = ["Call", "CallFailed", "Effect", "Emit", "Failure", "Persist", "Resolve", "Send"]
+__all__ = [
+    "Call",
+    "CallFailed",
+    "Delete",
+    "Effect",
+    "Emit",
+    "Failure",
+    "Persist",
+    "Put",
+    "Resolve",
+    "Send",
+    "Store",
+    "Table",
+    "Write",
+]
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -40,6 +54,45 @@ class Persist(msgspec.Struct, frozen=True):
     epoch: int
 
 
+class Table(enum.StrEnum):
+    """What is kept of messages: keys and values are bytes that only the core reads."""
+
+    OUTGOING = "outgoing"
+    """Messages that this node holds until they are acknowledged."""
+    SETTLED = "settled"
+    """Copies of them that are final, while others of the same message are not."""
+    INCOMING = "incoming"
+    """Mailboxes."""
+    ACKNOWLEDGED = "acknowledged"
+    """What must not be handed out again."""
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Keep this value under this key, in place of what is there."""
+
+    table: Table
+    key: bytes
+    value: bytes
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """Keep nothing under this key. It may not be there."""
+
+    table: Table
+    key: bytes
+
+
+Write = Put | Delete
+
+
+class Store(msgspec.Struct, frozen=True):
+    """Make these writes, all or none, after those of earlier ones, then tell ``Machine.receive_stored`` with the same
+    ``number``, exactly once. Later effects do not wait for it."""
+
+    number: int
+    writes: tuple[Write, ...]
+
+
 class Emit(msgspec.Struct, frozen=True):
     """Tell the subscribers."""
 
@@ -47,13 +100,13 @@ class Emit(msgspec.Struct, frozen=True):
 
 
 class Resolve(msgspec.Struct, frozen=True):
-    """The answer to the request that was made under this ticket."""
+    """The answer to the request, or to another node's call, that was made under this ticket."""
 
     ticket: int
     reply: CallReply
 
 
-Effect = Send | Call | Persist | Emit | Resolve
+Effect = Send | Call | Persist | Store | Emit | Resolve
 
 
 class Failure(enum.StrEnum):

@@ -9,33 +9,51 @@ Fields are positional on the wire and may only be appended.
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated
 
 import msgspec
 
 from meshp2p.core.address import Address
+from meshp2p.core.message import Id, Message, Receipt
 from meshp2p.core.record import Item, Record
 
 __all__ = [
     "Ack",
+    "Acknowledged",
     "Body",
     "CallReply",
     "CallRequest",
+    "Carry",
     "Datagram",
+    "Deliver",
+    "DeliverReply",
+    "Deposit",
     "DeregisterReply",
     "Done",
+    "FetchReply",
+    "ForwardAcknowledge",
     "ForwardDeregister",
+    "ForwardFetch",
     "ForwardHeartbeat",
+    "ForwardStatus",
     "Gossip",
     "HeartbeatReply",
     "Nack",
+    "Outcome",
+    "Parcel",
+    "Passed",
     "Ping",
     "PingRequest",
     "Pong",
     "Probe",
     "Push",
+    "Refused",
+    "SendReply",
+    "StatusReply",
     "SyncReply",
     "SyncRequest",
+    "Why",
 ]
 
 Word = Annotated[int, msgspec.Meta(ge=0)]
@@ -183,5 +201,153 @@ class DeregisterReply(msgspec.Struct, frozen=True, array_like=True, tag=5):
     was_found: bool
 
 
-CallRequest = Probe | SyncRequest | Push | ForwardHeartbeat | ForwardDeregister
-CallReply = Pong | SyncReply | Done | HeartbeatReply | DeregisterReply
+class Parcel(msgspec.Struct, frozen=True, array_like=True):
+    """A message for some of its recipients, and the seconds for which it is still to be kept."""
+
+    message: Message
+    recipients: Annotated[tuple[Id, ...], msgspec.Meta(min_length=1)]
+    seconds_left: Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Outcome(enum.IntEnum):
+    """What a home did with one recipient's copy."""
+
+    TAKEN = 0
+    """It is in the mailbox, on disk where there is one."""
+    ACKNOWLEDGED = 1
+    """The recipient has acknowledged it already."""
+    FULL = 2
+    """The mailbox, or the disk, has no room: try later."""
+    ELSEWHERE = 3
+    """The recipient is not at home here."""
+
+
+class Deliver(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    """Sent by ``holder``, a node that keeps these messages until they are acknowledged, to their recipients' home.
+    Answered with :class:`DeliverReply`. Copies for one recipient are in the order in which they are to be read."""
+
+    holder: Id
+    parcels: tuple[Parcel, ...]
+
+
+class DeliverReply(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    """For each parcel, for each of its recipients, what was done with the copy."""
+
+    outcomes: tuple[tuple[Outcome, ...], ...]
+
+
+class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag=17):
+    """Sent by a home to a holder: these recipients acknowledged these messages, pairs of (recipient, message id).
+    Answered with :class:`Done`, after which the holder never sends them again."""
+
+    copies: tuple[tuple[Id, Text], ...]
+
+
+class Deposit(msgspec.Struct, frozen=True, array_like=True, tag=18):
+    """Sent by a holder that leaves, or that is not their recipients' home any more: keep these in my place. Answered
+    with :class:`Done`."""
+
+    parcels: tuple[Parcel, ...]
+
+
+class ForwardFetch(msgspec.Struct, frozen=True, array_like=True, tag=19):
+    """A read of a mailbox, sent to the recipient's home: up to ``limit`` messages behind the one with the id ``after``,
+    or the oldest ones; where there is none, wait so many seconds for one. Answered with :class:`FetchReply`."""
+
+    recipient: Id
+    limit: Word
+    after: Text
+    wait: Annotated[float, msgspec.Meta(ge=0, le=60)]
+
+
+class FetchReply(msgspec.Struct, frozen=True, array_like=True, tag=19):
+    """What waits in the mailbox, oldest first. ``is_home``: whether the replier is the recipient's home at all."""
+
+    messages: tuple[Message, ...]
+    is_home: bool = True
+
+
+class ForwardAcknowledge(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """An acknowledgement, sent to the recipient's home. Answered with :class:`Done`, or with
+    :class:`Refused`."""
+
+    recipient: Id
+    message_ids: tuple[Text, ...]
+
+
+class ForwardStatus(msgspec.Struct, frozen=True, array_like=True, tag=21):
+    """A question for the node that accepted a message. Answered with :class:`StatusReply`."""
+
+    message_id: Text
+
+
+class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=21):
+    """What became of each copy; empty where the replier knows no such message, or none any more."""
+
+    receipts: tuple[Receipt, ...]
+
+
+class Why(enum.IntEnum):
+    """Why a request was refused after it had been looked at."""
+
+    STORE_FULL = 1
+    """It cannot be kept: the disk refuses."""
+    MAILBOX_FULL = 2
+    UNREACHABLE = 3
+    """The node that has to answer does not, directly or through others."""
+    NOT_HOME = 4
+    """The receiver is not the recipient's home."""
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag=22):
+    """The answer to a request that was not fulfilled: nothing was kept of it, except where ``why`` is ``UNREACHABLE``
+    and nobody knows."""
+
+    why: Why
+    message: Text
+
+
+class SendReply(msgspec.Struct, frozen=True, array_like=True, tag=23):
+    """A message was accepted, for these recipients."""
+
+    message_id: Text
+    delivered_to: tuple[Id, ...]
+
+
+Passed = Deliver | Acknowledged | ForwardFetch | ForwardAcknowledge | ForwardStatus
+
+
+class Carry(msgspec.Struct, frozen=True, array_like=True, tag=24):
+    """Sent to a node that may reach the node ``target`` where the sender cannot: call it for me. Answered with its
+    reply, or with :class:`Refused`."""
+
+    target: Id
+    request: Passed
+
+
+CallRequest = (
+    Probe
+    | SyncRequest
+    | Push
+    | ForwardHeartbeat
+    | ForwardDeregister
+    | Deliver
+    | Acknowledged
+    | Deposit
+    | ForwardFetch
+    | ForwardAcknowledge
+    | ForwardStatus
+    | Carry
+)
+CallReply = (
+    Pong
+    | SyncReply
+    | Done
+    | HeartbeatReply
+    | DeregisterReply
+    | DeliverReply
+    | FetchReply
+    | StatusReply
+    | Refused
+    | SendReply
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Deregister", "Heartbeat", "Request"]
+__all__ = ["Acknowledge", "AskStatus", "Deregister", "Fetch", "Heartbeat", "Request", "SendMessage"]
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -24,4 +24,51 @@ class Deregister(msgspec.Struct, frozen=True):
     id: str
 
 
-Request = Heartbeat | Deregister
+class SendMessage(msgspec.Struct, frozen=True):
+    """Accept a message from ``source`` for ``target``, or for every other live instance where that is absent.
+    ``payload`` is JSON text that has been checked.
+
+    Answered with :class:`~meshp2p.core.messages.SendReply` once it is kept, or with
+    :class:`~meshp2p.core.messages.Refused`.
+    """
+
+    source: str
+    target: str | None
+    kind: str
+    name: str
+    payload: bytes
+    correlation_id: str | None = None
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """Read a mailbox: up to ``limit`` messages behind the one with the id ``after``, or the oldest ones; where there is
+    none, wait so many seconds (60 at the most) for one.
+
+    Answered with :class:`~meshp2p.core.messages.FetchReply`, empty for an unknown id.
+    """
+
+    recipient: str
+    limit: int
+    after: str = ""
+    wait: float = 0.0
+
+
+class Acknowledge(msgspec.Struct, frozen=True):
+    """The recipient has read these and does not want them again. Ids that are not in its mailbox change nothing.
+
+    Answered with :class:`~meshp2p.core.messages.Done` or :class:`~meshp2p.core.messages.Refused`.
+    """
+
+    recipient: str
+    message_ids: tuple[str, ...]
+
+
+class AskStatus(msgspec.Struct, frozen=True):
+    """What became of a message, wherever it was accepted. Answered with
+    :class:`~meshp2p.core.messages.StatusReply`, empty where nobody knows it, or with
+    :class:`~meshp2p.core.messages.Refused`."""
+
+    message_id: str
+
+
+Request = Heartbeat | Deregister | SendMessage | Fetch | Acknowledge | AskStatus

@@ -1,0 +1,90 @@
+"""What agents say to one another, and what becomes of each recipient's copy of it."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Final
+
+import msgspec
+
+from meshp2p.core.record import ID_BYTES_MAX
+
+__all__ = ["CUSTOM", "KINDS", "PAYLOAD_BYTES_MAX", "CopyStatus", "Message", "Receipt"]
+
+CUSTOM: Final = "Custom"
+"""The kind of a message whose sender names it: ``Message.name``."""
+
+KINDS: Final = (
+    "Query",
+    "Response",
+    "Notification",
+    "TaskDelegation",
+    "TaskResult",
+    "GraphSync",
+    "CapabilityUpdate",
+    "CapabilityQuery",
+    "LearningShare",
+    "ProposalSubmit",
+    "ProposalVote",
+    "WorkflowAssignment",
+    "WorkflowStageResult",
+    CUSTOM,
+)
+"""All kinds there are."""
+
+PAYLOAD_BYTES_MAX: Final = 2 * 1024 * 1024
+"""The largest payload, as JSON text. Chosen, not measured."""
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX)]
+Short = Annotated[str, msgspec.Meta(max_length=1024)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """One message, as it was accepted. Nothing of it changes on its way.
+
+    ``id`` is a UUIDv7, strictly increasing at the node that accepted it and bearing 32 bits of that node's tag;
+    ``target`` is absent for a broadcast. ``kind`` is one of :data:`KINDS`, ``name`` what a sender calls its own kind,
+    empty for the others. ``payload`` is JSON text in UTF-8, byte for byte what was sent. ``created_at`` is in Unix
+    milliseconds.
+    """
+
+    id: Annotated[str, msgspec.Meta(min_length=36, max_length=36)]
+    source: Id
+    target: Id | None
+    kind: Short
+    name: Short
+    payload: Annotated[bytes, msgspec.Meta(max_length=PAYLOAD_BYTES_MAX)]
+    correlation_id: Short | None
+    created_at: Milliseconds
+
+    @property
+    def size(self) -> int:
+        """What it counts against limits, in bytes: its payload and 256 for the rest."""
+        return len(self.payload) + 256
+
+
+class CopyStatus(enum.StrEnum):
+    """What became of one recipient's copy. The last three are final."""
+
+    QUEUED = "queued"
+    """The node that accepted it holds it, and the recipient's home does not yet."""
+    DELIVERED = "delivered"
+    """It is in the recipient's mailbox."""
+    ACKNOWLEDGED = "acknowledged"
+    EXPIRED = "expired"
+    UNDELIVERABLE = "undeliverable"
+
+    @property
+    def is_final(self) -> bool:
+        return self not in (CopyStatus.QUEUED, CopyStatus.DELIVERED)
+
+
+class Receipt(msgspec.Struct, frozen=True, array_like=True):
+    """What became of one recipient's copy, since ``changed_at`` (Unix milliseconds). ``reason`` says why it is
+    undeliverable, or what it waits for; empty where there is nothing to say."""
+
+    recipient: Id
+    status: CopyStatus
+    reason: Short
+    changed_at: Milliseconds
