@@ -132,6 +132,56 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     leave_timeout: float = 0.5
     """How long a leaving node waits for others to confirm that they heard."""
 
+    message_timeout: float = 24 * 3600.0
+    """How long a message is kept for a recipient that does not acknowledge it; then its copy has expired."""
+
+    return_timeout: float = 60.0
+    """How long the messages of a node that left of its own will wait for its return before they are undeliverable. Too
+    low loses what was sent during a restart. Chosen, not measured."""
+
+    mailbox_messages_max: int = 10_000
+    """How many messages wait for one recipient; past it further ones are refused, or wait where they were accepted."""
+
+    mailbox_bytes_max: int = 64 * 1024 * 1024
+    """How many bytes of messages wait for one recipient, 256 added for each."""
+
+    remembered_max: int = 50_000
+    """How many acknowledged ids a mailbox remembers, so that they are not handed out again. One costs about 150 bytes;
+    too low may hand out again what arrives very late by a detour. Chosen, not measured."""
+
+    outbox_copies_max: int = 100_000
+    """How many copies this node holds that are not acknowledged; past it no message is accepted."""
+
+    outbox_bytes_max: int = 256 * 1024 * 1024
+    """How many bytes of messages this node holds, 256 added for each; past it none is accepted."""
+
+    receipts_max: int = 10_000
+    """Of how many messages whose copies are all final it is remembered what became of them."""
+
+    delivery_bytes_max: int = 256 * 1024
+    """How many bytes of messages one call carries, unless one message alone has more. Chosen, not measured."""
+
+    delivery_interval_min: float = 0.1
+    """Before what could not be delivered is tried again; doubled each time. What happens to the recipient or its home
+    is not waited for."""
+
+    delivery_interval_max: float = 5.0
+    """The longest pause between two tries."""
+
+    accept_timeout: float = 1.0
+    """Without a data directory, how long the acceptance of a message waits until its recipients' homes have it, so that
+    one of the two ends may die. Chosen, not measured."""
+
+    confirm_timeout: float = 1.0
+    """How long an acknowledgement waits until the nodes that hold the message know, so that the recipient's home may
+    die. Chosen, not measured."""
+
+    fetch_bytes_max: int = 1024 * 1024
+    """How many bytes of messages one read of a mailbox gives, unless one message alone has more."""
+
+    waits_max: int = 1024
+    """How many reads wait for messages at a time; past it they are answered at once."""
+
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             value, default = getattr(self, name), _DEFAULTS[name]
@@ -194,6 +244,21 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("record_bytes_max", 1024, 256 * 1024),
     ("metrics_bytes_max", 2, 16 * 1024),
     ("leave_timeout", 0, 60),
+    ("message_timeout", 0.1, 1e9),
+    ("return_timeout", 0, 1e9),
+    ("mailbox_messages_max", 1, 10_000_000),
+    ("mailbox_bytes_max", 1024, 1 << 40),
+    ("remembered_max", 1, 10_000_000),
+    ("outbox_copies_max", 1, 10_000_000),
+    ("outbox_bytes_max", 1024, 1 << 40),
+    ("receipts_max", 0, 10_000_000),
+    ("delivery_bytes_max", 1024, 1024 * 1024),
+    ("delivery_interval_min", 0.001, 3600),
+    ("delivery_interval_max", 0.001, 3600),
+    ("accept_timeout", 0, 60),
+    ("confirm_timeout", 0, 60),
+    ("fetch_bytes_max", 1024, 1024 * 1024),
+    ("waits_max", 0, 1_000_000),
 )
 
 _DEFAULTS = dict(zip(ProtocolConfig.__struct_fields__, ProtocolConfig.__struct_defaults__, strict=True))

@@ -160,7 +160,7 @@ class Hosting:
         state = self._state
         home = state.members.records.get(held.home)
         if home is None or not home.is_node:
-            self._adopt(held.id, now)
+            self.adopt(held.id, now)
             again(now)
             return
 
@@ -176,7 +176,7 @@ class Hosting:
             else:
                 present = state.members.records.get(held.id)
                 if present is not None and present.home == held.home:
-                    self._adopt(held.id, now)
+                    self.adopt(held.id, now)
                 again(now)
 
         state.call(state.addresses_of(home), request, conclude, state.config.forward_timeout)
@@ -227,7 +227,7 @@ class Hosting:
             self._state.timers.cancel(Timer.EXPIRE, instance_id)
             self._state.timers.cancel(Timer.PUBLISH, instance_id)
 
-    def _adopt(self, instance_id: str, now: float) -> None:
+    def adopt(self, instance_id: str, now: float) -> None:
         """Become the home of an instance whose home is gone."""
         held = self._state.members.records.get(instance_id)
         if held is not None and not held.is_node and held.home != self._state.id and not self._state.is_leaving:

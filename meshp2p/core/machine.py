@@ -22,25 +22,32 @@ call returns effects, to be performed in their order, or raises and leaves the m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.departures import Departures
 from meshp2p.core.dissemination import Dissemination
-from meshp2p.core.effects import CallFailed, Effect
+from meshp2p.core.effects import CallFailed, Effect, Table
 from meshp2p.core.election import Election
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft
 from meshp2p.core.hosting import Hosting, Profile
 from meshp2p.core.membership import Membership
 from meshp2p.core.messages import (
     Ack,
+    Acknowledged,
     CallReply,
     CallRequest,
+    Carry,
     Datagram,
+    Deliver,
+    Deposit,
+    ForwardAcknowledge,
     ForwardDeregister,
+    ForwardFetch,
     ForwardHeartbeat,
+    ForwardStatus,
     Gossip,
     Nack,
     Ping,
@@ -50,11 +57,12 @@ from meshp2p.core.messages import (
     Push,
     SyncRequest,
 )
+from meshp2p.core.messaging import Messaging
 from meshp2p.core.ownership import Ownership
 from meshp2p.core.pause_guard import PauseGuard
 from meshp2p.core.prober import Prober
 from meshp2p.core.record import Record, State
-from meshp2p.core.requests import Deregister, Heartbeat, Request
+from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, Request, SendMessage
 from meshp2p.core.state import KeptState, NodeState, Randomness
 from meshp2p.core.syncer import Syncer
 from meshp2p.core.timers import Timer
@@ -69,7 +77,8 @@ class Machine(View):
 
     ``profile`` is what its agent says of itself, ``addresses`` are where others reach it, best first. ``wall_ms`` gives
     Unix milliseconds, for times that people read and for the first incarnation; ``kept`` is what was persisted last
-    under this id.
+    under this id. ``kept_messages`` is what :class:`~meshp2p.core.effects.Store` kept, in the order of keys, absent
+    where there is no disk: then messages are in memory alone.
     """
 
     def __init__(
@@ -80,6 +89,7 @@ class Machine(View):
         random: Randomness,
         wall_ms: Callable[[], int],
         kept: KeptState | None = None,
+        kept_messages: Sequence[tuple[Table, bytes, bytes]] | None = None,
     ) -> None:
         kept = kept or KeptState()
         started_ms = wall_ms()
@@ -108,6 +118,7 @@ class Machine(View):
         )
         self._prober.on_round = self._pause_guard.note_round
         self._prober.on_view = self._syncer.compare
+        self._messaging = Messaging(self._state, self._hosting, kept_messages)
         self._dissemination = Dissemination(self._state)
         self._departures = Departures(self._state)
 
@@ -120,6 +131,7 @@ class Machine(View):
         self._election.start(now)
         self._syncer.start(now)
         self._pause_guard.start(now)
+        self._messaging.start(now)
         return self._conclude(now)
 
     def receive(self, datagram: Datagram, source: Address, now: float) -> list[Effect]:
@@ -178,11 +190,12 @@ class Machine(View):
             if departed.state is State.DEAD:
                 self._syncer.call_back(source, departed.id, now)
 
-    def receive_call(self, request: CallRequest, now: float) -> tuple[CallReply, list[Effect]]:
-        """Another node calls; the reply is to be sent back once the effects were performed."""
+    def receive_call(self, request: CallRequest, now: float, ticket: int = 0) -> tuple[CallReply | None, list[Effect]]:
+        """Another node calls; the reply is to be sent back once the effects were performed. Where it is None it comes
+        as ``Resolve(ticket, reply)``, among these effects or later ones."""
         state = self._state
         self._pause_guard.check_arrival(now)
-        reply: CallReply
+        reply: CallReply | None = None
         match request:
             case Probe():
                 reply = Pong(state.id, state.own.boot, state.members.view)
@@ -194,9 +207,20 @@ class Machine(View):
                 reply = self._hosting.take_heartbeat(instance_id, status, metrics, now)
             case ForwardDeregister(id=instance_id):
                 reply = self._hosting.take_deregister(instance_id, now)
+            case Carry() | Deposit() | Deliver() | Acknowledged():
+                self._messaging.receive_call(ticket, request, now)
+            case ForwardFetch() | ForwardAcknowledge() | ForwardStatus():
+                self._messaging.receive_call(ticket, request, now)
             case _:
                 assert_never(request)
         return reply, self._conclude(now)
+
+    def receive_stored(self, number: int, failure: str | None, now: float) -> list[Effect]:
+        """The writes of a :class:`~meshp2p.core.effects.Store` were made, or none of them was, for this reason."""
+        handler = self._state.take_store(number)
+        if handler is not None:
+            handler(failure, now)
+        return self._conclude(now)
 
     def receive_reply(self, call_id: int, reply: CallReply | CallFailed, now: float) -> list[Effect]:
         """The reply to a :class:`~meshp2p.core.effects.Call`, or that there was none. An unknown ``call_id`` is
@@ -255,7 +279,7 @@ class Machine(View):
             case Timer.PUBLISH:
                 self._hosting.handle_publish(subject, now)
             case _:
-                assert_never(timer)
+                self._messaging.handle_timer(timer, subject, now)
 
     # What the agent asks
 
@@ -271,6 +295,8 @@ class Machine(View):
                 self._hosting.heartbeat(ticket, request, now)
             case Deregister():
                 self._hosting.deregister(ticket, request, now)
+            case SendMessage() | Fetch() | Acknowledge() | AskStatus():
+                self._messaging.request(ticket, request, now)
             case _:
                 assert_never(request)
         return self._conclude(now)
@@ -301,13 +327,15 @@ class Machine(View):
         """Leave the mesh of one's own will: everybody is told, and :attr:`has_left` says when enough have heard."""
         if not self._state.is_leaving:
             self._state.is_leaving = True
+            self._messaging.leave(now)
             self._dissemination.say_farewell()
         return self._conclude(now)
 
     @property
     def has_left(self) -> bool:
         """Whether it leaves and enough have heard so."""
-        return self._state.is_leaving and not self._dissemination.is_saying_farewell
+        is_busy = self._dissemination.is_saying_farewell or self._messaging.is_handing_over
+        return self._state.is_leaving and not is_busy
 
     def _check_running(self) -> None:
         if self._state.is_leaving or self._ownership.has_lost_id:
@@ -334,6 +362,7 @@ class Machine(View):
 
     def _notice(self, event: MemberChange, now: float) -> None:
         self._hosting.notice(event, now)
+        self._messaging.notice(event, now)
         match event:
             case MemberJoined(record=record) if record.is_node:
                 self._prober.add_target(record.id)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 import msgspec
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Send
+from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Send, Store, Write
 from meshp2p.core.events import Event, MemberChange
 from meshp2p.core.gossip import GossipQueue, item_bytes
 from meshp2p.core.life_signs import LifeSigns
@@ -63,9 +63,20 @@ class Counters(msgspec.Struct):
     pauses: int = 0
     datagrams_unasked: int = 0
     """Acks and nacks that answer nothing we sent, and packets for another node."""
+    messages_accepted: int = 0
+    messages_refused: int = 0
+    """Not accepted: no such recipient, or no room."""
+    messages_taken: int = 0
+    """Copies put into mailboxes of this node's."""
+    messages_repeated: int = 0
+    """Copies that came again."""
+    copies_acknowledged: int = 0
+    copies_expired: int = 0
+    copies_undeliverable: int = 0
 
 
 ReplyHandler = Callable[[CallReply | CallFailed, float], None]
+StoreHandler = Callable[[str | None, float], None]
 
 
 class NodeState:
@@ -102,6 +113,10 @@ class NodeState:
         """Whether this node was stopped and has heard nobody since: see :mod:`meshp2p.core.pause_guard`."""
         self._calls: dict[int, ReplyHandler] = {}
         self._call_count = 0
+        self.is_durable = False
+        """Whether there is a disk for messages."""
+        self._stores: dict[int, StoreHandler] = {}
+        self._store_count = 0
 
     # What leaves the node
 
@@ -145,6 +160,21 @@ class NodeState:
 
     def take_call(self, call_id: int) -> ReplyHandler | None:
         return self._calls.pop(call_id, None)
+
+    # What is kept
+
+    def store(self, writes: Iterable[Write], handler: StoreHandler, now: float) -> None:
+        """Make these writes; ``handler(None or why it failed, now)`` is run once, behind those of earlier ones: at once
+        where there is no disk."""
+        if not self.is_durable:
+            handler(None, now)
+            return
+        self._store_count += 1
+        self._stores[self._store_count] = handler
+        self.effects.append(Store(self._store_count, tuple(writes)))
+
+    def take_store(self, number: int) -> StoreHandler | None:
+        return self._stores.pop(number, None)
 
     def emit(self, event: Event) -> None:
         self.effects.append(Emit(event))

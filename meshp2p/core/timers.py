@@ -38,6 +38,24 @@ class Timer(enum.IntEnum):
     """A report that was held back is published. Subject: its id."""
     LAST_WORD = 12
     """A suspect is told once more, before the verdict. Subject: its id."""
+    DELIVER = 32
+    """A delivery that failed is repeated. Subject: the home's id."""
+    TELL = 33
+    """A holder that did not answer is told again what was acknowledged. Subject: its id."""
+    ACCEPT = 34
+    """A message is accepted although its recipients' homes did not answer yet. Subject: its id."""
+    RETURN = 35
+    """A node that left did not come back. Subject: its id."""
+    EXPIRE_MESSAGES = 36
+    """The oldest message that this node holds expires."""
+    EXPIRE_MAIL = 37
+    """The oldest message in a mailbox expires."""
+    WAIT = 38
+    """A long poll ends. Subject: its ticket."""
+    CONFIRM = 39
+    """An acknowledgement is answered although its holders did not answer yet. Subject: its ticket."""
+    UNBLOCK = 40
+    """A recipient's home refused its messages, and is asked again. Subject: the recipient's id."""
 
 
 Key = tuple[Timer, str]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from meshp2p.core.effects import Put, Table, Write
 from meshp2p.core.state import KeptState
 
 __all__ = ["Disk"]
 
 
 class Disk:
-    """One node's state file. While it forgets, writes are held in a cache that a crash empties."""
+    """One node's state file and its messages. While it forgets, writes of the file are held in a cache that a crash
+    empties; while it is full, no message is kept."""
 
     def __init__(self) -> None:
         self._saved: KeptState | None = None
         self._cached: KeptState | None = None
         self._is_forgetful = False
+        self._messages: dict[tuple[Table, bytes], bytes] = {}
+        self.is_full = False
         self.has_lost = False
         """Whether it lost what was written since the last write that is still there."""
 
@@ -47,6 +53,22 @@ class Disk:
         """The file is gone."""
         self.has_lost = True
         self._saved = self._cached = None
+        self._messages = {}
+
+    def write_messages(self, writes: Iterable[Write]) -> str | None:
+        """Keep these, all or none; why none, or None."""
+        if self.is_full and any(isinstance(write, Put) for write in writes):
+            return "no space left on device"
+        for write in writes:
+            if isinstance(write, Put):
+                self._messages[write.table, write.key] = write.value
+            else:
+                self._messages.pop((write.table, write.key), None)
+        return None
+
+    def read_messages(self) -> list[tuple[Table, bytes, bytes]]:
+        """What is kept, in the order of keys."""
+        return [(table, key, value) for (table, key), value in sorted(self._messages.items())]
 
     def read(self) -> KeptState | None:
         return self._saved

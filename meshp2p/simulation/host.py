@@ -9,7 +9,7 @@ from typing import Any
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import CallFailed, Effect, Emit, Failure, Persist, Resolve, Send
+from meshp2p.core.effects import CallFailed, Effect, Emit, Failure, Persist, Resolve, Send, Store
 from meshp2p.core.events import Event, MemberEvent
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
@@ -28,6 +28,9 @@ __all__ = ["EPOCH_MS", "Host"]
 
 EPOCH_MS = 1_700_000_000_000
 """Unix milliseconds at virtual time 0."""
+
+STORE_SECONDS = 0.001
+"""How long a write to the disk takes, on average. Chosen, not measured."""
 
 SPINS_MAX = 1000
 """Timers that may fire one after another without time going on. Chosen, not measured."""
@@ -87,6 +90,9 @@ class Host:
         self._wake_cause = 0
         self._spins = 0
         self._spun_at = -1.0
+        self._answering: dict[int, tuple[Exchange, int]] = {}
+        self._answers = 0
+        self._store_draw = random.Random(f"{seed}/{key}/store").random
         network.attach(address, self)
 
     def __repr__(self) -> str:
@@ -115,9 +121,11 @@ class Host:
         self._wake_at = math.inf
         self._spins = 0
         self._set_direct()
+        self._answering = {}
         kept = self.disk.read() if self.disk is not None else None
+        mail = self.disk.read_messages() if self.disk is not None else None
         draw = random.Random(f"{self._seed}/{self.key}/{self.life}")
-        self.machine = Machine(self.profile, (self.address,), self._config, draw, self.wall_ms, kept)
+        self.machine = Machine(self.profile, (self.address,), self._config, draw, self.wall_ms, kept, mail)
         if self._alter is not None:
             self._alter(self)
 
@@ -270,11 +278,44 @@ class Host:
         cause = exchange.cause
         if self._trace is not None:
             cause = self._trace.add(self._engine.now, self.key, What.CALLED, exchange.caller.key, request, cause)
-        reply, effects = machine.receive_call(request, self.now)
+        self._answers -= 1  # agents' tickets count upwards
+        ticket = self._answers
+        self._answering[ticket] = (exchange, cause)
+        reply, effects = machine.receive_call(request, self.now, ticket)
         self._perform(effects, cause)
+        if reply is not None:
+            self._answer(ticket, reply)
+
+    def _answer(self, ticket: int, reply: CallReply) -> None:
+        """Send the reply to another node's call."""
+        answering = self._answering.pop(ticket, None)
+        if answering is None:
+            return
+        codec = self._network.codec
         if codec is not None:
             reply = codec.decode_reply_untrusted(codec.encode(reply))
+        exchange, cause = answering
         self._network.reply(exchange, self, reply, cause)
+
+    def _store(self, effect: Store) -> None:
+        """Write to the disk, which takes its time."""
+        delay = STORE_SECONDS * (0.5 + self._store_draw())
+        self._engine.at(self._engine.now + delay, self._take_stored, (effect, self.life))
+
+    def _take_stored(self, stored: tuple[Store, int]) -> None:
+        effect, life = stored
+        if self.machine is None or life != self.life or self.disk is None:
+            return
+        failure = self.disk.write_messages(effect.writes)
+        if self._is_direct:
+            self._receive_stored(effect.number, failure)
+        else:
+            self._inbox.put(self._receive_stored, effect.number, failure)
+
+    def _receive_stored(self, number: int, failure: str | None) -> None:
+        if self.machine is not None:
+            self._mark(self._engine.now)
+            self._perform(self.machine.receive_stored(number, failure, self.now), 0)
 
     def _receive_reply(self, exchange: Exchange, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
         machine = self.machine
@@ -383,7 +424,12 @@ class Host:
                 if self.disk is not None:
                     self.disk.write(KeptState(effect.incarnation, effect.epoch))
             elif isinstance(effect, Resolve):
-                self._watcher.resolved(self, effect.ticket, effect.reply)
+                if effect.ticket < 0:
+                    self._answer(effect.ticket, effect.reply)
+                else:
+                    self._watcher.resolved(self, effect.ticket, effect.reply)
+            elif isinstance(effect, Store):
+                self._store(effect)
             elif not isinstance(effect, Send):
                 self._network.call(self, effect, cause)
         machine = self.machine

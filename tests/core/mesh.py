@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Failure, Persist, Resolve, Send
+from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Failure, Persist, Put, Resolve, Send, Store, Table
 from meshp2p.core.events import Event, LeaderChanged
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, Datagram
+from meshp2p.core.requests import Request
 from meshp2p.core.state import KeptState
 
 EPOCH_MS = 1_700_000_000_000
@@ -30,6 +31,12 @@ class Mesh:
         self.events: dict[str, list[Event]] = {}
         self.resolved: dict[int, CallReply] = {}
         self.kept: dict[str, KeptState] = {}
+        self.disks: dict[str, dict[tuple[Table, bytes], bytes]] = {}
+        """What is kept of messages, by node id; a node that is not here has no disk."""
+        self.full: dict[str, str] = {}
+        """Why a node's disk takes nothing."""
+        self._answering: dict[int, tuple[str, Call]] = {}
+        self._tickets = 0
         self.sent = 0
         self.log: list[tuple[float, str, Address, object]] = []
         """What was sent: when, by whom, to which address, and what. Replies are among it."""
@@ -68,6 +75,9 @@ class Mesh:
             random.Random(self.random.random()),
             lambda: EPOCH_MS + int(self.now * 1000) + self.clock_ahead_ms.get(node_id, 0),
             self.kept.get(node_id),
+            None
+            if node_id not in self.disks
+            else [(table, row, value) for (table, row), value in sorted(self.disks[node_id].items())],
         )
         self.nodes[key] = machine
         self.events.setdefault(key, [])
@@ -107,6 +117,18 @@ class Mesh:
     def do(self, key: str, effects: list[Effect]) -> None:
         """Perform what a call of a test's own returned."""
         self._perform(key, effects)
+
+    def ask(self, key: str, request: Request) -> int:
+        """Ask a node for something; the ticket under which the answer will be in ``resolved``."""
+        self._tickets += 1
+        self._perform(key, self.nodes[key].request(self._tickets, request, self.now))
+        return self._tickets
+
+    def answer(self, key: str, request: Request, within: float = 10.0) -> CallReply:
+        """Ask a node for something, and run until it is answered."""
+        ticket = self.ask(key, request)
+        self.run_until(lambda: ticket in self.resolved, within)
+        return self.resolved[ticket]
 
     # Time
 
@@ -159,12 +181,34 @@ class Mesh:
                 case Emit():
                     self.events[key].append(effect.event)
                 case Resolve():
-                    self.resolved[effect.ticket] = effect.reply
+                    if effect.ticket in self._answering:
+                        caller, call = self._answering.pop(effect.ticket)
+                        self._reply(caller, call, effect.reply, self.now + self.delay, by=key)
+                    else:
+                        self.resolved[effect.ticket] = effect.reply
+                case Store():
+                    self._store(key, effect)
                 case Persist():
                     self.kept[self.nodes[key].id] = KeptState(effect.incarnation, effect.epoch)
         machine = self.nodes.get(key)
         if machine is not None:
             self._wake(key, machine)
+
+    def _store(self, key: str, store: Store) -> None:
+        machine = self.nodes[key]
+
+        def finish() -> None:
+            if self.nodes.get(key) is not machine:
+                return
+            failure = self.full.get(key)
+            for write in () if failure else store.writes:
+                if isinstance(write, Put):
+                    self.disks[key][write.table, write.key] = write.value
+                else:
+                    self.disks[key].pop((write.table, write.key), None)
+            self._perform(key, machine.receive_stored(store.number, failure, self.now))
+
+        self._at(self.now + self.delay, finish)
 
     def _wake(self, key: str, machine: Machine) -> None:
         deadline = machine.next_deadline()
@@ -211,9 +255,14 @@ class Mesh:
                 if target not in self.nodes:
                     self._reply(key, call, CallFailed(Failure.UNREACHABLE, "broken"), self.now + self.delay)
                     return
-                reply, effects = self.nodes[target].receive_call(call.request, self.now)
+                self._tickets += 1
+                ticket = self._tickets
+                self._answering[ticket] = (key, call)
+                reply, effects = self.nodes[target].receive_call(call.request, self.now, ticket)
                 self._perform(target, effects)
-                self._reply(key, call, reply, self.now + self.delay, by=target)
+                if reply is not None:
+                    del self._answering[ticket]
+                    self._reply(key, call, reply, self.now + self.delay, by=target)
 
             self._at(self.now + self.delay, arrive)
 

@@ -1,0 +1,84 @@
+"""What one node is told by another, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from meshp2p.core.carrier import Carrier
+from meshp2p.core.effects import CallFailed
+from meshp2p.core.messages import CallReply, Passed
+from meshp2p.core.state import NodeState
+from meshp2p.core.timers import Timer
+
+__all__ = ["Lane"]
+
+
+class Lane:
+    """Calls to one node, one under way at a time: what comes up meanwhile goes with the next, so that batches grow with
+    the load.
+
+    ``make`` gives the next request, None where there is nothing to tell; ``conclude(request, reply, now)`` looks at
+    what came of it, and may be told twice of what was told once. A failed call is repeated after a pause that doubles.
+    """
+
+    def __init__(
+        self,
+        state: NodeState,
+        carrier: Carrier,
+        timer: Timer,
+        node_id: str,
+        make: Callable[[float], Passed | None],
+        conclude: Callable[[Passed, CallReply | CallFailed, float], None],
+    ) -> None:
+        self._state = state
+        self._carrier = carrier
+        self._timer = timer
+        self._node_id = node_id
+        self._make = make
+        self._conclude = conclude
+        self._attempt = 0
+        self._is_calling = False
+        self.failures = 0
+
+    def flush(self, now: float) -> None:
+        """Tell what there is, unless a call is under way or a failed one is to be repeated later."""
+        state = self._state
+        if self._is_calling or self._node_id not in state.members.nodes:
+            return
+        if state.timers.is_set(self._timer, self._node_id):
+            return
+        request = self._make(now)
+        if request is None:
+            return
+        self._is_calling = True
+        self._attempt += 1
+        attempt = self._attempt
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            is_latest = attempt == self._attempt
+            if is_latest:
+                self._is_calling = False
+                if isinstance(reply, CallFailed):
+                    self.failures += 1
+                    self.pause(now)
+                else:
+                    self.failures = 0
+            self._conclude(request, reply, now)
+            if is_latest:
+                self.flush(now)
+
+        self._carrier.call(self._node_id, request, conclude, state.config.forward_timeout, now)
+
+    def pause(self, now: float) -> None:
+        """Wait before the next call: longer each time."""
+        config = self._state.config
+        pause = min(config.delivery_interval_min * 2 ** min(self.failures, 16), config.delivery_interval_max)
+        pause *= 0.75 + 0.5 * self._state.random.random()
+        self._state.timers.set_earlier(self._timer, now + pause, self._node_id)
+
+    def wake(self, now: float) -> None:
+        """The node is there again, or another: call at once, also beside a call that may never end."""
+        self.failures = 0
+        self._is_calling = False
+        self._state.timers.cancel(self._timer, self._node_id)
+        self.flush(now)

@@ -1,0 +1,161 @@
+"""Messages between agents, as one part of the machine.
+
+::
+
+    agent ──> Sending ──────(Deliver)──────> Receiving ──> agent
+              outbox, lines                   mailboxes
+                   <─────(Acknowledged)──────
+
+Both sides call each other's nodes through :class:`~meshp2p.core.carrier.Carrier`, which finds a way round where the
+direct one is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from meshp2p.core.carrier import Carrier
+from meshp2p.core.effects import Resolve, Table
+from meshp2p.core.events import MemberChange
+from meshp2p.core.hosting import Hosting
+from meshp2p.core.messages import (
+    Acknowledged,
+    Carry,
+    Deliver,
+    Deposit,
+    Done,
+    ForwardAcknowledge,
+    ForwardFetch,
+    ForwardStatus,
+    Passed,
+    Refused,
+    Why,
+)
+from meshp2p.core.receiving import Receiving
+from meshp2p.core.requests import Acknowledge, AskStatus, Fetch, SendMessage
+from meshp2p.core.sending import Sending
+from meshp2p.core.state import NodeState
+from meshp2p.core.timers import Timer
+from meshp2p.errors import InternalError
+
+__all__ = ["Messaging"]
+
+
+class Messaging:
+    """Hands each request, call, timer and change to the side that it concerns.
+
+    ``kept`` is what the disk has, in the order of keys; absent where there is none.
+    """
+
+    def __init__(self, state: NodeState, hosting: Hosting, kept: Sequence[tuple[Table, bytes, bytes]] | None) -> None:
+        self._state = state
+        state.is_durable = kept is not None
+        self._kept = list(kept or ())
+        self._carrier = Carrier(state)
+        self.receiving = Receiving(state, self._carrier, hosting)
+        self.sending = Sending(state, self._carrier, self.receiving)
+        self._carrier.serve = self._serve
+        self.receiving.settle_here = self.sending.settle_acknowledged
+        self.receiving.take_over = self.sending.take_over
+
+    def start(self, now: float) -> None:
+        """Take up what was kept."""
+        kept, self._kept = self._kept, []
+        self.receiving.restore(kept, now)
+        self.sending.restore(kept, now)
+
+    def request(self, ticket: int, request: SendMessage | Fetch | Acknowledge | AskStatus, now: float) -> None:
+        """An agent asks; what is illegal raises as :meth:`Sending.accept` says, and changes nothing."""
+        match request:
+            case SendMessage():
+                self.sending.accept(ticket, request, now)
+            case Fetch():
+                self.receiving.fetch(ticket, request, now)
+            case Acknowledge():
+                self.receiving.acknowledge(ticket, request, now)
+            case AskStatus():
+                self.sending.ask_status(ticket, request, now)
+            case _:
+                assert_never(request)
+
+    def receive_call(self, ticket: int, request: Passed | Carry | Deposit, now: float) -> None:
+        """Another node calls; the reply is resolved under ``ticket``."""
+        match request:
+            case Carry():
+                self._carrier.carry(ticket, request, now)
+            case Deposit():
+                self._take_over(ticket, request, now)
+            case _:
+                self._serve(ticket, request, now)
+
+    def _serve(self, ticket: int, request: Passed, now: float) -> None:
+        """Answer a call that came directly or was carried."""
+        match request:
+            case Deliver():
+                self.receiving.take(ticket, request, now)
+            case Acknowledged(copies=copies):
+                self.sending.take_acknowledged(ticket, copies, now)
+            case ForwardFetch():
+                self.receiving.fetch_here(ticket, request, now)
+            case ForwardAcknowledge(recipient=recipient, message_ids=message_ids):
+                if self.receiving.is_home(recipient):
+                    self.receiving.acknowledge_here(ticket, recipient, message_ids, now)
+                else:
+                    self._refuse(ticket, Why.NOT_HOME, f"{recipient!r} is not at home at {self._state.id!r}")
+            case ForwardStatus(message_id=message_id):
+                self._state.effects.append(Resolve(ticket, self.sending.status(message_id)))
+            case _:
+                assert_never(request)
+
+    def _take_over(self, ticket: int, request: Deposit, now: float) -> None:
+        def conclude(failure: str | None, _now: float) -> None:
+            if failure is None:
+                self._state.effects.append(Resolve(ticket, Done()))
+            else:
+                self._refuse(ticket, Why.STORE_FULL, failure)
+
+        if self._state.is_leaving:
+            self._refuse(ticket, Why.UNREACHABLE, f"node {self._state.id!r} leaves")
+        else:
+            self.sending.take_over(request.parcels, conclude, now)
+
+    def _refuse(self, ticket: int, why: Why, message: str) -> None:
+        self._state.effects.append(Resolve(ticket, Refused(why, message)))
+
+    def handle_timer(self, timer: Timer, subject: str, now: float) -> None:
+        match timer:
+            case Timer.DELIVER:
+                self.sending.handle_delivery(subject, now)
+            case Timer.UNBLOCK:
+                self.sending.handle_unblocked(subject, now)
+            case Timer.ACCEPT:
+                self.sending.end_accept(subject)
+            case Timer.RETURN:
+                self.sending.handle_no_return(subject, now)
+            case Timer.EXPIRE_MESSAGES:
+                self.sending.handle_expiry(now)
+            case Timer.TELL:
+                self.receiving.handle_telling(subject, now)
+            case Timer.EXPIRE_MAIL:
+                self.receiving.handle_expiry(now)
+            case Timer.WAIT:
+                self.receiving.handle_wait_over(subject, now)
+            case Timer.CONFIRM:
+                self.receiving.end_confirmation(int(subject))
+            case _:
+                raise InternalError(f"nobody handles {timer!r}")
+
+    def notice(self, event: MemberChange, now: float) -> None:
+        """Look at what happened to a recipient, a home or a holder."""
+        self.receiving.notice(event, now)
+        self.sending.notice(event, now)
+
+    def leave(self, now: float) -> None:
+        """Answer whoever waits, and let another node hold what only this one has."""
+        self.receiving.end_all_waits()
+        self.sending.hand_over(now)
+
+    @property
+    def is_handing_over(self) -> bool:
+        return self.sending.is_handing_over

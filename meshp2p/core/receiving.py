@@ -1,0 +1,560 @@
+"""The recipient's side of messages: mailboxes at its home, read and acknowledged at any node."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from meshp2p.core.carrier import Carrier
+from meshp2p.core.effects import CallFailed, Delete, Put, Resolve, Table, Write
+from meshp2p.core.events import MemberChange, MemberJoined, MemberLeft, MemberUpdated
+from meshp2p.core.hosting import Hosting
+from meshp2p.core.lane import Lane
+from meshp2p.core.mailbox import Incoming, Mailbox
+from meshp2p.core.message import Message
+from meshp2p.core.messages import (
+    Acknowledged,
+    CallReply,
+    Deliver,
+    DeliverReply,
+    Deposit,
+    Done,
+    FetchReply,
+    ForwardAcknowledge,
+    ForwardFetch,
+    Outcome,
+    Parcel,
+    Passed,
+    Refused,
+    Why,
+)
+from meshp2p.core.record import Record
+from meshp2p.core.requests import Acknowledge, Fetch
+from meshp2p.core.state import NodeState, StoreHandler
+from meshp2p.core.timers import Timer
+
+__all__ = ["Receiving"]
+
+TOLD_MAX = 4096
+"""How many acknowledgements one call tells. Chosen, not measured."""
+
+WAIT_MAX = 60.0
+"""The longest time in seconds that a read waits for a message."""
+
+
+class _KeptMail(msgspec.Struct, array_like=True):
+    """What is on disk of a message in a mailbox. ``expires_at`` is in Unix milliseconds."""
+
+    recipient: str
+    message: Message
+    holders: list[str]
+    expires_at: int
+
+
+class _KeptAck(msgspec.Struct, array_like=True):
+    """What is on disk of an acknowledged message."""
+
+    recipient: str
+    message_id: str
+    holders: list[str]
+
+
+class _Confirmation:
+    """An acknowledgement that waits for so many holders to know."""
+
+    __slots__ = ("left", "ticket")
+
+    def __init__(self, ticket: int) -> None:
+        self.ticket = ticket
+        self.left = 0
+
+
+class Receiving:
+    """Takes copies into mailboxes, hands them out until they are acknowledged and never after, and tells their holders.
+
+    A mailbox is at the recipient's home. Reads and acknowledgements that arrive elsewhere are forwarded there; where
+    the home is gone, this node adopts the recipient, and the holders deliver here.
+    """
+
+    def __init__(self, state: NodeState, carrier: Carrier, hosting: Hosting) -> None:
+        self._state = state
+        self._carrier = carrier
+        self._hosting = hosting
+        self.settle_here: Callable[[tuple[tuple[str, str], ...]], list[Write]] = _settle_nothing
+        """Told what was acknowledged of the messages that this node holds itself; what is to be written."""
+        self.take_over: Callable[[Iterable[Parcel], StoreHandler, float], None] = _take_over_nothing
+        """Lets this node hold messages whose holders are gone."""
+        self.mailboxes: dict[str, Mailbox] = {}
+        self._number = 0
+        self._expiries: list[tuple[float, str, str]] = []
+        self._lanes: dict[str, Lane] = {}
+        self._untold: dict[str, dict[tuple[str, str], _Confirmation | None]] = {}
+        self._waits: dict[str, dict[int, tuple[str, int]]] = {}
+        self._waits_count = 0
+        self._confirmations: dict[int, _Confirmation] = {}
+
+    # Taking in
+
+    def is_home(self, recipient: str) -> bool:
+        record = self._state.members.records.get(recipient)
+        return record is not None and record.home == self._state.id
+
+    def has_room(self, recipient: str, size: int) -> bool:
+        mailbox = self.mailboxes.get(recipient)
+        config = self._state.config
+        return mailbox is None or (
+            len(mailbox.pending) < config.mailbox_messages_max and mailbox.bytes + size <= config.mailbox_bytes_max
+        )
+
+    def take(self, ticket: int, request: Deliver, now: float) -> None:
+        """Another node delivers; answered when what was taken is kept."""
+        state = self._state
+        writes: list[Write] = []
+        taken: list[tuple[int, int, str, str]] = []
+        outcomes = self._take(request.holder, request.parcels, writes, taken, now)
+
+        def conclude(failure: str | None, _now: float) -> None:
+            if failure is not None:
+                for index, place, recipient, message_id in taken:
+                    mailbox = self.mailboxes.get(recipient)
+                    if mailbox is not None and mailbox.remove(message_id) is not None:
+                        outcomes[index][place] = Outcome.FULL
+                    else:
+                        outcomes[index][place] = Outcome.ACKNOWLEDGED
+            state.effects.append(Resolve(ticket, DeliverReply(tuple(tuple(places) for places in outcomes))))
+
+        state.store(writes, conclude, now)
+
+    def take_here(self, parcels: tuple[Parcel, ...], now: float) -> tuple[tuple[Outcome, ...], ...]:
+        """Deliver what this node itself holds, which is on disk already."""
+        outcomes = self._take(self._state.id, parcels, [], [], now)
+        return tuple(tuple(places) for places in outcomes)
+
+    def _take(
+        self,
+        holder: str,
+        parcels: tuple[Parcel, ...],
+        writes: list[Write],
+        taken: list[tuple[int, int, str, str]],
+        now: float,
+    ) -> list[list[Outcome]]:
+        state = self._state
+        full: dict[str, None] = {}
+        woken: dict[str, None] = {}
+        outcomes: list[list[Outcome]] = []
+        wall_ms = state.wall_ms()
+        for index, parcel in enumerate(parcels):
+            message = parcel.message
+            places: list[Outcome] = []
+            outcomes.append(places)
+            for recipient in parcel.recipients:
+                if not self.is_home(recipient):
+                    places.append(Outcome.ELSEWHERE)
+                    continue
+                mailbox = self.mailboxes.get(recipient)
+                if mailbox is None:
+                    mailbox = self.mailboxes[recipient] = Mailbox()
+                present = mailbox.pending.get(message.id)
+                if present is not None:
+                    if holder not in present.holders:
+                        present.holders.append(holder)
+                    state.counters.messages_repeated += 1
+                    places.append(Outcome.TAKEN)
+                elif message.id in mailbox.acknowledged:
+                    state.counters.messages_repeated += 1
+                    self._note_told(mailbox, message.id, holder)
+                    places.append(Outcome.ACKNOWLEDGED)
+                elif recipient in full or not self.has_room(recipient, message.size):
+                    full[recipient] = None  # and what comes behind it waits too, for it must not be read before
+                    places.append(Outcome.FULL)
+                else:
+                    seconds = min(parcel.seconds_left, state.config.message_timeout)
+                    incoming = self._put(recipient, mailbox, message, holder, now + seconds, now)
+                    expires_at = wall_ms + int(seconds * 1000)
+                    if state.is_durable and holder != state.id:
+                        kept = _KeptMail(recipient, message, [holder], expires_at)
+                        writes.append(Put(Table.INCOMING, incoming.key, msgspec.msgpack.encode(kept)))
+                    taken.append((index, len(places), recipient, message.id))
+                    places.append(Outcome.TAKEN)
+                    state.counters.messages_taken += 1
+                    woken[recipient] = None
+        for recipient in woken:
+            self._wake(recipient)
+        return outcomes
+
+    def _put(
+        self, recipient: str, mailbox: Mailbox, message: Message, holder: str, deadline: float, now: float
+    ) -> Incoming:
+        self._number += 1
+        incoming = Incoming(self._number, message, [holder], deadline)
+        mailbox.put(incoming)
+        heapq.heappush(self._expiries, (deadline, recipient, message.id))
+        self._state.timers.set_earlier(Timer.EXPIRE_MAIL, max(now, deadline))
+        return incoming
+
+    def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
+        """Take up again what was in the mailboxes before a restart."""
+        state = self._state
+        wall_ms = state.wall_ms()
+        for table, key, value in kept:
+            if table is Table.INCOMING:
+                mail = msgspec.msgpack.decode(value, type=_KeptMail)
+                mailbox = self.mailboxes.setdefault(mail.recipient, Mailbox())
+                left = min((mail.expires_at - wall_ms) / 1000, state.config.message_timeout)
+                self._number = int.from_bytes(key, "big") - 1
+                incoming = self._put(mail.recipient, mailbox, mail.message, mail.holders[0], now + max(0.0, left), now)
+                incoming.holders = mail.holders
+            elif table is Table.ACKNOWLEDGED:
+                ack = msgspec.msgpack.decode(value, type=_KeptAck)
+                self.mailboxes.setdefault(ack.recipient, Mailbox()).acknowledged[ack.message_id] = ack.holders
+                for holder in ack.holders:
+                    self._untold.setdefault(holder, {})[ack.recipient, ack.message_id] = None
+
+    # Reading
+
+    def fetch(self, ticket: int, request: Fetch, now: float) -> None:
+        """Read, here or at the recipient's home."""
+        state = self._state
+        record = state.members.records.get(request.recipient)
+        wait = min(max(request.wait, 0.0), WAIT_MAX)
+        if record is None or record.home == state.id:
+            self.fetch_here(ticket, ForwardFetch(request.recipient, request.limit, request.after, wait), now)
+            return
+        until = now + wait
+
+        def take(reply: CallReply, now: float) -> None:
+            if isinstance(reply, FetchReply) and not reply.is_home:
+                present = state.members.records.get(request.recipient)
+                if present is not None and present.home != record.home:
+                    left = max(0.0, until - now)
+                    self.fetch(ticket, msgspec.structs.replace(request, wait=left), now)
+                    return
+                reply = FetchReply(())
+            state.effects.append(Resolve(ticket, reply))
+
+        def again(now: float) -> None:
+            self.fetch(ticket, msgspec.structs.replace(request, wait=max(0.0, until - now)), now)
+
+        forwarded = ForwardFetch(request.recipient, request.limit, request.after, wait)
+        self._forward(ticket, record, forwarded, take, again, wait, now)
+
+    def fetch_here(self, ticket: int, request: ForwardFetch, now: float) -> None:
+        """Read a mailbox of this node's; where nothing is in it, wait."""
+        state = self._state
+        recipient = request.recipient
+        mailbox = self.mailboxes.get(recipient)
+        is_home = self.is_home(recipient)
+        messages: tuple[Message, ...] = ()
+        if mailbox is not None and is_home:
+            limit = max(1, min(request.limit, state.config.mailbox_messages_max))
+            messages = mailbox.read(request.after, limit, state.config.fetch_bytes_max)
+        is_known = recipient in state.members.records
+        may_wait = request.wait > 0 and (is_home or not is_known) and not state.is_leaving
+        if messages or not may_wait or self._waits_count >= state.config.waits_max:
+            state.effects.append(Resolve(ticket, FetchReply(messages, is_home or not is_known)))
+            return
+        self._waits.setdefault(recipient, {})[ticket] = (request.after, request.limit)
+        self._waits_count += 1
+        state.timers.set(Timer.WAIT, now + min(request.wait, WAIT_MAX), f"{ticket} {recipient}")
+
+    def handle_wait_over(self, subject: str, _now: float) -> None:
+        """A read waited for long enough."""
+        ticket, recipient = subject.split(" ", 1)
+        self._end_wait(recipient, int(ticket), FetchReply(()))
+
+    def _end_wait(self, recipient: str, ticket: int, reply: FetchReply) -> None:
+        waits = self._waits.get(recipient, {})
+        if waits.pop(ticket, None) is not None:
+            self._waits_count -= 1
+            self._state.timers.cancel(Timer.WAIT, f"{ticket} {recipient}")
+            self._state.effects.append(Resolve(ticket, reply))
+        if not waits:
+            self._waits.pop(recipient, None)
+
+    def _wake(self, recipient: str) -> None:
+        """There is something new for whoever waits."""
+        mailbox = self.mailboxes.get(recipient)
+        for ticket, (after, limit) in list(self._waits.get(recipient, {}).items()):
+            config = self._state.config
+            messages = mailbox.read(after, max(1, limit), config.fetch_bytes_max) if mailbox is not None else ()
+            if messages:
+                self._end_wait(recipient, ticket, FetchReply(messages))
+
+    def _end_waits(self, recipient: str) -> None:
+        for ticket in list(self._waits.get(recipient, {})):
+            self._end_wait(recipient, ticket, FetchReply((), is_home=self.is_home(recipient)))
+
+    def end_all_waits(self) -> None:
+        """This node leaves: whoever waits is answered."""
+        for recipient in list(self._waits):
+            self._end_waits(recipient)
+
+    # Acknowledging
+
+    def acknowledge(self, ticket: int, request: Acknowledge, now: float) -> None:
+        """Take an acknowledgement, here or at the recipient's home."""
+        state = self._state
+        record = state.members.records.get(request.recipient)
+        if record is None or record.home == state.id:
+            self.acknowledge_here(ticket, request.recipient, request.message_ids, now)
+            return
+
+        def take(reply: CallReply, _now: float) -> None:
+            state.effects.append(Resolve(ticket, reply))
+
+        forwarded = ForwardAcknowledge(request.recipient, request.message_ids)
+        self._forward(ticket, record, forwarded, take, lambda now: self.acknowledge(ticket, request, now), 0.0, now)
+
+    def acknowledge_here(self, ticket: int, recipient: str, message_ids: tuple[str, ...], now: float) -> None:
+        """These are never handed out again. Answered when that is kept, and the holders know or do not answer."""
+        state = self._state
+        mailbox = self.mailboxes.get(recipient)
+        removed: list[Incoming] = []
+        if mailbox is not None and self.is_home(recipient):
+            removed = [one for id_ in message_ids if (one := mailbox.remove(id_)) is not None]
+        if mailbox is None or not removed:
+            state.effects.append(Resolve(ticket, Done()))
+            return
+        writes: list[Write] = []
+        here: list[tuple[str, str]] = []
+        for incoming in removed:
+            message_id = incoming.message.id
+            others = [holder for holder in incoming.holders if holder != state.id]
+            if len(others) < len(incoming.holders):
+                here.append((recipient, message_id))
+            mailbox.acknowledged[message_id] = others
+            if others and state.is_durable:
+                writes.append(Delete(Table.INCOMING, incoming.key))
+                kept = _KeptAck(recipient, message_id, others)
+                writes.append(Put(Table.ACKNOWLEDGED, _ack_key(recipient, message_id), msgspec.msgpack.encode(kept)))
+        forgotten = mailbox.forget(state.config.remembered_max)
+        if state.is_durable:
+            writes += [Delete(Table.ACKNOWLEDGED, _ack_key(recipient, id_)) for id_ in forgotten]
+        writes += self.settle_here(tuple(here))
+
+        def conclude(failure: str | None, now: float) -> None:
+            if failure is not None:
+                for incoming in removed:
+                    mailbox.acknowledged.pop(incoming.message.id, None)
+                mailbox.put_back(removed)
+                state.effects.append(Resolve(ticket, Refused(Why.STORE_FULL, failure)))
+                return
+            self._tell_holders(ticket, recipient, removed, now)
+
+        state.store(writes, conclude, now)
+
+    def _tell_holders(self, ticket: int, recipient: str, removed: list[Incoming], now: float) -> None:
+        """Let each holder know, and answer the recipient when those that are there do."""
+        state = self._state
+        confirmation = _Confirmation(ticket)
+        told: dict[str, None] = {}
+        for incoming in removed:
+            for holder in incoming.holders:
+                if holder == state.id:
+                    continue
+                waits = holder in state.members.nodes and not self._lane(holder).failures
+                confirmation.left += waits
+                self._untold.setdefault(holder, {})[recipient, incoming.message.id] = confirmation if waits else None
+                told[holder] = None
+        if confirmation.left:
+            state.timers.set(Timer.CONFIRM, now + state.config.confirm_timeout, str(ticket))
+            self._confirmations[ticket] = confirmation
+        else:
+            state.effects.append(Resolve(ticket, Done()))
+        for holder in told:
+            self._lane(holder).flush(now)
+
+    def end_confirmation(self, ticket: int) -> None:
+        """Answer an acknowledgement, whoever knows of it."""
+        if self._confirmations.pop(ticket, None) is not None:
+            self._state.timers.cancel(Timer.CONFIRM, str(ticket))
+            self._state.effects.append(Resolve(ticket, Done()))
+
+    def _lane(self, holder: str) -> Lane:
+        lane = self._lanes.get(holder)
+        if lane is None:
+
+            def make(_now: float) -> Passed | None:
+                untold = self._untold.get(holder)
+                return Acknowledged(tuple(untold)[:TOLD_MAX]) if untold else None
+
+            def conclude(request: Passed, reply: CallReply | CallFailed, now: float) -> None:
+                if isinstance(request, Acknowledged):
+                    self._conclude_telling(holder, request.copies, reply, now)
+
+            lane = self._lanes[holder] = Lane(self._state, self._carrier, Timer.TELL, holder, make, conclude)
+        return lane
+
+    def _conclude_telling(
+        self, holder: str, copies: tuple[tuple[str, str], ...], reply: CallReply | CallFailed, _now: float
+    ) -> None:
+        untold = self._untold.get(holder, {})
+        for copy in copies:
+            confirmation = untold.get(copy)
+            if confirmation is not None:
+                confirmation.left -= 1
+                if not confirmation.left:
+                    self.end_confirmation(confirmation.ticket)
+            if isinstance(reply, Done):
+                untold.pop(copy, None)
+                mailbox = self.mailboxes.get(copy[0])
+                if mailbox is not None:
+                    self._note_told(mailbox, copy[1], holder)
+            elif copy in untold:
+                untold[copy] = None  # nobody waits for the next try
+        if not untold:
+            self._untold.pop(holder, None)
+
+    def _note_told(self, mailbox: Mailbox, message_id: str, holder: str) -> None:
+        holders = mailbox.acknowledged.get(message_id)
+        if holders is not None and holder in holders:
+            holders.remove(holder)
+
+    def handle_telling(self, holder: str, now: float) -> None:
+        self._lane(holder).flush(now)
+
+    # Elsewhere
+
+    def _forward(
+        self,
+        ticket: int,
+        held: Record,
+        request: ForwardFetch | ForwardAcknowledge,
+        take: Callable[[CallReply, float], None],
+        again: Callable[[float], None],
+        wait: float,
+        now: float,
+    ) -> None:
+        """Let the home answer. Where it is gone, or is not reached, adopt the recipient, if it is a hosted one."""
+        state = self._state
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            if isinstance(reply, Refused) and reply.why is Why.NOT_HOME:
+                present = state.members.records.get(held.id)
+                if present is None or present.home == held.home:
+                    reply = Refused(Why.UNREACHABLE, f"the home of {held.id!r} changes: try again")
+                else:
+                    again(now)
+                    return
+            if not isinstance(reply, CallFailed):
+                take(reply, now)
+            elif held.is_node or state.is_leaving:
+                why = f"node {held.home!r}, where {held.id!r} is at home, does not answer"
+                state.effects.append(Resolve(ticket, Refused(Why.UNREACHABLE, why)))
+            else:
+                present = state.members.records.get(held.id)
+                if present is not None and present.home == held.home:
+                    self._hosting.adopt(held.id, now)
+                again(now)
+
+        self._carrier.call(held.home, request, conclude, state.config.forward_timeout + wait, now)
+
+    # What falls due, and what happened
+
+    def handle_expiry(self, now: float) -> None:
+        """Take out of the mailboxes what nobody acknowledged in time."""
+        writes: list[Write] = []
+        while self._expiries and self._expiries[0][0] <= now:
+            _, recipient, message_id = heapq.heappop(self._expiries)
+            mailbox = self.mailboxes.get(recipient)
+            incoming = mailbox.pending.get(message_id) if mailbox is not None else None
+            if mailbox is not None and incoming is not None and incoming.deadline <= now:
+                mailbox.remove(message_id)
+                writes.append(Delete(Table.INCOMING, incoming.key))
+        if writes:
+            self._state.store(writes, _ignore, now)
+        if self._expiries:
+            self._state.timers.set(Timer.EXPIRE_MAIL, max(now, self._expiries[0][0]))
+
+    def notice(self, event: MemberChange, now: float) -> None:
+        """Look at what happened to a recipient, or to a holder."""
+        instance_id = event.id
+        match event:
+            case MemberJoined() | MemberUpdated():
+                if instance_id in self.mailboxes and not self.is_home(instance_id):
+                    self._give_back(instance_id, now)
+                elif instance_id in self._waits and not self.is_home(instance_id):
+                    self._end_waits(instance_id)
+                if isinstance(event, MemberJoined) and instance_id in self._untold:
+                    self._lane(instance_id).wake(now)
+            case MemberLeft(record=record) if not record.is_node:
+                self._drop(instance_id, now)
+            case _:
+                pass
+
+    def _drop(self, recipient: str, now: float) -> None:
+        """A recipient is gone for good, and what it had here with it."""
+        mailbox = self.mailboxes.pop(recipient, None)
+        self._end_waits(recipient)
+        if mailbox is None:
+            return
+        writes: list[Write] = [Delete(Table.INCOMING, incoming.key) for incoming in mailbox.pending.values()]
+        writes += [Delete(Table.ACKNOWLEDGED, _ack_key(recipient, id_)) for id_ in mailbox.acknowledged]
+        self._state.store(writes, _ignore, now)
+
+    def _give_back(self, recipient: str, now: float) -> None:
+        """The recipient has another home. Its messages are delivered there by their holders; of those whose holders
+        are gone this node becomes one."""
+        state = self._state
+        self._end_waits(recipient)
+        mailbox = self.mailboxes[recipient]
+        waiting, mailbox.pending, mailbox.bytes = list(mailbox.pending.values()), {}, 0
+        if not mailbox.acknowledged:
+            del self.mailboxes[recipient]
+        by_holder: dict[str, list[Incoming]] = {}
+        for incoming in waiting:
+            if state.id in incoming.holders:
+                continue  # the outbox has it
+            listed = [holder for holder in incoming.holders if holder in state.members.nodes]
+            by_holder.setdefault(listed[0] if listed else "", []).append(incoming)
+        for holder, batch in by_holder.items():
+            self._return_to(holder, recipient, batch, now)
+
+    def _return_to(self, holder: str, recipient: str, batch: list[Incoming], now: float) -> None:
+        """Ask a holder whether it still holds these: it takes them if it does not know them. Where it does not answer,
+        hold them here."""
+        state = self._state
+        room, count = state.config.delivery_bytes_max, 0
+        for incoming in batch:
+            room -= incoming.message.size
+            if count and room < 0:
+                break
+            count += 1
+        batch, rest = batch[:count], batch[count:]
+        parcels = tuple(Parcel(one.message, (recipient,), max(0.0, one.deadline - now)) for one in batch)
+
+        def forget(failure: str | None, now: float) -> None:
+            if failure is None:
+                state.store([Delete(Table.INCOMING, incoming.key) for incoming in batch], _ignore, now)
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            if isinstance(reply, Done):
+                forget(None, now)
+            else:
+                self.take_over(parcels, forget, now)
+
+        record = state.members.records.get(holder)
+        if record is None:
+            self.take_over(parcels, forget, now)
+        else:
+            state.call(state.addresses_of(record), Deposit(parcels), conclude)
+        if rest:
+            self._return_to(holder, recipient, rest, now)
+
+
+def _ack_key(recipient: str, message_id: str) -> bytes:
+    return f"{message_id} {recipient}".encode()
+
+
+def _ignore(_failure: str | None, _now: float) -> None:
+    """What a full disk does not forget comes back after a restart, and is then forgotten."""
+
+
+def _settle_nothing(_copies: tuple[tuple[str, str], ...]) -> list[Write]:
+    raise NotImplementedError
+
+
+def _take_over_nothing(_parcels: Iterable[Parcel], _conclude: StoreHandler, _now: float) -> None:
+    raise NotImplementedError

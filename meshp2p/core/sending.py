@@ -1,0 +1,588 @@
+"""The sender's side of messages: accepted here, held until each recipient acknowledged its copy.
+
+::
+
+    accepted ──> kept ──> in the recipient's line ──> delivered to its home ──> acknowledged
+                               ^                            │
+                               └── the home changed, or forgot ┘
+
+A holder is a node that has a message in its outbox: the one that accepted it, or one that took it over from another
+that left. Only holders deliver, and only they forget when the recipient has acknowledged.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from meshp2p.core.carrier import Carrier
+from meshp2p.core.effects import CallFailed, Put, Resolve, Table, Write
+from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberUpdated
+from meshp2p.core.lane import Lane
+from meshp2p.core.message import PAYLOAD_BYTES_MAX, CopyStatus, Message
+from meshp2p.core.messages import (
+    CallReply,
+    Deliver,
+    DeliverReply,
+    Deposit,
+    Done,
+    ForwardStatus,
+    Outcome,
+    Parcel,
+    Passed,
+    Refused,
+    SendReply,
+    StatusReply,
+    Why,
+)
+from meshp2p.core.outbox import Line, Outbox, Outgoing
+from meshp2p.core.receiving import Receiving
+from meshp2p.core.record import State, tag_of
+from meshp2p.core.requests import AskStatus, SendMessage
+from meshp2p.core.state import NodeState, StoreHandler
+from meshp2p.core.timers import Timer
+from meshp2p.core.uuid7 import MessageIds, node_bits_of
+from meshp2p.errors import LimitExceeded, MailboxFull, UnknownInstance
+
+__all__ = ["Sending"]
+
+DEPOSITS_MAX = 3
+"""How many nodes a leaving one asks, one after another, to take over what it holds. Chosen, not measured."""
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """What is on disk of a message in the outbox. ``expires_at`` is in Unix milliseconds."""
+
+    message: Message
+    recipients: tuple[str, ...]
+    expires_at: int
+
+
+class Sending:
+    """Accepts messages, and brings each copy to its recipient's home: at once, and again whenever something happens to
+    the recipient or the home, until it is acknowledged, expired or undeliverable."""
+
+    def __init__(self, state: NodeState, carrier: Carrier, receiving: Receiving) -> None:
+        self._state = state
+        self._carrier = carrier
+        self._receiving = receiving
+        self.outbox = Outbox(state.config.receipts_max)
+        self._lanes: dict[str, Lane] = {}
+        self._ready: dict[str, dict[str, None]] = {}
+        self._ids = MessageIds(state.tag, state.random)
+        self._number = 0
+        self._accepting: dict[str, tuple[int, SendReply]] = {}
+        self._expiries: list[tuple[float, int, str]] = []
+        self._reserved = 0
+        self.is_handing_over = False
+
+    # What agents ask
+
+    def accept(self, ticket: int, request: SendMessage, now: float) -> None:
+        """Take a message on. Answered when it is kept: on disk, or, where there is none, at its recipients' homes too.
+
+        Raises :class:`UnknownInstance`, :class:`MailboxFull` and :class:`LimitExceeded`; then nothing changed.
+        """
+        state = self._state
+        recipients = self._recipients(request)
+        size = len(request.payload)
+        if size > PAYLOAD_BYTES_MAX:
+            raise LimitExceeded(f"payload of {size} bytes: at most {PAYLOAD_BYTES_MAX} are allowed")
+        self._check_room(request, len(recipients), size)
+        wall_ms = state.wall_ms()
+        message = Message(
+            self._ids.next(wall_ms),
+            request.source,
+            request.target,
+            request.kind,
+            request.name,
+            request.payload,
+            request.correlation_id,
+            wall_ms,
+        )
+        reply = SendReply(message.id, recipients)
+        state.counters.messages_accepted += 1
+        if not recipients:
+            state.effects.append(Resolve(ticket, reply))
+            return
+
+        def conclude(outgoing: Outgoing, failure: str | None, now: float) -> None:
+            if failure is not None:
+                state.counters.messages_accepted -= 1
+                state.counters.messages_refused += 1
+                state.effects.append(Resolve(ticket, Refused(Why.STORE_FULL, failure)))
+                return
+            if state.is_durable:
+                state.effects.append(Resolve(ticket, reply))
+            else:
+                self._accepting[message.id] = (ticket, reply)
+                state.timers.set(Timer.ACCEPT, now + state.config.accept_timeout, message.id)
+            self._add(outgoing, now)
+            self._begin(outgoing, now)
+
+        self._hold(message, recipients, conclude, now)
+
+    def _recipients(self, request: SendMessage) -> tuple[str, ...]:
+        records = self._state.members.records
+        target = request.target
+        if target is None:
+            return tuple(sorted((id_ for id_ in records if id_ != request.source), key=str.encode))
+        if target not in records:
+            self._state.counters.messages_refused += 1
+            raise UnknownInstance(f"Target instance {target!r} not found")
+        return (target,)
+
+    def _check_room(self, request: SendMessage, copies: int, size: int) -> None:
+        state, outbox = self._state, self.outbox
+        config = state.config
+        why = ""
+        if outbox.copies + self._reserved + copies > config.outbox_copies_max:
+            why = f"{outbox.copies} copies wait to be acknowledged, at most {config.outbox_copies_max} are allowed"
+        elif outbox.bytes + size > config.outbox_bytes_max:
+            why = f"{outbox.bytes} bytes wait to be acknowledged, at most {config.outbox_bytes_max} are allowed"
+        elif request.target is not None:
+            line = outbox.lines.get(request.target)
+            is_home = state.members.records[request.target].home == state.id
+            if (line is not None and line.is_full) or (is_home and not self._receiving.has_room(request.target, size)):
+                why = f"the mailbox of {request.target!r} has no room until messages are acknowledged"
+        if why:
+            state.counters.messages_refused += 1
+            raise MailboxFull(f"message from {request.source!r} refused: {why}")
+
+    def ask_status(self, ticket: int, request: AskStatus, now: float) -> None:
+        """Answer from the outbox, or let the node answer that accepted the message: its id tells which."""
+        state = self._state
+        reply = self.status(request.message_id)
+        bits = node_bits_of(request.message_id)
+        holder = next((id_ for id_ in state.members.nodes if tag_of(id_) >> 32 == bits and id_ != state.id), None)
+        if reply.receipts or holder is None:
+            state.effects.append(Resolve(ticket, reply))
+            return
+
+        def conclude(answer: CallReply | CallFailed, _now: float) -> None:
+            if isinstance(answer, CallFailed):
+                answer = Refused(Why.UNREACHABLE, f"node {holder!r}, which accepted it, does not answer")
+            state.effects.append(Resolve(ticket, answer))
+
+        self._carrier.call(holder, ForwardStatus(request.message_id), conclude, state.config.forward_timeout, now)
+
+    def status(self, message_id: str) -> StatusReply:
+        return StatusReply(self.outbox.receipts(message_id))
+
+    # Holding
+
+    def _hold(
+        self,
+        message: Message,
+        recipients: tuple[str, ...],
+        conclude: Callable[[Outgoing, str | None, float], None],
+        now: float,
+    ) -> None:
+        """Keep a message on disk, where there is one; ``conclude`` is told when it is."""
+        state = self._state
+        self._number += 1
+        deadline = now + state.config.message_timeout
+        outgoing = Outgoing(self._number, message, recipients, deadline, message.created_at)
+        self._reserved += len(recipients)
+
+        def stored(failure: str | None, now: float) -> None:
+            self._reserved -= len(recipients)
+            conclude(outgoing, failure, now)
+
+        state.store((self._put(outgoing, now),) if state.is_durable else (), stored, now)
+
+    def _begin(self, outgoing: Outgoing, now: float) -> None:
+        """It is kept: bring it on its way."""
+        for recipient in outgoing.copies:
+            self._route(recipient, now)
+        self._flush_all(outgoing.copies, now)
+        self._conclude_accept(outgoing)
+
+    def _add(self, outgoing: Outgoing, now: float, settled: list[tuple[str, CopyStatus]] | None = None) -> None:
+        self.outbox.add(outgoing, settled or ())
+        heapq.heappush(self._expiries, (outgoing.deadline, outgoing.number, outgoing.message.id))
+        self._state.timers.set_earlier(Timer.EXPIRE_MESSAGES, max(now, outgoing.deadline))
+
+    def take_over(self, parcels: Iterable[Parcel], conclude: StoreHandler, now: float) -> None:
+        """Hold these copies in another's place; those that are held, or were settled here, stay as they are."""
+        state = self._state
+        wall_ms = state.wall_ms()
+        writes: list[Write] = []
+        begun: list[Outgoing] = []
+        for parcel in parcels:
+            message = parcel.message
+            held = self.outbox.by_id.get(message.id)
+            recipients = tuple(id_ for id_ in parcel.recipients if held is None or id_ not in held.copies)
+            if not recipients:
+                continue
+            if held is None:
+                self._number += 1
+                held = Outgoing(self._number, message, recipients, now + parcel.seconds_left, wall_ms)
+                self._add(held, now)
+            else:
+                self.outbox.extend(held, message, recipients, wall_ms)
+            writes.append(self._put(held, now))
+            begun.append(held)
+
+        def stored(failure: str | None, now: float) -> None:
+            if failure is None:
+                for outgoing in begun:
+                    self._begin(outgoing, now)
+            conclude(failure, now)
+
+        state.store(writes, stored, now)
+
+    def _put(self, outgoing: Outgoing, now: float) -> Write:
+        expires_at = self._state.wall_ms() + int((outgoing.deadline - now) * 1000)
+        kept = _Kept(outgoing.message, tuple(outgoing.copies), expires_at)
+        return Put(Table.OUTGOING, outgoing.key, msgspec.msgpack.encode(kept))
+
+    def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
+        """Hold again what was held before a restart."""
+        state = self._state
+        settled: dict[int, list[tuple[str, CopyStatus]]] = {}
+        for table, key, value in kept:
+            if table is Table.SETTLED:
+                number = int.from_bytes(key[:8], "big")
+                settled.setdefault(number, []).append((key[8:].decode(), CopyStatus(value.decode())))
+        wall_ms = state.wall_ms()
+        for table, key, value in kept:
+            if table is not Table.OUTGOING:
+                continue
+            one = msgspec.msgpack.decode(value, type=_Kept)
+            number = int.from_bytes(key, "big")
+            left = min((one.expires_at - wall_ms) / 1000, state.config.message_timeout)
+            outgoing = Outgoing(number, one.message, one.recipients, now + max(0.0, left), wall_ms)
+            self._add(outgoing, now, settled.get(number))
+            self._ids.skip(one.message.id)
+            self._number = max(self._number, number)
+        for recipient in self.outbox.lines:
+            state.timers.set(Timer.RETURN, now + state.config.return_timeout, recipient)
+
+    # On its way
+
+    def _route(self, recipient: str, now: float) -> str | None:
+        """Find the recipient's home; which that is. What was delivered to another, or to an earlier life of it, is
+        delivered again."""
+        line = self.outbox.lines.get(recipient)
+        if line is None:
+            return None
+        record = self._state.members.records.get(recipient)
+        before = line.home
+        if record is None:
+            line.home = None
+        else:
+            home = (record.home, record.boot)
+            if home != before:
+                line.home = home
+                line.requeue()
+        if before is not None and before != line.home:
+            self._ready.get(before[0], {}).pop(recipient, None)
+        if line.home is None:
+            return None
+        if line.waiting:
+            self._ready.setdefault(line.home[0], {})[recipient] = None
+        return line.home[0]
+
+    def _flush_all(self, recipients: Iterable[str], now: float) -> None:
+        homes = dict.fromkeys(
+            line.home[0] for id_ in recipients if (line := self.outbox.lines.get(id_)) is not None and line.home
+        )
+        for home in homes:
+            self._flush(home, now)
+
+    def _flush(self, home: str, now: float) -> None:
+        if home == self._state.id:
+            self._deliver_here(now)
+        else:
+            self._lane(home).flush(now)
+
+    def _lane(self, home: str) -> Lane:
+        lane = self._lanes.get(home)
+        if lane is None:
+
+            def make(now: float) -> Passed | None:
+                parcels = self._batch(home, now)
+                return Deliver(self._state.id, parcels) if parcels else None
+
+            def conclude(request: Passed, reply: CallReply | CallFailed, now: float) -> None:
+                if isinstance(request, Deliver):
+                    self._conclude_delivery(home, request.parcels, reply, now)
+
+            lane = self._lanes[home] = Lane(self._state, self._carrier, Timer.DELIVER, home, make, conclude)
+        return lane
+
+    def _deliver_here(self, now: float) -> None:
+        """The recipient's home is this node: the mailbox is next door, and the outbox keeps the message on disk."""
+        state = self._state
+        while parcels := self._batch(state.id, now):
+            outcomes = self._receiving.take_here(parcels, now)
+            self._conclude_delivery(state.id, parcels, DeliverReply(outcomes), now)
+
+    def _batch(self, home: str, now: float) -> tuple[Parcel, ...]:
+        """What is to be delivered next: each recipient's oldest copies, one message for several where they share it."""
+        ready = self._ready.get(home)
+        if not ready:
+            return ()
+        room = self._state.config.delivery_bytes_max
+        chosen: dict[int, tuple[Outgoing, list[str]]] = {}
+        for recipient in list(ready):
+            if room <= 0:
+                break
+            line = self.outbox.lines.get(recipient)
+            if line is None or not line.waiting or line.is_blocked:
+                if line is None or not line.waiting:
+                    del ready[recipient]
+                continue
+            for number, outgoing in line.waiting.items():
+                if number not in chosen:
+                    if room <= 0:
+                        break
+                    room -= outgoing.size
+                    chosen[number] = (outgoing, [])
+                chosen[number][1].append(recipient)
+                if line.refusals:
+                    break  # one is enough to see whether there is room
+            del ready[recipient]  # the next batch begins with the others
+            ready[recipient] = None
+        return tuple(
+            Parcel(outgoing.message, tuple(recipients), max(0.0, outgoing.deadline - now))
+            for _, (outgoing, recipients) in sorted(chosen.items())
+        )
+
+    def _conclude_delivery(
+        self, home: str, parcels: tuple[Parcel, ...], reply: CallReply | CallFailed, now: float
+    ) -> None:
+        """What came of a batch."""
+        state = self._state
+        outcomes = reply.outcomes if isinstance(reply, DeliverReply) else ()
+        writes: list[Write] = []
+        wall_ms = state.wall_ms()
+        for index, parcel in enumerate(parcels):
+            outgoing = self.outbox.by_id.get(parcel.message.id)
+            if outgoing is None:
+                continue
+            done = outcomes[index] if index < len(outcomes) else ()
+            for place, recipient in enumerate(parcel.recipients):
+                copy = outgoing.copies.get(recipient)
+                line = self.outbox.lines.get(recipient)
+                if copy is None or line is None or copy.status.is_final:
+                    continue
+                copy.is_tried = True
+                outcome = done[place] if place < len(done) else None
+                if outcome is Outcome.ACKNOWLEDGED:
+                    writes += self._settle(outgoing, recipient, CopyStatus.ACKNOWLEDGED, "")
+                elif line.home is None or line.home[0] != home:
+                    pass  # it has another home by now
+                elif outcome is Outcome.TAKEN:
+                    self.outbox.note_delivered(outgoing, recipient, wall_ms)
+                    line.note_room()
+                else:
+                    copy.reason = _why_waiting(outcome, recipient, home)
+                    if outcome is not None and not line.is_blocked:
+                        self._block(recipient, line, is_full=outcome is Outcome.FULL, now=now)
+            self._conclude_accept(outgoing)
+        if writes:
+            state.store(writes, _ignore, now)
+
+    def _block(self, recipient: str, line: Line, *, is_full: bool, now: float) -> None:
+        """Its home refused: try again after a pause that doubles."""
+        config = self._state.config
+        line.is_blocked, line.is_full = True, is_full
+        pause = min(config.delivery_interval_min * 2 ** min(line.refusals, 16), config.delivery_interval_max)
+        line.refusals += 1
+        self._state.timers.set(Timer.UNBLOCK, now + pause, recipient)
+
+    def handle_delivery(self, home: str, now: float) -> None:
+        """A call that failed is repeated."""
+        self._flush(home, now)
+
+    def handle_unblocked(self, recipient: str, now: float) -> None:
+        """A copy that was refused is offered again."""
+        line = self.outbox.lines.get(recipient)
+        if line is not None and line.home is not None:
+            line.is_blocked = False
+            self._flush(line.home[0], now)
+
+    # What is answered late
+
+    def _conclude_accept(self, outgoing: Outgoing) -> None:
+        """Without a disk a message is accepted when it is at the recipients' homes, or when that was tried."""
+        accepting = self._accepting.get(outgoing.message.id)
+        if accepting is None:
+            return
+        if all(copy.is_tried or copy.status is not CopyStatus.QUEUED for copy in outgoing.copies.values()):
+            self.end_accept(outgoing.message.id)
+
+    def end_accept(self, message_id: str) -> None:
+        accepting = self._accepting.pop(message_id, None)
+        if accepting is not None:
+            self._state.timers.cancel(Timer.ACCEPT, message_id)
+            self._state.effects.append(Resolve(*accepting))
+
+    # What becomes of a copy
+
+    def _settle(self, outgoing: Outgoing, recipient: str, status: CopyStatus, reason: str) -> list[Write]:
+        counters = self._state.counters
+        copy = outgoing.copies.get(recipient)
+        if copy is not None and not copy.status.is_final:
+            counters.copies_acknowledged += status is CopyStatus.ACKNOWLEDGED
+            counters.copies_expired += status is CopyStatus.EXPIRED
+            counters.copies_undeliverable += status is CopyStatus.UNDELIVERABLE
+        return self.outbox.settle(outgoing, recipient, status, reason, self._state.wall_ms())
+
+    def settle_acknowledged(self, copies: tuple[tuple[str, str], ...]) -> list[Write]:
+        """These recipients acknowledged these messages; what is to be written."""
+        writes: list[Write] = []
+        for recipient, message_id in copies:
+            outgoing = self.outbox.by_id.get(message_id)
+            if outgoing is not None:
+                writes += self._settle(outgoing, recipient, CopyStatus.ACKNOWLEDGED, "")
+        return writes
+
+    def take_acknowledged(self, ticket: int, copies: tuple[tuple[str, str], ...], now: float) -> None:
+        """A home tells what was acknowledged; answered when that is kept."""
+        state = self._state
+
+        def conclude(_failure: str | None, _now: float) -> None:
+            state.effects.append(Resolve(ticket, Done()))
+
+        state.store(self.settle_acknowledged(copies), conclude, now)
+
+    def _give_up(self, recipient: str, reason: str, now: float) -> None:
+        """A recipient is gone for good."""
+        line = self.outbox.lines.get(recipient)
+        if line is None:
+            return
+        writes: list[Write] = []
+        for outgoing in [*line.delivered.values(), *line.waiting.values()]:
+            writes += self._settle(outgoing, recipient, CopyStatus.UNDELIVERABLE, reason)
+            self._conclude_accept(outgoing)
+        self._state.store(writes, _ignore, now)
+
+    def handle_expiry(self, now: float) -> None:
+        """Settle what nobody acknowledged in time."""
+        writes: list[Write] = []
+        while self._expiries and self._expiries[0][0] <= now:
+            _, _, message_id = heapq.heappop(self._expiries)
+            outgoing = self.outbox.by_id.get(message_id)
+            if outgoing is None or outgoing.deadline > now:
+                continue
+            for recipient, copy in list(outgoing.copies.items()):
+                reason = copy.reason or "it was not acknowledged in time"
+                writes += self._settle(outgoing, recipient, CopyStatus.EXPIRED, reason)
+            self._conclude_accept(outgoing)
+        if writes:
+            self._state.store(writes, _ignore, now)
+        if self._expiries:
+            self._state.timers.set(Timer.EXPIRE_MESSAGES, max(now, self._expiries[0][0]))
+
+    def handle_no_return(self, instance_id: str, now: float) -> None:
+        """A node left, or was not seen since a restart of this one, for ``return_timeout``."""
+        departed = self._state.members.departed.get(instance_id)
+        if departed is not None and departed.state is State.LEFT:
+            self._give_up(instance_id, "it left the mesh, and did not come back", now)
+
+    # What happened
+
+    def notice(self, event: MemberChange, now: float) -> None:
+        """A recipient, or a home, came, went or changed: what waits for it flows at once."""
+        state = self._state
+        instance_id = event.id
+        match event:
+            case MemberJoined() | MemberUpdated() | MemberRecovered():
+                line = self.outbox.lines.get(instance_id)
+                before = line.home if line is not None else None
+                home = self._route(instance_id, now)
+                if home is not None and line is not None and line.home != before:
+                    self._wake(home, now)
+                lane = self._lanes.get(instance_id)
+                if lane is not None and not isinstance(event, MemberUpdated):
+                    lane.wake(now)
+                if isinstance(event, MemberJoined) and event.record.is_node:
+                    for other in self._lanes.values():
+                        if other.failures:
+                            other.wake(now)  # whoever joined may be the way to it
+            case MemberLeft(record=record) if not record.is_node:
+                self._route(instance_id, now)
+                self._give_up(instance_id, "it was deregistered", now)
+            case MemberLeft() | MemberDied():
+                self._route(instance_id, now)
+                reason = "it left the mesh" if isinstance(event, MemberLeft) else "it is held to be dead"
+                self._note_waiting(instance_id, f"{reason}: kept until it returns")
+                if isinstance(event, MemberLeft) and instance_id in self.outbox.lines:
+                    state.timers.set(Timer.RETURN, now + state.config.return_timeout, instance_id)
+            case _:
+                pass
+
+    def _wake(self, home: str, now: float) -> None:
+        if home == self._state.id:
+            self._deliver_here(now)
+        else:
+            self._lane(home).wake(now)
+
+    def _note_waiting(self, recipient: str, reason: str) -> None:
+        line = self.outbox.lines.get(recipient)
+        if line is not None:
+            for outgoing in line.waiting.values():
+                outgoing.copies[recipient].reason = reason
+
+    # Leaving
+
+    def hand_over(self, now: float) -> None:
+        """This node leaves: let another hold what the recipients' homes do not have, or what only this one has."""
+        parcels = self._only_here(now)
+        if not parcels:
+            return
+        self.is_handing_over = True
+        self._deposit(parcels, self._state.choose_nodes(DEPOSITS_MAX), now)
+
+    def _only_here(self, now: float) -> list[Parcel]:
+        parcels: dict[int, tuple[Outgoing, list[str]]] = {}
+        for recipient, line in self.outbox.lines.items():
+            if recipient == self._state.id:
+                continue
+            is_here = line.home is not None and line.home[0] == self._state.id
+            for number, outgoing in [*line.waiting.items(), *(line.delivered.items() if is_here else ())]:
+                parcels.setdefault(number, (outgoing, []))[1].append(recipient)
+        return [
+            Parcel(outgoing.message, tuple(recipients), max(0.0, outgoing.deadline - now))
+            for _, (outgoing, recipients) in sorted(parcels.items())
+        ]
+
+    def _deposit(self, parcels: list[Parcel], nodes: list[str], now: float) -> None:
+        state = self._state
+        record = state.members.records.get(nodes[0]) if nodes else None
+        if not parcels or record is None:
+            self.is_handing_over = False
+            return
+        size, count = 0, 0
+        for parcel in parcels:
+            size += parcel.message.size
+            if count and size > state.config.delivery_bytes_max:
+                break
+            count += 1
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            if isinstance(reply, Done):
+                self._deposit(parcels[count:], nodes, now)
+            else:
+                self._deposit(parcels, nodes[1:], now)
+
+        state.call(state.addresses_of(record), Deposit(tuple(parcels[:count])), conclude, state.config.forward_timeout)
+
+
+def _why_waiting(outcome: Outcome | None, recipient: str, home: str) -> str:
+    match outcome:
+        case Outcome.FULL:
+            return f"the mailbox of {recipient!r} has no room"
+        case Outcome.ELSEWHERE:
+            return f"node {home!r} is not its home any more"
+        case _:
+            return f"node {home!r}, its home, does not answer"
+
+
+def _ignore(_failure: str | None, _now: float) -> None:
+    """What a full disk does not forget is delivered again after a restart, and known to be acknowledged there."""
