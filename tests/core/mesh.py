@@ -37,6 +37,7 @@ class Mesh:
         """Why a node's disk takes nothing."""
         self._answering: dict[int, tuple[str, Call]] = {}
         self._tickets = 0
+        self._calls = 0
         self.sent = 0
         self.log: list[tuple[float, str, Address, object]] = []
         """What was sent: when, by whom, to which address, and what. Replies are among it."""
@@ -255,8 +256,8 @@ class Mesh:
                 if target not in self.nodes:
                     self._reply(key, call, CallFailed(Failure.UNREACHABLE, "broken"), self.now + self.delay)
                     return
-                self._tickets += 1
-                ticket = self._tickets
+                self._calls -= 1  # agents' tickets count upwards
+                ticket = self._calls
                 self._answering[ticket] = (key, call)
                 reply, effects = self.nodes[target].receive_call(call.request, self.now, ticket)
                 self._perform(target, effects)

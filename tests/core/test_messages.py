@@ -1,8 +1,9 @@
-"""Messages between agents: accepted once, delivered in order, handed out until they are acknowledged and never after."""
+"""Messages between agents: delivered in order, handed out until they are acknowledged and never after."""
 
 from __future__ import annotations
 
 import pytest
+
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.hosting import Profile
 from meshp2p.core.message import CopyStatus
@@ -82,7 +83,8 @@ def test_messages_of_one_source_are_read_in_the_order_in_which_they_were_accepte
     mesh.run(1.0)
     assert all(isinstance(mesh.resolved[ticket], SendReply) for ticket in tickets)
     ids = [mesh.resolved[ticket].message_id for ticket in tickets]  # type: ignore[union-attr]
-    assert ids == sorted(ids) and len(set(ids)) == 50
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 50
     assert read(mesh, "a", "b") == [str(n) for n in range(50)]
 
 
@@ -102,7 +104,9 @@ def test_a_broadcast_is_acknowledged_by_each_recipient_on_its_own_and_not_read_b
     assert sent.delivered_to == ("b", "c", "x")
     mesh.run(0.1)
     acknowledge(mesh, "a", "x", sent.message_id)
-    assert read(mesh, "a", "x") == [] and read(mesh, "a", "b") == ["hello"] and read(mesh, "a", "a") == []
+    assert read(mesh, "a", "x") == []
+    assert read(mesh, "a", "b") == ["hello"]
+    assert read(mesh, "a", "a") == []
     acknowledge(mesh, "a", "stranger", sent.message_id)
     assert status(mesh, "c", sent.message_id) == {
         "b": CopyStatus.DELIVERED,
@@ -135,7 +139,8 @@ def test_a_read_that_waits_is_answered_when_a_message_comes() -> None:
     send(mesh, "a", "b")
     mesh.run(0.1)
     reply = mesh.resolved[ticket]
-    assert isinstance(reply, FetchReply) and len(reply.messages) == 1
+    assert isinstance(reply, FetchReply)
+    assert len(reply.messages) == 1
 
 
 def test_a_read_that_waits_in_vain_is_answered_with_nothing() -> None:
@@ -147,7 +152,8 @@ def test_a_read_that_waits_in_vain_is_answered_with_nothing() -> None:
 
 def test_an_unknown_id_has_an_empty_mailbox() -> None:
     mesh = a_mesh("a", "b")
-    assert read(mesh, "a", "nobody") == [] and read(mesh, "a", "nobody", wait=1.0) == []
+    assert read(mesh, "a", "nobody") == []
+    assert read(mesh, "a", "nobody", wait=1.0) == []
 
 
 def test_the_home_that_was_killed_has_it_again_from_the_holder() -> None:
@@ -208,7 +214,8 @@ def test_messages_follow_a_recipient_that_registers_at_another_node() -> None:
     mesh.run(0.1)
     mesh.do("c", mesh.nodes["c"].register(Profile("x", "h", 1), mesh.now))
     mesh.run(1.0)
-    assert read(mesh, "c", "x") == ["0", "1", "2"] and read(mesh, "b", "x") == ["0", "1", "2"]
+    assert read(mesh, "c", "x") == ["0", "1", "2"]
+    assert read(mesh, "b", "x") == ["0", "1", "2"]
     acknowledge(mesh, "a", "x", *(one.message_id for one in sent))
     mesh.run(1.0)
     assert read(mesh, "c", "x") == []
@@ -263,7 +270,8 @@ def test_a_deregistered_recipients_copy_is_undeliverable_and_says_why() -> None:
     assert [(r.status, r.reason) for r in reply.receipts] == [(CopyStatus.UNDELIVERABLE, "it was deregistered")]
     host(mesh, "b", "x")
     assert read(mesh, "b", "x") == []
-    assert not mesh.disks["a"] and not mesh.disks["b"]
+    assert not mesh.disks["a"]
+    assert not mesh.disks["b"]
 
 
 def test_a_node_that_left_has_a_while_to_return_before_its_messages_are_undeliverable() -> None:
@@ -284,7 +292,8 @@ def test_a_copy_that_nobody_acknowledges_expires_at_both_ends() -> None:
     mesh.run(6.0)
     assert read(mesh, "b", "b") == []
     assert status(mesh, "a", sent.message_id) == {"b": CopyStatus.EXPIRED}
-    assert not mesh.disks["a"] and not mesh.disks["b"]
+    assert not mesh.disks["a"]
+    assert not mesh.disks["b"]
 
 
 def test_a_full_mailbox_is_refused_at_the_door_and_what_was_accepted_before_arrives() -> None:
