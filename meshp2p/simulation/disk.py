@@ -11,14 +11,17 @@ __all__ = ["Disk"]
 
 
 class Disk:
-    """One node's state file and its messages. While it forgets, writes of the file are held in a cache that a crash
-    empties; while it is full, no message is kept."""
+    """One node's state file and its messages. While it forgets, writes are held in a cache that a crash empties;
+    while it is full, no message is kept."""
 
     def __init__(self) -> None:
         self._saved: KeptState | None = None
         self._cached: KeptState | None = None
         self._is_forgetful = False
         self._messages: dict[tuple[Table, bytes], bytes] = {}
+        self._cached_messages: dict[tuple[Table, bytes], bytes] | None = None
+        self.has_lost_messages = False
+        """Whether messages were lost with the last crash."""
         self.is_full = False
         self.has_lost = False
         """Whether it lost what was written since the last write that is still there."""
@@ -41,10 +44,14 @@ class Disk:
         self._is_forgetful = False
         if self._cached is not None:
             self._saved, self._cached = self._cached, None
+        if self._cached_messages is not None:
+            self._messages, self._cached_messages = self._cached_messages, None
 
     def crash(self) -> bool:
         """The process is gone, and its cache; whether that lost something."""
         lost = self._cached is not None
+        self.has_lost_messages = self._cached_messages is not None
+        self._cached_messages = None
         self.has_lost = self.has_lost or lost
         self._cached = None
         return lost
@@ -53,17 +60,22 @@ class Disk:
         """The file is gone."""
         self.has_lost = True
         self._saved = self._cached = None
+        self.has_lost_messages = True
         self._messages = {}
+        self._cached_messages = None
 
     def write_messages(self, writes: Iterable[Write]) -> str | None:
         """Keep these, all or none; why none, or None."""
         if self.is_full and any(isinstance(write, Put) for write in writes):
             return "no space left on device"
+        messages = self._messages
+        if self._is_forgetful:
+            self._cached_messages = messages = self._cached_messages or self._messages.copy()
         for write in writes:
             if isinstance(write, Put):
-                self._messages[write.table, write.key] = write.value
+                messages[write.table, write.key] = write.value
             else:
-                self._messages.pop((write.table, write.key), None)
+                messages.pop((write.table, write.key), None)
         return None
 
     def read_messages(self) -> list[tuple[Table, bytes, bytes]]:

@@ -13,7 +13,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.faults import Fault
 
-__all__ = ["FORMAT", "AgentPlan", "LinkOptions", "NodePlan", "Schedule", "dump_schedule", "load_schedule"]
+__all__ = ["FORMAT", "AgentPlan", "LinkOptions", "MailPlan", "NodePlan", "Schedule", "dump_schedule", "load_schedule"]
 
 FORMAT = 1
 """The version of the files. Raised when a field changes its meaning; new fields have defaults."""
@@ -51,6 +51,18 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     every: float = 5.0
 
 
+class MailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An agent ``source`` that sends a message every ``every`` seconds from ``at`` until ``until``: to ``target``, or,
+    where that is empty, to all. The first of ``nodes`` that runs is asked to accept it."""
+
+    source: str
+    nodes: tuple[str, ...]
+    target: str = ""
+    at: float = 0.0
+    until: float = 0.0
+    every: float = 1.0
+
+
 class LinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the network is like where no fault touches it. A packet takes ``delay`` seconds plus an exponential
     ``jitter``.
@@ -78,6 +90,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     calm: float = 5.0
     nodes: tuple[NodePlan, ...]
     agents: tuple[AgentPlan, ...] = ()
+    mail: tuple[MailPlan, ...] = ()
     faults: tuple[Fault, ...] = ()
     link: LinkOptions = LinkOptions()
     config: ProtocolConfig = ProtocolConfig()
@@ -110,6 +123,10 @@ def _check_schedule(schedule: Schedule) -> None:
         _check_known(f"nodes of agent {agent.id!r}", agent.nodes, ids)
         if not agent.nodes or agent.id in ids or agent.every <= 0:
             raise ConfigError(f"agent {agent.id!r}: expected at least one node, an id of its own, and every > 0")
+    for mail in schedule.mail:
+        _check_known(f"nodes of the mail of {mail.source!r}", mail.nodes, ids)
+        if not mail.nodes or mail.every <= 0 or not mail.source:
+            raise ConfigError(f"mail of {mail.source!r}: expected a source, at least one node, and every > 0")
     for fault in schedule.faults:
         name = type(fault).__name__
         _check_known(name, fault.names(), ids)

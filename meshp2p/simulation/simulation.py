@@ -13,6 +13,7 @@ from meshp2p.core.address import Address
 from meshp2p.core.effects import CallFailed, Send
 from meshp2p.core.events import Event, IdConflictLost
 from meshp2p.core.hosting import Profile
+from meshp2p.core.message import Message
 from meshp2p.core.messages import CallReply, Datagram
 from meshp2p.errors import check
 from meshp2p.simulation.ablation import ablated_config, alteration
@@ -23,11 +24,12 @@ from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.faults import Corrupted, Crash, Fault, Forged, Leave
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.injection import Injector
+from meshp2p.simulation.mail import FIRST_TICKET, Mail
 from meshp2p.simulation.multicast import Multicast
 from meshp2p.simulation.network import Network, Traffic
 from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.trace import Digest, Trace, What
-from meshp2p.simulation.truth import Truth, recovery_bound
+from meshp2p.simulation.truth import Letter, Truth, recovery_bound
 
 __all__ = ["Result", "Simulation", "run"]
 
@@ -118,6 +120,7 @@ class Simulation:
         for plan in schedule.nodes:
             self.engine.at(plan.at, self._start_planned, plan.id)
         self.agents = Agents(schedule.agents, self.truth, self.engine)
+        self.mail = Mail(schedule.mail, self.truth, self.agents, schedule.seed, self)
         self.engine.at(TICK, self._tick)
 
     def __repr__(self) -> str:
@@ -252,7 +255,18 @@ class Simulation:
                 checker.replied(host, reply)
 
     def resolved(self, host: Host, ticket: int, reply: CallReply) -> None:
-        self.agents.resolved(ticket, reply)
+        if ticket > FIRST_TICKET:
+            self.mail.resolved(ticket, reply)
+        else:
+            self.agents.resolved(ticket, reply)
+
+    def accepted(self, host: Host, letter: Letter) -> None:
+        for checker in self.checkers.values():
+            checker.accepted(host, letter)
+
+    def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
+        for checker in self.checkers.values():
+            checker.was_read(recipient, messages, asked_at)
 
     def failed(self, host: Host, what: str) -> None:
         self.report(Violation("machine", self.engine.now, host.key, what))

@@ -33,7 +33,7 @@ from meshp2p.simulation.faults import (
     Stalls,
     Twin,
 )
-from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, LinkOptions, NodePlan, Schedule
+from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, LinkOptions, MailPlan, NodePlan, Schedule
 
 __all__ = ["draw_swarm"]
 
@@ -86,21 +86,24 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
     faults = tuple(_draw_fault(draw, draw.choice(kinds), names, duration) for _ in range(count))
     seeds = draw.choice((1, 1, 2))
     spread = draw.choice((0.0, 0.5, 5.0))
+    plans = tuple(
+        NodePlan(
+            id=name,
+            at=0.0 if number == 0 else round(draw.random() * min(spread, duration), 3),
+            seeds=_draw_seeds(draw, names, number, seeds),
+            has_disk=draw.random() < 0.7,
+            wall_skew=round(draw.uniform(-3600, 3600), 1) if draw.random() < 0.1 else 0.0,
+        )
+        for number, name in enumerate(names)
+    )
+    agents = _draw_agents(draw, names, duration)
     return Schedule(
         scenario="swarm",
         seed=seed,
         duration=duration,
-        nodes=tuple(
-            NodePlan(
-                id=name,
-                at=0.0 if number == 0 else round(draw.random() * min(spread, duration), 3),
-                seeds=_draw_seeds(draw, names, number, seeds),
-                has_disk=draw.random() < 0.7,
-                wall_skew=round(draw.uniform(-3600, 3600), 1) if draw.random() < 0.1 else 0.0,
-            )
-            for number, name in enumerate(names)
-        ),
-        agents=_draw_agents(draw, names, duration),
+        nodes=plans,
+        agents=agents,
+        mail=_draw_mail(random.Random(f"{seed}/mail"), names, agents, duration),
         faults=faults,
         link=LinkOptions(delay=draw.choice((0.0001, 0.0002, 0.002, 0.02)), jitter=draw.choice((0.0001, 0.001, 0.005))),
         multicast_interval=draw.choice((0.0, 0.0, 10.0)) if nodes <= 24 else 0.0,
@@ -128,6 +131,25 @@ def _draw_agents(draw: random.Random, names: tuple[str, ...], duration: float) -
             every=draw.choice((2.0, 5.0)),
         )
         for number in range(draw.randrange(1, 4))
+    )
+
+
+def _draw_mail(
+    draw: random.Random, names: tuple[str, ...], agents: tuple[AgentPlan, ...], duration: float
+) -> tuple[MailPlan, ...]:
+    if draw.random() < 0.5:
+        return ()
+    everybody = names + tuple(agent.id for agent in agents)
+    return tuple(
+        MailPlan(
+            source=f"sender{number}",
+            nodes=tuple(draw.sample(names, min(len(names), draw.randrange(1, 3)))),
+            target="" if draw.random() < 0.2 else draw.choice(everybody),
+            at=round(draw.uniform(2.0, duration / 2), 3),
+            until=round(draw.uniform(duration / 2, duration), 3),
+            every=draw.choice((0.2, 1.0, 5.0)),
+        )
+        for number in range(draw.randrange(1, 5))
     )
 
 

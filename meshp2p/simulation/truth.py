@@ -27,7 +27,7 @@ from meshp2p.simulation.faults import (
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.network import Network
 
-__all__ = ["Component", "Truth", "detection_bound", "recovery_bound"]
+__all__ = ["Component", "Letter", "Truth", "detection_bound", "recovery_bound"]
 
 
 def detection_bound(config: ProtocolConfig, nodes: int) -> float:
@@ -53,6 +53,18 @@ def recovery_bound(config: ProtocolConfig, nodes: int) -> float:
     found = max(15 * config.dead_call_interval, 1.5 * config.dial_interval_max + config.call_timeout)
     mended = 10 * config.sync_grace + 2 * config.call_timeout + 3 * config.probe_interval
     return detection_bound(config, nodes) + 2 * config.instance_timeout + found + mended + config.settle_timeout
+
+
+class Letter(msgspec.Struct):
+    """A message that the host ``node``, in its process ``life``, accepted."""
+
+    id: str
+    source: str
+    node: str
+    life: int
+    accepted_at: float
+    payload: bytes
+    recipients: tuple[str, ...]
 
 
 class Component(msgspec.Struct, frozen=True):
@@ -82,6 +94,10 @@ class Truth:
         self.agents: dict[str, float | None] = {}
         """Hosted instances, and since when they must be listed: registered, and all heartbeats answered; None where
         they must not."""
+        self.letters: dict[str, Letter] = {}
+        """All messages that were accepted, by id."""
+        self.acknowledged: dict[tuple[str, str], float] = {}
+        """By recipient and message id, when an agent was told that its acknowledgement counts."""
         self._troubles = 0
         self._troubled_at = -math.inf
         self._host_disturbed_at: dict[str, float] = {}

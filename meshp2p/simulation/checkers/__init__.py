@@ -7,6 +7,7 @@ from meshp2p.simulation.checkers.bounds import Bounds
 from meshp2p.simulation.checkers.claims import Epochs, Incarnations
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
 from meshp2p.simulation.checkers.health import SelfDoubt
+from meshp2p.simulation.checkers.messages import Messages
 from meshp2p.simulation.checkers.pauses import PauseGuard
 from meshp2p.simulation.checkers.registrations import Registrations
 from meshp2p.simulation.checkers.wholeness import Wholeness
@@ -24,6 +25,7 @@ CHECKERS: dict[str, type[Checker]] = {
         PauseGuard,
         SelfDoubt,
         Registrations,
+        Messages,
         Bounds,
     )
 }

@@ -9,10 +9,11 @@ import msgspec
 
 from meshp2p.core.effects import CallFailed, Send
 from meshp2p.core.events import Event
+from meshp2p.core.message import Message
 from meshp2p.core.messages import CallReply, Datagram
 from meshp2p.simulation.faults import Fault
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.truth import Letter, Truth
 
 __all__ = ["Checker", "Violation"]
 
@@ -71,6 +72,12 @@ class Checker:
 
     def replied(self, host: Host, reply: CallReply | CallFailed) -> None:
         """A call of a host with ``is_watched`` came to its end."""
+
+    def accepted(self, host: Host, letter: Letter) -> None:
+        """A node accepted a message."""
+
+    def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
+        """An agent read its mailbox; when it asked."""
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         """A fault is about to begin or to end."""

@@ -1,0 +1,122 @@
+"""Messages: none that was accepted is lost, none is handed out after it was acknowledged, order, content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.message import Message
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.faults import Blocked, Fault, Leave, OneWay, Partition, Twin
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Letter, Truth
+
+__all__ = ["Messages"]
+
+READ_WITHIN = 5.0
+"""Seconds within which what was accepted is read in a mesh that is whole. Chosen, not measured."""
+
+
+class Messages(Checker):
+    """What agents are promised.
+
+    Nothing accepted is lost: at the end every recipient that is there has read it. Exempt is what was accepted by a
+    node that then lost its disk or had none, unless it died alone in a network without trouble: then the recipient's
+    home has it. Nothing is handed out after it was acknowledged; exempt are agents that moved while the network was
+    cut, whose acknowledgement the holders could not hear of. What one node accepted of one source is read in its order.
+    """
+
+    name: ClassVar[str] = "messages"
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._lost: dict[str, list[float]] = {}
+        self._twins: dict[str, None] = {}
+        self._left: dict[str, None] = {}
+        self._newest: dict[tuple[str, str, str], str] = {}
+        self._cut_at = -1.0
+        self._read: dict[tuple[str, str], float] = {}
+
+    # What happens
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        match fault:
+            case Twin(node=node):
+                self._twins[node] = None
+            case Leave(node=node):
+                self._left[node] = None
+            case Partition() | OneWay() | Blocked():
+                self._cut_at = self.truth.engine.now
+            case _:
+                pass
+
+    def stopped(self, host: Host) -> None:
+        if host.disk is None:
+            self._lost.setdefault(host.key, []).append(self.truth.engine.now)
+
+    def started(self, host: Host) -> None:
+        if host.disk is not None and host.disk.has_lost_messages:
+            self._lost.setdefault(host.key, []).append(self.truth.engine.now)
+
+    def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
+        for message in messages:
+            letter = self.truth.letters.get(message.id)
+            if letter is not None:
+                self._compare(recipient, message, letter)
+            acknowledged_at = self.truth.acknowledged.get((recipient, message.id))
+            if acknowledged_at is not None and acknowledged_at < asked_at and not self._may_repeat(recipient, letter):
+                self.violated(
+                    None,
+                    f"{recipient} read {message.id} again at {asked_at:.3f} s,"
+                    f" which it had acknowledged at {acknowledged_at:.3f} s",
+                )
+            self._read.setdefault((recipient, message.id), self.truth.engine.now)
+
+    def _compare(self, recipient: str, message: Message, letter: Letter) -> None:
+        if message.payload != letter.payload or message.source != letter.source:
+            self.violated(None, f"{recipient} read {message!r}, which was sent as {letter.payload!r}")
+        if recipient not in letter.recipients:
+            self.violated(None, f"{recipient} read {message.id}, which was for {letter.recipients}")
+        if (recipient, message.id) in self._read:
+            return
+        stream = (letter.node, letter.source, recipient)
+        newest = self._newest.get(stream, "")
+        if message.id < newest and not self._has_lost(letter):
+            self.violated(None, f"{recipient} read {message.id} of {letter.source} behind {newest}")
+        self._newest[stream] = max(newest, message.id)
+
+    def _has_lost(self, letter: Letter) -> bool:
+        """Whether the node that accepted it lost what it held."""
+        return any(when >= letter.accepted_at for when in self._lost.get(letter.node, ()))
+
+    def _may_repeat(self, recipient: str, letter: Letter | None) -> bool:
+        if letter is None or recipient in self._twins or letter.node in self._twins or recipient in self._left:
+            return True
+        at = self.truth.acknowledged[recipient, letter.id]
+        has_moved = recipient not in self.truth.hosts and self._cut_at >= 0
+        has_forgotten = any(when >= at for losses in self._lost.values() for when in losses)
+        return has_moved or has_forgotten
+
+    def finish(self) -> None:
+        now = self.truth.engine.now
+        live = {host.id: host for host in self.truth.live}
+        for letter in self.truth.letters.values():
+            for recipient in letter.recipients:
+                since = self.truth.agents.get(recipient)
+                is_there = recipient in live or (since is not None and now - since > READ_WITHIN)
+                if (recipient, letter.id) in self._read or not is_there or now - letter.accepted_at < READ_WITHIN:
+                    continue
+                if recipient in self._left or recipient in self._twins or self._may_be_lost(letter):
+                    continue
+                self.violated(
+                    None,
+                    f"{recipient} never read {letter.id}, which {letter.node} accepted at {letter.accepted_at:.3f} s",
+                )
+
+    def _may_be_lost(self, letter: Letter) -> bool:
+        if letter.node in self._twins or letter.node in self._left:
+            return True
+        if not self._has_lost(letter):
+            return False
+        losses = [when for times in self._lost.values() for when in times if when >= letter.accepted_at]
+        return len(losses) > 1 or self.truth.was_troubled or self._cut_at >= 0

@@ -1,0 +1,137 @@
+"""Agents that write to one another: they send at some node, read at theirs, and acknowledge most of what they read."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from meshp2p.core.message import Message
+from meshp2p.core.messages import CallReply, Done, FetchReply, SendReply
+from meshp2p.core.requests import Acknowledge, Fetch, Request, SendMessage
+from meshp2p.simulation.agents import Agents
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.schedule import MailPlan
+from meshp2p.simulation.truth import Letter, Truth
+
+__all__ = ["FIRST_TICKET", "Mail", "Postmaster"]
+
+FIRST_TICKET = 1 << 40
+"""Far above the tickets of those who only register."""
+
+READ_EVERY = 1.0
+"""Seconds between two reads by one recipient. Chosen, not measured."""
+
+READ_MAX = 50
+ACKNOWLEDGED_SHARE = 0.8
+"""How much of what it reads an agent acknowledges; the rest it must see again. Chosen, not measured."""
+
+
+class Postmaster(Protocol):
+    """Who is told what agents see."""
+
+    def accepted(self, host: Host, letter: Letter) -> None: ...
+    def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None: ...
+
+
+class Mail:
+    """All correspondence of a run."""
+
+    def __init__(
+        self, plans: tuple[MailPlan, ...], truth: Truth, agents: Agents, seed: int, postmaster: Postmaster
+    ) -> None:
+        self._truth = truth
+        self._agents = agents
+        self._postmaster = postmaster
+        self._draw = random.Random(f"{seed}/mail")
+        self._tickets: dict[int, Callable[[CallReply], None]] = {}
+        self._count = FIRST_TICKET
+        self._sent = 0
+        engine = truth.engine
+        for plan in plans:
+            engine.at(plan.at, self._send, plan)
+        if plans:
+            recipients = [*truth.hosts, *agents.agents]
+            for recipient in recipients:
+                engine.at(self._draw.random() * READ_EVERY, self._read, recipient)
+
+    def _ask(self, host: Host, request: Request, answered: Callable[[CallReply], None]) -> None:
+        self._count += 1
+        self._tickets[self._count] = answered
+        if host.ask(self._count, request):
+            self._tickets.pop(self._count, None)
+
+    def resolved(self, ticket: int, reply: CallReply) -> None:
+        """A node answered."""
+        answered = self._tickets.pop(ticket, None)
+        if answered is not None:
+            answered(reply)
+
+    # Sending
+
+    def _send(self, plan: MailPlan) -> None:
+        engine = self._truth.engine
+        if engine.now >= plan.until:
+            return
+        engine.at(engine.now + plan.every, self._send, plan)
+        for key in plan.nodes:
+            host = self._truth.hosts[key]
+            if host.machine is not None and host.machine.is_announced and not host.is_leaving:
+                self._send_at(host, plan)
+                return
+
+    def _send_at(self, host: Host, plan: MailPlan) -> None:
+        self._sent += 1
+        payload = f"{self._sent}".encode()
+        life = host.life
+
+        def answered(reply: CallReply) -> None:
+            if isinstance(reply, SendReply):
+                letter = Letter(
+                    reply.message_id, plan.source, host.key, life, self._truth.engine.now, payload, reply.delivered_to
+                )
+                self._truth.letters[letter.id] = letter
+                self._postmaster.accepted(host, letter)
+
+        self._ask(host, SendMessage(plan.source, plan.target or None, "Notification", "", payload), answered)
+
+    # Reading
+
+    def _read(self, recipient: str) -> None:
+        engine = self._truth.engine
+        engine.at(engine.now + READ_EVERY, self._read, recipient)
+        host = self._host_of(recipient)
+        if host is None or host.machine is None or host.is_leaving:
+            return
+        asked_at = engine.now
+        wait = 5.0 if self._draw.random() < 0.1 else 0.0
+
+        def answered(reply: CallReply) -> None:
+            if isinstance(reply, FetchReply) and reply.messages:
+                self._postmaster.was_read(recipient, reply.messages, asked_at)
+                self._acknowledge(recipient, host, reply.messages)
+
+        self._ask(host, Fetch(recipient, READ_MAX, "", wait), answered)
+
+    def _acknowledge(self, recipient: str, host: Host, messages: tuple[Message, ...]) -> None:
+        chosen = tuple(message.id for message in messages if self._draw.random() < ACKNOWLEDGED_SHARE)
+        if not chosen:
+            return
+        if recipient not in self._truth.hosts and self._draw.random() < 0.2:
+            host = self._draw.choice(self._truth.live or [host])
+
+        def answered(reply: CallReply) -> None:
+            if isinstance(reply, Done):
+                for message_id in chosen:
+                    self._truth.acknowledged.setdefault((recipient, message_id), self._truth.engine.now)
+
+        self._ask(host, Acknowledge(recipient, chosen), answered)
+
+    def _host_of(self, recipient: str) -> Host | None:
+        """Where the recipient reads: its own node, or the one that it talks to now."""
+        agent = self._agents.agents.get(recipient)
+        if agent is None:
+            return self._truth.hosts.get(recipient)
+        if agent.has_ended or not agent.is_registered:
+            return None
+        return self._truth.hosts.get(agent.plan.nodes[agent.turn % len(agent.plan.nodes)])
