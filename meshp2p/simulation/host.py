@@ -92,6 +92,7 @@ class Host:
         self._spun_at = -1.0
         self._answering: dict[int, tuple[Exchange, int]] = {}
         self._answers = 0
+        self._stored_at = 0.0
         self._store_draw = random.Random(f"{seed}/{key}/store").random
         network.attach(address, self)
 
@@ -298,9 +299,10 @@ class Host:
         self._network.reply(exchange, self, reply, cause)
 
     def _store(self, effect: Store) -> None:
-        """Write to the disk, which takes its time."""
+        """Write to the disk, which takes its time, one after another."""
         delay = STORE_SECONDS * (0.5 + self._store_draw())
-        self._engine.at(self._engine.now + delay, self._take_stored, (effect, self.life))
+        self._stored_at = max(self._stored_at, self._engine.now + delay)
+        self._engine.at(self._stored_at, self._take_stored, (effect, self.life))
 
     def _take_stored(self, stored: tuple[Store, int]) -> None:
         effect, life = stored
