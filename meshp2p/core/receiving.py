@@ -126,10 +126,13 @@ class Receiving:
             state.effects.append(Resolve(ticket, DeliverReply(tuple(tuple(places) for places in outcomes))))
 
         state.store(writes, conclude, now)
+        self._wake({recipient: None for _, _, recipient, _ in taken})  # behind the store: an answer may be next
 
     def take_here(self, parcels: tuple[Parcel, ...], now: float) -> tuple[tuple[Outcome, ...], ...]:
         """Deliver what this node itself holds, which is on disk already."""
-        outcomes = self._take(self._state.id, parcels, [], [], now)
+        taken: list[tuple[int, int, str, str]] = []
+        outcomes = self._take(self._state.id, parcels, [], taken, now)
+        self._wake({recipient: None for _, _, recipient, _ in taken})
         return tuple(tuple(places) for places in outcomes)
 
     def _take(
@@ -142,7 +145,6 @@ class Receiving:
     ) -> list[list[Outcome]]:
         state = self._state
         full: dict[str, None] = {}
-        woken: dict[str, None] = {}
         outcomes: list[list[Outcome]] = []
         wall_ms = state.wall_ms()
         for index, parcel in enumerate(parcels):
@@ -179,9 +181,6 @@ class Receiving:
                     taken.append((index, len(places), recipient, message.id))
                     places.append(Outcome.TAKEN)
                     state.counters.messages_taken += 1
-                    woken[recipient] = None
-        for recipient in woken:
-            self._wake(recipient)
         return outcomes
 
     def _put(
@@ -273,14 +272,15 @@ class Receiving:
         if not waits:
             self._waits.pop(recipient, None)
 
-    def _wake(self, recipient: str) -> None:
+    def _wake(self, recipients: Iterable[str]) -> None:
         """There is something new for whoever waits."""
-        mailbox = self.mailboxes.get(recipient)
-        for ticket, (after, limit) in list(self._waits.get(recipient, {}).items()):
-            config = self._state.config
-            messages = mailbox.read(after, max(1, limit), config.fetch_bytes_max) if mailbox is not None else ()
-            if messages:
-                self._end_wait(recipient, ticket, FetchReply(messages))
+        bytes_max = self._state.config.fetch_bytes_max
+        for recipient in recipients:
+            mailbox = self.mailboxes.get(recipient)
+            for ticket, (after, limit) in list(self._waits.get(recipient, {}).items()):
+                messages = mailbox.read(after, max(1, limit), bytes_max) if mailbox is not None else ()
+                if messages:
+                    self._end_wait(recipient, ticket, FetchReply(messages))
 
     def _end_waits(self, recipient: str) -> None:
         for ticket in list(self._waits.get(recipient, {})):
