@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from meshp2p.core.state import Randomness
 
-__all__ = ["MessageIds", "node_bits_of", "uuid7"]
+__all__ = ["MessageIds", "is_uuid7", "node_bits_of", "uuid7"]
+
+_UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 def uuid7(unix_ms: int, random_bits: int) -> str:
@@ -14,6 +19,11 @@ def uuid7(unix_ms: int, random_bits: int) -> str:
     value |= 0b10 << 62 | (random_bits & ((1 << 62) - 1))
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def is_uuid7(text: str) -> bool:
+    """Whether this is a UUIDv7 as :func:`uuid7` writes it."""
+    return _UUID7.fullmatch(text) is not None
 
 
 class MessageIds:

@@ -4,13 +4,15 @@ What comes from the network is decoded in steps, each with its limits: the frame
 builds nothing and finds whether all that its headers announce is really there; MessagePack into plain values (by
 msgpack, which can bound what a header may announce); plain values into typed messages (by msgspec). What then remains
 to be checked is what no type says: that an id is not too long in bytes, that an address is a literal one, so that
-nobody can make a node look up names, and that nobody is told to be what the protocol never says.
+nobody can make a node look up names, that a payload is JSON which every client can read, and that nobody is told to be
+what the protocol never says.
 """
 
 from __future__ import annotations
 
 import functools
 import ipaddress
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -18,21 +20,35 @@ import msgpack
 import msgspec
 
 from meshp2p.core.address import Address
+from meshp2p.core.message import CUSTOM, KINDS, PAYLOAD_BYTES_MAX, Message
 from meshp2p.core.messages import (
+    Acknowledged,
     CallReply,
     CallRequest,
+    Carry,
     Datagram,
+    Deliver,
+    Deposit,
+    FetchReply,
+    ForwardAcknowledge,
     ForwardDeregister,
+    ForwardFetch,
     ForwardHeartbeat,
+    ForwardStatus,
+    Parcel,
     PingRequest,
     Pong,
     Push,
+    SendReply,
+    StatusReply,
     SyncReply,
     SyncRequest,
 )
 from meshp2p.core.record import ID_BYTES_MAX, Item, Record, State
+from meshp2p.core.uuid7 import is_uuid7
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.wire.frame import frame_header, mesh_tag, open_frame_untrusted
+from meshp2p.wire.plain_json import NotPlainJson, decode_plain_json
 
 __all__ = ["CALL_BYTES_MAX", "DATAGRAM_BYTES_MAX", "Codec"]
 
@@ -40,8 +56,8 @@ DATAGRAM_BYTES_MAX: Final = 65_507
 """The largest UDP payload there is. Ours are much smaller (``packet_bytes_max``), a peer may be configured
 otherwise."""
 
-CALL_BYTES_MAX: Final = 1 << 20
-"""The largest body of a call: twice what a sync carries by default. Chosen, not measured."""
+CALL_BYTES_MAX: Final = 4 << 20
+"""The largest body of a call: twice the largest payload of a message. Chosen, not measured."""
 
 TIME_MAX: Final = 253_402_300_799_999
 """The last millisecond of the year 9999: what comes after it cannot be written as RFC 3339."""
@@ -75,31 +91,33 @@ class Codec:
 
     def decode_request_untrusted(self, data: bytes) -> CallRequest:
         """Read the body of a call. Raises :class:`RemoteProtocolError`, and nothing else."""
-        request: CallRequest = self._decode_untrusted(data, CallRequest, CALL_BYTES_MAX)
-        match request:
-            case Push(items=items):
-                _check_items(items)
-            case SyncRequest(sender=Record() as sender):
-                _check_items((sender,))
-            case ForwardHeartbeat(id=instance_id) | ForwardDeregister(id=instance_id):
-                _check_id(instance_id)
-            case _:
-                pass
+        request: CallRequest = self._decode_untrusted(data, CallRequest, CALL_BYTES_MAX, PAYLOAD_BYTES_MAX)
+        _check_request(request)
         return request
 
     def decode_reply_untrusted(self, data: bytes) -> CallReply:
         """Read the reply to a call. Raises :class:`RemoteProtocolError`, and nothing else."""
-        reply: CallReply = self._decode_untrusted(data, CallReply, CALL_BYTES_MAX)
+        reply: CallReply = self._decode_untrusted(data, CallReply, CALL_BYTES_MAX, PAYLOAD_BYTES_MAX)
         match reply:
             case SyncReply(sender=sender, items=items):
                 _check_items((sender, *items))
             case Pong(id=instance_id):
                 _check_id(instance_id)
+            case FetchReply(messages=messages):
+                for message in messages:
+                    _check_message(message)
+            case SendReply(message_id=message_id, delivered_to=recipients):
+                _check_message_id(message_id)
+                _check_ids(recipients)
+            case StatusReply(receipts=receipts):
+                _check_ids(receipt.recipient for receipt in receipts)
+                if any(receipt.changed_at > TIME_MAX for receipt in receipts):
+                    raise RemoteProtocolError(Refusal.BAD_VALUE, "a receipt's time is after the year 9999")
             case _:
                 pass
         return reply
 
-    def _decode_untrusted(self, data: bytes, of: Any, bytes_max: int) -> Any:
+    def _decode_untrusted(self, data: bytes, of: Any, bytes_max: int, value_bytes_max: int = _LENGTH_MAX) -> Any:
         if len(data) > bytes_max:
             raise RemoteProtocolError(Refusal.TOO_LARGE, f"{len(data)} bytes: at most {bytes_max}")
         body = open_frame_untrusted(data, self._header)
@@ -115,7 +133,7 @@ class Codec:
                 max_array_len=_LENGTH_MAX,
                 max_map_len=0,
                 max_str_len=_LENGTH_MAX,
-                max_bin_len=_LENGTH_MAX,
+                max_bin_len=value_bytes_max,
                 max_ext_len=0,
             )
         except (ValueError, RecursionError, msgpack.UnpackException) as error:
@@ -124,6 +142,70 @@ class Codec:
             return msgspec.convert(value, of, builtin_types=(bytes,))  # otherwise text may stand for bytes
         except (ValueError, RecursionError, OverflowError) as error:
             raise RemoteProtocolError(Refusal.BAD_SHAPE, str(error)) from None
+
+
+def _check_request(request: CallRequest) -> None:
+    match request:
+        case Push(items=items):
+            _check_items(items)
+        case SyncRequest(sender=Record() as sender):
+            _check_items((sender,))
+        case ForwardHeartbeat(id=instance_id) | ForwardDeregister(id=instance_id):
+            _check_id(instance_id)
+        case Deliver(holder=holder, parcels=parcels):
+            _check_id(holder)
+            _check_parcels(parcels)
+        case Deposit(parcels=parcels):
+            _check_parcels(parcels)
+        case Acknowledged(copies=copies):
+            for recipient, message_id in copies:
+                _check_id(recipient)
+                _check_message_id(message_id)
+        case ForwardFetch(recipient=recipient, after=after):
+            _check_id(recipient)
+            if after:
+                _check_message_id(after)
+        case ForwardAcknowledge(recipient=recipient, message_ids=message_ids):
+            _check_id(recipient)
+            for message_id in message_ids:
+                _check_message_id(message_id)
+        case ForwardStatus(message_id=message_id):
+            _check_message_id(message_id)
+        case Carry(target=target, request=carried):
+            _check_id(target)
+            _check_request(carried)
+        case _:
+            pass
+
+
+def _check_parcels(parcels: Iterable[Parcel]) -> None:
+    for parcel in parcels:
+        _check_message(parcel.message)
+        _check_ids(parcel.recipients)
+        if not math.isfinite(parcel.seconds_left):
+            raise RemoteProtocolError(Refusal.BAD_VALUE, f"message {parcel.message.id} is to be kept for ever")
+
+
+def _check_message(message: Message) -> None:
+    _check_message_id(message.id)
+    _check_id(message.source)
+    if message.target is not None:
+        _check_id(message.target)
+    if message.kind not in KINDS or (message.name and message.kind != CUSTOM):
+        raise RemoteProtocolError(
+            Refusal.BAD_VALUE, f"message {message.id} is a {message.kind[:80]!r} named {message.name[:80]!r}"
+        )
+    if message.created_at > TIME_MAX:
+        raise RemoteProtocolError(Refusal.BAD_VALUE, f"message {message.id} was made after the year 9999")
+    try:
+        decode_plain_json(message.payload)
+    except NotPlainJson as error:
+        raise RemoteProtocolError(Refusal.BAD_VALUE, f"payload of message {message.id} {error}") from None
+
+
+def _check_message_id(message_id: str) -> None:
+    if not is_uuid7(message_id):
+        raise RemoteProtocolError(Refusal.BAD_VALUE, f"message id {message_id[:80]!r}: expected a UUIDv7 in lower case")
 
 
 def _check_items(items: Iterable[Item]) -> None:
@@ -158,6 +240,11 @@ def _check_metrics(record: Record) -> None:
         raise RemoteProtocolError(
             Refusal.BAD_VALUE, f"metrics of {record.id!r}: expected a JSON object: {error}"
         ) from None
+
+
+def _check_ids(instance_ids: Iterable[str]) -> None:
+    for instance_id in instance_ids:
+        _check_id(instance_id)
 
 
 def _check_id(instance_id: str) -> None:

@@ -8,27 +8,44 @@ import msgspec
 from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
+from meshp2p.core.message import KINDS, CopyStatus, Message, Receipt
 from meshp2p.core.messages import (
     Ack,
+    Acknowledged,
     CallReply,
     CallRequest,
+    Carry,
     Datagram,
+    Deliver,
+    DeliverReply,
+    Deposit,
     DeregisterReply,
     Done,
+    FetchReply,
+    ForwardAcknowledge,
     ForwardDeregister,
+    ForwardFetch,
     ForwardHeartbeat,
+    ForwardStatus,
     Gossip,
     HeartbeatReply,
     Nack,
+    Outcome,
+    Parcel,
     Ping,
     PingRequest,
     Pong,
     Probe,
     Push,
+    Refused,
+    SendReply,
+    StatusReply,
     SyncReply,
     SyncRequest,
+    Why,
 )
 from meshp2p.core.record import Record, Rumour, State
+from meshp2p.core.uuid7 import uuid7
 from meshp2p.wire.codec import TIME_MAX, Codec
 
 MESH = "default"
@@ -60,6 +77,20 @@ DEATH = Rumour("ü", 0, State.DEAD)
 LEAVING = Rumour("x" * 128, 1, State.LEFT, "x" * 128)
 ITEMS = (NODE, SUSPECT, HOSTED, SUSPICION, DEATH, LEAVING)
 
+MESSAGE_ID = uuid7(1_700_000_000_000, 0)
+LATER_ID = uuid7(1_700_000_000_001, (1 << 74) - 1)
+QUERY = Message(
+    MESSAGE_ID,
+    "agent 1/2",
+    NODE.id,
+    "Query",
+    "",
+    b'{"b": 1e-400000, "a":18446744073709551617}',
+    "c-1",
+    1_700_000_000_000,
+)
+BROADCAST = Message(LATER_ID, NODE.id, None, "Custom", "invoice.Paid", b" null", None, 253_402_300_799_999)
+
 DATAGRAMS: dict[str, Datagram] = {
     "ping": Datagram(Ping(1, 2, WORD_MAX, 0)),
     "ack": Datagram(Ack(WORD_MAX, 127, 128)),
@@ -76,6 +107,14 @@ REQUESTS: dict[str, CallRequest] = {
     "push": Push(7, ITEMS),
     "forward-heartbeat": ForwardHeartbeat("agent 1/2", "busy", '{"load":0.5}'),
     "forward-deregister": ForwardDeregister("agent 1/2"),
+    "deliver": Deliver(NODE.id, (Parcel(QUERY, ("agent 1/2",), 86_400.0), Parcel(BROADCAST, ("ü", "x" * 128), 0.5))),
+    "acknowledged": Acknowledged((("agent 1/2", MESSAGE_ID), ("ü", LATER_ID))),
+    "deposit": Deposit((Parcel(QUERY, ("ü",), 0.0),)),
+    "forward-fetch": ForwardFetch("ü", 1000, "", 60.0),
+    "forward-fetch-after": ForwardFetch("ü", 1, MESSAGE_ID, 0.0),
+    "forward-acknowledge": ForwardAcknowledge("ü", (MESSAGE_ID, LATER_ID)),
+    "forward-status": ForwardStatus(MESSAGE_ID),
+    "carry": Carry(NODE.id, Deliver("0192bbbb-node", (Parcel(QUERY, ("ü",), 1.0),))),
 }
 REPLIES: dict[str, CallReply] = {
     "pong": Pong("0192aaaa-node", 12_345, 678),
@@ -84,6 +123,14 @@ REPLIES: dict[str, CallReply] = {
     "done": Done(),
     "heartbeat-reply": HeartbeatReply(True, False),
     "deregister-reply": DeregisterReply(True),
+    "deliver-reply": DeliverReply(
+        ((Outcome.TAKEN,), (Outcome.ACKNOWLEDGED, Outcome.FULL), (Outcome.ELSEWHERE,)),
+    ),
+    "fetch-reply": FetchReply((QUERY, BROADCAST)),
+    "fetch-reply-elsewhere": FetchReply((), False),
+    "status-reply": StatusReply(tuple(Receipt(f"to-{status}", status, "", 1) for status in CopyStatus)),
+    "refused": Refused(Why.MAILBOX_FULL, "the mailbox of 'ü' is full"),
+    "send-reply": SendReply(MESSAGE_ID, ("agent 1/2", "ü")),
 }
 SAMPLES: dict[str, Any] = {**DATAGRAMS, **REQUESTS, **REPLIES}
 
@@ -158,12 +205,45 @@ bodies = st.one_of(
     st.builds(Gossip, words),
 )
 datagrams = st.builds(Datagram, bodies, item_lists, st.lists(words, max_size=6).map(tuple))
+message_ids = st.builds(uuid7, st.integers(0, (1 << 48) - 1), st.integers(0, (1 << 74) - 1))
+payloads = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+).map(msgspec.json.encode)
+named = st.one_of(st.tuples(st.sampled_from(KINDS), st.just("")), st.tuples(st.just("Custom"), shorts))
+messages = st.builds(
+    lambda message_id, source, target, kind_and_name, *rest: Message(message_id, source, target, *kind_and_name, *rest),
+    message_ids,
+    ids,
+    st.none() | ids,
+    named,
+    payloads,
+    st.none() | shorts,
+    times,
+)
+parcels = st.builds(
+    Parcel,
+    messages,
+    st.lists(ids, min_size=1, max_size=3).map(tuple),
+    st.floats(0, allow_infinity=False, allow_nan=False),
+)
+parcel_lists = st.lists(parcels, max_size=3).map(tuple)
+passed = st.one_of(
+    st.builds(Deliver, ids, parcel_lists),
+    st.builds(Acknowledged, st.lists(st.tuples(ids, message_ids), max_size=3).map(tuple)),
+    st.builds(ForwardFetch, ids, words, st.just("") | message_ids, st.floats(0, 60)),
+    st.builds(ForwardAcknowledge, ids, st.lists(message_ids, max_size=3).map(tuple)),
+    st.builds(ForwardStatus, message_ids),
+)
 requests = st.one_of(
     st.builds(Probe, words),
     st.builds(SyncRequest, st.binary(max_size=64), st.one_of(st.none(), _records(True))),
     st.builds(Push, words, item_lists),
     st.builds(ForwardHeartbeat, ids, shorts, shorts),
     st.builds(ForwardDeregister, ids),
+    passed,
+    st.builds(Deposit, parcel_lists),
+    st.builds(Carry, ids, passed),
 )
 replies = st.one_of(
     st.builds(Pong, ids, words, words),
@@ -171,4 +251,12 @@ replies = st.one_of(
     st.builds(Done),
     st.builds(HeartbeatReply, st.booleans(), st.booleans()),
     st.builds(DeregisterReply, st.booleans()),
+    st.builds(DeliverReply, st.lists(st.lists(st.sampled_from(Outcome)).map(tuple), max_size=3).map(tuple)),
+    st.builds(FetchReply, st.lists(messages, max_size=3).map(tuple), st.booleans()),
+    st.builds(
+        StatusReply,
+        st.lists(st.builds(Receipt, ids, st.sampled_from(CopyStatus), shorts, times), max_size=3).map(tuple),
+    ),
+    st.builds(Refused, st.sampled_from(Why), shorts),
+    st.builds(SendReply, message_ids, st.lists(ids, max_size=3).map(tuple)),
 )

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import msgpack
 import pytest
 
+from meshp2p.core.message import PAYLOAD_BYTES_MAX
+from meshp2p.core.messages import Carry, Deliver
 from meshp2p.core.record import State
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.wire.codec import CALL_BYTES_MAX, DATAGRAM_BYTES_MAX
@@ -364,3 +366,224 @@ def test_what_is_no_request_is_refused(value: object) -> None:
 @pytest.mark.parametrize("value", [[0], [6], [1, "id"], [2, None, True, [], []], [4, 1, 0], [5, None], [1, "id", -1]])
 def test_what_is_no_reply_is_refused(value: object) -> None:
     assert refusal(HEADER + msgpack.packb(value), CODEC.decode_reply_untrusted) is Refusal.BAD_SHAPE
+
+
+# Messages between agents
+
+UUID = "018bcfe5-6800-7000-8000-000000000000"
+MESSAGE = [UUID, "from", None, "Query", "", b"{}", None, 1]
+(MESSAGE_ID, SOURCE, TARGET, KIND, NAME, PAYLOAD, CORRELATION_ID, MADE_AT) = range(8)
+
+
+def message(position: int, value: object) -> list[object]:
+    """A message as it stands on the wire, with one field changed."""
+    fields = list[object](MESSAGE)
+    fields[position] = value
+    return fields
+
+
+def refused_request(value: object) -> Refusal:
+    """As it is, and where another node carries it."""
+    reason = refusal(HEADER + msgpack.packb(value), CODEC.decode_request_untrusted)
+    if isinstance(value, list) and value[0] != 18:  # nobody carries a Deposit
+        assert refusal(HEADER + msgpack.packb([24, "to", value]), CODEC.decode_request_untrusted) is reason
+    return reason
+
+
+def refused_reply(value: object) -> Refusal:
+    return refusal(HEADER + msgpack.packb(value), CODEC.decode_reply_untrusted)
+
+
+def refused_message(fields: object) -> Refusal:
+    """Delivered, deposited and fetched alike."""
+    parcels = [[fields, ["to"], 1.0]]
+    reasons = {refused_request([16, "by", parcels]), refused_request([18, parcels]), refused_reply([19, [fields]])}
+    (reason,) = reasons
+    return reason
+
+
+def test_the_messages_that_these_tests_change_are_right_as_they_are() -> None:
+    request = HEADER + msgpack.packb([24, "to", [16, "by", [[MESSAGE, ["to"], 1]]]])
+    assert isinstance(CODEC.decode_request_untrusted(request), Carry)
+
+
+UNREADABLE = {
+    "nothing": b"",
+    "blanks": b" ",
+    "half of it": b'{"a":',
+    "two values": b"1 2",
+    "a byte-order mark": b"\xef\xbb\xbf1",
+    "invalid UTF-8": b'"\xff"',
+    "invalid UTF-8 in a key": b'{"\xff":1}',
+    "a surrogate in UTF-8": b'"\xed\xa0\x80"',
+    "a lone surrogate": rb'"\ud800"',
+    "a lone surrogate in a key": rb'{"\udc00":1}',
+    "NaN": b"NaN",
+    "Infinity": b"[-Infinity]",
+    "a number past a double": b"1e309",
+    "an integer past a double": b"1" + b"0" * 309,
+    "121 levels": b"[" * 121 + b"]" * 121,
+    "121 levels of objects": b'{"a":' * 121 + b"1" + b"}" * 121,
+    "more levels than any stack": b"[" * 1_000_000,
+    "a NUL at the end": b"1\0",
+}
+
+
+@pytest.mark.parametrize("payload", UNREADABLE.values(), ids=UNREADABLE)
+def test_no_payload_comes_in_that_would_make_a_mailbox_unreadable(payload: bytes) -> None:
+    assert refused_message(message(PAYLOAD, payload)) is Refusal.BAD_VALUE
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"null",
+        b' {"b" : 1E5,\n"a":18446744073709551617, "a":-0.0} ',
+        b"[" * 120 + b"]" * 120,
+        b"9" * 308,
+        b'"\xc3\xbc"',
+    ],
+    ids=lambda payload: ascii(payload[:40]),
+)
+def test_a_payload_comes_in_byte_for_byte(payload: bytes) -> None:
+    request = HEADER + msgpack.packb([16, "by", [[message(PAYLOAD, payload), ["to"], 1.0]]])
+    deliver = CODEC.decode_request_untrusted(request)
+    assert isinstance(deliver, Deliver)
+    assert deliver.parcels[0].message.payload == payload
+
+
+def test_a_payload_may_fill_two_mebibytes_in_a_call_and_in_no_packet() -> None:
+    payload = b'"' + b"x" * (PAYLOAD_BYTES_MAX - 2) + b'"'
+    request = HEADER + msgpack.packb([16, "by", [[message(PAYLOAD, payload), ["to"], 1.0]]])
+    assert isinstance(CODEC.decode_request_untrusted(request), Deliver)
+    assert refused_message(message(PAYLOAD, payload + b" ")) is Refusal.BAD_ENCODING
+    assert refusal(request) is Refusal.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("position", "value"),
+    [
+        (MESSAGE_ID, UUID.upper()),
+        (MESSAGE_ID, "018bcfe5-6800-4000-8000-000000000000"),
+        (MESSAGE_ID, "018bcfe5-6800-7000-c000-000000000000"),
+        (MESSAGE_ID, "018bcfe568007000800000000000000000xx"),
+        (MESSAGE_ID, UUID[:-1] + "\n"),
+        (MESSAGE_ID, "018bcfe5-6800-7000-8000-00000000000\u0660"),
+        (SOURCE, "ü" * 65),
+        (TARGET, "ü" * 65),
+        (KIND, ""),
+        (KIND, "query"),
+        (KIND, "Question"),
+        (KIND, "x" * 1024),
+        (NAME, "named"),
+        (MADE_AT, 253_402_300_800_000),
+    ],
+)
+def test_a_message_with_a_value_that_no_node_would_send_is_refused(position: int, value: object) -> None:
+    assert refused_message(message(position, value)) is Refusal.BAD_VALUE
+
+
+@pytest.mark.parametrize(
+    ("position", "value"),
+    [
+        (MESSAGE_ID, UUID + "0"),
+        (MESSAGE_ID, ""),
+        (SOURCE, ""),
+        (SOURCE, None),
+        (SOURCE, "x" * 129),
+        (TARGET, ""),
+        (KIND, None),
+        (KIND, "x" * 1025),
+        (NAME, None),
+        (NAME, "x" * 1025),
+        (PAYLOAD, "{}"),
+        (PAYLOAD, None),
+        (CORRELATION_ID, "x" * 1025),
+        (CORRELATION_ID, 1),
+        (MADE_AT, -1),
+        (MADE_AT, 1.5),
+        (MADE_AT, 1 << 63),
+    ],
+)
+def test_a_message_of_another_shape_is_refused(position: int, value: object) -> None:
+    assert refused_message(message(position, value)) is Refusal.BAD_SHAPE
+
+
+def test_a_custom_message_has_any_name_even_none() -> None:
+    for name in ("", "invoice.Paid", "Query", "x" * 1024):
+        fields = message(NAME, name)
+        fields[KIND] = "Custom"
+        CODEC.decode_request_untrusted(HEADER + msgpack.packb([18, [[fields, ["to"], 0]]]))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [16, "ü" * 65, []],
+        [16, "by", [[MESSAGE, ["to", "ü" * 65], 1.0]]],
+        [16, "by", [[MESSAGE, ["to"], float("inf")]]],
+        [17, [["ü" * 65, UUID]]],
+        [17, [["to", "1"]]],
+        [18, [[MESSAGE, ["ü" * 65], 1.0]]],
+        [19, "ü" * 65, 1, "", 0.0],
+        [19, "to", 1, "1", 0.0],
+        [20, "ü" * 65, []],
+        [20, "to", [UUID, ""]],
+        [21, ""],
+        [21, UUID + " "],
+        [24, "ü" * 65, [21, UUID]],
+    ],
+    ids=str,
+)
+def test_a_call_about_messages_with_a_value_that_no_node_would_send_is_refused(value: list[object]) -> None:
+    if value[0] == 24:
+        assert refusal(HEADER + msgpack.packb(value), CODEC.decode_request_untrusted) is Refusal.BAD_VALUE
+    else:
+        assert refused_request(value) is Refusal.BAD_VALUE
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [16, "", []],
+        [16, "by", [[MESSAGE, [], 1.0]]],
+        [16, "by", [[MESSAGE, [""], 1.0]]],
+        [16, "by", [[MESSAGE, ["to"], -1.0]]],
+        [16, "by", [[MESSAGE, ["to"], float("nan")]]],
+        [16, "by", [[MESSAGE, ["to"], "1"]]],
+        [17, [["", UUID]]],
+        [17, [["to"]]],
+        [17, [["to", "x" * 1025]]],
+        [19, "to", -1, "", 0.0],
+        [19, "to", 1, "", 60.1],
+        [19, "to", 1, "", -0.1],
+        [19, "to", 1, "", float("nan")],
+        [20, "to", "x"],
+        [24, "to", [24, "to", [21, UUID]]],
+        [24, "to", [1, 7]],
+        [24, "to", [18, []]],
+        [25],
+    ],
+    ids=str,
+)
+def test_a_call_about_messages_of_another_shape_is_refused(value: object) -> None:
+    assert refusal(HEADER + msgpack.packb(value), CODEC.decode_request_untrusted) is Refusal.BAD_SHAPE
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ([16, [[4]]], Refusal.BAD_SHAPE),
+        ([16, [[True]]], Refusal.BAD_SHAPE),
+        ([21, [["to", "lost", "", 1]]], Refusal.BAD_SHAPE),
+        ([21, [["ü" * 65, "queued", "", 1]]], Refusal.BAD_VALUE),
+        ([21, [["to", "queued", "", 253_402_300_800_000]]], Refusal.BAD_VALUE),
+        ([22, 0, ""], Refusal.BAD_SHAPE),
+        ([22, 1, "x" * 1025], Refusal.BAD_SHAPE),
+        ([23, "1", []], Refusal.BAD_VALUE),
+        ([23, UUID, ["ü" * 65]], Refusal.BAD_VALUE),
+    ],
+    ids=str,
+)
+def test_a_reply_about_messages_that_no_node_would_give_is_refused(value: object, reason: Refusal) -> None:
+    assert refused_reply(value) is reason
