@@ -13,18 +13,24 @@ import msgspec
 
 from meshp2p.errors import ConfigError, RequestRefused, Unreachable
 from meshp2p.wire.contract import (
+    WAIT_SECONDS_MAX,
     ErrorBody,
     HealthResponse,
     HeartbeatResponse,
     InstanceDetail,
     InstancesResponse,
     LeaderResponse,
+    MessageStatusResponse,
+    PendingMessagesResponse,
     RegisterResponse,
+    SendMessageResponse,
 )
 
 __all__ = ["MeshClient", "client_transport"]
 
 _T = TypeVar("_T")
+
+_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 client_transport: Final[ContextVar[Callable[[], httpx.AsyncBaseTransport] | None]] = ContextVar(
     "meshp2p.client_transport", default=None
@@ -42,7 +48,8 @@ class MeshClient:
     where that is not this machine's.
 
     Every call raises :class:`Unreachable` where no node answered, naming what each said, and :class:`RequestRefused`
-    with the status where one refused. Raises :class:`ConfigError` for a URL that is none.
+    with the status where one refused. A message that may have been accepted is not sent to the next: then
+    :class:`Unreachable` is raised, and whether it was is unknown. Raises :class:`ConfigError` for a URL that is none.
     """
 
     def __init__(
@@ -128,6 +135,65 @@ class MeshClient:
         """Who leads."""
         return await self._request("GET", "/registry/leader", LeaderResponse)
 
+    async def send(
+        self,
+        source: str,
+        payload: Any,
+        *,
+        target: str | None = None,
+        kind: str | Mapping[str, str] = "Notification",
+        correlation_id: str | None = None,
+    ) -> SendMessageResponse:
+        """Send a message from ``source`` to ``target``, or to all others where that is None. When this returns it is
+        kept, and will be delivered.
+
+        ``payload`` is what JSON has a form for, or ``msgspec.Raw`` for JSON that is to arrive byte for byte. ``kind``
+        is one of the plain names, or ``{"Custom": name}``. A ``target`` that is not there is refused with 400, a full
+        mailbox with 429.
+        """
+        body = {
+            "target_instance": target,
+            "message_type": kind if isinstance(kind, str) else dict(kind),
+            "payload": payload,
+            "correlation_id": correlation_id,
+        }
+        path = f"/messages/send/{_segment(source)}"
+        response = await self._send("POST", path, body, is_repeatable=False)
+        return _decode(response, SendMessageResponse, (200,))
+
+    async def messages(
+        self, instance_id: str, *, wait: float = 0.0, limit: int | None = None, after: str | None = None
+    ) -> PendingMessagesResponse:
+        """What waits for an instance, oldest first; it stays there until it is acknowledged. Where there is nothing,
+        wait so many seconds for a message, 60 at the most.
+
+        ``limit`` bounds how many; ``after`` is the id of a message that was read, for those behind it.
+        """
+        if not 0 <= wait <= WAIT_SECONDS_MAX:
+            raise ConfigError(f"wait = {wait!r}: expected 0 to {WAIT_SECONDS_MAX:g} seconds")
+        wanted = {
+            "wait": f"{wait:.3f}" if wait else None,
+            "limit": None if limit is None else str(limit),
+            "after": after,
+        }
+        query = {name: value for name, value in wanted.items() if value is not None}
+        response = await self._send("GET", f"/messages/{_segment(instance_id)}", None, query, timeout_more=wait)
+        return _decode(response, PendingMessagesResponse, (200,))
+
+    async def acknowledge(self, instance_id: str, message_ids: Iterable[str]) -> None:
+        """Take messages out of the mailbox of an instance, which has dealt with them. Ids that are not in it change
+        nothing."""
+        response = await self._send(
+            "POST", f"/messages/ack/{_segment(instance_id)}", {"message_ids": list(message_ids)}
+        )
+        if response.status_code != 204:
+            raise _refusal(response)
+
+    async def message_status(self, message_id: str) -> MessageStatusResponse | None:
+        """What became of a message, for each of its recipients; None where nobody knows it, or none does any more."""
+        response = await self._send("GET", f"/messages/status/{_segment(message_id)}", None)
+        return None if response.status_code == 404 else _decode(response, MessageStatusResponse, (200,))
+
     async def health(self) -> HealthResponse:
         """The version and age of the node that answers."""
         return await self._request("GET", "/health", HealthResponse)
@@ -145,23 +211,43 @@ class MeshClient:
         return _decode(await self._send(method, path, body, query), shape, accepted)
 
     async def _send(
-        self, method: str, path: str, body: object, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: object,
+        query: Mapping[str, str] | None = None,
+        *,
+        timeout_more: float = 0.0,
+        is_repeatable: bool = True,
     ) -> httpx.Response:
-        """The first answer that is one. The URL that gave it is asked first from now on."""
+        """The first answer that is one, which may take ``timeout_more`` seconds longer than others. The URL that gave
+        it is asked first from now on. What is not repeatable is sent to the next only where it did not reach this
+        one."""
         failures: list[str] = []
+        timeout = self._timeout + timeout_more
+        connect_timeout = timeout if is_repeatable else self._timeout / 2  # so that it ends before the other one
         content = None if body is None else msgspec.json.encode(body)
         headers = {} if body is None else {"content-type": "application/json"}
         for url in list(self._urls):
             target = url.rstrip("/") + path
             try:
-                with anyio.fail_after(self._timeout):  # httpx's own is per read, and a slow answer has many
+                with anyio.fail_after(timeout):  # httpx's own is per read, and a slow answer has many
                     response = await self._client.request(
-                        method, target, content=content, params=query, headers=headers
+                        method,
+                        target,
+                        content=content,
+                        params=query,
+                        headers=headers,
+                        timeout=httpx.Timeout(timeout, connect=connect_timeout),
                     )
             except TimeoutError:
-                failures.append(f"{url}: no answer in {self._timeout:g} s")
+                failures.append(f"{url}: no answer in {timeout:g} s")
+                if not is_repeatable:
+                    break
             except httpx.HTTPError as error:
                 failures.append(f"{url}: {str(error) or type(error).__name__}")
+                if not is_repeatable and not isinstance(error, _NOT_SENT):
+                    break
             else:
                 if response.status_code != 503:
                     if url != self._urls[0]:

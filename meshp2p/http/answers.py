@@ -21,9 +21,10 @@ def answer(body: object, status: int = 200, headers: dict[str, str] | None = Non
     return Response(encode_json(body), status, headers, media_type="application/json")
 
 
-async def decode_body(request: Request, shape: type[_T]) -> _T:
-    """The JSON body as a ``shape``. Raises :class:`~meshp2p.http.body.BadRequest`."""
-    return decode_json(await request.body(), shape, request.headers.get("content-type"))
+async def decode_body(request: Request, shape: type[_T], *, keep_raw: bool = False) -> _T:
+    """The JSON body as a ``shape``, as :func:`~meshp2p.http.body.decode_json` reads it. Raises
+    :class:`~meshp2p.http.body.BadRequest`."""
+    return decode_json(await request.body(), shape, request.headers.get("content-type"), keep_raw=keep_raw)
 
 
 def path_id(request: Request, name: str = "instance_id") -> str:

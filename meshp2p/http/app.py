@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,14 +16,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from meshp2p.errors import (
     InstanceConflict,
     LimitExceeded,
+    MailboxFull,
     MeshError,
     NodeClosed,
     RemoteProtocolError,
+    StoreFull,
     Unreachable,
 )
 from meshp2p.http.answers import BadRequest, answer
 from meshp2p.http.backend import Backend
 from meshp2p.http.guard import Guard
+from meshp2p.http.messages import message_routes
 from meshp2p.http.registry import registry_routes
 from meshp2p.wire.contract import ErrorBody, HealthResponse
 
@@ -34,10 +37,14 @@ _log = logging.getLogger("meshp2p.http")
 _STATUS_OF: tuple[tuple[type[MeshError], int], ...] = (
     (InstanceConflict, 409),
     (LimitExceeded, 413),
+    (MailboxFull, 429),
     (NodeClosed, 503),
     (Unreachable, 503),
     (RemoteProtocolError, 400),
+    (StoreFull, 507),
 )
+
+_RETRY: Final = {"retry-after": "1"}  # seconds, where the same request may succeed soon: chosen, not measured
 
 
 def make_app(
@@ -45,7 +52,7 @@ def make_app(
 ) -> ASGIApp:
     """All that a node serves over HTTP, behind the guard for ``Host`` and ``Origin``."""
     app = Starlette(
-        routes=[*registry_routes(node), *_node_routes(node, version)],
+        routes=[*registry_routes(node), *message_routes(node), *_node_routes(node, version)],
         exception_handlers={
             BadRequest: _refuse_bad_request,
             MeshError: _refuse_mesh_error,
@@ -118,7 +125,8 @@ async def _refuse_mesh_error(request: Request, error: Any) -> Response:
         return await _answer_nobody(request, error)
     for kind, status in _STATUS_OF:
         if isinstance(error, kind):
-            return answer(ErrorBody(str(error)), status)
+            headers = _RETRY if isinstance(error, MailboxFull | Unreachable) else None
+            return answer(ErrorBody(str(error)), status, headers)
     _log.error("an endpoint failed: please report it", exc_info=error)
     return answer(ErrorBody("internal error"), 500)
 

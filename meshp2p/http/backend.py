@@ -6,7 +6,8 @@ from typing import Protocol
 
 from meshp2p.core.hosting import Profile
 from meshp2p.core.instance import Instance, Leader
-from meshp2p.core.messages import HeartbeatReply
+from meshp2p.core.message import Message, Receipt
+from meshp2p.core.messages import HeartbeatReply, SendReply
 
 __all__ = ["Backend"]
 
@@ -41,6 +42,25 @@ class Backend(Protocol):
 
     @property
     def leader(self) -> Leader | None: ...
+
+    async def send_message(
+        self, source: str, target: str | None, kind: str, name: str, payload: bytes, correlation_id: str | None
+    ) -> SendReply:
+        """Accept a message, for one or, where ``target`` is None, for all others. ``payload`` is JSON that was checked.
+
+        Raises ``UnknownInstance``, ``MailboxFull``, ``StoreFull``, ``LimitExceeded`` and ``NodeClosed``; then nothing
+        was kept.
+        """
+
+    async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:
+        """What waits in a mailbox, wherever that is: up to ``limit`` messages behind the one with the id ``after``,
+        oldest first; where there is none, wait so many seconds for one. Raises ``Unreachable``. Cancel-safe."""
+
+    async def acknowledge(self, recipient: str, message_ids: tuple[str, ...]) -> None:
+        """Take these out of a mailbox, wherever that is. Raises ``Unreachable`` and ``StoreFull``."""
+
+    async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
+        """What became of a message; empty where nobody knows it. Raises ``Unreachable``."""
 
     async def answer_call(self, body: bytes) -> bytes:
         """Answer another node's call. Raises ``RemoteProtocolError``."""

@@ -40,6 +40,8 @@ class Channel:
         self.limits = limits
         self.stats = stats
         self.protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes_max)
+        self.body_bytes_max = limits.body_bytes_max
+        """For the request at hand."""
         self.is_closing = False
         """The response at hand is the last."""
         self.is_broken = False
@@ -76,7 +78,7 @@ class Channel:
         return Refused(431, HttpRefusal.HEAD_TOO_LARGE, message)
 
     def body_too_large(self) -> Refused:
-        message = f"the body is larger than {self.limits.body_bytes_max} bytes"
+        message = f"the body is larger than {self.body_bytes_max} bytes"
         return Refused(413, HttpRefusal.BODY_TOO_LARGE, message)
 
     async def write(self, data: bytes) -> None:

@@ -12,6 +12,7 @@ One task runs a connection and the app in it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -36,12 +37,19 @@ class Connection:
     """A client's connection. :meth:`run` serves it to its end; whoever made the stream closes it."""
 
     def __init__(
-        self, stream: trio.abc.Stream, app: ASGIApp, limits: HttpLimits, stats: HttpStats, server_header: bytes | None
+        self,
+        stream: trio.abc.Stream,
+        app: ASGIApp,
+        limits: HttpLimits,
+        stats: HttpStats,
+        server_header: bytes | None,
+        body_bytes_max_at: Mapping[bytes, int],
     ) -> None:
         self._app = app
         self._limits = limits
         self._stats = stats
         self._server_header = server_header
+        self._body_bytes_max_at = body_bytes_max_at
         self._channel = Channel(stream, limits, stats)
         self._idle: trio.CancelScope | None = None
         self._client, self._server = _endpoints(stream)
@@ -107,6 +115,7 @@ class Connection:
             message = f"the path and query are longer than {self._limits.target_bytes_max} bytes"
             raise Refused(414, HttpRefusal.TARGET_TOO_LONG, message)
         headers = list(request.headers)
+        self._channel.body_bytes_max = self._body_bytes_max_at.get(target, self._limits.body_bytes_max)
         self._check_headers(headers, len(target), version)
         if not target.startswith(b"/"):
             target, headers = _origin_form(method, target, headers)
@@ -142,7 +151,7 @@ class Connection:
             # RFC 9112 §6.1: whoever sits between could see another request than we do.
             message = "Transfer-Encoding beside Content-Length or in HTTP/1.0"
             raise Refused(400, HttpRefusal.BAD_REQUEST, message)
-        if content_length is not None and content_length > self._limits.body_bytes_max:
+        if content_length is not None and content_length > self._channel.body_bytes_max:
             raise self._channel.body_too_large()
 
     async def _call_app(self, exchange: Exchange) -> None:

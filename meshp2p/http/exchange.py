@@ -98,7 +98,7 @@ class Exchange:
             if isinstance(event, h11.Data):
                 self.awaits_continue = False
                 self._body_bytes += len(event.data)
-                if self._body_bytes > channel.limits.body_bytes_max:
+                if self._body_bytes > channel.body_bytes_max:
                     raise channel.body_too_large()
                 parts.append(event.data)
             elif isinstance(event, h11.EndOfMessage):

@@ -34,7 +34,8 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Path and query; more is 414. Three percent-encoded ids take 1.2 KiB. Useless above ``header_bytes_max``."""
 
     body_bytes_max: int = 2 * 1024 * 1024
-    """Request body, without the framing of its chunks; more is 413. It bounds a message; a body is held in memory."""
+    """Request body, without the framing of its chunks; more is 413. It bounds a message; a body is held in memory.
+    Calls from node to node have a bound of their own, 4 MiB."""
 
     head_seconds: float = 10.0
     """From a request head's first byte to its last, and from connecting to the first byte; longer is 408. Too low cuts
@@ -54,7 +55,7 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     request_seconds: float | None = None
     """For the app to answer, after which it is cancelled and the client gets 503; None is no bound. A long poll or a
-    stream of events takes long on purpose: choose more than the longest of them."""
+    stream of events takes long on purpose: choose more than the longest of them (60)."""
 
     grace_seconds: float = 2.0
     """For running requests after ``shut_down()``; then they are cancelled. Too low cuts answers in two; too high delays

@@ -11,7 +11,7 @@ is answered as if it were not there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import trio
@@ -34,14 +34,23 @@ _log = logging.getLogger("meshp2p.http")
 class HttpServer:
     """Serves ``app`` on listeners that are already bound. ``stats`` counts what happened.
 
-    ``server_header`` is sent as ``Server`` where it is given. A server serves once.
+    ``server_header`` is sent as ``Server`` where it is given; ``body_bytes_max_at`` are bounds of request bodies at
+    certain paths, in place of the one in ``limits``. A server serves once.
     """
 
-    def __init__(self, app: ASGIApp, limits: HttpLimits, *, server_header: str | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: HttpLimits,
+        *,
+        server_header: str | None = None,
+        body_bytes_max_at: Mapping[str, int] | None = None,
+    ) -> None:
         self.stats = HttpStats()
         self._app = app
         self._limits = limits
         self._server_header = None if server_header is None else server_header.encode("ascii")
+        self._body_bytes_max_at = {path.encode("ascii"): size for path, size in (body_bytes_max_at or {}).items()}
         self._connections: dict[Connection, None] = {}  # no set: closed in their order
         self._is_closing = False
         self._accepting = trio.CancelScope()
@@ -85,7 +94,9 @@ class HttpServer:
 
     async def serve_connection(self, stream: trio.abc.Stream) -> None:
         """Serve one connection to its end and close it. Raises nothing but ``trio.Cancelled``."""
-        connection = Connection(stream, self._app, self._limits, self.stats, self._server_header)
+        connection = Connection(
+            stream, self._app, self._limits, self.stats, self._server_header, self._body_bytes_max_at
+        )
         self._connections[connection] = None
         self.stats.connections_total += 1
         self.stats.connections_open += 1

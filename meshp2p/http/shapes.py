@@ -9,9 +9,17 @@ import msgspec
 
 from meshp2p.core.hosting import Profile
 from meshp2p.core.instance import Instance, Leader
-from meshp2p.wire.contract import InstanceDetail, LeaderResponse, MeshInstance, RegisterRequest
+from meshp2p.core.message import CUSTOM, Message, Receipt
+from meshp2p.wire.contract import (
+    AgentMessage,
+    InstanceDetail,
+    LeaderResponse,
+    MeshInstance,
+    MessageReceipt,
+    RegisterRequest,
+)
 
-__all__ = ["detail_of", "instance_of", "leader_of", "profile_of", "rfc3339"]
+__all__ = ["detail_of", "instance_of", "leader_of", "message_of", "profile_of", "receipt_of", "rfc3339"]
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -61,6 +69,24 @@ def profile_of(request: RegisterRequest) -> Profile:
         tuple(request.capabilities),
         tuple(request.agent_profiles),
     )
+
+
+def message_of(message: Message) -> AgentMessage:
+    """A message as a mailbox shows it: its payload is written byte for byte."""
+    return AgentMessage(
+        message_id=message.id,
+        source_instance=message.source,
+        target_instance=message.target,
+        message_type={CUSTOM: message.name} if message.kind == CUSTOM else message.kind,
+        payload=msgspec.Raw(message.payload),
+        correlation_id=message.correlation_id,
+        created_at=rfc3339(message.created_at),
+    )
+
+
+def receipt_of(receipt: Receipt) -> MessageReceipt:
+    """What became of one recipient's copy."""
+    return MessageReceipt(receipt.recipient, receipt.status, receipt.reason or None, rfc3339(receipt.changed_at))
 
 
 def rfc3339(unix_ms: int) -> str:

@@ -14,6 +14,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.errors import ConfigError
 from meshp2p.http.limits import HttpLimits
+from meshp2p.wire.contract import WAIT_SECONDS_MAX
 
 __all__ = ["DEFAULT_PORT", "NodeConfig", "check_name", "is_loopback"]
 
@@ -97,11 +98,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise ConfigError(f"{name} = {value!r}: expected {expected}")
-        body_bytes_min = self.protocol.sync_bytes_max + 64 * 1024
-        if self.limits.body_bytes_max < body_bytes_min:
+        request_seconds = self.limits.request_seconds
+        if request_seconds is not None and request_seconds <= WAIT_SECONDS_MAX:
             raise ConfigError(
-                f"limits.body_bytes_max = {self.limits.body_bytes_max}: expected at least {body_bytes_min},"
-                " because other nodes' syncs come as such bodies (protocol.sync_bytes_max and what is around it)"
+                f"limits.request_seconds = {request_seconds!r}: expected more than {WAIT_SECONDS_MAX:g}, the longest"
+                " wait for a message, or None"
             )
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -11,17 +11,38 @@ from meshp2p.core.address import Address
 from meshp2p.core.events import Event, LeaderChanged, MemberJoined
 from meshp2p.core.hosting import Profile
 from meshp2p.core.instance import Instance, Leader
-from meshp2p.core.messages import DeregisterReply, HeartbeatReply
-from meshp2p.core.requests import Deregister, Heartbeat
-from meshp2p.errors import ConfigError, check
+from meshp2p.core.message import Message, Receipt
+from meshp2p.core.messages import (
+    CallReply,
+    DeregisterReply,
+    Done,
+    FetchReply,
+    HeartbeatReply,
+    Refused,
+    SendReply,
+    StatusReply,
+    Why,
+)
+from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, SendMessage
+from meshp2p.core.uuid7 import is_uuid7
+from meshp2p.errors import ConfigError, MailboxFull, MeshError, StoreFull, Unreachable, check
 from meshp2p.net.driver import Driver
 from meshp2p.node.config import NodeConfig, check_name
 from meshp2p.node.subscriptions import Subscription, Subscriptions
 
 __all__ = ["MeshNode"]
 
+_T = TypeVar("_T")
+
 _FLUSH_TIMEOUT = 2.0
 """Seconds that a leaving node waits for its disk at most. Chosen, not measured."""
+
+_ERRORS: Final[dict[Why, type[MeshError]]] = {
+    Why.STORE_FULL: StoreFull,
+    Why.MAILBOX_FULL: MailboxFull,
+    Why.UNREACHABLE: Unreachable,
+    Why.NOT_HOME: Unreachable,
+}
 
 
 class MeshNode:
@@ -156,15 +177,52 @@ class MeshNode:
 
     async def heartbeat(self, instance_id: str, status: str, metrics: str) -> HeartbeatReply:
         """Take a heartbeat of any instance, wherever its home is."""
-        reply = await self._driver.request(Heartbeat(instance_id, status, metrics))
-        check(isinstance(reply, HeartbeatReply), f"a heartbeat was answered with {reply!r}")
-        return reply  # type: ignore[return-value]  # checked
+        return _expect(HeartbeatReply, await self._driver.request(Heartbeat(instance_id, status, metrics)))
 
     async def deregister(self, instance_id: str) -> bool:
         """Take a hosted instance off the list; whether there was one. Raises
         :class:`~meshp2p.errors.InstanceConflict`."""
         reply = await self._driver.request(Deregister(instance_id))
         return isinstance(reply, DeregisterReply) and reply.was_found
+
+    async def send_message(
+        self, source: str, target: str | None, kind: str, name: str, payload: bytes, correlation_id: str | None
+    ) -> SendReply:
+        """Accept a message from ``source`` for ``target``, or for every other live instance where that is None. When
+        this returns it is kept. ``payload`` is JSON text that has been checked.
+
+        Raises :class:`~meshp2p.errors.UnknownInstance`, :class:`~meshp2p.errors.MailboxFull`,
+        :class:`~meshp2p.errors.StoreFull`, :class:`~meshp2p.errors.LimitExceeded` and
+        :class:`~meshp2p.errors.NodeClosed`; then nothing was kept.
+        """
+        request = SendMessage(source, target, kind, name, payload, correlation_id)
+        return _expect(SendReply, await self._driver.request(request))
+
+    async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:
+        """What waits in the mailbox of ``recipient``, wherever its home is: up to ``limit`` messages behind the one
+        with the id ``after``, oldest first; where there is none, wait so many seconds for one.
+
+        Raises :class:`~meshp2p.errors.Unreachable`. Cancel-safe: reading takes nothing out.
+        """
+        return _expect(FetchReply, await self._driver.request(Fetch(recipient, limit, after, wait))).messages
+
+    async def acknowledge(self, recipient: str, message_ids: tuple[str, ...]) -> None:
+        """Take these out of the mailbox of ``recipient``, wherever its home is. What is not in it changes nothing.
+
+        Raises :class:`~meshp2p.errors.Unreachable` and :class:`~meshp2p.errors.StoreFull`.
+        """
+        known = tuple(dict.fromkeys(message_id for message_id in message_ids if is_uuid7(message_id)))
+        if known:
+            _expect(Done, await self._driver.request(Acknowledge(recipient, known)))
+
+    async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
+        """What became of each copy of a message, wherever it was accepted; empty where nobody knows it.
+
+        Raises :class:`~meshp2p.errors.Unreachable`.
+        """
+        if not is_uuid7(message_id):
+            return ()
+        return _expect(StatusReply, await self._driver.request(AskStatus(message_id))).receipts
 
     async def answer_call(self, body: bytes) -> bytes:
         """Answer another node's call. Raises :class:`~meshp2p.errors.RemoteProtocolError`."""
@@ -185,3 +243,11 @@ class MeshNode:
             with trio.move_on_after(_FLUSH_TIMEOUT):
                 await self._driver.flush()
         self._subscriptions.end()
+
+
+def _expect(shape: type[_T], reply: CallReply) -> _T:
+    """The reply, which must be a ``shape``. Raises what a :class:`~meshp2p.core.messages.Refused` stands for."""
+    if isinstance(reply, Refused):
+        raise _ERRORS[reply.why](reply.message)
+    check(isinstance(reply, shape), f"expected {shape.__name__}, and the answer is {reply!r}")
+    return reply  # type: ignore[return-value]  # checked

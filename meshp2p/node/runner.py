@@ -18,6 +18,7 @@ from meshp2p.discovery.source import Sighting
 from meshp2p.errors import IdConflict
 from meshp2p.http.app import make_app
 from meshp2p.http.server import HttpServer, Listener
+from meshp2p.net.calls import CALL_PATH
 from meshp2p.net.driver import Driver
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.identity import Self
@@ -25,7 +26,7 @@ from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.platform import Disk, Platform, SystemPlatform
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.version import __version__
-from meshp2p.wire.codec import Codec
+from meshp2p.wire.codec import CALL_BYTES_MAX, Codec
 
 __all__ = ["node_opener", "open_node", "open_node_on"]
 
@@ -112,7 +113,12 @@ class _Runner:
                 node = MeshNode(config, driver, self._subscriptions, bound.addresses)
                 allowed_hosts = platform.allowed_hosts(config, bound)
                 app = make_app(node, __version__, lambda: allowed_hosts, config.allow_origins)
-                server = HttpServer(app, config.limits, server_header=f"meshp2p/{__version__}")
+                server = HttpServer(
+                    app,
+                    config.limits,
+                    server_header=f"meshp2p/{__version__}",
+                    body_bytes_max_at={CALL_PATH: CALL_BYTES_MAX},
+                )
                 served = trio.Event()
 
                 def offer(sighting: Sighting) -> None:

@@ -3,13 +3,18 @@ the contract's own."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from meshp2p.core.record import ID_BYTES_MAX
 
 __all__ = [
+    "FETCH_DEFAULT",
+    "FETCH_MAX",
+    "WAIT_SECONDS_MAX",
+    "AcknowledgeRequest",
+    "AgentMessage",
     "ErrorBody",
     "HealthResponse",
     "HeartbeatRequest",
@@ -18,9 +23,23 @@ __all__ = [
     "InstancesResponse",
     "LeaderResponse",
     "MeshInstance",
+    "MessageReceipt",
+    "MessageStatusResponse",
+    "PendingMessagesResponse",
     "RegisterRequest",
     "RegisterResponse",
+    "SendMessageRequest",
+    "SendMessageResponse",
 ]
+
+WAIT_SECONDS_MAX: Final = 60.0
+"""The longest wait for a message."""
+
+FETCH_MAX: Final = 10_000
+"""The most messages in one answer."""
+
+FETCH_DEFAULT: Final = 1_000
+"""The most messages in one answer where the request names no limit. Chosen, not measured."""
 
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
 Names = Annotated[list[Text], msgspec.Meta(max_length=256)]
@@ -108,6 +127,67 @@ class LeaderResponse(msgspec.Struct):
     leader_epoch: int
     since: str | None
     is_self: bool
+
+
+class SendMessageRequest(msgspec.Struct):
+    """``target_instance`` absent or null is a broadcast. ``message_type`` is a name, or an object with the name as its
+    only key: with null for a plain name, with a name of the sender's own for ``"Custom"``. ``payload`` is kept as the
+    bytes that were sent."""
+
+    message_type: str | dict[str, Text | None]
+    payload: msgspec.Raw
+    target_instance: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX)] | None = None
+    correlation_id: Text | None = None
+
+
+class SendMessageResponse(msgspec.Struct):
+    """``status`` is ``"queued"``. ``delivered_to`` are all for whom the message was accepted."""
+
+    message_id: str
+    status: str
+    delivered_to: tuple[str, ...]
+
+
+class AgentMessage(msgspec.Struct):
+    """One message in a mailbox. ``message_type`` is a name, or ``{"Custom": name}``. ``target_instance`` is null for a
+    broadcast."""
+
+    message_id: str
+    source_instance: str
+    target_instance: str | None
+    message_type: str | dict[str, str]
+    payload: Any
+    correlation_id: str | None
+    created_at: str
+
+
+class PendingMessagesResponse(msgspec.Struct):
+    """What waits in a mailbox, oldest first."""
+
+    messages: list[AgentMessage]
+
+
+class AcknowledgeRequest(msgspec.Struct):
+    """The recipient has read these and does not want them again."""
+
+    message_ids: Annotated[list[str], msgspec.Meta(max_length=65_536)]
+
+
+class MessageReceipt(msgspec.Struct):
+    """What became of one recipient's copy: ``queued``, ``delivered``, ``acknowledged``, ``expired`` or
+    ``undeliverable``, since ``changed_at``. ``reason`` is null where there is nothing to say."""
+
+    instance_id: str
+    status: str
+    reason: str | None
+    changed_at: str
+
+
+class MessageStatusResponse(msgspec.Struct):
+    """What became of a message, for each of its recipients."""
+
+    message_id: str
+    recipients: list[MessageReceipt]
 
 
 class HealthResponse(msgspec.Struct):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from meshp2p.core.config import _RANGES, ProtocolConfig
 from meshp2p.core.local_health import LocalHealth
-from meshp2p.core.uuid7 import uuid7
+from meshp2p.core.uuid7 import is_uuid7, uuid7
 from meshp2p.errors import ConfigError
 
 
@@ -28,6 +28,7 @@ def test_local_health_stays_within_its_bounds_and_stretches_time_by_its_score(de
 @given(st.integers(0, (1 << 48) - 2), st.integers(0, (1 << 74) - 1), st.integers(0, (1 << 74) - 1))
 def test_ids_that_were_made_later_are_greater(unix_ms: int, bits: int, other_bits: int) -> None:
     assert uuid7(unix_ms, bits) < uuid7(unix_ms + 1, other_bits)
+    assert is_uuid7(uuid7(unix_ms, bits))
 
 
 def test_an_id_is_a_uuid_of_version_7() -> None:

@@ -130,6 +130,19 @@ async def test_a_body_of_just_the_limit_is_accepted(autojump_clock: MockClock) -
         assert len((await client.ask(CHUNKED + b"64\r\n" + b"x" * 100 + b"\r\n0\r\n\r\n")).body) == 107
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_path_may_have_a_bound_of_its_own(autojump_clock: MockClock, chunked: bool) -> None:
+    near, far = trio.testing.memory_stream_pair()
+    server = HttpServer(echo, HttpLimits(body_bytes_max=10), body_bytes_max_at={"/large": 100})
+    client = Client(near)
+    framed = CHUNKED + b"64\r\n" + b"x" * 100 + b"\r\n0\r\n\r\n" if chunked else POST % 100 + b"x" * 100
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve_connection, far)
+        assert (await client.ask(framed.replace(b"POST /", b"POST /large", 1))).status == 200
+        assert (await client.ask(framed.replace(b"POST /", b"POST /large?", 1))).status == 413
+    assert server.stats.refused[HttpRefusal.BODY_TOO_LARGE] == 1
+
+
 async def test_an_unread_chunked_body_without_an_end_is_not_read_for_ever(autojump_clock: MockClock) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, b"early")

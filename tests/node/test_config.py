@@ -103,6 +103,14 @@ def test_a_protocol_number_out_of_range_is_refused_by_its_name(name: str, value:
         ProtocolConfig(**{name: value})
 
 
+def test_a_bound_on_requests_that_would_cut_a_long_poll_is_refused() -> None:
+    for seconds in (0.5, 60.0):
+        with pytest.raises(ConfigError, match=r"limits\.request_seconds = .* more than 60"):
+            NodeConfig(limits=HttpLimits(request_seconds=seconds))
+    for allowed in (60.5, None):
+        assert NodeConfig(limits=HttpLimits(request_seconds=allowed)).limits.request_seconds == allowed
+
+
 def test_without_a_key_a_node_is_bound_to_loopback_unless_it_is_told_otherwise() -> None:
     assert NodeConfig().bound_host == "127.0.0.1"
     assert NodeConfig(insecure_lan=True).bound_host == "::"
