@@ -26,12 +26,12 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from meshp2p.cli import ask, demo, simulate, up  # noqa: PLC0415  # a command that is not run is not paid for
+    from meshp2p.cli import ask, demo, messages, simulate, up  # noqa: PLC0415  # a command that is not run is not paid for
 
     parser = _Parser(prog="meshp2p", description="An agent mesh with no registry to run.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"meshp2p {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in (up, ask, demo, simulate):
+    for module in (up, ask, messages, demo, simulate):
         module.add_commands(commands)
     return parser
 

@@ -21,7 +21,7 @@ from meshp2p.net.interfaces import advertised_addresses
 from meshp2p.node.config import DEFAULT_PORT
 from meshp2p.wire.codec import Codec
 
-__all__ = ["add_commands", "find_nodes"]
+__all__ = ["add_commands", "add_node_options", "find_nodes", "open_client"]
 
 BROWSE_SECONDS = 3.0
 """An answer that was multicast in the second before is not repeated (RFC 6762 §6), so a look takes up to that long."""
@@ -31,15 +31,20 @@ def add_commands(commands: Any) -> None:
     agents = commands.add_parser("agents", help="list who is in the mesh", allow_abbrev=False)
     leader = commands.add_parser("leader", help="say who leads", allow_abbrev=False)
     for parser in (agents, leader):
-        parser.add_argument("--node", metavar="URL", help="the node to ask; found by itself where absent")
-        parser.add_argument("--mesh", default="default", help="the mesh in which to find a node (%(default)s)")
-        parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+        add_node_options(parser)
     agents.set_defaults(run=lambda options: trio.run(_agents, options))
     leader.set_defaults(run=lambda options: trio.run(_leader, options))
 
 
+def add_node_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that asks a node."""
+    parser.add_argument("--node", metavar="URL", help="the node to ask; found by itself where absent")
+    parser.add_argument("--mesh", default="default", help="the mesh in which to find a node (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
 async def _agents(options: argparse.Namespace) -> int:
-    async with _open_client(options) as client:
+    async with open_client(options) as client:
         answer = await client.list_instances()
     if options.json:
         print(msgspec.json.encode(answer).decode())
@@ -55,7 +60,7 @@ async def _agents(options: argparse.Namespace) -> int:
 
 
 async def _leader(options: argparse.Namespace) -> int:
-    async with _open_client(options) as client:
+    async with open_client(options) as client:
         answer = await client.leader()
     if options.json:
         print(msgspec.json.encode(answer).decode())
@@ -67,7 +72,8 @@ async def _leader(options: argparse.Namespace) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
+async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
+    """A client of the node that the options name, or of one that is found."""
     urls = [options.node] if options.node is not None else await find_nodes(options.mesh)
     async with MeshClient(urls) as client:
         yield client

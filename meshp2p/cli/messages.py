@@ -1,0 +1,136 @@
+"""``meshp2p send``, ``meshp2p messages`` and ``meshp2p status``: messages between agents, through any node."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import trio
+
+from meshp2p.cli.ask import add_node_options, open_client
+from meshp2p.cli.text import printable
+from meshp2p.core.message import CUSTOM, KINDS
+from meshp2p.errors import ConfigError
+from meshp2p.wire.contract import AgentMessage
+from meshp2p.wire.plain_json import NotPlainJson, decode_plain_json
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Any) -> None:
+    send = commands.add_parser("send", help="send a message to an agent, or to all", allow_abbrev=False)
+    send.add_argument("payload", metavar="PAYLOAD", help="JSON, sent byte for byte; - reads it from standard input")
+    send.add_argument("--from", dest="source", required=True, type=_text, metavar="ID", help="the agent that sends it")
+    send.add_argument(
+        "--to", dest="target", type=_text, metavar="ID", help="the agent that gets it; all others where absent"
+    )
+    kinds = ", ".join(kind for kind in KINDS if kind != CUSTOM)
+    send.add_argument(
+        "--kind",
+        type=_text,
+        default="Notification",
+        help=f"{kinds}, or {CUSTOM}:NAME for one of your own (%(default)s)",
+    )
+    send.add_argument("--correlation-id", type=_text, metavar="TEXT", help="what the answer to it will bear")
+    send.set_defaults(run=lambda options: trio.run(_send, options))
+
+    messages = commands.add_parser("messages", help="read what waits for an agent", allow_abbrev=False)
+    messages.add_argument("instance_id", type=_text, metavar="ID", help="the agent")
+    messages.add_argument(
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="wait for a message where there is none, up to 60 s"
+    )
+    messages.add_argument("--limit", type=int, metavar="N", help="read at most so many")
+    messages.add_argument("--after", type=_text, metavar="MESSAGE_ID", help="read those behind this one")
+    messages.add_argument("--ack", action="store_true", help="acknowledge what was printed: it is not shown again")
+    messages.set_defaults(run=lambda options: trio.run(_messages, options))
+
+    status = commands.add_parser("status", help="say what became of a message", allow_abbrev=False)
+    status.add_argument("message_id", type=_text, metavar="MESSAGE_ID")
+    status.set_defaults(run=lambda options: trio.run(_status, options))
+
+    for parser in (send, messages, status):
+        add_node_options(parser)
+
+
+async def _send(options: argparse.Namespace) -> int:
+    kind = _kind(options.kind)
+    payload = sys.stdin.buffer.read() if options.payload == "-" else options.payload.encode("utf-8", "surrogateescape")
+    try:
+        decode_plain_json(payload)
+    except NotPlainJson as error:
+        raise ConfigError(f"PAYLOAD {error} (a text needs quotes: '\"hello\"')") from None
+    async with open_client(options) as client:
+        answer = await client.send(
+            options.source,
+            msgspec.Raw(payload),
+            target=options.target,
+            kind=kind,
+            correlation_id=options.correlation_id,
+        )
+    if options.json:
+        print(msgspec.json.encode(answer).decode())
+    else:
+        print(
+            printable(f"{answer.message_id}  {', '.join(answer.delivered_to) or 'to nobody: no other agent is there'}")
+        )
+    return 0
+
+
+async def _messages(options: argparse.Namespace) -> int:
+    async with open_client(options) as client:
+        answer = await client.messages(options.instance_id, wait=options.wait, limit=options.limit, after=options.after)
+        if options.json:
+            print(msgspec.json.encode(answer).decode())
+        else:
+            for message in answer.messages:
+                print(printable(_line(message)))
+        sys.stdout.flush()  # what could not be printed is not acknowledged
+        if options.ack and answer.messages:
+            await client.acknowledge(options.instance_id, [message.message_id for message in answer.messages])
+    return 0
+
+
+async def _status(options: argparse.Namespace) -> int:
+    async with open_client(options) as client:
+        answer = await client.message_status(options.message_id)
+    if answer is None:
+        print(f"meshp2p: no node knows a message {options.message_id!r}, or none does any more", file=sys.stderr)
+        return 1
+    if options.json:
+        print(msgspec.json.encode(answer).decode())
+        return 0
+    width = max((len(receipt.instance_id) for receipt in answer.recipients), default=0)
+    for receipt in answer.recipients:
+        line = f"{receipt.instance_id:{width}}  {receipt.status}  {receipt.changed_at}  {receipt.reason or ''}"
+        print(printable(line.rstrip()))
+    return 0
+
+
+def _text(argument: str) -> str:
+    """An argument that can be sent."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{ascii(argument)} is not UTF-8") from None
+    return argument
+
+
+def _kind(text: str) -> str | Mapping[str, str]:
+    """What ``--kind`` names. Raises :class:`~meshp2p.errors.ConfigError` for what is no kind."""
+    kind, colon, name = text.partition(":")
+    if kind == CUSTOM and colon:
+        return {CUSTOM: name}
+    if kind == CUSTOM or kind not in KINDS or colon:
+        plain = ", ".join(kind for kind in KINDS if kind != CUSTOM)
+        raise ConfigError(f"--kind {text!r}: expected one of {plain}, or {CUSTOM}:NAME")
+    return kind
+
+
+def _line(message: AgentMessage) -> str:
+    kind = message.message_type
+    shown = kind if isinstance(kind, str) else f"{CUSTOM}:{kind.get(CUSTOM, '')}"
+    payload = msgspec.json.encode(message.payload).decode()
+    return f"{message.message_id}  {message.created_at}  {message.source_instance}  {shown}  {payload}"
