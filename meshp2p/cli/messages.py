@@ -114,7 +114,7 @@ def _text(argument: str) -> str:
     try:
         argument.encode()
     except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError(f"{ascii(argument)} is not UTF-8") from None
+        raise argparse.ArgumentTypeError(f"{argument!a} is not UTF-8") from None
     return argument
 
 
