@@ -301,6 +301,10 @@ class Machine(View):
                 assert_never(request)
         return self._conclude(now)
 
+    def abandon(self, ticket: int) -> None:
+        """Nobody waits any more for the answer to what was asked under this ticket. It may have taken effect."""
+        self._messaging.receiving.abandon(ticket)
+
     def register(self, profile: Profile, now: float) -> list[Effect]:
         """Host an instance that speaks only HTTP: see :meth:`~meshp2p.core.hosting.Hosting.register`."""
         self._check_running()

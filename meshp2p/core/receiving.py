@@ -263,14 +263,21 @@ class Receiving:
         ticket, recipient = subject.split(" ", 1)
         self._end_wait(recipient, int(ticket), FetchReply(()))
 
-    def _end_wait(self, recipient: str, ticket: int, reply: FetchReply) -> None:
+    def _end_wait(self, recipient: str, ticket: int, reply: FetchReply | None) -> None:
         waits = self._waits.get(recipient, {})
         if waits.pop(ticket, None) is not None:
             self._waits_count -= 1
             self._state.timers.cancel(Timer.WAIT, f"{ticket} {recipient}")
-            self._state.effects.append(Resolve(ticket, reply))
+            if reply is not None:
+                self._state.effects.append(Resolve(ticket, reply))
         if not waits:
             self._waits.pop(recipient, None)
+
+    def abandon(self, ticket: int) -> None:
+        """Whoever read under this ticket waits no longer."""
+        recipient = next((recipient for recipient, waits in self._waits.items() if ticket in waits), None)
+        if recipient is not None:
+            self._end_wait(recipient, ticket, None)
 
     def _wake(self, recipients: Iterable[str]) -> None:
         """There is something new for whoever waits."""

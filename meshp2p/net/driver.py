@@ -8,21 +8,22 @@ until it is on disk.
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol, assert_never
 
 import msgspec
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Persist, Resolve, Send
+from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Persist, Resolve, Send, Store
 from meshp2p.core.events import Event
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, CallRequest
 from meshp2p.core.requests import Request
 from meshp2p.core.state import KeptState
-from meshp2p.errors import Refusal, RemoteProtocolError
+from meshp2p.errors import Refusal, RemoteProtocolError, check
 from meshp2p.wire.codec import Codec
 
 __all__ = ["Datagrams", "Driver", "DriverStats"]
@@ -148,15 +149,9 @@ class Driver:
 
         Raises what the machine raises. Cancel-safe: whether the request took effect is then unknown.
         """
-        self._tickets += 1
-        ticket = self._tickets
-        done, replies = trio.Event(), list[CallReply]()
-        self._waiting[ticket] = (done, replies)
-        try:
+        with self._open_ticket() as (ticket, done, replies):
             self.perform(self.machine.request(ticket, request, trio.current_time()))
             await done.wait()
-        finally:
-            del self._waiting[ticket]
         return replies[0]
 
     async def wait_until(self, holds: Callable[[], bool]) -> None:
@@ -174,11 +169,28 @@ class Driver:
         except RemoteProtocolError as error:
             self.stats.count_refused(error.reason)
             raise
-        reply, effects = self.machine.receive_call(request, trio.current_time())
-        self.perform(effects)
+        with self._open_ticket() as (ticket, done, replies):
+            reply, effects = self.machine.receive_call(request, trio.current_time(), ticket)
+            self.perform(effects)
+            if reply is None:
+                await done.wait()
+                reply = replies[0]
         await self.flush()
         self.stats.calls_answered += 1
         return self._codec.encode(reply)
+
+    @contextlib.contextmanager
+    def _open_ticket(self) -> Iterator[tuple[int, trio.Event, list[CallReply]]]:
+        """A ticket, and where its answer comes. Whoever does not wait for it to the end lets the machine know."""
+        self._tickets += 1
+        ticket = self._tickets
+        done, replies = self._waiting[ticket] = (trio.Event(), list[CallReply]())
+        try:
+            yield ticket, done, replies
+        finally:
+            del self._waiting[ticket]
+            if not replies:
+                self.machine.abandon(ticket)
 
     def _receive_waiting(self) -> bool:
         """Read what waits. Whether that was all."""
@@ -221,6 +233,8 @@ class Driver:
                     if waiting is not None:
                         waiting[1].append(reply)
                         waiting[0].set()
+                case Store():
+                    check(False, "a machine that was given no kept messages stores none")
                 case _:
                     assert_never(effect)
 

@@ -368,3 +368,17 @@ def test_a_message_to_oneself_is_kept_once() -> None:
     assert read(mesh, "a", "a") == ["hello"]
     acknowledge(mesh, "a", "a", sent.message_id)
     assert not mesh.disks["a"]
+
+
+def test_a_read_that_was_abandoned_waits_no_longer() -> None:
+    mesh = a_mesh("a", config=ProtocolConfig(waits_max=1))
+    abandoned = mesh.ask("a", Fetch("a", 1, wait=60.0))
+    at_once = mesh.ask("a", Fetch("a", 1, wait=60.0))
+    assert mesh.resolved[at_once] == FetchReply(())  # there was room for one
+    for ticket in (abandoned, abandoned, at_once, 12345):
+        mesh.nodes["a"].abandon(ticket)
+    waiting = mesh.ask("a", Fetch("a", 1, wait=60.0))
+    mesh.run(1.0)
+    send(mesh, "a", "a")
+    assert abandoned not in mesh.resolved
+    assert isinstance(mesh.resolved[waiting], FetchReply)
