@@ -10,8 +10,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import httpx
+import msgspec
 import pytest
 import trio
+from trio.testing import MockClock
 
 from meshp2p import ConfigError, MeshError, RequestRefused, Unreachable
 from meshp2p.client import MeshClient
@@ -291,3 +294,93 @@ async def test_a_base_url_may_have_a_path_and_a_slash_at_its_end() -> None:
                 await client.leader()
     paths = [request.split(b" ")[1] for request in server.requests]
     assert paths == [b"/registry/leader", b"/registry/leader", b"/mesh/registry/leader", b"/mesh/registry/leader"]
+
+
+# Messages
+
+
+async def converse(client: MeshClient) -> None:
+    source, target = "agent 1/2", "other"
+    for instance_id in (source, target):
+        await client.register(instance_id, "h", 1)
+    first = await client.send(source, {"n": 2**70}, target=target, kind="Query", correlation_id="c")
+    assert (first.status, first.delivered_to) == ("queued", (target,))
+    second = await client.send(source, msgspec.Raw(b"[1E5]"), kind={"Custom": "Paid"})
+    assert target in second.delivered_to
+    assert source not in second.delivered_to
+    one, two = (await client.messages(target, wait=60)).messages
+    assert (one.message_id, one.source_instance, one.target_instance) == (first.message_id, source, target)
+    assert (one.message_type, one.payload, one.correlation_id) == ("Query", {"n": 2**70}, "c")
+    assert (two.message_type, two.payload, two.target_instance) == ({"Custom": "Paid"}, [100_000.0], None)
+    assert (await client.messages(target, limit=1)).messages == [one]
+    assert (await client.messages(target, after=one.message_id)).messages == [two]
+    await client.acknowledge(target, (message.message_id for message in (one, two)))
+    assert (await client.messages(target, wait=0.01)).messages == []
+    status = await client.message_status(first.message_id)
+    assert status is not None
+    assert [(receipt.instance_id, receipt.status) for receipt in status.recipients] == [(target, "acknowledged")]
+    assert await client.message_status("none") is None
+    with pytest.raises(RequestRefused, match=r"^400: Target instance 'nobody' not found") as caught:
+        await client.send(source, None, target="nobody")
+    assert caught.value.status == 400
+    with pytest.raises(RequestRefused, match=r"^422: .*'Gossip'"):
+        await client.send(source, None, kind="Gossip")
+    for wait in (-1, 60.5, float("nan")):
+        with pytest.raises(ConfigError, match="wait"):
+            await client.messages(target, wait=wait)
+
+
+async def test_agents_talk_over_http() -> None:
+    async with open_mesh("node-a", "node-b") as nodes, MeshClient([node.url for node in nodes]) as client:
+        await converse(client)
+
+
+async def test_agents_talk_over_http_on_asyncio() -> None:
+    async with open_mesh("node-a", "node-b") as nodes:
+        urls = [node.url for node in nodes]
+
+        async def on_asyncio() -> None:
+            async with MeshClient(urls) as client:
+                await converse(client)
+
+        await trio.to_thread.run_sync(asyncio.run, on_asyncio())
+
+
+QUEUED = http(b'{"message_id": "m", "status": "queued", "delivered_to": []}')
+
+
+async def test_a_message_goes_to_the_next_node_where_the_first_cannot_have_taken_it() -> None:
+    async with (
+        serving(http(b'{"error": "leaving"}', "503 Busy")) as busy,
+        serving(QUEUED) as good,
+        MeshClient([nowhere(), busy.url, good.url]) as client,
+    ):
+        assert (await client.send("a", 1)).message_id == "m"
+    assert (len(busy.requests), len(good.requests)) == (1, 1)
+
+
+async def test_a_message_that_a_node_may_have_taken_is_not_sent_to_another() -> None:
+    def hang_up(stream: trio.SocketStream) -> Any:
+        return stream.aclose()
+
+    async with serving(QUEUED) as good:
+        for silence in (hang_up, sleep_forever):
+            async with serving(silence) as rude, MeshClient([rude.url, good.url], timeout=0.2) as client:
+                with pytest.raises(Unreachable, match="POST /messages/send/a"):
+                    await client.send("a", 1)
+    assert good.requests == []
+
+
+async def test_a_read_that_waits_is_given_so_much_longer(autojump_clock: MockClock) -> None:
+    asked: list[str] = []
+
+    async def take_time(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        await trio.sleep(64)
+        return httpx.Response(200, content=b'{"messages": []}')
+
+    async with MeshClient("http://node", timeout=5, transport=httpx.MockTransport(take_time)) as client:
+        with pytest.raises(Unreachable, match=r"no answer in 5 s"):
+            await client.messages("a")
+        assert (await client.messages("a", wait=60)).messages == []
+    assert asked == ["http://node/messages/a", "http://node/messages/a?wait=60.000"]

@@ -1,0 +1,130 @@
+"""The commands for messages: what they accept, print and return, against a real node."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+from meshp2p import MeshClient
+from meshp2p.cli import main
+from tests.http.meshes import open_mesh
+
+
+class Shell:
+    """Runs commands against one node, each in a thread of its own."""
+
+    def __init__(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self.url = url
+        self._capsys = capsys
+
+    async def run(self, *words: str) -> tuple[int, str, str]:
+        """The exit code, and what was printed."""
+        code = await trio.to_thread.run_sync(main, [*words, "--node", self.url])
+        printed = self._capsys.readouterr()
+        return code, printed.out, printed.err
+
+    async def json(self, *words: str) -> Any:
+        code, out, err = await self.run(*words, "--json")
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+
+@asynccontextmanager
+async def shell(capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Shell]:
+    """A node, and an instance ``agent`` that it hosts."""
+    async with open_mesh("node") as (node,), MeshClient(node.url) as client:
+        await client.register("agent", "h", 1)
+        yield Shell(node.url, capsys)
+
+
+async def test_a_message_is_sent_read_acknowledged_and_its_status_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    async with shell(capsys) as sh:
+        code, out, _ = await sh.run("send", "--from", "node", "--to", "agent", '{"b": 1, "a": "ü"}', "--kind", "Query")
+        message_id, recipients = out.split()
+        assert (code, recipients) == (0, "agent")
+        code, out, _ = await sh.run("messages", "agent")
+        assert code == 0
+        assert out.startswith(f"{message_id}  20")
+        assert out.endswith('Z  node  Query  {"b":1,"a":"ü"}\n')
+        code, out, _ = await sh.run("status", message_id)
+        assert (code, out.split()[:2]) == (0, ["agent", "delivered"])
+        assert (await sh.run("messages", "agent", "--ack"))[1].startswith(message_id)
+        assert await sh.run("messages", "agent", "--ack", "--wait", "0.01") == (0, "", "")
+        assert (await sh.run("status", message_id))[1].split()[:2] == ["agent", "acknowledged"]
+
+
+async def test_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    async with shell(capsys) as sh:
+        sent = await sh.json("send", "--from", "agent", "7", "--kind", "Custom:Paid", "--correlation-id", "c")
+        assert sent["delivered_to"] == ["node"]
+        (message,) = (await sh.json("messages", "node", "--limit", "1", "--wait", "60"))["messages"]
+        assert (message["message_type"], message["payload"], message["correlation_id"]) == ({"Custom": "Paid"}, 7, "c")
+        assert (await sh.json("messages", "node", "--after", message["message_id"]))["messages"] == []
+        status = await sh.json("status", sent["message_id"])
+        assert [receipt["instance_id"] for receipt in status["recipients"]] == ["node"]
+
+
+async def test_a_payload_is_read_from_standard_input_where_it_is_a_dash(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'["from a file"]\n')))
+    async with shell(capsys) as sh:
+        assert (await sh.run("send", "--from", "node", "--to", "agent", "-"))[0] == 0
+        assert '["from a file"]' in (await sh.run("messages", "agent"))[1]
+
+
+async def test_what_a_terminal_would_obey_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    async with shell(capsys) as sh:
+        await sh.run("send", "--from", "\x1b[31m", "--to", "agent", '"a\u202eb"')
+        _, out, _ = await sh.run("messages", "agent")
+        assert out.isascii()
+        assert "\x1b" not in out
+
+
+async def test_what_the_node_refuses_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    async with shell(capsys) as sh:
+        code, out, err = await sh.run("send", "--from", "node", "--to", "nobody", "1")
+        assert (code, out, err) == (1, "", "meshp2p: 400: Target instance 'nobody' not found\n")
+        code, out, err = await sh.run("status", "none")
+        assert (code, out, err) == (1, "", "meshp2p: no node knows a message 'none', or none does any more\n")
+        code, _, err = await sh.run("messages", "agent", "--limit", "0")
+        assert (code, "limit='0'" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["send", "--from", "a", "hello"], "PAYLOAD is not JSON"),
+        (["send", "--from", "a", ""], "PAYLOAD is empty"),
+        (["send", "--from", "a", "1e999"], "PAYLOAD is not JSON"),
+        (["send", "--from", "a", "1", "--kind", "query"], "--kind 'query': expected one of Query, "),
+        (["send", "--from", "a", "1", "--kind", "Custom"], "or Custom:NAME"),
+        (["send", "--from", "a", "1", "--kind", "Query:x"], "--kind 'Query:x'"),
+        (["messages", "a", "--wait", "61"], "wait = 61.0: expected 0 to 60 seconds"),
+    ],
+    ids=str,
+)
+def test_a_wrong_argument_is_refused_before_a_node_is_asked(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--node", "http://127.0.0.1:1"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("meshp2p: ")
+    assert expected in printed.err
+
+
+@pytest.mark.parametrize(
+    "words", [["send", "1"], ["send", "1", "--from", "\udcff"], ["messages"], ["status"]], ids=ascii
+)
+def test_what_argparse_refuses_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
