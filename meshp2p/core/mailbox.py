@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import dropwhile, islice, takewhile
 
 from meshp2p.core.message import Message
 
@@ -34,17 +34,23 @@ class Mailbox:
     Taking, reading the oldest and acknowledging cost the same however many wait.
     """
 
-    __slots__ = ("acknowledged", "bytes", "pending")
+    __slots__ = ("_places", "acknowledged", "bytes", "pending")
 
     def __init__(self) -> None:
         self.pending: dict[str, Incoming] = {}
         self.bytes = 0
         self.acknowledged: dict[str, list[str]] = {}
         """By message id, the holders that do not know yet. Oldest first."""
+        self._places: dict[str, int] = {}
 
     def put(self, incoming: Incoming) -> None:
         self.pending[incoming.message.id] = incoming
         self.bytes += incoming.message.size
+
+    def acknowledge(self, incoming: Incoming, untold: list[str]) -> None:
+        """It was removed because its recipient acknowledged it; these holders do not know yet."""
+        self.acknowledged[incoming.message.id] = untold
+        self._places[incoming.message.id] = incoming.number
 
     def remove(self, message_id: str) -> Incoming | None:
         incoming = self.pending.pop(message_id, None)
@@ -55,25 +61,34 @@ class Mailbox:
     def put_back(self, incoming: list[Incoming]) -> None:
         """What was removed waits again, in its place."""
         for one in incoming:
+            self.acknowledged.pop(one.message.id, None)
+            self._places.pop(one.message.id, None)
             self.put(one)
         self.pending = dict(sorted(self.pending.items(), key=lambda entry: entry[1].number))
 
     def read(self, after: str, limit: int, bytes_max: int) -> tuple[Message, ...]:
-        """Up to ``limit`` messages behind the one with the id ``after``, from the oldest where it does not wait here;
-        beyond the first no more than ``bytes_max`` of them."""
-        entries: Iterator[Incoming] = iter(self.pending.values())
-        if after in self.pending:
-            for incoming in entries:
-                if incoming.message.id == after:
-                    break
+        """Up to ``limit`` messages behind the one with the id ``after``, whether that is acknowledged or not; from the
+        oldest where it is not known. Beyond the first no more than ``bytes_max`` of them."""
         messages: list[Message] = []
         size = 0
-        for incoming in islice(entries, limit):
+        for incoming in islice(self._behind(after), limit):
             size += incoming.message.size
             if messages and size > bytes_max:
                 break
             messages.append(incoming.message)
         return tuple(messages)
+
+    def _behind(self, after: str) -> Iterator[Incoming]:
+        """What waits behind this message. It is looked for from the nearer end: whoever reads on is near the newest."""
+        present = self.pending.get(after)
+        place = present.number if present is not None else self._places.get(after)
+        if not self.pending or place is None:
+            return iter(self.pending.values())
+        oldest, newest = next(iter(self.pending.values())).number, next(reversed(self.pending.values())).number
+        if place - oldest < newest - place:
+            return dropwhile(lambda incoming: incoming.number <= place, self.pending.values())
+        behind = list(takewhile(lambda incoming: incoming.number > place, reversed(self.pending.values())))
+        return reversed(behind)
 
     def forget(self, remembered_max: int) -> list[str]:
         """Forget the oldest acknowledged ids above the number, first those that every holder knows; which these
@@ -87,6 +102,7 @@ class Mailbox:
             forgotten += islice(rest, excess - len(forgotten))
         for message_id in forgotten:
             del self.acknowledged[message_id]
+            self._places.pop(message_id, None)
         return forgotten
 
     @property

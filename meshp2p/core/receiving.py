@@ -331,7 +331,7 @@ class Receiving:
             others = [holder for holder in incoming.holders if holder != state.id]
             if len(others) < len(incoming.holders):
                 here.append((recipient, message_id))
-            mailbox.acknowledged[message_id] = others
+            mailbox.acknowledge(incoming, others)
             if others and state.is_durable:
                 writes.append(Delete(Table.INCOMING, incoming.key))
                 kept = _KeptAck(recipient, message_id, others)
@@ -343,8 +343,6 @@ class Receiving:
 
         def conclude(failure: str | None, now: float) -> None:
             if failure is not None:
-                for incoming in removed:
-                    mailbox.acknowledged.pop(incoming.message.id, None)
                 mailbox.put_back(removed)
                 state.effects.append(Resolve(ticket, Refused(Why.STORE_FULL, failure)))
                 return

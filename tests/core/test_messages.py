@@ -95,6 +95,11 @@ def test_a_page_begins_behind_the_message_that_is_named() -> None:
     assert read(mesh, "a", "b", limit=2) == ["0", "1"]
     assert read(mesh, "a", "b", limit=2, after=sent[1]) == ["2", "3"]
     assert read(mesh, "a", "b", limit=2, after=sent[4]) == []
+    acknowledge(mesh, "b", "b", sent[1], sent[3], sent[4])
+    assert read(mesh, "a", "b", after=sent[1]) == ["2"]
+    assert read(mesh, "a", "b", after=sent[3]) == []
+    assert read(mesh, "a", "b", after=sent[4]) == []
+    assert read(mesh, "a", "b", after="unknown") == ["0", "2"]
 
 
 def test_a_broadcast_is_acknowledged_by_each_recipient_on_its_own_and_not_read_by_its_source() -> None:
