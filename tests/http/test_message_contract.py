@@ -349,6 +349,18 @@ async def test_a_read_that_waits_in_vain_gets_an_empty_list() -> None:
                 assert await talker.read(instance_id, "?wait=0.05") == []
 
 
+async def test_a_client_that_hangs_up_leaves_no_wait_behind() -> None:
+    async with talking("agent") as (talker, (home, _)):
+        receiving = home._driver.machine._messaging.receiving
+        stream = await trio.open_tcp_stream(home.addresses[0].host, home.addresses[0].port)
+        await stream.send_all(b"GET /messages/agent?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with trio.fail_after(30):
+            await home._driver.wait_until(lambda: receiving._waits_count == 1)
+            await stream.aclose()
+            while receiving._waits_count:
+                await talker.caller.get("/livez")
+
+
 async def test_the_status_of_a_message_is_known_at_any_node() -> None:
     async with talking("agent", "other") as (talker, _):
         for _ in range(2):
