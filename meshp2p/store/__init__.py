@@ -1,1 +1,1 @@
-"""What is kept on disk: who a node is."""
+"""What is kept on disk: who a node is, and its messages."""
