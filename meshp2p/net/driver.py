@@ -2,7 +2,8 @@
 
 One task receives and lets time pass; whoever else has something for the machine calls :meth:`Driver.perform` with what
 the machine answered, from the same trio thread. Effects are performed in their order; those behind a ``Persist`` wait
-until it is on disk.
+until it is on disk. Writes of messages have a lane of their own, which nothing waits for but what the machine does
+when it is told of them: all that wait go to the disk together.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, Protocol, assert_never
 
 import msgspec
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Persist, Resolve, Send, Store
+from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Persist, Resolve, Send, Store, Write
 from meshp2p.core.events import Event
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, CallRequest
 from meshp2p.core.requests import Request
 from meshp2p.core.state import KeptState
-from meshp2p.errors import Refusal, RemoteProtocolError, check
+from meshp2p.errors import Refusal, RemoteProtocolError, StoreError, check
 from meshp2p.wire.codec import Codec
 
 __all__ = ["Datagrams", "Driver", "DriverStats"]
@@ -36,6 +37,9 @@ DRAIN_MAX: Final = 1024
 DRAINS_MAX: Final = 64
 """So often in a row time waits for what is still to be read; under a flood it must pass all the same. Chosen, not
 measured."""
+
+STORE_SECONDS_MAX: Final = 5.0
+"""How long the end waits for messages that are still to be written. Chosen, not measured."""
 
 
 class Datagrams(Protocol):
@@ -65,6 +69,10 @@ class DriverStats(msgspec.Struct):
     calls_made: int = 0
     calls_failed: int = 0
     calls_answered: int = 0
+    stores: int = 0
+    stores_failed: int = 0
+    transactions: int = 0
+    """In which the stores that succeeded were written: stores that wait go together."""
     refused: dict[Refusal, int] = msgspec.field(default_factory=dict)
 
     def count_refused(self, reason: Refusal) -> None:
@@ -72,7 +80,9 @@ class DriverStats(msgspec.Struct):
 
 
 class Driver:
-    """Owns the machine of one node. ``emit`` is told each event; ``persist`` is awaited for what must be on disk."""
+    """Owns the machine of one node. ``emit`` is told each event; ``persist`` is awaited for what must be on disk;
+    ``store`` for batches of writes, all of which it makes or none: it raises :class:`~meshp2p.errors.StoreError`, and
+    the node goes on without them. Without a ``store`` the machine must have been given no ``kept_messages``."""
 
     def __init__(
         self,
@@ -82,6 +92,7 @@ class Driver:
         caller: Caller,
         emit: Callable[[Event], None],
         persist: Callable[[KeptState], Awaitable[None]] | None,
+        store: Callable[[Sequence[tuple[Write, ...]]], Awaitable[None]] | None = None,
     ) -> None:
         self.machine = machine
         self.stats = DriverStats()
@@ -90,6 +101,12 @@ class Driver:
         self._caller = caller
         self._emit = emit
         self._persist = persist
+        self._store = store
+        self._stores: list[Store] = []
+        self._storing = trio.CancelScope(shield=True)
+        self._is_ending = False
+        self._has_stores = trio.Event()
+        self._is_store_failing = False
         self._nursery: trio.Nursery | None = None
         self._sleep = trio.CancelScope()
         self._backlog: collections.deque[Effect] = collections.deque()
@@ -100,21 +117,31 @@ class Driver:
         self._waiting: dict[int, tuple[trio.Event, list[CallReply]]] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Start the machine and drive it until cancelled."""
+        """Start the machine and drive it until cancelled. What is to be stored by then is still written, for at most
+        ``STORE_SECONDS_MAX``."""
         async with trio.open_nursery() as self._nursery:
-            self.perform(self.machine.start(trio.current_time()))
-            task_status.started()
+            self._nursery.start_soon(self._write_stores)
+            try:
+                self.perform(self.machine.start(trio.current_time()))
+                task_status.started()
+                await self._drive()
+            finally:
+                self._is_ending = True
+                self._storing.deadline = trio.current_time() + STORE_SECONDS_MAX
+                self._has_stores.set()
+
+    async def _drive(self) -> None:
+        drains = 0
+        while True:
+            with trio.CancelScope(deadline=self.machine.next_deadline()) as self._sleep:
+                await self._datagrams.wait_readable()
+            drains += 1
+            if not self._receive_waiting() and drains < DRAINS_MAX:
+                continue  # there are more: time must wait until all were read
             drains = 0
-            while True:
-                with trio.CancelScope(deadline=self.machine.next_deadline()) as self._sleep:
-                    await self._datagrams.wait_readable()
-                drains += 1
-                if not self._receive_waiting() and drains < DRAINS_MAX:
-                    continue  # there are more: time must wait until all were read
-                drains = 0
-                now = trio.current_time()
-                if now >= self.machine.next_deadline():
-                    self.perform(self.machine.handle_timeouts(now))
+            now = trio.current_time()
+            if now >= self.machine.next_deadline():
+                self.perform(self.machine.handle_timeouts(now))
 
     def perform(self, effects: list[Effect]) -> None:
         """Perform these effects, in their order, after those that still wait."""
@@ -162,7 +189,8 @@ class Driver:
     async def answer_call(self, body: bytes) -> bytes:
         """The frame that answers another node's call, once what it tells is on disk.
 
-        Raises :class:`RemoteProtocolError` on what is no call of this mesh.
+        Raises :class:`RemoteProtocolError` on what is no call of this mesh. Cancel-safe: an answer that comes later
+        goes nowhere.
         """
         try:
             request = self._codec.decode_request_untrusted(body)
@@ -226,6 +254,10 @@ class Driver:
                     if self._persist is not None:
                         self._is_persisting = True
                         self._start(self._keep, KeptState(effect.incarnation, effect.epoch))
+                case Store():
+                    check(self._store is not None, "the machine stores messages, and there is no disk")
+                    self._stores.append(effect)
+                    self._has_stores.set()
                 case Emit(event=event):
                     self._emit(event)
                 case Resolve(ticket=ticket, reply=reply):
@@ -233,8 +265,6 @@ class Driver:
                     if waiting is not None:
                         waiting[1].append(reply)
                         waiting[0].set()
-                case Store():
-                    check(False, "a machine that was given no kept messages stores none")
                 case _:
                     assert_never(effect)
 
@@ -260,3 +290,37 @@ class Driver:
             raise
         self._is_persisting = False
         self.perform([])
+
+    async def _write_stores(self) -> None:
+        """Write what is to be stored, as it comes; at the end what is left."""
+        with self._storing:
+            while self._stores or not self._is_ending:
+                if self._stores:
+                    taken, self._stores = self._stores, []
+                    await self._write(taken)
+                else:
+                    self._has_stores = trio.Event()
+                    await self._has_stores.wait()
+
+    async def _write(self, stores: list[Store]) -> None:
+        """Write them together, and tell the machine of each."""
+        if self._store is None:
+            return
+        failure: str | None = None
+        try:
+            await self._store([store.writes for store in stores])
+        except StoreError as error:
+            if len(stores) > 1:  # one that is refused, for its size or its place, must not take the others with it
+                for store in stores:
+                    await self._write([store])
+                return
+            failure = str(error)
+            self.stats.stores_failed += 1
+            if not self._is_store_failing:  # said once, not for every message
+                _log.warning("messages are not kept: %s", failure)
+        else:
+            self.stats.transactions += 1
+        self._is_store_failing = failure is not None
+        self.stats.stores += len(stores)
+        now = trio.current_time()
+        self.perform([effect for store in stores for effect in self.machine.receive_stored(store.number, failure, now)])

@@ -9,13 +9,14 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import trio
 
 from meshp2p.core.address import Address, parse_address
+from meshp2p.core.effects import Table, Write
 from meshp2p.core.state import Randomness
 from meshp2p.discovery.cache import CacheSource, KnownPeer, PeerCache
 from meshp2p.discovery.seeds import SeedSource
@@ -27,6 +28,8 @@ from meshp2p.net.interfaces import advertised_addresses, list_interfaces
 from meshp2p.net.sockets import open_sockets
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig
 from meshp2p.store.identity import Identity, IdentityStore
+from meshp2p.store.messages import Durability, MessageStore
+from meshp2p.store.writer import StoreWriter
 from meshp2p.wire.codec import Codec
 
 __all__ = ["Bound", "Disk", "Platform", "SystemPlatform"]
@@ -42,7 +45,7 @@ class Bound:
 
 
 class Disk(Protocol):
-    """What one node keeps: who it is, and whom it met."""
+    """What one node keeps: who it is, whom it met, and its messages."""
 
     def load_identity(self) -> Identity | None:
         """Raises :class:`~meshp2p.errors.StoreError` where what is kept cannot be read."""
@@ -52,7 +55,17 @@ class Disk(Protocol):
 
     async def load_peers(self) -> tuple[KnownPeer, ...]: ...
     async def save_peers(self, peers: tuple[KnownPeer, ...]) -> None: ...
-    def close(self) -> None: ...
+
+    def load_messages(self) -> list[tuple[Table, bytes, bytes]]:
+        """What was stored and not deleted, table by table and in the order of keys. To be called before the first
+        :meth:`store`. Raises :class:`~meshp2p.errors.StoreError` where what is kept cannot be read."""
+
+    async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
+        """Make all these writes, in their order, or none: then it raises :class:`~meshp2p.errors.StoreError`. When this
+        returns they are kept. Cancel-safe: whether they are kept is then unknown."""
+
+    def close(self) -> None:
+        """Finish what is being written, and let another node have the disk."""
 
 
 class Platform(Protocol):
@@ -115,7 +128,7 @@ class SystemPlatform:
         return CallClient(codec)
 
     def open_disk(self, config: NodeConfig) -> Disk | None:
-        return None if config.data_dir is None else _DirectoryDisk(config.data_dir)
+        return None if config.data_dir is None else _DirectoryDisk(config.data_dir, config.durability)
 
     def sources(self, config: NodeConfig, instance_id: str, bound: Bound, peers: tuple[KnownPeer, ...]) -> list[Source]:
         sources: list[Source] = []
@@ -135,9 +148,10 @@ class SystemPlatform:
 class _DirectoryDisk:
     """A directory of this machine."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, durability: Durability) -> None:
         self._identity = IdentityStore(directory)
         self._peers = PeerCache(directory / "peers.json")
+        self._messages = StoreWriter(MessageStore(directory / "messages.sqlite3", durability))
 
     def load_identity(self) -> Identity | None:
         return self._identity.load()
@@ -151,5 +165,12 @@ class _DirectoryDisk:
     async def save_peers(self, peers: tuple[KnownPeer, ...]) -> None:
         await self._peers.save(peers)
 
+    def load_messages(self) -> list[tuple[Table, bytes, bytes]]:
+        return self._messages.load()
+
+    async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
+        await self._messages.apply(batches)
+
     def close(self) -> None:
-        self._identity.close()
+        self._messages.close()
+        self._identity.close()  # last: it holds the lock

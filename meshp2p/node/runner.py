@@ -101,15 +101,22 @@ class _Runner:
             config.capabilities,
             config.profiles,
         )
-        machine = Machine(
-            profile, bound.addresses, config.protocol, platform.random, platform.wall_ms, own.identity.kept
-        )
         has_begun = serves = False
         try:
+            machine = Machine(
+                profile,
+                bound.addresses,
+                config.protocol,
+                platform.random,
+                platform.wall_ms,
+                own.identity.kept,
+                None if own.disk is None else own.disk.load_messages(),
+            )
             async with platform.open_caller(codec) as caller, _open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
                 keep = None if own.disk is None else own.keep
-                driver = Driver(machine, codec, bound.datagrams, caller, self._emit, keep)
+                store = None if own.disk is None else own.disk.store
+                driver = Driver(machine, codec, bound.datagrams, caller, self._emit, keep, store)
                 node = MeshNode(config, driver, self._subscriptions, bound.addresses)
                 allowed_hosts = platform.allowed_hosts(config, bound)
                 app = make_app(node, __version__, lambda: allowed_hosts, config.allow_origins)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+from meshp2p.core.effects import Put, Table, Write
 from meshp2p.discovery.cache import KnownPeer
-from meshp2p.errors import StartError
+from meshp2p.errors import StartError, StoreFull
 from meshp2p.store.identity import Identity
 from meshp2p.testing.process import Process
 
@@ -14,6 +16,9 @@ __all__ = ["OpenDisk", "VirtualDisk"]
 SYNC_SECONDS: Final = 0.002
 """How long a synced write takes. Chosen, not measured: an SSD's order of magnitude."""
 
+STORE_SECONDS: Final = 0.0002
+"""How long a transaction of messages takes, which is not synced but left to the kernel."""
+
 
 class _Contents:
     """What a directory holds."""
@@ -21,9 +26,20 @@ class _Contents:
     def __init__(self, identity: Identity | None = None, peers: tuple[KnownPeer, ...] = ()) -> None:
         self.identity = identity
         self.peers = peers
+        self.messages: dict[Table, dict[bytes, bytes]] = {table: {} for table in Table}
 
     def copy(self) -> _Contents:
-        return _Contents(self.identity, self.peers)
+        copy = _Contents(self.identity, self.peers)
+        copy.messages = {table: dict(values) for table, values in self.messages.items()}
+        return copy
+
+    def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
+        for writes in batches:
+            for write in writes:
+                if isinstance(write, Put):
+                    self.messages[write.table][write.key] = write.value
+                else:
+                    self.messages[write.table].pop(write.key, None)
 
 
 class VirtualDisk:
@@ -33,12 +49,20 @@ class VirtualDisk:
         self.synced = _Contents()
         self.cached = _Contents()
         self.is_forgetful = False
+        self.is_full = False
+        """Whether it takes no further message."""
         self.user: Process | None = None
 
     def sync(self) -> None:
         """What was written survives from now on, unless the disk lies."""
         if not self.is_forgetful:
             self.synced = self.cached.copy()
+
+    def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
+        """Write messages; they survive as :meth:`sync` says."""
+        self.cached.store(batches)
+        if not self.is_forgetful:
+            self.synced.store(batches)
 
     def become_honest(self) -> None:
         """What was held back is on the disk now."""
@@ -79,6 +103,17 @@ class OpenDisk:
         if not self._process.is_dead:
             self._disk.cached.peers = peers
             self._disk.sync()
+
+    def load_messages(self) -> list[tuple[Table, bytes, bytes]]:
+        kept = self._disk.cached.messages
+        return [(table, key, kept[table][key]) for table in Table for key in sorted(kept[table])]
+
+    async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
+        await self._process.sleep(STORE_SECONDS)
+        if self._disk.is_full:
+            raise StoreFull("the virtual disk is full")
+        if not self._process.is_dead:
+            self._disk.store(batches)
 
     def close(self) -> None:
         if not self._process.is_dead and self._disk.user is self._process:
