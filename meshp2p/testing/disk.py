@@ -7,7 +7,7 @@ from typing import Final
 
 from meshp2p.core.effects import Put, Table, Write
 from meshp2p.discovery.cache import KnownPeer
-from meshp2p.errors import StartError, StoreFull
+from meshp2p.errors import StartError
 from meshp2p.store.identity import Identity
 from meshp2p.testing.process import Process
 
@@ -49,8 +49,6 @@ class VirtualDisk:
         self.synced = _Contents()
         self.cached = _Contents()
         self.is_forgetful = False
-        self.is_full = False
-        """Whether it takes no further message."""
         self.user: Process | None = None
 
     def sync(self) -> None:
@@ -110,8 +108,6 @@ class OpenDisk:
 
     async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
         await self._process.sleep(STORE_SECONDS)
-        if self._disk.is_full:
-            raise StoreFull("the virtual disk is full")
         if not self._process.is_dead:
             self._disk.store(batches)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,15 +13,15 @@ import trio.testing
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import CallFailed, Failure
+from meshp2p.core.effects import CallFailed, Delete, Effect, Emit, Failure, Put, Resolve, Store, Table, Write
 from meshp2p.core.events import Event, LeaderChanged
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply, CallRequest, Datagram, Gossip, Ping, Push, SyncReply, SyncRequest
+from meshp2p.core.messages import CallReply, CallRequest, Datagram, Done, Gossip, Ping, Push, SyncReply, SyncRequest
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.state import KeptState
-from meshp2p.errors import Refusal, RemoteProtocolError, StoreError
-from meshp2p.net.driver import Driver
+from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError, StoreFull
+from meshp2p.net.driver import STORE_SECONDS_MAX, Driver
 from meshp2p.wire.codec import Codec
 
 OWN = Address("127.0.0.1", 7700)
@@ -92,15 +92,50 @@ class FakeDisk:
         self.written.append(kept)
 
 
+class FakeStore:
+    """A store of which each transaction waits until it is let through. ``refused`` are the keys that it takes not."""
+
+    def __init__(self) -> None:
+        self.tried: list[list[bytes]] = []
+        self.kept: list[bytes] = []
+        self.refused: set[bytes] = set()
+        self.gate = trio.Event()
+
+    async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
+        keys = [write.key for batch in batches for write in batch]
+        self.tried.append(keys)
+        await self.gate.wait()
+        if self.refused.intersection(keys):
+            raise StoreFull("no room")
+        self.kept += keys
+
+
 class Bench:
-    def __init__(self, persist: Callable[[KeptState], Awaitable[None]] | None) -> None:
+    def __init__(self, persist: Callable[[KeptState], Awaitable[None]] | None, store: FakeStore | None = None) -> None:
         self.datagrams = FakeDatagrams()
         self.caller = FakeCaller()
         self.events: list[Event] = []
         machine = Machine(
             Profile("node", "h", 7700), (OWN,), ProtocolConfig(), random.Random(0), lambda: 1_700_000_000_000
         )
-        self.driver = Driver(machine, CODEC, self.datagrams, self.caller, self.events.append, persist)
+        self.driver = Driver(
+            machine,
+            CODEC,
+            self.datagrams,
+            self.caller,
+            self.events.append,
+            persist,
+            None if store is None else store.store,
+        )
+        self.stored: list[tuple[int, str | None]] = []
+        """What the machine was told of the stores that tests made."""
+
+        def note(number: int, failure: str | None, _now: float) -> list[Effect]:
+            self.stored.append((number, failure))
+            return [Resolve(number, Done())]
+
+        if store is not None:
+            machine.receive_stored = note  # type: ignore[method-assign, assignment]
 
     @property
     def machine(self) -> Machine:
@@ -108,8 +143,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def driving(persist: Callable[[KeptState], Awaitable[None]] | None = None) -> AsyncIterator[Bench]:
-    bench = Bench(persist)
+async def driving(
+    persist: Callable[[KeptState], Awaitable[None]] | None = None, store: FakeStore | None = None
+) -> AsyncIterator[Bench]:
+    bench = Bench(persist, store)
     async with trio.open_nursery() as nursery:
         await nursery.start(bench.driver.run)
         yield bench
@@ -253,6 +290,84 @@ async def test_a_disk_that_fails_ends_the_driver_and_nothing_is_told_any_more(
     bench.driver.perform(bench.machine.handle_timeouts(100.0))
     assert (bench.datagrams.sent, bench.events) == ([], [])
     await bench.driver.flush()
+
+
+# Messages on disk
+
+
+def a_store(number: int) -> Store:
+    return Store(number, (Put(Table.OUTGOING, b"%d" % number, b"value"), Delete(Table.INCOMING, b"d%d" % number)))
+
+
+async def test_nothing_waits_for_a_store_and_stores_that_wait_are_written_together(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with driving(store=store) as bench:
+        bench.driver.perform([a_store(1)])
+        await trio.testing.wait_all_tasks_blocked()
+        bench.driver.perform([a_store(2), Emit(LeaderChanged(None, None, 7)), a_store(3)])
+        await bench.driver.flush()
+        assert LeaderChanged(None, None, 7) in bench.events
+        await trio.testing.wait_all_tasks_blocked()
+        assert store.tried == [[b"1", b"d1"]]
+        assert bench.stored == []
+        store.gate.set()
+        await bench.driver.wait_until(lambda: len(bench.stored) == 3)
+        assert store.tried == [[b"1", b"d1"], [b"2", b"d2", b"3", b"d3"]]
+        assert bench.stored == [(1, None), (2, None), (3, None)]
+        stats = bench.driver.stats
+        assert (stats.stores, stats.stores_failed, stats.transactions) == (3, 0, 2)
+
+
+async def test_a_store_that_is_refused_takes_no_other_with_it_and_the_driver_goes_on(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FakeStore()
+    store.refused = {b"2", b"3"}
+    store.gate.set()
+    async with driving(store=store) as bench:
+        bench.driver.perform([a_store(number) for number in range(1, 5)])
+        await bench.driver.wait_until(lambda: len(bench.stored) == 4)
+        assert bench.stored == [(1, None), (2, "no room"), (3, "no room"), (4, None)]
+        assert store.kept == [b"1", b"d1", b"4", b"d4"]
+        assert [record.message for record in caplog.records].count("messages are not kept: no room") == 1
+        assert bench.driver.stats.stores_failed == 2
+        await bench.driver.wait_until(lambda: bench.machine.leader_id == "node")
+
+
+async def test_what_is_to_be_stored_at_the_end_is_written_before_it(autojump_clock: trio.testing.MockClock) -> None:
+    store = FakeStore()
+
+    async def let_through() -> None:
+        await trio.sleep(1.0)
+        store.gate.set()
+
+    async with trio.open_nursery() as nursery, driving(store=store) as bench:
+        bench.driver.perform([a_store(1)])
+        await trio.testing.wait_all_tasks_blocked()
+        bench.driver.perform([a_store(2)])
+        nursery.start_soon(let_through)
+    assert store.kept == [b"1", b"d1", b"2", b"d2"]
+    assert bench.stored == [(1, None), (2, None)]
+
+
+async def test_a_disk_that_never_answers_holds_the_end_for_a_bounded_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = FakeStore()
+    async with driving(store=store) as bench:
+        bench.driver.perform([a_store(1)])
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+    assert trio.current_time() - began == pytest.approx(STORE_SECONDS_MAX)
+    assert bench.stored == []
+
+
+async def test_a_machine_that_stores_where_there_is_no_disk_is_our_own_mistake() -> None:
+    async with driving() as bench:
+        with pytest.raises(InternalError):
+            bench.driver.perform([a_store(1)])
 
 
 # Calls and requests

@@ -25,6 +25,7 @@ WRONG: dict[str, list[Any]] = {
     "mdns": [None, 1, "no"],
     "insecure_lan": [None, 1, "yes"],
     "data_dir": ["", 7, b"directory"],
+    "durability": ["", "fsync", None, True, ["power"]],
     "allow_origins": [
         *("https://a", [7]),
         *([text] for text in ("", "*", "null", "board.example", "https://", "https://ü", "https://a/b", "https://a?b")),
