@@ -67,7 +67,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     durability: Durability = "process"
     """What a message that was accepted survives, with a ``data_dir``: ``"process"``: the end of this process, however
-    sudden; ``"power"``: a power cut as well, for about a tenth of the messages a second."""
+    sudden; ``"power"``: a power cut as well, and each acceptance waits until the disk has synced."""
 
     insecure_lan: bool = False
     """Whether a node without a mesh key may be reached from the LAN when no ``host`` says so."""
