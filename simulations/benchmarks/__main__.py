@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from simulations.benchmarks import membership, simulator
+from simulations.benchmarks import membership, messages, simulator
 
 
 def main() -> int:
@@ -16,6 +16,7 @@ def main() -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="BENCHMARK")
     membership.add_command(commands)
+    messages.add_command(commands)
     simulator.add_command(commands)
     options = parser.parse_args()
     code: int = options.run(options)

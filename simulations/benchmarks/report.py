@@ -39,13 +39,19 @@ class Figure(msgspec.Struct):
     def worst(self) -> float:
         return math.inf if self.missed else max(self.values, default=math.nan)
 
+    @property
+    def least(self) -> float:
+        return min(self.values, default=math.nan)
+
 
 class Row(msgspec.Struct, frozen=True):
-    """A line of the table. ``aim`` says what is to be reached at a number of nodes, empty where nothing was set."""
+    """A line of the table. ``aim`` says what is to be reached at a number of nodes, empty where nothing was set. Of a
+    rate the least sample is the worst."""
 
     key: str
     title: str
     aim: Callable[[int], str] = lambda _: ""
+    is_rate: bool = False
 
 
 class Run(msgspec.Struct):
@@ -85,11 +91,11 @@ class Report(msgspec.Struct):
     is_complete: bool = False
 
     def write(self, path: Path) -> None:
-        """As JSON, with median and worst beside the samples; what is endless becomes null."""
+        """As JSON, with median, least and worst (the greatest) beside the samples; what is endless becomes null."""
         plain = msgspec.to_builtins(self)
         for run, shown in zip(self.runs, plain["runs"], strict=True):
             for key, figure in run.figures.items():
-                for name, value in (("median", figure.median), ("worst", figure.worst)):
+                for name, value in (("median", figure.median), ("least", figure.least), ("worst", figure.worst)):
                     shown["figures"][key][name] = value if math.isfinite(value) else None
         path.write_bytes(msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n")
 
@@ -111,9 +117,9 @@ def table(rows: Sequence[Row], runs: Sequence[Run]) -> str:
     for row in rows:
         if not any(row.key in run.figures for run in runs):
             continue
-        line = [row.title, _show(own.figures.get(row.key))]
+        line = [row.title, _show(row, own)]
         for run in others:
-            line += [_show(run.figures.get(row.key)), _ratio(own.figures.get(row.key), run.figures.get(row.key))]
+            line += [_show(row, run), _ratio(own.figures.get(row.key), run.figures.get(row.key))]
         lines.append([*line, row.aim(own.nodes)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
@@ -125,13 +131,14 @@ def table(rows: Sequence[Row], runs: Sequence[Run]) -> str:
     )
 
 
-def _show(figure: Figure | None) -> str:
+def _show(row: Row, run: Run) -> str:
     """``median (worst)``."""
+    figure = run.figures.get(row.key)
     if figure is None:
         return "-"
     if len(figure.values) + figure.missed == 1:
         return _number(figure.median)
-    return f"{_number(figure.median)} ({_number(figure.worst)})"
+    return f"{_number(figure.median)} ({_number(figure.least if row.is_rate else figure.worst)})"
 
 
 _NEVER: Final = "never"

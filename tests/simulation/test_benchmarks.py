@@ -62,7 +62,7 @@ def test_the_json_has_the_samples_their_median_and_null_for_what_never_came(tmp_
     report = Report("membership", describe_machine(), {}, [run], is_complete=True)
     report.write(tmp_path / "report.json")
     figure = json.loads((tmp_path / "report.json").read_text())["runs"][0]["figures"]["kill_all"]
-    assert figure == {"values": [1.0], "missed": 2, "median": None, "worst": None}
+    assert figure == {"values": [1.0], "missed": 2, "median": None, "least": 1.0, "worst": None}
 
 
 # What is counted

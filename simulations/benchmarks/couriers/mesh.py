@@ -1,0 +1,162 @@
+"""meshp2p: an agent that embeds a node, both ends with a ``data_dir``; and the same nodes asked over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+import trio
+
+import meshp2p
+from simulations.benchmarks.couriers.courier import Courier, Place, make_payload
+
+__all__ = ["open_mesh_http", "open_mesh_node"]
+
+_KIND: Final = "Notification"
+_PATIENCE: Final = 60.0
+_PAGE: Final = 1000
+
+
+class _Node(Courier):
+    def __init__(self, node: Any, recipient: str) -> None:
+        self.address = str(node.addresses[0])
+        self._node = node
+        self._recipient = recipient
+
+    async def send(self, payload: bytes) -> None:
+        await self._send(self._recipient, _KIND, payload)
+
+    async def send_many(self, count: int, window: int) -> None:
+        left = count
+
+        async def send_some() -> None:
+            nonlocal left
+            while left:
+                left -= 1
+                await self.send(make_payload(time.monotonic()))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(window):
+                nursery.start_soon(send_some)
+
+    async def receive(self, limit: int) -> Sequence[tuple[bytes, Any]]:
+        found = await self._node.fetch(self._node.id, limit, "", _PATIENCE)
+        return [(message.payload, message.id) for message in found]
+
+    async def acknowledge(self, tokens: Sequence[Any]) -> None:
+        await self._node.acknowledge(self._node.id, tuple(tokens))
+
+    async def page(self, limit: int) -> Sequence[Any]:
+        return [message.id for message in await self._node.fetch(self._node.id, limit)]
+
+    async def await_pending(self, count: int) -> None:
+        seen, last = 0, ""
+        while seen < count:
+            found = await self._node.fetch(self._node.id, _PAGE, last, _PATIENCE)
+            seen += len(found)
+            last = found[-1].id if found else last
+
+    async def clear(self, count: int) -> None:
+        while count:
+            found = await self._node.fetch(self._node.id, _PAGE, "", _PATIENCE)
+            await self._node.acknowledge(self._node.id, tuple(message.id for message in found))
+            count -= len(found)
+
+    async def ask(self, payload: bytes) -> bytes:
+        """Two messages, kept at both ends like all others."""
+        await self._send(self._recipient, "Query", payload)
+        [(reply, token)] = await self.receive(1)
+        await self.acknowledge([token])
+        return reply
+
+    async def answer(self, count: int, begun: Callable[[], None]) -> None:
+        begun()
+        for _ in range(count):
+            [query] = await self._node.fetch(self._node.id, 1, "", _PATIENCE)
+            await self._send(query.source, "Response", query.payload, query.id)
+            await self.acknowledge([query.id])
+
+    async def _send(self, target: str, kind: str, payload: bytes, correlation_id: str | None = None) -> None:
+        await self._node.send_message(self._node.id, target, kind, "", payload, correlation_id)
+
+
+@contextlib.asynccontextmanager
+async def open_mesh_node(place: Place) -> AsyncIterator[Courier]:
+    """A node named as the client. It joins by way of ``place.address``, and begins when it knows the recipient."""
+    config = meshp2p.NodeConfig.of(
+        id=place.name,
+        port=0,
+        mesh="benchmark",
+        mdns=False,
+        join=(place.address,) if place.address else (),
+        data_dir=place.directory / place.name,
+    )
+    async with meshp2p.open_node(config) as node:
+        await node.wait_for_leader()
+        while node.member(place.recipient) is None:
+            await node.wait_for_members(len(node.members()) + 1)
+        yield _Node(node, place.recipient)
+
+
+class _Body(msgspec.Struct):
+    """What is sent: SendMessageRequest."""
+
+    target_instance: str
+    message_type: str
+    payload: msgspec.Raw
+
+
+class _Got(msgspec.Struct):
+    message_id: str
+    payload: msgspec.Raw
+
+
+class _Mailbox(msgspec.Struct):
+    messages: list[_Got]
+
+
+class _Acknowledgement(msgspec.Struct):
+    message_ids: Sequence[str]
+
+
+class _Http(Courier):
+    """An agent that asks the node of the client that bears its name, with the plain client of Python's library."""
+
+    def __init__(self, place: Place) -> None:
+        parts = urlsplit(f"http://{place.address}")
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2 * _PATIENCE)
+        self._name = place.name
+        self._recipient = place.recipient
+
+    async def send(self, payload: bytes) -> None:
+        body = _Body(self._recipient, _KIND, msgspec.Raw(payload))
+        self._request("POST", f"/messages/send/{self._name}", body)
+
+    async def receive(self, limit: int) -> Sequence[tuple[bytes, Any]]:
+        path = f"/messages/{self._name}?wait={_PATIENCE:g}&limit={limit}"
+        found = msgspec.json.decode(self._request("GET", path), type=_Mailbox)
+        return [(bytes(message.payload), message.message_id) for message in found.messages]
+
+    async def acknowledge(self, tokens: Sequence[Any]) -> None:
+        self._request("POST", f"/messages/ack/{self._name}", _Acknowledgement(tokens))
+
+    def _request(self, method: str, path: str, body: msgspec.Struct | None = None) -> bytes:
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        self._connection.request(method, path, content, headers)
+        response = self._connection.getresponse()
+        text = response.read()
+        if response.status not in (200, 204):
+            raise RuntimeError(f"{method} {path}: {response.status} {text.decode()}")
+        return text
+
+
+@contextlib.asynccontextmanager
+async def open_mesh_http(place: Place) -> AsyncIterator[Courier]:
+    """``place.address`` is the one of the node that it asks."""
+    yield _Http(place)

@@ -1,0 +1,142 @@
+"""The measures of messages: what is done with the processes of one system, and what is noted of it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import trio
+
+from simulations.benchmarks.message_parties import Parties, Party
+from simulations.benchmarks.report import Run
+
+__all__ = [
+    "IN_FLIGHT",
+    "PAGE",
+    "SENDERS",
+    "Amounts",
+    "measure_http",
+    "measure_mailbox",
+    "measure_messages",
+    "measure_requests",
+    "measure_senders",
+]
+
+IN_FLIGHT: Final = 64
+SENDERS: Final = 8
+PAGE: Final = 100
+_BATCH: Final = 256
+"""How many messages a recipient takes at once at the most."""
+_ACKNOWLEDGEMENTS_MAX: Final = 50
+_MILLISECONDS: Final = 1000.0
+
+
+class Amounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of everything is done in one repeat. Chosen, not measured."""
+
+    sequential: int = 2_000
+    in_flight: int = 8_000
+    paced: int = 500
+    interval: float = 0.01
+    pending: tuple[int, ...] = (10, 1_000, 10_000)
+    throughput: int = 2_000
+    requests: int = 1_000
+
+
+async def measure_messages(parties: Parties, run: Run, amounts: Amounts) -> None:
+    """Rates of publishing, and how long a message takes from one process to another."""
+    recipient, sender = parties.recipient, parties.sender
+    await _exchange(recipient, [sender], 100, 1)  # all that is done once is done
+    count = amounts.sequential
+    sent = await sender.do("send", count=count, window=1)
+    run.add("publish", count / (sent["ended"] - sent["began"]))
+    await recipient.do("await_pending", count=count)
+    await recipient.do("clear", count=count)
+    run.add("publish_acknowledged", await _exchange(recipient, [sender], count, 1))
+    run.add("in_flight", await _exchange(recipient, [sender], amounts.in_flight, IN_FLIGHT))
+    await _pace(recipient, sender, run, amounts, "handed")
+
+
+async def measure_senders(parties: Parties, run: Run, amounts: Amounts) -> None:
+    """The rate of several senders, which stay: what their end would cost the system is not measured."""
+    senders = [await parties.open(f"sender-{number}", "sender") for number in range(SENDERS)]
+    run.add("in_flight_many", await _exchange(parties.recipient, senders, amounts.in_flight, IN_FLIGHT // SENDERS))
+
+
+async def measure_http(parties: Parties, run: Run, amounts: Amounts) -> None:
+    """How long a message takes from one process to another where both ask their nodes over HTTP."""
+    clients = []
+    for node, name in ((parties.recipient, "recipient"), (parties.sender, "sender")):
+        clients.append(await parties.open(name, "sender", courier="mesh-http", address=node.address))
+    recipient, sender = clients
+    await _exchange(recipient, [sender], 100, 1)
+    await _pace(recipient, sender, run, amounts, "http")
+    for party in clients:
+        parties.close(party)
+
+
+async def measure_mailbox(parties: Parties, run: Run, amounts: Amounts) -> None:
+    """What reading and acknowledging costs while so many messages wait."""
+    recipient, sender = parties.recipient, parties.sender
+    for pending in amounts.pending:
+        await sender.do("send", count=pending, window=IN_FLIGHT)
+        await recipient.do("await_pending", count=pending)
+        pages = await recipient.do("read_pages", limit=PAGE, pending=pending)
+        run.add(f"page_{pending}", _MILLISECONDS * statistics.median(pages["took"]))
+        await recipient.do("clear", count=pending)
+
+        await sender.do("send", count=pending, window=IN_FLIGHT)
+        await recipient.do("await_pending", count=pending)
+        acknowledged = min(pending // 2, _ACKNOWLEDGEMENTS_MAX)
+        took = await recipient.do("acknowledge_each", count=acknowledged)
+        run.add(f"acknowledge_{pending}", _MILLISECONDS * statistics.median(took["took"]))
+        await recipient.do("clear", count=pending - acknowledged)
+
+        await sender.do("send", count=pending, window=IN_FLIGHT)
+        run.add(f"throughput_{pending}", await _exchange(recipient, [sender], amounts.throughput, IN_FLIGHT, PAGE))
+        await recipient.do("await_pending", count=pending)
+        await recipient.do("clear", count=pending)
+
+
+async def measure_requests(parties: Parties, run: Run, amounts: Amounts) -> None:
+    """Round trips of request and reply."""
+    warm_up = 50
+    parties.recipient.tell("answer", count=amounts.requests + warm_up)
+    await parties.recipient.wait_for("begun")
+    await parties.sender.do("ask", count=warm_up)
+    asked = await parties.sender.do("ask", count=amounts.requests)
+    await parties.recipient.wait_for("done")
+    _add_percentiles(run, "request", asked["took"])
+
+
+async def _exchange(recipient: Party, senders: Sequence[Party], count: int, window: int, limit: int = _BATCH) -> float:
+    """Have ``senders`` send ``count`` messages together, each with ``window`` in flight, while the recipient takes and
+    acknowledges as many. Messages a second, from the first that was sent to the last that was acknowledged."""
+    each = count // len(senders)
+    recipient.tell("consume", count=each * len(senders), limit=limit)
+    await recipient.wait_for("begun")
+    began: list[float] = []
+
+    async def send(sender: Party) -> None:
+        began.append((await sender.do("send", count=each, window=window))["began"])
+
+    async with trio.open_nursery() as nursery:
+        for sender in senders:
+            nursery.start_soon(send, sender)
+    ended: float = (await recipient.wait_for("done"))["ended"]
+    return each * len(senders) / (ended - min(began))
+
+
+async def _pace(recipient: Party, sender: Party, run: Run, amounts: Amounts, key: str) -> None:
+    recipient.tell("consume", count=amounts.paced, limit=_BATCH)
+    await recipient.wait_for("begun")
+    await sender.do("pace", count=amounts.paced, interval=amounts.interval)
+    _add_percentiles(run, key, (await recipient.wait_for("done"))["delays"])
+
+
+def _add_percentiles(run: Run, key: str, seconds: Sequence[float]) -> None:
+    percentiles = statistics.quantiles(seconds, n=100, method="inclusive")
+    run.add(f"{key}_p50", _MILLISECONDS * percentiles[49])
+    run.add(f"{key}_p99", _MILLISECONDS * percentiles[98])

@@ -1,0 +1,138 @@
+"""The systems whose messages are compared: what has to be there, what is started, and which client speaks to it."""
+
+from __future__ import annotations
+
+import abc
+import importlib.metadata
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final, Literal
+
+import meshp2p
+from simulations.benchmarks.systems import PeerUnavailable
+
+__all__ = ["MESSAGE_PEERS", "MeshMessages", "MessageSystem"]
+
+Feature = Literal["messages", "requests", "http"]
+
+
+class MessageSystem(abc.ABC):
+    """One system. ``prepare`` comes first."""
+
+    name: str
+    version: str
+    about: str
+    """What is to be known to compare it."""
+
+    courier: str
+    """Which client speaks to it, by its name in ``message_program``."""
+
+    features: frozenset[Feature] = frozenset({"messages", "requests"})
+    """What is measured of it: durable messages, request and reply, and messages by way of HTTP."""
+
+    needs_port = True
+    """Whether a port of loopback is chosen for it: its broker's, or the recipient's where there is no broker."""
+
+    @abc.abstractmethod
+    def prepare(self) -> None:
+        """See what is there. Raises :class:`PeerUnavailable`."""
+
+    def broker(self, port: int, directory: Path) -> list[str] | None:
+        """What runs its broker on this port of loopback, keeping its files there. None where it has none."""
+        return None
+
+
+class MeshMessages(MessageSystem):
+    """Ours, from this tree: no broker, a node in each client's process, each with a ``data_dir``."""
+
+    name = "meshp2p"
+    version = meshp2p.__version__
+    about = "no broker; kept at both ends in SQLite; request and reply are two such messages"
+    courier = "mesh"
+    features = frozenset({"messages", "requests", "http"})
+    needs_port = False
+
+    def prepare(self) -> None:
+        if not hasattr(meshp2p.MeshNode, "send_message"):
+            raise PeerUnavailable("meshp2p: this tree's nodes carry no messages")
+
+
+class Redis(MessageSystem):
+    """A stream with a consumer group. ``fsync`` is Redis's ``appendfsync``."""
+
+    courier = "redis"
+
+    def __init__(self, fsync: Literal["everysec", "always"]) -> None:
+        self.name = f"redis-{fsync}"
+        when = "once a second: a crash of the machine loses what came since" if fsync == "everysec" else "at each write"
+        self.about = f"stream with a consumer group, fsync {when}; several in flight are a pipeline"
+        self._fsync = fsync
+        if fsync == "always":  # requests are not to be kept
+            self.features = frozenset({"messages"})
+
+    def prepare(self) -> None:
+        _need(self.name, program="redis-server", package="redis", library="redis")
+        server = _first_line("redis-server", "--version").split("v=")[1].split()[0]
+        self.version = f"{server} (redis-py {importlib.metadata.version('redis')})"
+
+    def broker(self, port: int, directory: Path) -> list[str]:
+        options = {
+            "port": str(port),
+            "bind": "127.0.0.1",
+            "dir": str(directory),
+            "appendonly": "yes",
+            "appendfsync": self._fsync,
+        }
+        command = ["redis-server", "--save", ""]
+        for name, value in options.items():
+            command += [f"--{name}", value]
+        return command
+
+
+class JetStream(MessageSystem):
+    """A stream with file storage and a durable pull consumer with explicit acknowledgement."""
+
+    name = "jetstream"
+    courier = "jetstream"
+    about = "file storage, written but not fsynced at each message (the server's default); pull consumer, explicit ack"
+
+    def prepare(self) -> None:
+        _need(self.name, program="nats-server", package="nats-py", library="nats")
+        server = _first_line("nats-server", "--version").split()[-1].lstrip("v")
+        self.version = f"{server} (nats-py {importlib.metadata.version('nats-py')})"
+
+    def broker(self, port: int, directory: Path) -> list[str]:
+        return ["nats-server", "-js", "-a", "127.0.0.1", "-p", str(port), "-sd", str(directory)]
+
+
+class Zenoh(MessageSystem):
+    """Request and reply alone."""
+
+    name = "zenoh"
+    courier = "zenoh"
+    about = "a queryable, one process connected to the other; nothing is kept"
+    features = frozenset({"requests"})
+
+    def prepare(self) -> None:
+        _need(self.name, program=None, package="eclipse-zenoh", library="zenoh")
+        self.version = importlib.metadata.version("eclipse-zenoh")
+
+
+def _need(name: str, *, program: str | None, package: str, library: str) -> None:
+    if program is not None and shutil.which(program) is None:
+        raise PeerUnavailable(f"{name}: not installed (Debian: {program})")
+    if importlib.util.find_spec(library) is None:
+        raise PeerUnavailable(f"{name}: its client is not installed (PyPI: {package})")
+
+
+def _first_line(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout or done.stderr).splitlines()[0]
+
+
+MESSAGE_PEERS: Final[dict[str, MessageSystem]] = {
+    system.name: system for system in (Redis("everysec"), Redis("always"), JetStream(), Zenoh())
+}
+"""Whom we are compared with, by name."""

@@ -1,0 +1,241 @@
+"""How fast messages go, and what waiting ones cost: ours beside others, in one run on one machine.
+
+Every client is a Python process of its own on this machine, and messages are of 1 KB. A repeat starts all processes of
+a system afresh, measures everything, and ends them; systems take turns, so that what else the machine does falls on all
+of them alike. Brokers run with their defaults but for what is said of them, on loopback.
+
+A rate is counted from the first message that is sent to the last that the recipient acknowledged, where nothing else is
+said. The time until a message is handed out is that from before it was sent, by the clock that all processes share. A
+mailbox of so many pending messages has them waiting, none acknowledged, while a page of the oldest 100 is read (at 10
+pending: all ten), while single ones are acknowledged one after another, and while as many are taken as new ones come.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from simulations.benchmarks.message_measures import (
+    IN_FLIGHT,
+    PAGE,
+    SENDERS,
+    Amounts,
+    measure_http,
+    measure_mailbox,
+    measure_messages,
+    measure_requests,
+    measure_senders,
+)
+from simulations.benchmarks.message_parties import PartyFailed, open_parties
+from simulations.benchmarks.message_systems import MESSAGE_PEERS, MeshMessages, MessageSystem
+from simulations.benchmarks.report import Report, Row, Run, describe_machine, table
+from simulations.benchmarks.systems import PeerUnavailable
+
+__all__ = ["Options", "add_command", "run"]
+
+_CLIENTS: Final = 2
+_QUICK: Final = Amounts(sequential=50, in_flight=200, paced=20, pending=(10, 200), throughput=100, requests=50)
+
+
+def _rows(pending: tuple[int, ...]) -> list[Row]:
+    """The lines of the table. The aims are the project's own."""
+
+    def aim(text: str) -> Any:
+        return lambda _: text
+
+    flat = aim("the same at all")
+    return [
+        Row("publish", "published one after another, /s", is_rate=True),
+        Row("publish_acknowledged", "the same, acknowledged by the recipient, /s", aim("jetstream's"), is_rate=True),
+        Row("in_flight", f"{IN_FLIGHT} in flight, acknowledged, /s", aim("15000"), is_rate=True),
+        Row("in_flight_many", f"the same, from {SENDERS} senders together, /s", is_rate=True),
+        Row("handed_p50", "published -> handed to another process, p50 ms"),
+        Row("handed_p99", "published -> handed to another process, p99 ms"),
+        Row("http_p50", "the same by HTTP at both ends, p50 ms", aim("3")),
+        Row("http_p99", "the same by HTTP at both ends, p99 ms", aim("15")),
+        *(Row(f"acknowledge_{count}", f"{count} pending: one acknowledged, ms", flat) for count in pending),
+        *(Row(f"page_{count}", f"{count} pending: {min(PAGE, count)} read, ms", flat) for count in pending),
+        *(Row(f"throughput_{count}", f"{count} pending: taken as they come, /s", flat, True) for count in pending),
+        Row("request_p50", "request and reply, p50 ms", aim("3")),
+        Row("request_p99", "request and reply, p99 ms"),
+    ]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What is measured, how often, and where files are kept."""
+
+    repeats: int = 3
+    peers: tuple[str, ...] = tuple(MESSAGE_PEERS)
+    amounts: Amounts = Amounts()
+    directory: Path = Path(tempfile.gettempdir())
+    json: Path | None = None
+
+
+def add_command(commands: Any) -> None:
+    """``python -m simulations.benchmarks messages``."""
+    parser = commands.add_parser(
+        "messages",
+        help="durable messages, request and reply, beside Redis, NATS and zenoh",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--repeats", type=_positive, default=3, help="of everything (%(default)s)")
+    parser.add_argument(
+        "--peers",
+        type=_peers,
+        default=tuple(MESSAGE_PEERS),
+        metavar="NAME,NAME",
+        help=f"{','.join(MESSAGE_PEERS)} (all), or none",
+    )
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        default=Path(tempfile.gettempdir()),
+        metavar="PATH",
+        help="where all keep their files, each in a new one that is removed: its disk is measured (%(default)s)",
+    )
+    parser.add_argument("--quick", action="store_true", help="one repeat of little: shows that it works")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
+    parser.set_defaults(run=_run_command)
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return number
+
+
+def _peers(text: str) -> tuple[str, ...]:
+    names = () if text == "none" else tuple(text.split(","))
+    for name in names:
+        if name not in MESSAGE_PEERS:
+            raise argparse.ArgumentTypeError(f"{name!r}: expected one of {', '.join(MESSAGE_PEERS)}, or none")
+    return names
+
+
+def _run_command(parsed: argparse.Namespace) -> int:
+    options = Options(
+        repeats=1 if parsed.quick else parsed.repeats,
+        peers=parsed.peers,
+        amounts=_QUICK if parsed.quick else Amounts(),
+        directory=parsed.directory.absolute(),
+        json=parsed.json,
+    )
+    return trio.run(run, options)
+
+
+async def run(options: Options) -> int:
+    """Measure, print and write. The exit code: 0, 1 where a system that is there could not be measured, 130 where a
+    signal ended it.
+
+    Whatever ends it, nothing that it started runs on, and what it wrote is removed but where it failed.
+    """
+    file_system = _file_system(options.directory)
+    report = Report(
+        "messages",
+        describe_machine(),
+        {
+            "repeats": options.repeats,
+            "peers": list(options.peers),
+            "file_system": file_system,
+            **msgspec.to_builtins(options.amounts),
+        },
+    )
+    systems = _find_systems(options, report)
+    runs = {system.name: Run(system.name, system.version, _CLIENTS, notes=[system.about]) for system in systems}
+    report.runs.extend(runs.values())
+    code = 0
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def stop_on_signal() -> None:
+                nonlocal code
+                async for _ in signals:
+                    code = 130
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(stop_on_signal)
+            for repeat in range(options.repeats):
+                for system in systems:
+                    say = f"# {system.name}, repeat {repeat + 1} of {options.repeats}"
+                    print(say, file=sys.stderr, flush=True)
+                    code = await _measure(system, runs[system.name], options) or code
+            report.is_complete = code == 0
+            nursery.cancel_scope.cancel()
+    report.machine.load_after = os.getloadavg()
+    _show(report, options, file_system)
+    if options.json is not None:
+        report.write(options.json)
+    return code
+
+
+def _find_systems(options: Options, report: Report) -> list[MessageSystem]:
+    systems: list[MessageSystem] = []
+    for system in (MeshMessages(), *(MESSAGE_PEERS[name] for name in options.peers)):
+        try:
+            system.prepare()
+        except PeerUnavailable as error:
+            print(f"absent: {error}", flush=True)
+            report.absent.append(str(error))
+        else:
+            systems.append(system)
+    return systems
+
+
+async def _measure(system: MessageSystem, run: Run, options: Options) -> int:
+    """One repeat of one system. 1 where it failed: that is noted, and the others go on."""
+    directory = Path(tempfile.mkdtemp(prefix=f"meshp2p-benchmark-{system.name}-", dir=options.directory))
+    has_failed = False
+    try:
+        async with open_parties(system, directory) as parties:
+            if "messages" in system.features:
+                await measure_messages(parties, run, options.amounts)
+            if "http" in system.features:
+                await measure_http(parties, run, options.amounts)
+            if "requests" in system.features:
+                await measure_requests(parties, run, options.amounts)
+            if "messages" in system.features:
+                await measure_mailbox(parties, run, options.amounts)
+                await measure_senders(parties, run, options.amounts)
+    except* PartyFailed as errors:
+        has_failed = True
+        for error in errors.exceptions:
+            print(f"error: {error}", file=sys.stderr)
+            run.notes.append(f"failed: {error}")
+    finally:
+        if not has_failed:  # else it may say why
+            shutil.rmtree(directory)
+    return int(has_failed)
+
+
+def _show(report: Report, options: Options, file_system: str) -> None:
+    machine = report.machine
+    print(
+        f"\n1 KB messages between Python processes of one machine; {machine.system}, {machine.python},"
+        f" {machine.processors} processors; files on {file_system}; load {machine.load_before[0]:.1f} before;"
+        f" medians of {options.repeats} (worst)"
+    )
+    if report.runs:
+        print(table(_rows(options.amounts.pending), report.runs))
+    for run in report.runs:
+        for note in run.notes:
+            print(f"{run.system} {run.version}: {note}")
+    for absence in report.absent:
+        print(f"absent: {absence}")
+    sys.stdout.flush()
+
+
+def _file_system(directory: Path) -> str:
+    done = subprocess.run(["df", "--output=fstype", str(directory)], capture_output=True, text=True, check=False)
+    return done.stdout.split()[-1] if done.returncode == 0 else "an unknown file system"
