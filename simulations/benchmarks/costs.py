@@ -1,10 +1,13 @@
-"""What nodes cost: processor time and memory as the kernel accounts them, and packets as they pass the router."""
+"""What nodes cost: processor time and memory as the kernel accounts them, and packets as they pass the router. And what
+a disk costs them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
+import statistics
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -15,7 +18,7 @@ import trio
 
 from simulations.benchmarks.hosts import Lan
 
-__all__ = ["Traffic", "count_traffic", "machine_busy_seconds", "memory_of", "processor_seconds_of"]
+__all__ = ["Traffic", "count_traffic", "fsync_seconds", "machine_busy_seconds", "memory_of", "processor_seconds_of"]
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _CLOCK_OF_PROCESS: Final = 2
@@ -37,6 +40,19 @@ def machine_busy_seconds() -> float:
         int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     )
     return (user + nice + system + irq + softirq + steal) / _TICKS
+
+
+def fsync_seconds(directory: Path, repeats: int = 50) -> float:
+    """How long it takes to append 1 KB to a file there and have it on the disk, by the median: what a system pays that
+    keeps each message for certain before the next."""
+    took = []
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+        for _ in range(repeats):
+            began = time.monotonic()
+            file.write(bytes(1024))
+            os.fdatasync(file.fileno())
+            took.append(time.monotonic() - began)
+    return statistics.median(took)
 
 
 class Memory(msgspec.Struct, frozen=True):

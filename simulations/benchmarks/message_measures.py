@@ -38,8 +38,8 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
 
     sequential: int = 2_000
     in_flight: int = 8_000
-    paced: int = 500
-    interval: float = 0.01
+    paced: int = 300
+    interval: float = 0.02
     pending: tuple[int, ...] = (10, 1_000, 10_000)
     throughput: int = 2_000
     requests: int = 1_000

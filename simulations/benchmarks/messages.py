@@ -25,6 +25,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from simulations.benchmarks.costs import fsync_seconds
 from simulations.benchmarks.message_measures import (
     IN_FLIGHT,
     PAGE,
@@ -142,6 +143,7 @@ async def run(options: Options) -> int:
     Whatever ends it, nothing that it started runs on, and what it wrote is removed but where it failed.
     """
     file_system = _file_system(options.directory)
+    fsync = 1000 * fsync_seconds(options.directory)
     report = Report(
         "messages",
         describe_machine(),
@@ -149,6 +151,7 @@ async def run(options: Options) -> int:
             "repeats": options.repeats,
             "peers": list(options.peers),
             "file_system": file_system,
+            "fsync_ms": fsync,
             **msgspec.to_builtins(options.amounts),
         },
     )
@@ -174,7 +177,7 @@ async def run(options: Options) -> int:
             report.is_complete = code == 0
             nursery.cancel_scope.cancel()
     report.machine.load_after = os.getloadavg()
-    _show(report, options, file_system)
+    _show(report, options)
     if options.json is not None:
         report.write(options.json)
     return code
@@ -219,11 +222,12 @@ async def _measure(system: MessageSystem, run: Run, options: Options) -> int:
     return int(has_failed)
 
 
-def _show(report: Report, options: Options, file_system: str) -> None:
+def _show(report: Report, options: Options) -> None:
     machine = report.machine
     print(
         f"\n1 KB messages between Python processes of one machine; {machine.system}, {machine.python},"
-        f" {machine.processors} processors; files on {file_system}; load {machine.load_before[0]:.1f} before;"
+        f" {machine.processors} processors, load {machine.load_before[0]:.1f} before; files on"
+        f" {report.options['file_system']}, where appending 1 KB and fsync take {report.options['fsync_ms']:.3g} ms;"
         f" medians of {options.repeats} (worst)"
     )
     if report.runs:

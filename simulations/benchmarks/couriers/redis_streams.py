@@ -74,7 +74,8 @@ async def open_redis(place: Place) -> AsyncIterator[Courier]:
     import redis
 
     host, _, port = place.address.rpartition(":")
-    with redis.Redis(host=host, port=int(port)) as client:
+    # With a timeout, which is the default, a call that was slow is made again, and its message is there twice.
+    with redis.Redis(host=host, port=int(port), socket_timeout=None) as client:
         courier = _Redis(client)
         if place.role == "recipient":
             courier.make_group()
