@@ -13,13 +13,15 @@ import msgspec
 import trio
 
 import meshp2p
-from simulations.benchmarks.couriers.courier import Courier, Place, make_payload
+from simulations.benchmarks.couriers.courier import Courier, Place, make_payload, sent_at
 
 __all__ = ["open_mesh_http", "open_mesh_node"]
 
 _KIND: Final = "Notification"
 _PATIENCE: Final = 60.0
 _PAGE: Final = 1000
+_MAILBOX_MAX: Final = 20_000
+"""More than ever wait: with the default of 10,000 a mailbox of 10,000 would take no more."""
 
 
 class _Node(Courier):
@@ -50,6 +52,32 @@ class _Node(Courier):
 
     async def acknowledge(self, tokens: Sequence[Any]) -> None:
         await self._node.acknowledge(self._node.id, tuple(tokens))
+
+    async def consume(self, count: int, limit: int) -> list[float]:
+        """Messages are acknowledged while the next ones are read: behind the last, which may not be out of the mailbox
+        yet."""
+        taken: list[float] = []
+        last = ""
+        done, to_do = trio.open_memory_channel[str](count)
+        async with trio.open_nursery() as nursery, done:
+            nursery.start_soon(self._acknowledge_all, to_do)
+            while len(taken) < count:
+                found = await self._node.fetch(self._node.id, min(limit, count - len(taken)), last, _PATIENCE)
+                now = time.monotonic()
+                for message in found:
+                    taken.append(now - sent_at(message.payload))
+                    done.send_nowait(message.id)
+                    last = message.id
+        return taken
+
+    async def _acknowledge_all(self, ids: trio.MemoryReceiveChannel[str]) -> None:
+        """All that are there at a time at once, until there will be no more."""
+        async for first in ids:
+            batch = [first]
+            with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
+                while True:
+                    batch.append(ids.receive_nowait())
+            await self.acknowledge(batch)
 
     async def page(self, limit: int) -> Sequence[Any]:
         return [message.id for message in await self._node.fetch(self._node.id, limit)]
@@ -95,6 +123,7 @@ async def open_mesh_node(place: Place) -> AsyncIterator[Courier]:
         mdns=False,
         join=(place.address,) if place.address else (),
         data_dir=place.directory / place.name,
+        protocol=meshp2p.ProtocolConfig(mailbox_messages_max=_MAILBOX_MAX),
     )
     async with meshp2p.open_node(config) as node:
         await node.wait_for_leader()
