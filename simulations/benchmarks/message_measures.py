@@ -30,7 +30,8 @@ PAGE: Final = 100
 _BATCH: Final = 256
 """How many messages a recipient takes at once at the most."""
 _ACKNOWLEDGEMENTS_MAX: Final = 50
-_MILLISECONDS: Final = 1000.0
+_MILLISECONDS: Final = 1e3
+_MICROSECONDS: Final = 1e6
 
 
 class Amounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +56,9 @@ async def measure_messages(parties: Parties, run: Run, amounts: Amounts) -> None
     await recipient.do("await_pending", count=count)
     await recipient.do("clear", count=count)
     run.add("publish_acknowledged", await _exchange(recipient, [sender], count, 1))
+    spent = parties.processor_seconds()
     run.add("in_flight", await _exchange(recipient, [sender], amounts.in_flight, IN_FLIGHT))
+    run.add("processor", _MICROSECONDS * (parties.processor_seconds() - spent) / amounts.in_flight)
     await _pace(recipient, sender, run, amounts, "handed")
 
 

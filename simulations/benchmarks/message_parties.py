@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 import trio
 
+from simulations.benchmarks.costs import processor_seconds_of
 from simulations.benchmarks.message_systems import MessageSystem
 from simulations.benchmarks.programs import Program
 
@@ -113,6 +114,10 @@ class Parties:
     def close(self, party: Party) -> None:
         party.program.kill()
         self._programs.remove(party.program)
+
+    def processor_seconds(self) -> float:
+        """What all its processes spent so far."""
+        return sum(processor_seconds_of(program.pid) for program in self._programs)
 
     def kill_all(self) -> None:
         for program in reversed(self._programs):
