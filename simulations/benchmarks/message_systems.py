@@ -49,7 +49,10 @@ class MeshMessages(MessageSystem):
 
     name = "meshp2p"
     version = meshp2p.__version__
-    about = "no broker; kept at both ends in SQLite; request and reply are two such messages"
+    about = (
+        "no broker; kept at both ends in SQLite with the default durability, not fsynced at each message: a power cut"
+        " may lose the last ones; request and reply are two such messages"
+    )
     courier = "mesh"
     features = frozenset({"messages", "requests", "http"})
     needs_port = False

@@ -42,13 +42,13 @@ from simulations.benchmarks.message_systems import MESSAGE_PEERS, MeshMessages, 
 from simulations.benchmarks.report import Report, Row, Run, describe_machine, table
 from simulations.benchmarks.systems import PeerUnavailable
 
-__all__ = ["Options", "add_command", "run"]
+__all__ = ["Options", "add_command", "rows", "run"]
 
 _CLIENTS: Final = 2
 _QUICK: Final = Amounts(sequential=50, in_flight=200, paced=20, pending=(10, 200), throughput=100, requests=50)
 
 
-def _rows(pending: tuple[int, ...]) -> list[Row]:
+def rows(pending: tuple[int, ...]) -> list[Row]:
     """The lines of the table. The aims are the project's own."""
 
     def aim(text: str) -> Any:
@@ -232,7 +232,7 @@ def _show(report: Report, options: Options) -> None:
         f" medians of {options.repeats} (worst)"
     )
     if report.runs:
-        print(table(_rows(options.amounts.pending), report.runs))
+        print(table(rows(options.amounts.pending), report.runs))
     for run in report.runs:
         for note in run.notes:
             print(f"{run.system} {run.version}: {note}")

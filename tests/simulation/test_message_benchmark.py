@@ -13,6 +13,7 @@ import trio
 from simulations.benchmarks.couriers.courier import PAYLOAD_BYTES, make_payload, sent_at
 from simulations.benchmarks.message_parties import PartyFailed, open_parties
 from simulations.benchmarks.message_systems import MESSAGE_PEERS, MeshMessages
+from simulations.benchmarks.messages import rows
 from simulations.benchmarks.report import Row, Run, table
 from simulations.benchmarks.systems import PeerUnavailable
 
@@ -63,3 +64,18 @@ def test_a_wrong_option_is_named_with_what_is_allowed(arguments: list[str], name
     assert done.returncode == 2
     assert named in done.stderr
     assert "expected" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_quick_benchmark_finds_every_figure_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    arguments = ["--quick", "--peers", "none", "--directory", str(tmp_path), "--json", str(path)]
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(path.read_text())
+    assert report["is_complete"]
+    [run] = report["runs"]
+    for row in rows((10, 200)):
+        assert run["figures"][row.key]["values"], row.key
+        assert row.title in done.stdout
+    assert list(tmp_path.iterdir()) == [path]
