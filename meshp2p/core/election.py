@@ -32,10 +32,13 @@ class Election:
         self._ownership = ownership
         self._deaths: deque[float] = deque()
         self.leader_id: str | None = None
-        self.is_settled = False
         self._epoch_told = 0
         self.version = 0
         """Counts the changes of leader."""
+
+    @property
+    def is_settled(self) -> bool:
+        return self._state.is_settled
 
     def start(self, now: float) -> None:
         self._state.timers.set(Timer.SETTLE, now + self._state.config.settle_timeout)
@@ -48,12 +51,12 @@ class Election:
         """The node has looked around for long enough, or met a node that had."""
         if self._state.is_guarded:
             return
-        self.is_settled = True
+        self._state.is_settled = True
         self._state.timers.cancel(Timer.SETTLE)
 
     def unsettle(self, now: float) -> None:
         """What this node holds may be wrong at large: name no leader before it looked around again."""
-        self.is_settled = False
+        self._state.is_settled = False
         self.start(now)
 
     def note_death(self, now: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshp2p.core.record import Departed, Record, State, fingerprint, tag_of
+from meshp2p.core.record import Claim, Departed, Record, State, claim_fingerprint, fingerprint, tag_of
 
 __all__ = ["Members"]
 
@@ -12,9 +12,9 @@ __all__ = ["Members"]
 class Members:
     """Live records by id, and the departed.
 
-    Only this class changes them, so that ``view`` (the XOR of all live fingerprints), ``lowest`` (the lowest live id),
-    ``version`` (counts changes of the set of ids) and the list of nodes are always theirs. It knows no precedence: who
-    calls it has decided.
+    Only this class changes them, so that ``view`` (the XOR of all live fingerprints and of the greatest claim's),
+    ``lowest`` (the lowest live id), ``version`` (counts changes of the set of ids) and the list of nodes are always
+    theirs. It knows no precedence: who calls it has decided.
     """
 
     def __init__(self) -> None:
@@ -25,8 +25,8 @@ class Members:
         self.view = 0
         self.version = 0
         self.lowest: str | None = None
-        self.top_claim: tuple[int, str] = (0, "")
-        """The greatest claim to lead that was ever seen: (epoch, id)."""
+        self.top_claim: Claim = (0, "")
+        """The greatest claim to lead that was ever seen, also one of a leader that departed."""
         self._ids: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -61,7 +61,17 @@ class Members:
         else:
             self.nodes.pop(record.id, None)
         if record.epoch:
-            self.top_claim = max(self.top_claim, (record.epoch, record.id))
+            self.note_claim((record.epoch, record.id))
+
+    def note_claim(self, claim: Claim) -> None:
+        """Keep it where it is the greatest that was seen.
+
+        It is part of the view: where two nodes list the same and one of them knows of a greater claim, the other has to
+        hear of it, for who leads must outbid it.
+        """
+        if claim > self.top_claim:
+            self.view ^= claim_fingerprint(self.top_claim) ^ claim_fingerprint(claim)
+            self.top_claim = claim
 
     def depart(self, departed: Departed) -> None:
         """Move an id to the departed, or note that an unknown one is."""

@@ -14,7 +14,19 @@ import msgspec
 from meshp2p.core.events import MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberSuspected, MemberUpdated
 from meshp2p.core.messages import Ping
 from meshp2p.core.ownership import Ownership
-from meshp2p.core.record import Departed, Item, Record, Rumour, State, is_sound, supersedes, tag_of
+from meshp2p.core.record import (
+    EPOCH_MAX,
+    EPOCH_STEP_MAX,
+    Claim,
+    Departed,
+    Item,
+    Record,
+    Rumour,
+    State,
+    is_sound,
+    supersedes,
+    tag_of,
+)
 from meshp2p.core.state import NodeState
 from meshp2p.core.suspicion import Suspicion
 from meshp2p.core.timers import Timer
@@ -45,9 +57,14 @@ class Membership:
         if not is_sound(item, held.incarnation if held is not None else 0):
             state.counters.items_refused += 1
             return
+        if isinstance(item, Record) and not self._may_be_claimed(item.epoch):
+            state.counters.items_refused += 1
+            return
         if self._ownership.answer(item, now):
             return
-        if isinstance(item, Rumour):
+        if isinstance(item, Record):
+            self.take_claim((item.epoch, item.id))  # also where the record is stale: what was claimed is outbid
+        else:
             if item.state is State.SUSPECT:
                 if isinstance(held, Record) and held.is_node:
                     self._take_suspicion(item, held, now, by_sync=by_sync)
@@ -64,6 +81,17 @@ class Membership:
             self._become_listed_suspect(item, now)
         else:
             self._become_listed(item, now)
+
+    def take_claim(self, claim: Claim) -> None:
+        """A claim to lead was heard of, whether or not the record that made it prevails."""
+        if self._may_be_claimed(claim[0]):
+            self._state.members.note_claim(claim)
+
+    def _may_be_claimed(self, epoch: int) -> bool:
+        """Whether a leader can have come so far. A node that has just begun knows nothing to compare it with."""
+        state = self._state
+        known = max(state.members.top_claim[0], state.epoch_kept)
+        return epoch <= (min(EPOCH_MAX, known + EPOCH_STEP_MAX) if state.is_settled else EPOCH_MAX)
 
     def _take_suspicion(self, rumour: Rumour, held: Record, now: float, *, by_sync: bool) -> None:
         if rumour.incarnation < held.incarnation:

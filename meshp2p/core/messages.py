@@ -16,7 +16,7 @@ import msgspec
 
 from meshp2p.core.address import Address
 from meshp2p.core.message import Id, Message, Receipt
-from meshp2p.core.record import Item, Record
+from meshp2p.core.record import Claim, Item, Record
 
 __all__ = [
     "Ack",
@@ -142,24 +142,29 @@ class SyncRequest(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """Sent to a node whose view differs, or that was just found. ``buckets`` is the digest (:mod:`meshp2p.core.digest`)
     of the sender's view.
 
-    ``sender`` is absent until the sender knows that its id is its own.
+    ``sender`` is absent until the sender knows that its id is its own. ``claim`` is the greatest claim to lead that the
+    sender knows of.
     """
 
     buckets: bytes
     sender: Record | None
+    claim: Claim = (0, "")
 
 
 class SyncReply(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """All that the replier knows in the buckets that differ, up to a bound; ``sender`` is its own record.
 
     ``differing`` are the numbers of those buckets: the asker then sends what it knows better with :class:`Push`.
-    ``is_settled`` says whether the replier has been in a mesh for long enough to name a leader.
+    ``is_settled`` says whether the replier has been in a mesh for long enough to name a leader, ``claim`` is the
+    greatest claim to lead that it knows of. Where it ``is_leaving``, ``sender`` is not to be listed any more.
     """
 
     sender: Record
     is_settled: bool
     items: tuple[Item, ...]
     differing: tuple[Word, ...]
+    claim: Claim = (0, "")
+    is_leaving: bool = False
 
 
 class Push(msgspec.Struct, frozen=True, array_like=True, tag=3):

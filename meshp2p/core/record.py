@@ -19,14 +19,17 @@ from meshp2p.core.address import Address
 
 __all__ = [
     "EPOCH_MAX",
+    "EPOCH_STEP_MAX",
     "ID_BYTES_MAX",
     "INCARNATION_STEP_MAX",
     "SHORT_MAX",
+    "Claim",
     "Departed",
     "Item",
     "Record",
     "Rumour",
     "State",
+    "claim_fingerprint",
     "fingerprint",
     "is_sound",
     "supersedes",
@@ -46,6 +49,10 @@ What exceeds it is made up: its owner could not outbid it within 63 bits for lon
 EPOCH_MAX: Final = 1 << 62
 """The greatest epoch that is taken or claimed, so that a greater one still fits into 63 bits. Chosen, not measured."""
 
+EPOCH_STEP_MAX: Final = 1 << 20
+"""By how much a claim may exceed the greatest epoch that a settled node knows. What exceeds it is made up: as many
+leaders did not follow one another unheard. Chosen, not measured."""
+
 _MASK: Final = (1 << 64) - 1
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX)]
@@ -53,6 +60,8 @@ Short = Annotated[str, msgspec.Meta(max_length=SHORT_MAX)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Names = tuple[Short, ...]
+Claim = tuple[Counter, Annotated[str, msgspec.Meta(max_length=ID_BYTES_MAX)]]
+"""A claim to lead, the fencing token: (epoch, leader id). The greater is the later; ``(0, "")`` is none."""
 
 
 class State(enum.IntEnum):
@@ -177,7 +186,17 @@ def fingerprint(record: Record) -> int:
     A process publishes each incarnation once, so id, incarnation and boot identify the content. XORed over all live
     records they make the view's hash. The mixing is splitmix64's finaliser.
     """
-    word = (tag_of(record.id) + record.incarnation * 0x9E3779B97F4A7C15 + record.boot * 0xD1B54A32D192ED03) & _MASK
+    return _mix(tag_of(record.id) + record.incarnation * 0x9E3779B97F4A7C15 + record.boot * 0xD1B54A32D192ED03)
+
+
+def claim_fingerprint(claim: Claim) -> int:
+    """64 bits for a claim to lead, 0 for none: that of the greatest one is part of the view's hash."""
+    epoch, leader_id = claim
+    return _mix(tag_of(leader_id) ^ epoch * 0x9E3779B97F4A7C15) if epoch else 0
+
+
+def _mix(word: int) -> int:
+    word &= _MASK
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
     return word ^ (word >> 31)

@@ -108,6 +108,8 @@ class NodeState:
         self.epoch_kept = kept.epoch
         self.is_announced = False
         """Whether this node may tell others of itself: it knows that its id is its own."""
+        self.is_settled = False
+        """Whether this node has looked around for long enough to name a leader."""
         self.is_leaving = False
         self.is_guarded = False
         """Whether this node was stopped and has heard nobody since: see :mod:`meshp2p.core.pause_guard`."""
@@ -135,11 +137,12 @@ class NodeState:
         self.effects.append(Send(address, Datagram(body, items, ages)))
 
     def send_to_node(self, node_id: str, body: Body, now: float) -> None:
-        """Send to a listed node. A suspect is told first that it is (Lifeguard §IV-C, buddy system)."""
+        """Send to a listed node. A suspect is told first that it is (Lifeguard §IV-C, buddy system), by nobody: whoever
+        else lives at that address by now is not to count it as this node's finding."""
         record = self.members.records[node_id]
         accusation = None
         if record.state is State.SUSPECT:
-            accusation = Rumour(node_id, record.incarnation, State.SUSPECT, self.id)
+            accusation = Rumour(node_id, record.incarnation, State.SUSPECT)
         self.send(self.address_of(record), body, now, accusation)
 
     def tell(self, node_id: str, item: Item) -> None:

@@ -18,7 +18,7 @@ from meshp2p.core.gossip import item_bytes
 from meshp2p.core.membership import Membership
 from meshp2p.core.messages import CallReply, Done, Push, SyncReply, SyncRequest
 from meshp2p.core.ownership import Ownership
-from meshp2p.core.record import Item, Record
+from meshp2p.core.record import Item, Record, Rumour, State
 from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
 
@@ -149,7 +149,8 @@ class Syncer:
 
     def _request(self) -> SyncRequest:
         state = self._state
-        return SyncRequest(bucket_digest(state.members), state.own if state.is_announced else None)
+        own = state.own if state.is_announced else None
+        return SyncRequest(bucket_digest(state.members), own, state.members.top_claim)
 
     def _take_reply(
         self, reply: CallReply | CallFailed, addresses: tuple[Address, ...], buckets: int, now: float
@@ -161,8 +162,12 @@ class Syncer:
         if reply.sender.id == state.id and reply.sender.boot == state.own.boot:
             return  # we called ourselves
         state.counters.syncs += 1
-        self._membership.take_all((reply.sender,), now, by_sync=True)
-        self._membership.take_all(reply.items, now, by_sync=True)
+        sender: Item = reply.sender
+        if reply.is_leaving:
+            sender = Rumour(sender.id, sender.incarnation, State.LEFT, sender.id)
+        items = (item for item in reply.items if item.id != sender.id)
+        self._membership.take_all((sender, *items), now, by_sync=True)
+        self._membership.take_claim(reply.claim)
         self.end_look_around()
         self.announce_if_sure(now)
         if state.is_announced and reply.is_settled:
@@ -201,12 +206,14 @@ class Syncer:
     def receive_request(self, request: SyncRequest, now: float) -> SyncReply:
         state = self._state
         if not is_digest(request.buckets):
-            return SyncReply(state.own, self._election.is_settled, (), ())
+            return SyncReply(state.own, self._election.is_settled, (), (), is_leaving=state.is_leaving)
         differing = differing_buckets(state.members, request.buckets)
         items = tuple(self._bounded(self._held_in(differing, len(request.buckets) // 8)))
-        reply = SyncReply(state.own, self._election.is_settled, items, differing)
+        claim = state.members.top_claim
+        reply = SyncReply(state.own, self._election.is_settled, items, differing, claim, state.is_leaving)
         if request.sender is not None:
             self._membership.take_all((request.sender,), now, by_sync=True)
+        self._membership.take_claim(request.claim)
         return reply
 
     def _held_in(self, buckets: Iterable[int], of: int) -> list[Item]:

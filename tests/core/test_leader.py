@@ -7,7 +7,8 @@ import pytest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import LeaderChanged
 from meshp2p.core.hosting import Profile
-from meshp2p.core.record import EPOCH_MAX, Rumour, State
+from meshp2p.core.messages import SyncReply, SyncRequest
+from meshp2p.core.record import EPOCH_MAX, EPOCH_STEP_MAX, Rumour, State
 from meshp2p.core.state import KeptState
 from meshp2p.core.timers import Timer
 from tests.core.builders import a_machine, a_record, emitted, hear, run_until, told
@@ -165,11 +166,55 @@ def test_where_the_settle_window_is_nothing_a_paused_node_does_not_look_for_ever
     assert machine.leader_id is not None
 
 
+def test_a_claim_whose_record_was_superseded_is_outbid_by_who_never_saw_that_record() -> None:
+    mesh = a_mesh(4)
+    machine = mesh.nodes["n3"]
+    mesh.do("n3", hear(machine, [Rumour("x", 1, State.LEFT, "x"), a_record("x", epoch=7)], mesh.now))
+    assert (machine.leader_id, machine.leader_epoch) == ("n0", 0)
+    mesh.run(5)
+    assert tokens(mesh) == {(8, "n0")}
+
+
+def test_a_stale_record_s_claim_counts() -> None:
+    machine = a_machine("a")
+    hear(machine, [a_record("b", 5), a_record("b", 4, epoch=7)])
+    assert machine.leader_epoch == 8
+
+
+def test_a_sync_tells_the_greatest_claim_both_ways() -> None:
+    machine = a_machine("a")
+    reply, _ = machine.receive_call(SyncRequest(b"\0" * 8, None, (7, "gone")), 1.0)
+    assert isinstance(reply, SyncReply)
+    assert reply.claim == (1, "a")
+    assert machine.leader_epoch == 8
+    machine.receive_call(SyncRequest(b"\0" * 8, None, (EPOCH_MAX + 1, "gone")), 1.0)
+    assert machine.leader_epoch == 8
+
+
+def test_a_settled_node_refuses_an_epoch_that_no_leader_can_have_come_to() -> None:
+    machine = a_machine("a")
+    made_up = machine.leader_epoch + EPOCH_STEP_MAX + 1
+    hear(machine, [a_record("b", epoch=made_up)])
+    machine.receive_call(SyncRequest(b"\0" * 8, None, (made_up, "b")), 1.0)
+    assert "b" not in machine.records()
+    assert (machine.leader_epoch, machine.counters.items_refused) == (1, 1)
+    hear(machine, [a_record("b", epoch=made_up - 1)])
+    assert machine.leader_epoch == made_up
+
+
+def test_a_node_that_has_just_begun_takes_the_epoch_that_its_mesh_has_come_to() -> None:
+    machine = a_machine("a", is_announced=False)
+    hear(machine, [a_record("b", epoch=1 << 40)], now=0.1)
+    run_until(machine, 1.5)
+    assert machine.leader_epoch == (1 << 40) + 1
+
+
 @pytest.mark.parametrize("epoch", [EPOCH_MAX - 1, EPOCH_MAX])
 def test_an_absurd_epoch_makes_nobody_claim_what_others_cannot_read_nor_for_ever(epoch: int) -> None:
-    machine = a_machine("a")
-    hear(machine, [a_record("b", epoch=epoch)])
-    hear(machine, [a_record("b", 2, epoch=EPOCH_MAX)])
+    machine = a_machine("a", is_announced=False)
+    hear(machine, [a_record("b", epoch=epoch)], now=0.1)
+    hear(machine, [a_record("b", 2, epoch=EPOCH_MAX)], now=0.1)
+    run_until(machine, 1.5)
     assert machine.leader_id == "a"
     assert machine.own.epoch <= EPOCH_MAX
     run_until(machine, 3.0)

@@ -11,11 +11,11 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberDied, MemberLeft
 from meshp2p.core.hosting import Profile
-from meshp2p.core.messages import Done, Push
+from meshp2p.core.messages import Done, Push, SyncReply, SyncRequest
 from meshp2p.core.record import Rumour, State
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.errors import NodeClosed
-from tests.core.builders import a_machine, a_record, calls, emitted, hear, run_until
+from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, emitted, hear, run_until
 from tests.core.mesh import Mesh
 
 
@@ -64,6 +64,26 @@ def test_a_node_that_leaves_waits_for_those_whom_it_called_and_no_longer_than_th
     machine.receive_reply(farewells[2].call_id, Done(), 1.1)
     assert machine.has_left
     assert machine.leave(1.2) == []
+
+
+def test_who_syncs_with_a_node_that_leaves_does_not_list_it() -> None:
+    leaver = a_machine("leaver", addresses=(ELSEWHERE,))
+    hear(leaver, [a_record("a")])
+    leaver.leave(1.0)
+    for known in ([], [leaver.own]):
+        machine = a_machine("m")
+        hear(machine, known)
+        effects = machine.offer("seed", (ELSEWHERE,), None, 1.0) + machine.receive(
+            a_ping("leaver", "m", 1), ELSEWHERE, 1.0
+        )
+        effects += run_until(machine, 4.0) + machine.receive(a_ping("leaver", "m", 1), ELSEWHERE, 4.0)
+        call = calls(effects, SyncRequest)[0]
+        reply, _ = leaver.receive_call(call.request, 2.0)
+        assert isinstance(reply, SyncReply)
+        assert reply.is_leaving
+        machine.receive_reply(call.call_id, reply, 4.0)
+        assert set(machine.records()) == {"m", "a"}
+        assert machine._state.members.departed["leaver"].state is State.LEFT
 
 
 def test_where_leaving_may_take_no_time_nobody_is_called() -> None:

@@ -102,7 +102,7 @@ DATAGRAMS: dict[str, Datagram] = {
 }
 REQUESTS: dict[str, CallRequest] = {
     "probe": Probe(WORD_MAX),
-    "sync-request": SyncRequest(bytes(range(16)), NODE),
+    "sync-request": SyncRequest(bytes(range(16)), NODE, (3, "0192aaaa-node")),
     "sync-request-unsure": SyncRequest(b"\0" * 8, None),
     "push": Push(7, ITEMS),
     "forward-heartbeat": ForwardHeartbeat("agent 1/2", "busy", '{"load":0.5}'),
@@ -118,7 +118,7 @@ REQUESTS: dict[str, CallRequest] = {
 }
 REPLIES: dict[str, CallReply] = {
     "pong": Pong("0192aaaa-node", 12_345, 678),
-    "sync-reply": SyncReply(NODE, True, ITEMS[1:], (0, 1, 4095)),
+    "sync-reply": SyncReply(NODE, True, ITEMS[1:], (0, 1, 4095), (3, "0192aaaa-node"), True),
     "sync-reply-same": SyncReply(NODE, False, (), ()),
     "done": Done(),
     "heartbeat-reply": HeartbeatReply(True, False),
@@ -196,6 +196,7 @@ rumours = st.builds(
     st.one_of(st.just(""), ids),
 )
 items = st.one_of(_records(True), _records(False), rumours)
+lead_claims = st.tuples(counters, ids)
 item_lists = st.lists(items, max_size=4).map(tuple)
 bodies = st.one_of(
     st.builds(Ping, words, words, words, words),
@@ -237,7 +238,7 @@ passed = st.one_of(
 )
 requests = st.one_of(
     st.builds(Probe, words),
-    st.builds(SyncRequest, st.binary(max_size=64), st.one_of(st.none(), _records(True))),
+    st.builds(SyncRequest, st.binary(max_size=64), st.one_of(st.none(), _records(True)), lead_claims),
     st.builds(Push, words, item_lists),
     st.builds(ForwardHeartbeat, ids, shorts, shorts),
     st.builds(ForwardDeregister, ids),
@@ -247,7 +248,15 @@ requests = st.one_of(
 )
 replies = st.one_of(
     st.builds(Pong, ids, words, words),
-    st.builds(SyncReply, _records(True), st.booleans(), item_lists, st.lists(words, max_size=4).map(tuple)),
+    st.builds(
+        SyncReply,
+        _records(True),
+        st.booleans(),
+        item_lists,
+        st.lists(words, max_size=4).map(tuple),
+        lead_claims,
+        st.booleans(),
+    ),
     st.builds(Done),
     st.builds(HeartbeatReply, st.booleans(), st.booleans()),
     st.builds(DeregisterReply, st.booleans()),

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from meshp2p.core.messages import Ack, Datagram
+from meshp2p.core.messages import Ack, Datagram, SyncReply, SyncRequest
 from meshp2p.wire.frame import FRAME_BYTES, frame_header, mesh_tag
-from tests.wire.samples import CODEC, MESH, SAMPLES, decode
+from tests.wire.samples import CODEC, MESH, NODE, SAMPLES, decode
 
 GOLDEN = Path(__file__).parent / "golden"
 IS_REWRITING = os.environ.get("MESHP2P_REWRITE_GOLDEN") == "1"
@@ -24,6 +24,22 @@ READ_FOR_EVER: dict[str, tuple[str, object]] = {
     "an ack without items and ages": ("9194020a0b0c", Datagram(Ack(10, 11, 12))),
     # A sender of a later version, that appended fields.
     "an ack with a field of tomorrow": ("9495020a0b0cc3" + "9090" + "c0", Datagram(Ack(10, 11, 12))),
+}
+
+CALLS_READ_FOR_EVER: dict[str, tuple[str, object]] = {
+    # Written before they told the greatest claim to lead.
+    "sync-request": ("9302c4080000000000000000c0", SyncRequest(b"\0" * 8, None)),
+    "sync-reply": (
+        (
+            "9502dc001001ad30313932616161612d6e6f6465"
+            "cf0000018bcfe5680000ad30313932616161612d6e6f6465cf018bcfe5680030"
+            "399292a93139322e302e322e37cd1e1492ab323030313a6462383a3a37cd1e15"
+            "ac686f73742e6578616d706c65cd1e1492a973756d6d6172697365abc3bc6265"
+            "727365747a656e91a6777269746572cf0000018bcfe567ff03cf0000018bcfe5"
+            "6801a462757379ac7b226c6f6164223a302e357dc29090"
+        ),
+        SyncReply(NODE, False, (), ()),
+    ),
 }
 
 
@@ -62,3 +78,9 @@ def test_fields_may_be_missing_at_the_end_and_unknown_ones_may_follow(name: str)
 def test_the_frame_is_magic_version_flags_and_the_tag_of_the_mesh() -> None:
     assert frame_header(mesh_tag("default")).hex() == "6d320100" + "fe98b07b1ba6b3a2"
     assert len(frame_header(mesh_tag("ü" * 64))) == FRAME_BYTES
+
+
+@pytest.mark.parametrize("name", CALLS_READ_FOR_EVER)
+def test_a_call_of_an_earlier_version_is_read_for_ever(name: str) -> None:
+    body, expected = CALLS_READ_FOR_EVER[name]
+    assert decode(name, frame_header(mesh_tag(MESH)) + bytes.fromhex(body)) == expected
