@@ -48,6 +48,7 @@ class Agents:
             self._truth.agents[plan.id] = None
             return
         self._engine.at(now + plan.every, self._step, agent)
+        self._truth.agents_tried_at[plan.id] = now
         self._try(agent, len(plan.nodes))
 
     def _try(self, agent: Agent, tries: int) -> None:

@@ -3,7 +3,10 @@ with few kinds of faults finds what a run with all of them hides)."""
 
 from __future__ import annotations
 
+import math
 import random
+
+import msgspec
 
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.faults import (
@@ -36,6 +39,9 @@ from meshp2p.simulation.faults import (
 from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, LinkOptions, MailPlan, NodePlan, Schedule
 
 __all__ = ["draw_swarm"]
+
+MEETING = 5.0
+"""Seconds within which nodes that were told of one another have met. Chosen, not measured."""
 
 _KINDS: tuple[type[Fault], ...] = (
     Partition,
@@ -104,7 +110,7 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
         nodes=plans,
         agents=agents,
         mail=_draw_mail(random.Random(f"{seed}/mail"), names, agents, duration),
-        faults=faults,
+        faults=_let_all_meet(faults, plans),
         link=LinkOptions(delay=draw.choice((0.0001, 0.0002, 0.002, 0.02)), jitter=draw.choice((0.0001, 0.001, 0.005))),
         multicast_interval=draw.choice((0.0, 0.0, 10.0)) if nodes <= 24 else 0.0,
         through_wire=draw.random() < 0.1,
@@ -117,6 +123,33 @@ def _draw_seeds(draw: random.Random, names: tuple[str, ...], number: int, count:
         return names[1:2]
     others = list(names[:1]) + [draw.choice(names[:number]) for _ in range(count - 1)]
     return tuple(dict.fromkeys(others))
+
+
+def _let_all_meet(faults: tuple[Fault, ...], plans: tuple[NodePlan, ...]) -> tuple[Fault, ...]:
+    """What takes the first node, which all others were told of, away from its address for good befalls the second
+    instead, where not all had ``MEETING`` seconds without a cut to meet it: who never did would know nobody."""
+    first, second, *_ = plans
+    met_at = max(plan.at for plan in plans) + MEETING
+    if any(isinstance(fault, Partition | OneWay | Blocked) and fault.begin < met_at for fault in faults):
+        met_at = math.inf
+    return tuple(
+        msgspec.structs.replace(fault, node=second.id)
+        if _takes_away(fault, first.id) and fault.begin < met_at
+        else fault
+        for fault in faults
+    )
+
+
+def _takes_away(fault: Fault, node: str) -> bool:
+    match fault:
+        case Crash(end=end, moves=moves):
+            return fault.node == node and (end is None or moves)
+        case Leave(end=end):
+            return fault.node == node and end is None
+        case Moved():
+            return fault.node == node
+        case _:
+            return False
 
 
 def _draw_agents(draw: random.Random, names: tuple[str, ...], duration: float) -> tuple[AgentPlan, ...]:

@@ -98,6 +98,8 @@ class Truth:
         """All messages that were accepted, by id."""
         self.acknowledged: dict[tuple[str, str], float] = {}
         """By recipient and message id, when an agent was told that its acknowledgement counts."""
+        self.agents_tried_at: dict[str, float] = {}
+        """When each last tried to register or to send a heartbeat."""
         self._troubles = 0
         self._troubled_at = -math.inf
         self._host_disturbed_at: dict[str, float] = {}

@@ -11,8 +11,9 @@ from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, 
 from meshp2p.core.record import Record, State
 from meshp2p.simulation.ablation import SAFEGUARDS
 from meshp2p.simulation.checkers import CHECKERS
-from meshp2p.simulation.faults import Crash, Partition
+from meshp2p.simulation.faults import ALL_KINDS, Blocked, Crash, Partition, Pause
 from meshp2p.simulation.scenarios import Options, build_schedule
+from meshp2p.simulation.schedule import AgentPlan
 from meshp2p.simulation.simulation import Simulation, run
 from tests.simulation.simulated import a_mesh, a_schedule
 
@@ -91,6 +92,29 @@ def test_a_leader_that_is_not_the_lowest_is_seen() -> None:
     assert machine is not None
     machine._election.leader_id = "n2"
     assert told(simulation, LeaderChanged("n2", "n0", 1)) == ["epochs"]
+
+
+@pytest.mark.parametrize(("seconds", "seen"), [(2.9, ["pause-guard"]), (3.1, [])])
+def test_a_node_that_was_stopped_may_claim_when_three_rounds_of_probes_had_no_answer(
+    seconds: float, seen: list[str]
+) -> None:
+    simulation = a_mesh(
+        Pause(begin=10.0, end=15.0, node="n0"), Blocked(begin=11.0, kinds=ALL_KINDS), until=15.0 + seconds
+    )
+    own = a_record(simulation, "n0")
+    assert (
+        told(simulation, MemberUpdated(msgspec.structs.replace(own, epoch=7, incarnation=own.incarnation + 1))) == seen
+    )
+
+
+@pytest.mark.parametrize(("until", "seen"), [(20.0, ["registrations"]), (230.0, [])])
+def test_an_agent_that_stopped_may_be_listed_for_a_while(until: float, seen: list[str]) -> None:
+    agent = AgentPlan(id="agent", nodes=("n1",), at=1.0, until=until, every=2.0)
+    simulation = a_mesh(until=5.0, duration=240.0, agents=(agent,), checks=("registrations",))
+    machine = simulation.truth.hosts["n1"].machine
+    assert machine is not None
+    machine._hosting.handle_expired = lambda instance_id, now: None  # type: ignore[method-assign]
+    assert [violation.checker for violation in simulation.run().violations][:1] == seen
 
 
 def test_a_false_death_is_seen_where_there_was_no_trouble() -> None:

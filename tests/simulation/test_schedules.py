@@ -10,11 +10,12 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.faults import Crash, Lossy, Partition, Slow
+from meshp2p.simulation.faults import Crash, Leave, Lossy, Moved, Partition, Slow
 from meshp2p.simulation.replay import read_replay, write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule, scenario_names, scenarios
 from meshp2p.simulation.schedule import NodePlan, dump_schedule, load_schedule
 from meshp2p.simulation.simulation import run
+from meshp2p.simulation.swarm import MEETING
 from tests.simulation.simulated import a_schedule
 
 
@@ -71,6 +72,16 @@ def test_a_replay_file_runs_again_to_the_same_digest(tmp_path: Path) -> None:
 def test_a_missing_replay_file_gets_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         read_replay(tmp_path / "none.json")
+
+
+def test_in_a_swarm_the_node_that_all_were_told_of_is_not_gone_for_good_before_they_met_it() -> None:
+    for seed in range(3000):
+        schedule = build_schedule("swarm", Options(seed=seed))
+        last_start = max(plan.at for plan in schedule.nodes)
+        for fault in schedule.faults:
+            is_first = getattr(fault, "node", "") == schedule.nodes[0].id
+            if is_first and (isinstance(fault, Moved) or (isinstance(fault, Crash | Leave) and fault.end is None)):
+                assert fault.begin >= last_start + MEETING
 
 
 @pytest.mark.parametrize(

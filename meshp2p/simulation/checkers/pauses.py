@@ -15,12 +15,17 @@ from meshp2p.simulation.truth import Truth
 
 __all__ = ["PauseGuard"]
 
+ROUNDS_SILENT = 3
+"""After so many probe intervals in which no probe was answered a node may hold that the others are gone: its side of a
+partition is itself alone."""
+
 PAUSE_MIN = 3.0
 """A shorter pause need not be noticed. Chosen, not measured."""
 
 
 class PauseGuard(Checker):
-    """A node that was stopped accuses nobody and claims no leadership before a probe of its own succeeded.
+    """A node that was stopped accuses nobody and claims no leadership before a probe of its own succeeded, or went
+    without answer for ``ROUNDS_SILENT`` rounds.
 
     A node all alone cannot probe, and may claim.
     """
@@ -33,6 +38,7 @@ class PauseGuard(Checker):
         self._epochs: dict[str, int] = {}
         self._asked: dict[str, dict[int, None]] = {}
         self._well: dict[str, dict[str, None]] = {}
+        self._resumed_at: dict[str, float] = {}
 
     def resumed(self, host: Host, seconds: float) -> None:
         machine = host.machine
@@ -40,6 +46,7 @@ class PauseGuard(Checker):
             host.is_watched = True
             self._epochs[host.key] = machine.own.epoch
             self._asked[host.key] = {}
+            self._resumed_at[host.key] = self.truth.engine.now
             self._well[host.key] = {
                 record.id: None for record in machine.records().values() if record.state is State.ALIVE
             }
@@ -55,8 +62,16 @@ class PauseGuard(Checker):
         self._epochs.pop(host.key, None)
         self._asked.pop(host.key, None)
         self._well.pop(host.key, None)
+        self._resumed_at.pop(host.key, None)
+
+    def _has_been_silent(self, host: Host) -> bool:
+        silent_for = self.truth.engine.now - self._resumed_at[host.key]
+        return silent_for >= ROUNDS_SILENT * self.truth.config.probe_interval
 
     def sent(self, host: Host, effect: Send) -> None:
+        if self._has_been_silent(host):
+            self._release(host)
+            return
         datagram = effect.datagram
         target = self.truth.network.key_at(effect.address)
         if isinstance(datagram.body, Ping):
@@ -83,6 +98,7 @@ class PauseGuard(Checker):
         if not host.is_watched or not isinstance(event, MemberUpdated | MemberJoined):
             return
         record = event.record
-        if record.id == host.id and record.epoch > self._epochs.get(host.key, 0):
+        has_claimed = record.id == host.id and record.epoch > self._epochs.get(host.key, 0)
+        if has_claimed and not self._has_been_silent(host):
             self.violated(host, f"was stopped, and claims to lead in epoch {record.epoch}")
             self._release(host)

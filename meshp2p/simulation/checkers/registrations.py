@@ -25,7 +25,8 @@ class Registrations(Checker):
             return
         live = truth.live
         ids = {host.id: None for host in live}
-        calm = truth.engine.now - truth.disturbed_at > recovery_bound(truth.config, len(truth.hosts))
+        bound = recovery_bound(truth.config, len(truth.hosts))
+        calm = truth.engine.now - truth.disturbed_at > bound
         for host in live:
             if host.machine is None:
                 continue
@@ -37,5 +38,10 @@ class Registrations(Checker):
                     self.violated(host, f"lists {agent_id} at {record.home}, which is gone")
                 elif must_be_listed and record is None:
                     self.violated(host, f"does not list {agent_id}, whose heartbeats are answered")
-                elif since is None and record is not None and calm:
+                elif (
+                    since is None
+                    and record is not None
+                    and calm
+                    and truth.engine.now - truth.agents_tried_at.get(agent_id, 0.0) > bound
+                ):
                     self.violated(host, f"lists {agent_id}, which has stopped")
