@@ -12,13 +12,36 @@ from meshp2p.core.state import Randomness
 
 __all__ = ["Candidate", "Candidates"]
 
+DIAL_PATIENCE = 600.0
+"""Seconds for which an address may fail, with no source having seen a peer there meanwhile, before its pauses go on
+doubling. Chosen, not measured."""
+
+DIAL_INTERVAL_LAST = 300.0
+"""The longest pause of such an address, in seconds. Chosen, not measured."""
+
+OWN_ADDRESS_INTERVAL = 3600.0
+"""Seconds for which an address at which this node found itself is taken for its own: another machine may be given it.
+Chosen, not measured."""
+
 Needless = Callable[[Address, str | None], bool]
 
 
 class Candidate:
     """One address: which sources told of it, who is thought or was found to be there, and when it is tried next."""
 
-    __slots__ = ("address", "dialled_at", "failures", "instance_id", "is_dialling", "next_dial", "sources", "successes")
+    __slots__ = (
+        "address",
+        "dialled_at",
+        "expected_at",
+        "failures",
+        "instance_id",
+        "is_dialling",
+        "is_own",
+        "next_dial",
+        "pause",
+        "sources",
+        "successes",
+    )
 
     def __init__(self, address: Address, now: float) -> None:
         self.address = address
@@ -26,6 +49,10 @@ class Candidate:
         self.instance_id: str | None = None
         self.next_dial = now
         self.dialled_at = -math.inf
+        self.expected_at = now
+        """When last there was reason to expect a peer here: a sighting, an answer, the loss of who was here."""
+        self.pause = 0.0
+        self.is_own = False
         self.is_dialling = False
         self.failures = 0
         self.successes = 0
@@ -39,7 +66,8 @@ class Candidate:
 
 class Candidates:
     """The table. An address is dialled at once when it is first told, then after pauses that double up to
-    ``dial_interval_max``.
+    ``dial_interval_max``, and further up to ``DIAL_INTERVAL_LAST`` where it failed for ``DIAL_PATIENCE`` and nobody was
+    seen there.
 
     One whose peer is listed is kept and not dialled: when the peer is lost, it is tried again.
     """
@@ -53,7 +81,8 @@ class Candidates:
         return iter(self._table.values())
 
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> None:
-        """Note that ``source`` saw a peer at these addresses; an unchanged sighting changes nothing."""
+        """Note that ``source`` saw a peer at these addresses. An unchanged sighting hastens only what was all but given
+        up."""
         for address in addresses:
             candidate = self._table.get(address)
             if candidate is None:
@@ -61,10 +90,19 @@ class Candidates:
                     continue
                 candidate = self._table[address] = Candidate(address, now)
             candidate.sources[source] = None
+            candidate.expected_at = now
+            if candidate.pause > self._config.dial_interval_max and not candidate.is_own:
+                self._hasten(candidate, now)
             if instance_id is not None and instance_id != candidate.instance_id:
                 candidate.instance_id = instance_id
-                candidate.failures = 0
-                candidate.next_dial = now
+                self._hasten(candidate, now)
+
+    @staticmethod
+    def _hasten(candidate: Candidate, now: float) -> None:
+        candidate.failures = 0
+        candidate.pause = 0.0
+        candidate.is_own = False
+        candidate.next_dial = now
 
     def take(self, address: Address, now: float) -> bool:
         """Take this address for dialling, due or not. Whether it may be: not twice within ``dial_interval_min``."""
@@ -80,6 +118,12 @@ class Candidates:
         for candidate in self._table.values():
             if candidate.instance_id == instance_id:
                 candidate.next_dial = max(candidate.next_dial, now + self._config.dial_interval_max)
+
+    def expect(self, instance_id: str, now: float) -> None:
+        """This instance was lost: until now somebody was at its addresses."""
+        for candidate in self._table.values():
+            if candidate.instance_id == instance_id:
+                candidate.expected_at = now
 
     def take_due(self, now: float, count: int, *, without: Needless) -> list[Address]:
         """Up to ``count`` addresses that are to be dialled now, those that wait for longest first, so that each has its
@@ -97,8 +141,8 @@ class Candidates:
             candidate.dialled_at = now
         return [candidate.address for candidate in due]
 
-    def conclude(self, address: Address, instance_id: str | None, now: float) -> None:
-        """What came of a dial: who answered, or nobody (None)."""
+    def conclude(self, address: Address, instance_id: str | None, now: float, *, is_own: bool = False) -> None:
+        """What came of a dial: who answered, or nobody (None). ``is_own``: this node itself did."""
         candidate = self._table[address]
         candidate.is_dialling = False
         if instance_id is None:
@@ -107,9 +151,17 @@ class Candidates:
             candidate.failures = 0
             candidate.successes += 1
             candidate.instance_id = instance_id
-        pause = self._config.dial_interval_min * 2 ** min(20, candidate.failures)
-        jitter = 0.75 + 0.5 * self._random.random()
-        candidate.next_dial = now + min(self._config.dial_interval_max, pause) * jitter
+            candidate.expected_at = now
+        candidate.is_own = is_own
+        candidate.pause = OWN_ADDRESS_INTERVAL if is_own else self._pause_after(candidate, now)
+        candidate.next_dial = now + candidate.pause * (0.75 + 0.5 * self._random.random())
+
+    def _pause_after(self, candidate: Candidate, now: float) -> float:
+        interval_max = self._config.dial_interval_max
+        pause = min(interval_max, self._config.dial_interval_min * 2.0 ** min(20, candidate.failures))
+        if now - candidate.expected_at >= DIAL_PATIENCE:
+            pause = min(max(interval_max, DIAL_INTERVAL_LAST), max(pause, 2 * candidate.pause))
+        return pause
 
     def next_dial(self, *, without: Needless) -> float | None:
         """When the next address is to be dialled; None where none is."""

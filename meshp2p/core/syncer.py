@@ -38,7 +38,6 @@ class Syncer:
         self._election = election
         self.candidates = Candidates(state.config, state.random)
         self._dials = 0
-        self._own_addresses: dict[Address, None] = {}
         self._is_syncing = False
         self._has_looked = False
         self._view = 0
@@ -106,6 +105,8 @@ class Syncer:
         """A node is no longer listed: its addresses are worth a try again, at once unless it left of its own will."""
         if has_left:
             self.candidates.postpone(node_id, now)
+        else:
+            self.candidates.expect(node_id, now)
         self.set_dial_timer(now)
 
     def handle_dial(self, now: float) -> None:
@@ -115,9 +116,7 @@ class Syncer:
             self._dial(address, now)
         self.set_dial_timer(now)
 
-    def _is_needless(self, address: Address, instance_id: str | None) -> bool:
-        if address in self._own_addresses:
-            return True
+    def _is_needless(self, _address: Address, instance_id: str | None) -> bool:
         # our own id at another address is worth a call: another node may hold it too
         return instance_id is not None and instance_id != self._state.id and self._state.is_live(instance_id)
 
@@ -128,9 +127,9 @@ class Syncer:
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             self._dials -= 1
-            self.candidates.conclude(address, reply.sender.id if isinstance(reply, SyncReply) else None, now)
-            if isinstance(reply, SyncReply) and reply.sender.boot == state.own.boot:
-                self._own_addresses[address] = None
+            found = reply.sender if isinstance(reply, SyncReply) else None
+            is_own = found is not None and found.boot == state.own.boot
+            self.candidates.conclude(address, found.id if found is not None else None, now, is_own=is_own)
             self._take_reply(reply, (address,), len(request.buckets) // 8, now)
             self.set_dial_timer(now)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
-from meshp2p.core.candidates import Candidates
+from meshp2p.core.candidates import DIAL_INTERVAL_LAST, DIAL_PATIENCE, OWN_ADDRESS_INTERVAL, Candidates
 from meshp2p.core.config import ProtocolConfig
 
 CONFIG = ProtocolConfig(candidates_max=200)
@@ -82,6 +82,58 @@ def test_pauses_double_up_to_the_longest() -> None:
     for failures, pause in enumerate(pauses, start=1):
         expected = min(CONFIG.dial_interval_max, CONFIG.dial_interval_min * 2**failures)
         assert 0.75 * expected <= pause <= 1.25 * expected
+
+
+def fail_until(table: Candidates, end: float, now: float = 0.0) -> float:
+    """Dial the only address in vain whenever it is due; the pause after the last dial."""
+    while (due := table.next_dial(without=never)) is not None and due < end:
+        now = due
+        assert table.take_due(now, 1, without=never)
+        table.conclude(an_address(1), None, now)
+    assert due is not None
+    return due - now
+
+
+def test_who_failed_for_long_and_was_not_seen_again_is_dialled_ever_more_rarely() -> None:
+    table = a_table()
+    table.offer("cache", (an_address(1),), "a", 0.0)
+    assert fail_until(table, DIAL_PATIENCE) <= 1.25 * CONFIG.dial_interval_max
+    assert fail_until(table, 10 * DIAL_PATIENCE) >= 0.75 * DIAL_INTERVAL_LAST
+    assert fail_until(table, 40 * DIAL_PATIENCE) <= 1.25 * DIAL_INTERVAL_LAST
+
+
+@pytest.mark.parametrize("instance_id", ["a", "b", None])
+def test_a_new_sighting_of_who_failed_for_long_has_it_dialled_at_once(instance_id: str | None) -> None:
+    table = a_table()
+    table.offer("cache", (an_address(1),), "a", 0.0)
+    now = 10 * DIAL_PATIENCE
+    fail_until(table, now)
+    table.offer("mdns", (an_address(1),), instance_id, now)
+    assert table.next_dial(without=never) == now
+    assert fail_until(table, now + 0.9 * DIAL_PATIENCE, now) <= 1.25 * CONFIG.dial_interval_max
+
+
+def test_the_address_of_who_was_lost_is_dialled_often_however_long_ago_it_was_seen() -> None:
+    table = a_table()
+    table.offer("cache", (an_address(1),), "a", 0.0)
+    table.expect("a", 5000.0)
+    assert table.take_due(5000.0, 1, without=never)
+    table.conclude(an_address(1), None, 5000.0)
+    assert fail_until(table, 5000.0 + DIAL_PATIENCE, 5000.0) <= 1.25 * CONFIG.dial_interval_max
+
+
+def test_an_own_address_is_dialled_again_after_an_hour_or_when_another_is_said_to_be_there() -> None:
+    table = a_table()
+    table.offer("seed", (an_address(1),), None, 0.0)
+    table.take_due(0.0, 1, without=never)
+    table.conclude(an_address(1), "me", 0.0, is_own=True)
+    for source, instance_id in (("seed", None), ("mdns", "me")):
+        table.offer(source, (an_address(1),), instance_id, 1.0)
+        assert table.take_due(0.7 * OWN_ADDRESS_INTERVAL, 1, without=never) == []
+    assert table.take_due(1.3 * OWN_ADDRESS_INTERVAL, 1, without=never) == [an_address(1)]
+    table.conclude(an_address(1), "me", 5000.0, is_own=True)
+    table.offer("mdns", (an_address(1),), "other", 5001.0)
+    assert table.take_due(5001.0, 1, without=never) == [an_address(1)]
 
 
 def test_a_full_table_gives_up_who_failed_most_and_nobody_who_did_not_fail() -> None:
