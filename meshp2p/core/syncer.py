@@ -40,6 +40,7 @@ class Syncer:
         self._dials = 0
         self._is_syncing = False
         self._has_looked = False
+        self._has_met_settled = False
         self._view = 0
         self._view_since = 0.0
         self._agreed_at = 0.0
@@ -168,6 +169,7 @@ class Syncer:
         self._membership.take_all((sender, *items), now, by_sync=True)
         self._membership.take_claim(reply.claim)
         self.end_look_around()
+        self._has_met_settled |= reply.is_settled
         self.announce_if_sure(now)
         if state.is_announced and reply.is_settled:
             self._election.settle()
@@ -184,6 +186,8 @@ class Syncer:
             return
         if self._has_looked and not self._ownership.is_asking_rivals:
             state.is_announced = True
+            if self._has_met_settled:
+                self._election.settle()  # it met one before it knew whose its id is
             state.spread(state.own, now, at_birth=True)
 
     def end_look_around(self) -> None:

@@ -94,6 +94,15 @@ def test_the_epoch_that_was_kept_is_exceeded() -> None:
     assert machine.leader_epoch == 42
 
 
+def test_a_leader_that_was_restarted_before_it_was_missed_claims_as_soon_as_it_is_listed_anew() -> None:
+    mesh = a_mesh(4)
+    mesh.kill("n0")
+    boot = mesh.add("n0", join="n3").own.boot
+    mesh.run_until(lambda: mesh.nodes["n1"].records()["n0"].boot == boot, within=1)
+    mesh.run(0.003)
+    assert tokens(mesh) == {(2, "n0")}
+
+
 def test_a_leader_that_left_is_followed_at_once() -> None:
     mesh = a_mesh(4)
     mesh.leave("n0")
