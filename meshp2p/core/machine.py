@@ -245,7 +245,7 @@ class Machine(View):
         """When :meth:`handle_timeouts` is to be called, on the clock of ``now``; infinity where nothing is awaited."""
         if self._ownership.has_lost_id:
             return math.inf
-        return self._state.timers.next_deadline()
+        return self._pause_guard.next_look()
 
     def _handle_timer(self, timer: Timer, subject: str, now: float) -> None:
         match timer:

@@ -40,27 +40,37 @@ class PauseGuard:
         self._syncer = syncer
         self._election = election
         self._wall_ahead = 0.0
+        self._looked_at = 0.0
         self._lag_counted_at = 0.0
         self._began_at = 0.0
         self._rounds_failed = 0
 
     def start(self, now: float) -> None:
         self._wall_ahead = self._state.wall_ms() / 1000 - now
+        self._looked_at = now
+
+    def next_look(self) -> float:
+        """When time comes to something: to a deadline, or, where that is far off, to looking at the clock.
+
+        A node that finds itself slow awaits little. Without this nothing would be late after it was stopped.
+        """
+        return min(self._state.timers.next_deadline(), self._looked_at + self._state.config.probe_interval)
 
     def check_arrival(self, now: float) -> None:
         """Something arrives: where a deadline is long past, or the wall clock ran ahead, this process stood still."""
         state = self._state
-        if state.is_guarded:
-            return
-        threshold = state.config.pause_threshold
-        slept = state.wall_ms() / 1000 - now - self._wall_ahead
-        if slept >= threshold or now - state.timers.next_deadline() >= threshold:
-            self.check_clocks(now)
+        if not state.is_guarded:
+            threshold = state.config.pause_threshold
+            slept = state.wall_ms() / 1000 - now - self._wall_ahead
+            if slept >= threshold or now - self.next_look() >= threshold:
+                self.check_clocks(now)
+        self._looked_at = now
 
     def check_clocks(self, now: float) -> None:
         """Time has come to a deadline, and perhaps passed it by far."""
         config = self._state.config
-        late = now - self._state.timers.next_deadline()
+        late = now - self.next_look()
+        self._looked_at = now
         wall_ahead = self._state.wall_ms() / 1000 - now
         slept, self._wall_ahead = wall_ahead - self._wall_ahead, wall_ahead
         if max(late, slept) >= config.pause_threshold:

@@ -135,7 +135,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "a node that was stopped accuses nobody before it heard somebody",
         "pause",
         "pause-guard",
-        alter=_without_method("_pause_guard", "check_clocks"),
+        alter=_without_method("_pause_guard", "_begin"),
     ),
     "persistence": Safeguard(
         "a node keeps its incarnation and epoch across restarts",

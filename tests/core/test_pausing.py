@@ -8,6 +8,7 @@ from meshp2p.core.events import MemberDied, MemberSuspected
 from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import Datagram, Done, Gossip, Push
 from meshp2p.core.record import Rumour, State, tag_of
+from meshp2p.core.timers import Timer
 from tests.core.builders import ELSEWHERE, a_machine, a_record, emitted, hear, run_until
 from tests.core.mesh import Mesh
 
@@ -45,6 +46,22 @@ def test_suspicions_expiries_and_adoptions_have_their_whole_time_again() -> None
     events = emitted(run_until(machine, 503.9))
     assert not [event for event in events if isinstance(event, MemberDied)]
     assert {"a", "b", "x", "y"} <= set(machine.records())
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_slow_node_that_awaits_nothing_for_long_notices_that_it_was_stopped(arrives: bool) -> None:
+    machine = a_machine()
+    machine._state.local_health.change(+8)
+    run_until(machine, 30.0)
+    probe_at = machine._state.timers.deadline(Timer.PROBE)
+    assert probe_at is not None
+    stopped_at = probe_at - 4.5
+    run_until(machine, stopped_at)
+    if arrives:
+        hear(machine, [a_record("a")], stopped_at + 4.0)
+    else:
+        machine.handle_timeouts(stopped_at + 4.0)
+    assert machine.counters.pauses == 1
 
 
 def test_a_small_delay_counts_into_local_health_once_a_period() -> None:

@@ -11,7 +11,7 @@ from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, 
 from meshp2p.core.record import Record, State
 from meshp2p.simulation.ablation import SAFEGUARDS
 from meshp2p.simulation.checkers import CHECKERS
-from meshp2p.simulation.faults import ALL_KINDS, Blocked, Crash, Partition, Pause
+from meshp2p.simulation.faults import ALL_KINDS, Blocked, Crash, Delayed, Partition, Pause, Twin
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import AgentPlan
 from meshp2p.simulation.simulation import Simulation, run
@@ -84,6 +84,11 @@ def test_a_claim_that_does_not_outbid_what_was_heard_is_seen() -> None:
     simulation = a_mesh()
     assert told(simulation, MemberUpdated(a_record(simulation, "n3", epoch=7))) == []
     assert told(simulation, MemberUpdated(a_record(simulation, "n0", epoch=6, epoch_since=1))) == ["epochs"]
+
+
+def test_a_twin_that_met_nobody_may_claim_the_token_of_its_rival() -> None:
+    result = run(a_schedule(Delayed(begin=5.0, seconds=0.4), Twin(begin=10.0, end=11.5, node="n0"), duration=30.0))
+    assert "epochs" not in [violation.checker for violation in result.violations]
 
 
 def test_a_leader_that_is_not_the_lowest_is_seen() -> None:

@@ -149,7 +149,7 @@ class Epochs(Checker):
         # Without its state, and alone, a node cannot know what it claimed; where it has met one who knows, it must.
         listed = host.machine.records()
         for other in self.truth.live:
-            if other is not host and other.id in listed and self._heard[other.key] >= record.epoch:
+            if other.id != host.id and other.id in listed and self._heard[other.key] >= record.epoch:
                 self.violated(host, f"claimed the token {token} of an earlier process, of which {other.key} knows")
                 return
 
