@@ -66,8 +66,8 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """Sent by a prober to the node ``target``: are you there? Answered with :class:`Ack`; a node with another tag is
     silent.
 
-    ``view`` is the hash of all live records that the sender knows: where it is not the receiver's own, and stays so,
-    they sync.
+    ``view`` is the hash of all live records, and of the greatest claim to lead, that the sender knows: where it is not
+    the receiver's own, and stays so, they sync.
     """
 
     sequence: Word
