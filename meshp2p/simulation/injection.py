@@ -208,7 +208,9 @@ class Injector:
         self._acted_on[number] = (host, 1)
         simulation.fire(fault)
         simulation.start_host(host, cause)
-        host.offer("seed", simulation.truth.hosts[fault.node].address)
+        rival = simulation.truth.hosts[fault.node]
+        simulation.truth.note_told(host, rival)
+        host.offer("seed", rival.address)
 
     def _pause(self, host: Host, *, is_asleep: bool, cause: int) -> None:
         host.pause(is_asleep=is_asleep, cause=cause)

@@ -178,6 +178,7 @@ class Simulation:
         if host.life > 1 and not any(seed.machine is not None for seed in seeds):
             seeds += [other for other in self.truth.live if other.id != host.id][:1]
         for seed in seeds:
+            self.truth.note_told(host, seed)
             host.offer("seed", seed.address)
         if self._multicast is not None:
             self._multicast.begin(host)

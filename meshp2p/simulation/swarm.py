@@ -37,11 +37,9 @@ from meshp2p.simulation.faults import (
     Twin,
 )
 from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, LinkOptions, MailPlan, NodePlan, Schedule
+from meshp2p.simulation.truth import MEETING
 
 __all__ = ["draw_swarm"]
-
-MEETING = 5.0
-"""Seconds within which nodes that were told of one another have met. Chosen, not measured."""
 
 _KINDS: tuple[type[Fault], ...] = (
     Partition,

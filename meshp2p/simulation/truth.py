@@ -55,6 +55,10 @@ def recovery_bound(config: ProtocolConfig, nodes: int) -> float:
     return detection_bound(config, nodes) + 2 * config.instance_timeout + found + mended + config.settle_timeout
 
 
+MEETING = 5.0
+"""Seconds within which nodes that were told of one another, all of them together, have met. Chosen, not measured."""
+
+
 class Letter(msgspec.Struct):
     """A message that the host ``node``, in its process ``life``, accepted."""
 
@@ -105,6 +109,9 @@ class Truth:
         self._host_disturbed_at: dict[str, float] = {}
         self._cut_at = -math.inf
         self._cuts = 0
+        self._came_at = 0.0
+        self._have_met = False
+        self._told: dict[str, dict[str, None]] = {}
         self._impaired_at: dict[str, float] = {}
         self._impaired: dict[str, int] = {}
 
@@ -119,6 +126,8 @@ class Truth:
             self.active.pop(number, None)
         step = 1 if begins else -1
         if isinstance(fault, Partition | OneWay | Blocked):
+            if not self._cuts and now - max(self._cut_at, self._came_at) >= MEETING:
+                self._have_met = True
             self._cut_at = now
             self._cuts += step
         elif isinstance(fault, Pause | Sleep | Slow | Stalls | Moved):
@@ -131,7 +140,15 @@ class Truth:
 
     def note_process(self, host: Host) -> None:
         """Its process started, or ended."""
+        if host.life == 1 and host.machine is not None:
+            self._came_at = self.engine.now
+            self._have_met = False
         self.disturbed_at = self._host_disturbed_at[host.key] = self.engine.now
+
+    def note_told(self, host: Host, other: Host) -> None:
+        """A source of discovery told one of the other."""
+        self._told.setdefault(host.key, {})[other.key] = None
+        self._told.setdefault(other.key, {})[host.key] = None
 
     # What checkers ask
 
@@ -192,8 +209,22 @@ class Truth:
                     if other.key not in placed:
                         placed[other.key] = None
                         members.append(other)
-            found.append(Component(tuple(members), self._is_sure(members, sure)))
+            found.append(Component(tuple(members), self._is_sure(members, sure) and self._may_know(members)))
         return found
+
+    def _may_know(self, members: list[Host]) -> bool:
+        """Whether these nodes know of one another, or were told: directly, or through others among them. Nodes that
+        were cut off from whom they were told of, before they met anybody, do not."""
+        if self._have_met:
+            return True
+        reached = [members[0].key]
+        apart = {host.key: None for host in members[1:]}
+        for key in reached:
+            for other in self._told.get(key, ()):
+                if other in apart:
+                    del apart[other]
+                    reached.append(other)
+        return not apart
 
     def _is_sure(self, members: list[Host], sure: dict[tuple[str, str], bool]) -> bool:
         few = len(members) - 2 <= self.config.indirect_probes

@@ -157,6 +157,13 @@ def test_a_mesh_in_two_is_not_whole() -> None:
     assert [violation.checker for violation in simulation.violations] == ["wholeness"]
 
 
+@pytest.mark.parametrize(("begin", "is_sure"), [(0.0, False), (10.0, True)])
+def test_nodes_that_were_cut_off_from_whom_they_were_told_of_need_not_meet(begin: float, is_sure: bool) -> None:
+    cut = Partition(begin=begin, groups=(("n0", "n1"), ("n2", "n3")))
+    simulation = a_mesh(cut, duration=60.0, until=20.0)
+    assert [component.is_sure for component in simulation.truth.components()] == [True, is_sure]
+
+
 def test_a_long_partition_makes_two_whole_meshes() -> None:
     result = run(a_schedule(Partition(begin=10.0, end=300.0, groups=(("n0", "n1"), ("n2", "n3"))), duration=320.0))
     assert result.violations == ()

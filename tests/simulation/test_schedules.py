@@ -15,7 +15,7 @@ from meshp2p.simulation.replay import read_replay, write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule, scenario_names, scenarios
 from meshp2p.simulation.schedule import NodePlan, dump_schedule, load_schedule
 from meshp2p.simulation.simulation import run
-from meshp2p.simulation.swarm import MEETING
+from meshp2p.simulation.truth import MEETING
 from tests.simulation.simulated import a_schedule
 
 
