@@ -209,19 +209,19 @@ class Truth:
                     if other.key not in placed:
                         placed[other.key] = None
                         members.append(other)
-            found.append(Component(tuple(members), self._is_sure(members, sure) and self._may_know(members)))
+            found.append(Component(tuple(members), self._is_sure(members, sure) and self._may_know(members, sure)))
         return found
 
-    def _may_know(self, members: list[Host]) -> bool:
-        """Whether these nodes know of one another, or were told: directly, or through others among them. Nodes that
-        were cut off from whom they were told of, before they met anybody, do not."""
+    def _may_know(self, members: list[Host], sure: dict[tuple[str, str], bool]) -> bool:
+        """Whether these nodes know of one another, or were told: directly, or through others among them. Nodes that are
+        cut off from whom they were told of, and met nobody before, do not."""
         if self._have_met:
             return True
         reached = [members[0].key]
         apart = {host.key: None for host in members[1:]}
         for key in reached:
             for other in self._told.get(key, ()):
-                if other in apart:
+                if other in apart and sure[key, other]:
                     del apart[other]
                     reached.append(other)
         return not apart

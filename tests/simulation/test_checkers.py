@@ -164,6 +164,11 @@ def test_nodes_that_were_cut_off_from_whom_they_were_told_of_need_not_meet(begin
     assert [component.is_sure for component in simulation.truth.components()] == [True, is_sure]
 
 
+def test_who_is_told_only_of_one_whom_it_cannot_reach_is_not_known_to_a_bridge() -> None:
+    simulation = a_mesh(Partition(begin=0.0, groups=(("n0", "n1"), ("n2",))), duration=60.0, until=20.0)
+    assert [component.is_sure for component in simulation.truth.components()] == [False]
+
+
 def test_a_long_partition_makes_two_whole_meshes() -> None:
     result = run(a_schedule(Partition(begin=10.0, end=300.0, groups=(("n0", "n1"), ("n2", "n3"))), duration=320.0))
     assert result.violations == ()
