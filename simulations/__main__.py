@@ -1,13 +1,16 @@
 """Sweeps, replays and shrinks simulated runs.
 
-Exit status: 0 all well, 1 a violation was found, 2 wrong input.
+Exit status: 0 all well, 1 a violation was found, 2 wrong input or no cluster there.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.replay import read_replay, write_replay
@@ -19,6 +22,9 @@ from simulations.ablations import table_lines
 from simulations.regressions import read_regressions, run_regression
 from simulations.reports import summary_lines, write_json, write_junit
 from simulations.sweep import sweep, write_failures
+
+if TYPE_CHECKING:
+    from simulations.cluster import Cluster
 
 FAILURES = Path("build/simulations")
 
@@ -32,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     sweeping = commands.add_parser("sweep", help="run many seeds of a scenario")
     sweeping.add_argument("--seeds", type=int, default=100, help="how many (default: 100)")
     sweeping.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
-    sweeping.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    where = sweeping.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="run on the Dask cluster at tcp://HOST:PORT")
     sweeping.add_argument("--scenario", default="swarm", help=f"one of {', '.join(scenario_names())} (default: swarm)")
     sweeping.add_argument("--nodes", type=int, help="nodes of each run")
     sweeping.add_argument("--duration", type=float, help="virtual seconds of each run")
@@ -89,7 +97,9 @@ def _sweep(given: argparse.Namespace) -> int:
             print(f"{done}/{given.seeds} seeds, {failed} failed", file=sys.stderr, flush=True)
 
     options = Options(seed=given.first, nodes=given.nodes, duration=given.duration)
-    outcome = sweep(given.scenario, options, given.seeds, jobs=given.jobs, progress=progress)
+    with contextlib.ExitStack() as stack:
+        spread = None if given.scheduler is None else stack.enter_context(_open_cluster(given.scheduler)).map
+        outcome = sweep(given.scenario, options, given.seeds, jobs=given.jobs, spread=spread, progress=progress)
     if is_terminal:
         print(file=sys.stderr)
     replays = write_failures(outcome, options, given.failures) if outcome.failures else []
@@ -100,6 +110,14 @@ def _sweep(given: argparse.Namespace) -> int:
     for line in summary_lines(outcome, replays):
         print(line)
     return 1 if outcome.failures else 0
+
+
+def _open_cluster(address: str) -> AbstractContextManager[Cluster]:
+    try:
+        from simulations.cluster import open_cluster  # noqa: PLC0415 - an extra, and slow to import
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--scheduler needs {error.name}: pip install 'meshp2p[dask]'") from None
+    return open_cluster(address)
 
 
 def _replay(given: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from meshp2p.simulation.replay import write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import Result, run
 
-__all__ = ["Seed", "Sweep", "run_seed", "sweep"]
+__all__ = ["Seed", "Spread", "Sweep", "run_seed", "sweep"]
 
 CHUNK = 4
 """Seeds that a worker is given at a time: few, so that the progress is seen. Chosen, not measured."""
@@ -83,12 +83,19 @@ def run_seed(scenario: str, options: Options) -> Seed:
         return Seed(options.seed, None, f"{type(error).__name__}: {error}")
 
 
-def _run_chunk(work: tuple[str, Options, range]) -> list[Seed]:
+Work = tuple[str, Options, range]
+"""A scenario, its options, and the seeds of one chunk."""
+
+Spread = Callable[[Callable[[Work], list[Seed]], list[Work]], Iterator[list[Seed]]]
+"""Applies a function to each piece of work, wherever it likes; gives the results in the order of the work."""
+
+
+def _run_chunk(work: Work) -> list[Seed]:
     scenario, options, seeds = work
     return [run_seed(scenario, msgspec.structs.replace(options, seed=seed)) for seed in seeds]
 
 
-def _chunks(scenario: str, options: Options, seeds: range) -> Iterator[tuple[str, Options, range]]:
+def _chunks(scenario: str, options: Options, seeds: range) -> Iterator[Work]:
     for begin in range(0, len(seeds), CHUNK):
         yield scenario, options, seeds[begin : begin + CHUNK]
 
@@ -99,10 +106,11 @@ def sweep(
     count: int,
     *,
     jobs: int = 1,
+    spread: Spread | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sweep:
-    """Run ``count`` seeds from ``options.seed`` on, on so many processes. ``progress`` is told how many are done and
-    how many of them failed.
+    """Run ``count`` seeds from ``options.seed`` on, on so many processes, or on whatever ``spread`` takes. ``progress``
+    is told how many are done and how many of them failed.
 
     Raises :class:`~meshp2p.errors.ConfigError` for impossible options, before a seed runs.
     """
@@ -111,7 +119,7 @@ def sweep(
     work = list(_chunks(scenario, options, range(options.seed, options.seed + count)))
     began = time.perf_counter()
     failed = 0
-    for chunk in _map(work, jobs):
+    for chunk in spread(_run_chunk, work) if spread is not None else _map(work, jobs):
         outcome.seeds += chunk
         failed += sum(seed.has_failed for seed in chunk)
         if progress is not None:
@@ -120,7 +128,7 @@ def sweep(
     return outcome
 
 
-def _map(work: list[tuple[str, Options, range]], jobs: int) -> Iterator[list[Seed]]:
+def _map(work: list[Work], jobs: int) -> Iterator[list[Seed]]:
     if jobs == 1:
         yield from map(_run_chunk, work)
         return
