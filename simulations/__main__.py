@@ -19,6 +19,7 @@ from meshp2p.simulation.scenarios import Options, scenario_names
 from meshp2p.simulation.shrink import Shrinking, shrink
 from meshp2p.simulation.simulation import Simulation
 from simulations.ablations import table_lines
+from simulations.frontier_command import add_frontier, run_frontier
 from simulations.regressions import read_regressions, run_regression
 from simulations.reports import summary_lines, write_json, write_junit
 from simulations.sweep import sweep, write_failures
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("regressions", help="run every seed that once failed")
     ablating = commands.add_parser("ablations", help="switch off each safeguard and see which checker fails")
     ablating.add_argument("--seeds", type=int, default=20, help="seeds of each (default: 20)")
+    add_frontier(commands)
     return parser
 
 
@@ -72,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         "shrink": _shrink,
         "regressions": _regressions,
         "ablations": _ablations,
+        "frontier": run_frontier,
     }
     try:
         return commands[given.command](given)

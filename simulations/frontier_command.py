@@ -1,0 +1,75 @@
+"""``python -m simulations frontier``: its options, and what it does in which order."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from meshp2p.errors import ConfigError
+from simulations.frontier import (
+    DEFAULTS,
+    Frontier,
+    Goals,
+    grid,
+    marked,
+    measure_all,
+    measure_larger,
+)
+from simulations.frontier_picture import picture
+from simulations.frontier_report import table_lines, verdict_lines, write_docs, write_frontier
+
+__all__ = ["add_frontier", "run_frontier"]
+
+OUTPUT = Path("build/frontier")
+NODES_MIN = 8
+"""Fewer than these, and the deaths of a run leave no mesh."""
+
+
+def add_frontier(commands: Any) -> None:
+    """The command and its options; ``commands`` is what ``add_subparsers`` gave."""
+    parser = commands.add_parser("frontier", help="detection time, false deaths and bytes for many parameters")
+    parser.add_argument("--nodes", type=int, default=32, help="nodes of each run (default: 32)")
+    parser.add_argument("--larger", type=int, default=128, help="nodes of the larger mesh; 0: none (default: 128)")
+    parser.add_argument("--seeds", type=int, default=4, help="seeds for each figure (default: 4)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    lists = (
+        ("--multipliers", "1.5,2,3,4", "suspicion multipliers"),
+        ("--intervals", "0.5,1", "probe intervals"),
+        ("--maxima", "3,6,12", "suspicion max multipliers"),
+    )
+    for name, default, about in lists:
+        parser.add_argument(name, type=_numbers, default=default, help=f"{about} (default: {default})")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help=f"frontier.json and .svg go here ({OUTPUT})")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/frontier.md's figures and picture anew")
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+def run_frontier(given: argparse.Namespace) -> int:
+    """Measure, print the table, and write JSON and the picture. Always 0: a table judges nothing."""
+    if given.seeds < 1 or given.jobs < 1 or given.nodes < NODES_MIN or 0 < given.larger < NODES_MIN or given.larger < 0:
+        raise ConfigError(
+            f"--seeds {given.seeds} --jobs {given.jobs} --nodes {given.nodes} --larger {given.larger}:"
+            f" expected at least 1 seed and job, and {NODES_MIN} nodes"
+        )
+    goals = Goals()
+    settings = [*marked(), *grid(given.multipliers, given.intervals, given.maxima)]
+    frontier = Frontier(given.nodes, given.seeds, [])
+    for row in measure_all(settings, given.nodes, given.seeds, given.jobs):
+        frontier.rows.append(row)
+        print(f"{len(frontier.rows)}/{len(settings)} rows", file=sys.stderr, flush=True)
+    if given.larger:
+        chosen = [row.setting for row in frontier.rows if row.setting.name == DEFAULTS]
+        chosen += [row.setting for row in frontier.reaching(goals) if row.setting not in chosen]
+        frontier.larger = list(measure_larger(chosen, given.larger, given.seeds, given.jobs))
+    for line in (*table_lines(frontier, goals), *verdict_lines(frontier, goals)):
+        print(line)
+    write_frontier(frontier, given.output / "frontier.json")
+    (given.output / "frontier.svg").write_text(picture(frontier, goals))
+    if given.write_docs:
+        write_docs(frontier, goals)
+    return 0

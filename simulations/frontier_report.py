@@ -1,0 +1,104 @@
+"""The frontier as a table, as JSON, and as the measured part of ``docs/frontier.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from simulations.frontier import DEFAULTS, LOSSES, PAUSE, SWIM, Frontier, Goals, Row, Setting
+from simulations.frontier_picture import picture
+
+__all__ = ["table_lines", "verdict_lines", "write_docs", "write_frontier"]
+
+DOCS = Path(__file__).parents[1] / "docs"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+HEADINGS = (
+    "probe interval",
+    "multiplier",
+    "max multiplier",
+    "known to all: median",
+    "p99",
+    f"false deaths a run at loss {', '.join(f'{loss:.0%}' for loss in LOSSES)}",
+    "a tenth starved",
+    f"a pause of {PAUSE:g} s kills",
+    "bytes a node and second",
+    "misses",
+)
+
+
+def table_lines(frontier: Frontier, goals: Goals) -> Iterator[str]:
+    """A Markdown table, the marked rows first, then the grid in its order."""
+    yield "| | " + " | ".join(HEADINGS) + " |"
+    yield "|---" * (len(HEADINGS) + 1) + "|"
+    swim = frontier.named(SWIM)
+    for row in frontier.rows:
+        yield _line(row, goals, swim)
+
+
+def _line(row: Row, goals: Goals, swim: Row | None) -> str:
+    config = row.setting.config
+    cells = (
+        row.setting.name,
+        f"{config.probe_interval:g} s",
+        f"{config.suspicion_multiplier:g}",
+        f"{config.suspicion_max_multiplier:g}",
+        f"{row.share(0.5):.1f} s",
+        f"{row.share(0.99):.1f} s" + (f" ({row.unknown} unknown)" if row.unknown else ""),
+        ", ".join(f"{deaths:.2g}" for deaths in row.lossy),
+        f"{row.starved:.2f}",
+        f"{row.paused:.0%}",
+        f"{row.idle_bytes:.0f}",
+        "" if row is swim else "; ".join(row.misses(goals, swim)),
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def _values(setting: Setting) -> str:
+    config = setting.config
+    return (
+        f"a probe every {config.probe_interval:g} s, multiplier {config.suspicion_multiplier:g},"
+        f" max multiplier {config.suspicion_max_multiplier:g}"
+    )
+
+
+def verdict_lines(frontier: Frontier, goals: Goals) -> Iterator[str]:
+    """What the table says, in sentences; each stands by itself."""
+    reaching = frontier.reaching(goals)
+    yield f"{len(reaching)} of {len(frontier.rows)} rows reach all of it."
+    swim = frontier.named(SWIM)
+    for row in frontier.rows:
+        if row.setting.name == DEFAULTS:
+            misses = row.misses(goals, swim)
+            yield f"The defaults {'miss: ' + '; '.join(misses) if misses else 'reach all of it'}."
+    for larger in frontier.larger:
+        yield (
+            f"Among {larger.nodes} nodes, {larger.setting.name or _values(larger.setting)}: known to all in"
+            f" {larger.share(0.5):.1f} s (median), {larger.share(0.99):.1f} s (p99)."
+        )
+    proposed = frontier.proposed(goals)
+    if proposed is None:
+        yield "No row reaches all of it in the larger mesh as well."
+    else:
+        yield f"Proposed: {_values(proposed.setting)}."
+
+
+def write_frontier(frontier: Frontier, path: Path) -> None:
+    """All figures as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(frontier), indent=1) + b"\n")
+
+
+def write_docs(frontier: Frontier, goals: Goals, docs: Path = DOCS) -> None:
+    """Write ``frontier.svg``, and the measured part of ``frontier.md`` anew."""
+    (docs / "frontier.svg").write_text(picture(frontier, goals))
+    page = docs / "frontier.md"
+    before, rest = page.read_text().split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    deaths = len(frontier.rows[0].known) + frontier.rows[0].unknown
+    conditions = f"{frontier.nodes} nodes, {frontier.seeds} seeds for each figure, {deaths} silent deaths a row."
+    sentences = [f"- {sentence}" for sentence in verdict_lines(frontier, goals)]
+    measured = [BEGIN, conditions, "", *sentences, "", *table_lines(frontier, goals), "", END]
+    page.write_text(before + "\n".join(measured) + after)
