@@ -37,7 +37,7 @@ def add_frontier(commands: Any) -> None:
     lists = (
         ("--multipliers", "1.5,2,3,4", "suspicion multipliers"),
         ("--intervals", "0.5,1", "probe intervals"),
-        ("--maxima", "3,6,12", "suspicion max multipliers"),
+        ("--maxima", "3,6", "suspicion max multipliers"),
     )
     for name, default, about in lists:
         parser.add_argument(name, type=_numbers, default=default, help=f"{about} (default: {default})")

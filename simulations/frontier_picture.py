@@ -1,4 +1,4 @@
-"""The frontier as a picture: how soon deaths are known against how many healthy nodes are held dead, as SVG."""
+"""The frontier as a picture: for each row its detection times, drawn, and its false deaths beside them, as SVG."""
 
 from __future__ import annotations
 
@@ -10,125 +10,95 @@ from simulations.frontier import SWIM, Frontier, Goals, Row
 
 __all__ = ["picture"]
 
-WIDTH, HEIGHT = 860, 500
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 66, 56
-SHADES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-"""One for each probe interval: told apart by those who see few colours, too (Okabe and Ito)."""
-TICKS = (0.0, 0.25, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+WIDTH, LINE = 920, 22
+LABEL, PLOT, COUNTS = 270, 640, 660
+"""Where the labels end, where the plot ends, and where the figures beside it begin."""
+TOP, BOTTOM = 74, 44
+COLUMNS = (("loss", 0), ("starved", 60), ("paused", 130), ("B/s", 195))
 
-
-def _step(largest: float) -> float:
-    """How far apart the ticks of an axis are: at most ten of them."""
-    return next(step for step in (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0) if largest / step <= 10)
-
-
-class _Axes:
-    """Where a point of the plot is: seconds to the right, false deaths upwards by their square root, so that none and
-    few are told apart."""
-
-    def __init__(self, rows: list[Row]) -> None:
-        self.seconds_max = 1.05 * max([row.share(0.99) for row in rows if row.known], default=10.0)
-        self.deaths_max = max(1.0, 1.1 * max([row.starved for row in rows], default=1.0))
-
-    def x(self, seconds: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * min(seconds, self.seconds_max) / self.seconds_max
-
-    def y(self, deaths: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * math.sqrt(deaths / self.deaths_max)
+INK, GREY, GREEN = "#222222", "#dddddd", "#eef7ee"
+WELL, ILL = "#0072b2", "#d55e00"
+"""Told apart by those who see few colours, too (Okabe and Ito)."""
 
 
 def picture(frontier: Frontier, goals: Goals) -> str:
-    """The whole SVG document. A point is a row's median, its whisker ends at the p99; it is filled where the row
-    reaches all goals."""
-    about = "Time until a silent death is known to all, against false deaths"
+    """The whole SVG document. A row's dot is its median, the whisker ends at its p99; the dot is filled and blue where
+    the row reaches all goals, and the figures that miss are orange."""
+    rows = sorted(frontier.rows, key=lambda row: (row.share(0.5), row.share(0.99)))
+    height = TOP + LINE * len(rows) + BOTTOM
+    about = "For each row: time until a silent death is known to all, and false deaths"
+    seconds_max = math.ceil(max([goals.known_p99, *(row.share(0.99) for row in rows if row.known)]) + 0.5)
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{about}">',
-        "<style>text { font-family: sans-serif; font-size: 12px } .small { font-size: 10px }</style>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{about}">',
+        "<style>text { font-family: sans-serif; font-size: 12px }</style>",
+        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+        *_frame(seconds_max, height - BOTTOM, goals),
     ]
-    axes = _Axes(frontier.rows)
-    lines += _frame(axes, goals)
-    lines += _legend(frontier)
     swim = frontier.named(SWIM)
-    intervals = _intervals(frontier)
-    for row in frontier.rows:
-        shade = SHADES[intervals.index(row.setting.config.probe_interval) % len(SHADES)]
-        lines += _point(row, axes, shade, is_filled=row.reaches(goals, swim))
+    for place, row in enumerate(rows):
+        lines += _row(row, TOP + LINE * place + LINE / 2, seconds_max, goals, swim)
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
-def _intervals(frontier: Frontier) -> list[float]:
-    return sorted({row.setting.config.probe_interval for row in frontier.rows})
+def _x(seconds: float, seconds_max: float) -> float:
+    return LABEL + (PLOT - LABEL) * min(seconds, seconds_max) / seconds_max
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle", shade: str = "#333333") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{shade}">{escape(text)}</text>'
+def _text(x: float, y: float, text: str, anchor: str = "middle", ink: str = INK, *, is_bold: bool = False) -> str:
+    weight = ' font-weight="bold"' if is_bold else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{ink}"{weight}>{escape(text)}</text>'
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, shade: str, width: float = 1.0) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{shade}" stroke-width="{width:g}"/>'
+def _line(x1: float, y1: float, x2: float, y2: float, ink: str, width: float = 1.0) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{ink}" stroke-width="{width:g}"/>'
 
 
-def _frame(axes: _Axes, goals: Goals) -> Iterator[str]:
-    floor, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    reached = axes.x(goals.known_p50) - LEFT
-    yield f'<rect x="{LEFT}" y="{TOP}" width="{reached:.1f}" height="{floor - TOP}" fill="#eef7ee"/>'
-    yield _line(LEFT, floor, right, floor, "#333333")
-    yield _line(LEFT, TOP, LEFT, floor, "#333333")
-    step = _step(axes.seconds_max)
-    for turn in range(int(axes.seconds_max / step) + 1):
-        x = axes.x(turn * step)
-        yield _line(x, floor, x, floor + 4, "#333333")
-        yield _text(x, floor + 18, f"{turn * step:g}")
-    yield _text((LEFT + right) / 2, HEIGHT - 14, "seconds until a silent death is known to all: median, whisker to p99")
-    for deaths in TICKS:
-        if deaths <= axes.deaths_max:
-            y = axes.y(deaths)
-            yield _line(LEFT - 4, y, right, y, "#dddddd" if deaths else "#333333")
-            yield _text(LEFT - 8, y + 4, f"{deaths:g}", "end")
-    middle = (TOP + floor) / 2
-    about = "false deaths a run, a tenth starved"
-    yield f'<text transform="translate(20 {middle:.0f}) rotate(-90)" text-anchor="middle" fill="#333333">{about}</text>'
-
-
-def _legend(frontier: Frontier) -> Iterator[str]:
-    x = float(LEFT)
-    for place, interval in enumerate(_intervals(frontier)):
-        yield f'<circle cx="{x + 6:.1f}" cy="18" r="5" fill="{SHADES[place % len(SHADES)]}"/>'
-        yield _text(x + 16, 22, f"probe every {interval:g} s", "start")
-        x += 130
-    yield _text(LEFT, 42, "filled: reaches all goals; number: suspicion multiplier x its maximum;", "start")
-    yield _text(
-        LEFT, 57, "cross: a pause of three seconds, or loss, kills a healthy node; green: the goal's median", "start"
+def _frame(seconds_max: int, floor: float, goals: Goals) -> Iterator[str]:
+    """Title, headings, and the time axis; what is green is within the goals' median, the dashes are at their p99."""
+    yield _text(10, 20, "Seconds until a silent death is known to all: median, and a whisker to the p99", "start")
+    yield _text(10, 38, "filled: reaches all goals; green: the goal's median; dashes: its p99", "start")
+    yield _text(COUNTS, TOP - 24, "false deaths a run:", "start")
+    for name, offset in COLUMNS:
+        yield _text(COUNTS + offset, TOP - 8, name, "start")
+    yield (
+        f'<rect x="{LABEL}" y="{TOP}" width="{_x(goals.known_p50, seconds_max) - LABEL:.1f}"'
+        f' height="{floor - TOP:.1f}" fill="{GREEN}"/>'
+    )
+    step = math.ceil(seconds_max / 12)
+    for seconds in range(0, seconds_max + 1, step):
+        x = _x(seconds, seconds_max)
+        yield _line(x, TOP, x, floor + 4, GREY)
+        yield _text(x, floor + 18, f"{seconds} s")
+    x = _x(goals.known_p99, seconds_max)
+    yield (
+        f'<line x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{floor:.1f}" stroke="{INK}" stroke-dasharray="4 3"'
+        ' stroke-width="1"/>'
     )
 
 
-def _point(row: Row, axes: _Axes, shade: str, *, is_filled: bool) -> Iterator[str]:
-    if not row.known:
-        return
+def _row(row: Row, y: float, seconds_max: int, goals: Goals, swim: Row | None) -> Iterator[str]:
     config = row.setting.config
-    x, y = axes.x(row.share(0.5)), axes.y(row.starved)
-    about = f"{row.setting.name or 'grid'}: probe {config.probe_interval:g} s, {_factors(row)}"
+    factors = f"{config.suspicion_multiplier:g} x {config.suspicion_max_multiplier:g}"
+    label = f"probe {config.probe_interval:g} s, {factors}"
+    misses = row.misses(goals, swim)
+    ink = ILL if misses else WELL
+    about = f"{row.setting.name or label}: {'; '.join(misses) or 'reaches all'}"
     yield f"<g><title>{escape(about)}</title>"
-    yield _line(x, y, axes.x(row.share(0.99)), y, shade)
-    fill = shade if is_filled else "#ffffff"
     if row.setting.name:
-        corners = f"{x - 7:.1f},{y:.1f} {x:.1f},{y - 7:.1f} {x + 7:.1f},{y:.1f} {x:.1f},{y + 7:.1f}"
-        yield f'<polygon points="{corners}" fill="{fill}" stroke="#000000" stroke-width="1.5"/>'
-        yield _text(x, y - 12, row.setting.name, shade="#000000")
-    else:
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{shade}" stroke-width="1.5"/>'
-        if row.starved:
-            yield _text(x + 9, y - 4, _factors(row), "start", shade)
-        else:
-            turned = f"translate({x + 3:.1f} {y - 10:.1f}) rotate(-60)"
-            yield f'<text transform="{turned}" class="small" fill="{shade}">{_factors(row)}</text>'
-    if row.paused or any(row.lossy):
-        yield _line(x - 4, y - 4, x + 4, y + 4, shade, 1.5)
-        yield _line(x - 4, y + 4, x + 4, y - 4, shade, 1.5)
+        label = f"{row.setting.name} ({config.probe_interval:g} s, {factors})"
+    yield _text(LABEL - 10, y + 4, label, "end", is_bold=bool(row.setting.name))
+    if row.known:
+        middle, end = _x(row.share(0.5), seconds_max), _x(row.share(0.99), seconds_max)
+        yield _line(middle, y, end, y, ink, 2)
+        yield _line(end, y - 4, end, y + 4, ink, 2)
+        fill = "#ffffff" if misses else ink
+        yield f'<circle cx="{middle:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{ink}" stroke-width="2"/>'
+    figures = (
+        (f"{sum(row.lossy):.2g}", any(row.lossy)),
+        (f"{row.starved:.2f}", any(miss.startswith("starved") for miss in misses)),
+        (f"{row.paused:.0%}", bool(row.paused)),
+        (f"{row.idle_bytes:.0f}", False),
+    )
+    for (_, offset), (figure, is_missed) in zip(COLUMNS, figures, strict=True):
+        yield _text(COUNTS + offset, y + 4, figure, "start", ILL if is_missed else INK, is_bold=is_missed)
     yield "</g>"
-
-
-def _factors(row: Row) -> str:
-    config = row.setting.config
-    return f"{config.suspicion_multiplier:g} x {config.suspicion_max_multiplier:g}"

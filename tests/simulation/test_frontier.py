@@ -85,10 +85,14 @@ def test_the_docs_get_table_and_picture_and_keep_their_words(tmp_path: Path) -> 
     assert (tmp_path / "frontier.svg").read_text() == picture(frontier, GOALS)
 
 
-def test_the_picture_has_a_titled_mark_for_each_row() -> None:
-    frontier = Frontier(32, 1, [a_row(DEFAULTS), a_row(SWIM, starved=4.0), a_row(), a_row(paused=0.5)])
+def test_the_picture_has_a_titled_line_for_each_row_the_fastest_first() -> None:
+    frontier = Frontier(32, 1, [a_row(DEFAULTS, known=(7.0, 9.0)), a_row(SWIM, starved=9.0), a_row(paused=0.5)])
     titles = [title.text for title in ET.fromstring(picture(frontier, GOALS)).iter("{http://www.w3.org/2000/svg}title")]
-    assert titles == [f"{name}: probe 1 s, 2 x 6" for name in (DEFAULTS, SWIM, "grid", "grid")]
+    assert titles == [
+        f"{SWIM}: starved: more than 0.18",
+        "probe 1 s, 2 x 6: a pause kills",
+        f"{DEFAULTS}: median over 5 s; p99 over 8 s",
+    ]
 
 
 def test_the_page_shows_a_picture_that_is_there() -> None:
