@@ -7,6 +7,7 @@ Everything is measured in the simulator, in virtual time, so that a row depends 
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator
@@ -80,7 +81,8 @@ class Goals(msgspec.Struct, frozen=True):
 
 
 def _share(ordered: tuple[float, ...], part: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else float("inf")
+    """The least of the sorted ones that so large a part does not exceed; infinity where there are none."""
+    return ordered[max(0, math.ceil(len(ordered) * part) - 1)] if ordered else float("inf")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
