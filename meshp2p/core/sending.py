@@ -83,7 +83,8 @@ class Sending:
     def accept(self, ticket: int, request: SendMessage, now: float) -> None:
         """Take a message on. Answered when it is kept: on disk, or, where there is none, at its recipients' homes too.
 
-        Raises :class:`UnknownInstance`, :class:`MailboxFull` and :class:`LimitExceeded`; then nothing changed.
+        Raises :class:`UnknownInstance`, :class:`MailboxFull`, :class:`LimitExceeded` and
+        :class:`~meshp2p.errors.ConfigError`; then nothing changed.
         """
         state = self._state
         recipients = self._recipients(request)
@@ -102,6 +103,7 @@ class Sending:
             request.correlation_id,
             wall_ms,
         )
+        message.check()
         reply = SendReply(message.id, recipients)
         state.counters.messages_accepted += 1
         if not recipients:

@@ -71,6 +71,19 @@ def _without_tcp_probe(host: Host) -> None:
     state.call = call_unless_probe
 
 
+def _forget_acknowledged(host: Host) -> None:
+    """Let no mailbox remember what was acknowledged."""
+    receiving: Any = host.machine._messaging.receiving  # type: ignore[union-attr]
+    acknowledge = receiving.acknowledge_here
+
+    def acknowledge_and_forget(ticket: int, recipient: str, message_ids: tuple[str, ...], now: float) -> None:
+        acknowledge(ticket, recipient, message_ids, now)
+        if recipient in receiving.mailboxes:
+            receiving.mailboxes[recipient].acknowledged.clear()
+
+    receiving.acknowledge_here = acknowledge_and_forget
+
+
 def _write_nothing(host: Host) -> None:
     if host.disk is not None:
         host.disk.write = _nothing  # type: ignore[method-assign]
@@ -153,13 +166,25 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "an instance whose home is gone is taken over by the node that hears of it",
         "homes",
         "machine",
-        alter=_without_method("_hosting", "_adopt"),
+        alter=_without_method("_hosting", "adopt"),
     ),
     "expiry": Safeguard(
         "an instance that sends no heartbeats is let go",
         "homes",
         "registrations",
         alter=_without_method("_hosting", "handle_expired"),
+    ),
+    "redelivery": Safeguard(
+        "who accepted a message delivers it again where its recipient's home forgot it, or is another",
+        "mail",
+        "messages",
+        alter=_without_method("_messaging", "sending", "notice"),
+    ),
+    "remembered-ids": Safeguard(
+        "a mailbox remembers what was acknowledged",
+        "mail",
+        "messages",
+        alter=_forget_acknowledged,
     ),
 }
 """All safeguards by name."""

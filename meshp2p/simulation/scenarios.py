@@ -30,7 +30,7 @@ from meshp2p.simulation.faults import (
     Slow,
     Twin,
 )
-from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, LinkOptions, NodePlan, Schedule
+from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, LinkOptions, MailPlan, NodePlan, Schedule
 from meshp2p.simulation.swarm import draw_swarm
 
 __all__ = ["Options", "build_schedule", "scenario_names", "scenarios"]
@@ -64,6 +64,7 @@ class _Draft(msgspec.Struct):
     starts: dict[str, float]
     seeds: dict[str, tuple[str, ...]]
     agents: list[AgentPlan]
+    mail: list[MailPlan]
     multicast_interval: float = 0.0
     calm: float = 5.0
 
@@ -295,6 +296,28 @@ def _join_storm(draft: _Draft) -> None:
         draft.starts[name] = round(draft.random.random() * 0.5, 6)
 
 
+@_scenario(
+    "mail", "agents write to one another while a node crashes, the network is cut, and connections break", least=3
+)
+def _mail(draft: _Draft) -> None:
+    names = draft.names
+    begin, end = draft.chaos_begin, draft.chaos_end
+    draft.agents += [AgentPlan(id=f"agent{n}", nodes=names[n:] + names[:n], at=2.0, every=3.0) for n in range(2)]
+    everybody = [*names, *(agent.id for agent in draft.agents)]
+    for number, node in enumerate(names):
+        target = "" if number == 0 else everybody[draft.random.randrange(0, len(everybody))]
+        draft.mail.append(
+            MailPlan(source=f"sender{number}", nodes=(node,), target=target, at=5.0, until=end, every=0.5 + number / 4)
+        )
+    crashed = names[1:] if len(names) > 3 else names[2:]
+    victim = crashed[draft.random.randrange(0, len(crashed))]
+    draft.faults += [
+        Lossy(begin=begin, end=end, probability=0.05, kinds=(Kind.UDP, Kind.TCP)),
+        Crash(begin=begin + 5, end=begin + 10, node=victim, keeps_state=draft.random.random() < 0.5),
+        Partition(begin=begin + 20, end=begin + 40, groups=draft.halves()),
+    ]
+
+
 def scenarios() -> dict[str, str]:
     """All scenarios by name, with one line about each."""
     listed = {name: about for name, (_, about, _, _, _) in _SCENARIOS.items()}
@@ -359,6 +382,7 @@ def _named(name: str, options: Options) -> Schedule:
         starts={},
         seeds={},
         agents=[],
+        mail=[],
     )
     function(draft)
     plans = tuple(
@@ -376,6 +400,7 @@ def _named(name: str, options: Options) -> Schedule:
         calm=draft.calm,
         nodes=plans,
         agents=tuple(draft.agents),
+        mail=tuple(draft.mail),
         faults=tuple(draft.faults),
         multicast_interval=draft.multicast_interval,
     )

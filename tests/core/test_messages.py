@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
@@ -9,7 +10,7 @@ from meshp2p.core.hosting import Profile
 from meshp2p.core.message import CopyStatus
 from meshp2p.core.messages import Done, FetchReply, Refused, SendReply, StatusReply, Why
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, SendMessage
-from meshp2p.errors import MailboxFull, UnknownInstance
+from meshp2p.errors import ConfigError, MailboxFull, UnknownInstance
 from tests.core.mesh import Mesh
 
 
@@ -134,6 +135,27 @@ def test_a_message_for_nobody_is_refused_and_not_kept() -> None:
         mesh.ask("a", SendMessage("s", "x", "Query", "", b"1"))
     host(mesh, "a", "x")
     assert read(mesh, "a", "x") == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "Gossip"},
+        {"kind": "Query", "name": "mine"},
+        {"kind": "Custom", "name": "x" * 1025},
+        {"correlation_id": "x" * 1025},
+        {"correlation_id": "\ud800"},
+        {"source": ""},
+        {"source": "x" * 129},
+    ],
+    ids=repr,
+)
+def test_a_message_that_other_nodes_would_refuse_is_refused_at_the_door(changes: dict[str, str]) -> None:
+    mesh = a_mesh("a", "b")
+    request = msgspec.structs.replace(SendMessage("s", "b", "Query", "", b"1"), **changes)
+    with pytest.raises(ConfigError, match="expected|surrogate"):
+        mesh.ask("a", request)
+    assert read(mesh, "b", "b") == []
 
 
 def test_a_read_that_waits_is_answered_when_a_message_comes() -> None:
