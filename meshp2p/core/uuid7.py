@@ -30,7 +30,7 @@ class MessageIds:
     """UUIDv7s that strictly increase, each bearing 32 bits of the tag of the node that made it.
 
     Behind the time stand 12 bits that count within a millisecond (RFC 9562 §6.2, method 1), then the upper half of the
-    tag, then 30 random bits. Where the clock stands or goes back, the ids go on from the last one.
+    tag, then 30 bits drawn anew each millisecond. Where the clock stands or goes back, the ids go on from the last one.
     """
 
     def __init__(self, tag: int, random: Randomness) -> None:
@@ -38,16 +38,15 @@ class MessageIds:
         self._random = random
         self._time = 0
         self._count = 0
+        self._bits = 0
 
     def next(self, unix_ms: int) -> str:
-        if unix_ms > self._time:
-            self._time, self._count = unix_ms, 0
-        elif self._count < 0xFFF:
+        if unix_ms <= self._time and self._count < 0xFFF:
             self._count += 1
         else:
-            self._time, self._count = self._time + 1, 0
-        bits = self._count << 62 | self._node_bits << 30 | self._random.randrange(0, 1 << 30)
-        return uuid7(self._time, bits)
+            self._time, self._count = max(unix_ms, self._time + 1), 0
+            self._bits = self._node_bits << 30 | self._random.randrange(0, 1 << 30)
+        return uuid7(self._time, self._count << 62 | self._bits)
 
     def skip(self, message_id: str) -> None:
         """Go on behind this id: it was made in an earlier life."""
