@@ -37,7 +37,7 @@ class MessageIds:
         self._node_bits = tag >> 32
         self._random = random
         self._time = 0
-        self._count = 0
+        self._count = 0xFFF
         self._bits = 0
 
     def next(self, unix_ms: int) -> str:
@@ -50,7 +50,8 @@ class MessageIds:
 
     def skip(self, message_id: str) -> None:
         """Go on behind this id: it was made in an earlier life."""
-        self._time = max(self._time, int(message_id[:8] + message_id[9:13], 16) + 1)
+        self._time = max(self._time, int(message_id[:8] + message_id[9:13], 16))
+        self._count = 0xFFF  # whatever it counted to
 
 
 def node_bits_of(message_id: str) -> int | None:
