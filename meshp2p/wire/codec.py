@@ -47,6 +47,7 @@ from meshp2p.core.messages import (
 from meshp2p.core.record import ID_BYTES_MAX, Item, Record, State
 from meshp2p.core.uuid7 import is_uuid7
 from meshp2p.errors import Refusal, RemoteProtocolError
+from meshp2p.wire.beacon import BEACON_BYTES_MAX, Answer, BeaconMessage
 from meshp2p.wire.frame import frame_header, mesh_tag, open_frame_untrusted
 from meshp2p.wire.plain_json import NotPlainJson, decode_plain_json
 
@@ -76,8 +77,8 @@ class Codec:
         self._header = frame_header(mesh_tag(mesh))
         self._encoder = msgspec.msgpack.Encoder()
 
-    def encode(self, message: Datagram | CallRequest | CallReply) -> bytes:
-        """The frame of a datagram, a call's request or its reply."""
+    def encode(self, message: Datagram | CallRequest | CallReply | BeaconMessage) -> bytes:
+        """The frame of a datagram, a call's request or its reply, or a beacon."""
         return self._header + self._encoder.encode(message)
 
     def decode_datagram_untrusted(self, data: bytes) -> Datagram:
@@ -116,6 +117,15 @@ class Codec:
             case _:
                 pass
         return reply
+
+    def decode_beacon_untrusted(self, data: bytes) -> BeaconMessage:
+        """Read a packet of the beacon's port. Raises :class:`RemoteProtocolError`, and nothing else."""
+        message: BeaconMessage = self._decode_untrusted(data, BeaconMessage, BEACON_BYTES_MAX)
+        _check_bytes("id", message.id)
+        _check_addresses(message.addresses)
+        if bool(message.id) != bool(message.addresses) or (isinstance(message, Answer) and not message.id):
+            raise RemoteProtocolError(Refusal.BAD_VALUE, "a beacon of a node has an id and addresses, others have none")
+        return message
 
     def _decode_untrusted(self, data: bytes, of: Any, bytes_max: int, value_bytes_max: int = _LENGTH_MAX) -> Any:
         if len(data) > bytes_max:

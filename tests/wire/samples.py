@@ -46,6 +46,7 @@ from meshp2p.core.messages import (
 )
 from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.uuid7 import uuid7
+from meshp2p.wire.beacon import Answer, BeaconMessage, Question
 from meshp2p.wire.codec import TIME_MAX, Codec
 
 MESH = "default"
@@ -132,13 +133,20 @@ REPLIES: dict[str, CallReply] = {
     "refused": Refused(Why.MAILBOX_FULL, "the mailbox of 'ü' is full"),
     "send-reply": SendReply(MESSAGE_ID, ("agent 1/2", "ü")),
 }
-SAMPLES: dict[str, Any] = {**DATAGRAMS, **REQUESTS, **REPLIES}
+BEACONS: dict[str, BeaconMessage] = {
+    "beacon-question": Question(WORD_MAX, 12_345, "0192aaaa-node", NODE.addresses),
+    "beacon-question-of-no-node": Question(1, 2),
+    "beacon-answer": Answer(WORD_MAX, "0192bbbb-node", NODE.addresses[1:]),
+}
+SAMPLES: dict[str, Any] = {**DATAGRAMS, **REQUESTS, **REPLIES, **BEACONS}
 
 
 def decode(name: str, data: bytes) -> Any:
     """Read a sample's bytes as what it is."""
     if name in DATAGRAMS:
         return CODEC.decode_datagram_untrusted(data)
+    if name in BEACONS:
+        return CODEC.decode_beacon_untrusted(data)
     return CODEC.decode_request_untrusted(data) if name in REQUESTS else CODEC.decode_reply_untrusted(data)
 
 
@@ -268,4 +276,10 @@ replies = st.one_of(
     ),
     st.builds(Refused, st.sampled_from(Why), shorts),
     st.builds(SendReply, message_ids, st.lists(ids, max_size=3).map(tuple)),
+)
+places = st.lists(addresses, min_size=1, max_size=16).map(tuple)
+beacons = st.one_of(
+    st.builds(Question, words, words),
+    st.builds(Question, words, words, ids, places),
+    st.builds(Answer, words, ids, places),
 )

@@ -13,6 +13,7 @@ from meshp2p.core.message import PAYLOAD_BYTES_MAX
 from meshp2p.core.messages import Carry, Deliver
 from meshp2p.core.record import State
 from meshp2p.errors import Refusal, RemoteProtocolError
+from meshp2p.wire.beacon import BEACON_BYTES_MAX
 from meshp2p.wire.codec import CALL_BYTES_MAX, DATAGRAM_BYTES_MAX
 from meshp2p.wire.frame import frame_header, mesh_tag
 from tests.wire.samples import CODEC, MESH, SAMPLES
@@ -587,3 +588,36 @@ def test_a_call_about_messages_of_another_shape_is_refused(value: object) -> Non
 )
 def test_a_reply_about_messages_that_no_node_would_give_is_refused(value: object, reason: Refusal) -> None:
     assert refused_reply(value) is reason
+
+
+BEACON_SHAPES = [
+    *([], [0], [1, 1, 2], [33], [33, 1], [33, -1, 2], [33, 1, 1 << 63, "x" * 129, [ADDRESS]], [34, 1], [34, 1, "id"]),
+    *([33, 1, 2, "id", [ADDRESS] * 17], [33, 1, 2, "id", ["127.0.0.1"]], [33, 1, 2, b"id", [ADDRESS]], [[33, 1, 2]]),
+]
+BEACON_VALUES = [
+    *([33, 1, 2, "id"], [33, 1, 2, "", [ADDRESS]], [34, 1, "", []], [34, 1, "id", []], [34, 1, "", [ADDRESS]]),
+    *([34, 1, "ü" * 65, [ADDRESS]], [34, 1, "id", [["name.example", 1]]], [34, 1, "id", [["127.0.0.1", 0]]]),
+    *([34, 1, "id", [["255.255.255.255", 7700]]], [34, 1, "id", [["239.255.77.99", 7700]]]),
+]
+
+
+@pytest.mark.parametrize("value", BEACON_SHAPES)
+def test_what_is_no_beacon_is_refused(value: object) -> None:
+    assert refusal(HEADER + msgpack.packb(value), CODEC.decode_beacon_untrusted) is Refusal.BAD_SHAPE
+
+
+@pytest.mark.parametrize("value", BEACON_VALUES)
+def test_a_beacon_names_a_node_and_where_it_is_or_neither(value: object) -> None:
+    assert refusal(HEADER + msgpack.packb(value), CODEC.decode_beacon_untrusted) is Refusal.BAD_VALUE
+
+
+def test_a_beacon_is_small() -> None:
+    assert refusal(HEADER + b"\xc0" * BEACON_BYTES_MAX, CODEC.decode_beacon_untrusted) is Refusal.TOO_LARGE
+
+
+def test_no_beacon_is_a_call() -> None:
+    for value in ([33, 1, 2], [34, 1, "id", [ADDRESS]]):
+        data = HEADER + msgpack.packb(value)
+        CODEC.decode_beacon_untrusted(data)
+        for decode in (CODEC.decode_datagram_untrusted, CODEC.decode_request_untrusted, CODEC.decode_reply_untrusted):
+            assert refusal(data, decode) is Refusal.BAD_SHAPE

@@ -11,12 +11,18 @@ from hypothesis import strategies as st
 
 from meshp2p.core.messages import CallReply, CallRequest, Datagram
 from meshp2p.errors import RemoteProtocolError
+from meshp2p.wire.beacon import BeaconMessage
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.frame import frame_header, mesh_tag
-from tests.wire.samples import CODEC, MESH, SAMPLES, datagrams, replies, requests
+from tests.wire.samples import CODEC, MESH, SAMPLES, beacons, datagrams, replies, requests
 
 HEADER = frame_header(mesh_tag(MESH))
-DECODERS = (CODEC.decode_datagram_untrusted, CODEC.decode_request_untrusted, CODEC.decode_reply_untrusted)
+DECODERS = (
+    CODEC.decode_datagram_untrusted,
+    CODEC.decode_request_untrusted,
+    CODEC.decode_reply_untrusted,
+    CODEC.decode_beacon_untrusted,
+)
 
 plain = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(1 << 63), (1 << 64) - 1), st.floats(), st.text(), st.binary()),
@@ -74,6 +80,11 @@ def test_a_request_is_read_as_it_was_written(request: CallRequest) -> None:
 @given(replies)
 def test_a_reply_is_read_as_it_was_written(reply: CallReply) -> None:
     assert CODEC.decode_reply_untrusted(CODEC.encode(reply)) == reply
+
+
+@given(beacons)
+def test_a_beacon_is_read_as_it_was_written(beacon: BeaconMessage) -> None:
+    assert CODEC.decode_beacon_untrusted(CODEC.encode(beacon)) == beacon
 
 
 @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20), datagrams)
