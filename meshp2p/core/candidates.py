@@ -6,11 +6,13 @@ import heapq
 import math
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.state import Randomness
 
-__all__ = ["Candidate", "Candidates"]
+__all__ = ["Candidate", "Candidates", "SourceStats"]
 
 DIAL_PATIENCE = 600.0
 """Seconds for which an address may fail, with no source having seen a peer there meanwhile, before its pauses go on
@@ -64,6 +66,15 @@ class Candidate:
         )
 
 
+class SourceStats(msgspec.Struct):
+    """What one source is worth: how many addresses in the table it told of, at how many of these a node answered when
+    it was last tried, and at how many nobody did. The rest were not tried: their peers are listed already."""
+
+    addresses: int = 0
+    answered: int = 0
+    silent: int = 0
+
+
 class Candidates:
     """The table. An address is dialled at once when it is first told, then after pauses that double up to
     ``dial_interval_max``, and further up to ``DIAL_INTERVAL_LAST`` where it failed for ``DIAL_PATIENCE`` and nobody was
@@ -79,6 +90,17 @@ class Candidates:
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self._table.values())
+
+    def statistics(self) -> dict[str, SourceStats]:
+        """By source. An address that several told of counts for each."""
+        by_source: dict[str, SourceStats] = {}
+        for candidate in self:
+            for source in candidate.sources:
+                stats = by_source.setdefault(source, SourceStats())
+                stats.addresses += 1
+                stats.answered += candidate.successes > 0 and candidate.failures == 0
+                stats.silent += candidate.failures > 0
+        return by_source
 
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> None:
         """Note that ``source`` saw a peer at these addresses. An unchanged sighting hastens only what was all but given
@@ -124,6 +146,12 @@ class Candidates:
         for candidate in self._table.values():
             if candidate.instance_id == instance_id:
                 candidate.expected_at = now
+
+    def disown(self, now: float) -> None:
+        """This node moved: its own addresses are those of others now, or nobody's. They are due at once."""
+        for candidate in self._table.values():
+            if candidate.is_own:
+                self._hasten(candidate, now)
 
     def take_due(self, now: float, count: int, *, without: Needless) -> list[Address]:
         """Up to ``count`` addresses that are to be dialled now, those that wait for longest first, so that each has its

@@ -25,6 +25,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
+import msgspec
+
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.departures import Departures
@@ -325,6 +327,17 @@ class Machine(View):
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> list[Effect]:
         """A source of discovery saw that a peer may be at these addresses."""
         self._syncer.offer(source, addresses, instance_id, now)
+        return self._conclude(now)
+
+    def readdress(self, addresses: tuple[Address, ...], now: float) -> list[Effect]:
+        """Others reach this node at these addresses from now on, best first: publish that.
+
+        Nothing happens where they are what they were, and once it leaves.
+        """
+        state = self._state
+        if addresses != state.own.addresses and not state.is_leaving:
+            self._ownership.publish(msgspec.structs.replace(state.own, addresses=addresses), now)
+            self._syncer.forget_own_addresses(now)
         return self._conclude(now)
 
     def leave(self, now: float) -> list[Effect]:

@@ -110,6 +110,11 @@ class Syncer:
             self.candidates.expect(node_id, now)
         self.set_dial_timer(now)
 
+    def forget_own_addresses(self, now: float) -> None:
+        """This node moved: at an address that was its own there may be another node now."""
+        self.candidates.disown(now)
+        self.set_dial_timer(now)
+
     def handle_dial(self, now: float) -> None:
         """Dial every candidate that is due and is not known to be listed, all at the same time."""
         room = 0 if self._state.is_leaving else DIALS_MAX - self._dials

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshp2p.core.candidates import Candidate
+from meshp2p.core.candidates import Candidate, SourceStats
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.election import Election
 from meshp2p.core.instance import Instance, Leader
@@ -89,6 +89,10 @@ class View:
 
     def candidates(self) -> Iterator[Candidate]:
         return iter(self._syncer.candidates)
+
+    def sources(self) -> dict[str, SourceStats]:
+        """What each source of discovery is worth."""
+        return self._syncer.candidates.statistics()
 
     def instance(self, instance_id: str, now: float) -> Instance | None:
         """A live instance as this node knows it; None where there is none of this id."""

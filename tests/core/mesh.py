@@ -99,6 +99,14 @@ class Mesh:
         """Who is, or was, at this address; the address itself where nobody was."""
         return self._addresses.get(address, str(address))
 
+    def move(self, key: str, address: Address, *, is_told: bool = True) -> None:
+        """The node's host has another address; nobody is at the old one. ``is_told``: the node knows."""
+        self._addresses.pop(self._address_of[key])
+        self._addresses[address] = key
+        self._address_of[key] = address
+        if is_told:
+            self._perform(key, self.nodes[key].readdress((address,), self.now))
+
     def kill(self, key: str) -> None:
         """The process is gone; its host answers that nobody listens."""
         del self.nodes[key]

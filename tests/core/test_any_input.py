@@ -153,6 +153,7 @@ steps = st.one_of(
     st.tuples(st.just("deregister"), ids, st.none()),
     st.tuples(st.just("offer"), ids, addresses),
     st.tuples(st.just("report"), texts, st.none()),
+    st.tuples(st.just("readdress"), st.just(""), addresses),
     st.tuples(st.just("leave"), st.just(""), st.none()),
 )
 
@@ -196,6 +197,9 @@ def step(driver: Driver, name: str, argument: object, address: Address | None) -
             driver.take(machine.offer("mdns", (address,), argument, now))
         case "report", str():
             driver.take(machine.report(argument, argument, now))
+        case "readdress", _:
+            assert address is not None
+            driver.take(machine.readdress((address,), now))
         case "leave", _:
             driver.take(machine.leave(now))
         case _:

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
-from meshp2p.core.candidates import DIAL_INTERVAL_LAST, DIAL_PATIENCE, OWN_ADDRESS_INTERVAL, Candidates
+from meshp2p.core.candidates import (
+    DIAL_INTERVAL_LAST,
+    DIAL_PATIENCE,
+    OWN_ADDRESS_INTERVAL,
+    Candidates,
+    SourceStats,
+)
 from meshp2p.core.config import ProtocolConfig
 
 CONFIG = ProtocolConfig(candidates_max=200)
@@ -195,6 +201,19 @@ def test_a_candidate_says_who_told_of_it_and_how_it_went() -> None:
     table.offer("mdns", (an_address(1),), "a", 0.0)
     table.offer("seed", (an_address(1),), "a", 0.0)
     assert repr(next(iter(table))).startswith("<Candidate 10.0.0.1:2 from mdns+seed id='a' successes=0 failures=0")
+
+
+def test_what_each_source_is_worth_is_counted() -> None:
+    table = a_table()
+    table.offer("mdns", tuple(map(an_address, (1, 2, 3))), None, 0.0)
+    table.offer("seed", (an_address(1),), None, 0.0)
+    table.take_due(0.0, 2, without=never)
+    table.conclude(an_address(1), "a", 0.0)
+    table.conclude(an_address(2), None, 0.0)
+    assert table.statistics() == {"mdns": SourceStats(3, 1, 1), "seed": SourceStats(1, 1, 0)}
+    table.take_due(1e6, 1, without=lambda address, _: address != an_address(1))
+    table.conclude(an_address(1), None, 1e6)
+    assert table.statistics()["seed"] == SourceStats(1, 0, 1)
 
 
 @pytest.mark.parametrize("count", [0, -3])
