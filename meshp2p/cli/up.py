@@ -34,6 +34,11 @@ def add_commands(commands: Any) -> None:
     up.add_argument("--mesh", default="default", help="the mesh's name (%(default)s)")
     up.add_argument("--join", action="append", default=[], metavar="HOST:PORT", help="a node to begin with; may repeat")
     up.add_argument("--no-mdns", action="store_true", help="neither announce this node nor look for others by mDNS")
+    up.add_argument(
+        "--beacon",
+        action=argparse.BooleanOptionalAction,
+        help="look for others by the UDP beacon, or do not; where absent it is as mDNS is",
+    )
     up.add_argument("--capability", action="append", default=[], help="what this agent can do; may repeat")
     up.add_argument("--profile", action="append", default=[], help="an agent profile that runs here; may repeat")
     up.add_argument("--data-dir", help="where the node keeps who it is and whom it met")
@@ -51,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
         mesh=options.mesh,
         join=options.join,
         mdns=not options.no_mdns,
+        beacon=options.beacon,
         capabilities=options.capability,
         profiles=options.profile,
         data_dir=options.data_dir,

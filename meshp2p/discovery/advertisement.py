@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from meshp2p.core.address import Address
+from meshp2p.discovery.place import is_callable
 from meshp2p.discovery.source import ADDRESSES_MAX, Sighting
 from meshp2p.errors import Refusal, RemoteProtocolError
 
@@ -35,9 +35,8 @@ def parse_service_untrusted(
 ) -> Advertisement:
     """Read the TXT, address and SRV records of a service that anybody on the LAN may have sent.
 
-    Addresses that nobody can be called at are left out: unspecified, multicast, broadcast, IPv4 in IPv6,
-    link-local IPv6 (it lacks its scope), and loopback unless ``may_be_loopback``. Of the rest the first
-    ``ADDRESSES_MAX`` count.
+    Addresses that nobody can be called at are left out (:func:`~meshp2p.discovery.place.is_callable`). Of the rest the
+    first ``ADDRESSES_MAX`` count.
     Raises :class:`RemoteProtocolError` where an id, mesh, version, port or address is missing or not what it may be.
     """
     instance_id, mesh = (_name_untrusted(properties, key) for key in (b"id", b"mesh"))
@@ -50,7 +49,7 @@ def parse_service_untrusted(
     for host in hosts:
         if len(addresses) == ADDRESSES_MAX:
             break
-        if _is_callable(ipaddress.ip_address(host), may_be_loopback):
+        if is_callable(host, may_be_loopback=may_be_loopback):
             addresses[Address(host, port)] = None
     if not addresses:
         raise RemoteProtocolError(Refusal.BAD_VALUE, "no address at which a node can be called")
@@ -67,12 +66,3 @@ def _name_untrusted(properties: Mapping[bytes, bytes | None], key: bytes) -> str
         return value.decode()
     except UnicodeDecodeError:
         raise RemoteProtocolError(Refusal.BAD_ENCODING, f"{key.decode()} is not UTF-8") from None
-
-
-def _is_callable(address: ipaddress.IPv4Address | ipaddress.IPv6Address, may_be_loopback: bool) -> bool:
-    if address.is_loopback:
-        return may_be_loopback
-    if isinstance(address, ipaddress.IPv6Address) and (address.is_link_local or address.ipv4_mapped):
-        return False
-    is_broadcast = address.version == 4 and address.is_reserved
-    return not (address.is_unspecified or address.is_multicast or is_broadcast)

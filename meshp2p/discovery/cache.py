@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.discovery.place import Place
 from meshp2p.discovery.source import ADDRESSES_MAX, Offer, Sighting, logger
 
 __all__ = ["PEERS_MAX", "CacheSource", "KnownPeer", "PeerCache"]
@@ -104,16 +105,29 @@ def _parse_untrusted(data: bytes) -> tuple[KnownPeer, ...]:
 
 
 class CacheSource:
-    """Offers each peer that was met before, once: who was alive then may be alive now."""
+    """Offers each peer that was met before, once, and again where the machine moved: who was alive then may be alive
+    now."""
 
     name = "cache"
 
     def __init__(self, peers: Sequence[KnownPeer]) -> None:
         self._peers = tuple(peers)
+        self._wake = trio.Event()
+
+    def move(self, place: Place) -> None:
+        """See :class:`~meshp2p.discovery.source.Source`."""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """See :class:`~meshp2p.discovery.source.Source`."""
+        self._wake.set()
 
     async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See :class:`~meshp2p.discovery.source.Source`."""
-        for peer in self._peers:
-            offer(Sighting(self.name, peer.addresses, peer.instance_id))
-        task_status.started()
-        await trio.sleep_forever()
+        while True:
+            for peer in self._peers:
+                offer(Sighting(self.name, peer.addresses, peer.instance_id))
+            task_status.started()
+            task_status = trio.TASK_STATUS_IGNORED
+            await self._wake.wait()
+            self._wake = trio.Event()

@@ -30,6 +30,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from meshp2p.core.address import Address
 from meshp2p.discovery.advertisement import NAME_BYTES_MAX, Advertisement, parse_service_untrusted
 from meshp2p.discovery.inbox import Inbox
+from meshp2p.discovery.place import Place
 from meshp2p.discovery.source import ADDRESSES_MAX, FailureLog, Offer, delays, logger
 from meshp2p.errors import ConfigError, RemoteProtocolError, StartError
 
@@ -86,6 +87,7 @@ class MdnsSource:
         self._make_responder = responder or Responder
         self._responder: Responder | None = None
         self._has_moved = trio.Event()
+        self._place: Place | None = None
 
     def update(self, addresses: Sequence[str], interfaces: Sequence[str]) -> None:
         """Announce these addresses and use these interfaces from now on: for when interfaces come and go.
@@ -97,14 +99,26 @@ class MdnsSource:
         if (own, tuple(interfaces)) == (self._own, self._interfaces):
             return
         self._own, self._interfaces = own, tuple(interfaces)
+        self._restart()
+
+    def _restart(self) -> None:
         self._has_moved.set()
         if self._responder is not None:
             self._responder.stop()
 
+    def move(self, place: Place) -> None:
+        """See :class:`~meshp2p.discovery.source.Source`."""
+        if place != self._place:
+            self._place = place
+            self._own = msgspec.structs.replace(self._own, addresses=self._at(place.hosts))
+            self._interfaces = multicast_interfaces(place.hosts)
+            self._restart()
+
     def refresh(self) -> None:
         """Offer again whoever is remembered, and ask the network again, now and for the next 15 s.
 
-        For a node that is alone. Calls within a second of one another cost one query. Called in the trio thread.
+        For a node that is alone, or whose machine slept. Calls within a second of one another cost one query. Called in
+        the trio thread.
         """
         if self._responder is not None:
             self._responder.refresh()

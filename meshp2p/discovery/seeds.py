@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.discovery.place import Place
 from meshp2p.discovery.source import ADDRESSES_MAX, FailureLog, Offer, Sighting, delays
 
 __all__ = ["Resolve", "SeedSource", "resolve"]
@@ -55,6 +56,16 @@ class SeedSource:
         self._interval_first = interval_first
         self._interval_last = interval_last
         self._resolve = resolve
+        self._wake = trio.Event()
+
+    def move(self, place: Place) -> None:
+        """See :class:`~meshp2p.discovery.source.Source`: another network may have another name server."""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """See :class:`~meshp2p.discovery.source.Source`."""
+        self._wake.set()
+        self._wake = trio.Event()
 
     async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See :class:`~meshp2p.discovery.source.Source`. With no seeds it only waits."""
@@ -66,7 +77,9 @@ class SeedSource:
 
     async def _run_one(self, seed: Address, offer: Offer) -> None:
         failures = FailureLog(f"resolving the seed {seed}")
-        for delay in delays(self._interval_first, self._interval_last):
+        pauses = delays(self._interval_first, self._interval_last)
+        while True:
+            wake = self._wake  # before the answer is asked for: a move meanwhile asks again
             try:
                 addresses = tuple(await self._resolve(seed))[:ADDRESSES_MAX]
                 if not addresses:
@@ -79,4 +92,7 @@ class SeedSource:
             else:
                 failures.succeeded()
                 offer(Sighting(self.name, addresses, None))
-            await trio.sleep(delay)
+            with trio.move_on_after(next(pauses)) as pause:
+                await wake.wait()
+            if not pause.cancelled_caught:
+                pauses = delays(self._interval_first, self._interval_last)

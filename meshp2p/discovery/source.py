@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.discovery.place import Place
 
 __all__ = ["ADDRESSES_MAX", "FailureLog", "Offer", "Sighting", "Source", "delays"]
 
@@ -26,9 +27,9 @@ ADDRESSES_MAX = 16
 class Sighting(msgspec.Struct, frozen=True):
     """That there may be a node at one of ``addresses``, which are literal IP addresses, all to be tried at once.
 
-    ``source`` is ``"mdns"``, ``"seed"`` or ``"cache"``. ``instance_id`` is ``None`` where it is not known before
-    somebody asks. It is what a stranger claims, and may be the id of the node that looks: then another
-    node holds it as well.
+    ``source`` is ``"mdns"``, ``"beacon"``, ``"seed"`` or ``"cache"``. ``instance_id`` is ``None`` where it is not known
+    before somebody asks. It is what a stranger claims, and may be the id of the node that looks: then another node
+    holds it as well.
     """
 
     source: str
@@ -51,6 +52,16 @@ class Source(Protocol):
         Whatever the network does, it logs on ``meshp2p.discovery`` and tries again: it raises ``trio.Cancelled`` alone.
         """
         ...
+
+    def move(self, place: Place) -> None:
+        """This machine has other addresses or networks than before: announce those, look through these, and look now.
+
+        Where it is the place that it was before, nothing happens. Called in the trio thread.
+        """
+
+    def refresh(self) -> None:
+        """Look again now: for a machine that slept. Calls in a row cost little more than one. Called in the trio
+        thread."""
 
 
 def delays(first: float, last: float) -> Iterator[float]:

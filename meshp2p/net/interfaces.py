@@ -23,21 +23,41 @@ Every machine with Docker has the same 172.17.0.1, so a peer that tries such an 
 
 
 class Interface(msgspec.Struct, frozen=True):
-    """An interface of this machine and the literal addresses, without scope, that a socket can be bound to now."""
+    """An interface of this machine and the literal addresses, without scope, that a socket can be bound to now.
+
+    ``prefixes`` are the lengths of their networks' prefixes, in the same order; ``index`` is the system's number of the
+    interface, 0 where it is not known.
+    """
 
     name: str
     addresses: tuple[str, ...]
+    prefixes: tuple[int, ...] = ()
+    index: int = 0
+
+    def broadcast_of(self, host: str) -> str | None:
+        """The broadcast address of the network of one of ``addresses``; None where it has none."""
+        position = self.addresses.index(host)
+        if ":" in host or position >= len(self.prefixes) or self.prefixes[position] > 30:
+            return None
+        network = ipaddress.ip_network(f"{host}/{self.prefixes[position]}", strict=False)
+        return str(network.broadcast_address)
 
 
 ListInterfaces = Callable[[], Iterable[Interface]]
 
 
 def list_interfaces() -> tuple[Interface, ...]:
-    """Ask the system. Left out is what was never up, or is not verified unique yet (IPv6): nobody can be there."""
-    return tuple(
-        Interface(adapter.nice_name, tuple(host for host in map(_host_of, adapter.ips) if _is_bindable(host)))
-        for adapter in ifaddr.get_adapters()
-    )
+    """Ask the system. Left out is what was never up, or is not verified unique yet (IPv6): nobody can be there; and
+    link-local IPv6 addresses, which cannot be bound to without a scope.
+
+    Raises ``OSError`` where the system does not say.
+    """
+    found = []
+    for adapter in ifaddr.get_adapters():
+        bindable = [(host, ip.network_prefix) for ip in adapter.ips if _is_bindable(host := _host_of(ip))]
+        hosts, prefixes = tuple(host for host, _ in bindable), tuple(prefix for _, prefix in bindable)
+        found.append(Interface(adapter.nice_name, hosts, prefixes, adapter.index or 0))
+    return tuple(found)
 
 
 def advertised_addresses(bound_host: str, interfaces: ListInterfaces = list_interfaces) -> tuple[str, ...]:
@@ -81,6 +101,8 @@ def _host_of(ip: ifaddr.IP) -> str:
 
 
 def _is_bindable(host: str) -> bool:
+    if host.startswith("fe80:"):
+        return False
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -25,6 +25,7 @@ _NAME_CHARACTERS_MAX: Final = 1024
 _NAMES_BYTES_MAX: Final = 16 * 1024  # of what an agent says of itself, which every node is told: chosen, not measured
 _KINDS: Final[tuple[tuple[str, Any, str], ...]] = (
     ("mdns", bool, "True or False"),
+    ("beacon", bool | None, "True, False or None"),
     ("insecure_lan", bool, "True or False"),
     ("data_dir", Path | None, "a path"),
     ("protocol", ProtocolConfig, "a ProtocolConfig"),
@@ -55,6 +56,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     mdns: bool = True
     """Whether to announce this node and look for others by mDNS."""
+
+    beacon: bool | None = None
+    """Whether to look for others by the UDP beacon (port 7699). None: where ``mdns`` is on, so that ``mdns=False``
+    alone keeps a node from being found."""
 
     capabilities: tuple[str, ...] = ()
     """What the agent can do; others find it by these."""
@@ -137,6 +142,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.host is not None:
             return self.host
         return "::" if self.insecure_lan else "127.0.0.1"
+
+    @property
+    def has_beacon(self) -> bool:
+        """Whether the node looks for others by the beacon."""
+        return self.mdns if self.beacon is None else self.beacon
 
 
 def is_loopback(host: str) -> bool:

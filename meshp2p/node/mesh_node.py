@@ -53,7 +53,7 @@ class MeshNode:
     ) -> None:
         self.config = config
         self.addresses = addresses
-        """Where others reach this node, best first."""
+        """Where others reach this node, best first. They change when the machine's addresses do."""
         self._driver = driver
         self._machine = driver.machine
         self._subscriptions = subscriptions

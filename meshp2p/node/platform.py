@@ -9,39 +9,51 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import trio
 
 from meshp2p.core.address import Address, parse_address
 from meshp2p.core.effects import Table, Write
 from meshp2p.core.state import Randomness
+from meshp2p.discovery.beacon import BeaconSource
 from meshp2p.discovery.cache import CacheSource, KnownPeer, PeerCache
+from meshp2p.discovery.place import Link, Place
 from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
 from meshp2p.http.server import Listener
 from meshp2p.net.calls import CallClient
 from meshp2p.net.driver import Datagrams
-from meshp2p.net.interfaces import advertised_addresses, list_interfaces
+from meshp2p.net.interfaces import Interface, advertised_addresses, list_interfaces
 from meshp2p.net.sockets import open_sockets
-from meshp2p.node.config import DEFAULT_PORT, NodeConfig
+from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
 from meshp2p.store.identity import Identity, IdentityStore
 from meshp2p.store.messages import Durability, MessageStore
 from meshp2p.store.writer import StoreWriter
 from meshp2p.wire.codec import Codec
 
-__all__ = ["Bound", "Disk", "Platform", "SystemPlatform"]
+__all__ = ["Bound", "Disk", "Platform", "Surroundings", "SystemPlatform", "find_place"]
 
 
 class Bound:
-    """A node's two sockets and where others reach them, best first."""
+    """A node's two sockets, and the host and port that they are bound to."""
 
-    def __init__(self, datagrams: Datagrams, listener: Listener, addresses: tuple[Address, ...]) -> None:
+    def __init__(self, datagrams: Datagrams, listener: Listener, host: str, port: int) -> None:
         self.datagrams = datagrams
         self.listener = listener
-        self.addresses = addresses
+        self.host = host
+        self.port = port
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What of the machine's networks concerns a node now. ``allowed_hosts`` are the names and addresses, in lower case,
+    under which the node may be called."""
+
+    place: Place
+    allowed_hosts: frozenset[str]
 
 
 class Disk(Protocol):
@@ -82,8 +94,8 @@ class Platform(Protocol):
     def bind(self, config: NodeConfig) -> Bound:
         """Open the node's sockets. Raises :class:`~meshp2p.errors.StartError`."""
 
-    def allowed_hosts(self, config: NodeConfig, bound: Bound) -> Collection[str]:
-        """The names and addresses, in lower case, under which the node may be called."""
+    async def look_around(self, config: NodeConfig, bound: Bound) -> Surroundings:
+        """Which addresses and networks there are now. Raises ``OSError`` where that cannot be told."""
 
     def open_caller(self, codec: Codec) -> CallClient:
         """What calls other nodes; an async context manager."""
@@ -91,8 +103,15 @@ class Platform(Protocol):
     def open_disk(self, config: NodeConfig) -> Disk | None:
         """What the node keeps; None where it keeps nothing. Raises :class:`~meshp2p.errors.StartError`."""
 
-    def sources(self, config: NodeConfig, instance_id: str, bound: Bound, peers: tuple[KnownPeer, ...]) -> list[Source]:
-        """Where the node looks for others."""
+    def sources(
+        self,
+        config: NodeConfig,
+        instance_id: str,
+        place: Place,
+        peers: tuple[KnownPeer, ...],
+        company: Callable[[], int],
+    ) -> list[Source]:
+        """Where the node looks for others. ``company()`` is how many of them it lists."""
 
 
 class SystemPlatform:
@@ -114,15 +133,16 @@ class SystemPlatform:
             host = "0.0.0.0"
         port = DEFAULT_PORT if config.port is None else config.port
         sockets = open_sockets(host, port, is_port_wished=config.port is not None)
-        hosts = advertised_addresses(sockets.host)
-        return Bound(sockets.datagrams, sockets.listener, tuple(Address(host, sockets.port) for host in hosts))
+        return Bound(sockets.datagrams, sockets.listener, sockets.host, sockets.port)
 
-    def allowed_hosts(self, config: NodeConfig, bound: Bound) -> Collection[str]:
-        names = {self.hostname, f"{self.hostname}.local", config.hostname or "localhost"}
-        hosts = {address.host for address in bound.addresses}
-        if config.bound_host in ("::", "0.0.0.0"):
-            hosts |= {host for interface in list_interfaces() for host in interface.addresses}
-        return frozenset(name.lower() for name in names | hosts)
+    async def look_around(self, config: NodeConfig, bound: Bound) -> Surroundings:
+        await trio.lowlevel.checkpoint()
+        interfaces = list_interfaces()
+        place = find_place(bound.host, bound.port, interfaces)
+        names = {self.hostname, f"{self.hostname}.local", config.hostname or "localhost", *place.hosts}
+        if bound.host in ("::", "0.0.0.0"):
+            names |= {host for interface in interfaces for host in interface.addresses}
+        return Surroundings(place, frozenset(name.lower() for name in names))
 
     def open_caller(self, codec: Codec) -> CallClient:
         return CallClient(codec)
@@ -130,19 +150,39 @@ class SystemPlatform:
     def open_disk(self, config: NodeConfig) -> Disk | None:
         return None if config.data_dir is None else _DirectoryDisk(config.data_dir, config.durability)
 
-    def sources(self, config: NodeConfig, instance_id: str, bound: Bound, peers: tuple[KnownPeer, ...]) -> list[Source]:
+    def sources(
+        self,
+        config: NodeConfig,
+        instance_id: str,
+        place: Place,
+        peers: tuple[KnownPeer, ...],
+        company: Callable[[], int],
+    ) -> list[Source]:
         sources: list[Source] = []
         if config.join:
             sources.append(SeedSource([parse_address(seed, DEFAULT_PORT) for seed in config.join]))
+        if config.has_beacon:
+            sources.append(BeaconSource(instance_id, Codec(config.mesh), place, company, self.random))
         if config.mdns:
             from meshp2p.discovery.mdns import MdnsSource, multicast_interfaces  # noqa: PLC0415  # only where it is used
 
-            hosts = [address.host for address in bound.addresses]
-            port = bound.addresses[0].port
-            sources.append(MdnsSource(instance_id, config.mesh, port, hosts, multicast_interfaces(hosts)))
+            port = place.addresses[0].port
+            sources.append(MdnsSource(instance_id, config.mesh, port, place.hosts, multicast_interfaces(place.hosts)))
         if peers:
             sources.append(CacheSource(peers))
         return sources
+
+
+def find_place(bound_host: str, port: int, interfaces: Sequence[Interface]) -> Place:
+    """Where a node is whose sockets are bound to this host and port, on a machine with these interfaces."""
+    hosts = advertised_addresses(bound_host, lambda: interfaces)
+    links = [
+        Link(interface.name, host, interface.index, interface.broadcast_of(host))
+        for interface in interfaces
+        for host in interface.addresses
+        if host == "127.0.0.1" or (host in hosts and not is_loopback(host))
+    ]
+    return Place(tuple(Address(host, port) for host in hosts), tuple(links))
 
 
 class _DirectoryDisk:

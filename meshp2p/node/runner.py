@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
@@ -15,15 +16,16 @@ from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
 from meshp2p.discovery.cache import KnownPeer
 from meshp2p.discovery.source import Sighting
-from meshp2p.errors import IdConflict
+from meshp2p.errors import IdConflict, StartError
 from meshp2p.http.app import make_app
 from meshp2p.http.server import HttpServer, Listener
 from meshp2p.net.calls import CALL_PATH
 from meshp2p.net.driver import Driver
 from meshp2p.node.config import NodeConfig
+from meshp2p.node.follower import follow
 from meshp2p.node.identity import Self
 from meshp2p.node.mesh_node import MeshNode
-from meshp2p.node.platform import Disk, Platform, SystemPlatform
+from meshp2p.node.platform import Bound, Disk, Platform, Surroundings, SystemPlatform
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.version import __version__
 from meshp2p.wire.codec import CALL_BYTES_MAX, Codec
@@ -97,15 +99,16 @@ class _Runner:
         profile = Profile(
             own.identity.id,
             config.hostname or platform.hostname,
-            bound.addresses[0].port,
+            bound.port,
             config.capabilities,
             config.profiles,
         )
         has_begun = serves = False
         try:
+            around = await self._look_around(bound)
             machine = Machine(
                 profile,
-                bound.addresses,
+                around.place.addresses,
                 config.protocol,
                 platform.random,
                 platform.wall_ms,
@@ -117,9 +120,8 @@ class _Runner:
                 keep = None if own.disk is None else own.keep
                 store = None if own.disk is None else own.disk.store
                 driver = Driver(machine, codec, bound.datagrams, caller, self._emit, keep, store)
-                node = MeshNode(config, driver, self._subscriptions, bound.addresses)
-                allowed_hosts = platform.allowed_hosts(config, bound)
-                app = make_app(node, __version__, lambda: allowed_hosts, config.allow_origins)
+                node = MeshNode(config, driver, self._subscriptions, around.place.addresses)
+                app = make_app(node, __version__, lambda: around.allowed_hosts, config.allow_origins)
                 server = HttpServer(
                     app,
                     config.limits,
@@ -132,6 +134,12 @@ class _Runner:
                     now = trio.current_time()
                     driver.perform(machine.offer(sighting.source, sighting.addresses, sighting.instance_id, now))
 
+                def take(found: Surroundings) -> None:
+                    nonlocal around
+                    around = found
+                    node.addresses = found.place.addresses
+                    driver.perform(machine.readdress(found.place.addresses, trio.current_time()))
+
                 with trio.CancelScope(shield=True):  # once it runs, only the end below ends it
                     parts: trio.Nursery = await nursery.start(_shelter)
                 try:
@@ -139,8 +147,11 @@ class _Runner:
                     await parts.start(_serve, server, bound.listener, served)
                     serves = True
                     peers = () if own.disk is None else await own.disk.load_peers()
-                    for source in platform.sources(config, node.id, bound, peers):
+                    sources = platform.sources(config, node.id, around.place, peers, lambda: machine.node_count() - 1)
+                    for source in sources:
                         parts.start_soon(source.run, offer)
+                    look = functools.partial(platform.look_around, config, bound)
+                    parts.start_soon(follow, look, platform.wall_ms, around, sources, take)
                     if own.disk is not None:
                         parts.start_soon(_keep_peers, node, own.disk)
                     await driver.wait_until(lambda: machine.is_announced or machine.has_lost_id)
@@ -166,6 +177,12 @@ class _Runner:
                 f"id {self._lost_id.id!r} is held by another live node, at {self._lost_id.address}, for longer:"
                 " choose another id, or stop that node"
             )
+
+    async def _look_around(self, bound: Bound) -> Surroundings:
+        try:
+            return await self._platform.look_around(self._config, bound)
+        except OSError as error:
+            raise StartError(f"the interfaces of this machine cannot be listed: {error}") from error
 
     def _emit(self, event: Event) -> None:
         match event:

@@ -121,7 +121,7 @@ class NetworkFaults:
         return self.fault(Blocked(nodes=self._names(hosts), kinds=(Kind.TCP,)))
 
     def block_multicast(self, *hosts: str) -> ActiveFault:
-        """No multicast passes, so that discovery by mDNS finds nobody."""
+        """No multicast and no broadcast passes, so that discovery by mDNS and by the beacon finds nobody."""
         return self.fault(Blocked(nodes=self._names(hosts), kinds=(Kind.MULTICAST,)))
 
     def fault(self, fault: Faulty) -> ActiveFault:

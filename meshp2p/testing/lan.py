@@ -41,6 +41,8 @@ class Lan:
         self.hosts: dict[str, Host] = {}
         self.fired: dict[str, int] = {}
         self._hosts_by_ip: dict[str, Host] = {}
+        self._former: dict[str, Host] = {}
+        """By addresses that nobody has any more: what was sent from there may still arrive."""
         self._link = link
         self._random = random.Random(f"network of {seed}")
         self._faults: dict[int, tuple[Rule | None, Impairment | None]] = {}
@@ -52,12 +54,27 @@ class Lan:
 
     def add_host(self, name: str) -> Host:
         """A new machine at the next free address. Raises :class:`ConfigError`."""
-        number = len(self.hosts)
-        if number >= _HOSTS_MAX:
-            raise ConfigError(f"{number} hosts: that is all that a virtual LAN holds")
-        host = Host(name, f"10.0.{number // 250}.{number % 250 + 1}")
+        host = Host(name, self._next_ip())
         self.hosts[name] = self._hosts_by_ip[host.ip] = host
         return host
+
+    def readdress(self, host: Host) -> None:
+        """Give a machine the next free address in place of its own, at which nobody is from now on. Its sockets are
+        bound to all of its addresses; connections stay."""
+        ip = self._next_ip()
+        self._former[host.ip] = self._hosts_by_ip.pop(host.ip)
+        host.ip = ip
+        self._hosts_by_ip[ip] = host
+        for port, datagrams in host.udp.items():
+            datagrams.address = Address(ip, port)
+        for port, listener in host.tcp.items():
+            listener.address = Address(ip, port)
+
+    def _next_ip(self) -> str:
+        number = len(self._hosts_by_ip) + len(self._former)
+        if number >= _HOSTS_MAX:
+            raise ConfigError(f"{number} hosts: that is all that a virtual LAN holds")
+        return f"10.0.{number // 250}.{number % 250 + 1}"
 
     def host_at(self, place: str, seen_from: Host) -> Host | None:
         """The host of this address or name, ``localhost`` included."""
@@ -171,7 +188,7 @@ class Lan:
     def _arrive(self, receiver: Host, port: int, data: bytes, source: Address, cause: int) -> None:
         socket = receiver.udp.get(port)
         log = self.log
-        sender = self._hosts_by_ip[source.host].name
+        sender = (self._hosts_by_ip.get(source.host) or self._former[source.host]).name
         if not receiver.is_on or socket is None:
             log.packet(receiver.name, What.DROP, sender, "nobody is there", cause)
         elif not socket.take(data, source):
@@ -198,9 +215,10 @@ class Lan:
 
     # Multicast
 
-    def multicast(self, sender: Host, receiver: Host, action: Callable[[], None]) -> None:
-        """Run ``action()`` when a multicast packet of the sender's reaches this receiver, if it does."""
-        flight = self.leg(sender, receiver, Kind.MULTICAST)
+    def multicast(self, sender: Host, receiver: Host, action: Callable[[], None], kind: Kind = Kind.MULTICAST) -> None:
+        """Run ``action()`` when a packet of the sender's, multicast or the answer to one, reaches this receiver, if it
+        does."""
+        flight = self.leg(sender, receiver, kind)
         if flight is not None and not flight.dropped:
             self.courier.at(trio.current_time() + flight.delay, self._reach, receiver, action)
 

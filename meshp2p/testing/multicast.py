@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.discovery.place import Place
 from meshp2p.discovery.source import Offer, Sighting
 from meshp2p.testing.host import Host
 from meshp2p.testing.process import Process
 
 if TYPE_CHECKING:
+    from meshp2p.testing.air import VirtualAir
     from meshp2p.testing.lan import Lan
 
 __all__ = ["Group", "MulticastSource"]
@@ -24,10 +26,11 @@ _QUERY_INTERVAL: Final = 60.0
 
 
 class Group:
-    """Who listens on the LAN's multicast address."""
+    """Who listens on the LAN's multicast addresses: that of mDNS, and that of beacons."""
 
     def __init__(self) -> None:
         self.members: dict[MulticastSource, None] = {}
+        self.airs: dict[VirtualAir, None] = {}
 
 
 class MulticastSource:
@@ -52,6 +55,17 @@ class MulticastSource:
         self._mesh = mesh
         self._sighting = Sighting(self.name, tuple(addresses), instance_id)
         self._offer: Offer | None = None
+
+    def move(self, place: Place) -> None:
+        """See :class:`~meshp2p.discovery.source.Source`."""
+        if place.addresses != self._sighting.addresses:
+            self._sighting = Sighting(self.name, place.addresses, self._sighting.instance_id)
+            self.refresh()
+
+    def refresh(self) -> None:
+        """See :class:`~meshp2p.discovery.source.Source`."""
+        if self in self._group.members:
+            self._process.do(self._query)
 
     async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See :class:`~meshp2p.discovery.source.Source`."""

@@ -5,20 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
+
+import trio
 
 from meshp2p.core.address import Address, parse_address
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.messages import CallReply, CallRequest
 from meshp2p.core.state import Randomness
+from meshp2p.discovery.beacon import BeaconSource
 from meshp2p.discovery.cache import CacheSource, KnownPeer
+from meshp2p.discovery.place import Link, Place
 from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
 from meshp2p.errors import StartError
 from meshp2p.net.calls import CallClient
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig
-from meshp2p.node.platform import Bound, Disk
+from meshp2p.node.platform import Bound, Disk, Surroundings
+from meshp2p.testing.air import VirtualAir
 from meshp2p.testing.datagrams import VirtualDatagrams
 from meshp2p.testing.disk import OpenDisk
 from meshp2p.testing.host import Host
@@ -49,6 +54,7 @@ class VirtualPlatform:
         self._process = process
         host.platforms += 1
         self.random: Randomness = random.Random(f"node {host.platforms} of {host.name} of {seed}")
+        self._beacon_random = random.Random(f"beacon {host.platforms} of {host.name} of {seed}")
 
     @property
     def hostname(self) -> str:
@@ -76,11 +82,15 @@ class VirtualPlatform:
         host.udp[port], host.tcp[port] = datagrams, listener
         process.at_death[datagrams.close] = None
         process.at_death[listener.close] = None
-        return Bound(datagrams, listener, (address,))
+        return Bound(datagrams, listener, host.ip, port)
 
-    def allowed_hosts(self, config: NodeConfig, bound: Bound) -> Collection[str]:
-        names = (self._host.ip, self._host.name, f"{self._host.name}.local", config.hostname or "localhost")
-        return frozenset(name.lower() for name in names)
+    async def look_around(self, config: NodeConfig, bound: Bound) -> Surroundings:
+        await trio.lowlevel.checkpoint()
+        await self._process.wait_until_running()
+        ip, name = self._host.ip, self._host.name
+        names = (ip, name, f"{name}.local", config.hostname or "localhost")
+        place = Place((Address(ip, bound.port),), (Link("virtual", ip, 1, None),))
+        return Surroundings(place, frozenset(name.lower() for name in names))
 
     def open_caller(self, codec: Codec) -> CallClient:
         return _Caller(codec, self._lan, self._process)
@@ -91,7 +101,14 @@ class VirtualPlatform:
         directory = str(config.data_dir)
         return OpenDisk(self._host.disk(directory), self._process, directory)
 
-    def sources(self, config: NodeConfig, instance_id: str, bound: Bound, peers: tuple[KnownPeer, ...]) -> list[Source]:
+    def sources(
+        self,
+        config: NodeConfig,
+        instance_id: str,
+        place: Place,
+        peers: tuple[KnownPeer, ...],
+        company: Callable[[], int],
+    ) -> list[Source]:
         sources: list[Source] = []
         if config.join:
             seeds = [parse_address(seed, DEFAULT_PORT) for seed in config.join]
@@ -99,12 +116,21 @@ class VirtualPlatform:
         if config.mdns:
             sources.append(
                 MulticastSource(
-                    self._lan, self._group, self._host, self._process, config.mesh, instance_id, bound.addresses
+                    self._lan, self._group, self._host, self._process, config.mesh, instance_id, place.addresses
+                )
+            )
+        if config.has_beacon:
+            sources.append(
+                BeaconSource(
+                    instance_id, Codec(config.mesh), place, company, self._beacon_random, open_air=self._open_air
                 )
             )
         if peers:
             sources.append(CacheSource(peers))
         return sources
+
+    def _open_air(self, _links: Sequence[Link]) -> VirtualAir:
+        return VirtualAir(self._lan, self._group, self._host, self._process)
 
     async def _resolve(self, seed: Address) -> Sequence[Address]:
         await self._process.wait_until_running()

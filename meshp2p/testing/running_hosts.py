@@ -180,6 +180,14 @@ class RunningHosts(NetworkFaults):
         self._host(name).wall_skew += seconds
         self._lan.log.add(name, What.FAULT, detail=f"clock set by {seconds:g} s")
 
+    def readdress(self, name: str) -> str:
+        """Give a host another address, which is returned, as a router does that was restarted; nobody is at the old
+        one. Its node notices within two seconds."""
+        host = self._host(name)
+        self._lan.readdress(host)
+        self._lan.log.add(name, What.FAULT, detail=f"is at {host.ip} now")
+        return host.ip
+
     def forget_writes(self, name: str, *, on: bool = True) -> None:
         """This host's disk lies from now on: what it is told to keep is lost when the host is killed. With ``on=False``
         it is honest again, and what it held back is kept."""

@@ -23,6 +23,7 @@ WRONG: dict[str, list[Any]] = {
     "capabilities": ["draw", None, 7, [7], [None], ["\ud800"], ["x" * 1025], ["x"] * 257, ["x" * 1024] * 17],
     "profiles": ["draw", None, 7, [7], [None], ["\ud800"], ["x" * 1025], ["x"] * 257, ["x" * 1024] * 17],
     "mdns": [None, 1, "no"],
+    "beacon": [1, "no"],
     "insecure_lan": [None, 1, "yes"],
     "data_dir": ["", 7, b"directory"],
     "durability": ["", "fsync", None, True, ["power"]],

@@ -207,7 +207,7 @@ async def test_a_part_that_cannot_be_made_ends_the_start(monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise RuntimeError("no such part")
 
-    for name in ("allowed_hosts", "sources"):
+    for name in ("look_around", "sources"):
         with monkeypatch.context() as patch, trio.fail_after(30):
             patch.setattr(platform.SystemPlatform, name, fail)
             with pytest.raises(RuntimeError, match="no such part"):

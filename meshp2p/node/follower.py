@@ -1,0 +1,55 @@
+"""Following the machine: interfaces come and go, addresses change, and the machine sleeps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import trio
+
+from meshp2p.discovery.source import Source
+from meshp2p.node.platform import Surroundings
+
+__all__ = ["follow"]
+
+_log = logging.getLogger("meshp2p.node")
+
+LOOK_INTERVAL: Final = 2.0
+"""Seconds between two looks. One costs about a tenth of a millisecond for each address of the machine. Chosen."""
+
+SLEEP_MIN: Final = 5.0
+"""Seconds by which the wall clock gains on the monotonic one while a machine sleeps. Chosen, not measured: less may be
+somebody who sets the clock, and then a look in vain costs little."""
+
+
+async def follow(
+    look: Callable[[], Awaitable[Surroundings]],
+    wall_ms: Callable[[], int],
+    known: Surroundings,
+    sources: Sequence[Source],
+    take: Callable[[Surroundings], None],
+) -> None:
+    """Look every ``LOOK_INTERVAL``, for ever. Where something changed, ``take`` is told, then the sources.
+
+    After the machine slept the sources look again: whoever they know may have gone, and their packets got lost.
+    """
+    gain = wall_ms() / 1000 - trio.current_time()
+    while True:
+        await trio.sleep(LOOK_INTERVAL)
+        try:
+            found = await look()
+        except OSError as error:
+            _log.debug("the interfaces cannot be listed: %s", error)
+            found = known
+        if found != known:
+            if found.place.addresses != known.place.addresses:
+                _log.info("reached at %s from now on", ", ".join(map(str, found.place.addresses)))
+            known = found
+            take(found)
+            for source in sources:
+                source.move(found.place)
+        before, gain = gain, wall_ms() / 1000 - trio.current_time()
+        if gain - before > SLEEP_MIN:
+            for source in sources:
+                source.refresh()
