@@ -128,7 +128,7 @@ class BeaconSource:
     # Asking
 
     async def _ask_for_ever(self, air: Air) -> None:
-        was_alone = True
+        was_alone = self._company() == 0
         pauses = delays(PAUSE_FIRST, PAUSE_LAST)
         asked_at, due = float("-inf"), trio.current_time()
         while True:

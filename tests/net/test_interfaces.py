@@ -79,3 +79,20 @@ def test_this_machine_has_a_loopback_and_advertises_something() -> None:
     assert "127.0.0.1" in addresses
     assert not any("%" in host for host in addresses)
     assert set(advertised_addresses("::")) <= {*addresses, "::1"}
+
+
+@pytest.mark.parametrize(
+    ("host", "prefix", "expected"),
+    [
+        ("192.0.2.7", 24, "192.0.2.255"),
+        ("10.1.2.3", 8, "10.255.255.255"),
+        ("192.0.2.7", 31, None),
+        ("192.0.2.7", 32, None),
+        ("2001:db8::7", 64, None),
+    ],
+)
+def test_a_network_of_ipv4_has_a_broadcast_address_where_it_has_room_for_one(
+    host: str, prefix: int, expected: str | None
+) -> None:
+    assert Interface("eth0", ("192.0.2.1", host), (24, prefix), 2).broadcast_of(host) == expected
+    assert Interface("eth0", (host,)).broadcast_of(host) is None

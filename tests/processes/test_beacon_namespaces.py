@@ -1,0 +1,145 @@
+"""Whole nodes on hosts in network namespaces: multicast is blocked, or there is but loopback, or interfaces change."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+import trio
+
+from tests.processes.mdns_hosts import Host, Program, open_hosts, open_program
+
+LEFT, RIGHT = "10.9.0.1", "10.9.0.2"
+CABLE = (["10.9.0.1/24"], ["10.9.0.2/24"])
+CABLE6 = (["fd00:9::1/64"], ["fd00:9::2/64"])
+BEACON_ALONE = ("--no-mdns", "--beacon")
+
+
+def up(host: Host, instance_id: str, *options: str) -> tuple[str, ...]:
+    """How to start a node that the network reaches."""
+    command = (sys.executable, "-m", "meshp2p.cli", "up", "--json", "--mesh", "lab", "--id", instance_id)
+    return host.command(*command, *options)
+
+
+@asynccontextmanager
+async def open_nodes(*commands: tuple[str, ...]) -> AsyncIterator[list[Program]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(open_program(*command)) for command in commands]
+
+
+async def meet(one: Program, other: Program) -> None:
+    """Wait until each has listed the other: ``one`` and ``other``."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.wait_for_line, '"joined","id":"other"')
+        nursery.start_soon(other.wait_for_line, '"joined","id":"one"')
+
+
+async def block_multicast(*hosts: Host) -> None:
+    if shutil.which("iptables") is None:
+        pytest.skip("needs iptables")
+    for host in hosts:
+        for chain in ("INPUT", "OUTPUT"):
+            await host.run("iptables", "-A", chain, "-d", "224.0.0.0/4", "-j", "DROP")
+
+
+@pytest.mark.parametrize("cable", [CABLE, CABLE6], ids=["ipv4", "ipv6"])
+async def test_two_hosts_meet_by_the_beacon_alone(cable: tuple[list[str], list[str]]) -> None:
+    with trio.fail_after(60):
+        async with (
+            open_hosts(*cable) as (left, right),
+            open_nodes(
+                up(left, "one", "--insecure-lan", *BEACON_ALONE), up(right, "other", "--insecure-lan", *BEACON_ALONE)
+            ) as (one, other),
+        ):
+            await meet(one, other)
+
+
+async def test_two_hosts_between_which_no_multicast_passes_meet_by_broadcast() -> None:
+    with trio.fail_after(60):
+        async with open_hosts(*CABLE) as (left, right):
+            await block_multicast(left, right)
+            async with open_nodes(up(left, "one", "--insecure-lan"), up(right, "other", "--insecure-lan")) as nodes:
+                await meet(*nodes)
+
+
+@pytest.mark.parametrize("options", [(), ("--insecure-lan",), BEACON_ALONE], ids=["loopback", "lan", "beacon"])
+async def test_two_processes_of_a_machine_without_a_network_meet(options: tuple[str, ...]) -> None:
+    with trio.fail_after(60):
+        async with (
+            open_hosts([], []) as (left, _),
+            open_nodes(up(left, "one", *options), up(left, "other", *options)) as nodes,
+        ):
+            await meet(*nodes)
+
+
+async def test_two_users_of_one_machine_meet() -> None:
+    """They share the beacon's port, which a system may keep to one user."""
+    if shutil.which("setpriv") is None:
+        pytest.skip("needs setpriv (util-linux)")
+    with trio.fail_after(60):
+        async with (
+            open_hosts([], []) as (left, _),
+            open_nodes(
+                up(left, "one", *BEACON_ALONE),
+                left.command(
+                    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+                    *up(left, "other", *BEACON_ALONE)[len(left.command()) :],
+                ),
+            ) as nodes,
+        ):
+            await meet(*nodes)
+
+
+async def test_a_machine_with_no_interface_up_does_not_end_a_node_that_meets_others_when_there_is_one() -> None:
+    with trio.fail_after(60):
+        async with open_hosts(["10.9.0.1/24"], []) as (left, right):
+            await right.run("ip", "link", "set", "lo", "down")
+            await right.run("ip", "link", "set", "cable", "down")
+            async with open_nodes(up(left, "one", "--insecure-lan"), up(right, "other", "--insecure-lan")) as nodes:
+                one, other = nodes
+                await one.wait_for_line("ready")
+                await other.wait_for_line('"ready"')
+                await right.run("ip", "link", "set", "lo", "up")
+                await right.run("ip", "link", "set", "cable", "up")
+                await right.run("ip", "address", "add", "10.9.0.2/24", "dev", "cable")
+                await meet(one, other)
+
+
+@pytest.mark.parametrize("options", [(), ("--no-beacon",), BEACON_ALONE], ids=["both", "mdns", "beacon"])
+async def test_a_node_whose_address_changes_is_told_of_at_the_new_one(options: tuple[str, ...]) -> None:
+    with trio.fail_after(60):
+        async with (
+            open_hosts(*CABLE) as (left, right),
+            open_nodes(
+                up(left, "one", "--insecure-lan", *options), up(right, "other", "--insecure-lan", *options)
+            ) as nodes,
+        ):
+            one, other = nodes
+            await meet(one, other)
+            await right.run("ip", "address", "del", "10.9.0.2/24", "dev", "cable")
+            await right.run("ip", "address", "add", "10.9.0.3/24", "dev", "cable")
+            while json.loads(await one.wait_for_line('"updated","id":"other"'))["addresses"] != ["10.9.0.3:7700"]:
+                pass
+            url = "http://10.9.0.3:7700/health"  # where it may be called by this name, too
+            code = "import httpx, sys; print(httpx.get(sys.argv[1], timeout=5, trust_env=False).status_code)"
+            async with open_program(*left.command(sys.executable, "-c", code, url)) as asker:
+                await asker.wait_for_line("200")
+
+
+async def test_two_meshes_that_formed_before_their_network_came_up_are_one_then() -> None:
+    """Two nodes on each host, who know each other by loopback, so that none of them is alone."""
+    with trio.fail_after(100):
+        async with open_hosts([], []) as (left, right):
+            names = (("one", left), ("two", left), ("other", right), ("another", right))
+            async with open_nodes(*(up(host, name, "--insecure-lan") for name, host in names)) as nodes:
+                one, _, other, another = nodes
+                await one.wait_for_line('"joined","id":"two"')
+                await other.wait_for_line('"joined","id":"another"')
+                await left.run("ip", "address", "add", "10.9.0.1/24", "dev", "cable")
+                await right.run("ip", "address", "add", "10.9.0.2/24", "dev", "cable")
+                await one.wait_for_line('"joined","id":"other"')
+                await another.wait_for_line('"joined","id":"two"')
