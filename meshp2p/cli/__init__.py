@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 it could not be done, 2 a wrong argument or a machine that
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -24,22 +25,36 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    from meshp2p.cli import ask, demo, messages, simulate, up  # noqa: PLC0415  # a command that is not run is not paid for
+_MODULES = {
+    "up": "up",
+    "agents": "ask",
+    "leader": "ask",
+    "send": "messages",
+    "messages": "messages",
+    "status": "messages",
+    "doctor": "doctor",
+    "demo": "demo",
+    "simulate": "simulate",
+}
+"""Which module has each command."""
 
+
+def make_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line, or the part that ``command`` needs: a command that is not run is not paid for."""
+    modules = [_MODULES[command]] if command in _MODULES else list(dict.fromkeys(_MODULES.values()))
     parser = _Parser(prog="meshp2p", description="An agent mesh with no registry to run.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"meshp2p {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in (up, ask, messages, demo, simulate):
-        module.add_commands(commands)
+    for module in modules:
+        importlib.import_module(f"meshp2p.cli.{module}").add_commands(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     try:
-        options = make_parser().parse_args(arguments)
+        given = sys.argv[1:] if arguments is None else arguments
+        options = make_parser(given[0] if given else None).parse_args(given)
         code = int(options.run(options))
         sys.stdout.flush()
         return code

@@ -14,11 +14,13 @@ from meshp2p.cli.text import printable
 from meshp2p.client import MeshClient
 from meshp2p.core.address import Address
 from meshp2p.core.messages import Pong, Probe
+from meshp2p.discovery.beacon import ask_once
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces
 from meshp2p.errors import StartError, Unreachable
 from meshp2p.net.calls import CallClient
-from meshp2p.net.interfaces import advertised_addresses
+from meshp2p.net.interfaces import list_interfaces
 from meshp2p.node.config import DEFAULT_PORT
+from meshp2p.node.platform import find_place
 from meshp2p.wire.codec import Codec
 
 __all__ = ["add_commands", "add_node_options", "find_nodes", "open_client"]
@@ -80,24 +82,38 @@ async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
 
 
 async def find_nodes(mesh: str) -> list[str]:
-    """The URLs of a node of this mesh, seen by mDNS on this machine or the LAN, best address first.
+    """The URLs of a node of this mesh, seen by mDNS or the beacon on this machine or the LAN, best address first.
 
-    Where mDNS sees none, the default port of this machine: a node that does not announce itself may be there. Raises
+    Where neither sees one, the default port of this machine: a node that does not announce itself may be there. Raises
     :class:`~meshp2p.errors.Unreachable` where there is none either.
     """
-    interfaces = multicast_interfaces(advertised_addresses("::"))
-    try:
-        seen = await browse_once(mesh, BROWSE_SECONDS, interfaces, enough=1)
-    except StartError:
-        seen = []
+    place = find_place("::", DEFAULT_PORT, list_interfaces())
+    seen: list[tuple[Address, ...]] = []
+    async with trio.open_nursery() as nursery:
+
+        async def browse() -> None:
+            with contextlib.suppress(StartError):
+                found = await browse_once(mesh, BROWSE_SECONDS, multicast_interfaces(place.hosts), enough=1)
+                seen.extend(advertisement.addresses for advertisement in found)
+            if seen:
+                nursery.cancel_scope.cancel()
+
+        async def ask() -> None:
+            found, _ = await ask_once(Codec(mesh), place.links, BROWSE_SECONDS, enough=1)
+            seen.extend(found.values())
+            if seen:
+                nursery.cancel_scope.cancel()
+
+        nursery.start_soon(browse)
+        nursery.start_soon(ask)
     if seen:
-        return [f"http://{address}" for advertisement in seen for address in advertisement.addresses]
+        return [f"http://{address}" for addresses in seen for address in addresses]
     fallback = Address("127.0.0.1", DEFAULT_PORT)
     async with CallClient(Codec(mesh)) as caller:  # a node of another mesh refuses the frame
         reply = await caller.call((fallback,), Probe(0), 1.0)
     if not isinstance(reply, Pong):
         raise Unreachable(
-            f"no node of mesh {mesh!r} was seen by mDNS, and none answers at http://{fallback}:"
+            f"no node of mesh {mesh!r} was seen by mDNS or the beacon, and none answers at http://{fallback}:"
             " start one with `meshp2p up`, or name one with --node URL"
         )
     return [f"http://{fallback}"]

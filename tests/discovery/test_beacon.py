@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -60,7 +61,7 @@ class World:
     @property
     def pauses(self) -> list[float]:
         times = [when for when, _ in self.shouts]
-        return [after - before for before, after in zip(times, times[1:], strict=False)]
+        return [after - before for before, after in itertools.pairwise(times)]
 
 
 class FakeAir:

@@ -1,0 +1,105 @@
+"""``meshp2p doctor``: why nobody is seen."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import msgspec
+import trio
+
+from meshp2p.cli.doctor_checks import Examination
+from meshp2p.cli.text import printable
+from meshp2p.node.config import NodeConfig
+
+__all__ = ["add_commands"]
+
+SECONDS = 4.0
+"""How long it listens: an answer by multicast DNS takes up to 1.5 s, one by the beacon a few milliseconds."""
+
+
+def add_commands(commands: Any) -> None:
+    doctor = commands.add_parser("doctor", help="find out why nobody is seen", allow_abbrev=False)
+    doctor.add_argument("--mesh", default="default", help="the mesh whose nodes are looked for (%(default)s)")
+    doctor.add_argument("--host", help="the address that a node would be bound to; all of this machine where absent")
+    doctor.add_argument("--port", type=int, help="the port that a node would have (7700)")
+    doctor.add_argument("--join", action="append", default=[], metavar="HOST:PORT", help="a seed to try; may repeat")
+    doctor.add_argument("--data-dir", help="a node's directory, whose peers are tried")
+    doctor.add_argument("--seconds", type=float, default=SECONDS, help="how long to listen (%(default)s)")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    doctor.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    config = NodeConfig.of(
+        mesh=options.mesh,
+        host=options.host,
+        port=options.port,
+        join=options.join,
+        data_dir=options.data_dir,
+        insecure_lan=options.host is None,
+    )
+    found = Examination(config, max(0.5, min(60.0, options.seconds)))
+    trio.run(found.run)
+    is_well = found.reachable > 0 or not found.broken
+    verdict = verdict_of(found, config.mesh)
+    if options.json:
+        print(
+            msgspec.json.encode(
+                {
+                    "mesh": config.mesh,
+                    "is_well": is_well,
+                    "verdict": verdict,
+                    "checks": found.checks,
+                    "nodes": found.nodes,
+                    "sources": found.sources,
+                    "other_meshes": found.other_meshes,
+                }
+            ).decode()
+        )
+    else:
+        print_report(found, verdict)
+    return 0 if is_well else 1
+
+
+def verdict_of(found: Examination, mesh: str) -> str:
+    """All in a sentence or two."""
+    if found.reachable:
+        many = "1 node" if found.reachable == 1 else f"{found.reachable} nodes"
+        return f"{many} of mesh {mesh!r} can be reached from here."
+    if found.broken:
+        first = found.broken[0]
+        also = f" (and {len(found.broken) - 1} more, above)" if len(found.broken) > 1 else ""
+        hint = f": {first.hint}" if first.hint else ""
+        return f"nobody of mesh {mesh!r} can be reached, and this is broken here{also}: {first.text}{hint}"
+    if found.other_meshes:
+        return (
+            f"everything works here, and nobody of mesh {mesh!r} is there; {found.other_meshes} mesh(es) of other names"
+            " are: is the name right?"
+        )
+    return (
+        f"everything works here, and nobody of mesh {mesh!r} is there. If one should be: a node without --insecure-lan"
+        " or --host is seen on its own machine alone; and where the network passes neither multicast nor broadcast,"
+        " name a node with --join HOST:PORT."
+    )
+
+
+def print_report(found: Examination, verdict: str) -> None:
+    for check in found.checks:
+        print(printable(f"{check.state:8} {check.name}: {check.text}"))
+        if check.hint:
+            print(printable(f"{'':8} -> {check.hint}"))
+    for source in ("mdns", "beacon", "seed", "cache"):
+        stats = found.sources.get(source)
+        if stats is None:
+            if source in ("mdns", "beacon"):
+                print(f"{'seen':8} by {source}: nobody")
+        else:
+            print(f"{'seen':8} by {source}: {stats.addresses} addresses, of which {stats.answered} answered")
+    for node in found.nodes:
+        word = "answers" if node.is_reachable else "silent"
+        line = f"{word:8} {node.id or 'unknown'} at {', '.join(node.addresses)} (by {', '.join(node.sources)})"
+        print(printable(line))
+    if found.other_meshes:
+        print(f"{'seen':8} {found.other_meshes} mesh(es) of other names")
+    print(printable(verdict))

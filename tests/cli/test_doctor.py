@@ -1,0 +1,79 @@
+"""``meshp2p doctor`` on this machine, as it is."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+
+import pytest
+
+from meshp2p.cli import main
+from meshp2p.cli.doctor import verdict_of
+from meshp2p.cli.doctor_checks import Check, Examination, SeenNode, flags_of
+from meshp2p.node.config import NodeConfig
+
+
+def an_examination() -> Examination:
+    return Examination(NodeConfig.of(mesh="lab"), 1.0)
+
+
+def test_it_says_what_it_looked_at_and_who_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--seconds", "0.5", "--mesh", f"test-{secrets.token_hex(8)}", "--port", "0", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["is_well"]
+    assert report["nodes"] == []
+    checks = {check["name"]: check for check in report["checks"]}
+    assert {"interface", "port", "clock", "link", "mdns"} <= set(checks)
+    loopback = [check["text"] for check in report["checks"] if "127.0.0.1 (" in check["text"]]
+    assert loopback == [f"127.0.0.1 ({checks_name(report)}): multicast and broadcast pass"]
+
+
+def checks_name(report: dict[str, object]) -> str:
+    """The name of the loopback interface."""
+    return "lo" if "lo:" in str(report) else "lo0"
+
+
+def test_a_seed_that_nobody_answers_at_is_what_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and not listened to
+        seed = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert main(["doctor", "--seconds", "0.5", "--mesh", f"test-{secrets.token_hex(8)}", "--join", seed]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"broken   seed: {seed}") for line in lines)
+    assert "this is broken here" in lines[-1]
+
+
+def test_a_name_that_has_no_address_is_what_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--seconds", "0.5", "--join", "no-such-host.invalid", "--host", "127.0.0.1"]) == 1
+    assert "no-such-host.invalid" in capsys.readouterr().out
+
+
+def test_a_wrong_argument_starts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--port", "70000"]) == 2
+    assert "port = 70000" in capsys.readouterr().err
+
+
+def test_the_verdict_names_the_first_thing_that_is_broken_and_how_many_more() -> None:
+    found = an_examination()
+    found.checks += [
+        Check("port", "warning", "taken", "another"),
+        Check("loopback", "broken", "no loopback", "bring it up"),
+        Check("seed", "broken", "no seed", ""),
+    ]
+    assert verdict_of(found, "lab").endswith("(and 1 more, above): no loopback: bring it up")
+    found.nodes.append(SeenNode("a", ["127.0.0.1:7700"], ["mdns"], is_reachable=True))
+    assert verdict_of(found, "lab") == "1 node of mesh 'lab' can be reached from here."
+
+
+def test_the_verdict_asks_for_the_name_where_other_meshes_are_there() -> None:
+    found = an_examination()
+    found._other_names |= {"a", "b"}
+    assert "2 mesh(es) of other names" in verdict_of(found, "lab")
+    assert "everything works here" in verdict_of(an_examination(), "lab")
+
+
+def test_an_interface_that_is_not_there_has_no_flags() -> None:
+    assert list(flags_of("nosuchif0")) == []
+    names = [name for _, name in socket.if_nameindex()]
+    assert any("loopback" in flags_of(name) for name in names)
