@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from meshp2p.core.address import Address
 from meshp2p.discovery import cache as cache_module
 from meshp2p.discovery.cache import PEERS_MAX, CacheSource, KnownPeer, PeerCache
+from meshp2p.discovery.place import Place
 from meshp2p.discovery.source import Sighting
 
 
@@ -119,5 +120,16 @@ async def test_each_cached_peer_is_offered_once_before_the_source_has_started(
         await nursery.start(CacheSource([make_peer(1), make_peer(2)]).run, offered.append)
         assert offered == [Sighting("cache", make_peer(n).addresses, f"agent-{n}") for n in (1, 2)]
         await trio.sleep(3600)
+        assert len(offered) == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_cached_peers_are_offered_again_where_the_machine_moved(autojump_clock: trio.testing.MockClock) -> None:
+    offered: list[Sighting] = []
+    source = CacheSource([make_peer(1)])
+    async with trio.open_nursery() as nursery:
+        await nursery.start(source.run, offered.append)
+        source.move(Place((Address("192.0.2.7", 7700),), ()))
+        await trio.sleep(1)
         assert len(offered) == 2
         nursery.cancel_scope.cancel()

@@ -14,6 +14,7 @@ from meshp2p.core.address import Address
 from meshp2p.discovery import mdns
 from meshp2p.discovery.advertisement import Advertisement
 from meshp2p.discovery.mdns import MdnsSource, Responder, browse_once, multicast_interfaces
+from meshp2p.discovery.place import Link, Place
 from meshp2p.discovery.source import Sighting
 from meshp2p.errors import ConfigError, StartError
 
@@ -201,3 +202,19 @@ def test_what_is_remembered_of_a_lan_is_bounded(monkeypatch: pytest.MonkeyPatch)
     for number in range(10):
         responder._remember(f"service-{number}", PEER)
     assert list(responder._services) == ["service-7", "service-8", "service-9"]
+
+
+async def test_a_move_opens_it_anew_though_the_addresses_are_the_same(autojump_clock: trio.testing.MockClock) -> None:
+    """An interface that was removed and put back has another number, and no group is joined on it."""
+    script = Script()
+    source = script.source()
+    here = Address("192.0.2.7", 7700)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(source.run, ignore)
+        for index, expected in ((2, 2), (3, 3), (3, 3)):
+            source.move(Place((here,), (Link("eth0", here.host, index, None),)))
+            while len(script.made) < expected:
+                await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert len(script.made) == 3
+    assert {interfaces for _, interfaces, _ in script.made[1:]} == {("192.0.2.7", "127.0.0.1")}

@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from meshp2p.core.address import Address
+from meshp2p.discovery.place import Place
 from meshp2p.discovery.seeds import SeedSource, resolve
 from meshp2p.discovery.source import Sighting
 
@@ -98,3 +99,21 @@ async def test_the_system_resolves_localhost_to_loopback() -> None:
 async def test_a_host_that_is_no_name_is_a_failure_like_any_other() -> None:
     with pytest.raises((OSError, ValueError)):
         await resolve(Address("x" * 64 + ".example", 7700))
+
+
+async def test_a_seed_is_looked_up_at_once_where_the_machine_moved_or_slept(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    address = Address("192.0.2.1", 7700)
+    source = SeedSource([SEED], resolve=NameServer([address]).resolve)
+    offered: list[float] = []
+    async with trio.open_nursery() as nursery:
+        start = trio.current_time()
+        await nursery.start(source.run, lambda _: offered.append(trio.current_time() - start))
+        await trio.sleep(40)
+        source.move(Place((address,), ()))
+        await trio.sleep(7)
+        source.refresh()
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert offered == [0, 5, 15, 35, 40, 45, 47]
