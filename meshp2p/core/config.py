@@ -36,8 +36,30 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A suspicion lasts at least ``suspicion_multiplier x log10(nodes) x probe_interval``, if enough others confirm it.
     Too low declares dead who was slow to answer, too high finds deaths late."""
 
+    suspicion_confirmed_multiplier: float = 3.0
+    """A suspicion that enough of the confirmers confirm lasts ``suspicion_confirmed_multiplier x probe_interval``,
+    however large the mesh is. Too low declares dead who paused, too high finds deaths late: who stands still for so
+    many periods is accused when one of them has passed, and lives."""
+
     suspicion_max_multiplier: float = 6.0
     """A suspicion that nobody confirms lasts this many times as long (Lifeguard §IV-B)."""
+
+    confirmers: int = 4
+    """How many nodes, drawn by a hash, check a suspect at once and by themselves. 0: none, and a suspicion is as long
+    as Lifeguard says. Too low leaves one unconfirmed where some of them are lost too, too high costs packets."""
+
+    watches: int = 2
+    """How many successors in the order of ids a node keeps a watch connection to; as many others watch it. 0: none,
+    and a crash is found by probing alone. A verdict needs two; more help where several neighbours crash at once."""
+
+    watch_settle: float = 0.5
+    """How long after a change of the mesh a node looks whom to watch now. Too low opens connections in a storm of
+    joins that the next join closes, too high leaves a newcomer unwatched. Chosen, not measured."""
+
+    crash_grace: float = 0.02
+    """How long a node whose watch connection broke, and where nobody listens any more, may still answer a ping. Too low
+    declares dead whom a firewall began to reject, too high finds crashes late. It is at least twice the time that the
+    refusal took. Chosen, not measured."""
 
     local_health_max: int = 8
     """By how much a node that finds itself slow stretches its own timeouts, at most (Lifeguard §IV-A)."""
@@ -215,7 +237,12 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("probe_timeout_min", 0.001, 3600),
     ("indirect_probes", 0, 64),
     ("suspicion_multiplier", 0.1, 1000),
+    ("suspicion_confirmed_multiplier", 0.1, 1000),
     ("suspicion_max_multiplier", 1, 1000),
+    ("confirmers", 0, 64),
+    ("watches", 0, 8),
+    ("watch_settle", 0, 3600),
+    ("crash_grace", 0, 3600),
     ("local_health_max", 0, 64),
     ("gossip_interval", 0.01, 3600),
     ("gossip_fanout", 1, 64),

@@ -8,7 +8,7 @@ import msgspec
 
 from meshp2p.core.address import Address
 from meshp2p.core.events import Event
-from meshp2p.core.messages import CallReply, CallRequest, Datagram
+from meshp2p.core.messages import CallReply, CallRequest, Datagram, Pong, Probe
 
 __all__ = [
     "Call",
@@ -23,6 +23,9 @@ __all__ = [
     "Send",
     "Store",
     "Table",
+    "Unwatch",
+    "Watch",
+    "WatchOpened",
     "Write",
 ]
 
@@ -106,7 +109,27 @@ class Resolve(msgspec.Struct, frozen=True):
     reply: CallReply
 
 
-Effect = Send | Call | Persist | Store | Emit | Resolve
+class Watch(msgspec.Struct, frozen=True):
+    """Open a watch connection to a node, at all of these addresses at the same time, and keep the first that answers.
+
+    The driver hands a :class:`WatchOpened` to ``Machine.receive_watch`` with the same ``watch_id`` when it stands, and
+    a :class:`CallFailed`, once, when it is over: because it broke, or because it never stood within ``timeout``
+    seconds. After :class:`Unwatch` it hands over nothing.
+    """
+
+    watch_id: int
+    addresses: tuple[Address, ...]
+    request: Probe
+    timeout: float
+
+
+class Unwatch(msgspec.Struct, frozen=True):
+    """Close this watch connection, or give it up."""
+
+    watch_id: int
+
+
+Effect = Send | Call | Persist | Store | Emit | Resolve | Watch | Unwatch
 
 
 class Failure(enum.StrEnum):
@@ -124,3 +147,10 @@ class CallFailed(msgspec.Struct, frozen=True):
 
     failure: Failure
     reason: str
+
+
+class WatchOpened(msgspec.Struct, frozen=True):
+    """That a watch connection stands: at which address, and who answered there."""
+
+    address: Address
+    pong: Pong

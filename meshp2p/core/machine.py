@@ -6,6 +6,8 @@
 
     Machine            takes what happened, hands it to the part it concerns, then looks at what changed
     ├── Prober         who does not answer: pings, indirect pings, accusations
+    ├── Watches        who crashed: connections that break when a process dies
+    ├── Confirmer      checking at once who is suspect, or whose watch connection broke
     ├── Membership     what becomes of each claim: listed, suspect, departed
     ├── Ownership      what this node alone may say: publishing, refuting, rivals for its id
     ├── Dissemination  telling: rounds of gossip, the farewell
@@ -29,9 +31,10 @@ import msgspec
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.confirmer import Confirmer
 from meshp2p.core.departures import Departures
 from meshp2p.core.dissemination import Dissemination
-from meshp2p.core.effects import CallFailed, Effect, Table
+from meshp2p.core.effects import CallFailed, Effect, Table, WatchOpened
 from meshp2p.core.election import Election
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft
 from meshp2p.core.hosting import Hosting, Profile
@@ -69,6 +72,7 @@ from meshp2p.core.state import KeptState, NodeState, Randomness
 from meshp2p.core.syncer import Syncer
 from meshp2p.core.timers import Timer
 from meshp2p.core.view import View
+from meshp2p.core.watches import Watches
 from meshp2p.errors import NodeClosed
 
 __all__ = ["Machine"]
@@ -121,6 +125,10 @@ class Machine(View):
         self._prober.on_round = self._pause_guard.note_round
         self._prober.on_view = self._syncer.compare
         self._messaging = Messaging(self._state, self._hosting, kept_messages)
+        self._confirmer = Confirmer(self._state, self._membership, self._prober)
+        self._prober.on_ack = self._confirmer.receive_ack
+        self._membership.on_suspicion = self._confirmer.notice
+        self._watches = Watches(self._state, self._confirmer)
         self._dissemination = Dissemination(self._state)
         self._departures = Departures(self._state)
 
@@ -233,6 +241,14 @@ class Machine(View):
             handler(reply, now)
         return self._conclude(now)
 
+    def receive_watch(self, watch_id: int, outcome: WatchOpened | CallFailed, now: float) -> list[Effect]:
+        """A :class:`~meshp2p.core.effects.Watch` stands, or is over. All datagrams that have arrived are to be received
+        before. An unknown ``watch_id`` is ignored."""
+        self._pause_guard.check_arrival(now)
+        if not self._ownership.has_lost_id:
+            self._watches.receive(watch_id, outcome, now)
+        return self._conclude(now)
+
     def handle_timeouts(self, now: float) -> list[Effect]:
         """Time has come to :meth:`next_deadline`. All datagrams that have arrived are to be received before."""
         timers = self._state.timers
@@ -249,7 +265,7 @@ class Machine(View):
             return math.inf
         return self._pause_guard.next_look()
 
-    def _handle_timer(self, timer: Timer, subject: str, now: float) -> None:
+    def _handle_timer(self, timer: Timer, subject: str, now: float) -> None:  # noqa: C901  # one line for each
         match timer:
             case Timer.PROBE:
                 self._prober.handle_period(now)
@@ -278,6 +294,10 @@ class Machine(View):
                 self._hosting.handle_expired(subject, now)
             case Timer.ORPHAN:
                 self._hosting.handle_orphaned(subject, now)
+            case Timer.WATCH:
+                self._watches.handle_look(now)
+            case Timer.CHECK:
+                self._confirmer.handle_check(subject, now)
             case Timer.PUBLISH:
                 self._hosting.handle_publish(subject, now)
             case _:
@@ -346,6 +366,7 @@ class Machine(View):
             self._state.is_leaving = True
             self._messaging.leave(now)
             self._dissemination.say_farewell()
+            self._watches.close()
         return self._conclude(now)
 
     @property
@@ -380,6 +401,7 @@ class Machine(View):
     def _notice(self, event: MemberChange, now: float) -> None:
         self._hosting.notice(event, now)
         self._messaging.notice(event, now)
+        self._watches.notice(event, now)
         match event:
             case MemberJoined(record=record) if record.is_node:
                 self._prober.add_target(record.id)

@@ -7,7 +7,7 @@ claim. Claims about this node, or about an instance that it hosts, are not taken
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -41,6 +41,8 @@ class Membership:
         self._state = state
         self._ownership = ownership
         self._suspicions: dict[str, Suspicion] = {}
+        self.on_suspicion: Callable[[Rumour, float], None] = _ignore_suspicion
+        """Told of each suspicion that is new, and of each refusal, who found it."""
 
     # What is heard
 
@@ -100,6 +102,7 @@ class Membership:
             self.become_suspect(msgspec.structs.replace(rumour, by="") if by_sync else rumour, now)
         elif not by_sync:
             self.confirm_suspicion(rumour, now)
+            self._weigh_refusals(now)
 
     def _doubt(self, rumour: Rumour, held: Record, now: float) -> bool:
         """A peer of another view holds dead whom this node lists. Whether it is doubted instead of taken.
@@ -164,14 +167,18 @@ class Membership:
         confirmations_max = max(0, int(config.suspicion_multiplier) - 2)
         if is_short or nodes - 2 < confirmations_max:
             confirmations_max = 0
-        timeout_min = config.suspicion_timeout(nodes)
+        timeout_min = timeout_max = config.suspicion_timeout(nodes)
+        if confirmations_max and config.confirmers:
+            timeout_min = min(timeout_min, config.suspicion_confirmed_multiplier * config.probe_interval)
         suspicion = Suspicion(
             rumour.by,
             now,
             timeout_min=timeout_min,
-            timeout_max=timeout_min * config.suspicion_max_multiplier,
+            timeout_max=timeout_max * config.suspicion_max_multiplier,
             confirmations_max=confirmations_max,
         )
+        if rumour.is_refused and rumour.by:
+            suspicion.refused[rumour.by] = None
         suspect = msgspec.structs.replace(record, state=State.SUSPECT)
         state.members.put(suspect)
         state.counters.suspicions += 1
@@ -182,26 +189,58 @@ class Membership:
         state.spread(rumour, now)
         if rumour.by == state.id:
             state.tell(rumour.id, rumour)
+        self.on_suspicion(rumour, now)
 
     def confirm_suspicion(self, rumour: Rumour, now: float) -> None:
         """Another node, or this one, finds a suspect unresponsive too: where that is news it shortens the suspicion and
         goes round."""
         suspicion = self._suspicions.get(rumour.id)
-        if suspicion is not None and suspicion.confirm(rumour.by):
+        if suspicion is None:
+            return
+        is_news = suspicion.confirm(rumour.by)
+        if is_news:
             # a deadline in the past would look like a pause
             self._await_verdict(rumour.id, suspicion, now)
+        if rumour.is_refused and rumour.by and rumour.by not in suspicion.refused:
+            suspicion.refused[rumour.by] = None
+            is_news = True
+            self.on_suspicion(rumour, now)
+        elif rumour.is_refused and rumour.by == self._state.id:
+            self.on_suspicion(rumour, now)  # nobody else was refused yet: ask again
+        if is_news:
             self._state.spread(rumour, now)
 
-    def accuse(self, node_id: str, now: float) -> None:
-        """This node itself found another unresponsive."""
+    def accuse(self, node_id: str, now: float, *, is_refused: bool = False) -> None:
+        """This node itself found another unresponsive, and with ``is_refused`` that its process is gone."""
         record = self._state.members.records.get(node_id)
         if record is None or self._state.is_leaving or self._state.is_guarded:
             return
-        rumour = Rumour(node_id, record.incarnation, State.SUSPECT, self._state.id)
+        rumour = Rumour(node_id, record.incarnation, State.SUSPECT, self._state.id, is_refused)
         if record.state is State.SUSPECT:
             self.confirm_suspicion(rumour, now)
         else:
             self.become_suspect(rumour, now)
+        self._weigh_refusals(now)
+
+    def _weigh_refusals(self, now: float) -> None:
+        """Declare dead whom this node and another found refused; where no other lives who could be asked, its own
+        finding is enough."""
+        state = self._state
+        if state.is_guarded:
+            return
+        refused = [node_id for node_id, suspicion in self._suspicions.items() if state.id in suspicion.refused]
+        others = len(state.members.nodes) - 1 - len(refused)
+        for node_id in refused:
+            if len(self._suspicions[node_id].refused) > 1 or others == 0:
+                incarnation = state.members.records[node_id].incarnation
+                self.become_departed(Rumour(node_id, incarnation, State.DEAD, state.id, True), now, at_birth=True)
+
+    def has_accused(self, node_id: str, *, is_refused: bool) -> bool:
+        """Whether this node accused the suspect already, of as much."""
+        suspicion = self._suspicions.get(node_id)
+        if suspicion is None:
+            return False
+        return self._state.id in suspicion.refused if is_refused else suspicion.has_accused(self._state.id)
 
     def _await_verdict(self, node_id: str, suspicion: Suspicion, now: float) -> None:
         timers = self._state.timers
@@ -263,3 +302,7 @@ class Membership:
         if self._suspicions.pop(node_id, None) is not None:
             self._state.timers.cancel(Timer.SUSPICION, node_id)
             self._state.timers.cancel(Timer.LAST_WORD, node_id)
+
+
+def _ignore_suspicion(_rumour: Rumour, _now: float) -> None:
+    """Nobody asked to be told."""

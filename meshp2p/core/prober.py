@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from meshp2p.core.address import Address
-from meshp2p.core.effects import CallFailed
+from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.membership import Membership
 from meshp2p.core.messages import Ack, CallReply, Nack, Ping, PingRequest, Pong, Probe
 from meshp2p.core.record import tag_of
@@ -48,6 +48,8 @@ class Prober:
         """Told at the end of each round who answered, or None."""
         self.on_view: Callable[[str, int, float], None] = _ignore_view
         """Told the view's hash of a node that answered by TCP."""
+        self.on_ack: Callable[[int, str | None], bool] = _ignore_ack
+        """Told the number and sender of an ack that answers no probe. Whether it answers something else."""
         self._order: list[str] = []
         self._position = 0
         self._sequence = 0
@@ -78,7 +80,7 @@ class Prober:
             self.on_round(None, now)
             return
         state.counters.probes += 1
-        self._round = _Round(self._next_sequence(), target, state.members.records[target].boot, now)
+        self._round = _Round(self.next_sequence(), target, state.members.records[target].boot, now)
         state.timers.set(Timer.PROBE_DIRECT, now + self.direct_timeout(target))
         ping = Ping(self._round.sequence, state.tag, tag_of(target), state.members.view)
         state.send_to_node(target, ping, now)
@@ -112,8 +114,15 @@ class Prober:
                 state.reach.pop(current.target, None)
                 self._acknowledge(current, now)
                 self.on_view(current.target, reply.view, now)
+            elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
+                self._note_refused(current, now)
 
         state.call(state.addresses_of(target), Probe(tag_of(current.target)), conclude)
+
+    def _note_refused(self, current: _Round, now: float) -> None:
+        """The target's host answers that nobody listens there, and UDP had no answer either."""
+        if current is self._round and not current.is_acknowledged and self._is_listed(current):
+            self._membership.accuse(current.target, now, is_refused=True)
 
     def receive_ack(self, message: Ack, sender: str | None, now: float) -> None:
         state = self._state
@@ -125,6 +134,8 @@ class Prober:
             return
         current = self._round
         if current is None or current.sequence != message.sequence or sender != current.target:
+            if self.on_ack(message.sequence, sender):
+                return
             state.counters.datagrams_unasked += 1
             return
         if not current.is_acknowledged:
@@ -200,7 +211,7 @@ class Prober:
     def forget(self, node_id: str) -> None:
         self._round_trips.pop(node_id, None)
 
-    def _next_sequence(self) -> int:
+    def next_sequence(self) -> int:
         self._sequence = self._sequence % 0xFFFF_FFFF + 1
         return self._sequence
 
@@ -218,7 +229,7 @@ class Prober:
         state = self._state
         if len(self._relays) >= RELAYS_MAX:
             return
-        sequence = self._next_sequence()
+        sequence = self.next_sequence()
         self._relays[sequence] = (source, message.sequence)
         state.timers.set(Timer.RELAY, now + 0.8 * state.config.probe_timeout, str(sequence))
         state.send(message.address, Ping(sequence, state.tag, message.target, state.members.view), now)
@@ -236,3 +247,8 @@ def _ignore_round(_answered_by: str | None, _now: float) -> None:
 
 def _ignore_view(_node_id: str, _view: int, _now: float) -> None:
     """Nobody asked to be told."""
+
+
+def _ignore_ack(_sequence: int, _sender: str | None) -> bool:
+    """Nobody asked to be told."""
+    return False

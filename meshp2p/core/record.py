@@ -113,13 +113,15 @@ class Rumour(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """That an incarnation is suspect, dead or left. ``by`` is the id of who found it so, empty where nobody in
     particular did.
 
-    For a suspicion ``by`` decides whether a confirmation is independent (Lifeguard §IV-B).
+    For a suspicion ``by`` decides whether a confirmation is independent (Lifeguard §IV-B), and ``is_refused`` says that
+    ``by`` was refused: the host answered that nobody listens there, and the node did not answer by UDP.
     """
 
     id: Id
     incarnation: Counter
     state: State
     by: Annotated[str, msgspec.Meta(max_length=ID_BYTES_MAX)] = ""
+    is_refused: bool = False
 
 
 Item = Record | Rumour

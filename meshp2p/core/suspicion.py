@@ -15,7 +15,15 @@ class Suspicion:
     once; an empty accuser (heard by sync) never does.
     """
 
-    __slots__ = ("_accusers", "_confirmations", "_confirmations_max", "_since", "_timeout_max", "_timeout_min")
+    __slots__ = (
+        "_accusers",
+        "_confirmations",
+        "_confirmations_max",
+        "_since",
+        "_timeout_max",
+        "_timeout_min",
+        "refused",
+    )
 
     def __init__(
         self, accuser: str, now: float, *, timeout_min: float, timeout_max: float, confirmations_max: int
@@ -26,6 +34,8 @@ class Suspicion:
         self._since = now
         self._timeout_min = timeout_min
         self._timeout_max = timeout_max if confirmations_max > 0 else timeout_min
+        self.refused: dict[str, None] = {}
+        """Who was refused: the host lives, the process does not."""
 
     def confirm(self, accuser: str) -> bool:
         """Count a confirmation. Whether it was news: independent, and within the number that counts."""
@@ -36,6 +46,9 @@ class Suspicion:
         if not is_first:
             self._confirmations += 1
         return True
+
+    def has_accused(self, accuser: str) -> bool:
+        return accuser in self._accusers
 
     @property
     def is_confirmed(self) -> bool:

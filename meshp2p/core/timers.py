@@ -38,6 +38,10 @@ class Timer(enum.IntEnum):
     """A report that was held back is published. Subject: its id."""
     LAST_WORD = 12
     """A suspect is told once more, before the verdict. Subject: its id."""
+    WATCH = 13
+    """Whom to watch is looked at again."""
+    CHECK = 14
+    """A check goes on, or comes to its end. Subject: the id of who is checked."""
     DELIVER = 32
     """A delivery that failed is repeated. Subject: the home's id."""
     TELL = 33

@@ -28,6 +28,7 @@ from meshp2p.http.backend import Backend
 from meshp2p.http.guard import Guard
 from meshp2p.http.messages import message_routes
 from meshp2p.http.registry import registry_routes
+from meshp2p.http.watching import Watching
 from meshp2p.wire.contract import ErrorBody, HealthResponse
 
 __all__ = ["make_app"]
@@ -86,6 +87,7 @@ def _node_routes(node: Backend, version: str) -> list[Route]:
         Route("/livez", livez, methods=["GET"]),
         Route("/readyz", readyz, methods=["GET"]),
         Route("/mesh/call", call, methods=["POST"]),
+        Route("/mesh/watch", Watching(node), methods=["POST"]),
     ]
 
 

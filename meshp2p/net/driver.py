@@ -18,10 +18,23 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Persist, Resolve, Send, Store, Write
+from meshp2p.core.effects import (
+    Call,
+    CallFailed,
+    Effect,
+    Emit,
+    Persist,
+    Resolve,
+    Send,
+    Store,
+    Unwatch,
+    Watch,
+    WatchOpened,
+    Write,
+)
 from meshp2p.core.events import Event
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply, CallRequest
+from meshp2p.core.messages import CallReply, CallRequest, Pong, Probe
 from meshp2p.core.requests import Request
 from meshp2p.core.state import KeptState
 from meshp2p.errors import Refusal, RemoteProtocolError, StoreError, check
@@ -57,6 +70,13 @@ class Caller(Protocol):
     async def call(
         self, addresses: tuple[Address, ...], request: CallRequest, timeout: float
     ) -> CallReply | CallFailed: ...
+    async def watch(
+        self,
+        addresses: tuple[Address, ...],
+        request: Probe,
+        timeout: float,
+        opened: Callable[[WatchOpened], None],
+    ) -> CallFailed: ...
 
 
 class DriverStats(msgspec.Struct):
@@ -114,6 +134,7 @@ class Driver:
         self._is_broken = False
         self._tickets = 0
         self._driven = trio.Event()
+        self._watches: dict[int, trio.CancelScope] = {}
         self._waiting: dict[int, tuple[trio.Event, list[CallReply]]] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -207,6 +228,13 @@ class Driver:
         self.stats.calls_answered += 1
         return self._codec.encode(reply)
 
+    async def answer_watch(self, body: bytes) -> bytes:
+        """The frame that opens a watch connection. Raises :class:`RemoteProtocolError` on what asks for none."""
+        reply = await self.answer_call(body)
+        if not isinstance(self._codec.decode_reply_untrusted(reply), Pong):
+            raise RemoteProtocolError(Refusal.BAD_VALUE, "a watch begins with a Probe")
+        return reply
+
     @contextlib.contextmanager
     def _open_ticket(self) -> Iterator[tuple[int, trio.Event, list[CallReply]]]:
         """A ticket, and where its answer comes. Whoever does not wait for it to the end lets the machine know."""
@@ -250,6 +278,11 @@ class Driver:
                     self._datagrams.send_nowait(data, address)
                 case Call():
                     self._start(self._call, effect)
+                case Watch():
+                    scope = self._watches[effect.watch_id] = trio.CancelScope()
+                    self._start(self._watch, effect, scope)
+                case Unwatch(watch_id=watch_id):
+                    self._watches.pop(watch_id, trio.CancelScope()).cancel()
                 case Persist():
                     if self._persist is not None:
                         self._is_persisting = True
@@ -279,6 +312,17 @@ class Driver:
             self.stats.calls_failed += 1
             _log.debug("%s failed: %s", type(call.request).__name__, reply.reason)
         self.perform(self.machine.receive_reply(call.call_id, reply, trio.current_time()))
+
+    async def _watch(self, watch: Watch, scope: trio.CancelScope) -> None:
+        def tell(outcome: WatchOpened | CallFailed) -> None:
+            if not scope.cancel_called:
+                self._receive_waiting()  # who left has said so before it closed its connections
+                self.perform(self.machine.receive_watch(watch.watch_id, outcome, trio.current_time()))
+
+        with scope:
+            failed = await self._caller.watch(watch.addresses, watch.request, watch.timeout, tell)
+            self._watches.pop(watch.watch_id, None)
+            tell(failed)
 
     async def _keep(self, kept: KeptState) -> None:
         try:

@@ -228,6 +228,15 @@ class MeshNode:
         """Answer another node's call. Raises :class:`~meshp2p.errors.RemoteProtocolError`."""
         return await self._driver.answer_call(body)
 
+    async def answer_watch(self, body: bytes) -> bytes:
+        """What another node's watch connection begins with. Raises
+        :class:`~meshp2p.errors.RemoteProtocolError`."""
+        return await self._driver.answer_watch(body)
+
+    async def wait_until_left(self) -> None:
+        """Return when this node has left the mesh."""
+        await self._driver.wait_until(lambda: self._machine.has_left)
+
     # Its end
 
     async def leave(self) -> None:

@@ -84,6 +84,25 @@ def _forget_acknowledged(host: Host) -> None:
     receiving.acknowledge_here = acknowledge_and_forget
 
 
+def _without_second_observer(host: Host) -> None:
+    membership: Any = host.machine._membership  # type: ignore[union-attr]
+    accuse = membership.accuse
+
+    def accuse_and_convict(node_id: str, now: float, *, is_refused: bool = False) -> None:
+        accuse(node_id, now, is_refused=is_refused)
+        suspicion = membership._suspicions.get(node_id)
+        if is_refused and suspicion is not None:
+            suspicion.refused[""] = None
+            membership._weigh_refusals(now)
+
+    membership.accuse = accuse_and_convict
+
+
+def _without_crash_ping(host: Host) -> None:
+    prober: Any = host.machine._prober  # type: ignore[union-attr]
+    prober.on_ack = lambda _sequence, _sender: False
+
+
 def _write_nothing(host: Host) -> None:
     if host.disk is not None:
         host.disk.write = _nothing  # type: ignore[method-assign]
@@ -119,6 +138,24 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "crash",
         "local-health",
         alter=_without_method("_prober", "handle_relay_no_answer"),
+    ),
+    "watches": Safeguard(
+        "two predecessors hold a connection to each node, which breaks when its process dies",
+        "killed",
+        "crash-evidence",
+        {"watches": 0},
+    ),
+    "second-observer": Safeguard(
+        "a refusal that one node found is a suspicion, and no verdict",
+        "refused",
+        "false-deaths",
+        alter=_without_second_observer,
+    ),
+    "crash-ping": Safeguard(
+        "who refuses TCP and answers a ping is not accused",
+        "rejecting",
+        "false-deaths",
+        alter=_without_crash_ping,
     ),
     "tombstones": Safeguard(
         "who departed is remembered, so that late gossip does not bring it back",

@@ -2,7 +2,8 @@
 
 ::
 
-    the network     Partition  OneWay  Blocked  Lossy  Bursts  Duplicated  Reordered  Delayed  Oversized  Corrupted
+    the network     Partition  OneWay  Blocked  Rejected  Lossy  Bursts  Duplicated  Reordered  Delayed  Oversized
+                    Corrupted
     a process       Crash  Leave  Twin
     a machine       Pause  Sleep  Slow  Stalls  ClockStep  Moved  DiskForgets
     an attacker     Forged
@@ -43,6 +44,7 @@ __all__ = [
     "Oversized",
     "Partition",
     "Pause",
+    "Rejected",
     "Reordered",
     "Sleep",
     "Slow",
@@ -175,6 +177,26 @@ class Blocked(_OfNodes, frozen=True, kw_only=True):
 
     def is_bearable(self) -> bool:
         return self._is_multicast
+
+
+class Rejected(Faulty, frozen=True, kw_only=True):
+    """A firewall resets and refuses what these senders have to these receivers by TCP; UDP passes, unless
+    ``drops_udp``."""
+
+    senders: tuple[str, ...]
+    receivers: tuple[str, ...]
+    drops_udp: bool = False
+
+    def is_bearable(self) -> bool:
+        return not self.drops_udp or len(self.senders) == 1  # one observer's evidence kills nobody
+
+    def names(self) -> tuple[str, ...]:
+        return (*self.senders, *(name for name in self.receivers if name not in self.senders))
+
+    def without(self, node_id: str) -> Faulty | None:
+        senders = tuple(name for name in self.senders if name != node_id)
+        receivers = tuple(name for name in self.receivers if name != node_id)
+        return msgspec.structs.replace(self, senders=senders, receivers=receivers) if senders and receivers else None
 
 
 class Lossy(_OfNodes, frozen=True, kw_only=True):
@@ -376,6 +398,7 @@ Fault = (
     Partition
     | OneWay
     | Blocked
+    | Rejected
     | Lossy
     | Bursts
     | Duplicated

@@ -9,11 +9,24 @@ from typing import Any
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import CallFailed, Effect, Emit, Failure, Persist, Resolve, Send, Store
+from meshp2p.core.effects import (
+    Call,
+    CallFailed,
+    Effect,
+    Emit,
+    Failure,
+    Persist,
+    Resolve,
+    Send,
+    Store,
+    Unwatch,
+    Watch,
+    WatchOpened,
+)
 from meshp2p.core.events import Event, MemberEvent
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply, Datagram
+from meshp2p.core.messages import CallReply, Datagram, Pong
 from meshp2p.core.requests import Request
 from meshp2p.core.state import KeptState
 from meshp2p.errors import InternalError, LocalProtocolError, RemoteProtocolError
@@ -23,6 +36,7 @@ from meshp2p.simulation.inbox import Inbox
 from meshp2p.simulation.network import Exchange, Mangled, Network
 from meshp2p.simulation.trace import Digest, Trace, What
 from meshp2p.simulation.watcher import Watcher
+from meshp2p.simulation.watches import WatchLine
 
 __all__ = ["EPOCH_MS", "Host"]
 
@@ -142,6 +156,8 @@ class Host:
 
     def stop(self, *, is_silent: bool, cause: int = 0) -> None:
         """The process is gone, and with ``is_silent`` its machine."""
+        self._network.watches.break_all(self, is_silent=is_silent)
+        self._network.watches.forget(self)
         self.machine = None
         self.is_dark = is_silent
         self.is_stopped = False
@@ -234,6 +250,22 @@ class Host:
             self._receive_reply(exchange, reply, peer, cause)
         else:
             self._inbox.put(self._receive_reply, exchange, reply, peer, cause)
+
+    def take_watcher(self, line: WatchLine) -> None:
+        """Somebody watches this process from now on."""
+        if self._is_direct:
+            self._receive_watcher(line)
+        else:
+            self._inbox.put(self._receive_watcher, line)
+
+    def take_watch(self, line: WatchLine, outcome: WatchOpened | CallFailed) -> None:
+        """A watch of this host's stands, or is over."""
+        if self.machine is None or line.life != self.life:
+            return
+        if self._is_direct:
+            self._receive_watch(line, outcome)
+        else:
+            self._inbox.put(self._receive_watch, line, outcome)
 
     # What the process does
 
@@ -332,6 +364,28 @@ class Host:
             self._watcher.replied(self, reply)
         self._perform(machine.receive_reply(exchange.effect.call_id, reply, self.now), cause)
 
+    def _receive_watcher(self, line: WatchLine) -> None:
+        machine = self.machine
+        if machine is None or line.address is None:
+            return
+        pong, effects = machine.receive_call(line.effect.request, self.now)
+        self._perform(effects, 0)
+        if isinstance(pong, Pong):
+            self._network.watches.stand(line, WatchOpened(line.address, pong))
+
+    def _receive_watch(self, line: WatchLine, outcome: WatchOpened | CallFailed) -> None:
+        machine = self.machine
+        if machine is None:
+            return
+        self._mark(self._engine.now)
+        self._mark(self.number + 0.25)
+        cause = 0
+        if self._trace is not None:
+            what = What.FAIL if isinstance(outcome, CallFailed) else What.REPLY
+            peer = line.watched.key if line.watched is not None else ""
+            cause = self._trace.add(self._engine.now, self.key, what, peer, outcome)
+        self._perform(machine.receive_watch(line.effect.watch_id, outcome, self.now), cause)
+
     def ask(self, ticket: int, request: Request) -> str:
         """An agent asks something of this node; why it was refused, empty where it was not. The answer comes by
         ``Watcher.resolved``."""
@@ -410,7 +464,7 @@ class Host:
 
     # What the machine asks for
 
-    def _perform(self, effects: list[Effect], cause: int) -> None:
+    def _perform(self, effects: list[Effect], cause: int) -> None:  # noqa: C901  # one branch for each
         """Perform effects in their order, then see when the machine is to be woken."""
         for effect in effects:
             kind = type(effect)
@@ -432,7 +486,11 @@ class Host:
                     self._watcher.resolved(self, effect.ticket, effect.reply)
             elif isinstance(effect, Store):
                 self._store(effect)
-            elif not isinstance(effect, Send):
+            elif isinstance(effect, Watch):
+                self._network.watches.open(self, effect)
+            elif isinstance(effect, Unwatch):
+                self._network.watches.close(self, effect.watch_id)
+            elif isinstance(effect, Call):
                 self._network.call(self, effect, cause)
         machine = self.machine
         if machine is not None:

@@ -25,6 +25,7 @@ from meshp2p.simulation.faults import (
     Oversized,
     Partition,
     Pause,
+    Rejected,
     Reordered,
     Sleep,
     Slow,
@@ -78,11 +79,14 @@ class Injector:
         simulation = self._simulation
         cause = simulation.note_fault(number, fault, begins=True)
         match fault:
-            case Partition() | OneWay() | Blocked():
+            case Partition() | OneWay() | Blocked() | Rejected():
                 rule = rule_of(fault)
                 if rule is not None:
                     self._rules[number] = rule
                     simulation.network.rules.append(rule)
+                if isinstance(fault, Rejected):
+                    simulation.network.rejections.append(fault)
+                    simulation.network.watches.reject()
             case Lossy() | Bursts() | Duplicated() | Reordered() | Delayed() | Oversized() | Corrupted():
                 impairment = impairment_of(fault, simulation.network.random.random)
                 if impairment is not None:
@@ -146,6 +150,8 @@ class Injector:
         rule = self._rules.pop(number, None)
         if rule is not None:
             simulation.network.rules.remove(rule)
+        if isinstance(fault, Rejected):
+            simulation.network.rejections.remove(fault)
         impairment = self._impairments.pop(number, None)
         if impairment is not None:
             simulation.network.impairments.remove(impairment)

@@ -14,10 +14,11 @@ from meshp2p.core.effects import Call, CallFailed, Failure, Send
 from meshp2p.core.messages import CallReply, CallRequest, Datagram
 from meshp2p.errors import check
 from meshp2p.simulation.engine import Engine
-from meshp2p.simulation.faults import Kind
+from meshp2p.simulation.faults import Kind, Rejected
 from meshp2p.simulation.rules import Deliver, Flight, Impairment, Rule
 from meshp2p.simulation.schedule import LinkOptions
 from meshp2p.simulation.trace import Trace, What
+from meshp2p.simulation.watches import WatchLines
 
 if TYPE_CHECKING:
     from meshp2p.simulation.host import Host
@@ -79,6 +80,8 @@ class Network:
         self.random = draw
         self.rules: list[Rule] = []
         self.impairments: list[Impairment] = []
+        self.rejections: list[Rejected] = []
+        self.watches = WatchLines(self)
         self.traffic = Traffic()
         self.fired: dict[str, int] = {}
         self.codec: Codec | None = None
@@ -110,7 +113,16 @@ class Network:
 
     def passes(self, sender: str, receiver: str, kind: Kind) -> bool:
         """Whether the rules let this pass now. Chance is not asked."""
+        if kind is Kind.TCP and self.is_rejected(sender, receiver):
+            return False
         return not self.rules or not self._objection(sender, receiver, kind)
+
+    def host_at(self, address: Address) -> Host | None:
+        return self._listeners.get(address)
+
+    def is_rejected(self, sender: str, receiver: str) -> bool:
+        """Whether a firewall refuses what this one sends to that one by TCP."""
+        return any(sender in fault.senders and receiver in fault.receivers for fault in self.rejections)
 
     def _objection(self, sender: str, receiver: str, kind: Kind) -> str:
         for rule in self.rules:
@@ -118,6 +130,11 @@ class Network:
             if not isinstance(verdict, Deliver):
                 return verdict.reason
         return ""
+
+    @property
+    def leg(self) -> float:
+        """How long a leg takes at the most where no fault touches it, but for one in 150."""
+        return self._delay + 5 * self._jitter
 
     def _delay_of_leg(self) -> float:
         return self._delay - math.log(1.0 - self._draw()) * self._jitter
@@ -232,12 +249,20 @@ class Network:
         for address in effect.addresses:
             target = self._listeners.get(address)
             # SYN, SYN-ACK, then the request: three legs, of which any may be cut
-            delay = self._legs(caller.key, target.key, 3) if target is not None else None
-            if delay is not None and target is not None:
+            delay = self.legs(caller.key, target.key, 3) if target is not None else None
+            if delay is None or target is None:
+                continue
+            if self.is_rejected(caller.key, target.key):
+                self._fire(Rejected.__name__)
+                self.engine.at(self.engine.now + delay, self._reject, (exchange, target))
+            else:
                 self.engine.at(self.engine.now + delay, target.take_call, exchange)
         self.engine.at(self.engine.now + effect.timeout, self._expire, exchange)
 
-    def _legs(self, sender: str, receiver: str, count: int) -> float | None:
+    def _reject(self, arrival: tuple[Exchange, Host]) -> None:
+        self.refuse(*arrival)
+
+    def legs(self, sender: str, receiver: str, count: int) -> float | None:
         """How long so many legs of a connection take; None where they do not pass."""
         if self.rules:
             reason = self._objection(sender, receiver, Kind.TCP) or self._objection(receiver, sender, Kind.TCP)
@@ -257,7 +282,7 @@ class Network:
         """Carry a reply, or the word that the connection broke, back to the caller."""
         if exchange.is_done:
             return
-        delay = self._legs(replier.key, exchange.caller.key, 1)
+        delay = self.legs(replier.key, exchange.caller.key, 1)
         if delay is not None:
             self.engine.at(self.engine.now + delay, self._arrive, (exchange, reply, replier.key, cause))
 

@@ -23,6 +23,7 @@ from meshp2p.simulation.faults import (
     OneWay,
     Oversized,
     Partition,
+    Rejected,
     Reordered,
 )
 
@@ -92,6 +93,20 @@ class OneWayRule:
         return DELIVER
 
 
+class RejectedRule:
+    """What a firewall drops beside what it refuses."""
+
+    def __init__(self, fault: Rejected) -> None:
+        self._fault = fault
+        self._drop = Drop("Rejected")
+
+    def verdict(self, sender: str, receiver: str, now: float, kind: Kind) -> Verdict:
+        fault = self._fault
+        if fault.drops_udp and kind is Kind.UDP and sender in fault.senders and receiver in fault.receivers:
+            return self._drop
+        return DELIVER
+
+
 class BlockedRule:
     """Cuts some kinds of traffic."""
 
@@ -115,6 +130,8 @@ def rule_of(fault: Faulty) -> Rule | None:
             return OneWayRule(fault)
         case Blocked():
             return BlockedRule(fault)
+        case Rejected():
+            return RejectedRule(fault)
         case _:
             return None
 

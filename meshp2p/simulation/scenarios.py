@@ -25,6 +25,7 @@ from meshp2p.simulation.faults import (
     OneWay,
     Partition,
     Pause,
+    Rejected,
     Reordered,
     Sleep,
     Slow,
@@ -184,6 +185,32 @@ def _crash(draft: _Draft) -> None:
     draft.faults.append(Crash(begin=draft.chaos_begin, node=draft.one(), is_silent=draft.random.random() < 0.5))
 
 
+@_scenario("killed", "a node's process dies while its machine lives", duration=60.0)
+def _killed(draft: _Draft) -> None:
+    draft.faults.append(Crash(begin=30.0 * draft.duration / 60.0, node=draft.one()))
+
+
+@_scenario("refused", "a firewall resets and refuses one node's TCP to another, and drops its UDP", nodes=8, least=6)
+def _refused(draft: _Draft) -> None:
+    sender, receiver = draft.random.sample(draft.names, 2)
+    draft.faults.append(
+        Rejected(
+            begin=draft.chaos_begin + 5.0,
+            end=draft.chaos_end,
+            senders=(sender,),
+            receivers=(receiver,),
+            drops_udp=True,
+        )
+    )
+
+
+@_scenario("rejecting", "a firewall resets and refuses all TCP to one node, whose UDP lives", least=3)
+def _rejecting(draft: _Draft) -> None:
+    one = draft.one()
+    others = tuple(name for name in draft.names if name != one)
+    draft.faults.append(Rejected(begin=draft.chaos_begin + 5.0, end=draft.chaos_end, senders=others, receivers=(one,)))
+
+
 @_scenario("restart", "nodes crash and come back: without their state, at another address, an hour earlier")
 def _restart(draft: _Draft) -> None:
     for node in draft.random.sample(draft.names, max(1, len(draft.names) // 2)):
@@ -270,7 +297,7 @@ def _late_news(draft: _Draft) -> None:
     stopped, dies = draft.random.sample(draft.names, 2)
     draft.faults += [
         Pause(begin=draft.chaos_begin, end=draft.chaos_end, node=stopped),
-        Crash(begin=draft.chaos_begin + 1.0, node=dies),
+        Crash(begin=draft.chaos_begin + 1.0, node=dies, is_silent=True),
     ]
 
 

@@ -30,6 +30,7 @@ from meshp2p.simulation.faults import (
     Oversized,
     Partition,
     Pause,
+    Rejected,
     Reordered,
     Sleep,
     Slow,
@@ -45,6 +46,7 @@ _KINDS: tuple[type[Fault], ...] = (
     Partition,
     OneWay,
     Blocked,
+    Rejected,
     Lossy,
     Bursts,
     Duplicated,
@@ -208,6 +210,9 @@ def _draw_fault(draw: random.Random, kind: type[Fault], names: tuple[str, ...], 
     if kind is OneWay:
         groups = _draw_groups(draw, names)
         return OneWay(begin=begin, end=end, senders=groups[0], receivers=groups[1])
+    if kind is Rejected:
+        groups = _draw_groups(draw, names)
+        return Rejected(begin=begin, end=end, senders=groups[0], receivers=groups[1])
     if kind is Blocked:
         return Blocked(begin=begin, end=end, nodes=some, kinds=(draw.choice(ALL_KINDS),))
     if kind is Lossy:

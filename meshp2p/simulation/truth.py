@@ -19,6 +19,7 @@ from meshp2p.simulation.faults import (
     OneWay,
     Partition,
     Pause,
+    Rejected,
     Sleep,
     Slow,
     Stalls,
@@ -27,7 +28,7 @@ from meshp2p.simulation.faults import (
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.network import Network
 
-__all__ = ["Component", "Letter", "Truth", "detection_bound", "recovery_bound"]
+__all__ = ["Component", "Letter", "Truth", "crash_bound", "detection_bound", "recovery_bound"]
 
 
 def detection_bound(config: ProtocolConfig, nodes: int) -> float:
@@ -41,6 +42,15 @@ def detection_bound(config: ProtocolConfig, nodes: int) -> float:
     periods = 12 + health * (health + 1) / 2
     suspicion = config.suspicion_timeout(nodes) * config.suspicion_max_multiplier
     return periods * config.probe_interval + suspicion + 5 * config.sync_grace + 10 * config.gossip_interval
+
+
+def crash_bound(config: ProtocolConfig, network: Network) -> float:
+    """Within so many seconds every node knows that a process died whose machine lives, where nothing else is wrong.
+
+    Two were told by their connections and are refused, or one was and asks others, who wait for an ack as long as a
+    probe does; all of that takes a dozen legs; then three rounds of gossip, each with its leg.
+    """
+    return config.crash_grace + config.probe_timeout + 3 * config.gossip_interval + 20 * network.leg
 
 
 def recovery_bound(config: ProtocolConfig, nodes: int) -> float:
@@ -125,7 +135,7 @@ class Truth:
         else:
             self.active.pop(number, None)
         step = 1 if begins else -1
-        if isinstance(fault, Partition | OneWay | Blocked):
+        if isinstance(fault, Partition | OneWay | Blocked | Rejected):
             if not self._cuts and now - max(self._cut_at, self._came_at) >= MEETING:
                 self._have_met = True
             self._cut_at = now
@@ -184,7 +194,7 @@ class Truth:
     def components(self) -> list[Component]:
         """The live nodes, by who reaches whom."""
         live = self.live
-        if not self.network.rules:
+        if not self.network.rules and not self.network.rejections:
             return [Component(tuple(live), is_sure=True)] if live else []
         passes = self.network.passes
         sure: dict[tuple[str, str], bool] = {}

@@ -11,8 +11,8 @@ from typing import Final
 import trio
 
 from meshp2p.core.address import Address, parse_address
-from meshp2p.core.effects import CallFailed
-from meshp2p.core.messages import CallReply, CallRequest
+from meshp2p.core.effects import CallFailed, WatchOpened
+from meshp2p.core.messages import CallReply, CallRequest, Probe
 from meshp2p.core.state import Randomness
 from meshp2p.discovery.beacon import BeaconSource
 from meshp2p.discovery.cache import CacheSource, KnownPeer
@@ -148,5 +148,16 @@ class _Caller(CallClient):
         self, addresses: tuple[Address, ...], request: CallRequest, timeout: float
     ) -> CallReply | CallFailed:
         outcome = await super().call(addresses, request, timeout)
+        await self._process.wait_until_running()
+        return outcome
+
+    async def watch(
+        self,
+        addresses: tuple[Address, ...],
+        request: Probe,
+        timeout: float,
+        opened: Callable[[WatchOpened], None],
+    ) -> CallFailed:
+        outcome = await super().watch(addresses, request, timeout, opened)
         await self._process.wait_until_running()
         return outcome

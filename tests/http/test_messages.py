@@ -96,6 +96,12 @@ class Node:
     async def answer_call(self, body: bytes) -> bytes:
         raise AssertionError
 
+    async def answer_watch(self, body: bytes) -> bytes:
+        raise AssertionError
+
+    async def wait_until_left(self) -> None:
+        raise AssertionError
+
 
 @asynccontextmanager
 async def calling(node: Node, limits: HttpLimits | None = None) -> AsyncIterator[Client]:

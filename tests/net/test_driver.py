@@ -13,11 +13,34 @@ import trio.testing
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import CallFailed, Delete, Effect, Emit, Failure, Put, Resolve, Store, Table, Write
+from meshp2p.core.effects import (
+    CallFailed,
+    Delete,
+    Effect,
+    Emit,
+    Failure,
+    Put,
+    Resolve,
+    Store,
+    Table,
+    WatchOpened,
+    Write,
+)
 from meshp2p.core.events import Event, LeaderChanged
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply, CallRequest, Datagram, Done, Gossip, Ping, Push, SyncReply, SyncRequest
+from meshp2p.core.messages import (
+    CallReply,
+    CallRequest,
+    Datagram,
+    Done,
+    Gossip,
+    Ping,
+    Probe,
+    Push,
+    SyncReply,
+    SyncRequest,
+)
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.state import KeptState
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError, StoreFull
@@ -74,6 +97,12 @@ class FakeCaller:
         self, addresses: tuple[Address, ...], request: CallRequest, timeout: float
     ) -> CallReply | CallFailed:
         self.requests.append(request)
+        await trio.sleep(timeout)
+        return CallFailed(Failure.TIMEOUT, "nobody")
+
+    async def watch(
+        self, addresses: tuple[Address, ...], request: Probe, timeout: float, opened: Callable[[WatchOpened], None]
+    ) -> CallFailed:
         await trio.sleep(timeout)
         return CallFailed(Failure.TIMEOUT, "nobody")
 

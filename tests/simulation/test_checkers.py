@@ -137,7 +137,7 @@ def test_a_crash_that_nobody_notices_is_seen() -> None:
     schedule = a_schedule(Crash(begin=20.0, node="n3"), duration=200.0, checks=("detection",))
     simulation = Simulation(schedule)
     for host in simulation.truth.hosts.values():
-        host._alter = lambda host: setattr(host.machine._membership, "accuse", lambda _id, _now: None)  # type: ignore[union-attr]
+        host._alter = lambda host: setattr(host.machine._membership, "accuse", lambda *_, **__: None)  # type: ignore[union-attr]
     result = simulation.run()
     assert {violation.checker for violation in result.violations} == {"detection"}
     assert len(result.violations) == 3  # one for each that is left

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 import meshp2p
+from meshp2p.core.events import MemberEvent
 from meshp2p.testing import VirtualMesh
 
 
@@ -43,6 +44,31 @@ async def test_when_the_leader_is_killed_the_next_leads_and_its_events_end(virtu
     assert c.leader is not None
     assert b.leader.id == c.leader.id == "b"
     assert [type(event).__name__ async for event in events][:3] == ["MemberJoined"] * 3
+
+
+async def test_a_killed_node_is_known_to_all_at_once_and_the_next_leads(virtual_mesh: VirtualMesh) -> None:
+    nodes = await virtual_mesh.start("a", "b", "c", "d", "e")
+    await virtual_mesh.wait_until_whole()
+    await trio.sleep(2.0)  # until each has its watches
+    virtual_mesh.kill("a")
+    await trio.sleep(0.1)
+    assert all(node.member("a") is None for node in nodes[1:])
+    assert {node.leader.id for node in nodes[1:] if node.leader is not None} == {"b"}
+
+
+async def test_a_node_that_stops_well_is_nowhere_held_dead_for_its_connections(virtual_mesh: VirtualMesh) -> None:
+    a, *_ = await virtual_mesh.start("a", "b", "c", "d")
+    await virtual_mesh.wait_until_whole()
+    await trio.sleep(2.0)
+    events = a.events()
+    began = trio.current_time()
+    await virtual_mesh.stop("b")
+    assert trio.current_time() - began < 1.0
+    await trio.sleep(2.0)
+    await virtual_mesh.stop("a")
+    told = [(type(event).__name__, event.id) async for event in events if isinstance(event, MemberEvent)]
+    assert ("MemberLeft", "b") in told
+    assert not [name for name, _ in told if name in ("MemberSuspected", "MemberDied")]
 
 
 async def test_a_host_whose_power_went_is_silent_and_not_refusing(virtual_mesh: VirtualMesh) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.checkers.bounds import Bounds
 from meshp2p.simulation.checkers.claims import Epochs, Incarnations
+from meshp2p.simulation.checkers.crashes import CrashEvidence
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
 from meshp2p.simulation.checkers.health import SelfDoubt
 from meshp2p.simulation.checkers.messages import Messages
@@ -21,6 +22,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Epochs,
         FalseDeaths,
         Detection,
+        CrashEvidence,
         Wholeness,
         PauseGuard,
         SelfDoubt,

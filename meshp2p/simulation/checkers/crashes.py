@@ -1,0 +1,68 @@
+"""Who crashed while its machine lives, and how soon that must be known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.faults import ClockStep, Crash, DiskForgets, Fault, Leave, Moved
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth, crash_bound
+
+__all__ = ["CrashEvidence"]
+
+QUIET_FOR = 20.0
+"""For so many seconds nothing happened before a crash, so that each node has its watches. Chosen, not measured."""
+
+_HARMLESS = (Crash, Leave, ClockStep, DiskForgets)
+
+
+class CrashEvidence(Checker):
+    """A process that dies alone, while its machine lives and nothing else goes wrong, is held dead by all within the
+    crash bound."""
+
+    name: ClassVar[str] = "crash-evidence"
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._disturbed_at = 0.0
+        self._quiet_before = 0.0
+        self._stops = 0
+        self._has_moved = False
+
+    def _note(self) -> None:
+        now = self.truth.engine.now
+        if now > self._disturbed_at:
+            self._quiet_before = now - self._disturbed_at
+            self._disturbed_at = now
+            self._stops = 0
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        self._note()
+        # its connections hang for ever, and nobody learns of it
+        self._has_moved = self._has_moved or isinstance(fault, Moved)
+
+    def started(self, host: Host) -> None:
+        self._note()
+
+    def stopped(self, host: Host) -> None:
+        self._note()
+        self._stops += 1
+        truth = self.truth
+        is_twin = any(other.id == host.id for other in truth.live)
+        if host.is_dark or host.is_leaving or is_twin or self._has_moved or self._quiet_before < QUIET_FOR:
+            return
+        if all(isinstance(fault, _HARMLESS) for fault in truth.active.values()):
+            bound = crash_bound(truth.config, truth.network)
+            truth.engine.at(truth.engine.now + bound, self._check, (host.id, truth.engine.now))
+
+    def _check(self, argument: tuple[str, float]) -> None:
+        node_id, at = argument
+        truth = self.truth
+        if self._disturbed_at > at or self._stops > 1:
+            return
+        for other in truth.live:
+            if other.machine is not None and node_id in other.machine.records():
+                after = truth.engine.now - at
+                self.violated(other, f"still lists {node_id}, whose process died {after:.2f} s ago on a living machine")

@@ -1,0 +1,292 @@
+"""A process that died is known at once: watch connections, checks, and refusals that two nodes found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import CallFailed, Effect, Failure, Unwatch, Watch, WatchOpened
+from meshp2p.core.events import LeaderChanged, MemberDied, MemberRecovered, MemberSuspected
+from meshp2p.core.machine import Machine
+from meshp2p.core.messages import Ack, Datagram, Ping, Pong, Probe
+from meshp2p.core.record import Rumour, State, tag_of
+from tests.core.builders import ELSEWHERE, a_machine, a_record, calls, emitted, hear, run_until, sends, told
+
+RESET = CallFailed(Failure.UNREACHABLE, "connection reset")
+REFUSED = CallFailed(Failure.REFUSED, "connection refused")
+TIMEOUT = CallFailed(Failure.TIMEOUT, "no answer")
+
+
+def watches(effects: Iterable[Effect]) -> dict[str, Watch]:
+    """The watches that are opened, by the id of who is watched."""
+    names = {tag_of(name): name for name in "abcdefghmxyz"}
+    return {names[effect.request.target]: effect for effect in effects if isinstance(effect, Watch)}
+
+
+def probe_nobody(machine: Machine) -> None:
+    """Let it forget that nobody answered it so far, and go on without probing."""
+    machine._prober.restart(1e6)
+    machine._state.local_health.score = 0
+
+
+def a_watcher(*others: str, config: ProtocolConfig | None = None) -> tuple[Machine, dict[str, Watch]]:
+    """The machine of ``m`` among others, at time 3, with its watches; it probes nobody."""
+    machine = a_machine("m", config)
+    probe_nobody(machine)
+    hear(machine, [a_record(other) for other in others])
+    opened = watches(run_until(machine, 3.0))
+    for name, watch in opened.items():
+        machine.receive_watch(watch.watch_id, WatchOpened(watch.addresses[0], Pong(name, 1, 0)), 3.0)
+    return machine, opened
+
+
+def accusations(effects: Iterable[Effect]) -> list[Rumour]:
+    return [item for item in told(effects) if isinstance(item, Rumour) and item.state is State.SUSPECT]
+
+
+def refuse(machine: Machine, watch: Watch, now: float = 3.0) -> list[Effect]:
+    """The watch breaks, the check is refused, and no ack comes: all that the machine did."""
+    broken = machine.receive_watch(watch.watch_id, RESET, now)
+    [call] = calls(broken, Probe)
+    assert call.addresses == watch.addresses[:1]
+    refused = machine.receive_reply(call.call_id, REFUSED, now + 0.001)
+    return [*broken, *refused, *run_until(machine, now + 0.02)]
+
+
+def test_a_node_watches_its_two_successors_in_the_order_of_ids() -> None:
+    machine, opened = a_watcher("a", "b", "x", "y", "z")
+    assert list(opened) == ["x", "y"]
+    assert machine._watches.watched == ["x", "y"]
+
+
+def test_behind_the_last_id_the_order_goes_on_with_the_first() -> None:
+    assert list(a_watcher("a", "b", "c", "x")[1]) == ["x", "a"]
+
+
+def test_a_newcomer_that_is_nearer_is_watched_in_place_of_another_but_not_at_once() -> None:
+    machine, opened = a_watcher("a", "x", "z")
+    effects = hear(machine, [a_record("y")], now=3.0)
+    assert watches(effects) == {}
+    effects = run_until(machine, 3.5)
+    assert list(watches(effects)) == ["y"]
+    assert [effect for effect in effects if isinstance(effect, Unwatch)] == [Unwatch(opened["z"].watch_id)]
+
+
+def test_a_process_that_came_back_is_watched_anew() -> None:
+    machine, opened = a_watcher("a", "x", "z")
+    effects = hear(machine, [a_record("x", 5, boot=2)], now=3.0) + run_until(machine, 3.0)
+    assert Unwatch(opened["x"].watch_id) in effects
+    assert list(watches(effects)) == ["x"]
+
+
+def test_a_refusal_that_one_node_found_is_a_suspicion_of_which_the_accused_and_those_who_are_to_check_hear() -> None:
+    machine, opened = a_watcher("a", "b", "c", "x", "y")
+    effects = refuse(machine, opened["x"])
+    assert [type(event) for event in emitted(effects)] == [MemberSuspected]
+    accusation = Rumour("x", 1, State.SUSPECT, "m", True)
+    hearers = {send.address for send in sends(effects) if accusation in send.datagram.items}
+    assert hearers >= {machine.records()[name].addresses[0] for name in "abcxy"}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_two_who_were_refused_make_it_dead_at_once_and_the_next_leads(is_first: bool) -> None:
+    machine, opened = a_watcher("a", "b", "x", "y", config=ProtocolConfig(watches=4))
+    assert machine.leader_id == "a"
+    other = Rumour("a", 1, State.SUSPECT, "b", True)
+    effects = [] if is_first else hear(machine, [other], now=3.0)
+    effects += refuse(machine, opened["a"])
+    if is_first:
+        assert "a" in machine.records()
+        effects += hear(machine, [other], now=3.03)
+    events = emitted(effects)
+    assert [type(event) for event in events] == [MemberSuspected, MemberDied, LeaderChanged]
+    assert machine.leader_id == "b"
+    assert Rumour("a", 1, State.DEAD, "m", True) in told(effects)
+
+
+def test_who_was_not_refused_itself_believes_no_two_others() -> None:
+    machine, _ = a_watcher("a", "b", "x", "y", config=ProtocolConfig(confirmers=0, watches=0))
+    hear(machine, [Rumour("a", 1, State.SUSPECT, name, True) for name in "bxy"], now=3.0)
+    assert "a" in machine.records()
+
+
+def test_where_there_are_but_two_one_refusal_is_enough() -> None:
+    machine, opened = a_watcher("x")
+    refuse(machine, opened["x"])
+    assert list(machine.records()) == ["m"]
+
+
+def test_of_three_two_that_crash_at_once_are_dead_for_the_third() -> None:
+    machine, opened = a_watcher("x", "y")
+    refuse(machine, opened["x"])
+    assert "x" in machine.records()
+    refuse(machine, opened["y"], now=3.05)
+    assert list(machine.records()) == ["m"]
+
+
+def test_who_answers_a_ping_though_tcp_is_refused_is_not_accused() -> None:
+    machine, opened = a_watcher("a", "x")
+    broken = machine.receive_watch(opened["x"].watch_id, RESET, 3.0)
+    [call] = calls(broken, Probe)
+    [ping] = [send for send in sends(broken) if isinstance(send.datagram.body, Ping)]
+    machine.receive_reply(call.call_id, REFUSED, 3.001)
+    assert isinstance(ping.datagram.body, Ping)
+    ack = Ack(ping.datagram.body.sequence, tag_of("x"), 0)
+    machine.receive(Datagram(ack), ping.address, 3.01)
+    effects = run_until(machine, 3.4)
+    assert accusations(effects) == []
+    assert machine.counters.datagrams_unasked == 0
+
+
+def test_who_answers_by_tcp_lives_though_its_connection_broke() -> None:
+    machine, opened = a_watcher("a", "x")
+    [call] = calls(machine.receive_watch(opened["x"].watch_id, RESET, 3.0), Probe)
+    machine.receive_reply(call.call_id, Pong("x", 1, 0), 3.001)
+    effects = run_until(machine, 4.5)
+    assert accusations(effects) == []
+    assert "x" in watches(effects)
+
+
+def test_a_connection_that_is_taken_by_a_process_that_dies_is_tried_again() -> None:
+    machine, opened = a_watcher("x")
+    [call] = calls(machine.receive_watch(opened["x"].watch_id, RESET, 3.0), Probe)
+    machine.receive_reply(call.call_id, RESET, 3.001)
+    [again] = calls(run_until(machine, 3.03), Probe)
+    machine.receive_reply(again.call_id, REFUSED, 3.03)
+    run_until(machine, 3.1)
+    assert list(machine.records()) == ["m"]
+
+
+def test_who_never_had_a_connection_and_is_refused_has_as_long_for_an_ack_as_a_probe_has() -> None:
+    machine = a_machine("m")
+    probe_nobody(machine)
+    hear(machine, [a_record("x")])
+    watch = watches(run_until(machine, 3.0))["x"]
+    [call] = calls(machine.receive_watch(watch.watch_id, REFUSED, 3.0), Probe)
+    machine.receive_reply(call.call_id, REFUSED, 3.001)
+    run_until(machine, 3.49)
+    assert "x" in machine.records()
+    run_until(machine, 3.51)
+    assert "x" not in machine.records()
+
+
+def test_another_process_at_its_port_is_not_watched_and_says_nothing_of_it() -> None:
+    machine = a_machine("m")
+    probe_nobody(machine)
+    hear(machine, [a_record("x")])
+    watch = watches(run_until(machine, 3.0))["x"]
+    opened = machine.receive_watch(watch.watch_id, WatchOpened(watch.addresses[0], Pong("y", 9, 0)), 3.0)
+    assert opened == [Unwatch(watch.watch_id)]
+    assert machine.receive_watch(watch.watch_id, REFUSED, 3.0) == []
+    assert machine._watches.watched == []
+
+
+def test_silence_after_a_connection_broke_is_a_plain_suspicion() -> None:
+    machine, opened = a_watcher("a", "b", "x")
+    [call] = calls(machine.receive_watch(opened["x"].watch_id, RESET, 3.0), Probe)
+    effects = run_until(machine, 3.99)
+    assert accusations(effects) == []
+    machine.receive_reply(call.call_id, TIMEOUT, 4.0)
+    effects = run_until(machine, 4.0)
+    assert {rumour.is_refused for rumour in accusations(effects)} == {False}
+
+
+def test_what_was_refused_to_an_earlier_process_is_not_held_against_the_next() -> None:
+    machine, opened = a_watcher("x")
+    [call] = calls(machine.receive_watch(opened["x"].watch_id, RESET, 3.0), Probe)
+    machine.receive_reply(call.call_id, REFUSED, 3.001)
+    hear(machine, [a_record("x", 5, boot=2)], now=3.01)
+    run_until(machine, 3.1)
+    assert machine.records()["x"].state is State.ALIVE
+
+
+def test_a_break_after_it_left_is_nothing() -> None:
+    machine, opened = a_watcher("a", "x")
+    effects = hear(machine, [Rumour("x", 1, State.LEFT, "x")], now=3.0)
+    effects = machine.receive_watch(opened["x"].watch_id, RESET, 3.0)
+    assert calls(effects, Probe) == []
+
+
+def test_a_node_that_was_stopped_accuses_nobody_of_whom_it_finds_the_connection_broken() -> None:
+    machine, opened = a_watcher("a", "x")
+    machine._prober.restart(3.0)
+    effects = machine.receive_watch(opened["x"].watch_id, RESET, 63.0)
+    assert machine.counters.pauses == 1
+    assert calls(effects, Probe) == []
+    assert "x" in watches(run_until(machine, 64.0))
+
+
+def test_a_node_that_leaves_watches_nobody() -> None:
+    machine, opened = a_watcher("a", "x")
+    effects = machine.leave(3.0)
+    closed = [effect.watch_id for effect in effects if isinstance(effect, Unwatch)]
+    assert closed == [watch.watch_id for watch in opened.values()]
+
+
+def test_who_refutes_is_alive_and_the_refusal_is_forgotten() -> None:
+    machine, opened = a_watcher("a", "b", "x")
+    refuse(machine, opened["x"])
+    effects = hear(machine, [a_record("x", 2)], now=3.05)
+    assert [type(event) for event in emitted(effects)] == [MemberRecovered]
+    hear(machine, [Rumour("x", 2, State.SUSPECT, "a", True)], now=3.06)
+    assert "x" in machine.records()
+
+
+# Who hears a suspicion
+
+
+def confirmers_of(suspect: str, accuser: str, names: str) -> list[str]:
+    """Who of these nodes checks, asked of each machine by itself."""
+    chosen = []
+    for name in names:
+        machine = a_machine(name)
+        hear(machine, [a_record(other) for other in names if other != name])
+        effects = hear(machine, [Rumour(suspect, 1, State.SUSPECT, accuser)], now=1.2)
+        if calls(effects, Probe):
+            chosen.append(name)
+    return chosen
+
+
+def test_a_suspicion_is_checked_by_the_same_four_whoever_is_asked_and_not_by_the_two_it_concerns() -> None:
+    chosen = confirmers_of("a", "b", "abcdefghxyz")
+    assert len(chosen) == 4
+    assert not {"a", "b"} & set(chosen)
+
+
+def test_a_suspect_that_does_not_answer_a_confirmer_is_confirmed_and_its_suspicion_is_short() -> None:
+    machine = a_machine("m", ProtocolConfig(confirmers=8))
+    hear(machine, [a_record(name) for name in "abcxyz"])
+    probe_nobody(machine)
+    effects = hear(machine, [Rumour("a", 1, State.SUSPECT, "b")], now=1.2)
+    [call] = calls(effects, Probe)
+    assert [
+        (item.id, item.state)
+        for send in sends(effects)
+        if isinstance(send.datagram.body, Ping)
+        for item in send.datagram.items
+        if item.id == "a"
+    ] == [("a", State.SUSPECT)]
+    run_until(machine, 2.19)
+    machine.receive_reply(call.call_id, TIMEOUT, 2.2)
+    assert Rumour("a", 1, State.SUSPECT, "m") in told(run_until(machine, 2.2))
+    hear(machine, [Rumour("a", 1, State.SUSPECT, "c")], now=2.3)
+    run_until(machine, 4.19)
+    assert "a" in machine.records()
+    run_until(machine, 4.21)
+    assert "a" not in machine.records()
+
+
+def test_who_accuses_tells_those_who_check() -> None:
+    machine = a_machine("m")
+    names = "abcdefghxyz"
+    hear(machine, [a_record(name) for name in names])
+    machine._membership.accuse("a", 1.2)
+    effects = machine._conclude(1.2)
+    accusation = Rumour("a", 1, State.SUSPECT, "m")
+    hearers = [send.address for send in sends(effects) if accusation in send.datagram.items]
+    addresses = {record.addresses[0]: record.id for record in machine.records().values()}
+    assert len(hearers) == 5
+    assert "a" in {addresses.get(address, "") for address in hearers}
+    assert ELSEWHERE not in hearers
