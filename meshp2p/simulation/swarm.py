@@ -130,7 +130,7 @@ def _let_all_meet(faults: tuple[Fault, ...], plans: tuple[NodePlan, ...]) -> tup
     instead, where not all had ``MEETING`` seconds without a cut to meet it: who never did would know nobody."""
     first, second, *_ = plans
     met_at = max(plan.at for plan in plans) + MEETING
-    if any(isinstance(fault, Partition | OneWay | Blocked) and fault.begin < met_at for fault in faults):
+    if any(isinstance(fault, Partition | OneWay | Blocked | Rejected) and fault.begin < met_at for fault in faults):
         met_at = math.inf
     return tuple(
         msgspec.structs.replace(fault, node=second.id)

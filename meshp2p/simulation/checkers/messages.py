@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker, Violation
-from meshp2p.simulation.faults import Blocked, Fault, Leave, OneWay, Partition, Twin
+from meshp2p.simulation.faults import Blocked, Fault, Leave, OneWay, Partition, Rejected, Twin
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Letter, Truth
 
@@ -45,7 +45,7 @@ class Messages(Checker):
                 self._twins[node] = None
             case Leave(node=node):
                 self._left[node] = None
-            case Partition() | OneWay() | Blocked():
+            case Partition() | OneWay() | Blocked() | Rejected():
                 self._cut_at = self.truth.engine.now
             case _:
                 pass
