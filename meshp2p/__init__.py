@@ -5,6 +5,7 @@
     async with meshp2p.open_node(capabilities=["summarise"]) as node:
         await node.wait_for_members(3)
         print(node.id, node.url, node.leader)
+        reply = await node.query("planner-1", {"question": "what next?"})
 """
 
 from __future__ import annotations
@@ -22,27 +23,42 @@ from meshp2p.core.events import (
     MemberUpdated,
 )
 from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.message import CopyStatus, Message, Receipt
 from meshp2p.core.record import Record, State
 from meshp2p.errors import (
     ConfigError,
+    DelegationFailed,
+    DelegationState,
+    HandlerConflict,
     IdConflict,
     InstanceConflict,
     InternalError,
     LimitExceeded,
     LocalProtocolError,
+    MailboxFull,
     MeshError,
     NodeClosed,
+    PayloadMismatch,
+    PeerLost,
+    QueryTimeout,
+    RemoteError,
     RemoteProtocolError,
     RequestRefused,
     StartError,
     StoreError,
+    StoreFull,
     UnknownInstance,
     Unreachable,
 )
 from meshp2p.http.limits import HttpLimits
+from meshp2p.node.asking import Delegation
 from meshp2p.node.config import NodeConfig
+from meshp2p.node.correspondence import Inbox
+from meshp2p.node.handlers import Declined
 from meshp2p.node.identity import generate_instance_id
+from meshp2p.node.leadership import FencingToken, Lease
 from meshp2p.node.mesh_node import MeshNode
+from meshp2p.node.received import ReceivedMessage
 from meshp2p.node.runner import open_node
 from meshp2p.node.subscriptions import EventsLost
 from meshp2p.version import __version__
@@ -50,16 +66,26 @@ from meshp2p.version import __version__
 __all__ = [
     "Address",
     "ConfigError",
+    "CopyStatus",
+    "Declined",
+    "Delegation",
+    "DelegationFailed",
+    "DelegationState",
     "EventsLost",
+    "FencingToken",
+    "HandlerConflict",
     "HttpLimits",
     "IdConflict",
+    "Inbox",
     "Instance",
     "InstanceConflict",
     "InternalError",
     "Leader",
     "LeaderChanged",
+    "Lease",
     "LimitExceeded",
     "LocalProtocolError",
+    "MailboxFull",
     "MemberDied",
     "MemberJoined",
     "MemberLeft",
@@ -69,15 +95,23 @@ __all__ = [
     "MeshClient",
     "MeshError",
     "MeshNode",
+    "Message",
     "NodeClosed",
     "NodeConfig",
+    "PayloadMismatch",
+    "PeerLost",
     "ProtocolConfig",
+    "QueryTimeout",
+    "Receipt",
+    "ReceivedMessage",
     "Record",
+    "RemoteError",
     "RemoteProtocolError",
     "RequestRefused",
     "StartError",
     "State",
     "StoreError",
+    "StoreFull",
     "UnknownInstance",
     "Unreachable",
     "__version__",

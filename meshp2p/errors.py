@@ -9,11 +9,17 @@
     │   ├── IdConflict           another live node holds this id
     │   ├── InstanceConflict     the id belongs to a live node that embeds meshp2p
     │   ├── UnknownInstance      no live instance has this id
+    │   ├── HandlerConflict      there is a handler for this kind already
     │   ├── LimitExceeded        a bound of the configuration is reached
     │   ├── MailboxFull          there is no room for a further message now
     │   └── NodeClosed           the node has left the mesh
     ├── RemoteProtocolError      a peer sent what we refuse; it was counted and dropped
     ├── Unreachable              no node answered in time; whether it acted is unknown
+    │   ├── QueryTimeout         the answer did not come in time
+    │   └── PeerLost             the instance that was asked died or left before it answered
+    ├── RemoteError              the agent that was asked answered with an error
+    ├── PayloadMismatch          a payload has another shape than the handler takes
+    ├── DelegationFailed         a delegated task ended without a result
     ├── RequestRefused           a node answered an HTTP request with an error status
     ├── StoreError               what is kept on disk cannot be read or written
     │   └── StoreFull            the disk has no room for what was to be kept; nothing of it was
@@ -53,6 +59,10 @@ class InstanceConflict(LocalProtocolError):
 
 class UnknownInstance(LocalProtocolError):
     """No live instance has this id. Nothing changed."""
+
+
+class HandlerConflict(LocalProtocolError):
+    """There is a handler for this kind already: a message is handled once. Nothing changed."""
 
 
 class LimitExceeded(LocalProtocolError):
@@ -95,6 +105,47 @@ class RemoteProtocolError(MeshError):
 
 class Unreachable(MeshError):
     """No node answered in time. Whether a node acted on the request is unknown."""
+
+
+class QueryTimeout(Unreachable):
+    """The answer did not come in time. The question may still be read; an answer that comes later is thrown away."""
+
+
+class PeerLost(Unreachable):
+    """The instance that was asked died or left before it answered. Whether it acted is unknown."""
+
+
+class RemoteError(MeshError):
+    """The agent that was asked answered with an error. ``kind`` is the error's type there, ``message`` what it says."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+        self.message = message
+
+
+class PayloadMismatch(MeshError, ValueError):
+    """A payload has another shape than what was asked for. The message is as it was."""
+
+
+class DelegationState(enum.StrEnum):
+    """What became of a delegated task. All but the first are final."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    """The agent answered with an error, or the time was over."""
+    CANCELLED = "cancelled"
+    ORPHANED = "orphaned"
+    """The agent died or left, and no other was there to take it on."""
+
+
+class DelegationFailed(MeshError):
+    """A delegated task ended without a result. ``state`` says how; whether part of the work was done is unknown."""
+
+    def __init__(self, state: DelegationState, message: str) -> None:
+        super().__init__(f"{state}: {message}")
+        self.state = state
 
 
 class RequestRefused(MeshError):

@@ -2,96 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 import trio
 
 from meshp2p.core.address import Address
 from meshp2p.core.events import Event, LeaderChanged, MemberJoined
-from meshp2p.core.hosting import Profile
 from meshp2p.core.instance import Instance, Leader
-from meshp2p.core.message import Message, Receipt
-from meshp2p.core.messages import (
-    CallReply,
-    DeregisterReply,
-    Done,
-    FetchReply,
-    HeartbeatReply,
-    Refused,
-    SendReply,
-    StatusReply,
-    Why,
-)
-from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, SendMessage
-from meshp2p.core.uuid7 import is_uuid7
-from meshp2p.errors import ConfigError, MailboxFull, MeshError, StoreFull, Unreachable, check
+from meshp2p.core.record import tag_of
+from meshp2p.core.state import Randomness
+from meshp2p.core.uuid7 import MessageIds
+from meshp2p.errors import ConfigError, NodeClosed, check
 from meshp2p.net.driver import Driver
+from meshp2p.node.asking import Asking, Delegation
+from meshp2p.node.backend import NodeBackend
 from meshp2p.node.config import NodeConfig, check_name
+from meshp2p.node.correspondence import Correspondence, Inbox
+from meshp2p.node.handlers import CONCURRENCY, HandlerFunction
+from meshp2p.node.leadership import Lease, hold_leadership
+from meshp2p.node.received import REPLY_KINDS, RESPONSE, ReceivedMessage, encode_payload, split_kind
 from meshp2p.node.subscriptions import Subscription, Subscriptions
 
 __all__ = ["MeshNode"]
 
-_T = TypeVar("_T")
+_Handler = TypeVar("_Handler", bound=HandlerFunction)
 
 _FLUSH_TIMEOUT = 2.0
 """Seconds that a leaving node waits for its disk at most. Chosen, not measured."""
 
-_ERRORS: Final[dict[Why, type[MeshError]]] = {
-    Why.STORE_FULL: StoreFull,
-    Why.MAILBOX_FULL: MailboxFull,
-    Why.UNREACHABLE: Unreachable,
-    Why.NOT_HOME: Unreachable,
-}
 
-
-class MeshNode:
+class MeshNode(NodeBackend):
     """A running node. Made by :func:`~meshp2p.node.runner.open_node`."""
 
     def __init__(
-        self, config: NodeConfig, driver: Driver, subscriptions: Subscriptions, addresses: tuple[Address, ...]
+        self,
+        config: NodeConfig,
+        driver: Driver,
+        subscriptions: Subscriptions,
+        addresses: tuple[Address, ...],
+        random: Randomness,
+        wall_ms: Callable[[], int],
     ) -> None:
+        super().__init__(driver, addresses)
         self.config = config
-        self.addresses = addresses
-        """Where others reach this node, best first. They change when the machine's addresses do."""
-        self._driver = driver
-        self._machine = driver.machine
         self._subscriptions = subscriptions
-        self._started = trio.current_time()
-        self._is_leaving = False
+        ids = MessageIds(tag_of(self.id), random)
+        self._asking = Asking(
+            lambda target, payload, kind, correlation_id: self.send(
+                target, payload, kind=kind, correlation_id=correlation_id
+            ),
+            self._wait_gone,
+            lambda: [instance for instance in self.members() if instance.id != self.id],
+            lambda: ids.next(wall_ms()),
+            random,
+        )
+        self._correspondence = Correspondence(
+            lambda after, limit, wait: self.fetch(self.id, limit, after, wait),
+            lambda message_ids: self.acknowledge(self.id, message_ids),
+            self._reply,
+            self._asking,
+            tag_of(self.id) >> 32,
+        )
+        self._status_changed = trio.Event()
+        self._status_deadline = math.inf
 
     def __repr__(self) -> str:
         return f"<MeshNode {self.id!r} of mesh {self.config.mesh!r} at {self.url}>"
-
-    @property
-    def id(self) -> str:
-        return self._machine.id
-
-    @property
-    def url(self) -> str:
-        """The base of this node's HTTP endpoints, for agents on this machine or, where it is bound to it, on the
-        LAN."""
-        return f"http://{self.addresses[0]}"
-
-    @property
-    def uptime(self) -> float:
-        """Seconds since the start."""
-        return trio.current_time() - self._started
-
-    # What is so
-
-    @property
-    def leader(self) -> Leader | None:
-        """Who leads; None while nobody does: the node has just begun, or its side of a partition has no quorum."""
-        return self._machine.leader()
-
-    def members(self) -> list[Instance]:
-        """All live instances, this one among them, ordered by the bytes of their ids."""
-        return self._machine.instances(trio.current_time())
-
-    def member(self, instance_id: str) -> Instance | None:
-        """The live instance of this id; None where there is none."""
-        return self._machine.instance(instance_id, trio.current_time())
 
     def find(self, *, capability: str | None = None, profile: str | None = None) -> list[Instance]:
         """The live instances that have the capability and the profile, each where it is given."""
@@ -134,11 +114,16 @@ class MeshNode:
         check(leader is not None, "a leader was named and is not listed")
         return leader  # type: ignore[return-value]  # checked
 
-    def set_status(self, status: str, metrics: dict[str, Any] | None = None) -> None:
+    async def set_status(
+        self, status: str, metrics: dict[str, Any] | None = None, *, until: float | None = None
+    ) -> None:
         """Tell the mesh how this agent is doing. Rate-limited: of several in a second the last one is told.
 
         ``status`` has at most 1,024 characters; ``metrics`` become a JSON object of at most ``metrics_bytes_max``
-        bytes. Raises :class:`~meshp2p.errors.ConfigError` for others, and :class:`~meshp2p.errors.NodeClosed` once the
+        bytes. After ``until`` seconds the status is empty again, unless it was set anew: an agent that hangs does not
+        stay busy for ever. Who is ``"busy"`` is delegated a task last.
+
+        Raises :class:`~meshp2p.errors.ConfigError` for others, and :class:`~meshp2p.errors.NodeClosed` once the
         node has left; then nothing changed.
         """
         check_name("status", status)
@@ -149,93 +134,143 @@ class MeshNode:
         size, allowed = len(text.encode()), self._machine.config.metrics_bytes_max
         if size > allowed:
             raise ConfigError(f"metrics of {size} bytes: expected at most {allowed}")
+        if until is not None and not until > 0:
+            raise ConfigError(f"until = {until!r}: expected seconds above 0, or None")
         self._driver.perform(self._machine.report(status, text, trio.current_time()))
+        self._status_deadline = math.inf if until is None else trio.current_time() + until
+        self._status_changed.set()
+        await trio.lowlevel.checkpoint()
 
-    # What the HTTP endpoints ask: the Backend protocol
+    async def _end_statuses(self) -> None:
+        """Take back each status whose time is over."""
+        while True:
+            self._status_changed = trio.Event()
+            with trio.move_on_at(self._status_deadline):
+                await self._status_changed.wait()
+                continue
+            self._status_deadline = math.inf
+            with contextlib.suppress(NodeClosed):
+                self._driver.perform(self._machine.report("", "", trio.current_time()))
 
-    def why_not_ready(self) -> str | None:
-        """Why this node should not be asked now; None where it may be."""
-        if self._is_leaving:
-            return "the node is leaving"
-        if not self._machine.is_settled:
-            return "the node looks around: it has just begun, or was stopped, or lost many at once"
-        return None
+    # Messages
 
-    async def catch_up(self) -> None:
-        """Take in what other nodes have already sent, and wait until what there is to show is on disk."""
-        self._driver.catch_up()
-        await self._driver.flush()
+    async def send(
+        self, target: str, payload: object, *, kind: str = "Notification", correlation_id: str | None = None
+    ) -> str:
+        """Send a message; its id. When this returns it is kept, and will be delivered: see the page on messages.
 
-    async def register(self, profile: Profile) -> None:
-        """Host an instance that speaks only HTTP; when this returns others were told.
+        ``kind`` is one of the contract's (``"Query"``, ``"Notification"``, ...) or any text of your own; ``payload`` is
+        whatever JSON has a form for, at most 2 MiB of it.
 
-        Raises :class:`~meshp2p.errors.InstanceConflict` and :class:`~meshp2p.errors.LimitExceeded`; then nothing
-        changed.
+        Raises :class:`~meshp2p.errors.UnknownInstance` where ``target`` is not listed,
+        :class:`~meshp2p.errors.MailboxFull`, :class:`~meshp2p.errors.StoreFull`,
+        :class:`~meshp2p.errors.LimitExceeded`, :class:`~meshp2p.errors.ConfigError` for a payload or kind that cannot
+        be sent, and :class:`~meshp2p.errors.NodeClosed`; then nothing was kept. Cancel-safe: whether it was accepted is
+        then unknown.
         """
-        self._driver.perform(self._machine.register(profile, trio.current_time()))
-        await self._driver.flush()
+        check_name("target", target)
+        name, own = split_kind(kind)
+        reply = await self.send_message(self.id, target, name, own, encode_payload(payload), correlation_id)
+        return reply.message_id
 
-    async def heartbeat(self, instance_id: str, status: str, metrics: str) -> HeartbeatReply:
-        """Take a heartbeat of any instance, wherever its home is."""
-        return _expect(HeartbeatReply, await self._driver.request(Heartbeat(instance_id, status, metrics)))
+    async def broadcast(self, payload: object, *, kind: str = "Notification") -> str:
+        """Send a message to every other live instance; its id. Raises what :meth:`send` raises."""
+        name, own = split_kind(kind)
+        return (await self.send_message(self.id, None, name, own, encode_payload(payload), None)).message_id
 
-    async def deregister(self, instance_id: str) -> bool:
-        """Take a hosted instance off the list; whether there was one. Raises
-        :class:`~meshp2p.errors.InstanceConflict`."""
-        reply = await self._driver.request(Deregister(instance_id))
-        return isinstance(reply, DeregisterReply) and reply.was_found
+    def inbox(self) -> Inbox:
+        """The messages that no handler takes. Acknowledge each when it is done with: it is handed out again
+        otherwise."""
+        return self._correspondence.open_inbox()
 
-    async def send_message(
-        self, source: str, target: str | None, kind: str, name: str, payload: bytes, correlation_id: str | None
-    ) -> SendReply:
-        """Accept a message from ``source`` for ``target``, or for every other live instance where that is None. When
-        this returns it is kept. ``payload`` is JSON text that has been checked.
+    def handler(
+        self, kind: str, *, concurrency: int = CONCURRENCY, timeout: float | None = None
+    ) -> Callable[[_Handler], _Handler]:
+        """Handle the messages of this kind: a decorator of an async function.
 
-        Raises :class:`~meshp2p.errors.UnknownInstance`, :class:`~meshp2p.errors.MailboxFull`,
-        :class:`~meshp2p.errors.StoreFull`, :class:`~meshp2p.errors.LimitExceeded` and
-        :class:`~meshp2p.errors.NodeClosed`; then nothing was kept.
+        It takes ``(message)``, ``(payload: SHAPE)`` or ``(payload: SHAPE, message)``, where the shape is a Struct,
+        dataclass, TypedDict or anything msgspec converts to. What it returns is the answer to a Query (a Response) or a
+        TaskDelegation (a TaskResult); for other kinds only what is not None is sent. Then the message is acknowledged.
+        An exception is answered as an error, and logged where nobody is answered. ``timeout`` is in seconds.
+
+        Raises :class:`~meshp2p.errors.HandlerConflict` and :class:`~meshp2p.errors.ConfigError`.
         """
-        request = SendMessage(source, target, kind, name, payload, correlation_id)
-        return _expect(SendReply, await self._driver.request(request))
+        split_kind(kind)
 
-    async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:
-        """What waits in the mailbox of ``recipient``, wherever its home is: up to ``limit`` messages behind the one
-        with the id ``after``, oldest first; where there is none, wait so many seconds for one.
+        def add(function: _Handler) -> _Handler:
+            self._correspondence.handle(kind, function, concurrency, timeout)
+            return function
 
-        Raises :class:`~meshp2p.errors.Unreachable`. Cancel-safe: reading takes nothing out.
+        return add
+
+    async def query(self, target: str, payload: object, *, timeout: float = 30.0) -> Any:
+        """Ask another agent, and return its answer.
+
+        Raises :class:`~meshp2p.errors.QueryTimeout` after so many seconds, :class:`~meshp2p.errors.PeerLost` where the
+        agent dies or leaves before it answered, :class:`~meshp2p.errors.RemoteError` where it answers with an error,
+        and what :meth:`send` raises.
         """
-        return _expect(FetchReply, await self._driver.request(Fetch(recipient, limit, after, wait))).messages
+        self._correspondence.want()
+        return await self._asking.query(target, payload, timeout)
 
-    async def acknowledge(self, recipient: str, message_ids: tuple[str, ...]) -> None:
-        """Take these out of the mailbox of ``recipient``, wherever its home is. What is not in it changes nothing.
+    async def delegate(
+        self,
+        payload: object,
+        *,
+        capability: str | None = None,
+        profile: str | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Let some live agent do a task, and return its result: see :meth:`delegation`.
 
-        Raises :class:`~meshp2p.errors.Unreachable` and :class:`~meshp2p.errors.StoreFull`.
+        Raises :class:`~meshp2p.errors.DelegationFailed`, whose ``state`` tells how it ended; after ``timeout`` seconds
+        it has failed. Cancelled, it cancels the task.
         """
-        known = tuple(dict.fromkeys(message_id for message_id in message_ids if is_uuid7(message_id)))
-        if known:
-            _expect(Done, await self._driver.request(Acknowledge(recipient, known)))
+        async with self.delegation(payload, capability=capability, profile=profile) as task:
+            with trio.move_on_after(math.inf if timeout is None else timeout):
+                return await task.result()
+            task.fail(f"no result within {timeout:g} s")
+            return await task.result()
 
-    async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
-        """What became of each copy of a message, wherever it was accepted; empty where nobody knows it.
+    def delegation(
+        self, payload: object, *, capability: str | None = None, profile: str | None = None
+    ) -> contextlib.AbstractAsyncContextManager[Delegation]:
+        """Let some live agent that has the capability and the profile do a task, for the time of a block.
 
-        Raises :class:`~meshp2p.errors.Unreachable`.
+        It goes to one that is not busy and has the fewest tasks of this node's, and to the next one where that dies,
+        leaves or declines (by raising :class:`~meshp2p.node.handlers.Declined`). At the end of the block it is
+        cancelled unless it has ended.
         """
-        if not is_uuid7(message_id):
-            return ()
-        return _expect(StatusReply, await self._driver.request(AskStatus(message_id))).receipts
+        if capability is None and profile is None:
+            raise ConfigError("delegation: name a capability or a profile, so that it is known who can do it")
+        self._correspondence.want()
+        return self._asking.delegation(payload, capability, profile)
 
-    async def answer_call(self, body: bytes) -> bytes:
-        """Answer another node's call. Raises :class:`~meshp2p.errors.RemoteProtocolError`."""
-        return await self._driver.answer_call(body)
+    def leadership(self) -> contextlib.AbstractAsyncContextManager[Lease]:
+        """Wait until this node leads, and run the block while it does: it is cancelled when the leadership ends, and
+        then ends quietly, with ``lease.was_lost``. ``lease.token`` fences what it writes.
 
-    async def answer_watch(self, body: bytes) -> bytes:
-        """What another node's watch connection begins with. Raises
-        :class:`~meshp2p.errors.RemoteProtocolError`."""
-        return await self._driver.answer_watch(body)
+        Raises :class:`~meshp2p.errors.NodeClosed` where the node leaves before it led.
+        """
+        return hold_leadership(self._own_leader, self._subscriptions.wait_until, self._driver.flush)
 
-    async def wait_until_left(self) -> None:
-        """Return when this node has left the mesh."""
-        await self._driver.wait_until(lambda: self._machine.has_left)
+    def _own_leader(self) -> Leader | None:
+        leader = self.leader
+        return leader if leader is not None and leader.is_self else None
+
+    async def _reply(self, message: ReceivedMessage, payload: object) -> str:
+        kind = REPLY_KINDS.get(message.kind, RESPONSE)
+        return await self.send(message.source, payload, kind=kind, correlation_id=message.correlation_id or message.id)
+
+    async def _wait_gone(self, instance_id: str) -> None:
+        await self._subscriptions.wait_until(lambda: instance_id not in self._machine.records())
+
+    async def run_agent(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """What runs beside the protocol for the agent's sake. Started by the runner."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_statuses)
+            await nursery.start(self._correspondence.run)
+            task_status.started()
 
     # Its end
 
@@ -252,11 +287,4 @@ class MeshNode:
             with trio.move_on_after(_FLUSH_TIMEOUT):
                 await self._driver.flush()
         self._subscriptions.end()
-
-
-def _expect(shape: type[_T], reply: CallReply) -> _T:
-    """The reply, which must be a ``shape``. Raises what a :class:`~meshp2p.core.messages.Refused` stands for."""
-    if isinstance(reply, Refused):
-        raise _ERRORS[reply.why](reply.message)
-    check(isinstance(reply, shape), f"expected {shape.__name__}, and the answer is {reply!r}")
-    return reply  # type: ignore[return-value]  # checked
+        self._correspondence.end()

@@ -120,7 +120,8 @@ class _Runner:
                 keep = None if own.disk is None else own.keep
                 store = None if own.disk is None else own.disk.store
                 driver = Driver(machine, codec, bound.datagrams, caller, self._emit, keep, store)
-                node = MeshNode(config, driver, self._subscriptions, around.place.addresses)
+                place = around.place
+                node = MeshNode(config, driver, self._subscriptions, place.addresses, platform.random, platform.wall_ms)
                 app = make_app(node, __version__, lambda: around.allowed_hosts, config.allow_origins)
                 server = HttpServer(
                     app,
@@ -144,6 +145,7 @@ class _Runner:
                     parts: trio.Nursery = await nursery.start(_shelter)
                 try:
                     await parts.start(driver.run)
+                    await parts.start(node.run_agent)
                     await parts.start(_serve, server, bound.listener, served)
                     serves = True
                     peers = () if own.disk is None else await own.disk.load_peers()

@@ -63,9 +63,9 @@ class Agent:
                             pass
         tell("left")
 
-    def set_status(self, text: str) -> None:
+    async def set_status(self, text: str) -> None:
         assert self._node is not None
-        self._node.set_status(text)
+        await self._node.set_status(text)
 
     def leave(self) -> None:
         self._scope.cancel()
@@ -82,7 +82,7 @@ async def obey(config: meshp2p.NodeConfig) -> None:
                 case "begin":
                     nursery.start_soon(agent.run)
                 case "status":
-                    agent.set_status(rest)
+                    await agent.set_status(rest)
                 case "leave":
                     agent.leave()
                 case "profile" if not rest:

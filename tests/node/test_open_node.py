@@ -143,7 +143,7 @@ async def times_out(_: MeshNode) -> None:
 
 async def lets_an_error_of_the_node_through(node: MeshNode) -> None:
     await node.leave()
-    node.set_status("late")
+    await node.set_status("late")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ async def test_a_node_that_has_left_refuses_what_it_is_asked_for() -> None:
     async with meshp2p.open_node(**OPTIONS) as node:
         subscription = node.events()
     with pytest.raises(NodeClosed, match="open a new one"):
-        node.set_status("late")
+        await node.set_status("late")
     with pytest.raises(NodeClosed):
         await node.heartbeat("x", "late", "")
     with pytest.raises(NodeClosed):
@@ -314,7 +314,7 @@ async def test_a_leader_that_leaves_is_followed_by_the_next() -> None:
 
 async def test_a_status_that_is_set_is_seen_at_the_other_node() -> None:
     async with open_mesh("a", "b") as (one, other):
-        one.set_status("busy", {"load": 0.5, "n": 2**70})
+        await one.set_status("busy", {"load": 0.5, "n": 2**70})
         member: Instance | None = None
         with trio.fail_after(30):
             async for _ in other.events():
@@ -344,7 +344,7 @@ async def test_a_status_that_is_set_is_seen_at_the_other_node() -> None:
 async def test_a_status_that_other_nodes_would_refuse_is_refused_here(arguments: Any) -> None:
     async with meshp2p.open_node(**OPTIONS) as node:
         with pytest.raises(meshp2p.ConfigError, match=r"status|metrics"):
-            node.set_status(*arguments)
+            await node.set_status(*arguments)
         member = node.member(node.id)
         assert member is not None
         assert (member.status, member.metrics) == ("", "")

@@ -1,0 +1,174 @@
+"""What a node answers to anybody: to its agent, and to those who call its HTTP endpoints."""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.core.hosting import Profile
+from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.message import Message, Receipt
+from meshp2p.core.messages import (
+    CallReply,
+    DeregisterReply,
+    Done,
+    FetchReply,
+    HeartbeatReply,
+    Refused,
+    SendReply,
+    StatusReply,
+    Why,
+)
+from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, SendMessage
+from meshp2p.core.uuid7 import is_uuid7
+from meshp2p.errors import MailboxFull, MeshError, StoreFull, Unreachable, check
+from meshp2p.net.driver import Driver
+
+__all__ = ["NodeBackend"]
+
+_T = TypeVar("_T")
+
+_ERRORS: Final[dict[Why, type[MeshError]]] = {
+    Why.STORE_FULL: StoreFull,
+    Why.MAILBOX_FULL: MailboxFull,
+    Why.UNREACHABLE: Unreachable,
+    Why.NOT_HOME: Unreachable,
+}
+
+
+class NodeBackend:
+    """A running node from the side of whoever asks it: the ``Backend`` of the HTTP endpoints."""
+
+    def __init__(self, driver: Driver, addresses: tuple[Address, ...]) -> None:
+        self.addresses = addresses
+        """Where others reach this node, best first. They change when the machine's addresses do."""
+        self._driver = driver
+        self._machine = driver.machine
+        self._started = trio.current_time()
+        self._is_leaving = False
+
+    @property
+    def id(self) -> str:
+        return self._machine.id
+
+    @property
+    def url(self) -> str:
+        """The base of this node's HTTP endpoints, for agents on this machine or, where it is bound to it, on the
+        LAN."""
+        return f"http://{self.addresses[0]}"
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return trio.current_time() - self._started
+
+    # What is so
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who leads; None while nobody does: the node has just begun, or its side of a partition has no quorum."""
+        return self._machine.leader()
+
+    def members(self) -> list[Instance]:
+        """All live instances, this one among them, ordered by the bytes of their ids."""
+        return self._machine.instances(trio.current_time())
+
+    def member(self, instance_id: str) -> Instance | None:
+        """The live instance of this id; None where there is none."""
+        return self._machine.instance(instance_id, trio.current_time())
+
+    # What the HTTP endpoints ask: the Backend protocol
+
+    def why_not_ready(self) -> str | None:
+        """Why this node should not be asked now; None where it may be."""
+        if self._is_leaving:
+            return "the node is leaving"
+        if not self._machine.is_settled:
+            return "the node looks around: it has just begun, or was stopped, or lost many at once"
+        return None
+
+    async def catch_up(self) -> None:
+        """Take in what other nodes have already sent, and wait until what there is to show is on disk."""
+        self._driver.catch_up()
+        await self._driver.flush()
+
+    async def register(self, profile: Profile) -> None:
+        """Host an instance that speaks only HTTP; when this returns others were told.
+
+        Raises :class:`~meshp2p.errors.InstanceConflict` and :class:`~meshp2p.errors.LimitExceeded`; then nothing
+        changed.
+        """
+        self._driver.perform(self._machine.register(profile, trio.current_time()))
+        await self._driver.flush()
+
+    async def heartbeat(self, instance_id: str, status: str, metrics: str) -> HeartbeatReply:
+        """Take a heartbeat of any instance, wherever its home is."""
+        return _expect(HeartbeatReply, await self._driver.request(Heartbeat(instance_id, status, metrics)))
+
+    async def deregister(self, instance_id: str) -> bool:
+        """Take a hosted instance off the list; whether there was one. Raises
+        :class:`~meshp2p.errors.InstanceConflict`."""
+        reply = await self._driver.request(Deregister(instance_id))
+        return isinstance(reply, DeregisterReply) and reply.was_found
+
+    async def send_message(
+        self, source: str, target: str | None, kind: str, name: str, payload: bytes, correlation_id: str | None
+    ) -> SendReply:
+        """Accept a message from ``source`` for ``target``, or for every other live instance where that is None. When
+        this returns it is kept. ``payload`` is JSON text that has been checked.
+
+        Raises :class:`~meshp2p.errors.UnknownInstance`, :class:`~meshp2p.errors.MailboxFull`,
+        :class:`~meshp2p.errors.StoreFull`, :class:`~meshp2p.errors.LimitExceeded` and
+        :class:`~meshp2p.errors.NodeClosed`; then nothing was kept.
+        """
+        request = SendMessage(source, target, kind, name, payload, correlation_id)
+        return _expect(SendReply, await self._driver.request(request))
+
+    async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:
+        """What waits in the mailbox of ``recipient``, wherever its home is: up to ``limit`` messages behind the one
+        with the id ``after``, oldest first; where there is none, wait so many seconds for one.
+
+        Raises :class:`~meshp2p.errors.Unreachable`. Cancel-safe: reading takes nothing out.
+        """
+        return _expect(FetchReply, await self._driver.request(Fetch(recipient, limit, after, wait))).messages
+
+    async def acknowledge(self, recipient: str, message_ids: tuple[str, ...]) -> None:
+        """Take these out of the mailbox of ``recipient``, wherever its home is. What is not in it changes nothing.
+
+        Raises :class:`~meshp2p.errors.Unreachable` and :class:`~meshp2p.errors.StoreFull`.
+        """
+        known = tuple(dict.fromkeys(message_id for message_id in message_ids if is_uuid7(message_id)))
+        if known:
+            _expect(Done, await self._driver.request(Acknowledge(recipient, known)))
+
+    async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
+        """What became of each copy of a message, wherever it was accepted; empty where nobody knows it.
+
+        Raises :class:`~meshp2p.errors.Unreachable`.
+        """
+        if not is_uuid7(message_id):
+            return ()
+        return _expect(StatusReply, await self._driver.request(AskStatus(message_id))).receipts
+
+    async def answer_call(self, body: bytes) -> bytes:
+        """Answer another node's call. Raises :class:`~meshp2p.errors.RemoteProtocolError`."""
+        return await self._driver.answer_call(body)
+
+    async def answer_watch(self, body: bytes) -> bytes:
+        """What another node's watch connection begins with. Raises
+        :class:`~meshp2p.errors.RemoteProtocolError`."""
+        return await self._driver.answer_watch(body)
+
+    async def wait_until_left(self) -> None:
+        """Return when this node has left the mesh."""
+        await self._driver.wait_until(lambda: self._machine.has_left)
+
+
+def _expect(shape: type[_T], reply: CallReply) -> _T:
+    """The reply, which must be a ``shape``. Raises what a :class:`~meshp2p.core.messages.Refused` stands for."""
+    if isinstance(reply, Refused):
+        raise _ERRORS[reply.why](reply.message)
+    check(isinstance(reply, shape), f"expected {shape.__name__}, and the answer is {reply!r}")
+    return reply  # type: ignore[return-value]  # checked

@@ -1,0 +1,79 @@
+"""Leading, as a scope: a block that runs while this node leads."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import msgspec
+import trio
+
+from meshp2p.core.instance import Leader
+from meshp2p.errors import NodeClosed
+
+__all__ = ["FencingToken", "Lease", "hold_leadership"]
+
+
+class FencingToken(msgspec.Struct, frozen=True, order=True):
+    """Goes along with what a leader writes, so that the receiver can refuse a leader of the past: the greater token is
+    the later leader's."""
+
+    epoch: int
+    leader_id: str
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.leader_id}"
+
+
+class Lease:
+    """The time for which this node leads. ``was_lost``: it ended before the block did."""
+
+    def __init__(self, token: FencingToken) -> None:
+        self.token = token
+        self.was_lost = False
+
+    def __repr__(self) -> str:
+        return f"<Lease {self.token}{' lost' if self.was_lost else ''}>"
+
+
+@contextlib.asynccontextmanager
+async def hold_leadership(
+    own_leader: Callable[[], Leader | None],
+    wait_until: Callable[[Callable[[], bool]], Awaitable[None]],
+    flush: Callable[[], Awaitable[None]],
+) -> AsyncIterator[Lease]:
+    """Wait until this node leads, run the block, and cancel it when the leadership ends: then the block ends quietly,
+    with ``lease.was_lost``. ``own_leader`` tells the leader where that is this node."""
+
+    def leads() -> bool:
+        leader = own_leader()
+        return leader is not None and leader.epoch > 0
+
+    while True:
+        await wait_until(leads)
+        await flush()  # a token that is not on disk may be given away again after a crash
+        leader = own_leader()
+        if leader is not None and leader.epoch > 0:
+            break
+    lease = Lease(FencingToken(leader.epoch, leader.id))
+
+    def is_over() -> bool:
+        present = own_leader()
+        return present is None or present.epoch != lease.token.epoch
+
+    async def watch(scope: trio.CancelScope) -> None:
+        with contextlib.suppress(NodeClosed):
+            await wait_until(is_over)
+        lease.was_lost = True
+        scope.cancel()
+
+    group: BaseExceptionGroup[BaseException] | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch, nursery.cancel_scope)
+            yield lease
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as failures:
+        group = failures
+    if group is not None:
+        raise group.exceptions[0] if len(group.exceptions) == 1 else group
