@@ -30,8 +30,7 @@ from meshp2p.testing.host import Host
 from meshp2p.testing.lan import Lan
 from meshp2p.testing.multicast import Group, MulticastSource
 from meshp2p.testing.process import Process
-from meshp2p.testing.streams import VirtualListener
-from meshp2p.testing.transport import VirtualTransport
+from meshp2p.testing.streams import VirtualListener, connect
 from meshp2p.wire.codec import Codec
 
 __all__ = ["VirtualPlatform"]
@@ -141,7 +140,7 @@ class _Caller(CallClient):
     """Calls from a process that may be stopped: no outcome reaches it meanwhile, not even that the time is up."""
 
     def __init__(self, codec: Codec, lan: Lan, process: Process) -> None:
-        super().__init__(codec, transport=VirtualTransport(lan, process))
+        super().__init__(codec, connect=lambda address: connect(lan, process, address.host, address.port))
         self._process = process
 
     async def call(
