@@ -10,7 +10,8 @@
 
 from __future__ import annotations
 
-from meshp2p.client import MeshClient
+from typing import TYPE_CHECKING, Any
+
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import (
@@ -62,6 +63,9 @@ from meshp2p.node.received import ReceivedMessage
 from meshp2p.node.runner import open_node
 from meshp2p.node.subscriptions import EventsLost
 from meshp2p.version import __version__
+
+if TYPE_CHECKING:
+    from meshp2p.client import MeshClient
 
 __all__ = [
     "Address",
@@ -118,3 +122,13 @@ __all__ = [
     "generate_instance_id",
     "open_node",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``MeshClient`` is loaded when it is asked for: an agent that embeds a node needs no HTTP client, which is a third
+    of what there is to load."""
+    if name == "MeshClient":
+        from meshp2p.client import MeshClient  # noqa: PLC0415  # only where it is used
+
+        return MeshClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -29,6 +29,7 @@ from meshp2p.http.guard import Guard
 from meshp2p.http.messages import message_routes
 from meshp2p.http.registry import registry_routes
 from meshp2p.http.watching import Watching
+from meshp2p.wire.calls import CALL_PATH, CONTENT_TYPE
 from meshp2p.wire.contract import ErrorBody, HealthResponse
 
 __all__ = ["make_app"]
@@ -44,6 +45,9 @@ _STATUS_OF: tuple[tuple[type[MeshError], int], ...] = (
     (RemoteProtocolError, 400),
     (StoreFull, 507),
 )
+
+_CALL_PATH: Final = CALL_PATH.encode()
+_CALL_TYPE: Final = CONTENT_TYPE.encode()
 
 _RETRY: Final = {"retry-after": "1"}  # seconds, where the same request may succeed soon: chosen, not measured
 
@@ -63,7 +67,7 @@ def make_app(
         },
     )
     app.router.redirect_slashes = False
-    return Guard(_CatchUp(_MatchRawPath(app), node), allowed_hosts, allowed_origins)
+    return Guard(_CatchUp(_Calls(_MatchRawPath(app), node), node), allowed_hosts, allowed_origins)
 
 
 def _node_routes(node: Backend, version: str) -> list[Route]:
@@ -79,14 +83,10 @@ def _node_routes(node: Backend, version: str) -> list[Route]:
         reason = node.why_not_ready()
         return answer({"status": "ready"}) if reason is None else answer(ErrorBody(reason), 503)
 
-    async def call(request: Request) -> Response:
-        return Response(await node.answer_call(await request.body()), media_type=request.headers.get("content-type"))
-
     return [
         Route("/health", health, methods=["GET"]),
         Route("/livez", livez, methods=["GET"]),
         Route("/readyz", readyz, methods=["GET"]),
-        Route("/mesh/call", call, methods=["POST"]),
         Route("/mesh/watch", Watching(node), methods=["POST"]),
     ]
 
@@ -106,6 +106,39 @@ class _CatchUp:
         await self._app(scope, receive, send)
 
 
+class _Calls:
+    """ASGI middleware: answers the calls of other nodes, which are most of the requests, before anything is routed."""
+
+    def __init__(self, app: ASGIApp, node: Backend) -> None:
+        self._app = app
+        self._node = node
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["raw_path"] != _CALL_PATH:
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            refusal = answer(ErrorBody(f"{scope['method']} {CALL_PATH}: Method Not Allowed"), 405, {"allow": "POST"})
+            await refusal(scope, receive, send)
+            return
+        parts: list[bytes] = []
+        has_more = True
+        while has_more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            parts.append(message.get("body", b""))
+            has_more = message.get("more_body", False)
+        try:
+            reply = await self._node.answer_call(b"".join(parts))
+        except MeshError as error:
+            await _refusal(error)(scope, receive, send)
+            return
+        headers = [(b"content-type", _CALL_TYPE), (b"content-length", b"%d" % len(reply))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": reply})
+
+
 class _MatchRawPath:
     """ASGI middleware: routes are matched against the path as it was sent, so that ``%2F`` in an id is no separator."""
 
@@ -123,8 +156,10 @@ async def _refuse_bad_request(_request: Request, error: Any) -> Response:
 
 
 async def _refuse_mesh_error(request: Request, error: Any) -> Response:
-    if isinstance(error, ConnectionError):
-        return await _answer_nobody(request, error)
+    return await _answer_nobody(request, error) if isinstance(error, ConnectionError) else _refusal(error)
+
+
+def _refusal(error: Exception) -> Response:
     for kind, status in _STATUS_OF:
         if isinstance(error, kind):
             headers = _RETRY if isinstance(error, MailboxFull | Unreachable) else None

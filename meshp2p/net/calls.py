@@ -12,13 +12,12 @@ from meshp2p.core.address import Address
 from meshp2p.core.effects import CallFailed, Failure, WatchOpened
 from meshp2p.core.messages import CallReply, CallRequest, Pong, Probe
 from meshp2p.errors import RemoteProtocolError
-from meshp2p.net.peer_http import CONTENT_TYPE, Connect, NoHttp, PeerConnections, connect_tcp
+from meshp2p.net.peer_http import Connect, NoHttp, PeerConnections, connect_tcp
+from meshp2p.wire.calls import CALL_PATH, WATCH_PATH
 from meshp2p.wire.codec import CALL_BYTES_MAX, Codec
 
-__all__ = ["CALL_PATH", "CONTENT_TYPE", "WATCH_PATH", "CallClient"]
+__all__ = ["CallClient"]
 
-CALL_PATH: Final = "/mesh/call"
-WATCH_PATH: Final = "/mesh/watch"
 
 _PONG_BYTES_MAX: Final = 4096
 

@@ -13,10 +13,9 @@ import h11
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.wire.calls import CONTENT_TYPE
 
 __all__ = ["Connect", "NoHttp", "PeerConnection", "PeerConnections", "connect_tcp"]
-
-CONTENT_TYPE: Final = "application/vnd.meshp2p"
 
 IDLE_MAX: Final = 16
 """Connections that are kept though nothing passes. Chosen, not measured."""

@@ -6,6 +6,7 @@ above it is the same code.
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import time
@@ -118,7 +119,7 @@ class SystemPlatform:
     """This machine."""
 
     def __init__(self) -> None:
-        self.random: Randomness = random.SystemRandom()
+        self.random: Randomness = random.Random(os.urandom(32))
 
     @property
     def hostname(self) -> str:

@@ -19,7 +19,6 @@ from meshp2p.discovery.source import Sighting
 from meshp2p.errors import IdConflict, StartError
 from meshp2p.http.app import make_app
 from meshp2p.http.server import HttpServer, Listener
-from meshp2p.net.calls import CALL_PATH
 from meshp2p.net.driver import Driver
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.follower import follow
@@ -28,6 +27,7 @@ from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.platform import Bound, Disk, Platform, Surroundings, SystemPlatform
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.version import __version__
+from meshp2p.wire.calls import CALL_PATH
 from meshp2p.wire.codec import CALL_BYTES_MAX, Codec
 
 __all__ = ["node_opener", "open_node", "open_node_on"]
