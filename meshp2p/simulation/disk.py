@@ -20,8 +20,8 @@ class Disk:
         self._is_forgetful = False
         self._messages: dict[tuple[Table, bytes], bytes] = {}
         self._cached_messages: dict[tuple[Table, bytes], bytes] | None = None
-        self.has_lost_messages = False
-        """Whether messages were lost with the last crash."""
+        self.losses = 0
+        """How often messages were lost."""
         self.is_full = False
         self.has_lost = False
         """Whether it lost what was written since the last write that is still there."""
@@ -50,7 +50,7 @@ class Disk:
     def crash(self) -> bool:
         """The process is gone, and its cache; whether that lost something."""
         lost = self._cached is not None
-        self.has_lost_messages = self._cached_messages is not None
+        self.losses += self._cached_messages is not None
         self._cached_messages = None
         self.has_lost = self.has_lost or lost
         self._cached = None
@@ -60,7 +60,7 @@ class Disk:
         """The file is gone."""
         self.has_lost = True
         self._saved = self._cached = None
-        self.has_lost_messages = True
+        self.losses += 1
         self._messages = {}
         self._cached_messages = None
 

@@ -31,6 +31,7 @@ class Messages(Checker):
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
         self._lost: dict[str, list[float]] = {}
+        self._losses: dict[str, int] = {}
         self._twins: dict[str, None] = {}
         self._left: dict[str, None] = {}
         self._newest: dict[tuple[str, str, str], str] = {}
@@ -55,7 +56,8 @@ class Messages(Checker):
             self._lost.setdefault(host.key, []).append(self.truth.engine.now)
 
     def started(self, host: Host) -> None:
-        if host.disk is not None and host.disk.has_lost_messages:
+        if host.disk is not None and host.disk.losses > self._losses.get(host.key, 0):
+            self._losses[host.key] = host.disk.losses
             self._lost.setdefault(host.key, []).append(self.truth.engine.now)
 
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
