@@ -21,8 +21,8 @@ class Messages(Checker):
     """What agents are promised.
 
     Nothing accepted is lost: at the end every recipient that is there has read it. Exempt is what was accepted by a
-    node that then lost its disk or had none, unless it died alone in a network without trouble: then the recipient's
-    home has it. Nothing is handed out after it was acknowledged; exempt are agents that moved while the network was
+    node that then lost its disk or had none, unless it died alone in a network without trouble and was not the
+    recipient's home: then that has it. Nothing is handed out after it was acknowledged; exempt are agents that moved while the network was
     cut, whose acknowledgement the holders could not hear of. What one node accepted of one source is read in its order.
     """
 
@@ -108,17 +108,18 @@ class Messages(Checker):
                 is_there = recipient in live or (since is not None and now - since > READ_WITHIN)
                 if (recipient, letter.id) in self._read or not is_there or now - letter.accepted_at < READ_WITHIN:
                     continue
-                if recipient in self._left or recipient in self._twins or self._may_be_lost(letter):
+                if recipient in self._left or recipient in self._twins or self._may_be_lost(letter, recipient):
                     continue
                 self.violated(
                     None,
                     f"{recipient} never read {letter.id}, which {letter.node} accepted at {letter.accepted_at:.3f} s",
                 )
 
-    def _may_be_lost(self, letter: Letter) -> bool:
+    def _may_be_lost(self, letter: Letter, recipient: str) -> bool:
         if letter.node in self._twins or letter.node in self._left:
             return True
         if not self._has_lost(letter):
             return False
         losses = [when for times in self._lost.values() for when in times if when >= letter.accepted_at]
-        return len(losses) > 1 or self.truth.was_troubled or self._cut_at >= 0
+        is_one_end = recipient == letter.node or recipient not in self.truth.hosts  # an agent may be at home there
+        return is_one_end or len(losses) > 1 or self.truth.was_troubled or self._cut_at >= 0
