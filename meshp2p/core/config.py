@@ -64,6 +64,11 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     local_health_max: int = 8
     """By how much a node that finds itself slow stretches its own timeouts, at most (Lifeguard §IV-A)."""
 
+    patience_max: float = 2.0
+    """How many times as long a node is waited for, and suspected, that says it is slow itself: once, and half as long
+    again for each point of its local health, up to this. 1: as all others. Too high finds the deaths of slow nodes
+    late. Chosen, not measured."""
+
     gossip_interval: float = 0.2
     """Between two rounds of gossip while there is something to tell; the first round is at once."""
 
@@ -244,6 +249,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("watch_settle", 0, 3600),
     ("crash_grace", 0, 3600),
     ("local_health_max", 0, 64),
+    ("patience_max", 1, 64),
     ("gossip_interval", 0.01, 3600),
     ("gossip_fanout", 1, 64),
     ("retransmit_multiplier", 1, 64),

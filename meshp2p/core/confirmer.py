@@ -20,7 +20,7 @@ import heapq
 from meshp2p.core.address import Address
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.membership import Membership
-from meshp2p.core.messages import CallReply, Ping, Pong, Probe
+from meshp2p.core.messages import CallReply, Pong, Probe
 from meshp2p.core.prober import Prober
 from meshp2p.core.record import Rumour, tag_of
 from meshp2p.core.state import NodeState
@@ -118,7 +118,7 @@ class Confirmer:
 
     def _ping(self, node_id: str, check: _Check, now: float) -> None:
         state = self._state
-        state.send_to_node(node_id, Ping(check.sequence, state.tag, tag_of(node_id), state.members.view), now)
+        state.send_to_node(node_id, state.ping(check.sequence, tag_of(node_id)), now)
 
     def _call(self, node_id: str, check: _Check) -> None:
         state = self._state

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from meshp2p.core.messages import Ping
 from meshp2p.core.record import tag_of
 from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
@@ -33,7 +32,7 @@ class Departures:
         target = min(drawn, key=lambda departed: departed.calls)
         target.calls += 1
         address = target.addresses[target.calls % len(target.addresses)]
-        ping = Ping(0, state.tag, tag_of(target.id), state.members.view)
+        ping = state.ping(0, tag_of(target.id))
         state.send(address, ping, now, first=target.as_rumour())
 
     def handle_forget(self, now: float) -> None:

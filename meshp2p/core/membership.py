@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from meshp2p.core.events import MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberSuspected, MemberUpdated
-from meshp2p.core.messages import Ping
 from meshp2p.core.ownership import Ownership
 from meshp2p.core.record import (
     EPOCH_MAX,
@@ -170,6 +169,8 @@ class Membership:
         timeout_min = timeout_max = config.suspicion_timeout(nodes)
         if confirmations_max and config.confirmers:
             timeout_min = min(timeout_min, config.suspicion_confirmed_multiplier * config.probe_interval)
+        timeout_min *= state.patience_with(rumour.id)
+        timeout_max = max(timeout_min, timeout_max)
         suspicion = Suspicion(
             rumour.by,
             now,
@@ -259,7 +260,7 @@ class Membership:
         state = self._state
         record = state.members.records.get(node_id)
         if record is not None and record.state is State.SUSPECT:
-            state.send_to_node(node_id, Ping(0, state.tag, tag_of(node_id), state.members.view), now)
+            state.send_to_node(node_id, state.ping(0, tag_of(node_id)), now)
 
     def end_suspicion_period(self, node_id: str, now: float) -> None:
         """A suspicion was not refuted in time: the node is dead."""
@@ -287,6 +288,7 @@ class Membership:
         self._end_suspicion(rumour.id)
         state.members.depart(Departed(rumour.id, rumour.incarnation, rumour.state, addresses, is_node, now, rumour.by))
         state.reach.pop(rumour.id, None)
+        state.note_health(rumour.id, 0)
         state.life.forget(rumour.id)
         if isinstance(held, Record):
             state.counters.deaths += rumour.state is State.DEAD

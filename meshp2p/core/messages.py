@@ -67,13 +67,15 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, tag=1):
     silent.
 
     ``view`` is the hash of all live records, and of the greatest claim to lead, that the sender knows: where it is not
-    the receiver's own, and stays so, they sync.
+    the receiver's own, and stays so, they sync. ``local_health`` is how slow the sender finds itself, 0 where it is
+    well: others are then patient with it.
     """
 
     sequence: Word
     sender: Word
     target: Word
     view: Word
+    local_health: Word = 0
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -82,6 +84,7 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag=2):
     sequence: Word
     sender: Word
     view: Word
+    local_health: Word = 0
 
 
 class Nack(msgspec.Struct, frozen=True, array_like=True, tag=3):

@@ -82,18 +82,19 @@ class Prober:
         state.counters.probes += 1
         self._round = _Round(self.next_sequence(), target, state.members.records[target].boot, now)
         state.timers.set(Timer.PROBE_DIRECT, now + self.direct_timeout(target))
-        ping = Ping(self._round.sequence, state.tag, tag_of(target), state.members.view)
+        ping = state.ping(self._round.sequence, tag_of(target))
         state.send_to_node(target, ping, now)
 
     def direct_timeout(self, target: str) -> float:
         """How long the target's answer may take, in seconds: three round trips, within bounds, stretched where this
-        node is slow."""
+        node is slow, or the target says that it is."""
         config = self._state.config
         round_trip = self._round_trips.get(target)
         timeout = config.probe_timeout
         if round_trip is not None:
             timeout = min(timeout, max(config.probe_timeout_min, 3 * round_trip))
-        return self._state.local_health.scale(timeout)
+        patient = min(timeout * self._state.patience_with(target), max(timeout, 0.8 * config.probe_interval))
+        return self._state.local_health.scale(patient)
 
     def handle_no_answer(self, now: float) -> None:
         """The direct ping had no answer: ask others, and try TCP (SWIM §4.1)."""
@@ -130,7 +131,7 @@ class Prober:
         if relay is not None:
             state.timers.cancel(Timer.RELAY, str(message.sequence))
             address, sequence = relay
-            state.send(address, Ack(sequence, message.sender, message.view), now)
+            state.send(address, Ack(sequence, message.sender, message.view, message.local_health), now)
             return
         current = self._round
         if current is None or current.sequence != message.sequence or sender != current.target:
@@ -222,7 +223,7 @@ class Prober:
         if message.target != state.tag:
             state.counters.datagrams_unasked += 1
             return
-        state.send(source, Ack(message.sequence, state.tag, state.members.view), now)
+        state.send(source, Ack(message.sequence, state.tag, state.members.view, state.local_health.score), now)
 
     def receive_ping_request(self, message: PingRequest, source: Address, now: float) -> None:
         """Ping a node for another; its ack is passed on, or a nack sent when it does not come in time."""
@@ -232,7 +233,7 @@ class Prober:
         sequence = self.next_sequence()
         self._relays[sequence] = (source, message.sequence)
         state.timers.set(Timer.RELAY, now + 0.8 * state.config.probe_timeout, str(sequence))
-        state.send(message.address, Ping(sequence, state.tag, message.target, state.members.view), now)
+        state.send(message.address, state.ping(sequence, message.target), now)
 
     def handle_relay_no_answer(self, sequence: int, now: float) -> None:
         relay = self._relays.pop(sequence, None)

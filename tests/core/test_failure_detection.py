@@ -229,6 +229,29 @@ def test_a_target_that_dies_and_comes_back_as_a_hosted_instance_within_a_probe_i
     assert machine.records()["a"].state is State.ALIVE
 
 
+def test_who_says_that_it_is_slow_is_waited_for_longer() -> None:
+    """Starved, but alive: others give it more time, as long as it says so."""
+    taken: list[float] = []
+    for health in (0, 8, 0):
+        mesh = a_mesh(8)
+        for node_id, machine in mesh.nodes.items():
+            if node_id != "n3":
+                machine._state.note_health("n3", 8)
+                machine._state.note_health("n3", health)
+        mesh.is_cut = lambda one, other: "n3" in (one, other)
+        others = [machine for node_id, machine in mesh.nodes.items() if node_id != "n3"]
+        taken.append(mesh.run_until(lambda: all("n3" not in one.records() for one in others), 60))  # noqa: B023
+    assert taken[0] == taken[2] < taken[1]
+
+
+def test_a_ping_tells_how_slow_its_sender_is_and_the_receiver_believes_it() -> None:
+    mesh = a_mesh(2)
+    slow, other = mesh.nodes["n0"], mesh.nodes["n1"]
+    slow._state.local_health.change(+5)
+    mesh.run_until(lambda: other._state.patience_with("n0") == other.config.patience_max, within=8)
+    mesh.run_until(lambda: other._state.patience_with("n0") == 1.0, within=60)
+
+
 def test_a_relay_serves_no_more_than_it_can_remember() -> None:
     machine = a_machine()
     hear(machine, [a_record("a", addresses=(ELSEWHERE,))])

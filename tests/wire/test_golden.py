@@ -22,8 +22,10 @@ LINE_BYTES = 32
 READ_FOR_EVER: dict[str, tuple[str, object]] = {
     # A sender that leaves out what has a default.
     "an ack without items and ages": ("9194020a0b0c", Datagram(Ack(10, 11, 12))),
+    # Written before they told how slow the sender is.
+    "an ack without local health": ("9394020a0b0c" + "9090", Datagram(Ack(10, 11, 12))),
     # A sender of a later version, that appended fields.
-    "an ack with a field of tomorrow": ("9495020a0b0cc3" + "9090" + "c0", Datagram(Ack(10, 11, 12))),
+    "an ack with a field of tomorrow": ("9496020a0b0c03c3" + "9090" + "c0", Datagram(Ack(10, 11, 12, 3))),
 }
 
 CALLS_READ_FOR_EVER: dict[str, tuple[str, object]] = {
