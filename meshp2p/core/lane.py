@@ -19,6 +19,7 @@ class Lane:
 
     ``make`` gives the next request, None where there is nothing to tell; ``conclude(request, reply, now)`` looks at
     what came of it, and may be told twice of what was told once. A failed call is repeated after a pause that doubles.
+    ``recovered`` is told when a call succeeds after one that failed: what was wrong may be over for others too.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Lane:
         node_id: str,
         make: Callable[[float], Passed | None],
         conclude: Callable[[Passed, CallReply | CallFailed, float], None],
+        recovered: Callable[[float], None],
     ) -> None:
         self._state = state
         self._carrier = carrier
@@ -36,6 +38,7 @@ class Lane:
         self._node_id = node_id
         self._make = make
         self._conclude = conclude
+        self._recovered = recovered
         self._attempt = 0
         self._is_calling = False
         self.failures = 0
@@ -56,16 +59,20 @@ class Lane:
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             is_latest = attempt == self._attempt
+            has_recovered = False
             if is_latest:
                 self._is_calling = False
                 if isinstance(reply, CallFailed):
                     self.failures += 1
                     self.pause(now)
                 else:
+                    has_recovered = self.failures > 0
                     self.failures = 0
             self._conclude(request, reply, now)
             if is_latest:
                 self.flush(now)
+            if has_recovered:
+                self._recovered(now)
 
         self._carrier.call(self._node_id, request, conclude, state.config.forward_timeout, now)
 

@@ -389,7 +389,9 @@ class Receiving:
                 if isinstance(request, Acknowledged):
                     self._conclude_telling(holder, request.copies, reply, now)
 
-            lane = self._lanes[holder] = Lane(self._state, self._carrier, Timer.TELL, holder, make, conclude)
+            lane = self._lanes[holder] = Lane(
+                self._state, self._carrier, Timer.TELL, holder, make, conclude, self.retry_failed
+            )
         return lane
 
     def _conclude_telling(
@@ -416,6 +418,12 @@ class Receiving:
         holders = mailbox.acknowledged.get(message_id)
         if holders is not None and holder in holders:
             holders.remove(holder)
+
+    def retry_failed(self, now: float) -> None:
+        """Something is well again: tell at once what was to be told again later."""
+        for lane in self._lanes.values():
+            if lane.failures:
+                lane.wake(now)
 
     def handle_telling(self, holder: str, now: float) -> None:
         self._lane(holder).flush(now)

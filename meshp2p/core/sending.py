@@ -313,7 +313,9 @@ class Sending:
                 if isinstance(request, Deliver):
                     self._conclude_delivery(home, request.parcels, reply, now)
 
-            lane = self._lanes[home] = Lane(self._state, self._carrier, Timer.DELIVER, home, make, conclude)
+            lane = self._lanes[home] = Lane(
+                self._state, self._carrier, Timer.DELIVER, home, make, conclude, self.retry_failed
+            )
         return lane
 
     def _deliver_here(self, now: float) -> None:
@@ -504,9 +506,7 @@ class Sending:
                 if lane is not None and not isinstance(event, MemberUpdated):
                     lane.wake(now)
                 if isinstance(event, MemberJoined) and event.record.is_node:
-                    for other in self._lanes.values():
-                        if other.failures:
-                            other.wake(now)  # whoever joined may be the way to it
+                    self.retry_failed(now)  # whoever joined may be the way to others
             case MemberLeft(record=record) if not record.is_node:
                 self._route(instance_id, now)
                 self._give_up(instance_id, "it was deregistered", now)
@@ -518,6 +518,12 @@ class Sending:
                     state.timers.set(Timer.RETURN, now + state.config.return_timeout, instance_id)
             case _:
                 pass
+
+    def retry_failed(self, now: float) -> None:
+        """Something is well again: try at once what was to be repeated later."""
+        for lane in self._lanes.values():
+            if lane.failures:
+                lane.wake(now)
 
     def _wake(self, home: str, now: float) -> None:
         if home == self._state.id:

@@ -329,6 +329,7 @@ def _join_storm(draft: _Draft) -> None:
 def _mail(draft: _Draft) -> None:
     names = draft.names
     begin, end = draft.chaos_begin, draft.chaos_end
+    draft.calm = 10.0
     draft.agents += [AgentPlan(id=f"agent{n}", nodes=names[n:] + names[:n], at=2.0, every=3.0) for n in range(2)]
     everybody = [*names, *(agent.id for agent in draft.agents)]
     for number, node in enumerate(names):

@@ -103,13 +103,15 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
         for number, name in enumerate(names)
     )
     agents = _draw_agents(draw, names, duration)
+    mail = _draw_mail(random.Random(f"{seed}/mail"), names, agents, duration)
     return Schedule(
         scenario="swarm",
         seed=seed,
         duration=duration,
+        calm=10.0 if mail else 5.0,  # what waits is tried again
         nodes=plans,
         agents=agents,
-        mail=_draw_mail(random.Random(f"{seed}/mail"), names, agents, duration),
+        mail=mail,
         faults=_let_all_meet(faults, plans),
         link=LinkOptions(delay=draw.choice((0.0001, 0.0002, 0.002, 0.02)), jitter=draw.choice((0.0001, 0.001, 0.005))),
         multicast_interval=draw.choice((0.0, 0.0, 10.0)) if nodes <= 24 else 0.0,

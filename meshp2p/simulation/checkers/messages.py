@@ -13,16 +13,17 @@ from meshp2p.simulation.truth import Letter, Truth
 
 __all__ = ["Messages"]
 
-READ_WITHIN = 5.0
-"""Seconds within which what was accepted is read in a mesh that is whole. Chosen, not measured."""
+READ_WITHIN = 8.0
+"""Seconds within which what was accepted is read in a mesh where nothing happens any more: a call that failed is
+repeated after 5 at the most. Chosen, not measured."""
 
 
 class Messages(Checker):
     """What agents are promised.
 
     Nothing accepted is lost: at the end every recipient that is there has read it. Exempt is what was accepted by a
-    node that then lost its disk or had none, unless it died alone in a network without trouble and was not the
-    recipient's home: then that has it. Nothing is handed out after it was acknowledged; exempt are agents that moved
+    node that then lost its disk or had none, or was killed for good, unless it died alone in a network without trouble
+    and was not the recipient's home: then that has it. Nothing is handed out after it was acknowledged; exempt are agents that moved
     while the network was cut, whose acknowledgement the holders could not hear of. What one node accepted of one source
     is read in its order.
     """
@@ -96,7 +97,7 @@ class Messages(Checker):
         if letter is None or recipient in self._twins or letter.node in self._twins or recipient in self._left:
             return True
         at = self.truth.acknowledged[recipient, letter.id]
-        has_moved = recipient not in self.truth.hosts and self._cut_at >= 0
+        has_moved = recipient not in self.truth.hosts and (self._cut_at >= 0 or self.truth.was_troubled)
         has_forgotten = any(when >= at for losses in self._lost.values() for when in losses)
         return has_moved or has_forgotten
 
@@ -107,7 +108,8 @@ class Messages(Checker):
             for recipient in letter.recipients:
                 since = self.truth.agents.get(recipient)
                 is_there = recipient in live or (since is not None and now - since > READ_WITHIN)
-                if (recipient, letter.id) in self._read or not is_there or now - letter.accepted_at < READ_WITHIN:
+                calm_for = now - max(letter.accepted_at, self.truth.disturbed_at)
+                if (recipient, letter.id) in self._read or not is_there or calm_for < READ_WITHIN:
                     continue
                 if recipient in self._left or recipient in self._twins or self._may_be_lost(letter, recipient):
                     continue
@@ -119,8 +121,12 @@ class Messages(Checker):
     def _may_be_lost(self, letter: Letter, recipient: str) -> bool:
         if letter.node in self._twins or letter.node in self._left:
             return True
-        if not self._has_lost(letter):
+        is_down = letter.node not in {host.key for host in self.truth.live}
+        if not self._has_lost(letter) and not is_down:
             return False
+        home = self.truth.hosts.get(recipient)
+        if is_down and home is not None and self.truth.steady_for(home) < self.truth.engine.now - letter.accepted_at:
+            return True  # it is on the disk of a node that did not come back, and its recipient was not there
         losses = [when for times in self._lost.values() for when in times if when >= letter.accepted_at]
         is_one_end = recipient == letter.node or recipient not in self.truth.hosts  # an agent may be at home there
         return is_one_end or len(losses) > 1 or self.truth.was_troubled or self._cut_at >= 0
