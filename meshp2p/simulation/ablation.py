@@ -213,7 +213,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     ),
     "redelivery": Safeguard(
         "who accepted a message delivers it again where its recipient's home forgot it, or is another",
-        "mail",
+        "home-forgets",
         "messages",
         alter=_without_method("_messaging", "sending", "notice"),
     ),

@@ -323,6 +323,18 @@ def _join_storm(draft: _Draft) -> None:
         draft.starts[name] = round(draft.random.random() * 0.5, 6)
 
 
+@_scenario("home-forgets", "a node is killed while messages wait in its mailbox, and comes back without them")
+def _home_forgets(draft: _Draft) -> None:
+    draft.calm = 10.0
+    home = draft.names[-1]
+    every = round(draft.random.uniform(0.05, 0.2), 3)
+    draft.mail.append(
+        MailPlan(source="sender", nodes=draft.names[:1], target=home, at=5.0, until=draft.chaos_end, every=every)
+    )
+    begin = draft.chaos_begin + draft.random.random()
+    draft.faults.append(Crash(begin=begin, end=begin + 5, node=home, is_silent=True, keeps_state=False))
+
+
 @_scenario(
     "mail", "agents write to one another while a node crashes, the network is cut, and connections break", least=3
 )

@@ -23,9 +23,9 @@ class Messages(Checker):
 
     Nothing accepted is lost: at the end every recipient that is there has read it. Exempt is what was accepted by a
     node that then lost its disk or had none, or was killed for good, unless it died alone in a network without trouble
-    and was not the recipient's home: then that has it. Nothing is handed out after it was acknowledged; exempt are agents that moved
-    while the network was cut, whose acknowledgement the holders could not hear of. What one node accepted of one source
-    is read in its order.
+    and was not the recipient's home: then that has it. Nothing is handed out after it was acknowledged; exempt are
+    agents that moved while the network was cut, whose acknowledgement the holders could not hear of. What one node
+    accepted of one source is read in its order.
     """
 
     name: ClassVar[str] = "messages"
