@@ -328,10 +328,8 @@ def _home_forgets(draft: _Draft) -> None:
     draft.calm = 10.0
     home = draft.names[-1]
     every = round(draft.random.uniform(0.05, 0.2), 3)
-    draft.mail.append(
-        MailPlan(source="sender", nodes=draft.names[:1], target=home, at=5.0, until=draft.chaos_end, every=every)
-    )
     begin = draft.chaos_begin + draft.random.random()
+    draft.mail.append(MailPlan(source="sender", nodes=draft.names[:1], target=home, at=5.0, until=begin, every=every))
     draft.faults.append(Crash(begin=begin, end=begin + 5, node=home, is_silent=True, keeps_state=False))
 
 
