@@ -50,6 +50,7 @@ from meshp2p.errors import (
     StoreFull,
     UnknownInstance,
     Unreachable,
+    WaitTimeout,
 )
 from meshp2p.http.limits import HttpLimits
 from meshp2p.node.asking import Delegation
@@ -57,10 +58,11 @@ from meshp2p.node.config import NodeConfig
 from meshp2p.node.correspondence import Inbox
 from meshp2p.node.handlers import Declined
 from meshp2p.node.identity import generate_instance_id
+from meshp2p.node.isolated import IsolatedDelegation, IsolatedIterator, IsolatedNode
 from meshp2p.node.leadership import FencingToken, Lease
 from meshp2p.node.mesh_node import MeshNode
+from meshp2p.node.opening import open_node
 from meshp2p.node.received import ReceivedMessage
-from meshp2p.node.runner import open_node
 from meshp2p.node.subscriptions import EventsLost
 from meshp2p.version import __version__
 
@@ -84,6 +86,9 @@ __all__ = [
     "Instance",
     "InstanceConflict",
     "InternalError",
+    "IsolatedDelegation",
+    "IsolatedIterator",
+    "IsolatedNode",
     "Leader",
     "LeaderChanged",
     "Lease",
@@ -118,6 +123,7 @@ __all__ = [
     "StoreFull",
     "UnknownInstance",
     "Unreachable",
+    "WaitTimeout",
     "__version__",
     "generate_instance_id",
     "open_node",

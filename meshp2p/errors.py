@@ -17,6 +17,7 @@
     ├── Unreachable              no node answered in time; whether it acted is unknown
     │   ├── QueryTimeout         the answer did not come in time
     │   └── PeerLost             the instance that was asked died or left before it answered
+    ├── WaitTimeout              what was waited for did not come in time
     ├── RemoteError              the agent that was asked answered with an error
     ├── PayloadMismatch          a payload has another shape than the handler takes
     ├── DelegationFailed         a delegated task ended without a result
@@ -113,6 +114,10 @@ class QueryTimeout(Unreachable):
 
 class PeerLost(Unreachable):
     """The instance that was asked died or left before it answered. Whether it acted is unknown."""
+
+
+class WaitTimeout(MeshError, TimeoutError):
+    """What was waited for did not come within the ``timeout`` that the caller gave. What it waits for goes on: ask again."""
 
 
 class RemoteError(MeshError):

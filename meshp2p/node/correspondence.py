@@ -54,12 +54,18 @@ class Inbox:
 
     async def __anext__(self) -> ReceivedMessage:
         await trio.lowlevel.checkpoint()
-        while not self._buffer:
+        while (message := self.take_nowait()) is None:
             if self._is_ended:
                 raise StopAsyncIteration
             if self._arrived.is_set():
                 self._arrived = trio.Event()
             await self._arrived.wait()
+        return message
+
+    def take_nowait(self) -> ReceivedMessage | None:
+        """The next message where it is there already, None where it is not."""
+        if not self._buffer:
+            return None
         message = self._buffer.popleft()
         self._handed.append(message)
         return message

@@ -11,9 +11,9 @@ from typing import Any, Final
 import trio
 
 from meshp2p.errors import ConfigError, HandlerConflict, MeshError
-from meshp2p.node.received import REPLY_KINDS, ReceivedMessage, split_kind
+from meshp2p.node.received import REPLY_KINDS, MessageView, ReceivedMessage, split_kind
 
-__all__ = ["CONCURRENCY", "TASK_CANCEL", "Declined", "HandlerFunction", "Handlers", "error_payload"]
+__all__ = ["CONCURRENCY", "TASK_CANCEL", "Declined", "HandlerFunction", "Handlers", "Parameters", "error_payload"]
 
 CONCURRENCY: Final = 16
 """How many messages of one kind are handled at the same time, unless the handler says otherwise. Chosen, not
@@ -37,15 +37,9 @@ class _Handler:
         self.function = function
         self.concurrency = concurrency
         self.timeout = timeout
-        self.shape, self.takes_message = _parameters(kind, function)
+        self.parameters = Parameters(kind, function)
         self.waiting: collections.deque[ReceivedMessage] = collections.deque()
         self.running: dict[Any, trio.CancelScope] = {}
-
-    async def call(self, message: ReceivedMessage) -> Any:
-        arguments: list[Any] = [] if self.shape is None else [message.payload_as(self.shape)]
-        if self.takes_message:
-            arguments.append(message)
-        return await self.function(*arguments)
 
 
 class Handlers:
@@ -122,7 +116,7 @@ class Handlers:
         try:
             with scope, trio.move_on_after(handler.timeout or float("inf")) as limit:
                 try:
-                    answer = await handler.call(message)
+                    answer = await handler.function(*handler.parameters.of(message))
                 except Exception as error:  # noqa: BLE001 - a handler may raise anything, and its message has an end
                     answer, is_error = error_payload(error), True
                     if message.kind not in REPLY_KINDS or not isinstance(error, (MeshError, Declined)):
@@ -160,30 +154,48 @@ def error_payload(error: Exception) -> dict[str, Any]:
     return {"error": {"type": type(error).__name__, "message": str(error)}}
 
 
-def _parameters(kind: str, function: HandlerFunction) -> tuple[Any, bool]:
-    """The shape of the payload that the handler takes, None where it takes none; whether it takes the message."""
-    name = _name(function)
-    if not inspect.iscoroutinefunction(inspect.unwrap(function)):
-        raise ConfigError(f"handler {name} for kind {kind!r}: expected an async function")
-    signature = inspect.signature(function)
-    try:
-        hints = typing.get_type_hints(inspect.unwrap(function))
-    except NameError as error:
-        raise ConfigError(
-            f"handler {name} for kind {kind!r}: {error}; annotate it with what its module knows"
-        ) from None
-    wanted = [one for one in signature.parameters.values() if one.default is one.empty]
-    if not 1 <= len(wanted) <= 2 or any(
-        one.kind not in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in wanted
-    ):
-        raise ConfigError(
-            f"handler {name} for kind {kind!r}: expected (message), (payload: SHAPE) or (payload: SHAPE, message)"
-        )
-    first = hints.get(wanted[0].name, ReceivedMessage)
-    if len(wanted) == 1:
-        return (None, True) if first is ReceivedMessage else (first, False)
-    return (Any if first is ReceivedMessage else first), True
+class Parameters:
+    """What a handler takes: the payload in some shape, the message, or both.
+
+    Raises :class:`ConfigError` for what is no handler: ``is_async`` says which kind of function is one.
+    """
+
+    def __init__(self, kind: str, function: Callable[..., Any], *, is_async: bool = True) -> None:
+        name = _name(function)
+        if inspect.iscoroutinefunction(inspect.unwrap(function)) is not is_async:
+            expected = "an async function" if is_async else "a plain function, not an async one"
+            raise ConfigError(f"handler {name} for kind {kind!r}: expected {expected}")
+        signature = inspect.signature(function)
+        try:
+            hints = typing.get_type_hints(inspect.unwrap(function))
+        except NameError as error:
+            raise ConfigError(
+                f"handler {name} for kind {kind!r}: {error}; annotate it with what its module knows"
+            ) from None
+        wanted = [one for one in signature.parameters.values() if one.default is one.empty]
+        if not 1 <= len(wanted) <= 2 or any(
+            one.kind not in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in wanted
+        ):
+            raise ConfigError(
+                f"handler {name} for kind {kind!r}: expected (message), (payload: SHAPE) or (payload: SHAPE, message)"
+            )
+        first = hints.get(wanted[0].name, MessageView)
+        is_message = isinstance(first, type) and issubclass(first, MessageView)
+        self._takes_message = len(wanted) == 2 or is_message
+        self._shape: Any = None
+        """None where the payload is not taken."""
+        if len(wanted) == 2:
+            self._shape = Any if is_message else first
+        elif not is_message:
+            self._shape = first
+
+    def of(self, message: MessageView) -> list[Any]:
+        """The arguments for this message. Raises :class:`~meshp2p.errors.PayloadMismatch`."""
+        arguments: list[Any] = [] if self._shape is None else [message.payload_as(self._shape)]
+        if self._takes_message:
+            arguments.append(message)
+        return arguments
 
 
-def _name(function: HandlerFunction) -> str:
+def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", repr(function))

@@ -36,7 +36,7 @@ _FLUSH_TIMEOUT = 2.0
 
 
 class MeshNode(NodeBackend):
-    """A running node. Made by :func:`~meshp2p.node.runner.open_node`."""
+    """A running node. Made by :func:`~meshp2p.node.opening.open_node`."""
 
     def __init__(
         self,
@@ -277,7 +277,7 @@ class MeshNode(NodeBackend):
     async def leave(self) -> None:
         """Tell the mesh that this node goes, and wait until enough have heard, ``leave_timeout`` at the most.
 
-        :func:`~meshp2p.node.runner.open_node` does it at the end of its block.
+        :func:`~meshp2p.node.opening.open_node` does it at the end of its block.
         """
         self._is_leaving = True
         with trio.CancelScope(shield=True):

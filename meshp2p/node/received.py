@@ -11,7 +11,18 @@ from meshp2p.core.message import CUSTOM, KINDS, PAYLOAD_BYTES_MAX, Message
 from meshp2p.errors import ConfigError, LimitExceeded, PayloadMismatch
 from meshp2p.wire.plain_json import NotPlainJson, decode_plain_json
 
-__all__ = ["QUERY", "REPLY_KINDS", "RESPONSE", "TASK", "TASK_RESULT", "ReceivedMessage", "encode_payload", "split_kind"]
+__all__ = [
+    "QUERY",
+    "REPLY_KINDS",
+    "RESPONSE",
+    "TASK",
+    "TASK_RESULT",
+    "Answering",
+    "MessageView",
+    "ReceivedMessage",
+    "encode_payload",
+    "split_kind",
+]
 
 T = TypeVar("T")
 
@@ -30,55 +41,54 @@ class Answering(Protocol):
     async def reply_to(self, message: ReceivedMessage, payload: object) -> str: ...
 
 
-class ReceivedMessage:
-    """One message. It is handed out again, after a restart too, until it is acknowledged.
+class MessageView:
+    """What a received message says.
 
     ``kind`` is one of the contract's names (``"Query"``, ``"Notification"``, ...) or what its sender calls its own
     kind. ``target`` is None for a broadcast. ``created_at`` is in UTC.
     """
 
-    __slots__ = ("_answering", "_message")
+    __slots__ = ("message",)
 
-    def __init__(self, message: Message, answering: Answering) -> None:
-        self._message = message
-        self._answering = answering
+    def __init__(self, message: Message) -> None:
+        self.message = message
 
     def __repr__(self) -> str:
-        return f"<ReceivedMessage {self.id} {self.kind!r} from {self.source!r}>"
+        return f"<{type(self).__name__} {self.id} {self.kind!r} from {self.source!r}>"
 
     @property
     def id(self) -> str:
-        return self._message.id
+        return self.message.id
 
     @property
     def source(self) -> str:
-        return self._message.source
+        return self.message.source
 
     @property
     def target(self) -> str | None:
-        return self._message.target
+        return self.message.target
 
     @property
     def kind(self) -> str:
-        return self._message.name if self._message.kind == CUSTOM else self._message.kind
+        return self.message.name if self.message.kind == CUSTOM else self.message.kind
 
     @property
     def correlation_id(self) -> str | None:
-        return self._message.correlation_id
+        return self.message.correlation_id
 
     @property
     def created_at(self) -> dt.datetime:
-        return dt.datetime.fromtimestamp(self._message.created_at / 1000, dt.UTC)
+        return dt.datetime.fromtimestamp(self.message.created_at / 1000, dt.UTC)
 
     @property
     def raw(self) -> bytes:
         """The payload as JSON text, byte for byte what was sent."""
-        return self._message.payload
+        return self.message.payload
 
     @property
     def payload(self) -> Any:
         """The payload as plain values: dict, list, str, int, float, bool, None. Decoded anew each time."""
-        return msgspec.json.decode(self._message.payload)
+        return msgspec.json.decode(self.message.payload)
 
     def payload_as(self, shape: type[T]) -> T:
         """The payload as a Struct, dataclass, TypedDict, or whatever msgspec converts to.
@@ -86,9 +96,19 @@ class ReceivedMessage:
         Raises :class:`~meshp2p.errors.PayloadMismatch` where it is something else.
         """
         try:
-            return msgspec.json.decode(self._message.payload, type=shape)
+            return msgspec.json.decode(self.message.payload, type=shape)
         except msgspec.MsgspecError as error:
             raise PayloadMismatch(f"payload of {self.kind!r} from {self.source!r}: {error}") from None
+
+
+class ReceivedMessage(MessageView):
+    """One message. It is handed out again, after a restart too, until it is acknowledged."""
+
+    __slots__ = ("_answering",)
+
+    def __init__(self, message: Message, answering: Answering) -> None:
+        super().__init__(message)
+        self._answering = answering
 
     async def acknowledge(self) -> None:
         """It is done with: it is never handed out again. Raises :class:`~meshp2p.errors.StoreFull`."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextvars import ContextVar
-from typing import Any, Final
+from collections.abc import AsyncIterator
 
 import trio
 
@@ -24,44 +22,22 @@ from meshp2p.node.config import NodeConfig
 from meshp2p.node.follower import follow
 from meshp2p.node.identity import Self
 from meshp2p.node.mesh_node import MeshNode
-from meshp2p.node.platform import Bound, Disk, Platform, Surroundings, SystemPlatform
+from meshp2p.node.platform import Bound, Disk, Platform, Surroundings
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.version import __version__
 from meshp2p.wire.calls import CALL_PATH
 from meshp2p.wire.codec import CALL_BYTES_MAX, Codec
 
-__all__ = ["node_opener", "open_node", "open_node_on"]
+__all__ = ["open_node_on", "open_plain_nursery"]
 
 _log = logging.getLogger("meshp2p.node")
-
-node_opener: Final[ContextVar[Callable[[NodeConfig], contextlib.AbstractAsyncContextManager[MeshNode]] | None]] = (
-    ContextVar("meshp2p.node_opener", default=None)
-)
-"""What opens the nodes of :func:`open_node` in this context: a hook for :mod:`meshp2p.testing`, so that an agent's own
-code can run on a virtual network. None: :func:`open_node_on` this machine."""
 
 _CACHE_INTERVAL = 30.0  # seconds between two writes of the peers that were met: chosen, not measured
 
 
 @contextlib.asynccontextmanager
-async def open_node(config: NodeConfig | None = None, **options: Any) -> AsyncIterator[MeshNode]:
-    """Join a mesh: run a node for as long as the block does, and leave properly at its end.
-
-    ``options`` are the fields of :class:`NodeConfig`. The block begins when the node serves and its id is known to be
-    its own, which takes until it met a peer, or ``settle_timeout`` where there is none.
-
-    Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started, and
-    :class:`~meshp2p.errors.IdConflict`, at any time, where another live node holds this id for longer.
-    """
-    chosen = NodeConfig.of(config, **options)
-    opener = node_opener.get()
-    async with open_node_on(SystemPlatform(), chosen) if opener is None else opener(chosen) as node:
-        yield node
-
-
-@contextlib.asynccontextmanager
 async def open_node_on(platform: Platform, config: NodeConfig) -> AsyncIterator[MeshNode]:
-    """Run a node in a world that need not be this machine: see :func:`open_node`."""
+    """Run a node in a world that need not be this machine: see :func:`~meshp2p.node.opening.open_node`."""
     own = Self(config, platform)
     try:
         while True:
@@ -115,7 +91,7 @@ class _Runner:
                 own.identity.kept,
                 None if own.disk is None else own.disk.load_messages(),
             )
-            async with platform.open_caller(codec) as caller, _open_nursery() as nursery:
+            async with platform.open_caller(codec) as caller, open_plain_nursery() as nursery:
                 self._scope = nursery.cancel_scope
                 keep = None if own.disk is None else own.keep
                 store = None if own.disk is None else own.disk.store
@@ -199,7 +175,7 @@ class _Runner:
 
 
 @contextlib.asynccontextmanager
-async def _open_nursery() -> AsyncIterator[trio.Nursery]:
+async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
     """A nursery of which one failure comes out as it is, not as a group of one: the group that it would be is ours, and
     nobody outside knows of it."""
     group: BaseExceptionGroup[BaseException] | None = None

@@ -44,17 +44,22 @@ class Subscription:
 
     async def __anext__(self) -> NodeEvent:
         await trio.lowlevel.checkpoint()
-        while True:
-            if self._buffer:
-                return self._buffer.popleft()
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                return EventsLost(lost)
+        while (event := self.take_nowait()) is None:
             if self._is_ended:
                 raise StopAsyncIteration
             if self._arrived.is_set():
                 self._arrived = trio.Event()
             await self._arrived.wait()
+        return event
+
+    def take_nowait(self) -> NodeEvent | None:
+        """The next event where it is there already, None where it is not."""
+        if self._buffer:
+            return self._buffer.popleft()
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            return EventsLost(lost)
+        return None
 
     def put(self, event: Event) -> None:
         """Called by the node; never waits. What comes while events are lost is lost too, so that none is out of

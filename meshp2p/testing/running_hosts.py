@@ -13,7 +13,8 @@ from meshp2p.client import client_transport
 from meshp2p.errors import ConfigError, LocalProtocolError
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.mesh_node import MeshNode
-from meshp2p.node.runner import node_opener, open_node, open_node_on
+from meshp2p.node.opening import node_opener, open_node
+from meshp2p.node.runner import open_node_on
 from meshp2p.simulation.trace import What
 from meshp2p.testing.faults import NetworkFaults
 from meshp2p.testing.host import Host

@@ -1,0 +1,362 @@
+"""The node in a thread of its own, as an agent on trio or asyncio sees it.
+
+What differs between the two is the :class:`AgentSide`: how to wait for the node's thread, how to run a handler, and how
+to cut a block short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from meshp2p.core.address import Address
+from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.message import Receipt
+from meshp2p.errors import DelegationState, NodeClosed
+from meshp2p.node.asking import Delegation
+from meshp2p.node.config import NodeConfig
+from meshp2p.node.handlers import CONCURRENCY, HandlerFunction, Parameters
+from meshp2p.node.leadership import Lease
+from meshp2p.node.mesh_node import MeshNode
+from meshp2p.node.outside import Errand, Feed, encoded
+from meshp2p.node.received import ReceivedMessage, split_kind
+from meshp2p.node.subscriptions import NodeEvent
+from meshp2p.node.thread import Hold, NodeThread, Waitable
+
+__all__ = ["AgentSide", "Block", "IsolatedDelegation", "IsolatedIterator", "IsolatedNode", "open_isolated"]
+
+_T = TypeVar("_T")
+_Handler = TypeVar("_Handler", bound=HandlerFunction)
+_Node = TypeVar("_Node", bound="IsolatedNode")
+
+
+class Block(contextlib.AbstractContextManager["Block", bool], Protocol):
+    """A block of the agent's that can be cut short: then it is cancelled, and ends quietly."""
+
+    def cut(self, _: object = None) -> None:
+        """From any thread. Nothing where it has ended."""
+
+
+class AgentSide(Protocol):
+    """The agent's loop."""
+
+    async def wait(self, operation: Waitable[_T]) -> _T:
+        """Wait for its end, and give its result. Cancelled, cancel it and wait for its end."""
+
+    async def wait_shielded(self, future: Future[None]) -> None:
+        """Wait, whatever cancels."""
+
+    def start(self, errand: Errand[ReceivedMessage]) -> None:
+        """Perform it, soon; from the node's thread."""
+
+    def cancel(self, errand: Errand[ReceivedMessage]) -> None:
+        """Cancel what was started; from the node's thread."""
+
+    def open_block(self) -> Block: ...
+
+
+class IsolatedIterator(Generic[_T]):
+    """An asynchronous iterator of a node's events or messages. A cancelled wait loses none. It ends when the node has
+    left; :meth:`close` it, leave its ``async with``, or forget it, when it is no longer read."""
+
+    def __init__(self, side: AgentSide, feed: Feed[Any], wrap: Callable[[Any], _T]) -> None:
+        self._side = side
+        self._feed = feed
+        self._wrap = wrap
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> _T:
+        while True:
+            try:
+                return self._wrap(self._feed.waiting.popleft())
+            except IndexError:
+                pass
+            try:
+                is_more = await self._side.wait(self._feed.fill())
+            except NodeClosed:
+                is_more = False
+            if not is_more:
+                raise StopAsyncIteration
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing further comes here. A message that was not acknowledged is for the next inbox or handler."""
+        self._feed.close()
+
+
+class IsolatedDelegation:
+    """A task that some agent does: see :class:`~meshp2p.node.asking.Delegation`."""
+
+    def __init__(self, thread: NodeThread, side: AgentSide, inner: Delegation) -> None:
+        self._thread = thread
+        self._side = side
+        self._inner = inner
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    @property
+    def state(self) -> DelegationState:
+        return self._inner.state
+
+    @property
+    def agent(self) -> str | None:
+        """Who does it now, or did it."""
+        return self._inner.agent
+
+    @property
+    def tried(self) -> list[str]:
+        return list(self._inner.tried)
+
+    def fail(self, why: str) -> None:
+        """Give it up, as failed: the agent is told."""
+        self._thread.call(lambda: self._inner.fail(why))
+
+    def cancel(self) -> None:
+        """Give it up: the agent is told, and what it answers is thrown away. Nothing where it has an end."""
+        self._thread.call(self._inner.cancel)
+
+    async def result(self) -> Any:
+        """Wait for the end, and return the result. Raises :class:`~meshp2p.errors.DelegationFailed` where there is
+        none."""
+        return await self._side.wait(self._thread.submit(self._inner.result))
+
+
+class _Answering:
+    """What a received message does with its node, from the agent's side."""
+
+    def __init__(self, thread: NodeThread, side: AgentSide, inner: ReceivedMessage) -> None:
+        self._thread = thread
+        self._side = side
+        self._inner = inner
+
+    async def acknowledge_received(self, _: ReceivedMessage) -> None:
+        await self._side.wait(self._thread.submit(self._inner.acknowledge))
+
+    async def reply_to(self, _: ReceivedMessage, payload: object) -> str:
+        text = encoded(payload)
+        return await self._side.wait(self._thread.submit(lambda: self._inner.reply(text)))
+
+
+class IsolatedNode:
+    """A running node in a thread of its own, with the names of :class:`~meshp2p.node.mesh_node.MeshNode`.
+
+    It answers the others while the agent's thread is blocked. Handlers run in the agent's loop. What is asked without
+    ``await`` waits for the node's thread a moment. Every call raises :class:`~meshp2p.errors.NodeClosed` once the node
+    has left, and what it failed with where it failed.
+    """
+
+    def __init__(self, thread: NodeThread, side: AgentSide, node: MeshNode) -> None:
+        self.id: str = node.id
+        self.url: str = node.url
+        """The base of this node's HTTP endpoints."""
+        self.addresses: tuple[Address, ...] = node.addresses
+        """Where others reach this node, best first."""
+        self.config: NodeConfig = node.config
+        self._thread = thread
+        self._side = side
+        self._node = node
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id!r} of mesh {self.config.mesh!r} at {self.url}>"
+
+    # What is so
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return self._thread.call(lambda: self._node.uptime)
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who leads; None while nobody does."""
+        return self._thread.call(lambda: self._node.leader)
+
+    def members(self) -> list[Instance]:
+        """All live instances, this one among them, ordered by the bytes of their ids."""
+        return self._thread.call(self._node.members)
+
+    def member(self, instance_id: str) -> Instance | None:
+        """The live instance of this id; None where there is none."""
+        return self._thread.call(lambda: self._node.member(instance_id))
+
+    def find(self, *, capability: str | None = None, profile: str | None = None) -> list[Instance]:
+        """The live instances that have the capability and the profile, each where it is given."""
+        return self._thread.call(lambda: self._node.find(capability=capability, profile=profile))
+
+    # What happens
+
+    def events(self) -> IsolatedIterator[NodeEvent]:
+        """What is so now, then each change, with no gap: see :meth:`MeshNode.events()
+        <meshp2p.node.mesh_node.MeshNode.events>`."""
+        feed: Feed[NodeEvent] = Feed(self._thread, lambda: (self._node.events(), lambda: None))
+        return IsolatedIterator(self._side, feed, lambda event: event)
+
+    async def wait_for_members(self, count: int) -> list[Instance]:
+        """Wait until at least so many instances are live, this one among them, and return them."""
+        return await self._side.wait(self._thread.submit(lambda: self._node.wait_for_members(count)))
+
+    async def wait_for_leader(self) -> Leader:
+        """Wait until there is a leader, and return it."""
+        return await self._side.wait(self._thread.submit(self._node.wait_for_leader))
+
+    async def set_status(
+        self, status: str, metrics: dict[str, Any] | None = None, *, until: float | None = None
+    ) -> None:
+        """Tell the mesh how this agent is doing: see :meth:`MeshNode.set_status()
+        <meshp2p.node.mesh_node.MeshNode.set_status>`."""
+        await self._side.wait(self._thread.submit(lambda: self._node.set_status(status, metrics, until=until)))
+
+    # Messages
+
+    async def send(
+        self, target: str, payload: object, *, kind: str = "Notification", correlation_id: str | None = None
+    ) -> str:
+        """Send a message; its id. When this returns it is kept: see :meth:`MeshNode.send()
+        <meshp2p.node.mesh_node.MeshNode.send>`."""
+        text = encoded(payload)
+        return await self._side.wait(
+            self._thread.submit(lambda: self._node.send(target, text, kind=kind, correlation_id=correlation_id))
+        )
+
+    async def broadcast(self, payload: object, *, kind: str = "Notification") -> str:
+        """Send a message to every other live instance; its id."""
+        text = encoded(payload)
+        return await self._side.wait(self._thread.submit(lambda: self._node.broadcast(text, kind=kind)))
+
+    async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
+        """What became of each copy of a message; empty where nobody knows it."""
+        return await self._side.wait(self._thread.submit(lambda: self._node.message_status(message_id)))
+
+    def inbox(self) -> IsolatedIterator[ReceivedMessage]:
+        """The messages that no handler takes. Acknowledge each when it is done with: it is handed out again
+        otherwise."""
+
+        def open_inbox() -> tuple[Any, Callable[[], None]]:
+            inbox = self._node.inbox()
+            return inbox, inbox.close
+
+        feed: Feed[ReceivedMessage] = Feed(self._thread, open_inbox)
+        return IsolatedIterator(self._side, feed, self._received)
+
+    def handler(
+        self, kind: str, *, concurrency: int = CONCURRENCY, timeout: float | None = None
+    ) -> Callable[[_Handler], _Handler]:
+        """Handle the messages of this kind in the agent's loop: a decorator of an async function, as
+        :meth:`MeshNode.handler() <meshp2p.node.mesh_node.MeshNode.handler>` is."""
+        split_kind(kind)
+
+        def add(function: _Handler) -> _Handler:
+            parameters = Parameters(kind, function)
+
+            async def forward(message: ReceivedMessage) -> Any:
+                errand = Errand(self._thread, function, parameters, self._received(message))
+                return await errand.run(self._side.start, self._side.cancel)
+
+            forward.__qualname__ = getattr(function, "__qualname__", repr(function))
+            self._thread.call(lambda: self._node.handler(kind, concurrency=concurrency, timeout=timeout)(forward))
+            return function
+
+        return add
+
+    async def query(self, target: str, payload: object, *, timeout: float = 30.0) -> Any:
+        """Ask another agent, and return its answer: see :meth:`MeshNode.query()
+        <meshp2p.node.mesh_node.MeshNode.query>`."""
+        text = encoded(payload)
+        return await self._side.wait(self._thread.submit(lambda: self._node.query(target, text, timeout=timeout)))
+
+    async def delegate(
+        self,
+        payload: object,
+        *,
+        capability: str | None = None,
+        profile: str | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Let some live agent do a task, and return its result: see :meth:`MeshNode.delegate()
+        <meshp2p.node.mesh_node.MeshNode.delegate>`."""
+        text = encoded(payload)
+        return await self._side.wait(
+            self._thread.submit(
+                lambda: self._node.delegate(text, capability=capability, profile=profile, timeout=timeout)
+            )
+        )
+
+    @contextlib.asynccontextmanager
+    async def delegation(
+        self, payload: object, *, capability: str | None = None, profile: str | None = None
+    ) -> AsyncIterator[IsolatedDelegation]:
+        """Let some live agent do a task, for the time of a block: see :meth:`MeshNode.delegation()
+        <meshp2p.node.mesh_node.MeshNode.delegation>`."""
+        text = encoded(payload)
+        hold = Hold(self._thread, lambda: self._node.delegation(text, capability=capability, profile=profile))
+        inner = await self._side.wait(hold)
+        try:
+            yield IsolatedDelegation(self._thread, self._side, inner)
+        finally:
+            await self._left(hold)
+
+    @contextlib.asynccontextmanager
+    async def leadership(self) -> AsyncIterator[Lease]:
+        """Wait until this node leads, and run the block while it does: see :meth:`MeshNode.leadership()
+        <meshp2p.node.mesh_node.MeshNode.leadership>`."""
+        hold = Hold(self._thread, self._node.leadership)
+        lease = await self._side.wait(hold)
+        try:
+            with self._side.open_block() as block:
+                hold.block.future.add_done_callback(block.cut)
+                yield lease
+        finally:
+            await self._left(hold)
+
+    async def _left(self, hold: Hold[Any]) -> None:
+        hold.release()
+        with contextlib.suppress(NodeClosed):
+            await self._side.wait(hold.block)
+
+    async def leave(self) -> None:
+        """Tell the mesh that this node goes. The end of the block does it."""
+        await self._side.wait(self._thread.submit(self._node.leave))
+
+    def _received(self, message: ReceivedMessage) -> ReceivedMessage:
+        return ReceivedMessage(message.message, _Answering(self._thread, self._side, message))
+
+
+class _Opening:
+    """A node's start, to be waited for."""
+
+    def __init__(self, thread: NodeThread) -> None:
+        self.future = thread.opened
+        self.cancel = thread.stop
+
+
+@contextlib.asynccontextmanager
+async def open_isolated(
+    config: NodeConfig, side: AgentSide, make: Callable[[NodeThread, AgentSide, MeshNode], _Node]
+) -> AsyncIterator[_Node]:
+    """Run a node in a thread of its own for as long as the block does.
+
+    Where the node fails the block is cancelled, and what it failed with comes out.
+    """
+    thread = NodeThread(config)
+    thread.start()
+    try:
+        node = await side.wait(_Opening(thread))
+        with side.open_block() as block:
+            thread.ended.add_done_callback(block.cut)
+            yield make(thread, side, node)
+    finally:
+        if not thread.is_forked:
+            thread.stop()
+            await side.wait_shielded(thread.ended)
+    if thread.failure is not None:
+        raise thread.failure
