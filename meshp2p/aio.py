@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -42,8 +42,7 @@ class MeshNode(IsolatedNode):
     """A running node. Made by :func:`open_node`; to be used in the loop that it was opened in."""
 
 
-@contextlib.asynccontextmanager
-async def open_node(config: NodeConfig | None = None, **options: Any) -> AsyncIterator[MeshNode]:
+def open_node(config: NodeConfig | None = None, **options: Any) -> contextlib.AbstractAsyncContextManager[MeshNode]:
     """Join a mesh: run a node for as long as the block does, and leave properly at its end.
 
     ``options`` are the fields of :class:`~meshp2p.NodeConfig`. The block begins when the node serves and its id is
@@ -52,12 +51,7 @@ async def open_node(config: NodeConfig | None = None, **options: Any) -> AsyncIt
     Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started, and
     :class:`~meshp2p.errors.IdConflict`, at any time, where another live node holds this id for longer.
     """
-    side = _AsyncioSide()
-    try:
-        async with open_isolated(NodeConfig.of(config, **options), side, MeshNode) as node:
-            yield node
-    finally:
-        await side.end()
+    return open_isolated(config, options, _AsyncioSide, MeshNode)
 
 
 class _AsyncioBlock:
@@ -151,7 +145,6 @@ class _AsyncioSide:
         _call_soon(self._loop, cancel)
 
     async def end(self) -> None:
-        """Cancel the handlers that still run, and wait for their end."""
         self._is_ended = True
         tasks = list(self._tasks.values())
         for task in tasks:

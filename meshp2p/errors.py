@@ -117,7 +117,7 @@ class PeerLost(Unreachable):
 
 
 class WaitTimeout(MeshError, TimeoutError):
-    """What was waited for did not come within the ``timeout`` that the caller gave. What it waits for goes on: ask again."""
+    """What was waited for did not come within the ``timeout`` that the caller gave: it may still come."""
 
 
 class RemoteError(MeshError):

@@ -23,7 +23,7 @@ from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.outside import Errand, Feed, encoded
 from meshp2p.node.received import ReceivedMessage, split_kind
 from meshp2p.node.subscriptions import NodeEvent
-from meshp2p.node.thread import Hold, NodeThread, Waitable
+from meshp2p.node.thread import Hold, NodeThread, Opening, Waitable
 
 __all__ = ["AgentSide", "Block", "IsolatedDelegation", "IsolatedIterator", "IsolatedNode", "open_isolated"]
 
@@ -54,6 +54,9 @@ class AgentSide(Protocol):
     def cancel(self, errand: Errand[ReceivedMessage]) -> None:
         """Cancel what was started; from the node's thread."""
 
+    async def end(self) -> None:
+        """Cancel the handlers that still run, and wait for their end."""
+
     def open_block(self) -> Block: ...
 
 
@@ -78,6 +81,8 @@ class IsolatedIterator(Generic[_T]):
             try:
                 is_more = await self._side.wait(self._feed.fill())
             except NodeClosed:
+                if self._feed.is_forked:
+                    raise
                 is_more = False
             if not is_more:
                 raise StopAsyncIteration
@@ -319,6 +324,8 @@ class IsolatedNode:
             await self._left(hold)
 
     async def _left(self, hold: Hold[Any]) -> None:
+        if self._thread.is_forked:
+            return
         hold.release()
         with contextlib.suppress(NodeClosed):
             await self._side.wait(hold.block)
@@ -331,32 +338,31 @@ class IsolatedNode:
         return ReceivedMessage(message.message, _Answering(self._thread, self._side, message))
 
 
-class _Opening:
-    """A node's start, to be waited for."""
-
-    def __init__(self, thread: NodeThread) -> None:
-        self.future = thread.opened
-        self.cancel = thread.stop
-
-
 @contextlib.asynccontextmanager
 async def open_isolated(
-    config: NodeConfig, side: AgentSide, make: Callable[[NodeThread, AgentSide, MeshNode], _Node]
+    config: NodeConfig | None,
+    options: dict[str, Any],
+    make_side: Callable[[], AgentSide],
+    make: Callable[[NodeThread, AgentSide, MeshNode], _Node],
 ) -> AsyncIterator[_Node]:
     """Run a node in a thread of its own for as long as the block does.
 
     Where the node fails the block is cancelled, and what it failed with comes out.
     """
-    thread = NodeThread(config)
+    thread = NodeThread(NodeConfig.of(config, **options))
+    side = make_side()
     thread.start()
     try:
-        node = await side.wait(_Opening(thread))
+        node = await side.wait(Opening(thread))
         with side.open_block() as block:
             thread.ended.add_done_callback(block.cut)
             yield make(thread, side, node)
     finally:
         if not thread.is_forked:
             thread.stop()
-            await side.wait_shielded(thread.ended)
-    if thread.failure is not None:
+            try:
+                await side.wait_shielded(thread.ended)
+            finally:
+                await side.end()
+    if thread.failure is not None and not thread.is_forked:
         raise thread.failure

@@ -64,19 +64,17 @@ def open_node(
 async def _open(config: NodeConfig | None, isolation: str | None, options: dict[str, Any]) -> AsyncIterator[Any]:
     if isolation not in (None, "thread"):
         raise ConfigError(f"isolation = {isolation!r}: expected None or 'thread'")
-    chosen = NodeConfig.of(config, **options)
     opener = node_opener.get()
-    if opener is not None:
-        async with opener(chosen) as node:
-            yield node
-    elif isolation is None:
-        async with open_node_on(SystemPlatform(), chosen) as node:
-            yield node
-    else:
-        async with open_plain_nursery() as nursery:
-            async with open_isolated(chosen, _TrioSide(nursery), IsolatedNode) as isolated:
-                yield isolated
-            nursery.cancel_scope.cancel()
+    if opener is None and isolation == "thread":
+        async with (
+            open_plain_nursery() as nursery,
+            open_isolated(config, options, lambda: _TrioSide(nursery), IsolatedNode) as isolated,
+        ):
+            yield isolated
+        return
+    chosen = NodeConfig.of(config, **options)
+    async with open_node_on(SystemPlatform(), chosen) if opener is None else opener(chosen) as node:
+        yield node
 
 
 class _TrioBlock:
@@ -157,6 +155,9 @@ class _TrioSide:
     def _post(self, function: Callable[[], object]) -> None:
         with contextlib.suppress(trio.RunFinishedError):
             self._token.run_sync_soon(function)
+
+    async def end(self) -> None:
+        self._nursery.cancel_scope.cancel()  # which waits for them
 
     def open_block(self) -> Block:
         return cast("Block", _TrioBlock(self._token))

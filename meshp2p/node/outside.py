@@ -47,6 +47,11 @@ class Feed(Generic[_T]):
         self._source, self.close = thread.call(open_and_keep)
         weakref.finalize(self, self.close).atexit = False
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a child of the process that the node runs in."""
+        return self._thread.is_forked
+
     def fill(self) -> Operation[bool]:
         """Wait until something is in ``waiting``; False where nothing will be any more."""
         return self._thread.submit(self._fill)

@@ -1,8 +1,8 @@
 """A node in a thread of its own, so that an agent that blocks stays alive to the others.
 
 The thread runs trio; the agent's side knows nothing of it. What the agent wants done is an :class:`Operation`: it runs
-in the node's thread, and its end is a :class:`concurrent.futures.Future`, which any thread or loop can wait for. Nothing
-of the agent's ever runs in the node's thread.
+in the node's thread, and its end is a :class:`concurrent.futures.Future`, which any thread or loop can wait for.
+Nothing of the agent's ever runs in the node's thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.platform import SystemPlatform
 from meshp2p.node.runner import open_node_on
 
-__all__ = ["Hold", "NodeThread", "Operation", "Waitable"]
+__all__ = ["Hold", "NodeThread", "Opening", "Operation", "Waitable"]
 
 _log = logging.getLogger("meshp2p.node")
 
@@ -195,7 +195,7 @@ class NodeThread:
             if kept is not None:
                 try:
                     kept[1]()
-                except Exception:
+                except Exception:  # noqa: BLE001 - posted functions must not raise
                     _log.exception("closing %r", thing)
 
         return lambda: self.post_quietly(drop)
@@ -239,10 +239,21 @@ class NodeThread:
 
     def _begin(self, operation: Operation[Any]) -> None:
         self._unended[operation] = None
-        operation.future.add_done_callback(lambda _: self._unended.pop(operation))
         if self._nursery is not None:
             with contextlib.suppress(RuntimeError):  # it has just closed, and the operation ends with the thread
-                self._nursery.start_soon(operation.run)
+                self._nursery.start_soon(self._see_through, operation)
+
+    async def _see_through(self, operation: Operation[Any]) -> None:
+        await operation.run()
+        del self._unended[operation]  # nothing here refers to it any more, so that a forgotten iterator is closed
+
+
+class Opening:
+    """A node's start, to be waited for; cancelled, the node ends."""
+
+    def __init__(self, thread: NodeThread) -> None:
+        self.future = thread.opened
+        self.cancel = thread.stop
 
 
 def _plain(error: Any) -> Any:

@@ -1,0 +1,233 @@
+"""The node, as a plain thread sees it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+from meshp2p.blocking.pool import Pool
+from meshp2p.blocking.things import Delegation, Lease, NodeIterator, ReceivedMessage, wait
+from meshp2p.core.address import Address
+from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.message import Receipt
+from meshp2p.errors import NodeClosed
+from meshp2p.node.config import NodeConfig
+from meshp2p.node.handlers import Parameters
+from meshp2p.node.mesh_node import MeshNode as InnerNode
+from meshp2p.node.outside import Errand, Feed, encoded
+from meshp2p.node.received import ReceivedMessage as InnerMessage
+from meshp2p.node.received import split_kind
+from meshp2p.node.subscriptions import NodeEvent
+from meshp2p.node.thread import Hold, NodeThread
+
+__all__ = ["CONCURRENCY", "MeshNode"]
+
+_Handler = TypeVar("_Handler", bound=Callable[..., Any])
+
+CONCURRENCY: Final = 4
+"""How many messages of one kind are handled at the same time, unless the handler says otherwise. Chosen, not
+measured."""
+
+
+class MeshNode:
+    """A running node. Made by :func:`~meshp2p.blocking.open_node`; to be used from any thread.
+
+    Every call raises :class:`~meshp2p.errors.NodeClosed` once the node has left, and what it failed with where it
+    failed.
+    """
+
+    def __init__(self, thread: NodeThread, pool: Pool, node: InnerNode) -> None:
+        self.id: str = node.id
+        self.url: str = node.url
+        """The base of this node's HTTP endpoints."""
+        self.addresses: tuple[Address, ...] = node.addresses
+        """Where others reach this node, best first."""
+        self.config: NodeConfig = node.config
+        self._thread = thread
+        self._pool = pool
+        self._node = node
+
+    def __repr__(self) -> str:
+        return f"<MeshNode {self.id!r} of mesh {self.config.mesh!r} at {self.url}>"
+
+    # What is so
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return self._thread.call(lambda: self._node.uptime)
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who leads; None while nobody does."""
+        return self._thread.call(lambda: self._node.leader)
+
+    def members(self) -> list[Instance]:
+        """All live instances, this one among them, ordered by the bytes of their ids."""
+        return self._thread.call(self._node.members)
+
+    def member(self, instance_id: str) -> Instance | None:
+        """The live instance of this id; None where there is none."""
+        return self._thread.call(lambda: self._node.member(instance_id))
+
+    def find(self, *, capability: str | None = None, profile: str | None = None) -> list[Instance]:
+        """The live instances that have the capability and the profile, each where it is given."""
+        return self._thread.call(lambda: self._node.find(capability=capability, profile=profile))
+
+    # What happens
+
+    def events(self) -> NodeIterator[NodeEvent]:
+        """What is so now, then each change, with no gap: see :meth:`MeshNode.events()
+        <meshp2p.node.mesh_node.MeshNode.events>`."""
+        feed: Feed[NodeEvent] = Feed(self._thread, lambda: (self._node.events(), lambda: None))
+        return NodeIterator(feed, lambda event: event)
+
+    def wait_for_members(self, count: int, *, timeout: float | None = None) -> list[Instance]:
+        """Wait until at least so many instances are live, this one among them, and return them."""
+        operation = self._thread.submit(lambda: self._node.wait_for_members(count))
+        return wait(operation, timeout, f"there were not {count} members")
+
+    def wait_for_leader(self, *, timeout: float | None = None) -> Leader:
+        """Wait until there is a leader, and return it."""
+        return wait(self._thread.submit(self._node.wait_for_leader), timeout, "there was no leader")
+
+    def set_status(
+        self,
+        status: str,
+        metrics: dict[str, Any] | None = None,
+        *,
+        until: float | None = None,
+    ) -> None:
+        """Tell the mesh how this agent is doing: see :meth:`MeshNode.set_status()
+        <meshp2p.node.mesh_node.MeshNode.set_status>`."""
+        wait(self._thread.submit(lambda: self._node.set_status(status, metrics, until=until)), None, "")
+
+    # Messages
+
+    def send(
+        self,
+        target: str,
+        payload: object,
+        *,
+        kind: str = "Notification",
+        correlation_id: str | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Send a message; its id. When this returns it is kept: see :meth:`MeshNode.send()
+        <meshp2p.node.mesh_node.MeshNode.send>`. Where it raises :class:`~meshp2p.errors.WaitTimeout` whether it was
+        accepted is unknown."""
+        text = encoded(payload)
+        operation = self._thread.submit(lambda: self._node.send(target, text, kind=kind, correlation_id=correlation_id))
+        return wait(operation, timeout, f"the message to {target!r} was not accepted")
+
+    def broadcast(self, payload: object, *, kind: str = "Notification", timeout: float | None = None) -> str:
+        """Send a message to every other live instance; its id."""
+        text = encoded(payload)
+        operation = self._thread.submit(lambda: self._node.broadcast(text, kind=kind))
+        return wait(operation, timeout, "the message was not accepted")
+
+    def message_status(self, message_id: str, *, timeout: float | None = None) -> tuple[Receipt, ...]:
+        """What became of each copy of a message; empty where nobody knows it."""
+        operation = self._thread.submit(lambda: self._node.message_status(message_id))
+        return wait(operation, timeout, "nobody answered")
+
+    def inbox(self) -> NodeIterator[ReceivedMessage]:
+        """The messages that no handler takes. Acknowledge each when it is done with: it is handed out again
+        otherwise."""
+
+        def open_inbox() -> tuple[Any, Callable[[], None]]:
+            inbox = self._node.inbox()
+            return inbox, inbox.close
+
+        thread = self._thread
+        return NodeIterator(Feed(thread, open_inbox), lambda message: ReceivedMessage(thread, message))
+
+    def handler(
+        self, kind: str, *, concurrency: int = CONCURRENCY, timeout: float | None = None
+    ) -> Callable[[_Handler], _Handler]:
+        """Handle the messages of this kind in a thread of the node's pool: a decorator of a plain function, otherwise
+        as :meth:`MeshNode.handler() <meshp2p.node.mesh_node.MeshNode.handler>` is.
+
+        No thread can be interrupted: after ``timeout`` seconds the message is answered with an error, and the handler
+        goes on, in one of the 16 threads that there are.
+        """
+        split_kind(kind)
+
+        def add(function: _Handler) -> _Handler:
+            parameters = Parameters(kind, function, is_async=False)
+
+            async def forward(message: InnerMessage) -> Any:
+                errand = Errand(self._thread, function, parameters, ReceivedMessage(self._thread, message))
+                return await errand.run(self._start, lambda _: None)
+
+            forward.__qualname__ = getattr(function, "__qualname__", repr(function))
+            self._thread.call(lambda: self._node.handler(kind, concurrency=concurrency, timeout=timeout)(forward))
+            return function
+
+        return add
+
+    def _start(self, errand: Errand[ReceivedMessage]) -> None:
+        def perform() -> None:
+            if not errand.is_cancelled:
+                errand.perform()
+
+        self._pool.start(perform)
+
+    def query(self, target: str, payload: object, *, timeout: float = 30.0) -> Any:
+        """Ask another agent, and return its answer: see :meth:`MeshNode.query()
+        <meshp2p.node.mesh_node.MeshNode.query>`."""
+        text = encoded(payload)
+        return wait(self._thread.submit(lambda: self._node.query(target, text, timeout=timeout)), None, "")
+
+    def delegate(
+        self,
+        payload: object,
+        *,
+        capability: str | None = None,
+        profile: str | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Let some live agent do a task, and return its result: see :meth:`MeshNode.delegate()
+        <meshp2p.node.mesh_node.MeshNode.delegate>`."""
+        text = encoded(payload)
+        operation = self._thread.submit(
+            lambda: self._node.delegate(text, capability=capability, profile=profile, timeout=timeout)
+        )
+        return wait(operation, None, "")
+
+    @contextlib.contextmanager
+    def delegation(
+        self, payload: object, *, capability: str | None = None, profile: str | None = None
+    ) -> Iterator[Delegation]:
+        """Let some live agent do a task, for the time of a block: see :meth:`MeshNode.delegation()
+        <meshp2p.node.mesh_node.MeshNode.delegation>`."""
+        text = encoded(payload)
+        hold = Hold(self._thread, lambda: self._node.delegation(text, capability=capability, profile=profile))
+        inner = wait(hold, None, "")
+        try:
+            yield Delegation(self._thread, inner)
+        finally:
+            self._left(hold)
+
+    @contextlib.contextmanager
+    def leadership(self, *, timeout: float | None = None) -> Iterator[Lease]:
+        """Wait until this node leads, so many seconds at most, and run the block. Nobody can interrupt it when the
+        leadership ends: ``lease.was_lost`` says so, at once."""
+        hold = Hold(self._thread, self._node.leadership)
+        inner = wait(hold, timeout, "this node did not lead")
+        try:
+            yield Lease(inner, hold)
+        finally:
+            self._left(hold)
+
+    def _left(self, hold: Hold[Any]) -> None:
+        if self._thread.is_forked:
+            return
+        hold.release()
+        with contextlib.suppress(NodeClosed):
+            wait(hold.block, None, "")
+
+    def leave(self) -> None:
+        """Tell the mesh that this node goes. The end of the block does it."""
+        wait(self._thread.submit(self._node.leave), None, "")
