@@ -39,10 +39,6 @@ class MeshNode:
 
     def __init__(self, thread: NodeThread, pool: Pool, node: InnerNode) -> None:
         self.id: str = node.id
-        self.url: str = node.url
-        """The base of this node's HTTP endpoints."""
-        self.addresses: tuple[Address, ...] = node.addresses
-        """Where others reach this node, best first."""
         self.config: NodeConfig = node.config
         self._thread = thread
         self._pool = pool
@@ -52,6 +48,16 @@ class MeshNode:
         return f"<MeshNode {self.id!r} of mesh {self.config.mesh!r} at {self.url}>"
 
     # What is so
+
+    @property
+    def url(self) -> str:
+        """The base of this node's HTTP endpoints."""
+        return self._node.url
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where others reach this node, best first. They change when the machine's addresses do."""
+        return self._node.addresses
 
     @property
     def uptime(self) -> float:

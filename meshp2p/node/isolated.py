@@ -162,10 +162,6 @@ class IsolatedNode:
 
     def __init__(self, thread: NodeThread, side: AgentSide, node: MeshNode) -> None:
         self.id: str = node.id
-        self.url: str = node.url
-        """The base of this node's HTTP endpoints."""
-        self.addresses: tuple[Address, ...] = node.addresses
-        """Where others reach this node, best first."""
         self.config: NodeConfig = node.config
         self._thread = thread
         self._side = side
@@ -175,6 +171,16 @@ class IsolatedNode:
         return f"<{type(self).__name__} {self.id!r} of mesh {self.config.mesh!r} at {self.url}>"
 
     # What is so
+
+    @property
+    def url(self) -> str:
+        """The base of this node's HTTP endpoints."""
+        return self._node.url
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where others reach this node, best first. They change when the machine's addresses do."""
+        return self._node.addresses
 
     @property
     def uptime(self) -> float:

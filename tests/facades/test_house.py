@@ -1,0 +1,41 @@
+"""The three faces of a node have the same names and the same arguments."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+import meshp2p
+import meshp2p.aio
+import meshp2p.blocking
+from meshp2p.node.backend import NodeBackend
+from meshp2p.node.mesh_node import MeshNode
+
+BACKEND = set(vars(NodeBackend)) - {"addresses", "id", "leader", "member", "members", "message_status", "uptime", "url"}
+"""What the HTTP endpoints ask of a node, and no agent."""
+PARTS = {"run_agent"}
+ATTRIBUTES = {"id", "config", "addresses"}
+
+
+def public(of: type[Any]) -> dict[str, Any]:
+    names = {name for name in dir(of) if not name.startswith("_")}
+    return {name: inspect.getattr_static(of, name) for name in names - BACKEND - PARTS - ATTRIBUTES}
+
+
+@pytest.mark.parametrize("facade", [meshp2p.IsolatedNode, meshp2p.aio.MeshNode, meshp2p.blocking.MeshNode])
+def test_a_facade_has_the_names_and_arguments_of_the_node(facade: type[Any]) -> None:
+    ours, theirs = public(facade), public(MeshNode)
+    assert sorted(ours) == sorted(theirs)
+    for name, value in theirs.items():
+        assert ours[name].__doc__, name
+        if not callable(value):
+            continue
+        expected = inspect.signature(value).parameters
+        found = dict(inspect.signature(ours[name]).parameters)
+        if facade is meshp2p.blocking.MeshNode and "timeout" not in expected:
+            found.pop("timeout", None)
+        assert [(one.name, one.kind) for one in found.values()] == [(one.name, one.kind) for one in expected.values()]
+        is_async = inspect.iscoroutinefunction(value) and facade is not meshp2p.blocking.MeshNode
+        assert inspect.iscoroutinefunction(ours[name]) is is_async, name
