@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from simulations.benchmarks import membership, messages, simulator
+from simulations.benchmarks import blocked, membership, messages, simulator
 
 
 def main() -> int:
@@ -15,6 +15,7 @@ def main() -> int:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True, metavar="BENCHMARK")
+    blocked.add_command(commands)
     membership.add_command(commands)
     messages.add_command(commands)
     simulator.add_command(commands)
