@@ -55,6 +55,9 @@ class Membership:
         """Merge one claim into the table, by :func:`~meshp2p.core.record.supersedes`."""
         state = self._state
         held = state.members.claim_of(item.id)
+        if isinstance(item, Record) and isinstance(held, Record) and _is_known(item, held):
+            state.counters.items_stale += 1  # nine of ten, where many join at once
+            return
         if not is_sound(item, held.incarnation if held is not None else 0):
             state.counters.items_refused += 1
             return
@@ -304,6 +307,14 @@ class Membership:
         if self._suspicions.pop(node_id, None) is not None:
             self._state.timers.cancel(Timer.SUSPICION, node_id)
             self._state.timers.cancel(Timer.LAST_WORD, node_id)
+
+
+def _is_known(record: Record, held: Record) -> bool:
+    """Whether it is what is held, or an earlier word of the same process that claims nothing: then nothing follows from
+    it, and it need not be looked at any further."""
+    if record == held:
+        return True
+    return record.incarnation < held.incarnation and record.boot == held.boot and not record.epoch
 
 
 def _ignore_suspicion(_rumour: Rumour, _now: float) -> None:

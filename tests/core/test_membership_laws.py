@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,3 +68,16 @@ def test_what_is_listed_is_never_what_departed(items: list[Item]) -> None:
         hear(machine, [item])
         assert not machine.records().keys() & departed(machine).keys()
         assert machine.records()["0"].state is State.ALIVE
+
+
+@given(heard)
+def test_what_is_held_and_what_its_owner_said_before_change_nothing_and_count_as_stale(items: list[Item]) -> None:
+    machine = a_machine("0")
+    hear(machine, items)
+    held = list(machine.records().values())
+    earlier = [msgspec.structs.replace(record, incarnation=record.incarnation - 1, status="") for record in held]
+    before = (states(machine), contents(machine), departed(machine), machine.view)
+    stale = machine.counters.items_stale
+    hear(machine, [*held, *(record for record in earlier if not record.epoch)])
+    assert (states(machine), contents(machine), departed(machine), machine.view) == before
+    assert machine.counters.items_stale - stale >= 2 * len(held) - 1, "whose own record claims to lead is not counted"
