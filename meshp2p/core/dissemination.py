@@ -29,7 +29,7 @@ class Dissemination:
         nodes = state.choose_nodes(state.config.gossip_fanout)
         if not nodes:
             return
-        oversize = state.gossip.take_oversize(state.config.sync_bytes_max, item_bytes_max=state.item_bytes_max)
+        oversize = state.gossip.take_oversize(state.config.sync_bytes_max)
         for node_id in nodes:
             for item in oversize:
                 state.tell(node_id, item)

@@ -29,17 +29,22 @@ def item_bytes(item: Item) -> int:
 
 class GossipQueue:
     """Items by id, each told a bounded number of times, the least told first and the newest first among them. A newer
-    item about an id replaces the older."""
+    item about an id replaces the older.
 
-    def __init__(self) -> None:
+    Items of more than ``item_bytes_max`` bytes fit into no packet: see :meth:`take_oversize`.
+    """
+
+    def __init__(self, item_bytes_max: int) -> None:
+        self._item_bytes_max = item_bytes_max
+        self._oversize: dict[str, tuple[Item, int]] = {}
         self._levels: list[dict[str, tuple[Item, int]]] = [{}]
         self._level_of: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._level_of)
+        return len(self._level_of) + len(self._oversize)
 
     def __contains__(self, instance_id: str) -> bool:
-        return instance_id in self._level_of
+        return instance_id in self._level_of or instance_id in self._oversize
 
     @property
     def has_news(self) -> bool:
@@ -48,26 +53,29 @@ class GossipQueue:
 
     def put(self, item: Item) -> None:
         self.discard(item.id)
-        self._levels[0][item.id] = (item, item_bytes(item))
-        self._level_of[item.id] = 0
+        size = item_bytes(item)
+        if size > self._item_bytes_max:
+            self._oversize[item.id] = (item, size)
+        else:
+            self._levels[0][item.id] = (item, size)
+            self._level_of[item.id] = 0
 
     def discard(self, instance_id: str) -> None:
         level = self._level_of.pop(instance_id, None)
         if level is not None:
             del self._levels[level][instance_id]
+        else:
+            self._oversize.pop(instance_id, None)
 
-    def take(self, budget: int, retransmits: int, *, item_bytes_max: int) -> tuple[Item, ...]:
+    def take(self, budget: int, retransmits: int) -> tuple[Item, ...]:
         """Items that fit into ``budget`` bytes, each counted as told once more and dropped after ``retransmits`` times.
 
-        Items of more than ``item_bytes_max`` bytes are left where they are: see :meth:`take_oversize`. A long queue is
-        not searched to its end for something that fits.
+        A long queue is not searched to its end for something that fits.
         """
         taken: list[tuple[Item, int, int]] = []
         misses = 0
         for level, entries in enumerate(self._levels):
             for item, size in reversed(entries.values()):
-                if size > item_bytes_max:
-                    continue
                 if size <= budget:
                     taken.append((item, size, level))
                     budget -= size
@@ -82,16 +90,15 @@ class GossipQueue:
             self._count_told(item, size, level, retransmits)
         return tuple(item for item, _, _ in taken)
 
-    def take_oversize(self, budget: int, *, item_bytes_max: int) -> tuple[Item, ...]:
-        """Take the items of more than ``item_bytes_max`` bytes that fit into ``budget``: they are told once, by TCP."""
+    def take_oversize(self, budget: int) -> tuple[Item, ...]:
+        """Take the items that fit into no packet, as far as they fit into ``budget``: they are told once, by TCP."""
         taken: list[Item] = []
-        for entries in self._levels:
-            for item, size in entries.values():
-                if item_bytes_max < size <= budget:
-                    taken.append(item)
-                    budget -= size
+        for item, size in self._oversize.values():
+            if size <= budget:
+                taken.append(item)
+                budget -= size
         for item in taken:
-            self.discard(item.id)
+            del self._oversize[item.id]
         return tuple(taken)
 
     def _count_told(self, item: Item, size: int, level: int, retransmits: int) -> None:

@@ -95,7 +95,9 @@ class NodeState:
         self.random = random
         self.wall_ms = wall_ms
         self.members = Members()
-        self.gossip = GossipQueue()
+        self.item_bytes_max = config.packet_bytes_max - PACKET_OVERHEAD - AGE_BYTES * config.ages_per_packet
+        """The largest item that fits into a packet."""
+        self.gossip = GossipQueue(self.item_bytes_max)
         self.life = LifeSigns()
         self.local_health = LocalHealth(config.local_health_max)
         self.timers = Timers()
@@ -130,9 +132,7 @@ class NodeState:
         items: tuple[Item, ...] = ()
         if self.is_announced and len(self.gossip):
             budget = self.item_bytes_max - (0 if first is None else item_bytes(first))
-            items = self.gossip.take(
-                budget, config.retransmits(len(self.members.nodes)), item_bytes_max=self.item_bytes_max
-            )
+            items = self.gossip.take(budget, config.retransmits(len(self.members.nodes)))
         if first is not None:
             items = (first, *(item for item in items if item.id != first.id))
         self.effects.append(Send(address, Datagram(body, items, ages)))
@@ -202,11 +202,6 @@ class NodeState:
         return 1.0 if score is None else min(1.0 + score / 2, self.config.patience_max)
 
     # What is asked of the tables
-
-    @property
-    def item_bytes_max(self) -> int:
-        """The largest item that fits into a packet."""
-        return self.config.packet_bytes_max - PACKET_OVERHEAD - AGE_BYTES * self.config.ages_per_packet
 
     def address_of(self, record: Record) -> Address:
         return self.reach.get(record.id) or record.addresses[0]
