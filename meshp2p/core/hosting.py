@@ -270,7 +270,7 @@ class Hosting:
     def handle_orphaned(self, instance_id: str, now: float) -> None:
         """Nobody adopted an instance whose home is gone. All nodes find that by themselves, so it is not spread."""
         held = self._state.members.records.get(instance_id)
-        if held is not None and held.home not in self._state.members.nodes:
+        if held is not None and not self._state.members.has_node(held.home):
             self._membership.become_departed(
                 Rumour(instance_id, held.incarnation, State.DEAD, self._state.id), now, is_spread=False
             )
@@ -300,7 +300,7 @@ class Hosting:
                     self._drop(record.id)
                 elif not record.is_node and record.id not in self._hosted:
                     self._host(record.id, now)
-                if record.home not in state.members.nodes:
+                if not state.members.has_node(record.home):
                     state.timers.set_earlier(Timer.ORPHAN, now + state.config.instance_timeout, record.id)
             case MemberDied(record=record) | MemberLeft(record=record):
                 self._drop(record.id)

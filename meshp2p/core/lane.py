@@ -46,7 +46,7 @@ class Lane:
     def flush(self, now: float) -> None:
         """Tell what there is, unless a call is under way or a failed one is to be repeated later."""
         state = self._state
-        if self._is_calling or self._node_id not in state.members.nodes:
+        if self._is_calling or not state.members.has_node(self._node_id):
             return
         if state.timers.is_set(self._timer, self._node_id):
             return

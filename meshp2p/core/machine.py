@@ -36,7 +36,7 @@ from meshp2p.core.departures import Departures
 from meshp2p.core.dissemination import Dissemination
 from meshp2p.core.effects import CallFailed, Effect, Table, WatchOpened
 from meshp2p.core.election import Election
-from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft
+from meshp2p.core.events import MemberChange, MemberDied, MemberLeft
 from meshp2p.core.hosting import Hosting, Profile
 from meshp2p.core.membership import Membership
 from meshp2p.core.messages import (
@@ -404,8 +404,6 @@ class Machine(View):
         self._messaging.notice(event, now)
         self._watches.notice(event, now)
         match event:
-            case MemberJoined(record=record) if record.is_node:
-                self._prober.add_target(record.id)
             case MemberDied(record=record) | MemberLeft(record=record):
                 self._prober.forget(record.id)
                 if record.is_node:

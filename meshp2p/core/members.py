@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from meshp2p.core.nodes import Nodes
 from meshp2p.core.record import Claim, Departed, Record, State, claim_fingerprint, fingerprint, tag_of
 
 __all__ = ["Members"]
@@ -13,15 +14,14 @@ class Members:
     """Live records by id, and the departed.
 
     Only this class changes them, so that ``view`` (the XOR of all live fingerprints and of the greatest claim's),
-    ``lowest`` (the lowest live id), ``version`` (counts changes of the set of ids) and the list of nodes are always
-    theirs. It knows no precedence: who calls it has decided.
+    ``nodes``, ``lowest`` (the lowest live id) and ``version`` (counts changes of the set of ids) are always theirs. It
+    knows no precedence: who calls it has decided.
     """
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         self.departed: dict[str, Departed] = {}
-        self.nodes: dict[str, None] = {}
-        """The ids of all live nodes (not hosted instances), in the order in which they came."""
+        self.nodes = Nodes()
         self.view = 0
         self.version = 0
         self.lowest: str | None = None
@@ -40,6 +40,11 @@ class Members:
         """What is held about this id: its record, or that it departed; None where it is not known."""
         return self.records.get(instance_id) or self.departed.get(instance_id)
 
+    def has_node(self, instance_id: str) -> bool:
+        """Whether a live node has this id, not a hosted instance."""
+        record = self.records.get(instance_id)
+        return record is not None and record.is_node
+
     def hosted_by(self, home: str) -> Iterator[Record]:
         return (record for record in list(self.records.values()) if record.home == home and record.id != home)
 
@@ -56,10 +61,11 @@ class Members:
             self.view ^= fingerprint(old)
         self.records[record.id] = record
         self.view ^= fingerprint(record)
-        if record.is_node:
-            self.nodes[record.id] = None
-        else:
-            self.nodes.pop(record.id, None)
+        was_node = old is not None and old.is_node
+        if record.is_node and not was_node:
+            self.nodes.add(record.id)
+        elif was_node and not record.is_node:
+            self.nodes.remove(record.id)
         if record.epoch:
             self.note_claim((record.epoch, record.id))
 
@@ -83,7 +89,8 @@ class Members:
             return
         self.version += 1
         self.view ^= fingerprint(old)
-        self.nodes.pop(departed.id, None)
+        if old.is_node:
+            self.nodes.remove(departed.id)
         if departed.id == self.lowest:
             self.lowest = min(self.records, key=str.encode, default=None)
 

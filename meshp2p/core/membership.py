@@ -150,7 +150,7 @@ class Membership:
         held = self._state.members.records.get(record.id)
         if held is None or (held.incarnation, held.boot) != (record.incarnation, record.boot):
             self._become_listed(msgspec.structs.replace(record, state=State.ALIVE), now, is_spread=False)
-        if record.id in self._state.members.nodes:
+        if self._state.members.has_node(record.id):
             self.become_suspect(Rumour(record.id, record.incarnation, State.SUSPECT), now)
 
     def become_suspect(self, rumour: Rumour, now: float, *, is_short: bool = False) -> None:

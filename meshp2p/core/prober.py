@@ -50,8 +50,6 @@ class Prober:
         """Told the view's hash of a node that answered by TCP."""
         self.on_ack: Callable[[int, str | None], bool] = _ignore_ack
         """Told the number and sender of an ack that answers no probe. Whether it answers something else."""
-        self._order: list[str] = []
-        self._position = 0
         self._sequence = 0
         self._round: _Round | None = None
         self._relays: dict[int, tuple[Address, int]] = {}
@@ -190,24 +188,13 @@ class Prober:
         self._round_trips[target] = seconds if known is None else 0.75 * known + 0.25 * seconds
 
     def _choose_target(self) -> str | None:
-        """The next node in the shuffled order; at its end it is shuffled anew, with those who came since."""
+        """Another node whose turn it is; None where there is none."""
         state = self._state
-        for _ in range(2):
-            while self._position < len(self._order):
-                node_id = self._order[self._position]
-                self._position += 1
-                if node_id in state.members.nodes:
-                    return node_id
-            self._order = [node_id for node_id in state.members.nodes if node_id != state.id]
-            self._position = 0
-            state.random.shuffle(self._order)
+        for _ in range(3):  # this node has its turns too, perhaps the last of a round and the first of the next
+            node_id = state.members.nodes.draw_next(state.random)
+            if node_id != state.id:
+                return node_id
         return None
-
-    def add_target(self, node_id: str) -> None:
-        """Put a newcomer at a random place in what is left of the order, so that it waits for half a round on average
-        (SWIM §4.3)."""
-        if node_id != self._state.id and self._order:
-            self._order.insert(self._state.random.randrange(self._position, len(self._order) + 1), node_id)
 
     def forget(self, node_id: str) -> None:
         self._round_trips.pop(node_id, None)

@@ -359,7 +359,7 @@ class Receiving:
             for holder in incoming.holders:
                 if holder == state.id:
                     continue
-                waits = holder in state.members.nodes and not self._lane(holder).failures
+                waits = state.members.has_node(holder) and not self._lane(holder).failures
                 confirmation.left += waits
                 self._untold.setdefault(holder, {})[recipient, incoming.message.id] = confirmation if waits else None
                 told[holder] = None
@@ -520,7 +520,7 @@ class Receiving:
         for incoming in waiting:
             if state.id in incoming.holders:
                 continue  # the outbox has it
-            listed = [holder for holder in incoming.holders if holder in state.members.nodes]
+            listed = [holder for holder in incoming.holders if state.members.has_node(holder)]
             by_holder.setdefault(listed[0] if listed else "", []).append(incoming)
         for holder, batch in by_holder.items():
             self._return_to(holder, recipient, batch, now)

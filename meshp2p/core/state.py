@@ -34,7 +34,6 @@ class Randomness(Protocol):
 
     def random(self) -> float: ...
     def randrange(self, start: int, stop: int, /) -> int: ...
-    def shuffle(self, x: list[_T], /) -> None: ...
     def sample(self, population: list[_T], k: int, /) -> list[_T]: ...
 
 
@@ -215,8 +214,7 @@ class NodeState:
 
     def choose_nodes(self, count: int, *without: str) -> list[str]:
         """Up to ``count`` other listed nodes, drawn at random."""
-        others = [node_id for node_id in self.members.nodes if node_id != self.id and node_id not in without]
-        return others if len(others) <= count else self.random.sample(others, count)
+        return self.members.nodes.draw(self.random, count, self.id, *without)
 
     def is_live(self, instance_id: str) -> bool:
         return instance_id in self.members.records
