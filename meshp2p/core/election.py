@@ -12,7 +12,7 @@ import msgspec
 
 from meshp2p.core.events import LeaderChanged
 from meshp2p.core.ownership import Ownership
-from meshp2p.core.record import EPOCH_MAX
+from meshp2p.core.record import EPOCH_MAX, Claim
 from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
 
@@ -35,6 +35,7 @@ class Election:
         self._epoch_told = 0
         self.version = 0
         """Counts the changes of leader."""
+        self._grounds: tuple[bool, bool, bool, Claim] | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -79,10 +80,21 @@ class Election:
             return 0  # what it claimed before somebody else led is no token any more
         return record.epoch
 
+    @property
+    def is_current(self) -> bool:
+        """Whether :meth:`update` would change nothing, where no member changed since it was run."""
+        return self._grounds == self._grounds_now()
+
+    def _grounds_now(self) -> tuple[bool, bool, bool, Claim]:
+        """What decides who leads, beside the members."""
+        state = self._state
+        return state.is_settled, state.is_announced, state.is_leaving, state.members.top_claim
+
     def update(self, now: float) -> None:
         """Name the leader anew, and claim where it is this node's to claim."""
         state = self._state
         members = state.members
+        self._grounds = self._grounds_now()
         may_name = self.is_settled and state.is_announced and not state.is_leaving
         leader_id = members.lowest if may_name and len(members.nodes) >= state.config.quorum else None
         previous_id, self.leader_id = self.leader_id, leader_id

@@ -387,15 +387,13 @@ class Machine(View):
         state = self._state
         if not state.is_announced:
             self._syncer.announce_if_sure(now)
-        while True:
+        while state.changes or not self._election.is_current:
             changes, state.changes = state.changes, []
             for event in changes:
                 state.emit(event)
                 self._notice(event, now)
             self._election.update(now)
             self._hosting.leader_version = self._election.version
-            if not state.changes:
-                break
         effects, state.effects = state.effects, []
         return effects
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.election import Election
 from meshp2p.core.events import LeaderChanged
 from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import SyncReply, SyncRequest
@@ -238,4 +239,30 @@ def test_a_node_that_does_not_know_yet_whose_its_id_is_names_no_leader() -> None
     run_until(machine, 1.5)
     assert machine._election.is_settled
     assert not machine.is_announced
+    assert machine.leader_id is None
+
+
+def test_who_leads_is_asked_again_only_where_something_that_decides_it_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = a_machine("b")
+    now = machine.config.settle_timeout
+    asked: list[float] = []
+    update = Election.update
+
+    def counted(election: Election, now: float) -> None:
+        asked.append(now)
+        update(election, now)
+
+    monkeypatch.setattr(Election, "update", counted)
+    hear(machine, [a_record("c", 2)], now)
+    assert asked, "a member came"
+    asked.clear()
+    hear(machine, [a_record("c", 2)], now)
+    machine.handle_timeouts(now)
+    assert not asked
+    hear(machine, [a_record("c", 1, epoch=9)], now)
+    assert asked, "a claim came, though its record is stale"
+    assert machine.leader_epoch == 10
+    asked.clear()
+    machine.leave(now)
+    assert asked
     assert machine.leader_id is None
