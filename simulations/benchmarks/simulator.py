@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import gc
 import json
 import multiprocessing
 import resource
@@ -18,6 +19,7 @@ import msgspec
 from meshp2p.simulation.checkers import Wholeness
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import Simulation
+from simulations.benchmarks.formation import bound_memory, form
 
 __all__ = ["Measure", "add_command", "measure_all", "measure_idle", "measure_seeds"]
 
@@ -106,11 +108,20 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """``python -m simulations.benchmarks simulator``."""
     parser = commands.add_parser("simulator", help="speed and memory of the simulator")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="nodes (default: 5 100 1000)")
+    parser.add_argument(
+        "--nodes", type=int, help="form one large mesh in waves, lose a node of it, and tell how it goes"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
 
 def _run(given: argparse.Namespace) -> int:
+    if given.nodes:
+        bound_memory()
+        for progress in form(given.nodes):
+            gc.freeze()  # what is there now stays: later collections need not look at it
+            print(msgspec.json.encode(progress).decode() if given.json else progress, flush=True)
+        return 0
     measures = []
     for measure in measure_all(tuple(given.sizes)):
         measures.append(measure)

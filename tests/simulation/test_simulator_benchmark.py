@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
 
 from simulations.benchmarks.__main__ import main
+from simulations.benchmarks.formation import form
 from simulations.benchmarks.simulator import Measure, measure_seeds
 
 
@@ -19,6 +21,16 @@ def test_it_prints_a_line_for_each_measure(monkeypatch: pytest.MonkeyPatch, caps
         *["5 nodes"] * 3,
     ]
     assert all(measure["value"] >= 0 for measure in measures)
+
+
+def test_a_mesh_forms_in_waves_and_learns_that_a_node_was_lost() -> None:
+    steps = list(form(6))
+    assert [(step.what, step.nodes) for step in steps] == [
+        *[("joined", nodes) for nodes in (1, 2, 4, 6)],
+        ("lost 1", 5),
+    ]
+    assert all(earlier.datagrams < later.datagrams for earlier, later in itertools.pairwise(steps))
+    assert str(steps[-1]).startswith("lost 1       5 nodes")
 
 
 def test_a_goal_is_reached_or_missed() -> None:
