@@ -209,6 +209,39 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     waits_max: int = 1024
     """How many reads wait for messages at a time; past it they are answered at once."""
 
+    maps_max: int = 64
+    """How many shared maps this node opens."""
+
+    map_entries_max: int = 10_000
+    """How many keys of one shared map this node writes, deleted ones among them until they are forgotten. What others
+    wrote is taken up to four times that, so that two sides of a partition may both be full."""
+
+    map_bytes_max: int = 16 * 1024 * 1024
+    """How many bytes of keys and values of one shared map this node writes, 64 added for each, taken like
+    ``map_entries_max``."""
+
+    map_value_bytes_max: int = 64 * 1024
+    """The largest value that this node writes into a shared map, as JSON."""
+
+    map_sync_interval: float = 5.0
+    """Between two comparisons of a shared map with another node that has it. A change is told at once; this mends what
+    was lost. Chosen, not measured."""
+
+    map_sync_bytes_max: int = 256 * 1024
+    """How many bytes of entries one call carries, unless one entry alone has more. Chosen, not measured."""
+
+    map_fanout: int = 3
+    """How many nodes that have a shared map are told of a change at once, by each that hears of it."""
+
+    map_deleted_retention: float = 24 * 3600.0
+    """How long it is remembered that a key of a shared map was deleted. A node that was cut off for longer may bring
+    the key back."""
+
+    map_clock_error_max: float = 60.0
+    """How far a node's clock may be off the median of the clocks of those that have shared maps; past it the median is
+    taken in its place. Too low takes clocks that are in order for wrong ones, too high lets a wrong one win for that
+    long. Chosen, not measured."""
+
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             value, default = getattr(self, name), _DEFAULTS[name]
@@ -292,6 +325,15 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("confirm_timeout", 0, 60),
     ("fetch_bytes_max", 1024, 1024 * 1024),
     ("waits_max", 0, 1_000_000),
+    ("maps_max", 0, 100_000),
+    ("map_entries_max", 1, 10_000_000),
+    ("map_bytes_max", 1024, 1 << 40),
+    ("map_value_bytes_max", 2, 1024 * 1024),
+    ("map_sync_interval", 0.01, 3600),
+    ("map_sync_bytes_max", 1024, 1024 * 1024),
+    ("map_fanout", 1, 64),
+    ("map_deleted_retention", 1, 1e9),
+    ("map_clock_error_max", 0.1, 1e9),
 )
 
 _DEFAULTS = dict(zip(ProtocolConfig.__struct_fields__, ProtocolConfig.__struct_defaults__, strict=True))

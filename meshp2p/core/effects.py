@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 from meshp2p.core.address import Address
-from meshp2p.core.events import Event
+from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.messages import CallReply, CallRequest, Datagram, Pong, Probe
 
 __all__ = [
@@ -97,9 +97,9 @@ class Store(msgspec.Struct, frozen=True):
 
 
 class Emit(msgspec.Struct, frozen=True):
-    """Tell the subscribers."""
+    """Tell the subscribers: those of the mesh, or those of a shared map."""
 
-    event: Event
+    event: Event | MapChanged
 
 
 class Resolve(msgspec.Struct, frozen=True):

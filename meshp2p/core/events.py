@@ -11,6 +11,7 @@ __all__ = [
     "Event",
     "IdConflictLost",
     "LeaderChanged",
+    "MapChanged",
     "MemberChange",
     "MemberDied",
     "MemberEvent",
@@ -72,6 +73,14 @@ class IdConflictLost(msgspec.Struct, frozen=True, tag_field="event", tag=str):
 
     id: str
     address: str
+
+
+class MapChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """A key of the shared map ``name`` has another value, JSON text, or none any more: then it is empty."""
+
+    name: str
+    key: str
+    value: bytes
 
 
 MemberChange = MemberJoined | MemberUpdated | MemberSuspected | MemberRecovered | MemberDied | MemberLeft

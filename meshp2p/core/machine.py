@@ -13,6 +13,7 @@
     ├── Dissemination  telling: rounds of gossip, the farewell
     ├── Syncer         comparing views, dialling candidates
     ├── Departures     calling the dead, forgetting the departed
+    ├── Maps           shared maps: who has them, comparing, telling changes
     ├── Hosting        instances that speak only HTTP: heartbeats, expiry, adoption
     ├── PauseGuard     being careful after this node itself was stopped
     └── Election       who leads
@@ -38,6 +39,7 @@ from meshp2p.core.effects import CallFailed, Effect, Table, WatchOpened
 from meshp2p.core.election import Election
 from meshp2p.core.events import MemberChange, MemberDied, MemberLeft
 from meshp2p.core.hosting import Hosting, Profile
+from meshp2p.core.maps import Maps
 from meshp2p.core.membership import Membership
 from meshp2p.core.messages import (
     Ack,
@@ -54,6 +56,8 @@ from meshp2p.core.messages import (
     ForwardHeartbeat,
     ForwardStatus,
     Gossip,
+    MapPush,
+    MapSync,
     Nack,
     Ping,
     PingRequest,
@@ -67,6 +71,7 @@ from meshp2p.core.ownership import Ownership
 from meshp2p.core.pause_guard import PauseGuard
 from meshp2p.core.prober import Prober
 from meshp2p.core.record import Record, State
+from meshp2p.core.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, Request, SendMessage
 from meshp2p.core.state import KeptState, NodeState, Randomness
 from meshp2p.core.syncer import Syncer
@@ -129,6 +134,7 @@ class Machine(View):
         self._prober.on_ack = self._confirmer.receive_ack
         self._membership.on_suspicion = self._confirmer.notice
         self._watches = Watches(self._state, self._confirmer)
+        self._maps = Maps(self._state)
         self._dissemination = Dissemination(self._state)
         self._departures = Departures(self._state)
 
@@ -222,6 +228,10 @@ class Machine(View):
                 self._messaging.receive_call(ticket, request, now)
             case ForwardFetch() | ForwardAcknowledge() | ForwardStatus():
                 self._messaging.receive_call(ticket, request, now)
+            case MapSync():
+                reply = self._maps.receive_sync(request, now)
+            case MapPush():
+                reply = self._maps.receive_push(request, now)
             case _:
                 assert_never(request)
         return reply, self._conclude(now)
@@ -287,10 +297,7 @@ class Machine(View):
             case Timer.DIAL:
                 self._syncer.handle_dial(now)
             case Timer.SETTLE:
-                self._syncer.end_look_around()
-                self._election.settle()
-                if not self._election.is_settled:
-                    self._election.look_again(now)  # it is guarded
+                self._settle(now)
             case Timer.EXPIRE:
                 self._hosting.handle_expired(subject, now)
             case Timer.ORPHAN:
@@ -301,8 +308,16 @@ class Machine(View):
                 self._confirmer.handle_check(subject, now)
             case Timer.PUBLISH:
                 self._hosting.handle_publish(subject, now)
+            case Timer.MAP_SYNC | Timer.MAP_TELL:
+                self._maps.handle_timer(timer, subject, now)
             case _:
                 self._messaging.handle_timer(timer, subject, now)
+
+    def _settle(self, now: float) -> None:
+        self._syncer.end_look_around()
+        self._election.settle()
+        if not self._election.is_settled:
+            self._election.look_again(now)  # it is guarded
 
     # What the agent asks
 
@@ -345,6 +360,24 @@ class Machine(View):
         self._hosting.report(status, metrics, now)
         return self._conclude(now)
 
+    def open_map(self, name: str, merge: Merge | None, now: float) -> tuple[ReplicatedMap, list[Effect]]:
+        """Take part in the shared map of this name; its replica, to be read: see :meth:`~meshp2p.core.maps.Maps.open`.
+
+        Raises :class:`~meshp2p.errors.LocalProtocolError` where it is refused; then nothing changed.
+        """
+        self._check_running()
+        return self._maps.open(name, merge, now), self._conclude(now)
+
+    def write_map(self, name: str, key: str, value: bytes, now: float) -> list[Effect]:
+        """Set a key of a shared map that was opened, or delete it where ``value`` is empty: see
+        :meth:`~meshp2p.core.maps.Maps.write`.
+
+        Raises :class:`~meshp2p.errors.LocalProtocolError` where it is refused; then nothing changed.
+        """
+        self._check_running()
+        self._maps.write(name, key, value, now)
+        return self._conclude(now)
+
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> list[Effect]:
         """A source of discovery saw that a peer may be at these addresses."""
         self._syncer.offer(source, addresses, instance_id, now)
@@ -366,6 +399,7 @@ class Machine(View):
         if not self._state.is_leaving:
             self._state.is_leaving = True
             self._messaging.leave(now)
+            self._maps.leave(now)
             self._dissemination.say_farewell()
             self._watches.close()
         return self._conclude(now)
@@ -373,7 +407,7 @@ class Machine(View):
     @property
     def has_left(self) -> bool:
         """Whether it leaves and enough have heard so."""
-        is_busy = self._dissemination.is_saying_farewell or self._messaging.is_handing_over
+        is_busy = self._dissemination.is_saying_farewell or self._messaging.is_handing_over or self._maps.is_telling
         return self._state.is_leaving and not is_busy
 
     def _check_running(self) -> None:
@@ -401,6 +435,7 @@ class Machine(View):
         self._hosting.notice(event, now)
         self._messaging.notice(event, now)
         self._watches.notice(event, now)
+        self._maps.notice(event, now)
         match event:
             case MemberDied(record=record) | MemberLeft(record=record):
                 self._prober.forget(record.id)

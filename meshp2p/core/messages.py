@@ -17,6 +17,7 @@ import msgspec
 from meshp2p.core.address import Address
 from meshp2p.core.message import Id, Message, Receipt
 from meshp2p.core.record import Claim, Item, Record
+from meshp2p.core.replicated_map import Entry
 
 __all__ = [
     "Ack",
@@ -39,6 +40,10 @@ __all__ = [
     "ForwardStatus",
     "Gossip",
     "HeartbeatReply",
+    "MapDifference",
+    "MapPush",
+    "MapSync",
+    "MapTaken",
     "Nack",
     "Outcome",
     "Parcel",
@@ -333,6 +338,54 @@ class Carry(msgspec.Struct, frozen=True, array_like=True, tag=24):
     request: Passed
 
 
+class MapSync(msgspec.Struct, frozen=True, array_like=True, tag=32):
+    """Sent by ``sender``, a node that has opened the shared map ``name``: how does yours differ? Answered with
+    :class:`MapDifference`.
+
+    ``digest`` is of the sender's replica, in as many buckets as it has words; ``clock_ms`` is the sender's wall clock.
+    """
+
+    name: Id
+    sender: Id
+    clock_ms: Word
+    digest: bytes
+
+
+class MapDifference(msgspec.Struct, frozen=True, array_like=True, tag=32):
+    """What the replier holds in the buckets that differ, up to a bound; ``is_complete`` says whether that is all.
+
+    ``has_map``: whether it has opened this map at all; all else is empty where it has not. ``differing`` are the
+    numbers of those buckets. Where the digest was too coarse there are no entries, and ``buckets`` says how many
+    buckets to ask with. ``holders`` are other nodes that have the map.
+    """
+
+    has_map: bool
+    clock_ms: Word = 0
+    buckets: Word = 1
+    differing: tuple[Word, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    is_complete: bool = True
+    holders: tuple[Id, ...] = ()
+
+
+class MapPush(msgspec.Struct, frozen=True, array_like=True, tag=33):
+    """Entries of a shared map: what was just written, or the second half of a :class:`MapSync`. Answered with
+    :class:`MapTaken`."""
+
+    name: Id
+    sender: Id
+    clock_ms: Word
+    entries: tuple[Entry, ...]
+
+
+class MapTaken(msgspec.Struct, frozen=True, array_like=True, tag=33):
+    """Whether the replier has opened this map, what its wall clock shows, and how many of the entries were news."""
+
+    has_map: bool
+    clock_ms: Word = 0
+    news: Word = 0
+
+
 CallRequest = (
     Probe
     | SyncRequest
@@ -346,6 +399,8 @@ CallRequest = (
     | ForwardAcknowledge
     | ForwardStatus
     | Carry
+    | MapSync
+    | MapPush
 )
 CallReply = (
     Pong
@@ -358,4 +413,6 @@ CallReply = (
     | StatusReply
     | Refused
     | SendReply
+    | MapDifference
+    | MapTaken
 )

@@ -10,7 +10,7 @@ import msgspec
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Send, Store, Write
-from meshp2p.core.events import Event, MemberChange
+from meshp2p.core.events import Event, MapChanged, MemberChange
 from meshp2p.core.gossip import GossipQueue, item_bytes
 from meshp2p.core.life_signs import LifeSigns
 from meshp2p.core.local_health import LocalHealth
@@ -72,6 +72,12 @@ class Counters(msgspec.Struct):
     copies_acknowledged: int = 0
     copies_expired: int = 0
     copies_undeliverable: int = 0
+    map_syncs: int = 0
+    """Comparisons of shared maps that were answered."""
+    map_entries_taken: int = 0
+    """Others' entries of shared maps that changed something."""
+    map_entries_refused: int = 0
+    """Others' entries that were not taken: stamped too far ahead, or past the bounds."""
 
 
 ReplyHandler = Callable[[CallReply | CallFailed, float], None]
@@ -179,7 +185,7 @@ class NodeState:
     def take_store(self, number: int) -> StoreHandler | None:
         return self._stores.pop(number, None)
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Event | MapChanged) -> None:
         self.effects.append(Emit(event))
 
     def ping(self, sequence: int, target: int) -> Ping:

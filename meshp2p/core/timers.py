@@ -60,6 +60,10 @@ class Timer(enum.IntEnum):
     """An acknowledgement is answered although its holders did not answer yet. Subject: its ticket."""
     UNBLOCK = 40
     """A recipient's home refused its messages, and is asked again. Subject: the recipient's id."""
+    MAP_SYNC = 48
+    """A shared map is compared with another node's. Subject: its name."""
+    MAP_TELL = 49
+    """There is something new in a shared map to tell. Subject: its name."""
 
 
 Key = tuple[Timer, str]

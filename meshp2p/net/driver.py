@@ -32,7 +32,7 @@ from meshp2p.core.effects import (
     WatchOpened,
     Write,
 )
-from meshp2p.core.events import Event
+from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, CallRequest, Pong, Probe
 from meshp2p.core.requests import Request
@@ -110,7 +110,7 @@ class Driver:
         codec: Codec,
         datagrams: Datagrams,
         caller: Caller,
-        emit: Callable[[Event], None],
+        emit: Callable[[Event | MapChanged], None],
         persist: Callable[[KeptState], Awaitable[None]] | None,
         store: Callable[[Sequence[tuple[Write, ...]]], Awaitable[None]] | None = None,
     ) -> None:
@@ -189,8 +189,15 @@ class Driver:
 
     @property
     def events_pending(self) -> int:
-        """How many events wait for the disk: they happened, and the machine shows it, but nobody was told."""
-        return sum(isinstance(effect, Emit) for effect in self._backlog)
+        """How many events of the mesh wait for the disk: they happened, and the machine shows it, but nobody was
+        told."""
+        emitted = (effect.event for effect in self._backlog if isinstance(effect, Emit))
+        return sum(not isinstance(event, MapChanged) for event in emitted)
+
+    def changes_pending(self, name: str) -> int:
+        """How many changes of this shared map wait in the same way."""
+        emitted = (effect.event for effect in self._backlog if isinstance(effect, Emit))
+        return sum(isinstance(event, MapChanged) and event.name == name for event in emitted)
 
     async def request(self, request: Request) -> CallReply:
         """Ask the machine for something that another node may have to answer.

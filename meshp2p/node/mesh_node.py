@@ -25,6 +25,7 @@ from meshp2p.node.correspondence import Correspondence, Inbox
 from meshp2p.node.handlers import CONCURRENCY, HandlerFunction
 from meshp2p.node.leadership import Lease, hold_leadership
 from meshp2p.node.received import REPLY_KINDS, RESPONSE, ReceivedMessage, encode_payload, split_kind
+from meshp2p.node.shared import MergeFunction, SharedMap, SharedMaps
 from meshp2p.node.subscriptions import Subscription, Subscriptions
 
 __all__ = ["MeshNode"]
@@ -43,6 +44,7 @@ class MeshNode(NodeBackend):
         config: NodeConfig,
         driver: Driver,
         subscriptions: Subscriptions,
+        maps: SharedMaps,
         addresses: tuple[Address, ...],
         random: Randomness,
         wall_ms: Callable[[], int],
@@ -50,6 +52,7 @@ class MeshNode(NodeBackend):
         super().__init__(driver, addresses)
         self.config = config
         self._subscriptions = subscriptions
+        self._maps = maps
         ids = MessageIds(tag_of(self.id), random)
         self._asking = Asking(
             lambda target, payload, kind, correlation_id: self.send(
@@ -151,6 +154,20 @@ class MeshNode(NodeBackend):
             self._status_deadline = math.inf
             with contextlib.suppress(NodeClosed):
                 self._driver.perform(self._machine.report("", "", trio.current_time()))
+
+    # What is shared
+
+    def shared(self, name: str, *, merge: MergeFunction | None = None) -> SharedMap:
+        """The map of this name, which all nodes that open it have in common: see the page on shared maps.
+
+        ``merge(one, other)`` joins two values of a key that were written without knowing of one another; it must be
+        commutative, associative and idempotent, and the same on all nodes. Without it the later write prevails.
+
+        Raises :class:`~meshp2p.errors.ConfigError`, :class:`~meshp2p.errors.LimitExceeded`,
+        :class:`~meshp2p.errors.LocalProtocolError` where it is open with another ``merge``, and
+        :class:`~meshp2p.errors.NodeClosed`.
+        """
+        return self._maps.open(name, merge, self._driver)
 
     # Messages
 
@@ -287,4 +304,5 @@ class MeshNode(NodeBackend):
             with trio.move_on_after(_FLUSH_TIMEOUT):
                 await self._driver.flush()
         self._subscriptions.end()
+        self._maps.end()
         self._correspondence.end()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import trio
 
-from meshp2p.core.events import Event, IdConflictLost, LeaderChanged, MemberEvent
+from meshp2p.core.events import Event, IdConflictLost, LeaderChanged, MapChanged, MemberEvent
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
 from meshp2p.discovery.cache import KnownPeer
@@ -23,6 +23,7 @@ from meshp2p.node.follower import follow
 from meshp2p.node.identity import Self
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.platform import Bound, Disk, Platform, Surroundings
+from meshp2p.node.shared import SharedMaps
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.version import __version__
 from meshp2p.wire.calls import CALL_PATH
@@ -64,6 +65,7 @@ class _Runner:
         self._platform = platform
         self._own = own
         self._subscriptions = Subscriptions()
+        self._maps = SharedMaps()
         self._lost_id: IdConflictLost | None = None
         self._scope = trio.CancelScope()
 
@@ -97,7 +99,9 @@ class _Runner:
                 store = None if own.disk is None else own.disk.store
                 driver = Driver(machine, codec, bound.datagrams, caller, self._emit, keep, store)
                 place = around.place
-                node = MeshNode(config, driver, self._subscriptions, place.addresses, platform.random, platform.wall_ms)
+                node = MeshNode(
+                    config, driver, self._subscriptions, self._maps, place.addresses, platform.random, platform.wall_ms
+                )
                 app = make_app(node, __version__, lambda: around.allowed_hosts, config.allow_origins)
                 server = HttpServer(
                     app,
@@ -140,6 +144,7 @@ class _Runner:
                     if not machine.has_lost_id:
                         await node.leave()
                     self._subscriptions.end()
+                    self._maps.end()
                     server.shut_down()
                     if serves:
                         with trio.CancelScope(shield=True, deadline=trio.current_time() + config.limits.grace_seconds):
@@ -162,7 +167,10 @@ class _Runner:
         except OSError as error:
             raise StartError(f"the interfaces of this machine cannot be listed: {error}") from error
 
-    def _emit(self, event: Event) -> None:
+    def _emit(self, event: Event | MapChanged) -> None:
+        if isinstance(event, MapChanged):
+            self._maps.put(event)
+            return
         match event:
             case IdConflictLost():
                 self._lost_id = event

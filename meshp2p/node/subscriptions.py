@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Generic, Self, TypeVar
 
 import msgspec
 import trio
@@ -13,7 +13,9 @@ import trio
 from meshp2p.core.events import Event
 from meshp2p.errors import NodeClosed
 
-__all__ = ["EventsLost", "NodeEvent", "Subscription", "Subscriptions"]
+__all__ = ["EventsLost", "Feed", "NodeEvent", "Subscription", "Subscriptions"]
+
+_T = TypeVar("_T")
 
 BUFFER_MAX: Final = 4096
 """Events that wait for one reader. Chosen, not measured: a mesh of a thousand that starts at once fits."""
@@ -28,21 +30,21 @@ class EventsLost(msgspec.Struct, frozen=True, tag_field="event", tag=str):
 NodeEvent = Event | EventsLost
 
 
-class Subscription:
-    """An asynchronous iterator of events, from the moment it was made. It ends when the node has left."""
+class Feed(Generic[_T]):
+    """An asynchronous iterator: a snapshot, and then what is put in."""
 
-    def __init__(self, snapshot: Iterable[Event], skipped: int = 0) -> None:
-        self._buffer: collections.deque[Event] = collections.deque(snapshot)
+    def __init__(self, snapshot: Iterable[_T], skipped: int = 0) -> None:
+        self._buffer: collections.deque[_T] = collections.deque(snapshot)
         self._room = len(self._buffer) + BUFFER_MAX
         self._lost = 0
         self._skipped = skipped  # of the next events: the snapshot holds what they tell
         self._arrived = trio.Event()
         self._is_ended = False
 
-    def __aiter__(self) -> Subscription:
+    def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> NodeEvent:
+    async def __anext__(self) -> _T | EventsLost:
         await trio.lowlevel.checkpoint()
         while (event := self.take_nowait()) is None:
             if self._is_ended:
@@ -61,7 +63,7 @@ class Subscription:
             return EventsLost(lost)
         return None
 
-    def put(self, event: Event) -> None:
+    def put(self, event: _T) -> None:
         """Called by the node; never waits. What comes while events are lost is lost too, so that none is out of
         order."""
         if self._skipped:
@@ -76,6 +78,10 @@ class Subscription:
     def end(self) -> None:
         self._is_ended = True
         self._arrived.set()
+
+
+class Subscription(Feed[Event]):
+    """An asynchronous iterator of events, from the moment it was made. It ends when the node has left."""
 
 
 class Subscriptions:

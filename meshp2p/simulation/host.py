@@ -23,7 +23,7 @@ from meshp2p.core.effects import (
     Watch,
     WatchOpened,
 )
-from meshp2p.core.events import Event, MemberEvent
+from meshp2p.core.events import Event, MapChanged, MemberEvent
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, Datagram, Pong
@@ -391,6 +391,22 @@ class Host:
         ``Watcher.resolved``."""
         return self._serve_agent(request, lambda machine: machine.request(ticket, request, self.now))
 
+    def open_map(self, name: str) -> None:
+        """The agent on this node opens a shared map."""
+        if self.machine is not None:
+            self._perform(self.machine.open_map(name, None, self.now)[1], 0)
+
+    def write_map(self, name: str, key: str, value: bytes) -> bool:
+        """The agent on this node writes into a shared map, or deletes where the value is empty; whether it could."""
+        machine = self.machine
+        if machine is None or not self._is_direct or self.is_leaving:
+            return False
+        try:
+            self._perform(machine.write_map(name, key, value, self.now), 0)
+        except LocalProtocolError:
+            return False
+        return True
+
     def register(self, profile: Profile) -> str:
         """An agent registers at this node; why it was refused, empty where it was not."""
         return self._serve_agent(profile, lambda machine: machine.register(profile, self.now))
@@ -499,7 +515,9 @@ class Host:
                 self._wake_cause = cause
                 self._set_wake(deadline)
 
-    def _emit(self, event: Event, cause: int) -> None:
+    def _emit(self, event: Event | MapChanged, cause: int) -> None:
+        if isinstance(event, MapChanged):
+            return  # maps are looked at as a whole
         if self._trace is not None:
             self._trace.add(self._engine.now, self.key, What.EVENT, "", event, cause)
         if isinstance(event, MemberEvent):

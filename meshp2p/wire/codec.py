@@ -20,6 +20,7 @@ import msgpack
 import msgspec
 
 from meshp2p.core.address import Address
+from meshp2p.core.digest import BUCKETS_MAX, is_digest
 from meshp2p.core.message import CUSTOM, KINDS, PAYLOAD_BYTES_MAX, Message
 from meshp2p.core.messages import (
     Acknowledged,
@@ -35,6 +36,10 @@ from meshp2p.core.messages import (
     ForwardFetch,
     ForwardHeartbeat,
     ForwardStatus,
+    MapDifference,
+    MapPush,
+    MapSync,
+    MapTaken,
     Parcel,
     PingRequest,
     Pong,
@@ -45,6 +50,7 @@ from meshp2p.core.messages import (
     SyncRequest,
 )
 from meshp2p.core.record import ID_BYTES_MAX, Item, Record, State
+from meshp2p.core.replicated_map import MAP_KEY_BYTES_MAX, Entry
 from meshp2p.core.uuid7 import is_uuid7
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.wire.beacon import BEACON_BYTES_MAX, Answer, BeaconMessage
@@ -110,6 +116,14 @@ class Codec:
             case SendReply(message_id=message_id, delivered_to=recipients):
                 _check_message_id(message_id)
                 _check_ids(recipients)
+            case MapDifference(clock_ms=clock_ms, buckets=buckets, entries=entries, holders=holders):
+                _check_clock(clock_ms)
+                if not is_digest(b"\0" * 8 * min(buckets, 2 * BUCKETS_MAX)):
+                    raise RemoteProtocolError(Refusal.BAD_VALUE, f"{buckets} buckets: expected a power of two to 4096")
+                _check_entries(entries)
+                _check_ids(holders)
+            case MapTaken(clock_ms=clock_ms):
+                _check_clock(clock_ms)
             case StatusReply(receipts=receipts):
                 _check_ids(receipt.recipient for receipt in receipts)
                 if any(receipt.changed_at > TIME_MAX for receipt in receipts):
@@ -181,6 +195,8 @@ def _check_request(request: CallRequest) -> None:
                 _check_message_id(message_id)
         case ForwardStatus(message_id=message_id):
             _check_message_id(message_id)
+        case MapSync() | MapPush():
+            _check_map(request)
         case Carry(target=target, request=carried):
             _check_id(target)
             _check_request(carried)
@@ -211,6 +227,30 @@ def _check_message(message: Message) -> None:
         decode_plain_json(message.payload)
     except NotPlainJson as error:
         raise RemoteProtocolError(Refusal.BAD_VALUE, f"payload of message {message.id} {error}") from None
+
+
+def _check_map(request: MapSync | MapPush) -> None:
+    _check_ids((request.name, request.sender))
+    _check_clock(request.clock_ms)
+    if isinstance(request, MapPush):
+        _check_entries(request.entries)
+
+
+def _check_clock(clock_ms: int) -> None:
+    if clock_ms > TIME_MAX:
+        raise RemoteProtocolError(Refusal.BAD_VALUE, f"a clock shows {clock_ms} ms: after the year 9999")
+
+
+def _check_entries(entries: Iterable[Entry]) -> None:
+    for entry in entries:
+        if (size := len(entry.key.encode())) > MAP_KEY_BYTES_MAX:
+            raise RemoteProtocolError(Refusal.BAD_VALUE, f"key of {size} bytes: at most {MAP_KEY_BYTES_MAX}")
+        _check_clock(entry.stamp.wall_ms)
+        if entry.value:
+            try:
+                decode_plain_json(entry.value)
+            except NotPlainJson as error:
+                raise RemoteProtocolError(Refusal.BAD_VALUE, f"value of {entry.key[:80]!r} {error}") from None
 
 
 def _check_message_id(message_id: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, Effect, Emit, Send
-from meshp2p.core.events import Event
+from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallRequest, Datagram, Gossip, Ping
@@ -104,7 +104,8 @@ def calls(effects: Iterable[Effect], kind: type[CallRequest]) -> list[Call]:
 
 
 def emitted(effects: Iterable[Effect]) -> list[Event]:
-    return [effect.event for effect in effects if isinstance(effect, Emit)]
+    events = [effect.event for effect in effects if isinstance(effect, Emit)]
+    return [event for event in events if not isinstance(event, MapChanged)]
 
 
 def told(effects: Iterable[Effect]) -> list[Item]:

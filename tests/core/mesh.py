@@ -9,7 +9,7 @@ from collections.abc import Callable
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Failure, Persist, Put, Resolve, Send, Store, Table
-from meshp2p.core.events import Event, LeaderChanged
+from meshp2p.core.events import Event, LeaderChanged, MapChanged
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, Datagram
@@ -29,6 +29,7 @@ class Mesh:
         self.config = config or ProtocolConfig()
         self.nodes: dict[str, Machine] = {}
         self.events: dict[str, list[Event]] = {}
+        self.changes: dict[str, list[MapChanged]] = {}
         self.resolved: dict[int, CallReply] = {}
         self.kept: dict[str, KeptState] = {}
         self.disks: dict[str, dict[tuple[Table, bytes], bytes]] = {}
@@ -187,8 +188,10 @@ class Mesh:
                 case Call():
                     self.log.append((self.now, key, effect.addresses[0], effect.request))
                     self._call(key, effect)
-                case Emit():
-                    self.events[key].append(effect.event)
+                case Emit(event=MapChanged() as change):
+                    self.changes.setdefault(key, []).append(change)
+                case Emit(event=event):
+                    self.events[key].append(event)  # type: ignore[arg-type]  # the others
                 case Resolve():
                     if effect.ticket in self._answering:
                         caller, call = self._answering.pop(effect.ticket)
