@@ -14,6 +14,7 @@ from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Send
 from meshp2p.core.hosting import Profile
+from meshp2p.core.hybrid_clock import Stamp
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import (
     Ack,
@@ -26,6 +27,10 @@ from meshp2p.core.messages import (
     ForwardHeartbeat,
     Gossip,
     HeartbeatReply,
+    MapDifference,
+    MapPush,
+    MapSync,
+    MapTaken,
     Nack,
     Ping,
     PingRequest,
@@ -36,6 +41,7 @@ from meshp2p.core.messages import (
     SyncRequest,
 )
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
+from meshp2p.core.replicated_map import Entry
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.errors import LocalProtocolError
 from tests.core.builders import a_machine
@@ -75,6 +81,12 @@ bodies = st.one_of(
     st.builds(Gossip, tags),
 )
 datagrams = st.builds(Datagram, bodies, items, st.lists(st.one_of(tags, numbers), max_size=5).map(tuple))
+entries = st.lists(
+    st.builds(
+        Entry, st.sampled_from(["k", "l"]), st.builds(Stamp, numbers, numbers, tags), st.sampled_from([b"", b"1"])
+    ),
+    max_size=3,
+).map(tuple)
 digests = st.sampled_from([b"", b"\0" * 8, b"\1" * 16, b"\0" * 24])
 requests: st.SearchStrategy[CallRequest] = st.one_of(
     st.builds(Probe, tags),
@@ -82,6 +94,8 @@ requests: st.SearchStrategy[CallRequest] = st.one_of(
     st.builds(Push, tags, items),
     st.builds(ForwardHeartbeat, ids, texts, texts),
     st.builds(ForwardDeregister, ids),
+    st.builds(MapSync, st.sampled_from(["m", "other"]), ids, numbers, digests),
+    st.builds(MapPush, st.sampled_from(["m", "other"]), ids, numbers, entries),
 )
 replies: st.SearchStrategy[CallReply | CallFailed] = st.one_of(
     st.builds(Pong, ids, numbers, numbers),
@@ -89,6 +103,17 @@ replies: st.SearchStrategy[CallReply | CallFailed] = st.one_of(
     st.just(Done()),
     st.just(HeartbeatReply(True, False)),
     st.just(DeregisterReply(True)),
+    st.builds(
+        MapDifference,
+        st.booleans(),
+        numbers,
+        st.sampled_from([1, 4096]),
+        st.lists(numbers, max_size=2).map(tuple),
+        entries,
+        st.booleans(),
+        st.lists(ids, max_size=2).map(tuple),
+    ),
+    st.builds(MapTaken, st.booleans(), numbers, numbers),
     st.builds(CallFailed, st.sampled_from(Failure), st.just("")),
 )
 
@@ -154,6 +179,7 @@ steps = st.one_of(
     st.tuples(st.just("offer"), ids, addresses),
     st.tuples(st.just("report"), texts, st.none()),
     st.tuples(st.just("readdress"), st.just(""), addresses),
+    st.tuples(st.just("share"), st.sampled_from(["", "k", "l"]), st.none()),
     st.tuples(st.just("leave"), st.just(""), st.none()),
 )
 
@@ -200,6 +226,10 @@ def step(driver: Driver, name: str, argument: object, address: Address | None) -
         case "readdress", _:
             assert address is not None
             driver.take(machine.readdress((address,), now))
+        case "share", str():
+            driver.take(machine.open_map("m", None, now)[1])
+            if argument:
+                driver.take(machine.write_map("m", argument, driver.random.choice([b"", b"7"]), now))
         case "leave", _:
             driver.take(machine.leave(now))
         case _:

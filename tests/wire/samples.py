@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
+from meshp2p.core.hybrid_clock import Stamp
 from meshp2p.core.message import KINDS, CopyStatus, Message, Receipt
 from meshp2p.core.messages import (
     Ack,
@@ -29,6 +30,10 @@ from meshp2p.core.messages import (
     ForwardStatus,
     Gossip,
     HeartbeatReply,
+    MapDifference,
+    MapPush,
+    MapSync,
+    MapTaken,
     Nack,
     Outcome,
     Parcel,
@@ -45,6 +50,7 @@ from meshp2p.core.messages import (
     Why,
 )
 from meshp2p.core.record import Record, Rumour, State
+from meshp2p.core.replicated_map import Entry
 from meshp2p.core.uuid7 import uuid7
 from meshp2p.wire.beacon import Answer, BeaconMessage, Question
 from meshp2p.wire.codec import TIME_MAX, Codec
@@ -92,6 +98,11 @@ QUERY = Message(
 )
 BROADCAST = Message(LATER_ID, NODE.id, None, "Custom", "invoice.Paid", b" null", None, 253_402_300_799_999)
 
+ENTRIES = (
+    Entry("ü", Stamp(1_700_000_000_000, 0, WORD_MAX), b'{"a":[1]}'),
+    Entry("k" * 512, Stamp(TIME_MAX, WORD_MAX, 0), b""),
+)
+
 DATAGRAMS: dict[str, Datagram] = {
     "ping": Datagram(Ping(1, 2, WORD_MAX, 0)),
     "ack": Datagram(Ack(WORD_MAX, 127, 128)),
@@ -116,6 +127,8 @@ REQUESTS: dict[str, CallRequest] = {
     "forward-acknowledge": ForwardAcknowledge("ü", (MESSAGE_ID, LATER_ID)),
     "forward-status": ForwardStatus(MESSAGE_ID),
     "carry": Carry(NODE.id, Deliver("0192bbbb-node", (Parcel(QUERY, ("ü",), 1.0),))),
+    "map-sync": MapSync("plan", NODE.id, 1_700_000_000_000, bytes(range(16))),
+    "map-push": MapPush("plan", NODE.id, TIME_MAX, ENTRIES),
 }
 REPLIES: dict[str, CallReply] = {
     "pong": Pong("0192aaaa-node", 12_345, 678),
@@ -132,6 +145,9 @@ REPLIES: dict[str, CallReply] = {
     "status-reply": StatusReply(tuple(Receipt(f"to-{status}", status, "", 1) for status in CopyStatus)),
     "refused": Refused(Why.MAILBOX_FULL, "the mailbox of 'ü' is full"),
     "send-reply": SendReply(MESSAGE_ID, ("agent 1/2", "ü")),
+    "map-difference": MapDifference(True, 1_700_000_000_000, 4096, (0, 4095), ENTRIES, False, ("ü", NODE.id)),
+    "map-difference-absent": MapDifference(False),
+    "map-taken": MapTaken(True, 1_700_000_000_000, 2),
 }
 BEACONS: dict[str, BeaconMessage] = {
     "beacon-question": Question(WORD_MAX, 12_345, "0192aaaa-node", NODE.addresses),
@@ -244,7 +260,13 @@ passed = st.one_of(
     st.builds(ForwardAcknowledge, ids, st.lists(message_ids, max_size=3).map(tuple)),
     st.builds(ForwardStatus, message_ids),
 )
+entry_lists = st.lists(
+    st.builds(Entry, st.text(min_size=1, max_size=9), st.builds(Stamp, times, words, words), st.just(b"") | payloads),
+    max_size=3,
+).map(tuple)
 requests = st.one_of(
+    st.builds(MapSync, ids, ids, times, st.binary(max_size=64)),
+    st.builds(MapPush, ids, ids, times, entry_lists),
     st.builds(Probe, words),
     st.builds(SyncRequest, st.binary(max_size=64), st.one_of(st.none(), _records(True)), lead_claims),
     st.builds(Push, words, item_lists),
@@ -255,6 +277,17 @@ requests = st.one_of(
     st.builds(Carry, ids, passed),
 )
 replies = st.one_of(
+    st.builds(
+        MapDifference,
+        st.booleans(),
+        times,
+        st.sampled_from([1, 2, 4096]),
+        st.lists(words, max_size=3).map(tuple),
+        entry_lists,
+        st.booleans(),
+        st.lists(ids, max_size=3).map(tuple),
+    ),
+    st.builds(MapTaken, st.booleans(), times, words),
     st.builds(Pong, ids, words, words),
     st.builds(
         SyncReply,

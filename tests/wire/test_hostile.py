@@ -12,9 +12,10 @@ import pytest
 from meshp2p.core.message import PAYLOAD_BYTES_MAX
 from meshp2p.core.messages import Carry, Deliver
 from meshp2p.core.record import State
+from meshp2p.core.replicated_map import MAP_VALUE_BYTES_MAX
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.wire.beacon import BEACON_BYTES_MAX
-from meshp2p.wire.codec import CALL_BYTES_MAX, DATAGRAM_BYTES_MAX
+from meshp2p.wire.codec import CALL_BYTES_MAX, DATAGRAM_BYTES_MAX, TIME_MAX
 from meshp2p.wire.frame import frame_header, mesh_tag
 from tests.wire.samples import CODEC, MESH, SAMPLES
 
@@ -621,3 +622,74 @@ def test_no_beacon_is_a_call() -> None:
         CODEC.decode_beacon_untrusted(data)
         for decode in (CODEC.decode_datagram_untrusted, CODEC.decode_request_untrusted, CODEC.decode_reply_untrusted):
             assert refusal(data, decode) is Refusal.BAD_SHAPE
+
+
+# Shared maps
+
+ENTRY = ["k", [1, 0, 7], b"1"]
+
+
+def refused_entry(entry: object) -> Refusal:
+    """In a request, and in a reply alike."""
+    reasons = {
+        refusal(HEADER + msgpack.packb([33, "m", "id", 1, [entry]]), CODEC.decode_request_untrusted),
+        refusal(HEADER + msgpack.packb([32, True, 1, 1, [], [entry], True, []]), CODEC.decode_reply_untrusted),
+    }
+    (reason,) = reasons
+    return reason
+
+
+def test_the_entry_that_these_tests_change_is_right_as_it_is() -> None:
+    CODEC.decode_request_untrusted(HEADER + msgpack.packb([33, "m", "id", 1, [ENTRY]]))
+    CODEC.decode_reply_untrusted(HEADER + msgpack.packb([32, True, 1, 1, [], [ENTRY], True, []]))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ["ü" * 257, [1, 0, 7], b"1"],
+        ["k", [TIME_MAX + 1, 0, 7], b"1"],
+        ["k", [1, 0, 7], b"NaN"],
+        ["k", [1, 0, 7], b"[" * 121 + b"]" * 121],
+    ],
+)
+def test_an_entry_that_no_node_would_send_is_refused(entry: object) -> None:
+    assert refused_entry(entry) is Refusal.BAD_VALUE
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ["", [1, 0, 7], b"1"],
+        ["k" * 513, [1, 0, 7], b"1"],
+        ["k", [-1, 0, 7], b"1"],
+        ["k", [1, 0], b"1"],
+        ["k", [1, 0, 7], "1"],
+        ["k", [1, 0, 7], b"1" * (1 + MAP_VALUE_BYTES_MAX)],
+    ],
+)
+def test_an_entry_of_another_shape_is_refused(entry: object) -> None:
+    assert refused_entry(entry) is Refusal.BAD_SHAPE
+
+
+@pytest.mark.parametrize(
+    ("value", "decode"),
+    [
+        ([32, "", "id", 1, b""], CODEC.decode_request_untrusted),
+        ([32, "m" * 129, "id", 1, b""], CODEC.decode_request_untrusted),
+        ([32, "ü" * 65, "id", 1, b""], CODEC.decode_request_untrusted),
+        ([32, "m", "ü" * 65, 1, b""], CODEC.decode_request_untrusted),
+        ([32, "m", "id", TIME_MAX + 1, b""], CODEC.decode_request_untrusted),
+        ([32, True, TIME_MAX + 1], CODEC.decode_reply_untrusted),
+        ([32, True, 1, 0], CODEC.decode_reply_untrusted),
+        ([32, True, 1, 3], CODEC.decode_reply_untrusted),
+        ([32, True, 1, 8192], CODEC.decode_reply_untrusted),
+        ([32, True, 1, (1 << 64) - 1], CODEC.decode_reply_untrusted),
+        ([32, True, 1, 1, [], [], True, ["ü" * 65]], CODEC.decode_reply_untrusted),
+        ([33, True, TIME_MAX + 1, 0], CODEC.decode_reply_untrusted),
+    ],
+)
+def test_a_call_about_maps_with_a_value_that_no_node_would_send_is_refused(
+    value: list[object], decode: Callable[[bytes], object]
+) -> None:
+    assert refusal(HEADER + msgpack.packb(value), decode) in (Refusal.BAD_VALUE, Refusal.BAD_SHAPE)
