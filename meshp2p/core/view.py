@@ -8,8 +8,10 @@ from meshp2p.core.candidates import Candidate, SourceStats
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.election import Election
 from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.maps import Maps
 from meshp2p.core.ownership import Ownership
 from meshp2p.core.record import Record
+from meshp2p.core.replicated_map import ReplicatedMap
 from meshp2p.core.state import Counters, NodeState
 from meshp2p.core.syncer import Syncer
 
@@ -23,6 +25,7 @@ class View:
     _ownership: Ownership
     _election: Election
     _syncer: Syncer
+    _maps: Maps
 
     def __repr__(self) -> str:
         members = self._state.members
@@ -48,6 +51,10 @@ class View:
     @property
     def counters(self) -> Counters:
         return self._state.counters
+
+    def replica(self, name: str) -> ReplicatedMap | None:
+        """The shared map of this name, to be read; None where it was not opened."""
+        return self._maps.replica(name)
 
     @property
     def leader_id(self) -> str | None:

@@ -205,6 +205,18 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "machine",
         alter=_without_method("_hosting", "adopt"),
     ),
+    "map-comparing": Safeguard(
+        "nodes that share a map compare their replicas, by digest",
+        "maps",
+        "maps",
+        alter=_without_method("_maps", "_take_difference"),
+    ),
+    "map-deletions": Safeguard(
+        "what was deleted from a shared map is remembered, so that a node that was cut off does not bring it back",
+        "maps",
+        "maps",
+        {"map_deleted_retention": 1.0},
+    ),
     "expiry": Safeguard(
         "an instance that sends no heartbeats is let go",
         "homes",

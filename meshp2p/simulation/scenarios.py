@@ -31,7 +31,7 @@ from meshp2p.simulation.faults import (
     Slow,
     Twin,
 )
-from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, LinkOptions, MailPlan, NodePlan, Schedule
+from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, LinkOptions, MailPlan, MapPlan, NodePlan, Schedule
 from meshp2p.simulation.swarm import draw_swarm
 
 __all__ = ["Options", "build_schedule", "scenario_names", "scenarios"]
@@ -66,6 +66,7 @@ class _Draft(msgspec.Struct):
     seeds: dict[str, tuple[str, ...]]
     agents: list[AgentPlan]
     mail: list[MailPlan]
+    maps: list[MapPlan]
     multicast_interval: float = 0.0
     calm: float = 5.0
 
@@ -242,6 +243,16 @@ def _homes(draft: _Draft) -> None:
         draft.agents.append(AgentPlan(id=f"agent{number}", nodes=nodes, at=1.0 + number, until=until, every=2.0))
     gone = draft.agents[0].nodes[0]
     draft.faults.append(Crash(begin=draft.chaos_begin, node=gone, is_silent=draft.random.random() < 0.5))
+
+
+@_scenario("maps", "two groups that are cut from one another, some of whom lose calls, go on writing into one map")
+def _maps(draft: _Draft) -> None:
+    draft.faults += [
+        Partition(begin=draft.chaos_begin, end=draft.chaos_end, groups=draft.halves()),
+        Lossy(begin=0.0, end=draft.chaos_end, probability=0.2, kinds=(Kind.UDP, Kind.TCP)),
+    ]
+    every = draft.random.choice((0.2, 1.0, 5.0))
+    draft.maps.append(MapPlan(name="map", nodes=draft.names, at=5.0, until=draft.chaos_end, every=every, deletions=0.3))
 
 
 @_scenario("seeds-gone", "a mesh is split where the only node that the one half was told of is gone", least=5)
@@ -421,6 +432,7 @@ def _named(name: str, options: Options) -> Schedule:
         seeds={},
         agents=[],
         mail=[],
+        maps=[],
     )
     function(draft)
     plans = tuple(
@@ -439,6 +451,7 @@ def _named(name: str, options: Options) -> Schedule:
         nodes=plans,
         agents=tuple(draft.agents),
         mail=tuple(draft.mail),
+        maps=tuple(draft.maps),
         faults=tuple(draft.faults),
         multicast_interval=draft.multicast_interval,
     )

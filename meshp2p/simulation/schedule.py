@@ -13,7 +13,17 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.faults import Fault
 
-__all__ = ["FORMAT", "AgentPlan", "LinkOptions", "MailPlan", "NodePlan", "Schedule", "dump_schedule", "load_schedule"]
+__all__ = [
+    "FORMAT",
+    "AgentPlan",
+    "LinkOptions",
+    "MailPlan",
+    "MapPlan",
+    "NodePlan",
+    "Schedule",
+    "dump_schedule",
+    "load_schedule",
+]
 
 FORMAT = 1
 """The version of the files. Raised when a field changes its meaning; new fields have defaults."""
@@ -63,6 +73,20 @@ class MailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     every: float = 1.0
 
 
+class MapPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A shared map that the agents on ``nodes`` open when their nodes start. Every ``every`` seconds from ``at`` until
+    ``until`` one of them, drawn at random, writes one of so many ``keys``, or deletes it, with a probability of
+    ``deletions``."""
+
+    name: str
+    nodes: tuple[str, ...]
+    at: float = 0.0
+    until: float = 0.0
+    every: float = 1.0
+    keys: int = 8
+    deletions: float = 0.2
+
+
 class LinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the network is like where no fault touches it. A packet takes ``delay`` seconds plus an exponential
     ``jitter``.
@@ -91,6 +115,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     nodes: tuple[NodePlan, ...]
     agents: tuple[AgentPlan, ...] = ()
     mail: tuple[MailPlan, ...] = ()
+    maps: tuple[MapPlan, ...] = ()
     faults: tuple[Fault, ...] = ()
     link: LinkOptions = LinkOptions()
     config: ProtocolConfig = ProtocolConfig()
@@ -123,10 +148,7 @@ def _check_schedule(schedule: Schedule) -> None:
         _check_known(f"nodes of agent {agent.id!r}", agent.nodes, ids)
         if not agent.nodes or agent.id in ids or agent.every <= 0:
             raise ConfigError(f"agent {agent.id!r}: expected at least one node, an id of its own, and every > 0")
-    for mail in schedule.mail:
-        _check_known(f"nodes of the mail of {mail.source!r}", mail.nodes, ids)
-        if not mail.nodes or mail.every <= 0 or not mail.source:
-            raise ConfigError(f"mail of {mail.source!r}: expected a source, at least one node, and every > 0")
+    _check_plans(schedule, ids)
     for fault in schedule.faults:
         name = type(fault).__name__
         _check_known(name, fault.names(), ids)
@@ -135,6 +157,17 @@ def _check_schedule(schedule: Schedule) -> None:
                 f"{name}: begin = {fault.begin}, end = {fault.end}:"
                 f" expected 0 <= begin <= end, and begin within the duration ({schedule.duration})"
             )
+
+
+def _check_plans(schedule: Schedule, ids: set[str]) -> None:
+    for mail in schedule.mail:
+        _check_known(f"nodes of the mail of {mail.source!r}", mail.nodes, ids)
+        if not mail.nodes or mail.every <= 0 or not mail.source:
+            raise ConfigError(f"mail of {mail.source!r}: expected a source, at least one node, and every > 0")
+    for shared in schedule.maps:
+        _check_known(f"nodes of the map {shared.name!r}", shared.nodes, ids)
+        if not shared.nodes or shared.every <= 0 or shared.keys < 1 or not shared.name:
+            raise ConfigError(f"map {shared.name!r}: expected a name, at least one node and key, and every > 0")
 
 
 def _check_known(what: str, named: tuple[str, ...], ids: set[str]) -> None:

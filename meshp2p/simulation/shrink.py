@@ -119,12 +119,26 @@ def _without(schedule: Schedule, gone: NodePlan) -> Iterator[Schedule]:
         for agent in schedule.agents
         if (rest := tuple(node for node in agent.nodes if node != gone.id))
     )
-    yield from _replaced(schedule, nodes=tuple(plans), faults=faults, agents=agents)
+    mail = tuple(
+        msgspec.structs.replace(plan, nodes=rest)
+        for plan in schedule.mail
+        if (rest := tuple(node for node in plan.nodes if node != gone.id))
+    )
+    maps = tuple(
+        msgspec.structs.replace(plan, nodes=rest)
+        for plan in schedule.maps
+        if (rest := tuple(node for node in plan.nodes if node != gone.id))
+    )
+    yield from _replaced(schedule, nodes=tuple(plans), faults=faults, agents=agents, mail=mail, maps=maps)
 
 
 def _fewer_agents(schedule: Schedule) -> Iterator[Schedule]:
     for place in range(len(schedule.agents)):
         yield from _replaced(schedule, agents=schedule.agents[:place] + schedule.agents[place + 1 :])
+    for place in range(len(schedule.mail)):
+        yield from _replaced(schedule, mail=schedule.mail[:place] + schedule.mail[place + 1 :])
+    for place in range(len(schedule.maps)):
+        yield from _replaced(schedule, maps=schedule.maps[:place] + schedule.maps[place + 1 :])
 
 
 def _plainer(schedule: Schedule) -> Iterator[Schedule]:

@@ -20,11 +20,13 @@ from meshp2p.simulation.ablation import ablated_config, alteration
 from meshp2p.simulation.agents import Agents
 from meshp2p.simulation.checkers import CHECKERS, Checker, Violation, Wholeness
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
+from meshp2p.simulation.checkers.maps import SharedMaps, convergence_bound
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.faults import Corrupted, Crash, Fault, Forged, Leave
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.injection import Injector
 from meshp2p.simulation.mail import FIRST_TICKET, Mail
+from meshp2p.simulation.maps import Maps
 from meshp2p.simulation.multicast import Multicast
 from meshp2p.simulation.network import Network, Traffic
 from meshp2p.simulation.schedule import NodePlan, Schedule
@@ -120,6 +122,7 @@ class Simulation:
         for plan in schedule.nodes:
             self.engine.at(plan.at, self._start_planned, plan.id)
         self.agents = Agents(schedule.agents, self.truth, self.engine)
+        self.maps = Maps(schedule.maps, self.truth, schedule.seed)
         self.mail = Mail(schedule.mail, self.truth, self.agents, schedule.seed, self)
         self.engine.at(TICK, self._tick)
 
@@ -174,6 +177,7 @@ class Simulation:
         for checker in self.checkers.values():
             checker.started(host)
         host.start(cause)
+        self.maps.open(host)
         seeds = [self.truth.hosts[seed] for seed in self._plans[host.id].seeds if seed != host.key]
         if host.life > 1 and not any(seed.machine is not None for seed in seeds):
             seeds += [other for other in self.truth.live if other.id != host.id][:1]
@@ -336,6 +340,8 @@ class Simulation:
         if not self.is_over:
             self._stay_whole()
         if not self.is_over:
+            self._agree_on_maps()
+        if not self.is_over:
             for checker in self.checkers.values():
                 checker.finish()
         return self._result(time.perf_counter() - began)
@@ -358,6 +364,14 @@ class Simulation:
         wholeness = self.checkers.get(Wholeness.name)
         if isinstance(wholeness, Wholeness):
             self._wait_for(wholeness, self.engine.now + STAY, "was whole and did not stay so")
+
+    def _agree_on_maps(self) -> None:
+        """Give shared maps the time that they may take to be one; their checker says at the end whether they are."""
+        maps = self.checkers.get(SharedMaps.name)
+        if isinstance(maps, SharedMaps):
+            until = self.engine.now + convergence_bound(self.schedule.config, len(self.truth.hosts))
+            while any(maps.differing()) and self.engine.now < until and not self.is_over:
+                self.run_until(self.engine.now + 1.0)
 
     def _wait_for(self, wholeness: Wholeness, until: float, problem: str) -> bool:
         while not wholeness.is_whole():

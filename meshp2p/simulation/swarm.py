@@ -37,7 +37,7 @@ from meshp2p.simulation.faults import (
     Stalls,
     Twin,
 )
-from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, LinkOptions, MailPlan, NodePlan, Schedule
+from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, LinkOptions, MailPlan, MapPlan, NodePlan, Schedule
 from meshp2p.simulation.truth import MEETING
 
 __all__ = ["draw_swarm"]
@@ -112,6 +112,7 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
         nodes=plans,
         agents=agents,
         mail=mail,
+        maps=_draw_maps(random.Random(f"{seed}/maps"), names, duration),
         faults=_let_all_meet(faults, plans),
         link=LinkOptions(delay=draw.choice((0.0001, 0.0002, 0.002, 0.02)), jitter=draw.choice((0.0001, 0.001, 0.005))),
         multicast_interval=draw.choice((0.0, 0.0, 10.0)) if nodes <= 24 else 0.0,
@@ -185,6 +186,23 @@ def _draw_mail(
             every=draw.choice((0.2, 1.0, 5.0)),
         )
         for number in range(draw.randrange(1, 5))
+    )
+
+
+def _draw_maps(draw: random.Random, names: tuple[str, ...], duration: float) -> tuple[MapPlan, ...]:
+    if draw.random() < 0.6:
+        return ()
+    return tuple(
+        MapPlan(
+            name=f"map{number}",
+            nodes=names if draw.random() < 0.5 else tuple(draw.sample(names, draw.randrange(2, len(names) + 1))),
+            at=round(draw.uniform(1.0, duration / 2), 3),
+            until=round(draw.uniform(duration / 2, duration), 3),
+            every=draw.choice((0.1, 0.5, 2.0)),
+            keys=draw.choice((1, 5, 100)),
+            deletions=draw.choice((0.0, 0.2, 0.5)),
+        )
+        for number in range(draw.randrange(1, 3))
     )
 
 

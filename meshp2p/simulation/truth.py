@@ -7,6 +7,7 @@ import math
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.replicated_map import Entry
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.faults import (
     Blocked,
@@ -28,7 +29,7 @@ from meshp2p.simulation.faults import (
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.network import Network
 
-__all__ = ["Component", "Letter", "Truth", "crash_bound", "detection_bound", "recovery_bound"]
+__all__ = ["Component", "Letter", "MapWrite", "Truth", "crash_bound", "detection_bound", "recovery_bound"]
 
 
 def detection_bound(config: ProtocolConfig, nodes: int) -> float:
@@ -81,6 +82,16 @@ class Letter(msgspec.Struct):
     recipients: tuple[str, ...]
 
 
+class MapWrite(msgspec.Struct, frozen=True):
+    """What the host ``node``, in its process ``life``, wrote into a shared map ``at`` a virtual time."""
+
+    name: str
+    entry: Entry
+    node: str
+    life: int
+    at: float
+
+
 class Component(msgspec.Struct, frozen=True):
     """Live nodes that reach one another. ``is_sure``: so well that they must agree.
 
@@ -114,6 +125,8 @@ class Truth:
         """By recipient and message id, when an agent was told that its acknowledgement counts."""
         self.agents_tried_at: dict[str, float] = {}
         """When each last tried to register or to send a heartbeat."""
+        self.map_writes: list[MapWrite] = []
+        """All that was written into shared maps, in order."""
         self._troubles = 0
         self._troubled_at = -math.inf
         self._host_disturbed_at: dict[str, float] = {}

@@ -26,7 +26,7 @@ from meshp2p.core.effects import (
     WatchOpened,
     Write,
 )
-from meshp2p.core.events import Event, LeaderChanged
+from meshp2p.core.events import Event, LeaderChanged, MapChanged
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import (
@@ -143,7 +143,7 @@ class Bench:
     def __init__(self, persist: Callable[[KeptState], Awaitable[None]] | None, store: FakeStore | None = None) -> None:
         self.datagrams = FakeDatagrams()
         self.caller = FakeCaller()
-        self.events: list[Event] = []
+        self.events: list[Event | MapChanged] = []
         machine = Machine(
             Profile("node", "h", 7700), (OWN,), ProtocolConfig(), random.Random(0), lambda: 1_700_000_000_000
         )

@@ -1,0 +1,72 @@
+"""Shared maps: after all faults they are one again, and hold what was written last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import ClassVar
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.replicated_map import ReplicatedMap
+from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.host import EPOCH_MS, Host
+from meshp2p.simulation.truth import MapWrite
+
+__all__ = ["SharedMaps", "convergence_bound"]
+
+
+def convergence_bound(config: ProtocolConfig, nodes: int) -> float:
+    """Within so many seconds replicas of nodes that list one another are the same: news that nobody told reaches twice
+    as many with each interval, a few are lost to chance, and calls to those that do not answer take their time."""
+    return (6 + math.log2(nodes)) * 1.25 * config.map_sync_interval + 2 * config.call_timeout
+
+
+class SharedMaps(Checker):
+    """At the end all nodes that reach one another and opened a map hold the same. A write whose process still runs is
+    there, or a later one by the stamps; a deletion too, so that a deleted key does not come back.
+
+    Exempt are writes that were stamped by a clock that was wrong: they count as written when that is found out.
+    """
+
+    name: ClassVar[str] = "maps"
+
+    def differing(self) -> Iterator[str]:
+        """What is not the same, in words."""
+        names = dict.fromkeys(write.name for write in self.truth.map_writes)
+        for component in self.truth.components():
+            for name in names if component.is_sure else ():
+                replicas = [
+                    (host, replica) for host in component.hosts if (replica := _replica(host, name)) is not None
+                ]
+                views: dict[int, list[str]] = {}
+                for host, replica in replicas:
+                    views.setdefault(replica.view, []).append(host.key)
+                if len(views) > 1:
+                    yield f"map {name!r} differs: {' | '.join(' '.join(keys) for keys in views.values())}"
+
+    def finish(self) -> None:
+        for what in self.differing():
+            self.violated(None, what)
+        for write in self.truth.map_writes:
+            self._check(write)
+
+    def _check(self, write: MapWrite) -> None:
+        host = self.truth.hosts[write.node]
+        replica = _replica(host, write.name) if host.life == write.life and host in self.truth.live else None
+        if replica is None:
+            return
+        entry = write.entry
+        if entry.stamp.wall_ms > EPOCH_MS + (write.at + self.truth.config.map_clock_error_max) * 1000:
+            return
+        held = replica.entry(entry.key)
+        if held is None and entry.is_deleted:
+            return
+        if held is None or held.stamp < entry.stamp:
+            what = "the deletion" if entry.is_deleted else f"{entry.value!r}"
+            self.violated(host, f"{what} of {entry.key!r}, written at {write.at:.3f} s, is lost: there is {held!r}")
+        elif held.stamp == entry.stamp and held.value != entry.value:
+            self.violated(host, f"{entry!r} has become {held!r}")
+
+
+def _replica(host: Host, name: str) -> ReplicatedMap | None:
+    return None if host.machine is None else host.machine.replica(name)

@@ -1,0 +1,47 @@
+"""Agents that share maps: they open them on their nodes, and write and delete now and then."""
+
+from __future__ import annotations
+
+import random
+
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.schedule import MapPlan
+from meshp2p.simulation.truth import MapWrite, Truth
+
+__all__ = ["Maps"]
+
+
+class Maps:
+    """All shared maps of a run."""
+
+    def __init__(self, plans: tuple[MapPlan, ...], truth: Truth, seed: int) -> None:
+        self._truth = truth
+        self._plans = plans
+        self._draw = random.Random(f"{seed}/maps")
+        self._count = 0
+        for plan in plans:
+            truth.engine.at(plan.at, self._write, plan)
+
+    def open(self, host: Host) -> None:
+        """A process has begun: its agent opens its maps."""
+        for plan in self._plans:
+            if host.key in plan.nodes:
+                host.open_map(plan.name)
+
+    def _write(self, plan: MapPlan) -> None:
+        engine = self._truth.engine
+        if engine.now >= plan.until:
+            return
+        engine.at(engine.now + plan.every, self._write, plan)
+        host = self._truth.hosts[self._draw.choice(plan.nodes)]
+        key = f"k{self._draw.randrange(0, plan.keys)}"
+        is_deletion = self._draw.random() < plan.deletions
+        replica = host.machine.replica(plan.name) if host.machine is not None else None
+        if replica is None or (is_deletion and replica.value(key) is None):
+            return
+        self._count += 1
+        value = b"" if is_deletion else b"%d" % self._count
+        if host.write_map(plan.name, key, value):
+            entry = replica.entry(key)
+            if entry is not None:
+                self._truth.map_writes.append(MapWrite(plan.name, entry, host.key, host.life, engine.now))
