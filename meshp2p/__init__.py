@@ -56,6 +56,15 @@ from meshp2p.http.limits import HttpLimits
 from meshp2p.node.asking import Delegation
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.correspondence import Inbox
+from meshp2p.node.graph_sync import (
+    ClockOrder,
+    GraphEdge,
+    GraphNode,
+    GraphSync,
+    GraphSyncType,
+    GraphTombstone,
+    VectorClock,
+)
 from meshp2p.node.handlers import Declined
 from meshp2p.node.identity import generate_instance_id
 from meshp2p.node.isolated import IsolatedDelegation, IsolatedIterator, IsolatedNode
@@ -63,6 +72,7 @@ from meshp2p.node.leadership import FencingToken, Lease
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.opening import open_node
 from meshp2p.node.received import ReceivedMessage
+from meshp2p.node.shared import MapChange, SharedMap
 from meshp2p.node.subscriptions import EventsLost
 from meshp2p.version import __version__
 
@@ -71,6 +81,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Address",
+    "ClockOrder",
     "ConfigError",
     "CopyStatus",
     "Declined",
@@ -79,6 +90,11 @@ __all__ = [
     "DelegationState",
     "EventsLost",
     "FencingToken",
+    "GraphEdge",
+    "GraphNode",
+    "GraphSync",
+    "GraphSyncType",
+    "GraphTombstone",
     "HandlerConflict",
     "HttpLimits",
     "IdConflict",
@@ -95,6 +111,7 @@ __all__ = [
     "LimitExceeded",
     "LocalProtocolError",
     "MailboxFull",
+    "MapChange",
     "MemberDied",
     "MemberJoined",
     "MemberLeft",
@@ -117,12 +134,14 @@ __all__ = [
     "RemoteError",
     "RemoteProtocolError",
     "RequestRefused",
+    "SharedMap",
     "StartError",
     "State",
     "StoreError",
     "StoreFull",
     "UnknownInstance",
     "Unreachable",
+    "VectorClock",
     "WaitTimeout",
     "__version__",
     "generate_instance_id",
