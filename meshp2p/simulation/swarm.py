@@ -195,10 +195,10 @@ def _draw_maps(draw: random.Random, names: tuple[str, ...], duration: float) -> 
     return tuple(
         MapPlan(
             name=f"map{number}",
-            nodes=names if draw.random() < 0.5 else tuple(draw.sample(names, draw.randrange(2, len(names) + 1))),
+            nodes=tuple(draw.sample(names, draw.randrange(2, min(len(names), 16) + 1))),
             at=round(draw.uniform(1.0, duration / 2), 3),
             until=round(draw.uniform(duration / 2, duration), 3),
-            every=draw.choice((0.1, 0.5, 2.0)),
+            every=draw.choice((0.2, 1.0, 5.0)),
             keys=draw.choice((1, 5, 100)),
             deletions=draw.choice((0.0, 0.2, 0.5)),
         )

@@ -17,6 +17,7 @@ from meshp2p.node.graph_sync import (
     GraphTombstone,
     VectorClock,
 )
+from meshp2p.node.received import ReceivedMessage
 from meshp2p.testing import VirtualMesh, run
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
@@ -129,16 +130,17 @@ def test_agents_exchange_what_the_other_does_not_know() -> None:
         await mesh.wait_until_whole()
 
         @a.handler("GraphSync")
-        async def answer(request: GraphSync) -> GraphSync:
+        async def answer(request: GraphSync, message: ReceivedMessage) -> None:
             assert request.sync_type is GraphSyncType.REQUEST_INCREMENTAL
-            return a_graph().delta(request.vector_clock)
+            delta = a_graph().delta(request.vector_clock)
+            await a.send(message.source, delta, kind="GraphSync", correlation_id=message.correlation_id)
 
         known = VectorClock({"a": 1})
         request = GraphSync(sync_type=GraphSyncType.REQUEST_INCREMENTAL, session_id="s", vector_clock=known)
         async with b.inbox() as inbox:
             await b.send("a", request, kind="GraphSync", correlation_id="mine")
             reply = await anext(inbox)
-        assert (reply.kind, reply.correlation_id) == ("Response", "mine")
+        assert (reply.kind, reply.correlation_id) == ("GraphSync", "mine")
         delta = reply.payload_as(GraphSync)
         assert ([node.id for node in delta.nodes], delta.edges, len(delta.tombstones)) == ([2], (), 1)
         assert known.merge(delta.vector_clock) == VectorClock({"a": 1, "b": 1})

@@ -9,7 +9,8 @@ from typing import ClassVar
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.replicated_map import ReplicatedMap
 from meshp2p.simulation.checkers.base import Checker
-from meshp2p.simulation.host import EPOCH_MS, Host
+from meshp2p.simulation.faults import ClockStep, Fault
+from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import MapWrite
 
 __all__ = ["SharedMaps", "convergence_bound"]
@@ -22,13 +23,26 @@ def convergence_bound(config: ProtocolConfig, nodes: int) -> float:
 
 
 class SharedMaps(Checker):
-    """At the end all nodes that reach one another and opened a map hold the same. A write whose process still runs is
-    there, or a later one by the stamps; a deletion too, so that a deleted key does not come back.
+    """At the end all nodes that reach one another and opened a map hold the same, and nothing that nobody wrote. A
+    write whose process still runs is there, or a later one by the stamps; a deletion too, so that a deleted key does
+    not come back.
 
-    Exempt are writes that were stamped by a clock that was wrong: they count as written when that is found out.
+    That last law is not for runs in which a clock was wrong: then some writes bear the time at which that was found.
     """
 
     name: ClassVar[str] = "maps"
+    was_clock_wrong = False
+
+    def started(self, host: Host) -> None:
+        self.was_clock_wrong |= self._is_wrong(host.wall_skew)
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        if isinstance(fault, ClockStep):
+            self.was_clock_wrong |= self._is_wrong(fault.seconds)
+
+    def _is_wrong(self, seconds: float) -> bool:
+        """Whether two clocks that differ by so much may not both be within the bound of a third's."""
+        return abs(seconds) > self.truth.config.map_clock_error_max
 
     def differing(self) -> Iterator[str]:
         """What is not the same, in words."""
@@ -47,8 +61,18 @@ class SharedMaps(Checker):
     def finish(self) -> None:
         for what in self.differing():
             self.violated(None, what)
-        for write in self.truth.map_writes:
+        self._check_values()
+        for write in () if self.was_clock_wrong else self.truth.map_writes:
             self._check(write)
+
+    def _check_values(self) -> None:
+        written = {(write.name, write.entry.key, write.entry.value) for write in self.truth.map_writes}
+        for name in dict.fromkeys(write.name for write in self.truth.map_writes):
+            for host in self.truth.live:
+                replica = _replica(host, name)
+                for entry in replica.entries() if replica is not None else ():
+                    if (name, entry.key, entry.value) not in written:
+                        self.violated(host, f"map {name!r} holds {entry!r}, which nobody wrote")
 
     def _check(self, write: MapWrite) -> None:
         host = self.truth.hosts[write.node]
@@ -56,8 +80,6 @@ class SharedMaps(Checker):
         if replica is None:
             return
         entry = write.entry
-        if entry.stamp.wall_ms > EPOCH_MS + (write.at + self.truth.config.map_clock_error_max) * 1000:
-            return
         held = replica.entry(entry.key)
         if held is None and entry.is_deleted:
             return
