@@ -338,7 +338,7 @@ class Carry(msgspec.Struct, frozen=True, array_like=True, tag=24):
     request: Passed
 
 
-class MapSync(msgspec.Struct, frozen=True, array_like=True, tag=32):
+class MapSync(msgspec.Struct, frozen=True, array_like=True, tag=48):
     """Sent by ``sender``, a node that has opened the shared map ``name``: how does yours differ? Answered with
     :class:`MapDifference`.
 
@@ -351,7 +351,7 @@ class MapSync(msgspec.Struct, frozen=True, array_like=True, tag=32):
     digest: bytes
 
 
-class MapDifference(msgspec.Struct, frozen=True, array_like=True, tag=32):
+class MapDifference(msgspec.Struct, frozen=True, array_like=True, tag=48):
     """What the replier holds in the buckets that differ, up to a bound; ``is_complete`` says whether that is all.
 
     ``has_map``: whether it has opened this map at all; all else is empty where it has not. ``differing`` are the
@@ -368,7 +368,7 @@ class MapDifference(msgspec.Struct, frozen=True, array_like=True, tag=32):
     holders: tuple[Id, ...] = ()
 
 
-class MapPush(msgspec.Struct, frozen=True, array_like=True, tag=33):
+class MapPush(msgspec.Struct, frozen=True, array_like=True, tag=49):
     """Entries of a shared map: what was just written, or the second half of a :class:`MapSync`. Answered with
     :class:`MapTaken`."""
 
@@ -378,7 +378,7 @@ class MapPush(msgspec.Struct, frozen=True, array_like=True, tag=33):
     entries: tuple[Entry, ...]
 
 
-class MapTaken(msgspec.Struct, frozen=True, array_like=True, tag=33):
+class MapTaken(msgspec.Struct, frozen=True, array_like=True, tag=49):
     """Whether the replier has opened this map, what its wall clock shows, and how many of the entries were news."""
 
     has_map: bool

@@ -194,6 +194,13 @@ def test_whatever_is_said_to_a_machine_it_goes_on(seed: int, drawn: list[tuple[s
         driver.check()
 
 
+def share(driver: Driver, key: str) -> None:
+    driver.take(driver.machine.open_map("m", None, driver.now)[1])
+    if key:
+        value = driver.random.choice([b"", b"7"])
+        driver.take(driver.machine.write_map("m", key, value, driver.now))
+
+
 def step(driver: Driver, name: str, argument: object, address: Address | None) -> None:
     machine, now = driver.machine, driver.now
     match name, argument:
@@ -227,9 +234,7 @@ def step(driver: Driver, name: str, argument: object, address: Address | None) -
             assert address is not None
             driver.take(machine.readdress((address,), now))
         case "share", str():
-            driver.take(machine.open_map("m", None, now)[1])
-            if argument:
-                driver.take(machine.write_map("m", argument, driver.random.choice([b"", b"7"]), now))
+            share(driver, argument)
         case "leave", _:
             driver.take(machine.leave(now))
         case _:

@@ -632,16 +632,16 @@ ENTRY = ["k", [1, 0, 7], b"1"]
 def refused_entry(entry: object) -> Refusal:
     """In a request, and in a reply alike."""
     reasons = {
-        refusal(HEADER + msgpack.packb([33, "m", "id", 1, [entry]]), CODEC.decode_request_untrusted),
-        refusal(HEADER + msgpack.packb([32, True, 1, 1, [], [entry], True, []]), CODEC.decode_reply_untrusted),
+        refusal(HEADER + msgpack.packb([49, "m", "id", 1, [entry]]), CODEC.decode_request_untrusted),
+        refusal(HEADER + msgpack.packb([48, True, 1, 1, [], [entry], True, []]), CODEC.decode_reply_untrusted),
     }
     (reason,) = reasons
     return reason
 
 
 def test_the_entry_that_these_tests_change_is_right_as_it_is() -> None:
-    CODEC.decode_request_untrusted(HEADER + msgpack.packb([33, "m", "id", 1, [ENTRY]]))
-    CODEC.decode_reply_untrusted(HEADER + msgpack.packb([32, True, 1, 1, [], [ENTRY], True, []]))
+    CODEC.decode_request_untrusted(HEADER + msgpack.packb([49, "m", "id", 1, [ENTRY]]))
+    CODEC.decode_reply_untrusted(HEADER + msgpack.packb([48, True, 1, 1, [], [ENTRY], True, []]))
 
 
 @pytest.mark.parametrize(
@@ -675,18 +675,18 @@ def test_an_entry_of_another_shape_is_refused(entry: object) -> None:
 @pytest.mark.parametrize(
     ("value", "decode"),
     [
-        ([32, "", "id", 1, b""], CODEC.decode_request_untrusted),
-        ([32, "m" * 129, "id", 1, b""], CODEC.decode_request_untrusted),
-        ([32, "ü" * 65, "id", 1, b""], CODEC.decode_request_untrusted),
-        ([32, "m", "ü" * 65, 1, b""], CODEC.decode_request_untrusted),
-        ([32, "m", "id", TIME_MAX + 1, b""], CODEC.decode_request_untrusted),
-        ([32, True, TIME_MAX + 1], CODEC.decode_reply_untrusted),
-        ([32, True, 1, 0], CODEC.decode_reply_untrusted),
-        ([32, True, 1, 3], CODEC.decode_reply_untrusted),
-        ([32, True, 1, 8192], CODEC.decode_reply_untrusted),
-        ([32, True, 1, (1 << 64) - 1], CODEC.decode_reply_untrusted),
-        ([32, True, 1, 1, [], [], True, ["ü" * 65]], CODEC.decode_reply_untrusted),
-        ([33, True, TIME_MAX + 1, 0], CODEC.decode_reply_untrusted),
+        ([48, "", "id", 1, b""], CODEC.decode_request_untrusted),
+        ([48, "m" * 129, "id", 1, b""], CODEC.decode_request_untrusted),
+        ([48, "ü" * 65, "id", 1, b""], CODEC.decode_request_untrusted),
+        ([48, "m", "ü" * 65, 1, b""], CODEC.decode_request_untrusted),
+        ([48, "m", "id", TIME_MAX + 1, b""], CODEC.decode_request_untrusted),
+        ([48, True, TIME_MAX + 1], CODEC.decode_reply_untrusted),
+        ([48, True, 1, 0], CODEC.decode_reply_untrusted),
+        ([48, True, 1, 3], CODEC.decode_reply_untrusted),
+        ([48, True, 1, 8192], CODEC.decode_reply_untrusted),
+        ([48, True, 1, (1 << 64) - 1], CODEC.decode_reply_untrusted),
+        ([48, True, 1, 1, [], [], True, ["ü" * 65]], CODEC.decode_reply_untrusted),
+        ([49, True, TIME_MAX + 1, 0], CODEC.decode_reply_untrusted),
     ],
 )
 def test_a_call_about_maps_with_a_value_that_no_node_would_send_is_refused(
