@@ -36,10 +36,15 @@ FOREIGN_FACTOR = 4
 
 
 class _Shared:
-    """One open map, and whom to talk to about it."""
+    """One open map, and whom to talk to about it.
 
-    def __init__(self, replica: ReplicatedMap) -> None:
+    It has clocks of its own, so that all who have the map compare the same clocks: those of its holders.
+    """
+
+    def __init__(self, replica: ReplicatedMap, clock: MeshClock, stamps: HybridClock) -> None:
         self.replica = replica
+        self.clock = clock
+        self.stamps = stamps
         self.holders: dict[str, None] = {}
         """Listed nodes that have it, as far as is known."""
         self.unasked: dict[str, None] = {}
@@ -58,8 +63,6 @@ class Maps:
     def __init__(self, state: NodeState) -> None:
         self._state = state
         self._maps: dict[str, _Shared] = {}
-        self._clock = MeshClock(state.wall_ms, state.config.map_clock_error_max)
-        self._stamps = HybridClock(state.tag)
         self._pushes = 0
 
     # What the agent does
@@ -78,7 +81,11 @@ class Maps:
             return shared.replica
         if len(self._maps) >= state.config.maps_max:
             raise LimitExceeded(f"map {name!r}: {len(self._maps)} are open, and maps_max = {state.config.maps_max}")
-        shared = self._maps[name] = _Shared(ReplicatedMap(name, merge))
+        shared = self._maps[name] = _Shared(
+            ReplicatedMap(name, merge),
+            MeshClock(state.wall_ms, state.config.map_clock_error_max),
+            HybridClock(state.tag),
+        )
         shared.unasked = {node_id: None for node_id in state.members.nodes if node_id != state.id}
         self._ask_next(shared, now)
         self._set_sync_timer(shared, now)
@@ -113,8 +120,8 @@ class Maps:
             raise LimitExceeded(f"map {name!r} is full: map_entries_max = {config.map_entries_max}")
         if value and entry_size(key, value) > room:
             raise LimitExceeded(f"map {name!r} is full: map_bytes_max = {config.map_bytes_max}")
-        self._check_clocks(now)
-        if self._put(shared, Entry(key, self._stamps.tick(self._clock.read(now)), value)):
+        self._check_clocks(shared, now)
+        if self._put(shared, Entry(key, shared.stamps.tick(shared.clock.read(now)), value)):
             self._tell(shared, (key,), now)
 
     def _put(self, shared: _Shared, entry: Entry) -> bool:
@@ -140,8 +147,8 @@ class Maps:
         """Take in what another node has; the keys that changed."""
         state = self._state
         config, counters, replica = state.config, state.counters, shared.replica
-        clock_ms = self._clock.read(now)
-        latest_ms = clock_ms + self._clock.ahead_max_ms
+        clock_ms = shared.clock.read(now)
+        latest_ms = clock_ms + shared.clock.ahead_max_ms
         earliest_deleted_ms = clock_ms - int(config.map_deleted_retention * 1000)
         changed: list[str] = []
         for entry in entries:
@@ -152,33 +159,29 @@ class Maps:
             if entry.stamp.wall_ms > latest_ms or not (has_room or replica.entry(entry.key) is not None):
                 counters.map_entries_refused += 1
             elif not entry.is_deleted or entry.stamp.wall_ms >= earliest_deleted_ms:
-                self._stamps.note(entry.stamp)
+                shared.stamps.note(entry.stamp)
                 if self._put(shared, entry):
                     changed.append(entry.key)
         counters.map_entries_taken += len(changed)
         return changed
 
-    def _note_clock(self, node_id: str, clock_ms: int, now: float) -> None:
-        self._clock.note(node_id, clock_ms, now)
-        self._check_clocks(now)
-
-    def _check_clocks(self, now: float) -> None:
+    def _check_clocks(self, shared: _Shared, now: float) -> None:
         """Write anew, as of now, what bears a time that is too far ahead: whoever wrote it had a wrong clock, and it
         would prevail over all that is written until then. In the order in which it was written."""
-        clock_ms = self._clock.read(now)
-        latest_ms = clock_ms + self._clock.ahead_max_ms
-        if not self._stamps.is_past(latest_ms):
+        clock_ms = shared.clock.read(now)
+        latest_ms = clock_ms + shared.clock.ahead_max_ms
+        if not shared.stamps.is_past(latest_ms):
             return  # all stamps that are held were given or noted by it
-        self._stamps.set_back(clock_ms)
-        for shared in self._maps.values():
-            for entry in shared.replica.entries():
-                if entry.stamp.wall_ms <= latest_ms:
-                    self._stamps.note(entry.stamp)
-        for shared in self._maps.values():
-            ahead = [entry for entry in shared.replica.entries() if entry.stamp.wall_ms > latest_ms]
-            for entry in sorted(ahead, key=lambda entry: entry.stamp):
-                shared.replica.replace(Entry(entry.key, self._stamps.tick(clock_ms), entry.value))
-            self._tell(shared, [entry.key for entry in ahead], now)
+        shared.stamps.set_back(clock_ms)
+        ahead: list[Entry] = []
+        for entry in shared.replica.entries():
+            if entry.stamp.wall_ms > latest_ms:
+                ahead.append(entry)
+            else:
+                shared.stamps.note(entry.stamp)
+        for entry in sorted(ahead, key=lambda entry: entry.stamp):
+            shared.replica.replace(Entry(entry.key, shared.stamps.tick(clock_ms), entry.value))
+        self._tell(shared, [entry.key for entry in ahead], now)
 
     # Telling
 
@@ -226,7 +229,7 @@ class Maps:
             if not isinstance(reply, MapTaken):
                 self._note_silent(shared, node_id)
             elif not reply.has_map:
-                shared.holders.pop(node_id, None)
+                self._note_none(shared, node_id)
             else:
                 self._note_holder(shared, node_id, reply.clock_ms, now)
                 if then is not None:
@@ -262,9 +265,9 @@ class Maps:
         state = self._state
         shared = self._maps[name]
         self._set_sync_timer(shared, now)
-        self._check_clocks(now)
+        self._check_clocks(shared, now)
         retention_ms = int(state.config.map_deleted_retention * 1000)
-        shared.replica.forget_deleted(self._clock.read(now) - retention_ms)
+        shared.replica.forget_deleted(shared.clock.read(now) - retention_ms)
         if shared.holders:
             holders = list(shared.holders)
             self._sync_with(shared, holders[state.random.randrange(0, len(holders))], now)
@@ -295,7 +298,7 @@ class Maps:
             elif reply.has_map:
                 self._take_difference(shared, node_id, buckets, reply, now)
             else:
-                shared.holders.pop(node_id, None)
+                self._note_none(shared, node_id)
             self._ask_next(shared, now)
 
         request = MapSync(replica.name, state.id, state.wall_ms(), replica.digest(buckets))
@@ -383,7 +386,13 @@ class Maps:
     def _note_holder(self, shared: _Shared, node_id: str, clock_ms: int, now: float) -> None:
         if node_id != self._state.id and node_id in self._state.members.nodes:
             shared.holders[node_id] = None
-            self._note_clock(node_id, clock_ms, now)
+            shared.clock.note(node_id, clock_ms, now)
+            self._check_clocks(shared, now)
+
+    def _note_none(self, shared: _Shared, node_id: str) -> None:
+        """It has not opened the map, or is gone."""
+        shared.holders.pop(node_id, None)
+        shared.clock.forget(node_id)
 
     def _note_silent(self, shared: _Shared, node_id: str) -> None:
         """It did not answer: ask again with the next comparison."""
@@ -401,9 +410,8 @@ class Maps:
                     shared.unasked[record.id] = None
                     self._ask_next(shared, now)
             case MemberDied() | MemberLeft():
-                self._clock.forget(record.id)
                 for shared in self._maps.values():
-                    shared.holders.pop(record.id, None)
+                    self._note_none(shared, record.id)
                     shared.unasked.pop(record.id, None)
                     shared.silent.pop(record.id, None)
             case _:

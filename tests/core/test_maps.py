@@ -241,6 +241,19 @@ def test_a_clock_that_is_years_behind_takes_part() -> None:
     assert replicas[0].value("k") == b"3"
 
 
+def test_nodes_that_share_other_maps_too_agree_on_the_time_of_each() -> None:
+    mesh = a_mesh("a", "b", "c", "d", "e")
+    mesh.clock_ahead_ms.update({"c": -2_400_000, "d": -2_800_000})
+    opened(mesh, "a", "b", "d", "e", name="other")
+    replicas = opened(mesh, "c", "d", "e")
+    mesh.run(20)
+    for number, node_id in enumerate(("c", "d", "e") * 5):
+        write(mesh, node_id, f"k{number % 4}", b"%d" % number)
+        mesh.run(0.5)
+    mesh.run_until(lambda: are_same(replicas), 20)
+    assert replicas[0].value("k2") == b"14"
+
+
 # Bounds, and the end
 
 
