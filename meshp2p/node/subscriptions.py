@@ -54,7 +54,7 @@ class Feed(Generic[_T]):
             await self._arrived.wait()
         return event
 
-    def take_nowait(self) -> NodeEvent | None:
+    def take_nowait(self) -> _T | EventsLost | None:
         """The next event where it is there already, None where it is not."""
         if self._buffer:
             return self._buffer.popleft()
