@@ -27,6 +27,9 @@ from meshp2p.node.received import QUERY, TASK, ReceivedMessage
 __all__ = ["Asking", "Delegation", "choose_delegate"]
 
 DECLINED: Final = "Declined"
+ENDED_MAX: Final = 10_000
+"""Questions that are over and whose late answers are known for what they are. Chosen, not measured."""
+
 CANCEL_TIMEOUT: Final = 2.0
 """Seconds in which an agent is told that its task is withdrawn, at most. Chosen, not measured."""
 
@@ -61,12 +64,13 @@ class Asking:
         self._new_id = new_id
         self._random = random
         self._asked: dict[str, _Asked] = {}
+        self._ended: dict[str, None] = {}
         self.outstanding: dict[str, int] = {}
         """How many tasks of this node's each agent has now."""
 
-    @property
-    def is_waiting(self) -> bool:
-        return bool(self._asked)
+    def has_asked(self, correlation_id: str | None) -> bool:
+        """Whether a question or task of this node's had this id, and it is not long over."""
+        return correlation_id in self._asked or correlation_id in self._ended
 
     def take(self, message: ReceivedMessage) -> bool:
         """An answer came; whether somebody waits for it: an answer of another than the one who was asked is none."""
@@ -95,6 +99,9 @@ class Asking:
                 nursery.cancel_scope.cancel()
         finally:
             del self._asked[correlation_id]
+            self._ended[correlation_id] = None
+            if len(self._ended) > ENDED_MAX:
+                del self._ended[next(iter(self._ended))]
         if asked.answer is None:
             raise PeerLost(f"{target!r} is gone and did not answer")
         return asked.answer

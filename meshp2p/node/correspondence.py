@@ -18,7 +18,6 @@ from typing import Final, Self
 import trio
 
 from meshp2p.core.message import Message
-from meshp2p.core.uuid7 import node_bits_of
 from meshp2p.errors import LocalProtocolError, NodeClosed
 from meshp2p.node.asking import Asking
 from meshp2p.node.handlers import TASK_CANCEL, HandlerFunction, Handlers
@@ -98,8 +97,7 @@ class Inbox:
 class Correspondence:
     """Reads the mailbox while somebody wants messages, and hands each to who it is for.
 
-    ``fetch(after, limit, wait)`` reads the own mailbox, ``acknowledge(ids)`` acknowledges, ``reply`` answers;
-    ``node_bits`` are those of this node's own correlation ids.
+    ``fetch(after, limit, wait)`` reads the own mailbox, ``acknowledge(ids)`` acknowledges, ``reply`` answers.
     """
 
     def __init__(
@@ -108,13 +106,11 @@ class Correspondence:
         acknowledge: Callable[[tuple[str, ...]], Awaitable[None]],
         reply: Callable[[ReceivedMessage, object], Awaitable[str]],
         asking: Asking,
-        node_bits: int,
     ) -> None:
         self._fetch = fetch
         self._acknowledge_ids = acknowledge
         self._reply = reply
         self._asking = asking
-        self._node_bits = node_bits
         self._handlers = Handlers(reply, self.acknowledge_received, _report)
         self._inboxes: list[Inbox] = []
         self._unclaimed: dict[str, ReceivedMessage] = {}
@@ -188,7 +184,7 @@ class Correspondence:
         if message.kind == TASK_CANCEL:
             self._handlers.cancel(message)
             self._dispose(message)
-        elif message.kind in (RESPONSE, TASK_RESULT) and self._is_answer_to_us(message):
+        elif message.kind in (RESPONSE, TASK_RESULT) and self._asking.has_asked(message.correlation_id):
             self._asking.take(message)  # where nobody waits for it any more it is thrown away
             self._dispose(message)
         elif not self._handlers.take(message):
@@ -196,9 +192,6 @@ class Correspondence:
                 self._inboxes[0].put(message)
             else:
                 self._unclaimed[message.id] = message
-
-    def _is_answer_to_us(self, message: ReceivedMessage) -> bool:
-        return node_bits_of(message.correlation_id or "") == self._node_bits
 
     def _dispose(self, message: ReceivedMessage) -> None:
         if self._nursery is not None:

@@ -68,7 +68,6 @@ class MeshNode(NodeBackend):
             lambda message_ids: self.acknowledge(self.id, message_ids),
             self._reply,
             self._asking,
-            tag_of(self.id) >> 32,
         )
         self._status_changed = trio.Event()
         self._status_deadline = math.inf

@@ -66,6 +66,19 @@ def test_a_message_is_in_the_inbox_until_it_is_acknowledged() -> None:
     run(main)
 
 
+def test_a_reply_to_what_was_no_question_is_in_the_inbox() -> None:
+    async def main(mesh: VirtualMesh) -> None:
+        a, b = await mesh.start("a", "b")
+        await mesh.wait_until_whole()
+        sent = await a.send("b", "news")
+        async with b.inbox() as inbox, a.inbox() as answers:
+            await (await anext(inbox)).reply("thanks")
+            answer = await anext(answers)
+            assert (answer.kind, answer.payload, answer.correlation_id) == ("Response", "thanks", sent)
+
+    run(main)
+
+
 def test_a_handler_answers_a_query_whatever_shape_it_takes() -> None:
     async def main(mesh: VirtualMesh) -> None:
         a, b = await mesh.start("a", "b")
