@@ -72,6 +72,7 @@ from meshp2p.node.leadership import FencingToken, Lease
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.opening import open_node
 from meshp2p.node.received import ReceivedMessage
+from meshp2p.node.settings import load_config
 from meshp2p.node.shared import MapChange, SharedMap
 from meshp2p.node.subscriptions import EventsLost
 from meshp2p.version import __version__
@@ -145,6 +146,7 @@ __all__ = [
     "WaitTimeout",
     "__version__",
     "generate_instance_id",
+    "load_config",
     "open_node",
 ]
 

@@ -12,56 +12,67 @@ from typing import Any
 import msgspec
 import trio
 
-from meshp2p import MeshNode, NodeConfig, open_node
+from meshp2p import MeshNode, NodeConfig, load_config, open_node
 from meshp2p.cli.text import printable
 from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
+from meshp2p.node.presets import PRESETS
 from meshp2p.node.subscriptions import EventsLost, NodeEvent
 
 __all__ = ["add_commands"]
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+CONFIGURED = ("preset", *NodeConfig.__struct_fields__)
+"""The options that are of the node's configuration."""
 
 
 def add_commands(commands: Any) -> None:
-    up = commands.add_parser("up", help="run a node until Ctrl-C or SIGTERM", allow_abbrev=False)
+    up = commands.add_parser(
+        "up",
+        help="run a node until Ctrl-C or SIGTERM",
+        description="Run a node until Ctrl-C or SIGTERM. What no option says comes from MESHP2P_... variables, then"
+        " from the file, then from the preset.",
+        allow_abbrev=False,
+    )
+    up.add_argument("--config", metavar="FILE", help="a TOML file to take values from (MESHP2P_CONFIG where absent)")
+    up.add_argument("--preset", metavar="NAME", help=f"where the mesh runs: {', '.join(one.name for one in PRESETS)}")
     up.add_argument("--id", help="the node's id, 1 to 128 bytes; made from the time and the host's name where absent")
     up.add_argument("--host", help="the address to bind to (loopback where absent)")
     up.add_argument(
         "--port", type=int, help="UDP and TCP port; 0 takes any; 7700, or any where that is taken, if absent"
     )
-    up.add_argument("--mesh", default="default", help="the mesh's name (%(default)s)")
-    up.add_argument("--join", action="append", default=[], metavar="HOST:PORT", help="a node to begin with; may repeat")
-    up.add_argument("--no-mdns", action="store_true", help="neither announce this node nor look for others by mDNS")
+    up.add_argument("--mesh", help="the mesh's name (default)")
+    up.add_argument("--join", action="append", metavar="HOST:PORT", help="a node to begin with; may repeat")
+    up.add_argument(
+        "--no-mdns",
+        dest="mdns",
+        action="store_false",
+        default=None,
+        help="neither announce this node nor look for others by mDNS",
+    )
     up.add_argument(
         "--beacon",
         action=argparse.BooleanOptionalAction,
         help="look for others by the UDP beacon, or do not; where absent it is as mDNS is",
     )
-    up.add_argument("--capability", action="append", default=[], help="what this agent can do; may repeat")
-    up.add_argument("--profile", action="append", default=[], help="an agent profile that runs here; may repeat")
-    up.add_argument("--data-dir", help="where the node keeps who it is and whom it met")
-    up.add_argument("--insecure-lan", action="store_true", help="bind to all addresses though there is no mesh key")
+    up.add_argument("--capability", dest="capabilities", action="append", help="what this agent can do; may repeat")
+    up.add_argument("--profile", dest="profiles", action="append", help="an agent profile that runs here; may repeat")
+    up.add_argument("--data-dir", help="where the node keeps who it is, whom it met, and its messages")
+    up.add_argument(
+        "--insecure-lan",
+        action="store_true",
+        default=None,
+        help="bind to all addresses though there is no mesh key",
+    )
     up.add_argument("--log-level", choices=LOG_LEVELS, default="warning", help="(%(default)s)")
     up.add_argument("--json", action="store_true", help="print one JSON object a line")
     up.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    config = NodeConfig.of(
-        id=options.id,
-        host=options.host,
-        port=options.port,
-        mesh=options.mesh,
-        join=options.join,
-        mdns=not options.no_mdns,
-        beacon=options.beacon,
-        capabilities=options.capability,
-        profiles=options.profile,
-        data_dir=options.data_dir,
-        insecure_lan=options.insecure_lan,
-    )
+    given = {name: value for name, value in vars(options).items() if name in CONFIGURED and value is not None}
+    config = load_config(options.config, **given)
     level = getattr(logging, options.log_level.upper())
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for chatty in ("httpx", "httpcore", "zeroconf"):

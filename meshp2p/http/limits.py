@@ -69,8 +69,13 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
         for field in self.__struct_fields__:
             value = getattr(self, field)
             may_be_zero = field in ("grace_seconds", "linger_seconds")
-            if value is not None and not (value >= 0 if may_be_zero else value > 0):
-                raise ConfigError(f"{field} = {value!r}: expected a number {'from' if may_be_zero else 'above'} 0")
+            if field == "request_seconds" and value is None:
+                continue
+            kinds = (int, float) if field.endswith("_seconds") else int
+            is_number = isinstance(value, kinds) and not isinstance(value, bool)
+            if not is_number or not (value >= 0 if may_be_zero else value > 0):
+                expected = "a whole number" if kinds is int else "a number"
+                raise ConfigError(f"{field} = {value!r}: expected {expected} {'from' if may_be_zero else 'above'} 0")
 
 
 class HttpRefusal(enum.StrEnum):

@@ -100,8 +100,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         size = sum(len(name.encode()) for name in (*self.capabilities, *self.profiles))
         if size > _NAMES_BYTES_MAX:
             raise ConfigError(f"capabilities and profiles have {size} bytes: expected at most {_NAMES_BYTES_MAX}")
-        for seed in self.join:
-            parse_address(seed, DEFAULT_PORT)
+        for index, seed in enumerate(self.join):
+            try:
+                parse_address(seed, DEFAULT_PORT)
+            except ConfigError as error:
+                raise ConfigError(f"join[{index}]: {error}") from None
         for origin in self.allow_origins:
             _check_origin(origin)
         for name, kind, expected in _KINDS:

@@ -22,6 +22,7 @@ from meshp2p.node.leadership import Lease
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.outside import Errand, Feed, encoded
 from meshp2p.node.received import ReceivedMessage, split_kind
+from meshp2p.node.settings import choose_config
 from meshp2p.node.subscriptions import NodeEvent
 from meshp2p.node.thread import Hold, NodeThread, Opening, Waitable
 
@@ -355,7 +356,7 @@ async def open_isolated(
 
     Where the node fails the block is cancelled, and what it failed with comes out.
     """
-    thread = NodeThread(NodeConfig.of(config, **options))
+    thread = NodeThread(choose_config(config, options))
     side = make_side()
     thread.start()
     try:

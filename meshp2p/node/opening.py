@@ -19,6 +19,7 @@ from meshp2p.node.outside import Errand
 from meshp2p.node.platform import SystemPlatform
 from meshp2p.node.received import ReceivedMessage
 from meshp2p.node.runner import open_node_on, open_plain_nursery
+from meshp2p.node.settings import choose_config
 from meshp2p.node.thread import Waitable
 
 __all__ = ["node_opener", "open_node"]
@@ -47,8 +48,10 @@ def open_node(
 ) -> contextlib.AbstractAsyncContextManager[Any]:
     """Join a mesh: run a node for as long as the block does, and leave properly at its end.
 
-    ``options`` are the fields of :class:`NodeConfig`. The block begins when the node serves and its id is known to be
-    its own, which takes until it met a peer, or ``settle_timeout`` where there is none.
+    ``options`` are the fields of :class:`NodeConfig`, and ``preset``. A ``config`` is complete; without one, what the
+    options leave out is what :func:`~meshp2p.node.settings.load_config` finds in the environment. The block begins when
+    the node serves and its id is known to be its own, which takes until it met a peer, or ``settle_timeout`` where
+    there is none.
 
     The node runs in the agent's own trio loop, and is silent while that is blocked. With ``isolation="thread"`` it runs
     in a thread of its own, and stays alive to the others: the page on embedding says what is promised. On the virtual
@@ -72,7 +75,7 @@ async def _open(config: NodeConfig | None, isolation: str | None, options: dict[
         ):
             yield isolated
         return
-    chosen = NodeConfig.of(config, **options)
+    chosen = choose_config(config, options, None if opener is None else {})  # a virtual machine has no environment
     async with open_node_on(SystemPlatform(), chosen) if opener is None else opener(chosen) as node:
         yield node
 

@@ -15,6 +15,7 @@ from meshp2p.node.config import NodeConfig
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.opening import node_opener, open_node
 from meshp2p.node.runner import open_node_on
+from meshp2p.node.settings import load_config
 from meshp2p.simulation.trace import What
 from meshp2p.testing.faults import NetworkFaults
 from meshp2p.testing.host import Host
@@ -55,10 +56,11 @@ class RunningHosts(NetworkFaults):
     async def start(self, *names: str, **options: Any) -> tuple[MeshNode, ...]:
         """Start a node on each of these hosts, at the same time, and return them when all are open.
 
-        A node has the host's name for an id, port 7700, and a disk; ``options`` are fields of
-        :class:`~meshp2p.NodeConfig`. Hosts are made where there are none. Raises what opening a node raises.
+        A node has the host's name for an id, port 7700, and a disk; ``options`` are those of
+        :func:`~meshp2p.open_node`; the environment is not asked. Hosts are made where there are none. Raises what
+        opening a node raises.
         """
-        config = NodeConfig.of(None, **{"data_dir": _DATA_DIR, **options})
+        config = load_config(environment={}, **{"data_dir": _DATA_DIR, **options})
         if not names or len(dict.fromkeys(names)) != len(names):
             raise ConfigError(f"start{names!r}: expected names of hosts, each once")
         if config.id is not None and len(names) > 1:

@@ -15,12 +15,16 @@ import msgspec
 
 from meshp2p import HttpLimits, NodeConfig, ProtocolConfig
 from meshp2p.core import config as protocol_config
+from meshp2p.node.presets import PRESETS
+from meshp2p.node.settings import variable_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 TABLE = re.compile(r"<!-- table: (?P<name>\w+) -->\n.*?<!-- end -->\n", re.DOTALL)
 CONFIGURATIONS: dict[str, type[msgspec.Struct]] = {
     shape.__name__: shape for shape in (NodeConfig, ProtocolConfig, HttpLimits)
 }
+PRESETS_NAME = "presets"
+GROUPS = {NodeConfig: "", ProtocolConfig: "protocol.", HttpLimits: "limits."}
 
 
 def docstrings_of(shape: type[msgspec.Struct]) -> dict[str, tuple[str, str]]:
@@ -49,19 +53,33 @@ def as_number(value: float) -> str:
 
 
 def render_table(shape: type[msgspec.Struct]) -> str:
-    """One row a field: its name and type, its default, what may be given, what it is."""
+    """One row a field: its name and type, its variable, its default, what may be given, what it is."""
     ranges = {name: f"{as_number(low)} to {as_number(high)}" for name, low, high in protocol_config._RANGES}
     has_ranges = shape is ProtocolConfig
-    lines = ["| field | default |" + (" allowed |" if has_ranges else "") + " what it is |"]
-    lines.append("|---|---|" + ("---|" if has_ranges else "") + "---|")
+    lines = ["| field and TOML key | environment | default |" + (" allowed |" if has_ranges else "") + " what it is |"]
+    lines.append("|---|---|---|" + ("---|" if has_ranges else "") + "---|")
     defaults: Any = shape()
     for name, (kind, text) in docstrings_of(shape).items():
         value = getattr(defaults, name)
         shown = f"{type(value).__name__}()" if isinstance(value, msgspec.Struct) else repr(value)
         allowed = f" {ranges[name]} |" if has_ranges else ""
-        what = as_markdown(text) or f"See {kind} below."
-        lines.append(f"| `{name}`: `{as_markdown(kind)}` | `{shown}` |{allowed} {what} |")
+        variable = f"`{variable_of(GROUPS[shape] + name)}`"
+        what = as_markdown(text)
+        if not what:
+            what, variable = f"See {kind} below; in TOML a table, `[{name}]`.", f"`{variable_of(name)}_...`"
+        lines.append(f"| `{name}`: `{as_markdown(kind)}` | {variable} | `{shown}` |{allowed} {what} |")
     return "\n".join(lines) + "\n"
+
+
+def render_presets() -> str:
+    """A section for each preset, with a row for each value that it chooses."""
+    text: list[str] = []
+    for preset in PRESETS:
+        text.append(f"### `{preset.name}`\n\n{preset.what}")
+        rows = [f"| `{one.key}` | `{one.value!r}` | {one.why} |" for one in preset.choices]
+        if rows:
+            text.append("\n".join(["| key | value | why |", "|---|---|---|", *rows]))
+    return "\n\n".join(text) + "\n"
 
 
 def render_page(page: str) -> str:
@@ -69,14 +87,15 @@ def render_page(page: str) -> str:
 
     def render(match: re.Match[str]) -> str:
         name = match["name"]
-        return f"<!-- table: {name} -->\n\n{render_table(CONFIGURATIONS[name])}\n<!-- end -->\n"
+        made = render_presets() if name == PRESETS_NAME else render_table(CONFIGURATIONS[name])
+        return f"<!-- table: {name} -->\n\n{made}\n<!-- end -->\n"
 
     return TABLE.sub(render, page)
 
 
 def test_the_configuration_page_says_what_the_code_says() -> None:
     page = PAGE.read_text()
-    assert {match["name"] for match in TABLE.finditer(page)} == set(CONFIGURATIONS)
+    assert {match["name"] for match in TABLE.finditer(page)} == {*CONFIGURATIONS, PRESETS_NAME}
     assert page == render_page(page), "run: python tests/docs/test_configuration_page.py"
 
 

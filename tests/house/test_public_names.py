@@ -70,6 +70,7 @@ PUBLIC_NAMES = [
     "WaitTimeout",
     "__version__",
     "generate_instance_id",
+    "load_config",
     "open_node",
 ]
 

@@ -1,0 +1,222 @@
+"""Where a configuration comes from: arguments, the environment, a file, a preset. Each wins over those behind it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.errors import ConfigError
+from meshp2p.http.limits import HttpLimits
+from meshp2p.node.config import NodeConfig
+from meshp2p.node.presets import find_preset
+
+__all__ = ["PREFIX", "choose_config", "load_config", "variable_of"]
+
+PREFIX: Final = "MESHP2P_"
+_CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
+_GROUPS: Final[dict[str, type[msgspec.Struct]]] = {"protocol": ProtocolConfig, "limits": HttpLimits}
+_SHOWN_MAX: Final = 80
+
+
+class _Setting(NamedTuple):
+    """A value and who says so, as an error names it."""
+
+    value: Any
+    source: str
+
+
+def _kinds() -> dict[str, Any]:
+    """The type of each key: ``"port"``, ``"protocol.quorum"``."""
+    kinds = {name: kind for name, kind in typing.get_type_hints(NodeConfig).items() if name not in _GROUPS}
+    for group, shape in _GROUPS.items():
+        kinds |= {f"{group}.{name}": kind for name, kind in typing.get_type_hints(shape).items()}
+    return {"preset": str, **kinds}
+
+
+_KINDS: Final = _kinds()
+
+
+def variable_of(key: str) -> str:
+    """The environment variable of a key: ``"protocol.quorum"`` is ``MESHP2P_PROTOCOL_QUORUM``."""
+    return PREFIX + key.replace(".", "_").upper()
+
+
+_KEYS: Final = {variable_of(key): key for key in _KINDS}
+
+
+def load_config(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
+) -> NodeConfig:
+    """A configuration from ``options``, then the environment, then a TOML file, then a preset: of those that give a
+    value the first wins.
+
+    ``options`` are the fields of :class:`~meshp2p.node.config.NodeConfig`, and ``preset``. The file is ``path``, or
+    what ``MESHP2P_CONFIG`` names; with neither no file is read. ``environment`` stands for the process's own.
+
+    Raises :class:`~meshp2p.errors.ConfigError`, which names the value, where it comes from and what is allowed: for a
+    wrong value, an unknown key, a variable ``MESHP2P_...`` that is none, and a file that cannot be read.
+    """
+    variables = os.environ if environment is None else environment
+    settings = _read_environment(variables)
+    file = path if path is not None else variables.get(_CONFIG_VARIABLE) or None
+    settings = (_read_file(Path(file)) if file is not None else {}) | settings
+    for name, value in options.items():
+        if name not in _KINDS and name not in _GROUPS:
+            allowed = ", ".join(("preset", *NodeConfig.__struct_fields__))
+            raise ConfigError(f"unknown option {name!r}:{_suggest(name, _KINDS)} expected one of {allowed}")
+        if name in _GROUPS:  # given as a whole
+            settings = {key: one for key, one in settings.items() if not key.startswith(f"{name}.")}
+        settings[name] = _Setting(value, "an argument")
+    preset = settings.pop("preset", None)
+    if preset is not None and preset.value is not None:
+        settings = _preset_settings(preset, settings) | settings
+    return _build(settings)
+
+
+def choose_config(
+    config: NodeConfig | None, options: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> NodeConfig:
+    """The configuration of a node that is opened with these arguments: a configuration that is given is complete, and
+    only without one the environment is asked. Raises :class:`~meshp2p.errors.ConfigError`."""
+    if config is None:
+        return load_config(None, environment=environment, **options)
+    if "preset" in options:
+        raise ConfigError(
+            f"preset = {options['preset']!r}: expected none beside a configuration; give it to load_config instead"
+        )
+    return NodeConfig.of(config, **options)
+
+
+def _preset_settings(preset: _Setting, others: Mapping[str, _Setting]) -> dict[str, _Setting]:
+    try:
+        chosen = find_preset(preset.value)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; preset comes from {preset.source}") from None
+    source = f"the preset {chosen.name!r}"
+    return {
+        choice.key: _Setting(choice.value, source)
+        for choice in chosen.choices
+        if choice.key.partition(".")[0] not in _GROUPS or choice.key.partition(".")[0] not in others
+    }
+
+
+# The environment
+
+
+def _read_environment(variables: Mapping[str, str]) -> dict[str, _Setting]:
+    settings: dict[str, _Setting] = {}
+    for variable, text in variables.items():
+        if not variable.startswith(PREFIX) or variable == _CONFIG_VARIABLE or not text:
+            continue
+        key = _KEYS.get(variable)
+        if key is None:
+            raise ConfigError(
+                f"unknown environment variable {variable}:{_suggest(variable, (*_KEYS, _CONFIG_VARIABLE))}"
+                f" expected {PREFIX} and the name of an option"
+            )
+        settings[key] = _Setting(_parse(variable, text, _KINDS[key]), variable)
+    return settings
+
+
+def _parse(variable: str, text: str, kind: Any) -> Any:
+    """The value that the text of a variable is, by its type."""
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    kinds = {kind} if origin is None else set(typing.get_args(kind)) - {NoneType}
+    try:
+        if bool in kinds:
+            return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
+        if int in kinds:
+            return int(text)
+        if float in kinds:
+            return float(text)
+    except (ValueError, KeyError):
+        expected = "true or false" if bool in kinds else "a whole number" if int in kinds else "a number"
+        raise ConfigError(f"{variable} = {_show(text)}: expected {expected}") from None
+    return Path(text) if Path in kinds else text
+
+
+# The file
+
+
+def _read_file(path: Path) -> dict[str, _Setting]:
+    try:
+        content = tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise ConfigError(f"configuration file {str(path)!r}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"configuration file {str(path)!r} is not TOML in UTF-8: {error}") from None
+    settings: dict[str, _Setting] = {}
+    source = repr(str(path))
+    for name, value in content.items():
+        if name not in _GROUPS:
+            settings[name] = _Setting(value, source)
+        elif isinstance(value, dict):
+            settings |= {f"{name}.{inner}": _Setting(one, source) for inner, one in value.items()}
+        else:
+            raise ConfigError(f"{name} = {_show(value)} in {source}: expected a table, [{name}]")
+    for key, setting in settings.items():
+        if key not in _KINDS:
+            raise ConfigError(
+                f"unknown key {key!r} in {source}:{_suggest(key, _KINDS)} expected an option of a node, or one of"
+                " [protocol] or [limits]"
+            )
+        if key == "data_dir" and isinstance(setting.value, str) and setting.value:
+            settings[key] = _Setting(path.parent / setting.value, source)
+    return settings
+
+
+# All of it
+
+
+def _build(settings: Mapping[str, _Setting]) -> NodeConfig:
+    top = {key: setting.value for key, setting in settings.items() if "." not in key}
+    for group, shape in _GROUPS.items():
+        inner = {
+            key.partition(".")[2]: one.value for key, one in settings.items() if key.partition(".")[0] == group != key
+        }
+        if inner:
+            try:
+                top[group] = shape(**inner)
+            except ConfigError as error:
+                raise ConfigError(f"{group}.{error}{_sources(str(error), settings, f'{group}.')}") from None
+    try:
+        return NodeConfig.of(None, **top)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_sources(str(error), settings, '')}") from None
+
+
+def _sources(message: str, settings: Mapping[str, _Setting], prefix: str) -> str:
+    """Where each value comes from that a message names."""
+    named = {prefix + word: None for word in re.findall(r"[a-z]\w*(?:\.\w+)?", message)}
+    found = [f"{key} comes from {settings[key].source}" for key in named if key in settings]
+    return "; ".join(["", *found])
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    """``" did you mean 'port'?"``, where something known is near."""
+    names = list(known)
+    same = [one for one in names if one.rpartition(".")[2] == name.rpartition(".")[2]]
+    near = same or difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+    if not near:
+        near = [one for one in names if difflib.SequenceMatcher(None, one.rpartition(".")[2], name).ratio() > 0.75]
+    return f" did you mean {near[0]!r}?" if near else ""
+
+
+def _show(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN_MAX else f"{shown[:_SHOWN_MAX]}..."
