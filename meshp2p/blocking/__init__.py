@@ -24,6 +24,7 @@ from meshp2p.blocking.node import CONCURRENCY, MeshNode
 from meshp2p.blocking.pool import Pool
 from meshp2p.blocking.things import Delegation, Lease, NodeIterator, ReceivedMessage, wait
 from meshp2p.node.config import NodeConfig
+from meshp2p.node.settings import choose_config
 from meshp2p.node.thread import NodeThread, Opening
 
 __all__ = ["CONCURRENCY", "Delegation", "Lease", "MeshNode", "NodeIterator", "ReceivedMessage", "open_node"]
@@ -43,7 +44,7 @@ def open_node(config: NodeConfig | None = None, **options: Any) -> Iterator[Mesh
     Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started, and
     :class:`~meshp2p.errors.IdConflict`, at any time, where another live node holds this id for longer.
     """
-    thread = NodeThread(NodeConfig.of(config, **options))
+    thread = NodeThread(choose_config(config, options))
     pool = Pool(HANDLER_THREADS)
     thread.start()
     try:

@@ -58,15 +58,15 @@ class Agent:
 
     def __init__(self, instance_id: str, command: tuple[str, ...]) -> None:
         self.id = instance_id
-        self.state = "starting"
-        self.pid = 0
+        self.state: str = "starting"
+        self.pid: int = 0
         self.url: str | None = None
         self.members: dict[str, bool] = {}
         """By id, whether it is suspected."""
         self.leader_id: str | None = None
         self.epoch = 0
         self.stderr: collections.deque[str] = collections.deque(maxlen=STDERR_LINES_MAX)
-        self.end_is_expected = False
+        self.end_is_expected: bool = False
         self._command = command
 
     @property
@@ -187,8 +187,8 @@ class Expectation:
 
     def __init__(self, what: str, holds: Callable[[], bool]) -> None:
         self.what = what
-        self.met = trio.Event()
-        self.at = math.inf
+        self.met: trio.Event = trio.Event()
+        self.at: float = math.inf
         self._holds = holds
 
     def look(self, now: float) -> bool:

@@ -66,7 +66,7 @@ class Story:
     def __init__(self, mesh: str, acts: tuple[Act, ...]) -> None:
         self.mesh = mesh
         self.acts = acts
-        self.act_index = -1
+        self.act_index: int = -1
         self.entries: list[Entry] = []
         self.measured: list[Measured] = []
         self.rows: Callable[[], list[Row]] = list

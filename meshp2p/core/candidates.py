@@ -46,18 +46,18 @@ class Candidate:
     )
 
     def __init__(self, address: Address, now: float) -> None:
-        self.address = address
+        self.address: Address = address
         self.sources: dict[str, None] = {}
         self.instance_id: str | None = None
-        self.next_dial = now
-        self.dialled_at = -math.inf
-        self.expected_at = now
+        self.next_dial: float = now
+        self.dialled_at: float = -math.inf
+        self.expected_at: float = now
         """When last there was reason to expect a peer here: a sighting, an answer, the loss of who was here."""
-        self.pause = 0.0
-        self.is_own = False
-        self.is_dialling = False
-        self.failures = 0
-        self.successes = 0
+        self.pause: float = 0.0
+        self.is_own: bool = False
+        self.is_dialling: bool = False
+        self.failures: int = 0
+        self.successes: int = 0
 
     def __repr__(self) -> str:
         return (

@@ -33,7 +33,7 @@ class Election:
         self._deaths: deque[float] = deque()
         self.leader_id: str | None = None
         self._epoch_told = 0
-        self.version = 0
+        self.version: int = 0
         """Counts the changes of leader."""
         self._grounds: tuple[bool, bool, bool, Claim] | None = None
 

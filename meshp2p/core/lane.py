@@ -41,7 +41,7 @@ class Lane:
         self._recovered = recovered
         self._attempt = 0
         self._is_calling = False
-        self.failures = 0
+        self.failures: int = 0
 
     def flush(self, now: float) -> None:
         """Tell what there is, unless a call is under way or a failed one is to be repeated later."""

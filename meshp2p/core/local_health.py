@@ -13,7 +13,7 @@ class LocalHealth:
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
-        self.score = 0
+        self.score: int = 0
 
     def change(self, delta: int) -> None:
         self.score = min(self._maximum, max(0, self.score + delta))

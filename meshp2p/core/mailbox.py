@@ -17,10 +17,10 @@ class Incoming:
     __slots__ = ("deadline", "holders", "message", "number")
 
     def __init__(self, number: int, message: Message, holders: list[str], deadline: float) -> None:
-        self.number = number
-        self.message = message
-        self.holders = holders
-        self.deadline = deadline
+        self.number: int = number
+        self.message: Message = message
+        self.holders: list[str] = holders
+        self.deadline: float = deadline
 
     @property
     def key(self) -> bytes:
@@ -38,7 +38,7 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.pending: dict[str, Incoming] = {}
-        self.bytes = 0
+        self.bytes: int = 0
         self.acknowledged: dict[str, list[str]] = {}
         """By message id, the holders that do not know yet. Oldest first."""
         self._places: dict[str, int] = {}

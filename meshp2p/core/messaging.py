@@ -53,8 +53,8 @@ class Messaging:
         state.is_durable = kept is not None
         self._kept = list(kept or ())
         self._carrier = Carrier(state)
-        self.receiving = Receiving(state, self._carrier, hosting)
-        self.sending = Sending(state, self._carrier, self.receiving)
+        self.receiving: Receiving = Receiving(state, self._carrier, hosting)
+        self.sending: Sending = Sending(state, self._carrier, self.receiving)
         self._carrier.serve = self._serve
         self.receiving.settle_here = self.sending.settle_acknowledged
         self.receiving.take_over = self.sending.take_over

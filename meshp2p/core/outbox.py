@@ -19,10 +19,10 @@ class Copy:
     __slots__ = ("changed_at", "is_tried", "reason", "status")
 
     def __init__(self, changed_at: int) -> None:
-        self.status = CopyStatus.QUEUED
-        self.changed_at = changed_at
-        self.reason = ""
-        self.is_tried = False
+        self.status: CopyStatus = CopyStatus.QUEUED
+        self.changed_at: int = changed_at
+        self.reason: str = ""
+        self.is_tried: bool = False
 
 
 class Outgoing:
@@ -32,12 +32,12 @@ class Outgoing:
     __slots__ = ("copies", "deadline", "message", "number", "open", "size")
 
     def __init__(self, number: int, message: Message, recipients: Iterable[str], deadline: float, wall_ms: int) -> None:
-        self.number = number
-        self.message = message
-        self.copies = {recipient: Copy(wall_ms) for recipient in recipients}
-        self.deadline = deadline
-        self.open = len(self.copies)
-        self.size = message.size
+        self.number: int = number
+        self.message: Message = message
+        self.copies: dict[str, Copy] = {recipient: Copy(wall_ms) for recipient in recipients}
+        self.deadline: float = deadline
+        self.open: int = len(self.copies)
+        self.size: int = message.size
 
     @property
     def key(self) -> bytes:
@@ -57,9 +57,9 @@ class Line:
         self.waiting: dict[int, Outgoing] = {}
         self.delivered: dict[int, Outgoing] = {}
         self.home: tuple[str, int] | None = None
-        self.refusals = 0
-        self.is_blocked = False
-        self.is_full = False
+        self.refusals: int = 0
+        self.is_blocked: bool = False
+        self.is_full: bool = False
 
     def requeue(self) -> None:
         """What was delivered is to be delivered again: to another home, or to one that forgot it."""
@@ -81,9 +81,9 @@ class Outbox:
     def __init__(self, finished_max: int) -> None:
         self.by_id: dict[str, Outgoing] = {}
         self.lines: dict[str, Line] = {}
-        self.copies = 0
+        self.copies: int = 0
         """How many copies are not final."""
-        self.bytes = 0
+        self.bytes: int = 0
         self._finished: collections.deque[str] = collections.deque()
         self._finished_max = finished_max
 

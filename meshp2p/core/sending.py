@@ -68,7 +68,7 @@ class Sending:
         self._state = state
         self._carrier = carrier
         self._receiving = receiving
-        self.outbox = Outbox(state.config.receipts_max)
+        self.outbox: Outbox = Outbox(state.config.receipts_max)
         self._lanes: dict[str, Lane] = {}
         self._ready: dict[str, dict[str, None]] = {}
         self._ids = MessageIds(state.tag, state.random)
@@ -76,7 +76,7 @@ class Sending:
         self._accepting: dict[str, tuple[int, SendReply]] = {}
         self._expiries: list[tuple[float, int, str]] = []
         self._reserved = 0
-        self.is_handing_over = False
+        self.is_handing_over: bool = False
 
     # What agents ask
 

@@ -94,8 +94,8 @@ class NodeState:
         self, own: Record, config: ProtocolConfig, random: Randomness, wall_ms: Callable[[], int], kept: KeptState
     ) -> None:
         self.own = own
-        self.id = own.id
-        self.tag = tag_of(own.id)
+        self.id: str = own.id
+        self.tag: int = tag_of(own.id)
         self.config = config
         self.random = random
         self.wall_ms = wall_ms

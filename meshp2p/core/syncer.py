@@ -36,7 +36,7 @@ class Syncer:
         self._membership = membership
         self._ownership = ownership
         self._election = election
-        self.candidates = Candidates(state.config, state.random)
+        self.candidates: Candidates = Candidates(state.config, state.random)
         self._dials = 0
         self._is_syncing = False
         self._has_looked = False

@@ -73,7 +73,7 @@ class BeaconSource:
         *,
         open_air: OpenAir = BeaconSockets,
     ) -> None:
-        self.stats = BeaconStats()
+        self.stats: BeaconStats = BeaconStats()
         self._id = instance_id
         self._codec = codec
         self._place = place

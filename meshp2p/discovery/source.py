@@ -18,7 +18,7 @@ from meshp2p.discovery.place import Place
 
 __all__ = ["ADDRESSES_MAX", "FailureLog", "Offer", "Sighting", "Source", "delays"]
 
-logger = logging.getLogger("meshp2p.discovery")
+logger: logging.Logger = logging.getLogger("meshp2p.discovery")
 
 ADDRESSES_MAX = 16
 """Addresses in one sighting. Chosen, not measured: more than a server with several networks of both families has."""

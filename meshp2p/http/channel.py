@@ -39,14 +39,14 @@ class Channel:
         self.stream = stream
         self.limits = limits
         self.stats = stats
-        self.protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes_max)
-        self.body_bytes_max = limits.body_bytes_max
+        self.protocol: h11.Connection = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes_max)
+        self.body_bytes_max: int = limits.body_bytes_max
         """For the request at hand."""
         self.is_closing = False
         """The response at hand is the last."""
-        self.is_broken = False
+        self.is_broken: bool = False
         """Nothing can be written any more."""
-        self.is_at_eof = False
+        self.is_at_eof: bool = False
         """The client will send nothing more; it may still read."""
 
     @property

@@ -44,16 +44,16 @@ class Exchange:
     )
 
     def __init__(self, channel: Channel, scope: Scope, *, is_head: bool, server_header: bytes | None) -> None:
-        self.scope = scope
+        self.scope: Scope = scope
         self.refused: Refused | None = None
         """Why the server ends this itself. From then on the app is told that the client went away."""
-        self.body_ended = False
+        self.body_ended: bool = False
         """The whole request body has arrived."""
-        self.has_begun = False
+        self.has_begun: bool = False
         """A byte of the response may have been sent."""
-        self.has_ended = False
+        self.has_ended: bool = False
         """All of the response was sent."""
-        self.awaits_continue = channel.protocol.they_are_waiting_for_100_continue
+        self.awaits_continue: bool = channel.protocol.they_are_waiting_for_100_continue
         """The client may be holding its body back."""
         self._channel = channel
         self._is_head = is_head

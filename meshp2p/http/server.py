@@ -46,7 +46,7 @@ class HttpServer:
         server_header: str | None = None,
         body_bytes_max_at: Mapping[str, int] | None = None,
     ) -> None:
-        self.stats = HttpStats()
+        self.stats: HttpStats = HttpStats()
         self._app = app
         self._limits = limits
         self._server_header = None if server_header is None else server_header.encode("ascii")

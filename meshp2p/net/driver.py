@@ -115,7 +115,7 @@ class Driver:
         store: Callable[[Sequence[tuple[Write, ...]]], Awaitable[None]] | None = None,
     ) -> None:
         self.machine = machine
-        self.stats = DriverStats()
+        self.stats: DriverStats = DriverStats()
         self._codec = codec
         self._datagrams = datagrams
         self._caller = caller

@@ -31,7 +31,7 @@ class DatagramSocket:
             pass  # the kernel's default serves, with less room for bursts
         self._socket = bound
         self._is_ipv6 = bound.family == socket.AF_INET6
-        self.send_errors = 0
+        self.send_errors: int = 0
 
     async def wait_readable(self) -> None:
         await trio.lowlevel.wait_readable(self._socket)

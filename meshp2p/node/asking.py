@@ -175,7 +175,7 @@ class Delegation:
         self.payload = payload
         self.capability = capability
         self.profile = profile
-        self.state = DelegationState.RUNNING
+        self.state: DelegationState = DelegationState.RUNNING
         self.agent: str | None = None
         """Who does it now, or did it."""
         self.tried: list[str] = []

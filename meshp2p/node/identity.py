@@ -63,7 +63,7 @@ class Self:
         except BaseException:
             self.close()
             raise
-        self.identity = kept
+        self.identity: Identity = kept
 
     async def keep(self, state: KeptState) -> None:
         """Write what the protocol must remember. When this returns it is kept."""

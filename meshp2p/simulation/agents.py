@@ -35,7 +35,7 @@ class Agents:
         self._engine = engine
         self._tickets: dict[int, Agent] = {}
         self._count = 0
-        self.agents = {plan.id: Agent(plan) for plan in plans}
+        self.agents: dict[str, Agent] = {plan.id: Agent(plan) for plan in plans}
         for agent in self.agents.values():
             engine.at(agent.plan.at, self._step, agent)
 

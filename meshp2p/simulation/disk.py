@@ -20,10 +20,10 @@ class Disk:
         self._is_forgetful = False
         self._messages: dict[tuple[Table, bytes], bytes] = {}
         self._cached_messages: dict[tuple[Table, bytes], bytes] | None = None
-        self.losses = 0
+        self.losses: int = 0
         """How often messages were lost."""
         self.is_full = False
-        self.has_lost = False
+        self.has_lost: bool = False
         """Whether it lost what was written since the last write that is still there."""
 
     def __repr__(self) -> str:

@@ -22,8 +22,8 @@ class Engine:
     __slots__ = ("_count", "_heap", "_is_stopped", "events", "now")
 
     def __init__(self) -> None:
-        self.now = 0.0
-        self.events = 0
+        self.now: float = 0.0
+        self.events: int = 0
         self._heap: list[tuple[float, int, Action, Any]] = []
         self._count = 0
         self._is_stopped = False

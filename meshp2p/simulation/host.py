@@ -75,18 +75,18 @@ class Host:
     ) -> None:
         self.key = key
         self.profile = profile
-        self.id = profile.id
-        self.address = address
+        self.id: str = profile.id
+        self.address: Address = address
         self.number = number
         self.disk: Disk | None = Disk()
         self.machine: Machine | None = None
-        self.life = 0
-        self.offset = 0.0
-        self.wall_skew = 0.0
-        self.is_leaving = False
-        self.is_dark = False
+        self.life: int = 0
+        self.offset: float = 0.0
+        self.wall_skew: float = 0.0
+        self.is_leaving: bool = False
+        self.is_dark: bool = False
         """The machine is off or asleep: what is sent to it is lost, and nothing is refused."""
-        self.is_stopped = False
+        self.is_stopped: bool = False
         """The process stands still; the kernel takes what fits into its buffers."""
         self.is_watched = False
         self._seed = seed

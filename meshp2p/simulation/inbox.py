@@ -26,7 +26,7 @@ class Inbox:
     """
 
     def __init__(self, engine: Engine, may_serve: Callable[[], bool], draw: Callable[[], float]) -> None:
-        self.service = 0.0
+        self.service: float = 0.0
         self._engine = engine
         self._may_serve = may_serve
         self._draw = draw

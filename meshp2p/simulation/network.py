@@ -61,12 +61,12 @@ class Exchange:
     __slots__ = ("caller", "cause", "effect", "is_done", "life", "refused")
 
     def __init__(self, caller: Host, effect: Call, cause: int) -> None:
-        self.caller = caller
-        self.life = caller.life
-        self.effect = effect
-        self.cause = cause
-        self.is_done = False
-        self.refused = 0
+        self.caller: Host = caller
+        self.life: int = caller.life
+        self.effect: Call = effect
+        self.cause: int = cause
+        self.is_done: bool = False
+        self.refused: int = 0
 
 
 class Network:
@@ -81,8 +81,8 @@ class Network:
         self.rules: list[Rule] = []
         self.impairments: list[Impairment] = []
         self.rejections: list[Rejected] = []
-        self.watches = WatchLines(self)
-        self.traffic = Traffic()
+        self.watches: WatchLines = WatchLines(self)
+        self.traffic: Traffic = Traffic()
         self.fired: dict[str, int] = {}
         self.codec: Codec | None = None
         self.trace: Trace | None = None

@@ -142,16 +142,16 @@ class Flight:
     __slots__ = ("copies", "delay", "dropped", "is_corrupted", "kind", "now", "packet_bytes", "receiver", "sender")
 
     def __init__(self, sender: str, receiver: str, now: float, kind: Kind, packet_bytes: Callable[[], int]) -> None:
-        self.sender = sender
-        self.receiver = receiver
-        self.now = now
-        self.kind = kind
-        self.packet_bytes = packet_bytes
-        self.delay = 0.0
+        self.sender: str = sender
+        self.receiver: str = receiver
+        self.now: float = now
+        self.kind: Kind = kind
+        self.packet_bytes: Callable[[], int] = packet_bytes
+        self.delay: float = 0.0
         self.copies: list[float] = []
         """How much later than the first each further copy arrives."""
-        self.dropped = ""
-        self.is_corrupted = False
+        self.dropped: str = ""
+        self.is_corrupted: bool = False
 
 
 class Impairment:

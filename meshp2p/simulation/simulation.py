@@ -90,20 +90,20 @@ class Simulation:
 
     def __init__(self, schedule: Schedule, *, trace: bool = False) -> None:
         self.schedule = schedule
-        self.engine = Engine()
-        self.trace = Trace() if trace else None
-        self.digest = Digest()
+        self.engine: Engine = Engine()
+        self.trace: Trace | None = Trace() if trace else None
+        self.digest: Digest = Digest()
         self.violations: list[Violation] = []
         self.fired: dict[str, int] = {}
         self.recovered_after: float | None = None
-        self.network = Network(self.engine, schedule.link, random.Random(f"{schedule.seed}/network"))
+        self.network: Network = Network(self.engine, schedule.link, random.Random(f"{schedule.seed}/network"))
         self.network.trace = self.trace
         self.network.fired = self.fired
         if schedule.through_wire or any(isinstance(fault, Corrupted | Forged) for fault in schedule.faults):
             from meshp2p.wire.codec import Codec  # noqa: PLC0415 - most runs need no bytes
 
             self.network.codec = Codec("simulation")
-        self.truth = Truth(self.engine, self.network, schedule.config)
+        self.truth: Truth = Truth(self.engine, self.network, schedule.config)
         self._alter = alteration(schedule.ablations)
         self._config = ablated_config(schedule.config, schedule.ablations)
         self._set_checkers()
@@ -323,7 +323,7 @@ class Simulation:
             self.report(Violation("machine", self.engine.now, "", f"raised {message}"))
             self.has_ended = True
 
-    has_ended = False
+    has_ended: bool = False
 
     @property
     def is_over(self) -> bool:

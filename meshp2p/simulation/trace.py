@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import array
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -160,7 +160,7 @@ class Digest:
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=16)
         self._marks: list[float] = []
-        self.mark = self._marks.append
+        self.mark: Callable[[float], None] = self._marks.append
 
     def flush(self) -> None:
         """Hash what was marked since, and free its memory."""

@@ -115,7 +115,7 @@ class Truth:
         self.config = config
         self.hosts: dict[str, Host] = {}
         self.active: dict[int, Fault] = {}
-        self.disturbed_at = 0.0
+        self.disturbed_at: float = 0.0
         self.agents: dict[str, float | None] = {}
         """Hosted instances, and since when they must be listed: registered, and all heartbeats answered; None where
         they must not."""

@@ -20,15 +20,15 @@ class WatchLine:
     __slots__ = ("address", "effect", "is_open", "is_over", "life", "refused", "watched", "watched_life", "watcher")
 
     def __init__(self, watcher: Host, effect: Watch) -> None:
-        self.watcher = watcher
-        self.life = watcher.life
-        self.effect = effect
+        self.watcher: Host = watcher
+        self.life: int = watcher.life
+        self.effect: Watch = effect
         self.watched: Host | None = None
-        self.watched_life = 0
+        self.watched_life: int = 0
         self.address: Address | None = None
-        self.refused = 0
-        self.is_open = False
-        self.is_over = False
+        self.refused: int = 0
+        self.is_open: bool = False
+        self.is_over: bool = False
 
 
 class WatchLines:

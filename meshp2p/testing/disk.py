@@ -46,9 +46,9 @@ class VirtualDisk:
     """One data directory of a host. What is written is in ``cached``; a crash leaves what is in ``synced``."""
 
     def __init__(self) -> None:
-        self.synced = _Contents()
-        self.cached = _Contents()
-        self.is_forgetful = False
+        self.synced: _Contents = _Contents()
+        self.cached: _Contents = _Contents()
+        self.is_forgetful: bool = False
         self.user: Process | None = None
 
     def sync(self) -> None:

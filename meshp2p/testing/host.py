@@ -22,14 +22,14 @@ class Host:
     def __init__(self, name: str, ip: str) -> None:
         self.name = name
         self.ip = ip
-        self.is_on = True
-        self.wall_skew = 0.0
+        self.is_on: bool = True
+        self.wall_skew: float = 0.0
         """Seconds by which its wall clock is ahead."""
-        self.is_forgetful = False
+        self.is_forgetful: bool = False
         self.disks: dict[str, VirtualDisk] = {}
         self.udp: dict[int, VirtualDatagrams] = {}
         self.tcp: dict[int, VirtualListener] = {}
-        self.process = Process(name, 1)
+        self.process: Process = Process(name, 1)
         self.platforms = 0
         """How many nodes were opened here, ever: each has randomness of its own."""
         self._last_port = _FIRST_FREE_PORT - 1

@@ -21,10 +21,10 @@ class Launched:
         self.process = process
         self.program = program
         self.is_agent = is_agent
-        self.wants_stop = trio.Event()
-        self.begun = trio.Event()
+        self.wants_stop: trio.Event = trio.Event()
+        self.begun: trio.Event = trio.Event()
         """A node is open, or the run has ended."""
-        self.ended = trio.Event()
+        self.ended: trio.Event = trio.Event()
         self.error: Exception | None = None
         """Why no node was opened."""
 

@@ -22,11 +22,11 @@ class Log:
     """
 
     def __init__(self, courier: Courier, *, keeps_packets: bool) -> None:
-        self.trace = Trace()
+        self.trace: Trace = Trace()
         self.keeps_packets = keeps_packets
         self.courier = courier
         self._clock = trio.lowlevel.current_clock()  # also read when trio has ended
-        self.began = self._clock.current_time()
+        self.began: float = self._clock.current_time()
         self._hash = hashlib.blake2b(digest_size=16)
 
     @property

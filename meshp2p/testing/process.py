@@ -24,8 +24,8 @@ class Process:
     def __init__(self, host_name: str, number: int) -> None:
         self.host_name = host_name
         self.number = number
-        self.is_stopped = False
-        self.is_dead = False
+        self.is_stopped: bool = False
+        self.is_dead: bool = False
         self.scopes: dict[trio.CancelScope, None] = {}
         """What runs in it: cancelled when it is killed."""
         self.nodes: list[MeshNode] = []

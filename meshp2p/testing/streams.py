@@ -55,7 +55,7 @@ class VirtualStream(trio.abc.HalfCloseableStream):
         self.process = process
         self.local = local
         self.remote = remote
-        self.last_used = trio.current_time()
+        self.last_used: float = trio.current_time()
         """When something was sent or read last."""
         self._lan = lan
         self._host = lan.hosts[process.host_name]
