@@ -112,7 +112,7 @@ class PeerConnection:
         if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
             return False
         self._h11.start_next_cycle()
-        self.is_used = True
+        self.is_used: bool = True
         return True
 
     async def close(self) -> None:

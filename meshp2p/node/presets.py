@@ -29,14 +29,14 @@ class Preset(msgspec.Struct, frozen=True):
 
 _LOCAL: Final = Preset(
     "local",
-    "All nodes on one machine: development, a test with real processes, several agents on one host.",
+    "All nodes on one machine: development, tests with real processes. Who hangs for 2 s may be taken for dead.",
     (
         Choice("host", "127.0.0.1", "nobody else reaches the node, whatever `insecure_lan` says"),
-        Choice("protocol.probe_interval", 0.5, "there is no network to spare; half the time to find who hangs"),
+        Choice("protocol.probe_interval", 0.5, "half the time to find who hangs; packets cost nothing here"),
         Choice("protocol.probe_timeout", 0.25, "loopback takes far below a millisecond: what it waits for is the CPU"),
         Choice("protocol.probe_timeout_min", 0.15, "what a busy interpreter may need to answer"),
         Choice("protocol.indirect_probes", 1, "no other path is better than loopback"),
-        Choice("protocol.gossip_interval", 0.1, "news travel sooner; packets cost nothing here"),
+        Choice("protocol.gossip_interval", 0.1, "news travel sooner"),
         Choice("protocol.sync_grace", 0.5, "gossip has arrived by then"),
         Choice("protocol.settle_timeout", 0.5, "a node that is alone serves after half the time"),
         Choice("protocol.dial_interval_min", 0.1, "a node that just starts is met sooner"),
