@@ -58,7 +58,7 @@ class PeerConnection:
 
     def __init__(self, stream: trio.abc.Stream, address: Address) -> None:
         self.address = address
-        self.is_used = False
+        self.is_used: bool = False
         self._stream = stream
         self._host = str(address)
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=_CHUNK)
@@ -112,7 +112,7 @@ class PeerConnection:
         if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
             return False
         self._h11.start_next_cycle()
-        self.is_used: bool = True
+        self.is_used = True
         return True
 
     async def close(self) -> None:
