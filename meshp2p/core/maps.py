@@ -286,7 +286,7 @@ class Maps:
     def _sync_with(self, shared: _Shared, node_id: str, now: float, buckets: int = 1) -> None:
         """Compare with another node, unless that is under way: by one word first, and then by as many as suit."""
         state = self._state
-        if node_id in shared.syncing or state.is_leaving or node_id not in state.members.nodes:
+        if node_id in shared.syncing or state.is_leaving or not state.members.has_node(node_id):
             return
         shared.syncing[node_id] = None
         replica = shared.replica
@@ -310,7 +310,7 @@ class Maps:
         state.counters.map_syncs += 1
         self._note_holder(shared, node_id, reply.clock_ms, now)
         for other in reply.holders:
-            if other != state.id and other in state.members.nodes:
+            if other != state.id and state.members.has_node(other):
                 shared.holders[other] = None
         if not reply.differing:
             return
@@ -384,7 +384,7 @@ class Maps:
             state.call(state.addresses_of(record), request, conclude)
 
     def _note_holder(self, shared: _Shared, node_id: str, clock_ms: int, now: float) -> None:
-        if node_id != self._state.id and node_id in self._state.members.nodes:
+        if node_id != self._state.id and self._state.members.has_node(node_id):
             shared.holders[node_id] = None
             shared.clock.note(node_id, clock_ms, now)
             self._check_clocks(shared, now)
@@ -396,7 +396,7 @@ class Maps:
 
     def _note_silent(self, shared: _Shared, node_id: str) -> None:
         """It did not answer: ask again with the next comparison."""
-        if node_id in self._state.members.nodes:
+        if self._state.members.has_node(node_id):
             shared.silent[node_id] = None
 
     def notice(self, event: MemberChange, now: float) -> None:
