@@ -68,6 +68,11 @@ class Asking:
         self.outstanding: dict[str, int] = {}
         """How many tasks of this node's each agent has now."""
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an answer is awaited."""
+        return bool(self._asked)
+
     def has_asked(self, correlation_id: str | None) -> bool:
         """Whether a question or task of this node's had this id, and it is not long over."""
         return correlation_id in self._asked or correlation_id in self._ended
