@@ -21,9 +21,9 @@ class Members:
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         self.departed: dict[str, Departed] = {}
-        self.nodes = Nodes()
-        self.view = 0
-        self.version = 0
+        self.nodes: Nodes = Nodes()
+        self.view: int = 0
+        self.version: int = 0
         self.lowest: str | None = None
         self.top_claim: Claim = (0, "")
         """The greatest claim to lead that was ever seen, also one of a leader that departed."""

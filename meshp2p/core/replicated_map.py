@@ -92,9 +92,9 @@ class ReplicatedMap:
     def __init__(self, name: str, merge: Merge | None = None) -> None:
         self.name = name
         self.merge = merge
-        self.bytes = 0
+        self.bytes: int = 0
         """Of all entries, deletions too."""
-        self.view = 0
+        self.view: int = 0
         """The same where two replicas hold the same entries: the XOR of their fingerprints."""
         self._held: dict[str, _Held] = {}
         self._deleted: dict[str, int] = {}

@@ -99,21 +99,21 @@ class NodeState:
         self.config = config
         self.random = random
         self.wall_ms = wall_ms
-        self.members = Members()
-        self.item_bytes_max = config.packet_bytes_max - PACKET_OVERHEAD - AGE_BYTES * config.ages_per_packet
+        self.members: Members = Members()
+        self.item_bytes_max: int = config.packet_bytes_max - PACKET_OVERHEAD - AGE_BYTES * config.ages_per_packet
         """The largest item that fits into a packet."""
-        self.gossip = GossipQueue(self.item_bytes_max)
-        self.life = LifeSigns()
-        self.local_health = LocalHealth(config.local_health_max)
-        self.timers = Timers()
-        self.counters = Counters()
+        self.gossip: GossipQueue = GossipQueue(self.item_bytes_max)
+        self.life: LifeSigns = LifeSigns()
+        self.local_health: LocalHealth = LocalHealth(config.local_health_max)
+        self.timers: Timers = Timers()
+        self.counters: Counters = Counters()
         self.effects: list[Effect] = []
         self.changes: list[MemberChange] = []
         """What happened to members and was not yet looked at by the parts that care."""
         self.reach: dict[str, Address] = {}
         """The address from which a node was last heard."""
         self._peer_health: dict[str, int] = {}
-        self.epoch_kept = kept.epoch
+        self.epoch_kept: int = kept.epoch
         self.is_announced = False
         """Whether this node may tell others of itself: it knows that its id is its own."""
         self.is_settled = False

@@ -44,6 +44,7 @@ class Feed(Generic[_T]):
         self.waiting: collections.deque[_T] = collections.deque()
         self._thread = thread
         self._lock = trio.Lock()
+        self.close: Callable[[], None]
         self._source, self.close = thread.call(open_and_keep)
         weakref.finalize(self, self.close).atexit = False
 
@@ -76,7 +77,7 @@ class Errand(Generic[_Message]):
         self, thread: NodeThread, function: Callable[..., Any], parameters: Parameters, message: _Message
     ) -> None:
         self.message = message
-        self.is_cancelled = False
+        self.is_cancelled: bool = False
         """The node no longer wants it: its time is over, the task was withdrawn, or the node leaves."""
         self._thread = thread
         self._function = function

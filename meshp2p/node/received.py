@@ -51,7 +51,7 @@ class MessageView:
     __slots__ = ("message",)
 
     def __init__(self, message: Message) -> None:
-        self.message = message
+        self.message: Message = message
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.kind!r} from {self.source!r}>"

@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import trio
@@ -252,8 +253,8 @@ class Opening:
     """A node's start, to be waited for; cancelled, the node ends."""
 
     def __init__(self, thread: NodeThread) -> None:
-        self.future = thread.opened
-        self.cancel = thread.stop
+        self.future: Future[MeshNode] = thread.opened
+        self.cancel: Callable[[], None] = thread.stop
 
 
 def _plain(error: Any) -> Any:

@@ -121,9 +121,9 @@ class Simulation:
             self._injector.schedule(number, fault)
         for plan in schedule.nodes:
             self.engine.at(plan.at, self._start_planned, plan.id)
-        self.agents = Agents(schedule.agents, self.truth, self.engine)
-        self.maps = Maps(schedule.maps, self.truth, schedule.seed)
-        self.mail = Mail(schedule.mail, self.truth, self.agents, schedule.seed, self)
+        self.agents: Agents = Agents(schedule.agents, self.truth, self.engine)
+        self.maps: Maps = Maps(schedule.maps, self.truth, schedule.seed)
+        self.mail: Mail = Mail(schedule.mail, self.truth, self.agents, schedule.seed, self)
         self.engine.at(TICK, self._tick)
 
     def __repr__(self) -> str:
