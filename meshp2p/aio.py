@@ -45,7 +45,7 @@ class MeshNode(IsolatedNode):
 def open_node(config: NodeConfig | None = None, **options: Any) -> contextlib.AbstractAsyncContextManager[MeshNode]:
     """Join a mesh: run a node for as long as the block does, and leave properly at its end.
 
-    ``options`` are the fields of :class:`~meshp2p.NodeConfig`. The block begins when the node serves and its id is
+    ``options`` are those of :func:`meshp2p.open_node`. The block begins when the node serves and its id is
     known to be its own. It is cancelled where the node fails, and what it failed with comes out.
 
     Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started, and

@@ -27,29 +27,37 @@ class Report(msgspec.Struct):
     result: int | None = None
 
 
+async def lead(node: meshp2p.MeshNode) -> None:
+    """Hand out, while leading, what is not done yet."""
+    while True:
+        with contextlib.suppress(meshp2p.RemoteError):  # the store has heard of a later leader
+            async with node.leadership() as lease:  # waits; is cancelled when the leadership ends
+                await node.wait_for_members(3)  # the store, and somebody to delegate to
+                for job in await node.query("store", Report(lease.token)):
+                    result = await node.delegate(job, capability="square")
+                    await node.query("store", Report(lease.token, job, result))
+                await trio.sleep_forever()
+
+
 async def agent(name: str, store: str) -> None:
-    """Do tasks, and hand them out while leading. Ends when the store says so."""
-    async with meshp2p.open_node(
-        id=name, preset="local", port=0, mdns=False, join=[store], capabilities=["square"]
-    ) as node:
-        with trio.CancelScope() as running:
+    """Do tasks, and lead where that falls to it, until the store says stop or has gone."""
+    async with (
+        meshp2p.open_node(id=name, preset="local", port=0, mdns=False, join=[store], capabilities=["square"]) as node,
+        trio.open_nursery() as nursery,
+    ):
 
-            @node.handler("TaskDelegation")
-            async def square(number: int) -> int:
-                return number * number
+        @node.handler("TaskDelegation")
+        async def square(number: int) -> int:
+            return number * number
 
-            @node.handler("stop")
-            async def stop(_: meshp2p.ReceivedMessage) -> None:
-                running.cancel()
+        @node.handler("stop")
+        async def stop(_: meshp2p.ReceivedMessage) -> None:
+            nursery.cancel_scope.cancel()
 
-            await node.wait_for_members(3)
-            while True:
-                with contextlib.suppress(meshp2p.RemoteError):  # the store has heard of a later leader
-                    async with node.leadership() as lease:  # waits; is cancelled when the leadership ends
-                        for job in await node.query("store", Report(lease.token)):
-                            result = await node.delegate(job, capability="square")
-                            await node.query("store", Report(lease.token, job, result))
-                        await trio.sleep_forever()
+        nursery.start_soon(lead, node)
+        async for event in node.events():
+            if isinstance(event, meshp2p.MemberLeft | meshp2p.MemberDied) and event.id == "store":
+                nursery.cancel_scope.cancel()
 
 
 async def keep() -> None:
@@ -58,28 +66,29 @@ async def keep() -> None:
     newest = meshp2p.FencingToken(0, "")
     four, all_done = trio.Event(), trio.Event()
     async with meshp2p.open_node(id="store", preset="local", port=0, mdns=False) as node:
-
-        @node.handler("Query")
-        async def take(report: Report) -> list[int]:
-            nonlocal newest
-            if report.token < newest:
-                raise PermissionError(f"{report.token} leads no more: {newest} does")
-            if report.token > newest:
-                newest = report.token
-                print(f"{newest.leader_id} leads; {len(done)} of {JOBS} are done")
-            if report.job is not None and report.result is not None:
-                done[report.job] = report.result
-            if len(done) >= 4:
-                four.set()
-            if len(done) == JOBS:
-                all_done.set()
-            return [job for job in range(JOBS) if job not in done]
-
         names = ("agent-1", "agent-2", "agent-3")
         command = [sys.executable, __file__]
         store = str(node.addresses[0])
         processes = {name: await trio.lowlevel.open_process([*command, name, store]) for name in names}
         try:
+            await node.wait_for_members(4)
+
+            @node.handler("Query")
+            async def take(report: Report) -> list[int]:
+                nonlocal newest
+                if report.token < newest:
+                    raise meshp2p.Declined(f"{report.token} leads no more: {newest} does")
+                if report.token > newest:
+                    newest = report.token
+                    print(f"{newest.leader_id} leads; {len(done)} of {JOBS} are done")
+                if report.job is not None and report.result is not None:
+                    done[report.job] = report.result
+                if len(done) >= 4:
+                    four.set()
+                if len(done) == JOBS:
+                    all_done.set()
+                return [job for job in range(JOBS) if job not in done]
+
             await four.wait()
             killed = newest.leader_id
             os.kill(processes[killed].pid, signal.SIGKILL)

@@ -37,7 +37,7 @@ HANDLER_THREADS: Final = 16
 def open_node(config: NodeConfig | None = None, **options: Any) -> Iterator[MeshNode]:
     """Join a mesh: run a node for as long as the block does, and leave properly at its end.
 
-    ``options`` are the fields of :class:`~meshp2p.NodeConfig`. The block begins when the node serves and its id is
+    ``options`` are those of :func:`meshp2p.open_node`. The block begins when the node serves and its id is
     known to be its own. What the node fails with is raised by its next call, and at the end of the block. Handlers that
     still run then are not waited for, and what they return is thrown away: their messages are handed out again.
 

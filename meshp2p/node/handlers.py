@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import trio
 
-from meshp2p.errors import ConfigError, HandlerConflict, MeshError
+from meshp2p.errors import ConfigError, HandlerConflict, MeshError, NodeClosed
 from meshp2p.node.received import REPLY_KINDS, MessageView, ReceivedMessage, split_kind
 
 __all__ = ["CONCURRENCY", "TASK_CANCEL", "Declined", "HandlerFunction", "Handlers", "Parameters", "error_payload"]
@@ -98,7 +98,7 @@ class Handlers:
                 if _is_withdrawn(message, task):
                     handler.waiting.remove(message)
                     if self._nursery is not None:
-                        self._nursery.start_soon(self._acknowledge, message)
+                        self._nursery.start_soon(self._dispose, message)
             for key, scope in handler.running.items():
                 if key == _key(task):
                     scope.cancel()
@@ -125,10 +125,20 @@ class Handlers:
                 answer, is_error = error_payload(TimeoutError(f"not handled within {handler.timeout:g} s")), True
             if not scope.cancelled_caught:
                 await self._finish(message, answer, is_error=is_error)
-            await self._acknowledge(message)
+            await self._dispose(message)
         finally:
             handler.running.pop(_key(message), None)
             self._start_next(handler)
+
+    async def _dispose(self, message: ReceivedMessage) -> None:
+        """It is done with. Where that cannot be kept, since the node leaves or its disk is full, it is handed out again
+        after a restart."""
+        try:
+            await self._acknowledge(message)
+        except NodeClosed:
+            pass
+        except MeshError as error:
+            self._report(message, error)
 
     async def _finish(self, message: ReceivedMessage, answer: object, *, is_error: bool) -> None:
         if message.kind not in REPLY_KINDS and (answer is None or is_error):

@@ -15,7 +15,6 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import trio
@@ -253,7 +252,7 @@ class Opening:
     """A node's start, to be waited for; cancelled, the node ends."""
 
     def __init__(self, thread: NodeThread) -> None:
-        self.future: Future[MeshNode] = thread.opened
+        self.future: concurrent.futures.Future[MeshNode] = thread.opened
         self.cancel: Callable[[], None] = thread.stop
 
 

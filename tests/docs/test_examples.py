@@ -51,8 +51,9 @@ def test_the_page_lists_each_example() -> None:
     assert sorted(listed) == sorted(path.name for path in EXAMPLES.iterdir() if path.is_file())
 
 
-async def test_two_agents_ask_each_other(tmp_path: Path) -> None:
-    assert await run_program("two_agents.py", tmp_path) == shown_for("two_agents.py")
+@pytest.mark.parametrize("name", ["two_agents.py", "plain_script.py", "web_agent.py"])
+async def test_an_example_prints_what_the_page_shows(name: str, tmp_path: Path) -> None:
+    assert await run_program(name, tmp_path) == shown_for(name)
 
 
 async def test_a_queue_of_work_survives_the_death_of_its_leader(tmp_path: Path) -> None:

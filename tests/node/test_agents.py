@@ -222,6 +222,25 @@ def test_a_message_whose_handler_was_cut_short_is_handled_after_the_restart() ->
     run(main)
 
 
+def test_a_node_that_leaves_while_a_handler_ends_leaves_well() -> None:
+    async def main(mesh: VirtualMesh) -> None:
+        (a,) = await mesh.start("a")
+        async with mesh.node("b") as b:
+            await mesh.wait_until(lambda: len(a.members()) == 2)
+
+            @b.handler("stop")
+            async def stop(_message: Any) -> None:
+                await b.leave()
+                left.append(1)
+
+            await a.send("b", None, kind="stop")
+            await mesh.wait_until(lambda: bool(left))
+            await mesh.sleep(1)
+
+    left: list[int] = []
+    run(main)
+
+
 def test_a_task_is_done_by_another_where_the_first_dies_or_declines() -> None:
     async def main(mesh: VirtualMesh) -> None:
         nodes = await mesh.start("a", "b", "c", "d", capabilities=["sum"])
