@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from meshp2p.core.effects import CallFailed, Failure, Resolve
-from meshp2p.core.messages import CallReply, Carry, Passed, Refused, Why
+from meshp2p.core.messages import CallReply, Carry, ForwardFetch, Passed, Refused, Why
 from meshp2p.core.state import NodeState, ReplyHandler
 
 __all__ = ["Carrier"]
@@ -105,7 +105,10 @@ class Carrier:
             answer = _unreachable(request.target) if isinstance(reply, CallFailed) else reply
             state.effects.append(Resolve(ticket, answer))
 
-        state.call(state.addresses_of(record), request.request, conclude, state.config.forward_timeout)
+        timeout = state.config.forward_timeout
+        if isinstance(request.request, ForwardFetch):
+            timeout += request.request.wait
+        state.call(state.addresses_of(record), request.request, conclude, timeout)
 
 
 def _unreachable(node_id: str) -> Refused:

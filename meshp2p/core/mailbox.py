@@ -52,6 +52,14 @@ class Mailbox:
         self.acknowledged[incoming.message.id] = untold
         self._places[incoming.message.id] = incoming.number
 
+    def acknowledge_early(self, message_id: str, untold: list[str]) -> None:
+        """It was read elsewhere, and did not come here yet; these may deliver it still."""
+        self.acknowledged[message_id] = untold
+
+    def knows(self, message_id: str) -> bool:
+        """Whether it waits here, or was acknowledged and that is remembered."""
+        return message_id in self.pending or message_id in self.acknowledged
+
     def remove(self, message_id: str) -> Incoming | None:
         incoming = self.pending.pop(message_id, None)
         if incoming is not None:
@@ -90,20 +98,19 @@ class Mailbox:
         behind = list(takewhile(lambda incoming: incoming.number > place, reversed(self.pending.values())))
         return reversed(behind)
 
-    def forget(self, remembered_max: int) -> list[str]:
+    def forget(self, remembered_max: int) -> dict[str, list[str]]:
         """Forget the oldest acknowledged ids above the number, first those that every holder knows; which these
-        were."""
+        were, and who does not know."""
         excess = len(self.acknowledged) - remembered_max
         if excess <= 0:
-            return []
+            return {}
         forgotten = list(islice((id_ for id_, holders in self.acknowledged.items() if not holders), excess))
         if len(forgotten) < excess:
             rest = (id_ for id_, holders in self.acknowledged.items() if holders)
             forgotten += islice(rest, excess - len(forgotten))
         for message_id in forgotten:
-            del self.acknowledged[message_id]
             self._places.pop(message_id, None)
-        return forgotten
+        return {message_id: self.acknowledged.pop(message_id) for message_id in forgotten}
 
     @property
     def is_empty(self) -> bool:

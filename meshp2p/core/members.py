@@ -45,6 +45,11 @@ class Members:
         record = self.records.get(instance_id)
         return record is not None and record.is_node
 
+    def node_by_bits(self) -> dict[int, str]:
+        """The nodes, live or departed, by the upper 32 bits of their tags."""
+        departed = (one.id for one in self.departed.values() if one.is_node)
+        return {tag_of(node_id) >> 32: node_id for node_id in (*departed, *self.nodes)}
+
     def hosted_by(self, home: str) -> Iterator[Record]:
         return (record for record in list(self.records.values()) if record.home == home and record.id != home)
 

@@ -58,6 +58,7 @@ class Messaging:
         self._carrier.serve = self._serve
         self.receiving.settle_here = self.sending.settle_acknowledged
         self.receiving.take_over = self.sending.take_over
+        self.receiving.reopen_here = self.sending.reopen
 
     def start(self, now: float) -> None:
         """Take up what was kept."""
@@ -143,6 +144,9 @@ class Messaging:
                 self.receiving.handle_wait_over(subject, now)
             case Timer.CONFIRM:
                 self.receiving.end_confirmation(int(subject))
+            case Timer.FORGET_MAIL:
+                self.receiving.forget_gone(subject, now)
+                self.sending.forget_gone(subject)
             case _:
                 raise InternalError(f"nobody handles {timer!r}")
 

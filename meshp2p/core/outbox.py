@@ -113,6 +113,29 @@ class Outbox:
             line = self.line(recipient)
             line.waiting = dict(sorted({**line.waiting, outgoing.number: outgoing}.items()))
 
+    def withdraw(self, outgoing: Outgoing, recipients: Iterable[str]) -> None:
+        """Hold these copies no longer: they could not be kept. Nobody is told what became of them."""
+        for recipient in recipients:
+            copy = outgoing.copies.pop(recipient, None)
+            if copy is None or copy.status.is_final:
+                continue
+            self._close(outgoing, recipient)
+            if not outgoing.open:
+                self._finish(outgoing)
+        if not outgoing.copies:
+            self.by_id.pop(outgoing.message.id, None)
+
+    def reopen(self, outgoing: Outgoing, message: Message, recipient: str, wall_ms: int) -> None:
+        """A copy is not final after all, for that could not be kept: it is in the mailbox still."""
+        if not outgoing.open:
+            self.bytes += outgoing.size
+            outgoing.message = message
+        copy = outgoing.copies[recipient]
+        copy.status, copy.changed_at = CopyStatus.DELIVERED, wall_ms
+        outgoing.open += 1
+        self.copies += 1
+        self.line(recipient).delivered[outgoing.number] = outgoing
+
     def line(self, recipient: str) -> Line:
         line = self.lines.get(recipient)
         if line is None:
@@ -133,6 +156,15 @@ class Outbox:
         if copy is None or copy.status.is_final:
             return []
         copy.status, copy.changed_at, copy.reason = status, wall_ms, reason
+        self._close(outgoing, recipient)
+        key = outgoing.key
+        if outgoing.open:
+            return [Put(Table.SETTLED, key + recipient.encode(), status.encode())]
+        self._finish(outgoing)
+        settled = (Delete(Table.SETTLED, key + other.encode()) for other in outgoing.copies if other != recipient)
+        return [Delete(Table.OUTGOING, key), *settled]
+
+    def _close(self, outgoing: Outgoing, recipient: str) -> None:
         outgoing.open -= 1
         self.copies -= 1
         line = self.lines[recipient]
@@ -140,12 +172,6 @@ class Outbox:
         line.delivered.pop(outgoing.number, None)
         if not line.waiting and not line.delivered:
             del self.lines[recipient]
-        key = outgoing.key
-        if outgoing.open:
-            return [Put(Table.SETTLED, key + recipient.encode(), status.encode())]
-        self._finish(outgoing)
-        settled = (Delete(Table.SETTLED, key + other.encode()) for other in outgoing.copies if other != recipient)
-        return [Delete(Table.OUTGOING, key), *settled]
 
     def _finish(self, outgoing: Outgoing) -> None:
         """Of a message whose copies are all final only the receipts are kept, of so many messages."""

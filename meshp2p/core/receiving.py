@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable
 
 import msgspec
 
 from meshp2p.core.carrier import Carrier
+from meshp2p.core.deadlines import Deadlines
 from meshp2p.core.effects import CallFailed, Delete, Put, Resolve, Table, Write
-from meshp2p.core.events import MemberChange, MemberJoined, MemberLeft, MemberUpdated
+from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberUpdated
 from meshp2p.core.hosting import Hosting
 from meshp2p.core.lane import Lane
 from meshp2p.core.mailbox import Incoming, Mailbox
@@ -34,6 +34,7 @@ from meshp2p.core.record import Record
 from meshp2p.core.requests import Acknowledge, Fetch
 from meshp2p.core.state import NodeState, StoreHandler
 from meshp2p.core.timers import Timer
+from meshp2p.core.uuid7 import is_uuid7, node_bits_of
 
 __all__ = ["Receiving"]
 
@@ -42,6 +43,10 @@ TOLD_MAX = 4096
 
 WAIT_MAX = 60.0
 """The longest time in seconds that a read waits for a message."""
+
+TURN_SECONDS = 5.0
+"""How long a read that is forwarded waits at the home before it is forwarded anew: no longer it waits at a home that
+hangs, or that is not the home any more. Chosen, not measured."""
 
 
 class _KeptMail(msgspec.Struct, array_like=True):
@@ -86,13 +91,16 @@ class Receiving:
         """Told what was acknowledged of the messages that this node holds itself; what is to be written."""
         self.take_over: Callable[[Iterable[Parcel], StoreHandler, float], None] = _take_over_nothing
         """Lets this node hold messages whose holders are gone."""
+        self.reopen_here: Callable[[list[tuple[str, Message]], float], None] = _reopen_nothing
+        """Told what was settled here and could not be kept."""
         self.mailboxes: dict[str, Mailbox] = {}
         self._number = 0
-        self._expiries: list[tuple[float, str, str]] = []
+        self._expiries = Deadlines[tuple[str, str]](self._is_pending)
         self._lanes: dict[str, Lane] = {}
         self._untold: dict[str, dict[tuple[str, str], _Confirmation | None]] = {}
         self._waits: dict[str, dict[int, tuple[str, int]]] = {}
         self._waits_count = 0
+        self._waits_elsewhere: set[int] = set()
         self._confirmations: dict[int, _Confirmation] = {}
 
     # Taking in
@@ -113,16 +121,18 @@ class Receiving:
         state = self._state
         writes: list[Write] = []
         taken: list[tuple[int, int, str, str]] = []
-        outcomes = self._take(request.holder, request.parcels, writes, taken, now)
+        repeated: list[tuple[int, int, str, str]] = []
+        outcomes = self._take(request.holder, request.parcels, writes, taken, repeated, now)
 
         def conclude(failure: str | None, _now: float) -> None:
-            if failure is not None:
-                for index, place, recipient, message_id in taken:
-                    mailbox = self.mailboxes.get(recipient)
-                    if mailbox is not None and mailbox.remove(message_id) is not None:
-                        outcomes[index][place] = Outcome.FULL
-                    else:
-                        outcomes[index][place] = Outcome.ACKNOWLEDGED
+            for index, place, recipient, message_id in taken if failure is not None else ():
+                outcomes[index][place] = Outcome.FULL
+                if (mailbox := self.mailboxes.get(recipient)) is not None:
+                    mailbox.remove(message_id)
+            for index, place, recipient, message_id in repeated:
+                mailbox = self.mailboxes.get(recipient)
+                if mailbox is None or not mailbox.knows(message_id):
+                    outcomes[index][place] = Outcome.FULL  # what it repeated could not be kept
             state.effects.append(Resolve(ticket, DeliverReply(tuple(tuple(places) for places in outcomes))))
 
         state.store(writes, conclude, now)
@@ -131,7 +141,7 @@ class Receiving:
     def take_here(self, parcels: tuple[Parcel, ...], now: float) -> tuple[tuple[Outcome, ...], ...]:
         """Deliver what this node itself holds, which is on disk already."""
         taken: list[tuple[int, int, str, str]] = []
-        outcomes = self._take(self._state.id, parcels, [], taken, now)
+        outcomes = self._take(self._state.id, parcels, [], taken, [], now)
         self._wake({recipient: None for _, _, recipient, _ in taken})
         return tuple(tuple(places) for places in outcomes)
 
@@ -141,6 +151,7 @@ class Receiving:
         parcels: tuple[Parcel, ...],
         writes: list[Write],
         taken: list[tuple[int, int, str, str]],
+        repeated: list[tuple[int, int, str, str]],
         now: float,
     ) -> list[list[Outcome]]:
         state = self._state
@@ -163,6 +174,7 @@ class Receiving:
                     if holder not in present.holders:
                         present.holders.append(holder)
                     state.counters.messages_repeated += 1
+                    repeated.append((index, len(places), recipient, message.id))
                     places.append(Outcome.TAKEN)
                 elif message.id in mailbox.acknowledged:
                     state.counters.messages_repeated += 1
@@ -189,9 +201,13 @@ class Receiving:
         self._number += 1
         incoming = Incoming(self._number, message, [holder], deadline)
         mailbox.put(incoming)
-        heapq.heappush(self._expiries, (deadline, recipient, message.id))
+        self._expiries.add(deadline, (recipient, message.id))
         self._state.timers.set_earlier(Timer.EXPIRE_MAIL, max(now, deadline))
         return incoming
+
+    def _is_pending(self, copy: tuple[str, str]) -> bool:
+        mailbox = self.mailboxes.get(copy[0])
+        return mailbox is not None and copy[1] in mailbox.pending
 
     def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
         """Take up again what was in the mailboxes before a restart."""
@@ -210,6 +226,8 @@ class Receiving:
                 self.mailboxes.setdefault(ack.recipient, Mailbox()).acknowledged[ack.message_id] = ack.holders
                 for holder in ack.holders:
                     self._untold.setdefault(holder, {})[ack.recipient, ack.message_id] = None
+        for instance_id in (*self.mailboxes, *self._untold):
+            state.timers.set(Timer.FORGET_MAIL, now + state.config.message_timeout, instance_id)
 
     # Reading
 
@@ -222,8 +240,17 @@ class Receiving:
             self.fetch_here(ticket, ForwardFetch(request.recipient, request.limit, request.after, wait), now)
             return
         until = now + wait
+        turn = min(wait, TURN_SECONDS)
+        if wait:
+            self._waits_elsewhere.add(ticket)
 
         def take(reply: CallReply, now: float) -> None:
+            if wait and ticket not in self._waits_elsewhere:
+                return  # it was abandoned
+            has_waited = now - until + wait >= turn  # a home that answers at once has no room for more that wait
+            if isinstance(reply, FetchReply) and not reply.messages and reply.is_home and has_waited and now < until:
+                again(now)
+                return
             if isinstance(reply, FetchReply) and not reply.is_home:
                 present = state.members.records.get(request.recipient)
                 if present is not None and present.home != record.home:
@@ -231,13 +258,17 @@ class Receiving:
                     self.fetch(ticket, msgspec.structs.replace(request, wait=left), now)
                     return
                 reply = FetchReply(())
+            self._waits_elsewhere.discard(ticket)
             state.effects.append(Resolve(ticket, reply))
 
         def again(now: float) -> None:
+            if wait and ticket not in self._waits_elsewhere:
+                return
+            self._waits_elsewhere.discard(ticket)
             self.fetch(ticket, msgspec.structs.replace(request, wait=max(0.0, until - now)), now)
 
-        forwarded = ForwardFetch(request.recipient, request.limit, request.after, wait)
-        self._forward(ticket, record, forwarded, take, again, wait, now)
+        forwarded = ForwardFetch(request.recipient, request.limit, request.after, turn)
+        self._forward(ticket, record, forwarded, take, again, turn, now)
 
     def fetch_here(self, ticket: int, request: ForwardFetch, now: float) -> None:
         """Read a mailbox of this node's; where nothing is in it, wait."""
@@ -246,15 +277,15 @@ class Receiving:
         mailbox = self.mailboxes.get(recipient)
         is_home = self.is_home(recipient)
         messages: tuple[Message, ...] = ()
+        limit = max(1, min(request.limit, state.config.mailbox_messages_max))
         if mailbox is not None and is_home:
-            limit = max(1, min(request.limit, state.config.mailbox_messages_max))
             messages = mailbox.read(request.after, limit, state.config.fetch_bytes_max)
         is_known = recipient in state.members.records
         may_wait = request.wait > 0 and (is_home or not is_known) and not state.is_leaving
         if messages or not may_wait or self._waits_count >= state.config.waits_max:
             state.effects.append(Resolve(ticket, FetchReply(messages, is_home or not is_known)))
             return
-        self._waits.setdefault(recipient, {})[ticket] = (request.after, request.limit)
+        self._waits.setdefault(recipient, {})[ticket] = (request.after, limit)
         self._waits_count += 1
         state.timers.set(Timer.WAIT, now + min(request.wait, WAIT_MAX), f"{ticket} {recipient}")
 
@@ -275,6 +306,7 @@ class Receiving:
 
     def abandon(self, ticket: int) -> None:
         """Whoever read under this ticket waits no longer."""
+        self._waits_elsewhere.discard(ticket)
         recipient = next((recipient for recipient, waits in self._waits.items() if ticket in waits), None)
         if recipient is not None:
             self._end_wait(recipient, ticket, None)
@@ -285,7 +317,7 @@ class Receiving:
         for recipient in recipients:
             mailbox = self.mailboxes.get(recipient)
             for ticket, (after, limit) in list(self._waits.get(recipient, {}).items()):
-                messages = mailbox.read(after, max(1, limit), bytes_max) if mailbox is not None else ()
+                messages = mailbox.read(after, limit, bytes_max) if mailbox is not None else ()
                 if messages:
                     self._end_wait(recipient, ticket, FetchReply(messages))
 
@@ -304,71 +336,91 @@ class Receiving:
         """Take an acknowledgement, here or at the recipient's home."""
         state = self._state
         record = state.members.records.get(request.recipient)
-        if record is None or record.home == state.id:
-            self.acknowledge_here(ticket, request.recipient, request.message_ids, now)
+        message_ids = tuple(filter(is_uuid7, request.message_ids))  # others are none, and no node would read the call
+        if record is None or record.home == state.id or not message_ids:
+            self.acknowledge_here(ticket, request.recipient, message_ids, now)
             return
 
         def take(reply: CallReply, _now: float) -> None:
             state.effects.append(Resolve(ticket, reply))
 
-        forwarded = ForwardAcknowledge(request.recipient, request.message_ids)
+        forwarded = ForwardAcknowledge(request.recipient, message_ids)
         self._forward(ticket, record, forwarded, take, lambda now: self.acknowledge(ticket, request, now), 0.0, now)
 
     def acknowledge_here(self, ticket: int, recipient: str, message_ids: tuple[str, ...], now: float) -> None:
         """These are never handed out again. Answered when that is kept, and the holders know or do not answer."""
         state = self._state
         mailbox = self.mailboxes.get(recipient)
-        removed: list[Incoming] = []
-        if mailbox is not None and self.is_home(recipient):
-            removed = [one for id_ in message_ids if (one := mailbox.remove(id_)) is not None]
-        if mailbox is None or not removed:
+        unknown = message_ids if mailbox is None else [id_ for id_ in message_ids if id_ not in mailbox.acknowledged]
+        if not self.is_home(recipient) or not unknown:
             state.effects.append(Resolve(ticket, Done()))
             return
+        if mailbox is None:
+            mailbox = self.mailboxes[recipient] = Mailbox()
         writes: list[Write] = []
         here: list[tuple[str, str]] = []
-        for incoming in removed:
-            message_id = incoming.message.id
-            others = [holder for holder in incoming.holders if holder != state.id]
-            if len(others) < len(incoming.holders):
+        removed: list[Incoming] = []
+        told: list[tuple[str, list[str]]] = []
+        makers: dict[int, str] | None = None
+        for message_id in dict.fromkeys(unknown):
+            incoming = mailbox.remove(message_id)
+            if incoming is not None:
+                removed.append(incoming)
+                holders = incoming.holders
+            else:  # read at a home that is gone, and not delivered here yet: who accepted it still holds it
+                makers = state.members.node_by_bits() if makers is None else makers
+                maker = makers.get(node_bits_of(message_id) or 0)
+                holders = [] if maker is None else [maker]
+            others = [holder for holder in holders if holder != state.id]
+            if len(others) < len(holders):
                 here.append((recipient, message_id))
-            mailbox.acknowledge(incoming, others)
+            if incoming is not None:
+                mailbox.acknowledge(incoming, others)
+            else:
+                mailbox.acknowledge_early(message_id, others)
+            told.append((message_id, others))
             if others and state.is_durable:
-                writes.append(Delete(Table.INCOMING, incoming.key))
+                if incoming is not None:
+                    writes.append(Delete(Table.INCOMING, incoming.key))
                 kept = _KeptAck(recipient, message_id, others)
                 writes.append(Put(Table.ACKNOWLEDGED, _ack_key(recipient, message_id), msgspec.msgpack.encode(kept)))
         forgotten = mailbox.forget(state.config.remembered_max)
-        if state.is_durable:
-            writes += [Delete(Table.ACKNOWLEDGED, _ack_key(recipient, id_)) for id_ in forgotten]
+        for message_id, holders in forgotten.items():
+            writes.append(Delete(Table.ACKNOWLEDGED, _ack_key(recipient, message_id)))
+            for holder in holders:
+                self._untold.get(holder, {}).pop((recipient, message_id), None)
         writes += self.settle_here(tuple(here))
 
         def conclude(failure: str | None, now: float) -> None:
             if failure is not None:
+                for message_id, _ in told:
+                    mailbox.acknowledged.pop(message_id, None)
                 mailbox.put_back(removed)
+                messages = {incoming.message.id: incoming.message for incoming in removed}
+                self.reopen_here([(to, messages[id_]) for to, id_ in here if id_ in messages], now)
                 state.effects.append(Resolve(ticket, Refused(Why.STORE_FULL, failure)))
                 return
-            self._tell_holders(ticket, recipient, removed, now)
+            self._tell_holders(ticket, recipient, told, now)
 
         state.store(writes, conclude, now)
 
-    def _tell_holders(self, ticket: int, recipient: str, removed: list[Incoming], now: float) -> None:
+    def _tell_holders(self, ticket: int, recipient: str, told: list[tuple[str, list[str]]], now: float) -> None:
         """Let each holder know, and answer the recipient when those that are there do."""
         state = self._state
         confirmation = _Confirmation(ticket)
-        told: dict[str, None] = {}
-        for incoming in removed:
-            for holder in incoming.holders:
-                if holder == state.id:
-                    continue
+        lanes: dict[str, None] = {}
+        for message_id, holders in told:
+            for holder in holders:
                 waits = state.members.has_node(holder) and not self._lane(holder).failures
                 confirmation.left += waits
-                self._untold.setdefault(holder, {})[recipient, incoming.message.id] = confirmation if waits else None
-                told[holder] = None
+                self._untold.setdefault(holder, {})[recipient, message_id] = confirmation if waits else None
+                lanes[holder] = None
         if confirmation.left:
             state.timers.set(Timer.CONFIRM, now + state.config.confirm_timeout, str(ticket))
             self._confirmations[ticket] = confirmation
         else:
             state.effects.append(Resolve(ticket, Done()))
-        for holder in told:
+        for holder in lanes:
             self._lane(holder).flush(now)
 
     def end_confirmation(self, ticket: int) -> None:
@@ -469,8 +521,7 @@ class Receiving:
     def handle_expiry(self, now: float) -> None:
         """Take out of the mailboxes what nobody acknowledged in time."""
         writes: list[Write] = []
-        while self._expiries and self._expiries[0][0] <= now:
-            _, recipient, message_id = heapq.heappop(self._expiries)
+        for recipient, message_id in self._expiries.pop_due(now):
             mailbox = self.mailboxes.get(recipient)
             incoming = mailbox.pending.get(message_id) if mailbox is not None else None
             if mailbox is not None and incoming is not None and incoming.deadline <= now:
@@ -478,8 +529,8 @@ class Receiving:
                 writes.append(Delete(Table.INCOMING, incoming.key))
         if writes:
             self._state.store(writes, _ignore, now)
-        if self._expiries:
-            self._state.timers.set(Timer.EXPIRE_MAIL, max(now, self._expiries[0][0]))
+        if (earliest := self._expiries.earliest) is not None:
+            self._state.timers.set(Timer.EXPIRE_MAIL, max(now, earliest))
 
     def notice(self, event: MemberChange, now: float) -> None:
         """Look at what happened to a recipient, or to a holder."""
@@ -494,8 +545,23 @@ class Receiving:
                     self._lane(instance_id).wake(now)
             case MemberLeft(record=record) if not record.is_node:
                 self._drop(instance_id, now)
+            case MemberDied(record=record) | MemberLeft(record=record):
+                if record.is_node or instance_id in self.mailboxes:
+                    self._forget_later(instance_id, now)
             case _:
                 pass
+
+    def _forget_later(self, instance_id: str, now: float) -> None:
+        self._state.timers.set(Timer.FORGET_MAIL, now + self._state.config.message_timeout, instance_id)
+
+    def forget_gone(self, instance_id: str, now: float) -> None:
+        """An instance has been gone, or elsewhere, for as long as a message is kept: whatever it acknowledged here has
+        expired everywhere, and so has what it held."""
+        if not self.is_home(instance_id):
+            self._drop(instance_id, now)
+        if instance_id not in self._state.members.nodes:
+            self._untold.pop(instance_id, None)
+            self._lanes.pop(instance_id, None)
 
     def _drop(self, recipient: str, now: float) -> None:
         """A recipient is gone for good, and what it had here with it."""
@@ -516,6 +582,7 @@ class Receiving:
         waiting, mailbox.pending, mailbox.bytes = list(mailbox.pending.values()), {}, 0
         if not mailbox.acknowledged:
             del self.mailboxes[recipient]
+        self._forget_later(recipient, now)
         by_holder: dict[str, list[Incoming]] = {}
         for incoming in waiting:
             if state.id in incoming.holders:
@@ -566,6 +633,10 @@ def _ignore(_failure: str | None, _now: float) -> None:
 
 
 def _settle_nothing(_copies: tuple[tuple[str, str], ...]) -> list[Write]:
+    raise NotImplementedError
+
+
+def _reopen_nothing(_copies: list[tuple[str, Message]], _now: float) -> None:
     raise NotImplementedError
 
 

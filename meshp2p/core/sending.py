@@ -12,12 +12,12 @@ that left. Only holders deliver, and only they forget when the recipient has ack
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable
 
 import msgspec
 
 from meshp2p.core.carrier import Carrier
+from meshp2p.core.deadlines import Deadlines
 from meshp2p.core.effects import CallFailed, Put, Resolve, Table, Write
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberUpdated
 from meshp2p.core.lane import Lane
@@ -74,7 +74,7 @@ class Sending:
         self._ids = MessageIds(state.tag, state.random)
         self._number = 0
         self._accepting: dict[str, tuple[int, SendReply]] = {}
-        self._expiries: list[tuple[float, int, str]] = []
+        self._expiries = Deadlines[str](self._is_open)
         self._reserved = 0
         self.is_handing_over: bool = False
 
@@ -197,14 +197,24 @@ class Sending:
 
     def _begin(self, outgoing: Outgoing, now: float) -> None:
         """It is kept: bring it on its way."""
+        state = self._state
         for recipient in outgoing.copies:
-            self._route(recipient, now)
+            if self._route(recipient, now) is None and recipient in self.outbox.lines:
+                # it may have departed while this was written: then nobody says so again
+                state.timers.set_earlier(Timer.RETURN, now + state.config.return_timeout, recipient)
         self._flush_all(outgoing.copies, now)
         self._conclude_accept(outgoing)
 
     def _add(self, outgoing: Outgoing, now: float, settled: list[tuple[str, CopyStatus]] | None = None) -> None:
         self.outbox.add(outgoing, settled or ())
-        heapq.heappush(self._expiries, (outgoing.deadline, outgoing.number, outgoing.message.id))
+        self._expire_later(outgoing, now)
+
+    def _is_open(self, message_id: str) -> bool:
+        outgoing = self.outbox.by_id.get(message_id)
+        return outgoing is not None and outgoing.open > 0
+
+    def _expire_later(self, outgoing: Outgoing, now: float) -> None:
+        self._expiries.add(outgoing.deadline, outgoing.message.id)
         self._state.timers.set_earlier(Timer.EXPIRE_MESSAGES, max(now, outgoing.deadline))
 
     def take_over(self, parcels: Iterable[Parcel], conclude: StoreHandler, now: float) -> None:
@@ -212,29 +222,45 @@ class Sending:
         state = self._state
         wall_ms = state.wall_ms()
         writes: list[Write] = []
-        begun: list[Outgoing] = []
+        begun: list[tuple[Outgoing, tuple[str, ...]]] = []
+        parcels = tuple(parcels)
         for parcel in parcels:
             message = parcel.message
             held = self.outbox.by_id.get(message.id)
             recipients = tuple(id_ for id_ in parcel.recipients if held is None or id_ not in held.copies)
             if not recipients:
                 continue
+            deadline = now + min(parcel.seconds_left, state.config.message_timeout)
             if held is None:
                 self._number += 1
-                held = Outgoing(self._number, message, recipients, now + parcel.seconds_left, wall_ms)
+                held = Outgoing(self._number, message, recipients, deadline, wall_ms)
                 self._add(held, now)
             else:
+                if not held.open:  # what was final is on disk no more
+                    held.deadline = deadline
+                    for other, copy in held.copies.items():
+                        writes.append(Put(Table.SETTLED, held.key + other.encode(), copy.status.encode()))
                 self.outbox.extend(held, message, recipients, wall_ms)
+                self._expire_later(held, now)
             writes.append(self._put(held, now))
-            begun.append(held)
+            begun.append((held, recipients))
 
         def stored(failure: str | None, now: float) -> None:
-            if failure is None:
-                for outgoing in begun:
+            for outgoing, recipients in begun:
+                if failure is None:
                     self._begin(outgoing, now)
+                else:
+                    self.outbox.withdraw(outgoing, recipients)
+            if failure is None and not all(self._is_known(parcel) for parcel in parcels):
+                failure = "what came before could not be kept"
             conclude(failure, now)
 
         state.store(writes, stored, now)
+
+    def _is_known(self, parcel: Parcel) -> bool:
+        """Whether these copies are held, or were; what is known no more was settled long ago."""
+        held = self.outbox.by_id.get(parcel.message.id)
+        return held is None or all(recipient in held.copies for recipient in parcel.recipients)
 
     def _put(self, outgoing: Outgoing, now: float) -> Write:
         expires_at = self._state.wall_ms() + int((outgoing.deadline - now) * 1000)
@@ -304,14 +330,19 @@ class Sending:
     def _lane(self, home: str) -> Lane:
         lane = self._lanes.get(home)
         if lane is None:
+            latest: Deliver | None = None
 
             def make(now: float) -> Passed | None:
+                nonlocal latest
                 parcels = self._batch(home, now)
-                return Deliver(self._state.id, parcels) if parcels else None
+                if not parcels:
+                    return None
+                latest = Deliver(self._state.id, parcels)
+                return latest
 
             def conclude(request: Passed, reply: CallReply | CallFailed, now: float) -> None:
                 if isinstance(request, Deliver):
-                    self._conclude_delivery(home, request.parcels, reply, now)
+                    self._conclude_delivery(home, request.parcels, reply, now, is_late=request is not latest)
 
             lane = self._lanes[home] = Lane(
                 self._state, self._carrier, Timer.DELIVER, home, make, conclude, self.retry_failed
@@ -336,9 +367,10 @@ class Sending:
             if room <= 0:
                 break
             line = self.outbox.lines.get(recipient)
-            if line is None or not line.waiting or line.is_blocked:
-                if line is None or not line.waiting:
-                    del ready[recipient]
+            if line is None or not line.waiting or line.home is None or line.home[0] != home:
+                del ready[recipient]
+                continue
+            if line.is_blocked:
                 continue
             for number, outgoing in line.waiting.items():
                 if number not in chosen:
@@ -347,6 +379,7 @@ class Sending:
                     room -= outgoing.size
                     chosen[number] = (outgoing, [])
                 chosen[number][1].append(recipient)
+                room -= len(recipient)
                 if line.refusals:
                     break  # one is enough to see whether there is room
             del ready[recipient]  # the next batch begins with the others
@@ -357,9 +390,16 @@ class Sending:
         )
 
     def _conclude_delivery(
-        self, home: str, parcels: tuple[Parcel, ...], reply: CallReply | CallFailed, now: float
+        self,
+        home: str,
+        parcels: tuple[Parcel, ...],
+        reply: CallReply | CallFailed,
+        now: float,
+        *,
+        is_late: bool = False,
     ) -> None:
-        """What came of a batch."""
+        """What came of a batch. ``is_late``: the same was told again meanwhile, perhaps to a home that was started
+        again and has none of it."""
         state = self._state
         outcomes = reply.outcomes if isinstance(reply, DeliverReply) else ()
         writes: list[Write] = []
@@ -380,6 +420,8 @@ class Sending:
                     writes += self._settle(outgoing, recipient, CopyStatus.ACKNOWLEDGED, "")
                 elif line.home is None or line.home[0] != home:
                     pass  # it has another home by now
+                elif is_late:
+                    pass  # the later call says what holds
                 elif outcome is Outcome.TAKEN:
                     self.outbox.note_delivered(outgoing, recipient, wall_ms)
                     line.note_room()
@@ -446,6 +488,19 @@ class Sending:
                 writes += self._settle(outgoing, recipient, CopyStatus.ACKNOWLEDGED, "")
         return writes
 
+    def reopen(self, copies: list[tuple[str, Message]], now: float) -> None:
+        """What :meth:`settle_acknowledged` settled could not be kept: these wait in their mailboxes again."""
+        for recipient, message in copies:
+            outgoing = self.outbox.by_id.get(message.id)
+            copy = outgoing.copies.get(recipient) if outgoing is not None else None
+            if outgoing is None or copy is None or copy.status is not CopyStatus.ACKNOWLEDGED:
+                continue
+            self._state.counters.copies_acknowledged -= 1
+            self.outbox.reopen(outgoing, message, recipient, self._state.wall_ms())
+            self._expire_later(outgoing, now)
+            self._route(recipient, now)
+        self._flush_all([recipient for recipient, _ in copies], now)
+
     def take_acknowledged(self, ticket: int, copies: tuple[tuple[str, str], ...], now: float) -> None:
         """A home tells what was acknowledged; answered when that is kept."""
         state = self._state
@@ -469,8 +524,7 @@ class Sending:
     def handle_expiry(self, now: float) -> None:
         """Settle what nobody acknowledged in time."""
         writes: list[Write] = []
-        while self._expiries and self._expiries[0][0] <= now:
-            _, _, message_id = heapq.heappop(self._expiries)
+        for message_id in self._expiries.pop_due(now):
             outgoing = self.outbox.by_id.get(message_id)
             if outgoing is None or outgoing.deadline > now:
                 continue
@@ -480,8 +534,8 @@ class Sending:
             self._conclude_accept(outgoing)
         if writes:
             self._state.store(writes, _ignore, now)
-        if self._expiries:
-            self._state.timers.set(Timer.EXPIRE_MESSAGES, max(now, self._expiries[0][0]))
+        if (earliest := self._expiries.earliest) is not None:
+            self._state.timers.set(Timer.EXPIRE_MESSAGES, max(now, earliest))
 
     def handle_no_return(self, instance_id: str, now: float) -> None:
         """A node left, or was not seen since a restart of this one, for ``return_timeout``."""
@@ -537,6 +591,12 @@ class Sending:
             for outgoing in line.waiting.values():
                 outgoing.copies[recipient].reason = reason
 
+    def forget_gone(self, instance_id: str) -> None:
+        """An instance has been gone for as long as a message is kept."""
+        if instance_id not in self._state.members.nodes:
+            self._lanes.pop(instance_id, None)
+            self._ready.pop(instance_id, None)
+
     # Leaving
 
     def hand_over(self, now: float) -> None:
@@ -568,7 +628,7 @@ class Sending:
             return
         size, count = 0, 0
         for parcel in parcels:
-            size += parcel.message.size
+            size += parcel.message.size + sum(map(len, parcel.recipients))
             if count and size > state.config.delivery_bytes_max:
                 break
             count += 1

@@ -60,6 +60,8 @@ class Timer(enum.IntEnum):
     """An acknowledgement is answered although its holders did not answer yet. Subject: its ticket."""
     UNBLOCK = 40
     """A recipient's home refused its messages, and is asked again. Subject: the recipient's id."""
+    FORGET_MAIL = 41
+    """Nothing that was sent to or held by an instance that is gone can still be under way. Subject: its id."""
     MAP_SYNC = 48
     """A shared map is compared with another node's. Subject: its name."""
     MAP_TELL = 49

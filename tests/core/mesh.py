@@ -275,6 +275,12 @@ class Mesh:
                 if reply is not None:
                     del self._answering[ticket]
                     self._reply(key, call, reply, self.now + self.delay, by=target)
+                else:
+                    self._at(self.now + call.timeout, lambda: give_up(ticket))
+
+            def give_up(ticket: int) -> None:
+                if self._answering.pop(ticket, None) is not None:
+                    self._reply(key, call, CallFailed(Failure.TIMEOUT, "no answer"), self.now)
 
             self._at(self.now + self.delay, arrive)
 

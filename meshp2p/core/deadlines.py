@@ -1,0 +1,46 @@
+"""When each of many things falls due, of which most are over long before."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Hashable, Iterator
+from typing import Generic, TypeVar
+
+__all__ = ["Deadlines"]
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+SLACK = 64
+"""Keys that are over and may stay, beside as many as were live at the last sweep. Chosen, not measured."""
+
+
+class Deadlines(Generic[_Key]):
+    """A heap of deadlines. A key whose thing is over, as ``is_live`` says, is not taken out: it is dropped once there
+    are as many of them as live ones."""
+
+    def __init__(self, is_live: Callable[[_Key], bool]) -> None:
+        self._is_live = is_live
+        self._heap: list[tuple[float, int, _Key]] = []
+        self._count = 0
+        self._sweep_at = SLACK
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, deadline: float, key: _Key) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (deadline, self._count, key))
+        if len(self._heap) > self._sweep_at:
+            self._heap = [entry for entry in self._heap if self._is_live(entry[2])]
+            heapq.heapify(self._heap)
+            self._sweep_at = 2 * len(self._heap) + SLACK
+
+    def pop_due(self, now: float) -> Iterator[_Key]:
+        """Take those that are due at ``now``, the earliest first; some of them may be over."""
+        while self._heap and self._heap[0][0] <= now:
+            yield heapq.heappop(self._heap)[2]
+
+    @property
+    def earliest(self) -> float | None:
+        """The next deadline, perhaps of something that is over; absent where there is none."""
+        return self._heap[0][0] if self._heap else None

@@ -1,0 +1,250 @@
+"""Messages where several things go wrong in an unlucky order: nothing is lost, stuck or kept for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.hosting import Profile
+from meshp2p.core.message import CopyStatus, Message
+from meshp2p.core.messages import (
+    CallReply,
+    Deliver,
+    DeliverReply,
+    Deposit,
+    FetchReply,
+    ForwardFetch,
+    Outcome,
+    Parcel,
+    Refused,
+    SendReply,
+)
+from meshp2p.core.requests import Acknowledge, Deregister, Fetch, SendMessage
+from tests.core.test_messages import a_mesh, acknowledge, host, keep_alive, read, send, status
+
+
+def a_parcel(recipient: str, *, text: str = "hello", number: int = 0, seconds: float = 60.0) -> Parcel:
+    message = Message(
+        f"00000000-0000-7000-8000-{number:012x}", "s", recipient, "Query", "", f'"{text}"'.encode(), None, 1
+    )
+    return Parcel(message, (recipient,), seconds)
+
+
+def test_an_acknowledgement_that_comes_before_the_message_is_remembered() -> None:
+    mesh = a_mesh("a", "b", "c", disks=False)
+    host(mesh, "b", "x")
+    sent = send(mesh, "a", "x")
+    assert read(mesh, "c", "x") == ["hello"]
+    mesh.kill("b")
+    acknowledge(mesh, "c", "x", sent.message_id)
+    mesh.run(5.0)
+    assert read(mesh, "c", "x") == []
+    assert status(mesh, "a", sent.message_id) == {"x": CopyStatus.ACKNOWLEDGED}
+
+
+def test_a_recipient_that_moved_while_its_mailbox_was_full_does_not_stop_its_former_home() -> None:
+    mesh = a_mesh("a", "b", config=ProtocolConfig(message_timeout=8.0, mailbox_messages_max=1))
+    host(mesh, "a", "x")
+    host(mesh, "a", "y")
+    tickets = [mesh.ask("a", SendMessage("s", "x", "Query", "", b"1")) for _ in range(2)]
+    mesh.run(0.1)
+    assert all(isinstance(mesh.resolved[ticket], SendReply) for ticket in tickets)
+    keep_alive(mesh, "a", "x")
+    mesh.run(8.0)
+    mesh.do("b", mesh.nodes["b"].register(Profile("x", "h", 1), mesh.now))
+    mesh.run(1.0)
+    mesh.is_cut = lambda one, other: {one, other} == {"a", "b"}
+    mesh.ask("a", SendMessage("s", "x", "Query", "", b"1"))
+    mesh.run(0.01)
+    send(mesh, "a", "y")
+
+
+def test_what_a_disk_refused_is_not_taken_for_delivered_when_it_comes_again_meanwhile() -> None:
+    mesh = a_mesh("a", "b")
+    node = mesh.nodes["b"]
+    deliver = Deliver("a", (a_parcel("b"),))
+    mesh.full["b"] = "no space left"
+    for ticket in (-900, -901):
+        _, effects = node.receive_call(deliver, mesh.now, ticket)
+        mesh.do("b", effects)
+    mesh.run(0.1)
+    assert mesh.resolved[-900] == mesh.resolved[-901] == DeliverReply(((Outcome.FULL,),))
+
+
+def test_what_was_acknowledged_while_it_was_written_is_not_told_before_that_is_kept() -> None:
+    mesh = a_mesh("a", "b")
+    node = mesh.nodes["b"]
+    parcel = a_parcel("b")
+    mesh.full["b"] = "no space left"
+    mesh.do("b", node.receive_call(Deliver("a", (parcel,)), mesh.now, -900)[1])
+    ticket = mesh.ask("b", Acknowledge("b", (parcel.message.id,)))
+    mesh.run(0.1)
+    assert isinstance(mesh.resolved[ticket], Refused)
+    assert mesh.resolved[-900] == DeliverReply(((Outcome.FULL,),))
+
+
+def test_a_message_for_a_recipient_that_left_while_it_was_written_becomes_undeliverable() -> None:
+    mesh = a_mesh("a", "b")
+    host(mesh, "a", "x")
+    ticket = mesh.ask("a", SendMessage("s", "x", "Query", "", b"1"))
+    mesh.ask("a", Deregister("x"))
+    mesh.run_until(lambda: ticket in mesh.resolved, 5)
+    reply = mesh.resolved[ticket]
+    assert isinstance(reply, SendReply)
+    mesh.run(70.0)
+    assert status(mesh, "b", reply.message_id) == {"x": CopyStatus.UNDELIVERABLE}
+
+
+def test_an_acknowledgement_that_a_full_disk_refused_holds_once_it_is_repeated() -> None:
+    mesh = a_mesh("a")
+    sent = send(mesh, "a", "a", source="s")
+    mesh.full["a"] = "no space left"
+    assert isinstance(mesh.answer("a", Acknowledge("a", (sent.message_id,))), Refused)
+    assert status(mesh, "a", sent.message_id) == {"a": CopyStatus.DELIVERED}
+    mesh.full = {}
+    acknowledge(mesh, "a", "a", sent.message_id)
+    mesh.run(0.1)
+    assert not mesh.disks["a"]
+
+
+def test_nothing_grows_with_what_was_acknowledged() -> None:
+    mesh = a_mesh("a", "b", disks=False, config=ProtocolConfig(remembered_max=10, receipts_max=10))
+    for number in range(400):
+        sent = send(mesh, "a", "b", str(number))
+        acknowledge(mesh, "b", "b", sent.message_id)
+    sending, receiving = mesh.nodes["a"]._messaging.sending, mesh.nodes["b"]._messaging.receiving
+    assert len(sending._expiries) < 200
+    assert len(receiving._expiries) < 200
+
+
+def test_what_a_gone_recipient_acknowledged_is_forgotten_when_it_cannot_come_again() -> None:
+    mesh = a_mesh("a", "b", config=ProtocolConfig(message_timeout=30.0, instance_timeout=2.0))
+    host(mesh, "b", "x")
+    sent = send(mesh, "a", "x")
+    mesh.run(0.1)
+    acknowledge(mesh, "b", "x", sent.message_id)
+    mesh.run(5.0)
+    assert "x" not in mesh.nodes["a"].records()
+    assert mesh.nodes["b"]._messaging.receiving.mailboxes
+    mesh.run(40.0)
+    assert not mesh.nodes["b"]._messaging.receiving.mailboxes
+    assert not mesh.disks["b"]
+
+
+def test_what_a_gone_node_was_to_be_told_is_forgotten_with_it() -> None:
+    mesh = a_mesh("a", "b", "c", disks=False, config=ProtocolConfig(message_timeout=30.0))
+    sent = send(mesh, "a", "b")
+    send(mesh, "b", "a")
+    mesh.run(0.1)
+    mesh.kill("a")
+    acknowledge(mesh, "b", "b", sent.message_id)
+    mesh.run(10.0)
+    receiving, sending = mesh.nodes["b"]._messaging.receiving, mesh.nodes["b"]._messaging.sending
+    assert "a" in receiving._untold
+    mesh.run(60.0)
+    assert "a" not in receiving._untold
+    assert "a" not in receiving._lanes
+    assert "a" not in sending._lanes
+    assert "a" not in sending._ready
+
+
+def test_many_recipients_of_many_small_messages_fit_into_a_call() -> None:
+    mesh = a_mesh("a", "b", disks=False, config=ProtocolConfig(instance_timeout=300.0))
+    ids = [f"{number:03}" + "x" * 125 for number in range(300)]
+    for one in ids:
+        mesh.do("b", mesh.nodes["b"].register(Profile(one, "h", 1), mesh.now))
+    mesh.run_until(lambda: len(mesh.nodes["a"].records()) == 302, 30)
+    mesh.log.clear()
+    tickets = [mesh.ask("a", SendMessage("a", None, "Query", "", b"1")) for _ in range(100)]
+    mesh.run_until(lambda: all(ticket in mesh.resolved for ticket in tickets), 10)
+    sizes = [len(msgspec.msgpack.encode(sent)) for _, _, _, sent in mesh.log if isinstance(sent, Deliver)]
+    assert max(sizes) < 1 << 20
+    assert len(read(mesh, "b", ids[7], limit=1000)) == 100
+
+
+def test_a_read_that_waits_through_another_node_waits_as_long() -> None:
+    mesh = a_mesh("a", "b", "c")
+    host(mesh, "b", "x")
+    mesh.is_cut = lambda one, other: {one, other} == {"a", "b"}
+    ticket = mesh.ask("a", Fetch("x", 10, "", 10.0))
+    for _ in range(10):
+        mesh.run(2.0)
+        keep_alive(mesh, "b", "x")
+    assert mesh.resolved[ticket] == FetchReply(())
+    assert mesh.nodes["a"].records()["x"].home == "b"
+
+
+def test_a_read_that_waits_at_a_home_that_hangs_goes_on_at_the_next() -> None:
+    mesh = a_mesh("a", "b", "c")
+    host(mesh, "b", "x")
+    ticket = mesh.ask("a", Fetch("x", 10, "", 60.0))
+    mesh.run(1.0)
+    mesh.pause("b")
+    mesh.run(6.0)
+    keep_alive(mesh, "c", "x")
+    mesh.ask("c", SendMessage("s", "x", "Query", "", b"1"))
+    mesh.run(12.0)
+    reply = mesh.resolved[ticket]
+    assert isinstance(reply, FetchReply)
+    assert len(reply.messages) == 1
+
+
+def test_ids_that_are_none_do_not_move_a_recipient() -> None:
+    mesh = a_mesh("a", "b")
+    host(mesh, "b", "x")
+    sent = send(mesh, "a", "x")
+    mesh.log.clear()
+    acknowledge(mesh, "a", "x", "y" * 5000, sent.message_id)
+    for _, _, _, told in mesh.log:
+        msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=type(told))
+    assert read(mesh, "a", "x") == []
+
+
+def test_a_strange_time_or_number_of_a_peer_stops_nobody() -> None:
+    mesh = a_mesh("a", "b", disks=True)
+    host(mesh, "a", "x")
+    node = mesh.nodes["a"]
+    for number, seconds in enumerate((float("inf"), 1e300, 0.0)):
+        mesh.do("a", node.receive_call(Deposit((a_parcel("x", number=number, seconds=seconds),)), mesh.now, -900)[1])
+        mesh.do(
+            "a", node.receive_call(Deliver("b", (a_parcel("a", number=number, seconds=seconds),)), mesh.now, -901)[1]
+        )
+    mesh.do("a", node.receive_call(ForwardFetch("x", (1 << 64) - 1, "", 1.0), mesh.now, -902)[1])
+    mesh.do("a", node.receive_call(ForwardFetch("y", (1 << 64) - 1, "", 60.0), mesh.now, -903)[1])
+    host(mesh, "a", "y")
+    mesh.do("a", node.receive_call(ForwardFetch("y", (1 << 64) - 1, "", 60.0), mesh.now, -904)[1])
+    send(mesh, "a", "y")
+    mesh.run(1.0)
+    assert isinstance(mesh.resolved[-904], FetchReply)
+
+
+def test_what_an_earlier_life_of_a_home_took_is_delivered_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh = a_mesh("a", "b", disks=False)
+    late: list[Callable[[], None]] = []
+    reply = mesh._reply
+
+    def hold_back(key: str, call: Call, answer: CallReply | CallFailed, when: float, by: str = "") -> None:
+        if isinstance(answer, DeliverReply):
+            late.append(lambda: reply(key, call, answer, mesh.now))
+        else:
+            reply(key, call, answer, when, by)
+
+    monkeypatch.setattr(mesh, "_reply", hold_back)
+    mesh.ask("a", SendMessage("s", "b", "Query", "", b'"hello"'))
+    mesh.run(0.1)
+    mesh.kill("b")
+    mesh.add("b", join="a", address=mesh.address("b"))
+    boot = mesh.nodes["b"].own.boot
+    mesh.run_until(lambda: mesh.nodes["a"].records()["b"].boot == boot, 5)
+    stopped = mesh.pause("b")  # and so the next call comes to nothing
+    mesh.run(0.1)
+    assert len(late) == 1
+    late.pop()()
+    monkeypatch.undo()
+    mesh.resume("b", stopped)
+    mesh.run(5.0)
+    assert read(mesh, "b", "b") == ["hello"]
