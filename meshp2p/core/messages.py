@@ -237,10 +237,15 @@ class Outcome(enum.IntEnum):
 
 class Deliver(msgspec.Struct, frozen=True, array_like=True, tag=16):
     """Sent by ``holder``, a node that keeps these messages until they are acknowledged, to their recipients' home.
-    Answered with :class:`DeliverReply`. Copies for one recipient are in the order in which they are to be read."""
+    Answered with :class:`DeliverReply`. Copies for one recipient are in the order in which they are to be read.
+
+    ``boot`` is that of the home to which earlier ones were delivered. A home with another takes none of them: it has
+    not what is to be read before. 0 is any.
+    """
 
     holder: Id
     parcels: tuple[Parcel, ...]
+    boot: Word = 0
 
 
 class DeliverReply(msgspec.Struct, frozen=True, array_like=True, tag=16):

@@ -34,7 +34,7 @@ from meshp2p.core.record import Record
 from meshp2p.core.requests import Acknowledge, Fetch
 from meshp2p.core.state import NodeState, StoreHandler
 from meshp2p.core.timers import Timer
-from meshp2p.core.uuid7 import is_uuid7, node_bits_of
+from meshp2p.core.uuid7 import node_bits_of
 
 __all__ = ["Receiving"]
 
@@ -122,7 +122,10 @@ class Receiving:
         writes: list[Write] = []
         taken: list[tuple[int, int, str, str]] = []
         repeated: list[tuple[int, int, str, str]] = []
-        outcomes = self._take(request.holder, request.parcels, writes, taken, repeated, now)
+        if request.boot in (0, state.own.boot):
+            outcomes = self._take(request.holder, request.parcels, writes, taken, repeated, now)
+        else:
+            outcomes = [[Outcome.ELSEWHERE] * len(parcel.recipients) for parcel in request.parcels]
 
         def conclude(failure: str | None, _now: float) -> None:
             for index, place, recipient, message_id in taken if failure is not None else ():
@@ -336,15 +339,14 @@ class Receiving:
         """Take an acknowledgement, here or at the recipient's home."""
         state = self._state
         record = state.members.records.get(request.recipient)
-        message_ids = tuple(filter(is_uuid7, request.message_ids))  # others are none, and no node would read the call
-        if record is None or record.home == state.id or not message_ids:
-            self.acknowledge_here(ticket, request.recipient, message_ids, now)
+        if record is None or record.home == state.id:
+            self.acknowledge_here(ticket, request.recipient, request.message_ids, now)
             return
 
         def take(reply: CallReply, _now: float) -> None:
             state.effects.append(Resolve(ticket, reply))
 
-        forwarded = ForwardAcknowledge(request.recipient, message_ids)
+        forwarded = ForwardAcknowledge(request.recipient, request.message_ids)
         self._forward(ticket, record, forwarded, take, lambda now: self.acknowledge(ticket, request, now), 0.0, now)
 
     def acknowledge_here(self, ticket: int, recipient: str, message_ids: tuple[str, ...], now: float) -> None:
@@ -559,7 +561,7 @@ class Receiving:
         expired everywhere, and so has what it held."""
         if not self.is_home(instance_id):
             self._drop(instance_id, now)
-        if instance_id not in self._state.members.nodes:
+        if not self._state.members.has_node(instance_id):
             self._untold.pop(instance_id, None)
             self._lanes.pop(instance_id, None)
 

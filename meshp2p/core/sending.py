@@ -337,7 +337,7 @@ class Sending:
                 parcels = self._batch(home, now)
                 if not parcels:
                     return None
-                latest = Deliver(self._state.id, parcels)
+                latest = Deliver(self._state.id, parcels, self._state.members.records[home].boot)
                 return latest
 
             def conclude(request: Passed, reply: CallReply | CallFailed, now: float) -> None:
@@ -362,6 +362,8 @@ class Sending:
         if not ready:
             return ()
         room = self._state.config.delivery_bytes_max
+        record = self._state.members.records.get(home)
+        boot = record.boot if record is not None else 0
         chosen: dict[int, tuple[Outgoing, list[str]]] = {}
         for recipient in list(ready):
             if room <= 0:
@@ -370,7 +372,7 @@ class Sending:
             if line is None or not line.waiting or line.home is None or line.home[0] != home:
                 del ready[recipient]
                 continue
-            if line.is_blocked:
+            if line.is_blocked or line.home[1] != boot:  # it was started again, and that is not known of both yet
                 continue
             for number, outgoing in line.waiting.items():
                 if number not in chosen:
@@ -559,6 +561,8 @@ class Sending:
                 lane = self._lanes.get(instance_id)
                 if lane is not None and not isinstance(event, MemberUpdated):
                     lane.wake(now)
+                elif lane is not None:
+                    lane.flush(now)
                 if isinstance(event, MemberJoined) and event.record.is_node:
                     self.retry_failed(now)  # whoever joined may be the way to others
             case MemberLeft(record=record) if not record.is_node:
@@ -593,7 +597,7 @@ class Sending:
 
     def forget_gone(self, instance_id: str) -> None:
         """An instance has been gone for as long as a message is kept."""
-        if instance_id not in self._state.members.nodes:
+        if not self._state.members.has_node(instance_id):
             self._lanes.pop(instance_id, None)
             self._ready.pop(instance_id, None)
 

@@ -12,19 +12,29 @@ from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Send
+from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Resolve, Send, Store
 from meshp2p.core.hosting import Profile
 from meshp2p.core.hybrid_clock import Stamp
 from meshp2p.core.machine import Machine
+from meshp2p.core.message import Message
 from meshp2p.core.messages import (
     Ack,
+    Acknowledged,
     CallReply,
     CallRequest,
+    Carry,
     Datagram,
+    Deliver,
+    DeliverReply,
+    Deposit,
     DeregisterReply,
     Done,
+    FetchReply,
+    ForwardAcknowledge,
     ForwardDeregister,
+    ForwardFetch,
     ForwardHeartbeat,
+    ForwardStatus,
     Gossip,
     HeartbeatReply,
     MapDifference,
@@ -32,17 +42,23 @@ from meshp2p.core.messages import (
     MapSync,
     MapTaken,
     Nack,
+    Outcome,
+    Parcel,
+    Passed,
     Ping,
     PingRequest,
     Pong,
     Probe,
     Push,
+    Refused,
     SyncReply,
     SyncRequest,
+    Why,
 )
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.core.replicated_map import Entry
-from meshp2p.core.requests import Deregister, Heartbeat
+from meshp2p.core.requests import Acknowledge, Deregister, Fetch, Heartbeat, SendMessage
+from meshp2p.core.uuid7 import uuid7
 from meshp2p.errors import LocalProtocolError
 from tests.core.builders import a_machine
 
@@ -88,6 +104,25 @@ entries = st.lists(
     max_size=3,
 ).map(tuple)
 digests = st.sampled_from([b"", b"\0" * 8, b"\1" * 16, b"\0" * 24])
+message_ids = st.integers(0, 5).map(lambda number: uuid7(1_700_000_000_000 + number, tag_of("a") >> 32 << 30))
+custom = st.builds(Message, message_ids, ids, ids, st.just("Query"), st.just(""), st.just(b"1"), st.none(), numbers)
+parcels = st.lists(
+    st.builds(
+        Parcel, custom, st.lists(ids, min_size=1, max_size=3).map(tuple), st.sampled_from([0.0, 1.0, 60.0, 1e300])
+    ),
+    max_size=3,
+).map(tuple)
+copies = st.lists(st.tuples(ids, message_ids), max_size=4).map(tuple)
+outcomes = st.lists(st.lists(st.sampled_from(Outcome), max_size=3).map(tuple), max_size=4).map(tuple)
+passed: st.SearchStrategy[Passed] = st.one_of(
+    st.builds(Deliver, ids, parcels, st.sampled_from([0, 1])),
+    st.builds(Acknowledged, copies),
+    st.builds(
+        ForwardFetch, ids, st.sampled_from([0, 1, 100, (1 << 64) - 1]), message_ids, st.sampled_from([0.0, 60.0])
+    ),
+    st.builds(ForwardAcknowledge, ids, st.lists(message_ids, max_size=4).map(tuple)),
+    st.builds(ForwardStatus, message_ids),
+)
 requests: st.SearchStrategy[CallRequest] = st.one_of(
     st.builds(Probe, tags),
     st.builds(SyncRequest, digests, st.one_of(st.none(), records)),
@@ -96,6 +131,9 @@ requests: st.SearchStrategy[CallRequest] = st.one_of(
     st.builds(ForwardDeregister, ids),
     st.builds(MapSync, st.sampled_from(["m", "other"]), ids, numbers, digests),
     st.builds(MapPush, st.sampled_from(["m", "other"]), ids, numbers, entries),
+    passed,
+    st.builds(Deposit, parcels),
+    st.builds(Carry, ids, passed),
 )
 replies: st.SearchStrategy[CallReply | CallFailed] = st.one_of(
     st.builds(Pong, ids, numbers, numbers),
@@ -114,6 +152,9 @@ replies: st.SearchStrategy[CallReply | CallFailed] = st.one_of(
         st.lists(ids, max_size=2).map(tuple),
     ),
     st.builds(MapTaken, st.booleans(), numbers, numbers),
+    st.builds(DeliverReply, outcomes),
+    st.builds(FetchReply, st.just(()), st.booleans()),
+    st.builds(Refused, st.sampled_from(Why), st.just("")),
     st.builds(CallFailed, st.sampled_from(Failure), st.just("")),
 )
 
@@ -123,12 +164,21 @@ class Driver:
 
     def __init__(self, seed: int) -> None:
         self.machine: Machine = a_machine(config=CONFIG, is_announced=bool(seed % 2))
+        self.machine._state.is_durable = bool(seed & 2)
+        self.stores: list[Store] = []
+        self.tickets = 0
+        self.answered: set[int] = set()
         self.now = float(seed % 2)
         self.calls: list[Call] = []
         self.random = random.Random(seed)
 
     def take(self, effects: list[Effect]) -> None:
         self.calls += [effect for effect in effects if isinstance(effect, Call)]
+        self.stores += [effect for effect in effects if isinstance(effect, Store)]
+        for effect in effects:
+            if isinstance(effect, Resolve):
+                assert effect.ticket not in self.answered, "answered twice"
+                self.answered.add(effect.ticket)
         for effect in effects:
             if isinstance(effect, Call):
                 assert effect.addresses
@@ -162,10 +212,40 @@ class Driver:
         assert {machine.id, *machine._hosting._hosted} <= {machine.id} | {
             record.id for record in members.records.values() if record.home == machine.id
         }
+        self.check_messages()
         assert state.effects == []
         assert state.changes == []
         machine.instances(self.now)
         machine.leader()
+
+    def check_messages(self) -> None:
+        """The counts are those of the tables, and whatever waits is in its line once."""
+        sending, receiving = self.machine._messaging.sending, self.machine._messaging.receiving
+        outbox = sending.outbox
+        held = outbox.by_id.values()
+        assert outbox.copies == sum(one.open for one in held)
+        assert outbox.bytes == sum(one.size for one in held if one.open)
+        for one in held:
+            pending = [recipient for recipient, copy in one.copies.items() if not copy.status.is_final]
+            assert len(pending) == one.open
+            for recipient in pending:
+                line = outbox.lines[recipient]
+                assert (one.number in line.waiting) != (one.number in line.delivered)
+        for line in outbox.lines.values():
+            assert line.waiting or line.delivered
+            assert list(line.waiting) == sorted(line.waiting)
+        for mailbox in receiving.mailboxes.values():
+            assert mailbox.bytes == sum(incoming.message.size for incoming in mailbox.pending.values())
+            assert not set(mailbox.pending) & set(mailbox.acknowledged)
+            numbers = [incoming.number for incoming in mailbox.pending.values()]
+            assert numbers == sorted(numbers)
+        assert receiving._waits_count == sum(map(len, receiving._waits.values()))
+        assert all(receiving._waits.values())
+        assert sending._reserved >= 0
+
+    def ticket(self) -> int:
+        self.tickets += 1
+        return self.tickets
 
 
 steps = st.one_of(
@@ -181,6 +261,11 @@ steps = st.one_of(
     st.tuples(st.just("readdress"), st.just(""), addresses),
     st.tuples(st.just("share"), st.sampled_from(["", "k", "l"]), st.none()),
     st.tuples(st.just("leave"), st.just(""), st.none()),
+    st.tuples(st.just("send"), st.one_of(st.none(), ids), st.none()),
+    st.tuples(st.just("read"), ids, st.none()),
+    st.tuples(st.just("acknowledge"), st.tuples(ids, st.lists(message_ids, max_size=3).map(tuple)), st.none()),
+    st.tuples(st.just("store"), st.sampled_from([None, "full"]), st.none()),
+    st.tuples(st.just("abandon"), st.integers(1, 30), st.none()),
 )
 
 
@@ -212,7 +297,7 @@ def step(driver: Driver, name: str, argument: object, address: Address | None) -
                 call = driver.calls.pop(driver.random.randrange(len(driver.calls)))
                 driver.take(machine.receive_reply(call.call_id, argument, now))  # type: ignore[arg-type]  # a reply
         case "call", _:
-            driver.take(machine.receive_call(argument, now)[1])  # type: ignore[arg-type]  # a request
+            driver.take(machine.receive_call(argument, now, driver.ticket())[1])  # type: ignore[arg-type]  # a request
         case "wait", float():
             until = now + argument
             while machine.next_deadline() <= until:
@@ -222,9 +307,9 @@ def step(driver: Driver, name: str, argument: object, address: Address | None) -
         case "register", str():
             driver.take(machine.register(Profile(argument, "h", 1), now))
         case "heartbeat", str():
-            driver.take(machine.request(1, Heartbeat(argument, "busy", ""), now))
+            driver.take(machine.request(driver.ticket(), Heartbeat(argument, "busy", ""), now))
         case "deregister", str():
-            driver.take(machine.request(2, Deregister(argument), now))
+            driver.take(machine.request(driver.ticket(), Deregister(argument), now))
         case "offer", str():
             assert address is not None
             driver.take(machine.offer("mdns", (address,), argument, now))
@@ -237,5 +322,23 @@ def step(driver: Driver, name: str, argument: object, address: Address | None) -
             share(driver, argument)
         case "leave", _:
             driver.take(machine.leave(now))
+        case _:
+            step_of_messages(driver, name, argument)
+
+
+def step_of_messages(driver: Driver, name: str, argument: object) -> None:
+    machine, now = driver.machine, driver.now
+    match name, argument:
+        case "send", (str() | None):
+            driver.take(machine.request(driver.ticket(), SendMessage("s", argument, "Query", "", b"1"), now))
+        case "read", str():
+            driver.take(machine.request(driver.ticket(), Fetch(argument, 10, "", 30.0), now))
+        case "acknowledge", (str(recipient), tuple(acknowledged)):
+            driver.take(machine.request(driver.ticket(), Acknowledge(recipient, acknowledged), now))
+        case "store", (str() | None):
+            if driver.stores:
+                driver.take(machine.receive_stored(driver.stores.pop(0).number, argument, now))
+        case "abandon", int():
+            machine.abandon(argument)
         case _:
             pytest.fail(f"unknown step {name}")
