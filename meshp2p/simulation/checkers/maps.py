@@ -31,7 +31,7 @@ class SharedMaps(Checker):
     """
 
     name: ClassVar[str] = "maps"
-    was_clock_wrong = False
+    was_clock_wrong: bool = False
 
     def started(self, host: Host) -> None:
         self.was_clock_wrong |= self._is_wrong(host.wall_skew)
