@@ -19,6 +19,7 @@ __all__ = ["open_mesh_http", "open_mesh_node"]
 
 _KIND: Final = "Notification"
 _PATIENCE: Final = 60.0
+_LAST_ANSWER_SECONDS: Final = 1.0
 _PAGE: Final = 1000
 _MAILBOX_MAX: Final = 20_000
 """More than ever wait: with the default of 10,000 a mailbox of 10,000 would take no more."""
@@ -96,18 +97,23 @@ class _Node(Courier):
             count -= len(found)
 
     async def ask(self, payload: bytes) -> bytes:
-        """Two messages, kept at both ends like all others."""
-        await self._send(self._recipient, "Query", payload)
-        [(reply, token)] = await self.receive(1)
-        await self.acknowledge([token])
-        return reply
+        return msgspec.json.encode(await self._node.query(self._recipient, msgspec.Raw(payload), timeout=_PATIENCE))
 
     async def answer(self, count: int, begun: Callable[[], None]) -> None:
+        left = count
+        is_over = trio.Event()
+
+        async def echo(question: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if not left:
+                is_over.set()
+            return question
+
+        self._node.handler("Query", concurrency=1)(echo)
         begun()
-        for _ in range(count):
-            [query] = await self._node.fetch(self._node.id, 1, "", _PATIENCE)
-            await self._send(query.source, "Response", query.payload, query.id)
-            await self.acknowledge([query.id])
+        await is_over.wait()
+        await trio.sleep(_LAST_ANSWER_SECONDS)  # the last answer is still to be sent
 
     async def _send(self, target: str, kind: str, payload: bytes, correlation_id: str | None = None) -> None:
         await self._node.send_message(self._node.id, target, kind, "", payload, correlation_id)
