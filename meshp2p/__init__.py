@@ -53,6 +53,7 @@ from meshp2p.errors import (
     WaitTimeout,
 )
 from meshp2p.http.limits import HttpLimits
+from meshp2p.node.agent_side import IsolatedIterator
 from meshp2p.node.asking import Delegation
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.correspondence import Inbox
@@ -67,7 +68,8 @@ from meshp2p.node.graph_sync import (
 )
 from meshp2p.node.handlers import Declined
 from meshp2p.node.identity import generate_instance_id
-from meshp2p.node.isolated import IsolatedDelegation, IsolatedIterator, IsolatedNode
+from meshp2p.node.isolated import IsolatedDelegation, IsolatedNode
+from meshp2p.node.isolated_map import IsolatedSharedMap
 from meshp2p.node.leadership import FencingToken, Lease
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.opening import open_node
@@ -106,6 +108,7 @@ __all__ = [
     "IsolatedDelegation",
     "IsolatedIterator",
     "IsolatedNode",
+    "IsolatedSharedMap",
     "Leader",
     "LeaderChanged",
     "Lease",

@@ -23,19 +23,22 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
+from meshp2p.node.agent_side import Block, IsolatedIterator
 from meshp2p.node.config import NodeConfig
-from meshp2p.node.isolated import Block, IsolatedDelegation, IsolatedIterator, IsolatedNode, open_isolated
+from meshp2p.node.isolated import IsolatedDelegation, IsolatedNode, open_isolated
+from meshp2p.node.isolated_map import IsolatedSharedMap
 from meshp2p.node.leadership import Lease
 from meshp2p.node.outside import Errand
 from meshp2p.node.received import ReceivedMessage
 from meshp2p.node.thread import Waitable
 
-__all__ = ["Delegation", "Lease", "MeshNode", "NodeIterator", "ReceivedMessage", "open_node"]
+__all__ = ["Delegation", "Lease", "MeshNode", "NodeIterator", "ReceivedMessage", "SharedMap", "open_node"]
 
 _T = TypeVar("_T")
 
 Delegation = IsolatedDelegation
 NodeIterator = IsolatedIterator
+SharedMap = IsolatedSharedMap
 
 
 class MeshNode(IsolatedNode):

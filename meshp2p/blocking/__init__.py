@@ -22,12 +22,22 @@ from typing import Any, Final
 
 from meshp2p.blocking.node import CONCURRENCY, MeshNode
 from meshp2p.blocking.pool import Pool
+from meshp2p.blocking.shared import SharedMap
 from meshp2p.blocking.things import Delegation, Lease, NodeIterator, ReceivedMessage, wait
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.settings import choose_config
 from meshp2p.node.thread import NodeThread, Opening
 
-__all__ = ["CONCURRENCY", "Delegation", "Lease", "MeshNode", "NodeIterator", "ReceivedMessage", "open_node"]
+__all__ = [
+    "CONCURRENCY",
+    "Delegation",
+    "Lease",
+    "MeshNode",
+    "NodeIterator",
+    "ReceivedMessage",
+    "SharedMap",
+    "open_node",
+]
 
 HANDLER_THREADS: Final = 16
 """Threads in which handlers of one node run, at most; they are made as they are needed. Chosen, not measured."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 from meshp2p.blocking.pool import Pool
+from meshp2p.blocking.shared import SharedMap
 from meshp2p.blocking.things import Delegation, Lease, NodeIterator, ReceivedMessage, wait
 from meshp2p.core.address import Address
 from meshp2p.core.instance import Instance, Leader
@@ -18,6 +19,7 @@ from meshp2p.node.mesh_node import MeshNode as InnerNode
 from meshp2p.node.outside import Errand, Feed, encoded
 from meshp2p.node.received import ReceivedMessage as InnerMessage
 from meshp2p.node.received import split_kind
+from meshp2p.node.shared import MergeFunction
 from meshp2p.node.subscriptions import NodeEvent
 from meshp2p.node.thread import Hold, NodeThread
 
@@ -43,6 +45,7 @@ class MeshNode:
         self._thread = thread
         self._pool = pool
         self._node = node
+        self._maps: dict[str, SharedMap] = {}
 
     def __repr__(self) -> str:
         return f"<MeshNode {self.id!r} of mesh {self.config.mesh!r} at {self.url}>"
@@ -108,6 +111,18 @@ class MeshNode:
         """Tell the mesh how this agent is doing: see :meth:`MeshNode.set_status()
         <meshp2p.node.mesh_node.MeshNode.set_status>`."""
         wait(self._thread.submit(lambda: self._node.set_status(status, metrics, until=until)), None, "")
+
+    # What is shared
+
+    def shared(self, name: str, *, merge: MergeFunction | None = None) -> SharedMap:
+        """The map of this name, which all nodes that open it have in common: see :meth:`MeshNode.shared()
+        <meshp2p.node.mesh_node.MeshNode.shared>`. The same one for the same name.
+
+        ``merge`` runs in the node's thread, not in one of the agent's: it must be quick, depend on nothing but its
+        arguments, and not use the node.
+        """
+        inner = self._thread.call(lambda: self._node.shared(name, merge=merge))
+        return self._maps.setdefault(name, SharedMap(self._thread, inner))
 
     # Messages
 

@@ -1,102 +1,36 @@
 """The node in a thread of its own, as an agent on trio or asyncio sees it.
 
-What differs between the two is the :class:`AgentSide`: how to wait for the node's thread, how to run a handler, and how
-to cut a block short.
+What differs between the two is the :class:`~meshp2p.node.agent_side.AgentSide`.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, TypeVar
 
 from meshp2p.core.address import Address
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.message import Receipt
 from meshp2p.errors import DelegationState, NodeClosed
+from meshp2p.node.agent_side import AgentSide, IsolatedIterator
 from meshp2p.node.asking import Delegation
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.handlers import CONCURRENCY, HandlerFunction, Parameters
+from meshp2p.node.isolated_map import IsolatedSharedMap
 from meshp2p.node.leadership import Lease
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.outside import Errand, Feed, encoded
 from meshp2p.node.received import ReceivedMessage, split_kind
 from meshp2p.node.settings import choose_config
+from meshp2p.node.shared import MergeFunction
 from meshp2p.node.subscriptions import NodeEvent
-from meshp2p.node.thread import Hold, NodeThread, Opening, Waitable
+from meshp2p.node.thread import Hold, NodeThread, Opening
 
-__all__ = ["AgentSide", "Block", "IsolatedDelegation", "IsolatedIterator", "IsolatedNode", "open_isolated"]
+__all__ = ["IsolatedDelegation", "IsolatedNode", "open_isolated"]
 
-_T = TypeVar("_T")
 _Handler = TypeVar("_Handler", bound=HandlerFunction)
 _Node = TypeVar("_Node", bound="IsolatedNode")
-
-
-class Block(contextlib.AbstractContextManager["Block", bool], Protocol):
-    """A block of the agent's that can be cut short: then it is cancelled, and ends quietly."""
-
-    def cut(self, _: object = None) -> None:
-        """From any thread. Nothing where it has ended."""
-
-
-class AgentSide(Protocol):
-    """The agent's loop."""
-
-    async def wait(self, operation: Waitable[_T]) -> _T:
-        """Wait for its end, and give its result. Cancelled, cancel it and wait for its end."""
-
-    async def wait_shielded(self, future: Future[None]) -> None:
-        """Wait, whatever cancels."""
-
-    def start(self, errand: Errand[ReceivedMessage]) -> None:
-        """Perform it, soon; from the node's thread."""
-
-    def cancel(self, errand: Errand[ReceivedMessage]) -> None:
-        """Cancel what was started; from the node's thread."""
-
-    async def end(self) -> None:
-        """Cancel the handlers that still run, and wait for their end."""
-
-    def open_block(self) -> Block: ...
-
-
-class IsolatedIterator(Generic[_T]):
-    """An asynchronous iterator of a node's events or messages. A cancelled wait loses none. It ends when the node has
-    left; :meth:`close` it, leave its ``async with``, or forget it, when it is no longer read."""
-
-    def __init__(self, side: AgentSide, feed: Feed[Any], wrap: Callable[[Any], _T]) -> None:
-        self._side = side
-        self._feed = feed
-        self._wrap = wrap
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> _T:
-        while True:
-            try:
-                return self._wrap(self._feed.waiting.popleft())
-            except IndexError:
-                pass
-            try:
-                is_more = await self._side.wait(self._feed.fill())
-            except NodeClosed:
-                if self._feed.is_forked:
-                    raise
-                is_more = False
-            if not is_more:
-                raise StopAsyncIteration
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Nothing further comes here. A message that was not acknowledged is for the next inbox or handler."""
-        self._feed.close()
 
 
 class IsolatedDelegation:
@@ -167,6 +101,7 @@ class IsolatedNode:
         self._thread = thread
         self._side = side
         self._node = node
+        self._maps: dict[str, IsolatedSharedMap] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} of mesh {self.config.mesh!r} at {self.url}>"
@@ -227,6 +162,18 @@ class IsolatedNode:
         """Tell the mesh how this agent is doing: see :meth:`MeshNode.set_status()
         <meshp2p.node.mesh_node.MeshNode.set_status>`."""
         await self._side.wait(self._thread.submit(lambda: self._node.set_status(status, metrics, until=until)))
+
+    # What is shared
+
+    def shared(self, name: str, *, merge: MergeFunction | None = None) -> IsolatedSharedMap:
+        """The map of this name, which all nodes that open it have in common: see :meth:`MeshNode.shared()
+        <meshp2p.node.mesh_node.MeshNode.shared>`. The same one for the same name.
+
+        ``merge`` runs in the node's thread, not in the agent's loop: it must be quick, depend on nothing but its
+        arguments, and not use the node.
+        """
+        inner = self._thread.call(lambda: self._node.shared(name, merge=merge))
+        return self._maps.setdefault(name, IsolatedSharedMap(self._thread, self._side, inner))
 
     # Messages
 

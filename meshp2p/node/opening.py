@@ -12,8 +12,9 @@ from typing import Any, Final, Literal, Self, TypeVar, cast, overload
 import trio
 
 from meshp2p.errors import ConfigError
+from meshp2p.node.agent_side import Block
 from meshp2p.node.config import NodeConfig
-from meshp2p.node.isolated import Block, IsolatedNode, open_isolated
+from meshp2p.node.isolated import IsolatedNode, open_isolated
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.outside import Errand
 from meshp2p.node.platform import SystemPlatform

@@ -18,12 +18,13 @@ from meshp2p.net.driver import Driver
 from meshp2p.node.subscriptions import Feed
 from meshp2p.wire.plain_json import NotPlainJson, decode_plain_json
 
-__all__ = ["MapChange", "MapChanges", "MergeFunction", "SharedMap", "SharedMaps"]
+__all__ = ["MapChange", "MapChanges", "MergeFunction", "SharedMap", "SharedMaps", "decode_value", "encode_value"]
 
 _log = logging.getLogger("meshp2p.node")
 
 MergeFunction = Callable[[Any, Any], Any]
-"""Joins two values of one key: commutative, associative and idempotent, and nothing but its arguments matters."""
+"""Joins two values of one key: commutative, associative and idempotent, and nothing but its arguments matters. It runs
+where the node does, in the midst of a write or of a message's receipt: it must be quick, and not use the node."""
 
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
@@ -86,6 +87,10 @@ class SharedMap(Mapping[str, Any]):
     def version(self) -> str:
         """The same text on two nodes whose maps are the same, deletions that are remembered among it."""
         return f"{self._replica.view:016x}"
+
+    def texts(self) -> dict[str, bytes]:
+        """All values as JSON text, in the order of the keys; for who decodes them in another thread."""
+        return {key: text for key in self if (text := self._replica.value(key)) is not None}
 
     # Writing
 
@@ -175,6 +180,17 @@ class SharedMaps:
     def end(self) -> None:
         for present in self._maps.values():
             present.end()
+
+
+def decode_value(text: bytes) -> Any:
+    """What a text of :meth:`SharedMap.texts` stands for."""
+    return _decode(text)
+
+
+def encode_value(key: str, value: Any) -> msgspec.Raw:
+    """A value for :meth:`SharedMap.set`, which may be changed from now on. Raises
+    :class:`~meshp2p.errors.ConfigError` for one that cannot be kept."""
+    return msgspec.Raw(_as_json(value, f"value of {key!r}"))
 
 
 def _as_json(value: Any, what: str) -> bytes:

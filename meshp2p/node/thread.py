@@ -2,7 +2,7 @@
 
 The thread runs trio; the agent's side knows nothing of it. What the agent wants done is an :class:`Operation`: it runs
 in the node's thread, and its end is a :class:`concurrent.futures.Future`, which any thread or loop can wait for.
-Nothing of the agent's ever runs in the node's thread.
+Nothing of the agent's ever runs in the node's thread, but for the merge functions of shared maps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The three faces of a node have the same names and the same arguments."""
+"""The three faces of a node, and of what it gives, have the same names and the same arguments."""
 
 from __future__ import annotations
 
@@ -17,25 +17,37 @@ BACKEND = set(vars(NodeBackend)) - {"addresses", "id", "leader", "member", "memb
 """What the HTTP endpoints ask of a node, and no agent."""
 PARTS = {"run_agent"}
 ATTRIBUTES = {"id", "config", "addresses"}
+OF_MAPS = {"end", "put", "texts"}
+"""What a node calls of a shared map, and no agent."""
 
 
 def public(of: type[Any]) -> dict[str, Any]:
     names = {name for name in dir(of) if not name.startswith("_")}
-    return {name: inspect.getattr_static(of, name) for name in names - BACKEND - PARTS - ATTRIBUTES}
+    return {name: inspect.getattr_static(of, name) for name in names - BACKEND - PARTS - ATTRIBUTES - OF_MAPS}
 
 
-@pytest.mark.parametrize("facade", [meshp2p.IsolatedNode, meshp2p.aio.MeshNode, meshp2p.blocking.MeshNode])
-def test_a_facade_has_the_names_and_arguments_of_the_node(facade: type[Any]) -> None:
-    ours, theirs = public(facade), public(MeshNode)
+def check_same(facade: type[Any], of: type[Any], is_blocking: bool) -> None:
+    ours, theirs = public(facade), public(of)
     assert sorted(ours) == sorted(theirs)
     for name, value in theirs.items():
-        assert ours[name].__doc__, name
+        assert ours[name].__doc__ or not value.__doc__, name
         if not callable(value):
             continue
         expected = inspect.signature(value).parameters
         found = dict(inspect.signature(ours[name]).parameters)
-        if facade is meshp2p.blocking.MeshNode and "timeout" not in expected:
+        if is_blocking and "timeout" not in expected:
             found.pop("timeout", None)
         assert [(one.name, one.kind) for one in found.values()] == [(one.name, one.kind) for one in expected.values()]
-        is_async = inspect.iscoroutinefunction(value) and facade is not meshp2p.blocking.MeshNode
+        is_async = inspect.iscoroutinefunction(value) and not is_blocking
         assert inspect.iscoroutinefunction(ours[name]) is is_async, name
+
+
+@pytest.mark.parametrize("facade", [meshp2p.IsolatedNode, meshp2p.aio.MeshNode, meshp2p.blocking.MeshNode])
+def test_a_facade_has_the_names_and_arguments_of_the_node(facade: type[Any]) -> None:
+    check_same(facade, MeshNode, facade is meshp2p.blocking.MeshNode)
+    assert all(value.__doc__ for value in public(facade).values())
+
+
+@pytest.mark.parametrize("facade", [meshp2p.IsolatedSharedMap, meshp2p.aio.SharedMap, meshp2p.blocking.SharedMap])
+def test_a_shared_map_of_a_facade_has_the_names_and_arguments_of_the_nodes(facade: type[Any]) -> None:
+    check_same(facade, meshp2p.SharedMap, facade is meshp2p.blocking.SharedMap)

@@ -30,6 +30,7 @@ PUBLIC_NAMES = [
     "IsolatedDelegation",
     "IsolatedIterator",
     "IsolatedNode",
+    "IsolatedSharedMap",
     "Leader",
     "LeaderChanged",
     "Lease",
