@@ -10,8 +10,7 @@ import concurrent.futures
 import math
 import multiprocessing
 import random
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import msgspec
 
@@ -40,16 +39,14 @@ __all__ = [
     "measure_larger",
 ]
 
-R = TypeVar("R")
-
 LOSSES = (0.05, 0.10, 0.25)
 """Shares of UDP that are lost."""
 
 WARM_UP = 20.0
 """Virtual seconds until a mesh is whole and has told what it had to tell. Chosen, not measured."""
 
-DEATHS = 4
-"""Silent deaths in a run, one after the other."""
+DEATHS_MAX = 8
+"""Silent deaths in a run, one after the other: at most so many, and no more than a quarter of the nodes."""
 PAUSES = 6
 """Pauses in a run, one after the other."""
 PAUSE = 3.0
@@ -145,8 +142,8 @@ class Larger(msgspec.Struct, frozen=True):
 
 
 class Frontier(msgspec.Struct):
-    """All rows, with the conditions that they were measured under. ``larger`` are the rows that reach all, and the
-    defaults, in a larger mesh."""
+    """All rows, with the conditions that they were measured under. ``larger`` are the defaults in a larger mesh, and
+    the rows that were tried there for the proposal."""
 
     nodes: int
     seeds: int
@@ -157,24 +154,26 @@ class Frontier(msgspec.Struct):
         return next((row for row in self.rows if row.setting.name == name), None)
 
     def reaching(self, goals: Goals) -> list[Row]:
-        """The rows that reach all, the cheapest first, and among those that cost the same the fastest."""
+        """The rows that reach all, the cheapest first, and among those that cost the same the one first that waits
+        longest before a verdict: what it leaves of the time is what an accused has for an answer."""
         swim = self.named(SWIM)
         found = [row for row in self.rows if row.reaches(goals, swim)]
-        return sorted(found, key=lambda row: (round(row.idle_bytes, -1), row.share(0.99), row.share(0.5)))
+        least = min((row.idle_bytes for row in found), default=0.0)
+        return sorted(found, key=lambda row: (row.idle_bytes > 1.05 * least, *_haste(row.setting.config)))
 
     def proposed(self, goals: Goals) -> Row | None:
-        """The row to take: of those that reach all, in the larger mesh too, and cost the least, the one that waits
-        longest before a verdict: what it leaves of the time is what an accused has for an answer."""
+        """The row to take: the first of those that reach all, in the larger mesh too where one was looked at."""
         well = [larger.setting for larger in self.larger if larger.reaches(goals)]
-        found = [row for row in self.reaching(goals) if row.setting in well or not self.larger]
-        if not found:
-            return None
-        cheapest = [row for row in found if row.idle_bytes <= 1.05 * found[0].idle_bytes]
-        return max(cheapest, key=lambda row: _patience(row.setting.config))
+        return next((row for row in self.reaching(goals) if row.setting in well or not self.larger), None)
 
 
-def _patience(config: ProtocolConfig) -> tuple[float, float]:
-    return config.suspicion_multiplier * config.probe_interval, config.suspicion_max_multiplier
+def _haste(config: ProtocolConfig) -> tuple[float, float]:
+    """Less where a suspicion lasts longer: one that is confirmed first, then one that is not."""
+    shortest = config.suspicion_multiplier
+    if config.confirmers:
+        shortest = min(shortest, config.suspicion_confirmed_multiplier)
+    longest = config.suspicion_multiplier * config.suspicion_max_multiplier
+    return -shortest * config.probe_interval, -longest * config.probe_interval
 
 
 # Settings
@@ -196,6 +195,9 @@ def marked() -> list[Setting]:
         gossip_fanout=3,
         retransmit_multiplier=4,
         birth_fanout=3,
+        confirmers=0,
+        watches=0,
+        patience_max=1.0,
     )
     swim = msgspec.structs.replace(lan, suspicion_max_multiplier=1.0, local_health_max=0)
     return [
@@ -205,25 +207,27 @@ def marked() -> list[Setting]:
     ]
 
 
-def grid(multipliers: list[float], intervals: list[float], maxima: list[float]) -> list[Setting]:
-    """The defaults with each combination of these; the probe timeout is at most half of the interval. Raises
+def grid(intervals: list[float], multipliers: list[float], confirmed: list[float]) -> list[Setting]:
+    """The defaults with the first interval and each pair of these multipliers, and with each further interval alone;
+    the defaults themselves are left out. The probe timeout is at most half of the interval. Raises
     :class:`~meshp2p.errors.ConfigError` for a value out of range."""
     default = ProtocolConfig()
-    return [
-        Setting(
-            "",
-            ProtocolConfig(
-                probe_interval=interval,
-                probe_timeout=min(default.probe_timeout, interval / 2),
-                probe_timeout_min=min(default.probe_timeout_min, interval / 2),
-                suspicion_multiplier=multiplier,
-                suspicion_max_multiplier=maximum,
-            ),
-        )
-        for interval in intervals
-        for multiplier in multipliers
-        for maximum in maxima
+    pairs = [(multiplier, shortest) for multiplier in multipliers for shortest in confirmed]
+    points = [(intervals[0], *pair) for pair in pairs]
+    points += [
+        (interval, default.suspicion_multiplier, default.suspicion_confirmed_multiplier) for interval in intervals[1:]
     ]
+    configs = [
+        ProtocolConfig(
+            probe_interval=interval,
+            probe_timeout=min(default.probe_timeout, interval / 2),
+            probe_timeout_min=min(default.probe_timeout_min, interval / 2),
+            suspicion_multiplier=multiplier,
+            suspicion_confirmed_multiplier=shortest,
+        )
+        for interval, multiplier, shortest in points
+    ]
+    return [Setting("", config) for config in configs if config != default]
 
 
 # Measuring
@@ -269,15 +273,17 @@ def _run(setting: Setting, seed: int, nodes: int, duration: float, faults: list[
 
 
 def _known(setting: Setting, seed: int, nodes: int) -> list[float | None]:
-    """The seconds from each silent death until all knew; None where somebody did not before the next."""
-    window = 5.0 + 1.5 * setting.config.suspicion_timeout(nodes) * setting.config.suspicion_max_multiplier
+    """The seconds from each silent death until all knew; None where somebody never did."""
+    longest = 5.0 + 1.5 * setting.config.suspicion_timeout(nodes) * setting.config.suspicion_max_multiplier
+    deaths = min(DEATHS_MAX, nodes // 4)
+    window = 10.0 + setting.config.suspicion_timeout(nodes)
     draw = random.Random(f"{seed}/frontier/known")
-    victims = draw.sample(_names(nodes), DEATHS)
-    times = [WARM_UP + turn * window + draw.random() for turn in range(DEATHS)]
+    victims = draw.sample(_names(nodes), deaths)
+    times = [WARM_UP + turn * window + draw.random() for turn in range(deaths)]
     faults: list[Fault] = [
         Crash(begin=at, node=victim, is_silent=True) for at, victim in zip(times, victims, strict=True)
     ]
-    run = _run(setting, seed, nodes, times[-1] + window, faults, wire=False)
+    run = _run(setting, seed, nodes, times[-1] + longest, faults, wire=False)
     found: list[float | None] = []
     for turn, (at, victim) in enumerate(zip(times, victims, strict=True)):
         heard: dict[str, float] = {}
@@ -285,7 +291,7 @@ def _known(setting: Setting, seed: int, nodes: int) -> list[float | None]:
             if of == victim and when >= at and by not in victims[: turn + 1]:
                 heard.setdefault(by, when - at)
         later = [when for by, when in heard.items() if by not in victims]
-        found.append(max(later) if len(later) == nodes - DEATHS else None)
+        found.append(max(later) if len(later) == nodes - deaths else None)
     return found
 
 
@@ -348,7 +354,8 @@ def measure(setting: Setting, nodes: int, seeds: int) -> Row:
     )
 
 
-def _measure_larger(setting: Setting, nodes: int, seeds: int) -> Larger:
+def measure_larger(setting: Setting, nodes: int, seeds: int) -> Larger:
+    """Measure silent deaths alone, in a mesh of another size."""
     known = [seconds for seed in range(1, seeds + 1) for seconds in _known(setting, seed, nodes)]
     heard = tuple(sorted(seconds for seconds in known if seconds is not None))
     return Larger(setting, nodes, heard, len(known) - len(heard))
@@ -356,21 +363,10 @@ def _measure_larger(setting: Setting, nodes: int, seeds: int) -> Larger:
 
 def measure_all(settings: list[Setting], nodes: int, seeds: int, jobs: int = 1) -> Iterator[Row]:
     """Measure all, on so many processes; the rows in the order of the settings."""
-    return _spread(measure, settings, nodes, seeds, jobs)
-
-
-def measure_larger(settings: list[Setting], nodes: int, seeds: int, jobs: int = 1) -> Iterator[Larger]:
-    """Measure silent deaths alone, in a mesh of another size."""
-    return _spread(_measure_larger, settings, nodes, seeds, jobs)
-
-
-def _spread(
-    function: Callable[[Setting, int, int], R], settings: list[Setting], nodes: int, seeds: int, jobs: int
-) -> Iterator[R]:
     count = len(settings)
     if jobs == 1:
-        yield from map(function, settings, [nodes] * count, [seeds] * count)
+        yield from map(measure, settings, [nodes] * count, [seeds] * count)
         return
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        yield from pool.map(function, settings, [nodes] * count, [seeds] * count)
+        yield from pool.map(measure, settings, [nodes] * count, [seeds] * count)

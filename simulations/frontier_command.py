@@ -32,12 +32,12 @@ def add_frontier(commands: Any) -> None:
     parser = commands.add_parser("frontier", help="detection time, false deaths and bytes for many parameters")
     parser.add_argument("--nodes", type=int, default=32, help="nodes of each run (default: 32)")
     parser.add_argument("--larger", type=int, default=128, help="nodes of the larger mesh; 0: none (default: 128)")
-    parser.add_argument("--seeds", type=int, default=4, help="seeds for each figure (default: 4)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds for each figure (default: 3)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     lists = (
-        ("--multipliers", "1.5,2,3,4", "suspicion multipliers"),
-        ("--intervals", "0.5,1", "probe intervals"),
-        ("--maxima", "3,6", "suspicion max multipliers"),
+        ("--intervals", "1,0.5", "probe intervals: the first with all multipliers, the others with the defaults'"),
+        ("--multipliers", "4,3", "suspicion multipliers"),
+        ("--confirmed", "3,2.5,2", "suspicion confirmed multipliers"),
     )
     for name, default, about in lists:
         parser.add_argument(name, type=_numbers, default=default, help=f"{about} (default: {default})")
@@ -49,6 +49,17 @@ def _numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
 
 
+def _look_at_larger(frontier: Frontier, goals: Goals, nodes: int) -> None:
+    """Measure the defaults in the larger mesh, and the rows that reach all until one reaches all there as well."""
+    default = next(row for row in frontier.rows if row.setting.name == DEFAULTS)
+    frontier.larger.append(measure_larger(default.setting, nodes, frontier.seeds))
+    for row in frontier.reaching(goals):
+        if row is not default:
+            frontier.larger.append(measure_larger(row.setting, nodes, frontier.seeds))
+        if frontier.proposed(goals) is not None:
+            return
+
+
 def run_frontier(given: argparse.Namespace) -> int:
     """Measure, print the table, and write JSON and the picture. Always 0: a table judges nothing."""
     if given.seeds < 1 or given.jobs < 1 or given.nodes < NODES_MIN or 0 < given.larger < NODES_MIN or given.larger < 0:
@@ -57,15 +68,13 @@ def run_frontier(given: argparse.Namespace) -> int:
             f" expected at least 1 seed and job, and {NODES_MIN} nodes"
         )
     goals = Goals()
-    settings = [*marked(), *grid(given.multipliers, given.intervals, given.maxima)]
+    settings = [*marked(), *grid(given.intervals, given.multipliers, given.confirmed)]
     frontier = Frontier(given.nodes, given.seeds, [])
     for row in measure_all(settings, given.nodes, given.seeds, given.jobs):
         frontier.rows.append(row)
         print(f"{len(frontier.rows)}/{len(settings)} rows", file=sys.stderr, flush=True)
     if given.larger:
-        chosen = [row.setting for row in frontier.rows if row.setting.name == DEFAULTS]
-        chosen += [row.setting for row in frontier.reaching(goals) if row.setting not in chosen]
-        frontier.larger = list(measure_larger(chosen, given.larger, given.seeds, given.jobs))
+        _look_at_larger(frontier, goals, given.larger)
     for line in (*table_lines(frontier, goals), *verdict_lines(frontier, goals)):
         print(line)
     write_frontier(frontier, given.output / "frontier.json")

@@ -78,7 +78,9 @@ def _frame(seconds_max: int, floor: float, goals: Goals) -> Iterator[str]:
 
 def _row(row: Row, y: float, seconds_max: int, goals: Goals, swim: Row | None) -> Iterator[str]:
     config = row.setting.config
-    factors = f"{config.suspicion_multiplier:g} x {config.suspicion_max_multiplier:g}"
+    factors = f"{config.suspicion_multiplier:g}"
+    if config.confirmers:
+        factors += f" / {config.suspicion_confirmed_multiplier:g}"
     label = f"probe {config.probe_interval:g} s, {factors}"
     misses = row.misses(goals, swim)
     ink = ILL if misses else WELL

@@ -18,7 +18,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 HEADINGS = (
     "probe interval",
     "multiplier",
-    "max multiplier",
+    "confirmed multiplier",
     "known to all: median",
     "p99",
     f"false deaths a run at loss {', '.join(f'{loss:.0%}' for loss in LOSSES)}",
@@ -44,7 +44,7 @@ def _line(row: Row, goals: Goals, swim: Row | None) -> str:
         row.setting.name,
         f"{config.probe_interval:g} s",
         f"{config.suspicion_multiplier:g}",
-        f"{config.suspicion_max_multiplier:g}",
+        f"{config.suspicion_confirmed_multiplier:g}" if config.confirmers else "none",
         f"{row.share(0.5):.1f} s",
         f"{row.share(0.99):.1f} s" + (f" ({row.unknown} unknown)" if row.unknown else ""),
         ", ".join(f"{deaths:.2g}" for deaths in row.lossy),
@@ -60,7 +60,7 @@ def _values(setting: Setting) -> str:
     config = setting.config
     return (
         f"a probe every {config.probe_interval:g} s, multiplier {config.suspicion_multiplier:g},"
-        f" max multiplier {config.suspicion_max_multiplier:g}"
+        f" confirmed multiplier {config.suspicion_confirmed_multiplier:g}"
     )
 
 
@@ -76,7 +76,8 @@ def verdict_lines(frontier: Frontier, goals: Goals) -> Iterator[str]:
     for larger in frontier.larger:
         yield (
             f"Among {larger.nodes} nodes, {larger.setting.name or _values(larger.setting)}: known to all in"
-            f" {larger.share(0.5):.1f} s (median), {larger.share(0.99):.1f} s (p99)."
+            f" {larger.share(0.5):.1f} s (median), {larger.share(0.99):.1f} s (p99) of"
+            f" {len(larger.known) + larger.unknown} deaths."
         )
     proposed = frontier.proposed(goals)
     if proposed is None:

@@ -36,10 +36,11 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A suspicion lasts at least ``suspicion_multiplier x log10(nodes) x probe_interval``, if enough others confirm it.
     Too low declares dead who was slow to answer, too high finds deaths late."""
 
-    suspicion_confirmed_multiplier: float = 3.0
+    suspicion_confirmed_multiplier: float = 2.5
     """A suspicion that enough of the confirmers confirm lasts ``suspicion_confirmed_multiplier x probe_interval``,
-    however large the mesh is. Too low declares dead who paused, too high finds deaths late: who stands still for so
-    many periods is accused when one of them has passed, and lives."""
+    however large the mesh is. Too low declares dead who paused, too high finds deaths late: who stands still is accused
+    one period after a probe and held dead so many after that, so it may stand still for three periods and has half of
+    one to say that it lives."""
 
     suspicion_max_multiplier: float = 6.0
     """A suspicion that nobody confirms lasts this many times as long (Lifeguard §IV-B)."""

@@ -272,9 +272,9 @@ def test_a_suspect_that_does_not_answer_a_confirmer_is_confirmed_and_its_suspici
     machine.receive_reply(call.call_id, TIMEOUT, 2.2)
     assert Rumour("a", 1, State.SUSPECT, "m") in told(run_until(machine, 2.2))
     hear(machine, [Rumour("a", 1, State.SUSPECT, "c")], now=2.3)
-    run_until(machine, 4.19)
+    run_until(machine, 3.69)
     assert "a" in machine.records()
-    run_until(machine, 4.21)
+    run_until(machine, 3.71)
     assert "a" not in machine.records()
 
 

@@ -67,7 +67,7 @@ def test_independent_confirmations_shorten_a_suspicion() -> None:
     for accuser in "bcd":
         hear(among_many, [Rumour("a", 1, State.SUSPECT, accuser)])
     deadlines = [machine._membership._suspicions["a"].deadline() for machine in (alone, among_many)]
-    assert deadlines == [1.0 + 24.0, 1.0 + 3.0]
+    assert deadlines == [1.0 + 24.0, 1.0 + 2.5]
 
 
 def test_a_sync_confirms_nothing() -> None:

@@ -19,18 +19,18 @@ DOCS = Path(__file__).parents[2] / "docs"
 GOALS = Goals()
 
 
-def a_row(name: str = "", *, multiplier: float = 2.0, **given: Any) -> Row:
+def a_row(name: str = "", *, confirmed: float = 2.0, **given: Any) -> Row:
     """A row that reaches all, unless it is given what does not."""
     values = {"known": (4.0, 4.5), "unknown": 0, "lossy": (0.0, 0.0, 0.0), "starved": 0.0, "paused": 0.0, **given}
-    setting = Setting(name, ProtocolConfig(suspicion_multiplier=multiplier))
+    setting = Setting(name, ProtocolConfig(suspicion_confirmed_multiplier=confirmed))
     return Row(setting=setting, **{"idle_bytes": 200.0, "idle_packets": 2.0, **values})
 
 
 def test_a_measured_row_has_all_figures_and_is_the_same_again() -> None:
     setting = marked()[0]
     row = measure(setting, 8, 1)
-    shortest = setting.config.suspicion_timeout(8)
-    assert (len(row.known), row.unknown) == (4, 0)
+    shortest = setting.config.suspicion_confirmed_multiplier * setting.config.probe_interval
+    assert (len(row.known), row.unknown) == (2, 0)
     assert all(shortest < seconds < 4 * shortest for seconds in row.known)
     assert (row.lossy, row.paused) == ((0.0, 0.0, 0.0), 0.0)
     assert 1.5 < row.idle_packets < 3.0
@@ -39,8 +39,27 @@ def test_a_measured_row_has_all_figures_and_is_the_same_again() -> None:
 
 
 def test_a_suspicion_that_is_too_short_kills_who_only_pauses() -> None:
-    (hasty,) = grid([0.3], [1.0], [1.0])
+    (hasty,) = grid([1.0], [4.0], [0.3])
     assert measure(hasty, 8, 1).paused > 0
+
+
+def test_the_first_interval_has_all_pairs_the_others_one_row_and_the_defaults_none_again() -> None:
+    config = ProtocolConfig()
+    default = config.suspicion_multiplier, config.suspicion_confirmed_multiplier
+    settings = grid([config.probe_interval, 0.5], [default[0], 3.0], [default[1], 2.0])
+    found = [
+        (each.config.probe_interval, each.config.suspicion_multiplier, each.config.suspicion_confirmed_multiplier)
+        for each in settings
+    ]
+    assert found == [(1.0, default[0], 2.0), (1.0, 3.0, default[1]), (1.0, 3.0, 2.0), (0.5, *default)]
+    assert all(each.config.probe_timeout < each.config.probe_interval for each in settings)
+
+
+def test_what_others_do_has_no_confirmers_and_waits_as_lifeguard_or_swim_says() -> None:
+    _, memberlist, swim = marked()
+    assert (memberlist.config.confirmers, swim.config.confirmers) == (0, 0)
+    assert (memberlist.config.suspicion_max_multiplier, swim.config.suspicion_max_multiplier) == (6.0, 1.0)
+    assert (memberlist.config.local_health_max, swim.config.local_health_max) == (8, 0)
 
 
 def test_each_goal_that_is_missed_is_named() -> None:
@@ -54,16 +73,16 @@ def test_each_goal_that_is_missed_is_named() -> None:
 
 
 def test_the_proposal_is_the_most_patient_of_the_cheapest_that_reach_all_in_the_larger_mesh_too() -> None:
-    hasty, patient, slow = a_row(multiplier=1.5), a_row(multiplier=2.0), a_row(multiplier=3.0)
-    dear = a_row(multiplier=2.5, idle_bytes=400.0)
-    rows = [a_row(DEFAULTS, multiplier=4.0, known=(7.0, 9.0)), a_row(SWIM, starved=10.0), hasty, patient, slow, dear]
+    hasty, patient, slow = a_row(confirmed=1.5), a_row(confirmed=2.0), a_row(confirmed=3.0)
+    dear = a_row(confirmed=2.5, idle_bytes=400.0)
+    rows = [a_row(DEFAULTS, confirmed=4.0, known=(7.0, 9.0)), a_row(SWIM, starved=10.0), hasty, patient, slow, dear]
     frontier = Frontier(32, 1, rows)
     frontier.larger = [Larger(row.setting, 128, (4.0, 4.5), 0) for row in (hasty, patient, dear)]
     frontier.larger.append(Larger(slow.setting, 128, (7.0, 9.0), 0))
     assert frontier.proposed(GOALS) is patient
     said = list(verdict_lines(frontier, GOALS))
     assert "The defaults miss: median over 5 s; p99 over 8 s." in said
-    assert said[-1] == "Proposed: a probe every 1 s, multiplier 2, max multiplier 6."
+    assert said[-1] == "Proposed: a probe every 1 s, multiplier 4, confirmed multiplier 2."
 
 
 def test_where_no_row_reaches_all_none_is_proposed() -> None:
@@ -90,7 +109,7 @@ def test_the_picture_has_a_titled_line_for_each_row_the_fastest_first() -> None:
     titles = [title.text for title in ET.fromstring(picture(frontier, GOALS)).iter("{http://www.w3.org/2000/svg}title")]
     assert titles == [
         f"{SWIM}: starved: more than 0.18",
-        "probe 1 s, 2 x 6: a pause kills",
+        "probe 1 s, 4 / 2: a pause kills",
         f"{DEFAULTS}: median over 5 s; p99 over 8 s",
     ]
 
@@ -104,8 +123,9 @@ def test_the_page_shows_a_picture_that_is_there() -> None:
 def test_the_command_prints_the_table_and_writes_what_it_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = ["--nodes", "8", "--larger", "9", "--seeds", "1", "--multipliers", "2", "--intervals", "1", "--maxima", "6"]
-    assert main(["frontier", *small, "--output", str(tmp_path / "out")]) == 0
+    small = ["--nodes", "8", "--larger", "9", "--seeds", "1"]
+    one = ["--intervals", "1", "--multipliers", "3", "--confirmed", "2"]
+    assert main(["frontier", *small, *one, "--output", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr()
     frontier = msgspec.json.decode((tmp_path / "out" / "frontier.json").read_bytes(), type=Frontier)
     assert len(frontier.rows) == 4
@@ -121,6 +141,7 @@ def test_the_command_prints_the_table_and_writes_what_it_measured(
         (["--seeds", "0"], "--seeds 0"),
         (["--larger", "3"], "--larger 3"),
         (["--multipliers", "2,0"], "suspicion_multiplier = 0"),
+        (["--confirmed", "0"], "suspicion_confirmed_multiplier = 0"),
     ],
 )
 def test_wrong_input_is_one_line_before_anything_runs(
