@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from simulations.benchmarks import blocked, membership, messages, simulator
+from simulations.benchmarks import blocked, membership, messages, scale, simulator
 
 
 def main() -> int:
@@ -18,6 +18,7 @@ def main() -> int:
     blocked.add_command(commands)
     membership.add_command(commands)
     messages.add_command(commands)
+    scale.add_command(commands)
     simulator.add_command(commands)
     options = parser.parse_args()
     code: int = options.run(options)

@@ -16,9 +16,15 @@ from typing import Final
 import msgspec
 import trio
 
-from simulations.benchmarks.hosts import Lan
-
-__all__ = ["Traffic", "count_traffic", "fsync_seconds", "machine_busy_seconds", "memory_of", "processor_seconds_of"]
+__all__ = [
+    "Traffic",
+    "count_traffic",
+    "free_memory",
+    "fsync_seconds",
+    "machine_busy_seconds",
+    "memory_of",
+    "processor_seconds_of",
+]
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _CLOCK_OF_PROCESS: Final = 2
@@ -72,6 +78,12 @@ def memory_of(pid: int) -> Memory:
     return Memory(values["Rss"], values["Pss"])
 
 
+def free_memory() -> int:
+    """Bytes that new processes can have without others being put aside."""
+    [line] = (each for each in Path("/proc/meminfo").read_text().splitlines() if each.startswith("MemAvailable:"))
+    return int(line.split()[1]) * 1024
+
+
 class Traffic(msgspec.Struct):
     """What some hosts sent. Bytes are of IP packets: 28 more than the payload of a datagram."""
 
@@ -82,11 +94,12 @@ class Traffic(msgspec.Struct):
 
 
 @contextlib.asynccontextmanager
-async def count_traffic(lan: Lan, addresses: Iterable[str]) -> AsyncIterator[Traffic]:
-    """Count what hosts with these addresses send for as long as the block lasts."""
+async def count_traffic(tap: socket.socket, addresses: Iterable[str]) -> AsyncIterator[Traffic]:
+    """Count what hosts with these addresses send for as long as the block lasts, by copies of the packets from ``tap``,
+    which is closed then."""
     wanted = {socket.inet_aton(address) for address in addresses}
     traffic = Traffic()
-    with lan.open_tap() as tap:
+    with tap:
         tap.setblocking(False)
         tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         async with trio.open_nursery() as nursery:

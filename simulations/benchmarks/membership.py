@@ -3,7 +3,8 @@
 Every node is a process of its own on a host of its own (a network namespace; packets pass a router), with the system's
 defaults for a LAN, and all but the first join by way of the first. Times are from the moment the thing was done to the
 moment a node told its agent. Processor time and memory are what the kernel says of each process. Packets are counted
-at the router as the nodes send them.
+at the router as the nodes send them. A healthy node that is held dead counts once for all who hold it so, and once more
+where it was listed again by all of them in between.
 """
 
 from __future__ import annotations
@@ -15,90 +16,104 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import trio
 
+from simulations.benchmarks.cold_starts import measure_discovery
+from simulations.benchmarks.costs import free_memory
 from simulations.benchmarks.hosts import HOSTS_MAX, HostsUnavailable, Lan, open_lan
 from simulations.benchmarks.measures import (
-    Pace,
     measure_idle,
     measure_kills,
+    measure_leader,
     measure_leaves,
-    measure_mdns_memory,
     measure_restarts,
     measure_silence,
     measure_spread,
     measure_start,
     profile_idle,
 )
+from simulations.benchmarks.membership_peers import PEERS
+from simulations.benchmarks.membership_rows import ROWS
 from simulations.benchmarks.mesh import MeshFailed, open_mesh
-from simulations.benchmarks.report import Report, Row, Run, describe_machine, table
-from simulations.benchmarks.systems import PEERS, Meshp2p, PeerUnavailable, System
+from simulations.benchmarks.picture import picture
+from simulations.benchmarks.report import Report, Run, describe_machine, table
+from simulations.benchmarks.switch import open_switch
+from simulations.benchmarks.systems import Meshp2p, PeerUnavailable, System
+from simulations.benchmarks.trial import Pace, Trial
+from simulations.benchmarks.troubles import measure_loss, measure_partition, measure_starved
 
-__all__ = ["Options", "add_command", "run"]
+__all__ = ["MEASURES", "Options", "add_command", "run", "that_fit"]
 
-ROWS: Final = (
-    Row("start_full", "told to begin -> all views full, s", lambda nodes: "1" if nodes <= 16 else "2"),
-    Row("spawn_full", "spawned -> all views full, s"),
-    Row("kill_first", "killed (SIGKILL) -> first knows, s"),
-    Row("kill_all", "killed (SIGKILL) -> all know, s", lambda nodes: "0.1" if nodes <= 16 else "0.2"),
-    Row("silent_first", "silent host -> first knows, s"),
-    Row("silent_all", "silent host -> all know, s", lambda _: "5 (8)"),
-    Row("leave_first", "leaves -> first knows, s"),
-    Row("leave_all", "leaves -> all know, s"),
-    Row("spread_all", "a change -> all know, s", lambda _: "0.1 (0.5)"),
-    Row("datagrams", "idle: datagrams a node and s", lambda _: "2.2"),
-    Row("datagram_bytes", "idle: UDP bytes a node and s", lambda _: "300"),
-    Row("tcp_bytes", "idle: TCP bytes a node and s"),
-    Row("processor", "idle: CPU s a node and minute", lambda _: "0.6"),
-    Row("resident", "resident memory of a node, MB", lambda _: "45"),
-    Row("proportional", "the same, shared pages divided, MB"),
-    Row("resident_mdns", "resident memory with mDNS, MB", lambda _: "45"),
-    Row("false_deaths", "times a healthy node was held dead", lambda _: "0"),
-)
-"""The aims are the project's own; the worst allowed is in parentheses where there is one."""
+MEASURES: Final[dict[str, Callable[[Trial], Awaitable[None]]]] = {
+    "idle": measure_idle,
+    "spread": measure_spread,
+    "leave": measure_leaves,
+    "kill": measure_kills,
+    "leader": measure_leader,
+    "silence": measure_silence,
+    "partition": measure_partition,
+    "loss": measure_loss,
+    "starved": measure_starved,
+    "restart": measure_restarts,
+}
+"""What is measured of a mesh after its start, in this order."""
+
+DISCOVERY: Final = "discovery"
+NAMES: Final = (*MEASURES, DISCOVERY)
+
+NODE_BYTES: Final = 64e6
+"""Memory that must be free for each node of a mesh. Chosen, with some room, by what a node of ours takes."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What is measured, and how often."""
 
-    nodes: tuple[int, ...] = (16, 64)
+    sizes: tuple[int, ...] = (3, 16, 64, 128)
     repeats: int = 4
+    only: tuple[str, ...] = NAMES
     peers: tuple[str, ...] = tuple(PEERS)
-    idle: float = 30.0
+    pace: Pace = Pace()
     seed: int = 1
-    is_quick: bool = False
     json: Path | None = None
+    svg: Path | None = None
     profile: Path | None = None
     python: str = sys.executable
 
-    @property
-    def pace(self) -> Pace:
-        if self.is_quick:
-            return Pace(calm=0.5, settle=0.5, idle=min(self.idle, 3.0))
-        return Pace(calm=1.5, settle=5.0, idle=self.idle)
+
+_QUICK: Final = Pace(calm=0.5, settle=0.5, idle=3.0, cut=12.0, trouble=6.0)
 
 
 def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "membership",
-        help="detection, spread, start and idle cost, beside serf and memberlist",
+        help="start, detection, healing, false deaths and idle cost, beside others",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--nodes", type=_counts, default=(16, 64), metavar="N,N", help="nodes of a mesh (16,64)")
+    defaults = Options()
+    parser.add_argument(
+        "--sizes", type=_sizes, default=defaults.sizes, metavar="N,N", help="nodes of a mesh (3,16,64,128)"
+    )
     parser.add_argument("--repeats", type=_positive, default=4, help="of every thing that happens (%(default)s)")
     parser.add_argument(
-        "--peers", type=_peers, default=tuple(PEERS), metavar="NAME,NAME", help=f"{','.join(PEERS)} (all), or none"
+        "--only", type=_names, default=NAMES, metavar="NAME,NAME", help=f"the start, and: {','.join(NAMES)} (all)"
     )
-    parser.add_argument("--idle", type=float, default=30.0, help="seconds of the idle window (%(default)s)")
+    parser.add_argument(
+        "--peers", type=_peers, default=defaults.peers, metavar="NAME,NAME", help=f"{','.join(PEERS)} (all), or none"
+    )
+    parser.add_argument("--idle", type=float, help=f"seconds of the idle window ({Pace().idle:g})")
+    parser.add_argument("--cut", type=float, help=f"seconds of a partition ({Pace().cut:g})")
+    parser.add_argument("--trouble", type=float, help=f"seconds of each loss, and of starving ({Pace().trouble:g})")
     parser.add_argument("--seed", type=int, default=1, help="of the choice of who goes (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="one repeat and a window of 3 s: shows that it works")
+    parser.add_argument("--quick", action="store_true", help="one repeat and short windows: shows that it works")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the table there")
     parser.add_argument(
         "--profile",
         type=Path,
@@ -114,7 +129,7 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(run=_run_command)
 
 
-def _counts(text: str) -> tuple[int, ...]:
+def _sizes(text: str) -> tuple[int, ...]:
     counts = tuple(int(word) for word in text.split(","))
     if not all(2 <= count <= HOSTS_MAX for count in counts):
         raise argparse.ArgumentTypeError(f"{text}: expected numbers from 2 to {HOSTS_MAX}")
@@ -135,19 +150,40 @@ def _peers(text: str) -> tuple[str, ...]:
     return names
 
 
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    for name in names:
+        if name not in NAMES:
+            raise argparse.ArgumentTypeError(f"{name!r}: expected one of {', '.join(NAMES)}")
+    return names
+
+
 def _run_command(parsed: argparse.Namespace) -> int:
+    given = {name: getattr(parsed, name) for name in ("idle", "cut", "trouble") if getattr(parsed, name) is not None}
     options = Options(
-        nodes=parsed.nodes,
+        sizes=parsed.sizes,
         repeats=1 if parsed.quick else parsed.repeats,
+        only=parsed.only,
         peers=parsed.peers,
-        idle=parsed.idle,
+        pace=msgspec.structs.replace(_QUICK if parsed.quick else Pace(), **given),
         seed=parsed.seed,
-        is_quick=parsed.quick,
         json=parsed.json,
+        svg=parsed.svg,
         python=parsed.python,
         profile=parsed.profile.absolute() if parsed.profile else None,
     )
     return trio.run(run, options)
+
+
+def that_fit(sizes: Sequence[int], free_bytes: float) -> tuple[list[int], list[str]]:
+    """Which sizes of a mesh this much memory is enough for, and what is to be said of the others."""
+    fit = [size for size in sizes if size * NODE_BYTES <= free_bytes]
+    said = [
+        f"{size} nodes: they need {size * NODE_BYTES / 1e9:.1f} GB of memory, and {free_bytes / 1e9:.1f} GB are free"
+        for size in sizes
+        if size not in fit
+    ]
+    return fit, said
 
 
 async def run(options: Options) -> int:
@@ -159,13 +195,18 @@ async def run(options: Options) -> int:
         "membership",
         describe_machine(),
         {
-            "nodes": list(options.nodes),
+            "sizes": list(options.sizes),
             "repeats": options.repeats,
+            "only": list(options.only),
             "peers": list(options.peers),
-            "idle": options.pace.idle,
             "seed": options.seed,
+            **msgspec.structs.asdict(options.pace),
         },
     )
+    sizes, absent = that_fit(options.sizes, free_memory())
+    for text in absent:
+        print(f"absent: {text}", flush=True)
+    report.absent += absent
     systems = _find_systems(options, report)
     logs = Path(tempfile.mkdtemp(prefix="meshp2p-benchmark-"))
     code = 0
@@ -180,8 +221,8 @@ async def run(options: Options) -> int:
 
             nursery.start_soon(stop_on_signal)
             try:
-                with open_lan(max(options.nodes)) as lan:
-                    for count in options.nodes:
+                with open_lan(max(sizes, default=1)) as lan:
+                    for count in sizes:
                         await _compare(systems, lan, count, options, report, logs)
                 report.is_complete = True
             except* (HostsUnavailable, MeshFailed) as errors:
@@ -192,6 +233,8 @@ async def run(options: Options) -> int:
     report.machine.load_after = os.getloadavg()
     if options.json is not None:
         report.write(options.json)
+    if options.svg is not None:
+        options.svg.write_text(picture(report, ROWS, "Who is there, and how soon all know"))
     if code != 1:  # else they may say why
         shutil.rmtree(logs)
     return code
@@ -215,12 +258,20 @@ async def _compare(systems: list[System], lan: Lan, count: int, options: Options
     runs: list[Run] = []
     for system in systems:
         run = Run(system.name, system.version, count)
+        if system.about:
+            run.notes.append(system.about)
         runs.append(run)
         report.runs.append(run)
-        await _measure(system, lan, run, options, logs)
+        try:
+            await _measure(system, lan, run, options, logs)
+        except* MeshFailed as errors:
+            if system is systems[0]:
+                raise
+            run.notes.append(f"given up: {errors.exceptions[0]}")
     print(
         f"\n{count} nodes, one process and one host each; {report.machine.processors} processors;"
-        f" medians of {options.repeats} (worst)"
+        f" medians of {options.repeats} (worst, or p99); cut for {options.pace.cut:g} s;"
+        f" each trouble for {options.pace.trouble:g} s"
     )
     print(table(ROWS, runs))
     for run in runs:
@@ -233,27 +284,27 @@ async def _compare(systems: list[System], lan: Lan, count: int, options: Options
 
 async def _measure(system: System, lan: Lan, run: Run, options: Options, logs: Path) -> None:
     """All measures of one system at one number of nodes."""
-    pace, repeats, dice = options.pace, options.repeats, random.Random(options.seed)
-    async with open_mesh(system, lan, run.nodes, logs) as mesh:
+    async with open_mesh(system, lan.hosts[: run.nodes], logs) as mesh:
+        trial = Trial(mesh, lan, run, options.pace, options.repeats, random.Random(options.seed))
         _say(run, "start")
-        await measure_start(mesh, run)
-        _say(run, "idle")
-        await measure_idle(mesh, run, pace)
-        if options.profile is not None and isinstance(system, Meshp2p):
-            await profile_idle(mesh, pace, options.profile.with_stem(f"{options.profile.stem}-{run.nodes}"))
-        _say(run, "spread")
-        await measure_spread(mesh, run, repeats, pace, dice)
-        _say(run, "leave")
-        await measure_leaves(mesh, run, repeats, pace, dice)
-        _say(run, "kill")
-        await measure_kills(mesh, run, repeats, pace, dice)
-        _say(run, "silence")
-        await measure_silence(mesh, run, repeats, pace, dice)
-        _say(run, "start again")
-        await measure_restarts(mesh, run, repeats - 1)
-        run.add("false_deaths", mesh.false_deaths)
-    if isinstance(system, Meshp2p):
-        await measure_mdns_memory(lan, run, pace, logs, options.python)
+        await measure_start(trial)
+        for name, measure in MEASURES.items():
+            if name in options.only and (name != "leader" or "leader" in system.features):
+                _say(run, name)
+                try:
+                    await measure(trial)
+                except HostsUnavailable as error:
+                    run.notes.append(f"{name}: not measured: {error}")
+            if name == "idle" and options.profile is not None and isinstance(system, Meshp2p):
+                await profile_idle(trial, options.profile.with_stem(f"{options.profile.stem}-{run.nodes}"))
+        run.add("false_deaths", len(mesh.false_deaths))
+    if DISCOVERY in options.only and "mdns" in system.features:
+        _say(run, DISCOVERY)
+        try:
+            with open_switch(run.nodes) as switch:
+                await measure_discovery(system, switch, run, options.pace, options.repeats, logs)
+        except HostsUnavailable as error:
+            run.notes.append(f"{DISCOVERY}: not measured: {error}")
 
 
 def _say(run: Run, what: str) -> None:

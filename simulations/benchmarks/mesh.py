@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import trio
 
-from simulations.benchmarks.hosts import Host, Lan
+from simulations.benchmarks.hosts import Host
 from simulations.benchmarks.programs import Program
-from simulations.benchmarks.systems import Sighting, System
+from simulations.benchmarks.systems import Sighting, Source, System
 
 __all__ = ["Mesh", "MeshFailed", "Node", "Watch", "open_mesh"]
 
@@ -35,6 +35,11 @@ class Node:
         self.is_ready = False
         self.is_live = False
         """Whether others should list it: it was begun, and neither killed nor cut off nor told to leave."""
+        self.leader: tuple[str, str] = ("", "")
+        """The leader that it names, and under which epoch."""
+        self.led_since = -math.inf
+        self.ready_at = -math.inf
+        self.held_dead_by: set[str] = set()
 
     @property
     def pid(self) -> int:
@@ -58,42 +63,66 @@ class Watch:
 
 
 class Mesh:
-    """Nodes ``n000``, ``n001``, ... of one system, one process and one host each. The first is the seed of all."""
+    """Nodes ``n000``, ``n001``, ... of one system, one process and one host each, which find one another by ``source``:
+    where it is the seed, the first is the seed of all others."""
 
-    def __init__(self, system: System, lan: Lan, count: int, nursery: trio.Nursery, logs: Path) -> None:
+    def __init__(
+        self, system: System, hosts: Sequence[Host], nursery: trio.Nursery, logs: Path, source: Source = "seed"
+    ) -> None:
         self.system = system
-        self.lan = lan
-        self.nodes = {f"n{number:03}": Node(f"n{number:03}", lan.hosts[number]) for number in range(count)}
-        self.false_deaths = 0
-        """How often a node that was well was said to be gone."""
+        self.nodes = {f"n{host.number:03}": Node(f"n{host.number:03}", host) for host in hosts}
+        self.false_deaths: list[str] = []
+        """Nodes that were well and said to be gone: once for all who say so, and once more where it was back at all of
+        them in between."""
 
+        self._source = source
         self._nursery = nursery
         self._logs = logs
         self._watches: list[Watch] = []
         self._changed = trio.Event()
+        self._begins_when_ready = False
 
     # Its life
 
     def spawn(self, node: Node) -> None:
         """Start the node's process; it is not yet told to begin."""
-        first = next(iter(self.nodes.values()))
-        seed = None if node is first else first.host.address
         node.view, node.is_ready = {}, self.system.begins_by_itself
         node.is_live = self.system.begins_by_itself
+        node.leader, node.held_dead_by = ("", ""), set()
+        for other in self.nodes.values():
+            other.held_dead_by.discard(node.id)
         program: Program | None = None
 
-        def hear(line: str, arrived: float) -> None:
+        def take(line: str, arrived: float) -> None:
             if node.program is program:  # else it is what a killed one said last
-                self._hear(node, line, arrived)
+                self.hear(node, line, arrived)
 
-        command = self.system.command(node.id, node.host.address, seed)
+        command = self.system.command(node.id, node.host.address, self._seed_of(node), self._source)
         node.program = program = Program(
-            node.host.command(*command), self._logs / f"{self.system.name}-{node.id}.log", hear
+            node.host.command(*command), self._logs / f"{self.system.name}-{node.id}.log", take
         )
         self._nursery.start_soon(program.run)
 
+    def _seed_of(self, node: Node) -> str | None:
+        """By way of which address it joins: the first node's. That itself comes back by way of another."""
+        if self._source != "seed":
+            return None
+        first, *others = self.nodes.values()
+        if node is not first:
+            return first.host.address
+        return next((other.host.address for other in others if other.is_live), None)
+
     async def spawn_all(self) -> None:
         """Start all processes, and wait until they are ready to begin. Raises :class:`MeshFailed` where one is not."""
+        await self._spawn_all()
+
+    async def spawn_and_begin_all(self) -> None:
+        """Start all processes, each of which begins as soon as it is ready. Raises :class:`MeshFailed`."""
+        self._begins_when_ready = True
+        await self._spawn_all()
+        self._begins_when_ready = False
+
+    async def _spawn_all(self) -> None:
         for node in self.nodes.values():
             self.spawn(node)
         if not await self.wait_until(lambda: all(node.is_ready for node in self.nodes.values()), READY_TIMEOUT):
@@ -101,8 +130,8 @@ class Mesh:
 
     def begin(self, node: Node) -> None:
         if not self.system.begins_by_itself and node.program is not None:
-            node.program.tell("begin")
             node.is_live = True
+            node.program.tell("begin")
 
     async def replace(self, node: Node, timeout: float) -> bool:
         """Start a node again whose process has ended. Whether all views were full in time."""
@@ -118,18 +147,31 @@ class Mesh:
         assert node.program is not None
         node.program.kill()
 
-    def cut(self, node: Node) -> None:
-        """Have its host vanish from the network without a word, while its process runs on."""
-        node.is_live = False
-        self.lan.cut(node.host)
-
     def kill_all(self) -> None:
         for node in self.nodes.values():
             if node.program is not None:
                 self.kill(node)
                 node.program = None
 
+    async def renew(self, timeout: float) -> bool:
+        """Kill all and start anew. Whether all views were full in time. Raises :class:`MeshFailed`."""
+        self.kill_all()
+        await self.spawn_all()
+        for node in self.nodes.values():
+            self.begin(node)
+        return await self.wait_full(timeout)
+
     # What is seen
+
+    @contextlib.contextmanager
+    def counting_apart(self) -> Iterator[list[str]]:
+        """Collect the false deaths of a time of trouble apart from all others."""
+        apart: list[str] = []
+        kept, self.false_deaths = self.false_deaths, apart
+        try:
+            yield apart
+        finally:
+            self.false_deaths = kept
 
     def watch(self, kind: str, subject: str, value: str | None = None) -> Watch:
         """Note from now on when each node sees this of ``subject``; ``value`` only where the system tells it."""
@@ -149,6 +191,16 @@ class Mesh:
         """When the last node came to see the last that it had to, where all views are full."""
         return max((seen for node in self.live() for seen in node.view.values()), default=-math.inf)
 
+    def is_led(self) -> bool:
+        """Whether all live nodes name the lowest of them as leader, under one epoch."""
+        lowest = min(node.id for node in self.live())
+        named = {node.leader for node in self.live()}
+        return len(named) == 1 and next(iter(named))[0] == lowest
+
+    def led_since(self) -> float:
+        """When the last node came to name the leader that it names."""
+        return max((node.led_since for node in self.live()), default=-math.inf)
+
     async def wait_full(self, timeout: float) -> bool:
         return await self.wait_until(self.is_full, timeout)
 
@@ -164,20 +216,31 @@ class Mesh:
             return True
         return False
 
-    def _hear(self, node: Node, line: str, arrived: float) -> None:
+    def hear(self, node: Node, line: str, arrived: float) -> None:
+        """Take a line that a node's process said."""
         sighting = self.system.parse(line, arrived)
         if sighting is None:
             return
         match sighting.kind:
             case "ready":
                 node.is_ready = True
+                node.ready_at = sighting.time
+                if self._begins_when_ready:
+                    self.begin(node)
             case "joined":
                 node.view[sighting.subject] = sighting.time
+                if (subject := self.nodes.get(sighting.subject)) is not None:
+                    subject.held_dead_by.discard(node.id)
             case "gone":
                 node.view.pop(sighting.subject, None)
                 subject = self.nodes.get(sighting.subject)
                 if subject is not None and subject.is_live and node.is_live and subject is not node:
-                    self.false_deaths += 1
+                    if not subject.held_dead_by:
+                        self.false_deaths.append(subject.id)
+                    subject.held_dead_by.add(node.id)
+            case "leader":
+                node.leader = (sighting.subject, sighting.value)
+                node.led_since = sighting.time
             case "left":
                 node.view = {}
         for watch in self._watches:
@@ -187,10 +250,10 @@ class Mesh:
 
 
 @contextlib.asynccontextmanager
-async def open_mesh(system: System, lan: Lan, count: int, logs: Path) -> AsyncIterator[Mesh]:
+async def open_mesh(system: System, hosts: Sequence[Host], logs: Path, source: Source = "seed") -> AsyncIterator[Mesh]:
     """A mesh whose processes are not yet started, and are all dead at the end of the block, whatever ends it."""
     async with trio.open_nursery() as nursery:
-        mesh = Mesh(system, lan, count, nursery, logs)
+        mesh = Mesh(system, hosts, nursery, logs, source)
         try:
             yield mesh
         finally:

@@ -11,18 +11,12 @@ import argparse
 import cProfile
 import os
 import sys
-import time
 from collections.abc import AsyncIterator
 
-import msgspec
 import trio
 
 import meshp2p
-
-
-def tell(event: str, subject: str = "", value: str = "") -> None:
-    line = msgspec.json.encode({"event": event, "id": subject, "value": value, "t": time.monotonic()})
-    os.write(1, line + b"\n")
+from simulations.benchmarks.lines import tell
 
 
 async def read_lines() -> AsyncIterator[str]:
@@ -57,6 +51,8 @@ class Agent:
                             tell("recovered", event.id)
                         case meshp2p.MemberDied() | meshp2p.MemberLeft():
                             tell("gone", event.id)
+                        case meshp2p.LeaderChanged():
+                            tell("leader", event.leader_id or "", str(event.epoch))
                         case meshp2p.EventsLost(count=count):
                             sys.exit(f"{count} events were lost")
                         case _:
@@ -102,11 +98,17 @@ def main() -> None:
     parser.add_argument("--host", required=True)
     parser.add_argument("--join")
     parser.add_argument("--mdns", action="store_true")
+    parser.add_argument("--beacon", action="store_true")
     options = parser.parse_args()
-    join = [options.join] if options.join else []
-    trio.run(
-        obey, meshp2p.NodeConfig.of(id=options.id, host=options.host, mesh="benchmark", join=join, mdns=options.mdns)
+    config = meshp2p.NodeConfig(
+        id=options.id,
+        host=options.host,
+        mesh="benchmark",
+        join=(options.join,) if options.join else (),
+        mdns=options.mdns,
+        beacon=options.beacon,
     )
+    trio.run(obey, config)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ import platform
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["Figure", "Machine", "Report", "Row", "Run", "describe_machine", "table"]
+__all__ = ["Figure", "Machine", "Report", "Row", "Run", "describe_machine", "show_number", "table"]
 
 
 class Figure(msgspec.Struct):
@@ -35,6 +35,15 @@ class Figure(msgspec.Struct):
         samples = [*self.values, *[math.inf] * self.missed]
         return statistics.median(samples) if samples else math.nan
 
+    def share(self, part: float) -> float:
+        """The least sample that this part of all do not exceed (nearest rank); not a number where there are none."""
+        samples = [*sorted(self.values), *[math.inf] * self.missed]
+        return samples[max(0, math.ceil(part * len(samples)) - 1)] if samples else math.nan
+
+    @property
+    def p99(self) -> float:
+        return self.share(0.99)
+
     @property
     def worst(self) -> float:
         return math.inf if self.missed else max(self.values, default=math.nan)
@@ -46,12 +55,20 @@ class Figure(msgspec.Struct):
 
 class Row(msgspec.Struct, frozen=True):
     """A line of the table. ``aim`` says what is to be reached at a number of nodes, empty where nothing was set. Of a
-    rate the least sample is the worst."""
+    rate the least sample is the worst. ``tail`` is what stands in parentheses after the median, ``panel`` where a
+    picture has it: among seconds, among costs, or as a number."""
 
     key: str
     title: str
     aim: Callable[[int], str] = lambda _: ""
     is_rate: bool = False
+    tail: Literal["worst", "p99"] = "worst"
+    panel: Literal["time", "cost", "count"] = "time"
+
+    def tail_of(self, figure: Figure) -> float:
+        if self.is_rate:
+            return figure.least
+        return figure.p99 if self.tail == "p99" else figure.worst
 
 
 class Run(msgspec.Struct):
@@ -91,11 +108,13 @@ class Report(msgspec.Struct):
     is_complete: bool = False
 
     def write(self, path: Path) -> None:
-        """As JSON, with median, least and worst (the greatest) beside the samples; what is endless becomes null."""
+        """As JSON, with median, p99, least and worst (the greatest) beside the samples; what is endless becomes
+        null."""
         plain = msgspec.to_builtins(self)
         for run, shown in zip(self.runs, plain["runs"], strict=True):
             for key, figure in run.figures.items():
-                for name, value in (("median", figure.median), ("least", figure.least), ("worst", figure.worst)):
+                for name in ("median", "p99", "least", "worst"):
+                    value = getattr(figure, name)
                     shown["figures"][key][name] = value if math.isfinite(value) else None
         path.write_bytes(msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n")
 
@@ -132,19 +151,20 @@ def table(rows: Sequence[Row], runs: Sequence[Run]) -> str:
 
 
 def _show(row: Row, run: Run) -> str:
-    """``median (worst)``."""
+    """``median (worst)``, or what the row has in place of the worst."""
     figure = run.figures.get(row.key)
     if figure is None:
         return "-"
     if len(figure.values) + figure.missed == 1:
-        return _number(figure.median)
-    return f"{_number(figure.median)} ({_number(figure.least if row.is_rate else figure.worst)})"
+        return show_number(figure.median)
+    return f"{show_number(figure.median)} ({show_number(row.tail_of(figure))})"
 
 
 _NEVER: Final = "never"
 
 
-def _number(value: float) -> str:
+def show_number(value: float) -> str:
+    """With about three digits; ``never`` where it is endless."""
     if math.isinf(value):
         return _NEVER
     if value == 0 or abs(value) >= 100:
@@ -155,4 +175,4 @@ def _number(value: float) -> str:
 def _ratio(own: Figure | None, other: Figure | None) -> str:
     if own is None or other is None or not (math.isfinite(own.median) and other.median > 0):
         return "-"
-    return _number(own.median / other.median) if math.isfinite(other.median) else "0"
+    return show_number(own.median / other.median) if math.isfinite(other.median) else "0"

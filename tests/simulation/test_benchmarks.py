@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 import trio
 
 from simulations.benchmarks.costs import Traffic, count_packet, memory_of, processor_seconds_of
-from simulations.benchmarks.hosts import HostsUnavailable, open_lan
-from simulations.benchmarks.measures import Pace, measure_idle, measure_start
-from simulations.benchmarks.mesh import open_mesh
+from simulations.benchmarks.hosts import Host, HostsUnavailable, open_lan
+from simulations.benchmarks.measures import measure_idle, measure_start
+from simulations.benchmarks.membership import that_fit
+from simulations.benchmarks.membership_peers import PEERS, Serf
+from simulations.benchmarks.mesh import Mesh, Node, open_mesh
+from simulations.benchmarks.picture import picture
 from simulations.benchmarks.report import Figure, Report, Row, Run, describe_machine, table
-from simulations.benchmarks.systems import Meshp2p, Serf, Sighting
+from simulations.benchmarks.switch import open_switch
+from simulations.benchmarks.systems import Meshp2p, PeerUnavailable, Sighting
+from simulations.benchmarks.trial import Pace, Trial
+from simulations.benchmarks.troubles import measure_partition
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "simulations.benchmarks", "membership"]
@@ -43,6 +51,41 @@ def test_a_sample_that_never_came_counts_as_endless() -> None:
     assert figure.worst == math.inf
 
 
+def test_the_p99_of_few_samples_is_the_greatest_and_of_many_is_not() -> None:
+    few, many = Figure([1.0, 3.0, 2.0]), Figure([float(number) for number in range(1, 201)])
+    assert few.p99 == 3.0
+    assert many.p99 == 198.0
+    assert Figure([1.0], missed=1).p99 == math.inf
+
+
+def test_a_row_has_the_tail_that_it_asks_for() -> None:
+    run = Run("ours", "1", 16)
+    run.add("known", *(float(number) for number in range(1, 201)))
+    rows = [Row("known", "known, s"), Row("known", "known, s (p99)", tail="p99")]
+    assert [line.rpartition("(")[2] for line in table(rows, [run]).splitlines()[1:]] == ["200)", "198)"]
+
+
+def test_the_picture_has_each_system_and_says_what_never_came_and_what_is_absent() -> None:
+    rows = [Row("kill_all", "killed -> all < 1 s", panel="time"), Row("dead", "held dead", panel="count")]
+    ours, theirs = Run("ours", "1", 16), Run("theirs", "2", 16)
+    ours.add("kill_all", 0.1, 0.2)
+    theirs.add("kill_all", None)
+    ours.add("dead", 0)
+    theirs.add("dead", 3)
+    drawn = picture(Report("membership", describe_machine(), {}, [ours, theirs], ["others: not here"]), rows, "Title")
+    root = ET.fromstring(drawn)
+    said = [node.text for node in root.iter() if node.text]
+    for expected in ("Title", "16 nodes", "killed -> all < 1 s", "ours: 0.15 (0.2)", "theirs: never (never)", "3"):
+        assert expected in said
+    assert "absent: others: not here" in said
+
+
+def test_sizes_for_which_there_is_not_enough_memory_are_left_out_and_named() -> None:
+    fit, said = that_fit((3, 64, 128), 5e9)
+    assert fit == [3, 64]
+    assert [text.partition(":")[0] for text in said] == ["128 nodes"]
+
+
 def test_the_table_shows_ours_beside_each_peer_with_the_ratio_of_the_medians() -> None:
     rows = [Row("kill_all", "killed -> all know, s", lambda nodes: f"0.1 at {nodes}"), Row("absent", "not measured")]
     runs = []
@@ -62,7 +105,7 @@ def test_the_json_has_the_samples_their_median_and_null_for_what_never_came(tmp_
     report = Report("membership", describe_machine(), {}, [run], is_complete=True)
     report.write(tmp_path / "report.json")
     figure = json.loads((tmp_path / "report.json").read_text())["runs"][0]["figures"]["kill_all"]
-    assert figure == {"values": [1.0], "missed": 2, "median": None, "least": 1.0, "worst": None}
+    assert figure == {"values": [1.0], "missed": 2, "median": None, "p99": None, "least": 1.0, "worst": None}
 
 
 # What is counted
@@ -91,13 +134,73 @@ def test_a_line_of_serf_says_who_joined_changed_failed_and_left() -> None:
     assert serf.parse("    2024/01/01 00:00:00 [INFO] agent: joined: 1 nodes", 7.0) is None
 
 
+@pytest.mark.parametrize("name", list(PEERS))
+def test_a_peer_that_is_not_installed_says_what_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(PeerUnavailable, match=rf"^{name}: not installed \((Debian|PyPI): "):
+        PEERS[name]().prepare()
+
+
+async def test_a_false_death_counts_once_for_all_who_hold_it_and_again_after_a_return(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        mesh = Mesh(Meshp2p(), [Host(number, 0) for number in range(3)], nursery, tmp_path)
+        one, two, three = mesh.nodes.values()
+        for node in mesh.nodes.values():
+            node.is_live = True
+
+        def hear(event: str, *observers: Node) -> None:
+            for observer in observers:
+                mesh.hear(observer, json.dumps({"event": event, "id": three.id, "value": "", "t": 1.0}), 1.0)
+
+        hear("joined", one, two)
+        hear("gone", one, two)
+        hear("joined", one)
+        hear("gone", one)
+        assert mesh.false_deaths == [three.id]
+        hear("joined", one, two)
+        with mesh.counting_apart() as apart:
+            hear("gone", two)
+        assert apart == [three.id]
+        assert mesh.false_deaths == [three.id]
+        three.is_live = False
+        hear("joined", two)
+        hear("gone", one, two)
+        assert mesh.false_deaths == [three.id]
+
+
+async def test_a_mesh_is_led_where_all_name_the_lowest_under_one_epoch(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        mesh = Mesh(Meshp2p(), [Host(number, 0) for number in range(2)], nursery, tmp_path)
+        one, two = mesh.nodes.values()
+
+        def name(node: Node, leader: Node, epoch: int, at: float) -> None:
+            line = {"event": "leader", "id": leader.id, "value": str(epoch), "t": at}
+            mesh.hear(node, json.dumps(line), at)
+
+        one.is_live = two.is_live = True
+        name(one, one, 2, 1.0)
+        name(two, one, 1, 2.0)
+        assert not mesh.is_led()
+        name(two, one, 2, 3.0)
+        assert mesh.is_led()
+        assert mesh.led_since() == 3.0
+        one.is_live = False
+        assert not mesh.is_led()
+
+
 # The command
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [(["--nodes", "1"], "1"), (["--peers", "consul"], "consul"), (["--repeats", "0"], "0")],
-    ids=["nodes", "peers", "repeats"],
+    [
+        (["--sizes", "1"], "1"),
+        (["--peers", "consul"], "consul"),
+        (["--repeats", "0"], "0"),
+        (["--only", "weather"], "weather"),
+    ],
+    ids=["sizes", "peers", "repeats", "only"],
 )
 def test_a_wrong_option_is_named_with_what_is_allowed(arguments: list[str], named: str) -> None:
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
@@ -109,11 +212,13 @@ def test_a_wrong_option_is_named_with_what_is_allowed(arguments: list[str], name
 @pytest.mark.usefixtures("namespaces")
 async def test_three_real_nodes_become_a_mesh_and_their_cost_is_measured(tmp_path: Path) -> None:
     run = Run("meshp2p", "", 3)
+    pace = Pace(calm=0, settle=0, idle=2)
     with trio.fail_after(60), open_lan(3) as lan:
-        async with open_mesh(Meshp2p(), lan, 3, tmp_path) as mesh:
-            await measure_start(mesh, run)
+        async with open_mesh(Meshp2p(), lan.hosts, tmp_path) as mesh:
+            trial = Trial(mesh, lan, run, pace, 1, random.Random(1))
+            await measure_start(trial)
             pids = [node.pid for node in mesh.live()]
-            await measure_idle(mesh, run, Pace(calm=0, settle=0, idle=2))
+            await measure_idle(trial)
     assert len(pids) == 3
     assert run.figures["start_full"].missed == 0
     for key in ("datagrams", "datagram_bytes", "processor", "resident"):
@@ -125,16 +230,53 @@ async def test_three_real_nodes_become_a_mesh_and_their_cost_is_measured(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("namespaces")
-def test_the_quick_benchmark_finds_every_figure(tmp_path: Path) -> None:
+async def test_what_was_cut_in_two_becomes_whole_under_one_leader(tmp_path: Path) -> None:
+    run = Run("meshp2p", "", 4)
+    with trio.fail_after(110), open_lan(4) as lan:
+        async with open_mesh(Meshp2p(), lan.hosts, tmp_path) as mesh:
+            trial = Trial(mesh, lan, run, Pace(calm=0, settle=0, cut=20), 1, random.Random(1))
+            await measure_start(trial)
+            await measure_partition(trial)
+    assert run.notes == []
+    assert run.figures["heal_all"].missed == run.figures["heal_leader"].missed == 0
+    assert mesh.false_deaths == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("namespaces")
+async def test_hosts_on_a_switch_find_one_another_though_multicast_is_blocked(tmp_path: Path) -> None:
+    try:
+        with open_switch(1):
+            pass
+    except HostsUnavailable as error:
+        pytest.skip(str(error))
+    with trio.fail_after(110), open_switch(3) as switch, switch.without_multicast():
+        async with open_mesh(Meshp2p(), switch.hosts, tmp_path, "lan") as mesh:
+            await mesh.spawn_and_begin_all()
+            assert await mesh.wait_full(100)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("namespaces")
+@pytest.mark.parametrize(
+    ("only", "keys"),
+    [
+        ("spread,leave,kill,leader", ("spread_all", "leave_all", "kill_all", "leader_all")),
+        ("silence", ("silent_first", "silent_each", "silent_all")),
+        ("loss,starved", ("dead_at_5", "dead_at_10", "dead_at_25", "dead_healthy", "dead_starved")),
+        ("discovery", ("cold_mdns_ready", "cold_beacon_ready", "cold_blocked_ready", "cold_blocked_spawned")),
+    ],
+    ids=["told", "silent", "trouble", "discovery"],
+)
+def test_the_quick_benchmark_finds_every_figure(only: str, keys: tuple[str, ...], tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    arguments = ["--nodes", "3", "--quick", "--peers", "none", "--json", str(path)]
+    arguments = ["--sizes", "3", "--quick", "--only", only, "--peers", "none", "--json", str(path)]
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
-    assert "killed (SIGKILL) -> all know, s" in done.stdout
     report = json.loads(path.read_text())
     assert report["is_complete"]
     [run] = report["runs"]
-    for key in ("start_full", "spread_all", "leave_all", "kill_all", "silent_all"):
+    for key in ("start_full", *keys):
         assert run["figures"][key]["missed"] == 0, key
         assert run["figures"][key]["values"], key
     assert run["figures"]["false_deaths"]["values"] == [0]

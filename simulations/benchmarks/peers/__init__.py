@@ -1,0 +1,1 @@
+"""Programs of other systems, which speak as ``node_program`` does."""

@@ -1,0 +1,106 @@
+"""One kinship node with its preset for a LAN, told what to do line by line as ``node_program`` is: ``begin``, ``status
+TEXT``, ``leave``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import threading
+from collections.abc import Iterable
+
+import kinship
+
+from simulations.benchmarks.lines import tell
+
+PORT = 7946
+KEY = bytes(32)
+"""The preset wants one; which does not matter here."""
+EVENTS_MAX = 65536
+"""What waits to be told, where the machine is busy. Chosen, not measured."""
+JOIN_PAUSE = 0.1
+"""Seconds between two tries: the first node may not listen yet."""
+
+
+def say(event: kinship.Event) -> None:
+    match event:
+        case kinship.MemberJoined():
+            tell("joined", event.member.name)
+        case kinship.MemberUpdated():
+            tell("updated", event.member.name, event.member.meta.get("status", ""))
+        case kinship.MemberSuspect():
+            tell("suspected", event.member.name)
+        case kinship.MemberRecovered():
+            tell("recovered", event.member.name)
+        case kinship.MemberDead() | kinship.MemberLeft():
+            tell("gone", event.member.name)
+        case kinship.EventsLost():
+            sys.exit(f"{event.count} events were lost")
+        case _:
+            pass
+
+
+def say_all(events: Iterable[kinship.Event]) -> None:
+    for event in events:
+        say(event)
+
+
+class Agent:
+    """Runs the node; several times in turn where it is told so."""
+
+    def __init__(self, node_id: str, host: str, seeds: list[str]) -> None:
+        self._config = kinship.Config.lan(
+            name=node_id, bind=f"{host}:{PORT}", keys=[KEY], seeds=seeds, event_buffer=EVENTS_MAX
+        )
+        self._seeds = seeds
+        self._cluster: kinship.blocking.Cluster | None = None
+
+    def begin(self) -> None:
+        cluster = self._cluster = kinship.blocking.Cluster(self._config)
+        cluster.start()
+        events = cluster.events()
+        for member in cluster.members():
+            if member.name != self._config.name:
+                tell("joined", member.name)
+        threading.Thread(target=say_all, args=[events], daemon=True).start()
+        pause = threading.Event()
+        with contextlib.suppress(kinship.KinshipClosed):
+            while self._seeds:
+                with contextlib.suppress(kinship.JoinError):
+                    cluster.join()
+                    return
+                pause.wait(JOIN_PAUSE)
+
+    def set_status(self, text: str) -> None:
+        assert self._cluster is not None
+        self._cluster.set_meta({"status": text})
+
+    def leave(self) -> None:
+        assert self._cluster is not None
+        self._cluster.close()
+        tell("left")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--id", required=True)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--join", metavar="HOST:PORT")
+    options = parser.parse_args()
+    agent = Agent(options.id, options.host, [options.join] if options.join else [])
+    tell("ready")
+    for line in sys.stdin:
+        word, _, rest = line.rstrip("\n").partition(" ")
+        match word:
+            case "begin":
+                threading.Thread(target=agent.begin).start()
+            case "status":
+                agent.set_status(rest)
+            case "leave":
+                threading.Thread(target=agent.leave).start()
+            case _:
+                sys.exit(f"unknown command {line!r}")
+
+
+if __name__ == "__main__":
+    main()

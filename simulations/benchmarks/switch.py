@@ -1,0 +1,53 @@
+"""Hosts that hear one another's multicast: network namespaces on one bridge, as on a switch that knows no better.
+
+As in ``hosts`` nothing has a name, and nothing is left however the process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from simulations.benchmarks.hosts import NETWORK, Host, add_host, dropping, explaining, ip, open_namespaces, set_option
+
+__all__ = ["Switch", "open_switch"]
+
+_IPV6: Final = Path("/proc/sys/net/ipv6")
+
+
+class Switch:
+    """The hosts. Made by :func:`open_switch`."""
+
+    def __init__(self, hosts: Sequence[Host]) -> None:
+        self.hosts = hosts
+
+    @contextlib.contextmanager
+    def without_multicast(self) -> Iterator[None]:
+        """While the block lasts, no host sends or hears multicast; broadcast passes.
+
+        Raises :class:`~simulations.benchmarks.hosts.HostsUnavailable` where there is no iptables.
+        """
+        with contextlib.ExitStack() as blocked:
+            for host in self.hosts:
+                blocked.enter_context(dropping(host.namespace, "INPUT -d 224.0.0.0/4", "OUTPUT -d 224.0.0.0/4"))
+            yield
+
+
+@contextlib.contextmanager
+def open_switch(count: int) -> Iterator[Switch]:
+    """So many hosts in one network. Raises :class:`~simulations.benchmarks.hosts.HostsUnavailable`, where the kernel
+    has no bridge among other things."""
+    with open_namespaces(count) as (middle, namespaces):
+        with explaining():
+            ip(middle, ["link add bridge type bridge mcast_snooping 0", "link set bridge up"])
+            hosts = []
+            for number, namespace in enumerate(namespaces):
+                if _IPV6.exists():
+                    for which in ("all", "default"):  # else its IPv6 address is of no use for a second or two
+                        set_option(namespace, f"net/ipv6/conf/{which}/accept_dad", "0")
+                hosts.append(add_host(middle, number, namespace, bits=NETWORK.prefixlen))
+                ip(middle, [f"link set host{number} master bridge"])
+                ip(namespace, ["route add default dev lan"])  # by which multicast goes that names no interface
+        yield Switch(hosts)
