@@ -255,21 +255,28 @@ def _find_systems(options: Options, report: Report) -> list[System]:
 
 
 async def _compare(systems: list[System], lan: Lan, count: int, options: Options, report: Report, logs: Path) -> None:
+    """Measure each system in turn, and print what was found, whatever ends it."""
     runs: list[Run] = []
-    for system in systems:
-        run = Run(system.name, system.version, count)
-        if system.about:
-            run.notes.append(system.about)
-        runs.append(run)
-        report.runs.append(run)
-        try:
-            await _measure(system, lan, run, options, logs)
-        except* MeshFailed as errors:
-            if system is systems[0]:
-                raise
-            run.notes.append(f"given up: {errors.exceptions[0]}")
+    try:
+        for system in systems:
+            run = Run(system.name, system.version, count)
+            if system.about:
+                run.notes.append(system.about)
+            runs.append(run)
+            report.runs.append(run)
+            try:
+                await _measure(system, lan, run, options, logs)
+            except* MeshFailed as errors:
+                if system is systems[0]:
+                    raise
+                run.notes.append(f"given up: {errors.exceptions[0]}")
+    finally:
+        _print(runs, options, report)
+
+
+def _print(runs: Sequence[Run], options: Options, report: Report) -> None:
     print(
-        f"\n{count} nodes, one process and one host each; {report.machine.processors} processors;"
+        f"\n{runs[0].nodes} nodes, one process and one host each; {report.machine.processors} processors;"
         f" medians of {options.repeats} (worst, or p99); cut for {options.pace.cut:g} s;"
         f" each trouble for {options.pace.trouble:g} s"
     )
