@@ -127,9 +127,9 @@ class Messaging:
     def handle_timer(self, timer: Timer, subject: str, now: float) -> None:
         match timer:
             case Timer.DELIVER:
-                self.sending.handle_delivery(subject, now)
+                self.sending.delivery.retry(subject, now)
             case Timer.UNBLOCK:
-                self.sending.handle_unblocked(subject, now)
+                self.sending.delivery.unblock(subject, now)
             case Timer.ACCEPT:
                 self.sending.end_accept(subject)
             case Timer.RETURN:
@@ -137,13 +137,13 @@ class Messaging:
             case Timer.EXPIRE_MESSAGES:
                 self.sending.handle_expiry(now)
             case Timer.TELL:
-                self.receiving.handle_telling(subject, now)
+                self.receiving.telling.retry(subject, now)
             case Timer.EXPIRE_MAIL:
                 self.receiving.handle_expiry(now)
             case Timer.WAIT:
-                self.receiving.handle_wait_over(subject, now)
+                self.receiving.waits.handle_over(subject)
             case Timer.CONFIRM:
-                self.receiving.end_confirmation(int(subject))
+                self.receiving.telling.end_confirmation(int(subject))
             case Timer.FORGET_MAIL:
                 self.receiving.forget_gone(subject, now)
                 self.sending.forget_gone(subject)

@@ -11,11 +11,9 @@ from meshp2p.core.deadlines import Deadlines
 from meshp2p.core.effects import CallFailed, Delete, Put, Resolve, Table, Write
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberUpdated
 from meshp2p.core.hosting import Hosting
-from meshp2p.core.lane import Lane
 from meshp2p.core.mailbox import Incoming, Mailbox
 from meshp2p.core.message import Message
 from meshp2p.core.messages import (
-    Acknowledged,
     CallReply,
     Deliver,
     DeliverReply,
@@ -26,23 +24,18 @@ from meshp2p.core.messages import (
     ForwardFetch,
     Outcome,
     Parcel,
-    Passed,
     Refused,
     Why,
 )
 from meshp2p.core.record import Record
 from meshp2p.core.requests import Acknowledge, Fetch
 from meshp2p.core.state import NodeState, StoreHandler
+from meshp2p.core.telling import Telling
 from meshp2p.core.timers import Timer
 from meshp2p.core.uuid7 import node_bits_of
+from meshp2p.core.waits import WAIT_MAX, Waits
 
 __all__ = ["Receiving"]
-
-TOLD_MAX = 4096
-"""How many acknowledgements one call tells. Chosen, not measured."""
-
-WAIT_MAX = 60.0
-"""The longest time in seconds that a read waits for a message."""
 
 TURN_SECONDS = 5.0
 """How long a read that is forwarded waits at the home before it is forwarded anew: no longer it waits at a home that
@@ -66,16 +59,6 @@ class _KeptAck(msgspec.Struct, array_like=True):
     holders: list[str]
 
 
-class _Confirmation:
-    """An acknowledgement that waits for so many holders to know."""
-
-    __slots__ = ("left", "ticket")
-
-    def __init__(self, ticket: int) -> None:
-        self.ticket = ticket
-        self.left = 0
-
-
 class Receiving:
     """Takes copies into mailboxes, hands them out until they are acknowledged and never after, and tells their holders.
 
@@ -96,12 +79,9 @@ class Receiving:
         self.mailboxes: dict[str, Mailbox] = {}
         self._number = 0
         self._expiries = Deadlines[tuple[str, str]](self._is_pending)
-        self._lanes: dict[str, Lane] = {}
-        self._untold: dict[str, dict[tuple[str, str], _Confirmation | None]] = {}
-        self._waits: dict[str, dict[int, tuple[str, int]]] = {}
-        self._waits_count = 0
+        self.telling: Telling = Telling(state, carrier, self._note_told)
+        self.waits: Waits = Waits(state, self._read)
         self._waits_elsewhere: set[int] = set()
-        self._confirmations: dict[int, _Confirmation] = {}
 
     # Taking in
 
@@ -139,13 +119,13 @@ class Receiving:
             state.effects.append(Resolve(ticket, DeliverReply(tuple(tuple(places) for places in outcomes))))
 
         state.store(writes, conclude, now)
-        self._wake({recipient: None for _, _, recipient, _ in taken})  # behind the store: an answer may be next
+        self.waits.wake({recipient: None for _, _, recipient, _ in taken})  # behind the store: an answer may be next
 
     def take_here(self, parcels: tuple[Parcel, ...], now: float) -> tuple[tuple[Outcome, ...], ...]:
         """Deliver what this node itself holds, which is on disk already."""
         taken: list[tuple[int, int, str, str]] = []
         outcomes = self._take(self._state.id, parcels, [], taken, [], now)
-        self._wake({recipient: None for _, _, recipient, _ in taken})
+        self.waits.wake({recipient: None for _, _, recipient, _ in taken})
         return tuple(tuple(places) for places in outcomes)
 
     def _take(
@@ -181,7 +161,7 @@ class Receiving:
                     places.append(Outcome.TAKEN)
                 elif message.id in mailbox.acknowledged:
                     state.counters.messages_repeated += 1
-                    self._note_told(mailbox, message.id, holder)
+                    self._note_told(recipient, message.id, holder)
                     places.append(Outcome.ACKNOWLEDGED)
                 elif recipient in full or not self.has_room(recipient, message.size):
                     full[recipient] = None  # and what comes behind it waits too, for it must not be read before
@@ -228,8 +208,8 @@ class Receiving:
                 ack = msgspec.msgpack.decode(value, type=_KeptAck)
                 self.mailboxes.setdefault(ack.recipient, Mailbox()).acknowledged[ack.message_id] = ack.holders
                 for holder in ack.holders:
-                    self._untold.setdefault(holder, {})[ack.recipient, ack.message_id] = None
-        for instance_id in (*self.mailboxes, *self._untold):
+                    self.telling.remember(holder, ack.recipient, ack.message_id)
+        for instance_id in (*self.mailboxes, *self.telling.untold):
             state.timers.set(Timer.FORGET_MAIL, now + state.config.message_timeout, instance_id)
 
     # Reading
@@ -277,61 +257,29 @@ class Receiving:
         """Read a mailbox of this node's; where nothing is in it, wait."""
         state = self._state
         recipient = request.recipient
-        mailbox = self.mailboxes.get(recipient)
         is_home = self.is_home(recipient)
-        messages: tuple[Message, ...] = ()
         limit = max(1, min(request.limit, state.config.mailbox_messages_max))
-        if mailbox is not None and is_home:
-            messages = mailbox.read(request.after, limit, state.config.fetch_bytes_max)
+        messages = self._read(recipient, request.after, limit) if is_home else ()
         is_known = recipient in state.members.records
         may_wait = request.wait > 0 and (is_home or not is_known) and not state.is_leaving
-        if messages or not may_wait or self._waits_count >= state.config.waits_max:
+        if messages or not may_wait or self.waits.count >= state.config.waits_max:
             state.effects.append(Resolve(ticket, FetchReply(messages, is_home or not is_known)))
             return
-        self._waits.setdefault(recipient, {})[ticket] = (request.after, limit)
-        self._waits_count += 1
-        state.timers.set(Timer.WAIT, now + min(request.wait, WAIT_MAX), f"{ticket} {recipient}")
+        self.waits.begin(ticket, recipient, request.after, limit, now + min(request.wait, WAIT_MAX))
 
-    def handle_wait_over(self, subject: str, _now: float) -> None:
-        """A read waited for long enough."""
-        ticket, recipient = subject.split(" ", 1)
-        self._end_wait(recipient, int(ticket), FetchReply(()))
-
-    def _end_wait(self, recipient: str, ticket: int, reply: FetchReply | None) -> None:
-        waits = self._waits.get(recipient, {})
-        if waits.pop(ticket, None) is not None:
-            self._waits_count -= 1
-            self._state.timers.cancel(Timer.WAIT, f"{ticket} {recipient}")
-            if reply is not None:
-                self._state.effects.append(Resolve(ticket, reply))
-        if not waits:
-            self._waits.pop(recipient, None)
+    def _read(self, recipient: str, after: str, limit: int) -> tuple[Message, ...]:
+        mailbox = self.mailboxes.get(recipient)
+        return () if mailbox is None else mailbox.read(after, limit, self._state.config.fetch_bytes_max)
 
     def abandon(self, ticket: int) -> None:
         """Whoever read under this ticket waits no longer."""
         self._waits_elsewhere.discard(ticket)
-        recipient = next((recipient for recipient, waits in self._waits.items() if ticket in waits), None)
-        if recipient is not None:
-            self._end_wait(recipient, ticket, None)
-
-    def _wake(self, recipients: Iterable[str]) -> None:
-        """There is something new for whoever waits."""
-        bytes_max = self._state.config.fetch_bytes_max
-        for recipient in recipients:
-            mailbox = self.mailboxes.get(recipient)
-            for ticket, (after, limit) in list(self._waits.get(recipient, {}).items()):
-                messages = mailbox.read(after, limit, bytes_max) if mailbox is not None else ()
-                if messages:
-                    self._end_wait(recipient, ticket, FetchReply(messages))
-
-    def _end_waits(self, recipient: str) -> None:
-        for ticket in list(self._waits.get(recipient, {})):
-            self._end_wait(recipient, ticket, FetchReply((), is_home=self.is_home(recipient)))
+        self.waits.abandon(ticket)
 
     def end_all_waits(self) -> None:
         """This node leaves: whoever waits is answered."""
-        for recipient in list(self._waits):
-            self._end_waits(recipient)
+        for recipient in self.waits.recipients():
+            self.waits.end(recipient, is_home=self.is_home(recipient))
 
     # Acknowledging
 
@@ -390,7 +338,7 @@ class Receiving:
         for message_id, holders in forgotten.items():
             writes.append(Delete(Table.ACKNOWLEDGED, _ack_key(recipient, message_id)))
             for holder in holders:
-                self._untold.get(holder, {}).pop((recipient, message_id), None)
+                self.telling.forget(holder, recipient, message_id)
         writes += self.settle_here(tuple(here))
 
         def conclude(failure: str | None, now: float) -> None:
@@ -402,85 +350,16 @@ class Receiving:
                 self.reopen_here([(to, messages[id_]) for to, id_ in here if id_ in messages], now)
                 state.effects.append(Resolve(ticket, Refused(Why.STORE_FULL, failure)))
                 return
-            self._tell_holders(ticket, recipient, told, now)
+            self.telling.tell(ticket, recipient, told, now)
 
         state.store(writes, conclude, now)
 
-    def _tell_holders(self, ticket: int, recipient: str, told: list[tuple[str, list[str]]], now: float) -> None:
-        """Let each holder know, and answer the recipient when those that are there do."""
-        state = self._state
-        confirmation = _Confirmation(ticket)
-        lanes: dict[str, None] = {}
-        for message_id, holders in told:
-            for holder in holders:
-                waits = state.members.has_node(holder) and not self._lane(holder).failures
-                confirmation.left += waits
-                self._untold.setdefault(holder, {})[recipient, message_id] = confirmation if waits else None
-                lanes[holder] = None
-        if confirmation.left:
-            state.timers.set(Timer.CONFIRM, now + state.config.confirm_timeout, str(ticket))
-            self._confirmations[ticket] = confirmation
-        else:
-            state.effects.append(Resolve(ticket, Done()))
-        for holder in lanes:
-            self._lane(holder).flush(now)
-
-    def end_confirmation(self, ticket: int) -> None:
-        """Answer an acknowledgement, whoever knows of it."""
-        if self._confirmations.pop(ticket, None) is not None:
-            self._state.timers.cancel(Timer.CONFIRM, str(ticket))
-            self._state.effects.append(Resolve(ticket, Done()))
-
-    def _lane(self, holder: str) -> Lane:
-        lane = self._lanes.get(holder)
-        if lane is None:
-
-            def make(_now: float) -> Passed | None:
-                untold = self._untold.get(holder)
-                return Acknowledged(tuple(untold)[:TOLD_MAX]) if untold else None
-
-            def conclude(request: Passed, reply: CallReply | CallFailed, now: float) -> None:
-                if isinstance(request, Acknowledged):
-                    self._conclude_telling(holder, request.copies, reply, now)
-
-            lane = self._lanes[holder] = Lane(
-                self._state, self._carrier, Timer.TELL, holder, make, conclude, self.retry_failed
-            )
-        return lane
-
-    def _conclude_telling(
-        self, holder: str, copies: tuple[tuple[str, str], ...], reply: CallReply | CallFailed, _now: float
-    ) -> None:
-        untold = self._untold.get(holder, {})
-        for copy in copies:
-            confirmation = untold.get(copy)
-            if confirmation is not None:
-                confirmation.left -= 1
-                if not confirmation.left:
-                    self.end_confirmation(confirmation.ticket)
-            if isinstance(reply, Done):
-                untold.pop(copy, None)
-                mailbox = self.mailboxes.get(copy[0])
-                if mailbox is not None:
-                    self._note_told(mailbox, copy[1], holder)
-            elif copy in untold:
-                untold[copy] = None  # nobody waits for the next try
-        if not untold:
-            self._untold.pop(holder, None)
-
-    def _note_told(self, mailbox: Mailbox, message_id: str, holder: str) -> None:
-        holders = mailbox.acknowledged.get(message_id)
+    def _note_told(self, recipient: str, message_id: str, holder: str) -> None:
+        """A holder knows that this was acknowledged."""
+        mailbox = self.mailboxes.get(recipient)
+        holders = mailbox.acknowledged.get(message_id) if mailbox is not None else None
         if holders is not None and holder in holders:
             holders.remove(holder)
-
-    def retry_failed(self, now: float) -> None:
-        """Something is well again: tell at once what was to be told again later."""
-        for lane in self._lanes.values():
-            if lane.failures:
-                lane.wake(now)
-
-    def handle_telling(self, holder: str, now: float) -> None:
-        self._lane(holder).flush(now)
 
     # Elsewhere
 
@@ -541,10 +420,10 @@ class Receiving:
             case MemberJoined() | MemberUpdated():
                 if instance_id in self.mailboxes and not self.is_home(instance_id):
                     self._give_back(instance_id, now)
-                elif instance_id in self._waits and not self.is_home(instance_id):
-                    self._end_waits(instance_id)
-                if isinstance(event, MemberJoined) and instance_id in self._untold:
-                    self._lane(instance_id).wake(now)
+                elif instance_id in self.waits and not self.is_home(instance_id):
+                    self.waits.end(instance_id, is_home=False)
+                if isinstance(event, MemberJoined):
+                    self.telling.wake(instance_id, now)
             case MemberLeft(record=record) if not record.is_node:
                 self._drop(instance_id, now)
             case MemberDied(record=record) | MemberLeft(record=record):
@@ -562,13 +441,12 @@ class Receiving:
         if not self.is_home(instance_id):
             self._drop(instance_id, now)
         if not self._state.members.has_node(instance_id):
-            self._untold.pop(instance_id, None)
-            self._lanes.pop(instance_id, None)
+            self.telling.forget_holder(instance_id)
 
     def _drop(self, recipient: str, now: float) -> None:
         """A recipient is gone for good, and what it had here with it."""
         mailbox = self.mailboxes.pop(recipient, None)
-        self._end_waits(recipient)
+        self.waits.end(recipient, is_home=self.is_home(recipient))
         if mailbox is None:
             return
         writes: list[Write] = [Delete(Table.INCOMING, incoming.key) for incoming in mailbox.pending.values()]
@@ -579,7 +457,7 @@ class Receiving:
         """The recipient has another home. Its messages are delivered there by their holders; of those whose holders
         are gone this node becomes one."""
         state = self._state
-        self._end_waits(recipient)
+        self.waits.end(recipient, is_home=self.is_home(recipient))
         mailbox = self.mailboxes[recipient]
         waiting, mailbox.pending, mailbox.bytes = list(mailbox.pending.values()), {}, 0
         if not mailbox.acknowledged:

@@ -18,26 +18,22 @@ import msgspec
 
 from meshp2p.core.carrier import Carrier
 from meshp2p.core.deadlines import Deadlines
+from meshp2p.core.delivery import Delivery
 from meshp2p.core.effects import CallFailed, Put, Resolve, Table, Write
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberUpdated
-from meshp2p.core.lane import Lane
 from meshp2p.core.message import PAYLOAD_BYTES_MAX, CopyStatus, Message
 from meshp2p.core.messages import (
     CallReply,
-    Deliver,
-    DeliverReply,
     Deposit,
     Done,
     ForwardStatus,
-    Outcome,
     Parcel,
-    Passed,
     Refused,
     SendReply,
     StatusReply,
     Why,
 )
-from meshp2p.core.outbox import Line, Outbox, Outgoing
+from meshp2p.core.outbox import Outbox, Outgoing
 from meshp2p.core.receiving import Receiving
 from meshp2p.core.record import State, tag_of
 from meshp2p.core.requests import AskStatus, SendMessage
@@ -69,8 +65,9 @@ class Sending:
         self._carrier = carrier
         self._receiving = receiving
         self.outbox: Outbox = Outbox(state.config.receipts_max)
-        self._lanes: dict[str, Lane] = {}
-        self._ready: dict[str, dict[str, None]] = {}
+        self.delivery: Delivery = Delivery(
+            state, carrier, self.outbox, receiving.take_here, self._settle, self._conclude_accept
+        )
         self._ids = MessageIds(state.tag, state.random)
         self._number = 0
         self._accepting: dict[str, tuple[int, SendReply]] = {}
@@ -199,10 +196,10 @@ class Sending:
         """It is kept: bring it on its way."""
         state = self._state
         for recipient in outgoing.copies:
-            if self._route(recipient, now) is None and recipient in self.outbox.lines:
+            if self.delivery.route(recipient, now) is None and recipient in self.outbox.lines:
                 # it may have departed while this was written: then nobody says so again
                 state.timers.set_earlier(Timer.RETURN, now + state.config.return_timeout, recipient)
-        self._flush_all(outgoing.copies, now)
+        self.delivery.flush_all(outgoing.copies, now)
         self._conclude_accept(outgoing)
 
     def _add(self, outgoing: Outgoing, now: float, settled: list[tuple[str, CopyStatus]] | None = None) -> None:
@@ -289,171 +286,6 @@ class Sending:
         for recipient in self.outbox.lines:
             state.timers.set(Timer.RETURN, now + state.config.return_timeout, recipient)
 
-    # On its way
-
-    def _route(self, recipient: str, now: float) -> str | None:
-        """Find the recipient's home; which that is. What was delivered to another, or to an earlier life of it, is
-        delivered again."""
-        line = self.outbox.lines.get(recipient)
-        if line is None:
-            return None
-        record = self._state.members.records.get(recipient)
-        before = line.home
-        if record is None:
-            line.home = None
-        else:
-            home = (record.home, record.boot)
-            if home != before:
-                line.home = home
-                line.requeue()
-        if before is not None and before != line.home:
-            self._ready.get(before[0], {}).pop(recipient, None)
-        if line.home is None:
-            return None
-        if line.waiting:
-            self._ready.setdefault(line.home[0], {})[recipient] = None
-        return line.home[0]
-
-    def _flush_all(self, recipients: Iterable[str], now: float) -> None:
-        homes = dict.fromkeys(
-            line.home[0] for id_ in recipients if (line := self.outbox.lines.get(id_)) is not None and line.home
-        )
-        for home in homes:
-            self._flush(home, now)
-
-    def _flush(self, home: str, now: float) -> None:
-        if home == self._state.id:
-            self._deliver_here(now)
-        else:
-            self._lane(home).flush(now)
-
-    def _lane(self, home: str) -> Lane:
-        lane = self._lanes.get(home)
-        if lane is None:
-            latest: Deliver | None = None
-
-            def make(now: float) -> Passed | None:
-                nonlocal latest
-                parcels = self._batch(home, now)
-                if not parcels:
-                    return None
-                latest = Deliver(self._state.id, parcels, self._state.members.records[home].boot)
-                return latest
-
-            def conclude(request: Passed, reply: CallReply | CallFailed, now: float) -> None:
-                if isinstance(request, Deliver):
-                    self._conclude_delivery(home, request.parcels, reply, now, is_late=request is not latest)
-
-            lane = self._lanes[home] = Lane(
-                self._state, self._carrier, Timer.DELIVER, home, make, conclude, self.retry_failed
-            )
-        return lane
-
-    def _deliver_here(self, now: float) -> None:
-        """The recipient's home is this node: the mailbox is next door, and the outbox keeps the message on disk."""
-        state = self._state
-        while parcels := self._batch(state.id, now):
-            outcomes = self._receiving.take_here(parcels, now)
-            self._conclude_delivery(state.id, parcels, DeliverReply(outcomes), now)
-
-    def _batch(self, home: str, now: float) -> tuple[Parcel, ...]:
-        """What is to be delivered next: each recipient's oldest copies, one message for several where they share it."""
-        ready = self._ready.get(home)
-        if not ready:
-            return ()
-        room = self._state.config.delivery_bytes_max
-        record = self._state.members.records.get(home)
-        boot = record.boot if record is not None else 0
-        chosen: dict[int, tuple[Outgoing, list[str]]] = {}
-        for recipient in list(ready):
-            if room <= 0:
-                break
-            line = self.outbox.lines.get(recipient)
-            if line is None or not line.waiting or line.home is None or line.home[0] != home:
-                del ready[recipient]
-                continue
-            if line.is_blocked or line.home[1] != boot:  # it was started again, and that is not known of both yet
-                continue
-            for number, outgoing in line.waiting.items():
-                if number not in chosen:
-                    if room <= 0:
-                        break
-                    room -= outgoing.size
-                    chosen[number] = (outgoing, [])
-                chosen[number][1].append(recipient)
-                room -= len(recipient)
-                if line.refusals:
-                    break  # one is enough to see whether there is room
-            del ready[recipient]  # the next batch begins with the others
-            ready[recipient] = None
-        return tuple(
-            Parcel(outgoing.message, tuple(recipients), max(0.0, outgoing.deadline - now))
-            for _, (outgoing, recipients) in sorted(chosen.items())
-        )
-
-    def _conclude_delivery(
-        self,
-        home: str,
-        parcels: tuple[Parcel, ...],
-        reply: CallReply | CallFailed,
-        now: float,
-        *,
-        is_late: bool = False,
-    ) -> None:
-        """What came of a batch. ``is_late``: the same was told again meanwhile, perhaps to a home that was started
-        again and has none of it."""
-        state = self._state
-        outcomes = reply.outcomes if isinstance(reply, DeliverReply) else ()
-        writes: list[Write] = []
-        wall_ms = state.wall_ms()
-        for index, parcel in enumerate(parcels):
-            outgoing = self.outbox.by_id.get(parcel.message.id)
-            if outgoing is None:
-                continue
-            done = outcomes[index] if index < len(outcomes) else ()
-            for place, recipient in enumerate(parcel.recipients):
-                copy = outgoing.copies.get(recipient)
-                line = self.outbox.lines.get(recipient)
-                if copy is None or line is None or copy.status.is_final:
-                    continue
-                copy.is_tried = True
-                outcome = done[place] if place < len(done) else None
-                if outcome is Outcome.ACKNOWLEDGED:
-                    writes += self._settle(outgoing, recipient, CopyStatus.ACKNOWLEDGED, "")
-                elif line.home is None or line.home[0] != home:
-                    pass  # it has another home by now
-                elif is_late:
-                    pass  # the later call says what holds
-                elif outcome is Outcome.TAKEN:
-                    self.outbox.note_delivered(outgoing, recipient, wall_ms)
-                    line.note_room()
-                else:
-                    copy.reason = _why_waiting(outcome, recipient, home)
-                    if outcome is not None and not line.is_blocked:
-                        self._block(recipient, line, is_full=outcome is Outcome.FULL, now=now)
-            self._conclude_accept(outgoing)
-        if writes:
-            state.store(writes, _ignore, now)
-
-    def _block(self, recipient: str, line: Line, *, is_full: bool, now: float) -> None:
-        """Its home refused: try again after a pause that doubles."""
-        config = self._state.config
-        line.is_blocked, line.is_full = True, is_full
-        pause = min(config.delivery_interval_min * 2 ** min(line.refusals, 16), config.delivery_interval_max)
-        line.refusals += 1
-        self._state.timers.set(Timer.UNBLOCK, now + pause, recipient)
-
-    def handle_delivery(self, home: str, now: float) -> None:
-        """A call that failed is repeated."""
-        self._flush(home, now)
-
-    def handle_unblocked(self, recipient: str, now: float) -> None:
-        """A copy that was refused is offered again."""
-        line = self.outbox.lines.get(recipient)
-        if line is not None and line.home is not None:
-            line.is_blocked = False
-            self._flush(line.home[0], now)
-
     # What is answered late
 
     def _conclude_accept(self, outgoing: Outgoing) -> None:
@@ -500,8 +332,8 @@ class Sending:
             self._state.counters.copies_acknowledged -= 1
             self.outbox.reopen(outgoing, message, recipient, self._state.wall_ms())
             self._expire_later(outgoing, now)
-            self._route(recipient, now)
-        self._flush_all([recipient for recipient, _ in copies], now)
+            self.delivery.route(recipient, now)
+        self.delivery.flush_all([recipient for recipient, _ in copies], now)
 
     def take_acknowledged(self, ticket: int, copies: tuple[tuple[str, str], ...], now: float) -> None:
         """A home tells what was acknowledged; answered when that is kept."""
@@ -555,39 +387,27 @@ class Sending:
             case MemberJoined() | MemberUpdated() | MemberRecovered():
                 line = self.outbox.lines.get(instance_id)
                 before = line.home if line is not None else None
-                home = self._route(instance_id, now)
+                home = self.delivery.route(instance_id, now)
                 if home is not None and line is not None and line.home != before:
-                    self._wake(home, now)
-                lane = self._lanes.get(instance_id)
+                    self.delivery.wake(home, now)
+                lane = self.delivery.lanes.get(instance_id)
                 if lane is not None and not isinstance(event, MemberUpdated):
                     lane.wake(now)
                 elif lane is not None:
                     lane.flush(now)
                 if isinstance(event, MemberJoined) and event.record.is_node:
-                    self.retry_failed(now)  # whoever joined may be the way to others
+                    self.delivery.retry_failed(now)  # whoever joined may be the way to others
             case MemberLeft(record=record) if not record.is_node:
-                self._route(instance_id, now)
+                self.delivery.route(instance_id, now)
                 self._give_up(instance_id, "it was deregistered", now)
             case MemberLeft() | MemberDied():
-                self._route(instance_id, now)
+                self.delivery.route(instance_id, now)
                 reason = "it left the mesh" if isinstance(event, MemberLeft) else "it is held to be dead"
                 self._note_waiting(instance_id, f"{reason}: kept until it returns")
                 if isinstance(event, MemberLeft) and instance_id in self.outbox.lines:
                     state.timers.set(Timer.RETURN, now + state.config.return_timeout, instance_id)
             case _:
                 pass
-
-    def retry_failed(self, now: float) -> None:
-        """Something is well again: try at once what was to be repeated later."""
-        for lane in self._lanes.values():
-            if lane.failures:
-                lane.wake(now)
-
-    def _wake(self, home: str, now: float) -> None:
-        if home == self._state.id:
-            self._deliver_here(now)
-        else:
-            self._lane(home).wake(now)
 
     def _note_waiting(self, recipient: str, reason: str) -> None:
         line = self.outbox.lines.get(recipient)
@@ -598,8 +418,7 @@ class Sending:
     def forget_gone(self, instance_id: str) -> None:
         """An instance has been gone for as long as a message is kept."""
         if not self._state.members.has_node(instance_id):
-            self._lanes.pop(instance_id, None)
-            self._ready.pop(instance_id, None)
+            self.delivery.forget_home(instance_id)
 
     # Leaving
 
@@ -644,16 +463,6 @@ class Sending:
                 self._deposit(parcels, nodes[1:], now)
 
         state.call(state.addresses_of(record), Deposit(tuple(parcels[:count])), conclude, state.config.forward_timeout)
-
-
-def _why_waiting(outcome: Outcome | None, recipient: str, home: str) -> str:
-    match outcome:
-        case Outcome.FULL:
-            return f"the mailbox of {recipient!r} has no room"
-        case Outcome.ELSEWHERE:
-            return f"node {home!r} is not its home any more"
-        case _:
-            return f"node {home!r}, its home, does not answer"
 
 
 def _ignore(_failure: str | None, _now: float) -> None:

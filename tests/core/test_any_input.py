@@ -239,8 +239,8 @@ class Driver:
             assert not set(mailbox.pending) & set(mailbox.acknowledged)
             numbers = [incoming.number for incoming in mailbox.pending.values()]
             assert numbers == sorted(numbers)
-        assert receiving._waits_count == sum(map(len, receiving._waits.values()))
-        assert all(receiving._waits.values())
+        assert receiving.waits.count == sum(map(len, receiving.waits._waits.values()))
+        assert all(receiving.waits._waits.values())
         assert sending._reserved >= 0
 
     def ticket(self) -> int:

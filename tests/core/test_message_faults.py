@@ -144,12 +144,12 @@ def test_what_a_gone_node_was_to_be_told_is_forgotten_with_it() -> None:
     acknowledge(mesh, "b", "b", sent.message_id)
     mesh.run(10.0)
     receiving, sending = mesh.nodes["b"]._messaging.receiving, mesh.nodes["b"]._messaging.sending
-    assert "a" in receiving._untold
+    assert "a" in receiving.telling.untold
     mesh.run(60.0)
-    assert "a" not in receiving._untold
-    assert "a" not in receiving._lanes
-    assert "a" not in sending._lanes
-    assert "a" not in sending._ready
+    assert "a" not in receiving.telling.untold
+    assert "a" not in receiving.telling.lanes
+    assert "a" not in sending.delivery.lanes
+    assert "a" not in sending.delivery.ready
 
 
 def test_many_recipients_of_many_small_messages_fit_into_a_call() -> None:
