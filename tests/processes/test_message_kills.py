@@ -86,6 +86,9 @@ class Traffic:
             self.acknowledged |= {*ids}
 
 
+# A request of httpx that a kill cuts short leaves its body's generator to the garbage collector, which trio warns of.
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*ByteStream.__aiter__:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Async generator .*ByteStream.__aiter__:ResourceWarning")
 @pytest.mark.slow
 async def test_what_was_accepted_arrives_whoever_is_killed(tmp_path: Path) -> None:
     mesh = f"test-{secrets.token_hex(8)}"
