@@ -355,9 +355,9 @@ async def test_a_client_that_hangs_up_leaves_no_wait_behind() -> None:
         stream = await trio.open_tcp_stream(home.addresses[0].host, home.addresses[0].port)
         await stream.send_all(b"GET /messages/agent?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with trio.fail_after(30):
-            await home._driver.wait_until(lambda: receiving._waits_count == 1)
+            await home._driver.wait_until(lambda: receiving.waits.count == 1)
             await stream.aclose()
-            while receiving._waits_count:
+            while receiving.waits.count:
                 await talker.caller.get("/livez")
 
 
