@@ -265,6 +265,10 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
         """How often a rumour is told by each of so many nodes (SWIM §4.1)."""
         return self.retransmit_multiplier * math.ceil(math.log10(nodes + 1))
 
+    def delivery_pause(self, failures: int) -> float:
+        """How long to wait, in seconds, before what failed so often is tried again."""
+        return min(self.delivery_interval_min * 2.0 ** min(failures, 16), self.delivery_interval_max)
+
     def suspicion_timeout(self, nodes: int) -> float:
         """The shortest suspicion among so many nodes, in seconds."""
         return self.suspicion_multiplier * max(1.0, math.log10(max(1, nodes))) * self.probe_interval

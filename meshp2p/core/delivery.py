@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from meshp2p.core.carrier import Carrier
 from meshp2p.core.effects import CallFailed, Write
-from meshp2p.core.lane import Lane
+from meshp2p.core.lane import Lane, wake_failed
 from meshp2p.core.message import CopyStatus
 from meshp2p.core.messages import CallReply, Deliver, DeliverReply, Outcome, Parcel, Passed
 from meshp2p.core.outbox import Line, Outbox, Outgoing
@@ -42,7 +42,7 @@ class Delivery:
         self.ready: dict[str, dict[str, None]] = {}
         """By home, the recipients whose lines have something waiting."""
 
-    def route(self, recipient: str, now: float) -> str | None:
+    def route(self, recipient: str) -> str | None:
         """Find the recipient's home; which that is. What was delivered to another, or to an earlier life of it, is
         delivered again."""
         line = self._outbox.lines.get(recipient)
@@ -188,9 +188,8 @@ class Delivery:
 
     def _block(self, recipient: str, line: Line, *, is_full: bool, now: float) -> None:
         """Its home refused: try again after a pause that doubles."""
-        config = self._state.config
         line.is_blocked, line.is_full = True, is_full
-        pause = min(config.delivery_interval_min * 2 ** min(line.refusals, 16), config.delivery_interval_max)
+        pause = self._state.config.delivery_pause(line.refusals)
         line.refusals += 1
         self._state.timers.set(Timer.UNBLOCK, now + pause, recipient)
 
@@ -207,9 +206,7 @@ class Delivery:
 
     def retry_failed(self, now: float) -> None:
         """Something is well again: try at once what was to be repeated later."""
-        for lane in self.lanes.values():
-            if lane.failures:
-                lane.wake(now)
+        wake_failed(self.lanes.values(), now)
 
     def wake(self, home: str, now: float) -> None:
         if home == self._state.id:

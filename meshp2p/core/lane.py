@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from meshp2p.core.carrier import Carrier
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.messages import CallReply, Passed
+from meshp2p.core.messages import CallReply, Parcel, Passed
 from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
 
-__all__ = ["Lane"]
+__all__ = ["Lane", "count_fitting", "wake_failed"]
 
 
 class Lane:
@@ -78,9 +78,7 @@ class Lane:
 
     def pause(self, now: float) -> None:
         """Wait before the next call: longer each time."""
-        config = self._state.config
-        pause = min(config.delivery_interval_min * 2 ** min(self.failures, 16), config.delivery_interval_max)
-        pause *= 0.75 + 0.5 * self._state.random.random()
+        pause = self._state.config.delivery_pause(self.failures) * (0.75 + 0.5 * self._state.random.random())
         self._state.timers.set_earlier(self._timer, now + pause, self._node_id)
 
     def wake(self, now: float) -> None:
@@ -89,3 +87,21 @@ class Lane:
         self._is_calling = False
         self._state.timers.cancel(self._timer, self._node_id)
         self.flush(now)
+
+
+def wake_failed(lanes: Iterable[Lane], now: float) -> None:
+    """Something is well again: try at once what was to be repeated later."""
+    for lane in lanes:
+        if lane.failures:
+            lane.wake(now)
+
+
+def count_fitting(parcels: Iterable[Parcel], bytes_max: int) -> int:
+    """How many of the first of these one call carries: beyond the first no more than so many bytes."""
+    size = count = 0
+    for parcel in parcels:
+        size += parcel.message.size + sum(map(len, parcel.recipients))
+        if count and size > bytes_max:
+            break
+        count += 1
+    return count

@@ -111,7 +111,3 @@ class Mailbox:
         for message_id in forgotten:
             self._places.pop(message_id, None)
         return {message_id: self.acknowledged.pop(message_id) for message_id in forgotten}
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.pending and not self.acknowledged

@@ -11,6 +11,7 @@ from meshp2p.core.deadlines import Deadlines
 from meshp2p.core.effects import CallFailed, Delete, Put, Resolve, Table, Write
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberUpdated
 from meshp2p.core.hosting import Hosting
+from meshp2p.core.lane import count_fitting
 from meshp2p.core.mailbox import Incoming, Mailbox
 from meshp2p.core.message import Message
 from meshp2p.core.messages import (
@@ -476,14 +477,9 @@ class Receiving:
         """Ask a holder whether it still holds these: it takes them if it does not know them. Where it does not answer,
         hold them here."""
         state = self._state
-        room, count = state.config.delivery_bytes_max, 0
-        for incoming in batch:
-            room -= incoming.message.size
-            if count and room < 0:
-                break
-            count += 1
-        batch, rest = batch[:count], batch[count:]
         parcels = tuple(Parcel(one.message, (recipient,), max(0.0, one.deadline - now)) for one in batch)
+        count = count_fitting(parcels, state.config.delivery_bytes_max)
+        parcels, batch, rest = parcels[:count], batch[:count], batch[count:]
 
         def forget(failure: str | None, now: float) -> None:
             if failure is None:

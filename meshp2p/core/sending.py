@@ -21,6 +21,7 @@ from meshp2p.core.deadlines import Deadlines
 from meshp2p.core.delivery import Delivery
 from meshp2p.core.effects import CallFailed, Put, Resolve, Table, Write
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberUpdated
+from meshp2p.core.lane import count_fitting
 from meshp2p.core.message import PAYLOAD_BYTES_MAX, CopyStatus, Message
 from meshp2p.core.messages import (
     CallReply,
@@ -154,9 +155,11 @@ class Sending:
         """Answer from the outbox, or let the node answer that accepted the message: its id tells which."""
         state = self._state
         reply = self.status(request.message_id)
-        bits = node_bits_of(request.message_id)
-        holder = next((id_ for id_ in state.members.nodes if tag_of(id_) >> 32 == bits and id_ != state.id), None)
-        if reply.receipts or holder is None:
+        holder: str | None = None
+        if not reply.receipts:
+            bits = node_bits_of(request.message_id)
+            holder = next((id_ for id_ in state.members.nodes if tag_of(id_) >> 32 == bits and id_ != state.id), None)
+        if holder is None:
             state.effects.append(Resolve(ticket, reply))
             return
 
@@ -196,7 +199,7 @@ class Sending:
         """It is kept: bring it on its way."""
         state = self._state
         for recipient in outgoing.copies:
-            if self.delivery.route(recipient, now) is None and recipient in self.outbox.lines:
+            if self.delivery.route(recipient) is None and recipient in self.outbox.lines:
                 # it may have departed while this was written: then nobody says so again
                 state.timers.set_earlier(Timer.RETURN, now + state.config.return_timeout, recipient)
         self.delivery.flush_all(outgoing.copies, now)
@@ -332,7 +335,7 @@ class Sending:
             self._state.counters.copies_acknowledged -= 1
             self.outbox.reopen(outgoing, message, recipient, self._state.wall_ms())
             self._expire_later(outgoing, now)
-            self.delivery.route(recipient, now)
+            self.delivery.route(recipient)
         self.delivery.flush_all([recipient for recipient, _ in copies], now)
 
     def take_acknowledged(self, ticket: int, copies: tuple[tuple[str, str], ...], now: float) -> None:
@@ -387,7 +390,7 @@ class Sending:
             case MemberJoined() | MemberUpdated() | MemberRecovered():
                 line = self.outbox.lines.get(instance_id)
                 before = line.home if line is not None else None
-                home = self.delivery.route(instance_id, now)
+                home = self.delivery.route(instance_id)
                 if home is not None and line is not None and line.home != before:
                     self.delivery.wake(home, now)
                 lane = self.delivery.lanes.get(instance_id)
@@ -398,10 +401,10 @@ class Sending:
                 if isinstance(event, MemberJoined) and event.record.is_node:
                     self.delivery.retry_failed(now)  # whoever joined may be the way to others
             case MemberLeft(record=record) if not record.is_node:
-                self.delivery.route(instance_id, now)
+                self.delivery.route(instance_id)
                 self._give_up(instance_id, "it was deregistered", now)
             case MemberLeft() | MemberDied():
-                self.delivery.route(instance_id, now)
+                self.delivery.route(instance_id)
                 reason = "it left the mesh" if isinstance(event, MemberLeft) else "it is held to be dead"
                 self._note_waiting(instance_id, f"{reason}: kept until it returns")
                 if isinstance(event, MemberLeft) and instance_id in self.outbox.lines:
@@ -449,12 +452,7 @@ class Sending:
         if not parcels or record is None:
             self.is_handing_over = False
             return
-        size, count = 0, 0
-        for parcel in parcels:
-            size += parcel.message.size + sum(map(len, parcel.recipients))
-            if count and size > state.config.delivery_bytes_max:
-                break
-            count += 1
+        count = count_fitting(parcels, state.config.delivery_bytes_max)
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             if isinstance(reply, Done):

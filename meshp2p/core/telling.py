@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from meshp2p.core.carrier import Carrier
 from meshp2p.core.effects import CallFailed, Resolve
-from meshp2p.core.lane import Lane
+from meshp2p.core.lane import Lane, wake_failed
 from meshp2p.core.messages import Acknowledged, CallReply, Done, Passed
 from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
@@ -114,9 +114,7 @@ class Telling:
 
     def retry_failed(self, now: float) -> None:
         """Something is well again: tell at once what was to be told again later."""
-        for lane in self.lanes.values():
-            if lane.failures:
-                lane.wake(now)
+        wake_failed(self.lanes.values(), now)
 
     def retry(self, holder: str, now: float) -> None:
         """A call that failed is repeated."""
