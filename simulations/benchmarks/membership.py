@@ -13,7 +13,6 @@ import argparse
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +23,7 @@ import msgspec
 import trio
 
 from simulations.benchmarks.cold_starts import measure_discovery
+from simulations.benchmarks.command_line import names_among, positive, run_until_signal
 from simulations.benchmarks.costs import free_memory
 from simulations.benchmarks.hosts import HOSTS_MAX, HostsUnavailable, Lan, open_lan
 from simulations.benchmarks.measures import (
@@ -100,12 +100,20 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--sizes", type=_sizes, default=defaults.sizes, metavar="N,N", help="nodes of a mesh (3,16,64,128)"
     )
-    parser.add_argument("--repeats", type=_positive, default=4, help="of every thing that happens (%(default)s)")
+    parser.add_argument("--repeats", type=positive, default=4, help="of every thing that happens (%(default)s)")
     parser.add_argument(
-        "--only", type=_names, default=NAMES, metavar="NAME,NAME", help=f"the start, and: {','.join(NAMES)} (all)"
+        "--only",
+        type=names_among(NAMES),
+        default=NAMES,
+        metavar="NAME,NAME",
+        help=f"the start, and: {','.join(NAMES)} (all)",
     )
     parser.add_argument(
-        "--peers", type=_peers, default=defaults.peers, metavar="NAME,NAME", help=f"{','.join(PEERS)} (all), or none"
+        "--peers",
+        type=names_among(PEERS, may_be_none=True),
+        default=defaults.peers,
+        metavar="NAME,NAME",
+        help=f"{','.join(PEERS)} (all), or none",
     )
     parser.add_argument("--idle", type=float, help=f"seconds of the idle window ({Pace().idle:g})")
     parser.add_argument("--cut", type=float, help=f"seconds of a partition ({Pace().cut:g})")
@@ -134,28 +142,6 @@ def _sizes(text: str) -> tuple[int, ...]:
     if not all(2 <= count <= HOSTS_MAX for count in counts):
         raise argparse.ArgumentTypeError(f"{text}: expected numbers from 2 to {HOSTS_MAX}")
     return counts
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return number
-
-
-def _peers(text: str) -> tuple[str, ...]:
-    names = () if text == "none" else tuple(text.split(","))
-    for name in names:
-        if name not in PEERS:
-            raise argparse.ArgumentTypeError(f"{name!r}: expected one of {', '.join(PEERS)}, or none")
-    return names
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    for name in names:
-        if name not in NAMES:
-            raise argparse.ArgumentTypeError(f"{name!r}: expected one of {', '.join(NAMES)}")
-    return names
 
 
 def _run_command(parsed: argparse.Namespace) -> int:
@@ -209,27 +195,8 @@ async def run(options: Options) -> int:
     report.absent += absent
     systems = _find_systems(options, report)
     logs = Path(tempfile.mkdtemp(prefix="meshp2p-benchmark-"))
-    code = 0
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-
-            async def stop_on_signal() -> None:
-                nonlocal code
-                async for _ in signals:
-                    code = 130
-                    nursery.cancel_scope.cancel()
-
-            nursery.start_soon(stop_on_signal)
-            try:
-                with open_lan(max(sizes, default=1)) as lan:
-                    for count in sizes:
-                        await _compare(systems, lan, count, options, report, logs)
-                report.is_complete = True
-            except* (HostsUnavailable, MeshFailed) as errors:
-                for error in errors.exceptions:
-                    print(f"error: {error}", file=sys.stderr)
-                code = 1
-            nursery.cancel_scope.cancel()
+    code = await run_until_signal(_compare_all, systems, sizes, options, report, logs)
+    report.is_complete = code == 0
     report.machine.load_after = os.getloadavg()
     if options.json is not None:
         report.write(options.json)
@@ -252,6 +219,20 @@ def _find_systems(options: Options, report: Report) -> list[System]:
         else:
             systems.append(system)
     return systems
+
+
+async def _compare_all(systems: list[System], sizes: list[int], options: Options, report: Report, logs: Path) -> int:
+    """All sizes, as far as they can be measured. 1 where one could not."""
+    code = 0
+    try:
+        with open_lan(max(sizes, default=1)) as lan:
+            for count in sizes:
+                await _compare(systems, lan, count, options, report, logs)
+    except* (HostsUnavailable, MeshFailed) as errors:
+        for error in errors.exceptions:
+            print(f"error: {error}", file=sys.stderr)
+        code = 1
+    return code
 
 
 async def _compare(systems: list[System], lan: Lan, count: int, options: Options, report: Report, logs: Path) -> None:

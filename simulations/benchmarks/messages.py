@@ -15,16 +15,17 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import trio
 
+from simulations.benchmarks.command_line import names_among, positive, run_until_signal
 from simulations.benchmarks.costs import fsync_seconds
 from simulations.benchmarks.message_measures import (
     IN_FLIGHT,
@@ -92,10 +93,10 @@ def add_command(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--repeats", type=_positive, default=3, help="of everything (%(default)s)")
+    parser.add_argument("--repeats", type=positive, default=3, help="of everything (%(default)s)")
     parser.add_argument(
         "--peers",
-        type=_peers,
+        type=names_among(MESSAGE_PEERS, may_be_none=True),
         default=tuple(MESSAGE_PEERS),
         metavar="NAME,NAME",
         help=f"{','.join(MESSAGE_PEERS)} (all), or none",
@@ -110,20 +111,6 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--quick", action="store_true", help="one repeat of little: shows that it works")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     parser.set_defaults(run=_run_command)
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return number
-
-
-def _peers(text: str) -> tuple[str, ...]:
-    names = () if text == "none" else tuple(text.split(","))
-    for name in names:
-        if name not in MESSAGE_PEERS:
-            raise argparse.ArgumentTypeError(f"{name!r}: expected one of {', '.join(MESSAGE_PEERS)}, or none")
-    return names
 
 
 def _run_command(parsed: argparse.Namespace) -> int:
@@ -159,24 +146,8 @@ async def run(options: Options) -> int:
     systems = _find_systems(options, report)
     runs = {system.name: Run(system.name, system.version, _CLIENTS, notes=[system.about]) for system in systems}
     report.runs.extend(runs.values())
-    code = 0
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-
-            async def stop_on_signal() -> None:
-                nonlocal code
-                async for _ in signals:
-                    code = 130
-                    nursery.cancel_scope.cancel()
-
-            nursery.start_soon(stop_on_signal)
-            for repeat in range(options.repeats):
-                for system in systems:
-                    say = f"# {system.name}, repeat {repeat + 1} of {options.repeats}"
-                    print(say, file=sys.stderr, flush=True)
-                    code = await _measure(system, runs[system.name], options) or code
-            report.is_complete = code == 0
-            nursery.cancel_scope.cancel()
+    code = await run_until_signal(_measure_all, systems, runs, options)
+    report.is_complete = code == 0
     report.machine.load_after = os.getloadavg()
     _show(report, options)
     if options.json is not None:
@@ -195,6 +166,17 @@ def _find_systems(options: Options, report: Report) -> list[MessageSystem]:
         else:
             systems.append(system)
     return systems
+
+
+async def _measure_all(systems: Sequence[MessageSystem], runs: Mapping[str, Run], options: Options) -> int:
+    """All repeats. 1 where a system failed in one of them."""
+    code = 0
+    for repeat in range(options.repeats):
+        for system in systems:
+            say = f"# {system.name}, repeat {repeat + 1} of {options.repeats}"
+            print(say, file=sys.stderr, flush=True)
+            code = await _measure(system, runs[system.name], options) or code
+    return code
 
 
 async def _measure(system: MessageSystem, run: Run, options: Options) -> int:

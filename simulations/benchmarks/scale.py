@@ -23,6 +23,7 @@ import msgspec
 import trio
 
 import meshp2p
+from simulations.benchmarks.command_line import INTERRUPTED, positive, run_until_signal
 from simulations.benchmarks.crowds import measure_crowds
 from simulations.benchmarks.hosts import HostsUnavailable, open_lan
 from simulations.benchmarks.mesh import MeshFailed
@@ -74,7 +75,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--processes", type=int, default=defaults.processes, help="of real nodes; 0: none (%(default)s)"
     )
-    parser.add_argument("--each", type=_positive, default=defaults.each, help="nodes in each process (%(default)s)")
+    parser.add_argument("--each", type=positive, default=defaults.each, help="nodes in each process (%(default)s)")
     parser.add_argument(
         "--simulated",
         type=_sizes,
@@ -86,12 +87,6 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the table there")
     parser.set_defaults(run=_run_command)
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return number
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -137,7 +132,7 @@ def run(options: Options) -> int:
             code = _run_simulated(options.simulated, report)
         report.is_complete = code == 0
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     report.machine.load_after = os.getloadavg()
     if options.json is not None:
         report.write(options.json)
@@ -151,25 +146,7 @@ async def _run_real(options: Options, report: Report) -> int:
     run = Run("meshp2p", meshp2p.__version__, nodes)
     report.runs.append(run)
     logs = Path(tempfile.mkdtemp(prefix="meshp2p-benchmark-"))
-    code = 0
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-
-            async def stop_on_signal() -> None:
-                nonlocal code
-                async for _ in signals:
-                    code = 130
-                    nursery.cancel_scope.cancel()
-
-            nursery.start_soon(stop_on_signal)
-            try:
-                with open_lan(1) as lan:
-                    await measure_crowds(lan.hosts[0], options.processes, options.each, options.idle, run, logs)
-            except* (HostsUnavailable, MeshFailed) as errors:
-                for error in errors.exceptions:
-                    print(f"error: {error}", file=sys.stderr)
-                code = 1
-            nursery.cancel_scope.cancel()
+    code = await run_until_signal(_measure_real, options, run, logs)
     if code != 1:  # else they may say why
         shutil.rmtree(logs)
     if code == 0:
@@ -178,6 +155,19 @@ async def _run_real(options: Options, report: Report) -> int:
         for note in run.notes:
             print(note)
         sys.stdout.flush()
+    return code
+
+
+async def _measure_real(options: Options, run: Run, logs: Path) -> int:
+    """1 where they could not be measured."""
+    code = 0
+    try:
+        with open_lan(1) as lan:
+            await measure_crowds(lan.hosts[0], options.processes, options.each, options.idle, run, logs)
+    except* (HostsUnavailable, MeshFailed) as errors:
+        for error in errors.exceptions:
+            print(f"error: {error}", file=sys.stderr)
+        code = 1
     return code
 
 
