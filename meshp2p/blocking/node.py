@@ -9,14 +9,13 @@ from typing import Any, Final, TypeVar
 from meshp2p.blocking.pool import Pool
 from meshp2p.blocking.shared import SharedMap
 from meshp2p.blocking.things import Delegation, Lease, NodeIterator, ReceivedMessage, wait
-from meshp2p.core.address import Address
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.message import Receipt
 from meshp2p.errors import NodeClosed
-from meshp2p.node.config import NodeConfig
 from meshp2p.node.handlers import Parameters
 from meshp2p.node.mesh_node import MeshNode as InnerNode
-from meshp2p.node.outside import Errand, Feed, encoded
+from meshp2p.node.outside import Errand, encoded
+from meshp2p.node.outside_node import OutsideNode
 from meshp2p.node.received import ReceivedMessage as InnerMessage
 from meshp2p.node.received import split_kind
 from meshp2p.node.shared import MergeFunction
@@ -32,7 +31,7 @@ CONCURRENCY: Final = 4
 measured."""
 
 
-class MeshNode:
+class MeshNode(OutsideNode):
     """A running node. Made by :func:`~meshp2p.blocking.open_node`; to be used from any thread.
 
     Every call raises :class:`~meshp2p.errors.NodeClosed` once the node has left, and what it failed with where it
@@ -40,57 +39,16 @@ class MeshNode:
     """
 
     def __init__(self, thread: NodeThread, pool: Pool, node: InnerNode) -> None:
-        self.id: str = node.id
-        self.config: NodeConfig = node.config
-        self._thread = thread
+        super().__init__(thread, node)
         self._pool = pool
-        self._node = node
         self._maps: dict[str, SharedMap] = {}
-
-    def __repr__(self) -> str:
-        return f"<MeshNode {self.id!r} of mesh {self.config.mesh!r} at {self.url}>"
-
-    # What is so
-
-    @property
-    def url(self) -> str:
-        """The base of this node's HTTP endpoints."""
-        return self._node.url
-
-    @property
-    def addresses(self) -> tuple[Address, ...]:
-        """Where others reach this node, best first. They change when the machine's addresses do."""
-        return self._node.addresses
-
-    @property
-    def uptime(self) -> float:
-        """Seconds since the start."""
-        return self._thread.call(lambda: self._node.uptime)
-
-    @property
-    def leader(self) -> Leader | None:
-        """Who leads; None while nobody does."""
-        return self._thread.call(lambda: self._node.leader)
-
-    def members(self) -> list[Instance]:
-        """All live instances, this one among them, ordered by the bytes of their ids."""
-        return self._thread.call(self._node.members)
-
-    def member(self, instance_id: str) -> Instance | None:
-        """The live instance of this id; None where there is none."""
-        return self._thread.call(lambda: self._node.member(instance_id))
-
-    def find(self, *, capability: str | None = None, profile: str | None = None) -> list[Instance]:
-        """The live instances that have the capability and the profile, each where it is given."""
-        return self._thread.call(lambda: self._node.find(capability=capability, profile=profile))
 
     # What happens
 
     def events(self) -> NodeIterator[NodeEvent]:
         """What is so now, then each change, with no gap: see :meth:`MeshNode.events()
         <meshp2p.node.mesh_node.MeshNode.events>`."""
-        feed: Feed[NodeEvent] = Feed(self._thread, lambda: (self._node.events(), lambda: None))
-        return NodeIterator(feed, lambda event: event)
+        return NodeIterator(self._events(), lambda event: event)
 
     def wait_for_members(self, count: int, *, timeout: float | None = None) -> list[Instance]:
         """Wait until at least so many instances are live, this one among them, and return them."""
@@ -156,13 +114,8 @@ class MeshNode:
     def inbox(self) -> NodeIterator[ReceivedMessage]:
         """The messages that no handler takes. Acknowledge each when it is done with: it is handed out again
         otherwise."""
-
-        def open_inbox() -> tuple[Any, Callable[[], None]]:
-            inbox = self._node.inbox()
-            return inbox, inbox.close
-
         thread = self._thread
-        return NodeIterator(Feed(thread, open_inbox), lambda message: ReceivedMessage(thread, message))
+        return NodeIterator(self._inbox(), lambda message: ReceivedMessage(thread, message))
 
     def handler(
         self, kind: str, *, concurrency: int = CONCURRENCY, timeout: float | None = None

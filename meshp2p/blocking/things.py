@@ -7,11 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any, Generic, Self, TypeVar
 
-from meshp2p.errors import DelegationState, NodeClosed, WaitTimeout
-from meshp2p.node.asking import Delegation as InnerDelegation
+from meshp2p.errors import NodeClosed, WaitTimeout
 from meshp2p.node.leadership import FencingToken
 from meshp2p.node.leadership import Lease as InnerLease
 from meshp2p.node.outside import Feed, encoded
+from meshp2p.node.outside_delegation import OutsideDelegation
 from meshp2p.node.received import MessageView
 from meshp2p.node.received import ReceivedMessage as InnerMessage
 from meshp2p.node.thread import Hold, NodeThread, Waitable
@@ -110,41 +110,13 @@ class NodeIterator(Generic[_T]):
         self._feed.close()
 
 
-class Delegation:
+class Delegation(OutsideDelegation):
     """A task that some agent does: see :class:`~meshp2p.node.asking.Delegation`."""
-
-    def __init__(self, thread: NodeThread, inner: InnerDelegation) -> None:
-        self._thread = thread
-        self._inner = inner
-
-    def __repr__(self) -> str:
-        return repr(self._inner)
-
-    @property
-    def state(self) -> DelegationState:
-        return self._inner.state
-
-    @property
-    def agent(self) -> str | None:
-        """Who does it now, or did it."""
-        return self._inner.agent
-
-    @property
-    def tried(self) -> list[str]:
-        return list(self._inner.tried)
-
-    def fail(self, why: str) -> None:
-        """Give it up, as failed: the agent is told."""
-        self._thread.call(lambda: self._inner.fail(why))
-
-    def cancel(self) -> None:
-        """Give it up: the agent is told, and what it answers is thrown away. Nothing where it has an end."""
-        self._thread.call(self._inner.cancel)
 
     def result(self, *, timeout: float | None = None) -> Any:
         """Wait for the end, and return the result. Raises :class:`~meshp2p.errors.DelegationFailed` where there is
         none."""
-        return wait(self._thread.submit(self._inner.result), timeout, f"{self!r} did not end")
+        return wait(self._result(), timeout, f"{self!r} did not end")
 
 
 class Lease:

@@ -9,10 +9,9 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
-from meshp2p.core.address import Address
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.message import Receipt
-from meshp2p.errors import DelegationState, NodeClosed
+from meshp2p.errors import NodeClosed
 from meshp2p.node.agent_side import AgentSide, IsolatedIterator
 from meshp2p.node.asking import Delegation
 from meshp2p.node.config import NodeConfig
@@ -20,7 +19,9 @@ from meshp2p.node.handlers import CONCURRENCY, HandlerFunction, Parameters
 from meshp2p.node.isolated_map import IsolatedSharedMap
 from meshp2p.node.leadership import Lease
 from meshp2p.node.mesh_node import MeshNode
-from meshp2p.node.outside import Errand, Feed, encoded
+from meshp2p.node.outside import Errand, encoded
+from meshp2p.node.outside_delegation import OutsideDelegation
+from meshp2p.node.outside_node import OutsideNode
 from meshp2p.node.received import ReceivedMessage, split_kind
 from meshp2p.node.settings import choose_config
 from meshp2p.node.shared import MergeFunction
@@ -33,42 +34,17 @@ _Handler = TypeVar("_Handler", bound=HandlerFunction)
 _Node = TypeVar("_Node", bound="IsolatedNode")
 
 
-class IsolatedDelegation:
+class IsolatedDelegation(OutsideDelegation):
     """A task that some agent does: see :class:`~meshp2p.node.asking.Delegation`."""
 
     def __init__(self, thread: NodeThread, side: AgentSide, inner: Delegation) -> None:
-        self._thread = thread
+        super().__init__(thread, inner)
         self._side = side
-        self._inner = inner
-
-    def __repr__(self) -> str:
-        return repr(self._inner)
-
-    @property
-    def state(self) -> DelegationState:
-        return self._inner.state
-
-    @property
-    def agent(self) -> str | None:
-        """Who does it now, or did it."""
-        return self._inner.agent
-
-    @property
-    def tried(self) -> list[str]:
-        return list(self._inner.tried)
-
-    def fail(self, why: str) -> None:
-        """Give it up, as failed: the agent is told."""
-        self._thread.call(lambda: self._inner.fail(why))
-
-    def cancel(self) -> None:
-        """Give it up: the agent is told, and what it answers is thrown away. Nothing where it has an end."""
-        self._thread.call(self._inner.cancel)
 
     async def result(self) -> Any:
         """Wait for the end, and return the result. Raises :class:`~meshp2p.errors.DelegationFailed` where there is
         none."""
-        return await self._side.wait(self._thread.submit(self._inner.result))
+        return await self._side.wait(self._result())
 
 
 class _Answering:
@@ -87,7 +63,7 @@ class _Answering:
         return await self._side.wait(self._thread.submit(lambda: self._inner.reply(text)))
 
 
-class IsolatedNode:
+class IsolatedNode(OutsideNode):
     """A running node in a thread of its own, with the names of :class:`~meshp2p.node.mesh_node.MeshNode`.
 
     It answers the others while the agent's thread is blocked. Handlers run in the agent's loop. What is asked without
@@ -96,57 +72,16 @@ class IsolatedNode:
     """
 
     def __init__(self, thread: NodeThread, side: AgentSide, node: MeshNode) -> None:
-        self.id: str = node.id
-        self.config: NodeConfig = node.config
-        self._thread = thread
+        super().__init__(thread, node)
         self._side = side
-        self._node = node
         self._maps: dict[str, IsolatedSharedMap] = {}
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id!r} of mesh {self.config.mesh!r} at {self.url}>"
-
-    # What is so
-
-    @property
-    def url(self) -> str:
-        """The base of this node's HTTP endpoints."""
-        return self._node.url
-
-    @property
-    def addresses(self) -> tuple[Address, ...]:
-        """Where others reach this node, best first. They change when the machine's addresses do."""
-        return self._node.addresses
-
-    @property
-    def uptime(self) -> float:
-        """Seconds since the start."""
-        return self._thread.call(lambda: self._node.uptime)
-
-    @property
-    def leader(self) -> Leader | None:
-        """Who leads; None while nobody does."""
-        return self._thread.call(lambda: self._node.leader)
-
-    def members(self) -> list[Instance]:
-        """All live instances, this one among them, ordered by the bytes of their ids."""
-        return self._thread.call(self._node.members)
-
-    def member(self, instance_id: str) -> Instance | None:
-        """The live instance of this id; None where there is none."""
-        return self._thread.call(lambda: self._node.member(instance_id))
-
-    def find(self, *, capability: str | None = None, profile: str | None = None) -> list[Instance]:
-        """The live instances that have the capability and the profile, each where it is given."""
-        return self._thread.call(lambda: self._node.find(capability=capability, profile=profile))
 
     # What happens
 
     def events(self) -> IsolatedIterator[NodeEvent]:
         """What is so now, then each change, with no gap: see :meth:`MeshNode.events()
         <meshp2p.node.mesh_node.MeshNode.events>`."""
-        feed: Feed[NodeEvent] = Feed(self._thread, lambda: (self._node.events(), lambda: None))
-        return IsolatedIterator(self._side, feed, lambda event: event)
+        return IsolatedIterator(self._side, self._events(), lambda event: event)
 
     async def wait_for_members(self, count: int) -> list[Instance]:
         """Wait until at least so many instances are live, this one among them, and return them."""
@@ -199,13 +134,7 @@ class IsolatedNode:
     def inbox(self) -> IsolatedIterator[ReceivedMessage]:
         """The messages that no handler takes. Acknowledge each when it is done with: it is handed out again
         otherwise."""
-
-        def open_inbox() -> tuple[Any, Callable[[], None]]:
-            inbox = self._node.inbox()
-            return inbox, inbox.close
-
-        feed: Feed[ReceivedMessage] = Feed(self._thread, open_inbox)
-        return IsolatedIterator(self._side, feed, self._received)
+        return IsolatedIterator(self._side, self._inbox(), self._received)
 
     def handler(
         self, kind: str, *, concurrency: int = CONCURRENCY, timeout: float | None = None
