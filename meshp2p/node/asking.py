@@ -22,6 +22,7 @@ from meshp2p.errors import (
     UnknownInstance,
 )
 from meshp2p.node.handlers import TASK_CANCEL
+from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.received import QUERY, TASK, ReceivedMessage
 
 __all__ = ["Asking", "Delegation", "choose_delegate"]
@@ -121,16 +122,10 @@ class Asking:
     ) -> AsyncIterator[Delegation]:
         """Delegate a task for the time of a block; at the block's end it is cancelled unless it has an end."""
         delegation = Delegation(self, payload, capability, profile)
-        group: BaseExceptionGroup[BaseException] | None = None
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(delegation.run)
-                yield delegation
-                delegation.cancel()
-        except BaseExceptionGroup as failures:
-            group = failures
-        if group is not None:
-            raise group.exceptions[0] if len(group.exceptions) == 1 else group
+        async with open_plain_nursery() as nursery:
+            nursery.start_soon(delegation.run)
+            yield delegation
+            delegation.cancel()
 
     async def attempt(self, delegation: Delegation, agent: str) -> ReceivedMessage:
         """Let one agent do it. Where this is cancelled the agent is told."""

@@ -10,6 +10,7 @@ import trio
 
 from meshp2p.core.instance import Leader
 from meshp2p.errors import NodeClosed
+from meshp2p.node.plain_nursery import open_plain_nursery
 
 __all__ = ["FencingToken", "Lease", "hold_leadership"]
 
@@ -67,13 +68,7 @@ async def hold_leadership(
         lease.was_lost = True
         scope.cancel()
 
-    group: BaseExceptionGroup[BaseException] | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch, nursery.cancel_scope)
-            yield lease
-            nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as failures:
-        group = failures
-    if group is not None:
-        raise group.exceptions[0] if len(group.exceptions) == 1 else group
+    async with open_plain_nursery() as nursery:
+        nursery.start_soon(watch, nursery.cancel_scope)
+        yield lease
+        nursery.cancel_scope.cancel()

@@ -17,9 +17,10 @@ from meshp2p.node.config import NodeConfig
 from meshp2p.node.isolated import IsolatedNode, open_isolated
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.outside import Errand
+from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.platform import SystemPlatform
 from meshp2p.node.received import ReceivedMessage
-from meshp2p.node.runner import open_node_on, open_plain_nursery
+from meshp2p.node.runner import open_node_on
 from meshp2p.node.settings import choose_config
 from meshp2p.node.thread import Waitable
 

@@ -22,6 +22,7 @@ from meshp2p.node.config import NodeConfig
 from meshp2p.node.follower import follow
 from meshp2p.node.identity import Self
 from meshp2p.node.mesh_node import MeshNode
+from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.platform import Bound, Disk, Platform, Surroundings
 from meshp2p.node.shared import SharedMaps
 from meshp2p.node.subscriptions import Subscriptions
@@ -29,7 +30,7 @@ from meshp2p.version import __version__
 from meshp2p.wire.calls import CALL_PATH
 from meshp2p.wire.codec import CALL_BYTES_MAX, Codec
 
-__all__ = ["open_node_on", "open_plain_nursery"]
+__all__ = ["open_node_on"]
 
 _log = logging.getLogger("meshp2p.node")
 
@@ -180,20 +181,6 @@ class _Runner:
             case MemberEvent():
                 _log.info("%s: %s", type(event).__name__, event.id)
         self._subscriptions.put(event)
-
-
-@contextlib.asynccontextmanager
-async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery of which one failure comes out as it is, not as a group of one: the group that it would be is ours, and
-    nobody outside knows of it."""
-    group: BaseExceptionGroup[BaseException] | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            yield nursery
-    except BaseExceptionGroup as failures:
-        group = failures
-    if group is not None:
-        raise group.exceptions[0] if len(group.exceptions) == 1 else group
 
 
 async def _shelter(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
