@@ -17,6 +17,7 @@ import msgspec
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.core.state import KeptState
 from meshp2p.errors import StartError, StoreError
+from meshp2p.store.replacement import replace_durably
 
 __all__ = ["Identity", "IdentityStore"]
 
@@ -93,12 +94,7 @@ class IdentityStore:
                 file.write(msgspec.json.encode(identity))
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(self._path)
-            directory = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            replace_durably(temporary, self._path)
         except OSError as error:
             raise StoreError(f"{str(self._path)!r} cannot be written: {error.strerror}") from error
 

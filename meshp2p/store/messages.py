@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from meshp2p.core.effects import Delete, Put, Table, Write
 from meshp2p.errors import InternalError, StoreError, StoreFull
+from meshp2p.store.replacement import replace_durably
 
 __all__ = ["Durability", "MessageStore"]
 
@@ -203,12 +204,7 @@ class MessageStore:
         new.chmod(0o600)
         with new.open("rb") as file:
             os.fsync(file.fileno())
-        new.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_durably(new, self._path)
 
     def _beside(self, suffix: str) -> Path:
         return self._path.with_name(self._path.name + suffix)
