@@ -96,19 +96,14 @@ class _AsyncioSide:
         self._is_ended = False
 
     async def wait(self, operation: Waitable[_T]) -> _T:
-        ended = self._future_of(operation.future)
-        cancelled: asyncio.CancelledError | None = None
-        while not ended.done():
-            try:
-                await asyncio.wait((ended,))
-            except asyncio.CancelledError as error:
-                cancelled = error
-                operation.cancel()
-        if cancelled is not None:
-            raise cancelled
+        await self._wait_for_end(operation.future, operation.cancel)
         return operation.future.result()
 
     async def wait_shielded(self, future: Future[None]) -> None:
+        await self._wait_for_end(future, lambda: None)
+
+    async def _wait_for_end(self, future: Future[Any], cancel: Callable[[], None]) -> None:
+        """Cancelled, it calls ``cancel`` and goes on waiting, and raises that in the end."""
         ended = self._future_of(future)
         cancelled: asyncio.CancelledError | None = None
         while not ended.done():
@@ -116,6 +111,7 @@ class _AsyncioSide:
                 await asyncio.wait((ended,))
             except asyncio.CancelledError as error:
                 cancelled = error
+                cancel()
         if cancelled is not None:
             raise cancelled
 
