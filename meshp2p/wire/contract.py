@@ -68,18 +68,10 @@ class MeshInstance(msgspec.Struct):
     agent_profiles: tuple[str, ...]
 
 
-class InstanceDetail(msgspec.Struct):
+class InstanceDetail(MeshInstance):
     """One instance with what the list leaves out. ``address`` is the node's ``host:port``, null for a hosted
     instance."""
 
-    instance_id: str
-    hostname: str
-    port: int
-    capabilities: tuple[str, ...]
-    is_leader: bool
-    last_heartbeat: str
-    created_at: str
-    agent_profiles: tuple[str, ...]
     status: str | None
     metrics: dict[str, Any] | None
     state: str
