@@ -3,7 +3,6 @@ TEXT``, ``leave``."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 import threading
@@ -12,6 +11,7 @@ from collections.abc import Iterable
 import kinship
 
 from simulations.benchmarks.lines import tell
+from simulations.benchmarks.peers.commands import make_parser, obey
 
 PORT = 7946
 KEY = bytes(32)
@@ -82,24 +82,8 @@ class Agent:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--id", required=True)
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--join", metavar="HOST:PORT")
-    options = parser.parse_args()
-    agent = Agent(options.id, options.host, [options.join] if options.join else [])
-    tell("ready")
-    for line in sys.stdin:
-        word, _, rest = line.rstrip("\n").partition(" ")
-        match word:
-            case "begin":
-                threading.Thread(target=agent.begin).start()
-            case "status":
-                agent.set_status(rest)
-            case "leave":
-                threading.Thread(target=agent.leave).start()
-            case _:
-                sys.exit(f"unknown command {line!r}")
+    options = make_parser(__doc__).parse_args()
+    obey(Agent(options.id, options.host, [options.join] if options.join else []))
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@ With ``--scout`` peers find one another by zenoh's own multicast, and not otherw
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-import threading
 from typing import Any
 
 import zenoh
 
 from simulations.benchmarks.lines import tell
+from simulations.benchmarks.peers.commands import make_parser, obey
 
 PORT = 7447
 
@@ -64,25 +62,10 @@ class Agent:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--id", required=True)
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--join", metavar="HOST:PORT")
+    parser = make_parser(__doc__)
     parser.add_argument("--scout", action="store_true")
     options = parser.parse_args()
-    agent = Agent(options.id, options.host, options.join, scouts=options.scout)
-    tell("ready")
-    for line in sys.stdin:
-        word, _, rest = line.rstrip("\n").partition(" ")
-        match word:
-            case "begin":
-                threading.Thread(target=agent.begin).start()
-            case "status":
-                agent.set_status(rest)
-            case "leave":
-                threading.Thread(target=agent.leave).start()
-            case _:
-                sys.exit(f"unknown command {line!r}")
+    obey(Agent(options.id, options.host, options.join, scouts=options.scout))
 
 
 if __name__ == "__main__":
