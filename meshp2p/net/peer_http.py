@@ -125,7 +125,7 @@ class PeerConnections:
 
     def __init__(self, connect: Connect = connect_tcp) -> None:
         self._connect = connect
-        self._idle: dict[Address, list[tuple[float, PeerConnection]]] = {}
+        self._idle: dict[Address, list[tuple[float, PeerConnection]]] = {}  # no list is empty
 
     async def post(self, address: Address, path: str, body: bytes, reply_bytes_max: int) -> tuple[int, bytes]:
         """One request; the status and the body of its answer. Where a kept connection turns out to be closed it is
@@ -151,13 +151,13 @@ class PeerConnections:
 
     async def take(self, address: Address) -> PeerConnection:
         """A connection that nobody else uses."""
-        idle = self._idle.get(address, [])
-        while idle:
+        while idle := self._idle.get(address):
             since, connection = idle.pop()
+            if not idle:
+                del self._idle[address]
             if since + IDLE_SECONDS > trio.current_time():
                 return connection
             await connection.close()
-        self._idle.pop(address, None)
         return await self.open(address)
 
     async def open(self, address: Address) -> PeerConnection:
