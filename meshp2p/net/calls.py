@@ -82,11 +82,16 @@ class CallClient:
         body = self._codec.encode(request)
         failures: list[CallFailed] = []
         others: dict[Address, trio.CancelScope] = {address: trio.CancelScope() for address in addresses}
+        kept: trio.CancelScope | None = None
 
         async with trio.open_nursery() as nursery:
 
             async def try_one(address: Address, scope: trio.CancelScope) -> None:
                 def stands(pong: Pong) -> None:
+                    nonlocal kept
+                    if kept is not None:
+                        return  # both answered at once, and this one is cancelled already
+                    kept = scope
                     for other in others.values():
                         if other is not scope:
                             other.cancel()
