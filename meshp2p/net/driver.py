@@ -140,16 +140,19 @@ class Driver:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start the machine and drive it until cancelled. What is to be stored by then is still written, for at most
         ``STORE_SECONDS_MAX``."""
-        async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._write_stores)
-            try:
-                self.perform(self.machine.start(trio.current_time()))
-                task_status.started()
-                await self._drive()
-            finally:
-                self._is_ending = True
-                self._storing.deadline = trio.current_time() + STORE_SECONDS_MAX
-                self._has_stores.set()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._write_stores)
+                try:
+                    self.perform(self.machine.start(trio.current_time()))
+                    task_status.started()
+                    await self._drive()
+                finally:
+                    self._is_ending = True
+                    self._storing.deadline = trio.current_time() + STORE_SECONDS_MAX
+                    self._has_stores.set()
+        finally:
+            self._nursery = None  # who leaves behind a failure still tells whom a packet reaches, and calls nobody
 
     async def _drive(self) -> None:
         drains = 0

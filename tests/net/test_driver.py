@@ -415,3 +415,29 @@ async def test_another_nodes_call_is_answered(autojump_clock: trio.testing.MockC
         reply = await bench.driver.answer_call(CODEC.encode(Push(tag_of("peer"), (PEER,))))
         assert type(CODEC.decode_reply_untrusted(reply)).__name__ == "Done"
         assert "peer" in bench.machine.records()
+
+
+async def test_whoever_leaves_behind_a_failure_of_the_driver_hides_it_with_no_other(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Broken(FakeCaller):
+        async def call(
+            self, addresses: tuple[Address, ...], request: CallRequest, timeout: float
+        ) -> CallReply | CallFailed:
+            raise InternalError("as no call may fail")
+
+    bench = Bench(None)
+    bench.driver._caller = Broken()
+
+    async def drive_into_a_call() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(bench.driver.run)
+            bench.driver.perform(bench.machine.offer("seed", (PEER_ADDRESS,), None, trio.current_time()))
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await drive_into_a_call()
+    assert raised.group_contains(InternalError, match="as no call may fail")
+    _, effects = bench.machine.receive_call(Push(1, (PEER,)), trio.current_time())
+    bench.driver.perform(effects)
+    bench.driver.perform(bench.machine.leave(trio.current_time()))
+    assert bench.datagrams.sent
