@@ -75,8 +75,10 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(options.config, **given)
     level = getattr(logging, options.log_level.upper())
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for chatty in ("httpx", "httpcore", "zeroconf"):
+    for chatty in ("httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+    # it shows a traceback where a network goes; what matters of that, the source of discovery says in one line
+    logging.getLogger("zeroconf").setLevel(max(level, logging.ERROR))
     trio.run(_up, config, options.json)
     return 0
 
