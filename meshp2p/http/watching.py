@@ -3,6 +3,7 @@ ended."""
 
 from __future__ import annotations
 
+import collections
 from typing import Final
 
 import trio
@@ -16,8 +17,23 @@ from meshp2p.wire.contract import ErrorBody
 __all__ = ["Watching"]
 
 WATCHERS_MAX: Final = 16
-"""Connections that are kept for watchers; one more is answered 503. In a mesh that is still forming more than two may
-take this node for their successor. Chosen, not measured."""
+"""Connections that are kept for watchers; one more is answered 503, or takes the place of one of a machine that has
+more of them. In a mesh that is still forming more than two may take this node for their successor. Chosen, not
+measured."""
+
+_FULL: Final = answer(ErrorBody(f"{WATCHERS_MAX} nodes watch this one already"), 503)
+
+
+class _Watcher:
+    """One connection. Cancelling ``scope`` ends it; ``is_gone``: its other side did; ``stands``: it was answered."""
+
+    __slots__ = ("host", "is_gone", "scope", "stands")
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.scope = trio.CancelScope()
+        self.stands = False
+        self.is_gone = False
 
 
 class Watching:
@@ -28,31 +44,47 @@ class Watching:
 
     def __init__(self, node: Backend) -> None:
         self._node = node
-        self._watchers = 0
+        self._watchers: dict[_Watcher, None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        if self._watchers >= WATCHERS_MAX:
-            await answer(ErrorBody(f"{WATCHERS_MAX} nodes watch this one already"), 503)(scope, receive, send)
+        watcher = _Watcher(request.client.host if request.client is not None else "")
+        if len(self._watchers) >= WATCHERS_MAX and not self._make_room(watcher.host):
+            await _FULL(scope, receive, send)
             return
-        self._watchers += 1
+        self._watchers[watcher] = None
         try:
-            pong = await self._node.answer_watch(await request.body())
-            headers = [(b"content-type", request.headers.get("content-type", "").encode("latin-1"))]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": pong, "more_body": True})
-            has_left = False
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._await_end, receive, nursery.cancel_scope)
-                await self._node.wait_until_left()
-                has_left = True
-                nursery.cancel_scope.cancel()
-            if has_left:
+            with watcher.scope:
+                pong = await self._node.answer_watch(await request.body())
+                watcher.stands = True
+                headers = [(b"content-type", request.headers.get("content-type", "").encode("latin-1"))]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.body", "body": pong, "more_body": True})
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._await_end, receive, watcher)
+                    await self._node.wait_until_left()
+                    watcher.scope.cancel()
+            if not watcher.stands:
+                await _FULL(scope, receive, send)
+            elif not watcher.is_gone:
                 await send({"type": "http.response.body", "body": b""})
         finally:
-            self._watchers -= 1
+            self._watchers.pop(watcher, None)
 
-    async def _await_end(self, receive: Receive, scope: trio.CancelScope) -> None:
+    def _make_room(self, host: str) -> bool:
+        """End the oldest watch of the machine that has most, unless this one would then have as many: so no stranger
+        keeps this node from being watched. Whether there is room now."""
+        counts = collections.Counter(watcher.host for watcher in self._watchers)
+        crowd, most = counts.most_common(1)[0]
+        if most <= counts[host] + 1:
+            return False
+        oldest = next(watcher for watcher in self._watchers if watcher.host == crowd)
+        del self._watchers[oldest]
+        oldest.scope.cancel()
+        return True
+
+    async def _await_end(self, receive: Receive, watcher: _Watcher) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        scope.cancel()
+        watcher.is_gone = True
+        watcher.scope.cancel()

@@ -13,6 +13,7 @@ import h11
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.net.sockets import keep_alive
 from meshp2p.wire.calls import CONTENT_TYPE
 
 __all__ = ["Connect", "NoHttp", "PeerConnection", "PeerConnections", "connect_tcp"]
@@ -46,6 +47,7 @@ async def connect_tcp(address: Address) -> trio.abc.Stream:
     family = trio.socket.AF_INET6 if ":" in address.host else trio.socket.AF_INET
     sock = trio.socket.socket(family, trio.socket.SOCK_STREAM)
     try:
+        keep_alive(sock)
         await sock.connect((address.host, address.port))
     except BaseException:
         sock.close()

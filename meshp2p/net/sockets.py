@@ -5,18 +5,21 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
 from meshp2p.core.address import Address
 from meshp2p.errors import StartError
 
-__all__ = ["DatagramSocket", "Sockets", "open_sockets"]
+__all__ = ["DatagramSocket", "Sockets", "keep_alive", "open_sockets"]
 
 _TRIES: Final = 32
 _MAPPED: Final = "::ffff:"
 _RECEIVE_BUFFER_BYTES: Final = 1 << 20
+_KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+"""A connection on which nothing passes ends a minute after the other machine has gone: seconds and a count, by the
+systems' names for them. Chosen, not measured."""
 
 
 class DatagramSocket:
@@ -73,7 +76,7 @@ class Sockets:
 
 def open_sockets(host: str, port: int, *, is_port_wished: bool) -> Sockets:
     """Bind UDP and TCP to one port number of ``host``, a literal address or a name of this machine; ``::`` means IPv4
-    as well.
+    as well, and alone where the machine has no IPv6.
 
     ``port`` 0 takes any free one; where ``is_port_wished`` is false so does a port that is taken. Raises
     :class:`StartError`.
@@ -84,9 +87,25 @@ def open_sockets(host: str, port: int, *, is_port_wished: bool) -> Sockets:
     try:
         return _bind(family, literal, port)
     except OSError as error:
+        if error.errno == errno.EAFNOSUPPORT and literal == "::":  # Python speaks IPv6 and the kernel does not
+            return open_sockets("0.0.0.0", port, is_port_wished=is_port_wished)
         if error.errno == errno.EADDRINUSE and not is_port_wished and port != 0:
             return open_sockets(literal, 0, is_port_wished=False)
         raise StartError(_explain(error, host, port)) from error
+
+
+class _Options(Protocol):
+    def setsockopt(self, level: int, option: int, value: int, /) -> None: ...
+
+
+def keep_alive(connection: _Options) -> None:
+    """Have the system ask on this TCP socket, or on those that are accepted from it, whether the other machine is still
+    there: one that is switched off says nothing, and what waits for it would wait for ever."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE:
+        option = getattr(socket, name, None)
+        if option is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _resolve(host: str) -> tuple[socket.AddressFamily, str]:
@@ -117,6 +136,7 @@ def _bind(family: socket.AddressFamily, host: str, port: int) -> Sockets:
         udp = socket.socket(family, socket.SOCK_DGRAM)
         try:
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            keep_alive(tcp)
             if family == socket.AF_INET6:
                 only = 0 if host == "::" else 1
                 tcp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)

@@ -129,11 +129,8 @@ class SystemPlatform:
         return time.time_ns() // 1_000_000
 
     def bind(self, config: NodeConfig) -> Bound:
-        host = config.bound_host
-        if config.host is None and host == "::" and not socket.has_ipv6:
-            host = "0.0.0.0"
         port = DEFAULT_PORT if config.port is None else config.port
-        sockets = open_sockets(host, port, is_port_wished=config.port is not None)
+        sockets = open_sockets(config.bound_host, port, is_port_wished=config.port is not None)
         return Bound(sockets.datagrams, sockets.listener, sockets.host, sockets.port)
 
     async def look_around(self, config: NodeConfig, bound: Bound) -> Surroundings:

@@ -12,6 +12,8 @@ import trio
 
 from meshp2p.core.address import Address
 from meshp2p.errors import StartError
+from meshp2p.net import sockets as sockets_module
+from meshp2p.net.peer_http import connect_tcp
 from meshp2p.net.sockets import Sockets, open_sockets
 
 
@@ -120,3 +122,30 @@ async def test_where_a_free_tcp_port_is_taken_for_udp_another_is_tried(monkeypat
 async def test_ipv6_alone_leaves_the_port_to_ipv4() -> None:
     with opened("::1") as six, opened("127.0.0.1", six.port) as four:
         assert four.port == six.port
+
+
+async def test_without_ipv6_the_wildcard_is_that_of_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    bind = sockets_module._bind
+
+    def bind_ipv4(family: socket.AddressFamily, host: str, port: int) -> Sockets:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return bind(family, host, port)
+
+    monkeypatch.setattr(sockets_module, "_bind", bind_ipv4)
+    with pytest.raises(StartError):
+        open_sockets("::1", 0, is_port_wished=True)
+    with opened("::") as sockets:
+        assert sockets.host == "0.0.0.0"
+
+
+async def test_the_system_notices_that_the_other_machine_of_an_idle_connection_is_gone() -> None:
+    with opened("127.0.0.1") as sockets:
+        called = await connect_tcp(Address("127.0.0.1", sockets.port))
+        accepted = await sockets.listener.accept()
+        for stream in (called, accepted):
+            assert isinstance(stream, trio.SocketStream)
+            assert stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            if hasattr(socket, "TCP_KEEPIDLE"):
+                assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+            await stream.aclose()

@@ -14,6 +14,7 @@ from meshp2p.core.messages import Probe, SyncRequest
 from meshp2p.core.record import tag_of
 from meshp2p.http.watching import WATCHERS_MAX
 from meshp2p.net.calls import CallClient
+from meshp2p.net.peer_http import Connect
 from meshp2p.wire.codec import Codec
 
 TIMEOUT = 5.0
@@ -99,6 +100,34 @@ async def test_watchers_do_not_fill_the_server_and_make_room_when_they_go() -> N
             nursery.start_soon(_watch_until_it_stands, later, node.addresses)
             await later.opened.until()
             nursery.cancel_scope.cancel()
+
+
+async def test_a_machine_that_holds_most_watches_makes_room_for_that_of_another() -> None:
+    def connect_from(host: str) -> Connect:
+        async def connect(address: Address) -> trio.abc.Stream:
+            return await trio.open_tcp_stream(address.host, address.port, local_address=host)
+
+        return connect
+
+    codec = Codec("default")
+    async with (
+        open_node(CONFIG) as node,
+        CallClient(codec, connect=connect_from("127.0.0.2")) as stranger,
+        CallClient(codec, connect=connect_from("127.0.0.3")) as peer,
+        trio.open_nursery() as nursery,
+    ):
+        crowd, few = Watchers(stranger), Watchers(peer)
+        for _ in range(WATCHERS_MAX):
+            nursery.start_soon(crowd.watch, *node.addresses)
+        await crowd.opened.until(WATCHERS_MAX)
+        nursery.start_soon(few.watch, *node.addresses)
+        await few.opened.until()
+        await crowd.failed.until()
+        assert (len(crowd.failed.all), few.failed.all) == (1, [])
+        assert "it closed the connection" in crowd.failed.all[0].reason
+        await crowd.watch(*node.addresses)
+        assert "503" in crowd.failed.all[1].reason
+        nursery.cancel_scope.cancel()
 
 
 async def _watch_until_it_stands(watchers: Watchers, addresses: tuple[Address, ...]) -> None:
