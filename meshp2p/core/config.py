@@ -93,7 +93,7 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long two views may differ before they are compared: gossip may be on its way."""
 
     sync_bytes_max: int = 512 * 1024
-    """The most that one half of a sync carries. What does not fit comes with the next."""
+    """The most that one half of a sync carries. What does not fit comes with the next. A record of more is refused."""
 
     call_timeout: float = 2.0
     """How long a call to another node may take."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from meshp2p.core.events import MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberSuspected, MemberUpdated
+from meshp2p.core.gossip import item_bytes
 from meshp2p.core.ownership import Ownership
 from meshp2p.core.record import (
     EPOCH_MAX,
@@ -63,6 +64,9 @@ class Membership:
             return
         if isinstance(item, Record) and not self._may_be_claimed(item.epoch):
             state.counters.items_refused += 1
+            return
+        if by_sync and isinstance(item, Record) and item_bytes(item) > state.config.sync_bytes_max:
+            state.counters.items_refused += 1  # nobody could be told: it fits into no call of this node's
             return
         if self._ownership.answer(item, now):
             return

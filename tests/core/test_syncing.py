@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from meshp2p.core.address import Address
@@ -10,7 +11,7 @@ from meshp2p.core.digest import BUCKETS_MAX
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberJoined
 from meshp2p.core.hosting import Profile
-from meshp2p.core.messages import Datagram, Push, SyncReply, SyncRequest
+from meshp2p.core.messages import Datagram, Done, Gossip, Push, SyncReply, SyncRequest
 from meshp2p.core.record import Record, State, tag_of
 from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, hear, run_until
 from tests.core.mesh import Mesh
@@ -128,6 +129,24 @@ def test_more_than_members_max_are_not_listed_and_known_ones_are_still_updated()
     assert len(machine.records()) == 5
     assert machine.records()["n1"].status == "new"
     assert "n9" not in machine.records()
+
+
+def test_a_record_that_this_node_could_tell_nobody_is_refused() -> None:
+    mesh = Mesh()
+    mesh.add("a")
+    mesh.add("b", join="a")
+    mesh.run_until(mesh.is_whole, within=3)
+    most = mesh.config.sync_bytes_max
+    for name, size in (("small", most // 2), ("large", most)):
+        record = msgspec.structs.replace(a_record(name, home="b"), capabilities=("c" * 1000,) * (size // 1000 + 1))
+        reply, effects = mesh.nodes["a"].receive_call(Push(tag_of("x"), (record,)), mesh.now)
+        mesh.do("a", effects)
+        assert reply == Done()
+    mesh.run(5)
+    assert "large" not in mesh.nodes["a"].records()
+    mesh.log.clear()
+    mesh.run(5)
+    assert not [packet for *_, packet in mesh.log if isinstance(packet, Datagram) and isinstance(packet.body, Gossip)]
 
 
 def test_candidates_have_a_bound() -> None:
