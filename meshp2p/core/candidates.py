@@ -21,6 +21,12 @@ doubling. Chosen, not measured."""
 DIAL_INTERVAL_LAST = 300.0
 """The longest pause of such an address, in seconds. Chosen, not measured."""
 
+SEED = "seed"
+"""The source that says where a peer should be, whether or not anybody was seen there."""
+
+SEED_INTERVAL_LAST = 30.0
+"""The longest pause of such an address, in seconds: what somebody named is not given up. Chosen, not measured."""
+
 OWN_ADDRESS_INTERVAL = 3600.0
 """Seconds for which an address at which this node found itself is taken for its own: another machine may be given it.
 Chosen, not measured."""
@@ -77,8 +83,8 @@ class SourceStats(msgspec.Struct):
 
 class Candidates:
     """The table. An address is dialled at once when it is first told, then after pauses that double up to
-    ``dial_interval_max``, and further up to ``DIAL_INTERVAL_LAST`` where it failed for ``DIAL_PATIENCE`` and nobody was
-    seen there.
+    ``dial_interval_max``, and further up to ``DIAL_INTERVAL_LAST`` (a seed's: ``SEED_INTERVAL_LAST``) where it failed
+    for ``DIAL_PATIENCE`` and nobody was seen there.
 
     One whose peer is listed is kept and not dialled: when the peer is lost, it is tried again.
     """
@@ -104,14 +110,17 @@ class Candidates:
 
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> None:
         """Note that ``source`` saw a peer at these addresses. An unchanged sighting hastens only what was all but given
-        up."""
+        up; that a seed still has the address that it had is none."""
         for address in addresses:
             candidate = self._table.get(address)
             if candidate is None:
                 if len(self._table) >= self._config.candidates_max and not self._evict():
                     continue
                 candidate = self._table[address] = Candidate(address, now)
+            is_known = source in candidate.sources
             candidate.sources[source] = None
+            if source == SEED and is_known:
+                continue
             candidate.expected_at = now
             if candidate.pause > self._config.dial_interval_max and not candidate.is_own:
                 self._hasten(candidate, now)
@@ -147,10 +156,12 @@ class Candidates:
             if candidate.instance_id == instance_id:
                 candidate.expected_at = now
 
-    def disown(self, now: float) -> None:
-        """This node moved: its own addresses are those of others now, or nobody's. They are due at once."""
+    def move(self, now: float) -> None:
+        """This node moved: its own addresses are those of others now, or nobody's, and who could not be reached from
+        where it was may be from here. They are due at once."""
         for candidate in self._table.values():
-            if candidate.is_own:
+            if candidate.is_own or candidate.failures:
+                candidate.expected_at = now
                 self._hasten(candidate, now)
 
     def take_due(self, now: float, count: int, *, without: Needless) -> list[Address]:
@@ -188,7 +199,8 @@ class Candidates:
         interval_max = self._config.dial_interval_max
         pause = min(interval_max, self._config.dial_interval_min * 2.0 ** min(20, candidate.failures))
         if now - candidate.expected_at >= DIAL_PATIENCE:
-            pause = min(max(interval_max, DIAL_INTERVAL_LAST), max(pause, 2 * candidate.pause))
+            last = SEED_INTERVAL_LAST if SEED in candidate.sources else DIAL_INTERVAL_LAST
+            pause = min(max(interval_max, last), max(pause, 2 * candidate.pause))
         return pause
 
     def next_dial(self, *, without: Needless) -> float | None:

@@ -391,7 +391,7 @@ class Machine(View):
         state = self._state
         if addresses != state.own.addresses and not state.is_leaving:
             self._ownership.publish(msgspec.structs.replace(state.own, addresses=addresses), now)
-            self._syncer.forget_own_addresses(now)
+            self._syncer.note_move(now)
         return self._conclude(now)
 
     def leave(self, now: float) -> list[Effect]:

@@ -110,9 +110,9 @@ class Syncer:
             self.candidates.expect(node_id, now)
         self.set_dial_timer(now)
 
-    def forget_own_addresses(self, now: float) -> None:
-        """This node moved: at an address that was its own there may be another node now."""
-        self.candidates.disown(now)
+    def note_move(self, now: float) -> None:
+        """This node has other addresses: what was its own may be another's, and others may be reached from here."""
+        self.candidates.move(now)
         self.set_dial_timer(now)
 
     def handle_dial(self, now: float) -> None:

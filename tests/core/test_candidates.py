@@ -13,6 +13,7 @@ from meshp2p.core.candidates import (
     DIAL_INTERVAL_LAST,
     DIAL_PATIENCE,
     OWN_ADDRESS_INTERVAL,
+    SEED_INTERVAL_LAST,
     Candidates,
     SourceStats,
 )
@@ -115,6 +116,28 @@ def test_a_new_sighting_of_who_failed_for_long_has_it_dialled_at_once(instance_i
     now = 10 * DIAL_PATIENCE
     fail_until(table, now)
     table.offer("mdns", (an_address(1),), instance_id, now)
+    assert table.next_dial(without=never) == now
+    assert fail_until(table, now + 0.9 * DIAL_PATIENCE, now) <= 1.25 * CONFIG.dial_interval_max
+
+
+def test_a_seed_at_which_nobody_is_is_dialled_more_rarely_though_it_is_named_again_and_again() -> None:
+    table = a_table()
+    pause = now = 0.0
+    while now < 2 * DIAL_PATIENCE:
+        table.offer("seed", (an_address(1),), None, now)
+        now += 30.0
+        pause = fail_until(table, now, now - 30.0)
+    assert 0.75 * SEED_INTERVAL_LAST <= pause <= 1.25 * SEED_INTERVAL_LAST
+    table.offer("mdns", (an_address(1),), None, now)
+    assert table.next_dial(without=never) == now
+
+
+def test_a_node_that_moved_tries_all_whom_it_did_not_reach_at_once() -> None:
+    table = a_table()
+    table.offer("seed", (an_address(1),), None, 0.0)
+    now = 2 * DIAL_PATIENCE
+    fail_until(table, now)
+    table.move(now)
     assert table.next_dial(without=never) == now
     assert fail_until(table, now + 0.9 * DIAL_PATIENCE, now) <= 1.25 * CONFIG.dial_interval_max
 
