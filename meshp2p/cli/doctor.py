@@ -10,35 +10,42 @@ import trio
 
 from meshp2p.cli.doctor_checks import Examination
 from meshp2p.cli.text import printable
-from meshp2p.node.config import NodeConfig
+from meshp2p.node.settings import load_config
 
 __all__ = ["add_commands"]
 
 SECONDS = 4.0
 """How long it listens: an answer by multicast DNS takes up to 1.5 s, one by the beacon a few milliseconds."""
 
+CONFIGURED = ("mesh", "host", "port", "join", "data_dir", "insecure_lan")
+"""The options that are of the node's configuration."""
+
 
 def add_commands(commands: Any) -> None:
-    doctor = commands.add_parser("doctor", help="find out why nobody is seen", allow_abbrev=False)
-    doctor.add_argument("--mesh", default="default", help="the mesh whose nodes are looked for (%(default)s)")
-    doctor.add_argument("--host", help="the address that a node would be bound to; all of this machine where absent")
+    doctor = commands.add_parser(
+        "doctor",
+        help="find out why nobody is seen",
+        description="Find out why nobody is seen, for a node with this configuration. What no option says comes from"
+        " MESHP2P_... variables, then from the file.",
+        allow_abbrev=False,
+    )
+    doctor.add_argument("--config", metavar="FILE", help="a node's TOML file (MESHP2P_CONFIG where absent)")
+    doctor.add_argument("--mesh", help="the mesh whose nodes are looked for (default)")
+    doctor.add_argument("--host", help="the address that a node would be bound to (loopback)")
     doctor.add_argument("--port", type=int, help="the port that a node would have (7700)")
-    doctor.add_argument("--join", action="append", default=[], metavar="HOST:PORT", help="a seed to try; may repeat")
+    doctor.add_argument("--join", action="append", metavar="HOST:PORT", help="a seed to try; may repeat")
     doctor.add_argument("--data-dir", help="a node's directory, whose peers are tried")
+    doctor.add_argument(
+        "--insecure-lan", action="store_true", default=None, help="as of a node that is bound to all addresses"
+    )
     doctor.add_argument("--seconds", type=float, default=SECONDS, help="how long to listen (%(default)s)")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    config = NodeConfig.of(
-        mesh=options.mesh,
-        host=options.host,
-        port=options.port,
-        join=options.join,
-        data_dir=options.data_dir,
-        insecure_lan=options.host is None,
-    )
+    given = {name: value for name, value in vars(options).items() if name in CONFIGURED and value is not None}
+    config = load_config(options.config, **given)
     found = Examination(config, max(0.5, min(60.0, options.seconds)))
     trio.run(found.run)
     is_well = found.reachable > 0 or not found.broken

@@ -39,7 +39,7 @@ from meshp2p.errors import Refusal, RemoteProtocolError, StartError
 from meshp2p.net.calls import CallClient
 from meshp2p.net.interfaces import Interface, list_interfaces
 from meshp2p.net.sockets import open_sockets
-from meshp2p.node.config import DEFAULT_PORT, NodeConfig
+from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
 from meshp2p.node.platform import find_place
 from meshp2p.wire.beacon import BEACON_BYTES_MAX, Answer, Question
 from meshp2p.wire.codec import Codec
@@ -92,6 +92,7 @@ class Examination:
 
     async def run(self) -> None:
         """Look at everything. Raises nothing that the machine or the network does."""
+        self._check_configuration()
         interfaces = self._check_interfaces()
         place = find_place("::" if self._config.host is None else self._config.bound_host, self._port, interfaces)
         self._links = place.links
@@ -131,6 +132,25 @@ class Examination:
     @property
     def _port(self) -> int:
         return DEFAULT_PORT if self._config.port is None else self._config.port
+
+    def _check_configuration(self) -> None:
+        config = self._config
+        port = (
+            f"port {config.port}"
+            if config.port
+            else f"port {DEFAULT_PORT} or any"
+            if config.port is None
+            else "any port"
+        )
+        seeds = f"joins {', '.join(config.join)}" if config.join else "no seeds"
+        text = f"mesh {config.mesh!r}, bound to {config.bound_host}, {port}, {seeds}"
+        self._note("configuration", IS_OK, text)
+        if is_loopback(config.bound_host):
+            hint = "give it --host, or --insecure-lan for all addresses"
+            self._note("configuration", IS_WARNING, "such a node is seen on this machine alone", hint)
+        if not config.mdns and not config.has_beacon:
+            hint = "leave mdns on, or name a node with --join HOST:PORT"
+            self._note("configuration", IS_WARNING, "such a node looks for nobody but its seeds", hint)
 
     def _check_interfaces(self) -> tuple[Interface, ...]:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,36 @@ def test_a_seed_that_nobody_answers_at_is_what_is_broken(capsys: pytest.CaptureF
 def test_a_name_that_has_no_address_is_what_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--seconds", "0.5", "--join", "no-such-host.invalid", "--host", "127.0.0.1"]) == 1
     assert "no-such-host.invalid" in capsys.readouterr().out
+
+
+def test_what_no_option_says_comes_from_the_environment_and_the_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and not listened to
+        seed = f"127.0.0.1:{taken.getsockname()[1]}"
+        file = tmp_path / "node.toml"
+        file.write_text(f'mesh = "of-the-file"\nport = 0\njoin = ["{seed}"]\n')
+        monkeypatch.setenv("MESHP2P_CONFIG", str(file))
+        mesh = f"test-{secrets.token_hex(8)}"
+        monkeypatch.setenv("MESHP2P_MESH", mesh)
+        assert main(["doctor", "--seconds", "0.5", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["mesh"] == mesh
+    assert [check["state"] for check in report["checks"] if check["name"] == "seed"] == ["broken"]
+    told = [check["text"] for check in report["checks"] if check["name"] == "configuration"]
+    assert told == [
+        f"mesh {mesh!r}, bound to 127.0.0.1, any port, joins {seed}",
+        "such a node is seen on this machine alone",
+    ]
+
+
+def test_a_variable_that_is_none_is_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESHP2P_MESCH", "lab")
+    assert main(["doctor", "--seconds", "0.5"]) == 2
+    assert "MESHP2P_MESH" in capsys.readouterr().err
 
 
 def test_a_wrong_argument_starts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
