@@ -102,7 +102,8 @@ class Election:
             record = members.records[leader_id]
             is_outbid = leader_id != previous_id or members.top_claim != (record.epoch, record.id)
             epoch = max(members.top_claim[0], state.epoch_kept) + 1
-            if record.home == state.id and is_outbid and epoch <= EPOCH_MAX:
+            may_claim = record.home == state.id and not self._ownership.is_away
+            if may_claim and is_outbid and epoch <= EPOCH_MAX:
                 claim = msgspec.structs.replace(
                     record, incarnation=record.incarnation + 1, epoch=epoch, epoch_since=state.wall_ms()
                 )

@@ -157,6 +157,7 @@ class Machine(View):
         if body.sender == state.tag or self._ownership.has_lost_id:
             return []
         self._pause_guard.check_arrival(now)
+        state.reached_at = now
         sender = state.members.id_of(body.sender)
         was_listed = sender is not None and state.is_live(sender)
         if datagram.items:
@@ -212,6 +213,7 @@ class Machine(View):
         as ``Resolve(ticket, reply)``, among these effects or later ones."""
         state = self._state
         self._pause_guard.check_arrival(now)
+        state.reached_at = now
         reply: CallReply | None = None
         match request:
             case Probe():

@@ -6,6 +6,8 @@ its (SWIM §4.2).
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from meshp2p.core.effects import CallFailed, Persist
@@ -20,6 +22,10 @@ __all__ = ["Ownership"]
 RIVALS_MAX = 8
 """Processes that are asked at the same time whether they hold this node's id. Chosen, not measured."""
 
+UNREACHED_PAUSE_MIN, UNREACHED_PAUSE_MAX = 5.0, 60.0
+"""Seconds before a node refutes its own death again that nobody reached since it last did; doubled each time. Chosen,
+not measured."""
+
 INCARNATION_RESERVE = 1000
 """How many incarnations one write to disk covers. Chosen, not measured."""
 
@@ -32,6 +38,9 @@ class Ownership:
         self._incarnation_kept = 0
         self._rivals_asked: set[int] = set()
         self._contradicted: dict[str, Item] = {}
+        self._returned_at = -math.inf
+        self._returns_unreached = 0
+        self._is_away = False
         self.has_lost_id = False
 
     # What is published
@@ -118,11 +127,32 @@ class Ownership:
             record = state.members.records.get(item.id)
             if record is None or record.home != state.id or not _contradicts(item, record):
                 continue
+            if record.id == state.id and item.state is State.DEAD and not self._may_return(now):
+                continue
             state.counters.refutations += 1
             if record.id == state.id and item.state is not State.ALIVE:
                 state.local_health.change(+1)
             incarnation = max(record.incarnation, item.incarnation) + 1
             self.publish(msgspec.structs.replace(record, incarnation=incarnation), now)
+
+    def _may_return(self, now: float) -> bool:
+        """Whether to come back now from being held dead.
+
+        Who asks others and is reached by nobody, as behind a firewall, would be held dead again at once, and lead in
+        between. It comes back ever more rarely; the next sync tells it again that it is held dead.
+        """
+        pause = min(UNREACHED_PAUSE_MAX, UNREACHED_PAUSE_MIN * 2.0**self._returns_unreached)
+        is_unreached = self._state.reached_at <= self._returned_at
+        self._is_away = is_unreached and now < self._returned_at + pause
+        if not self._is_away:
+            self._returns_unreached = min(self._returns_unreached + 1, 16) if is_unreached else 0
+            self._returned_at = now
+        return not self._is_away
+
+    @property
+    def is_away(self) -> bool:
+        """Whether this node is held dead, was reached by nobody, and waits before it comes back."""
+        return self._is_away and self._state.reached_at <= self._returned_at
 
     # Another process with this node's id
 

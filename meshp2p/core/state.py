@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
@@ -112,6 +113,8 @@ class NodeState:
         """What happened to members and was not yet looked at by the parts that care."""
         self.reach: dict[str, Address] = {}
         """The address from which a node was last heard."""
+        self.reached_at: float = -math.inf
+        """When a packet or call of another last came that this node did not ask for."""
         self._peer_health: dict[str, int] = {}
         self.epoch_kept: int = kept.epoch
         self.is_announced = False

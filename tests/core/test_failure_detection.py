@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.events import MemberDied, MemberRecovered, MemberSuspected
+from meshp2p.core.events import MemberDied, MemberJoined, MemberRecovered, MemberSuspected
 from meshp2p.core.messages import Ack, Datagram, Gossip, Nack, Ping, PingRequest, Pong, Probe, Push, SyncRequest
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.timers import Timer
@@ -325,6 +325,21 @@ def test_the_dead_are_called_ever_more_rarely_and_only_one_a_second() -> None:
     called = [when for when, _, _, what in mesh.log if isinstance(what, Datagram)]
     assert 50 <= len(called) <= 100
     assert all(later - earlier > 0.99 for earlier, later in itertools.pairwise(called))
+
+
+def test_who_calls_others_and_is_reached_by_nobody_comes_back_ever_more_rarely() -> None:
+    mesh = a_mesh(5)
+    # a firewall of n0's machine, which would lead: what it asks is answered, what others ask is not
+    mesh.is_cut = lambda _sender, receiver: receiver == "n0"
+    mesh.run(600)
+    returns = [event for event in mesh.events["n3"] if isinstance(event, MemberJoined) and event.id == "n0"]
+    assert 2 <= len(returns) <= 1 + 16
+    mesh.events["n3"].clear()
+    mesh.run(600)
+    returns = [event for event in mesh.events["n3"] if isinstance(event, MemberJoined) and event.id == "n0"]
+    assert 1 <= len(returns) <= 12
+    mesh.is_cut = lambda _sender, _receiver: False
+    mesh.run_until(mesh.is_whole, within=10)
 
 
 def test_one_who_is_held_dead_is_told_so_when_it_speaks_and_called_back() -> None:
