@@ -65,9 +65,12 @@ class Connection:
                 scope = self._scope(request)
                 exchange = Exchange(self._channel, scope, is_head=is_head, server_header=self._server_header)
                 self._stats.requests_total += 1
-                await self._call_app(exchange)
-                if not await self._may_go_on(exchange):
-                    return
+                try:
+                    await self._call_app(exchange)
+                    if not await self._may_go_on(exchange):
+                        return
+                finally:
+                    exchange.release()
         except Refused as refused:
             await self._channel.refuse(refused, head_only=is_head)
         except (ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):

@@ -20,6 +20,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _AHEAD_BYTES_MAX: Final = 64 * 1024  # of pipelined requests kept while the app works: chosen, not measured
+_SMALL_BODY_BYTES: Final = 64 * 1024  # of a body that is never refused for what others send: chosen, not measured
 _BODILESS: Final = frozenset((204, 304))
 
 
@@ -98,8 +99,15 @@ class Exchange:
             if isinstance(event, h11.Data):
                 self.awaits_continue = False
                 self._body_bytes += len(event.data)
+                channel.stats.bodies_bytes += len(event.data)
                 if self._body_bytes > channel.body_bytes_max:
                     raise channel.body_too_large()
+                if (
+                    self._body_bytes > _SMALL_BODY_BYTES
+                    and channel.stats.bodies_bytes > channel.limits.bodies_bytes_max
+                ):
+                    message = "too many large bodies at a time: try again later"
+                    raise Refused(503, HttpRefusal.BODIES_TOO_LARGE, message)
                 parts.append(event.data)
             elif isinstance(event, h11.EndOfMessage):
                 self.awaits_continue = False
@@ -107,6 +115,11 @@ class Exchange:
                 return b"".join(parts)
             elif parts or channel.is_at_eof or not await self._receive_more():
                 return b"".join(parts)
+
+    def release(self) -> None:
+        """The request has ended: its body is nobody's any more."""
+        self._channel.stats.bodies_bytes -= self._body_bytes
+        self._body_bytes = 0
 
     async def _receive_more(self) -> bool:
         channel = self._channel

@@ -37,6 +37,10 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Request body, without the framing of its chunks; more is 413. It bounds a message; a body is held in memory.
     Calls from node to node have a bound of their own, 4 MiB."""
 
+    bodies_bytes_max: int = 64 * 1024 * 1024
+    """Request bodies that are being received or worked on, all together: past it whoever has sent more than 64 KiB is
+    answered 503. Too low refuses large messages that come at once; too high lets strangers fill the memory."""
+
     head_seconds: float = 10.0
     """From a request head's first byte to its last, and from connecting to the first byte; longer is 408. Too low cuts
     slow links; too high lets idle strangers hold connections."""
@@ -87,6 +91,7 @@ class HttpRefusal(enum.StrEnum):
     HEAD_TOO_LARGE = "head_too_large"
     HEAD_TIMEOUT = "head_timeout"
     BODY_TOO_LARGE = "body_too_large"
+    BODIES_TOO_LARGE = "bodies_too_large"
     BODY_TIMEOUT = "body_timeout"
     WRITE_TIMEOUT = "write_timeout"
     REQUEST_TIMEOUT = "request_timeout"
@@ -97,11 +102,14 @@ class HttpRefusal(enum.StrEnum):
 
 @dataclasses.dataclass(slots=True)
 class HttpStats:
-    """Counters since the server was made; ``connections_open`` is a level. Written by the server only."""
+    """Counters since the server was made; ``connections_open`` and ``bodies_bytes`` are levels. Written by the server
+    only."""
 
     connections_open: int = 0
     connections_total: int = 0
     requests_total: int = 0
+    bodies_bytes: int = 0
+    """Of request bodies whose request is not ended."""
     refused: dict[HttpRefusal, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(HttpRefusal, 0))
 
     def count(self, reason: HttpRefusal) -> None:

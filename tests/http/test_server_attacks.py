@@ -190,6 +190,24 @@ async def test_one_connection_too_many_is_a_503_and_its_end_makes_room(autojump_
         assert (await running.connect().ask(GET)).status == 200
 
 
+async def test_large_bodies_have_a_bound_all_together_and_small_ones_pass(autojump_clock: MockClock) -> None:
+    small, large = 60_000, 200_000
+    async with serving(echo, HttpLimits(bodies_bytes_max=300_000)) as running:
+        stats = running.server.stats
+        first = running.connect()
+        await first.stream.send_all(POST % large + b"x" * (large - 1))
+        await trio.testing.wait_all_tasks_blocked()
+        assert stats.bodies_bytes == large - 1
+        refused = await running.connect().ask(POST % large + b"y" * large)
+        assert (refused.status, refused.error) == (503, "too many large bodies at a time: try again later")
+        assert stats.refused[HttpRefusal.BODIES_TOO_LARGE] == 1
+        for _ in range(3):
+            assert (await running.connect().ask(POST % small + b"z" * small)).status == 200
+        assert (await first.ask(b"x")).status == 200
+        assert (await running.connect().ask(POST % large + b"y" * large)).status == 200
+        assert stats.bodies_bytes == 0
+
+
 # Not HTTP
 
 
