@@ -227,7 +227,8 @@ class Sending:
         for parcel in parcels:
             message = parcel.message
             held = self.outbox.by_id.get(message.id)
-            recipients = tuple(id_ for id_ in parcel.recipients if held is None or id_ not in held.copies)
+            named = dict.fromkeys(parcel.recipients)  # a peer may name one twice
+            recipients = tuple(id_ for id_ in named if held is None or id_ not in held.copies)
             if not recipients:
                 continue
             deadline = now + min(parcel.seconds_left, state.config.message_timeout)

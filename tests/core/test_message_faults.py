@@ -255,3 +255,15 @@ def test_a_home_that_was_started_again_takes_nothing_before_what_it_forgot() -> 
     mesh.join("b", "a")
     mesh.run(5.0)
     assert read(mesh, "b", "b") == ["0", "1", "2", "3"]
+
+
+def test_a_recipient_that_a_deposit_names_twice_has_one_copy() -> None:
+    mesh = a_mesh("a", disks=False)
+    node = mesh.nodes["a"]
+    twice = msgspec.structs.replace(a_parcel("x", seconds=10.0), recipients=("x", "x"))
+    for parcel in (a_parcel("y", seconds=10.0), twice):
+        mesh.do("a", node.receive_call(Deposit((parcel,)), mesh.now, -900)[1])
+    outbox = node._messaging.sending.outbox
+    assert outbox.copies == 2
+    mesh.run(15.0)
+    assert outbox.copies == 0
