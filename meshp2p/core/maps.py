@@ -86,7 +86,7 @@ class Maps:
             MeshClock(state.wall_ms, state.config.map_clock_error_max),
             HybridClock(state.tag),
         )
-        shared.unasked = {node_id: None for node_id in state.members.nodes if node_id != state.id}
+        shared.unasked = dict.fromkeys(state.choose_nodes(len(state.members.nodes)))
         self._ask_next(shared, now)
         self._set_sync_timer(shared, now)
         return shared.replica

@@ -34,7 +34,9 @@ class _Round:
 
 
 class Prober:
-    """One probe a period, the nodes in shuffled order, so that each is probed within ``nodes`` periods (SWIM §4.3).
+    """One probe a period, of a node whose turn no other's is where clocks agree: each is probed by exactly one other in
+    each period, at a random moment of it, so that none waits for two. Whatever clocks do, this node probes each of n
+    others once in a round of at most 2n periods (SWIM §4.3 has a bound of that kind): :mod:`meshp2p.core.nodes`.
 
     A ping; where it has no answer, pings by three others, and a call over TCP, which goes where UDP does not; where all
     that has no answer by the end of the period, an accusation. Relays that could not reach the target send a nack: a
@@ -190,11 +192,8 @@ class Prober:
     def _choose_target(self) -> str | None:
         """Another node whose turn it is; None where there is none."""
         state = self._state
-        for _ in range(3):  # this node has its turns too, perhaps the last of a round and the first of the next
-            node_id = state.members.nodes.draw_next(state.random)
-            if node_id != state.id:
-                return node_id
-        return None
+        period = int(state.wall_ms() / (1000 * state.config.probe_interval))
+        return state.members.nodes.choose_next(state.id, period, state.random)
 
     def forget(self, node_id: str) -> None:
         self._round_trips.pop(node_id, None)

@@ -222,7 +222,7 @@ class NodeState:
         return (heard, *(address for address in record.addresses if address != heard))
 
     def choose_nodes(self, count: int, *without: str) -> list[str]:
-        """Up to ``count`` other listed nodes, drawn at random."""
+        """Up to ``count`` other listed nodes, in an order drawn at random."""
         return self.members.nodes.draw(self.random, count, self.id, *without)
 
     def is_live(self, instance_id: str) -> bool:

@@ -7,9 +7,10 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.core.nodes import Nodes
+from meshp2p.core.nodes import Nodes, probe_offset
 
 names = st.lists(st.text("abcdefgh", min_size=1, max_size=2), unique=True, min_size=1, max_size=20)
+periods = st.lists(st.integers(0, 10**10), min_size=100, max_size=100)
 
 
 def nodes_of(listed: list[str]) -> Nodes:
@@ -19,26 +20,68 @@ def nodes_of(listed: list[str]) -> Nodes:
     return nodes
 
 
+def test_a_node_alone_has_nobody_to_probe() -> None:
+    assert nodes_of(["a"]).choose_next("a", 7, random.Random(0)) is None
+
+
+@given(names, st.integers(0, 10**10))
+def test_each_node_is_probed_by_exactly_one_other_in_each_period(listed: list[str], first: int) -> None:
+    draw = random.Random(0)
+    tables = {own: nodes_of(listed) for own in listed}
+    for period in range(first, first + 5):
+        chosen = {own: nodes.choose_next(own, period, draw) for own, nodes in tables.items()}
+        if len(listed) > 1:
+            assert sorted(filter(None, chosen.values())) == sorted(listed)
+            assert all(own != other for own, other in chosen.items())
+
+
+@given(st.integers(1, 300), st.integers(0, 10**10))
+def test_each_offset_comes_once_in_as_many_periods_as_there_are_others(others: int, first: int) -> None:
+    offsets = [probe_offset(period, others) for period in range(first, first + others)]
+    assert sorted(offsets) == list(range(1, others + 1))
+
+
+@given(names, periods, st.integers(0, 99))
+def test_whatever_clocks_show_each_has_its_turn_in_each_round_of_two_periods_for_each_other(
+    listed: list[str], shown: list[int], seed: int
+) -> None:
+    nodes, draw, own = nodes_of(listed), random.Random(seed), listed[0]
+    others = len(listed) - 1
+    waiting, turns = {*listed} - {own}, 0
+    for period in shown if others else []:
+        waiting.discard(nodes.choose_next(own, period, draw) or "")
+        turns += 1
+        assert turns <= 2 * others
+        if not waiting:
+            waiting, turns = {*listed} - {own}, 0
+
+
 @given(names, st.integers(0, 99))
-def test_each_has_its_turn_once_in_a_round(listed: list[str], seed: int) -> None:
-    nodes, draw = nodes_of(listed), random.Random(seed)
-    for _ in range(3):
-        assert sorted(nodes.draw_next(draw) for _ in listed) == sorted(listed)
+def test_under_a_clock_that_stands_still_each_has_its_turn_once_in_a_round(listed: list[str], seed: int) -> None:
+    nodes, draw, own = nodes_of(listed), random.Random(seed), listed[-1]
+    others = sorted(set(listed) - {own})
+    nodes.choose_next(own, 5, draw)
+    for _ in others[1:]:
+        nodes.choose_next(own, 5, draw)
+    assert sorted(nodes.choose_next(own, 5, draw) or "" for _ in others) == others
 
 
-@given(names, st.integers(0, 20), st.integers(0, 20), st.integers(0, 99))
-def test_who_goes_within_a_round_changes_no_turn_of_the_others(
+@given(names, st.integers(0, 20), st.integers(1, 20), st.integers(0, 99))
+def test_who_comes_or_goes_within_a_round_takes_no_turn_from_the_others(
     listed: list[str], turns: int, place: int, seed: int
 ) -> None:
-    nodes, draw = nodes_of(listed), random.Random(seed)
-    turns = min(turns, len(listed))
-    had = [nodes.draw_next(draw) for _ in range(turns)]
-    gone = listed[place % len(listed)]
-    nodes.remove(gone)
+    nodes, draw, own = nodes_of(listed), random.Random(seed), listed[0]
+    turns = min(turns, len(listed) - 1)
+    had = [nodes.choose_next(own, period, draw) for period in range(turns)]
+    gone = (listed[1:] or ["never listed"])[place % max(1, len(listed) - 1)]
+    if gone in listed:
+        nodes.remove(gone)
     nodes.add("newcomer")
-    waiting = [node_id for node_id in listed if node_id not in had and node_id != gone]
-    assert sorted(nodes.draw_next(draw) for _ in range(len(waiting) + 1)) == sorted([*waiting, "newcomer"])
-    assert len(nodes) == len(listed)
+    waiting = {node_id for node_id in listed[1:] if node_id not in had and node_id != gone} | {"newcomer"}
+    chosen = {nodes.choose_next(own, turns + period, draw) for period in range(2 * len(nodes))}
+    assert waiting <= chosen
+    assert gone not in chosen
+    assert list(nodes) == sorted({*listed, "newcomer"} - {gone})
 
 
 @given(names, st.integers(0, 25), st.integers(0, 99))
@@ -49,11 +92,6 @@ def test_as_many_are_drawn_as_there_are_and_nobody_twice(listed: list[str], coun
     assert set(drawn) <= set(listed) - set(without)
 
 
-def test_a_newcomer_is_probed_after_half_a_round_on_average() -> None:
-    waits = []
-    for seed in range(400):
-        nodes, draw = nodes_of([f"n{number}" for number in range(20)]), random.Random(seed)
-        nodes.draw_next(draw)
-        nodes.add("newcomer")
-        waits.append(next(turn for turn in range(1, 21) if nodes.draw_next(draw) == "newcomer"))
-    assert 9 < sum(waits) / len(waits) < 12
+def test_where_all_are_drawn_their_order_is_random() -> None:
+    nodes, draw = nodes_of(["a", "b", "c", "d"]), random.Random(0)
+    assert {nodes.draw(draw, 4, "a")[0] for _ in range(50)} == {"b", "c", "d"}

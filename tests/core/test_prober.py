@@ -2,8 +2,68 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+
+import pytest
+
 from meshp2p.core.events import MemberJoined, MemberSuspected
+from meshp2p.core.messages import Datagram, Ping
 from tests.core.mesh import Mesh
+
+
+def a_probed_mesh(count: int, ahead: float, seconds: float) -> dict[str, list[tuple[float, str]]]:
+    """When, in so many seconds, each of so many nodes was pinged, and by whom. Their wall clocks are up to ``ahead``
+    seconds ahead."""
+    mesh = Mesh()
+    draw = random.Random(count)
+    for number in range(count):
+        mesh.clock_ahead_ms[f"n{number}"] = int(draw.uniform(0, ahead) * 1000)
+        mesh.add(f"n{number}", join="n0" if number else None)
+    mesh.run_until(mesh.is_whole, within=3)
+    mesh.run(5)
+    mesh.log.clear()
+    mesh.run(seconds)
+    pings: dict[str, list[tuple[float, str]]] = {name: [] for name in mesh.nodes}
+    for when, sender, address, what in mesh.log:
+        if isinstance(what, Datagram) and isinstance(what.body, Ping):
+            pings[mesh.key_at(address)].append((when, sender))
+    return pings
+
+
+def gaps(pings: dict[str, list[tuple[float, str]]]) -> list[float]:
+    """The seconds between one ping to a node and the next to the same, sorted."""
+    return sorted(b - a for each in pings.values() for (a, _), (b, _) in itertools.pairwise(each))
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 16, 33])
+def test_no_node_waits_for_two_periods_to_be_probed_by_anybody(count: int) -> None:
+    pings = a_probed_mesh(count, 0.0, 60.0)
+    assert all(59 <= len(each) <= 61 for each in pings.values())
+    assert gaps(pings)[-1] < 2.0
+
+
+def test_clocks_that_differ_by_a_tenth_of_a_period_hardly_change_that() -> None:
+    found = gaps(a_probed_mesh(16, 0.1, 120.0))
+    assert found[int(len(found) * 0.9)] < 2.0
+    assert found[-1] < 4.0
+
+
+def test_clocks_that_have_nothing_to_do_with_one_another_leave_random_turns() -> None:
+    pings = a_probed_mesh(16, 1e6, 120.0)
+    found = gaps(pings)
+    assert found[int(len(found) * 0.99)] < 6.0
+    for target, each in pings.items():
+        assert {sender for _, sender in each} == set(pings) - {target}
+
+
+def test_each_probes_each_other_once_in_as_many_periods_as_there_are_others() -> None:
+    pings = a_probed_mesh(9, 0.0, 80.0)
+    for target, each in pings.items():
+        for other in set(pings) - {target}:
+            turns = [when for when, sender in each if sender == other]
+            assert len(turns) == 10
+            assert all(abs(b - a - 8.0) < 1e-6 for a, b in itertools.pairwise(turns))
 
 
 def test_a_probe_of_the_process_that_died_does_not_accuse_the_one_that_came_back() -> None:
