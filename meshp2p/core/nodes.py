@@ -4,7 +4,7 @@ Every node orders the ids the same, in a ring. In the protocol period with the n
 their wall clocks, each node probes the one ``probe_offset(period, n)`` places behind itself, ``n`` being how many
 others there are. Where views and clocks agree, each node is so probed by exactly one other in each period, and within
 ``n`` periods once by each. With SWIM's random order (SWIM §4.3) one node in three is probed by nobody in a period, and
-one in a hundred in 4.5 of them.
+one in a hundred by nobody in 4.5 of them.
 
 A clock that is off makes of its node's turns random ones, no more: then the order is as good as SWIM's. That each other
 node has its turn hangs on no clock, see :meth:`Nodes.choose_next`.

@@ -34,9 +34,9 @@ class _Round:
 
 
 class Prober:
-    """One probe a period, of a node whose turn no other's is where clocks agree: each is probed by exactly one other in
-    each period, at a random moment of it, so that none waits for two. Whatever clocks do, this node probes each of n
-    others once in a round of at most 2n periods (SWIM §4.3 has a bound of that kind): :mod:`meshp2p.core.nodes`.
+    """One probe a period. Where clocks agree each node is probed by exactly one other in each period, at some moment of
+    it, so that none waits for two. Whatever clocks do, each of n others has its turn in a round of at most 2n periods
+    (a bound of the kind of SWIM §4.3): :mod:`meshp2p.core.nodes`.
 
     A ping; where it has no answer, pings by three others, and a call over TCP, which goes where UDP does not; where all
     that has no answer by the end of the period, an accusation. Relays that could not reach the target send a nack: a

@@ -12,14 +12,19 @@ from meshp2p.core.messages import Datagram, Ping
 from tests.core.mesh import Mesh
 
 
-def a_probed_mesh(count: int, ahead: float, seconds: float) -> dict[str, list[tuple[float, str]]]:
-    """When, in so many seconds, each of so many nodes was pinged, and by whom. Their wall clocks are up to ``ahead``
-    seconds ahead."""
-    mesh = Mesh()
+def clocks_within(seconds: float, count: int) -> list[float]:
+    """What the wall clocks of so many nodes are ahead, at random."""
     draw = random.Random(count)
-    for number in range(count):
-        mesh.clock_ahead_ms[f"n{number}"] = int(draw.uniform(0, ahead) * 1000)
-        mesh.add(f"n{number}", join="n0" if number else None)
+    return [draw.uniform(0, seconds) for _ in range(count)]
+
+
+def a_probed_mesh(ahead: list[float], seconds: float) -> dict[str, list[tuple[float, str]]]:
+    """When, in so many seconds, each node of a mesh was pinged, and by whom. ``ahead`` is what each one's wall clock is
+    ahead, in the order of their ids."""
+    mesh = Mesh()
+    for number, each in enumerate(ahead):
+        mesh.clock_ahead_ms[f"n{number:02}"] = int(each * 1000)
+        mesh.add(f"n{number:02}", join="n00" if number else None)
     mesh.run_until(mesh.is_whole, within=3)
     mesh.run(5)
     mesh.log.clear()
@@ -38,19 +43,23 @@ def gaps(pings: dict[str, list[tuple[float, str]]]) -> list[float]:
 
 @pytest.mark.parametrize("count", [2, 3, 5, 16, 33])
 def test_no_node_waits_for_two_periods_to_be_probed_by_anybody(count: int) -> None:
-    pings = a_probed_mesh(count, 0.0, 60.0)
+    pings = a_probed_mesh([0.0] * count, 60.0)
     assert all(59 <= len(each) <= 61 for each in pings.values())
     assert gaps(pings)[-1] < 2.0
 
 
 def test_clocks_that_differ_by_a_tenth_of_a_period_hardly_change_that() -> None:
-    found = gaps(a_probed_mesh(16, 0.1, 120.0))
+    found = gaps(a_probed_mesh(clocks_within(0.1, 16), 120.0))
     assert found[int(len(found) * 0.9)] < 2.0
     assert found[-1] < 4.0
 
 
+def test_half_of_the_ring_on_a_machine_whose_clock_is_off_leaves_no_stretch_unprobed() -> None:
+    assert gaps(a_probed_mesh([0.0] * 12 + [12.0] * 12, 120.0))[-1] < 5.0
+
+
 def test_clocks_that_have_nothing_to_do_with_one_another_leave_random_turns() -> None:
-    pings = a_probed_mesh(16, 1e6, 120.0)
+    pings = a_probed_mesh(clocks_within(1e6, 16), 120.0)
     found = gaps(pings)
     assert found[int(len(found) * 0.99)] < 6.0
     for target, each in pings.items():
@@ -58,7 +67,7 @@ def test_clocks_that_have_nothing_to_do_with_one_another_leave_random_turns() ->
 
 
 def test_each_probes_each_other_once_in_as_many_periods_as_there_are_others() -> None:
-    pings = a_probed_mesh(9, 0.0, 80.0)
+    pings = a_probed_mesh([0.0] * 9, 80.0)
     for target, each in pings.items():
         for other in set(pings) - {target}:
             turns = [when for when, sender in each if sender == other]
