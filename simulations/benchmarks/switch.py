@@ -50,4 +50,22 @@ def open_switch(count: int) -> Iterator[Switch]:
                 hosts.append(add_host(middle, number, namespace, bits=NETWORK.prefixlen))
                 ip(middle, [f"link set host{number} master bridge"])
                 ip(namespace, ["route add default dev lan"])  # by which multicast goes that names no interface
+            _introduce(hosts)
         yield Switch(hosts)
+
+
+def _introduce(hosts: Sequence[Host]) -> None:
+    """Tell each host the hardware address of each other. What they find out by themselves goes into one table of the
+    kernel, for all namespaces together, that is full at 1,024: 33 hosts that all speak with one another fill it."""
+    for host in hosts:
+        own = [f"link set lan address {_hardware_address(host)}"]
+        others = [
+            f"neighbour replace {other.address} lladdr {_hardware_address(other)} dev lan nud permanent"
+            for other in hosts
+            if other is not host
+        ]
+        ip(host.namespace, own + others)
+
+
+def _hardware_address(host: Host) -> str:
+    return f"02:00:00:00:{host.number >> 8:02x}:{host.number & 0xFF:02x}"
