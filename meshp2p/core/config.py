@@ -92,6 +92,10 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     sync_grace: float = 1.0
     """How long two views may differ before they are compared: gossip may be on its way."""
 
+    look_delay: float = 0.3
+    """How long after the last instance came or went a node asks another whether they agree. Too low finds differences
+    that gossip is about to mend, too high lets a healed mesh wait for what gossip left out."""
+
     sync_bytes_max: int = 512 * 1024
     """The most that one half of a sync carries. What does not fit comes with the next. A record of more is refused."""
 
@@ -295,6 +299,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("packet_bytes_max", 512, 65_000),
     ("ages_per_packet", 0, 32),
     ("sync_grace", 0, 3600),
+    ("look_delay", 0.01, 3600),
     ("sync_bytes_max", 64 * 1024, 960 * 1024),
     ("call_timeout", 0.01, 600),
     ("forward_timeout", 0.01, 600),

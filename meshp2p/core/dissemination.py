@@ -13,6 +13,10 @@ __all__ = ["Dissemination"]
 NEWS_HASTE = 4
 """By how much rounds of gossip follow one another faster while there is news. Chosen, not measured."""
 
+ROUND_PAUSE = 0.01
+"""Seconds from a round to the next, whatever is heard meanwhile. Where half of a mesh is news to the other half, each
+packet brings some; in a round for each, packets would be a third full."""
+
 
 class Dissemination:
     """While something is to be told, a few nodes are told it every ``gossip_interval``."""
@@ -37,6 +41,7 @@ class Dissemination:
                 state.send_to_node(node_id, Gossip(state.tag), now)
         # what is new is told sooner, not more often: each item is told as many times as ever
         interval = state.config.gossip_interval
+        state.gossip_after = now + ROUND_PAUSE
         state.timers.set(Timer.GOSSIP, now + (interval / NEWS_HASTE if state.gossip.has_news else interval))
 
     def say_farewell(self) -> None:

@@ -12,6 +12,7 @@
     ├── Ownership      what this node alone may say: publishing, refuting, rivals for its id
     ├── Dissemination  telling: rounds of gossip, the farewell
     ├── Syncer         comparing views, dialling candidates
+    ├── Looker         asking somebody whether all was heard, once the mesh is quiet
     ├── Departures     calling the dead, forgetting the departed
     ├── Maps           shared maps: who has them, comparing, telling changes
     ├── Hosting        instances that speak only HTTP: heartbeats, expiry, adoption
@@ -39,6 +40,7 @@ from meshp2p.core.effects import CallFailed, Effect, Table, WatchOpened
 from meshp2p.core.election import Election
 from meshp2p.core.events import MemberChange, MemberDied, MemberLeft
 from meshp2p.core.hosting import Hosting, Profile
+from meshp2p.core.looker import Looker
 from meshp2p.core.maps import Maps
 from meshp2p.core.membership import Membership
 from meshp2p.core.messages import (
@@ -131,7 +133,8 @@ class Machine(View):
         self._prober.on_view = self._syncer.compare
         self._messaging = Messaging(self._state, self._hosting, kept_messages)
         self._confirmer = Confirmer(self._state, self._membership, self._prober)
-        self._prober.on_ack = self._confirmer.receive_ack
+        self._looker = Looker(self._state, self._prober, self._syncer)
+        self._prober.on_ack = self._take_ack
         self._membership.on_suspicion = self._confirmer.notice
         self._watches = Watches(self._state, self._confirmer)
         self._maps = Maps(self._state)
@@ -207,6 +210,9 @@ class Machine(View):
             state.send(source, Gossip(state.tag), now, first=departed.as_rumour())
             if departed.state is State.DEAD:
                 self._syncer.call_back(source, departed.id, now)
+
+    def _take_ack(self, message: Ack, sender: str | None, now: float) -> bool:
+        return self._confirmer.receive_ack(message.sequence, sender) or self._looker.receive_ack(message, sender, now)
 
     def receive_call(self, request: CallRequest, now: float, ticket: int = 0) -> tuple[CallReply | None, list[Effect]]:
         """Another node calls; the reply is to be sent back once the effects were performed. Where it is None it comes
@@ -306,6 +312,8 @@ class Machine(View):
                 self._hosting.handle_orphaned(subject, now)
             case Timer.WATCH:
                 self._watches.handle_look(now)
+            case Timer.LOOK:
+                self._looker.handle_look(now)
             case Timer.CHECK:
                 self._confirmer.handle_check(subject, now)
             case Timer.PUBLISH:
@@ -437,6 +445,7 @@ class Machine(View):
         self._hosting.notice(event, now)
         self._messaging.notice(event, now)
         self._watches.notice(event, now)
+        self._looker.notice(event, now)
         self._maps.notice(event, now)
         match event:
             case MemberDied(record=record) | MemberLeft(record=record):

@@ -50,8 +50,8 @@ class Prober:
         """Told at the end of each round who answered, or None."""
         self.on_view: Callable[[str, int, float], None] = _ignore_view
         """Told the view's hash of a node that answered by TCP."""
-        self.on_ack: Callable[[int, str | None], bool] = _ignore_ack
-        """Told the number and sender of an ack that answers no probe. Whether it answers something else."""
+        self.on_ack: Callable[[Ack, str | None, float], bool] = _ignore_ack
+        """Told of an ack that answers no probe, and of its sender. Whether it answers something else."""
         self._sequence = 0
         self._round: _Round | None = None
         self._relays: dict[int, tuple[Address, int]] = {}
@@ -135,7 +135,7 @@ class Prober:
             return
         current = self._round
         if current is None or current.sequence != message.sequence or sender != current.target:
-            if self.on_ack(message.sequence, sender):
+            if self.on_ack(message, sender, now):
                 return
             state.counters.datagrams_unasked += 1
             return
@@ -236,6 +236,6 @@ def _ignore_view(_node_id: str, _view: int, _now: float) -> None:
     """Nobody asked to be told."""
 
 
-def _ignore_ack(_sequence: int, _sender: str | None) -> bool:
+def _ignore_ack(_message: Ack, _sender: str | None, _now: float) -> bool:
     """Nobody asked to be told."""
     return False

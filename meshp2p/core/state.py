@@ -104,6 +104,8 @@ class NodeState:
         self.item_bytes_max: int = config.packet_bytes_max - PACKET_OVERHEAD - AGE_BYTES * config.ages_per_packet
         """The largest item that fits into a packet."""
         self.gossip: GossipQueue = GossipQueue(self.item_bytes_max)
+        self.gossip_after: float = -math.inf
+        """When there may be a round of gossip again."""
         self.life: LifeSigns = LifeSigns()
         self.local_health: LocalHealth = LocalHealth(config.local_health_max)
         self.timers: Timers = Timers()
@@ -237,7 +239,8 @@ class NodeState:
             self.gossip.discard(instance_id)
 
     def spread(self, item: Item, now: float, *, at_birth: bool = False) -> None:
-        """Tell the mesh of ``item``: at once, then again with every packet until it was told often enough.
+        """Tell the mesh of ``item``: at once, unless there was a round just before, then again with every packet until
+        it was told often enough.
 
         ``at_birth`` tells more nodes at once: this node is the item's only source.
         """
@@ -247,7 +250,7 @@ class NodeState:
             for node_id in self.choose_nodes(self.config.birth_fanout):
                 self.tell(node_id, item)
             due += self.config.gossip_interval  # those who were told begin their rounds at once
-        self.timers.set_earlier(Timer.GOSSIP, due)
+        self.timers.set_earlier(Timer.GOSSIP, max(due, self.gossip_after))
 
 
 def _ignore(_reply: CallReply | CallFailed, _now: float) -> None:

@@ -42,6 +42,8 @@ class Timer(enum.IntEnum):
     """Whom to watch is looked at again."""
     CHECK = 14
     """A check goes on, or comes to its end. Subject: the id of who is checked."""
+    LOOK = 15
+    """The mesh has changed and is quiet: whether another node agrees."""
     DELIVER = 32
     """A delivery that failed is repeated. Subject: the home's id."""
     TELL = 33

@@ -100,7 +100,7 @@ def _without_second_observer(host: Host) -> None:
 
 def _without_crash_ping(host: Host) -> None:
     prober: Any = host.machine._prober  # type: ignore[union-attr]
-    prober.on_ack = lambda _sequence, _sender: False
+    prober.on_ack = lambda _message, _sender, _now: False
 
 
 def _write_nothing(host: Host) -> None:

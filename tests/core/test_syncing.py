@@ -17,7 +17,7 @@ from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, h
 from tests.core.mesh import Mesh
 
 
-def test_what_all_gossip_lost_is_mended_by_a_sync() -> None:
+def test_a_newcomer_that_all_gossip_lost_is_found_by_a_look() -> None:
     mesh = Mesh()
     for number in range(5):
         mesh.add(f"n{number}", join="n0" if number else None)
@@ -29,12 +29,29 @@ def test_what_all_gossip_lost_is_mended_by_a_sync() -> None:
 
     mesh.is_dropped = lambda _sender, receiver, datagram: receiver == "n4" and is_about_x(datagram)
     mesh.do("n1", mesh.nodes["n1"].register(Profile("x", "h", 1), mesh.now))
-    mesh.run(0.9)
+    mesh.run(0.2)
     assert "x" not in mesh.nodes["n4"].records()
-    # a grace of 1 s, and a ping or an ack of somebody, of which there are two a second
-    mesh.run_until(lambda: "x" in mesh.nodes["n4"].records(), within=4)
+    mesh.run_until(lambda: "x" in mesh.nodes["n4"].records(), within=2 * mesh.config.look_delay)
     mesh.run_until(mesh.is_whole, within=2)
     assert [event.id for event in mesh.events["n4"] if isinstance(event, MemberJoined)][-1] == "x"
+
+
+def test_news_of_an_instance_that_gossip_lost_is_mended_by_a_sync() -> None:
+    mesh = Mesh()
+    for number in range(5):
+        mesh.add(f"n{number}", join="n0" if number else None)
+    mesh.run_until(mesh.is_whole, within=3)
+    mesh.run(3)
+
+    def is_about_n1(datagram: Datagram) -> bool:
+        return any(item.id == "n1" for item in datagram.items)
+
+    mesh.is_dropped = lambda _sender, receiver, datagram: receiver == "n4" and is_about_n1(datagram)
+    mesh.do("n1", mesh.nodes["n1"].report("busy", "", mesh.now))
+    mesh.run(0.9)
+    assert mesh.nodes["n4"].records()["n1"].status == ""
+    # a grace of 1 s, and a ping or an ack of somebody, of which there are two a second
+    mesh.run_until(lambda: mesh.nodes["n4"].records()["n1"].status == "busy", within=4)
 
 
 def test_views_that_agree_cost_no_call() -> None:
