@@ -4,7 +4,8 @@
 
     a watch broke, or was refused ─┐
     a suspicion was heard, and     ├──> ping + Probe ──> an ack or a Pong: it lives
-    this is one of its confirmers ─┘         │
+    this is one of its confirmers,─┤         │
+    or it is held dead elsewhere  ─┘         │
                                              ├── refused, and no ack within the grace: accused as refused
                                              └── silence for a period: accused
 
@@ -22,7 +23,7 @@ from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.membership import Membership
 from meshp2p.core.messages import CallReply, Pong, Probe
 from meshp2p.core.prober import Prober
-from meshp2p.core.record import Rumour, tag_of
+from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
 
@@ -93,6 +94,15 @@ class Confirmer:
             chosen += heapq.nlargest(config.watches, others, key=lambda node_id: (node_id < rumour.id, node_id))
         return dict.fromkeys(chosen)
 
+    def doubt(self, node_id: str, now: float) -> None:
+        """A listed node is held dead in another view. It was told; where it does not refute that soon, check it.
+
+        Where a partition was mended nearly all of them live, and half of the mesh is told of at once: a check of each
+        by each would be a storm.
+        """
+        if node_id not in self._checks:
+            self._state.timers.set_earlier(Timer.CHECK, now + self._state.config.probe_timeout, node_id)
+
     # One check
 
     def check(self, node_id: str, now: float, watched_at: tuple[Address, ...] = ()) -> None:
@@ -147,11 +157,13 @@ class Confirmer:
         state.call(addresses, Probe(tag_of(node_id)), conclude, max(0.001, check.deadline - check.asked_at))
 
     def handle_check(self, node_id: str, now: float) -> None:
-        """A check goes on, or comes to its end without an answer."""
+        """A check begins, goes on, or comes to its end without an answer."""
         state = self._state
         check = self._checks.get(node_id)
         record = state.members.records.get(node_id)
         if check is None:
+            if record is not None and record.state is State.SUSPECT:
+                self._check_doubted(node_id, now)
             return
         if record is None or record.boot != check.boot or not record.is_node or state.is_guarded:
             self._end(node_id)
@@ -168,6 +180,12 @@ class Confirmer:
         else:
             self._end(node_id)
             self._membership.accuse(node_id, now)
+
+    def _check_doubted(self, node_id: str, now: float) -> None:
+        if self._state.is_guarded:
+            self.doubt(node_id, now)  # whoever was paused accuses nobody yet
+        else:
+            self.check(node_id, now)
 
     def receive_ack(self, sequence: int, sender: str | None) -> bool:
         """An ack that answers no probe of the prober's. Whether it answers a check."""

@@ -136,6 +136,7 @@ class Machine(View):
         self._looker = Looker(self._state, self._prober, self._syncer)
         self._prober.on_ack = self._take_ack
         self._membership.on_suspicion = self._confirmer.notice
+        self._membership.on_doubt = self._confirmer.doubt
         self._watches = Watches(self._state, self._confirmer)
         self._maps = Maps(self._state)
         self._dissemination = Dissemination(self._state)

@@ -43,6 +43,8 @@ class Membership:
         self._suspicions: dict[str, Suspicion] = {}
         self.on_suspicion: Callable[[Rumour, float], None] = _ignore_suspicion
         """Told of each suspicion that is new, and of each refusal, who found it."""
+        self.on_doubt: Callable[[str, float], None] = _ignore_doubt
+        """Told of each node that is listed here and held dead in another view."""
 
     # What is heard
 
@@ -114,20 +116,34 @@ class Membership:
         """A peer of another view holds dead whom this node lists. Whether it is doubted instead of taken.
 
         After a partition each side holds the other dead, and merging that would kill both. So a node is only suspected
-        and told, and has the shortest suspicion to refute it; an instance is believed dead when its home says so.
+        and told, and checked where that does not help; an instance is believed dead when its home says so.
         """
         if rumour.incarnation < held.incarnation:
             return False
         state = self._state
         if held.is_node:
             if held.state is State.ALIVE:
-                self.become_suspect(Rumour(rumour.id, rumour.incarnation, State.SUSPECT), now, is_short=True)
-                state.tell(rumour.id, Rumour(rumour.id, rumour.incarnation, State.SUSPECT))
+                self.become_suspect(Rumour(rumour.id, rumour.incarnation, State.SUSPECT), now)
+            self._note_death(rumour, now)
             return True
         if rumour.by == held.home or not state.is_live(held.home):
             return False
         state.tell(held.home, rumour)
         return True
+
+    def _note_death(self, rumour: Rumour, now: float) -> None:
+        """A suspect is held dead in another view: it hears of it, and one failed check of this node's own is enough."""
+        state = self._state
+        config = state.config
+        suspicion = self._suspicions[rumour.id]
+        patience = state.patience_with(rumour.id)
+        timeout_max = config.suspicion_timeout(len(state.members.nodes)) * patience
+        # as for what is found here: the period of a probe, then the suspicion
+        timeout_min = (1 + config.suspicion_confirmed_multiplier) * config.probe_interval * patience
+        if suspicion.note_death(rumour.by, now, timeout_min=min(timeout_min, timeout_max), timeout_max=timeout_max):
+            state.tell(rumour.id, Rumour(rumour.id, rumour.incarnation, State.SUSPECT))
+            self._await_verdict(rumour.id, suspicion, now)
+            self.on_doubt(rumour.id, now)
 
     # What becomes of a member
 
@@ -157,13 +173,11 @@ class Membership:
         if self._state.members.has_node(record.id):
             self.become_suspect(Rumour(record.id, record.incarnation, State.SUSPECT), now)
 
-    def become_suspect(self, rumour: Rumour, now: float, *, is_short: bool = False) -> None:
+    def become_suspect(self, rumour: Rumour, now: float) -> None:
         """A listed node does not answer, says ``rumour.by``. The accused is told at once, so that it can refute.
 
         The record keeps its incarnation, also where the rumour is about a later one: what the node published under that
         one is still to come.
-
-        ``is_short``: no confirmation is to be expected, because others hold it dead already.
         """
         state = self._state
         config = state.config
@@ -171,7 +185,7 @@ class Membership:
         nodes = len(state.members.nodes)
         # memberlist: k = suspicion multiplier - 2, and none where too few others could confirm
         confirmations_max = max(0, int(config.suspicion_multiplier) - 2)
-        if is_short or nodes - 2 < confirmations_max:
+        if nodes - 2 < confirmations_max:
             confirmations_max = 0
         timeout_min = timeout_max = config.suspicion_timeout(nodes)
         if confirmations_max and config.confirmers:
@@ -322,4 +336,8 @@ def _is_known(record: Record, held: Record) -> bool:
 
 
 def _ignore_suspicion(_rumour: Rumour, _now: float) -> None:
+    """Nobody asked to be told."""
+
+
+def _ignore_doubt(_node_id: str, _now: float) -> None:
     """Nobody asked to be told."""

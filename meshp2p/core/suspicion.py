@@ -19,6 +19,7 @@ class Suspicion:
         "_accusers",
         "_confirmations",
         "_confirmations_max",
+        "_is_held_dead",
         "_since",
         "_timeout_max",
         "_timeout_min",
@@ -31,11 +32,12 @@ class Suspicion:
         self._accusers = {accuser} if accuser else set()
         self._confirmations = 0
         self._confirmations_max = confirmations_max
+        self._is_held_dead = False
         self._since = now
         self._timeout_min = timeout_min
         self._timeout_max = timeout_max if confirmations_max > 0 else timeout_min
         self.refused: dict[str, None] = {}
-        """Who was refused: the host lives, the process does not."""
+        """Who was refused: the host lives, the process does not. And who holds it dead, in a view other than ours."""
 
     def confirm(self, accuser: str) -> bool:
         """Count a confirmation. Whether it was news: independent, and within the number that counts."""
@@ -45,6 +47,22 @@ class Suspicion:
         self._accusers.add(accuser)
         if not is_first:
             self._confirmations += 1
+        return True
+
+    def note_death(self, by: str, now: float, *, timeout_min: float, timeout_max: float) -> bool:
+        """Another, in a view of its own, holds it dead: then it begins anew, lasts ``timeout_max`` seconds, and
+        ``timeout_min`` once anybody else found it unresponsive. Whether that was news; it is once, and nothing to one
+        that is confirmed."""
+        if self._is_held_dead or self.is_confirmed:
+            return False
+        self._is_held_dead = True
+        self.refused[by] = None
+        self._confirmations = min(1, len(self._accusers - {by}))
+        self._confirmations_max = 1
+        self._accusers.add(by)
+        self._since = now
+        self._timeout_min = timeout_min
+        self._timeout_max = timeout_max
         return True
 
     def has_accused(self, accuser: str) -> bool:

@@ -7,7 +7,9 @@ import itertools
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberDied, MemberJoined, MemberRecovered, MemberSuspected
+from meshp2p.core.machine import Machine
 from meshp2p.core.messages import Ack, Datagram, Gossip, Nack, Ping, PingRequest, Pong, Probe, Push, SyncRequest
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.timers import Timer
@@ -360,6 +362,59 @@ def test_a_death_that_a_peer_of_another_view_tells_is_doubted_and_the_accused_is
     assert machine._membership._suspicions["a"].deadline() == 5.0
     machine.receive_call(Push(tag_of("b"), (Rumour("c", 1, State.LEFT, "c"),)), 1.0)
     assert "c" not in machine.records()
+
+
+def a_doubting_machine() -> Machine:
+    """It is told, at time 1, by a peer of another view that ``a`` is dead; it probes nobody."""
+    machine = a_machine()
+    hear(machine, [a_record("a", addresses=(ELSEWHERE,)), *(a_record(name) for name in "bcdefgh")])
+    machine._prober.restart(1e6)
+    machine._state.local_health.score = 0
+    _, effects = machine.receive_call(Push(tag_of("b"), (Rumour("a", 1, State.DEAD, "b"),)), 1.0)
+    assert calls(effects, Probe) == []
+    return machine
+
+
+def test_one_who_is_held_dead_in_another_view_and_does_not_refute_is_checked_and_dead_once_it_refuses() -> None:
+    machine = a_doubting_machine()
+    [check] = calls(run_until(machine, 1.5), Probe)
+    assert check.addresses == (ELSEWHERE,)
+    machine.receive_reply(check.call_id, CallFailed(Failure.REFUSED, "connection refused"), 1.501)
+    run_until(machine, 2.1)
+    assert "a" not in machine.records()
+
+
+def test_one_who_is_held_dead_in_another_view_and_is_silent_is_dead_after_a_confirmed_suspicion() -> None:
+    machine = a_doubting_machine()
+    [check] = calls(run_until(machine, 1.5), Probe)
+    machine.receive_reply(check.call_id, CallFailed(Failure.TIMEOUT, "no answer"), 2.4)
+    run_until(machine, 4.49)
+    assert "a" in machine.records()
+    run_until(machine, 4.51)
+    assert "a" not in machine.records()
+
+
+def test_one_who_is_held_dead_in_another_view_and_answers_lives() -> None:
+    machine = a_doubting_machine()
+    [check] = calls(run_until(machine, 1.5), Probe)
+    hear(machine, [a_record("a", 2, addresses=(ELSEWHERE,))], now=1.6)
+    machine.receive_reply(check.call_id, Pong("a", 1, 0), 1.6)
+    run_until(machine, 10.0)
+    assert machine.records()["a"].state is State.ALIVE
+
+
+def test_a_long_suspicion_is_short_and_begins_anew_once_another_view_holds_the_suspect_dead() -> None:
+    machine = a_machine()
+    hear(machine, [a_record(name) for name in "abcdefgh"])
+    machine._prober.restart(1e6)
+    machine.receive_call(Push(tag_of("b"), (Rumour("a", 1, State.SUSPECT),)), 1.0)
+    assert machine._membership._suspicions["a"].deadline() == 25.0
+    run_until(machine, 3.0)
+    machine.receive_call(Push(tag_of("c"), (Rumour("a", 1, State.DEAD, "c"),)), 3.0)
+    assert machine._membership._suspicions["a"].deadline() == 7.0
+    run_until(machine, 4.0)
+    machine.receive_call(Push(tag_of("d"), (Rumour("a", 1, State.DEAD, "d"),)), 4.0)
+    assert machine._membership._suspicions["a"].deadline() == 7.0, "who syncs often must not lengthen it"
 
 
 def test_a_record_of_the_same_incarnation_does_not_clear_a_suspicion_nor_look_like_news() -> None:

@@ -1,11 +1,11 @@
-"""How soon a mesh of a common size is whole when a cut is mended."""
+"""How soon a mesh of a common size is whole when a cut is mended, also where nodes died meanwhile."""
 
 from __future__ import annotations
 
 import pytest
 
 from meshp2p.simulation.checkers import Wholeness
-from meshp2p.simulation.faults import Partition
+from meshp2p.simulation.faults import Crash, Partition, Pause
 from meshp2p.simulation.simulation import Simulation
 from tests.simulation.simulated import a_schedule
 
@@ -28,3 +28,29 @@ def test_sixty_four_nodes_are_whole_within_a_second_after_a_cut(seed: int) -> No
     assert took is not None
     assert took <= 1.0
     assert simulation.network.traffic.datagrams - before <= DATAGRAMS_MAX
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_who_died_behind_a_short_cut_is_known_dead_soon_after_it(seed: int) -> None:
+    simulation = Simulation(a_schedule(nodes=NODES, duration=1000.0, seed=seed, checks=(Wholeness.name,)))
+    simulation.run_until(10.0)
+    names = sorted(simulation.truth.hosts)
+    cut = simulation.begin(Partition(begin=0, groups=(tuple(names[::2]), tuple(names[1::2]))))
+    simulation.run_until(11.0)
+    simulation.begin(Crash(begin=0, node=names[0]))
+    simulation.begin(Crash(begin=0, node=names[4], is_silent=True))
+    simulation.run_until(12.0)
+    simulation.end(cut)
+    assert simulation.become_whole(within=5.0) is not None
+
+
+def test_who_slept_while_the_leader_died_names_the_next_soon_after_waking() -> None:
+    simulation = Simulation(a_schedule(nodes=16, duration=1000.0, checks=(Wholeness.name,)))
+    simulation.run_until(10.0)
+    names = sorted(simulation.truth.hosts)
+    pause = simulation.begin(Pause(begin=0, node=names[-1]))
+    simulation.run_until(50.0)
+    simulation.begin(Crash(begin=0, node=names[0]))
+    simulation.run_until(70.0)
+    simulation.end(pause)
+    assert simulation.become_whole(within=3.0) is not None
