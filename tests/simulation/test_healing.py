@@ -14,12 +14,21 @@ DATAGRAMS_MAX = 80 * NODES
 """Twice 32 nodes are news, each is told 8 times by each of 64 nodes, and a packet holds about 9."""
 
 
+def a_mesh(nodes: int = NODES, seed: int = 1) -> tuple[Simulation, list[str]]:
+    """One that has been whole for a while, and the ids of its nodes in their order."""
+    simulation = Simulation(a_schedule(nodes=nodes, duration=1000.0, seed=seed, checks=(Wholeness.name,)))
+    simulation.run_until(10.0)
+    return simulation, sorted(simulation.truth.hosts)
+
+
+def every_second_from_the_others(names: list[str]) -> Partition:
+    return Partition(begin=0, groups=(tuple(names[::2]), tuple(names[1::2])))
+
+
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_sixty_four_nodes_are_whole_within_a_second_after_a_cut(seed: int) -> None:
-    simulation = Simulation(a_schedule(nodes=NODES, duration=1000.0, seed=seed, checks=(Wholeness.name,)))
-    simulation.run_until(10.0)
-    names = sorted(simulation.truth.hosts)
-    cut = simulation.begin(Partition(begin=0, groups=(tuple(names[::2]), tuple(names[1::2]))))
+    simulation, names = a_mesh(seed=seed)
+    cut = simulation.begin(every_second_from_the_others(names))
     simulation.run_until(30.0)
     assert all(len(host.machine.records()) < 40 for host in simulation.truth.live if host.machine)
     before = simulation.network.traffic.datagrams
@@ -32,10 +41,8 @@ def test_sixty_four_nodes_are_whole_within_a_second_after_a_cut(seed: int) -> No
 
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_who_died_behind_a_short_cut_is_known_dead_soon_after_it(seed: int) -> None:
-    simulation = Simulation(a_schedule(nodes=NODES, duration=1000.0, seed=seed, checks=(Wholeness.name,)))
-    simulation.run_until(10.0)
-    names = sorted(simulation.truth.hosts)
-    cut = simulation.begin(Partition(begin=0, groups=(tuple(names[::2]), tuple(names[1::2]))))
+    simulation, names = a_mesh(seed=seed)
+    cut = simulation.begin(every_second_from_the_others(names))
     simulation.run_until(11.0)
     simulation.begin(Crash(begin=0, node=names[0]))
     simulation.begin(Crash(begin=0, node=names[4], is_silent=True))
@@ -45,9 +52,7 @@ def test_who_died_behind_a_short_cut_is_known_dead_soon_after_it(seed: int) -> N
 
 
 def test_who_slept_while_the_leader_died_names_the_next_soon_after_waking() -> None:
-    simulation = Simulation(a_schedule(nodes=16, duration=1000.0, checks=(Wholeness.name,)))
-    simulation.run_until(10.0)
-    names = sorted(simulation.truth.hosts)
+    simulation, names = a_mesh(nodes=16)
     pause = simulation.begin(Pause(begin=0, node=names[-1]))
     simulation.run_until(50.0)
     simulation.begin(Crash(begin=0, node=names[0]))
