@@ -31,6 +31,10 @@ OWN_ADDRESS_INTERVAL = 3600.0
 """Seconds for which an address at which this node found itself is taken for its own: another machine may be given it.
 Chosen, not measured."""
 
+GREETERS = 3.0
+"""How many of the nodes of a mesh dial at once whom they all see for the first time, on average. Chosen, not
+measured."""
+
 Needless = Callable[[Address, str | None], bool]
 
 
@@ -108,15 +112,21 @@ class Candidates:
                 stats.silent += candidate.failures > 0
         return by_source
 
-    def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> None:
+    def offer(
+        self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float, *, nodes: int = 1
+    ) -> None:
         """Note that ``source`` saw a peer at these addresses. An unchanged sighting hastens only what was all but given
-        up; that a seed still has the address that it had is none."""
+        up. ``nodes`` is how many are listed: where there are many, all of them see a newcomer at once, a few dial it,
+        and the others soon hear of it from these."""
         for address in addresses:
             candidate = self._table.get(address)
             if candidate is None:
                 if len(self._table) >= self._config.candidates_max and not self._evict():
                     continue
                 candidate = self._table[address] = Candidate(address, now)
+                candidate.instance_id = instance_id
+                if nodes > GREETERS and self._random.random() * nodes >= GREETERS:
+                    candidate.next_dial += self._config.dial_interval_min * (1 + 2 * self._random.random())
             is_known = source in candidate.sources
             candidate.sources[source] = None
             if source == SEED and is_known:

@@ -91,7 +91,7 @@ class Syncer:
         """A source saw that a peer may be at these addresses: try them all, unless the peer is listed already."""
         if self._state.is_leaving:
             return
-        self.candidates.offer(source, addresses, instance_id, now)
+        self.candidates.offer(source, addresses, instance_id, now, nodes=len(self._state.members.nodes))
         self.set_dial_timer(now)
 
     def call_back(self, address: Address, instance_id: str, now: float) -> None:

@@ -12,6 +12,7 @@ from meshp2p.core.address import Address
 from meshp2p.core.candidates import (
     DIAL_INTERVAL_LAST,
     DIAL_PATIENCE,
+    GREETERS,
     OWN_ADDRESS_INTERVAL,
     SEED_INTERVAL_LAST,
     Candidates,
@@ -244,3 +245,20 @@ def test_without_room_nobody_is_dialled(count: int) -> None:
     table = a_table()
     table.offer("seed", (an_address(1),), None, 0.0)
     assert table.take_due(0.0, count, without=never) == []
+
+
+def test_of_many_nodes_that_see_a_newcomer_a_few_dial_it_at_once_and_all_do_soon() -> None:
+    tables = [Candidates(CONFIG, random.Random(seed)) for seed in range(1000)]
+    for table in tables:
+        table.offer("mdns", (an_address(1),), "n1", 5.0, nodes=100)
+    dialled = sum(len(table.take_due(5.0, 16, without=never)) for table in tables)
+    assert GREETERS * 0.5 <= dialled / 10 <= GREETERS * 1.5
+    dialled += sum(len(table.take_due(5.0 + 3 * CONFIG.dial_interval_min, 16, without=never)) for table in tables)
+    assert dialled == 1000
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3])
+def test_in_a_small_mesh_each_dials_whom_it_sees_at_once(nodes: int) -> None:
+    table = a_table()
+    table.offer("mdns", tuple(map(an_address, range(10))), None, 5.0, nodes=nodes)
+    assert len(table.take_due(5.0, 16, without=never)) == 10
