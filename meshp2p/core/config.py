@@ -66,9 +66,9 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     """By how much a node that finds itself slow stretches its own timeouts, at most (Lifeguard §IV-A)."""
 
     patience_max: float = 2.0
-    """How many times as long a node is waited for, and suspected, that says it is slow itself: once, and half as long
-    again for each point of its local health, up to this. 1: as all others. Too high finds the deaths of slow nodes
-    late. Chosen, not measured."""
+    """How many times as long a node is waited for, and suspected, that says it is slow itself, or was accused within a
+    minute and lived: once, and half as long again for each point of its local health, or each such time, up to this.
+    1: as all others. Too high finds the deaths of slow nodes late."""
 
     gossip_interval: float = 0.2
     """Between two rounds of gossip while there is something to tell; the first round is at once."""

@@ -147,7 +147,7 @@ class Confirmer:
                 # where it lives its ack takes about as long as the refusal did
                 grace = max(state.config.crash_grace, 2 * (now - check.asked_at))
                 if not check.watched_at:
-                    grace = max(grace, self._prober.direct_timeout(node_id))
+                    grace = max(grace, self._prober.direct_timeout(node_id, now))
                 state.timers.set(Timer.CHECK, max(now, check.asked_at + grace), node_id)
             elif isinstance(reply, CallFailed) and reply.failure is Failure.UNREACHABLE and check.calls < CALLS_MAX:
                 check.must_call = True

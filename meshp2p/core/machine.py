@@ -191,7 +191,7 @@ class Machine(View):
             case _:
                 assert_never(body)
         if record is not None and isinstance(body, (Ping, Ack)):
-            state.note_health(record.id, body.local_health)
+            state.patience.note_health(record.id, body.local_health)
             if was_listed:
                 self._syncer.compare(record.id, body.view, now)
             else:

@@ -136,7 +136,7 @@ class Membership:
         state = self._state
         config = state.config
         suspicion = self._suspicions[rumour.id]
-        patience = state.patience_with(rumour.id)
+        patience = state.patience.factor(rumour.id, now)
         timeout_max = config.suspicion_timeout(len(state.members.nodes)) * patience
         # as for what is found here: the period of a probe, then the suspicion
         timeout_min = (1 + config.suspicion_confirmed_multiplier) * config.probe_interval * patience
@@ -154,6 +154,8 @@ class Membership:
         if held is None and len(members) >= state.config.members_max:
             return
         self._end_suspicion(record.id)
+        if self._was_accused(record, held):
+            state.patience.note_return(record.id, now)
         if held is None:
             state.life.note(record.id, now)
             state.changes.append(MemberJoined(record))
@@ -164,6 +166,15 @@ class Membership:
         members.put(record)
         if is_spread:
             state.spread(record, now)
+
+    def _was_accused(self, record: Record, held: Record | None) -> bool:
+        """Whether a node that publishes this was suspected or held dead, and is the same process."""
+        if not record.is_node:
+            return False
+        if held is not None:
+            return held.state is State.SUSPECT and held.boot == record.boot
+        departed = self._state.members.departed.get(record.id)
+        return departed is not None and departed.state is State.DEAD and departed.boot == record.boot
 
     def _become_listed_suspect(self, record: Record, now: float) -> None:
         """A record came of one who is suspect elsewhere."""
@@ -190,7 +201,7 @@ class Membership:
         timeout_min = timeout_max = config.suspicion_timeout(nodes)
         if confirmations_max and config.confirmers:
             timeout_min = min(timeout_min, config.suspicion_confirmed_multiplier * config.probe_interval)
-        timeout_min *= state.patience_with(rumour.id)
+        timeout_min *= state.patience.factor(rumour.id, now)
         timeout_max = max(timeout_min, timeout_max)
         suspicion = Suspicion(
             rumour.by,
@@ -306,10 +317,13 @@ class Membership:
         held = state.members.claim_of(rumour.id)
         addresses = state.addresses_of(held) if held is not None else ()
         is_node = held.is_node if held is not None else True
+        boot = held.boot if held is not None else 0
         self._end_suspicion(rumour.id)
-        state.members.depart(Departed(rumour.id, rumour.incarnation, rumour.state, addresses, is_node, now, rumour.by))
+        state.members.depart(
+            Departed(rumour.id, rumour.incarnation, rumour.state, addresses, is_node, now, rumour.by, boot=boot)
+        )
         state.reach.pop(rumour.id, None)
-        state.note_health(rumour.id, 0)
+        state.patience.forget_health(rumour.id)
         state.life.forget(rumour.id)
         if isinstance(held, Record):
             state.counters.deaths += rumour.state is State.DEAD

@@ -81,19 +81,19 @@ class Prober:
             return
         state.counters.probes += 1
         self._round = _Round(self.next_sequence(), target, state.members.records[target].boot, now)
-        state.timers.set(Timer.PROBE_DIRECT, now + self.direct_timeout(target))
+        state.timers.set(Timer.PROBE_DIRECT, now + self.direct_timeout(target, now))
         ping = state.ping(self._round.sequence, tag_of(target))
         state.send_to_node(target, ping, now)
 
-    def direct_timeout(self, target: str) -> float:
+    def direct_timeout(self, target: str, now: float) -> float:
         """How long the target's answer may take, in seconds: three round trips, within bounds, stretched where this
-        node is slow, or the target says that it is."""
+        node is slow, or the target is."""
         config = self._state.config
         round_trip = self._round_trips.get(target)
         timeout = config.probe_timeout
         if round_trip is not None:
             timeout = min(timeout, max(config.probe_timeout_min, 3 * round_trip))
-        patient = min(timeout * self._state.patience_with(target), max(timeout, 0.8 * config.probe_interval))
+        patient = min(timeout * self._state.patience.factor(target, now), max(timeout, 0.8 * config.probe_interval))
         return self._state.local_health.scale(patient)
 
     def handle_no_answer(self, now: float) -> None:

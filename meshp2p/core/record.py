@@ -131,7 +131,8 @@ class Departed(msgspec.Struct):
     """What is kept of an instance that died or left, so that gossip does not bring it back and its node can be called
     again.
 
-    ``since`` is the caller's clock; ``by`` is who found it so; ``calls`` counts how often a dead node was called since.
+    ``since`` is the caller's clock; ``by`` is who found it so; ``calls`` counts how often a dead node was called since;
+    ``boot`` is that of its process, 0 where it was never listed.
     """
 
     id: str
@@ -142,6 +143,7 @@ class Departed(msgspec.Struct):
     since: float
     by: str = ""
     calls: int = 0
+    boot: int = 0
 
     def as_rumour(self) -> Rumour:
         return Rumour(self.id, self.incarnation, self.state, self.by)

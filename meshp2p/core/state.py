@@ -17,6 +17,7 @@ from meshp2p.core.life_signs import LifeSigns
 from meshp2p.core.local_health import LocalHealth
 from meshp2p.core.members import Members
 from meshp2p.core.messages import Body, CallReply, CallRequest, Datagram, Gossip, Ping, Push
+from meshp2p.core.patience import Patience
 from meshp2p.core.record import Departed, Item, Record, Rumour, State, tag_of
 from meshp2p.core.timers import Timer, Timers
 
@@ -117,7 +118,7 @@ class NodeState:
         """The address from which a node was last heard."""
         self.reached_at: float = -math.inf
         """When a packet or call of another last came that this node did not ask for."""
-        self._peer_health: dict[str, int] = {}
+        self.patience: Patience = Patience(config.patience_max)
         self.epoch_kept: int = kept.epoch
         self.is_announced = False
         """Whether this node may tell others of itself: it knows that its id is its own."""
@@ -196,20 +197,6 @@ class NodeState:
     def ping(self, sequence: int, target: int) -> Ping:
         """A ping of this node's for the node with the tag ``target``."""
         return Ping(sequence, self.tag, target, self.members.view, self.local_health.score)
-
-    # How slow others say they are
-
-    def note_health(self, node_id: str, score: int) -> None:
-        """A node told how slow it finds itself."""
-        if score:
-            self._peer_health[node_id] = score
-        else:
-            self._peer_health.pop(node_id, None)
-
-    def patience_with(self, node_id: str) -> float:
-        """How many times as long as for others this node waits for one that says it is slow."""
-        score = self._peer_health.get(node_id)
-        return 1.0 if score is None else min(1.0 + score / 2, self.config.patience_max)
 
     # What is asked of the tables
 

@@ -211,7 +211,7 @@ def test_a_node_whose_relays_do_not_answer_either_finds_that_it_is_slow_itself()
     mesh.is_cut = lambda sender, receiver: "n4" in (sender, receiver)
     mesh.run(4)
     assert mesh.nodes["n4"].local_health > 0
-    timeout = mesh.nodes["n4"]._prober.direct_timeout("n0")
+    timeout = mesh.nodes["n4"]._prober.direct_timeout("n0", mesh.now)
     assert timeout == pytest.approx(0.2 * (mesh.nodes["n4"].local_health + 1), rel=0.01) or timeout >= 0.5
     mesh.is_cut = lambda _sender, _receiver: False
     mesh.run(60)
@@ -240,8 +240,8 @@ def test_who_says_that_it_is_slow_is_waited_for_longer() -> None:
         mesh = a_mesh(8)
         for node_id, machine in mesh.nodes.items():
             if node_id != "n3":
-                machine._state.note_health("n3", 8)
-                machine._state.note_health("n3", health)
+                machine._state.patience.note_health("n3", 8)
+                machine._state.patience.note_health("n3", health)
         mesh.is_cut = lambda one, other: "n3" in (one, other)
         others = [machine for node_id, machine in mesh.nodes.items() if node_id != "n3"]
         taken.append(mesh.run_until(lambda: all("n3" not in one.records() for one in others), 60))  # noqa: B023
@@ -252,8 +252,8 @@ def test_a_ping_tells_how_slow_its_sender_is_and_the_receiver_believes_it() -> N
     mesh = a_mesh(2)
     slow, other = mesh.nodes["n0"], mesh.nodes["n1"]
     slow._state.local_health.change(+5)
-    mesh.run_until(lambda: other._state.patience_with("n0") == other.config.patience_max, within=8)
-    mesh.run_until(lambda: other._state.patience_with("n0") == 1.0, within=60)
+    mesh.run_until(lambda: other._state.patience.factor("n0", mesh.now) == other.config.patience_max, within=8)
+    mesh.run_until(lambda: other._state.patience.factor("n0", mesh.now) == 1.0, within=60)
 
 
 def test_a_relay_serves_no_more_than_it_can_remember() -> None:
