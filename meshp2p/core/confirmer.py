@@ -17,6 +17,7 @@ it, the surer it hears and refutes.
 from __future__ import annotations
 
 import heapq
+from itertools import islice
 
 from meshp2p.core.address import Address
 from meshp2p.core.effects import CallFailed, Failure
@@ -91,7 +92,8 @@ class Confirmer:
         salt = tag_of(rumour.id) ^ (rumour.incarnation * 0x9E3779B97F4A7C15 & _MASK)
         chosen = heapq.nsmallest(config.confirmers, others, key=lambda node_id: _mix(tag_of(node_id) ^ salt))
         if rumour.is_refused:
-            chosen += heapq.nlargest(config.watches, others, key=lambda node_id: (node_id < rumour.id, node_id))
+            watchers = (node_id for node_id in state.members.nodes.predecessors(rumour.id) if node_id != rumour.by)
+            chosen += islice(watchers, config.watches)
         return dict.fromkeys(chosen)
 
     def doubt(self, node_id: str, now: float) -> None:

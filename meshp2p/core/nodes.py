@@ -12,7 +12,7 @@ node has its turn hangs on no clock, see :meth:`Nodes.choose_next`.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from math import gcd
 from typing import Protocol
@@ -94,6 +94,19 @@ class Nodes:
             had_turn[place] = True
             self._waiting -= 1
         return order[place]
+
+    def successors(self, node_id: str) -> Iterator[str]:
+        """All others in the order of the ring, from the one behind this id on, which need not be listed."""
+        order = self._order
+        place = bisect_right(order, node_id)
+        yield from order[place:]
+        yield from order[: bisect_left(order, node_id)]
+
+    def predecessors(self, node_id: str) -> Iterator[str]:
+        """The same in the opposite order."""
+        order = self._order
+        yield from reversed(order[: bisect_left(order, node_id)])
+        yield from reversed(order[bisect_right(order, node_id) :])
 
     def draw(self, random: _Randomness, count: int, *without: str) -> list[str]:
         """Up to ``count`` in an order drawn at random, none of them in ``without``."""

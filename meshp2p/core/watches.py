@@ -7,7 +7,7 @@ breaks is no verdict but a reason to check at once (:mod:`meshp2p.core.confirmer
 
 from __future__ import annotations
 
-import heapq
+from itertools import islice
 
 from meshp2p.core.address import Address
 from meshp2p.core.confirmer import Confirmer
@@ -77,7 +77,8 @@ class Watches:
         if state.is_leaving:
             return
         records = state.members.records
-        chosen = self._successors() if state.is_announced else []
+        successors = state.members.nodes.successors(state.id)
+        chosen = list(islice(successors, state.config.watches)) if state.is_announced else []
         for node_id in list(self._watches):
             watch = self._watches[node_id]
             if node_id not in chosen or records[node_id].boot != watch.boot:
@@ -92,12 +93,6 @@ class Watches:
             waiting.append(now + max(state.config.watch_settle, RETRY_MIN))
         if waiting:
             state.timers.set(Timer.WATCH, min(waiting))
-
-    def _successors(self) -> list[str]:
-        """The next nodes in the order of ids, which goes on with the first behind the last."""
-        own = self._state.id
-        others = [node_id for node_id in self._state.members.nodes if node_id != own]
-        return heapq.nsmallest(self._state.config.watches, others, key=lambda node_id: (node_id < own, node_id))
 
     def close(self) -> None:
         """This node leaves: watch nobody any more."""

@@ -93,3 +93,12 @@ def test_as_many_are_drawn_as_there_are_and_nobody_twice(listed: list[str], coun
 def test_where_all_are_drawn_their_order_is_random() -> None:
     nodes, draw = nodes_of(["a", "b", "c", "d"]), random.Random(0)
     assert {nodes.draw(draw, 4, "a")[0] for _ in range(50)} == {"b", "c", "d"}
+
+
+@given(names, st.text("abcdefgh", min_size=1, max_size=2))
+def test_the_ring_goes_round_once_either_way_and_without_the_one_it_begins_at(listed: list[str], own: str) -> None:
+    nodes = nodes_of(listed)
+    others = sorted(set(listed) - {own})
+    expected = sorted(others, key=lambda node_id: (node_id < own, node_id))
+    assert list(nodes.successors(own)) == expected
+    assert list(nodes.predecessors(own)) == expected[::-1]
