@@ -193,7 +193,7 @@ def marked() -> list[Setting]:
         suspicion_max_multiplier=6.0,
         gossip_interval=0.2,
         gossip_fanout=3,
-        retransmit_multiplier=4,
+        retransmit_margin=4.5,  # as often as memberlist, 4 x ceil(log10(n + 1)), among 10 to 33 nodes
         birth_fanout=3,
         confirmers=0,
         watches=0,

@@ -76,9 +76,10 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     gossip_fanout: int = 3
     """How many nodes a round tells."""
 
-    retransmit_multiplier: int = 4
-    """A rumour is told ``retransmit_multiplier x ceil(log10(nodes + 1))`` times by each node. Too low loses it to
-    packet loss, too high costs bytes."""
+    retransmit_margin: float = 5.0
+    """A rumour is told ``ceil(ln(nodes) + retransmit_margin)`` times by each node. Where no packet is lost one rumour
+    in ``e ** retransmit_margin`` misses somebody, in a mesh of any size. Too low leaves more to the next comparison of
+    views, too high costs bytes."""
 
     birth_fanout: int = 16
     """How many nodes the owner of a new record, or who finds a death, tells at once. Chosen, not measured."""
@@ -92,7 +93,7 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     sync_grace: float = 1.0
     """How long two views may differ before they are compared: gossip may be on its way."""
 
-    look_delay: float = 0.3
+    look_delay: float = 0.2
     """How long after the last instance came or went a node asks another whether they agree. Too low finds differences
     that gossip is about to mend, too high lets a healed mesh wait for what gossip left out."""
 
@@ -267,7 +268,7 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def retransmits(self, nodes: int) -> int:
         """How often a rumour is told by each of so many nodes (SWIM §4.1)."""
-        return self.retransmit_multiplier * math.ceil(math.log10(nodes + 1))
+        return math.ceil(math.log(max(1, nodes)) + self.retransmit_margin)
 
     def delivery_pause(self, failures: int) -> float:
         """How long to wait, in seconds, before what failed so often is tried again."""
@@ -294,7 +295,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("patience_max", 1, 64),
     ("gossip_interval", 0.01, 3600),
     ("gossip_fanout", 1, 64),
-    ("retransmit_multiplier", 1, 64),
+    ("retransmit_margin", 0.5, 64),
     ("birth_fanout", 1, 1024),
     ("packet_bytes_max", 512, 65_000),
     ("ages_per_packet", 0, 32),
