@@ -125,7 +125,8 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "others are asked to probe who does not answer (SWIM §4.1)",
         "bridge",
         "wholeness",
-        {"indirect_probes": 0},
+        # what came beside them hides their absence; without that, and with them, none of these runs fails
+        {"indirect_probes": 0, "confirmers": 0, "patience_max": 1.0, "retransmit_margin": 2.4},
     ),
     "tcp-probe": Safeguard(
         "who does not answer by UDP is probed by TCP",
