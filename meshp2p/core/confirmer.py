@@ -33,6 +33,9 @@ __all__ = ["Confirmer"]
 CHECKS_MAX = 256
 """Checks under way; past it none is begun. Chosen, not measured."""
 
+RECHECK_PERIODS = 2
+"""Protocol periods until a node that accused another, and is not confirmed, checks it again. Chosen, not measured."""
+
 CALLS_MAX = 3
 """Calls within one check where the connection breaks: a process that dies takes connections until its kernel has closed
 its listener. Chosen, not measured."""
@@ -80,6 +83,7 @@ class Confirmer:
         if is_own:
             for node_id in chosen:
                 state.tell(node_id, rumour)
+            self._check_again(rumour.id, now)
         elif state.id in chosen:
             self.check(rumour.id, now)
 
@@ -142,6 +146,7 @@ class Confirmer:
                 return
             if isinstance(reply, Pong) and reply.id == node_id:
                 self._end(node_id)
+                self._check_again(node_id, now)  # it did not hear by this that it is suspected
                 state.life.note(node_id, now)
                 self._prober.on_view(node_id, reply.view, now)
             elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
@@ -182,6 +187,15 @@ class Confirmer:
         else:
             self._end(node_id)
             self._membership.accuse(node_id, now)
+            self._check_again(node_id, now)
+
+    def _check_again(self, node_id: str, now: float) -> None:
+        """Check a suspect once more, soon. Where it was this node that was cut off, the accused has not heard of the
+        suspicion, and no other view differs: nothing else would tell it for long."""
+        record = self._state.members.records.get(node_id)
+        if record is not None and record.state is State.SUSPECT and node_id not in self._checks:
+            pause = RECHECK_PERIODS * self._state.config.probe_interval
+            self._state.timers.set_earlier(Timer.CHECK, now + pause, node_id)
 
     def _check_doubted(self, node_id: str, now: float) -> None:
         if self._state.is_guarded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from meshp2p.core.record import State
 from meshp2p.simulation.checkers import Wholeness
 from meshp2p.simulation.faults import Crash, Partition, Pause
 from meshp2p.simulation.simulation import Simulation
@@ -59,3 +60,25 @@ def test_who_slept_while_the_leader_died_names_the_next_soon_after_waking() -> N
     simulation.run_until(70.0)
     simulation.end(pause)
     assert simulation.become_whole(within=3.0) is not None
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_who_was_cut_off_alone_suspects_nobody_soon_after(seed: int) -> None:
+    """None of the others has heard of its suspicions, nor of those that they have of it: no view's hash tells."""
+    simulation, names = a_mesh(nodes=33, seed=seed)
+    cut = simulation.begin(Partition(begin=0, groups=(tuple(names[:-1]), tuple(names[-1:]))))
+    simulation.run_until(17.0)
+    assert suspects(simulation)
+    simulation.end(cut)
+    simulation.run_until(17.0 + 5.0)
+    assert not suspects(simulation)
+
+
+def suspects(simulation: Simulation) -> list[str]:
+    return [
+        record.id
+        for host in simulation.truth.live
+        if host.machine
+        for record in host.machine.records().values()
+        if record.state is State.SUSPECT
+    ]
