@@ -85,8 +85,12 @@ async def test_a_process_that_was_killed_comes_back_with_what_it_kept(tmp_path: 
             again = await up(*options)
             assert again.ready["id"] == name
             await all_see([other, again], name, "z")
-            incarnations = [event["incarnation"] for event in other.events if event.get("id") == name]
-            assert incarnations[-1] > incarnations[0]
+
+            def has_risen(up: Up) -> bool:
+                incarnations = [event["incarnation"] for event in up.events if event.get("id") == name]
+                return bool(incarnations[-1] > incarnations[0])
+
+            await other.until(has_risen)
 
 
 async def test_the_line_that_says_ready_is_true_and_comes_first() -> None:
