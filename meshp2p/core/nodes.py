@@ -66,8 +66,7 @@ class Nodes:
 
         A round ends when each of the n others had its turn, which takes n to 2n periods whatever the clock does: once
         n turns of a round went to those who had theirs, or where the number is that of the call before, one that had
-        none is drawn at random. Where the clock runs and the mesh stays as it is, a round takes
-        n periods.
+        none is drawn at random. Where the clock runs and the mesh stays as it is, a round takes n periods.
         """
         order, had_turn = self._order, self._had_turn
         others = len(order) - 1

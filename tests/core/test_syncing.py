@@ -17,12 +17,18 @@ from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, h
 from tests.core.mesh import Mesh
 
 
-def test_a_newcomer_that_all_gossip_lost_is_found_by_a_look() -> None:
+def a_quiet_mesh() -> Mesh:
+    """Five nodes that have been one mesh for a while: n0 is the first."""
     mesh = Mesh()
     for number in range(5):
         mesh.add(f"n{number}", join="n0" if number else None)
     mesh.run_until(mesh.is_whole, within=3)
     mesh.run(3)
+    return mesh
+
+
+def test_a_newcomer_that_all_gossip_lost_is_found_by_a_look() -> None:
+    mesh = a_quiet_mesh()
 
     def is_about_x(datagram: Datagram) -> bool:
         return any(item.id == "x" for item in datagram.items)
@@ -37,11 +43,7 @@ def test_a_newcomer_that_all_gossip_lost_is_found_by_a_look() -> None:
 
 
 def test_news_of_an_instance_that_gossip_lost_is_mended_by_a_sync() -> None:
-    mesh = Mesh()
-    for number in range(5):
-        mesh.add(f"n{number}", join="n0" if number else None)
-    mesh.run_until(mesh.is_whole, within=3)
-    mesh.run(3)
+    mesh = a_quiet_mesh()
 
     def is_about_n1(datagram: Datagram) -> bool:
         return any(item.id == "n1" for item in datagram.items)
@@ -55,11 +57,7 @@ def test_news_of_an_instance_that_gossip_lost_is_mended_by_a_sync() -> None:
 
 
 def test_views_that_agree_cost_no_call() -> None:
-    mesh = Mesh()
-    for number in range(5):
-        mesh.add(f"n{number}", join="n0" if number else None)
-    mesh.run_until(mesh.is_whole, within=3)
-    mesh.run(3)
+    mesh = a_quiet_mesh()
     mesh.log.clear()
     mesh.run(120)
     assert all(isinstance(what, Datagram) for _, _, _, what in mesh.log)
