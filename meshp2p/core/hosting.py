@@ -231,7 +231,7 @@ class Hosting:
         """Become the home of an instance whose home is gone."""
         held = self._state.members.records.get(instance_id)
         if held is not None and not held.is_node and held.home != self._state.id and not self._state.is_leaving:
-            self._ownership.publish(msgspec.structs.replace(held, home=self._state.id, boot=self._state.own.boot), now)
+            self._ownership.publish(held, now)
             self._host(instance_id, now)
 
     def _report(self, hosted: _Hosted, record: Record, status: str, metrics: str, now: float) -> None:

@@ -46,17 +46,20 @@ class Ownership:
     # What is published
 
     def publish(self, record: Record, now: float, *, at_birth: bool = True) -> None:
-        """List a record of this node's, with a greater incarnation than whatever is held about its id, and tell the
+        """List a record as this process's, with a greater incarnation than whatever is held about its id, and tell the
         mesh: at once where it is ``at_birth``, else by gossip alone.
 
-        Raises :class:`LimitExceeded` where no more instances may be listed; then nothing changed.
+        The record gets this node as its home and this process's boot. Raises :class:`LimitExceeded` if no more
+        instances may be listed; then nothing changed.
         """
         state = self._state
         held = state.members.claim_of(record.id)
         incarnation = record.incarnation
         if held is not None:
             incarnation = max(incarnation, held.incarnation + 1)
-        record = msgspec.structs.replace(record, incarnation=incarnation, state=State.ALIVE)
+        record = msgspec.structs.replace(
+            record, incarnation=incarnation, state=State.ALIVE, home=state.id, boot=state.own.boot
+        )
         if held is None and len(state.members) >= state.config.members_max:
             raise LimitExceeded(
                 f"instance {record.id!r}: {len(state.members)} instances are listed, which is the most allowed"
@@ -71,6 +74,16 @@ class Ownership:
         state.changes.append(MemberUpdated(record) if isinstance(held, Record) else MemberJoined(record))
         state.members.put(record)
         state.spread(record, now, at_birth=at_birth)
+
+    def take_up(self, now: float) -> None:
+        """Publish as this process's what an earlier process of this node hosted; to be run once this node is announced.
+
+        A node that has just begun lists such records as it hears them: the id may be another process's, whose instances
+        it must not claim. Deliveries wait until a record and its home bear the same boot.
+        """
+        for record in self._state.members.hosted_by(self._state.id):
+            if record.boot != self._state.own.boot:
+                self.publish(record, now, at_birth=False)
 
     # What others say of it
 
@@ -102,8 +115,7 @@ class Ownership:
                 known = held or state.members.departed.get(item.id)
                 has_room = held is not None or len(state.members) < state.config.members_max
                 if has_room and (known is None or supersedes(item, known)):
-                    again = msgspec.structs.replace(item, incarnation=item.incarnation + 1, boot=state.own.boot)
-                    self.publish(again, now, at_birth=False)
+                    self.publish(msgspec.structs.replace(item, incarnation=item.incarnation + 1), now, at_birth=False)
                 return True
             return False
         if isinstance(item, Record) and item.home != state.id:

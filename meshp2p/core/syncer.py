@@ -194,6 +194,7 @@ class Syncer:
             if self._has_met_settled:
                 self._election.settle()  # it met one before it knew whose its id is
             state.spread(state.own, now, at_birth=True)
+            self._ownership.take_up(now)
 
     def end_look_around(self) -> None:
         """This node met another, or nobody for a while."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberJoined, MemberLeft, MemberUpdated
 from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import (
     DeregisterReply,
+    FetchReply,
     ForwardDeregister,
     ForwardHeartbeat,
     HeartbeatReply,
+    Probe,
     Push,
+    SendReply,
     SyncRequest,
 )
 from meshp2p.core.record import Record, Rumour, State
-from meshp2p.core.requests import Deregister, Heartbeat
+from meshp2p.core.requests import Deregister, Fetch, Heartbeat, SendMessage
 from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, hear, run_until, told
 from tests.core.registry import Registry, X
 
@@ -69,6 +73,63 @@ def test_a_home_that_restarts_takes_its_instances_up_again() -> None:
     assert registry.heartbeat("n2").is_acknowledged
     registry.run(16)
     assert registry.homes() == {None}, "and they expire there as everywhere"
+
+
+@pytest.mark.parametrize("down", [0.01, 0.3, 1.0, 5.0, 10.0])
+@pytest.mark.parametrize("joins", ["n0", "n1", "n3"])
+def test_a_hosted_record_carries_the_boot_of_its_restarted_home(down: float, joins: str) -> None:
+    registry = Registry()
+    registry.register("n2")
+    registry.kill("n2")
+    registry.run(down)
+    home = registry.add("n2", join=joins, address=registry.address("n2"))
+    registry.run(3)
+    held = [machine.records()["x"] for machine in registry.nodes.values()]
+    assert {(record.home, record.boot) for record in held} == {("n2", home.own.boot)}
+
+
+def test_messages_reach_an_instance_whose_home_was_restarted() -> None:
+    registry = Registry()
+    registry.register("n2")
+    registry.kill("n2")
+    sent = registry.answer("n0", SendMessage("s", "x", "Notification", "", b"1"))
+    assert isinstance(sent, SendReply)
+    registry.add("n2", join="n0", address=registry.address("n2"))
+    registry.run(3)
+    read = registry.answer("n2", Fetch("x", 10, "", 5.0))
+    assert isinstance(read, FetchReply)
+    assert [message.id for message in read.messages] == [sent.message_id]
+
+
+def test_a_heartbeat_before_the_home_is_announced_publishes_with_its_own_boot() -> None:
+    home = a_machine("n2", is_announced=False)
+    hear(home, [a_record("x", home="n2", boot=1)])
+    home.request(1, Heartbeat("x", "busy", ""), 1.0)
+    record = home.records()["x"]
+    assert (record.status, record.boot) == ("busy", home.own.boot)
+
+
+def test_a_node_that_asks_whether_its_id_is_another_s_claims_none_of_its_instances() -> None:
+    newcomer = a_machine("n2", is_announced=False)
+    rival = a_record("n2", newcomer.own.incarnation + 1, boot=1)
+    [call] = calls(hear(newcomer, [rival, a_record("x", home="n2", boot=1)], 0.4), Probe)
+    looked_around = newcomer.config.settle_timeout
+    run_until(newcomer, looked_around)
+    assert newcomer.records()["x"].boot == 1
+    assert not newcomer.is_announced
+    newcomer.receive_reply(call.call_id, CallFailed(Failure.REFUSED, "nobody listens"), looked_around)
+    assert newcomer.is_announced
+    assert newcomer.records()["x"].boot == newcomer.own.boot
+
+
+def test_an_instance_that_another_adopted_meanwhile_stays_there_when_its_home_returns() -> None:
+    registry = Registry()
+    registry.register("n2")
+    registry.kill("n2")
+    assert registry.heartbeat("n3").is_acknowledged
+    registry.add("n2", join="n0", address=registry.address("n2"))
+    registry.run(3)
+    assert registry.homes() == {"n3"}
 
 
 def test_an_instance_whose_home_is_nobody_is_an_orphan() -> None:

@@ -192,6 +192,26 @@ async def test_an_instance_registered_over_http_survives_its_home(virtual_mesh: 
     await virtual_mesh.wait_until_whole()
 
 
+@pytest.mark.parametrize("down", [0.0, 1.0, 4.0])
+async def test_an_instance_gets_its_messages_after_its_home_was_restarted(
+    virtual_mesh: VirtualMesh, down: float
+) -> None:
+    a, b, _ = await virtual_mesh.start("a", "b", "c")
+    await virtual_mesh.wait_until_whole()
+    async with virtual_mesh.client("c") as client:
+        await client.register("worker", "elsewhere", 9000)
+        await virtual_mesh.wait_until(lambda: a.member("worker") and b.member("worker"))
+        virtual_mesh.kill("c")
+        await virtual_mesh.sleep(down)
+        await virtual_mesh.restart("c")
+        for number in range(3):
+            await (a, b)[number % 2].send("worker", {"number": number})
+            assert (await client.heartbeat("worker")).acknowledged
+            await virtual_mesh.sleep(2)
+        got = await client.messages("worker")
+    assert [message.payload for message in got.messages] == [{"number": number} for number in range(3)]
+
+
 async def test_a_client_is_cut_off_with_the_host_on_which_it_stands(virtual_mesh: VirtualMesh) -> None:
     await virtual_mesh.start("a", "b")
     await virtual_mesh.wait_until_whole()
