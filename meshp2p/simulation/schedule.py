@@ -103,8 +103,9 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Until ``duration`` faults come and go. Then all end, crashed nodes that were to come back are back, and the mesh
     must become whole within a bound that follows from ``config``; it is then watched for ``calm`` seconds more.
-    ``checks`` names the checkers, ``ablations`` the safeguards that are switched off. ``through_wire`` encodes and
-    decodes each datagram. Every ``multicast_interval`` seconds each node looks for others by multicast; 0: never.
+    ``checks`` names the checkers, None means all of them and ``()`` none. ``ablations`` names the safeguards that are
+    switched off. ``through_wire`` encodes and decodes each datagram. Every ``multicast_interval`` seconds each node
+    looks for others by multicast; 0: never.
     """
 
     format: int = FORMAT
@@ -121,7 +122,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     config: ProtocolConfig = ProtocolConfig()
     through_wire: bool = False
     multicast_interval: float = 0.0
-    checks: tuple[str, ...] = ()
+    checks: tuple[str, ...] | None = None
     ablations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

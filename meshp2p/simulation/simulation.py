@@ -15,12 +15,13 @@ from meshp2p.core.events import Event, IdConflictLost
 from meshp2p.core.hosting import Profile
 from meshp2p.core.message import Message
 from meshp2p.core.messages import CallReply, Datagram
-from meshp2p.errors import check
+from meshp2p.errors import ConfigError, check
 from meshp2p.simulation.ablation import ablated_config, alteration
 from meshp2p.simulation.agents import Agents
 from meshp2p.simulation.checkers import CHECKERS, Checker, Violation, Wholeness
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
 from meshp2p.simulation.checkers.maps import SharedMaps, convergence_bound
+from meshp2p.simulation.checkers.messages import Messages
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.faults import Corrupted, Crash, Fault, Forged, Leave
 from meshp2p.simulation.host import Host
@@ -130,7 +131,10 @@ class Simulation:
         return f"<Simulation {self.schedule.scenario} seed={self.schedule.seed} {self.engine!r}>"
 
     def _set_checkers(self) -> None:
-        names = self.schedule.checks
+        names = tuple(CHECKERS) if self.schedule.checks is None else self.schedule.checks
+        unknown = [name for name in names if name not in CHECKERS]
+        if unknown:
+            raise ConfigError(f"checks: {unknown[0]!r}: expected one of {', '.join(CHECKERS)}")
         self.checkers: dict[str, Checker] = {}
         self._watching: dict[type, list[Checker]] = {}
         for name, kind in CHECKERS.items():
@@ -340,6 +344,8 @@ class Simulation:
         if not self.is_over:
             self._stay_whole()
         if not self.is_over:
+            self._catch_up_on_mail()
+        if not self.is_over:
             self._agree_on_maps()
         if not self.is_over:
             for checker in self.checkers.values():
@@ -364,6 +370,12 @@ class Simulation:
         wholeness = self.checkers.get(Wholeness.name)
         if isinstance(wholeness, Wholeness):
             self._wait_for(wholeness, self.engine.now + STAY, "was whole and did not stay so")
+
+    def _catch_up_on_mail(self) -> None:
+        """Let recipients read their backlogs, for as long as they find anything new."""
+        messages = self.checkers.get(Messages.name)
+        while isinstance(messages, Messages) and messages.is_catching_up() and not self.is_over:
+            self.run_until(self.engine.now + 1.0)
 
     def _agree_on_maps(self) -> None:
         """Give shared maps the time that they may take to be one; their checker says at the end whether they are."""

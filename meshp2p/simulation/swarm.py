@@ -72,7 +72,7 @@ _LOST_KINDS: tuple[tuple[Kind, ...], ...] = ((Kind.UDP,), (Kind.UDP, Kind.TCP))
 
 
 def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = None) -> Schedule:
-    """The schedule of this seed. Without checks: whoever builds it names them.
+    """The schedule of this seed, with all checkers.
 
     Raises :class:`ConfigError` for an impossible number of nodes or duration.
     """

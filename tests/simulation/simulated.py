@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshp2p.simulation.checkers import CHECKERS
 from meshp2p.simulation.faults import Fault
 from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.simulation import Simulation
@@ -14,7 +13,7 @@ def a_schedule(*faults: Fault, nodes: int = 4, duration: float = 60.0, seed: int
     """Nodes n0, n1, ...: the first is told of the second, all others of the first."""
     names = [f"n{number}" for number in range(nodes)]
     plans = tuple(NodePlan(id=name, seeds=tuple(names[1:2] if name == "n0" else names[:1])) for name in names)
-    given: dict[str, Any] = {"checks": tuple(CHECKERS), "scenario": "test", **options}
+    given: dict[str, Any] = {"scenario": "test", **options}
     return Schedule(seed=seed, duration=duration, nodes=plans, faults=faults, **given)
 
 

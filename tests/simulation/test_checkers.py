@@ -9,12 +9,14 @@ import pytest
 
 from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, MemberRecovered, MemberUpdated
 from meshp2p.core.record import Record, State
+from meshp2p.errors import ConfigError
 from meshp2p.simulation.ablation import SAFEGUARDS
 from meshp2p.simulation.checkers import CHECKERS
 from meshp2p.simulation.faults import ALL_KINDS, Blocked, Crash, Delayed, Partition, Pause, Twin
 from meshp2p.simulation.scenarios import Options, build_schedule
-from meshp2p.simulation.schedule import AgentPlan
+from meshp2p.simulation.schedule import AgentPlan, MailPlan
 from meshp2p.simulation.simulation import Simulation, run
+from meshp2p.simulation.truth import Letter
 from tests.simulation.simulated import a_mesh, a_schedule
 
 
@@ -183,6 +185,34 @@ def test_tables_and_packets_have_bounds() -> None:
     messages = " ".join(violation.message for violation in simulation.violations)
     assert "lists 4 instances" in messages
     assert "513 bytes" in messages
+
+
+def test_a_recipient_that_fell_behind_is_given_time_to_read_its_backlog() -> None:
+    mail = tuple(
+        MailPlan(source=f"sender{number}", nodes=("n0",), target="n3", at=5.0, until=40.0, every=0.1)
+        for number in range(4)
+    )
+    cut = Partition(begin=10.0, end=40.0, groups=(("n3",), ("n0", "n1", "n2")))
+    result = run(a_schedule(cut, duration=40.0, calm=10.0, mail=mail))
+    assert result.violations == ()
+    assert result.virtual_seconds > 60.0  # some 1,200 messages at 50 a second
+
+
+def test_a_message_that_is_lost_while_a_backlog_is_read_is_seen() -> None:
+    mail = (MailPlan(source="sender", nodes=("n0",), target="n3", at=5.0, until=30.0, every=0.1),)
+    simulation = a_mesh(until=31.0, duration=31.0, calm=10.0, mail=mail)
+    lost = Letter("ffff", "sender", "n0", 1, 6.0, b"", ("n3",))
+    simulation.truth.letters[lost.id] = lost
+    result = simulation.run()
+    assert [violation.checker for violation in result.violations] == ["messages"]
+
+
+def test_a_schedule_that_names_no_checkers_has_all_of_them() -> None:
+    schedule = build_schedule("calm", Options(duration=5.0))
+    assert list(Simulation(msgspec.structs.replace(schedule, checks=None)).checkers) == list(CHECKERS)
+    assert Simulation(msgspec.structs.replace(schedule, checks=())).checkers == {}
+    with pytest.raises(ConfigError, match="'nonsense'"):
+        Simulation(msgspec.structs.replace(schedule, checks=("nonsense",)))
 
 
 def test_what_a_machine_raises_is_a_violation_and_ends_the_run() -> None:

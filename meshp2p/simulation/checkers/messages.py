@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from meshp2p.core.message import Message
@@ -16,6 +16,10 @@ __all__ = ["Messages"]
 READ_WITHIN = 8.0
 """Seconds within which what was accepted is read in a mesh where nothing happens any more: a call that failed is
 repeated after 5 at the most. Chosen, not measured."""
+
+PROGRESS_WITHIN = 3.0
+"""Seconds without anything new after which no backlog is being read: a recipient reads once a second, and a call takes
+two at the most. Chosen, not measured."""
 
 
 class Messages(Checker):
@@ -39,6 +43,7 @@ class Messages(Checker):
         self._newest: dict[tuple[str, str, str], str] = {}
         self._cut_at = -1.0
         self._read: dict[tuple[str, str], float] = {}
+        self._progressed_at = 0.0
 
     # What happens
 
@@ -74,7 +79,8 @@ class Messages(Checker):
                     f"{recipient} read {message.id} again at {asked_at:.3f} s,"
                     f" which it had acknowledged at {acknowledged_at:.3f} s",
                 )
-            self._read.setdefault((recipient, message.id), self.truth.engine.now)
+            if (recipient, message.id) not in self._read:
+                self._read[recipient, message.id] = self._progressed_at = self.truth.engine.now
 
     def _compare(self, recipient: str, message: Message, letter: Letter) -> None:
         if message.payload != letter.payload or message.source != letter.source:
@@ -101,7 +107,21 @@ class Messages(Checker):
         has_forgotten = any(when >= at for losses in self._lost.values() for when in losses)
         return has_moved or has_forgotten
 
+    def is_catching_up(self) -> bool:
+        """Whether recipients that fell behind are still reading what they had not read.
+
+        A read gives a limited number, so a backlog takes its time, and the run is to wait for it.
+        """
+        is_reading = self.truth.engine.now - self._progressed_at < PROGRESS_WITHIN
+        return is_reading and any(self._unread())
+
     def finish(self) -> None:
+        for letter, recipient in self._unread():
+            at = f"{letter.accepted_at:.3f} s"
+            self.violated(None, f"{recipient} never read {letter.id}, which {letter.node} accepted at {at}")
+
+    def _unread(self) -> Iterator[tuple[Letter, str]]:
+        """What somebody who is there has not read and should have, but for backlogs."""
         now = self.truth.engine.now
         live = {host.id: host for host in self.truth.live}
         for letter in self.truth.letters.values():
@@ -113,10 +133,7 @@ class Messages(Checker):
                     continue
                 if recipient in self._left or recipient in self._twins or self._may_be_lost(letter, recipient):
                     continue
-                self.violated(
-                    None,
-                    f"{recipient} never read {letter.id}, which {letter.node} accepted at {letter.accepted_at:.3f} s",
-                )
+                yield letter, recipient
 
     def _may_be_lost(self, letter: Letter, recipient: str) -> bool:
         if letter.node in self._twins or letter.node in self._left:
