@@ -28,6 +28,7 @@ from meshp2p.core.message import CopyStatus, Message, Receipt
 from meshp2p.core.record import Record, State
 from meshp2p.errors import (
     ConfigError,
+    ConnectionLost,
     DelegationFailed,
     DelegationState,
     HandlerConflict,
@@ -86,6 +87,7 @@ __all__ = [
     "Address",
     "ClockOrder",
     "ConfigError",
+    "ConnectionLost",
     "CopyStatus",
     "Declined",
     "Delegation",

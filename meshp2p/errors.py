@@ -16,7 +16,8 @@
     ├── RemoteProtocolError      a peer sent what we refuse; it was counted and dropped
     ├── Unreachable              no node answered in time; whether it acted is unknown
     │   ├── QueryTimeout         the answer did not come in time
-    │   └── PeerLost             the instance that was asked died or left before it answered
+    │   ├── PeerLost             the instance that was asked died or left before it answered
+    │   └── ConnectionLost       the connection broke during a call; whether the other node acted is unknown
     ├── WaitTimeout              what was waited for did not come in time
     ├── RemoteError              the agent that was asked answered with an error
     ├── PayloadMismatch          a payload has another shape than the handler takes
@@ -114,6 +115,10 @@ class QueryTimeout(Unreachable):
 
 class PeerLost(Unreachable):
     """The instance that was asked died or left before it answered. Whether it acted is unknown."""
+
+
+class ConnectionLost(Unreachable):
+    """The connection to the node that was called broke, or it did not answer in time. Whether it acted is unknown."""
 
 
 class WaitTimeout(MeshError, TimeoutError):

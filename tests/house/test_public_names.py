@@ -8,6 +8,7 @@ PUBLIC_NAMES = [
     "Address",
     "ClockOrder",
     "ConfigError",
+    "ConnectionLost",
     "CopyStatus",
     "Declined",
     "Delegation",
