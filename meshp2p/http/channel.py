@@ -16,10 +16,10 @@ import trio
 from meshp2p.http.body import encode_json
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
 
-__all__ = ["RECEIVE_BYTES", "Channel", "Refused", "date_header", "error_response", "phrase"]
+__all__ = ["RECEIVE_BYTES", "WRITE_BYTES", "Channel", "Refused", "date_header", "error_response", "phrase"]
 
 RECEIVE_BYTES: Final = 16 * 1024  # per read: small, as parsing all of it blocks the loop. Chosen, not measured
-_WRITE_BYTES: Final = 64 * 1024  # per write deadline: chosen, not measured
+WRITE_BYTES: Final = 64 * 1024  # per write deadline: chosen, not measured
 _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
@@ -40,8 +40,6 @@ class Channel:
         self.limits = limits
         self.stats = stats
         self.protocol: h11.Connection = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes_max)
-        self.body_bytes_max: int = limits.body_bytes_max
-        """For the request at hand."""
         self.is_closing = False
         """The response at hand is the last."""
         self.is_broken: bool = False
@@ -77,19 +75,16 @@ class Channel:
         message = f"the request head is larger than {self.limits.header_bytes_max} bytes"
         return Refused(431, HttpRefusal.HEAD_TOO_LARGE, message)
 
-    def body_too_large(self) -> Refused:
-        message = f"the body is larger than {self.body_bytes_max} bytes"
-        return Refused(413, HttpRefusal.BODY_TOO_LARGE, message)
-
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         """Send all of ``data``. Raises ``ConnectionResetError`` where the client is gone or does not read in time.
 
         Cancelled, it may have sent a part: then the channel is broken.
         """
-        for start in range(0, len(data), _WRITE_BYTES):
+        view = memoryview(data)
+        for start in range(0, len(data), WRITE_BYTES):
             try:
                 with trio.move_on_after(self.limits.write_seconds) as writing:
-                    await self.stream.send_all(data[start : start + _WRITE_BYTES])
+                    await self.stream.send_all(view[start : start + WRITE_BYTES])
             except trio.Cancelled:
                 self.is_broken = True
                 raise

@@ -11,41 +11,41 @@ from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Final
 
-from meshp2p.http.body import encode_json
-from meshp2p.http.exchange import ASGIApp, Message, Receive, Scope, Send
+from meshp2p.http.request import Handler, Request, Response, json_response
+from meshp2p.wire.contract import ErrorBody
 
 __all__ = ["Guard", "canonical_host", "host_of"]
 
 _ALWAYS: Final = frozenset(("localhost", "127.0.0.1", "::1"))
-_ALLOWED_METHODS: Final = b"GET, HEAD, POST, DELETE"
-_ALLOWED_HEADERS: Final = b"Authorization, Content-Type, Last-Event-ID"
-_EXPOSED_HEADERS: Final = b"Retry-After, WWW-Authenticate"
-_PREFLIGHT_SECONDS: Final = b"600"  # that a browser may remember a preflight: chosen, not measured
+_EXPOSED_HEADERS: Final = (b"access-control-expose-headers", b"Retry-After, WWW-Authenticate")
+_PREFLIGHT_HEADERS: Final = (
+    (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
+    (b"access-control-allow-headers", b"Authorization, Content-Type, Last-Event-ID"),
+    (b"access-control-max-age", b"600"),  # seconds that a browser may remember it: chosen, not measured
+)
 _SHOWN_CHARACTERS_MAX: Final = 80
 _AUTHORITY_BYTES_MAX: Final = 300  # a name has 253 at the most; and what is remembered must be small
 
 
 class Guard:
-    """ASGI middleware: 421 for a ``Host`` that is not ours, 403 for a foreign ``Origin``, CORS for ``allowed_origins``.
+    """A handler in front of another: 421 for a ``Host`` that is not ours, 403 for a foreign ``Origin``, CORS for
+    ``allowed_origins``.
 
     ``allowed_hosts()`` is asked at each request for this node's names and addresses, without ports; ``localhost`` and
-    the loopback addresses are always allowed. An origin is ours where it is ``http://``, an allowed host, and any port.
+    the loopback addresses are always allowed. An origin is ours if it is ``http://``, an allowed host, and any port.
     ``allowed_origins`` are whole origins such as ``https://board.example:8443``: they may call, and read the answers.
     """
 
     def __init__(
-        self, app: ASGIApp, allowed_hosts: Callable[[], Collection[str]], allowed_origins: Collection[str] = ()
+        self, handler: Handler, allowed_hosts: Callable[[], Collection[str]], allowed_origins: Collection[str] = ()
     ) -> None:
-        self._app = app
+        self._handler = handler
         self._allowed_hosts = allowed_hosts
         self._allowed_origins = frozenset(origin.lower().rstrip("/").encode("ascii") for origin in allowed_origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def __call__(self, request: Request) -> Response:
         host = origin = method = None
-        for name, value in scope["headers"]:
+        for name, value in request.headers:
             if name == b"host":
                 host = value
             elif name == b"origin":
@@ -54,18 +54,17 @@ class Guard:
                 method = value
         if not self._is_ours(host):
             shown = "no Host" if host is None else f"Host {_show(host)}"
-            await _refuse(send, 421, f"{shown}: expected a name or address of this node")
-        elif origin is None:
-            await self._app(scope, receive, send)
-        elif origin.lower() in self._allowed_origins:
-            if scope["method"] == "OPTIONS" and method is not None:
-                await _answer(send, 204, _preflight_headers(origin), b"")
-            else:
-                await self._app(scope, receive, _with_cors(send, origin))
-        elif origin[:7].lower() == b"http://" and self._is_ours(origin[7:]):
-            await self._app(scope, receive, send)
-        else:
-            await _refuse(send, 403, f"Origin {_show(origin)} is not allowed to call this node")
+            return json_response(ErrorBody(f"{shown}: expected a name or address of this node"), 421)
+        if origin is None or (origin[:7].lower() == b"http://" and self._is_ours(origin[7:])):
+            return await self._handler(request)
+        if origin.lower() not in self._allowed_origins:
+            return json_response(ErrorBody(f"Origin {_show(origin)} is not allowed to call this node"), 403)
+        cors = [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+        if request.method == "OPTIONS" and method is not None:
+            return Response(204, b"", [*cors, *_PREFLIGHT_HEADERS])
+        response = await self._handler(request)
+        response.headers = [*response.headers, *cors, _EXPOSED_HEADERS]
+        return response
 
     def _is_ours(self, authority: bytes | None) -> bool:
         if authority is None or len(authority) > _AUTHORITY_BYTES_MAX:
@@ -109,35 +108,3 @@ def canonical_host(host: str) -> str:
 
 def _show(value: bytes) -> str:
     return repr(value[:_SHOWN_CHARACTERS_MAX].decode("latin-1"))
-
-
-def _cors_headers(origin: bytes) -> list[tuple[bytes, bytes]]:
-    return [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
-
-
-def _preflight_headers(origin: bytes) -> list[tuple[bytes, bytes]]:
-    return [
-        *_cors_headers(origin),
-        (b"access-control-allow-methods", _ALLOWED_METHODS),
-        (b"access-control-allow-headers", _ALLOWED_HEADERS),
-        (b"access-control-max-age", _PREFLIGHT_SECONDS),
-    ]
-
-
-def _with_cors(send: Send, origin: bytes) -> Send:
-    async def send_with_cors(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = [*message.get("headers", ()), *_cors_headers(origin)]
-            message = {**message, "headers": [*headers, (b"access-control-expose-headers", _EXPOSED_HEADERS)]}
-        await send(message)
-
-    return send_with_cors
-
-
-async def _refuse(send: Send, status: int, message: str) -> None:
-    await _answer(send, status, [(b"content-type", b"application/json")], encode_json({"error": message}))
-
-
-async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -50,7 +50,7 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat interval, or each heartbeat opens a connection; too high keeps connections of agents that are gone."""
 
     body_seconds: float = 30.0
-    """For a whole request body, counted from when the app first had to wait for it; longer is 408. ``body_bytes_max``
+    """For a whole request body, counted from when the route first had to wait for it; longer is 408. ``body_bytes_max``
     by this is the slowest link on which the largest body arrives (70 KB/s by default)."""
 
     write_seconds: float = 10.0
@@ -58,7 +58,7 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     client that never reads hold a connection for longer."""
 
     request_seconds: float | None = None
-    """For the app to answer, after which it is cancelled and the client gets 503; None is no bound. A long poll or a
+    """For a route to answer, after which it is cancelled and the client gets 503; None is no bound. A long poll or a
     stream of events takes long on purpose: choose more than the longest of them (60)."""
 
     grace_seconds: float = 2.0
@@ -83,7 +83,7 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpRefusal(enum.StrEnum):
-    """Why the server, and not the app, ended a request or a connection: a closed set, used as a metric label."""
+    """Why the server, and not a route, ended a request or a connection: a closed set, used as a metric label."""
 
     BAD_REQUEST = "bad_request"
     NOT_IMPLEMENTED = "not_implemented"

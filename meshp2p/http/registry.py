@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from meshp2p.core.instance import Instance
 from meshp2p.core.record import ID_BYTES_MAX
-from meshp2p.http.answers import BadRequest, answer, decode_body, path_id
 from meshp2p.http.backend import Backend
+from meshp2p.http.body import BadRequest
+from meshp2p.http.request import Request, Response, json_response
+from meshp2p.http.routes import Route
 from meshp2p.http.shapes import detail_of, instance_of, leader_of, profile_of
 from meshp2p.wire.contract import (
     ErrorBody,
@@ -32,31 +31,30 @@ def registry_routes(node: Backend) -> list[Route]:
         return None if leader is None else leader.id
 
     async def register(request: Request) -> Response:
-        body = await decode_body(request, RegisterRequest)
+        body = await request.read_json(RegisterRequest)
         if len(body.instance_id.encode()) > ID_BYTES_MAX:
             size = len(body.instance_id.encode())
             raise BadRequest(422, f"instance_id of {size} bytes at $.instance_id: expected 1 to {ID_BYTES_MAX}")
         await node.register(profile_of(body))
         leader = leader_id()
         peers = [instance_of(instance) for instance in node.members()]
-        return answer(RegisterResponse(True, body.instance_id, leader == body.instance_id, leader, peers))
+        return json_response(RegisterResponse(True, body.instance_id, leader == body.instance_id, leader, peers))
 
     async def heartbeat(request: Request) -> Response:
-        instance_id = path_id(request)
-        body = await decode_body(request, HeartbeatRequest)
+        instance_id = request.path_id()
+        body = await request.read_json(HeartbeatRequest)
         metrics = "" if body.metrics is None else msgspec.json.encode(body.metrics).decode()
         reply = await node.heartbeat(instance_id, body.status, metrics)
         response = HeartbeatResponse(reply.is_acknowledged, leader_id(), reply.should_sync)
-        return answer(response, 200 if reply.is_acknowledged else 404)
+        return json_response(response, 200 if reply.is_acknowledged else 404)
 
     async def deregister(request: Request) -> Response:
-        was_found = await node.deregister(path_id(request))
-        return Response(status_code=204 if was_found else 404)
+        was_found = await node.deregister(request.path_id())
+        return Response(204 if was_found else 404)
 
     async def list_agents(request: Request) -> Response:
-        query = request.query_params
-        capabilities, profiles = query.getlist("capability"), query.getlist("profile")
-        statuses = query.getlist("status")
+        query = request.query_values()
+        capabilities, profiles, statuses = (query.get(key, ()) for key in ("capability", "profile", "status"))
 
         def is_wanted(instance: Instance) -> bool:
             return (
@@ -66,23 +64,23 @@ def registry_routes(node: Backend) -> list[Route]:
             )
 
         instances = [instance_of(instance) for instance in node.members() if is_wanted(instance)]
-        return answer(InstancesResponse(instances, leader_id()))
+        return json_response(InstancesResponse(instances, leader_id()))
 
     async def show_agent(request: Request) -> Response:
-        instance_id = path_id(request)
+        instance_id = request.path_id()
         instance = node.member(instance_id)
         if instance is None:
-            return answer(ErrorBody(f"Instance {instance_id!r} not found"), 404)
-        return answer(detail_of(instance))
+            return json_response(ErrorBody(f"Instance {instance_id!r} not found"), 404)
+        return json_response(detail_of(instance))
 
     async def show_leader(_request: Request) -> Response:
-        return answer(leader_of(node.leader))
+        return json_response(leader_of(node.leader))
 
     return [
-        Route("/registry/register", register, methods=["POST"]),
-        Route("/registry/agents", list_agents, methods=["GET"]),
-        Route("/registry/agents/{instance_id}", show_agent, methods=["GET"]),
-        Route("/registry/heartbeat/{instance_id}", heartbeat, methods=["POST"]),
-        Route("/registry/deregister/{instance_id}", deregister, methods=["DELETE"]),
-        Route("/registry/leader", show_leader, methods=["GET"]),
+        Route("POST", "/registry/register", register),
+        Route("GET", "/registry/agents", list_agents),
+        Route("GET", "/registry/agents/{instance_id}", show_agent),
+        Route("POST", "/registry/heartbeat/{instance_id}", heartbeat),
+        Route("DELETE", "/registry/deregister/{instance_id}", deregister),
+        Route("GET", "/registry/leader", show_leader),
     ]

@@ -1,25 +1,25 @@
-"""The HTTP server: an ASGI 3 server on trio that ends when it is told to, whatever its clients do.
+"""The HTTP server: it ends when it is told to, whatever its clients do.
 
 Other servers could be kept from ending by one client that never reads (hypercorn 0.18, anycorn 0.20: a shielded send
 without a deadline). Here nothing is shielded, every wait has a deadline (:class:`~meshp2p.http.limits.HttpLimits`), and
-neither a client's bytes nor an app's exception nor a lack of file descriptors ends the server.
+neither a client's bytes nor a handler's exception nor a lack of file descriptors ends the server.
 
-It speaks HTTP/1.1 and 1.0 with keep-alive and pipelining. It knows no lifespan, no WebSocket and no TLS; an ``Upgrade``
-is answered as if it were not there.
+It speaks HTTP/1.1 and 1.0 with keep-alive and pipelining. It knows no WebSocket and no TLS; an ``Upgrade`` is answered
+as if it were not there.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import trio
 
 from meshp2p.http.channel import Channel, Refused
 from meshp2p.http.connection import Connection
-from meshp2p.http.exchange import ASGIApp
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
+from meshp2p.http.request import Handler
 
 __all__ = ["HttpServer", "Listener"]
 
@@ -32,25 +32,16 @@ _log = logging.getLogger("meshp2p.http")
 
 
 class HttpServer:
-    """Serves ``app`` on listeners that are already bound. ``stats`` counts what happened.
+    """Answers requests by ``handler``, on listeners that are already bound. ``stats`` counts what happened.
 
-    ``server_header`` is sent as ``Server`` where it is given; ``body_bytes_max_at`` are bounds of request bodies at
-    certain paths, in place of the one in ``limits``. A server serves once.
+    ``server_header`` is sent as ``Server`` if it is given. A server serves once.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        limits: HttpLimits,
-        *,
-        server_header: str | None = None,
-        body_bytes_max_at: Mapping[str, int] | None = None,
-    ) -> None:
+    def __init__(self, handler: Handler, limits: HttpLimits, *, server_header: str | None = None) -> None:
         self.stats: HttpStats = HttpStats()
-        self._app = app
+        self._handler = handler
         self._limits = limits
         self._server_header = None if server_header is None else server_header.encode("ascii")
-        self._body_bytes_max_at = {path.encode("ascii"): size for path, size in (body_bytes_max_at or {}).items()}
         self._connections: dict[Connection, None] = {}  # no set: closed in their order
         self._is_closing = False
         self._accepting = trio.CancelScope()
@@ -94,9 +85,7 @@ class HttpServer:
 
     async def serve_connection(self, stream: trio.abc.Stream) -> None:
         """Serve one connection to its end and close it. Raises nothing but ``trio.Cancelled``."""
-        connection = Connection(
-            stream, self._app, self._limits, self.stats, self._server_header, self._body_bytes_max_at
-        )
+        connection = Connection(stream, self._handler, self._limits, self.stats, self._server_header)
         self._connections[connection] = None
         self.stats.connections_total += 1
         self.stats.connections_open += 1

@@ -7,11 +7,9 @@ import collections
 from typing import Final
 
 import trio
-from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
 
-from meshp2p.http.answers import answer
 from meshp2p.http.backend import Backend
+from meshp2p.http.request import Request, Response, Write, json_response
 from meshp2p.wire.contract import ErrorBody
 
 __all__ = ["Watching"]
@@ -21,23 +19,21 @@ WATCHERS_MAX: Final = 16
 more of them. In a mesh that is still forming more than two may take this node for their successor. Chosen, not
 measured."""
 
-_FULL: Final = answer(ErrorBody(f"{WATCHERS_MAX} nodes watch this one already"), 503)
+_FULL: Final = ErrorBody(f"{WATCHERS_MAX} nodes watch this one already")
 
 
 class _Watcher:
-    """One connection. Cancelling ``scope`` ends it; ``is_gone``: its other side did; ``stands``: it was answered."""
+    """One connection. Cancelling ``scope`` ends it."""
 
-    __slots__ = ("host", "is_gone", "scope", "stands")
+    __slots__ = ("host", "scope")
 
     def __init__(self, host: str) -> None:
         self.host = host
         self.scope = trio.CancelScope()
-        self.stands = False
-        self.is_gone = False
 
 
 class Watching:
-    """ASGI app for one path: answers who is here, and leaves it at that until the watcher goes or this node has left.
+    """The handler of one path: answers who is here, and leaves it at that until the watcher goes or this node has left.
 
     Nothing is sent meanwhile and nothing expected, so no deadline of the server touches it but ``request_seconds``.
     """
@@ -46,30 +42,23 @@ class Watching:
         self._node = node
         self._watchers: dict[_Watcher, None] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        watcher = _Watcher(request.client.host if request.client is not None else "")
+    async def __call__(self, request: Request) -> Response:
+        body = await request.incoming.read()
+        pong = await self._node.answer_watch(body)
+        watcher = _Watcher(request.client or "")
         if len(self._watchers) >= WATCHERS_MAX and not self._make_room(watcher.host):
-            await _FULL(scope, receive, send)
-            return
-        self._watchers[watcher] = None
-        try:
-            with watcher.scope:
-                pong = await self._node.answer_watch(await request.body())
-                watcher.stands = True
-                headers = [(b"content-type", request.headers.get("content-type", "").encode("latin-1"))]
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
-                await send({"type": "http.response.body", "body": pong, "more_body": True})
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._await_end, receive, watcher)
+            return json_response(_FULL, 503)
+        content_type = (request.header(b"content-type") or "").encode("latin-1")
+
+        async def watch(_write: Write) -> None:
+            self._watchers[watcher] = None
+            try:
+                with watcher.scope:
                     await self._node.wait_until_left()
-                    watcher.scope.cancel()
-            if not watcher.stands:
-                await _FULL(scope, receive, send)
-            elif not watcher.is_gone:
-                await send({"type": "http.response.body", "body": b""})
-        finally:
-            self._watchers.pop(watcher, None)
+            finally:
+                self._watchers.pop(watcher, None)
+
+        return Response(200, pong, [(b"content-type", content_type)], watch)
 
     def _make_room(self, host: str) -> bool:
         """End the oldest watch of the machine that has most, unless this one would then have as many: so no stranger
@@ -82,9 +71,3 @@ class Watching:
         del self._watchers[oldest]
         oldest.scope.cancel()
         return True
-
-    async def _await_end(self, receive: Receive, watcher: _Watcher) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        watcher.is_gone = True
-        watcher.scope.cancel()

@@ -27,8 +27,7 @@ from meshp2p.node.platform import Bound, Disk, Platform, Surroundings
 from meshp2p.node.shared import SharedMaps
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.version import __version__
-from meshp2p.wire.calls import CALL_PATH
-from meshp2p.wire.codec import CALL_BYTES_MAX, Codec
+from meshp2p.wire.codec import Codec
 
 __all__ = ["open_node_on"]
 
@@ -104,12 +103,7 @@ class _Runner:
                     config, driver, self._subscriptions, self._maps, place.addresses, platform.random, platform.wall_ms
                 )
                 app = make_app(node, __version__, lambda: around.allowed_hosts, config.allow_origins)
-                server = HttpServer(
-                    app,
-                    config.limits,
-                    server_header=f"meshp2p/{__version__}",
-                    body_bytes_max_at={CALL_PATH: CALL_BYTES_MAX},
-                )
+                server = HttpServer(app, config.limits, server_header=f"meshp2p/{__version__}")
                 served = trio.Event()
 
                 def offer(sighting: Sighting) -> None:

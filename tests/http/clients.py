@@ -1,8 +1,8 @@
-"""Clients, apps and listeners that the tests of the HTTP server share."""
+"""Clients, handlers and listeners that the tests of the HTTP server share."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 
@@ -11,8 +11,8 @@ import msgspec
 import trio
 import trio.testing
 
-from meshp2p.http.exchange import ASGIApp, Receive, Scope, Send
 from meshp2p.http.limits import HttpLimits
+from meshp2p.http.request import Handler, Request, Response
 from meshp2p.http.server import HttpServer
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -31,38 +31,17 @@ class Answer(NamedTuple):
         return text
 
 
-async def respond(
-    send: Send, body: bytes = b"", status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()
-) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def read_body(receive: Receive) -> bytes:
-    """The whole request body; raises ``ConnectionResetError`` where the client went away before its end."""
-    parts: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionResetError("disconnected")
-        parts.append(message["body"])
-        if not message["more_body"]:
-            return b"".join(parts)
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+async def echo(request: Request) -> Response:
     """Answers with ``METHOD PATH:`` and the body of the request."""
-    body = await read_body(receive)
-    await respond(send, f"{scope['method']} {scope['path']}:".encode() + body)
+    body = await request.incoming.read()
+    return Response(200, f"{request.method} {request.path}:".encode() + body)
 
 
-async def long_poll(scope: Scope, receive: Receive, send: Send) -> None:
-    """Waits until the client is gone, where the path is /wait; else as :func:`echo`."""
-    if scope["path"] != "/wait":
-        await echo(scope, receive, send)
-        return
-    await read_body(receive)
-    assert (await receive())["type"] == "http.disconnect"
+async def long_poll(request: Request) -> Response:
+    """Waits until the client is gone, if the path is /wait; else as :func:`echo`."""
+    if request.path != "/wait":
+        return await echo(request)
+    return await request.incoming.while_connected(trio.sleep_forever)
 
 
 class Client:
@@ -113,12 +92,12 @@ class Client:
 
 @asynccontextmanager
 async def connected(
-    app: ASGIApp, limits: HttpLimits | None = None, *, lockstep: bool = False
+    handler: Handler, limits: HttpLimits | None = None, *, lockstep: bool = False
 ) -> AsyncIterator[tuple[Client, HttpServer]]:
     """A client on one connection in memory. With ``lockstep`` a send waits until the other side reads."""
     pair = trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair
     near, far = pair()
-    server = HttpServer(app, limits or HttpLimits())
+    server = HttpServer(handler, limits or HttpLimits())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.serve_connection, far)
         yield Client(near), server
@@ -160,9 +139,9 @@ class Serving(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, limits: HttpLimits | None = None) -> AsyncIterator[Serving]:
+async def serving(handler: Handler, limits: HttpLimits | None = None) -> AsyncIterator[Serving]:
     """A server that serves a :class:`MemoryListener`; at the end it is cancelled."""
-    running = Serving(HttpServer(app, limits or HttpLimits()), MemoryListener(), trio.Event())
+    running = Serving(HttpServer(handler, limits or HttpLimits()), MemoryListener(), trio.Event())
 
     async def serve(*, task_status: trio.TaskStatus[None]) -> None:
         await running.server.serve(cast("Any", [running.listener]), task_status=task_status)

@@ -1,18 +1,17 @@
-"""Which ``Host`` and ``Origin`` reach the app, and what the others get."""
+"""Which ``Host`` and ``Origin`` reach the routes, and what the others get."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import pytest
-import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.http.exchange import Message, Receive, Scope, Send
 from meshp2p.http.guard import Guard, canonical_host, host_of
-from tests.http.clients import connected, respond
+from meshp2p.http.request import Request, Response
+from tests.http.clients import connected
 
 HOSTS = ("Agent-7", "agent-7.local", "192.168.1.4", "fe80::1%eth0", "2001:DB8:0::5")
 BOARD = "https://board.example:8443"
@@ -24,23 +23,18 @@ class Outcome(NamedTuple):
     body: bytes
 
 
-async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    await respond(send, b"reached", headers=[(b"x-own", b"1")])
+async def handler(request: Request) -> Response:
+    return Response(200, b"reached", [(b"x-own", b"1")])
 
 
-async def never() -> Message:
-    raise AssertionError("the guard reads no body")
+def asking(*headers: tuple[bytes, bytes], method: str = "GET") -> Request:
+    """A request whose body nobody may read."""
+    return Request(method, b"/", headers, cast("Any", None))
 
 
 async def call(*headers: tuple[bytes, bytes], method: str = "GET", origins: tuple[str, ...] = ()) -> Outcome:
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    await Guard(app, lambda: HOSTS, origins)({"type": "http", "method": method, "headers": list(headers)}, never, send)
-    start, body = sent
-    return Outcome(start["status"], start["headers"], body["body"])
+    response = await Guard(handler, lambda: HOSTS, origins)(asking(*headers, method=method))
+    return Outcome(response.status, list(response.headers), response.body)
 
 
 OWN_HOSTS = [
@@ -57,7 +51,7 @@ FOREIGN_HOSTS = [
 
 
 @pytest.mark.parametrize("host", OWN_HOSTS)
-async def test_a_host_of_ours_reaches_the_app(host: bytes) -> None:
+async def test_a_host_of_ours_reaches_the_routes(host: bytes) -> None:
     assert await call((b"host", host)) == (200, [(b"x-own", b"1")], b"reached")
 
 
@@ -77,27 +71,16 @@ async def test_no_host_is_a_421() -> None:
 
 async def test_the_names_are_asked_at_each_request() -> None:
     hosts = ["one"]
-    reached: list[str] = []
-
-    async def note(scope: Scope, receive: Receive, send: Send) -> None:
-        reached.append(hosts[0])
-
-    async def send(message: Message) -> None:
-        pass
-
-    guard = Guard(note, lambda: hosts)
-    request: dict[str, Any] = {"type": "http", "method": "GET", "headers": [(b"host", b"two")]}
-    await guard(request, never, send)
-    assert reached == []
+    guard = Guard(handler, lambda: hosts)
+    assert (await guard(asking((b"host", b"two")))).status == 421
     hosts[0] = "two"
-    await guard(request, never, send)
-    assert reached == ["two"]
+    assert (await guard(asking((b"host", b"two")))).status == 200
 
 
 @pytest.mark.parametrize(
     "origin", [b"http://localhost", b"http://127.0.0.1:7700", b"HTTP://Agent-7:3000", b"http://[::1]:7700"]
 )
-async def test_an_origin_of_ours_reaches_the_app_without_cors(origin: bytes) -> None:
+async def test_an_origin_of_ours_reaches_the_routes_without_cors(origin: bytes) -> None:
     outcome = await call((b"host", b"localhost"), (b"origin", origin), origins=(BOARD,))
     assert outcome == (200, [(b"x-own", b"1")], b"reached")
 
@@ -152,29 +135,15 @@ async def test_a_preflight_of_an_allowed_origin_is_answered_by_the_guard() -> No
     assert answer[b"vary"] == b"Origin"
 
 
-async def test_options_without_a_preflight_reaches_the_app() -> None:
+async def test_options_without_a_preflight_reaches_the_routes() -> None:
     headers = ((b"host", b"localhost"), (b"origin", BOARD.encode()))
     assert (await call(*headers, method="OPTIONS", origins=(BOARD,))).body == b"reached"
 
 
 async def test_an_absolute_target_cannot_bring_a_foreign_host_past_the_guard() -> None:
-    async with connected(Guard(app, lambda: HOSTS)) as (client, _):
+    async with connected(Guard(handler, lambda: HOSTS)) as (client, _):
         assert (await client.ask(b"GET http://evil/ HTTP/1.1\r\nHost: localhost\r\n\r\n")).status == 421
         assert (await client.ask(b"GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n")).status == 200
-
-
-async def test_what_is_not_http_passes() -> None:
-    seen: list[str] = []
-
-    async def note(scope: Scope, receive: Receive, send: Send) -> None:
-        await trio.lowlevel.checkpoint()
-        seen.append(scope["type"])
-
-    async def send(message: Message) -> None:
-        raise AssertionError
-
-    await Guard(note, lambda: ())({"type": "lifespan"}, never, send)
-    assert seen == ["lifespan"]
 
 
 @given(st.one_of(st.binary(), st.text(alphabet="[]:.%@aA1fe-", max_size=20).map(str.encode)))

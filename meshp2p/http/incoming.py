@@ -1,0 +1,137 @@
+"""What a client sends behind the head of its request: the body, and then perhaps its end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import h11
+import trio
+
+from meshp2p.http.channel import RECEIVE_BYTES, Channel, Refused, phrase
+from meshp2p.http.limits import HttpRefusal
+
+__all__ = ["Incoming"]
+
+_AHEAD_BYTES_MAX: Final = 64 * 1024  # of pipelined requests kept while a route works: chosen, not measured
+_SMALL_BODY_BYTES: Final = 64 * 1024  # of a body that is never refused for what others send: chosen, not measured
+
+_T = TypeVar("_T")
+
+
+class Incoming:
+    """The body of one request. One task reads it."""
+
+    __slots__ = ("_channel", "_content_length", "_deadline", "_size", "awaits_continue", "has_ended")
+
+    def __init__(self, channel: Channel, content_length: int | None) -> None:
+        self.has_ended: bool = False
+        """The whole body has arrived."""
+        self.awaits_continue: bool = channel.protocol.they_are_waiting_for_100_continue
+        """The client may be holding its body back."""
+        self._channel = channel
+        self._content_length = content_length
+        self._size = 0
+        self._deadline: float | None = None
+
+    async def read(self, bytes_max: int | None = None) -> bytes:
+        """The whole body, of at most ``bytes_max`` bytes or ``body_bytes_max``.
+
+        Raises :class:`Refused` if it is larger or takes too long, and ``ConnectionResetError`` or
+        ``trio.BrokenResourceError`` if the client goes.
+        """
+        parts: list[bytes] = []
+        await self._receive(parts, self._channel.limits.body_bytes_max if bytes_max is None else bytes_max)
+        return b"".join(parts)
+
+    async def discard(self) -> None:
+        """Read past what is left of the body. Raises what :meth:`read` raises."""
+        await self._receive(None, self._channel.limits.body_bytes_max)
+
+    async def _receive(self, parts: list[bytes] | None, bytes_max: int) -> None:
+        channel, stats = self._channel, self._channel.stats
+        if not self.has_ended and (self._content_length or 0) > bytes_max:
+            raise _too_large(bytes_max)
+        while not self.has_ended:
+            event = channel.next_event()
+            if isinstance(event, h11.Data):
+                self.awaits_continue = False
+                self._size += len(event.data)
+                stats.bodies_bytes += len(event.data)
+                if self._size > bytes_max:
+                    raise _too_large(bytes_max)
+                if self._size > _SMALL_BODY_BYTES and stats.bodies_bytes > channel.limits.bodies_bytes_max:
+                    message = "too many large bodies at a time: try again later"
+                    raise Refused(503, HttpRefusal.BODIES_TOO_LARGE, message)
+                if parts is not None:
+                    parts.append(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                self.awaits_continue = False
+                self.has_ended = True
+            elif channel.is_at_eof:
+                raise ConnectionResetError("the request ended before its body did")
+            else:
+                await self._receive_more()
+
+    async def _receive_more(self) -> None:
+        channel = self._channel
+        if channel.protocol.they_are_waiting_for_100_continue:
+            self.awaits_continue = False
+            head = h11.InformationalResponse(status_code=100, headers=[], reason=phrase(100))
+            await channel.write(channel.protocol.send(head))
+        seconds = channel.limits.body_seconds
+        if self._deadline is None:
+            self._deadline = trio.current_time() + seconds
+        with trio.move_on_at(self._deadline) as waiting:
+            data = await channel.stream.receive_some(RECEIVE_BYTES)
+        if waiting.cancelled_caught:
+            raise Refused(408, HttpRefusal.BODY_TIMEOUT, f"no whole body within {seconds:g} seconds")
+        channel.feed(data)
+
+    def release(self) -> None:
+        """The request has ended: its body is nobody's any more."""
+        self._channel.stats.bodies_bytes -= self._size
+        self._size = 0
+
+    async def while_connected(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """What ``work`` returns or raises. As soon as the client goes, ``work`` is cancelled and this raises
+        ``ConnectionResetError``. What the client sends meanwhile is kept, up to a bound: then it raises
+        :class:`Refused`."""
+        await self.discard()
+        results: list[_T] = []
+        failure: Exception | None = None
+
+        async def watch() -> None:
+            nonlocal failure
+            try:
+                await self._await_end()
+            except Exception as error:  # noqa: BLE001  # raised below, outside the nursery, which would wrap it
+                failure = error
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            try:
+                results.append(await work())
+            except Exception as error:  # noqa: BLE001  # likewise
+                failure = error
+            nursery.cancel_scope.cancel()
+        if results:
+            return results[0]
+        raise failure or ConnectionResetError("the client is gone")
+
+    async def _await_end(self) -> None:
+        channel = self._channel
+        ahead_bytes = len(channel.protocol.trailing_data[0])
+        while not channel.is_gone:
+            data = await channel.stream.receive_some(RECEIVE_BYTES)
+            channel.feed(data)
+            ahead_bytes += len(data)
+            if ahead_bytes > _AHEAD_BYTES_MAX:
+                # Not to read on would be not to see the client go.
+                message = f"more than {_AHEAD_BYTES_MAX} bytes were sent ahead of the answer"
+                raise Refused(400, HttpRefusal.BAD_REQUEST, message)
+
+
+def _too_large(bytes_max: int) -> Refused:
+    return Refused(413, HttpRefusal.BODY_TOO_LARGE, f"the body is larger than {bytes_max} bytes")

@@ -1,0 +1,112 @@
+"""A request and its response, as routes see them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias, TypeVar
+from urllib.parse import unquote_to_bytes
+
+from meshp2p.core.record import ID_BYTES_MAX
+from meshp2p.http.body import BadRequest, decode_json, encode_json
+from meshp2p.http.incoming import Incoming
+
+__all__ = ["Handler", "Headers", "Request", "Response", "Write", "json_response"]
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+Write: TypeAlias = Callable[[bytes], Awaitable[None]]
+Handler: TypeAlias = Callable[["Request"], Awaitable["Response"]]
+
+_T = TypeVar("_T")
+
+_SHOWN_MAX: Final = 80  # characters of a refused value in an error message: chosen, not measured
+_HEX_DIGITS: Final = frozenset("0123456789abcdefABCDEF")
+_JSON_TYPE: Final = (b"content-type", b"application/json")
+
+
+class Request:
+    """One request. ``path`` and ``query`` are as they were sent, ``client`` is the host it came from, if it has one.
+
+    ``params`` are the parts of the path that the route names, still percent-encoded, so that an id may hold a slash.
+    """
+
+    __slots__ = ("client", "headers", "incoming", "method", "params", "path", "query")
+
+    def __init__(
+        self, method: str, target: bytes, headers: Headers, incoming: Incoming, client: str | None = None
+    ) -> None:
+        path, _, query = target.partition(b"?")
+        self.method: str = method
+        self.path: str = path.decode("latin-1")
+        self.query: str = query.decode("latin-1")
+        self.headers: Headers = headers
+        self.incoming: Incoming = incoming
+        self.client: str | None = client
+        self.params: dict[str, str] = {}
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of this name, which is in lower case."""
+        return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
+
+    async def read_json(self, shape: type[_T], *, bytes_max: int | None = None, keep_raw: bool = False) -> _T:
+        """The JSON body as a ``shape``, as :func:`~meshp2p.http.body.decode_json` reads it.
+
+        Raises :class:`~meshp2p.http.body.BadRequest`, and what :meth:`Incoming.read` raises.
+        """
+        body = await self.incoming.read(bytes_max)
+        return decode_json(body, shape, self.header(b"content-type"), keep_raw=keep_raw)
+
+    def path_id(self, name: str = "instance_id") -> str:
+        """The id that the route calls ``name``. Raises :class:`~meshp2p.http.body.BadRequest`: 400 if it is not
+        percent-encoded UTF-8, 422 if it is too long to be an id."""
+        text = _unquote(self.params[name], f"{name} {self.params[name][:_SHOWN_MAX]!r} in the path")
+        size = len(text.encode())
+        if size > ID_BYTES_MAX:
+            raise BadRequest(422, f"{name} of {size} bytes in the path: expected 1 to {ID_BYTES_MAX}")
+        return text
+
+    def query_values(self) -> dict[str, list[str]]:
+        """The values of each key in the query, in their order. Raises :class:`~meshp2p.http.body.BadRequest` (400) if
+        one is not percent-encoded UTF-8."""
+        values: dict[str, list[str]] = {}
+        for pair in self.query.split("&"):
+            if pair:
+                where = f"{pair[:_SHOWN_MAX]!r} in the query"
+                key, _, value = pair.replace("+", " ").partition("=")
+                values.setdefault(_unquote(key, where), []).append(_unquote(value, where))
+        return values
+
+
+class Response:
+    """What a route answers. ``stream`` writes more behind ``body`` until it returns or the client goes, which cancels
+    it; it gets a function that sends some bytes."""
+
+    __slots__ = ("body", "headers", "status", "stream")
+
+    def __init__(
+        self,
+        status: int = 200,
+        body: bytes = b"",
+        headers: Headers = (),
+        stream: Callable[[Write], Awaitable[None]] | None = None,
+    ) -> None:
+        self.status: int = status
+        self.body: bytes = body
+        self.headers: Headers = headers
+        self.stream: Callable[[Write], Awaitable[None]] | None = stream
+
+
+def json_response(body: object, status: int = 200, headers: Headers = ()) -> Response:
+    """A JSON response."""
+    return Response(status, encode_json(body), (_JSON_TYPE, *headers))
+
+
+def _unquote(text: str, where: str) -> str:
+    """Percent-encoded UTF-8. Raises :class:`~meshp2p.http.body.BadRequest`."""
+    if "%" not in text and text.isascii():
+        return text
+    if any(len(escape) < 2 or not _HEX_DIGITS.issuperset(escape[:2]) for escape in text.split("%")[1:]):
+        raise BadRequest(400, f"{where}: '%' is not followed by two hexadecimal digits")
+    try:
+        return unquote_to_bytes(text.encode("latin-1")).decode()
+    except UnicodeDecodeError:
+        raise BadRequest(400, f"{where} is not percent-encoded UTF-8") from None
