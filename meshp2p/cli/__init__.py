@@ -1,17 +1,18 @@
 """The command line: the only place of the package that prints.
 
-Exit codes: 0 done, 1 it could not be done, 2 a wrong argument or a machine that refuses; then nothing was started.
+Exit codes: 0 done, 1 it could not be done or printed, 2 a wrong argument or a machine that refuses (then nothing was
+started), 130 interrupted by Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from meshp2p.cli.output import OutputError, warn
 from meshp2p.errors import ConfigError, MeshError, StartError, StoreError
 from meshp2p.version import __version__
 
@@ -55,18 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = sys.argv[1:] if arguments is None else arguments
         options = make_parser(given[0] if given else None).parse_args(given)
-        code = int(options.run(options))
-        sys.stdout.flush()
-        return code
+        return int(options.run(options))
     except (ConfigError, StartError, StoreError) as error:
-        print(f"meshp2p: {error}", file=sys.stderr)
+        warn(str(error))
         return 2
     except MeshError as error:
-        print(f"meshp2p: {error}", file=sys.stderr)
+        warn(str(error))
         return 1
-    except BrokenPipeError:
-        # whoever read what we print has gone: what is left in the buffer must not fail once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OutputError as error:
+        warn(f"standard output cannot be written: {error}")
         return 1
     except KeyboardInterrupt:
+        return 130
+    except BaseExceptionGroup as group:  # trio's, if Ctrl-C came while several tasks ran
+        if group.split(KeyboardInterrupt)[1] is not None:
+            raise
         return 130

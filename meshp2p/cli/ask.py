@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import trio
 
-from meshp2p.cli.text import printable
+from meshp2p.cli.output import printable, write_line
 from meshp2p.client import MeshClient
 from meshp2p.core.address import Address
 from meshp2p.core.messages import Pong, Probe
@@ -49,7 +49,7 @@ async def _agents(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         answer = await client.list_instances()
     if options.json:
-        print(msgspec.json.encode(answer).decode())
+        write_line(msgspec.json.encode(answer).decode())
         return 0
     width = max((len(instance.instance_id) for instance in answer.instances), default=0)
     for instance in answer.instances:
@@ -57,7 +57,7 @@ async def _agents(options: argparse.Namespace) -> int:
         skills = ", ".join((*instance.capabilities, *instance.agent_profiles))
         place = f"{instance.hostname}:{instance.port}"
         line = f"{mark} {instance.instance_id:{width}}  {place}  {instance.last_heartbeat}  {skills}"
-        print(printable(line.rstrip()))
+        write_line(printable(line.rstrip()))
     return 0
 
 
@@ -65,11 +65,11 @@ async def _leader(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         answer = await client.leader()
     if options.json:
-        print(msgspec.json.encode(answer).decode())
+        write_line(msgspec.json.encode(answer).decode())
     elif answer.leader_id is None:
-        print("no leader")
+        write_line("no leader")
     else:
-        print(printable(f"{answer.leader_id} (epoch {answer.leader_epoch}, since {answer.since})"))
+        write_line(printable(f"{answer.leader_id} (epoch {answer.leader_epoch}, since {answer.since})"))
     return 0
 
 

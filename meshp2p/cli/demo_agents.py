@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from meshp2p.cli.demo_story import Row, Story, Tone
-from meshp2p.cli.text import printable
+from meshp2p.cli.output import printable
 
 __all__ = ["Agent", "Agents", "DemoFailed", "Expectation", "node_command"]
 

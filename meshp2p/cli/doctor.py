@@ -9,7 +9,7 @@ import msgspec
 import trio
 
 from meshp2p.cli.doctor_checks import Examination
-from meshp2p.cli.text import printable
+from meshp2p.cli.output import printable, write_line
 from meshp2p.node.settings import load_config
 
 __all__ = ["add_commands"]
@@ -45,13 +45,13 @@ def add_commands(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(options).items() if name in CONFIGURED and value is not None}
-    config = load_config(options.config, **given)
+    config = load_config(options.config, is_strict=True, **given)
     found = Examination(config, max(0.5, min(60.0, options.seconds)))
     trio.run(found.run)
     is_well = found.reachable > 0 or not found.broken
     verdict = verdict_of(found, config.mesh)
     if options.json:
-        print(
+        write_line(
             msgspec.json.encode(
                 {
                     "mesh": config.mesh,
@@ -93,20 +93,20 @@ def verdict_of(found: Examination, mesh: str) -> str:
 
 def print_report(found: Examination, verdict: str) -> None:
     for check in found.checks:
-        print(printable(f"{check.state:8} {check.name}: {check.text}"))
+        write_line(printable(f"{check.state:8} {check.name}: {check.text}"))
         if check.hint:
-            print(printable(f"{'':8} -> {check.hint}"))
+            write_line(printable(f"{'':8} -> {check.hint}"))
     for source in ("mdns", "beacon", "seed", "cache"):
         stats = found.sources.get(source)
         if stats is None:
             if source in ("mdns", "beacon"):
-                print(f"{'seen':8} by {source}: nobody")
+                write_line(f"{'seen':8} by {source}: nobody")
         else:
-            print(f"{'seen':8} by {source}: {stats.addresses} addresses, of which {stats.answered} answered")
+            write_line(f"{'seen':8} by {source}: {stats.addresses} addresses, of which {stats.answered} answered")
     for node in found.nodes:
         word = "answers" if node.is_reachable else "silent"
         line = f"{word:8} {node.id or 'unknown'} at {', '.join(node.addresses)} (by {', '.join(node.sources)})"
-        print(printable(line))
+        write_line(printable(line))
     if found.other_meshes:
-        print(f"{'seen':8} {found.other_meshes} mesh(es) of other names")
-    print(printable(verdict))
+        write_line(f"{'seen':8} {found.other_meshes} mesh(es) of other names")
+    write_line(printable(verdict))

@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from meshp2p.cli.ask import add_node_options, open_client
-from meshp2p.cli.text import printable
+from meshp2p.cli.output import printable, warn, write_line
 from meshp2p.core.message import CUSTOM, KINDS
 from meshp2p.errors import ConfigError
 from meshp2p.wire.contract import AgentMessage
@@ -71,9 +71,9 @@ async def _send(options: argparse.Namespace) -> int:
             correlation_id=options.correlation_id,
         )
     if options.json:
-        print(msgspec.json.encode(answer).decode())
+        write_line(msgspec.json.encode(answer).decode())
     else:
-        print(
+        write_line(
             printable(f"{answer.message_id}  {', '.join(answer.delivered_to) or 'to nobody: no other agent is there'}")
         )
     return 0
@@ -83,11 +83,10 @@ async def _messages(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         answer = await client.messages(options.instance_id, wait=options.wait, limit=options.limit, after=options.after)
         if options.json:
-            print(msgspec.json.encode(answer).decode())
+            write_line(msgspec.json.encode(answer).decode())
         else:
             for message in answer.messages:
-                print(printable(_line(message)))
-        sys.stdout.flush()  # what could not be printed is not acknowledged
+                write_line(printable(_line(message)))
         if options.ack and answer.messages:
             await client.acknowledge(options.instance_id, [message.message_id for message in answer.messages])
     return 0
@@ -97,15 +96,15 @@ async def _status(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         answer = await client.message_status(options.message_id)
     if answer is None:
-        print(f"meshp2p: no node knows a message {options.message_id!r}, or none does any more", file=sys.stderr)
+        warn(f"no node knows a message {options.message_id!r}, or none does any more")
         return 1
     if options.json:
-        print(msgspec.json.encode(answer).decode())
+        write_line(msgspec.json.encode(answer).decode())
         return 0
     width = max((len(receipt.instance_id) for receipt in answer.recipients), default=0)
     for receipt in answer.recipients:
         line = f"{receipt.instance_id:{width}}  {receipt.status}  {receipt.changed_at}  {receipt.reason or ''}"
-        print(printable(line.rstrip()))
+        write_line(printable(line.rstrip()))
     return 0
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from meshp2p.cli.text import printable
+from meshp2p.cli.output import printable, warn, write_line
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.ablation import SAFEGUARDS
 from meshp2p.simulation.checkers import CHECKERS
@@ -59,11 +58,11 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         width = max(map(len, scenarios()))
         for name, about in scenarios().items():
-            print(f"{name:{width}}  {about}")
+            write_line(f"{name:{width}}  {about}")
         return 0
     schedule = _schedule_of(options)
     if options.json:
-        print(dump_schedule(schedule).decode())
+        write_line(dump_schedule(schedule).decode())
     else:
         _describe(schedule)
     is_traced = options.trace or options.html is not None or options.shiviz is not None or not options.json
@@ -75,11 +74,11 @@ def run(options: argparse.Namespace) -> int:
     if replay is not None:
         _write(replay, lambda path: write_replay(path, schedule, result))
     if options.json:
-        print(result.as_json().decode())
+        write_line(result.as_json().decode())
     else:
-        print(printable_lines(summary(result)))
+        write_line(printable_lines(summary(result)))
         if result.violations:
-            print(f"to see it again: meshp2p simulate --replay {replay}")
+            write_line(f"to see it again: meshp2p simulate --replay {replay}")
     if result.violations and options.shrink:
         _shrink(schedule, result, options)
     return 1 if result.violations else 0
@@ -116,12 +115,12 @@ def _schedule_of(options: argparse.Namespace) -> Schedule:
 def _describe(schedule: Schedule) -> None:
     from meshp2p.simulation.pictures.words import describe_fault  # noqa: PLC0415  # only where a person reads
 
-    print(
+    write_line(
         f"scenario {schedule.scenario}, seed {schedule.seed}: {len(schedule.nodes)} nodes,"
         f" {schedule.duration:g} virtual seconds, delay {schedule.link.delay * 1000:g} ms"
     )
     for fault in schedule.faults:
-        print(printable(f"  {fault.begin:8.2f} s  {describe_fault(fault)}"))
+        write_line(printable(f"  {fault.begin:8.2f} s  {describe_fault(fault)}"))
 
 
 def _show(trace: Trace, schedule: Schedule, result: Result, options: argparse.Namespace) -> None:
@@ -130,9 +129,9 @@ def _show(trace: Trace, schedule: Schedule, result: Result, options: argparse.Na
 
     if options.trace:
         for line in every_entry(trace, is_full=True):
-            print(printable(line))
+            write_line(printable(line))
     elif not options.json:
-        print(printable_lines(timeline(trace, schedule)))
+        write_line(printable_lines(timeline(trace, schedule)))
     if options.html is not None:
         _write(options.html, lambda path: write_html(trace, schedule, result, path))
     if options.shiviz is not None:
@@ -142,13 +141,13 @@ def _show(trace: Trace, schedule: Schedule, result: Result, options: argparse.Na
 def _shrink(schedule: Schedule, result: Result, options: argparse.Namespace) -> None:
     """Write the least schedule that fails as this one did."""
     checker = result.violations[0].checker
-    print(f"shrinking what {checker!r} found", file=sys.stderr)
+    warn(f"shrinking what {checker!r} found")
     least = shrink(schedule, checker)
     path = options.save or Path(f"{schedule.scenario}-{schedule.seed}.json")
     path = path.with_suffix(".least.json")
     _write(path, lambda path: write_replay(path, least.schedule, Simulation(least.schedule).run()))
     kept = f"{len(least.schedule.nodes)} nodes, {len(least.schedule.faults)} faults"
-    print(f"{kept} are enough, found in {least.runs} runs: meshp2p simulate --replay {path}", file=sys.stderr)
+    warn(f"{kept} are enough, found in {least.runs} runs: meshp2p simulate --replay {path}")
 
 
 def _write(path: Path, write: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
 import sys
 from typing import Any
@@ -13,7 +12,7 @@ import msgspec
 import trio
 
 from meshp2p import MeshNode, NodeConfig, load_config, open_node
-from meshp2p.cli.text import printable
+from meshp2p.cli.output import OutputError, printable, warn, write_line
 from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
@@ -30,9 +29,9 @@ CONFIGURED = ("preset", *NodeConfig.__struct_fields__)
 def add_commands(commands: Any) -> None:
     up = commands.add_parser(
         "up",
-        help="run a node until Ctrl-C or SIGTERM",
-        description="Run a node until Ctrl-C or SIGTERM. What no option says comes from MESHP2P_... variables, then"
-        " from the file, then from the preset.",
+        help="run a node until Ctrl-C, SIGTERM or SIGHUP",
+        description="Run a node until Ctrl-C, SIGTERM or SIGHUP. What no option says comes from MESHP2P_... variables,"
+        " then from the file, then from the preset.",
         allow_abbrev=False,
     )
     up.add_argument("--config", metavar="FILE", help="a TOML file to take values from (MESHP2P_CONFIG where absent)")
@@ -72,7 +71,7 @@ def add_commands(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(options).items() if name in CONFIGURED and value is not None}
-    config = load_config(options.config, **given)
+    config = load_config(options.config, is_strict=True, **given)
     level = getattr(logging, options.log_level.upper())
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for chatty in ("httpx", "httpcore"):
@@ -84,9 +83,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _up(config: NodeConfig, is_json: bool) -> None:
-    failure: MeshError | BrokenPipeError | None = None
+    failure: MeshError | None = None
+    output = _Output(is_json)
     stop = trio.CancelScope()  # inside the node's block: a node that is itself cancelled cannot say that it leaves
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    stopping = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        stopping.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*stopping) as signals:
         async with trio.open_nursery() as nursery:
 
             async def stop_on_signal() -> None:
@@ -99,27 +102,39 @@ async def _up(config: NodeConfig, is_json: bool) -> None:
             try:
                 async with open_node(config) as node:
                     with stop:
-                        await _print(_greeting(node, is_json))
+                        await output.greet(node)
                         async for event in node.events():
-                            await _print(encode(_as_json(event)) if is_json else printable(_line(event)))
-            except (MeshError, BrokenPipeError) as error:
+                            await output.tell(event)
+            except MeshError as error:
                 failure = error
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
     with trio.move_on_after(1.0):
-        await _print(encode({"event": "left"}) if is_json else "left the mesh")
+        await output.write(encode({"event": "left"}) if is_json else "left the mesh")
 
 
-async def _print(line: str) -> None:
-    """Print a line without waiting for it here: a terminal that is stopped (Ctrl-S) must not stop the node."""
-    await trio.to_thread.run_sync(_write, f"{line}\n".encode(), abandon_on_cancel=True)
+class _Output:
+    """What the node prints. If standard output fails the node goes on: it warns once, and tries each later line."""
 
+    def __init__(self, is_json: bool) -> None:
+        self._is_json = is_json
+        self._has_warned = False
 
-def _write(data: bytes) -> None:
-    """Not through ``sys.stdout``: a thread that is stuck in it keeps the process from ending."""
-    while data:
-        data = data[os.write(sys.stdout.fileno(), data) :]
+    async def write(self, line: str) -> None:
+        """Print a line without waiting for it here: a terminal that is stopped (Ctrl-S) must not stop the node."""
+        try:
+            await trio.to_thread.run_sync(write_line, line, abandon_on_cancel=True)
+        except OutputError as error:
+            if not self._has_warned:
+                self._has_warned = True
+                warn(f"standard output cannot be written: {error}; the node goes on and tries each later line")
+
+    async def greet(self, node: MeshNode) -> None:
+        await self.write(_greeting(node, self._is_json))
+
+    async def tell(self, event: NodeEvent) -> None:
+        await self.write(encode(_as_json(event)) if self._is_json else printable(_line(event)))
 
 
 def _greeting(node: MeshNode, is_json: bool) -> str:

@@ -38,8 +38,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     before anything starts."""
 
     id: str | None = None
-    """1 to 128 bytes of UTF-8. None makes ``{uuid7}-{hostname}``, so that ids order by age; with a ``data_dir`` it is
-    kept."""
+    """1 to 128 bytes of UTF-8. None makes ``~{uuid7}-{hostname}``: such ids order by age, behind ids that begin with an
+    ASCII letter or digit. With a ``data_dir`` it is kept."""
 
     host: str | None = None
     """The address to bind to. None is loopback, or all addresses with ``insecure_lan``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import time
 
 import msgspec
@@ -13,17 +12,20 @@ from meshp2p.core.state import KeptState, Randomness
 from meshp2p.core.uuid7 import uuid7
 from meshp2p.errors import ConfigError
 from meshp2p.node.config import NodeConfig
-from meshp2p.node.platform import Disk, Platform
+from meshp2p.node.platform import Disk, Platform, SystemPlatform
 from meshp2p.store.identity import Identity
 
 __all__ = ["Self", "generate_instance_id"]
 
 
 def generate_instance_id(hostname: str | None = None) -> str:
-    """Make a new id, ``{uuid7}-{hostname}``: greater than all that were made before, so its node never deposes a
-    leader."""
+    """Make a new id, ``~{uuid7}-{hostname}``.
+
+    It is greater than all that were made before, and than every id that begins with an ASCII letter or digit, so its
+    node deposes neither an older node nor one with a chosen name.
+    """
     unique = uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
-    return _with_hostname(unique, hostname or socket.gethostname())
+    return _with_hostname(unique, hostname or SystemPlatform().hostname)
 
 
 def _make_id(config: NodeConfig, platform: Platform) -> str:
@@ -36,7 +38,7 @@ def _random_bits(source: Randomness) -> int:
 
 
 def _with_hostname(unique: str, hostname: str) -> str:
-    return f"{unique}-{hostname or 'localhost'}".encode()[:ID_BYTES_MAX].decode(errors="ignore")
+    return f"~{unique}-{hostname or 'localhost'}".encode()[:ID_BYTES_MAX].decode(errors="ignore")
 
 
 class Self:

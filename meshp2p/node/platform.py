@@ -123,7 +123,7 @@ class SystemPlatform:
 
     @property
     def hostname(self) -> str:
-        return socket.gethostname()
+        return os.fsencode(socket.gethostname()).decode("utf-8", "backslashreplace")
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import tomllib
@@ -21,6 +22,8 @@ from meshp2p.node.config import NodeConfig
 from meshp2p.node.presets import find_preset
 
 __all__ = ["PREFIX", "choose_config", "load_config", "variable_of"]
+
+_log = logging.getLogger("meshp2p.node")
 
 PREFIX: Final = "MESHP2P_"
 _CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
@@ -58,6 +61,7 @@ def load_config(
     path: str | os.PathLike[str] | None = None,
     *,
     environment: Mapping[str, str] | None = None,
+    is_strict: bool = False,
     **options: Any,
 ) -> NodeConfig:
     """A configuration from ``options``, then the environment, then a TOML file, then a preset: of those that give a
@@ -66,13 +70,16 @@ def load_config(
     ``options`` are the fields of :class:`~meshp2p.node.config.NodeConfig`, and ``preset``. The file is ``path``, or
     what ``MESHP2P_CONFIG`` names; with neither no file is read. ``environment`` stands for the process's own.
 
+    An unknown variable ``MESHP2P_...`` is logged as a warning, once in a process; with ``is_strict`` it is an error.
+    Variables that Kubernetes and Docker set for a service of the name ``meshp2p`` are ignored.
+
     Raises :class:`~meshp2p.errors.ConfigError`, which names the value, where it comes from and what is allowed: for a
-    wrong value, an unknown key, a variable ``MESHP2P_...`` that is none, and a file that cannot be read.
+    wrong value, an unknown key, and a file that cannot be read.
     """
     variables = os.environ if environment is None else environment
-    settings = _read_environment(variables)
+    settings = _read_environment(variables, is_strict=is_strict)
     file = path if path is not None else variables.get(_CONFIG_VARIABLE) or None
-    settings = (_read_file(Path(file)) if file is not None else {}) | settings
+    settings = (_read_file(Path(file).expanduser()) if file is not None else {}) | settings
     for name, value in options.items():
         if name not in _KINDS and name not in _GROUPS:
             allowed = ", ".join(("preset", *NodeConfig.__struct_fields__))
@@ -116,17 +123,38 @@ def _preset_settings(preset: _Setting, others: Mapping[str, _Setting]) -> dict[s
 # The environment
 
 
-def _read_environment(variables: Mapping[str, str]) -> dict[str, _Setting]:
+_SERVICE_NAME: Final = re.compile(
+    r"MESHP2P_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR|PORT_(START|END)))?)"
+)
+_SERVICE_URL: Final = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
+_warned: Final[set[str]] = set()
+
+
+def _is_of_a_service(variable: str, text: str) -> bool:
+    """Whether Kubernetes or a Docker link set it, for a service whose name begins with ``meshp2p``."""
+    is_url = variable.endswith("_PORT") and _SERVICE_URL.match(text) is not None
+    return is_url or _SERVICE_NAME.fullmatch(variable) is not None
+
+
+def _read_environment(variables: Mapping[str, str], *, is_strict: bool) -> dict[str, _Setting]:
     settings: dict[str, _Setting] = {}
     for variable, text in variables.items():
         if not variable.startswith(PREFIX) or variable == _CONFIG_VARIABLE or not text:
             continue
+        if _is_of_a_service(variable, text):
+            continue
         key = _KEYS.get(variable)
         if key is None:
-            raise ConfigError(
+            problem = (
                 f"unknown environment variable {variable}:{_suggest(variable, (*_KEYS, _CONFIG_VARIABLE))}"
                 f" expected {PREFIX} and the name of an option"
             )
+            if is_strict:
+                raise ConfigError(problem)
+            if variable not in _warned:
+                _warned.add(variable)
+                _log.warning("%s", problem)
+            continue
         settings[key] = _Setting(_parse(variable, text, _KINDS[key]), variable)
     return settings
 
@@ -147,7 +175,7 @@ def _parse(variable: str, text: str, kind: Any) -> Any:
     except (ValueError, KeyError):
         expected = "true or false" if bool in kinds else "a whole number" if int in kinds else "a number"
         raise ConfigError(f"{variable} = {_show(text)}: expected {expected}") from None
-    return Path(text) if Path in kinds else text
+    return Path(text).expanduser() if Path in kinds else text
 
 
 # The file
@@ -155,7 +183,7 @@ def _parse(variable: str, text: str, kind: Any) -> Any:
 
 def _read_file(path: Path) -> dict[str, _Setting]:
     try:
-        content = tomllib.loads(path.read_bytes().decode())
+        content = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"configuration file {str(path)!r}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -176,7 +204,7 @@ def _read_file(path: Path) -> dict[str, _Setting]:
                 " [protocol] or [limits]"
             )
         if key == "data_dir" and isinstance(setting.value, str) and setting.value:
-            settings[key] = _Setting(path.parent / setting.value, source)
+            settings[key] = _Setting(path.parent / Path(setting.value).expanduser(), source)
     return settings
 
 

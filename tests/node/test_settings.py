@@ -111,8 +111,6 @@ WRONG = [
     ({"MESHP2P_DURABILITY": "fsync"}, "durability = 'fsync': expected 'process' .*comes from MESHP2P_DURABILITY"),
     ({"MESHP2P_JOIN": "a,b:x"}, r"join\[1\]: address 'b:x': expected .*; join comes from MESHP2P_JOIN"),
     ({"MESHP2P_PRESET": "lam"}, "preset = 'lam': expected one of 'lan', .*; preset comes from MESHP2P_PRESET"),
-    ({"MESHP2P_PROT": "1"}, "unknown environment variable MESHP2P_PROT: did you mean 'MESHP2P_PORT'"),
-    ({"MESHP2P_CAPABILITY": "a"}, "MESHP2P_CAPABILITY: did you mean 'MESHP2P_CAPABILITIES'"),
     ({"MESHP2P_CONFIG": "/nowhere/a.toml"}, "file '/nowhere/a.toml': No such file or directory"),
     (
         {"MESHP2P_PROTOCOL_PROBE_TIMEOUT": "2", "MESHP2P_PROTOCOL_PROBE_INTERVAL": "1.5"},
@@ -130,6 +128,59 @@ def test_a_wrong_variable_is_named_with_its_value_and_what_is_allowed(
         load(None, environment)
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("MESHP2P_PROT", "unknown environment variable MESHP2P_PROT: did you mean 'MESHP2P_PORT'"),
+        ("MESHP2P_CAPABILITY", "MESHP2P_CAPABILITY: did you mean 'MESHP2P_CAPABILITIES'"),
+    ],
+)
+def test_an_unknown_variable_is_an_error_if_strict_and_else_a_warning_given_once(
+    variable: str, message: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshp2p.node.settings._warned", set())
+    with pytest.raises(ConfigError, match=message):
+        load(None, {variable: "1"}, is_strict=True)
+    for _ in range(2):
+        assert load(None, {variable: "1"}) == NodeConfig()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert message in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("MESHP2P_SERVICE_HOST", "10.96.0.17"),
+        ("MESHP2P_SERVICE_PORT", "7700"),
+        ("MESHP2P_SERVICE_PORT_HTTP", "7700"),
+        ("MESHP2P_PORT", "tcp://10.96.0.17:7700"),
+        ("MESHP2P_PORT_7700_TCP", "tcp://10.96.0.17:7700"),
+        ("MESHP2P_PORT_7700_TCP_PORT", "7700"),
+        ("MESHP2P_PORT_7699_UDP_ADDR", "10.96.0.17"),
+        ("MESHP2P_WEST_1_SERVICE_HOST", "10.96.0.18"),
+        ("MESHP2P_WEST_1_PORT", "UDP://10.96.0.18:7700"),
+        ("MESHP2P_WEST_1_PORT_7700_TCP_PROTO", "tcp"),
+    ],
+)
+def test_variables_of_a_service_are_ignored(variable: str, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert load(None, {variable: text}, is_strict=True) == NodeConfig()
+    assert not caplog.records
+
+
+def test_a_tilde_in_a_path_is_the_home_directory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = file.parent
+    monkeypatch.setenv("HOME", str(home))
+    assert load(None, {"MESHP2P_DATA_DIR": "~/state"}).data_dir == home / "state"
+    assert load(None, {"MESHP2P_CONFIG": f"~/{file.name}"}).port == 7701
+    file.write_text("data_dir = '~/elsewhere'")
+    assert load(file).data_dir == home / "elsewhere"
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + FILE.encode())
+    assert load(file).port == 7701
 
 
 WRONG_FILES = [
