@@ -12,7 +12,7 @@ import msgspec
 
 from meshp2p.core.events import LeaderChanged
 from meshp2p.core.ownership import Ownership
-from meshp2p.core.record import EPOCH_MAX, Claim
+from meshp2p.core.record import EPOCH_MAX, Claim, epoch_above
 from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
 
@@ -101,7 +101,7 @@ class Election:
         if leader_id is not None:
             record = members.records[leader_id]
             is_outbid = leader_id != previous_id or members.top_claim != (record.epoch, record.id)
-            epoch = max(members.top_claim[0], state.epoch_kept) + 1
+            epoch = epoch_above(max(members.top_claim[0], state.epoch_kept), state.own.boot)
             may_claim = record.home == state.id and not self._ownership.is_away
             if may_claim and is_outbid and epoch <= EPOCH_MAX:
                 claim = msgspec.structs.replace(

@@ -19,6 +19,7 @@ from meshp2p.core.address import Address
 
 __all__ = [
     "EPOCH_MAX",
+    "EPOCH_SKIP_MAX",
     "EPOCH_STEP_MAX",
     "ID_BYTES_MAX",
     "INCARNATION_STEP_MAX",
@@ -30,6 +31,7 @@ __all__ = [
     "Rumour",
     "State",
     "claim_fingerprint",
+    "epoch_above",
     "fingerprint",
     "is_sound",
     "supersedes",
@@ -49,8 +51,12 @@ What exceeds it is made up: its owner could not outbid it within 63 bits for lon
 EPOCH_MAX: Final = 1 << 62
 """The greatest epoch that is taken or claimed, so that a greater one still fits into 63 bits. Chosen, not measured."""
 
-EPOCH_STEP_MAX: Final = 1 << 20
-"""By how much a claim may exceed the greatest epoch that a settled node knows. What exceeds it is made up: as many
+EPOCH_SKIP_MAX: Final = 1 << 20
+"""By how much one claim to lead exceeds the greatest epoch that its process knows, at most. Two processes that know the
+same and share an id draw the same epoch once in so many times. Chosen, not measured."""
+
+EPOCH_STEP_MAX: Final = EPOCH_SKIP_MAX << 20
+"""By how much a claim may exceed the greatest epoch that a settled node knows. What exceeds it is made up: a million
 leaders did not follow one another unheard. Chosen, not measured."""
 
 _MASK: Final = (1 << 64) - 1
@@ -197,6 +203,15 @@ def claim_fingerprint(claim: Claim) -> int:
     """64 bits for a claim to lead, 0 for none: that of the greatest one is part of the view's hash."""
     epoch, leader_id = claim
     return _mix(tag_of(leader_id) ^ epoch * 0x9E3779B97F4A7C15) if epoch else 0
+
+
+def epoch_above(known: int, boot: int) -> int:
+    """The epoch that a process claims which knows of none greater than ``known``: 1 to ``EPOCH_SKIP_MAX`` more.
+
+    How much more depends on the process. Two with one id, one started beyond a partition while the other lives, cannot
+    hear of each other's claims; with a step of 1 both would hold the same fencing token.
+    """
+    return known + 1 + _mix(boot ^ _mix(known)) % EPOCH_SKIP_MAX
 
 
 def _mix(word: int) -> int:

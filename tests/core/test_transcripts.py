@@ -46,17 +46,21 @@ DIRECTORY = Path(__file__).parent / "transcripts"
 
 
 class Scribe(Mesh):
-    """A mesh that can be read. Incarnations are written as their distance from the first (``i0``, ``i1``, ...)."""
+    """A mesh that can be read. Incarnations are written as their distance from the first (``i0``, ``i1``, ...),
+    epochs as the order in which they came up (1, 2, ...)."""
 
     def __init__(self, seed: int = 1) -> None:
         super().__init__(seed)
         self.lines: list[str] = []
+        self.epochs: dict[int, int] = {0: 0}
         self.since = 0.0
 
     def begin(self) -> None:
         """Write from now on."""
         self.since = self.now
         self.log.clear()
+        for epoch in sorted({machine.leader_epoch for machine in self.nodes.values()}):
+            self._epoch(epoch)
         self.marks = {key: len(events) for key, events in self.events.items()}
 
     def note(self, text: str) -> None:
@@ -78,6 +82,9 @@ class Scribe(Mesh):
 
     def _ms(self, when: float) -> str:
         return f"{(when - self.since) * 1000:.0f}"
+
+    def _epoch(self, epoch: int) -> int:
+        return self.epochs.setdefault(epoch, len(self.epochs))
 
     def _name(self, tag: int) -> str:
         names = {tag_of(machine.id): machine.id for machine in self.nodes.values()}
@@ -137,7 +144,7 @@ class Scribe(Mesh):
         incarnation = f"i{item.incarnation - EPOCH_MS}"
         if isinstance(item, Rumour):
             return f"{item.id} {incarnation} {item.state.name}{f' says {item.by}' if item.by else ''}"
-        epoch = f" epoch {item.epoch}" if item.epoch else ""
+        epoch = f" epoch {self._epoch(item.epoch)}" if item.epoch else ""
         home = "" if item.is_node else f" at {item.home}"
         suspect = " SUSPECT" if item.state is State.SUSPECT else ""
         status = f" {item.status}" if item.status else ""
@@ -146,7 +153,7 @@ class Scribe(Mesh):
     def _event(self, event: Event) -> str:
         match event:
             case LeaderChanged(leader_id=leader_id, epoch=epoch):
-                return f"LeaderChanged {leader_id} epoch {epoch}"
+                return f"LeaderChanged {leader_id} epoch {self._epoch(epoch)}"
             case IdConflictLost(id=instance_id):
                 return f"IdConflictLost {instance_id}"
             case MemberEvent(record=record):
