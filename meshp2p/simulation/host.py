@@ -26,7 +26,7 @@ from meshp2p.core.effects import (
 from meshp2p.core.events import Event, MapChanged, MemberEvent
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply, Datagram, Pong
+from meshp2p.core.messages import CallReply, Datagram, Ping, Pong
 from meshp2p.core.requests import Request
 from meshp2p.core.state import KeptState
 from meshp2p.errors import InternalError, LocalProtocolError, RemoteProtocolError
@@ -285,6 +285,8 @@ class Host:
             cause = self._trace.add(engine.now, self.key, What.RECEIVE, peer, packet, cause)
         if self.is_watched:
             self._watcher.heard(self, packet)
+        if packet.items:
+            self._watcher.told(self, packet.items)
         self._perform(machine.receive(packet, source, engine.now + self.offset), cause)
 
     def _decode(self, data: bytes) -> Datagram | None:
@@ -314,6 +316,7 @@ class Host:
         self._answers -= 1  # agents' tickets count upwards
         ticket = self._answers
         self._answering[ticket] = (exchange, cause)
+        self._watcher.called(self, request)
         reply, effects = machine.receive_call(request, self.now, ticket)
         self._perform(effects, cause)
         if reply is not None:
@@ -360,8 +363,7 @@ class Host:
         if self._trace is not None:
             what = What.FAIL if isinstance(reply, CallFailed) else What.REPLY
             cause = self._trace.add(self._engine.now, self.key, what, peer, reply, cause)
-        if self.is_watched:
-            self._watcher.replied(self, reply)
+        self._watcher.replied(self, exchange.effect, reply)
         self._perform(machine.receive_reply(exchange.effect.call_id, reply, self.now), cause)
 
     def _receive_watcher(self, line: WatchLine) -> None:
@@ -480,14 +482,12 @@ class Host:
 
     # What the machine asks for
 
-    def _perform(self, effects: list[Effect], cause: int) -> None:  # noqa: C901  # one branch for each
+    def _perform(self, effects: list[Effect], cause: int) -> None:  # one branch for each
         """Perform effects in their order, then see when the machine is to be woken."""
         for effect in effects:
             kind = type(effect)
             if kind is Send:
-                if self.is_watched:
-                    self._watcher.sent(self, effect)  # type: ignore[arg-type]
-                self._network.send(self, effect, cause)  # type: ignore[arg-type]
+                self._send(effect, cause)  # type: ignore[arg-type]
             elif isinstance(effect, Emit):
                 self._emit(effect.event, cause)
             elif isinstance(effect, Persist):
@@ -507,6 +507,7 @@ class Host:
             elif isinstance(effect, Unwatch):
                 self._network.watches.close(self, effect.watch_id)
             elif isinstance(effect, Call):
+                self._watcher.calls(self, effect)
                 self._network.call(self, effect, cause)
         machine = self.machine
         if machine is not None:
@@ -514,6 +515,16 @@ class Host:
             if deadline - self.offset < self._wake_at:
                 self._wake_cause = cause
                 self._set_wake(deadline)
+
+    def _send(self, effect: Send, cause: int) -> None:
+        datagram = effect.datagram
+        if self.is_watched:
+            self._watcher.sent(self, effect)
+        if type(datagram.body) is Ping:
+            self._watcher.pinged(self, datagram.body)
+        if datagram.items:
+            self._watcher.tells(self, datagram.items)
+        self._network.send(self, effect, cause)
 
     def _emit(self, event: Event | MapChanged, cause: int) -> None:
         if isinstance(event, MapChanged):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import random
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from meshp2p.core.address import Address
-from meshp2p.core.effects import CallFailed, Send
+from meshp2p.core.effects import Call, CallFailed, Send
 from meshp2p.core.events import Event, IdConflictLost
 from meshp2p.core.hosting import Profile
 from meshp2p.core.message import Message
-from meshp2p.core.messages import CallReply, Datagram
+from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
+from meshp2p.core.record import Item
 from meshp2p.errors import ConfigError, check
 from meshp2p.simulation.ablation import ablated_config, alteration
 from meshp2p.simulation.agents import Agents
@@ -54,6 +56,9 @@ STAY = 15.0
 that, later where nodes find themselves slow. Chosen, not measured."""
 
 PORT = 7700
+
+_HOOKS = ("sent", "heard", "pinged", "tells", "told", "calls", "called", "replied")
+"""What hosts tell so often that only those checkers are called that override it."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +148,14 @@ class Simulation:
             checker = self.checkers[name] = kind(self.truth, self.report)
             for event in kind.watches:
                 self._watching.setdefault(event, []).append(checker)
+        self._hooks: dict[str, list[Callable[..., None]]] = {
+            name: [
+                getattr(checker, name)
+                for checker in self.checkers.values()
+                if getattr(type(checker), name) is not getattr(Checker, name)
+            ]
+            for name in _HOOKS
+        }
 
     # Hosts
 
@@ -249,19 +262,36 @@ class Simulation:
             self.stop_host(host, is_silent=False)
 
     def sent(self, host: Host, effect: Send) -> None:
-        for checker in self.checkers.values():
-            if host.is_watched:
-                checker.sent(host, effect)
+        for sent in self._hooks["sent"]:
+            sent(host, effect)
 
     def heard(self, host: Host, datagram: Datagram) -> None:
-        for checker in self.checkers.values():
-            if host.is_watched:
-                checker.heard(host, datagram)
+        for heard in self._hooks["heard"]:
+            heard(host, datagram)
 
-    def replied(self, host: Host, reply: CallReply | CallFailed) -> None:
-        for checker in self.checkers.values():
-            if host.is_watched:
-                checker.replied(host, reply)
+    def pinged(self, host: Host, ping: Ping) -> None:
+        for pinged in self._hooks["pinged"]:
+            pinged(host, ping)
+
+    def tells(self, host: Host, items: tuple[Item, ...]) -> None:
+        for tells in self._hooks["tells"]:
+            tells(host, items)
+
+    def told(self, host: Host, items: tuple[Item, ...]) -> None:
+        for told in self._hooks["told"]:
+            told(host, items)
+
+    def calls(self, host: Host, effect: Call) -> None:
+        for calls in self._hooks["calls"]:
+            calls(host, effect)
+
+    def called(self, host: Host, request: CallRequest) -> None:
+        for called in self._hooks["called"]:
+            called(host, request)
+
+    def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
+        for replied in self._hooks["replied"]:
+            replied(host, effect, reply)
 
     def resolved(self, host: Host, ticket: int, reply: CallReply) -> None:
         if ticket > FIRST_TICKET:

@@ -11,7 +11,11 @@ from meshp2p.simulation.checkers.health import SelfDoubt
 from meshp2p.simulation.checkers.maps import SharedMaps
 from meshp2p.simulation.checkers.messages import Messages
 from meshp2p.simulation.checkers.pauses import PauseGuard
+from meshp2p.simulation.checkers.probing import ProbeRing
 from meshp2p.simulation.checkers.registrations import Registrations
+from meshp2p.simulation.checkers.relays import Relays
+from meshp2p.simulation.checkers.settling import Settling
+from meshp2p.simulation.checkers.suspicions import Suspicions
 from meshp2p.simulation.checkers.wholeness import Wholeness
 
 __all__ = ["CHECKERS", "Checker", "Violation", "Wholeness"]
@@ -26,7 +30,11 @@ CHECKERS: dict[str, type[Checker]] = {
         CrashEvidence,
         Wholeness,
         PauseGuard,
+        ProbeRing,
+        Relays,
         SelfDoubt,
+        Settling,
+        Suspicions,
         Registrations,
         Messages,
         SharedMaps,

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import msgspec
 
-from meshp2p.core.effects import CallFailed, Send
+from meshp2p.core.effects import Call, CallFailed, Send
 from meshp2p.core.events import Event
 from meshp2p.core.message import Message
-from meshp2p.core.messages import CallReply, Datagram
+from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
+from meshp2p.core.record import Item
 from meshp2p.simulation.faults import Fault
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Letter, Truth
@@ -33,8 +34,7 @@ class Violation(msgspec.Struct, frozen=True):
 class Checker:
     """Looks at events and at what machines say of themselves, never inside them, and compares with the truth.
 
-    ``watches`` are the types of the events that it is given. All other methods are called where something happens that
-    is rare.
+    ``watches`` are the types of the events that it is given. Of all other methods those are called that it overrides.
     """
 
     name: ClassVar[str]
@@ -70,8 +70,23 @@ class Checker:
     def heard(self, host: Host, datagram: Datagram) -> None:
         """A host with ``is_watched`` is about to receive."""
 
-    def replied(self, host: Host, reply: CallReply | CallFailed) -> None:
-        """A call of a host with ``is_watched`` came to its end."""
+    def pinged(self, host: Host, ping: Ping) -> None:
+        """A host sends a ping."""
+
+    def tells(self, host: Host, items: tuple[Item, ...]) -> None:
+        """A host sends gossip, of one item or more."""
+
+    def told(self, host: Host, items: tuple[Item, ...]) -> None:
+        """A host is about to receive gossip, of one item or more."""
+
+    def calls(self, host: Host, effect: Call) -> None:
+        """A host calls another."""
+
+    def called(self, host: Host, request: CallRequest) -> None:
+        """A host is about to receive another's call."""
+
+    def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
+        """A host is about to receive the reply to its call, or that there is none."""
 
     def accepted(self, host: Host, letter: Letter) -> None:
         """A node accepted a message."""

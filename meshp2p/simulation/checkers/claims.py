@@ -99,8 +99,8 @@ def _problem(before: Record, record: Record, event: MemberEvent) -> str:
 
 
 class Epochs(Checker):
-    """Who claims to lead claims an epoch above all that it has heard of, no token is claimed by two processes, and the
-    leader that a node names is the lowest live id of its view."""
+    """Who claims to lead claims an epoch above all that it has heard of, and above those of its own earlier terms; no
+    token is claimed by two processes, and the leader that a node names is the lowest live id of its view."""
 
     name: ClassVar[str] = "epochs"
     watches: ClassVar[tuple[type, ...]] = (LeaderChanged, MemberJoined, MemberUpdated, MemberRecovered)
@@ -110,10 +110,13 @@ class Epochs(Checker):
         self._heard: dict[str, int] = {}
         self._own: dict[str, int] = {}
         self._tokens: dict[tuple[int, str], int] = {}
+        self._terms: dict[str, tuple[int, int]] = {}
+        """By host: the epoch of its own term, 0 where it does not lead, and the greatest of those that ended."""
 
     def started(self, host: Host) -> None:
         self._heard[host.key] = 0
         self._own[host.key] = 0
+        self._terms[host.key] = (0, 0)
         kept = host.disk.read() if host.disk is not None else None
         if kept is not None:
             self._heard[host.key] = kept.epoch
@@ -121,6 +124,7 @@ class Epochs(Checker):
     def event(self, host: Host, event: Event) -> None:
         if isinstance(event, LeaderChanged):
             self._check_leader(host, event)
+            self._check_term(host, event)
         elif isinstance(event, MemberEvent) and event.record.epoch:
             self._check_claim(host, event.record)
 
@@ -145,6 +149,16 @@ class Epochs(Checker):
         token = (record.epoch, record.id)
         if self._tokens.setdefault(token, record.boot) != record.boot:
             self.violated(host, f"claimed the token {token}, which another process of its id claimed")
+
+    def _check_term(self, host: Host, event: LeaderChanged) -> None:
+        """Whether this node's own term bears an epoch above those of the terms before it."""
+        if event.previous_id == host.id and event.leader_id != host.id:
+            self._terms[host.key] = (0, max(self._terms[host.key]))
+        if event.leader_id == host.id and event.epoch:
+            _, ended = self._terms[host.key]
+            if event.epoch <= ended:
+                self.violated(host, f"leads again in epoch {event.epoch}, in which a term of its own has ended")
+            self._terms[host.key] = (event.epoch, ended)
 
     def _check_leader(self, host: Host, event: LeaderChanged) -> None:
         machine = host.machine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from meshp2p.core.effects import CallFailed, Send
+from meshp2p.core.effects import Call, CallFailed, Send
 from meshp2p.core.events import Event, MemberJoined, MemberUpdated
 from meshp2p.core.messages import Ack, CallReply, Datagram, Ping, Pong
 from meshp2p.core.record import Rumour, State
@@ -90,8 +90,8 @@ class PauseGuard(Checker):
         if isinstance(datagram.body, Ack) and datagram.body.sequence in self._asked[host.key]:
             self._release(host)
 
-    def replied(self, host: Host, reply: CallReply | CallFailed) -> None:
-        if isinstance(reply, Pong):
+    def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
+        if host.is_watched and isinstance(reply, Pong):
             self._release(host)
 
     def event(self, host: Host, event: Event) -> None:

@@ -15,12 +15,26 @@ TOLD_WITHIN = 5.0
 
 class Registrations(Checker):
     """At the end every agent whose heartbeats are answered is listed on all nodes, at a home that lives, and nobody
-    lists one that has stopped for a recovery bound."""
+    lists one that has stopped for a recovery bound. A record says which process of its home answers for it: a home that
+    was started again publishes its agents anew, else messages for them are held back for ever."""
 
     name: ClassVar[str] = "registrations"
 
+    def tick(self) -> None:
+        """Look at the boots of hosted records, at their homes."""
+        truth = self.truth
+        for host in truth.live if truth.agents else ():
+            machine = host.machine
+            if machine is None or not machine.is_announced or host.is_stopped:
+                continue
+            for record in machine.records().values():
+                if record.home == host.id and record.boot != machine.own.boot:
+                    about = f"{record.id} with the boot {record.boot:x} of another process, its own is"
+                    self.violated(host, f"hosts {about} {machine.own.boot:x}")
+
     def finish(self) -> None:
         truth = self.truth
+        self.tick()
         if truth.engine.now - truth.disturbed_at < truth.config.instance_timeout:
             return
         live = truth.live

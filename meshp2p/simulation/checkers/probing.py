@@ -1,0 +1,153 @@
+"""Whether everybody is probed as often as the ring of ADR 0031 says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
+from meshp2p.core.messages import Ping
+from meshp2p.core.record import tag_of
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.faults import ClockStep, Crash, Fault, Leave
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth
+
+__all__ = ["ProbeRing"]
+
+OBSERVERS_MAX = 64
+"""In a larger mesh nobody's probes are followed: a round takes longer than most runs last. Chosen, not measured."""
+
+ON_TIME = 1e-3
+"""A probe that comes so many seconds too early or too late is not one period behind the one before."""
+
+
+class _Turns:
+    """The probes of one process since its list of nodes changed: their number, when the first and the last were, and
+    the number of each target's last."""
+
+    __slots__ = ("begun_at", "count", "count_at_begin", "is_even", "last", "last_at")
+
+    def __init__(self, count: int, now: float) -> None:
+        self.count_at_begin = self.count = count
+        self.begun_at = self.last_at = now
+        self.is_even = True
+        self.last: dict[int, int] = {}
+
+
+class ProbeRing(Checker):
+    """Each node probes each other that it lists within ``2n`` turns of its own, where its list stays the same and its
+    turns come a period apart, and within ``4n`` turns whatever its clock does. Where besides all clocks agree and all
+    list the same, no node waits for two periods until somebody probes it.
+
+    ``n`` is how many others there are. Why 2n: n periods that follow one another name n different places, so each other
+    node is named once. The one that is named is passed over only where the round has had n repeats, and from there on
+    each turn is one less that waits, so that the round is over before it is named again, and then it is probed. Why 4n:
+    a round takes 2n turns at the most, and a node may be first in one round and last in the next (ADR 0031).
+
+    A probe is told from other pings by the machine's own count of probes, which a ping of another kind leaves as it is.
+    """
+
+    name: ClassVar[str] = "probe-ring"
+    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberDied, MemberLeft)
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._turns: dict[str, _Turns] = {}
+        self._counts: dict[str, int] = {}
+        self._probed_at: dict[int, float] = {}
+        self._uneven_at = 0.0
+        """When last anything happened after which the ring of the whole mesh may have a gap."""
+
+    def _forget(self, host: Host) -> None:
+        self._turns.pop(host.key, None)
+        self._uneven_at = self.truth.engine.now
+
+    def started(self, host: Host) -> None:
+        self._counts[host.key] = 0
+        self._forget(host)
+
+    def stopped(self, host: Host) -> None:
+        self._forget(host)
+
+    def paused(self, host: Host) -> None:
+        self._forget(host)
+
+    def resumed(self, host: Host, seconds: float) -> None:
+        self._forget(host)
+
+    def event(self, host: Host, event: Event) -> None:
+        if isinstance(event, MemberEvent) and event.record.is_node:
+            self._forget(host)
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        self._uneven_at = self.truth.engine.now
+        if isinstance(fault, ClockStep):
+            self._turns.pop(fault.node, None)
+
+    def pinged(self, host: Host, ping: Ping) -> None:
+        machine = host.machine
+        if machine is None or host.number >= OBSERVERS_MAX:
+            return
+        count = machine.counters.probes
+        if count == self._counts[host.key]:
+            return  # somebody else's probe, or a look
+        self._counts[host.key] = count
+        now = self.truth.engine.now
+        turns = self._turns.get(host.key)
+        if turns is None:
+            turns = self._turns[host.key] = _Turns(count, now)
+        elif abs(now - turns.last_at - self.truth.config.probe_interval) > ON_TIME:
+            turns.is_even = False
+            self._uneven_at = now
+        turns.count = turns.last[ping.target] = count
+        turns.last_at = now
+        self._look_at_gap(host, ping.target, now)
+
+    def _look_at_gap(self, host: Host, target: int, now: float) -> None:
+        before = self._probed_at.get(target, now)
+        self._probed_at[target] = now
+        wait_max = 2 * self.truth.config.probe_interval
+        if now - before <= wait_max + ON_TIME or self._uneven_at > before - wait_max or not self._is_one_ring():
+            return
+        self.violated(host, f"is the first for {now - before:.2f} s to probe {ping_target(self.truth, target)}")
+
+    def _is_one_ring(self) -> bool:
+        truth = self.truth
+        live = truth.live
+        if len({host.wall_skew for host in live}) > 1 or truth.network.impairments or truth.network.rules:
+            return False
+        if not all(isinstance(fault, Crash | Leave) for fault in truth.active.values()):
+            return False
+        # a node that was cut off takes itself for slow, and leaves turns out, until so many of its probes succeeded
+        return all(self._is_on_time(host) and host.machine.node_count() == len(live) for host in live if host.machine)
+
+    def _is_on_time(self, host: Host) -> bool:
+        turns = self._turns.get(host.key)
+        due = self.truth.engine.now - self.truth.config.probe_interval - ON_TIME
+        return turns is not None and turns.is_even and turns.last_at >= due
+
+    def tick(self) -> None:
+        for host in self.truth.live:
+            turns, machine = self._turns.get(host.key), host.machine
+            if turns is None or machine is None or host.is_stopped:
+                continue
+            others = machine.node_count() - 1
+            turns_max = (2 if turns.is_even else 4) * others
+            if turns.count - turns.count_at_begin <= turns_max:
+                continue
+            for record in machine.records().values():
+                last = turns.last.get(tag_of(record.id), turns.count_at_begin)
+                if record.is_node and record.id != host.id and turns.count - last > turns_max:
+                    since = turns.count - last
+                    self.violated(
+                        host, f"has not probed {record.id} for {since} turns, at most {turns_max} are allowed"
+                    )
+
+    def finish(self) -> None:
+        self.tick()
+
+
+def ping_target(truth: Truth, tag: int) -> str:
+    """The id that a tag stands for, for messages."""
+    return next((host.id for host in truth.hosts.values() if tag_of(host.id) == tag), f"tag {tag:016x}")

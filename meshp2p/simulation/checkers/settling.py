@@ -1,0 +1,64 @@
+"""When a node may name a leader that has just begun, or found that what it holds may be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.events import Event, LeaderChanged
+from meshp2p.core.messages import CallReply, SyncReply
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth
+
+__all__ = ["Settling"]
+
+ROUNDING = 1e-6
+
+
+class Settling(Checker):
+    """A node names a leader when it has looked around for ``settle_timeout``, or when it has synced with a node that
+    is settled; and it says that it is settled only then. So it is after its start, and after it has named nobody.
+
+    Where a quorum is wanted a node also names nobody because too few are there: then only its start counts.
+    """
+
+    name: ClassVar[str] = "settling"
+    watches: ClassVar[tuple[type, ...]] = (LeaderChanged,)
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._since: dict[str, float] = {}
+        """Since when each looks around."""
+        self._met_at: dict[str, float] = {}
+        """When each last synced with one that is settled."""
+
+    def started(self, host: Host) -> None:
+        self._since[host.key] = self.truth.engine.now
+        self._met_at.pop(host.key, None)
+
+    def _may_be_settled(self, host: Host) -> bool:
+        since = self._since.get(host.key, 0.0)
+        has_looked = self.truth.engine.now - since >= self.truth.config.settle_timeout - ROUNDING
+        return has_looked or self._met_at.get(host.key, -1.0) >= since
+
+    def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
+        if not isinstance(reply, SyncReply) or not reply.is_settled:
+            return
+        for other in self.truth.live:
+            if other.machine is not None and other.machine.own.boot == reply.sender.boot:
+                if not self._may_be_settled(other):
+                    self.violated(other, f"says to {host.key} that it is settled, before it looked around")
+                    return
+                break
+        self._met_at[host.key] = self.truth.engine.now
+
+    def event(self, host: Host, event: Event) -> None:
+        if not isinstance(event, LeaderChanged):
+            return
+        if event.leader_id is None:
+            if not self.truth.config.quorum:
+                self._since[host.key] = self.truth.engine.now
+        elif not self._may_be_settled(host):
+            self.violated(host, f"names {event.leader_id} as leader before it looked around or met a settled node")
