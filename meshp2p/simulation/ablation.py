@@ -1,19 +1,27 @@
-"""Safeguards of the protocol that can be switched off, to see that some checker then fails.
-
-It reaches into the machine under test, as nothing else here does: a safeguard has no switch of its own in ``core``.
-"""
+"""Safeguards of the protocol that can be switched off, to see that some checker then fails."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.messages import Probe
-from meshp2p.core.record import Item, Record
-from meshp2p.errors import ConfigError, check
+from meshp2p.errors import ConfigError
+from meshp2p.simulation.alterations import (
+    believe_late_records,
+    carry_further,
+    count_one_confirmation,
+    forget_acknowledged,
+    lead_again,
+    miscount_the_ring,
+    settle_on_anybody,
+    without_crash_ping,
+    without_method,
+    without_second_observer,
+    without_tcp_probe,
+    write_nothing,
+)
 from meshp2p.simulation.host import Host
 
 __all__ = ["SAFEGUARDS", "Safeguard", "ablated_config", "alteration"]
@@ -30,90 +38,12 @@ class Safeguard(msgspec.Struct, frozen=True):
     alter: Callable[[Host], None] | None = None
 
 
-def _nothing(*_arguments: Any, **_options: Any) -> None:
-    return None
-
-
-def _without_method(*path: str) -> Callable[[Host], None]:
-    """Let this method of the machine, or of one of its parts, do nothing."""
-
-    def alter(host: Host) -> None:
-        part: Any = host.machine
-        for name in path[:-1]:
-            part = getattr(part, name)
-        check(callable(getattr(part, path[-1], None)), f"the machine has no {'.'.join(path)} to switch off")
-        setattr(part, path[-1], _nothing)
-
-    return alter
-
-
-def _believe_late_records(host: Host) -> None:
-    membership: Any = host.machine._membership  # type: ignore[union-attr]
-    members: Any = host.machine._state.members  # type: ignore[union-attr]
-    take = membership._take
-
-    def take_all_the_same(item: Item, now: float, *, by_sync: bool) -> None:
-        if isinstance(item, Record):
-            members.departed.pop(item.id, None)
-        take(item, now, by_sync=by_sync)
-
-    membership._take = take_all_the_same
-
-
-def _without_tcp_probe(host: Host) -> None:
-    state: Any = host.machine._state  # type: ignore[union-attr]
-    call = state.call
-
-    def call_unless_probe(addresses: Any, request: Any, handler: Any, timeout: Any = None) -> None:
-        if not isinstance(request, Probe):
-            call(addresses, request, handler, timeout)
-
-    state.call = call_unless_probe
-
-
-def _forget_acknowledged(host: Host) -> None:
-    """Let no mailbox remember what was acknowledged."""
-    receiving: Any = host.machine._messaging.receiving  # type: ignore[union-attr]
-    acknowledge = receiving.acknowledge_here
-
-    def acknowledge_and_forget(ticket: int, recipient: str, message_ids: tuple[str, ...], now: float) -> None:
-        acknowledge(ticket, recipient, message_ids, now)
-        if recipient in receiving.mailboxes:
-            receiving.mailboxes[recipient].acknowledged.clear()
-
-    receiving.acknowledge_here = acknowledge_and_forget
-
-
-def _without_second_observer(host: Host) -> None:
-    membership: Any = host.machine._membership  # type: ignore[union-attr]
-    accuse = membership.accuse
-
-    def accuse_and_convict(node_id: str, now: float, *, is_refused: bool = False) -> None:
-        accuse(node_id, now, is_refused=is_refused)
-        suspicion = membership._suspicions.get(node_id)
-        if is_refused and suspicion is not None:
-            suspicion.refused[""] = None
-            membership._weigh_refusals(now)
-
-    membership.accuse = accuse_and_convict
-
-
-def _without_crash_ping(host: Host) -> None:
-    prober: Any = host.machine._prober  # type: ignore[union-attr]
-    prober.on_ack = lambda _message, _sender, _now: False
-
-
-def _write_nothing(host: Host) -> None:
-    if host.disk is not None:
-        host.disk.write = _nothing  # type: ignore[method-assign]
-
-
 SAFEGUARDS: dict[str, Safeguard] = {
     "refutation": Safeguard(
         "a node answers what is wrongly said of it (SWIM §4.2)",
         "partition",
         "wholeness",
-        alter=_without_method("_ownership", "refute"),
+        alter=without_method("_ownership", "refute"),
     ),
     "suspicion": Safeguard(
         "a node that does not answer is suspected before it is held dead (SWIM §4.2)",
@@ -132,13 +62,13 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "who does not answer by UDP is probed by TCP",
         "udp-dead",
         "wholeness",
-        alter=_without_tcp_probe,
+        alter=without_tcp_probe,
     ),
     "nacks": Safeguard(
         "a relay says that it lives though the target does not answer (Lifeguard §IV-A)",
         "crash",
         "local-health",
-        alter=_without_method("_prober", "handle_relay_no_answer"),
+        alter=without_method("_prober", "handle_relay_no_answer"),
     ),
     "watches": Safeguard(
         "two predecessors hold a connection to each node, which breaks when its process dies",
@@ -150,31 +80,61 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "a refusal that one node found is a suspicion, and no verdict",
         "refused",
         "false-deaths",
-        alter=_without_second_observer,
+        alter=without_second_observer,
     ),
     "crash-ping": Safeguard(
         "who refuses TCP and answers a ping is not accused",
         "rejecting",
         "false-deaths",
-        alter=_without_crash_ping,
+        alter=without_crash_ping,
     ),
     "tombstones": Safeguard(
         "who departed is remembered, so that late gossip does not bring it back",
         "late-news",
         "incarnations",
-        alter=_believe_late_records,
+        alter=believe_late_records,
     ),
     "calling-the-dead": Safeguard(
         "the dead are called again, for they may live beyond a partition",
         "seeds-gone",
         "wholeness",
-        alter=_without_method("_departures", "handle_call"),
+        alter=without_method("_departures", "handle_call"),
     ),
     "sync": Safeguard(
         "nodes whose views differ compare them",
         "deaf",
         "wholeness",
-        alter=_without_method("_syncer", "sync_with"),
+        alter=without_method("_syncer", "sync_with"),
+    ),
+    "confirmations": Safeguard(
+        "only several independent confirmations shorten a suspicion (Lifeguard §IV-B)",
+        "crash",
+        "suspicions",
+        alter=count_one_confirmation,
+    ),
+    "probe-ring": Safeguard(
+        "each other node has its turn in every round of probes",
+        "partition",
+        "probe-ring",
+        alter=miscount_the_ring,
+    ),
+    "settled-peers": Safeguard(
+        "a sync settles a node only where the other is settled",
+        "calm",
+        "settling",
+        alter=settle_on_anybody,
+    ),
+    "new-terms": Safeguard(
+        "a node that leads again claims a new epoch",
+        "partition",
+        "epochs",
+        alter=lead_again,
+    ),
+    "single-detours": Safeguard(
+        "a call that is carried for another is not handed on",
+        "mail",
+        "relays",
+        alter=carry_further,
     ),
     "settle-window": Safeguard(
         "a node that has just begun looks around before it names a leader",
@@ -186,31 +146,31 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "a node that was stopped accuses nobody before it heard somebody",
         "pause",
         "pause-guard",
-        alter=_without_method("_pause_guard", "_begin"),
+        alter=without_method("_pause_guard", "_begin"),
     ),
     "persistence": Safeguard(
         "a node keeps its incarnation and epoch across restarts",
         "restart",
         "incarnations",
-        alter=_write_nothing,
+        alter=write_nothing,
     ),
     "rivals": Safeguard(
         "two processes with one id find one another, and one gives way",
         "twin",
         "wholeness",
-        alter=_without_method("_ownership", "_ask_rival"),
+        alter=without_method("_ownership", "_ask_rival"),
     ),
     "adoption": Safeguard(
         "an instance whose home is gone is taken over by the node that hears of it",
         "homes",
         "machine",
-        alter=_without_method("_hosting", "adopt"),
+        alter=without_method("_hosting", "adopt"),
     ),
     "map-comparing": Safeguard(
         "nodes that share a map compare their replicas, by digest",
         "maps",
         "maps",
-        alter=_without_method("_maps", "_take_difference"),
+        alter=without_method("_maps", "_take_difference"),
     ),
     "map-deletions": Safeguard(
         "what was deleted from a shared map is remembered, so that a node that was cut off does not bring it back",
@@ -222,19 +182,19 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "an instance that sends no heartbeats is let go",
         "homes",
         "registrations",
-        alter=_without_method("_hosting", "handle_expired"),
+        alter=without_method("_hosting", "handle_expired"),
     ),
     "redelivery": Safeguard(
         "who accepted a message delivers it again where its recipient's home forgot it, or is another",
         "home-forgets",
         "messages",
-        alter=_without_method("_messaging", "sending", "notice"),
+        alter=without_method("_messaging", "sending", "notice"),
     ),
     "remembered-ids": Safeguard(
         "a mailbox remembers what was acknowledged",
         "mail",
         "messages",
-        alter=_forget_acknowledged,
+        alter=forget_acknowledged,
     ),
 }
 """All safeguards by name."""

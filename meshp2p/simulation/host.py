@@ -482,12 +482,19 @@ class Host:
 
     # What the machine asks for
 
-    def _perform(self, effects: list[Effect], cause: int) -> None:  # one branch for each
+    def _perform(self, effects: list[Effect], cause: int) -> None:  # noqa: C901  # one branch for each
         """Perform effects in their order, then see when the machine is to be woken."""
         for effect in effects:
             kind = type(effect)
             if kind is Send:
-                self._send(effect, cause)  # type: ignore[arg-type]
+                datagram = effect.datagram  # type: ignore[union-attr]
+                if datagram.items:
+                    self._watcher.tells(self, datagram.items)
+                if type(datagram.body) is Ping:
+                    self._watcher.pinged(self, datagram.body)
+                if self.is_watched:
+                    self._watcher.sent(self, effect)  # type: ignore[arg-type]
+                self._network.send(self, effect, cause)  # type: ignore[arg-type]
             elif isinstance(effect, Emit):
                 self._emit(effect.event, cause)
             elif isinstance(effect, Persist):
@@ -515,16 +522,6 @@ class Host:
             if deadline - self.offset < self._wake_at:
                 self._wake_cause = cause
                 self._set_wake(deadline)
-
-    def _send(self, effect: Send, cause: int) -> None:
-        datagram = effect.datagram
-        if self.is_watched:
-            self._watcher.sent(self, effect)
-        if type(datagram.body) is Ping:
-            self._watcher.pinged(self, datagram.body)
-        if datagram.items:
-            self._watcher.tells(self, datagram.items)
-        self._network.send(self, effect, cause)
 
     def _emit(self, event: Event | MapChanged, cause: int) -> None:
         if isinstance(event, MapChanged):

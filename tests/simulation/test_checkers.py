@@ -8,11 +8,13 @@ import msgspec
 import pytest
 
 from meshp2p.core import election
+from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, MemberRecovered, MemberUpdated
 from meshp2p.core.record import Record, State
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.ablation import SAFEGUARDS
 from meshp2p.simulation.checkers import CHECKERS
+from meshp2p.simulation.checkers.suspicions import suspicion_seconds
 from meshp2p.simulation.faults import ALL_KINDS, Blocked, Crash, Delayed, Partition, Pause, Twin
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import AgentPlan, MailPlan
@@ -69,7 +71,7 @@ def test_the_dead_that_rise_are_seen() -> None:
     simulation = a_mesh()
     own = a_record(simulation)
     dead = msgspec.structs.replace(own, state=State.DEAD)
-    assert told(simulation, MemberDied(dead), MemberJoined(own)) == ["incarnations"]
+    assert "incarnations" in told(simulation, MemberDied(dead), MemberJoined(own))
 
 
 def test_a_departed_that_departs_again_is_seen() -> None:
@@ -129,6 +131,29 @@ def test_an_agent_that_stopped_may_be_listed_for_a_while(until: float, seen: lis
     assert [violation.checker for violation in simulation.run().violations][:1] == seen
 
 
+def test_a_death_without_a_suspicion_is_seen() -> None:
+    simulation = a_mesh(until=30.0, checks=("suspicions",))
+    dead = a_record(simulation, state=State.DEAD)
+    assert told(simulation, MemberDied(dead)) == ["suspicions"]
+
+
+@pytest.mark.parametrize(("confirmations", "seconds"), [(0, 28.9), (1, 12.24), (2, 2.5), (3, 2.5)])
+def test_a_suspicion_is_expected_to_last_as_the_protocol_says(confirmations: int, seconds: float) -> None:
+    assert suspicion_seconds(ProtocolConfig(), 16, confirmations) == pytest.approx(seconds, abs=0.01)
+
+
+def test_an_agent_that_bears_the_boot_of_an_earlier_process_of_its_home_is_seen() -> None:
+    agent = AgentPlan(id="agent", nodes=("n1",), at=1.0, every=5.0)
+    simulation = a_mesh(duration=30.0, agents=(agent,), checks=("registrations",))
+    simulation.checkers["registrations"].finish()
+    assert simulation.violations == []
+    machine = simulation.truth.hosts["n1"].machine
+    assert machine is not None
+    machine._state.members.put(msgspec.structs.replace(machine.records()["agent"], boot=1))
+    simulation.checkers["registrations"].finish()
+    assert "boot" in simulation.violations[0].message
+
+
 def test_a_false_death_is_seen_where_there_was_no_trouble() -> None:
     simulation = a_mesh(until=30.0)
     dead = a_record(simulation, state=State.DEAD)
@@ -136,7 +161,7 @@ def test_a_false_death_is_seen_where_there_was_no_trouble() -> None:
 
 
 def test_a_death_in_a_partition_is_no_violation() -> None:
-    simulation = a_mesh(Partition(begin=20.0, groups=(("n0",), ("n1",))), until=30.0)
+    simulation = a_mesh(Partition(begin=20.0, groups=(("n0",), ("n1",))), until=30.0, checks=("false-deaths",))
     assert told(simulation, MemberDied(a_record(simulation, state=State.DEAD))) == []
 
 

@@ -1,0 +1,180 @@
+"""Changes to the machine of a host that was just made: each takes one safeguard of the protocol away.
+
+They reach into the machine under test, as nothing else here does: a safeguard has no switch of its own in ``core``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from meshp2p.core.effects import CallFailed, Resolve
+from meshp2p.core.messages import Carry, Probe, SyncReply
+from meshp2p.core.nodes import Nodes
+from meshp2p.core.record import Item, Record
+from meshp2p.core.suspicion import Suspicion
+from meshp2p.errors import check
+from meshp2p.simulation.host import Host
+
+__all__ = [
+    "believe_late_records",
+    "carry_further",
+    "count_one_confirmation",
+    "forget_acknowledged",
+    "lead_again",
+    "miscount_the_ring",
+    "settle_on_anybody",
+    "without_crash_ping",
+    "without_method",
+    "without_second_observer",
+    "without_tcp_probe",
+    "write_nothing",
+]
+
+
+def _nothing(*_arguments: Any, **_options: Any) -> None:
+    return None
+
+
+def without_method(*path: str) -> Callable[[Host], None]:
+    """Let this method of the machine, or of one of its parts, do nothing."""
+
+    def alter(host: Host) -> None:
+        part: Any = host.machine
+        for name in path[:-1]:
+            part = getattr(part, name)
+        check(callable(getattr(part, path[-1], None)), f"the machine has no {'.'.join(path)} to switch off")
+        setattr(part, path[-1], _nothing)
+
+    return alter
+
+
+def believe_late_records(host: Host) -> None:
+    membership: Any = host.machine._membership  # type: ignore[union-attr]
+    members: Any = host.machine._state.members  # type: ignore[union-attr]
+    take = membership._take
+
+    def take_all_the_same(item: Item, now: float, *, by_sync: bool) -> None:
+        if isinstance(item, Record):
+            members.departed.pop(item.id, None)
+        take(item, now, by_sync=by_sync)
+
+    membership._take = take_all_the_same
+
+
+def without_tcp_probe(host: Host) -> None:
+    state: Any = host.machine._state  # type: ignore[union-attr]
+    call = state.call
+
+    def call_unless_probe(addresses: Any, request: Any, handler: Any, timeout: Any = None) -> None:
+        if not isinstance(request, Probe):
+            call(addresses, request, handler, timeout)
+
+    state.call = call_unless_probe
+
+
+def forget_acknowledged(host: Host) -> None:
+    """Let no mailbox remember what was acknowledged."""
+    receiving: Any = host.machine._messaging.receiving  # type: ignore[union-attr]
+    acknowledge = receiving.acknowledge_here
+
+    def acknowledge_and_forget(ticket: int, recipient: str, message_ids: tuple[str, ...], now: float) -> None:
+        acknowledge(ticket, recipient, message_ids, now)
+        if recipient in receiving.mailboxes:
+            receiving.mailboxes[recipient].acknowledged.clear()
+
+    receiving.acknowledge_here = acknowledge_and_forget
+
+
+def without_second_observer(host: Host) -> None:
+    membership: Any = host.machine._membership  # type: ignore[union-attr]
+    accuse = membership.accuse
+
+    def accuse_and_convict(node_id: str, now: float, *, is_refused: bool = False) -> None:
+        accuse(node_id, now, is_refused=is_refused)
+        suspicion = membership._suspicions.get(node_id)
+        if is_refused and suspicion is not None:
+            suspicion.refused[""] = None
+            membership._weigh_refusals(now)
+
+    membership.accuse = accuse_and_convict
+
+
+def without_crash_ping(host: Host) -> None:
+    prober: Any = host.machine._prober  # type: ignore[union-attr]
+    prober.on_ack = lambda _message, _sender, _now: False
+
+
+def count_one_confirmation(host: Host) -> None:
+    """Let one independent confirmation be enough."""
+    membership: Any = host.machine._membership  # type: ignore[union-attr]
+
+    class Hasty(dict[str, Suspicion]):
+        def __setitem__(self, node_id: str, suspicion: Suspicion) -> None:
+            suspicion._confirmations_max = min(1, suspicion._confirmations_max)
+            super().__setitem__(node_id, suspicion)
+
+    membership._suspicions = Hasty()
+
+
+def settle_on_anybody(host: Host) -> None:
+    """Let each sync settle a node, whoever it was with."""
+    syncer: Any = host.machine._syncer  # type: ignore[union-attr]
+    take_reply = syncer._take_reply
+
+    def take_reply_as_settled(reply: Any, *arguments: Any) -> None:
+        if isinstance(reply, SyncReply):
+            reply = msgspec.structs.replace(reply, is_settled=True)
+        take_reply(reply, *arguments)
+
+    syncer._take_reply = take_reply_as_settled
+
+
+def miscount_the_ring(host: Host) -> None:
+    """Let a node that is removed stay among those whose turn is awaited."""
+    members: Any = host.machine._state.members  # type: ignore[union-attr]
+
+    class Miscounting(Nodes):
+        __slots__ = ()
+
+        def remove(self, node_id: str) -> None:
+            waiting = self._waiting
+            super().remove(node_id)
+            self._waiting = waiting
+
+    members.nodes = Miscounting()
+
+
+def carry_further(host: Host) -> None:
+    """Let a node that carries a call look for detours of its own."""
+    state: Any = host.machine._state  # type: ignore[union-attr]
+    carrier: Any = host.machine._messaging._carrier  # type: ignore[union-attr]
+
+    def carry(ticket: int, request: Carry, now: float) -> None:
+        def conclude(reply: Any, _now: float) -> None:
+            if not isinstance(reply, CallFailed):
+                state.effects.append(Resolve(ticket, reply))
+
+        carrier.call(request.target, request.request, conclude, state.config.forward_timeout, now)
+
+    carrier.carry = carry
+
+
+def lead_again(host: Host) -> None:
+    """Let a node that led take up its old claim."""
+    election: Any = host.machine._election  # type: ignore[union-attr]
+    update = election.update
+
+    def update_as_before(now: float) -> None:
+        if election.leader_id is None and election._state.own.epoch:
+            election.leader_id = election._state.members.lowest
+        update(now)
+
+    election.update = update_as_before
+
+
+def write_nothing(host: Host) -> None:
+    if host.disk is not None:
+        host.disk.write = _nothing  # type: ignore[method-assign]
