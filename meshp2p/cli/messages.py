@@ -15,7 +15,7 @@ from meshp2p.cli.output import printable, warn, write_line
 from meshp2p.core.message import CUSTOM, KINDS
 from meshp2p.errors import ConfigError
 from meshp2p.wire.contract import AgentMessage
-from meshp2p.wire.plain_json import NotPlainJson, decode_plain_json
+from meshp2p.wire.plain_json import NotPlainJson, check_plain_json
 
 __all__ = ["add_commands"]
 
@@ -59,7 +59,7 @@ async def _send(options: argparse.Namespace) -> int:
     kind = _kind(options.kind)
     payload = sys.stdin.buffer.read() if options.payload == "-" else options.payload.encode("utf-8", "surrogateescape")
     try:
-        decode_plain_json(payload)
+        check_plain_json(payload)
     except NotPlainJson as error:
         raise ConfigError(f"PAYLOAD {error} (a text needs quotes: '\"hello\"')") from None
     async with open_client(options) as client:

@@ -22,16 +22,9 @@ KINDS: Final = (
     "TaskDelegation",
     "TaskResult",
     "GraphSync",
-    "CapabilityUpdate",
-    "CapabilityQuery",
-    "LearningShare",
-    "ProposalSubmit",
-    "ProposalVote",
-    "WorkflowAssignment",
-    "WorkflowStageResult",
     CUSTOM,
 )
-"""All kinds there are."""
+"""All kinds there are: those of the contract. A client that finds another in its mailbox can read none of it."""
 
 PAYLOAD_BYTES_MAX: Final = 2 * 1024 * 1024
 """The largest payload, as JSON text. Chosen, not measured."""

@@ -5,16 +5,18 @@ Three questions, asked in this order, so that the answer never depends on which 
 1. Is it said to be JSON? Otherwise 415.
 2. Is it JSON that every client of ours can read again (:mod:`meshp2p.wire.plain_json`)? Otherwise 400.
 3. Has it the shape that was asked for? Otherwise 422, naming the place and the value.
+
+Nothing is built of what nobody asked for, so that a large or deep body costs little and starts no garbage collection.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
-from meshp2p.wire.plain_json import PAYLOAD_DEPTH_MAX, NotPlainJson, decode_plain_json
+from meshp2p.wire.plain_json import PAYLOAD_DEPTH_MAX, NotPlainJson, check_plain_json
 
 __all__ = ["BODY_DEPTH_MAX", "BadRequest", "decode_json", "encode_json"]
 
@@ -24,7 +26,9 @@ BODY_DEPTH_MAX: Final = PAYLOAD_DEPTH_MAX + 1
 """Levels in a request body: one object around a payload."""
 
 _SHOWN_BYTES_MAX: Final = 80  # of a refused value in an error message: chosen, not measured
+_DESCRIBED_BYTES_MAX: Final = 16 * 1024  # of a body that is read once more for it: chosen, not measured
 _CONTENT_TYPE: Final = re.compile(r"application/(?:[-!#$%&'*+.^_`|~0-9a-z]+\+)?json\s*(?:;|$)")
+_CHARSET: Final = re.compile(r";\s*charset\s*=\s*([^;]*)")
 _PATH_STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
 
 _encoder: Final = msgspec.json.Encoder()
@@ -48,52 +52,52 @@ def encode_json(value: object) -> bytes:
     return _encoder.encode(value)
 
 
-def decode_json(
-    body: bytes,
-    shape: type[T],
-    content_type: str | None,
-    *,
-    depth_max: int = BODY_DEPTH_MAX,
-    keep_raw: bool = False,
-) -> T:
-    """Read ``body`` as a ``shape`` (a type that msgspec can convert to; with ``keep_raw`` it may hold ``msgspec.Raw``,
-    for the bytes of a value as they were sent, without the blanks around it).
+def decode_json(body: bytes, shape: type[T], content_type: str | None, *, depth_max: int = BODY_DEPTH_MAX) -> T:
+    """Read ``body`` as a ``shape``, a type that msgspec can decode. It may hold ``msgspec.Raw``, for the bytes of a
+    value as they were sent, without the blanks around it.
 
-    ``content_type`` is the request's header, or None where it has none. Integers are exact at any size up to a
-    double's; other numbers are the nearest double, and ``-0`` is 0. Of equal keys the last one holds. Unknown keys are
-    checked and ignored.
+    ``content_type`` is the request's header, or None if it has none. Integers are exact at any size up to a double's;
+    other numbers are the nearest double, and ``-0`` is 0. Of equal keys the last one holds. Unknown keys are checked
+    and ignored.
 
     Raises :class:`BadRequest` and nothing else: 415, 400 or 422 as in the module's docstring.
     """
     if content_type != "application/json" and not is_json(content_type):
         shown = "no Content-Type" if content_type is None else f"Content-Type {content_type[:_SHOWN_BYTES_MAX]!r}"
-        raise BadRequest(415, f"{shown}: expected application/json")
+        raise BadRequest(415, f"{shown}: expected application/json in UTF-8")
     try:
-        untyped = decode_plain_json(body, depth_max)
+        check_plain_json(body, depth_max)
     except NotPlainJson as error:
         raise BadRequest(400, f"the body {error}") from None
     try:
-        return msgspec.json.decode(body, type=shape) if keep_raw else msgspec.convert(untyped, shape)
+        return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
-        raise BadRequest(422, _describe(str(error), untyped)) from None
+        raise BadRequest(422, _describe(str(error), body)) from None
 
 
 def is_json(content_type: str | None) -> bool:
-    """Whether a header says ``application/json`` or ``application/*+json``, in any case, with any parameters."""
-    return content_type is not None and _CONTENT_TYPE.match(content_type.strip().lower()) is not None
+    """Whether a header says ``application/json`` or ``application/*+json``, in any case and with any parameters but a
+    charset other than UTF-8."""
+    if content_type is None:
+        return False
+    content_type = content_type.strip().lower()
+    charsets = (charset.strip(' \t"') for charset in _CHARSET.findall(content_type))
+    return _CONTENT_TYPE.match(content_type) is not None and all(charset in ("utf-8", "utf8") for charset in charsets)
 
 
-def _describe(message: str, untyped: Any) -> str:
-    """msgspec's message, with the place also where that is the whole body, and with the value where it is small."""
+def _describe(message: str, body: bytes) -> str:
+    """msgspec's message, with the place also if that is the whole body, and the value if both are small."""
     message, _, place = message.partition(" - at ")
     path = place.strip("`") or "$"
-    value = untyped
+    described = f"{message} - at `{path}`"
+    if len(body) > _DESCRIBED_BYTES_MAX:
+        return described
+    value = msgspec.json.decode(body)
     if path.startswith("$"):
         for key, index in (match.groups() for match in _PATH_STEP.finditer(path)):
             try:
                 value = value[key if key is not None else int(index)]
             except (KeyError, IndexError, TypeError):
-                return f"{message} - at `{path}`"  # msgspec does not say which key of a dict: `[...]`
+                return described  # msgspec does not say which key of a dict: `[...]`
     shown = encode_json(value)
-    suffix = f": {shown.decode()}" if len(shown) <= _SHOWN_BYTES_MAX else ""
-    return f"{message} - at `{path}`{suffix}"
+    return f"{described}: {shown.decode()}" if len(shown) <= _SHOWN_BYTES_MAX else described

@@ -5,6 +5,7 @@ What the server itself answers is written by hand: after a mistake h11 is in no 
 
 from __future__ import annotations
 
+import re
 import time
 from email.utils import formatdate
 from http import HTTPStatus
@@ -20,6 +21,9 @@ __all__ = ["RECEIVE_BYTES", "WRITE_BYTES", "Channel", "Refused", "date_header", 
 
 RECEIVE_BYTES: Final = 16 * 1024  # per read: small, as parsing all of it blocks the loop. Chosen, not measured
 WRITE_BYTES: Final = 64 * 1024  # per write deadline: chosen, not measured
+_HEAD_LINES_MAX: Final = 128  # chosen, not measured
+_HEAD_END: Final = re.compile(rb"\n\r?\n")
+_EMPTY_LINES: Final = re.compile(rb"(?:\r?\n)+")
 _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
@@ -39,7 +43,7 @@ class Channel:
         self.stream = stream
         self.limits = limits
         self.stats = stats
-        self.protocol: h11.Connection = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes_max)
+        self.protocol: h11.Connection = self._new_protocol()
         self.is_closing = False
         """The response at hand is the last."""
         self.is_broken: bool = False
@@ -56,6 +60,26 @@ class Channel:
         if not data:
             self.is_at_eof = True
         self.protocol.receive_data(bytes(data))
+
+    def skip_empty_lines(self) -> None:
+        """Forget empty lines before a request (RFC 9112 §2.2)."""
+        data = self.protocol.trailing_data[0]
+        empty = _EMPTY_LINES.match(data)
+        if empty is not None:
+            self.protocol = self._new_protocol()
+            if empty.end() < len(data):
+                self.protocol.receive_data(data[empty.end() :])
+            if self.is_at_eof:
+                self.protocol.receive_data(b"")
+
+    def check_lines(self) -> None:
+        """Raise :class:`Refused` if the head that has begun has too many lines: each costs h11 some microseconds."""
+        data = self.protocol.trailing_data[0]
+        if data.count(b"\n") > _HEAD_LINES_MAX and _HEAD_END.split(data, 1)[0].count(b"\n") > _HEAD_LINES_MAX:
+            raise Refused(431, HttpRefusal.HEAD_TOO_LARGE, f"the request head has more than {_HEAD_LINES_MAX} lines")
+
+    def _new_protocol(self) -> h11.Connection:
+        return h11.Connection(h11.SERVER, max_incomplete_event_size=self.limits.header_bytes_max)
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
         """What h11 makes of the bytes so far. Raises :class:`Refused`."""

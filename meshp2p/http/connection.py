@@ -85,6 +85,8 @@ class Connection:
         channel = self._channel
         if channel.is_closing:
             return None
+        channel.skip_empty_lines()
+        channel.check_lines()
         event = channel.next_event()
         if event is h11.NEED_DATA:
             head_seconds = self._limits.head_seconds
@@ -94,11 +96,14 @@ class Connection:
                 self._idle = None if has_begun else waiting
                 while event is h11.NEED_DATA:
                     channel.feed(await channel.stream.receive_some(RECEIVE_BYTES))
-                    self._idle = None
+                    if not has_begun:
+                        channel.skip_empty_lines()
+                        if channel.protocol.trailing_data[0]:
+                            has_begun = True
+                            self._idle = None
+                            waiting.deadline = trio.current_time() + head_seconds
+                    channel.check_lines()
                     event = channel.next_event()
-                    if event is h11.NEED_DATA and not has_begun:
-                        has_begun = True
-                        waiting.deadline = trio.current_time() + head_seconds
             self._idle = None
             if waiting.cancelled_caught and has_begun:
                 message = f"no whole request head within {head_seconds:g} seconds"

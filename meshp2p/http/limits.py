@@ -27,8 +27,8 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     choose agents that use this node times two. Too low refuses agents; too high runs out of descriptors first."""
 
     header_bytes_max: int = 16 * 1024
-    """Request line and headers together; more is 431. Too low refuses long tokens; too high costs memory per
-    connection."""
+    """Request line and headers together; more is 431, and so are more than 128 lines. Too low refuses long tokens; too
+    high costs memory per connection."""
 
     target_bytes_max: int = 8 * 1024
     """Path and query; more is 414. Three percent-encoded ids take 1.2 KiB. Useless above ``header_bytes_max``."""
@@ -36,6 +36,9 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes_max: int = 2 * 1024 * 1024
     """Request body, without the framing of its chunks; more is 413. It bounds a message; a body is held in memory.
     Calls from node to node have a bound of their own, 4 MiB."""
+
+    registry_body_bytes_max: int = 64 * 1024
+    """Request body of a registration or heartbeat; more is 413. A record that others are told of has 32 KiB at most."""
 
     bodies_bytes_max: int = 64 * 1024 * 1024
     """Request bodies that are being received or worked on, all together: past it whoever has sent more than 64 KiB is

@@ -39,7 +39,7 @@ def message_routes(node: Backend) -> list[Route]:
 
     async def send(request: Request) -> Response:
         source = request.path_id("source_instance")
-        body = await request.read_json(SendMessageRequest, keep_raw=True)
+        body = await request.read_json(SendMessageRequest)
         target = body.target_instance
         if target is not None and len(target.encode()) > ID_BYTES_MAX:
             size = len(target.encode())

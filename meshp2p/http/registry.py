@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
 from meshp2p.core.instance import Instance
@@ -22,6 +24,8 @@ from meshp2p.wire.contract import (
 
 __all__ = ["registry_routes"]
 
+_T = TypeVar("_T")
+
 
 def registry_routes(node: Backend) -> list[Route]:
     """The routes under ``/registry``, answered by ``node``."""
@@ -31,7 +35,7 @@ def registry_routes(node: Backend) -> list[Route]:
         return None if leader is None else leader.id
 
     async def register(request: Request) -> Response:
-        body = await request.read_json(RegisterRequest)
+        body = await _read(request, RegisterRequest)
         if len(body.instance_id.encode()) > ID_BYTES_MAX:
             size = len(body.instance_id.encode())
             raise BadRequest(422, f"instance_id of {size} bytes at $.instance_id: expected 1 to {ID_BYTES_MAX}")
@@ -42,7 +46,7 @@ def registry_routes(node: Backend) -> list[Route]:
 
     async def heartbeat(request: Request) -> Response:
         instance_id = request.path_id()
-        body = await request.read_json(HeartbeatRequest)
+        body = await _read(request, HeartbeatRequest)
         metrics = "" if body.metrics is None else msgspec.json.encode(body.metrics).decode()
         reply = await node.heartbeat(instance_id, body.status, metrics)
         response = HeartbeatResponse(reply.is_acknowledged, leader_id(), reply.should_sync)
@@ -84,3 +88,7 @@ def registry_routes(node: Backend) -> list[Route]:
         Route("DELETE", "/registry/deregister/{instance_id}", deregister),
         Route("GET", "/registry/leader", show_leader),
     ]
+
+
+async def _read(request: Request, shape: type[_T]) -> _T:
+    return await request.read_json(shape, bytes_max=request.incoming.limits.registry_body_bytes_max)

@@ -47,13 +47,15 @@ class Request:
         """The first header of this name, which is in lower case."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
 
-    async def read_json(self, shape: type[_T], *, bytes_max: int | None = None, keep_raw: bool = False) -> _T:
+    async def read_json(self, shape: type[_T], *, bytes_max: int | None = None) -> _T:
         """The JSON body as a ``shape``, as :func:`~meshp2p.http.body.decode_json` reads it.
 
         Raises :class:`~meshp2p.http.body.BadRequest`, and what :meth:`Incoming.read` raises.
         """
-        body = await self.incoming.read(bytes_max)
-        return decode_json(body, shape, self.header(b"content-type"), keep_raw=keep_raw)
+        encoding = self.header(b"content-encoding")
+        if encoding is not None and encoding.strip().lower() != "identity":
+            raise BadRequest(415, f"Content-Encoding {encoding[:_SHOWN_MAX]!r}: expected none")
+        return decode_json(await self.incoming.read(bytes_max), shape, self.header(b"content-type"))
 
     def path_id(self, name: str = "instance_id") -> str:
         """The id that the route calls ``name``. Raises :class:`~meshp2p.http.body.BadRequest`: 400 if it is not

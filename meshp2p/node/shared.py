@@ -16,7 +16,7 @@ from meshp2p.core.replicated_map import MAP_KEY_BYTES_MAX, MAP_VALUE_BYTES_MAX, 
 from meshp2p.errors import ConfigError, LocalProtocolError, NodeClosed
 from meshp2p.net.driver import Driver
 from meshp2p.node.subscriptions import Feed
-from meshp2p.wire.plain_json import NotPlainJson, decode_plain_json
+from meshp2p.wire.plain_json import NotPlainJson, check_plain_json
 
 __all__ = ["MapChange", "MapChanges", "MergeFunction", "SharedMap", "SharedMaps", "decode_value", "encode_value"]
 
@@ -197,7 +197,7 @@ def _as_json(value: Any, what: str) -> bytes:
     """The value as JSON text, equal values as equal text."""
     try:
         text = _encode(value)
-        decode_plain_json(text)
+        check_plain_json(text)
     except NotPlainJson as error:
         raise ConfigError(f"{what} {error}") from None
     except (TypeError, ValueError, RecursionError) as error:

@@ -55,7 +55,7 @@ from meshp2p.core.uuid7 import is_uuid7
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.wire.beacon import BEACON_BYTES_MAX, Answer, BeaconMessage
 from meshp2p.wire.frame import frame_header, mesh_tag, open_frame_untrusted
-from meshp2p.wire.plain_json import NotPlainJson, decode_plain_json
+from meshp2p.wire.plain_json import NotPlainJson, check_plain_json
 
 __all__ = ["CALL_BYTES_MAX", "DATAGRAM_BYTES_MAX", "Codec"]
 
@@ -224,7 +224,7 @@ def _check_message(message: Message) -> None:
     if message.created_at > TIME_MAX:
         raise RemoteProtocolError(Refusal.BAD_VALUE, f"message {message.id} was made after the year 9999")
     try:
-        decode_plain_json(message.payload)
+        check_plain_json(message.payload)
     except NotPlainJson as error:
         raise RemoteProtocolError(Refusal.BAD_VALUE, f"payload of message {message.id} {error}") from None
 
@@ -248,7 +248,7 @@ def _check_entries(entries: Iterable[Entry]) -> None:
         _check_clock(entry.stamp.wall_ms)
         if entry.value:
             try:
-                decode_plain_json(entry.value)
+                check_plain_json(entry.value)
             except NotPlainJson as error:
                 raise RemoteProtocolError(Refusal.BAD_VALUE, f"value of {entry.key[:80]!r} {error}") from None
 

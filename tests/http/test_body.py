@@ -42,7 +42,7 @@ def refusal(body: bytes, shape: Any = Any, content_type: str | None = JSON) -> B
         "application/json",
         "Application/JSON",
         "application/json; charset=utf-8",
-        "application/json;charset=latin-1;x",
+        'application/json;x;CharSet="UTF-8"',
         " application/json ;",
         "application/vnd.api+json",
         "application/a.b-c+d+JSON; v=1",
@@ -61,13 +61,17 @@ def test_what_says_it_is_json_is_read(content_type: str) -> None:
             "application/a b+json",
             "application/json, text/plain",
             "application/x-www-form-urlencoded",
+            "application/json; charset=latin-1",
+            "application/json;charset=utf-16",
+            "application/json; charset=utf-8; charset=ascii",
+            "application/json; charset=",
         ),
     ],
 )
 def test_what_does_not_say_it_is_json_is_a_415(content_type: str | None) -> None:
     refused = refusal(b"{}", Any, content_type)
     assert refused.status == 415
-    assert refused.message.endswith("expected application/json")
+    assert refused.message.endswith("expected application/json in UTF-8")
     assert content_type is None or content_type in refused.message
 
 
@@ -87,6 +91,11 @@ NOT_JSON = {
     "an integer past a double": b"1" + b"0" * 309,
     "an integer past a double, below 0": b"-2" + b"0" * 308,
     "an integer of many digits": b"9" * 10_000,
+    "past a double for serde_json, which rounds twice": b"1.7976931348623158e308",
+    "the same, and below 0": b"-17976931348623158E+292",
+    "the largest double as an integer, for serde_json": b"%d" % int(sys.float_info.max),
+    "many digits with an exponent of one": b"9" * 305 + b"e5",
+    "an exponent that begins with zeros": b"1e+000000000000000000000000000309",
     "digits with a fraction, past a double": b"9" * 309 + b".5",
     "escaped lone high surrogate": rb'"\ud800"',
     "escaped lone low surrogate": rb'"\uDC00"',
@@ -158,7 +167,7 @@ def test_a_deep_body_is_refused_in_a_thread_with_a_small_stack() -> None:
 
 @pytest.mark.parametrize(
     "number",
-    [2**53 + 1, 2**63, -(2**63) - 1, 2**64, 2**70, -(2**70), 10**300 + 1, int(sys.float_info.max), 10**308],
+    [2**53 + 1, 2**63, -(2**63) - 1, 2**64, 2**70, -(2**70), 10**300 + 1, int(1.797693134862314e308), 10**308],
 )
 def test_an_integer_comes_out_as_it_went_in(number: int) -> None:
     value = decode_json(b'{"port":1,"payload":[%d]}' % number, Order, JSON).payload
@@ -171,6 +180,10 @@ def test_an_integer_comes_out_as_it_went_in(number: int) -> None:
     ("text", "value"),
     [
         (b"1e-%s" % (b"9" * 400), 0.0),
+        (b"0e%s" % (b"9" * 400), 0.0),
+        (b"0.%s1e400" % (b"0" * 399), 1.0),
+        (b"17976931348623157e292", sys.float_info.max),
+        (b"1" * 300 + b"e5", float("1" * 300 + "e5")),
         (b"1e+%s1" % (b"0" * 400), 10.0),
         (b"-0", 0),
         (b"-0.0", -0.0),

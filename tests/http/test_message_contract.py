@@ -415,7 +415,16 @@ async def test_what_is_not_json_for_every_client_is_400_and_is_not_kept() -> Non
             assert await talker.read("agent") == []
 
 
-WRONG_TYPES: list[Any] = ["", "query", "Custom", {"Custom": None}, {"Query": 1}, {}, 7, None]
+LATER_TYPES = [
+    "CapabilityUpdate",
+    "CapabilityQuery",
+    "LearningShare",
+    "ProposalSubmit",
+    "ProposalVote",
+    "WorkflowAssignment",
+    "WorkflowStageResult",
+]
+WRONG_TYPES: list[Any] = [*LATER_TYPES, "", "query", "Custom", {"Custom": None}, {"Query": 1}, {}, 7, None]
 WRONG_IDS: list[Any] = ["", "x" * 129, "ü" * 65, 7, ["agent"]]
 WRONG_TEXTS: list[Any] = [7, {}, ["c"]]
 WRONG: list[Any] = [

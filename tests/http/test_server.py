@@ -78,6 +78,18 @@ async def test_a_connection_serves_one_request_after_the_other() -> None:
     assert server.stats.connections_open == 0
 
 
+@pytest.mark.parametrize("empty", [b"\r\n", b"\n", b"\r\n" * 1000])
+async def test_empty_lines_before_a_request_are_nothing(empty: bytes) -> None:
+    async with connected(echo) as (client, _):
+        assert (await client.ask(empty + GET)).status == 200
+        await client.stream.send_all(empty)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await client.ask(empty + GET)).status == 200
+        post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"
+        await client.stream.send_all(post + empty + post + empty + GET)
+        assert [(await client.answer()).body for _ in range(3)] == [b"POST /:ab", b"POST /:ab", b"GET /:"]
+
+
 @pytest.mark.parametrize(
     "request_bytes", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"]
 )

@@ -161,6 +161,28 @@ async def test_a_head_that_is_too_large_is_a_431(autojump_clock: MockClock, in_o
     assert server.stats.refused[HttpRefusal.HEAD_TOO_LARGE] == 1
 
 
+async def test_a_head_of_too_many_lines_is_a_431(autojump_clock: MockClock) -> None:
+    async with connected(echo) as (client, server):
+        lines = b"A: b\r\n" * 126
+        assert (await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")).status == 200
+        # What follows a head does not count.
+        await client.stream.send_all(GET * 2 + POST % 1000 + b"\n" * 1000)
+        assert [(await client.answer()).status for _ in range(3)] == [200] * 3
+        assert (await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n" + lines + b"A: b\r\n" * 2)).status == 431
+    assert server.stats.refused[HttpRefusal.HEAD_TOO_LARGE] == 1
+
+
+async def test_a_body_of_many_small_chunks_is_refused_while_it_comes(autojump_clock: MockClock) -> None:
+    async with connected(echo) as (client, server):
+        small, large = b"1\r\nx\r\n", b"400\r\n" + b"x" * 1024 + b"\r\n"
+        end = b"0\r\n\r\n"
+        assert (await client.ask(CHUNKED + small * 1024 + end)).status == 200
+        assert (await client.ask(CHUNKED + (large + small * 8) * 200 + end)).status == 200
+        answer = await client.ask(CHUNKED + small * 1025)
+        assert (answer.status, answer.error) == (400, "1025 chunks of less than 64 bytes on average")
+    assert server.stats.refused[HttpRefusal.BAD_REQUEST] == 1
+
+
 @pytest.mark.parametrize("in_one_piece", [True, False])
 async def test_a_target_that_is_too_long_is_a_414(autojump_clock: MockClock, in_one_piece: bool) -> None:
     async with connected(echo, HttpLimits(header_bytes_max=1000, target_bytes_max=500)) as (client, server):
@@ -230,7 +252,6 @@ async def test_large_bodies_have_a_bound_all_together_and_small_ones_pass(autoju
         b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         CHUNKED + b"zz\r\n",
         CHUNKED + b"1\r\nab\r\n",
-        b"\r\n\r\n",
     ],
 )
 async def test_what_is_not_http_is_a_400_and_the_end(autojump_clock: MockClock, request_bytes: bytes) -> None:
