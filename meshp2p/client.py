@@ -143,19 +143,22 @@ class MeshClient:
         target: str | None = None,
         kind: str | Mapping[str, str] = "Notification",
         correlation_id: str | None = None,
+        is_error: bool = False,
     ) -> SendMessageResponse:
         """Send a message from ``source`` to ``target``, or to all others where that is None. When this returns it is
         kept, and will be delivered.
 
         ``payload`` is what JSON has a form for, or ``msgspec.Raw`` for JSON that is to arrive byte for byte. ``kind``
-        is one of the plain names, or ``{"Custom": name}``. A ``target`` that is not there is refused with 400, a full
-        mailbox with 429.
+        is one of the plain names, or ``{"Custom": name}``. ``is_error`` marks a Response or TaskResult that is an
+        error: who asked gets a :class:`~meshp2p.errors.RemoteError`. A ``target`` that is not there is refused with
+        400, a full mailbox with 429.
         """
         body = {
             "target_instance": target,
             "message_type": kind if isinstance(kind, str) else dict(kind),
             "payload": payload,
             "correlation_id": correlation_id,
+            **({"is_error": True} if is_error else {}),
         }
         path = f"/messages/send/{_segment(source)}"
         response = await self._send("POST", path, body, is_repeatable=False)

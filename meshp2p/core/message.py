@@ -40,7 +40,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     ``id`` is a UUIDv7, strictly increasing at the node that accepted it and bearing 32 bits of that node's tag;
     ``target`` is absent for a broadcast. ``kind`` is one of :data:`KINDS`, ``name`` what a sender calls its own kind,
     empty for the others. ``payload`` is JSON text in UTF-8, byte for byte what was sent. ``created_at`` is in Unix
-    milliseconds.
+    milliseconds. ``is_error``: it answers with an error, and the payload is, where a node made it,
+    ``{"error": {"type": ..., "message": ...}}``.
     """
 
     id: Annotated[str, msgspec.Meta(min_length=36, max_length=36)]
@@ -51,6 +52,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     payload: Annotated[bytes, msgspec.Meta(max_length=PAYLOAD_BYTES_MAX)]
     correlation_id: Short | None
     created_at: Milliseconds
+    is_error: bool = False
 
     def check(self) -> None:
         """Raise :class:`ConfigError` where other nodes would refuse it: then it could never be delivered."""

@@ -26,7 +26,8 @@ class Deregister(msgspec.Struct, frozen=True):
 
 class SendMessage(msgspec.Struct, frozen=True):
     """Accept a message from ``source`` for ``target``, or for every other live instance where that is absent.
-    ``payload`` is JSON text that has been checked.
+    ``payload`` is JSON text that has been checked; ``is_error`` marks the answer that is an error. It is kept for so
+    many seconds as ``timeout`` says, ``message_timeout`` at the most.
 
     Answered with :class:`~meshp2p.core.messages.SendReply` once it is kept, or with
     :class:`~meshp2p.core.messages.Refused`.
@@ -38,6 +39,8 @@ class SendMessage(msgspec.Struct, frozen=True):
     name: str
     payload: bytes
     correlation_id: str | None = None
+    is_error: bool = False
+    timeout: float | None = None
 
 
 class Fetch(msgspec.Struct, frozen=True):

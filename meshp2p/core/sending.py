@@ -100,6 +100,7 @@ class Sending:
             request.payload,
             request.correlation_id,
             wall_ms,
+            request.is_error,
         )
         message.check()
         reply = SendReply(message.id, recipients)
@@ -122,7 +123,7 @@ class Sending:
             self._add(outgoing, now)
             self._begin(outgoing, now)
 
-        self._hold(message, recipients, conclude, now)
+        self._hold(message, recipients, request.timeout, conclude, now)
 
     def _recipients(self, request: SendMessage) -> tuple[str, ...]:
         records = self._state.members.records
@@ -179,13 +180,15 @@ class Sending:
         self,
         message: Message,
         recipients: tuple[str, ...],
+        timeout: float | None,
         conclude: Callable[[Outgoing, str | None, float], None],
         now: float,
     ) -> None:
         """Keep a message on disk, where there is one; ``conclude`` is told when it is."""
         state = self._state
         self._number += 1
-        deadline = now + state.config.message_timeout
+        longest = state.config.message_timeout
+        deadline = now + (longest if timeout is None else min(max(0.0, timeout), longest))
         outgoing = Outgoing(self._number, message, recipients, deadline, message.created_at)
         self._reserved += len(recipients)
 

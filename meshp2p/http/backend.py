@@ -44,9 +44,17 @@ class Backend(Protocol):
     def leader(self) -> Leader | None: ...
 
     async def send_message(
-        self, source: str, target: str | None, kind: str, name: str, payload: bytes, correlation_id: str | None
+        self,
+        source: str,
+        target: str | None,
+        kind: str,
+        name: str,
+        payload: bytes,
+        correlation_id: str | None,
+        is_error: bool = False,
     ) -> SendReply:
-        """Accept a message, for one or, where ``target`` is None, for all others. ``payload`` is JSON that was checked.
+        """Accept a message, for one or, where ``target`` is None, for all others. ``payload`` is JSON that was checked;
+        ``is_error`` marks an answer that is an error.
 
         Raises ``UnknownInstance``, ``MailboxFull``, ``StoreFull``, ``LimitExceeded`` and ``NodeClosed``; then nothing
         was kept.

@@ -46,7 +46,9 @@ def message_routes(node: Backend) -> list[Route]:
             raise BadRequest(422, f"target_instance of {size} bytes at $.target_instance: expected 1 to {ID_BYTES_MAX}")
         kind, name = _kind_and_name(body.message_type)
         try:
-            reply = await node.send_message(source, target, kind, name, bytes(body.payload), body.correlation_id)
+            reply = await node.send_message(
+                source, target, kind, name, bytes(body.payload), body.correlation_id, bool(body.is_error)
+            )
         except UnknownInstance:
             return json_response(ErrorBody(f"Target instance '{target}' not found"), 400)
         return json_response(SendMessageResponse(reply.message_id, "queued", reply.delivered_to))

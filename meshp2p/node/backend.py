@@ -114,16 +114,25 @@ class NodeBackend:
         return isinstance(reply, DeregisterReply) and reply.was_found
 
     async def send_message(
-        self, source: str, target: str | None, kind: str, name: str, payload: bytes, correlation_id: str | None
+        self,
+        source: str,
+        target: str | None,
+        kind: str,
+        name: str,
+        payload: bytes,
+        correlation_id: str | None,
+        is_error: bool = False,
+        timeout: float | None = None,
     ) -> SendReply:
         """Accept a message from ``source`` for ``target``, or for every other live instance where that is None. When
-        this returns it is kept. ``payload`` is JSON text that has been checked.
+        this returns it is kept. ``payload`` is JSON text that has been checked; ``is_error`` marks an answer that is an
+        error. It is kept for ``timeout`` seconds, or as long as any message.
 
         Raises :class:`~meshp2p.errors.UnknownInstance`, :class:`~meshp2p.errors.MailboxFull`,
         :class:`~meshp2p.errors.StoreFull`, :class:`~meshp2p.errors.LimitExceeded` and
         :class:`~meshp2p.errors.NodeClosed`; then nothing was kept.
         """
-        request = SendMessage(source, target, kind, name, payload, correlation_id)
+        request = SendMessage(source, target, kind, name, payload, correlation_id, is_error, timeout)
         return _expect(SendReply, await self._driver.request(request))
 
     async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:

@@ -124,12 +124,13 @@ class LeaderResponse(msgspec.Struct):
 class SendMessageRequest(msgspec.Struct):
     """``target_instance`` absent or null is a broadcast. ``message_type`` is a name, or an object with the name as its
     only key: with null for a plain name, with a name of the sender's own for ``"Custom"``. ``payload`` is kept as the
-    bytes that were sent."""
+    bytes that were sent. ``is_error`` marks the answer that is an error; a mailbox does not show it."""
 
     message_type: str | dict[str, Text | None]
     payload: msgspec.Raw
     target_instance: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX)] | None = None
     correlation_id: Text | None = None
+    is_error: bool | None = None
 
 
 class SendMessageResponse(msgspec.Struct):

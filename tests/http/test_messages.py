@@ -49,9 +49,16 @@ class Node:
             raise self.failure
 
     async def send_message(
-        self, source: str, target: str | None, kind: str, name: str, payload: bytes, correlation_id: str | None
+        self,
+        source: str,
+        target: str | None,
+        kind: str,
+        name: str,
+        payload: bytes,
+        correlation_id: str | None,
+        is_error: bool = False,
     ) -> SendReply:
-        self._take(source, target, kind, name, payload, correlation_id)
+        self._take(source, target, kind, name, payload, correlation_id, is_error)
         return SendReply(ID, ("to",))
 
     async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:
@@ -137,7 +144,7 @@ async def test_a_message_is_queued_for_those_who_get_it() -> None:
         200,
         {"message_id": ID, "status": "queued", "delivered_to": ["to"]},
     )
-    assert node.asked == [("from", "to", "Query", "", b'{"a": 1}', "c")]
+    assert node.asked == [("from", "to", "Query", "", b'{"a": 1}', "c", False)]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +163,7 @@ async def test_a_payload_goes_in_and_comes_out_byte_for_byte(payload: bytes) -> 
     node = Node()
     body = b'{"message_type" : "Query", "payload" : %s , "unknown": [{}]}' % payload
     assert (await ask(node, post("/messages/send/from", body))).status == 200
-    assert node.asked == [("from", None, "Query", "", payload, None)]
+    assert node.asked == [("from", None, "Query", "", payload, None, False)]
     answer = await ask(Node(Message(ID, "from", None, "Query", "", payload, None, 0)), get("/messages/to"))
     assert b'"payload":%s,"correlation_id"' % payload in answer.body
 
@@ -166,7 +173,7 @@ async def test_a_plain_type_is_a_name_or_an_object_with_null(kind: str) -> None:
     node = Node()
     for message_type in (kind, {kind: None}):
         assert (await send(node, message_type=message_type, payload=None)).status == 200
-    assert node.asked == [("from", None, kind, "", b"null", None)] * 2
+    assert node.asked == [("from", None, kind, "", b"null", None, False)] * 2
     answer = await ask(Node(Message(ID, "from", None, kind, "", b"1", None, 0)), get("/messages/to"))
     assert json.loads(answer.body)["messages"][0]["message_type"] == kind
 
@@ -175,7 +182,7 @@ async def test_a_plain_type_is_a_name_or_an_object_with_null(kind: str) -> None:
 async def test_a_custom_type_keeps_its_name(name: str) -> None:
     node = Node()
     assert (await send(node, message_type={"Custom": name}, payload=None)).status == 200
-    assert node.asked == [("from", None, "Custom", name, b"null", None)]
+    assert node.asked == [("from", None, "Custom", name, b"null", None, False)]
     answer = await ask(Node(Message(ID, "from", None, "Custom", name, b"1", None, 0)), get("/messages/to"))
     assert json.loads(answer.body)["messages"][0]["message_type"] == {"Custom": name}
 

@@ -245,6 +245,7 @@ messages = st.builds(
     payloads,
     st.none() | shorts,
     times,
+    st.booleans(),
 )
 parcels = st.builds(
     Parcel,
