@@ -40,8 +40,8 @@ from meshp2p.errors import (
     MailboxFull,
     MeshError,
     NodeClosed,
+    NoHandler,
     PayloadMismatch,
-    PeerLost,
     QueryTimeout,
     RemoteError,
     RemoteProtocolError,
@@ -55,9 +55,9 @@ from meshp2p.errors import (
 )
 from meshp2p.http.limits import HttpLimits
 from meshp2p.node.agent_side import IsolatedIterator
-from meshp2p.node.asking import Delegation
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.correspondence import Inbox
+from meshp2p.node.delegation import Delegation, TaskProgress
 from meshp2p.node.graph_sync import (
     ClockOrder,
     GraphEdge,
@@ -75,6 +75,7 @@ from meshp2p.node.leadership import FencingToken, Lease
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.opening import open_node
 from meshp2p.node.received import ReceivedMessage
+from meshp2p.node.reply_parts import ReplyParts
 from meshp2p.node.settings import load_config
 from meshp2p.node.shared import MapChange, SharedMap
 from meshp2p.node.subscriptions import EventsLost
@@ -128,10 +129,10 @@ __all__ = [
     "MeshError",
     "MeshNode",
     "Message",
+    "NoHandler",
     "NodeClosed",
     "NodeConfig",
     "PayloadMismatch",
-    "PeerLost",
     "ProtocolConfig",
     "QueryTimeout",
     "Receipt",
@@ -139,12 +140,14 @@ __all__ = [
     "Record",
     "RemoteError",
     "RemoteProtocolError",
+    "ReplyParts",
     "RequestRefused",
     "SharedMap",
     "StartError",
     "State",
     "StoreError",
     "StoreFull",
+    "TaskProgress",
     "UnknownInstance",
     "Unreachable",
     "VectorClock",

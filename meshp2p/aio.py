@@ -18,13 +18,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from meshp2p.node.agent_side import Block, IsolatedIterator
 from meshp2p.node.config import NodeConfig
+from meshp2p.node.handlers import HandlerFunction
 from meshp2p.node.isolated import IsolatedDelegation, IsolatedNode, open_isolated
 from meshp2p.node.isolated_map import IsolatedSharedMap
 from meshp2p.node.leadership import Lease
@@ -45,16 +46,19 @@ class MeshNode(IsolatedNode):
     """A running node. Made by :func:`open_node`; to be used in the loop that it was opened in."""
 
 
-def open_node(config: NodeConfig | None = None, **options: Any) -> contextlib.AbstractAsyncContextManager[MeshNode]:
+def open_node(
+    config: NodeConfig | None = None, *, handlers: Mapping[str, HandlerFunction] | None = None, **options: Any
+) -> contextlib.AbstractAsyncContextManager[MeshNode]:
     """Join a mesh: run a node for as long as the block does, and leave properly at its end.
 
     ``options`` are those of :func:`meshp2p.open_node`. The block begins when the node serves and its id is
-    known to be its own. It is cancelled where the node fails, and what it failed with comes out.
+    known to be its own. ``handlers`` are added before it begins. It is cancelled where the node fails, and what it
+    failed with comes out.
 
     Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started, and
     :class:`~meshp2p.errors.IdConflict`, at any time, where another live node holds this id for longer.
     """
-    return open_isolated(config, options, _AsyncioSide, MeshNode)
+    return open_isolated(config, handlers or {}, options, _AsyncioSide, MeshNode)
 
 
 class _AsyncioBlock:
@@ -126,7 +130,7 @@ class _AsyncioSide:
     def _start(self, errand: Errand[ReceivedMessage]) -> None:
         if self._is_ended or errand.is_cancelled:
             return
-        task = self._loop.create_task(errand.perform_async(), context=self._context.copy())
+        task = self._loop.create_task(errand.perform_async(self.wait), context=self._context.copy())
         self._tasks[errand] = task
         task.add_done_callback(lambda _: self._end_errand(errand))
 

@@ -9,6 +9,7 @@
     │   ├── IdConflict           another live node holds this id
     │   ├── InstanceConflict     the id belongs to a live node that embeds meshp2p
     │   ├── UnknownInstance      no live instance has this id
+    │   ├── NoHandler            the agent that was asked has no handler for queries
     │   ├── HandlerConflict      there is a handler for this kind already
     │   ├── LimitExceeded        a bound of the configuration is reached
     │   ├── MailboxFull          there is no room for a further message now
@@ -16,8 +17,7 @@
     ├── RemoteProtocolError      a peer sent what we refuse; it was counted and dropped
     ├── Unreachable              no node answered in time; whether it acted is unknown
     │   ├── QueryTimeout         the answer did not come in time
-    │   ├── PeerLost             the instance that was asked died or left before it answered
-    │   └── ConnectionLost       the connection broke during a call; whether the other node acted is unknown
+    │   └── ConnectionLost       the connection, or the other side, went during a call; whether it acted is unknown
     ├── WaitTimeout              what was waited for did not come in time
     ├── RemoteError              the agent that was asked answered with an error
     ├── PayloadMismatch          a payload has another shape than the handler takes
@@ -61,6 +61,10 @@ class InstanceConflict(LocalProtocolError):
 
 class UnknownInstance(LocalProtocolError):
     """No live instance has this id. Nothing changed."""
+
+
+class NoHandler(LocalProtocolError):
+    """The agent that was asked has no handler for queries. It has not seen the question."""
 
 
 class HandlerConflict(LocalProtocolError):
@@ -109,16 +113,14 @@ class Unreachable(MeshError):
     """No node answered in time. Whether a node acted on the request is unknown."""
 
 
-class QueryTimeout(Unreachable):
-    """The answer did not come in time. The question may still be read; an answer that comes later is thrown away."""
-
-
-class PeerLost(Unreachable):
-    """The instance that was asked died or left before it answered. Whether it acted is unknown."""
+class QueryTimeout(Unreachable, TimeoutError):
+    """The answer did not come in time. Whether the agent acted is unknown, unless the message says that it has not seen
+    the question; an answer that comes later is thrown away."""
 
 
 class ConnectionLost(Unreachable):
-    """The connection to the node that was called broke, or it did not answer in time. Whether it acted is unknown."""
+    """The connection to the instance that was asked broke, or that died or left, before it answered. Whether it acted
+    is unknown; nobody asks again by itself."""
 
 
 class WaitTimeout(MeshError, TimeoutError):

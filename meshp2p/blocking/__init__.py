@@ -17,7 +17,7 @@ and raises :class:`~meshp2p.errors.WaitTimeout` (a query :class:`~meshp2p.errors
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from meshp2p.blocking.node import CONCURRENCY, MeshNode
@@ -25,6 +25,7 @@ from meshp2p.blocking.pool import Pool
 from meshp2p.blocking.shared import SharedMap
 from meshp2p.blocking.things import Delegation, Lease, NodeIterator, ReceivedMessage, wait
 from meshp2p.node.config import NodeConfig
+from meshp2p.node.handlers import HandlerFunction, check_handlers
 from meshp2p.node.settings import choose_config
 from meshp2p.node.thread import NodeThread, Opening
 
@@ -44,21 +45,29 @@ HANDLER_THREADS: Final = 16
 
 
 @contextlib.contextmanager
-def open_node(config: NodeConfig | None = None, **options: Any) -> Iterator[MeshNode]:
+def open_node(
+    config: NodeConfig | None = None, *, handlers: Mapping[str, HandlerFunction] | None = None, **options: Any
+) -> Iterator[MeshNode]:
     """Join a mesh: run a node for as long as the block does, and leave properly at its end.
 
     ``options`` are those of :func:`meshp2p.open_node`. The block begins when the node serves and its id is
-    known to be its own. What the node fails with is raised by its next call, and at the end of the block. Handlers that
-    still run then are not waited for, and what they return is thrown away: their messages are handed out again.
+    known to be its own. ``handlers`` are added before it begins. What the node fails with is raised by its next call,
+    and at the end of the block. Handlers that still run then are not waited for, and what they return is thrown away:
+    their messages are handed out again.
 
     Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started, and
     :class:`~meshp2p.errors.IdConflict`, at any time, where another live node holds this id for longer.
     """
+    handlers = handlers or {}
+    check_handlers(handlers, is_async=False)
     thread = NodeThread(choose_config(config, options))
     pool = Pool(HANDLER_THREADS)
     thread.start()
     try:
-        yield MeshNode(thread, pool, wait(Opening(thread), None, ""))
+        node = MeshNode(thread, pool, wait(Opening(thread), None, ""))
+        for kind, function in handlers.items():
+            node.handler(kind)(function)
+        yield node
     finally:
         if not thread.is_forked:
             thread.stop()

@@ -12,10 +12,12 @@ from meshp2p.blocking.things import Delegation, Lease, NodeIterator, ReceivedMes
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.message import Receipt
 from meshp2p.errors import NodeClosed
-from meshp2p.node.handlers import Parameters
+from meshp2p.node.config import check_name
 from meshp2p.node.mesh_node import MeshNode as InnerNode
-from meshp2p.node.outside import Errand, encoded
+from meshp2p.node.outside import Errand, forwarded
 from meshp2p.node.outside_node import OutsideNode
+from meshp2p.node.parameters import Parameters
+from meshp2p.node.payload import EncodedPayload, decode_payload, encode_payload
 from meshp2p.node.received import ReceivedMessage as InnerMessage
 from meshp2p.node.received import split_kind
 from meshp2p.node.shared import MergeFunction
@@ -96,13 +98,13 @@ class MeshNode(OutsideNode):
         """Send a message; its id. When this returns it is kept: see :meth:`MeshNode.send()
         <meshp2p.node.mesh_node.MeshNode.send>`. Where it raises :class:`~meshp2p.errors.WaitTimeout` whether it was
         accepted is unknown."""
-        text = encoded(payload)
+        text = EncodedPayload(payload)
         operation = self._thread.submit(lambda: self._node.send(target, text, kind=kind, correlation_id=correlation_id))
         return wait(operation, timeout, f"the message to {target!r} was not accepted")
 
     def broadcast(self, payload: object, *, kind: str = "Notification", timeout: float | None = None) -> str:
         """Send a message to every other live instance; its id."""
-        text = encoded(payload)
+        text = EncodedPayload(payload)
         operation = self._thread.submit(lambda: self._node.broadcast(text, kind=kind))
         return wait(operation, timeout, "the message was not accepted")
 
@@ -123,19 +125,19 @@ class MeshNode(OutsideNode):
         """Handle the messages of this kind in a thread of the node's pool: a decorator of a plain function, otherwise
         as :meth:`MeshNode.handler() <meshp2p.node.mesh_node.MeshNode.handler>` is.
 
-        No thread can be interrupted: after ``timeout`` seconds the message is answered with an error, and the handler
-        goes on, in one of the 16 threads that there are.
+        A generator function answers in parts: what it yields. No thread can be interrupted: when whoever asked gave up
+        or is gone, or after ``timeout`` seconds, ``message.is_cancelled`` is set, and the handler goes on, in one of
+        the 16 threads that there are. A generator is closed at its next ``yield`` then.
         """
         split_kind(kind)
 
         def add(function: _Handler) -> _Handler:
             parameters = Parameters(kind, function, is_async=False)
 
-            async def forward(message: InnerMessage) -> Any:
-                errand = Errand(self._thread, function, parameters, ReceivedMessage(self._thread, message))
-                return await errand.run(self._start, lambda _: None)
+            def make(message: InnerMessage) -> Errand[ReceivedMessage]:
+                return Errand(self._thread, function, parameters, ReceivedMessage(self._thread, message))
 
-            forward.__qualname__ = getattr(function, "__qualname__", repr(function))
+            forward = forwarded(function, parameters, make, self._start, lambda _: None)
             self._thread.call(lambda: self._node.handler(kind, concurrency=concurrency, timeout=timeout)(forward))
             return function
 
@@ -151,8 +153,15 @@ class MeshNode(OutsideNode):
     def query(self, target: str, payload: object, *, timeout: float = 30.0) -> Any:
         """Ask another agent, and return its answer: see :meth:`MeshNode.query()
         <meshp2p.node.mesh_node.MeshNode.query>`."""
-        text = encoded(payload)
-        return wait(self._thread.submit(lambda: self._node.query(target, text, timeout=timeout)), None, "")
+        check_name("target", target)
+        text = encode_payload(payload)
+        operation = self._thread.submit(lambda: self._node.queries.query(target, text, timeout))
+        return decode_payload(wait(operation, None, ""))
+
+    def ask(self, target: str, payload: object, *, timeout: float = 30.0) -> NodeIterator[Any]:
+        """Ask another agent, and iterate over the parts of its answer as they come: see :meth:`MeshNode.ask()
+        <meshp2p.node.mesh_node.MeshNode.ask>`."""
+        return NodeIterator(self._parts(target, payload, timeout), decode_payload)
 
     def delegate(
         self,
@@ -164,11 +173,9 @@ class MeshNode(OutsideNode):
     ) -> Any:
         """Let some live agent do a task, and return its result: see :meth:`MeshNode.delegate()
         <meshp2p.node.mesh_node.MeshNode.delegate>`."""
-        text = encoded(payload)
-        operation = self._thread.submit(
-            lambda: self._node.delegate(text, capability=capability, profile=profile, timeout=timeout)
-        )
-        return wait(operation, None, "")
+        text = encode_payload(payload)
+        operation = self._thread.submit(lambda: self._node.delegating.run(text, capability, profile, timeout))
+        return decode_payload(wait(operation, None, ""))
 
     @contextlib.contextmanager
     def delegation(
@@ -176,7 +183,7 @@ class MeshNode(OutsideNode):
     ) -> Iterator[Delegation]:
         """Let some live agent do a task, for the time of a block: see :meth:`MeshNode.delegation()
         <meshp2p.node.mesh_node.MeshNode.delegation>`."""
-        text = encoded(payload)
+        text = EncodedPayload(payload)
         hold = Hold(self._thread, lambda: self._node.delegation(text, capability=capability, profile=profile))
         inner = wait(hold, None, "")
         try:

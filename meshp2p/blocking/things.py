@@ -10,8 +10,9 @@ from typing import Any, Generic, Self, TypeVar
 from meshp2p.errors import NodeClosed, WaitTimeout
 from meshp2p.node.leadership import FencingToken
 from meshp2p.node.leadership import Lease as InnerLease
-from meshp2p.node.outside import Feed, encoded
+from meshp2p.node.outside import Feed
 from meshp2p.node.outside_delegation import OutsideDelegation
+from meshp2p.node.payload import EncodedPayload, decode_payload
 from meshp2p.node.received import MessageView
 from meshp2p.node.received import ReceivedMessage as InnerMessage
 from meshp2p.node.thread import Hold, NodeThread, Waitable
@@ -60,8 +61,12 @@ class ReceivedMessage(MessageView):
 
         Does not acknowledge. Raises what :meth:`MeshNode.send` raises.
         """
-        text = encoded(payload)
+        text = EncodedPayload(payload)
         return wait(self._thread.submit(lambda: self._inner.reply(text)), timeout, "the reply was not accepted")
+
+
+class _Over(NodeClosed):
+    """There is nothing more to iterate over."""
 
 
 class NodeIterator(Generic[_T]):
@@ -80,8 +85,10 @@ class NodeIterator(Generic[_T]):
     def __next__(self) -> _T:
         try:
             return self.get()
+        except _Over:
+            raise StopIteration from None
         except NodeClosed:
-            if self._feed.is_forked:
+            if not self._feed.is_over:
                 raise
             raise StopIteration from None
 
@@ -97,7 +104,7 @@ class NodeIterator(Generic[_T]):
             except IndexError:
                 pass
             if not wait(self._feed.fill(), timeout, "nothing came"):
-                raise NodeClosed("the node has left the mesh, and nothing further comes")
+                raise _Over("nothing further comes")
 
     def __enter__(self) -> Self:
         return self
@@ -111,12 +118,16 @@ class NodeIterator(Generic[_T]):
 
 
 class Delegation(OutsideDelegation):
-    """A task that some agent does: see :class:`~meshp2p.node.asking.Delegation`."""
+    """A task that some agent does: see :class:`~meshp2p.node.delegation.Delegation`."""
 
     def result(self, *, timeout: float | None = None) -> Any:
         """Wait for the end, and return the result. Raises :class:`~meshp2p.errors.DelegationFailed` where there is
         none."""
-        return wait(self._result(), timeout, f"{self!r} did not end")
+        return decode_payload(wait(self._result(), timeout, f"{self!r} did not end"))
+
+    def progress(self) -> NodeIterator[Any]:
+        """What the agent reports while it does the task: what its handler yields. Each report goes to one reader."""
+        return NodeIterator(self._progress(), decode_payload)
 
 
 class Lease:

@@ -67,7 +67,7 @@ class IsolatedIterator(Generic[_T]):
             try:
                 is_more = await self._side.wait(self._feed.fill())
             except NodeClosed:
-                if self._feed.is_forked:
+                if not self._feed.is_over:
                     raise
                 is_more = False
             if not is_more:

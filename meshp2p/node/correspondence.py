@@ -2,7 +2,7 @@
 
 ::
 
-    mailbox ──> an answer that is awaited ──> query(), delegate()
+    mailbox ──> an answer that is awaited ──> delegate(), query() of an agent that speaks only HTTP
             ──> a kind with a handler ──────> the handler
             ──> an open inbox ──────────────> whoever reads it
             ──> nobody: it stays, until there is a handler or an inbox
@@ -21,6 +21,7 @@ from meshp2p.core.message import Message
 from meshp2p.errors import LocalProtocolError, NodeClosed
 from meshp2p.node.asking import Asking
 from meshp2p.node.handlers import TASK_CANCEL, HandlerFunction, Handlers
+from meshp2p.node.payload import encode_payload
 from meshp2p.node.received import REPLY_KINDS, RESPONSE, TASK_RESULT, ReceivedMessage
 
 __all__ = ["Correspondence", "Inbox"]
@@ -97,21 +98,23 @@ class Inbox:
 class Correspondence:
     """Reads the mailbox while somebody wants messages, and hands each to who it is for.
 
-    ``fetch(after, limit, wait)`` reads the own mailbox, ``acknowledge(ids)`` acknowledges, ``reply`` answers.
+    ``fetch(after, limit, wait)`` reads the own mailbox, ``acknowledge(ids)`` acknowledges, ``reply(message, payload,
+    is_error)`` answers, ``tell_progress(delegator, correlation_id, payload)`` tells how far a task is.
     """
 
     def __init__(
         self,
         fetch: Callable[[str, int, float], Awaitable[tuple[Message, ...]]],
         acknowledge: Callable[[tuple[str, ...]], Awaitable[None]],
-        reply: Callable[[ReceivedMessage, object], Awaitable[str]],
+        reply: Callable[[ReceivedMessage, bytes, bool], Awaitable[str]],
+        tell_progress: Callable[[str, str, bytes], Awaitable[None]],
         asking: Asking,
     ) -> None:
         self._fetch = fetch
         self._acknowledge_ids = acknowledge
         self._reply = reply
         self._asking = asking
-        self._handlers = Handlers(reply, self.acknowledge_received, _report)
+        self.handlers: Handlers = Handlers(reply, self.acknowledge_received, _report, tell_progress)
         self._inboxes: list[Inbox] = []
         self._unclaimed: dict[str, ReceivedMessage] = {}
         self._open: dict[str, None] = {}
@@ -122,7 +125,7 @@ class Correspondence:
     # What the agent wants
 
     def handle(self, kind: str, function: HandlerFunction, concurrency: int, timeout: float | None) -> None:
-        self._handlers.add(kind, function, concurrency, timeout)
+        self.handlers.add(kind, function, concurrency, timeout)
         self.want()
 
     def open_inbox(self) -> Inbox:
@@ -152,7 +155,7 @@ class Correspondence:
         self._open.pop(message.id, None)
 
     async def reply_to(self, message: ReceivedMessage, payload: object) -> str:
-        return await self._reply(message, payload)
+        return await self._reply(message, encode_payload(payload), False)
 
     # The reader
 
@@ -160,7 +163,7 @@ class Correspondence:
         """Read until cancelled, or until the node has left."""
         try:
             async with trio.open_nursery() as self._nursery:
-                await self._nursery.start(self._handlers.run)
+                await self._nursery.start(self.handlers.run)
                 task_status.started()
                 await self._is_wanted.wait()
                 await self._read()
@@ -182,12 +185,12 @@ class Correspondence:
 
     def _hand_over(self, message: ReceivedMessage) -> None:
         if message.kind == TASK_CANCEL:
-            self._handlers.cancel(message)
+            self.handlers.cancel(message)
             self._dispose(message)
         elif message.kind in (RESPONSE, TASK_RESULT) and self._asking.has_asked(message.correlation_id):
             self._asking.take(message)  # where nobody waits for it any more it is thrown away
             self._dispose(message)
-        elif not self._handlers.take(message):
+        elif not self.handlers.take(message):
             if self._inboxes:
                 self._inboxes[0].put(message)
             else:

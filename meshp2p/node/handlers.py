@@ -1,19 +1,31 @@
-"""Handlers: what an agent does with the messages of one kind."""
+"""Handlers: what an agent does with the messages of one kind, whether they came as mail or as a call."""
 
 from __future__ import annotations
 
 import collections
-import inspect
-import typing
-from collections.abc import Awaitable, Callable
+import contextlib
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import trio
 
 from meshp2p.errors import ConfigError, HandlerConflict, MeshError, NodeClosed
-from meshp2p.node.received import REPLY_KINDS, MessageView, ReceivedMessage, split_kind
+from meshp2p.node.parameters import Parameters, name_of
+from meshp2p.node.payload import encode_error, encode_payload
+from meshp2p.node.received import REPLY_KINDS, TASK, ReceivedMessage, split_kind
 
-__all__ = ["CONCURRENCY", "TASK_CANCEL", "Declined", "HandlerFunction", "Handlers", "Parameters", "error_payload"]
+__all__ = [
+    "CONCURRENCY",
+    "TASK_CANCEL",
+    "Declined",
+    "Emit",
+    "Handler",
+    "HandlerFunction",
+    "Handlers",
+    "Outcome",
+    "check_handlers",
+]
 
 CONCURRENCY: Final = 16
 """How many messages of one kind are handled at the same time, unless the handler says otherwise. Chosen, not
@@ -22,44 +34,117 @@ measured."""
 TASK_CANCEL: Final = "TaskCancel"
 """The kind of the message that withdraws a delegated task; its correlation id is the task's."""
 
-HandlerFunction = Callable[..., Awaitable[Any]]
+HandlerFunction = Callable[..., Any]
+"""An async function, or an async generator function."""
+
+Emit = Callable[[bytes], Awaitable[None]]
+"""Told each part that a handler yields, as JSON text; it may wait."""
 
 
 class Declined(Exception):
     """Raised by a handler that will not do a delegated task: it is offered to another agent."""
 
 
-class _Handler:
-    """One handler and what waits for it."""
+@dataclasses.dataclass(slots=True)
+class Outcome:
+    """How a handler ended: with a payload (None where it returned None), or with an error."""
+
+    payload: bytes | None
+    error: Exception | None = None
+
+
+class Turns:
+    """So many at a time, in the order in which they joined."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._waiting: collections.deque[trio.Event] = collections.deque()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def join(self) -> trio.Event:
+        """Stand in line. The event is set when it is one's turn; :meth:`leave` with it, whether it came or not."""
+        turn = trio.Event()
+        if self._free:
+            self._free -= 1
+            turn.set()
+        else:
+            self._waiting.append(turn)
+        return turn
+
+    def leave(self, turn: trio.Event) -> None:
+        if not turn.is_set():
+            self._waiting.remove(turn)
+        elif self._waiting:
+            self._waiting.popleft().set()
+        else:
+            self._free += 1
+
+
+class Handler:
+    """One handler, and the line of what waits for it."""
 
     def __init__(self, kind: str, function: HandlerFunction, concurrency: int, timeout: float | None) -> None:
-        self.kind = kind
-        self.function = function
-        self.concurrency = concurrency
-        self.timeout = timeout
-        self.parameters = Parameters(kind, function)
-        self.waiting: collections.deque[ReceivedMessage] = collections.deque()
-        self.running: dict[Any, trio.CancelScope] = {}
+        self.kind: str = kind
+        self.function: HandlerFunction = function
+        self.timeout: float | None = timeout
+        self.parameters: Parameters = Parameters(kind, function)
+        self.turns: Turns = Turns(concurrency)
+
+    async def perform(self, message: ReceivedMessage, emit: Emit | None) -> Outcome:
+        """Call the function with this message; what it yields is told to ``emit``, and the last of it is the answer.
+        Raises only what is no ``Exception``. Cancelled, or after ``timeout`` seconds, ``message.is_cancelled``."""
+        if self.timeout is None:
+            return await self._perform(message, emit)
+        with trio.move_on_after(self.timeout):
+            return await self._perform(message, emit)
+        return Outcome(None, TimeoutError(f"not handled within {self.timeout:g} s"))
+
+    async def _perform(self, message: ReceivedMessage, emit: Emit | None) -> Outcome:
+        try:
+            arguments = self.parameters.of(message)
+            if not self.parameters.is_stream:
+                answer = await self.function(*arguments)
+                return Outcome(None if answer is None else encode_payload(answer))
+            last: bytes | None = None
+            async with contextlib.aclosing(self.function(*arguments)) as parts:
+                async for part in parts:
+                    last = encode_payload(part)
+                    if emit is not None:
+                        await emit(last)
+            return Outcome(last)
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything, and its message has an end
+            return Outcome(None, error)
+        except BaseException:
+            message.is_cancelled = True
+            raise
 
 
 class Handlers:
-    """All handlers of a node. Each message is handled once to completion: then it is answered, where an answer is
-    wanted, and acknowledged. A crash in the middle hands it out again.
+    """All handlers of a node. Each message that came as mail is handled once to completion: then it is answered, where
+    an answer is wanted, and acknowledged. A crash in the middle hands it out again.
 
-    ``reply`` answers a message, ``acknowledge`` acknowledges it, ``report`` is told of errors that nobody else hears
-    of.
+    ``reply(message, payload, is_error)`` answers a message, ``acknowledge`` acknowledges it, ``report`` is told of
+    errors that nobody else hears of, ``tell_progress(delegator, correlation_id, payload)`` tells what a task's handler
+    yields.
     """
 
     def __init__(
         self,
-        reply: Callable[[ReceivedMessage, object], Awaitable[object]],
+        reply: Callable[[ReceivedMessage, bytes, bool], Awaitable[object]],
         acknowledge: Callable[[ReceivedMessage], Awaitable[None]],
         report: Callable[[ReceivedMessage, Exception], None],
+        tell_progress: Callable[[str, str, bytes], Awaitable[None]],
     ) -> None:
         self._reply = reply
         self._acknowledge = acknowledge
         self._report = report
-        self._handlers: dict[str, _Handler] = {}
+        self._tell_progress = tell_progress
+        self._handlers: dict[str, Handler] = {}
+        self._added = trio.Event()
+        self._tasks: dict[tuple[str, str], trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -74,61 +159,65 @@ class Handlers:
         split_kind(kind)
         if kind in self._handlers:
             raise HandlerConflict(
-                f"kind {kind!r} has a handler already, {_name(self._handlers[kind].function)}: use one for each kind"
+                f"kind {kind!r} has a handler already, {name_of(self._handlers[kind].function)}: use one for each kind"
             )
         if concurrency < 1:
             raise ConfigError(f"concurrency = {concurrency!r} for kind {kind!r}: expected a whole number from 1")
         if timeout is not None and not timeout > 0:
             raise ConfigError(f"timeout = {timeout!r} for kind {kind!r}: expected seconds above 0, or None")
-        self._handlers[kind] = _Handler(kind, function, concurrency, timeout)
+        self._handlers[kind] = Handler(kind, function, concurrency, timeout)
+        self._added.set()
+        self._added = trio.Event()
+
+    def get(self, kind: str) -> Handler | None:
+        """The handler of this kind, where there is one."""
+        return self._handlers.get(kind)
+
+    async def wait_for(self, kind: str) -> Handler:
+        """Wait until there is one."""
+        while kind not in self._handlers:
+            await self._added.wait()
+        return self._handlers[kind]
 
     def take(self, message: ReceivedMessage) -> bool:
-        """Handle a message; whether there is a handler for it."""
+        """Handle a message that came as mail; whether there is a handler for it."""
         handler = self._handlers.get(message.kind)
         if handler is None or self._nursery is None:
             return False
-        handler.waiting.append(message)
-        self._start_next(handler)
+        scope = trio.CancelScope()
+        if message.kind == TASK and message.correlation_id:
+            self._tasks[message.source, message.correlation_id] = scope
+        self._nursery.start_soon(self._handle, handler, handler.turns.join(), scope, message)
         return True
 
-    def cancel(self, task: ReceivedMessage) -> None:
+    def cancel(self, withdrawal: ReceivedMessage) -> None:
         """The source of a delegated task withdraws it: the handler is cancelled, or never begins."""
-        for handler in self._handlers.values():
-            for message in list(handler.waiting):
-                if _is_withdrawn(message, task):
-                    handler.waiting.remove(message)
-                    if self._nursery is not None:
-                        self._nursery.start_soon(self._dispose, message)
-            for key, scope in handler.running.items():
-                if key == _key(task):
-                    scope.cancel()
+        scope = self._tasks.get((withdrawal.source, withdrawal.correlation_id or ""))
+        if scope is not None:
+            scope.cancel()
 
-    def _start_next(self, handler: _Handler) -> None:
-        while handler.waiting and len(handler.running) < handler.concurrency and self._nursery is not None:
-            message = handler.waiting.popleft()
-            scope = trio.CancelScope()
-            handler.running[_key(message)] = scope
-            self._nursery.start_soon(self._handle, handler, message, scope)
-
-    async def _handle(self, handler: _Handler, message: ReceivedMessage, scope: trio.CancelScope) -> None:
-        answer: object = None
-        is_error = False
+    async def _handle(
+        self, handler: Handler, turn: trio.Event, scope: trio.CancelScope, message: ReceivedMessage
+    ) -> None:
+        outcome: Outcome | None = None
         try:
-            with scope, trio.move_on_after(handler.timeout or float("inf")) as limit:
-                try:
-                    answer = await handler.function(*handler.parameters.of(message))
-                except Exception as error:  # noqa: BLE001 - a handler may raise anything, and its message has an end
-                    answer, is_error = error_payload(error), True
-                    if message.kind not in REPLY_KINDS or not isinstance(error, (MeshError, Declined)):
-                        self._report(message, error)
-            if limit.cancelled_caught:
-                answer, is_error = error_payload(TimeoutError(f"not handled within {handler.timeout:g} s")), True
-            if not scope.cancelled_caught:
-                await self._finish(message, answer, is_error=is_error)
+            with scope:
+                await turn.wait()
+                outcome = await handler.perform(message, self._progress_of(message))
+            if outcome is not None:
+                await self._finish(message, outcome)
             await self._dispose(message)
         finally:
-            handler.running.pop(_key(message), None)
-            self._start_next(handler)
+            key = (message.source, message.correlation_id or "")
+            if self._tasks.get(key) is scope:
+                del self._tasks[key]
+            handler.turns.leave(turn)
+
+    def _progress_of(self, message: ReceivedMessage) -> Emit | None:
+        correlation_id = message.correlation_id
+        if message.kind != TASK or not correlation_id:
+            return None
+        return lambda payload: self._tell_progress(message.source, correlation_id, payload)
 
     async def _dispose(self, message: ReceivedMessage) -> None:
         """It is done with. Where that cannot be kept, since the node leaves or its disk is full, it is handed out again
@@ -140,72 +229,30 @@ class Handlers:
         except MeshError as error:
             self._report(message, error)
 
-    async def _finish(self, message: ReceivedMessage, answer: object, *, is_error: bool) -> None:
-        if message.kind not in REPLY_KINDS and (answer is None or is_error):
+    async def _finish(self, message: ReceivedMessage, outcome: Outcome) -> None:
+        self.note(message, outcome)
+        is_question = message.kind in REPLY_KINDS
+        error, payload = outcome.error, outcome.payload
+        if error is not None and is_question:
+            payload = encode_error(error)
+        elif payload is None and is_question:
+            payload = b"null"
+        if payload is None:
             return
         try:
-            await self._reply(message, answer)
-        except MeshError as error:  # too large, or its source is gone
+            await self._reply(message, payload, error is not None)
+        except MeshError as failure:  # its source is gone, or has no room
+            self._report(message, failure)
+
+    def note(self, message: ReceivedMessage, outcome: Outcome) -> None:
+        """Say what a handler raised, unless somebody is told of it who knows what it means."""
+        error = outcome.error
+        if error is not None and not (message.kind in REPLY_KINDS and isinstance(error, (MeshError, Declined))):
             self._report(message, error)
-            if not is_error:
-                await self._finish(message, error_payload(error), is_error=True)
 
 
-def _key(message: ReceivedMessage) -> Any:
-    return (message.source, message.correlation_id) if message.correlation_id else message.id
-
-
-def _is_withdrawn(message: ReceivedMessage, task: ReceivedMessage) -> bool:
-    return bool(task.correlation_id) and _key(message) == _key(task)
-
-
-def error_payload(error: Exception) -> dict[str, Any]:
-    """What an answer holds instead of a result."""
-    return {"error": {"type": type(error).__name__, "message": str(error)}}
-
-
-class Parameters:
-    """What a handler takes: the payload in some shape, the message, or both.
-
-    Raises :class:`ConfigError` for what is no handler: ``is_async`` says which kind of function is one.
-    """
-
-    def __init__(self, kind: str, function: Callable[..., Any], *, is_async: bool = True) -> None:
-        name = _name(function)
-        if inspect.iscoroutinefunction(inspect.unwrap(function)) is not is_async:
-            expected = "an async function" if is_async else "a plain function, not an async one"
-            raise ConfigError(f"handler {name} for kind {kind!r}: expected {expected}")
-        signature = inspect.signature(function)
-        try:
-            hints = typing.get_type_hints(inspect.unwrap(function))
-        except NameError as error:
-            raise ConfigError(
-                f"handler {name} for kind {kind!r}: {error}; annotate it with what its module knows"
-            ) from None
-        wanted = [one for one in signature.parameters.values() if one.default is one.empty]
-        if not 1 <= len(wanted) <= 2 or any(
-            one.kind not in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in wanted
-        ):
-            raise ConfigError(
-                f"handler {name} for kind {kind!r}: expected (message), (payload: SHAPE) or (payload: SHAPE, message)"
-            )
-        first = hints.get(wanted[0].name, MessageView)
-        is_message = isinstance(first, type) and issubclass(first, MessageView)
-        self._takes_message = len(wanted) == 2 or is_message
-        self._shape: Any = None
-        """None where the payload is not taken."""
-        if len(wanted) == 2:
-            self._shape = Any if is_message else first
-        elif not is_message:
-            self._shape = first
-
-    def of(self, message: MessageView) -> list[Any]:
-        """The arguments for this message. Raises :class:`~meshp2p.errors.PayloadMismatch`."""
-        arguments: list[Any] = [] if self._shape is None else [message.payload_as(self._shape)]
-        if self._takes_message:
-            arguments.append(message)
-        return arguments
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", repr(function))
+def check_handlers(handlers: Mapping[str, HandlerFunction], *, is_async: bool = True) -> None:
+    """Raise :class:`ConfigError` where one of these is no handler."""
+    for kind, function in handlers.items():
+        split_kind(kind)
+        Parameters(kind, function, is_async=is_async)

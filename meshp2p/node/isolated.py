@@ -6,22 +6,24 @@ What differs between the two is the :class:`~meshp2p.node.agent_side.AgentSide`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.message import Receipt
 from meshp2p.errors import NodeClosed
 from meshp2p.node.agent_side import AgentSide, IsolatedIterator
-from meshp2p.node.asking import Delegation
-from meshp2p.node.config import NodeConfig
-from meshp2p.node.handlers import CONCURRENCY, HandlerFunction, Parameters
+from meshp2p.node.config import NodeConfig, check_name
+from meshp2p.node.delegation import Delegation
+from meshp2p.node.handlers import CONCURRENCY, HandlerFunction, check_handlers
 from meshp2p.node.isolated_map import IsolatedSharedMap
 from meshp2p.node.leadership import Lease
 from meshp2p.node.mesh_node import MeshNode
-from meshp2p.node.outside import Errand, encoded
+from meshp2p.node.outside import Errand, forwarded
 from meshp2p.node.outside_delegation import OutsideDelegation
 from meshp2p.node.outside_node import OutsideNode
+from meshp2p.node.parameters import Parameters
+from meshp2p.node.payload import EncodedPayload, decode_payload, encode_payload
 from meshp2p.node.received import ReceivedMessage, split_kind
 from meshp2p.node.settings import choose_config
 from meshp2p.node.shared import MergeFunction
@@ -35,7 +37,7 @@ _Node = TypeVar("_Node", bound="IsolatedNode")
 
 
 class IsolatedDelegation(OutsideDelegation):
-    """A task that some agent does: see :class:`~meshp2p.node.asking.Delegation`."""
+    """A task that some agent does: see :class:`~meshp2p.node.delegation.Delegation`."""
 
     def __init__(self, thread: NodeThread, side: AgentSide, inner: Delegation) -> None:
         super().__init__(thread, inner)
@@ -44,7 +46,11 @@ class IsolatedDelegation(OutsideDelegation):
     async def result(self) -> Any:
         """Wait for the end, and return the result. Raises :class:`~meshp2p.errors.DelegationFailed` where there is
         none."""
-        return await self._side.wait(self._result())
+        return decode_payload(await self._side.wait(self._result()))
+
+    def progress(self) -> IsolatedIterator[Any]:
+        """What the agent reports while it does the task: what its handler yields. Each report goes to one reader."""
+        return IsolatedIterator(self._side, self._progress(), decode_payload)
 
 
 class _Answering:
@@ -59,7 +65,7 @@ class _Answering:
         await self._side.wait(self._thread.submit(self._inner.acknowledge))
 
     async def reply_to(self, _: ReceivedMessage, payload: object) -> str:
-        text = encoded(payload)
+        text = EncodedPayload(payload)
         return await self._side.wait(self._thread.submit(lambda: self._inner.reply(text)))
 
 
@@ -117,14 +123,14 @@ class IsolatedNode(OutsideNode):
     ) -> str:
         """Send a message; its id. When this returns it is kept: see :meth:`MeshNode.send()
         <meshp2p.node.mesh_node.MeshNode.send>`."""
-        text = encoded(payload)
+        text = EncodedPayload(payload)
         return await self._side.wait(
             self._thread.submit(lambda: self._node.send(target, text, kind=kind, correlation_id=correlation_id))
         )
 
     async def broadcast(self, payload: object, *, kind: str = "Notification") -> str:
         """Send a message to every other live instance; its id."""
-        text = encoded(payload)
+        text = EncodedPayload(payload)
         return await self._side.wait(self._thread.submit(lambda: self._node.broadcast(text, kind=kind)))
 
     async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
@@ -146,11 +152,10 @@ class IsolatedNode(OutsideNode):
         def add(function: _Handler) -> _Handler:
             parameters = Parameters(kind, function)
 
-            async def forward(message: ReceivedMessage) -> Any:
-                errand = Errand(self._thread, function, parameters, self._received(message))
-                return await errand.run(self._side.start, self._side.cancel)
+            def make(message: ReceivedMessage) -> Errand[ReceivedMessage]:
+                return Errand(self._thread, function, parameters, self._received(message))
 
-            forward.__qualname__ = getattr(function, "__qualname__", repr(function))
+            forward = forwarded(function, parameters, make, self._side.start, self._side.cancel)
             self._thread.call(lambda: self._node.handler(kind, concurrency=concurrency, timeout=timeout)(forward))
             return function
 
@@ -159,8 +164,16 @@ class IsolatedNode(OutsideNode):
     async def query(self, target: str, payload: object, *, timeout: float = 30.0) -> Any:
         """Ask another agent, and return its answer: see :meth:`MeshNode.query()
         <meshp2p.node.mesh_node.MeshNode.query>`."""
-        text = encoded(payload)
-        return await self._side.wait(self._thread.submit(lambda: self._node.query(target, text, timeout=timeout)))
+        check_name("target", target)
+        text = encode_payload(payload)
+        return decode_payload(
+            await self._side.wait(self._thread.submit(lambda: self._node.queries.query(target, text, timeout)))
+        )
+
+    def ask(self, target: str, payload: object, *, timeout: float = 30.0) -> IsolatedIterator[Any]:
+        """Ask another agent, and iterate over the parts of its answer as they come: see :meth:`MeshNode.ask()
+        <meshp2p.node.mesh_node.MeshNode.ask>`."""
+        return IsolatedIterator(self._side, self._parts(target, payload, timeout), decode_payload)
 
     async def delegate(
         self,
@@ -172,11 +185,10 @@ class IsolatedNode(OutsideNode):
     ) -> Any:
         """Let some live agent do a task, and return its result: see :meth:`MeshNode.delegate()
         <meshp2p.node.mesh_node.MeshNode.delegate>`."""
-        text = encoded(payload)
-        return await self._side.wait(
-            self._thread.submit(
-                lambda: self._node.delegate(text, capability=capability, profile=profile, timeout=timeout)
-            )
+        text = encode_payload(payload)
+        run = self._node.delegating.run
+        return decode_payload(
+            await self._side.wait(self._thread.submit(lambda: run(text, capability, profile, timeout)))
         )
 
     @contextlib.asynccontextmanager
@@ -185,7 +197,7 @@ class IsolatedNode(OutsideNode):
     ) -> AsyncIterator[IsolatedDelegation]:
         """Let some live agent do a task, for the time of a block: see :meth:`MeshNode.delegation()
         <meshp2p.node.mesh_node.MeshNode.delegation>`."""
-        text = encoded(payload)
+        text = EncodedPayload(payload)
         hold = Hold(self._thread, lambda: self._node.delegation(text, capability=capability, profile=profile))
         inner = await self._side.wait(hold)
         try:
@@ -224,6 +236,7 @@ class IsolatedNode(OutsideNode):
 @contextlib.asynccontextmanager
 async def open_isolated(
     config: NodeConfig | None,
+    handlers: Mapping[str, HandlerFunction],
     options: dict[str, Any],
     make_side: Callable[[], AgentSide],
     make: Callable[[NodeThread, AgentSide, MeshNode], _Node],
@@ -232,14 +245,17 @@ async def open_isolated(
 
     Where the node fails the block is cancelled, and what it failed with comes out.
     """
+    check_handlers(handlers)
     thread = NodeThread(choose_config(config, options))
     side = make_side()
     thread.start()
     try:
-        node = await side.wait(Opening(thread))
+        node = make(thread, side, await side.wait(Opening(thread)))
+        for kind, function in handlers.items():
+            node.handler(kind)(function)
         with side.open_block() as block:
             thread.ended.add_done_callback(block.cut)
-            yield make(thread, side, node)
+            yield node
     finally:
         if not thread.is_forked:
             thread.stop()

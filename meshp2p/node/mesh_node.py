@@ -11,20 +11,26 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.events import Event, LeaderChanged, MemberJoined
+from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, MemberLeft
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.record import tag_of
 from meshp2p.core.state import Randomness
 from meshp2p.core.uuid7 import MessageIds
 from meshp2p.errors import ConfigError, NodeClosed, check
 from meshp2p.net.driver import Driver
-from meshp2p.node.asking import Asking, Delegation
+from meshp2p.net.open_calls import CallOpener
+from meshp2p.node.answering import QueryServer
+from meshp2p.node.asking import Asking
 from meshp2p.node.backend import NodeBackend
 from meshp2p.node.config import NodeConfig, check_name
 from meshp2p.node.correspondence import Correspondence, Inbox
+from meshp2p.node.delegation import Delegating, Delegation
 from meshp2p.node.handlers import CONCURRENCY, HandlerFunction
 from meshp2p.node.leadership import Lease, hold_leadership
-from meshp2p.node.received import REPLY_KINDS, RESPONSE, ReceivedMessage, encode_payload, split_kind
+from meshp2p.node.payload import decode_payload, encode_payload
+from meshp2p.node.queries import Queries
+from meshp2p.node.received import REPLY_KINDS, RESPONSE, ReceivedMessage, split_kind
+from meshp2p.node.reply_parts import ReplyParts
 from meshp2p.node.shared import MergeFunction, SharedMap, SharedMaps
 from meshp2p.node.subscriptions import Subscription, Subscriptions
 
@@ -48,27 +54,28 @@ class MeshNode(NodeBackend):
         addresses: tuple[Address, ...],
         random: Randomness,
         wall_ms: Callable[[], int],
+        opener: CallOpener | None = None,
     ) -> None:
         super().__init__(driver, addresses)
         self.config = config
         self._subscriptions = subscriptions
         self._maps = maps
         ids = MessageIds(tag_of(self.id), random)
-        self._asking = Asking(
-            lambda target, payload, kind, correlation_id: self.send(
-                target, payload, kind=kind, correlation_id=correlation_id
-            ),
-            self._wait_gone,
-            lambda: [instance for instance in self.members() if instance.id != self.id],
-            lambda: ids.next(wall_ms()),
-            random,
-        )
+        self._asking = Asking(self._send_text, self._wait_gone, lambda: ids.next(wall_ms()))
         self._correspondence = Correspondence(
             lambda after, limit, wait: self.fetch(self.id, limit, after, wait),
             lambda message_ids: self.acknowledge(self.id, message_ids),
             self._reply,
+            self._tell_progress,
             self._asking,
         )
+        handlers = self._correspondence.handlers
+        self.answering: QueryServer = QueryServer(self.id, handlers, self._asking.take_progress, wall_ms)
+        """Serves the calls of other nodes that carry queries."""
+        self.queries: Queries = Queries(
+            self.id, opener, self.answering.serve, self._has_node, self._query_by_mail, self._asking.new_id
+        )
+        self.delegating: Delegating = Delegating(self._asking, self._others, self._correspondence.want, random)
         self._status_changed = trio.Event()
         self._status_deadline = math.inf
 
@@ -220,14 +227,34 @@ class MeshNode(NodeBackend):
         return add
 
     async def query(self, target: str, payload: object, *, timeout: float = 30.0) -> Any:
-        """Ask another agent, and return its answer.
+        """Ask another agent, and return its answer: one call, and nothing is kept of it.
 
-        Raises :class:`~meshp2p.errors.QueryTimeout` after so many seconds, :class:`~meshp2p.errors.PeerLost` where the
-        agent dies or leaves before it answered, :class:`~meshp2p.errors.RemoteError` where it answers with an error,
-        and what :meth:`send` raises.
+        At most once: nothing is asked again. Where this is cancelled or its time is over, the handler that answers is
+        cancelled. The last of what a handler yields is its answer. An agent that speaks only HTTP finds the question in
+        its mailbox until the time is over, and its Response is the answer.
+
+        Raises :class:`~meshp2p.errors.QueryTimeout` after so many seconds, :class:`~meshp2p.errors.ConnectionLost`
+        where the agent died or left, or the connection broke, before it answered,
+        :class:`~meshp2p.errors.NoHandler` where it has no handler for queries (in the second after it was opened it is
+        waited for one), :class:`~meshp2p.errors.RemoteError` where it answers with an error,
+        :class:`~meshp2p.errors.Unreachable` where no connection can be made, and for a payload what :meth:`send`
+        raises.
         """
-        self._correspondence.want()
-        return await self._asking.query(target, payload, timeout)
+        check_name("target", target)
+        return decode_payload(await self.queries.query(target, encode_payload(payload), timeout))
+
+    def ask(self, target: str, payload: object, *, timeout: float = 30.0) -> ReplyParts:
+        """Ask another agent, and iterate over the parts of its answer: ``async for part in node.ask(...)``.
+
+        A handler that is an async generator answers in parts: what it yields. The last part is the answer; of another
+        handler it is the only one. ``timeout`` is in seconds for each part. A part is fetched when the one before was
+        taken, up to what is on its way; so a slow reader slows the handler. The handler is cancelled when the iterator
+        is closed or forgotten.
+
+        The iterator raises what :meth:`query` raises; the parts before an error were given.
+        """
+        check_name("target", target)
+        return self.queries.ask(ReplyParts, target, encode_payload(payload), timeout)
 
     async def delegate(
         self,
@@ -242,11 +269,7 @@ class MeshNode(NodeBackend):
         Raises :class:`~meshp2p.errors.DelegationFailed`, whose ``state`` tells how it ended; after ``timeout`` seconds
         it has failed. Cancelled, it cancels the task.
         """
-        async with self.delegation(payload, capability=capability, profile=profile) as task:
-            with trio.move_on_after(math.inf if timeout is None else timeout):
-                return await task.result()
-            task.fail(f"no result within {timeout:g} s")
-            return await task.result()
+        return decode_payload(await self.delegating.run(encode_payload(payload), capability, profile, timeout))
 
     def delegation(
         self, payload: object, *, capability: str | None = None, profile: str | None = None
@@ -257,10 +280,7 @@ class MeshNode(NodeBackend):
         leaves or declines (by raising :class:`~meshp2p.node.handlers.Declined`). At the end of the block it is
         cancelled unless it has ended.
         """
-        if capability is None and profile is None:
-            raise ConfigError("delegation: name a capability or a profile, so that it is known who can do it")
-        self._correspondence.want()
-        return self._asking.delegation(payload, capability, profile)
+        return self.delegating.open(encode_payload(payload), capability, profile)
 
     def leadership(self) -> contextlib.AbstractAsyncContextManager[Lease]:
         """Wait until this node leads, and run the block while it does: it is cancelled when the leadership ends, and
@@ -274,17 +294,48 @@ class MeshNode(NodeBackend):
         leader = self.leader
         return leader if leader is not None and leader.is_self else None
 
-    async def _reply(self, message: ReceivedMessage, payload: object) -> str:
-        kind = REPLY_KINDS.get(message.kind, RESPONSE)
-        return await self.send(message.source, payload, kind=kind, correlation_id=message.correlation_id or message.id)
+    async def _tell_progress(self, delegator: str, correlation_id: str, payload: bytes) -> None:
+        await self.queries.tell_progress(delegator, correlation_id, payload)
+
+    def _others(self) -> list[Instance]:
+        return [instance for instance in self.members() if instance.id != self.id]
+
+    def _has_node(self, instance_id: str) -> bool | None:
+        record = self._machine.records().get(instance_id)
+        return None if record is None else record.is_node and self.queries.can_call(instance_id)
+
+    async def _query_by_mail(self, target: str, payload: bytes, timeout: float) -> bytes:
+        self._correspondence.want()
+        return await self._asking.query(target, payload, timeout)
+
+    async def _send_text(self, target: str, payload: bytes, kind: str, correlation_id: str, timeout: float) -> str:
+        name, own = split_kind(kind)
+        reply = await self.send_message(
+            self.id, target, name, own, payload, correlation_id, timeout=None if timeout == math.inf else timeout
+        )
+        return reply.message_id
+
+    async def _reply(self, message: ReceivedMessage, payload: bytes, is_error: bool) -> str:
+        kind, own = split_kind(REPLY_KINDS.get(message.kind, RESPONSE))
+        correlation_id = message.correlation_id or message.id
+        reply = await self.send_message(self.id, message.source, kind, own, payload, correlation_id, is_error)
+        return reply.message_id
 
     async def _wait_gone(self, instance_id: str) -> None:
         await self._subscriptions.wait_until(lambda: instance_id not in self._machine.records())
+
+    async def _notice_losses(self) -> None:
+        """Queries to whom is gone end."""
+        async for event in self._subscriptions.open(()):
+            if isinstance(event, MemberDied | MemberLeft):
+                self.queries.lose(event.id)
 
     async def run_agent(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """What runs beside the protocol for the agent's sake. Started by the runner."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._end_statuses)
+            nursery.start_soon(self._notice_losses)
+            await nursery.start(self.queries.run)
             await nursery.start(self._correspondence.run)
             task_status.started()
 
@@ -305,3 +356,4 @@ class MeshNode(NodeBackend):
         self._subscriptions.end()
         self._maps.end()
         self._correspondence.end()
+        self.queries.end()

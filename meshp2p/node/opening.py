@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
 from contextvars import ContextVar
 from types import TracebackType
@@ -14,6 +14,7 @@ import trio
 from meshp2p.errors import ConfigError
 from meshp2p.node.agent_side import Block
 from meshp2p.node.config import NodeConfig
+from meshp2p.node.handlers import HandlerFunction, check_handlers
 from meshp2p.node.isolated import IsolatedNode, open_isolated
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.outside import Errand
@@ -37,23 +38,35 @@ code can run on a virtual network. None: they are opened on this machine."""
 
 @overload
 def open_node(
-    config: NodeConfig | None = None, *, isolation: None = None, **options: Any
+    config: NodeConfig | None = None,
+    *,
+    isolation: None = None,
+    handlers: Mapping[str, HandlerFunction] | None = None,
+    **options: Any,
 ) -> contextlib.AbstractAsyncContextManager[MeshNode]: ...
 @overload
 def open_node(
-    config: NodeConfig | None = None, *, isolation: Literal["thread"], **options: Any
+    config: NodeConfig | None = None,
+    *,
+    isolation: Literal["thread"],
+    handlers: Mapping[str, HandlerFunction] | None = None,
+    **options: Any,
 ) -> contextlib.AbstractAsyncContextManager[IsolatedNode]: ...
 
 
 def open_node(
-    config: NodeConfig | None = None, *, isolation: Literal["thread"] | None = None, **options: Any
+    config: NodeConfig | None = None,
+    *,
+    isolation: Literal["thread"] | None = None,
+    handlers: Mapping[str, HandlerFunction] | None = None,
+    **options: Any,
 ) -> contextlib.AbstractAsyncContextManager[Any]:
     """Join a mesh: run a node for as long as the block does, and leave properly at its end.
 
     ``options`` are the fields of :class:`NodeConfig`, and ``preset``. A ``config`` is complete; without one, what the
     options leave out is what :func:`~meshp2p.node.settings.load_config` finds in the environment. The block begins when
     the node serves and its id is known to be its own, which takes until it met a peer, or ``settle_timeout`` where
-    there is none.
+    there is none. ``handlers`` are added before it begins, one for each kind, so that no query comes before them.
 
     The node runs in the agent's own trio loop, and is silent while that is blocked. With ``isolation="thread"`` it runs
     in a thread of its own, and stays alive to the others: the page on embedding says what is promised. On the virtual
@@ -62,23 +75,28 @@ def open_node(
     Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started, and
     :class:`~meshp2p.errors.IdConflict`, at any time, where another live node holds this id for longer.
     """
-    return _open(config, isolation, options)
+    return _open(config, isolation, handlers or {}, options)
 
 
 @contextlib.asynccontextmanager
-async def _open(config: NodeConfig | None, isolation: str | None, options: dict[str, Any]) -> AsyncIterator[Any]:
+async def _open(
+    config: NodeConfig | None, isolation: str | None, handlers: Mapping[str, HandlerFunction], options: dict[str, Any]
+) -> AsyncIterator[Any]:
     if isolation not in (None, "thread"):
         raise ConfigError(f"isolation = {isolation!r}: expected None or 'thread'")
     opener = node_opener.get()
     if opener is None and isolation == "thread":
         async with (
             open_plain_nursery() as nursery,
-            open_isolated(config, options, lambda: _TrioSide(nursery), IsolatedNode) as isolated,
+            open_isolated(config, handlers, options, lambda: _TrioSide(nursery), IsolatedNode) as isolated,
         ):
             yield isolated
         return
+    check_handlers(handlers)
     chosen = choose_config(config, options, None if opener is None else {})  # a virtual machine has no environment
     async with open_node_on(SystemPlatform(), chosen) if opener is None else opener(chosen) as node:
+        for kind, function in handlers.items():
+            node.handler(kind)(function)
         yield node
 
 
@@ -146,7 +164,7 @@ class _TrioSide:
 
     async def _perform(self, errand: Errand[ReceivedMessage]) -> None:
         with self._running[errand]:
-            await errand.perform_async()
+            await errand.perform_async(self.wait)
         del self._running[errand]
 
     def cancel(self, errand: Errand[ReceivedMessage]) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from meshp2p.errors import DelegationState
-from meshp2p.node.asking import Delegation
+from meshp2p.node.delegation import Delegation
+from meshp2p.node.outside import Feed
 from meshp2p.node.thread import NodeThread, Operation
 
 __all__ = ["OutsideDelegation"]
 
 
 class OutsideDelegation:
-    """A :class:`~meshp2p.node.asking.Delegation`, from any thread."""
+    """A :class:`~meshp2p.node.delegation.Delegation`, from any thread."""
 
     def __init__(self, thread: NodeThread, inner: Delegation) -> None:
         self._thread = thread
@@ -42,5 +41,8 @@ class OutsideDelegation:
         """Give it up: the agent is told, and what it answers is thrown away. Nothing where it has an end."""
         self._thread.call(self._inner.cancel)
 
-    def _result(self) -> Operation[Any]:
-        return self._thread.submit(self._inner.result)
+    def _result(self) -> Operation[bytes]:
+        return self._thread.submit(self._inner.result_text)
+
+    def _progress(self) -> Feed[bytes]:
+        return Feed(self._thread, lambda: (self._inner.reports, lambda: None))

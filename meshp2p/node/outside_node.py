@@ -7,10 +7,12 @@ from typing import Any
 
 from meshp2p.core.address import Address
 from meshp2p.core.instance import Instance, Leader
-from meshp2p.node.config import NodeConfig
+from meshp2p.node.config import NodeConfig, check_name
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.outside import Feed
+from meshp2p.node.payload import encode_payload
 from meshp2p.node.received import ReceivedMessage
+from meshp2p.node.reply_parts import ReplyTexts
 from meshp2p.node.subscriptions import NodeEvent
 from meshp2p.node.thread import NodeThread
 
@@ -67,6 +69,17 @@ class OutsideNode:
 
     def _events(self) -> Feed[NodeEvent]:
         return Feed(self._thread, lambda: (self._node.events(), lambda: None))
+
+    def _parts(self, target: str, payload: object, timeout: float) -> Feed[bytes]:
+        """Those of an answer, as JSON text."""
+        check_name("target", target)
+        text = encode_payload(payload)
+
+        def ask() -> tuple[ReplyTexts, Callable[[], None]]:
+            parts = self._node.queries.ask(ReplyTexts, target, text, timeout)
+            return parts, parts.close
+
+        return Feed(self._thread, ask, ends_with_node=False)
 
     def _inbox(self) -> Feed[ReceivedMessage]:
         def open_inbox() -> tuple[Any, Callable[[], None]]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, Final, Protocol, TypeVar
 
-import msgspec
-
-from meshp2p.core.message import CUSTOM, KINDS, PAYLOAD_BYTES_MAX, Message
-from meshp2p.errors import ConfigError, LimitExceeded, PayloadMismatch
-from meshp2p.wire.plain_json import NotPlainJson, decode_plain_json
+from meshp2p.core.message import CUSTOM, KINDS, Message
+from meshp2p.errors import ConfigError
+from meshp2p.node.payload import decode_payload
 
 __all__ = [
     "QUERY",
@@ -20,7 +18,6 @@ __all__ = [
     "Answering",
     "MessageView",
     "ReceivedMessage",
-    "encode_payload",
     "split_kind",
 ]
 
@@ -45,13 +42,16 @@ class MessageView:
     """What a received message says.
 
     ``kind`` is one of the contract's names (``"Query"``, ``"Notification"``, ...) or what its sender calls its own
-    kind. ``target`` is None for a broadcast. ``created_at`` is in UTC.
+    kind. ``target`` is None for a broadcast. ``created_at`` is in UTC. ``is_cancelled`` is set when its handler should
+    stop: whoever asked gave up or is gone, the task was withdrawn, its time is over, or the node leaves. An async
+    handler is cancelled then; a plain function looks at it.
     """
 
-    __slots__ = ("message",)
+    __slots__ = ("is_cancelled", "message")
 
     def __init__(self, message: Message) -> None:
         self.message: Message = message
+        self.is_cancelled: bool = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.kind!r} from {self.source!r}>"
@@ -77,6 +77,12 @@ class MessageView:
         return self.message.correlation_id
 
     @property
+    def is_error(self) -> bool:
+        """Whether it is an answer that is an error; its payload then is ``{"error": {"type": ..., "message": ...}}``
+        where a node made it."""
+        return self.message.is_error
+
+    @property
     def created_at(self) -> dt.datetime:
         return dt.datetime.fromtimestamp(self.message.created_at / 1000, dt.UTC)
 
@@ -87,18 +93,22 @@ class MessageView:
 
     @property
     def payload(self) -> Any:
-        """The payload as plain values: dict, list, str, int, float, bool, None. Decoded anew each time."""
-        return msgspec.json.decode(self.message.payload)
+        """The payload as plain values: dict, list, str, int, float, bool, None. Decoded anew each time.
+
+        Raises :class:`~meshp2p.errors.PayloadMismatch` where a node passed on what is no JSON.
+        """
+        return self._decoded(None)
 
     def payload_as(self, shape: type[T]) -> T:
         """The payload as a Struct, dataclass, TypedDict, or whatever msgspec converts to.
 
         Raises :class:`~meshp2p.errors.PayloadMismatch` where it is something else.
         """
-        try:
-            return msgspec.json.decode(self.message.payload, type=shape)
-        except msgspec.MsgspecError as error:
-            raise PayloadMismatch(f"payload of {self.kind!r} from {self.source!r}: {error}") from None
+        decoded: T = self._decoded(shape)
+        return decoded
+
+    def _decoded(self, shape: type[Any] | None) -> Any:
+        return decode_payload(self.message.payload, shape, f"payload of {self.kind!r} from {self.source!r}")
 
 
 class ReceivedMessage(MessageView):
@@ -117,7 +127,8 @@ class ReceivedMessage(MessageView):
     async def reply(self, payload: object) -> str:
         """Answer its source, with a Response, or a TaskResult for a TaskDelegation; the answer's message id.
 
-        Does not acknowledge. Raises what :meth:`~meshp2p.node.mesh_node.MeshNode.send` raises.
+        Does not acknowledge. Raises what :meth:`~meshp2p.node.mesh_node.MeshNode.send` raises, and
+        :class:`~meshp2p.errors.LocalProtocolError` for a query: what its handler returns is the answer.
         """
         return await self._answering.reply_to(self, payload)
 
@@ -127,22 +138,3 @@ def split_kind(kind: str) -> tuple[str, str]:
     if kind == CUSTOM:
         raise ConfigError(f"kind {kind!r}: name your own kind; any text that is none of the contract's kinds is one")
     return (kind, "") if kind in KINDS else (CUSTOM, kind)
-
-
-def encode_payload(payload: object) -> bytes:
-    """The payload as JSON text.
-
-    Raises :class:`~meshp2p.errors.ConfigError` for what JSON has no form for, or what not every client can read, and
-    :class:`~meshp2p.errors.LimitExceeded` for what is too large.
-    """
-    try:
-        text = msgspec.json.encode(payload)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"payload: {error}; expected what JSON has a form for") from None
-    if len(text) > PAYLOAD_BYTES_MAX:
-        raise LimitExceeded(f"payload of {len(text)} bytes: at most {PAYLOAD_BYTES_MAX} are allowed")
-    try:
-        decode_plain_json(text)
-    except NotPlainJson as error:
-        raise ConfigError(f"payload {error}") from None
-    return text

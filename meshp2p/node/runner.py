@@ -134,6 +134,7 @@ class _Runner:
                     await driver.wait_until(lambda: machine.is_announced or machine.has_lost_id)
                     has_begun = not machine.has_lost_id
                     if has_begun:
+                        node.answering.open()
                         yield node
                 finally:
                     if not machine.has_lost_id:

@@ -12,12 +12,12 @@ import trio
 import meshp2p
 from meshp2p.errors import (
     ConfigError,
+    ConnectionLost,
     DelegationFailed,
     DelegationState,
     HandlerConflict,
     NodeClosed,
     PayloadMismatch,
-    PeerLost,
     QueryTimeout,
     RemoteError,
     UnknownInstance,
@@ -148,8 +148,12 @@ def test_a_query_that_is_not_answered_ends_and_what_comes_later_is_thrown_away()
 
 def test_a_query_ends_when_the_agent_dies() -> None:
     async def main(mesh: VirtualMesh) -> None:
-        a, _b = await mesh.start("a", "b")
+        a, b = await mesh.start("a", "b")
         await mesh.wait_until_whole()
+
+        @b.handler("Query")
+        async def answer(_message: Any) -> None:
+            await trio.sleep_forever()
 
         async def die() -> None:
             await mesh.sleep(1)
@@ -157,7 +161,7 @@ def test_a_query_ends_when_the_agent_dies() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(die)
-            with pytest.raises(PeerLost, match="'b' is gone"):
+            with pytest.raises(ConnectionLost, match="'b' is gone"):
                 await a.query("b", 1, timeout=100)
 
     run(main)

@@ -1,0 +1,131 @@
+"""The target's side of queries: each is one call, which the agent's handler answers while the asker waits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from meshp2p.core.message import Message
+from meshp2p.errors import LocalProtocolError, RemoteProtocolError
+from meshp2p.net.open_calls import IncomingCall
+from meshp2p.node.handlers import Handler, Handlers
+from meshp2p.node.received import QUERY, ReceivedMessage
+from meshp2p.wire.queries import (
+    ERROR_TEXT_MAX,
+    ProgressReport,
+    QueryFailed,
+    QueryPart,
+    QueryRefusal,
+    QueryRefused,
+    Question,
+    decode_query_untrusted,
+    encode_query,
+)
+
+__all__ = ["HANDLER_TIMEOUT", "QueryServer"]
+
+_log = logging.getLogger("meshp2p.node")
+
+HANDLER_TIMEOUT: Final = 1.0
+"""Seconds since the node was opened in which a query waits for a handler to be added."""
+
+WAITING_MAX: Final = 1024
+"""Queries that wait for their turn. Chosen, not measured."""
+
+
+class QueryServer:
+    """Serves the calls of other nodes, and of this one to itself.
+
+    ``take_progress(source, correlation_id, payload)`` is told what is reported of a task of this node's.
+    """
+
+    def __init__(
+        self,
+        own_id: str,
+        handlers: Handlers,
+        take_progress: Callable[[str, str, bytes], None],
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._own_id = own_id
+        self._handlers = handlers
+        self._take_progress = take_progress
+        self._wall_ms = wall_ms
+        self._opened = trio.Event()
+        self._opened_at = 0.0
+
+    def open(self) -> None:
+        """The agent has its node from now on, and can add handlers."""
+        self._opened_at = trio.current_time()
+        self._opened.set()
+
+    async def serve(self, call: IncomingCall) -> None:
+        """Answer one call. Cancelled, it cancels the handler."""
+        try:
+            message = decode_query_untrusted(call.body)
+        except RemoteProtocolError as error:
+            _log.debug("refused a query from %r: %s", call.source, error)
+            await self._refuse(call, QueryRefusal.MALFORMED, str(error))
+            return
+        if isinstance(message, ProgressReport):
+            self._take_progress(call.source, message.correlation_id, message.payload)
+        elif (handler := await self._find_handler()) is None:
+            await self._refuse(call, QueryRefusal.NO_HANDLER, f"{self._own_id!r} has no handler for queries")
+        elif handler.turns.waiting >= WAITING_MAX:
+            why = f"{WAITING_MAX} queries wait at {self._own_id!r}: try again later"
+            await self._refuse(call, QueryRefusal.BUSY, why)
+        else:
+            await self._answer(call, message, handler)
+
+    async def _find_handler(self) -> Handler | None:
+        handler = self._handlers.get(QUERY)
+        if handler is None:
+            await self._opened.wait()
+            with trio.move_on_at(self._opened_at + HANDLER_TIMEOUT):
+                handler = await self._handlers.wait_for(QUERY)
+        return handler
+
+    async def _answer(self, call: IncomingCall, question: Question, handler: Handler) -> None:
+        message = ReceivedMessage(
+            Message(question.id, call.source, self._own_id, QUERY, "", question.payload, None, self._wall_ms()),
+            _OF_CALLS,
+        )
+
+        async def emit(payload: bytes) -> None:
+            await call.send_part(encode_query(QueryPart(payload)))
+
+        is_told_parts = question.wants_parts and handler.parameters.is_stream
+        turn = handler.turns.join()
+        try:
+            await turn.wait()
+            outcome = await handler.perform(message, emit if is_told_parts else None)
+            self._handlers.note(message, outcome)
+            if outcome.error is not None:
+                await call.send_part(encode_query(_failed(outcome.error)))
+            elif not is_told_parts:
+                await emit(b"null" if outcome.payload is None else outcome.payload)
+        finally:
+            handler.turns.leave(turn)
+
+    async def _refuse(self, call: IncomingCall, why: QueryRefusal, message: str) -> None:
+        await call.send_part(encode_query(QueryRefused(why, message[:ERROR_TEXT_MAX])))
+
+
+class _OfCalls:
+    """What a message that came as a call does with its node: nothing."""
+
+    async def acknowledge_received(self, message: ReceivedMessage) -> None:
+        """A call is not kept, so there is nothing to acknowledge."""
+
+    async def reply_to(self, message: ReceivedMessage, payload: object) -> str:
+        raise LocalProtocolError(f"{message!r} is a call: what its handler returns is the answer")
+
+
+_OF_CALLS: Final = _OfCalls()
+
+
+def _failed(error: Exception) -> QueryFailed:
+    said = str(error).encode(errors="replace").decode()  # a lone surrogate has no form on the wire
+    return QueryFailed(type(error).__name__, said[:ERROR_TEXT_MAX])

@@ -1,0 +1,266 @@
+"""A task that is delegated to some agent that can do it, until it has an end."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import math
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Final, Self
+
+import trio
+
+from meshp2p.core.instance import Instance
+from meshp2p.core.state import Randomness
+from meshp2p.errors import (
+    ConfigError,
+    ConnectionLost,
+    DelegationFailed,
+    DelegationState,
+    LocalProtocolError,
+    MailboxFull,
+    MeshError,
+    RemoteError,
+    UnknownInstance,
+)
+from meshp2p.node.asking import Asking
+from meshp2p.node.handlers import TASK_CANCEL
+from meshp2p.node.payload import decode_payload
+from meshp2p.node.plain_nursery import open_plain_nursery
+from meshp2p.node.received import TASK
+
+__all__ = ["Delegating", "Delegation", "TaskProgress", "choose_delegate"]
+
+DECLINED: Final = "Declined"
+
+CANCEL_TIMEOUT: Final = 2.0
+"""Seconds in which an agent is told that its task is withdrawn, at most. Chosen, not measured."""
+
+PROGRESS_MAX: Final = 64
+"""Progress reports that wait to be read; then the oldest is dropped. Chosen, not measured."""
+
+
+class Delegating:
+    """The delegator's side of tasks. ``candidates`` are the live instances but this one; ``want`` has the mailbox read,
+    into which results come."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        candidates: Callable[[], list[Instance]],
+        want: Callable[[], None],
+        random: Randomness,
+    ) -> None:
+        self._asking = asking
+        self._candidates = candidates
+        self._want = want
+        self._random = random
+        self._outstanding: dict[str, int] = {}
+
+    def open(
+        self, payload: bytes, capability: str | None, profile: str | None
+    ) -> contextlib.AbstractAsyncContextManager[Delegation]:
+        """Delegate a task for the time of a block; at the block's end it is cancelled unless it has an end.
+
+        Raises :class:`~meshp2p.errors.ConfigError` where nothing says who can do it.
+        """
+        if capability is None and profile is None:
+            raise ConfigError("delegation: name a capability or a profile, so that it is known who can do it")
+        self._want()
+        return self._open(Delegation(self, payload, capability, profile))
+
+    async def run(self, payload: bytes, capability: str | None, profile: str | None, timeout: float | None) -> bytes:
+        """Delegate a task, and return its result; after ``timeout`` seconds it has failed."""
+        async with self.open(payload, capability, profile) as task:
+            with trio.move_on_after(math.inf if timeout is None else timeout):
+                return await task.result_text()
+            task.fail(f"no result within {timeout:g} s")
+            return await task.result_text()
+
+    @contextlib.asynccontextmanager
+    async def _open(self, delegation: Delegation) -> AsyncIterator[Delegation]:
+        async with open_plain_nursery() as nursery:
+            nursery.start_soon(delegation.run)
+            yield delegation
+            delegation.cancel()
+
+    async def attempt(self, delegation: Delegation, agent: str) -> bytes:
+        """Let one agent do it. Where this is cancelled the agent is told."""
+        correlation_id = self._asking.new_id()
+        self._outstanding[agent] = self._outstanding.get(agent, 0) + 1
+        is_withdrawn = True
+        put = delegation.reports.put
+        try:
+            answer = await self._asking.ask(agent, delegation.text, TASK, correlation_id, take_progress=put)
+            is_withdrawn = False
+            return answer
+        except MeshError:
+            is_withdrawn = False
+            raise
+        finally:
+            self._outstanding[agent] -= 1
+            if not self._outstanding[agent]:
+                del self._outstanding[agent]
+            if is_withdrawn:  # cancelled, which may come in a group
+                await self._withdraw(agent, correlation_id)
+
+    async def _withdraw(self, agent: str, correlation_id: str) -> None:
+        with (
+            trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_TIMEOUT),
+            contextlib.suppress(LocalProtocolError),
+        ):
+            await self._asking.send(agent, b"null", TASK_CANCEL, correlation_id, math.inf)
+
+    def choose(self, delegation: Delegation) -> str | None:
+        """Who is to do it next: see :func:`choose_delegate`."""
+        fitting = [
+            instance
+            for instance in self._candidates()
+            if (delegation.capability is None or delegation.capability in instance.capabilities)
+            and (delegation.profile is None or delegation.profile in instance.profiles)
+        ]
+        return choose_delegate(fitting, delegation.tried, self._outstanding, self._random)
+
+
+class ProgressReports:
+    """What the agent that does a task reports of it, as JSON text, until somebody reads it."""
+
+    def __init__(self) -> None:
+        self._reports: collections.deque[bytes] = collections.deque(maxlen=PROGRESS_MAX)
+        self._arrived = trio.Event()
+        self._is_ended = False
+
+    async def __anext__(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        while (report := self.take_nowait()) is None:
+            if self._is_ended:
+                raise StopAsyncIteration
+            if self._arrived.is_set():
+                self._arrived = trio.Event()
+            await self._arrived.wait()
+        return report
+
+    def take_nowait(self) -> bytes | None:
+        return self._reports.popleft() if self._reports else None
+
+    def put(self, report: bytes) -> None:
+        self._reports.append(report)
+        self._arrived.set()
+
+    def end(self) -> None:
+        self._is_ended = True
+        self._arrived.set()
+
+
+class TaskProgress:
+    """An asynchronous iterator of what the agent that does a task reports of it: best effort, so that reports may be
+    missing, and at most 64 wait to be read. Each report goes to one reader. It ends with the task."""
+
+    def __init__(self, reports: ProgressReports) -> None:
+        self._reports = reports
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        return decode_payload(await self._reports.__anext__())
+
+
+class Delegation:
+    """A task that some agent does. It has one end: see :class:`~meshp2p.errors.DelegationState`.
+
+    When the agent dies, leaves or declines, the next is asked, so that a task may be begun more than once; what an
+    agent answers that is no longer the one is thrown away.
+    """
+
+    def __init__(self, delegating: Delegating, payload: bytes, capability: str | None, profile: str | None) -> None:
+        self.text: bytes = payload
+        """What is to be done, as JSON text."""
+        self.capability: str | None = capability
+        self.profile: str | None = profile
+        self.state: DelegationState = DelegationState.RUNNING
+        self.agent: str | None = None
+        """Who does it now, or did it."""
+        self.tried: list[str] = []
+        self._delegating = delegating
+        self.reports: ProgressReports = ProgressReports()
+        self._result = b""
+        self._why = ""
+        self._ended = trio.Event()
+        self._scope = trio.CancelScope()
+
+    def __repr__(self) -> str:
+        return f"<Delegation {self.state} by {self.agent!r}>"
+
+    async def run(self) -> None:
+        """See it to its end."""
+        with self._scope:
+            await self._run()
+        self._end(DelegationState.CANCELLED, "it was cancelled")
+
+    async def _run(self) -> None:
+        lost = ""
+        while (agent := self._delegating.choose(self)) is not None:
+            self.agent = agent
+            self.tried.append(agent)
+            try:
+                self._result = await self._delegating.attempt(self, agent)
+            except (ConnectionLost, UnknownInstance, MailboxFull) as error:
+                lost = str(error)
+            except RemoteError as error:
+                if error.kind != DECLINED:
+                    self._end(DelegationState.FAILED, f"{agent!r} answered {error}")
+                    return
+                lost = f"{agent!r} declined: {error.message}"
+            else:
+                self._end(DelegationState.COMPLETED, "")
+                return
+        what = f"capability {self.capability!r}" if self.capability is not None else "that profile"
+        self._end(DelegationState.ORPHANED, lost or f"no live instance has {what}")
+
+    def _end(self, state: DelegationState, why: str) -> None:
+        if not self._ended.is_set():
+            self.state, self._why = state, why
+            self._ended.set()
+            self.reports.end()
+
+    def fail(self, why: str) -> None:
+        """Give it up, as failed: the agent is told."""
+        self._end(DelegationState.FAILED, why)
+        self._scope.cancel()
+
+    def cancel(self) -> None:
+        """Give it up: the agent is told, and what it answers is thrown away. Nothing where it has an end."""
+        if not self._ended.is_set():
+            self._scope.cancel()
+
+    def progress(self) -> TaskProgress:
+        """What the agent reports while it does the task: what its handler yields. Each report goes to one reader."""
+        return TaskProgress(self.reports)
+
+    async def result(self) -> Any:
+        """Wait for the end, and return the result. Raises :class:`DelegationFailed` where there is none."""
+        return decode_payload(await self.result_text())
+
+    async def result_text(self) -> bytes:
+        """The result as JSON text."""
+        await self._ended.wait()
+        if self.state is DelegationState.COMPLETED:
+            return self._result
+        raise DelegationFailed(self.state, self._why)
+
+
+def choose_delegate(
+    fitting: Iterable[Instance], tried: list[str], outstanding: dict[str, int], random: Randomness
+) -> str | None:
+    """Whom to ask next of those who could do a task: none twice, who says "busy" last, then who has the fewest of our
+    tasks, then anybody. None where nobody is left."""
+    ranked = [
+        ((instance.status == "busy", outstanding.get(instance.id, 0)), instance.id)
+        for instance in fitting
+        if instance.id not in tried
+    ]
+    if not ranked:
+        return None
+    best = min(rank for rank, _ in ranked)
+    return random.sample([instance_id for rank, instance_id in ranked if rank == best], 1)[0]

@@ -1,0 +1,243 @@
+"""The asker's side of queries: a call to the target's node with a deadline, answered once or in parts.
+
+Nothing is stored, and nothing is asked twice. An instance that speaks only HTTP cannot be called: the question is put
+into its mailbox, and its Response is the answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, TypeVar
+
+import trio
+
+from meshp2p.errors import (
+    ConfigError,
+    ConnectionLost,
+    LimitExceeded,
+    MeshError,
+    NodeClosed,
+    NoHandler,
+    QueryTimeout,
+    Refusal,
+    RemoteError,
+    RemoteProtocolError,
+    UnknownInstance,
+    Unreachable,
+    check,
+)
+from meshp2p.net.open_calls import CallOpener, OutgoingCall, ServeCall
+from meshp2p.node.local_call import open_local_call
+from meshp2p.node.reply_parts import ReplyTexts
+from meshp2p.wire.queries import (
+    PROGRESS_BYTES_MAX,
+    ProgressReport,
+    QueryFailed,
+    QueryPart,
+    QueryRefusal,
+    QueryRefused,
+    Question,
+    decode_query_part_untrusted,
+    encode_query,
+)
+
+__all__ = ["Queries"]
+
+_Iterator = TypeVar("_Iterator", bound=ReplyTexts)
+
+STREAM_SECONDS_MAX: Final = 24 * 3600.0
+"""How long an answer in parts may take. Chosen, not measured."""
+
+PROGRESS_TIMEOUT: Final = 1.0
+"""Seconds that a task waits for its progress to be taken; then it is not told. Chosen, not measured."""
+
+_SLACK: Final = 1.0
+"""Seconds by which the call's own deadline is later than ours, which says what has happened."""
+
+
+class _Watch:
+    """A query under way, and why it ends."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.scope = trio.CancelScope()
+        self.is_sent = False
+        self.failure: MeshError | None = None
+
+    def fail(self, failure: MeshError) -> None:
+        self.failure = failure
+        self.scope.cancel()
+
+
+class Queries:
+    """Asks other agents. All payloads are JSON text that was checked.
+
+    ``serve`` answers what this node asks itself; ``has_node(instance_id)`` says whether a listed instance is a node, or
+    None where there is no such instance; ``ask_by_mail(target, payload, timeout)`` asks one that is not; ``new_id``
+    makes ids.
+    """
+
+    def __init__(
+        self,
+        own_id: str,
+        opener: CallOpener | None,
+        serve: ServeCall,
+        has_node: Callable[[str], bool | None],
+        ask_by_mail: Callable[[str, bytes, float], Awaitable[bytes]],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._own_id = own_id
+        self._opener = opener
+        self._serve = serve
+        self._has_node = has_node
+        self._ask_by_mail = ask_by_mail
+        self._new_id = new_id
+        self._under_way: dict[_Watch, None] = {}
+        self._nursery: trio.Nursery | None = None
+        self._is_ended = False
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Where answers in parts are fetched, until cancelled."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+
+    def lose(self, instance_id: str) -> None:
+        """An instance died or left: whoever waits for its answer is told."""
+        for watch in list(self._under_way):
+            if watch.target == instance_id:
+                watch.fail(ConnectionLost(f"{instance_id!r} is gone and did not answer: whether it acted is unknown"))
+
+    def end(self) -> None:
+        """The node leaves: whoever waits is told."""
+        self._is_ended = True
+        for watch in list(self._under_way):
+            watch.fail(_closed())
+
+    async def query(self, target: str, payload: bytes, timeout: float) -> bytes:
+        """Ask, and return the answer. Cancelled, it cancels the handler that answers."""
+        deadline = trio.current_time() + _checked(timeout)
+        with self._watching(target, deadline) as watch:
+            if not self._is_node(target):
+                watch.is_sent = True
+                return await self._ask_by_mail(target, payload, timeout)
+            answer: bytes | None = None
+            question = encode_query(Question(self._new_id(), payload, wants_parts=False))
+            async with self._open(target, question, deadline + _SLACK) as call:
+                watch.is_sent = True
+                while (data := await call.receive_part()) is not None:
+                    answer = _read(target, data)
+            if answer is None:
+                raise RemoteProtocolError(Refusal.BAD_SHAPE, f"{target!r} ended its reply without an answer")
+            return answer
+        raise _why(watch, timeout)
+
+    def ask(self, iterator: type[_Iterator], target: str, payload: bytes, timeout: float) -> _Iterator:
+        """Ask, and return an iterator of the parts; ``timeout`` is for each of them. Raises
+        :class:`~meshp2p.errors.ConfigError`; all else the iterator raises."""
+        _checked(timeout)
+
+        async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
+            with self._watching(target, math.inf) as watch:
+                if self._is_node(target):
+                    await self._fetch_parts(watch, payload, timeout, put)
+                else:
+                    watch.is_sent = True
+                    watch.scope.deadline = trio.current_time() + timeout
+                    await put(await self._ask_by_mail(target, payload, timeout))
+                return
+            raise _why(watch, timeout)
+
+        return iterator(self._nursery, produce)
+
+    async def _fetch_parts(
+        self, watch: _Watch, payload: bytes, timeout: float, put: Callable[[bytes], Awaitable[None]]
+    ) -> None:
+        target = watch.target
+        question = encode_query(Question(self._new_id(), payload, wants_parts=True))
+        watch.scope.deadline = trio.current_time() + timeout
+        async with self._open(target, question, trio.current_time() + STREAM_SECONDS_MAX) as call:
+            watch.is_sent = True
+            while (data := await call.receive_part()) is not None:
+                watch.scope.deadline = math.inf  # a reader may take its time
+                await put(_read(target, data))
+                watch.scope.deadline = trio.current_time() + timeout
+
+    async def tell_progress(self, delegator: str, correlation_id: str, payload: bytes) -> None:
+        """Tell how far a task is. Not told where the delegator cannot be called, or does not take it in time, or where
+        it is too large."""
+        if not self._has_node(delegator) or len(payload) > PROGRESS_BYTES_MAX:
+            return
+        body = encode_query(ProgressReport(correlation_id, payload))
+        deadline = trio.current_time() + PROGRESS_TIMEOUT
+        with trio.move_on_at(deadline), contextlib.suppress(Unreachable):
+            async with self._open(delegator, body, deadline) as call:
+                await call.receive_part()
+
+    def _open(self, target: str, body: bytes, deadline: float) -> contextlib.AbstractAsyncContextManager[OutgoingCall]:
+        if target == self._own_id:
+            return open_local_call(self._serve, self._own_id, body, deadline)
+        check(self._opener is not None, "nothing opens calls to other nodes")
+        return self._opener.open_call(target, body, deadline)  # type: ignore[union-attr]  # checked
+
+    def can_call(self, instance_id: str) -> bool:
+        """Whether this node can be called, and need not be asked by mail."""
+        return instance_id == self._own_id or self._opener is not None
+
+    def _is_node(self, target: str) -> bool:
+        is_node = self._has_node(target)
+        if is_node is None:
+            raise UnknownInstance(f"Target instance {target!r} not found")
+        return is_node
+
+    @contextlib.contextmanager
+    def _watching(self, target: str, deadline: float) -> Iterator[_Watch]:
+        """The block ends early, and quietly, where :meth:`lose` or :meth:`end` say so, or at the deadline."""
+        if self._is_ended:
+            raise _closed()
+        watch = _Watch(target)
+        watch.scope.deadline = deadline
+        self._under_way[watch] = None
+        try:
+            with watch.scope:
+                yield watch
+        finally:
+            del self._under_way[watch]
+
+
+def _read(target: str, data: bytes) -> bytes:
+    """The payload of a part of a reply. Raises what another part stands for."""
+    match decode_query_part_untrusted(data):
+        case QueryPart(payload=payload):
+            return payload
+        case QueryFailed(kind=kind, message=message):
+            raise RemoteError(kind, message)
+        case QueryRefused(why=QueryRefusal.NO_HANDLER, message=message):
+            raise NoHandler(message)
+        case QueryRefused(why=QueryRefusal.BUSY, message=message):
+            raise LimitExceeded(message)
+        case QueryRefused(message=message):
+            raise RemoteProtocolError(Refusal.BAD_SHAPE, f"{target!r} could not read the query: {message}")
+
+
+def _why(watch: _Watch, timeout: float) -> MeshError:
+    if watch.failure is not None:
+        return watch.failure
+    if watch.is_sent:
+        return QueryTimeout(f"{watch.target!r} did not answer within {timeout:g} s")
+    return QueryTimeout(f"{watch.target!r} was not reached within {timeout:g} s: it has not seen the question")
+
+
+def _closed() -> NodeClosed:
+    return NodeClosed("the node has left the mesh: open a new one")
+
+
+def _checked(timeout: float) -> float:
+    if not 0 < timeout < math.inf:
+        raise ConfigError(f"timeout = {timeout!r}: expected seconds above 0")
+    return timeout
