@@ -2,7 +2,7 @@
 # installed into again only when pyproject.toml or constraints.txt changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo docs constraints clean
+.PHONY: help test test-long demo docs constraints clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -31,10 +31,14 @@ fi
 endef
 
 help: ## say what there is (the default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 test: $(VENV)/.installed-dev ## everything that CI runs: format, lint, layers, types, docs, tests, a sweep of seeds
 	./check
+
+# What takes too long for `make test`; each tool adds a line.
+test-long: test ## make test, then what takes longer: faults planted in the core (an hour on 2 cores)
+	$(BIN)/python -m simulations mutants --jobs 2 --json build/mutants.json
 
 demo: $(VENV)/.installed ## a small mesh on this machine, at work
 	$(BIN)/python -m meshp2p.cli demo

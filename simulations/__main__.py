@@ -20,6 +20,7 @@ from meshp2p.simulation.shrink import Shrinking, shrink
 from meshp2p.simulation.simulation import Simulation
 from simulations.ablations import table_lines
 from simulations.frontier_command import add_frontier, run_frontier
+from simulations.mutants.command import add_mutants, run_mutants
 from simulations.regressions import read_regressions, run_regression
 from simulations.reports import summary_lines, write_json, write_junit
 from simulations.sweep import sweep, write_failures
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     ablating = commands.add_parser("ablations", help="switch off each safeguard and see which checker fails")
     ablating.add_argument("--seeds", type=int, default=20, help="seeds of each (default: 20)")
     add_frontier(commands)
+    add_mutants(commands)
     return parser
 
 
@@ -75,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         "regressions": _regressions,
         "ablations": _ablations,
         "frontier": run_frontier,
+        "mutants": run_mutants,
     }
     try:
         return commands[given.command](given)

@@ -1,0 +1,197 @@
+"""The runs of the simulator that are to catch a planted fault.
+
+``python -m simulations.mutants.hunt`` in a copy of the sources runs them, over the core as it stands there, and prints
+one JSON object: with ``--survey`` which runs fail and which execute the lines of which mutant (a :class:`Survey`), else
+the first run with a violation (a :class:`Catch`, or null).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import msgspec
+
+from meshp2p.simulation.scenarios import Options, scenario_names
+from simulations.mutants.planted import read_mutants
+from simulations.sweep import run_seed
+
+__all__ = ["RUNS_MAX", "Catch", "Survey", "hunted", "planned_runs", "surveyed"]
+
+RUNS_MAX = 150
+"""How many runs a fault has to survive."""
+
+SEEDS_EACH = 3
+"""Seeds of each named scenario; the rest are the swarm's first ones. A named run takes a seventh of a swarm's time and
+meets its fault for certain, so more of them catch more in less time."""
+
+CPU_SECONDS_MAX = 120.0
+"""Processor time after which a run hangs. The longest takes 2 to 3 s. Chosen, not measured."""
+
+MEMORY_MAX = 4 << 30
+"""Bytes of address space that a hunt may have: a fault may make a run that grows for ever. Chosen, not measured."""
+
+Run = tuple[str, int]
+"""A scenario and a seed."""
+
+
+class Catch(msgspec.Struct, frozen=True):
+    """The checker that saw the fault, in the run with this number, counted from 1."""
+
+    checker: str
+    run: int
+    scenario: str
+    seed: int
+    message: str
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """What the runs do without a fault. ``failed`` are the numbers of those that have a violation all the same, and so
+    prove nothing; ``reached`` are by mutant those that execute the lines it touches, in None where all do."""
+
+    failed: dict[int, str]
+    reached: dict[str, tuple[int, ...]]
+
+
+def planned_runs() -> list[Run]:
+    """What is run, in this order: the named scenarios, then the swarm."""
+    named = [(name, seed) for seed in range(SEEDS_EACH) for name in scenario_names() if name != "swarm"]
+    return named + [("swarm", seed) for seed in range(RUNS_MAX - len(named))]
+
+
+class _Hangs(BaseException):
+    """A run took too long. No checker may take it for a fault of the machine's, so it is no Exception."""
+
+
+def _hangs(_signal: int, _frame: FrameType | None) -> None:
+    raise _Hangs
+
+
+def _run(scenario: str, seed: int) -> tuple[str, str]:
+    """The checker that failed this run first and what it said; empty where none did."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, CPU_SECONDS_MAX)
+    try:
+        outcome = run_seed(scenario, Options(seed=seed))
+    except _Hangs:
+        return "hangs", f"more than {CPU_SECONDS_MAX:g} s of processor time"
+    except MemoryError:
+        return "hangs", "it takes all memory"
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+    first = min(outcome.violations, key=lambda violation: violation.at, default=None)
+    return ("", "") if first is None else (first.checker, str(first))
+
+
+def _hunt(numbers: Iterator[int]) -> Catch | None:
+    runs = planned_runs()
+    for number in numbers:
+        scenario, seed = runs[number - 1]
+        checker, message = _run(scenario, seed)
+        if checker:
+            return Catch(checker, number, scenario, seed, message)
+    return None
+
+
+class _Tracer:
+    """Notes which watched lines are executed, at little cost: code with nothing left to see is not traced."""
+
+    def __init__(self, watched: dict[str, frozenset[int]]) -> None:
+        self._watched = watched
+        self.seen: dict[str, set[int]] = {path: set() for path in watched}
+        self._left: dict[CodeType, set[int]] = {}
+
+    def trace(self, frame: FrameType, _event: str, _argument: Any) -> Callable[..., Any] | None:
+        code = frame.f_code
+        left = self._left.get(code)
+        if left is None:
+            watched = self._watched.get(code.co_filename, frozenset())
+            left = self._left[code] = {line for _, _, line in code.co_lines() if line in watched}
+        if not left:
+            return None
+        seen = self.seen[code.co_filename]
+
+        def look(frame: FrameType, event: str, _argument: Any) -> Callable[..., Any] | None:
+            if event == "line" and frame.f_lineno in left:
+                left.discard(frame.f_lineno)
+                seen.add(frame.f_lineno)
+            return look if left else None
+
+        return look
+
+
+def _survey(share: int, of: int) -> Survey:
+    """Every ``of``-th run from the ``share``-th on."""
+    root = Path(__file__).parents[2]
+    touched: dict[str, tuple[str, frozenset[int]]] = {}
+    watched: dict[str, set[int]] = {}
+    for mutant in read_mutants():
+        file = mutant.path(root)
+        source = file.read_text() if file.exists() else ""
+        if source.count(mutant.old) == 1 and (lines := mutant.lines(source)):
+            touched[mutant.name] = (str(file), lines)
+            watched.setdefault(str(file), set()).update(lines)
+    frozen = {name: frozenset(lines) for name, lines in watched.items()}
+    failed: dict[int, str] = {}
+    reached: dict[str, list[int]] = {name: [] for name in touched}
+    for number, (scenario, seed) in enumerate(planned_runs(), start=1):
+        if number % of != share:
+            continue
+        tracer = _Tracer(frozen)
+        sys.settrace(tracer.trace)
+        try:
+            checker, message = _run(scenario, seed)
+        finally:
+            sys.settrace(None)
+        if checker:
+            failed[number] = message
+        for name, (path, lines) in touched.items():
+            if lines & tracer.seen[path]:
+                reached[name].append(number)
+    return Survey(failed, {name: tuple(numbers) for name, numbers in reached.items()})
+
+
+# What the command runs in a copy
+
+
+def _in_copy(copy: Path, *arguments: str) -> bytes:
+    command = [sys.executable, "-m", "simulations.mutants.hunt", *arguments]
+    ended = subprocess.run(command, cwd=copy, capture_output=True, check=False)
+    if ended.returncode:
+        raise RuntimeError(f"the simulator ended with status {ended.returncode}:\n{ended.stderr.decode()[-3000:]}")
+    return ended.stdout
+
+
+def hunted(copy: Path, numbers: list[int]) -> Catch | None:
+    """Run these of the planned runs in a copy of the sources, until one has a violation."""
+    return msgspec.json.decode(_in_copy(copy, "--runs", ",".join(map(str, numbers))), type=Catch | None)
+
+
+def surveyed(copy: Path, share: int, of: int) -> Survey:
+    """Survey every ``of``-th run in a copy of the sources without a fault, from number ``share`` on."""
+    return msgspec.json.decode(_in_copy(copy, "--survey", f"{share}/{of}"), type=Survey, strict=False)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", default="")
+    parser.add_argument("--survey", default="")
+    given = parser.parse_args()
+    signal.signal(signal.SIGVTALRM, _hangs)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
+    if given.survey:
+        share, of = map(int, given.survey.split("/"))
+        answer: Survey | Catch | None = _survey(share, of)
+    else:
+        answer = _hunt(map(int, filter(None, given.runs.split(","))))
+    print(msgspec.json.encode(answer).decode())
+
+
+if __name__ == "__main__":
+    _main()
