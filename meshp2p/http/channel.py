@@ -46,6 +46,8 @@ class Channel:
         self.protocol: h11.Connection = self._new_protocol()
         self.is_closing = False
         """The response at hand is the last."""
+        self.waits_since: float | None = trio.current_time()
+        """Since when nothing goes on because the client does not send a request, or does not read. None: we work."""
         self.is_broken: bool = False
         """Nothing can be written any more."""
         self.is_at_eof: bool = False
@@ -105,9 +107,11 @@ class Channel:
         Cancelled, it may have sent a part: then the channel is broken.
         """
         view = memoryview(data)
+        was_waiting = self.waits_since
         for start in range(0, len(data), WRITE_BYTES):
+            self.waits_since = trio.current_time()
             try:
-                with trio.move_on_after(self.limits.write_seconds) as writing:
+                with trio.move_on_at(self.waits_since + self.limits.write_seconds) as writing:
                     await self.stream.send_all(view[start : start + WRITE_BYTES])
             except trio.Cancelled:
                 self.is_broken = True
@@ -119,6 +123,7 @@ class Channel:
                 self.is_broken = True
                 self.stats.count(HttpRefusal.WRITE_TIMEOUT)
                 raise ConnectionResetError(f"the client read too little for {self.limits.write_seconds:g} seconds")
+        self.waits_since = was_waiting
 
     async def refuse(self, refused: Refused, *, head_only: bool = False) -> None:
         """Count the refusal, answer it where that is possible, and let the client read the answer."""

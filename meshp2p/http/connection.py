@@ -39,40 +39,54 @@ class Connection:
         limits: HttpLimits,
         stats: HttpStats,
         server_header: bytes | None,
+        client: str | None,
     ) -> None:
+        self.client: str | None = client
         self._handler = handler
         self._limits = limits
         self._stats = stats
         self._own_headers = [] if server_header is None else [(b"server", server_header)]
         self._channel = Channel(stream, limits, stats)
         self._idle: trio.CancelScope | None = None
-        self._client = _client_host(stream)
+        self._scope = trio.CancelScope()
         self._has_begun = False  # a byte of the response at hand may have been sent
+
+    @property
+    def waits_since(self) -> float | None:
+        """Since when this connection waits for its client; None while a request is worked on."""
+        return self._channel.waits_since
 
     async def run(self) -> None:
         """Serve requests until either side closes. Cancelled, it cuts the request at hand."""
         is_head = False
         first_byte_timeout = self._limits.head_seconds
-        try:
-            while (head := await self._receive_head(first_byte_timeout)) is not None:
-                first_byte_timeout = self._limits.idle_seconds
-                is_head = head.method == b"HEAD"
-                request = self._request(head)
-                self._stats.requests_total += 1
-                try:
-                    await self._answer(request)
-                    if not await self._may_go_on(request.incoming):
-                        return
-                finally:
-                    request.incoming.release()
-                self._has_begun = False
-        except Refused as refused:
-            if self._has_begun:
-                self._stats.count(refused.reason)
-            else:
-                await self._channel.refuse(refused, head_only=is_head)
-        except (ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
-            return  # the client is gone: that is its right
+        with self._scope:
+            try:
+                while (head := await self._receive_head(first_byte_timeout)) is not None:
+                    first_byte_timeout = self._limits.idle_seconds
+                    is_head = head.method == b"HEAD"
+                    request = self._request(head)
+                    self._stats.requests_total += 1
+                    self._channel.waits_since = None
+                    try:
+                        await self._answer(request)
+                        if not await self._may_go_on(request.incoming):
+                            return
+                    finally:
+                        request.incoming.release()
+                    self._has_begun = False
+                    self._channel.waits_since = trio.current_time()
+            except Refused as refused:
+                if self._has_begun:
+                    self._stats.count(refused.reason)
+                else:
+                    await self._channel.refuse(refused, head_only=is_head)
+            except (ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
+                return  # the client is gone: that is its right
+
+    def cut(self) -> None:
+        """End it at once."""
+        self._scope.cancel()
 
     def close_soon(self) -> None:
         """Close once the request at hand is answered, at once if there is none."""
@@ -125,7 +139,7 @@ class Connection:
         if not target.startswith(b"/"):
             target, headers = _origin_form(method, target, headers)
         incoming = Incoming(self._channel, content_length)
-        return Request(method.decode("ascii"), target, headers, incoming, self._client)
+        return Request(method.decode("ascii"), target, headers, incoming, self.client)
 
     def _check_headers(self, headers: Headers, head_bytes: int, version: bytes) -> int | None:
         """The Content-Length."""
@@ -214,15 +228,3 @@ def _origin_form(method: bytes, target: bytes, headers: Headers) -> tuple[bytes,
         authority, mark, query = authority.partition(b"?")
         path = mark + query
     return b"/" + path, [(b"host", authority), *(header for header in headers if header[0] != b"host")]
-
-
-def _client_host(stream: trio.abc.Stream) -> str | None:
-    """The client's address, None if there is none: in memory, or the client is already gone."""
-    if not isinstance(stream, trio.SocketStream):
-        return None
-    try:
-        name = stream.socket.getpeername()
-    except OSError:
-        return None
-    # So a dual-stack listener writes an IPv4 client; whoever compares with 127.0.0.1 must not have to know.
-    return name[0].removeprefix("::ffff:") if isinstance(name, tuple) else None  # a Unix socket has a path

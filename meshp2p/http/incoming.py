@@ -99,8 +99,10 @@ class Incoming:
         seconds = channel.limits.body_seconds
         if self._deadline is None:
             self._deadline = trio.current_time() + seconds
+        channel.waits_since = self._deadline - seconds
         with trio.move_on_at(self._deadline) as waiting:
             data = await channel.stream.receive_some(RECEIVE_BYTES)
+        channel.waits_since = None
         if waiting.cancelled_caught:
             raise Refused(408, HttpRefusal.BODY_TIMEOUT, f"no whole body within {seconds:g} seconds")
         channel.feed(data)

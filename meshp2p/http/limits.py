@@ -23,8 +23,13 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     connections_max: int = 256
-    """Open connections; one more is answered 503 and closed. A connection costs about 30 KiB and a file descriptor:
-    choose agents that use this node times two. Too low refuses agents; too high runs out of descriptors first."""
+    """Open connections, and never more than half of the descriptors that this process may open (RLIMIT_NOFILE). One
+    more closes the one that has waited for its client longest; if all are at work, it is answered 503. A connection
+    costs about 30 KiB and a descriptor: choose agents that use this node times two."""
+
+    connections_per_host_max: int = 64
+    """Open connections of one remote address, in the same way. Loopback has no share of its own. Too low refuses agents
+    behind one address; too high lets one machine close the idle connections of others."""
 
     header_bytes_max: int = 16 * 1024
     """Request line and headers together; more is 431, and so are more than 128 lines. Too low refuses long tokens; too
@@ -100,6 +105,7 @@ class HttpRefusal(enum.StrEnum):
     REQUEST_TIMEOUT = "request_timeout"
     APP_ERROR = "app_error"
     TOO_MANY_CONNECTIONS = "too_many_connections"
+    CROWDED_OUT = "crowded_out"
     ACCEPT_FAILED = "accept_failed"
 
 

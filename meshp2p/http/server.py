@@ -11,6 +11,7 @@ as if it were not there.
 from __future__ import annotations
 
 import logging
+import resource
 from collections.abc import Sequence
 from typing import Final
 
@@ -27,6 +28,8 @@ Listener = trio.abc.Listener[trio.abc.Stream] | trio.SocketListener
 
 _ACCEPT_PAUSE: Final = 0.1  # seconds after accept() failed for want of descriptors or memory: chosen, not measured
 _REFUSING_MAX: Final = 32  # connections over the limit that are told so at one time: chosen, not measured
+_NEWCOMER_SECONDS: Final = 0.05  # that a connection has for its first request in any crowd: chosen, not measured
+_DESCRIPTORS_MANY: Final = 1 << 20
 
 _log = logging.getLogger("meshp2p.http")
 
@@ -85,20 +88,49 @@ class HttpServer:
 
     async def serve_connection(self, stream: trio.abc.Stream) -> None:
         """Serve one connection to its end and close it. Raises nothing but ``trio.Cancelled``."""
-        connection = Connection(stream, self._handler, self._limits, self.stats, self._server_header)
-        self._connections[connection] = None
-        self.stats.connections_total += 1
-        self.stats.connections_open += 1
-        if self._is_closing:
-            connection.close_soon()
+        client = _client_host(stream)
         try:
-            await connection.run()
-        except Exception as error:  # noqa: BLE001  # one connection does not end the others
-            _log.error("a connection failed: please report it", exc_info=error)
+            if (refused := self._make_room(client)) is not None:
+                await self._refuse(stream, refused)
+                return
+            connection = Connection(stream, self._handler, self._limits, self.stats, self._server_header, client)
+            self._connections[connection] = None
+            self.stats.connections_total += 1
+            self.stats.connections_open += 1
+            if self._is_closing:
+                connection.close_soon()
+            try:
+                await connection.run()
+            except Exception as error:  # noqa: BLE001  # one connection does not end the others
+                _log.error("a connection failed: please report it", exc_info=error)
+            finally:
+                self._connections.pop(connection, None)
+                self.stats.connections_open -= 1
         finally:
-            self._connections.pop(connection, None)
-            self.stats.connections_open -= 1
             await trio.aclose_forcefully(stream)
+
+    def _make_room(self, client: str | None) -> Refused | None:
+        """Close the connection that has waited for its client longest if there is no room for one more. Why there is
+        none then, if all are at work."""
+        connections = list(self._connections)
+        own = [connection for connection in connections if connection.client == client]
+        limit = min(self._limits.connections_max, _descriptors_max() // 2)
+        if not _is_loopback(client) and len(own) >= self._limits.connections_per_host_max:
+            connections = own
+            message = f"all {self._limits.connections_per_host_max} connections of {client} are in use"
+        elif len(connections) >= limit:
+            message = f"all {limit} connections are in use"
+        else:
+            return None
+        now = trio.current_time()
+        waiting = [(now if c.waits_since is None else c.waits_since, c) for c in connections]
+        since, longest = min(waiting, key=lambda pair: pair[0])
+        if since > now - _NEWCOMER_SECONDS:
+            return Refused(503, HttpRefusal.TOO_MANY_CONNECTIONS, message)
+        del self._connections[longest]
+        self.stats.count(HttpRefusal.CROWDED_OUT)
+        longest.cut()
+        return None
 
     async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
         while True:
@@ -114,24 +146,39 @@ class HttpServer:
                     _log.error("accept failed, and is tried again (said once): %s", error)
                 await trio.sleep(_ACCEPT_PAUSE)
                 continue
-            if self.stats.connections_open < self._limits.connections_max:
-                nursery.start_soon(self.serve_connection, stream)
-            else:
-                nursery.start_soon(self._refuse, stream)
+            nursery.start_soon(self.serve_connection, stream)
 
-    async def _refuse(self, stream: trio.abc.Stream) -> None:
-        """Answer 503 and close; where too many are being told already, only close."""
+    async def _refuse(self, stream: trio.abc.Stream, refused: Refused) -> None:
+        """Answer 503; if too many are being told already, nothing."""
+        if self._refusing >= _REFUSING_MAX:
+            self.stats.count(refused.reason)
+            return
         self._refusing += 1
         try:
-            message = f"all {self._limits.connections_max} connections are in use"
-            refused = Refused(503, HttpRefusal.TOO_MANY_CONNECTIONS, message)
-            if self._refusing <= _REFUSING_MAX:
-                await Channel(stream, self._limits, self.stats).refuse(refused)
-            else:
-                self.stats.count(refused.reason)
+            await Channel(stream, self._limits, self.stats).refuse(refused)
         finally:
             self._refusing -= 1
-            await trio.aclose_forcefully(stream)
+
+
+def _client_host(stream: trio.abc.Stream) -> str | None:
+    """The client's address, None if there is none: a Unix socket, or the client is already gone."""
+    if not isinstance(stream, trio.SocketStream):
+        return getattr(stream, "peer_host", None)  # a virtual network has one
+    try:
+        name = stream.socket.getpeername()
+    except OSError:
+        return None
+    # So a dual-stack listener writes an IPv4 client; whoever compares with 127.0.0.1 must not have to know.
+    return name[0].removeprefix("::ffff:") if isinstance(name, tuple) else None
+
+
+def _is_loopback(client: str | None) -> bool:
+    return client is None or client == "::1" or client.startswith("127.")
+
+
+def _descriptors_max() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _DESCRIPTORS_MANY if soft == resource.RLIM_INFINITY else soft
 
 
 async def _close(listeners: Sequence[Listener]) -> None:

@@ -111,8 +111,9 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         self._put, self._take = trio.open_memory_channel[trio.abc.Stream | OSError](100)
         self.is_closed = False
 
-    def connect(self, *, lockstep: bool = False) -> Client:
+    def connect(self, *, lockstep: bool = False, host: str | None = None) -> Client:
         near, far = (trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair)()
+        cast("Any", far).peer_host = host
         self._put.send_nowait(far)
         return Client(near)
 
@@ -134,8 +135,8 @@ class Serving(NamedTuple):
     listener: MemoryListener
     ended: trio.Event
 
-    def connect(self, *, lockstep: bool = False) -> Client:
-        return self.listener.connect(lockstep=lockstep)
+    def connect(self, *, lockstep: bool = False, host: str | None = None) -> Client:
+        return self.listener.connect(lockstep=lockstep, host=host)
 
 
 @asynccontextmanager

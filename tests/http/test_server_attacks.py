@@ -199,19 +199,6 @@ async def test_too_much_sent_ahead_during_a_long_poll_ends_it(autojump_clock: Mo
     assert server.stats.refused[HttpRefusal.BAD_REQUEST] == 1
 
 
-async def test_one_connection_too_many_is_a_503_and_its_end_makes_room(autojump_clock: MockClock) -> None:
-    async with serving(echo, HttpLimits(connections_max=2)) as running:
-        first, second = running.connect(), running.connect()
-        assert (await first.ask(GET)).status == 200
-        assert (await second.ask(GET)).status == 200
-        third = running.connect()
-        assert (await third.answer()).error == "all 2 connections are in use"
-        assert running.server.stats.refused[HttpRefusal.TOO_MANY_CONNECTIONS] == 1
-        await first.stream.aclose()
-        await trio.testing.wait_all_tasks_blocked()
-        assert (await running.connect().ask(GET)).status == 200
-
-
 async def test_large_bodies_have_a_bound_all_together_and_small_ones_pass(autojump_clock: MockClock) -> None:
     small, large = 60_000, 200_000
     async with serving(echo, HttpLimits(bodies_bytes_max=300_000)) as running:
