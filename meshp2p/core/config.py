@@ -120,6 +120,10 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     members_max: int = 20_000
     """How many live instances are listed; past it newcomers are not taken."""
 
+    members_size_max: int = 16 * 1024 * 1024
+    """How many characters the list of live instances has; past it newcomers are not taken, and no registration may
+    grow. It bounds what one answer costs. 20,000 instances of 800 characters fit. Chosen, not measured."""
+
     candidates_max: int = 1024
     """How many addresses of possible peers are tried; past it the one that failed most makes room, and where all have
     answered a newly found one is not taken."""
@@ -308,6 +312,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("departed_retention", 1, 1e9),
     ("departed_max", 1, 1_000_000),
     ("members_max", 2, 1_000_000),
+    ("members_size_max", 64 * 1024, 1 << 40),
     ("candidates_max", 1, 1_000_000),
     ("dial_interval_min", 0.001, 3600),
     ("dial_interval_max", 0.001, 86_400),

@@ -110,6 +110,8 @@ class Hosting:
                 f"instance {profile.id!r}: its registration has {size} bytes,"
                 f" at most {state.config.record_bytes_max} are allowed"
             )
+        if held is not None and not state.has_room_for(record):
+            raise LimitExceeded(f"instance {profile.id!r}: there is no room for a registration that grows")
         if record != held:
             self._ownership.publish(record, now)
         self._host(profile.id, now)

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from meshp2p.core.nodes import Nodes
 from meshp2p.core.record import Claim, Departed, Record, State, claim_fingerprint, fingerprint, tag_of
 
-__all__ = ["Members"]
+__all__ = ["Members", "size_of"]
+
+_PLAIN_SIZE = 300  # of a record in a list, without its texts: about what JSON takes
 
 
 class Members:
     """Live records by id, and the departed.
 
     Only this class changes them, so that ``view`` (the XOR of all live fingerprints and of the greatest claim's),
-    ``nodes``, ``lowest`` (the lowest live id) and ``version`` (counts changes of the set of ids) are always theirs. It
+    ``nodes``, ``lowest`` (the lowest live id), ``version`` (counts changes of the set of ids), ``changes`` (counts all
+    changes of live records) and ``size`` (of their texts, in characters) are always theirs. It
     knows no precedence: who calls it has decided.
     """
 
@@ -24,6 +27,8 @@ class Members:
         self.nodes: Nodes = Nodes()
         self.view: int = 0
         self.version: int = 0
+        self.changes: int = 0
+        self.size: int = 0
         self.lowest: str | None = None
         self.top_claim: Claim = (0, "")
         """The greatest claim to lead that was ever seen, also one of a leader that departed."""
@@ -39,6 +44,15 @@ class Members:
     def claim_of(self, instance_id: str) -> Record | Departed | None:
         """What is held about this id: its record, or that it departed; None where it is not known."""
         return self.records.get(instance_id) or self.departed.get(instance_id)
+
+    def has_room_for(self, record: Record, count_max: int, size_max: int) -> bool:
+        """Whether this record may be listed: its id is listed already and it does not grow, or the table with it has at
+        most ``count_max`` records and ``size_max`` characters."""
+        old = self.records.get(record.id)
+        growth = size_of(record) - (0 if old is None else size_of(old))
+        if growth > 0 and self.size + growth > size_max:
+            return False
+        return old is not None or len(self.records) < count_max
 
     def has_node(self, instance_id: str) -> bool:
         """Whether a live node has this id, not a hosted instance."""
@@ -64,6 +78,9 @@ class Members:
                 self.lowest = record.id
         else:
             self.view ^= fingerprint(old)
+            self.size -= size_of(old)
+        self.changes += 1
+        self.size += size_of(record)
         self.records[record.id] = record
         self.view ^= fingerprint(record)
         was_node = old is not None and old.is_node
@@ -93,6 +110,8 @@ class Members:
         if old is None:
             return
         self.version += 1
+        self.changes += 1
+        self.size -= size_of(old)
         self.view ^= fingerprint(old)
         if old.is_node:
             self.nodes.remove(departed.id)
@@ -123,3 +142,8 @@ class Members:
             and departed.addresses
             and departed.addresses[0] not in taken
         ]
+
+
+def size_of(record: Record) -> int:
+    """About how many characters a record has in the list of instances, which shows neither status nor metrics."""
+    return _PLAIN_SIZE + sum(map(len, (record.id, record.hostname, *record.capabilities, *record.profiles)))

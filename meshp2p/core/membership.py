@@ -151,7 +151,7 @@ class Membership:
         state = self._state
         members = state.members
         held = members.records.get(record.id)
-        if held is None and len(members) >= state.config.members_max:
+        if held is None and not state.has_room_for(record):
             return
         self._end_suspicion(record.id)
         if self._was_accused(record, held):

@@ -60,9 +60,10 @@ class Ownership:
         record = msgspec.structs.replace(
             record, incarnation=incarnation, state=State.ALIVE, home=state.id, boot=state.own.boot
         )
-        if held is None and len(state.members) >= state.config.members_max:
+        if held is None and not state.has_room_for(record):
             raise LimitExceeded(
-                f"instance {record.id!r}: {len(state.members)} instances are listed, which is the most allowed"
+                f"instance {record.id!r}: {len(state.members)} instances of {state.members.size} characters are listed,"
+                " and there is no room for more"
             )
         if record.id == state.id:
             state.own = record
@@ -113,7 +114,7 @@ class Ownership:
                 and not state.is_leaving
             ):
                 known = held or state.members.departed.get(item.id)
-                has_room = held is not None or len(state.members) < state.config.members_max
+                has_room = state.has_room_for(item)
                 if has_room and (known is None or supersedes(item, known)):
                     self.publish(msgspec.structs.replace(item, incarnation=item.incarnation + 1), now, at_birth=False)
                 return True

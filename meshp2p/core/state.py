@@ -157,6 +157,10 @@ class NodeState:
             accusation = Rumour(node_id, record.incarnation, State.SUSPECT)
         self.send(self.address_of(record), body, now, accusation)
 
+    def has_room_for(self, record: Record) -> bool:
+        """Whether this record may be listed, in place of the one of its id if there is one."""
+        return self.members.has_room_for(record, self.config.members_max, self.config.members_size_max)
+
     def tell(self, node_id: str, item: Item) -> None:
         """Send one item at once, beside the gossip that goes round."""
         record = self.members.records[node_id]

@@ -87,6 +87,11 @@ class View:
         """The hash of all live records: equal where two nodes agree."""
         return self._state.members.view
 
+    @property
+    def listed_version(self) -> tuple[int, str | None]:
+        """Differs whenever what :meth:`instances` lists has changed, but for the times of the last heartbeats."""
+        return self._state.members.changes, self.leader_id
+
     def records(self) -> dict[str, Record]:
         """The live records by id, in no order: a view that changes with the machine, not to be changed."""
         return self._state.members.records

@@ -38,6 +38,10 @@ class Backend(Protocol):
     def members(self) -> list[Instance]:
         """All live instances, ordered by the bytes of their ids."""
 
+    @property
+    def listed_version(self) -> tuple[int, str | None]:
+        """Differs whenever what :meth:`members` lists has changed, but for the times of the last heartbeats."""
+
     def member(self, instance_id: str) -> Instance | None: ...
 
     @property

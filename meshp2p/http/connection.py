@@ -20,6 +20,7 @@ import trio
 from meshp2p.http.channel import RECEIVE_BYTES, WRITE_BYTES, Channel, Refused, date_header, phrase
 from meshp2p.http.incoming import Incoming
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
+from meshp2p.http.outgoing import Outgoing
 from meshp2p.http.request import Handler, Headers, Request, Response
 
 __all__ = ["Connection"]
@@ -38,6 +39,7 @@ class Connection:
         handler: Handler,
         limits: HttpLimits,
         stats: HttpStats,
+        outgoing: Outgoing,
         server_header: bytes | None,
         client: str | None,
     ) -> None:
@@ -45,6 +47,7 @@ class Connection:
         self._handler = handler
         self._limits = limits
         self._stats = stats
+        self._outgoing = outgoing
         self._own_headers = [] if server_header is None else [(b"server", server_header)]
         self._channel = Channel(stream, limits, stats)
         self._idle: trio.CancelScope | None = None
@@ -163,7 +166,9 @@ class Connection:
         seconds = self._limits.request_seconds
         try:
             with trio.CancelScope(deadline=float("inf") if seconds is None else trio.current_time() + seconds) as scope:
-                await self._send(request, await self._handler(request))
+                response = await self._handler(request)
+                with self._outgoing.hold(response.parts):
+                    await self._send(request, response)
         except (Refused, ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
@@ -177,19 +182,21 @@ class Connection:
         channel, protocol, status = self._channel, self._channel.protocol, response.status
         headers = [*response.headers, (b"date", date_header()), *self._own_headers]
         if response.stream is None and status not in _BODILESS:
-            headers.append((b"content-length", b"%d" % len(response.body)))
+            headers.append((b"content-length", b"%d" % response.size))
         if channel.is_closing or request.incoming.awaits_continue:
             headers.append((b"connection", b"close"))
-        data = protocol.send(h11.Response(status_code=status, headers=headers, reason=phrase(status))) or b""
-        body = b"" if request.method == "HEAD" else response.body
-        parts = (protocol.send_with_data_passthrough(h11.Data(data=body)) or ()) if body else ()
-        end = (protocol.send(h11.EndOfMessage()) or b"") if response.stream is None else b""
+        pieces = [protocol.send(h11.Response(status_code=status, headers=headers, reason=phrase(status))) or b""]
+        if request.method != "HEAD":
+            for part in filter(None, response.parts):
+                pieces += protocol.send_with_data_passthrough(h11.Data(data=part)) or ()
+        if response.stream is None:
+            pieces.append(protocol.send(h11.EndOfMessage()) or b"")
         self._has_begun = True
-        if len(body) < WRITE_BYTES:
-            await channel.write(b"".join((data, *parts, end)))  # one packet
+        if response.size < WRITE_BYTES:
+            await channel.write(b"".join(pieces))  # one packet
         else:
-            for part in (data, *parts, end):
-                await channel.write(part)
+            for piece in pieces:
+                await channel.write(piece)
         if response.stream is not None:
 
             async def write(piece: bytes) -> None:

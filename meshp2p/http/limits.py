@@ -45,7 +45,12 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     registry_body_bytes_max: int = 64 * 1024
     """Request body of a registration or heartbeat; more is 413. A record that others are told of has 32 KiB at most."""
 
-    bodies_bytes_max: int = 64 * 1024 * 1024
+    answers_bytes_max: int = 32 * 1024 * 1024
+    """Response bodies that clients have not read yet, all together, and one that many wait for counted once: past it a
+    response of more than 64 KiB becomes 503. Too low refuses long lists; too high lets clients that never read fill the
+    memory."""
+
+    bodies_bytes_max: int = 32 * 1024 * 1024
     """Request bodies that are being received or worked on, all together: past it whoever has sent more than 64 KiB is
     answered 503. Too low refuses large messages that come at once; too high lets strangers fill the memory."""
 
@@ -100,6 +105,7 @@ class HttpRefusal(enum.StrEnum):
     HEAD_TIMEOUT = "head_timeout"
     BODY_TOO_LARGE = "body_too_large"
     BODIES_TOO_LARGE = "bodies_too_large"
+    ANSWERS_TOO_LARGE = "answers_too_large"
     BODY_TIMEOUT = "body_timeout"
     WRITE_TIMEOUT = "write_timeout"
     REQUEST_TIMEOUT = "request_timeout"
@@ -111,7 +117,8 @@ class HttpRefusal(enum.StrEnum):
 
 @dataclasses.dataclass(slots=True)
 class HttpStats:
-    """Counters since the server was made; ``connections_open`` and ``bodies_bytes`` are levels. Written by the server
+    """Counters since the server was made; ``connections_open``, ``bodies_bytes`` and
+    ``answers_bytes`` are levels. Written by the server
     only."""
 
     connections_open: int = 0
@@ -119,6 +126,8 @@ class HttpStats:
     requests_total: int = 0
     bodies_bytes: int = 0
     """Of request bodies whose request is not ended."""
+    answers_bytes: int = 0
+    """Of response bodies that are not sent yet."""
     refused: dict[HttpRefusal, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(HttpRefusal, 0))
 
     def count(self, reason: HttpRefusal) -> None:

@@ -9,7 +9,8 @@ import msgspec
 from meshp2p.core.instance import Instance
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.http.backend import Backend
-from meshp2p.http.body import BadRequest
+from meshp2p.http.body import BadRequest, encode_json
+from meshp2p.http.listing import Listing
 from meshp2p.http.request import Request, Response, json_response
 from meshp2p.http.routes import Route
 from meshp2p.http.shapes import detail_of, instance_of, leader_of, profile_of
@@ -17,9 +18,7 @@ from meshp2p.wire.contract import (
     ErrorBody,
     HeartbeatRequest,
     HeartbeatResponse,
-    InstancesResponse,
     RegisterRequest,
-    RegisterResponse,
 )
 
 __all__ = ["registry_routes"]
@@ -29,6 +28,7 @@ _T = TypeVar("_T")
 
 def registry_routes(node: Backend) -> list[Route]:
     """The routes under ``/registry``, answered by ``node``."""
+    listing = Listing(node)
 
     def leader_id() -> str | None:
         leader = node.leader
@@ -40,9 +40,14 @@ def registry_routes(node: Backend) -> list[Route]:
             size = len(body.instance_id.encode())
             raise BadRequest(422, f"instance_id of {size} bytes at $.instance_id: expected 1 to {ID_BYTES_MAX}")
         await node.register(profile_of(body))
-        leader = leader_id()
-        peers = [instance_of(instance) for instance in node.members()]
-        return json_response(RegisterResponse(True, body.instance_id, leader == body.instance_id, leader, peers))
+        leader, peers = leader_id(), listing.encoded()
+        head = {
+            "success": True,
+            "instance_id": body.instance_id,
+            "is_leader": leader == body.instance_id,
+            "leader_id": leader,
+        }
+        return json_response((encode_json(head)[:-1] + b',"peers":', peers, b"}"))
 
     async def heartbeat(request: Request) -> Response:
         instance_id = request.path_id()
@@ -67,8 +72,11 @@ def registry_routes(node: Backend) -> list[Route]:
                 and all(status == instance.status for status in statuses)
             )
 
-        instances = [instance_of(instance) for instance in node.members() if is_wanted(instance)]
-        return json_response(InstancesResponse(instances, leader_id()))
+        if not (capabilities or profiles or statuses):
+            instances = listing.encoded()
+        else:
+            instances = encode_json([instance_of(one) for one in listing.instances() if is_wanted(one)])
+        return json_response((b'{"instances":', instances, b',"leader_id":%s}' % encode_json(leader_id())))
 
     async def show_agent(request: Request) -> Response:
         instance_id = request.path_id()

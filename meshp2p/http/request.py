@@ -79,27 +79,35 @@ class Request:
 
 
 class Response:
-    """What a route answers. ``stream`` writes more behind ``body`` until it returns or the client goes, which cancels
-    it; it gets a function that sends some bytes."""
+    """What a route answers. The body is the ``parts`` in their order; several responses may share one.
 
-    __slots__ = ("body", "headers", "status", "stream")
+    ``stream`` writes more behind them until it returns or the client goes, which cancels it; it gets a function that
+    sends some bytes.
+    """
+
+    __slots__ = ("headers", "parts", "status", "stream")
 
     def __init__(
         self,
         status: int = 200,
-        body: bytes = b"",
+        body: bytes | tuple[bytes, ...] = b"",
         headers: Headers = (),
         stream: Callable[[Write], Awaitable[None]] | None = None,
     ) -> None:
         self.status: int = status
-        self.body: bytes = body
+        self.parts: tuple[bytes, ...] = (body,) if isinstance(body, bytes) else body
         self.headers: Headers = headers
         self.stream: Callable[[Write], Awaitable[None]] | None = stream
 
+    @property
+    def size(self) -> int:
+        """The length of the body."""
+        return sum(map(len, self.parts))
+
 
 def json_response(body: object, status: int = 200, headers: Headers = ()) -> Response:
-    """A JSON response."""
-    return Response(status, encode_json(body), (_JSON_TYPE, *headers))
+    """A JSON response. A tuple is JSON already, in parts."""
+    return Response(status, body if isinstance(body, tuple) else encode_json(body), (_JSON_TYPE, *headers))
 
 
 def _unquote(text: str, where: str) -> str:

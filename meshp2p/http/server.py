@@ -20,6 +20,7 @@ import trio
 from meshp2p.http.channel import Channel, Refused
 from meshp2p.http.connection import Connection
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
+from meshp2p.http.outgoing import Outgoing
 from meshp2p.http.request import Handler
 
 __all__ = ["HttpServer", "Listener"]
@@ -42,6 +43,7 @@ class HttpServer:
 
     def __init__(self, handler: Handler, limits: HttpLimits, *, server_header: str | None = None) -> None:
         self.stats: HttpStats = HttpStats()
+        self._outgoing = Outgoing(limits, self.stats)
         self._handler = handler
         self._limits = limits
         self._server_header = None if server_header is None else server_header.encode("ascii")
@@ -93,7 +95,9 @@ class HttpServer:
             if (refused := self._make_room(client)) is not None:
                 await self._refuse(stream, refused)
                 return
-            connection = Connection(stream, self._handler, self._limits, self.stats, self._server_header, client)
+            connection = Connection(
+                stream, self._handler, self._limits, self.stats, self._outgoing, self._server_header, client
+            )
             self._connections[connection] = None
             self.stats.connections_total += 1
             self.stats.connections_open += 1

@@ -75,6 +75,11 @@ class NodeBackend:
         """All live instances, this one among them, ordered by the bytes of their ids."""
         return self._machine.instances(trio.current_time())
 
+    @property
+    def listed_version(self) -> tuple[int, str | None]:
+        """Differs whenever what :meth:`members` lists has changed, but for the times of the last heartbeats."""
+        return self._machine.listed_version
+
     def member(self, instance_id: str) -> Instance | None:
         """The live instance of this id; None where there is none."""
         return self._machine.instance(instance_id, trio.current_time())

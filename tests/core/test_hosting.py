@@ -91,6 +91,34 @@ def test_no_more_are_registered_than_may_be_listed_and_those_who_are_may_again()
     machine.register(X, 1.0)
 
 
+def test_what_is_listed_has_a_size_and_no_registration_makes_it_larger() -> None:
+    machine = a_machine(config=ProtocolConfig(members_size_max=64 * 1024))
+    large = ("y" * 1000,) * 15
+    for name in ("a", "b", "c", "d"):
+        machine.register(Profile(name, "h", 1, large), 1.0)
+    machine.register(X, 1.0)
+    before = (dict(machine.records()), machine.view)
+    for profile in (Profile("e", "h", 1, large), Profile("x", "h", 1, large), Profile("a", "h", 1, large + large)):
+        with pytest.raises(LimitExceeded, match="room"):
+            machine.register(profile, 1.0)
+    assert (dict(machine.records()), machine.view) == before
+    machine.register(Profile("a", "h", 2, large), 2.0)
+    machine.register(Profile("a", "h", 2), 3.0)
+    machine.register(Profile("e", "h", 1, large), 4.0)
+
+
+def test_each_change_of_what_is_listed_is_another_version() -> None:
+    machine = a_machine()
+    versions = [machine.listed_version]
+    machine.register(X, 1.0)
+    versions.append(machine.listed_version)
+    machine.register(Profile("x", "h", 9), 2.0)
+    versions.append(machine.listed_version)
+    machine.request(1, Deregister("x"), 3.0)
+    versions.append(machine.listed_version)
+    assert len({*versions}) == 4
+
+
 # Heartbeats
 
 

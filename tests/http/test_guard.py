@@ -34,7 +34,7 @@ def asking(*headers: tuple[bytes, bytes], method: str = "GET") -> Request:
 
 async def call(*headers: tuple[bytes, bytes], method: str = "GET", origins: tuple[str, ...] = ()) -> Outcome:
     response = await Guard(handler, lambda: HOSTS, origins)(asking(*headers, method=method))
-    return Outcome(response.status, list(response.headers), response.body)
+    return Outcome(response.status, list(response.headers), b"".join(response.parts))
 
 
 OWN_HOSTS = [

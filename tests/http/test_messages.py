@@ -97,6 +97,10 @@ class Node:
     def members(self) -> list[Instance]:
         return []
 
+    @property
+    def listed_version(self) -> tuple[int, str | None]:
+        return (0, None)
+
     def member(self, instance_id: str) -> Instance | None:
         return None
 

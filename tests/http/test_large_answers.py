@@ -1,0 +1,122 @@
+"""Answers that many clients ask for, or that nobody reads: encoded once, shared, and bounded all together."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from meshp2p.core.instance import Instance
+from meshp2p.core.record import State
+from meshp2p.http.backend import Backend
+from meshp2p.http.limits import HttpLimits, HttpRefusal
+from meshp2p.http.listing import Listing
+from meshp2p.http.request import Request, Response
+from tests.http.clients import GET, Serving, serving
+
+
+class Node:
+    """Stands for a node that lists instances, and counts how often it was asked to."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.leader: str | None = None
+        self.asked = 0
+
+    @property
+    def listed_version(self) -> tuple[int, str | None]:
+        return self.count, self.leader
+
+    def members(self) -> list[Instance]:
+        self.asked += 1
+        names = [f"{number:03}" for number in range(self.count)]
+        return [Instance(n, "h", 1, (), (), State.ALIVE, "n", None, 1, n == self.leader, "", "", 0, 0) for n in names]
+
+
+def listing(node: Node) -> Listing:
+    return Listing(cast("Backend", node))
+
+
+def ids(encoded: bytes) -> list[str]:
+    return [instance["instance_id"] for instance in json.loads(encoded)]
+
+
+async def test_a_list_is_encoded_once_while_it_is_the_same(autojump_clock: MockClock) -> None:
+    node = Node(500)
+    lists = listing(node)
+    first = lists.encoded()
+    assert all(lists.encoded() is first and len(lists.instances()) == 500 for _ in range(100))
+    assert node.asked == 1
+    assert len(ids(first)) == 500
+
+
+async def test_each_change_is_seen_at_once(autojump_clock: MockClock) -> None:
+    node = Node(2)
+    lists = listing(node)
+    assert ids(lists.encoded()) == ["000", "001"]
+    node.count = 3
+    assert ids(lists.encoded()) == ["000", "001", "002"]
+    node.leader = "001"
+    assert [instance["is_leader"] for instance in json.loads(lists.encoded())] == [False, True, False]
+
+
+async def test_the_times_of_heartbeats_are_as_old_as_the_list_is_long(autojump_clock: MockClock) -> None:
+    for count in (5, 500):
+        node = Node(count)
+        lists = listing(node)
+        seconds = len(lists.encoded()) * 1e-7
+        await trio.sleep(seconds / 2)
+        lists.encoded()
+        assert node.asked == 1
+        await trio.sleep(seconds / 2)
+        lists.encoded()
+        assert node.asked == 2
+
+
+LARGE = 100_000
+
+
+async def never_read(running: Serving, count: int) -> list[Any]:
+    """So many clients that ask and never read."""
+    clients = [running.connect(lockstep=True) for _ in range(count)]
+    for client in clients:
+        await client.stream.send_all(GET)
+    await trio.testing.wait_all_tasks_blocked()
+    return clients
+
+
+async def test_bytes_that_many_wait_for_count_once(autojump_clock: MockClock) -> None:
+    shared = b"x" * LARGE
+
+    async def handler(request: Request) -> Response:
+        return Response(200, (b"[", shared, b"]"))
+
+    async with serving(handler, HttpLimits(answers_bytes_max=LARGE * 2)) as running:
+        stats = running.server.stats
+        clients = await never_read(running, 50)
+        assert LARGE <= stats.answers_bytes < LARGE + 200
+        assert (await running.connect().ask(GET)).body == b"[" + shared + b"]"
+        assert not any(stats.refused.values())
+        for client in clients:
+            await client.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert stats.answers_bytes == 0
+
+
+async def test_large_answers_have_a_bound_all_together_and_small_ones_pass(autojump_clock: MockClock) -> None:
+    async def handler(request: Request) -> Response:
+        return Response(200, bytes(LARGE if request.path == "/" else 1000))
+
+    async with serving(handler, HttpLimits(answers_bytes_max=LARGE * 3)) as running:
+        stats = running.server.stats
+        clients = await never_read(running, 3)
+        refused = await running.connect().ask(GET)
+        assert (refused.status, refused.error) == (503, "too many large answers at a time: try again later")
+        assert stats.refused[HttpRefusal.ANSWERS_TOO_LARGE] == 1
+        assert (await running.connect().ask(GET.replace(b"/", b"/small", 1))).status == 200
+        await clients[0].stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await running.connect().ask(GET)).status == 200
