@@ -22,6 +22,8 @@ from meshp2p.core.events import (
     MemberRecovered,
     MemberSuspected,
     MemberUpdated,
+    StorageFailed,
+    StorageRecovered,
 )
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.message import CopyStatus, Message, Receipt
@@ -145,6 +147,8 @@ __all__ = [
     "SharedMap",
     "StartError",
     "State",
+    "StorageFailed",
+    "StorageRecovered",
     "StoreError",
     "StoreFull",
     "TaskProgress",

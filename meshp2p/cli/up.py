@@ -13,7 +13,7 @@ import trio
 
 from meshp2p import MeshNode, NodeConfig, load_config, open_node
 from meshp2p.cli.output import OutputError, printable, warn, write_line
-from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent
+from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent, StorageFailed, StorageRecovered
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
 from meshp2p.node.presets import PRESETS
@@ -164,6 +164,10 @@ def _line(event: NodeEvent) -> str:
             return f"{_word(event)} {event.id}"
         case EventsLost(count=count):
             return f"{count} events were lost: this terminal is too slow"
+        case StorageFailed(reason=reason):
+            return f"nothing is kept on disk now: {reason}"
+        case StorageRecovered():
+            return "the disk takes what is to be kept again"
         case IdConflictLost():
             return f"the id {event.id} is held by another node, at {event.address}"
 
@@ -190,6 +194,10 @@ def _as_json(event: NodeEvent) -> dict[str, Any]:
             }
         case EventsLost(count=count):
             return {"event": "lost", "count": count}
+        case StorageFailed(reason=reason):
+            return {"event": "storage-failed", "reason": reason}
+        case StorageRecovered():
+            return {"event": "storage-recovered"}
         case IdConflictLost(id=own_id, address=address):
             return {"event": "conflict", "id": own_id, "address": address}
 

@@ -51,7 +51,8 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Persist(msgspec.Struct, frozen=True):
-    """Keep these on disk, if there is one, before any later effect is performed."""
+    """Keep these on disk, if there is one, then tell ``Machine.receive_persisted``, exactly once. Later effects do not
+    wait for it; no second one comes before that."""
 
     incarnation: int
     epoch: int

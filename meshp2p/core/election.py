@@ -35,7 +35,7 @@ class Election:
         self._epoch_told = 0
         self.version: int = 0
         """Counts the changes of leader."""
-        self._grounds: tuple[bool, bool, bool, Claim] | None = None
+        self._grounds: tuple[bool, bool, bool, Claim, int] | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -85,13 +85,14 @@ class Election:
         """Whether :meth:`update` would change nothing, where no member changed since it was run."""
         return self._grounds == self._grounds_now()
 
-    def _grounds_now(self) -> tuple[bool, bool, bool, Claim]:
+    def _grounds_now(self) -> tuple[bool, bool, bool, Claim, int]:
         """What decides who leads, beside the members."""
         state = self._state
-        return state.is_settled, state.is_announced, state.is_leaving, state.members.top_claim
+        kept = state.keeping.kept.epoch
+        return state.is_settled, state.is_announced, state.is_leaving, state.members.top_claim, kept
 
     def update(self, now: float) -> None:
-        """Name the leader anew, and claim where it is this node's to claim."""
+        """Name the leader anew, and claim where it is this node's to claim: once the epoch is on disk."""
         state = self._state
         members = state.members
         self._grounds = self._grounds_now()
@@ -103,7 +104,7 @@ class Election:
             is_outbid = leader_id != previous_id or members.top_claim != (record.epoch, record.id)
             epoch = epoch_above(max(members.top_claim[0], state.epoch_kept), state.own.boot)
             may_claim = record.home == state.id and not self._ownership.is_away
-            if may_claim and is_outbid and epoch <= EPOCH_MAX:
+            if may_claim and is_outbid and epoch <= EPOCH_MAX and state.keeping.keep(0, epoch):
                 claim = msgspec.structs.replace(
                     record, incarnation=record.incarnation + 1, epoch=epoch, epoch_since=state.wall_ms()
                 )

@@ -20,6 +20,8 @@ __all__ = [
     "MemberRecovered",
     "MemberSuspected",
     "MemberUpdated",
+    "StorageFailed",
+    "StorageRecovered",
 ]
 
 
@@ -84,4 +86,17 @@ class MapChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):
 
 
 MemberChange = MemberJoined | MemberUpdated | MemberSuspected | MemberRecovered | MemberDied | MemberLeft
-Event = MemberChange | LeaderChanged | IdConflictLost
+
+
+class StorageFailed(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """The disk of this node keeps nothing now, for this reason: messages are refused, and no new claim to lead is made.
+    What was accepted before is as it was."""
+
+    reason: str
+
+
+class StorageRecovered(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """The disk of this node takes what is to be kept again."""
+
+
+Event = MemberChange | LeaderChanged | IdConflictLost | StorageFailed | StorageRecovered

@@ -82,7 +82,7 @@ class Hosting:
             )
         record = Record(
             id=profile.id,
-            incarnation=state.wall_ms(),
+            incarnation=self._ownership.next_incarnation,
             state=State.ALIVE,
             home=state.id,
             boot=state.own.boot,

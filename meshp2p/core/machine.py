@@ -36,10 +36,11 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.confirmer import Confirmer
 from meshp2p.core.departures import Departures
 from meshp2p.core.dissemination import Dissemination
-from meshp2p.core.effects import CallFailed, Effect, Table, WatchOpened
+from meshp2p.core.effects import CallFailed, Effect, Resolve, Table, WatchOpened
 from meshp2p.core.election import Election
 from meshp2p.core.events import MemberChange, MemberDied, MemberLeft
 from meshp2p.core.hosting import Hosting, Profile
+from meshp2p.core.keeping import KeptState
 from meshp2p.core.looker import Looker
 from meshp2p.core.maps import Maps
 from meshp2p.core.membership import Membership
@@ -75,7 +76,7 @@ from meshp2p.core.prober import Prober
 from meshp2p.core.record import Record, State
 from meshp2p.core.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, Request, SendMessage
-from meshp2p.core.state import KeptState, NodeState, Randomness
+from meshp2p.core.state import NodeState, Randomness
 from meshp2p.core.syncer import Syncer
 from meshp2p.core.timers import Timer
 from meshp2p.core.view import View
@@ -91,7 +92,7 @@ class Machine(View):
     ``profile`` is what its agent says of itself, ``addresses`` are where others reach it, best first. ``wall_ms`` gives
     Unix milliseconds, for times that people read and for the first incarnation; ``kept`` is what was persisted last
     under this id. ``kept_messages`` is what :class:`~meshp2p.core.effects.Store` kept, in the order of keys, absent
-    where there is no disk: then messages are in memory alone.
+    where there is no disk: then messages are in memory alone, and nothing waits for what is to be kept.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Machine(View):
             profiles=profile.profiles,
             created_at=started_ms,
         )
-        self._state = NodeState(own, config, random, wall_ms, kept)
+        self._state = NodeState(own, config, random, wall_ms, kept, is_durable=kept_messages is not None)
         self._ownership = Ownership(self._state)
         self._membership = Membership(self._state, self._ownership)
         self._prober = Prober(self._state, self._membership)
@@ -141,6 +142,8 @@ class Machine(View):
         self._maps = Maps(self._state)
         self._dissemination = Dissemination(self._state)
         self._departures = Departures(self._state)
+        self._early_syncs: dict[int, SyncRequest] = {}
+        """Those that are answered when what the answer tells of this node is on disk."""
 
     # What happened
 
@@ -226,7 +229,10 @@ class Machine(View):
             case Probe():
                 reply = Pong(state.id, state.own.boot, state.members.view)
             case SyncRequest():
-                reply = self._syncer.receive_request(request, now)
+                if self._ownership.is_kept:
+                    reply = self._syncer.receive_request(request, now)
+                else:
+                    self._early_syncs[ticket] = request
             case Push():
                 reply = self._syncer.receive_push(request, now)
             case ForwardHeartbeat(id=instance_id, status=status, metrics=metrics):
@@ -247,9 +253,17 @@ class Machine(View):
 
     def receive_stored(self, number: int, failure: str | None, now: float) -> list[Effect]:
         """The writes of a :class:`~meshp2p.core.effects.Store` were made, or none of them was, for this reason."""
-        handler = self._state.take_store(number)
-        if handler is not None:
-            handler(failure, now)
+        self._state.keeping.receive_stored(number, failure, now)
+        return self._conclude(now)
+
+    def receive_persisted(self, failure: str | None, now: float) -> list[Effect]:
+        """What a :class:`~meshp2p.core.effects.Persist` asked for is on disk, or is not for this reason."""
+        if self._state.keeping.receive_persisted(failure, now) and not self._ownership.has_lost_id:
+            self._ownership.publish_kept(now)
+        if self._early_syncs and self._ownership.is_kept:
+            early, self._early_syncs = self._early_syncs, {}
+            for ticket, request in early.items():
+                self._state.effects.append(Resolve(ticket, self._syncer.receive_request(request, now)))
         return self._conclude(now)
 
     def receive_reply(self, call_id: int, reply: CallReply | CallFailed, now: float) -> list[Effect]:
@@ -319,6 +333,8 @@ class Machine(View):
                 self._confirmer.handle_check(subject, now)
             case Timer.PUBLISH:
                 self._hosting.handle_publish(subject, now)
+            case Timer.PERSIST | Timer.STORE:
+                self._state.keeping.handle_retry(timer, now)
             case Timer.MAP_SYNC | Timer.MAP_TELL:
                 self._maps.handle_timer(timer, subject, now)
             case _:
@@ -353,6 +369,7 @@ class Machine(View):
     def abandon(self, ticket: int) -> None:
         """Nobody waits any more for the answer to what was asked under this ticket. It may have taken effect."""
         self._messaging.receiving.abandon(ticket)
+        self._early_syncs.pop(ticket, None)
 
     def register(self, profile: Profile, now: float) -> list[Effect]:
         """Host an instance that speaks only HTTP: see :meth:`~meshp2p.core.hosting.Hosting.register`."""

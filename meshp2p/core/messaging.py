@@ -50,7 +50,6 @@ class Messaging:
 
     def __init__(self, state: NodeState, hosting: Hosting, kept: Sequence[tuple[Table, bytes, bytes]] | None) -> None:
         self._state = state
-        state.is_durable = kept is not None
         self._kept = list(kept or ())
         self._carrier = Carrier(state)
         self.receiving: Receiving = Receiving(state, self._carrier, hosting)

@@ -10,7 +10,7 @@ import math
 
 import msgspec
 
-from meshp2p.core.effects import CallFailed, Persist
+from meshp2p.core.effects import CallFailed
 from meshp2p.core.events import IdConflictLost, MemberJoined, MemberUpdated
 from meshp2p.core.messages import CallReply, Pong, Probe
 from meshp2p.core.record import Departed, Item, Record, Rumour, State, supersedes
@@ -26,16 +26,14 @@ UNREACHED_PAUSE_MIN, UNREACHED_PAUSE_MAX = 5.0, 60.0
 """Seconds before a node refutes its own death again that nobody reached since it last did; doubled each time. Chosen,
 not measured."""
 
-INCARNATION_RESERVE = 1000
-"""How many incarnations one write to disk covers. Chosen, not measured."""
-
 
 class Ownership:
     """Publishes, refutes, and finds out who holds this node's id where another process claims it."""
 
     def __init__(self, state: NodeState) -> None:
         self._state = state
-        self._incarnation_kept = 0
+        self._held_back: Record | None = None
+        self._published_max = 0
         self._rivals_asked: set[int] = set()
         self._contradicted: dict[str, Item] = {}
         self._returned_at = -math.inf
@@ -49,8 +47,9 @@ class Ownership:
         """List a record as this process's, with a greater incarnation than whatever is held about its id, and tell the
         mesh: at once where it is ``at_birth``, else by gossip alone.
 
-        The record gets this node as its home and this process's boot. Raises :class:`LimitExceeded` if no more
-        instances may be listed; then nothing changed.
+        The record gets this node as its home and this process's boot. If the numbers of this node's own record are not
+        on disk, it is published when they are. Raises :class:`LimitExceeded` if no more instances may be listed; then
+        nothing changed.
         """
         state = self._state
         held = state.members.claim_of(record.id)
@@ -66,11 +65,13 @@ class Ownership:
                 " and there is no room for more"
             )
         if record.id == state.id:
+            if not state.keeping.keep(incarnation, record.epoch) and state.is_announced:
+                self._held_back = record
+                return
+            self._held_back = None
             state.own = record
-        if record.epoch > state.epoch_kept or incarnation > self._incarnation_kept:
-            self._incarnation_kept = max(self._incarnation_kept, incarnation + INCARNATION_RESERVE)
-            state.epoch_kept = max(state.epoch_kept, record.epoch)
-            state.effects.append(Persist(self._incarnation_kept, state.epoch_kept))
+        self._published_max = max(self._published_max, incarnation)
+        state.epoch_kept = max(state.epoch_kept, record.epoch)
         state.life.note(record.id, now)
         state.changes.append(MemberUpdated(record) if isinstance(held, Record) else MemberJoined(record))
         state.members.put(record)
@@ -85,6 +86,23 @@ class Ownership:
         for record in self._state.members.hosted_by(self._state.id):
             if record.boot != self._state.own.boot:
                 self.publish(record, now, at_birth=False)
+
+    @property
+    def next_incarnation(self) -> int:
+        """An incarnation for a new instance of this node's: this process has published none that is as great."""
+        return self._published_max + 1
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what this node would tell of itself is on disk."""
+        return self._state.keeping.has_kept(self._state.own.incarnation, self._state.own.epoch)
+
+    def publish_kept(self, now: float) -> None:
+        """More is on disk than was: publish what waited for it."""
+        held_back, self._held_back = self._held_back, None
+        if held_back is not None and not self._state.is_leaving:
+            self.publish(held_back, now)
+        self.refute(now)
 
     # What others say of it
 
@@ -140,12 +158,15 @@ class Ownership:
             record = state.members.records.get(item.id)
             if record is None or record.home != state.id or not _contradicts(item, record):
                 continue
+            incarnation = max(record.incarnation, item.incarnation) + 1
+            if record.id == state.id and not state.keeping.keep(incarnation, record.epoch):
+                self._contradicted[item.id] = item  # refuted when it is kept
+                continue
             if record.id == state.id and item.state is State.DEAD and not self._may_return(now):
                 continue
             state.counters.refutations += 1
             if record.id == state.id and item.state is not State.ALIVE:
                 state.local_health.change(+1)
-            incarnation = max(record.incarnation, item.incarnation) + 1
             self.publish(msgspec.structs.replace(record, incarnation=incarnation), now)
 
     def _may_return(self, now: float) -> bool:

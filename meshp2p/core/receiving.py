@@ -11,6 +11,7 @@ from meshp2p.core.deadlines import Deadlines
 from meshp2p.core.effects import CallFailed, Delete, Put, Resolve, Table, Write
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberUpdated
 from meshp2p.core.hosting import Hosting
+from meshp2p.core.keeping import StoreHandler
 from meshp2p.core.lane import count_fitting
 from meshp2p.core.mailbox import Incoming, Mailbox
 from meshp2p.core.message import Message
@@ -30,7 +31,7 @@ from meshp2p.core.messages import (
 )
 from meshp2p.core.record import Record
 from meshp2p.core.requests import Acknowledge, Fetch
-from meshp2p.core.state import NodeState, StoreHandler
+from meshp2p.core.state import NodeState
 from meshp2p.core.telling import Telling
 from meshp2p.core.timers import Timer
 from meshp2p.core.uuid7 import node_bits_of
@@ -171,7 +172,7 @@ class Receiving:
                     seconds = min(parcel.seconds_left, state.config.message_timeout)
                     incoming = self._put(recipient, mailbox, message, holder, now + seconds, now)
                     expires_at = wall_ms + int(seconds * 1000)
-                    if state.is_durable and holder != state.id:
+                    if state.keeping.is_durable and holder != state.id:
                         kept = _KeptMail(recipient, message, [holder], expires_at)
                         writes.append(Put(Table.INCOMING, incoming.key, msgspec.msgpack.encode(kept)))
                     taken.append((index, len(places), recipient, message.id))
@@ -330,7 +331,7 @@ class Receiving:
             else:
                 mailbox.acknowledge_early(message_id, others)
             told.append((message_id, others))
-            if others and state.is_durable:
+            if others and state.keeping.is_durable:
                 if incoming is not None:
                     writes.append(Delete(Table.INCOMING, incoming.key))
                 kept = _KeptAck(recipient, message_id, others)

@@ -22,6 +22,7 @@ __all__ = [
     "EPOCH_SKIP_MAX",
     "EPOCH_STEP_MAX",
     "ID_BYTES_MAX",
+    "INCARNATION_MAX",
     "INCARNATION_STEP_MAX",
     "SHORT_MAX",
     "Claim",
@@ -47,6 +48,10 @@ SHORT_MAX: Final = 1024
 INCARNATION_STEP_MAX: Final = 1 << 43
 """By how much a claim may exceed the incarnation that is held of its id (0 where none is): 279 years of milliseconds.
 What exceeds it is made up: its owner could not outbid it within 63 bits for long. Chosen, not measured."""
+
+INCARNATION_MAX: Final = 1 << 62
+"""No claim about an incarnation as great as this is taken, so that its owner can always outbid it within 63 bits.
+Chosen, not measured."""
 
 EPOCH_MAX: Final = 1 << 62
 """The greatest epoch that is taken or claimed, so that a greater one still fits into 63 bits. Chosen, not measured."""
@@ -162,7 +167,7 @@ def is_sound(item: Item, held_incarnation: int) -> bool:
     A record is of a live instance, and has addresses where it is a node's and none where it is hosted; a rumour says
     suspect, dead or left.
     """
-    if item.incarnation > held_incarnation + INCARNATION_STEP_MAX:
+    if item.incarnation > held_incarnation + INCARNATION_STEP_MAX or item.incarnation >= INCARNATION_MAX:
         return False
     if isinstance(item, Rumour):
         return item.state is not State.ALIVE

@@ -21,6 +21,7 @@ from meshp2p.core.deadlines import Deadlines
 from meshp2p.core.delivery import Delivery
 from meshp2p.core.effects import CallFailed, Put, Resolve, Table, Write
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberUpdated
+from meshp2p.core.keeping import StoreHandler
 from meshp2p.core.lane import count_fitting
 from meshp2p.core.message import PAYLOAD_BYTES_MAX, CopyStatus, Message
 from meshp2p.core.messages import (
@@ -38,7 +39,7 @@ from meshp2p.core.outbox import Outbox, Outgoing
 from meshp2p.core.receiving import Receiving
 from meshp2p.core.record import State, tag_of
 from meshp2p.core.requests import AskStatus, SendMessage
-from meshp2p.core.state import NodeState, StoreHandler
+from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
 from meshp2p.core.uuid7 import MessageIds, node_bits_of
 from meshp2p.errors import LimitExceeded, MailboxFull, UnknownInstance
@@ -115,7 +116,7 @@ class Sending:
                 state.counters.messages_refused += 1
                 state.effects.append(Resolve(ticket, Refused(Why.STORE_FULL, failure)))
                 return
-            if state.is_durable:
+            if state.keeping.is_durable:
                 state.effects.append(Resolve(ticket, reply))
             else:
                 self._accepting[message.id] = (ticket, reply)
@@ -196,7 +197,7 @@ class Sending:
             self._reserved -= len(recipients)
             conclude(outgoing, failure, now)
 
-        state.store((self._put(outgoing, now),) if state.is_durable else (), stored, now)
+        state.store((self._put(outgoing, now),) if state.keeping.is_durable else (), stored, now)
 
     def _begin(self, outgoing: Outgoing, now: float) -> None:
         """It is kept: bring it on its way."""

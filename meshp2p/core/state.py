@@ -10,9 +10,10 @@ import msgspec
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Send, Store, Write
+from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Send, Write
 from meshp2p.core.events import Event, MapChanged, MemberChange
 from meshp2p.core.gossip import GossipQueue, item_bytes
+from meshp2p.core.keeping import Keeping, KeptState, StoreHandler
 from meshp2p.core.life_signs import LifeSigns
 from meshp2p.core.local_health import LocalHealth
 from meshp2p.core.members import Members
@@ -21,7 +22,7 @@ from meshp2p.core.patience import Patience
 from meshp2p.core.record import Departed, Item, Record, Rumour, State, tag_of
 from meshp2p.core.timers import Timer, Timers
 
-__all__ = ["Counters", "KeptState", "NodeState", "Randomness"]
+__all__ = ["Counters", "NodeState", "Randomness", "ReplyHandler"]
 
 _T = TypeVar("_T")
 
@@ -37,14 +38,6 @@ class Randomness(Protocol):
     def random(self) -> float: ...
     def randrange(self, start: int, stop: int, /) -> int: ...
     def sample(self, population: list[_T], k: int, /) -> list[_T]: ...
-
-
-class KeptState(msgspec.Struct, frozen=True):
-    """What a node keeps across restarts where it has a directory: what :class:`~meshp2p.core.effects.Persist` said
-    last."""
-
-    incarnation: int = 0
-    epoch: int = 0
 
 
 class Counters(msgspec.Struct):
@@ -83,7 +76,6 @@ class Counters(msgspec.Struct):
 
 
 ReplyHandler = Callable[[CallReply | CallFailed, float], None]
-StoreHandler = Callable[[str | None, float], None]
 
 
 class NodeState:
@@ -93,7 +85,14 @@ class NodeState:
     """
 
     def __init__(
-        self, own: Record, config: ProtocolConfig, random: Randomness, wall_ms: Callable[[], int], kept: KeptState
+        self,
+        own: Record,
+        config: ProtocolConfig,
+        random: Randomness,
+        wall_ms: Callable[[], int],
+        kept: KeptState,
+        *,
+        is_durable: bool = False,
     ) -> None:
         self.own = own
         self.id: str = own.id
@@ -129,10 +128,10 @@ class NodeState:
         """Whether this node was stopped and has heard nobody since: see :mod:`meshp2p.core.pause_guard`."""
         self._calls: dict[int, ReplyHandler] = {}
         self._call_count = 0
-        self.is_durable = False
-        """Whether there is a disk for messages."""
-        self._stores: dict[int, StoreHandler] = {}
-        self._store_count = 0
+        self.keeping: Keeping = Keeping(kept, self._ask, self.timers, is_durable=is_durable)
+
+    def _ask(self, effect: Effect) -> None:
+        self.effects.append(effect)
 
     # What leaves the node
 
@@ -183,17 +182,8 @@ class NodeState:
     # What is kept
 
     def store(self, writes: Iterable[Write], handler: StoreHandler, now: float) -> None:
-        """Make these writes; ``handler(None or why it failed, now)`` is run once, behind those of earlier ones: at once
-        where there is no disk."""
-        if not self.is_durable:
-            handler(None, now)
-            return
-        self._store_count += 1
-        self._stores[self._store_count] = handler
-        self.effects.append(Store(self._store_count, tuple(writes)))
-
-    def take_store(self, number: int) -> StoreHandler | None:
-        return self._stores.pop(number, None)
+        """See :meth:`~meshp2p.core.keeping.Keeping.store`."""
+        self.keeping.store(writes, handler, now)
 
     def emit(self, event: Event | MapChanged) -> None:
         self.effects.append(Emit(event))

@@ -187,7 +187,7 @@ class Syncer:
     def announce_if_sure(self, now: float) -> None:
         """Tell of this node, once it has looked around and nobody is asked whether its id is another's."""
         state = self._state
-        if state.is_announced or state.is_leaving:
+        if state.is_announced or state.is_leaving or not self._ownership.is_kept:
             return
         if self._has_looked and not self._ownership.is_asking_rivals:
             state.is_announced = True

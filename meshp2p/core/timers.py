@@ -64,6 +64,10 @@ class Timer(enum.IntEnum):
     """A recipient's home refused its messages, and is asked again. Subject: the recipient's id."""
     FORGET_MAIL = 41
     """Nothing that was sent to or held by an instance that is gone can still be under way. Subject: its id."""
+    PERSIST = 42
+    """What this node must keep of itself could not be written, and is written again."""
+    STORE = 43
+    """Messages could not be written: whether they can be now."""
     MAP_SYNC = 48
     """A shared map is compared with another node's. Subject: its name."""
     MAP_TELL = 49

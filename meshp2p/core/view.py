@@ -79,6 +79,11 @@ class View:
         return self._ownership.has_lost_id
 
     @property
+    def storage_failure(self) -> str | None:
+        """Why the disk keeps nothing now; None while it does."""
+        return self._state.keeping.failure
+
+    @property
     def local_health(self) -> int:
         return self._state.local_health.score
 

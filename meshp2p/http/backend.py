@@ -23,8 +23,7 @@ class Backend(Protocol):
         """Why this node should not be asked now; None where it may be."""
 
     async def catch_up(self) -> None:
-        """Take in what other nodes have already sent, so that an answer here never falls behind an answer there, and
-        wait until what this node is about to show is on disk."""
+        """Take in what other nodes have already sent, so that an answer here never falls behind an answer there."""
 
     async def register(self, profile: Profile) -> None:
         """Host an instance; when this returns others were told. Raises ``InstanceConflict`` and ``LimitExceeded``."""

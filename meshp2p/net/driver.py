@@ -1,9 +1,9 @@
 """What drives a machine: real time, real packets, real calls.
 
 One task receives and lets time pass; whoever else has something for the machine calls :meth:`Driver.perform` with what
-the machine answered, from the same trio thread. Effects are performed in their order; those behind a ``Persist`` wait
-until it is on disk. Writes of messages have a lane of their own, which nothing waits for but what the machine does
-when it is told of them: all that wait go to the disk together.
+the machine answered, from the same trio thread. Effects are performed in their order. Nothing waits for
+the disk but what the machine does when it is told that something is kept, or is not: the driver goes on in either case.
+Writes of messages that wait go to the disk together.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from meshp2p.core.effects import (
     Write,
 )
 from meshp2p.core.events import Event, MapChanged
+from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, CallRequest, Pong, Probe
 from meshp2p.core.requests import Request
-from meshp2p.core.state import KeptState
 from meshp2p.errors import Refusal, RemoteProtocolError, StoreError, check
 from meshp2p.wire.codec import Codec
 
@@ -101,8 +101,8 @@ class DriverStats(msgspec.Struct):
 
 class Driver:
     """Owns the machine of one node. ``emit`` is told each event; ``persist`` is awaited for what must be on disk;
-    ``store`` for batches of writes, all of which it makes or none: it raises :class:`~meshp2p.errors.StoreError`, and
-    the node goes on without them. Without a ``store`` the machine must have been given no ``kept_messages``."""
+    ``store`` for batches of writes, all of which it makes or none. Both raise :class:`~meshp2p.errors.StoreError`, and
+    the machine is told. Without them it must have been given no ``kept_messages``."""
 
     def __init__(
         self,
@@ -126,12 +126,9 @@ class Driver:
         self._storing = trio.CancelScope(shield=True)
         self._is_ending = False
         self._has_stores = trio.Event()
-        self._is_store_failing = False
         self._nursery: trio.Nursery | None = None
         self._sleep = trio.CancelScope()
         self._backlog: collections.deque[Effect] = collections.deque()
-        self._is_persisting = False
-        self._is_broken = False
         self._tickets = 0
         self._driven = trio.Event()
         self._watches: dict[int, trio.CancelScope] = {}
@@ -168,7 +165,7 @@ class Driver:
                 self.perform(self.machine.handle_timeouts(now))
 
     def perform(self, effects: list[Effect]) -> None:
-        """Perform these effects, in their order, after those that still wait."""
+        """Perform these effects, in their order."""
         self._backlog.extend(effects)
         self._perform_backlog()
         self._sleep.deadline = min(self._sleep.deadline, self.machine.next_deadline())
@@ -182,25 +179,6 @@ class Driver:
         Another node sends its gossip before it answers its own caller; that caller then finds here what it did there.
         """
         self._receive_waiting()
-
-    async def flush(self) -> None:
-        """Wait until what was to be performed so far is: until it is on disk, and then told.
-
-        Returns at once where the disk has failed: then this driver ends, and nothing more is told. Cancel-safe.
-        """
-        await self.wait_until(lambda: not self._is_persisting or self._is_broken)
-
-    @property
-    def events_pending(self) -> int:
-        """How many events of the mesh wait for the disk: they happened, and the machine shows it, but nobody was
-        told."""
-        emitted = (effect.event for effect in self._backlog if isinstance(effect, Emit))
-        return sum(not isinstance(event, MapChanged) for event in emitted)
-
-    def changes_pending(self, name: str) -> int:
-        """How many changes of this shared map wait in the same way."""
-        emitted = (effect.event for effect in self._backlog if isinstance(effect, Emit))
-        return sum(isinstance(event, MapChanged) and event.name == name for event in emitted)
 
     async def request(self, request: Request) -> CallReply:
         """Ask the machine for something that another node may have to answer.
@@ -218,7 +196,7 @@ class Driver:
             await self._driven.wait()
 
     async def answer_call(self, body: bytes) -> bytes:
-        """The frame that answers another node's call, once what it tells is on disk.
+        """The frame that answers another node's call.
 
         Raises :class:`RemoteProtocolError` on what is no call of this mesh. Cancel-safe: an answer that comes later
         goes nowhere.
@@ -234,7 +212,6 @@ class Driver:
             if reply is None:
                 await done.wait()
                 reply = replies[0]
-        await self.flush()
         self.stats.calls_answered += 1
         return self._codec.encode(reply)
 
@@ -278,7 +255,7 @@ class Driver:
         return False
 
     def _perform_backlog(self) -> None:
-        while self._backlog and not self._is_persisting:
+        while self._backlog:
             effect = self._backlog.popleft()
             match effect:
                 case Send(address=address, datagram=datagram):
@@ -295,8 +272,7 @@ class Driver:
                     self._watches.pop(watch_id, trio.CancelScope()).cancel()
                 case Persist():
                     if self._persist is not None:
-                        self._is_persisting = True
-                        self._start(self._keep, KeptState(effect.incarnation, effect.epoch))
+                        self._start(self._keep, self._persist, KeptState(effect.incarnation, effect.epoch))
                 case Store():
                     check(self._store is not None, "the machine stores messages, and there is no disk")
                     self._stores.append(effect)
@@ -334,16 +310,13 @@ class Driver:
             self._watches.pop(watch.watch_id, None)
             tell(failed)
 
-    async def _keep(self, kept: KeptState) -> None:
+    async def _keep(self, persist: Callable[[KeptState], Awaitable[None]], kept: KeptState) -> None:
+        failure: str | None = None
         try:
-            if self._persist is not None:
-                await self._persist(kept)
-        except BaseException:
-            self._is_broken = True  # and still persisting: what depends on it must never be told
-            self.perform([])
-            raise
-        self._is_persisting = False
-        self.perform([])
+            await persist(kept)
+        except StoreError as error:
+            failure = str(error)
+        self.perform(self.machine.receive_persisted(failure, trio.current_time()))
 
     async def _write_stores(self) -> None:
         """Write what is to be stored, as it comes; at the end what is left."""
@@ -370,11 +343,8 @@ class Driver:
                 return
             failure = str(error)
             self.stats.stores_failed += 1
-            if not self._is_store_failing:  # said once, not for every message
-                _log.warning("messages are not kept: %s", failure)
         else:
             self.stats.transactions += 1
-        self._is_store_failing = failure is not None
         self.stats.stores += len(stores)
         now = trio.current_time()
         self.perform([effect for store in stores for effect in self.machine.receive_stored(store.number, failure, now)])

@@ -92,12 +92,12 @@ class NodeBackend:
             return "the node is leaving"
         if not self._machine.is_settled:
             return "the node looks around: it has just begun, or was stopped, or lost many at once"
-        return None
+        failure = self._machine.storage_failure
+        return None if failure is None else f"nothing is kept on disk now: {failure}"
 
     async def catch_up(self) -> None:
-        """Take in what other nodes have already sent, and wait until what there is to show is on disk."""
+        """Take in what other nodes have already sent."""
         self._driver.catch_up()
-        await self._driver.flush()
 
     async def register(self, profile: Profile) -> None:
         """Host an instance that speaks only HTTP; when this returns others were told.
@@ -106,7 +106,6 @@ class NodeBackend:
         changed.
         """
         self._driver.perform(self._machine.register(profile, trio.current_time()))
-        await self._driver.flush()
 
     async def heartbeat(self, instance_id: str, status: str, metrics: str) -> HeartbeatReply:
         """Take a heartbeat of any instance, wherever its home is."""

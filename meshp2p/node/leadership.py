@@ -41,7 +41,6 @@ class Lease:
 async def hold_leadership(
     own_leader: Callable[[], Leader | None],
     wait_until: Callable[[Callable[[], bool]], Awaitable[None]],
-    flush: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[Lease]:
     """Wait until this node leads, run the block, and cancel it when the leadership ends: then the block ends quietly,
     with ``lease.was_lost``. ``own_leader`` tells the leader where that is this node."""
@@ -50,12 +49,8 @@ async def hold_leadership(
         leader = own_leader()
         return leader is not None and leader.epoch > 0
 
-    while True:
+    while (leader := own_leader()) is None or not leader.epoch:
         await wait_until(leads)
-        await flush()  # a token that is not on disk may be given away again after a crash
-        leader = own_leader()
-        if leader is not None and leader.epoch > 0:
-            break
     lease = Lease(FencingToken(leader.epoch, leader.id))
 
     def is_over() -> bool:

@@ -38,9 +38,6 @@ __all__ = ["MeshNode"]
 
 _Handler = TypeVar("_Handler", bound=HandlerFunction)
 
-_FLUSH_TIMEOUT = 2.0
-"""Seconds that a leaving node waits for its disk at most. Chosen, not measured."""
-
 
 class MeshNode(NodeBackend):
     """A running node. Made by :func:`~meshp2p.node.opening.open_node`."""
@@ -102,7 +99,7 @@ class MeshNode(NodeBackend):
         snapshot: list[Event] = [MemberJoined(record) for _, record in sorted(self._machine.records().items())]
         if self._machine.leader_id is not None:
             snapshot.append(LeaderChanged(self._machine.leader_id, None, self._machine.leader_epoch))
-        return self._subscriptions.open(snapshot, self._driver.events_pending)
+        return self._subscriptions.open(snapshot)
 
     async def wait_for_members(self, count: int) -> list[Instance]:
         """Wait until at least so many instances are live, this one among them, and return them.
@@ -114,11 +111,14 @@ class MeshNode(NodeBackend):
         return self.members()
 
     async def wait_for_leader(self) -> Leader:
-        """Wait until there is a leader, and return it. Raises :class:`~meshp2p.errors.NodeClosed` when the node leaves
-        before."""
-        await self._subscriptions.wait_until(lambda: self._machine.leader_id is not None)
-        await self._driver.flush()  # an epoch that is not on disk may be claimed again after a crash
-        await self._subscriptions.wait_until(lambda: self._machine.leader_id is not None)
+        """Wait until there is a leader, and return it: where it is this node, once its claim is on disk. Raises
+        :class:`~meshp2p.errors.NodeClosed` when the node leaves before."""
+
+        def is_led() -> bool:
+            leader = self.leader
+            return leader is not None and (leader.epoch > 0 or not leader.is_self)
+
+        await self._subscriptions.wait_until(is_led)
         leader = self.leader
         check(leader is not None, "a leader was named and is not listed")
         return leader  # type: ignore[return-value]  # checked
@@ -288,7 +288,7 @@ class MeshNode(NodeBackend):
 
         Raises :class:`~meshp2p.errors.NodeClosed` where the node leaves before it led.
         """
-        return hold_leadership(self._own_leader, self._subscriptions.wait_until, self._driver.flush)
+        return hold_leadership(self._own_leader, self._subscriptions.wait_until)
 
     def _own_leader(self) -> Leader | None:
         leader = self.leader
@@ -351,8 +351,6 @@ class MeshNode(NodeBackend):
             self._driver.perform(self._machine.leave(trio.current_time()))
             with trio.move_on_after(self._machine.config.leave_timeout):
                 await self._driver.wait_until(lambda: self._machine.has_left)
-            with trio.move_on_after(_FLUSH_TIMEOUT):
-                await self._driver.flush()
         self._subscriptions.end()
         self._maps.end()
         self._correspondence.end()

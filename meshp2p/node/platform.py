@@ -31,6 +31,7 @@ from meshp2p.net.driver import Datagrams
 from meshp2p.net.interfaces import Interface, advertised_addresses, list_interfaces
 from meshp2p.net.sockets import open_sockets
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
+from meshp2p.store.directory import DataDirectory
 from meshp2p.store.identity import Identity, IdentityStore
 from meshp2p.store.messages import Durability, MessageStore
 from meshp2p.store.writer import StoreWriter
@@ -187,7 +188,12 @@ class _DirectoryDisk:
     """A directory of this machine."""
 
     def __init__(self, directory: Path, durability: Durability) -> None:
-        self._identity = IdentityStore(directory)
+        self._directory = DataDirectory(directory)
+        try:
+            self._identity = IdentityStore(self._directory)
+        except BaseException:
+            self._directory.close()
+            raise
         self._peers = PeerCache(directory / "peers.json")
         self._messages = StoreWriter(MessageStore(directory / "messages.sqlite3", durability))
 
@@ -211,4 +217,4 @@ class _DirectoryDisk:
 
     def close(self) -> None:
         self._messages.close()
-        self._identity.close()  # last: it holds the lock
+        self._directory.close()  # last: it holds the lock

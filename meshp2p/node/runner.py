@@ -9,7 +9,15 @@ from collections.abc import AsyncIterator
 
 import trio
 
-from meshp2p.core.events import Event, IdConflictLost, LeaderChanged, MapChanged, MemberEvent
+from meshp2p.core.events import (
+    Event,
+    IdConflictLost,
+    LeaderChanged,
+    MapChanged,
+    MemberEvent,
+    StorageFailed,
+    StorageRecovered,
+)
 from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
 from meshp2p.discovery.cache import KnownPeer
@@ -173,6 +181,10 @@ class _Runner:
                 self._scope.cancel()
             case LeaderChanged():
                 _log.info("leader is now %s (epoch %d), was %s", event.leader_id, event.epoch, event.previous_id)
+            case StorageFailed(reason=reason):
+                _log.warning("nothing is kept on disk now, and messages are refused: %s", reason)
+            case StorageRecovered():
+                _log.warning("the disk takes what is to be kept again")
             case MemberEvent():
                 _log.info("%s: %s", type(event).__name__, event.id)
         self._subscriptions.put(event)

@@ -121,7 +121,7 @@ class SharedMap(Mapping[str, Any]):
         A reader that is too slow is told so by :class:`~meshp2p.node.subscriptions.EventsLost`: what the map holds now
         is what to go on with.
         """
-        feed = MapChanges([MapChange(key, self[key]) for key in self], self._driver.changes_pending(self.name))
+        feed = MapChanges([MapChange(key, self[key]) for key in self])
         if self._is_ended:
             feed.end()
         self._feeds.add(feed)

@@ -33,11 +33,10 @@ NodeEvent = Event | EventsLost
 class Feed(Generic[_T]):
     """An asynchronous iterator: a snapshot, and then what is put in."""
 
-    def __init__(self, snapshot: Iterable[_T], skipped: int = 0) -> None:
+    def __init__(self, snapshot: Iterable[_T]) -> None:
         self._buffer: collections.deque[_T] = collections.deque(snapshot)
         self._room = len(self._buffer) + BUFFER_MAX
         self._lost = 0
-        self._skipped = skipped  # of the next events: the snapshot holds what they tell
         self._arrived = trio.Event()
         self._is_ended = False
 
@@ -66,9 +65,6 @@ class Feed(Generic[_T]):
     def put(self, event: _T) -> None:
         """Called by the node; never waits. What comes while events are lost is lost too, so that none is out of
         order."""
-        if self._skipped:
-            self._skipped -= 1
-            return
         if self._lost or len(self._buffer) >= self._room:
             self._lost += 1
         else:
@@ -93,10 +89,9 @@ class Subscriptions:
         self._changed = trio.Event()
         self._is_ended = False
 
-    def open(self, snapshot: Iterable[Event], skipped: int = 0) -> Subscription:
-        """A new reader: first the snapshot, then what happens, but for the next ``skipped`` events, which the snapshot
-        holds already."""
-        subscription = Subscription(snapshot, skipped)
+    def open(self, snapshot: Iterable[Event]) -> Subscription:
+        """A new reader: first the snapshot, then what happens."""
+        subscription = Subscription(snapshot)
         if self._is_ended:
             subscription.end()
         self._readers.add(subscription)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from meshp2p.core.effects import Put, Table, Write
-from meshp2p.core.state import KeptState
+from meshp2p.core.keeping import KeptState
 
 __all__ = ["Disk"]
 
@@ -29,12 +29,14 @@ class Disk:
     def __repr__(self) -> str:
         return f"<Disk saved={self._saved} cached={self._cached}>"
 
-    def write(self, kept: KeptState) -> None:
+    def write(self, kept: KeptState) -> str | None:
+        """Keep this; why not, or None. Its room is reserved: a disk that is full takes it."""
         if self._is_forgetful:
             self._cached = kept
         else:
             self._saved, self._cached = kept, None
             self.has_lost = False
+        return None
 
     def become_forgetful(self) -> None:
         self._is_forgetful = True

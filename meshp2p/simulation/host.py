@@ -25,10 +25,10 @@ from meshp2p.core.effects import (
 )
 from meshp2p.core.events import Event, MapChanged, MemberEvent
 from meshp2p.core.hosting import Profile
+from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, Datagram, Ping, Pong
 from meshp2p.core.requests import Request
-from meshp2p.core.state import KeptState
 from meshp2p.errors import InternalError, LocalProtocolError, RemoteProtocolError
 from meshp2p.simulation.disk import Disk
 from meshp2p.simulation.engine import Engine
@@ -333,11 +333,26 @@ class Host:
         exchange, cause = answering
         self._network.reply(exchange, self, reply, cause)
 
-    def _store(self, effect: Store) -> None:
+    def _write(self, take: Callable[[Any], None], written: object) -> None:
         """Write to the disk, which takes its time, one after another."""
         delay = STORE_SECONDS * (0.5 + self._store_draw())
         self._stored_at = max(self._stored_at, self._engine.now + delay)
-        self._engine.at(self._stored_at, self._take_stored, (effect, self.life))
+        self._engine.at(self._stored_at, take, (written, self.life))
+
+    def _take_persisted(self, written: tuple[KeptState, int]) -> None:
+        kept, life = written
+        if self.machine is None or life != self.life or self.disk is None:
+            return
+        failure = self.disk.write(kept)
+        if self._is_direct:
+            self._receive_persisted(failure)
+        else:
+            self._inbox.put(self._receive_persisted, failure)
+
+    def _receive_persisted(self, failure: str | None) -> None:
+        if self.machine is not None:
+            self._mark(self._engine.now)
+            self._perform(self.machine.receive_persisted(failure, self.now), 0)
 
     def _take_stored(self, stored: tuple[Store, int]) -> None:
         effect, life = stored
@@ -501,14 +516,14 @@ class Host:
                 if self._trace is not None:
                     self._trace.add(self._engine.now, self.key, What.PERSIST, "", effect, cause)
                 if self.disk is not None:
-                    self.disk.write(KeptState(effect.incarnation, effect.epoch))
+                    self._write(self._take_persisted, KeptState(effect.incarnation, effect.epoch))
             elif isinstance(effect, Resolve):
                 if effect.ticket < 0:
                     self._answer(effect.ticket, effect.reply)
                 else:
                     self._watcher.resolved(self, effect.ticket, effect.reply)
             elif isinstance(effect, Store):
-                self._store(effect)
+                self._write(self._take_stored, effect)
             elif isinstance(effect, Watch):
                 self._network.watches.open(self, effect)
             elif isinstance(effect, Unwatch):

@@ -1,28 +1,31 @@
 """Who a node is, kept across restarts: its id, the incarnations and the epoch that it may have used.
 
-One JSON file in the data directory, replaced as a whole and synced before anything that depends on it is sent. A lock
-file keeps two processes from being the same node.
+One small JSON file in the data directory, replaced as a whole and synced. A spare file of the same size stands beside
+it, and what is saved next is written into the room that this one has: a disk that is full takes it too. File systems
+that never write in place, such as btrfs, do not promise that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
 import os
-from pathlib import Path
+import zlib
 from typing import Final
 
 import msgspec
 
-from meshp2p.core.record import ID_BYTES_MAX
-from meshp2p.core.state import KeptState
+from meshp2p.core.keeping import KeptState
+from meshp2p.core.record import EPOCH_MAX, ID_BYTES_MAX, INCARNATION_MAX
 from meshp2p.errors import StartError, StoreError
-from meshp2p.store.replacement import replace_durably
+from meshp2p.store.directory import DataDirectory
 
 __all__ = ["Identity", "IdentityStore"]
 
-_SCHEMA: Final = 1
-_COUNTER_MAX: Final = 1 << 53  # far above milliseconds since 1970, far below where a record's numbers end
+_SCHEMA: Final = 2
+_SCHEMA_WITHOUT_CRC: Final = 1
+_FILE_BYTES: Final = 4096
+"""The size of both files: more than the longest id needs, and a block of most file systems."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -31,72 +34,107 @@ class Identity(msgspec.Struct, frozen=True):
     id: str
     is_generated: bool
     kept: KeptState = KeptState()
+
+
+class _File(msgspec.Struct, frozen=True):
+    id: str
+    is_generated: bool
+    kept: KeptState
     schema: int = _SCHEMA
+    crc: int | None = None
 
 
 class IdentityStore:
-    """The identity in one data directory. Open from the constructor on; to be closed."""
+    """The identity in one data directory, and room for the next one."""
 
-    def __init__(self, data_dir: Path) -> None:
-        """Make the directory where there is none, and lock it.
-
-        Raises :class:`StartError` where it cannot be made, written or locked.
-        """
-        self._path = data_dir / "identity.json"
+    def __init__(self, directory: DataDirectory) -> None:
+        """Raises :class:`StartError` if nothing can be written to the directory, unless only the room is missing and
+        there is an identity already."""
+        self._directory = directory
+        self._path = directory.path / "identity.json"
+        self._spare = directory.path / "identity.spare"
+        self._old = directory.path / "identity.old"
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._reserve()
         except OSError as error:
-            raise StartError(
-                f"data directory {str(data_dir)!r}: {error.strerror}; expected one that can be read and written"
-            ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                why = "is used by another running node: every node needs its own"
-            else:
-                why = f"cannot be locked: {error.strerror}; choose one on a disk of this machine"
-            raise StartError(f"data directory {str(data_dir)!r} {why}") from error
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._path.exists():
+                raise StartError(f"{str(self._spare)!r} cannot be written: {error.strerror}") from error
 
     def load(self) -> Identity | None:
-        """What was saved last; None where nothing was.
+        """What was saved last; None if nothing was.
 
-        Raises :class:`StoreError` where the file is not ours or damaged; it is left as it is.
+        Raises :class:`StoreError` if the file is not ours or damaged; it is left as it is.
         """
         try:
-            identity = msgspec.json.decode(self._path.read_bytes(), type=Identity)
+            file = msgspec.json.decode(self._path.read_bytes(), type=_File)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
             raise StoreError(
                 f"{str(self._path)!r} cannot be read: {error}; remove it to begin with a new identity"
             ) from error
-        if identity.schema != _SCHEMA:
-            raise StoreError(f"{str(self._path)!r} has schema {identity.schema}: this version reads {_SCHEMA}")
-        size, kept = len(identity.id.encode()), identity.kept
-        if not (
-            1 <= size <= ID_BYTES_MAX and 0 <= kept.incarnation <= _COUNTER_MAX and 0 <= kept.epoch <= _COUNTER_MAX
-        ):
-            raise StoreError(
-                f"{str(self._path)!r} cannot be read: expected an id of 1 to {ID_BYTES_MAX} bytes and numbers from 0 to"
-                " 2**53; remove it to begin with a new identity"
-            )
+        identity = Identity(file.id, file.is_generated, file.kept)
+        if file.schema not in (_SCHEMA, _SCHEMA_WITHOUT_CRC):
+            raise StoreError(f"{str(self._path)!r} has schema {file.schema}: this version reads {_SCHEMA}")
+        problem = _problem(identity)
+        if file.schema == _SCHEMA and file.crc != _crc(identity):
+            problem = "it is not what was written"
+        if problem:
+            raise StoreError(f"{str(self._path)!r} cannot be read: {problem}; remove it to begin with a new identity")
         return identity
 
     def save(self, identity: Identity) -> None:
         """Replace what is kept. When this returns it is on disk. Raises :class:`StoreError`; what was kept before is
         then as it was."""
-        temporary = self._path.with_suffix(".tmp")
+        problem = _problem(identity)
+        if problem:
+            raise StoreError(f"{str(self._path)!r} is not written: {problem}")
+        file = _File(identity.id, identity.is_generated, identity.kept, crc=_crc(identity))
+        self._directory.check()
         try:
-            with temporary.open("wb") as file:
-                file.write(msgspec.json.encode(identity))
-                file.flush()
-                os.fsync(file.fileno())
-            replace_durably(temporary, self._path)
+            self._reserve()
+            with self._spare.open("r+b") as spare:
+                spare.write(msgspec.json.encode(file).ljust(_FILE_BYTES))
+                spare.flush()
+                os.fsync(spare.fileno())
+            with contextlib.suppress(OSError):  # becomes the next spare; there is none before the first save
+                os.link(self._path, self._old)
+            self._spare.replace(self._path)
+            with contextlib.suppress(FileNotFoundError):
+                self._old.replace(self._spare)
+            self._directory.sync()
+            with contextlib.suppress(OSError):
+                self._reserve()
         except OSError as error:
             raise StoreError(f"{str(self._path)!r} cannot be written: {error.strerror}") from error
 
-    def close(self) -> None:
-        os.close(self._lock)
+    def _reserve(self) -> None:
+        """See that the spare file is there, and has its room. Raises ``OSError``."""
+        if self._spare.exists():
+            self._old.unlink(missing_ok=True)  # it is the identity itself: the end came before that was replaced
+        elif self._old.exists():
+            self._old.replace(self._spare)
+        with self._spare.open("ab") as spare:
+            status = os.fstat(spare.fileno())
+            if status.st_nlink == 1 and status.st_size == _FILE_BYTES:
+                return
+        self._spare.unlink()
+        with self._spare.open("wb") as spare:
+            self._spare.chmod(0o600)
+            spare.write(bytes(_FILE_BYTES))
+            spare.flush()
+            os.fsync(spare.fileno())
+
+
+def _crc(identity: Identity) -> int:
+    return zlib.crc32(msgspec.json.encode(identity))
+
+
+def _problem(identity: Identity) -> str:
+    """Why this is no identity that a node can have; empty if it is one."""
+    if not 1 <= len(identity.id.encode()) <= ID_BYTES_MAX:
+        return f"expected an id of 1 to {ID_BYTES_MAX} bytes"
+    kept = identity.kept
+    if not (0 <= kept.incarnation < INCARNATION_MAX and 0 <= kept.epoch <= EPOCH_MAX):
+        return "expected an incarnation from 0 to 2**62 - 1 and an epoch from 0 to 2**62"
+    return ""

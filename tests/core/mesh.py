@@ -11,10 +11,10 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Failure, Persist, Put, Resolve, Send, Store, Table
 from meshp2p.core.events import Event, LeaderChanged, MapChanged
 from meshp2p.core.hosting import Profile
+from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, Datagram
 from meshp2p.core.requests import Request
-from meshp2p.core.state import KeptState
 
 EPOCH_MS = 1_700_000_000_000
 
@@ -201,10 +201,26 @@ class Mesh:
                 case Store():
                     self._store(key, effect)
                 case Persist():
-                    self.kept[self.nodes[key].id] = KeptState(effect.incarnation, effect.epoch)
+                    self._persist(key, KeptState(effect.incarnation, effect.epoch))
         machine = self.nodes.get(key)
         if machine is not None:
             self._wake(key, machine)
+
+    def _persist(self, key: str, kept: KeptState) -> None:
+        machine = self.nodes[key]
+
+        def finish() -> None:
+            if self.nodes.get(key) is not machine:
+                return
+            failure = self.full.get(key)
+            if failure is None:
+                self.kept[machine.id] = kept
+            self._perform(key, machine.receive_persisted(failure, self.now))
+
+        if key in self.disks:
+            self._at(self.now + self.delay, finish)
+        else:
+            self.kept[machine.id] = kept
 
     def _store(self, key: str, store: Store) -> None:
         machine = self.nodes[key]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Resolve, Send, Store
+from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Persist, Resolve, Send, Store
 from meshp2p.core.hosting import Profile
 from meshp2p.core.hybrid_clock import Stamp
 from meshp2p.core.machine import Machine
@@ -164,8 +164,9 @@ class Driver:
 
     def __init__(self, seed: int) -> None:
         self.machine: Machine = a_machine(config=CONFIG, is_announced=bool(seed % 2))
-        self.machine._state.is_durable = bool(seed & 2)
+        self.machine._state.keeping.is_durable = bool(seed & 2)
         self.stores: list[Store] = []
+        self.persists: list[Persist] = []
         self.tickets = 0
         self.answered: set[int] = set()
         self.now = float(seed % 2)
@@ -175,6 +176,9 @@ class Driver:
     def take(self, effects: list[Effect]) -> None:
         self.calls += [effect for effect in effects if isinstance(effect, Call)]
         self.stores += [effect for effect in effects if isinstance(effect, Store)]
+        self.persists += [effect for effect in effects if isinstance(effect, Persist)]
+        if self.machine._state.keeping.is_durable:
+            assert len(self.persists) <= 1
         for effect in effects:
             if isinstance(effect, Resolve):
                 assert effect.ticket not in self.answered, "answered twice"
@@ -194,6 +198,8 @@ class Driver:
         assert machine.next_deadline() >= self.now
         assert machine.records()["me"] == machine.own
         assert machine.own.state is State.ALIVE
+        assert not machine.is_announced or state.keeping.has_kept(machine.own.incarnation, machine.own.epoch)
+        assert machine.leader_id != "me" or state.keeping.has_kept(0, machine.leader_epoch)
         assert len(members) <= CONFIG.members_max
         assert len(members.departed) <= CONFIG.departed_max
         assert len(members._ids) == len(members) + len(members.departed)
@@ -336,6 +342,9 @@ def step_of_messages(driver: Driver, name: str, argument: object) -> None:
         case "acknowledge", (str(recipient), tuple(acknowledged)):
             driver.take(machine.request(driver.ticket(), Acknowledge(recipient, acknowledged), now))
         case "store", (str() | None):
+            if driver.persists:
+                driver.persists.pop()
+                driver.take(machine.receive_persisted(argument, now))
             if driver.stores:
                 driver.take(machine.receive_stored(driver.stores.pop(0).number, argument, now))
         case "abandon", int():

@@ -8,10 +8,10 @@ import pytest
 
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import IdConflictLost, MemberDied, MemberJoined, MemberUpdated
+from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import Datagram, Gossip, Pong, Probe, Push
 from meshp2p.core.record import INCARNATION_STEP_MAX, Item, Record, Rumour, State, tag_of
-from meshp2p.core.state import KeptState
 from meshp2p.errors import NodeClosed
 from tests.core.builders import ELSEWHERE, NOW_MS, a_machine, a_ping, a_record, calls, emitted, hear, run_until, told
 from tests.core.mesh import Mesh

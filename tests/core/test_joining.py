@@ -8,6 +8,7 @@ import pytest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Persist
 from meshp2p.core.events import MemberJoined
+from meshp2p.core.keeping import INCARNATION_RESERVE
 from meshp2p.core.messages import Probe, SyncReply, SyncRequest
 from meshp2p.core.record import State
 from tests.core.builders import ELSEWHERE, HERE, a_machine, a_ping, a_record, calls, hear, run_until, sends
@@ -132,7 +133,7 @@ def test_what_a_node_will_say_is_on_disk_before_it_says_it() -> None:
     told = [number for number, effect in enumerate(effects) if not isinstance(effect, Persist)]
     assert persisted
     assert min(persisted) < min(told)
-    assert effects[persisted[0]] == Persist(machine.own.incarnation + 1000, machine.own.epoch)
+    assert effects[persisted[0]] == Persist(machine.own.incarnation - 1 + INCARNATION_RESERVE, machine.own.epoch)
 
 
 def test_a_node_that_calls_itself_takes_no_notice_and_does_not_call_again() -> None:

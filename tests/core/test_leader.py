@@ -10,9 +10,9 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.election import Election
 from meshp2p.core.events import LeaderChanged
 from meshp2p.core.hosting import Profile
+from meshp2p.core.keeping import KeptState
 from meshp2p.core.messages import SyncReply, SyncRequest
 from meshp2p.core.record import EPOCH_MAX, EPOCH_SKIP_MAX, EPOCH_STEP_MAX, Rumour, State, epoch_above
-from meshp2p.core.state import KeptState
 from meshp2p.core.timers import Timer
 from tests.core.builders import a_machine, a_record, emitted, hear, run_until, told
 from tests.core.mesh import Mesh

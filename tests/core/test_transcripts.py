@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.events import Event, IdConflictLost, LeaderChanged, MemberEvent
+from meshp2p.core.events import Event, IdConflictLost, LeaderChanged, MemberEvent, StorageFailed, StorageRecovered
 from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import (
     Ack,
@@ -156,6 +156,10 @@ class Scribe(Mesh):
                 return f"LeaderChanged {leader_id} epoch {self._epoch(epoch)}"
             case IdConflictLost(id=instance_id):
                 return f"IdConflictLost {instance_id}"
+            case StorageFailed(reason=reason):
+                return f"StorageFailed {reason}"
+            case StorageRecovered():
+                return "StorageRecovered"
             case MemberEvent(record=record):
                 return f"{type(event).__name__} {record.id}"
 

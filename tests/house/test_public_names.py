@@ -65,6 +65,8 @@ PUBLIC_NAMES = [
     "SharedMap",
     "StartError",
     "State",
+    "StorageFailed",
+    "StorageRecovered",
     "StoreError",
     "StoreFull",
     "TaskProgress",

@@ -154,14 +154,6 @@ async def test_a_reader_that_is_cancelled_loses_nothing(autojump_clock: trio.tes
     assert await anext(reader) == change(1)
 
 
-async def test_what_the_snapshot_holds_is_skipped() -> None:
-    subscriptions = Subscriptions()
-    reader = subscriptions.open([change(2)], skipped=2)
-    for number in range(1, 4):
-        subscriptions.put(change(number))
-    assert await take(reader, 2) == [change(2), change(3)]
-
-
 async def test_a_reader_that_is_gone_is_forgotten() -> None:
     subscriptions = Subscriptions()
     for _ in range(100):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,8 +15,7 @@ import trio
 import trio.testing
 
 import meshp2p
-from meshp2p import Instance, MeshNode, NodeClosed, ProtocolConfig, StartError
-from meshp2p.core.effects import Persist
+from meshp2p import Instance, MeshNode, NodeClosed, ProtocolConfig, StartError, StorageFailed
 from meshp2p.node import platform
 from tests.http.meshes import QUICK, open_mesh
 
@@ -223,18 +223,39 @@ async def test_a_start_that_is_cancelled_ends() -> None:
     assert scope.cancelled_caught
 
 
-async def test_what_fails_inside_the_node_ends_the_block_and_comes_out_as_it_is(
-    tmp_path: Path,
-) -> None:
+async def test_what_fails_inside_the_node_ends_the_block_and_comes_out_as_it_is() -> None:
     async def open_and_break() -> None:
-        async with meshp2p.open_node(**OPTIONS, data_dir=tmp_path) as node:
-            await node.wait_for_leader()  # which was written down
-            (tmp_path / "identity.tmp").mkdir()  # from now on nothing can be written
-            node._driver.perform([Persist(1 << 50, 9)])
+        async with meshp2p.open_node(**OPTIONS) as node:
+            await node.wait_for_leader()
+
+            async def fail() -> None:
+                raise LookupError("broken")
+
+            node._driver._datagrams.wait_readable = fail
             await trio.sleep_forever()
 
-    with pytest.raises(meshp2p.StoreError, match="cannot be written"):
+    with pytest.raises(LookupError, match="broken"):
         await open_and_break()
+
+
+async def test_a_node_whose_directory_is_gone_serves_on_and_says_so(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    async with meshp2p.open_node(**OPTIONS, id="b", data_dir=directory) as node, httpx.AsyncClient() as client:
+        await node.wait_for_leader()
+        events = node.events()
+        shutil.rmtree(directory)
+        async with meshp2p.open_node(**OPTIONS, id="a", join=[str(node.addresses[0])]) as lower:
+            await lower.wait_for_members(2)
+        with trio.fail_after(30):
+            async for event in events:  # "a" left: this node leads again, and cannot keep its claim
+                if isinstance(event, StorageFailed):
+                    break
+        assert "was removed or replaced" in event.reason
+        answer = await client.get(node.url + "/readyz")
+        assert answer.status_code == 503
+        assert "was removed or replaced" in answer.json()["error"]
+        assert (await client.get(node.url + "/health")).status_code == 200
+        assert (await node.wait_for_members(1))[0].id == "b"
 
 
 async def test_nodes_may_be_opened_inside_one_another() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from meshp2p.core.state import KeptState
+from meshp2p.core.keeping import KeptState
 from meshp2p.errors import StartError, StoreError
+from meshp2p.store.directory import DataDirectory
 from meshp2p.store.identity import Identity, IdentityStore
 
 IDENTITY = Identity("agent-ü", is_generated=True, kept=KeptState(1_700_000_000_000, 7))
@@ -20,11 +23,11 @@ IDENTITY = Identity("agent-ü", is_generated=True, kept=KeptState(1_700_000_000_
 
 @contextmanager
 def opened(directory: Path) -> Iterator[IdentityStore]:
-    store = IdentityStore(directory)
+    data = DataDirectory(directory)
     try:
-        yield store
+        yield IdentityStore(data)
     finally:
-        store.close()
+        data.close()
 
 
 def test_nothing_is_kept_at_first(tmp_path: Path) -> None:
@@ -39,7 +42,7 @@ def test_what_was_saved_last_is_loaded(tmp_path: Path) -> None:
         assert store.load() == IDENTITY
     with opened(tmp_path) as store:
         assert store.load() == IDENTITY
-    assert {path.name for path in tmp_path.iterdir()} == {"identity.json", "lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"identity.json", "identity.spare"}
 
 
 def good(**changes: object) -> bytes:
@@ -71,7 +74,9 @@ DAMAGED = {
     "an incarnation that no record can have": good(kept={"incarnation": 1 << 63, "epoch": 1}),
     "an epoch that no record can have": good(kept={"incarnation": 1, "epoch": 1 << 63}),
     "a fraction": good(kept={"incarnation": 1.5, "epoch": 1}),
-    "a later schema": good(schema=2),
+    "no sum of what was written": good(schema=2),
+    "another sum": good(schema=2, crc=7),
+    "a later schema": good(schema=3),
 }
 
 
@@ -94,10 +99,108 @@ def test_a_file_that_cannot_be_read_is_refused_by_its_name(tmp_path: Path) -> No
 def test_what_was_kept_stays_where_it_cannot_be_replaced(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         store.save(IDENTITY)
-        (tmp_path / "identity.tmp").mkdir()
+        (tmp_path / "identity.spare").unlink()
+        (tmp_path / "identity.spare").mkdir()
         with pytest.raises(StoreError, match="cannot be written"):
             store.save(Identity("another", is_generated=False))
         assert store.load() == IDENTITY
+
+
+STEPS = ("link", "replace", "unlink", "fsync")
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_an_end_at_any_step_of_a_save_leaves_the_old_or_the_new_and_the_next_save_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    new = Identity("another", is_generated=False)
+    with opened(tmp_path) as store:
+        store.save(IDENTITY)
+        store.save(IDENTITY)
+        left = number
+
+        def or_end(step: Callable[..., None]) -> Callable[..., None]:
+            def run(*arguments: object, **options: object) -> None:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    raise KeyboardInterrupt
+                step(*arguments, **options)
+
+            return run
+
+        with monkeypatch.context() as patched:
+            for step in STEPS:
+                patched.setattr(os, step, or_end(getattr(os, step)))
+            with contextlib.suppress(KeyboardInterrupt):
+                store.save(new)
+    for _ in range(2):
+        with opened(tmp_path) as store:
+            assert store.load() in (IDENTITY, new)
+            store.save(new)
+            assert store.load() == new
+            assert {path.name for path in tmp_path.iterdir()} == {"identity.json", "identity.spare"}
+            assert not (tmp_path / "identity.json").samefile(tmp_path / "identity.spare")
+
+
+def test_every_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "identity.json"
+    with opened(tmp_path) as store:
+        store.save(IDENTITY)
+        data = bytearray(path.read_bytes())
+        for place in range(8 * 300):  # behind it is but padding
+            data[place // 8] ^= 1 << place % 8
+            path.write_bytes(data)
+            with contextlib.suppress(StoreError):
+                assert store.load() == IDENTITY
+            data[place // 8] ^= 1 << place % 8
+
+
+@pytest.mark.parametrize("kept", [KeptState(1 << 62, 1), KeptState(1, (1 << 62) + 1), KeptState(-1, 0)])
+def test_what_load_would_refuse_is_not_saved(tmp_path: Path, kept: KeptState) -> None:
+    with opened(tmp_path) as store:
+        store.save(IDENTITY)
+        with pytest.raises(StoreError, match="expected an incarnation"):
+            store.save(Identity("agent", is_generated=True, kept=kept))
+        assert store.load() == IDENTITY
+
+
+def test_the_greatest_counters_are_saved_and_loaded(tmp_path: Path) -> None:
+    greatest = Identity("agent", is_generated=True, kept=KeptState((1 << 62) - 1, 1 << 62))
+    with opened(tmp_path) as store:
+        store.save(greatest)
+        assert store.load() == greatest
+
+
+def test_a_file_of_the_schema_before_is_read(tmp_path: Path) -> None:
+    (tmp_path / "identity.json").write_bytes(good(schema=1))
+    with opened(tmp_path) as store:
+        assert store.load() == Identity("a", is_generated=True, kept=KeptState(5, 1))
+        store.save(IDENTITY)
+        assert store.load() == IDENTITY
+
+
+def test_a_directory_that_was_removed_or_replaced_takes_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    with opened(directory) as store:
+        store.save(IDENTITY)
+        shutil.rmtree(directory)
+        with pytest.raises(StoreError, match="was removed or replaced"):
+            store.save(IDENTITY)
+        directory.mkdir()
+        with pytest.raises(StoreError, match="was removed or replaced"):
+            store.save(IDENTITY)
+        assert list(directory.iterdir()) == []
+
+
+def test_a_directory_in_which_nothing_can_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "identity.spare").mkdir()
+    data = DataDirectory(tmp_path)
+    try:
+        with pytest.raises(StartError, match="cannot be written"):
+            IdentityStore(data)
+    finally:
+        data.close()
 
 
 def test_a_place_that_cannot_be_a_directory_is_refused_by_its_name(tmp_path: Path) -> None:
@@ -105,14 +208,14 @@ def test_a_place_that_cannot_be_a_directory_is_refused_by_its_name(tmp_path: Pat
     file.write_text("")
     for directory in (file, file / "below", Path("/proc/meshp2p")):
         with pytest.raises(StartError) as caught:
-            IdentityStore(directory)
+            DataDirectory(directory)
         assert repr(str(directory)) in str(caught.value)
 
 
 def test_a_directory_has_one_user_at_a_time(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         with pytest.raises(StartError, match="used by another running node"):
-            IdentityStore(tmp_path)
+            DataDirectory(tmp_path)
         store.save(IDENTITY)
     with opened(tmp_path) as store:
         assert store.load() == IDENTITY
@@ -131,7 +234,7 @@ def test_a_directory_that_another_process_uses_is_refused_until_that_is_gone(tmp
     try:
         assert os.read(has_it, 1) == b"x"
         with pytest.raises(StartError, match="used by another running node"):
-            IdentityStore(tmp_path)
+            DataDirectory(tmp_path)
         process.kill()
         process.join()
         with opened(tmp_path) as store:

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from meshp2p.core.effects import CallFailed, Persist
-from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent
+from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent, StorageFailed, StorageRecovered
 from meshp2p.core.messages import (
     Ack,
     Body,
@@ -132,6 +132,10 @@ class _Encoder:
                 return ("L", self.word(leader), self.word(previous), _exact(epoch))
             case IdConflictLost(id=name, address=address):
                 return ("K", self.word(name), self.word(str(address)))
+            case StorageFailed(reason=reason):
+                return ("F", reason)
+            case StorageRecovered():
+                return ("F", "")
             case CallFailed(failure=failure, reason=reason):
                 return ("X", str(failure), reason)
             case Persist(incarnation=incarnation, epoch=epoch):

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import string
 
-from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberDied, MemberLeft, MemberRecovered, MemberSuspected
+from meshp2p.core.events import (
+    IdConflictLost,
+    LeaderChanged,
+    MemberDied,
+    MemberLeft,
+    MemberRecovered,
+    MemberSuspected,
+    StorageFailed,
+)
 from meshp2p.simulation.pictures.lanes import Band, FaultSpan, bands_of, end_of, fault_spans, lanes_of
 from meshp2p.simulation.pictures.words import describe_fault, printable
 from meshp2p.simulation.schedule import Schedule
@@ -195,6 +203,8 @@ def _words(entry: Entry) -> str:
         case What.EVENT, LeaderChanged():
             epoch = f", epoch {detail.epoch}" if detail.epoch else ""
             return f"thinks that {detail.leader_id} leads{epoch}" if detail.leader_id else "knows no leader"
+        case What.EVENT, StorageFailed():
+            return f"keeps nothing on disk: {detail.reason}"
         case What.EVENT, IdConflictLost():
             return f"gives up its id to {detail.address}"
         case _:

@@ -49,6 +49,7 @@ function eventOf(number) {
     return { kind: detail[1], id: about.id, incarnation: about.incarnation, state: about.state, epoch: detail[3], home: word(detail[4]) };
   }
   if (detail[0] === "L") return { kind: "leader", leader: word(detail[1]), previous: word(detail[2]), epoch: detail[3] };
+  if (detail[0] === "F") return { kind: "storage", reason: detail[1] };
   return { kind: "conflict", id: word(detail[1]), address: word(detail[2]) };
 }
 
@@ -237,7 +238,7 @@ function viewAt(place, number) {
       else if (event.kind === "died" || event.kind === "left") {
         view.members.delete(event.id);
         view.gone.set(event.id, { ...event, number: each });
-      } else if (event.kind !== "conflict") {
+      } else if (event.kind !== "conflict" && event.kind !== "storage") {
         view.gone.delete(event.id);
         view.members.set(event.id, { ...event, number: each });
       }

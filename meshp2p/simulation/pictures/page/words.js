@@ -42,6 +42,7 @@ function eventWords(node, event) {
     case "recovered": return `${node} sees that ${event.id} lives: it refuted the suspicion`;
     case "died": return `${node} declares ${event.id} dead`;
     case "left": return `${node} hears that ${event.id} left`;
+    case "storage": return event.reason ? `${node} keeps nothing on its disk: ${event.reason}` : `the disk of ${node} keeps what it is given again`;
     case "conflict": return `${node} gives up its id: a process at ${event.address} has held it for longer`;
   }
   if (!event.leader) return `${node} knows no leader any more`;
