@@ -147,7 +147,9 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     measured."""
 
     quorum: int = 0
-    """Below so many live nodes, this one among them, none leads. 0: each side of a partition has a leader."""
+    """A node leads only while so many nodes, itself included, grant it a lease of three probe intervals. In a mesh of
+    at most ``2 * quorum - 1`` nodes with the same value no two lead at the same moment. 0: no votes, and each side of
+    a partition has a leader."""
 
     instance_timeout: float = 15.0
     """Without a heartbeat for so long a hosted instance is removed; when its home is gone, so long it may be

@@ -17,7 +17,7 @@
     ├── Maps           shared maps: who has them, comparing, telling changes
     ├── Hosting        instances that speak only HTTP: heartbeats, expiry, adoption
     ├── PauseGuard     being careful after this node itself was stopped
-    └── Election       who leads
+    └── Election       who leads, under a quorum with a LeadershipLease
 
 A driver owns the machine alone, and calls it from one task. ``now`` is the driver's monotonic clock in seconds. Every
 call returns effects, to be performed in their order, or raises and leaves the machine as it was.
@@ -41,6 +41,7 @@ from meshp2p.core.election import Election
 from meshp2p.core.events import MemberChange, MemberDied, MemberLeft
 from meshp2p.core.hosting import Hosting, Profile
 from meshp2p.core.keeping import KeptState
+from meshp2p.core.lease import LeadershipLease
 from meshp2p.core.looker import Looker
 from meshp2p.core.maps import Maps
 from meshp2p.core.membership import Membership
@@ -53,12 +54,16 @@ from meshp2p.core.messages import (
     Datagram,
     Deliver,
     Deposit,
+    Done,
     ForwardAcknowledge,
     ForwardDeregister,
     ForwardFetch,
     ForwardHeartbeat,
     ForwardStatus,
     Gossip,
+    LeaseAsk,
+    LeaseRelease,
+    LeaseReply,
     MapPush,
     MapSync,
     Nack,
@@ -91,8 +96,9 @@ class Machine(View):
 
     ``profile`` is what its agent says of itself, ``addresses`` are where others reach it, best first. ``wall_ms`` gives
     Unix milliseconds, for times that people read and for the first incarnation; ``kept`` is what was persisted last
-    under this id. ``kept_messages`` is what :class:`~meshp2p.core.effects.Store` kept, in the order of keys, absent
-    where there is no disk: then messages are in memory alone, and nothing waits for what is to be kept.
+    under this id. ``lease_clock`` gives seconds that pass also while this machine is suspended and that nobody sets:
+    leases are measured by it. ``kept_messages`` is what :class:`~meshp2p.core.effects.Store` kept, in the order of
+    keys, absent where there is no disk: then messages are in memory alone, and nothing waits for what is to be kept.
     """
 
     def __init__(
@@ -104,6 +110,8 @@ class Machine(View):
         wall_ms: Callable[[], int],
         kept: KeptState | None = None,
         kept_messages: Sequence[tuple[Table, bytes, bytes]] | None = None,
+        *,
+        lease_clock: Callable[[], float],
     ) -> None:
         kept = kept or KeptState()
         started_ms = wall_ms()
@@ -124,7 +132,8 @@ class Machine(View):
         self._ownership = Ownership(self._state)
         self._membership = Membership(self._state, self._ownership)
         self._prober = Prober(self._state, self._membership)
-        self._election = Election(self._state, self._ownership)
+        self._lease = LeadershipLease(self._state, lease_clock) if config.quorum else None
+        self._election = Election(self._state, self._ownership, self._lease)
         self._hosting = Hosting(self._state, self._membership, self._ownership)
         self._syncer = Syncer(self._state, self._membership, self._ownership, self._election)
         self._pause_guard = PauseGuard(
@@ -243,6 +252,10 @@ class Machine(View):
                 self._messaging.receive_call(ticket, request, now)
             case ForwardFetch() | ForwardAcknowledge() | ForwardStatus():
                 self._messaging.receive_call(ticket, request, now)
+            case LeaseAsk():
+                reply = LeaseReply(is_granted=False) if self._lease is None else self._lease.take_ask(request, now)
+            case LeaseRelease():
+                reply = Done() if self._lease is None else self._lease.take_release(request)
             case MapSync():
                 reply = self._maps.receive_sync(request, now)
             case MapPush():
@@ -335,6 +348,8 @@ class Machine(View):
                 self._hosting.handle_publish(subject, now)
             case Timer.PERSIST | Timer.STORE:
                 self._state.keeping.handle_retry(timer, now)
+            case Timer.LEASE | Timer.LEASE_ENDS:
+                self._election.handle_lease(timer, subject, now)
             case Timer.MAP_SYNC | Timer.MAP_TELL:
                 self._maps.handle_timer(timer, subject, now)
             case _:

@@ -40,6 +40,9 @@ __all__ = [
     "ForwardStatus",
     "Gossip",
     "HeartbeatReply",
+    "LeaseAsk",
+    "LeaseRelease",
+    "LeaseReply",
     "MapDifference",
     "MapPush",
     "MapSync",
@@ -343,6 +346,38 @@ class Carry(msgspec.Struct, frozen=True, array_like=True, tag=24):
     request: Passed
 
 
+class LeaseAsk(msgspec.Struct, frozen=True, array_like=True, tag=32):
+    """Sent by ``home``, the home of ``leader_id``, under a quorum: grant the leadership to it for ``seconds``. Answered
+    with :class:`LeaseReply`; see :mod:`meshp2p.core.lease`.
+
+    ``number`` grows with every ask of this process, and ``boot`` is that of the process. ``quorum`` is the asker's: a
+    node with another one does not grant.
+    """
+
+    leader_id: Id
+    home: Id
+    boot: Word
+    number: Word
+    seconds: Annotated[float, msgspec.Meta(gt=0)]
+    quorum: Word
+
+
+class LeaseReply(msgspec.Struct, frozen=True, array_like=True, tag=32):
+    """Whether the replier grants: then it grants to nobody else for the seconds that were asked, and a margin."""
+
+    is_granted: bool
+
+
+class LeaseRelease(msgspec.Struct, frozen=True, array_like=True, tag=33):
+    """Sent to a granter: the sender does not lead any more, and gives up what it asked for up to ``number``. Answered
+    with :class:`Done`."""
+
+    leader_id: Id
+    home: Id
+    boot: Word
+    number: Word
+
+
 class MapSync(msgspec.Struct, frozen=True, array_like=True, tag=48):
     """Sent by ``sender``, a node that has opened the shared map ``name``: how does yours differ? Answered with
     :class:`MapDifference`.
@@ -404,6 +439,8 @@ CallRequest = (
     | ForwardAcknowledge
     | ForwardStatus
     | Carry
+    | LeaseAsk
+    | LeaseRelease
     | MapSync
     | MapPush
 )
@@ -418,6 +455,7 @@ CallReply = (
     | StatusReply
     | Refused
     | SendReply
+    | LeaseReply
     | MapDifference
     | MapTaken
 )

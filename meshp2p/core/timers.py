@@ -44,6 +44,10 @@ class Timer(enum.IntEnum):
     """A check goes on, or comes to its end. Subject: the id of who is checked."""
     LOOK = 15
     """The mesh has changed and is quiet: whether another node agrees."""
+    LEASE = 16
+    """The home of a leader asks for the next grants, under a quorum."""
+    LEASE_ENDS = 17
+    """A lease that this node holds, or granted, may have ended. Subject: "held" or "granted"."""
     DELIVER = 32
     """A delivery that failed is repeated. Subject: the home's id."""
     TELL = 33

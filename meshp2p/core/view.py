@@ -61,6 +61,11 @@ class View:
         return self._election.leader_id
 
     @property
+    def is_leading(self) -> bool:
+        """Whether this node itself leads now. May be asked from any thread."""
+        return self._election.is_leading
+
+    @property
     def leader_epoch(self) -> int:
         return self._election.epoch
 

@@ -27,11 +27,25 @@ class FencingToken(msgspec.Struct, frozen=True, order=True):
 
 
 class Lease:
-    """The time for which this node leads. ``was_lost``: it ended before the block did."""
+    """The time for which this node leads. ``is_leading`` tells whether it does now."""
 
-    def __init__(self, token: FencingToken) -> None:
+    def __init__(self, token: FencingToken, is_leading: Callable[[], bool]) -> None:
         self.token = token
-        self.was_lost = False
+        self._is_leading = is_leading
+        self._was_lost = False
+        self._is_over = False
+
+    @property
+    def was_lost(self) -> bool:
+        """It ended before the block did. Under a quorum the clock is read each time: the lease may have expired."""
+        if not self._is_over and not self._is_leading():
+            self._was_lost = True
+        return self._was_lost
+
+    def end(self, *, was_lost: bool = False) -> None:
+        """The leadership, or the block, is over."""
+        self._was_lost = self._was_lost or was_lost
+        self._is_over = True
 
     def __repr__(self) -> str:
         return f"<Lease {self.token}{' lost' if self.was_lost else ''}>"
@@ -41,9 +55,10 @@ class Lease:
 async def hold_leadership(
     own_leader: Callable[[], Leader | None],
     wait_until: Callable[[Callable[[], bool]], Awaitable[None]],
+    is_leading: Callable[[], bool],
 ) -> AsyncIterator[Lease]:
     """Wait until this node leads, run the block, and cancel it when the leadership ends: then the block ends quietly,
-    with ``lease.was_lost``. ``own_leader`` tells the leader where that is this node."""
+    with ``lease.was_lost``. ``own_leader`` tells the leader if that is this node."""
 
     def leads() -> bool:
         leader = own_leader()
@@ -51,7 +66,7 @@ async def hold_leadership(
 
     while (leader := own_leader()) is None or not leader.epoch:
         await wait_until(leads)
-    lease = Lease(FencingToken(leader.epoch, leader.id))
+    lease = Lease(FencingToken(leader.epoch, leader.id), is_leading)
 
     def is_over() -> bool:
         present = own_leader()
@@ -60,10 +75,13 @@ async def hold_leadership(
     async def watch(scope: trio.CancelScope) -> None:
         with contextlib.suppress(NodeClosed):
             await wait_until(is_over)
-        lease.was_lost = True
+        lease.end(was_lost=True)
         scope.cancel()
 
     async with open_plain_nursery() as nursery:
         nursery.start_soon(watch, nursery.cancel_scope)
-        yield lease
+        try:
+            yield lease
+        finally:
+            lease.end(was_lost=lease.was_lost)
         nursery.cancel_scope.cancel()

@@ -288,7 +288,10 @@ class MeshNode(NodeBackend):
 
         Raises :class:`~meshp2p.errors.NodeClosed` where the node leaves before it led.
         """
-        return hold_leadership(self._own_leader, self._subscriptions.wait_until)
+        return hold_leadership(self._own_leader, self._subscriptions.wait_until, self._is_leading)
+
+    def _is_leading(self) -> bool:
+        return self._machine.is_leading
 
     def _own_leader(self) -> Leader | None:
         leader = self.leader

@@ -93,6 +93,9 @@ class Platform(Protocol):
     def wall_ms(self) -> int:
         """Unix milliseconds."""
 
+    def lease_clock(self) -> float:
+        """Seconds that pass also while the machine is suspended, and that nobody sets."""
+
     def bind(self, config: NodeConfig) -> Bound:
         """Open the node's sockets. Raises :class:`~meshp2p.errors.StartError`."""
 
@@ -128,6 +131,9 @@ class SystemPlatform:
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
+
+    def lease_clock(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def bind(self, config: NodeConfig) -> Bound:
         port = DEFAULT_PORT if config.port is None else config.port

@@ -100,6 +100,7 @@ class _Runner:
                 platform.wall_ms,
                 own.identity.kept,
                 None if own.disk is None else own.disk.load_messages(),
+                lease_clock=platform.lease_clock,
             )
             async with platform.open_caller(codec) as caller, open_plain_nursery() as nursery:
                 self._scope = nursery.cancel_scope

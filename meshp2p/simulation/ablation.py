@@ -13,6 +13,7 @@ from meshp2p.simulation.alterations import (
     carry_further,
     count_one_confirmation,
     forget_acknowledged,
+    grant_to_all,
     lead_again,
     miscount_the_ring,
     settle_on_anybody,
@@ -135,6 +136,12 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "mail",
         "relays",
         alter=carry_further,
+    ),
+    "bound-granters": Safeguard(
+        "under a quorum a node that granted the leadership grants it to nobody else until the grant is over",
+        "quorum",
+        "one-leader",
+        alter=grant_to_all,
     ),
     "settle-window": Safeguard(
         "a node that has just begun looks around before it names a leader",

@@ -5,13 +5,14 @@ They reach into the machine under test, as nothing else here does: a safeguard h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from meshp2p.core.effects import CallFailed, Resolve
-from meshp2p.core.messages import Carry, Probe, SyncReply
+from meshp2p.core.messages import Carry, LeaseAsk, LeaseReply, Probe, SyncReply
 from meshp2p.core.nodes import Nodes
 from meshp2p.core.record import Item, Record
 from meshp2p.core.suspicion import Suspicion
@@ -23,6 +24,7 @@ __all__ = [
     "carry_further",
     "count_one_confirmation",
     "forget_acknowledged",
+    "grant_to_all",
     "lead_again",
     "miscount_the_ring",
     "settle_on_anybody",
@@ -162,6 +164,20 @@ def carry_further(host: Host) -> None:
     carrier.carry = carry
 
 
+def grant_to_all(host: Host) -> None:
+    lease: Any = host.machine._lease  # type: ignore[union-attr]
+    if lease is None:
+        return
+    take_ask = lease.take_ask
+
+    def take_ask_unbound(ask: LeaseAsk, now: float) -> LeaseReply:
+        lease._granted_until = -math.inf
+        reply: LeaseReply = take_ask(ask, now)
+        return reply
+
+    lease.take_ask = take_ask_unbound
+
+
 def lead_again(host: Host) -> None:
     """Let a node that led take up its old claim."""
     election: Any = host.machine._election  # type: ignore[union-attr]
@@ -169,7 +185,7 @@ def lead_again(host: Host) -> None:
 
     def update_as_before(now: float) -> None:
         if election.leader_id is None and election._state.own.epoch:
-            election.leader_id = election._state.members.lowest
+            election._named_id = election._state.members.lowest
         update(now)
 
     election.update = update_as_before

@@ -126,6 +126,10 @@ class Host:
         """The wall clock of this machine, in Unix milliseconds."""
         return EPOCH_MS + int((self._engine.now + self.wall_skew) * 1000)
 
+    def lease_clock(self) -> float:
+        """A clock of this machine that also runs while it sleeps, in seconds."""
+        return self._engine.now
+
     # The process
 
     def prepare(self) -> None:
@@ -140,7 +144,9 @@ class Host:
         kept = self.disk.read() if self.disk is not None else None
         mail = self.disk.read_messages() if self.disk is not None else None
         draw = random.Random(f"{self._seed}/{self.key}/{self.life}")
-        self.machine = Machine(self.profile, (self.address,), self._config, draw, self.wall_ms, kept, mail)
+        self.machine = Machine(
+            self.profile, (self.address,), self._config, draw, self.wall_ms, kept, mail, lease_clock=self.lease_clock
+        )
         if self._alter is not None:
             self._alter(self)
 

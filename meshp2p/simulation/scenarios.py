@@ -69,6 +69,7 @@ class _Draft(msgspec.Struct):
     maps: list[MapPlan]
     multicast_interval: float = 0.0
     calm: float = 5.0
+    quorum: int = 0
 
     @property
     def chaos_end(self) -> float:
@@ -288,6 +289,38 @@ def _sleep(draft: _Draft) -> None:
     )
 
 
+@_scenario("quorum", "under a majority quorum the leader is cut off, falls asleep, stops, dies or leaves", least=3)
+def _quorum(draft: _Draft) -> None:
+    draft.quorum = len(draft.names) // 2 + 1
+    lowest, second, *_ = draft.names
+    begin = draft.chaos_begin
+    while begin < draft.chaos_end - 20.0:
+        end = round(begin + draft.random.uniform(2.0, 20.0), 3)
+        begin = round(begin, 3)
+        few = draft.random.randrange(1, len(draft.names) // 2 + 1)
+        side = tuple(sorted((lowest, *draft.random.sample(draft.names[1:], few - 1))))
+        rest = tuple(name for name in draft.names if name not in side)
+        others = tuple(name for name in draft.names if name != second)
+        returns = (  # the second lowest leads, and does not hear that the lowest is back
+            Crash(begin=begin, end=end, node=lowest),
+            Partition(begin=end - 0.2, end=end + 5.0, groups=((second,), others)),
+        )
+        draft.faults += draft.random.choice(
+            (
+                (Partition(begin=begin, end=end, groups=(side, rest)),),
+                (OneWay(begin=begin, end=end, senders=side, receivers=rest),),
+                (OneWay(begin=begin, end=end, senders=rest, receivers=side),),
+                (Sleep(begin=begin, end=end, node=lowest, clock_stops=True),),
+                (Pause(begin=begin, end=end, node=lowest),),
+                (Crash(begin=begin, end=end, node=draft.one()),),
+                (Leave(begin=begin, end=end, node=lowest),),
+                returns,
+                returns,
+            )
+        )
+        begin = end + draft.random.uniform(5.0, 10.0)
+
+
 @_scenario("pause", "a process is stopped for a while, and goes on")
 def _pause(draft: _Draft) -> None:
     end = min(draft.chaos_end, draft.chaos_begin + draft.random.uniform(2.0, 60.0))
@@ -454,4 +487,5 @@ def _named(name: str, options: Options) -> Schedule:
         maps=tuple(draft.maps),
         faults=tuple(draft.faults),
         multicast_interval=draft.multicast_interval,
+        config=ProtocolConfig(quorum=draft.quorum),
     )

@@ -7,6 +7,7 @@ import math
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.lease import GRANT_MARGIN, lease_seconds
 from meshp2p.core.replicated_map import Entry
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.faults import (
@@ -59,11 +60,14 @@ def recovery_bound(config: ProtocolConfig, nodes: int) -> float:
 
     The dead must be found, and among those that died last may be homes whose instances wait for another; those who
     were held dead are called within 15 intervals (``e^-k`` again) or dialled after the longest pause; then views are
-    compared, and the settle window ends.
+    compared, and the settle window ends. Under a quorum the grants to an earlier leader expire, then the new one asks.
     """
     found = max(15 * config.dead_call_interval, 1.5 * config.dial_interval_max + config.call_timeout)
     mended = 10 * config.sync_grace + 2 * config.call_timeout + 3 * config.probe_interval
-    return detection_bound(config, nodes) + 2 * config.instance_timeout + found + mended + config.settle_timeout
+    granted = 2 * GRANT_MARGIN * lease_seconds(config) if config.quorum else 0.0
+    return (
+        detection_bound(config, nodes) + 2 * config.instance_timeout + found + mended + config.settle_timeout + granted
+    )
 
 
 MEETING = 5.0

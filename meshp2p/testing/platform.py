@@ -62,6 +62,9 @@ class VirtualPlatform:
     def wall_ms(self) -> int:
         return EPOCH_MS + int((self._lan.log.now + self._host.wall_skew) * 1000)
 
+    def lease_clock(self) -> float:
+        return self._lan.log.now
+
     def bind(self, config: NodeConfig) -> Bound:
         host, process = self._host, self._process
         if process.is_dead:

@@ -36,6 +36,8 @@ from meshp2p.core.messages import (
     ForwardFetch,
     ForwardHeartbeat,
     ForwardStatus,
+    LeaseAsk,
+    LeaseRelease,
     MapDifference,
     MapPush,
     MapSync,
@@ -174,7 +176,12 @@ def _check_request(request: CallRequest) -> None:
             _check_items(items)
         case SyncRequest(sender=Record() as sender):
             _check_items((sender,))
-        case ForwardHeartbeat(id=instance_id) | ForwardDeregister(id=instance_id):
+        case (
+            ForwardHeartbeat(id=instance_id)
+            | ForwardDeregister(id=instance_id)
+            | LeaseAsk(leader_id=instance_id)
+            | LeaseRelease(leader_id=instance_id)
+        ):
             _check_id(instance_id)
         case Deliver(holder=holder, parcels=parcels):
             _check_id(holder)

@@ -71,6 +71,7 @@ def a_machine(
         random.Random(1),
         lambda: NOW_MS,
         kept,
+        lease_clock=lambda: 0.0,
     )
     machine.start(0.0)
     if is_announced:

@@ -49,6 +49,8 @@ class Mesh:
         self.loss = 0.0
         self.clock_ahead_ms: dict[str, int] = {}
         """By how much the wall clock of a node, by its id, is ahead."""
+        self.clock_rates: dict[str, float] = {}
+        """How fast the lease clock of a process runs, by its key: 1 if it is not here."""
         self._addresses: dict[Address, str] = {}
         self._address_of: dict[str, Address] = {}
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
@@ -80,6 +82,7 @@ class Mesh:
             None
             if node_id not in self.disks
             else [(table, row, value) for (table, row), value in sorted(self.disks[node_id].items())],
+            lease_clock=lambda: self.now * self.clock_rates.get(key, 1.0),
         )
         self.nodes[key] = machine
         self.events.setdefault(key, [])
@@ -147,6 +150,7 @@ class Mesh:
         while self._heap and self._heap[0][0] <= end:
             self.now, _, step = heapq.heappop(self._heap)
             step()
+            self.after_step()
         self.now = end
 
     def run_until(self, condition: Callable[[], bool], within: float) -> float:
@@ -157,7 +161,11 @@ class Mesh:
                 raise AssertionError(f"not so within {within} s: {list(self.nodes.values())}")
             self.now, _, step = heapq.heappop(self._heap)
             step()
+            self.after_step()
         return self.now - begin
+
+    def after_step(self) -> None:
+        """For laws that must hold at every moment."""
 
     def is_whole(self) -> bool:
         """All nodes agree on who is there and who leads."""

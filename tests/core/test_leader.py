@@ -160,18 +160,6 @@ def test_a_leader_that_left_is_followed_at_once() -> None:
     assert mesh.nodes["n0"].leader_id is None
 
 
-def test_a_side_without_a_quorum_names_no_leader() -> None:
-    mesh = a_mesh(5, ProtocolConfig(quorum=3))
-    mesh.is_cut = lambda sender, receiver: (sender < "n2") != (receiver < "n2")
-    mesh.run(60)
-    assert [machine.leader_id for machine in mesh.nodes.values()] == [None, None, "n2", "n2", "n2"]
-    assert mesh.nodes["n0"].leader() is None
-    mesh.is_cut = lambda _sender, _receiver: False
-    mesh.run_until(mesh.is_whole, within=10)
-    mesh.run(1)
-    assert {leader_id for _, leader_id in tokens(mesh)} == {"n0"}
-
-
 def test_a_third_of_the_view_that_dies_at_once_makes_a_node_look_around_before_it_names_a_leader() -> None:
     machine = a_machine("m")
     hear(machine, [a_record(instance_id) for instance_id in "abcdef"])
@@ -326,3 +314,17 @@ def test_who_leads_is_asked_again_only_where_something_that_decides_it_changed(m
     machine.leave(now)
     assert asked
     assert machine.leader_id is None
+
+
+def test_a_node_with_a_disk_claims_a_new_epoch_when_it_leads_again() -> None:
+    mesh = Mesh()
+    mesh.disks["n0"] = {}
+    mesh.add("n0")
+    mesh.run(5)
+    before = mesh.nodes["n0"].leader_epoch
+    assert before > 0
+    mesh.nodes["n0"]._election.unsettle(mesh.now)
+    mesh.do("n0", mesh.nodes["n0"].handle_timeouts(mesh.now))
+    mesh.run_until(lambda: mesh.nodes["n0"].leader_id is None, within=1)
+    mesh.run(5)
+    assert mesh.nodes["n0"].leader_epoch > before

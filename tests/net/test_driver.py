@@ -151,6 +151,7 @@ class Bench:
             random.Random(0),
             lambda: 1_700_000_000_000,
             kept_messages=None if persist is None else [],
+            lease_clock=trio.current_time,
         )
         self.driver = Driver(
             machine,

@@ -105,7 +105,7 @@ def test_a_leader_that_is_not_the_lowest_is_seen() -> None:
     simulation = a_mesh()
     machine = simulation.truth.hosts["n0"].machine
     assert machine is not None
-    machine._election.leader_id = "n2"
+    machine._election._named_id = "n2"
     assert told(simulation, LeaderChanged("n2", "n0", 1)) == ["epochs"]
 
 

@@ -30,6 +30,9 @@ from meshp2p.core.messages import (
     ForwardStatus,
     Gossip,
     HeartbeatReply,
+    LeaseAsk,
+    LeaseRelease,
+    LeaseReply,
     MapDifference,
     MapPush,
     MapSync,
@@ -126,11 +129,14 @@ REQUESTS: dict[str, CallRequest] = {
     "forward-fetch-after": ForwardFetch("ü", 1, MESSAGE_ID, 0.0),
     "forward-acknowledge": ForwardAcknowledge("ü", (MESSAGE_ID, LATER_ID)),
     "forward-status": ForwardStatus(MESSAGE_ID),
+    "lease-ask": LeaseAsk("a", "home", 7, 3, 3.0, 2),
+    "lease-release": LeaseRelease("a", "home", 7, 3),
     "carry": Carry(NODE.id, Deliver("0192bbbb-node", (Parcel(QUERY, ("ü",), 1.0),))),
     "map-sync": MapSync("plan", NODE.id, 1_700_000_000_000, bytes(range(16))),
     "map-push": MapPush("plan", NODE.id, TIME_MAX, ENTRIES),
 }
 REPLIES: dict[str, CallReply] = {
+    "lease-reply": LeaseReply(is_granted=True),
     "pong": Pong("0192aaaa-node", 12_345, 678),
     "sync-reply": SyncReply(NODE, True, ITEMS[1:], (0, 1, 4095), (3, "0192aaaa-node"), True),
     "sync-reply-same": SyncReply(NODE, False, (), ()),
@@ -276,6 +282,8 @@ requests = st.one_of(
     passed,
     st.builds(Deposit, parcel_lists),
     st.builds(Carry, ids, passed),
+    st.builds(LeaseAsk, ids, ids, words, words, st.floats(0, 1e9, exclude_min=True), words),
+    st.builds(LeaseRelease, ids, ids, words, words),
 )
 replies = st.one_of(
     st.builds(
@@ -302,6 +310,7 @@ replies = st.one_of(
     st.builds(Done),
     st.builds(HeartbeatReply, st.booleans(), st.booleans()),
     st.builds(DeregisterReply, st.booleans()),
+    st.builds(LeaseReply, st.booleans()),
     st.builds(DeliverReply, st.lists(st.lists(st.sampled_from(Outcome)).map(tuple), max_size=3).map(tuple)),
     st.builds(FetchReply, st.lists(messages, max_size=3).map(tuple), st.booleans()),
     st.builds(

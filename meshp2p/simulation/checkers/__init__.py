@@ -8,6 +8,7 @@ from meshp2p.simulation.checkers.claims import Epochs, Incarnations
 from meshp2p.simulation.checkers.crashes import CrashEvidence
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
 from meshp2p.simulation.checkers.health import SelfDoubt
+from meshp2p.simulation.checkers.leases import OneLeader
 from meshp2p.simulation.checkers.maps import SharedMaps
 from meshp2p.simulation.checkers.messages import Messages
 from meshp2p.simulation.checkers.pauses import PauseGuard
@@ -25,6 +26,7 @@ CHECKERS: dict[str, type[Checker]] = {
     for checker in (
         Incarnations,
         Epochs,
+        OneLeader,
         FalseDeaths,
         Detection,
         CrashEvidence,

@@ -1,0 +1,35 @@
+"""Under a quorum no two nodes say that they lead."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from meshp2p.core.events import Event, LeaderChanged
+from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.host import Host
+
+__all__ = ["OneLeader"]
+
+
+class OneLeader(Checker):
+    """In a mesh of at most ``2N - 1`` processes with ``quorum=N`` no two say ``is_self`` at the same moment.
+
+    Of two that do, one begins to while the other does, so it is enough to look when one begins. A process that stands
+    still says nothing, but reads its clock before it does again: it is looked at as well.
+    """
+
+    name: ClassVar[str] = "one-leader"
+    watches: ClassVar[tuple[type, ...]] = (LeaderChanged,)
+
+    def event(self, host: Host, event: Event) -> None:
+        quorum = self.truth.config.quorum
+        if not quorum or len(self.truth.hosts) > 2 * quorum - 1 or not _says_so(host):
+            return
+        others = [other.key for other in self.truth.hosts.values() if other is not host and _says_so(other)]
+        if others:
+            self.violated(host, f"says that it leads, and so does {', '.join(others)}")
+
+
+def _says_so(host: Host) -> bool:
+    leader = None if host.machine is None else host.machine.leader()
+    return leader is not None and leader.is_self
