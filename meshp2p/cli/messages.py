@@ -13,9 +13,9 @@ import trio
 from meshp2p.cli.ask import add_node_options, open_client
 from meshp2p.cli.output import printable, warn, write_line
 from meshp2p.core.message import CUSTOM, KINDS
+from meshp2p.core.plain_json import NotPlainJson, check_plain_json
 from meshp2p.errors import ConfigError
 from meshp2p.wire.contract import AgentMessage
-from meshp2p.wire.plain_json import NotPlainJson, check_plain_json
 
 __all__ = ["add_commands"]
 

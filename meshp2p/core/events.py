@@ -71,7 +71,8 @@ class LeaderChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):
 
 
 class IdConflictLost(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """Another live process holds this node's id, and has held it for longer. The machine has stopped."""
+    """Another live process, at ``address``, holds this node's id, and has held it for longer. Where ``address`` is
+    empty others hold a claim about the id that cannot be outbid. The machine has stopped."""
 
     id: str
     address: str

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from meshp2p.core.messages import ITEMS_PER_PACKET_MAX
 from meshp2p.core.record import Item
 
 __all__ = ["GossipQueue", "item_bytes"]
@@ -20,6 +21,10 @@ ITEM_BYTES_MIN: Final = 7
 
 MISSES_MAX: Final = 8
 """Items that do not fit any more after which a packet is held to be full. Chosen, not measured."""
+
+
+_ITEMS_MAX: Final = ITEMS_PER_PACKET_MAX - 1
+"""One more may go ahead of them, for whom the packet is to."""
 
 
 def item_bytes(item: Item) -> int:
@@ -68,7 +73,8 @@ class GossipQueue:
             self._oversize.pop(instance_id, None)
 
     def take(self, budget: int, retransmits: int) -> tuple[Item, ...]:
-        """Items that fit into ``budget`` bytes, each counted as told once more and dropped after ``retransmits`` times.
+        """Items that fit into ``budget`` bytes and one packet, each counted as told once more and dropped after
+        ``retransmits`` times.
 
         A long queue is not searched to its end for something that fits.
         """
@@ -81,7 +87,7 @@ class GossipQueue:
                     budget -= size
                 else:
                     misses += 1
-                if misses == MISSES_MAX or budget < ITEM_BYTES_MIN:
+                if misses == MISSES_MAX or budget < ITEM_BYTES_MIN or len(taken) == _ITEMS_MAX:
                     break
             else:
                 continue

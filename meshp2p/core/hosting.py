@@ -24,10 +24,11 @@ from meshp2p.core.messages import (
     HeartbeatReply,
 )
 from meshp2p.core.ownership import Ownership
-from meshp2p.core.record import SHORT_MAX, Record, Rumour, State
+from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
+from meshp2p.core.validity import check_item, check_metrics, check_short
 from meshp2p.errors import InstanceConflict, LimitExceeded
 
 __all__ = ["Hosting", "Profile"]
@@ -72,7 +73,8 @@ class Hosting:
         """Host an instance here, wherever it was hosted before; ``created_at`` and its claim to lead stay.
 
         Raises :class:`InstanceConflict` where the id is a live node's, :class:`~meshp2p.errors.LimitExceeded` where the
-        record is too large; then nothing changed.
+        record is too large, and :class:`~meshp2p.errors.ConfigError` where other nodes would refuse it; then nothing
+        changed.
         """
         state = self._state
         held = state.members.records.get(profile.id)
@@ -104,6 +106,7 @@ class Hosting:
                 status=held.status,
                 metrics=held.metrics,
             )
+        check_item(record)
         size = item_bytes(record)
         if size > state.config.record_bytes_max:
             raise LimitExceeded(
@@ -134,11 +137,11 @@ class Hosting:
         self.take_heartbeat(self._state.id, status, metrics, now)
 
     def _check_report(self, status: str, metrics: str) -> None:
-        if len(status) > SHORT_MAX:
-            raise LimitExceeded(f"status of {len(status)} characters: at most {SHORT_MAX} are allowed")
-        size, size_max = len(metrics.encode()), self._state.config.metrics_bytes_max
-        if size > size_max:
+        check_short("status", status)
+        size_max = self._state.config.metrics_bytes_max
+        if (size := len(metrics.encode(errors="replace"))) > size_max:
             raise LimitExceeded(f"metrics of {size} bytes: at most {size_max} are allowed")
+        check_metrics(metrics)
 
     def deregister(self, ticket: int, request: Deregister, now: float) -> None:
         """Take a hosted instance off the list. Raises :class:`InstanceConflict` where the id is a live node's: it

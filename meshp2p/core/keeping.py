@@ -85,10 +85,10 @@ class Keeping:
 
     def _write(self) -> None:
         wanted, kept = self._wanted, self.kept
-        is_low = wanted.incarnation + INCARNATION_RESERVE // 2 > kept.incarnation
+        is_low = min(INCARNATION_MAX, wanted.incarnation + INCARNATION_RESERVE // 2) > kept.incarnation
         if self._writing is not None or self._timers.is_set(Timer.PERSIST) or not (is_low or wanted.epoch > kept.epoch):
             return
-        incarnation = max(kept.incarnation, min(INCARNATION_MAX - 1, wanted.incarnation + INCARNATION_RESERVE))
+        incarnation = max(kept.incarnation, min(INCARNATION_MAX, wanted.incarnation + INCARNATION_RESERVE))
         self._writing = KeptState(incarnation, max(kept.epoch, wanted.epoch))
         self._emit(Persist(self._writing.incarnation, self._writing.epoch))
         if not self.is_durable:

@@ -78,12 +78,13 @@ from meshp2p.core.messaging import Messaging
 from meshp2p.core.ownership import Ownership
 from meshp2p.core.pause_guard import PauseGuard
 from meshp2p.core.prober import Prober
-from meshp2p.core.record import Record, State
+from meshp2p.core.record import INCARNATION_MAX, Record, State
 from meshp2p.core.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, Request, SendMessage
 from meshp2p.core.state import NodeState, Randomness
 from meshp2p.core.syncer import Syncer
 from meshp2p.core.timers import Timer
+from meshp2p.core.validity import check_item
 from meshp2p.core.view import View
 from meshp2p.core.watches import Watches
 from meshp2p.errors import NodeClosed
@@ -99,6 +100,7 @@ class Machine(View):
     under this id. ``lease_clock`` gives seconds that pass also while this machine is suspended and that nobody sets:
     leases are measured by it. ``kept_messages`` is what :class:`~meshp2p.core.effects.Store` kept, in the order of
     keys, absent where there is no disk: then messages are in memory alone, and nothing waits for what is to be kept.
+    Raises :class:`~meshp2p.errors.ConfigError` if others would refuse the node's record.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class Machine(View):
         started_ms = wall_ms()
         own = Record(
             id=profile.id,
-            incarnation=max(started_ms, kept.incarnation + 1),
+            incarnation=min(max(started_ms, kept.incarnation + 1), INCARNATION_MAX),
             state=State.ALIVE,
             home=profile.id,
             boot=(started_ms << 16) | random.randrange(0, 1 << 16),
@@ -128,6 +130,7 @@ class Machine(View):
             profiles=profile.profiles,
             created_at=started_ms,
         )
+        check_item(own)
         self._state = NodeState(own, config, random, wall_ms, kept, is_durable=kept_messages is not None)
         self._ownership = Ownership(self._state)
         self._membership = Membership(self._state, self._ownership)
@@ -475,6 +478,7 @@ class Machine(View):
         return effects
 
     def _notice(self, event: MemberChange, now: float) -> None:
+        self._membership.notice(event)
         self._hosting.notice(event, now)
         self._messaging.notice(event, now)
         self._watches.notice(event, now)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Final
 
 from meshp2p.core.nodes import Nodes
 from meshp2p.core.record import Claim, Departed, Record, State, claim_fingerprint, fingerprint, tag_of
@@ -10,6 +12,10 @@ from meshp2p.core.record import Claim, Departed, Record, State, claim_fingerprin
 __all__ = ["Members", "size_of"]
 
 _PLAIN_SIZE = 300  # of a record in a list, without its texts: about what JSON takes
+
+UNLISTED_SHARE: Final = 1 / 8
+"""How much of the room for the departed those may take that were never listed here: anybody can say of any number of
+ids that they are dead. Chosen, not measured."""
 
 
 class Members:
@@ -33,6 +39,8 @@ class Members:
         self.top_claim: Claim = (0, "")
         """The greatest claim to lead that was ever seen, also one of a leader that departed."""
         self._ids: dict[int, str] = {}
+        self._unlisted: dict[str, None] = {}
+        """Those of the departed that were never listed here, in the order of departing."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -72,6 +80,7 @@ class Members:
         old = self.records.get(record.id)
         if old is None:
             self.departed.pop(record.id, None)
+            self._unlisted.pop(record.id, None)
             self.version += 1
             self._ids[tag_of(record.id)] = record.id
             if self.lowest is None or record.id.encode() < self.lowest.encode():
@@ -106,6 +115,9 @@ class Members:
         old = self.records.pop(departed.id, None)
         self.departed.pop(departed.id, None)  # so that the order is that of departing
         self.departed[departed.id] = departed
+        self._unlisted.pop(departed.id, None)
+        if not departed.was_listed:
+            self._unlisted[departed.id] = None
         self._ids[tag_of(departed.id)] = departed.id
         if old is None:
             return
@@ -119,14 +131,22 @@ class Members:
             self.lowest = min(self.records, key=str.encode, default=None)
 
     def forget_departed(self, now: float, retention: float, departed_max: int) -> list[str]:
-        """Forget who departed ``retention`` seconds ago or longer, and the oldest above the number; who that was."""
+        """Forget who departed ``retention`` seconds ago or longer, and the oldest above the number, first of those that
+        were never listed; who that was."""
         forgotten: list[str] = []
         for departed in self.departed.values():
-            if departed.since + retention > now and len(self.departed) - len(forgotten) <= departed_max:
+            if departed.since + retention > now:
                 break
             forgotten.append(departed.id)
+        unlisted_max = int(departed_max * UNLISTED_SHARE)
+        excess = max(len(self._unlisted) - unlisted_max, len(self.departed) - len(forgotten) - departed_max)
+        if excess > 0:
+            gone = set(forgotten)
+            order = chain(self._unlisted, (id_ for id_ in self.departed if id_ not in self._unlisted))
+            forgotten += islice((id_ for id_ in order if id_ not in gone), excess)
         for instance_id in forgotten:
             del self.departed[instance_id]
+            self._unlisted.pop(instance_id, None)
             self._ids.pop(tag_of(instance_id), None)
         return forgotten
 

@@ -11,12 +11,18 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from meshp2p.core.events import MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberSuspected, MemberUpdated
+from meshp2p.core.events import (
+    MemberChange,
+    MemberDied,
+    MemberLeft,
+    MemberSuspected,
+)
 from meshp2p.core.gossip import item_bytes
 from meshp2p.core.ownership import Ownership
 from meshp2p.core.record import (
     EPOCH_MAX,
     EPOCH_STEP_MAX,
+    INCARNATION_MAX,
     Claim,
     Departed,
     Item,
@@ -61,7 +67,8 @@ class Membership:
         if isinstance(item, Record) and isinstance(held, Record) and _is_known(item, held):
             state.counters.items_stale += 1  # nine of ten, where many join at once
             return
-        if not is_sound(item, held.incarnation if held is not None else 0):
+        is_own = item.id == state.id  # whoever believes a claim about this node must hear it outbid
+        if not is_sound(item, INCARNATION_MAX if is_own else _published(held)):
             state.counters.items_refused += 1
             return
         if isinstance(item, Record) and not self._may_be_claimed(item.epoch):
@@ -126,7 +133,7 @@ class Membership:
                 self.become_suspect(Rumour(rumour.id, rumour.incarnation, State.SUSPECT), now)
             self._note_death(rumour, now)
             return True
-        if rumour.by == held.home or not state.is_live(held.home):
+        if rumour.by == held.home or not state.members.has_node(held.home):
             return False
         state.tell(held.home, rumour)
         return True
@@ -158,12 +165,7 @@ class Membership:
             state.patience.note_return(record.id, now)
         if held is None:
             state.life.note(record.id, now)
-            state.changes.append(MemberJoined(record))
-        else:
-            if held.addresses != record.addresses or held.boot != record.boot:
-                state.reach.pop(record.id, None)
-            state.changes.append(MemberRecovered(record) if held.state is State.SUSPECT else MemberUpdated(record))
-        members.put(record)
+        state.put(record)
         if is_spread:
             state.spread(record, now)
 
@@ -309,7 +311,8 @@ class Membership:
             self._await_verdict(node_id, suspicion, now)
 
     def become_departed(self, rumour: Rumour, now: float, *, is_spread: bool = True, at_birth: bool = False) -> None:
-        """A member died or left. Of an unknown one only that is kept, so that a late record does not list it.
+        """A member died or left. Of one that was never listed here only that is kept, so that a late record does not
+        list it, and it is not told on.
 
         ``at_birth``: this node found it so, and tells others at once.
         """
@@ -319,8 +322,19 @@ class Membership:
         is_node = held.is_node if held is not None else True
         boot = held.boot if held is not None else 0
         self._end_suspicion(rumour.id)
+        published = _published(held)
         state.members.depart(
-            Departed(rumour.id, rumour.incarnation, rumour.state, addresses, is_node, now, rumour.by, boot=boot)
+            Departed(
+                rumour.id,
+                rumour.incarnation,
+                rumour.state,
+                addresses,
+                is_node,
+                now,
+                rumour.by,
+                boot=boot,
+                published=published,
+            )
         )
         state.reach.pop(rumour.id, None)
         state.patience.forget_health(rumour.id)
@@ -331,14 +345,27 @@ class Membership:
             state.changes.append(MemberDied(gone) if rumour.state is State.DEAD else MemberLeft(gone))
         state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
         state.timers.set_earlier(Timer.CALL_DEAD, now + state.config.dead_call_interval)
-        if is_spread:
+        if is_spread and published:
             state.spread(rumour, now, at_birth=at_birth)
         state.forget_departed(now)
+
+    def notice(self, event: MemberChange) -> None:
+        """A suspect may have become an instance that this node hosts, without any claim of others."""
+        record = self._state.members.records.get(event.id)
+        if event.id in self._suspicions and (record is None or record.state is not State.SUSPECT):
+            self._end_suspicion(event.id)
 
     def _end_suspicion(self, node_id: str) -> None:
         if self._suspicions.pop(node_id, None) is not None:
             self._state.timers.cancel(Timer.SUSPICION, node_id)
             self._state.timers.cancel(Timer.LAST_WORD, node_id)
+
+
+def _published(held: Record | Departed | None) -> int:
+    """The incarnation under which the owner published last, as far as is known; 0 where it is not."""
+    if held is None:
+        return 0
+    return held.incarnation if isinstance(held, Record) else held.published
 
 
 def _is_known(record: Record, held: Record) -> bool:

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from meshp2p.core.record import ID_BYTES_MAX, SHORT_MAX
+from meshp2p.core.record import ID_BYTES_MAX
+from meshp2p.core.validity import check_id, check_short
 from meshp2p.errors import ConfigError
 
 __all__ = ["CUSTOM", "KINDS", "PAYLOAD_BYTES_MAX", "CopyStatus", "Message", "Receipt"]
@@ -56,30 +57,21 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
     def check(self) -> None:
         """Raise :class:`ConfigError` where other nodes would refuse it: then it could never be delivered."""
-        for what, text, size in (("source", self.source, ID_BYTES_MAX), ("target", self.target or "-", ID_BYTES_MAX)):
-            if not 1 <= _bytes_of(what, text) <= size:
-                raise ConfigError(f"{what} = {text[:40]!r}: expected 1 to {size} bytes")
+        check_id(self.source)
+        if self.target is not None:
+            check_id(self.target)
         if self.kind not in KINDS or bool(self.name) > (self.kind == CUSTOM):
             raise ConfigError(
                 f"kind = {self.kind[:40]!r}, name = {self.name[:40]!r}: expected one of {', '.join(KINDS)},"
                 f" and a name for {CUSTOM!r} alone"
             )
-        for what, text in (("name", self.name), ("correlation_id", self.correlation_id or "")):
-            _bytes_of(what, text)
-            if len(text) > SHORT_MAX:
-                raise ConfigError(f"{what} of {len(text)} characters: expected at most {SHORT_MAX}")
+        check_short("name", self.name)
+        check_short("correlation_id", self.correlation_id or "")
 
     @property
     def size(self) -> int:
         """What it counts against limits, in bytes: its payload and 256 for the rest."""
         return len(self.payload) + 256
-
-
-def _bytes_of(what: str, text: str) -> int:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError:
-        raise ConfigError(f"{what}: it holds a lone surrogate, which has no form in UTF-8") from None
 
 
 class CopyStatus(enum.StrEnum):

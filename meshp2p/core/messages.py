@@ -10,16 +10,22 @@ Fields are positional on the wire and may only be appended.
 from __future__ import annotations
 
 import enum
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
 from meshp2p.core.address import Address
+from meshp2p.core.digest import BUCKETS_MAX
 from meshp2p.core.message import Id, Message, Receipt
 from meshp2p.core.record import Claim, Item, Record
 from meshp2p.core.replicated_map import Entry
 
 __all__ = [
+    "COPIES_MAX",
+    "DATAGRAM_BYTES_MAX",
+    "ENTRIES_MAX",
+    "ITEMS_PER_CALL_MAX",
+    "ITEMS_PER_PACKET_MAX",
     "Ack",
     "Acknowledged",
     "Body",
@@ -64,10 +70,34 @@ __all__ = [
     "Why",
 ]
 
+DATAGRAM_BYTES_MAX: Final = 1472
+"""The largest datagram that is read, and that ``packet_bytes_max`` may allow: what fits into an Ethernet frame."""
+
+ITEMS_PER_PACKET_MAX: Final = 128
+"""The most items that one datagram may carry. Twice what fits of rumours with ordinary ids."""
+
+ITEMS_PER_CALL_MAX: Final = 4096
+"""The most items that one call may carry, whatever ``sync_bytes_max`` says. Chosen, not measured."""
+
+ENTRIES_MAX: Final = 16_384
+"""The most entries of a shared map that one call may carry."""
+
+COPIES_MAX: Final = 65_536
+"""The most messages, recipients or copies that one call may name, and the most instances that a node may list."""
+
+_DIGEST_BYTES_MAX: Final = 8 * BUCKETS_MAX
+_AGES_MAX: Final = 64
+_HOLDERS_MAX: Final = 64
+
 Word = Annotated[int, msgspec.Meta(ge=0)]
 """64 bits, unsigned."""
 
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
+Items = Annotated[tuple[Item, ...], msgspec.Meta(max_length=ITEMS_PER_CALL_MAX)]
+Parcels = Annotated[tuple["Parcel", ...], msgspec.Meta(max_length=COPIES_MAX)]
+Entries = Annotated[tuple[Entry, ...], msgspec.Meta(max_length=ENTRIES_MAX)]
+Digest = Annotated[bytes, msgspec.Meta(max_length=_DIGEST_BYTES_MAX)]
+Buckets = Annotated[tuple[Word, ...], msgspec.Meta(max_length=BUCKETS_MAX)]
 
 
 class Ping(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -127,8 +157,8 @@ class Datagram(msgspec.Struct, frozen=True, array_like=True):
     last sign of life."""
 
     body: Body
-    items: tuple[Item, ...] = ()
-    ages: tuple[Word, ...] = ()
+    items: Annotated[tuple[Item, ...], msgspec.Meta(max_length=ITEMS_PER_PACKET_MAX)] = ()
+    ages: Annotated[tuple[Word, ...], msgspec.Meta(max_length=_AGES_MAX)] = ()
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -157,7 +187,7 @@ class SyncRequest(msgspec.Struct, frozen=True, array_like=True, tag=2):
     sender knows of.
     """
 
-    buckets: bytes
+    buckets: Digest
     sender: Record | None
     claim: Claim = (0, "")
 
@@ -172,8 +202,8 @@ class SyncReply(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
     sender: Record
     is_settled: bool
-    items: tuple[Item, ...]
-    differing: tuple[Word, ...]
+    items: Items
+    differing: Buckets
     claim: Claim = (0, "")
     is_leaving: bool = False
 
@@ -182,7 +212,7 @@ class Push(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """Gossip over TCP: the second half of a sync, or what does not fit into a packet. Answered with :class:`Done`."""
 
     sender: Word
-    items: tuple[Item, ...]
+    items: Items
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -221,7 +251,7 @@ class Parcel(msgspec.Struct, frozen=True, array_like=True):
     """A message for some of its recipients, and the seconds for which it is still to be kept."""
 
     message: Message
-    recipients: Annotated[tuple[Id, ...], msgspec.Meta(min_length=1)]
+    recipients: Annotated[tuple[Id, ...], msgspec.Meta(min_length=1, max_length=COPIES_MAX)]
     seconds_left: Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -247,28 +277,31 @@ class Deliver(msgspec.Struct, frozen=True, array_like=True, tag=16):
     """
 
     holder: Id
-    parcels: tuple[Parcel, ...]
+    parcels: Parcels
     boot: Word = 0
 
 
 class DeliverReply(msgspec.Struct, frozen=True, array_like=True, tag=16):
     """For each parcel, for each of its recipients, what was done with the copy."""
 
-    outcomes: tuple[tuple[Outcome, ...], ...]
+    outcomes: Annotated[
+        tuple[Annotated[tuple[Outcome, ...], msgspec.Meta(max_length=COPIES_MAX)], ...],
+        msgspec.Meta(max_length=COPIES_MAX),
+    ]
 
 
 class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag=17):
     """Sent by a home to a holder: these recipients acknowledged these messages, pairs of (recipient, message id).
     Answered with :class:`Done`, after which the holder never sends them again."""
 
-    copies: tuple[tuple[Id, Text], ...]
+    copies: Annotated[tuple[tuple[Id, Text], ...], msgspec.Meta(max_length=COPIES_MAX)]
 
 
 class Deposit(msgspec.Struct, frozen=True, array_like=True, tag=18):
     """Sent by a holder that leaves, or that is not their recipients' home any more: keep these in my place. Answered
     with :class:`Done`."""
 
-    parcels: tuple[Parcel, ...]
+    parcels: Parcels
 
 
 class ForwardFetch(msgspec.Struct, frozen=True, array_like=True, tag=19):
@@ -284,7 +317,7 @@ class ForwardFetch(msgspec.Struct, frozen=True, array_like=True, tag=19):
 class FetchReply(msgspec.Struct, frozen=True, array_like=True, tag=19):
     """What waits in the mailbox, oldest first. ``is_home``: whether the replier is the recipient's home at all."""
 
-    messages: tuple[Message, ...]
+    messages: Annotated[tuple[Message, ...], msgspec.Meta(max_length=COPIES_MAX)]
     is_home: bool = True
 
 
@@ -293,7 +326,7 @@ class ForwardAcknowledge(msgspec.Struct, frozen=True, array_like=True, tag=20):
     :class:`Refused`."""
 
     recipient: Id
-    message_ids: tuple[Text, ...]
+    message_ids: Annotated[tuple[Text, ...], msgspec.Meta(max_length=COPIES_MAX)]
 
 
 class ForwardStatus(msgspec.Struct, frozen=True, array_like=True, tag=21):
@@ -305,7 +338,7 @@ class ForwardStatus(msgspec.Struct, frozen=True, array_like=True, tag=21):
 class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=21):
     """What became of each copy; empty where the replier knows no such message, or none any more."""
 
-    receipts: tuple[Receipt, ...]
+    receipts: Annotated[tuple[Receipt, ...], msgspec.Meta(max_length=COPIES_MAX)]
 
 
 class Why(enum.IntEnum):
@@ -332,7 +365,7 @@ class SendReply(msgspec.Struct, frozen=True, array_like=True, tag=23):
     """A message was accepted, for these recipients."""
 
     message_id: Text
-    delivered_to: tuple[Id, ...]
+    delivered_to: Annotated[tuple[Id, ...], msgspec.Meta(max_length=COPIES_MAX)]
 
 
 Passed = Deliver | Acknowledged | ForwardFetch | ForwardAcknowledge | ForwardStatus
@@ -388,7 +421,7 @@ class MapSync(msgspec.Struct, frozen=True, array_like=True, tag=48):
     name: Id
     sender: Id
     clock_ms: Word
-    digest: bytes
+    digest: Digest
 
 
 class MapDifference(msgspec.Struct, frozen=True, array_like=True, tag=48):
@@ -402,10 +435,10 @@ class MapDifference(msgspec.Struct, frozen=True, array_like=True, tag=48):
     has_map: bool
     clock_ms: Word = 0
     buckets: Word = 1
-    differing: tuple[Word, ...] = ()
-    entries: tuple[Entry, ...] = ()
+    differing: Buckets = ()
+    entries: Entries = ()
     is_complete: bool = True
-    holders: tuple[Id, ...] = ()
+    holders: Annotated[tuple[Id, ...], msgspec.Meta(max_length=_HOLDERS_MAX)] = ()
 
 
 class MapPush(msgspec.Struct, frozen=True, array_like=True, tag=49):
@@ -415,7 +448,7 @@ class MapPush(msgspec.Struct, frozen=True, array_like=True, tag=49):
     name: Id
     sender: Id
     clock_ms: Word
-    entries: tuple[Entry, ...]
+    entries: Entries
 
 
 class MapTaken(msgspec.Struct, frozen=True, array_like=True, tag=49):

@@ -11,9 +11,9 @@ import math
 import msgspec
 
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.events import IdConflictLost, MemberJoined, MemberUpdated
+from meshp2p.core.events import IdConflictLost
 from meshp2p.core.messages import CallReply, Pong, Probe
-from meshp2p.core.record import Departed, Item, Record, Rumour, State, supersedes
+from meshp2p.core.record import INCARNATION_MAX, Departed, Item, Record, Rumour, State, supersedes
 from meshp2p.core.state import NodeState
 from meshp2p.errors import LimitExceeded
 
@@ -39,7 +39,7 @@ class Ownership:
         self._returned_at = -math.inf
         self._returns_unreached = 0
         self._is_away = False
-        self.has_lost_id = False
+        self.has_lost_id: bool = False
 
     # What is published
 
@@ -48,14 +48,21 @@ class Ownership:
         mesh: at once where it is ``at_birth``, else by gossip alone.
 
         The record gets this node as its home and this process's boot. If the numbers of this node's own record are not
-        on disk, it is published when they are. Raises :class:`LimitExceeded` if no more instances may be listed; then
-        nothing changed.
+        on disk, it is published when they are. If no incarnation up to ``INCARNATION_MAX`` is left, this node has lost
+        its id, and a listed instance stays as it is. Raises :class:`LimitExceeded` if no more instances, or not this
+        one, may be listed; then nothing changed.
         """
         state = self._state
         held = state.members.claim_of(record.id)
         incarnation = record.incarnation
         if held is not None:
             incarnation = max(incarnation, held.incarnation + 1)
+        if incarnation > INCARNATION_MAX:
+            if record.id == state.id:
+                self._lose_id("")
+            elif not isinstance(held, Record):
+                raise LimitExceeded(f"instance {record.id!r}: others' claims left it no incarnation: use another id")
+            return
         record = msgspec.structs.replace(
             record, incarnation=incarnation, state=State.ALIVE, home=state.id, boot=state.own.boot
         )
@@ -73,8 +80,7 @@ class Ownership:
         self._published_max = max(self._published_max, incarnation)
         state.epoch_kept = max(state.epoch_kept, record.epoch)
         state.life.note(record.id, now)
-        state.changes.append(MemberUpdated(record) if isinstance(held, Record) else MemberJoined(record))
-        state.members.put(record)
+        state.put(record)
         state.spread(record, now, at_birth=at_birth)
 
     def take_up(self, now: float) -> None:
@@ -141,6 +147,8 @@ class Ownership:
             return False  # another node adopted it
         if item.state is State.LEFT or state.is_leaving:
             return False  # it was deregistered elsewhere while we were out of reach
+        if item.incarnation >= INCARNATION_MAX:
+            return False  # it cannot be outbid
         if _contradicts(item, held):
             self._note_contradiction(item)
         return True
@@ -205,9 +213,7 @@ class Ownership:
                 return
             lives = isinstance(reply, Pong) and reply.id == state.id and reply.boot == rival.boot
             if lives and rival.boot < state.own.boot:
-                self.has_lost_id = True
-                state.is_leaving = True
-                state.emit(IdConflictLost(state.id, str(rival.addresses[0])))
+                self._lose_id(str(rival.addresses[0]))
             else:  # it is gone, or it is the newer one and will learn of us
                 self.publish(
                     msgspec.structs.replace(state.own, incarnation=max(state.own.incarnation, rival.incarnation) + 1),
@@ -215,6 +221,12 @@ class Ownership:
                 )
 
         state.call(rival.addresses, Probe(state.tag), conclude, state.config.call_timeout / 2)
+
+    def _lose_id(self, address: str) -> None:
+        if not self.has_lost_id:
+            self.has_lost_id = True
+            self._state.is_leaving = True
+            self._state.emit(IdConflictLost(self._state.id, address))
 
     @property
     def is_asking_rivals(self) -> bool:

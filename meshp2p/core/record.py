@@ -18,12 +18,15 @@ import msgspec
 from meshp2p.core.address import Address
 
 __all__ = [
+    "ADDRESSES_MAX",
+    "COUNTER_MAX",
     "EPOCH_MAX",
     "EPOCH_SKIP_MAX",
     "EPOCH_STEP_MAX",
     "ID_BYTES_MAX",
     "INCARNATION_MAX",
     "INCARNATION_STEP_MAX",
+    "NAMES_MAX",
     "SHORT_MAX",
     "Claim",
     "Departed",
@@ -45,13 +48,22 @@ ID_BYTES_MAX: Final = 128
 SHORT_MAX: Final = 1024
 """The longest text in a record beside ids and metrics, in characters."""
 
-INCARNATION_STEP_MAX: Final = 1 << 43
-"""By how much a claim may exceed the incarnation that is held of its id (0 where none is): 279 years of milliseconds.
-What exceeds it is made up: its owner could not outbid it within 63 bits for long. Chosen, not measured."""
+NAMES_MAX: Final = 256
+"""The most capabilities, and the most profiles, of one instance."""
+
+ADDRESSES_MAX: Final = 16
+"""The most addresses of one node. A node calls all of them at the same time."""
+
+COUNTER_MAX: Final = (1 << 63) - 1
+"""The greatest counter on the wire."""
 
 INCARNATION_MAX: Final = 1 << 62
-"""No claim about an incarnation as great as this is taken, so that its owner can always outbid it within 63 bits.
-Chosen, not measured."""
+"""The greatest incarnation that is believed. A node whose id is claimed under it cannot outbid the claim: it ends."""
+
+INCARNATION_STEP_MAX: Final = 1 << 43
+"""By how much a rumour may exceed the incarnation that the owner published last, as far as is known here: 279 years of
+milliseconds. What exceeds it is made up. Measured from what rumours say, two of them would put an id out of its owner's
+reach. Chosen, not measured."""
 
 EPOCH_MAX: Final = 1 << 62
 """The greatest epoch that is taken or claimed, so that a greater one still fits into 63 bits. Chosen, not measured."""
@@ -68,9 +80,9 @@ _MASK: Final = (1 << 64) - 1
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX)]
 Short = Annotated[str, msgspec.Meta(max_length=SHORT_MAX)]
-Counter = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Counter = Annotated[int, msgspec.Meta(ge=0, le=COUNTER_MAX)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Names = tuple[Short, ...]
+Names = Annotated[tuple[Short, ...], msgspec.Meta(max_length=NAMES_MAX)]
 Claim = tuple[Counter, Annotated[str, msgspec.Meta(max_length=ID_BYTES_MAX)]]
 """A claim to lead, the fencing token: (epoch, leader id). The greater is the later; ``(0, "")`` is none."""
 
@@ -99,7 +111,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag=1):
     state: State
     home: Id
     boot: Counter
-    addresses: tuple[Address, ...]
+    addresses: Annotated[tuple[Address, ...], msgspec.Meta(max_length=ADDRESSES_MAX)]
     hostname: Short
     port: Port
     capabilities: Names
@@ -143,7 +155,8 @@ class Departed(msgspec.Struct):
     again.
 
     ``since`` is the caller's clock; ``by`` is who found it so; ``calls`` counts how often a dead node was called since;
-    ``boot`` is that of its process, 0 where it was never listed.
+    ``boot`` is that of its process and ``published`` the incarnation of its last record, both 0 where it was never
+    listed.
     """
 
     id: str
@@ -155,23 +168,33 @@ class Departed(msgspec.Struct):
     by: str = ""
     calls: int = 0
     boot: int = 0
+    published: int = 0
+
+    @property
+    def was_listed(self) -> bool:
+        return self.published > 0
 
     def as_rumour(self) -> Rumour:
         return Rumour(self.id, self.incarnation, self.state, self.by)
 
 
-def is_sound(item: Item, held_incarnation: int) -> bool:
-    """Whether a node that follows the protocol can have made this claim about an id of which ``held_incarnation`` is
-    known, 0 where nothing is.
+def is_sound(item: Item, published: int) -> bool:
+    """Whether a node that follows the protocol can have made this claim about an id whose last record here had the
+    incarnation ``published``, 0 where there was none.
 
     A record is of a live instance, and has addresses where it is a node's and none where it is hosted; a rumour says
-    suspect, dead or left.
+    suspect, dead or left, of an incarnation near one that was published.
     """
-    if item.incarnation > held_incarnation + INCARNATION_STEP_MAX or item.incarnation >= INCARNATION_MAX:
-        return False
     if isinstance(item, Rumour):
-        return item.state is not State.ALIVE
-    return item.state <= State.SUSPECT and item.epoch <= EPOCH_MAX and (item.home == item.id) == bool(item.addresses)
+        return item.state is not State.ALIVE and item.incarnation <= min(
+            INCARNATION_MAX, published + INCARNATION_STEP_MAX
+        )
+    return (
+        item.state <= State.SUSPECT
+        and item.incarnation <= INCARNATION_MAX
+        and item.epoch <= EPOCH_MAX
+        and (item.home == item.id) == bool(item.addresses)
+    )
 
 
 def supersedes(new: Item | Departed, old: Item | Departed) -> bool:

@@ -11,7 +11,15 @@ import msgspec
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Send, Write
-from meshp2p.core.events import Event, MapChanged, MemberChange
+from meshp2p.core.events import (
+    Event,
+    MapChanged,
+    MemberChange,
+    MemberJoined,
+    MemberLeft,
+    MemberRecovered,
+    MemberUpdated,
+)
 from meshp2p.core.gossip import GossipQueue, item_bytes
 from meshp2p.core.keeping import Keeping, KeptState, StoreHandler
 from meshp2p.core.life_signs import LifeSigns
@@ -210,6 +218,24 @@ class NodeState:
 
     def is_live(self, instance_id: str) -> bool:
         return instance_id in self.members.records
+
+    # What changes
+
+    def put(self, record: Record) -> None:
+        """List a live record, and note what that means for its id. A node whose id is a hosted instance's from now on
+        has left."""
+        held = self.members.records.get(record.id)
+        if held is None:
+            self.changes.append(MemberJoined(record))
+        elif held.is_node and not record.is_node:
+            self.reach.pop(record.id, None)
+            self.patience.forget_health(record.id)
+            self.changes += (MemberLeft(msgspec.structs.replace(held, state=State.LEFT)), MemberJoined(record))
+        else:
+            if held.addresses != record.addresses or held.boot != record.boot:
+                self.reach.pop(record.id, None)
+            self.changes.append(MemberRecovered(record) if held.state is State.SUSPECT else MemberUpdated(record))
+        self.members.put(record)
 
     # What is to be told, and no longer
 

@@ -8,6 +8,7 @@ whatever gossip lost.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from meshp2p.core.address import Address
 from meshp2p.core.candidates import Candidates
@@ -16,7 +17,7 @@ from meshp2p.core.effects import CallFailed
 from meshp2p.core.election import Election
 from meshp2p.core.gossip import item_bytes
 from meshp2p.core.membership import Membership
-from meshp2p.core.messages import CallReply, Done, Push, SyncReply, SyncRequest
+from meshp2p.core.messages import ITEMS_PER_CALL_MAX, CallReply, Done, Push, SyncReply, SyncRequest
 from meshp2p.core.ownership import Ownership
 from meshp2p.core.record import Item, Record, Rumour, State
 from meshp2p.core.state import NodeState
@@ -239,7 +240,7 @@ class Syncer:
 
     def _bounded(self, items: Iterable[Item]) -> Iterator[Item]:
         budget = self._state.config.sync_bytes_max
-        for item in items:
+        for item in islice(items, ITEMS_PER_CALL_MAX):
             budget -= item_bytes(item)
             if budget < 0:
                 return

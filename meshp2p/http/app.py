@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from meshp2p.errors import (
+    ConfigError,
     InstanceConflict,
     LimitExceeded,
     MailboxFull,
@@ -32,6 +33,7 @@ __all__ = ["make_app"]
 _STATUS_OF: Final[dict[type[MeshError], int]] = {
     InstanceConflict: 409,
     LimitExceeded: 413,
+    ConfigError: 422,
     MailboxFull: 429,
     NodeClosed: 503,
     Unreachable: 503,

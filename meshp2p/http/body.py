@@ -3,7 +3,7 @@
 Three questions, asked in this order, so that the answer never depends on which mistake comes first in the bytes:
 
 1. Is it said to be JSON? Otherwise 415.
-2. Is it JSON that every client of ours can read again (:mod:`meshp2p.wire.plain_json`)? Otherwise 400.
+2. Is it JSON that every client of ours can read again (:mod:`meshp2p.core.plain_json`)? Otherwise 400.
 3. Has it the shape that was asked for? Otherwise 422, naming the place and the value.
 
 Nothing is built of what nobody asked for, so that a large or deep body costs little and starts no garbage collection.
@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from meshp2p.wire.plain_json import PAYLOAD_DEPTH_MAX, NotPlainJson, check_plain_json
+from meshp2p.core.plain_json import PAYLOAD_DEPTH_MAX, NotPlainJson, check_plain_json
 
 __all__ = ["BODY_DEPTH_MAX", "BadRequest", "decode_json", "encode_json"]
 

@@ -11,7 +11,8 @@ import msgspec
 
 from meshp2p.core.address import parse_address
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.record import ID_BYTES_MAX
+from meshp2p.core.record import ID_BYTES_MAX, NAMES_MAX, SHORT_MAX
+from meshp2p.core.validity import check_short
 from meshp2p.errors import ConfigError
 from meshp2p.http.limits import HttpLimits
 from meshp2p.store.messages import Durability
@@ -20,8 +21,6 @@ from meshp2p.wire.contract import WAIT_SECONDS_MAX
 __all__ = ["DEFAULT_PORT", "NodeConfig", "check_name", "is_loopback"]
 
 DEFAULT_PORT: Final = 7700
-_NAMES_MAX: Final = 256
-_NAME_CHARACTERS_MAX: Final = 1024
 _NAMES_BYTES_MAX: Final = 16 * 1024  # of what an agent says of itself, which every node is told: chosen, not measured
 _KINDS: Final[tuple[tuple[str, Any, str], ...]] = (
     ("mdns", bool, "True or False"),
@@ -173,8 +172,8 @@ def _check_text(name: str, value: object, bytes_max: int) -> None:
 
 
 def _check_names(field: str, names: object) -> None:
-    if not isinstance(names, tuple) or len(names) > _NAMES_MAX:
-        raise ConfigError(f"{field} = {_show(names)}: expected a list of at most {_NAMES_MAX} strings")
+    if not isinstance(names, tuple) or len(names) > NAMES_MAX:
+        raise ConfigError(f"{field} = {_show(names)}: expected a list of at most {NAMES_MAX} strings")
     for index, name in enumerate(names):
         check_name(f"{field}[{index}]", name)
 
@@ -182,8 +181,9 @@ def _check_names(field: str, names: object) -> None:
 def check_name(field: str, name: object) -> None:
     """Raise :class:`ConfigError` unless ``name`` can stand in a record: other nodes refuse a whole packet for one that
     cannot."""
-    if not isinstance(name, str) or len(name) > _NAME_CHARACTERS_MAX or not _is_utf8(name):
-        raise ConfigError(f"{field} = {_show(name)}: expected a string of at most {_NAME_CHARACTERS_MAX} characters")
+    if not isinstance(name, str):
+        raise ConfigError(f"{field} = {_show(name)}: expected a string of at most {SHORT_MAX} characters")
+    check_short(field, name)
 
 
 def _check_origin(origin: str) -> None:

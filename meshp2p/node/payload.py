@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from meshp2p.core.message import PAYLOAD_BYTES_MAX
+from meshp2p.core.plain_json import NotPlainJson, check_plain_json
 from meshp2p.errors import ConfigError, LimitExceeded, PayloadMismatch, RemoteError
-from meshp2p.wire.plain_json import NotPlainJson, check_plain_json
 from meshp2p.wire.queries import ERROR_TEXT_MAX
 
 __all__ = ["EncodedPayload", "decode_error", "decode_payload", "encode_error", "encode_payload"]

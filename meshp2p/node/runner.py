@@ -161,8 +161,13 @@ class _Runner:
         if self._lost_id is not None:
             if not has_begun and own.identity.is_generated:
                 raise _IdIsTaken
+            lost = self._lost_id
+            if not lost.address:
+                raise IdConflict(
+                    f"id {lost.id!r}: the mesh holds a claim about it that none can outbid: choose another"
+                )
             raise IdConflict(
-                f"id {self._lost_id.id!r} is held by another live node, at {self._lost_id.address}, for longer:"
+                f"id {lost.id!r} is held by another live node, at {lost.address}, for longer:"
                 " choose another id, or stop that node"
             )
 

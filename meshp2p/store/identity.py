@@ -135,6 +135,6 @@ def _problem(identity: Identity) -> str:
     if not 1 <= len(identity.id.encode()) <= ID_BYTES_MAX:
         return f"expected an id of 1 to {ID_BYTES_MAX} bytes"
     kept = identity.kept
-    if not (0 <= kept.incarnation < INCARNATION_MAX and 0 <= kept.epoch <= EPOCH_MAX):
-        return "expected an incarnation from 0 to 2**62 - 1 and an epoch from 0 to 2**62"
+    if not (0 <= kept.incarnation <= INCARNATION_MAX and 0 <= kept.epoch <= EPOCH_MAX):
+        return "expected an incarnation and an epoch from 0 to 2**62"
     return ""

@@ -69,6 +69,7 @@ tags = st.one_of(ids.map(tag_of), st.sampled_from([0, (1 << 64) - 1]))
 numbers = st.sampled_from([0, 1, 2, 3, 1_700_000_000_000, 1_700_000_000_001, 1 << 43, 1 << 62, (1 << 63) - 1])
 addresses = st.builds(Address, st.sampled_from(["10.0.0.9", "10.0.0.8", "::1"]), st.integers(1, 3))
 texts = st.sampled_from(["", "busy", "x" * 1024])
+metrics = st.sampled_from(["", "{}", '{"a":"' + "x" * 9000 + '"}'])
 records = st.builds(
     Record,
     id=ids,
@@ -85,7 +86,7 @@ records = st.builds(
     epoch=numbers,
     epoch_since=numbers,
     status=texts,
-    metrics=st.sampled_from(["", "{}", "x" * 9000]),
+    metrics=metrics,
 )
 rumours = st.builds(Rumour, ids, numbers, st.sampled_from(State), st.one_of(st.just(""), ids))
 items: st.SearchStrategy[tuple[Item, ...]] = st.lists(st.one_of(records, rumours), max_size=4).map(tuple)
@@ -127,7 +128,7 @@ requests: st.SearchStrategy[CallRequest] = st.one_of(
     st.builds(Probe, tags),
     st.builds(SyncRequest, digests, st.one_of(st.none(), records)),
     st.builds(Push, tags, items),
-    st.builds(ForwardHeartbeat, ids, texts, texts),
+    st.builds(ForwardHeartbeat, ids, texts, metrics),
     st.builds(ForwardDeregister, ids),
     st.builds(MapSync, st.sampled_from(["m", "other"]), ids, numbers, digests),
     st.builds(MapPush, st.sampled_from(["m", "other"]), ids, numbers, entries),
@@ -263,7 +264,7 @@ steps = st.one_of(
     st.tuples(st.just("heartbeat"), ids, st.none()),
     st.tuples(st.just("deregister"), ids, st.none()),
     st.tuples(st.just("offer"), ids, addresses),
-    st.tuples(st.just("report"), texts, st.none()),
+    st.tuples(st.just("report"), metrics, st.none()),
     st.tuples(st.just("readdress"), st.just(""), addresses),
     st.tuples(st.just("share"), st.sampled_from(["", "k", "l"]), st.none()),
     st.tuples(st.just("leave"), st.just(""), st.none()),
@@ -320,7 +321,7 @@ def step(driver: Driver, name: str, argument: object, address: Address | None) -
             assert address is not None
             driver.take(machine.offer("mdns", (address,), argument, now))
         case "report", str():
-            driver.take(machine.report(argument, argument, now))
+            driver.take(machine.report("busy", argument, now))
         case "readdress", _:
             assert address is not None
             driver.take(machine.readdress((address,), now))

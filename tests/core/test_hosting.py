@@ -12,7 +12,7 @@ from meshp2p.core.messages import (
     HeartbeatReply,
 )
 from meshp2p.core.requests import Deregister, Heartbeat
-from meshp2p.errors import InstanceConflict, LimitExceeded
+from meshp2p.errors import ConfigError, InstanceConflict, LimitExceeded
 from tests.core.builders import a_machine, a_record, hear, run_until
 from tests.core.registry import Registry, X
 
@@ -199,14 +199,27 @@ def test_a_report_that_is_taken_back_before_it_was_told_is_not_told() -> None:
     assert (machine.own.status, machine.own.incarnation) == ("busy", incarnation)
 
 
-@pytest.mark.parametrize(("status", "metrics"), [("x" * 1025, ""), ("", "x" * 9000), ("", "é" * 5000)])
+@pytest.mark.parametrize(
+    ("status", "metrics"),
+    [
+        ("x" * 1025, ""),
+        ("\ud800", ""),
+        ("", f'{{"a":"{"x" * 9000}"}}'),
+        ("", f'{{"a":"{"é" * 5000}"}}'),
+        ("", "this is no JSON"),
+        ("", "[1]"),
+        ("", '{"a":NaN}'),
+        ("", '{"a":' + "[" * 40 + "]" * 40 + "}"),
+        ("", "\ud800"),
+    ],
+)
 def test_what_others_would_refuse_to_read_is_refused_at_the_door(status: str, metrics: str) -> None:
     machine = a_machine()
     machine.register(X, 1.0)
     before = (dict(machine.records()), machine.view)
-    with pytest.raises(LimitExceeded, match="at most"):
+    with pytest.raises((LimitExceeded, ConfigError), match=r"at most|JSON|surrogate"):
         machine.report(status, metrics, 1.0)
-    with pytest.raises(LimitExceeded, match="at most"):
+    with pytest.raises((LimitExceeded, ConfigError), match=r"at most|JSON|surrogate"):
         machine.request(1, Heartbeat("x", status, metrics), 1.0)
     assert (dict(machine.records()), machine.view) == before
 

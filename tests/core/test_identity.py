@@ -11,7 +11,7 @@ from meshp2p.core.events import IdConflictLost, MemberDied, MemberJoined, Member
 from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import Datagram, Gossip, Pong, Probe, Push
-from meshp2p.core.record import INCARNATION_STEP_MAX, Item, Record, Rumour, State, tag_of
+from meshp2p.core.record import INCARNATION_MAX, INCARNATION_STEP_MAX, Item, Record, Rumour, State, tag_of
 from meshp2p.errors import NodeClosed
 from tests.core.builders import ELSEWHERE, NOW_MS, a_machine, a_ping, a_record, calls, emitted, hear, run_until, told
 from tests.core.mesh import Mesh
@@ -208,13 +208,13 @@ def test_whatever_is_said_of_us_we_are_alive_and_say_so(state: State) -> None:
     assert [item.incarnation for item in told(effects) if item.id == "me"] == [said + 1]
 
 
-def test_an_own_record_that_says_dead_or_an_absurd_incarnation_is_no_claim_at_all() -> None:
+def test_an_own_record_that_says_dead_or_an_incarnation_that_nobody_believes_is_no_claim_at_all() -> None:
     machine = a_machine()
     own = machine.own
     items: list[Item] = [
         a_record("me", own.incarnation + 5, state=State.DEAD, boot=own.boot),
         a_record("me", own.incarnation + 5, boot=own.boot, addresses=()),
-        Rumour("me", own.incarnation + INCARNATION_STEP_MAX + 1, State.DEAD, "x"),
+        Rumour("me", INCARNATION_MAX + 1, State.DEAD, "x"),
         Rumour("me", (1 << 63) - 1, State.LEFT, "x"),
         Rumour("me", own.incarnation + 1, State.ALIVE, "x"),
     ]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from meshp2p.core.record import (
     EPOCH_MAX,
+    INCARNATION_MAX,
     INCARNATION_STEP_MAX,
     Departed,
     Item,
@@ -100,8 +101,8 @@ def test_what_no_node_that_follows_the_protocol_says_is_not_sound() -> None:
         a_record(addresses=()),
         msgspec.structs.replace(a_record("a", home="b"), addresses=a_record().addresses),
         a_record(epoch=EPOCH_MAX + 1),
-        a_record(incarnation=5 + INCARNATION_STEP_MAX + 1),
-        Rumour("a", (1 << 63) - 1, State.DEAD),
+        a_record(incarnation=INCARNATION_MAX + 1),
+        Rumour("a", 5 + INCARNATION_STEP_MAX + 1, State.DEAD),
     ]
     assert not any(is_sound(item, 5) for item in unsound)
     sound: list[Item] = [

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshp2p.core.plain_json import PAYLOAD_DEPTH_MAX
 from meshp2p.http.body import BODY_DEPTH_MAX, BadRequest, decode_json, encode_json
-from meshp2p.wire.plain_json import PAYLOAD_DEPTH_MAX
 
 JSON = "application/json"
 

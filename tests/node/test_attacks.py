@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from meshp2p.core.address import Address
 from meshp2p.core.messages import Datagram, Gossip, Ping
 from meshp2p.core.record import Record, Rumour, State, tag_of
+from meshp2p.core.validity import TIME_MAX
 from meshp2p.errors import Refusal
-from meshp2p.wire.codec import TIME_MAX, Codec
+from meshp2p.wire.codec import Codec
 from meshp2p.wire.frame import frame_header, mesh_tag
 from tests.http.meshes import open_mesh
 

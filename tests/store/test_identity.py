@@ -156,7 +156,7 @@ def test_every_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None
             data[place // 8] ^= 1 << place % 8
 
 
-@pytest.mark.parametrize("kept", [KeptState(1 << 62, 1), KeptState(1, (1 << 62) + 1), KeptState(-1, 0)])
+@pytest.mark.parametrize("kept", [KeptState((1 << 62) + 1, 1), KeptState(1, (1 << 62) + 1), KeptState(-1, 0)])
 def test_what_load_would_refuse_is_not_saved(tmp_path: Path, kept: KeptState) -> None:
     with opened(tmp_path) as store:
         store.save(IDENTITY)
@@ -166,7 +166,7 @@ def test_what_load_would_refuse_is_not_saved(tmp_path: Path, kept: KeptState) ->
 
 
 def test_the_greatest_counters_are_saved_and_loaded(tmp_path: Path) -> None:
-    greatest = Identity("agent", is_generated=True, kept=KeptState((1 << 62) - 1, 1 << 62))
+    greatest = Identity("agent", is_generated=True, kept=KeptState(1 << 62, 1 << 62))
     with opened(tmp_path) as store:
         store.save(greatest)
         assert store.load() == greatest

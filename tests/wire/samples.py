@@ -55,8 +55,9 @@ from meshp2p.core.messages import (
 from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.replicated_map import Entry
 from meshp2p.core.uuid7 import uuid7
+from meshp2p.core.validity import TIME_MAX
 from meshp2p.wire.beacon import Answer, BeaconMessage, Question
-from meshp2p.wire.codec import TIME_MAX, Codec
+from meshp2p.wire.codec import Codec
 
 MESH = "default"
 CODEC = Codec(MESH)
@@ -179,6 +180,7 @@ counters = st.integers(0, COUNTER_MAX)
 times = st.integers(0, TIME_MAX)
 ids = st.text(min_size=1, max_size=128).filter(lambda text: len(text.encode()) <= 128)
 shorts = st.text(max_size=40)
+metrics = st.sampled_from(["", "{}", '{"load":0.5}', '{"a":[{"b":null}],"c":"\u00e9"}'])
 addresses = st.builds(
     Address,
     st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
@@ -277,7 +279,7 @@ requests = st.one_of(
     st.builds(Probe, words),
     st.builds(SyncRequest, st.binary(max_size=64), st.one_of(st.none(), _records(True)), lead_claims),
     st.builds(Push, words, item_lists),
-    st.builds(ForwardHeartbeat, ids, shorts, shorts),
+    st.builds(ForwardHeartbeat, ids, shorts, metrics),
     st.builds(ForwardDeregister, ids),
     passed,
     st.builds(Deposit, parcel_lists),

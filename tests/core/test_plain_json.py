@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.wire.plain_json import NotPlainJson, check_plain_json
+from meshp2p.core.plain_json import NotPlainJson, check_plain_json
 
 
 def depth(value: object) -> int:

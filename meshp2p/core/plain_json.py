@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 import re
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-__all__ = ["PAYLOAD_DEPTH_MAX", "NotPlainJson", "check_plain_json", "decode_plain_json"]
+__all__ = ["PAYLOAD_DEPTH_MAX", "NotPlainJson", "check_plain_json"]
 
 PAYLOAD_DEPTH_MAX: Final = 120
 """Levels of nesting in a message's payload: existing clients read 124, and a mailbox puts three around a payload."""
@@ -40,19 +40,11 @@ _U64_MAX: Final = 2**64 - 1
 _U64_DIGITS: Final = 19  # that always fit
 
 _skip: Final = msgspec.json.Decoder(msgspec.Raw).decode
-_decode_untyped: Final = msgspec.json.Decoder().decode
 _decode_floats: Final = msgspec.json.Decoder(list[float]).decode
 
 
 class NotPlainJson(ValueError):
     """Some client could not read this text. The message says why, as what is said of the text: ``is empty``."""
-
-
-def decode_plain_json(text: bytes, depth_max: int = PAYLOAD_DEPTH_MAX) -> Any:
-    """The value that ``text`` stands for. Integers are exact; other numbers are the nearest double, and ``-0`` is 0; of
-    equal keys the last one holds. Raises what :func:`check_plain_json` raises."""
-    check_plain_json(text, depth_max)
-    return _decode_untyped(text)
 
 
 def check_plain_json(text: bytes, depth_max: int = PAYLOAD_DEPTH_MAX) -> None:
