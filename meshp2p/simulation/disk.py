@@ -7,12 +7,17 @@ from collections.abc import Iterable
 from meshp2p.core.effects import Put, Table, Write
 from meshp2p.core.keeping import KeptState
 
-__all__ = ["Disk"]
+__all__ = ["WRITE_SECONDS", "Disk"]
+
+WRITE_SECONDS = 0.001
+"""How long a write to a disk takes that is in order, on average. Chosen, not measured."""
+
+FAILURE = "input/output error"
 
 
 class Disk:
     """One node's state file and its messages. While it forgets, writes are held in a cache that a crash empties;
-    while it is full, no message is kept."""
+    while it is full, no message is kept; while it fails, nothing is."""
 
     def __init__(self) -> None:
         self._saved: KeptState | None = None
@@ -23,6 +28,9 @@ class Disk:
         self.losses: int = 0
         """How often messages were lost."""
         self.is_full = False
+        self.is_failing = False
+        self.write_seconds: float = WRITE_SECONDS
+        """How long a write takes, on average."""
         self.has_lost: bool = False
         """Whether it lost what was written since the last write that is still there."""
 
@@ -30,7 +38,9 @@ class Disk:
         return f"<Disk saved={self._saved} cached={self._cached}>"
 
     def write(self, kept: KeptState) -> str | None:
-        """Keep this; why not, or None. Its room is reserved: a disk that is full takes it."""
+        """Keep the node's state; why it could not be kept, or None. A full disk has room reserved for it."""
+        if self.is_failing:
+            return FAILURE
         if self._is_forgetful:
             self._cached = kept
         else:
@@ -58,8 +68,15 @@ class Disk:
         self._cached = None
         return lost
 
+    def tear(self) -> bool:
+        """The file with the node's state is damaged: nothing of it can be read. Whether there was one."""
+        was_there = self._saved is not None
+        self.has_lost = True
+        self._saved = None
+        return was_there
+
     def erase(self) -> None:
-        """The file is gone."""
+        """All files are gone."""
         self.has_lost = True
         self._saved = self._cached = None
         self.losses += 1
@@ -68,6 +85,8 @@ class Disk:
 
     def write_messages(self, writes: Iterable[Write]) -> str | None:
         """Keep these, all or none; why none, or None."""
+        if self.is_failing:
+            return FAILURE
         if self.is_full and any(isinstance(write, Put) for write in writes):
             return "no space left on device"
         messages = self._messages

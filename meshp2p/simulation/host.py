@@ -43,9 +43,6 @@ __all__ = ["EPOCH_MS", "Host"]
 EPOCH_MS = 1_700_000_000_000
 """Unix milliseconds at virtual time 0."""
 
-STORE_SECONDS = 0.001
-"""How long a write to the disk takes, on average. Chosen, not measured."""
-
 SPINS_MAX = 1000
 """Timers that may fire one after another without time going on. Chosen, not measured."""
 
@@ -53,8 +50,8 @@ SPINS_MAX = 1000
 class Host:
     """``key`` tells hosts apart, ``id`` is the node's: two hosts may have one id. ``life`` counts processes.
 
-    The process runs where ``machine`` is there. ``offset`` is what its monotonic clock is ahead of virtual time,
-    ``wall_skew`` what its wall clock is ahead of the true time, both in seconds.
+    The process runs where ``machine`` is there. Its monotonic clock shows ``rate`` times virtual time, and ``offset``
+    seconds more; ``wall_skew`` is what its wall clock is ahead of the true time, in seconds.
     """
 
     def __init__(
@@ -82,6 +79,7 @@ class Host:
         self.machine: Machine | None = None
         self.life: int = 0
         self.offset: float = 0.0
+        self.rate: float = 1.0
         self.wall_skew: float = 0.0
         self.is_leaving: bool = False
         self.is_dark: bool = False
@@ -120,7 +118,7 @@ class Host:
     @property
     def now(self) -> float:
         """The monotonic clock of this machine."""
-        return self._engine.now + self.offset
+        return self._engine.now * self.rate + self.offset
 
     def wall_ms(self) -> int:
         """The wall clock of this machine, in Unix milliseconds."""
@@ -214,6 +212,13 @@ class Host:
         if self._is_direct:
             self._drain()
 
+    def set_rate(self, rate: float) -> None:
+        """From now on the monotonic clock runs at this rate; 1 is right."""
+        self.offset += self._engine.now * (self.rate - rate)
+        self.rate = rate
+        if self.machine is not None and not self.is_stopped:
+            self._set_wake(self._deadline)  # it may be due sooner
+
     def move(self, address: Address) -> None:
         """The machine has another address. The process is not told."""
         self._network.detach(self.address)
@@ -293,7 +298,7 @@ class Host:
             self._watcher.heard(self, packet)
         if packet.items:
             self._watcher.told(self, packet.items)
-        self._perform(machine.receive(packet, source, engine.now + self.offset), cause)
+        self._perform(machine.receive(packet, source, engine.now * self.rate + self.offset), cause)
 
     def _decode(self, data: bytes) -> Datagram | None:
         codec = self._network.codec
@@ -341,7 +346,8 @@ class Host:
 
     def _write(self, take: Callable[[Any], None], written: object) -> None:
         """Write to the disk, which takes its time, one after another."""
-        delay = STORE_SECONDS * (0.5 + self._store_draw())
+        seconds = self.disk.write_seconds if self.disk is not None else 0.0
+        delay = seconds * (0.5 + self._store_draw())
         self._stored_at = max(self._stored_at, self._engine.now + delay)
         self._engine.at(self._stored_at, take, (written, self.life))
 
@@ -478,7 +484,7 @@ class Host:
             return
         engine = self._engine
         deadline = self._deadline
-        now = engine.now + self.offset
+        now = engine.now * self.rate + self.offset
         if deadline > now + 1e-9:
             self._set_wake(deadline)
             return
@@ -496,7 +502,7 @@ class Host:
         self._perform(machine.handle_timeouts(max(now, deadline)), cause)
 
     def _set_wake(self, deadline: float) -> None:
-        when = deadline - self.offset
+        when = (deadline - self.offset) / self.rate
         if when < self._wake_at:
             self._wake_at = when = max(when, self._engine.now)
             self._engine.at(when, self._wake, when)
@@ -540,7 +546,7 @@ class Host:
         machine = self.machine
         if machine is not None:
             self._deadline = deadline = machine.next_deadline()
-            if deadline - self.offset < self._wake_at:
+            if (deadline - self.offset) / self.rate < self._wake_at:
                 self._wake_cause = cause
                 self._set_wake(deadline)
 

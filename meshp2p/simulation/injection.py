@@ -6,14 +6,20 @@ import random
 from typing import TYPE_CHECKING, assert_never
 
 from meshp2p.core.address import Address
+from meshp2p.simulation.disk import WRITE_SECONDS, Disk
 from meshp2p.simulation.faults import (
     Blocked,
     Bursts,
+    ClockRate,
     ClockStep,
     Corrupted,
     Crash,
     Delayed,
+    DiskFails,
     DiskForgets,
+    DiskFull,
+    DiskSlow,
+    DiskTorn,
     Duplicated,
     Fault,
     Forged,
@@ -97,7 +103,9 @@ class Injector:
                 self._forge((number, fault))
             case Twin():
                 self._start_twin(number, fault, cause)
-            case Crash() | Leave() | Pause() | Sleep() | Slow() | Stalls() | ClockStep() | Moved() | DiskForgets():
+            case DiskTorn() | DiskForgets() | DiskFull() | DiskFails() | DiskSlow():
+                self._begin_at_disk(number, fault, simulation.truth.hosts[fault.node])
+            case Crash() | Leave() | Pause() | Sleep() | Slow() | Stalls() | ClockStep() | ClockRate() | Moved():
                 self._begin_at_host(number, fault, simulation.truth.hosts[fault.node], cause)
             case _:
                 assert_never(fault)
@@ -105,7 +113,7 @@ class Injector:
     def _begin_at_host(
         self,
         number: int,
-        fault: Crash | Leave | Pause | Sleep | Slow | Stalls | ClockStep | Moved | DiskForgets,
+        fault: Crash | Leave | Pause | Sleep | Slow | Stalls | ClockStep | ClockRate | Moved,
         host: Host,
         cause: int,
     ) -> None:
@@ -128,13 +136,36 @@ class Injector:
                 self._stall((number, fault, host))
             case ClockStep():
                 host.wall_skew += fault.seconds
+            case ClockRate():
+                host.set_rate(fault.rate)
             case Moved():
                 host.move(simulation.new_address())
-            case DiskForgets():
-                if host.disk is not None:
-                    host.disk.become_forgetful()
             case _:
                 assert_never(fault)
+
+    def _begin_at_disk(
+        self, number: int, fault: DiskForgets | DiskFull | DiskFails | DiskSlow | DiskTorn, host: Host
+    ) -> None:
+        """A disk is as it is whether the process runs or not."""
+        disk = host.disk
+        if disk is None:
+            return
+        match fault:
+            case DiskForgets():
+                disk.become_forgetful()
+            case DiskFull():
+                disk.is_full = True
+            case DiskFails():
+                disk.is_failing = True
+            case DiskSlow():
+                disk.write_seconds = fault.seconds
+            case DiskTorn():
+                if not disk.tear():
+                    return
+            case _:
+                assert_never(fault)
+        self._acted_on[number] = (host, host.life)
+        self._simulation.fire(fault)
 
     # Ending
 
@@ -173,17 +204,33 @@ class Injector:
                 if is_same_life and host.is_stopped:
                     seconds = self._engine.now - fault.begin
                     if isinstance(fault, Sleep) and fault.clock_stops:
-                        host.offset -= seconds
+                        host.offset -= seconds * host.rate
                     self._resume(host, seconds, cause)
             case Slow():
                 host.set_service(0.0)
             case ClockStep():
                 host.wall_skew -= fault.seconds
-            case DiskForgets():
-                if host.disk is not None:
-                    host.disk.become_honest()
+            case ClockRate():
+                host.set_rate(1.0)
+            case DiskForgets() | DiskFull() | DiskFails() | DiskSlow():
+                self._end_at_disk(fault, host.disk)
             case _:
                 pass
+
+    def _end_at_disk(self, fault: DiskForgets | DiskFull | DiskFails | DiskSlow, disk: Disk | None) -> None:
+        if disk is None:
+            return
+        match fault:
+            case DiskForgets():
+                disk.become_honest()
+            case DiskFull():
+                disk.is_full = False
+            case DiskFails():
+                disk.is_failing = False
+            case DiskSlow():
+                disk.write_seconds = WRITE_SECONDS
+            case _:
+                assert_never(fault)
 
     def _restart(self, fault: Crash | Leave, host: Host, cause: int) -> None:
         simulation = self._simulation
@@ -211,12 +258,15 @@ class Injector:
         simulation = self._simulation
         plan = next(plan for plan in simulation.schedule.nodes if plan.id == fault.node)
         host = simulation.add_host(f"{fault.node}~{number}", plan)
+        known = simulation.truth.hosts[fault.node]
+        if fault.beside:
+            known = simulation.truth.hosts[fault.beside]
+            simulation.network.places[host.key] = fault.beside
         self._acted_on[number] = (host, 1)
         simulation.fire(fault)
         simulation.start_host(host, cause)
-        rival = simulation.truth.hosts[fault.node]
-        simulation.truth.note_told(host, rival)
-        host.offer("seed", rival.address)
+        simulation.truth.note_told(host, known)
+        host.offer("seed", known.address)
 
     def _pause(self, host: Host, *, is_asleep: bool, cause: int) -> None:
         host.pause(is_asleep=is_asleep, cause=cause)

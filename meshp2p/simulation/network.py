@@ -88,6 +88,8 @@ class Network:
         self.trace: Trace | None = None
         self.overhear: Callable[[bytes, Address], None] | None = None
         """An attacker who listens: it is given each datagram's bytes and target."""
+        self.places: dict[str, str] = {}
+        """By the keys of hosts that stand where another does: the key of that one, which the rules name."""
         self._delay, self._jitter = link.delay, link.jitter
         self._listeners: dict[Address, Host] = {}
         self._keys: dict[Address, str] = {}
@@ -122,9 +124,13 @@ class Network:
 
     def is_rejected(self, sender: str, receiver: str) -> bool:
         """Whether a firewall refuses what this one sends to that one by TCP."""
+        if not self.rejections:
+            return False
+        sender, receiver = self.places.get(sender, sender), self.places.get(receiver, receiver)
         return any(sender in fault.senders and receiver in fault.receivers for fault in self.rejections)
 
     def _objection(self, sender: str, receiver: str, kind: Kind) -> str:
+        sender, receiver = self.places.get(sender, sender), self.places.get(receiver, receiver)
         for rule in self.rules:
             verdict = rule.verdict(sender, receiver, self.engine.now, kind)
             if not isinstance(verdict, Deliver):

@@ -13,7 +13,6 @@ from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.faults import (
     Blocked,
     Crash,
-    DiskForgets,
     Fault,
     Kind,
     Leave,
@@ -160,7 +159,7 @@ class Truth:
         elif isinstance(fault, Pause | Sleep | Slow | Stalls | Moved):
             self._impaired_at[fault.node] = now
             self._impaired[fault.node] = self._impaired.get(fault.node, 0) + step
-        if isinstance(fault, Crash | Leave | Twin | DiskForgets) or fault.is_bearable():
+        if isinstance(fault, Crash | Leave | Twin) or fault.is_bearable():
             return
         self._troubled_at = now
         self._troubles += step

@@ -1,0 +1,103 @@
+"""What goes wrong, when, and to whom: each fault a plain value, so that a run can be written down, replayed and shrunk.
+
+::
+
+    the network     Partition  OneWay  Blocked  Rejected  Lossy  Bursts  Duplicated  Reordered  Delayed  Oversized
+                    Corrupted
+    a process       Crash  Leave  Twin  Pause  Slow  Stalls
+    a machine       Sleep  Moved
+    a clock         ClockStep  ClockRate
+    a disk          DiskForgets  DiskFull  DiskFails  DiskSlow  DiskTorn
+    an attacker     Forged
+
+``begin`` and ``end`` are virtual seconds; without an ``end`` a fault lasts until the network heals at the end of the
+schedule's ``duration`` (and a crashed node stays down). Nodes are named by their ids; where none is named, all are
+meant.
+"""
+
+from __future__ import annotations
+
+from meshp2p.simulation.faults.base import ALL_KINDS, Faulty, Kind
+from meshp2p.simulation.faults.clocks import ClockRate, ClockStep
+from meshp2p.simulation.faults.disks import DiskFails, DiskForgets, DiskFull, DiskSlow, DiskTorn
+from meshp2p.simulation.faults.network import (
+    Blocked,
+    Bursts,
+    Corrupted,
+    Delayed,
+    Duplicated,
+    Forged,
+    Forgery,
+    Lossy,
+    OneWay,
+    Oversized,
+    Partition,
+    Rejected,
+    Reordered,
+)
+from meshp2p.simulation.faults.processes import Crash, Leave, Moved, Pause, Sleep, Slow, Stalls, Twin
+
+__all__ = [
+    "ALL_KINDS",
+    "Blocked",
+    "Bursts",
+    "ClockRate",
+    "ClockStep",
+    "Corrupted",
+    "Crash",
+    "Delayed",
+    "DiskFails",
+    "DiskForgets",
+    "DiskFull",
+    "DiskSlow",
+    "DiskTorn",
+    "Duplicated",
+    "Fault",
+    "Faulty",
+    "Forged",
+    "Forgery",
+    "Kind",
+    "Leave",
+    "Lossy",
+    "Moved",
+    "OneWay",
+    "Oversized",
+    "Partition",
+    "Pause",
+    "Rejected",
+    "Reordered",
+    "Sleep",
+    "Slow",
+    "Stalls",
+    "Twin",
+]
+
+Fault = (
+    Partition
+    | OneWay
+    | Blocked
+    | Rejected
+    | Lossy
+    | Bursts
+    | Duplicated
+    | Reordered
+    | Delayed
+    | Oversized
+    | Corrupted
+    | Crash
+    | Leave
+    | Twin
+    | Pause
+    | Sleep
+    | Slow
+    | Stalls
+    | ClockStep
+    | ClockRate
+    | Moved
+    | DiskForgets
+    | DiskFull
+    | DiskFails
+    | DiskSlow
+    | DiskTorn
+    | Forged
+)

@@ -1,0 +1,80 @@
+"""What all faults are made of."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+import msgspec
+
+from meshp2p.errors import ConfigError
+
+__all__ = ["ALL_KINDS", "FaultOfNodes", "FaultOfOne", "Faulty", "Kind"]
+
+
+class Kind(StrEnum):
+    """By what something travels."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    MULTICAST = "multicast"
+
+
+ALL_KINDS = (Kind.UDP, Kind.TCP, Kind.MULTICAST)
+
+
+class Faulty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fault", tag=str):
+    """What all faults have. Raises :class:`ConfigError` on a value out of range."""
+
+    begin: float = 0.0
+    end: float | None = None
+
+    is_mild: ClassVar[bool] = False
+    """Whether a healthy mesh must bear it without declaring anybody dead. Some decide by their values:
+    :meth:`is_bearable`."""
+    is_instant: ClassVar[bool] = False
+    """Whether it happens at ``begin`` and has no end."""
+
+    def names(self) -> tuple[str, ...]:
+        """The ids of the nodes that it names."""
+        return ()
+
+    def is_bearable(self) -> bool:
+        """Whether a healthy mesh must bear it without declaring anybody dead."""
+        return self.is_mild
+
+    def without(self, node_id: str) -> Faulty | None:
+        """The same without this node; None where nothing remains of it."""
+        return None if node_id in self.names() else self
+
+    def _share(self, name: str, value: float) -> None:
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{type(self).__name__}: {name} = {value}: expected 0 to 1")
+
+    def _seconds(self, name: str, value: float, low: float = 0.0, high: float = 1e6) -> None:
+        if not low <= value <= high:
+            raise ConfigError(f"{type(self).__name__}: {name} = {value}: expected {low:g} to {high:g} seconds")
+
+
+class FaultOfNodes(Faulty, frozen=True, kw_only=True):
+    """A fault of all that these nodes send or receive; of the whole network where none is named."""
+
+    nodes: tuple[str, ...] = ()
+
+    def names(self) -> tuple[str, ...]:
+        return self.nodes
+
+    def without(self, node_id: str) -> Faulty | None:
+        if node_id not in self.nodes:
+            return self
+        rest = tuple(name for name in self.nodes if name != node_id)
+        return msgspec.structs.replace(self, nodes=rest) if rest else None
+
+
+class FaultOfOne(Faulty, frozen=True, kw_only=True):
+    """A fault of one node."""
+
+    node: str
+
+    def names(self) -> tuple[str, ...]:
+        return (self.node,)

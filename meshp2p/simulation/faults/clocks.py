@@ -1,0 +1,30 @@
+"""Clocks that are wrong."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from meshp2p.errors import ConfigError
+from meshp2p.simulation.faults.base import FaultOfOne
+
+__all__ = ["ClockRate", "ClockStep"]
+
+
+class ClockStep(FaultOfOne, frozen=True, kw_only=True):
+    """The wall clock is set by so many seconds, and back at ``end``."""
+
+    seconds: float = -3600.0
+
+    is_mild: ClassVar[bool] = True
+
+
+class ClockRate(FaultOfOne, frozen=True, kw_only=True):
+    """The monotonic clock runs at this rate: 1.05 is 5 % fast. The wall clock is kept right."""
+
+    rate: float = 1.05
+
+    is_mild: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.rate <= 2:
+            raise ConfigError(f"ClockRate: rate = {self.rate}: expected 0.5 to 2")

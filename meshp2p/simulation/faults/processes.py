@@ -1,0 +1,83 @@
+"""What befalls a process, or the machine it runs on."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from meshp2p.simulation.faults.base import FaultOfOne, Faulty
+
+__all__ = ["Crash", "Leave", "Moved", "Pause", "Sleep", "Slow", "Stalls", "Twin"]
+
+
+class Crash(FaultOfOne, frozen=True, kw_only=True):
+    """The process dies; at ``end`` it is started again.
+
+    With ``is_silent`` its machine dies with it: nothing is refused, all is silence. ``keeps_state`` is whether the file
+    that it keeps is there when it comes back; ``moves`` whether it comes back at another address.
+    """
+
+    is_silent: bool = False
+    keeps_state: bool = True
+    moves: bool = False
+
+
+class Leave(FaultOfOne, frozen=True, kw_only=True):
+    """The node leaves of its own will; at ``end`` it is started again."""
+
+
+class Twin(FaultOfOne, frozen=True, kw_only=True):
+    """A second process with this node's id is started at another address; it ends at ``end``.
+
+    It stands in the network where the node ``beside`` stands, and is told of that one: so it may be started beyond a
+    partition. Where that is empty it reaches all, and is told of its rival.
+    """
+
+    beside: str = ""
+
+    def names(self) -> tuple[str, ...]:
+        return (self.node, self.beside) if self.beside else (self.node,)
+
+    def without(self, node_id: str) -> Faulty | None:
+        return msgspec.structs.replace(self, beside="") if node_id == self.beside else super().without(node_id)
+
+
+class Pause(FaultOfOne, frozen=True, kw_only=True):
+    """The process is stopped (SIGSTOP, a debugger, a starved machine): its sockets fill, its clock goes on."""
+
+    def is_bearable(self) -> bool:
+        return self.end is not None and self.end - self.begin <= 3.0  # GOALS: a pause of 3 s kills nobody
+
+
+class Sleep(FaultOfOne, frozen=True, kw_only=True):
+    """The machine sleeps: packets to it are lost. ``clock_stops``: its monotonic clock stands still meanwhile, as on
+    Linux, or goes on."""
+
+    clock_stops: bool = True
+
+
+class Slow(FaultOfOne, frozen=True, kw_only=True):
+    """Whatever the process does takes ``seconds`` on average: it handles one thing after the other, late."""
+
+    seconds: float = 0.05
+
+    def __post_init__(self) -> None:
+        self._seconds("seconds", self.seconds, 0.0, 60.0)
+
+
+class Stalls(FaultOfOne, frozen=True, kw_only=True):
+    """The process stands still for ``seconds`` in every ``every``: an agent that blocks its loop."""
+
+    every: float = 5.0
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._seconds("every", self.every, 0.01)
+        self._seconds("seconds", self.seconds, 0.0, self.every)
+
+
+class Moved(FaultOfOne, frozen=True, kw_only=True):
+    """The machine gets another address at ``begin``, without the process noticing: packets to the old one are lost."""
+
+    is_instant: ClassVar[bool] = True
