@@ -14,9 +14,9 @@ import trio
 from meshp2p import MeshNode, NodeConfig, load_config, open_node
 from meshp2p.cli.output import OutputError, printable, warn, write_line
 from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent, StorageFailed, StorageRecovered
+from meshp2p.core.presets import PRESETS
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
-from meshp2p.node.presets import PRESETS
 from meshp2p.node.subscriptions import EventsLost, NodeEvent
 
 __all__ = ["add_commands"]

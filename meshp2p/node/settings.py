@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.presets import find_preset
 from meshp2p.errors import ConfigError
 from meshp2p.http.limits import HttpLimits
 from meshp2p.node.config import NodeConfig
-from meshp2p.node.presets import find_preset
 
 __all__ = ["PREFIX", "choose_config", "load_config", "variable_of"]
 

@@ -415,8 +415,8 @@ class Host:
             cause = self._trace.add(self._engine.now, self.key, what, peer, outcome)
         self._perform(machine.receive_watch(line.effect.watch_id, outcome, self.now), cause)
 
-    def ask(self, ticket: int, request: Request) -> str:
-        """An agent asks something of this node; why it was refused, empty where it was not. The answer comes by
+    def ask(self, ticket: int, request: Request) -> LocalProtocolError | None:
+        """An agent asks something of this node; why it was refused, None where it was not. The answer comes by
         ``Watcher.resolved``."""
         return self._serve_agent(request, lambda machine: machine.request(ticket, request, self.now))
 
@@ -436,23 +436,25 @@ class Host:
             return False
         return True
 
-    def register(self, profile: Profile) -> str:
-        """An agent registers at this node; why it was refused, empty where it was not."""
+    def register(self, profile: Profile) -> LocalProtocolError | None:
+        """An agent registers at this node; why it was refused, None where it was not."""
         return self._serve_agent(profile, lambda machine: machine.register(profile, self.now))
 
-    def _serve_agent(self, asked: Request | Profile, serve: Callable[[Machine], list[Effect]]) -> str:
+    def _serve_agent(
+        self, asked: Request | Profile, serve: Callable[[Machine], list[Effect]]
+    ) -> LocalProtocolError | None:
         machine = self.machine
         if machine is None or not self._is_direct:
-            return "not running"
+            return LocalProtocolError("not running")
         cause = 0
         if self._trace is not None:
             cause = self._trace.add(self._engine.now, self.key, What.ASK, "", asked)
         try:
             effects = serve(machine)
         except LocalProtocolError as error:
-            return str(error)
+            return error
         self._perform(effects, cause)
-        return ""
+        return None
 
     def offer(self, source: str, address: Address, instance_id: str | None = None) -> None:
         """A source of discovery tells that a peer may be at this address."""

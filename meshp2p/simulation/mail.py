@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from meshp2p.core.message import Message
-from meshp2p.core.messages import CallReply, Done, FetchReply, SendReply
+from meshp2p.core.messages import CallReply, Done, FetchReply, Refused, SendReply, Why
 from meshp2p.core.requests import Acknowledge, Fetch, Request, SendMessage
+from meshp2p.errors import LimitExceeded, MailboxFull, StoreFull
 from meshp2p.simulation.agents import Agents
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.schedule import MailPlan
@@ -27,10 +28,14 @@ ACKNOWLEDGED_SHARE = 0.8
 """How much of what it reads an agent acknowledges; the rest it must see again. Chosen, not measured."""
 
 
+_NAMES = {Why.STORE_FULL: StoreFull.__name__, Why.MAILBOX_FULL: MailboxFull.__name__}
+
+
 class Postmaster(Protocol):
     """Who is told what agents see."""
 
     def accepted(self, host: Host, letter: Letter) -> None: ...
+    def refused(self, why: str) -> None: ...
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None: ...
 
 
@@ -44,6 +49,7 @@ class Mail:
         self._agents = agents
         self._postmaster = postmaster
         self._draw = random.Random(f"{seed}/mail")
+        self._size_draw = random.Random(f"{seed}/payloads")
         self._tickets: dict[int, Callable[[CallReply], None]] = {}
         self._count = FIRST_TICKET
         self._sent = 0
@@ -58,8 +64,11 @@ class Mail:
     def _ask(self, host: Host, request: Request, answered: Callable[[CallReply], None]) -> None:
         self._count += 1
         self._tickets[self._count] = answered
-        if host.ask(self._count, request):
+        refusal = host.ask(self._count, request)
+        if refusal is not None:
             self._tickets.pop(self._count, None)
+            if isinstance(refusal, MailboxFull | LimitExceeded):
+                self._postmaster.refused(type(refusal).__name__)
 
     def resolved(self, ticket: int, reply: CallReply) -> None:
         """A node answered."""
@@ -82,7 +91,7 @@ class Mail:
 
     def _send_at(self, host: Host, plan: MailPlan) -> None:
         self._sent += 1
-        payload = f"{self._sent}".encode()
+        payload = self._payload(plan)
         life = host.life
 
         def answered(reply: CallReply) -> None:
@@ -92,8 +101,16 @@ class Mail:
                 )
                 self._truth.letters[letter.id] = letter
                 self._postmaster.accepted(host, letter)
+            elif isinstance(reply, Refused):
+                self._postmaster.refused(_NAMES.get(reply.why, ""))
 
         self._ask(host, SendMessage(plan.source, plan.target or None, "Notification", "", payload), answered)
+
+    def _payload(self, plan: MailPlan) -> bytes:
+        """What only this message says, filled up to a size whose logarithm is evenly distributed."""
+        text = str(self._sent)
+        size = int(plan.bytes_max ** self._size_draw.random()) if plan.bytes_max else 0
+        return f'"{text}{"." * (size - len(text) - 2)}"'.encode() if size > len(text) + 2 else text.encode()
 
     # Reading
 

@@ -10,6 +10,7 @@ import math
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.message import PAYLOAD_BYTES_MAX
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.faults import Fault
 
@@ -63,7 +64,11 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class MailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An agent ``source`` that sends a message every ``every`` seconds from ``at`` until ``until``: to ``target``, or,
-    where that is empty, to all. The first of ``nodes`` that runs is asked to accept it."""
+    where that is empty, to all. The first of ``nodes`` that runs is asked to accept it.
+
+    Payloads have up to ``bytes_max`` bytes, and as many of them are between 10 and 100 bytes as between 10 and 100 KB;
+    0: a few bytes.
+    """
 
     source: str
     nodes: tuple[str, ...]
@@ -71,6 +76,7 @@ class MailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     at: float = 0.0
     until: float = 0.0
     every: float = 1.0
+    bytes_max: int = 0
 
 
 class MapPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -165,6 +171,10 @@ def _check_plans(schedule: Schedule, ids: set[str]) -> None:
         _check_known(f"nodes of the mail of {mail.source!r}", mail.nodes, ids)
         if not mail.nodes or mail.every <= 0 or not mail.source:
             raise ConfigError(f"mail of {mail.source!r}: expected a source, at least one node, and every > 0")
+        if not 0 <= mail.bytes_max <= PAYLOAD_BYTES_MAX:
+            raise ConfigError(
+                f"mail of {mail.source!r}: bytes_max = {mail.bytes_max}: expected 0 to {PAYLOAD_BYTES_MAX}"
+            )
     for shared in schedule.maps:
         _check_known(f"nodes of the map {shared.name!r}", shared.nodes, ids)
         if not shared.nodes or shared.every <= 0 or shared.keys < 1 or not shared.name:

@@ -303,6 +303,10 @@ class Simulation:
         for checker in self.checkers.values():
             checker.accepted(host, letter)
 
+    def refused(self, why: str) -> None:
+        if why:
+            self.fired[why] = self.fired.get(why, 0) + 1
+
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
         for checker in self.checkers.values():
             checker.was_read(recipient, messages, asked_at)

@@ -8,67 +8,33 @@ import random
 
 import msgspec
 
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.presets import PRESETS
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.faults import (
-    ALL_KINDS,
-    Blocked,
-    Bursts,
-    ClockStep,
-    Corrupted,
-    Crash,
-    Delayed,
-    DiskForgets,
-    Duplicated,
-    Fault,
-    Forged,
-    Forgery,
-    Kind,
-    Leave,
-    Lossy,
-    Moved,
-    OneWay,
-    Oversized,
-    Partition,
-    Pause,
-    Rejected,
-    Reordered,
-    Sleep,
-    Slow,
-    Stalls,
-    Twin,
-)
+from meshp2p.simulation.faults import Blocked, Crash, Fault, Leave, Moved, OneWay, Partition, Rejected
 from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, LinkOptions, MailPlan, MapPlan, NodePlan, Schedule
+from meshp2p.simulation.swarm_faults import draw_faults
 from meshp2p.simulation.truth import MEETING
 
 __all__ = ["draw_swarm"]
 
-_KINDS: tuple[type[Fault], ...] = (
-    Partition,
-    OneWay,
-    Blocked,
-    Rejected,
-    Lossy,
-    Bursts,
-    Duplicated,
-    Reordered,
-    Delayed,
-    Oversized,
-    Corrupted,
-    Crash,
-    Leave,
-    Twin,
-    Pause,
-    Sleep,
-    Slow,
-    Stalls,
-    ClockStep,
-    Moved,
-    DiskForgets,
-    Forged,
+_LIMITS: tuple[tuple[str, tuple[int, ...]], ...] = (
+    ("mailbox_messages_max", (3, 20, 100)),
+    ("mailbox_bytes_max", (2_000, 100_000)),
+    ("outbox_copies_max", (5, 50, 500)),
+    ("outbox_bytes_max", (5_000, 200_000)),
+    ("receipts_max", (0, 10)),
+    ("delivery_bytes_max", (1024, 10_000)),
+    ("fetch_bytes_max", (1024, 10_000)),
+    ("waits_max", (1, 2)),
+    ("candidates_max", (4, 16)),
+    ("map_entries_max", (3, 50)),
+    ("map_bytes_max", (1024, 10_000)),
+    ("sync_bytes_max", (64 * 1024,)),
+    ("packet_bytes_max", (512, 1200)),
 )
-
-_CUT_KINDS: tuple[tuple[Kind, ...], ...] = (ALL_KINDS, ALL_KINDS, ALL_KINDS, (Kind.UDP,), (Kind.TCP,))
-_LOST_KINDS: tuple[tuple[Kind, ...], ...] = ((Kind.UDP,), (Kind.UDP, Kind.TCP))
+"""Limits low enough to be reached. Those that forget what must not be forgotten in a run are not among them: the
+departed, and the ids of acknowledged messages."""
 
 
 def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = None) -> Schedule:
@@ -87,9 +53,7 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
         raise ConfigError(f"duration = {duration}: expected 1 to 10,000,000 seconds")
     width = len(str(nodes - 1))
     names = tuple(f"n{number:0{width}}" for number in range(nodes))
-    kinds = draw.sample(_KINDS, draw.randrange(1, 7))
-    count = draw.randrange(1, 4 + nodes // 4)
-    faults = tuple(_draw_fault(draw, draw.choice(kinds), names, duration) for _ in range(count))
+    faults = draw_faults(draw, names, duration)
     seeds = draw.choice((1, 1, 2))
     spread = draw.choice((0.0, 0.5, 5.0))
     plans = tuple(
@@ -98,12 +62,14 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
             at=0.0 if number == 0 else round(draw.random() * min(spread, duration), 3),
             seeds=_draw_seeds(draw, names, number, seeds),
             has_disk=draw.random() < 0.7,
-            wall_skew=round(draw.uniform(-3600, 3600), 1) if draw.random() < 0.1 else 0.0,
+            wall_skew=_draw_skew(draw),
         )
         for number, name in enumerate(names)
     )
     agents = _draw_agents(draw, names, duration)
     mail = _draw_mail(random.Random(f"{seed}/mail"), names, agents, duration)
+    returns, more = _draw_returns(random.Random(f"{seed}/returns"), names, agents, duration)
+    mail += more
     return Schedule(
         scenario="swarm",
         seed=seed,
@@ -113,7 +79,8 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
         agents=agents,
         mail=mail,
         maps=_draw_maps(random.Random(f"{seed}/maps"), names, duration),
-        faults=_let_all_meet(faults, plans),
+        faults=_let_all_meet((*faults, *returns), plans),
+        config=_draw_config(random.Random(f"{seed}/config"), nodes),
         link=LinkOptions(delay=draw.choice((0.0001, 0.0002, 0.002, 0.02)), jitter=draw.choice((0.0001, 0.001, 0.005))),
         multicast_interval=draw.choice((0.0, 0.0, 10.0)) if nodes <= 24 else 0.0,
         through_wire=draw.random() < 0.1,
@@ -183,10 +150,51 @@ def _draw_mail(
             target="" if draw.random() < 0.2 else draw.choice(everybody),
             at=round(draw.uniform(2.0, duration / 2), 3),
             until=round(draw.uniform(duration / 2, duration), 3),
-            every=draw.choice((0.2, 1.0, 5.0)),
+            every=(every := draw.choice((0.2, 1.0, 5.0))),
+            bytes_max=draw.choice((0, 0, 1000, 1_000_000 if every > 1 else 100_000)),
         )
         for number in range(draw.randrange(1, 5))
     )
+
+
+def _draw_returns(
+    draw: random.Random, names: tuple[str, ...], agents: tuple[AgentPlan, ...], duration: float
+) -> tuple[tuple[Fault, ...], tuple[MailPlan, ...]]:
+    """A home that is back before its agent's next heartbeat, while mail waits for the agent."""
+    if not agents or draw.random() < 0.7:
+        return (), ()
+    agent = draw.choice(agents)
+    home = agent.nodes[0]
+    begin = round(draw.uniform(min(agent.at + 1.0, duration / 2), duration * 0.9), 3)
+    end = round(begin + draw.choice((0.05, 0.5, 2.0)) * (0.5 + draw.random()), 3)
+    sender = draw.choice([name for name in names if name != home])
+    plan = MailPlan(source="waiting", nodes=(sender,), target=agent.id, at=agent.at, until=round(end, 3), every=0.5)
+    return (Crash(begin=begin, end=end, node=home, is_silent=draw.random() < 0.5),), (plan,)
+
+
+def _draw_skew(draw: random.Random) -> float:
+    """How wrong a wall clock is: mostly not at all, sometimes as without NTP, seldom as never set."""
+    share = draw.random()
+    return (
+        0.0
+        if share >= 0.2
+        else round(draw.uniform(-50, 50), 1)
+        if share >= 0.1
+        else round(draw.uniform(-3600, 3600), 1)
+    )
+
+
+def _draw_config(draw: random.Random, nodes: int) -> ProtocolConfig:
+    """Mostly the defaults; else a preset, a quorum, or limits that are reached."""
+    if draw.random() < 0.5:
+        return ProtocolConfig()
+    config = draw.choice(PRESETS).protocol()
+    if draw.random() < 0.5:
+        config = msgspec.structs.replace(config, quorum=draw.choice((2, nodes // 2 + 1)))
+    if draw.random() < 0.5:
+        return config
+    limits = draw.sample(_LIMITS, draw.randrange(1, 5))
+    return msgspec.structs.replace(config, **{name: draw.choice(values) for name, values in limits})
 
 
 def _draw_maps(draw: random.Random, names: tuple[str, ...], duration: float) -> tuple[MapPlan, ...]:
@@ -204,83 +212,3 @@ def _draw_maps(draw: random.Random, names: tuple[str, ...], duration: float) -> 
         )
         for number in range(draw.randrange(1, 3))
     )
-
-
-def _draw_groups(draw: random.Random, names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    shuffled = draw.sample(names, len(names))
-    if len(names) > 3 and draw.random() < 0.2:
-        shuffled = shuffled[1:]  # who is in no group is a bridge
-    if draw.random() < 0.3:
-        return ((shuffled[0],), tuple(sorted(shuffled[1:])))
-    ways = 2 if draw.random() < 0.7 else draw.randrange(2, min(5, len(shuffled)) + 1)
-    cuts = sorted(draw.sample(range(1, len(shuffled)), ways - 1))
-    return tuple(tuple(sorted(shuffled[a:b])) for a, b in zip([0, *cuts], [*cuts, len(shuffled)], strict=True))
-
-
-def _draw_fault(draw: random.Random, kind: type[Fault], names: tuple[str, ...], duration: float) -> Fault:
-    begin = round(draw.random() * duration * 0.9, 3)
-    end = round(begin + draw.choice((0.5, 3.0, 10.0, 30.0, 60.0)) * (0.5 + draw.random()), 3)
-    node = draw.choice(names)
-    some = tuple(sorted(draw.sample(names, draw.randrange(1, len(names))))) if draw.random() < 0.3 else ()
-    if kind is Partition:
-        begin = 0.0 if draw.random() < 0.15 else begin
-        kinds = draw.choice(_CUT_KINDS)
-        period = round(draw.uniform(0.2, 10.0), 2) if draw.random() < 0.2 else 0.0
-        return Partition(begin=begin, end=end, groups=_draw_groups(draw, names), kinds=kinds, period=period)
-    if kind is OneWay:
-        groups = _draw_groups(draw, names)
-        return OneWay(begin=begin, end=end, senders=groups[0], receivers=groups[1])
-    if kind is Rejected:
-        groups = _draw_groups(draw, names)
-        return Rejected(begin=begin, end=end, senders=groups[0], receivers=groups[1])
-    if kind is Blocked:
-        return Blocked(begin=begin, end=end, nodes=some, kinds=(draw.choice(ALL_KINDS),))
-    if kind is Lossy:
-        kinds = draw.choice(_LOST_KINDS)
-        return Lossy(begin=begin, end=end, nodes=some, probability=draw.choice((0.01, 0.05, 0.1, 0.3)), kinds=kinds)
-    if kind is Bursts:
-        return Bursts(begin=begin, end=end, nodes=some, bad=draw.choice((0.2, 1.0, 5.0)))
-    if kind is Duplicated:
-        return Duplicated(begin=begin, end=end, nodes=some, probability=draw.choice((0.05, 0.5)))
-    if kind is Reordered:
-        return Reordered(begin=begin, end=end, nodes=some, probability=draw.choice((0.05, 0.5)))
-    if kind is Delayed:
-        seconds = draw.choice((0.01, 0.05, 0.2, 1.0))
-        return Delayed(begin=begin, end=end, nodes=some, seconds=seconds, jitter=seconds, spikes=draw.choice((0, 0.02)))
-    if kind is Oversized:
-        return Oversized(begin=begin, end=end, nodes=some, bytes_max=draw.choice((512, 1200)))
-    if kind is Corrupted:
-        return Corrupted(begin=begin, end=end, nodes=some, probability=draw.choice((0.05, 0.3)))
-    if kind is Forged:
-        what = draw.choice((Forgery.GARBAGE, Forgery.OTHER_MESH, Forgery.REPLAY))
-        return Forged(begin=begin, end=end, nodes=some, what=what, rate=draw.choice((5.0, 50.0)))
-    return _draw_host_fault(draw, kind, node, begin, end)
-
-
-def _draw_host_fault(draw: random.Random, kind: type[Fault], node: str, begin: float, end: float) -> Fault:
-    if kind is Crash:
-        return Crash(
-            begin=begin,
-            end=end if draw.random() < 0.7 else None,
-            node=node,
-            is_silent=draw.random() < 0.5,
-            keeps_state=draw.random() < 0.7,
-            moves=draw.random() < 0.2,
-        )
-    if kind is Leave:
-        return Leave(begin=begin, end=end if draw.random() < 0.7 else None, node=node)
-    if kind is Twin:
-        return Twin(begin=begin, end=end, node=node)
-    if kind is Pause:
-        return Pause(begin=begin, end=end, node=node)
-    if kind is Sleep:
-        return Sleep(begin=begin, end=end, node=node, clock_stops=draw.random() < 0.5)
-    if kind is Slow:
-        return Slow(begin=begin, end=end, node=node, seconds=draw.choice((0.01, 0.1, 0.5)))
-    if kind is Stalls:
-        return Stalls(begin=begin, end=end, node=node, every=5.0, seconds=draw.choice((0.5, 1.5, 4.0)))
-    if kind is ClockStep:
-        return ClockStep(begin=begin, end=end, node=node, seconds=draw.choice((-3600.0, 3600.0)))
-    if kind is Moved:
-        return Moved(begin=begin, end=begin, node=node)
-    return DiskForgets(begin=begin, end=end, node=node)

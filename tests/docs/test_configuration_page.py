@@ -15,7 +15,7 @@ import msgspec
 
 from meshp2p import HttpLimits, NodeConfig, ProtocolConfig
 from meshp2p.core import config as protocol_config
-from meshp2p.node.presets import PRESETS
+from meshp2p.core.presets import PRESETS
 from meshp2p.node.settings import variable_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"

@@ -10,7 +10,7 @@ import pytest
 import meshp2p
 from meshp2p import ConfigError, HttpLimits, NodeConfig, ProtocolConfig, load_config
 from meshp2p.cli import main
-from meshp2p.node.presets import PRESETS
+from meshp2p.core.presets import PRESETS
 from meshp2p.node.settings import variable_of
 from meshp2p.testing import VirtualMesh, run
 

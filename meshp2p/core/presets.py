@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError
 
 __all__ = ["PRESETS", "Choice", "Preset", "find_preset"]
@@ -25,6 +26,12 @@ class Preset(msgspec.Struct, frozen=True):
     name: str
     what: str
     choices: tuple[Choice, ...] = ()
+
+    def protocol(self) -> ProtocolConfig:
+        """The protocol's configuration with it."""
+        prefix = "protocol."
+        values = {choice.key.removeprefix(prefix): choice.value for choice in self.choices}
+        return ProtocolConfig(**{key: values[key] for key in ProtocolConfig.__struct_fields__ if key in values})
 
 
 _LOCAL: Final = Preset(

@@ -1,0 +1,205 @@
+"""Faults drawn for a swarm: which kinds there are, then how many, then how bad each is.
+
+Values are those that a mesh may meet: worse ones would leave the checkers nothing to judge.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from meshp2p.simulation.faults import (
+    ALL_KINDS,
+    Blocked,
+    Bursts,
+    ClockRate,
+    ClockStep,
+    Corrupted,
+    Crash,
+    Delayed,
+    DiskFails,
+    DiskForgets,
+    DiskFull,
+    DiskSlow,
+    DiskTorn,
+    Duplicated,
+    Fault,
+    Forged,
+    Forgery,
+    Kind,
+    Leave,
+    Lossy,
+    Moved,
+    OneWay,
+    Oversized,
+    Partition,
+    Pause,
+    Rejected,
+    Reordered,
+    Sleep,
+    Slow,
+    Stalls,
+    Twin,
+)
+
+__all__ = ["draw_faults"]
+
+_KINDS: tuple[type[Fault], ...] = (
+    Partition,
+    OneWay,
+    Blocked,
+    Rejected,
+    Lossy,
+    Bursts,
+    Duplicated,
+    Reordered,
+    Delayed,
+    Oversized,
+    Corrupted,
+    Crash,
+    Leave,
+    Twin,
+    Pause,
+    Sleep,
+    Slow,
+    Stalls,
+    ClockStep,
+    ClockRate,
+    Moved,
+    DiskForgets,
+    DiskFull,
+    DiskFails,
+    DiskSlow,
+    DiskTorn,
+    Forged,
+)
+
+_CUT_KINDS: tuple[tuple[Kind, ...], ...] = (ALL_KINDS, ALL_KINDS, ALL_KINDS, (Kind.UDP,), (Kind.TCP,))
+_LOST_KINDS: tuple[tuple[Kind, ...], ...] = ((Kind.UDP,), (Kind.UDP, Kind.TCP))
+
+
+def _draw_groups(draw: random.Random, names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    shuffled = draw.sample(names, len(names))
+    if len(names) > 3 and draw.random() < 0.2:
+        shuffled = shuffled[1:]  # who is in no group is a bridge
+    if draw.random() < 0.3:
+        return ((shuffled[0],), tuple(sorted(shuffled[1:])))
+    ways = 2 if draw.random() < 0.7 else draw.randrange(2, min(5, len(shuffled)) + 1)
+    cuts = sorted(draw.sample(range(1, len(shuffled)), ways - 1))
+    return tuple(tuple(sorted(shuffled[a:b])) for a, b in zip([0, *cuts], [*cuts, len(shuffled)], strict=True))
+
+
+def draw_faults(draw: random.Random, names: tuple[str, ...], duration: float) -> tuple[Fault, ...]:
+    """Some faults of a few kinds, within these virtual seconds."""
+    kinds = draw.sample(_KINDS, draw.randrange(1, 7))
+    count = draw.randrange(1, 4 + len(names) // 4)
+    return tuple(fault for _ in range(count) for fault in _draw_together(draw, draw.choice(kinds), names, duration))
+
+
+def _draw_together(draw: random.Random, kind: type[Fault], names: tuple[str, ...], duration: float) -> Iterator[Fault]:
+    """A fault, and what makes it matter."""
+    fault = _draw_fault(draw, kind, names, duration)
+    yield fault
+    if isinstance(fault, DiskTorn):  # nobody notices before the next start
+        end = round(fault.begin + draw.uniform(0.1, 20.0), 3)
+        yield Crash(
+            begin=max(0.0, round(fault.begin - 0.1, 3)), end=end, node=fault.node, is_silent=draw.random() < 0.5
+        )
+    elif isinstance(fault, Twin) and fault.beside:
+        begin = max(0.0, round(fault.begin - draw.choice((1.0, 10.0, 40.0)), 3))
+        end = round(fault.begin + draw.choice((1.0, 10.0, 40.0)), 3)
+        yield Partition(begin=begin, end=end, groups=_split(draw, names, fault.node, fault.beside))
+
+
+def _split(draw: random.Random, names: tuple[str, ...], one: str, other: str) -> tuple[tuple[str, ...], ...]:
+    """Two groups, each with one of these two."""
+    sides = ([one], [other])
+    for name in names:
+        if name not in (one, other):
+            sides[draw.randrange(0, 2)].append(name)
+    return tuple(tuple(sorted(side)) for side in sides)
+
+
+def _draw_fault(draw: random.Random, kind: type[Fault], names: tuple[str, ...], duration: float) -> Fault:
+    begin = round(draw.random() * duration * 0.9, 3)
+    end = round(begin + draw.choice((0.5, 3.0, 10.0, 30.0, 60.0)) * (0.5 + draw.random()), 3)
+    node = draw.choice(names)
+    some = tuple(sorted(draw.sample(names, draw.randrange(1, len(names))))) if draw.random() < 0.3 else ()
+    if kind is Partition:
+        begin = 0.0 if draw.random() < 0.15 else begin
+        kinds = draw.choice(_CUT_KINDS)
+        period = round(draw.uniform(0.2, 10.0), 2) if draw.random() < 0.2 else 0.0
+        return Partition(begin=begin, end=end, groups=_draw_groups(draw, names), kinds=kinds, period=period)
+    if kind is OneWay:
+        groups = _draw_groups(draw, names)
+        return OneWay(begin=begin, end=end, senders=groups[0], receivers=groups[1])
+    if kind is Rejected:
+        groups = _draw_groups(draw, names)
+        return Rejected(begin=begin, end=end, senders=groups[0], receivers=groups[1])
+    if kind is Blocked:
+        return Blocked(begin=begin, end=end, nodes=some, kinds=(draw.choice(ALL_KINDS),))
+    if kind is Lossy:
+        kinds = draw.choice(_LOST_KINDS)
+        return Lossy(begin=begin, end=end, nodes=some, probability=draw.choice((0.01, 0.05, 0.1, 0.3)), kinds=kinds)
+    if kind is Bursts:
+        return Bursts(begin=begin, end=end, nodes=some, bad=draw.choice((0.2, 1.0, 5.0)))
+    if kind is Duplicated:
+        return Duplicated(begin=begin, end=end, nodes=some, probability=draw.choice((0.05, 0.5)))
+    if kind is Reordered:
+        return Reordered(begin=begin, end=end, nodes=some, probability=draw.choice((0.05, 0.5)))
+    if kind is Delayed:
+        seconds = draw.choice((0.01, 0.05, 0.2, 1.0))
+        return Delayed(begin=begin, end=end, nodes=some, seconds=seconds, jitter=seconds, spikes=draw.choice((0, 0.02)))
+    if kind is Oversized:
+        return Oversized(begin=begin, end=end, nodes=some, bytes_max=draw.choice((512, 1200)))
+    if kind is Corrupted:
+        return Corrupted(begin=begin, end=end, nodes=some, probability=draw.choice((0.05, 0.3)))
+    if kind is Forged:
+        what = draw.choice((Forgery.GARBAGE, Forgery.OTHER_MESH, Forgery.REPLAY))
+        return Forged(begin=begin, end=end, nodes=some, what=what, rate=draw.choice((5.0, 50.0)))
+    if kind is Twin:
+        beside = draw.choice([name for name in names if name != node]) if draw.random() < 0.5 else ""
+        return Twin(begin=begin, end=end, node=node, beside=beside)
+    if kind in (DiskForgets, DiskFull, DiskFails, DiskSlow, DiskTorn):
+        return _draw_disk_fault(draw, kind, node, begin, end)
+    return _draw_host_fault(draw, kind, node, begin, end)
+
+
+def _draw_host_fault(draw: random.Random, kind: type[Fault], node: str, begin: float, end: float) -> Fault:
+    if kind is Crash:
+        return Crash(
+            begin=begin,
+            end=end if draw.random() < 0.7 else None,
+            node=node,
+            is_silent=draw.random() < 0.5,
+            keeps_state=draw.random() < 0.7,
+            moves=draw.random() < 0.2,
+        )
+    if kind is Leave:
+        return Leave(begin=begin, end=end if draw.random() < 0.7 else None, node=node)
+    if kind is Pause:
+        return Pause(begin=begin, end=end, node=node)
+    if kind is Sleep:
+        return Sleep(begin=begin, end=end, node=node, clock_stops=draw.random() < 0.5)
+    if kind is Slow:
+        return Slow(begin=begin, end=end, node=node, seconds=draw.choice((0.01, 0.1, 0.5)))
+    if kind is Stalls:
+        return Stalls(begin=begin, end=end, node=node, every=5.0, seconds=draw.choice((0.5, 1.5, 4.0)))
+    if kind is ClockStep:
+        seconds = draw.choice((1.0, 5.0, 50.0, 3600.0)) * draw.choice((-1, 1))
+        return ClockStep(begin=begin, end=end, node=node, seconds=seconds)
+    if kind is ClockRate:
+        return ClockRate(begin=begin, end=end, node=node, rate=draw.choice((0.95, 0.99, 1.01, 1.05)))
+    return Moved(begin=begin, end=begin, node=node)
+
+
+def _draw_disk_fault(draw: random.Random, kind: type[Fault], node: str, begin: float, end: float) -> Fault:
+    if kind is DiskFull:
+        return DiskFull(begin=begin, end=end, node=node)
+    if kind is DiskFails:
+        return DiskFails(begin=begin, end=end, node=node)
+    if kind is DiskSlow:
+        return DiskSlow(begin=begin, end=end, node=node, seconds=draw.choice((0.05, 0.5, 3.0)))
+    if kind is DiskTorn:
+        return DiskTorn(begin=begin, end=begin, node=node)
+    return DiskForgets(begin=begin, end=end, node=node)
