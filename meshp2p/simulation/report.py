@@ -17,6 +17,7 @@ _VERDICTS = (MemberSuspected, MemberDied, MemberLeft, LeaderChanged)
 def summary(result: Result) -> str:
     """One line about a run, then one for each violation."""
     fired = ", ".join(f"{name} {count}" for name, count in result.faults.items()) or "no faults fired"
+    fired += "".join(f", {name} {count}" for name, count in result.refusals.items())
     recovered = "" if result.recovered_after is None else f", whole {result.recovered_after:.2f} s after the last fault"
     speed = result.virtual_seconds / result.wall_seconds if result.wall_seconds else 0.0
     line = (

@@ -78,7 +78,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     ``recovered_after`` is the time from the last disturbance until the mesh was whole, None where it was not.
     ``detections`` are the times from each crash until all knew of it, ``false_deaths`` counts verdicts about nodes that
-    ran, in trouble or not.
+    ran, in trouble or not. ``refusals`` counts by the error's name the messages that were refused for want of room.
     """
 
     scenario: str
@@ -94,6 +94,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     detections: tuple[float, ...]
     false_deaths: int
     traffic: Traffic
+    refusals: dict[str, int] = {}
 
     def as_json(self) -> bytes:
         return msgspec.json.encode(self)
@@ -112,6 +113,7 @@ class Simulation:
         self.digest: Digest = Digest()
         self.violations: list[Violation] = []
         self.fired: dict[str, int] = {}
+        self.refusals: dict[str, int] = {}
         self.recovered_after: float | None = None
         self.network: Network = Network(self.engine, schedule.link, random.Random(f"{schedule.seed}/network"))
         self.network.trace = self.trace
@@ -305,7 +307,7 @@ class Simulation:
 
     def refused(self, why: str) -> None:
         if why:
-            self.fired[why] = self.fired.get(why, 0) + 1
+            self.refusals[why] = self.refusals.get(why, 0) + 1
 
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
         for checker in self.checkers.values():
@@ -442,6 +444,7 @@ class Simulation:
             wall_seconds=wall_seconds,
             events=self.engine.events,
             faults=dict(sorted(self.fired.items())),
+            refusals=dict(sorted(self.refusals.items())),
             violations=tuple(self.violations),
             recovered_after=self.recovered_after,
             detections=tuple(detection.seconds) if isinstance(detection, Detection) else (),

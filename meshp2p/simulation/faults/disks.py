@@ -33,7 +33,7 @@ class DiskFails(FaultOfOne, frozen=True, kw_only=True):
 
 
 class DiskSlow(FaultOfOne, frozen=True, kw_only=True):
-    """A write takes ``seconds`` on average, one after another."""
+    """A write takes ``seconds`` on average; writes end in their order."""
 
     seconds: float = 0.5
 

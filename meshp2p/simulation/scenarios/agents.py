@@ -1,0 +1,98 @@
+"""What happens to agents: those that speak only HTTP, messages, shared maps."""
+
+from __future__ import annotations
+
+import msgspec
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.simulation.faults import Crash, Kind, Lossy, Partition
+from meshp2p.simulation.scenarios.draft import Draft, scenario
+from meshp2p.simulation.schedule import AgentPlan, MailPlan, MapPlan
+
+__all__: list[str] = []
+
+
+@scenario("homes", "agents that speak only HTTP lose the nodes that answer for them, and some stop", duration=180.0)
+def _homes(draft: Draft) -> None:
+    for number in range(3):
+        nodes = tuple(draft.random.sample(draft.names, min(3, len(draft.names))))
+        until = draft.chaos_begin if number == 2 else None
+        draft.agents.append(AgentPlan(id=f"agent{number}", nodes=nodes, at=1.0 + number, until=until, every=2.0))
+    gone = draft.agents[0].nodes[0]
+    draft.faults.append(Crash(begin=draft.chaos_begin, node=gone, is_silent=draft.random.random() < 0.5))
+
+
+@scenario("maps", "two groups that are cut from one another, some of whom lose calls, go on writing into one map")
+def _maps(draft: Draft) -> None:
+    draft.faults += [
+        Partition(begin=draft.chaos_begin, end=draft.chaos_end, groups=draft.halves()),
+        Lossy(begin=0.0, end=draft.chaos_end, probability=0.2, kinds=(Kind.UDP, Kind.TCP)),
+    ]
+    every = draft.random.choice((0.2, 1.0, 5.0))
+    draft.maps.append(MapPlan(name="map", nodes=draft.names, at=5.0, until=draft.chaos_end, every=every, deletions=0.3))
+
+
+@scenario("home-forgets", "a node is killed while messages wait in its mailbox, and comes back without them")
+def _home_forgets(draft: Draft) -> None:
+    draft.calm = 10.0
+    home = draft.names[-1]
+    every = round(draft.random.uniform(0.05, 0.2), 3)
+    begin = draft.chaos_begin + draft.random.random()
+    draft.mail.append(MailPlan(source="sender", nodes=draft.names[:1], target=home, at=5.0, until=begin, every=every))
+    draft.faults.append(Crash(begin=begin, end=begin + 5, node=home, is_silent=True, keeps_state=False))
+
+
+@scenario(
+    "mail", "agents write to one another while a node crashes, the network is cut, and connections break", least=3
+)
+def _mail(draft: Draft) -> None:
+    names = draft.names
+    begin, end = draft.chaos_begin, draft.chaos_end
+    draft.calm = 10.0
+    draft.agents += [AgentPlan(id=f"agent{n}", nodes=names[n:] + names[:n], at=2.0, every=3.0) for n in range(2)]
+    everybody = [*names, *(agent.id for agent in draft.agents)]
+    for number, node in enumerate(names):
+        target = "" if number == 0 else everybody[draft.random.randrange(0, len(everybody))]
+        draft.mail.append(
+            MailPlan(source=f"sender{number}", nodes=(node,), target=target, at=5.0, until=end, every=0.5 + number / 4)
+        )
+    crashed = names[1:] if len(names) > 3 else names[2:]
+    victim = crashed[draft.random.randrange(0, len(crashed))]
+    draft.faults += [
+        Lossy(begin=begin, end=end, probability=0.05, kinds=(Kind.UDP, Kind.TCP)),
+        Crash(begin=begin + 5, end=begin + 10, node=victim, keeps_state=draft.random.random() < 0.5),
+        Partition(begin=begin + 20, end=begin + 40, groups=draft.halves()),
+    ]
+
+
+@scenario("home-returns", "an agent's home is back before the agent's next heartbeat, while mail waits for it")
+def _home_returns(draft: Draft) -> None:
+    begin, end = draft.chaos_begin, draft.chaos_end
+    draft.calm = 10.0
+    home, sender = draft.random.sample(draft.names, 2)
+    draft.agents.append(AgentPlan(id="agent", nodes=(home,), at=5.0, every=5.0))
+    draft.mail.append(MailPlan(source="sender", nodes=(sender,), target="agent", at=6.0, until=end, every=0.5))
+    while begin < end - 5.0:
+        down = draft.random.choice((0.01, 0.3, 1.0, 3.0))
+        is_silent = draft.random.random() < 0.5
+        draft.faults.append(Crash(begin=round(begin, 3), end=round(begin + down, 3), node=home, is_silent=is_silent))
+        begin += draft.random.uniform(10.0, 15.0)
+
+
+@scenario("full", "mailboxes and outboxes are as small as they may be, and payloads have up to a megabyte", least=3)
+def _full(draft: Draft) -> None:
+    end = draft.chaos_end
+    draft.calm = 10.0
+    draft.config = ProtocolConfig(
+        mailbox_messages_max=5,
+        mailbox_bytes_max=2_000_000,
+        outbox_copies_max=20,
+        outbox_bytes_max=4_000_000,
+        receipts_max=2,
+        waits_max=1,
+    )
+    for number, node in enumerate(draft.names):
+        target = "" if number == 0 else draft.names[0]
+        plan = MailPlan(source=f"sender{number}", nodes=(node,), target=target, at=5.0, until=end, every=1.0)
+        draft.mail.append(msgspec.structs.replace(plan, bytes_max=1_000_000))
+    draft.faults.append(Crash(begin=draft.chaos_begin, end=draft.chaos_begin + 20.0, node=draft.names[1]))

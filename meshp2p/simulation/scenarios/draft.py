@@ -1,0 +1,66 @@
+"""A scenario in the making."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import msgspec
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.simulation.faults import Fault
+from meshp2p.simulation.schedule import AgentPlan, MailPlan, MapPlan
+
+__all__ = ["SCENARIOS", "Draft", "Scenario", "scenario"]
+
+WARM_UP = 20.0
+"""Virtual seconds before the first fault of a scenario, so that it meets a mesh that is whole. Chosen, not measured."""
+
+
+class Draft(msgspec.Struct):
+    """A scenario in the making: the nodes' names and times are set, faults are added."""
+
+    random: random.Random
+    names: tuple[str, ...]
+    duration: float
+    faults: list[Fault]
+    starts: dict[str, float]
+    seeds: dict[str, tuple[str, ...]]
+    agents: list[AgentPlan]
+    mail: list[MailPlan]
+    maps: list[MapPlan]
+    multicast_interval: float = 0.0
+    calm: float = 5.0
+    config: ProtocolConfig = ProtocolConfig()
+
+    @property
+    def chaos_end(self) -> float:
+        """When the faults of a scenario end: after three quarters of its time, so that what follows is seen."""
+        return round(self.duration * 0.75, 3)
+
+    @property
+    def chaos_begin(self) -> float:
+        return round(min(WARM_UP, self.duration / 4), 3)
+
+    def halves(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Two groups, of which the first may be a single node, drawn at random."""
+        shuffled = self.random.sample(self.names, len(self.names))
+        cut = self.random.randrange(1, len(shuffled)) if len(shuffled) > 1 else 1
+        return tuple(sorted(shuffled[:cut])), tuple(sorted(shuffled[cut:]))
+
+    def one(self) -> str:
+        return self.names[self.random.randrange(0, len(self.names))]
+
+
+Scenario = Callable[[Draft], None]
+SCENARIOS: dict[str, tuple[Scenario, str, int, int, float]] = {}
+
+
+def scenario(
+    name: str, about: str, *, nodes: int = 5, least: int = 2, duration: float = 120.0
+) -> Callable[[Scenario], Scenario]:
+    def note(function: Scenario) -> Scenario:
+        SCENARIOS[name] = (function, about, nodes, least, duration)
+        return function
+
+    return note
