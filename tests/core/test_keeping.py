@@ -141,3 +141,18 @@ def test_a_node_without_a_disk_waits_for_nothing() -> None:
     assert reply is not None
     assert machine.receive_call(Probe(1), 0.0)[0] is not None
     mesh.run_until(lambda: machine.leader_epoch > 0, within=5)
+
+
+def test_who_leads_again_names_no_epoch_of_its_own_before_the_new_one_is_kept() -> None:
+    mesh = a_mesh("a", "b", "c")
+    before = mesh.nodes["a"].leader_epoch
+    machine = mesh.pause("a")
+    mesh.run(2)
+    events = len(mesh.events["a"])
+    mesh.resume("a", machine)
+    mesh.run(10)
+    told = [event for event in mesh.events["a"][events:] if isinstance(event, LeaderChanged)]
+    after = mesh.nodes["a"].leader_epoch
+    assert after > before
+    assert told == [LeaderChanged(None, "a", 0), LeaderChanged("a", None, 0), LeaderChanged("a", "a", after)]
+    assert {mesh.nodes[key].leader_epoch for key in "abc"} == {after}
