@@ -9,7 +9,7 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Put, Table
-from meshp2p.core.state import KeptState
+from meshp2p.core.keeping import KeptState
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.disk import Disk
 from meshp2p.simulation.faults import (
@@ -147,12 +147,11 @@ def test_a_clock_of_an_absurd_rate_is_refused() -> None:
 # A twin beyond a partition
 
 
-def a_twin(**options: object) -> Schedule:
+def a_twin() -> Schedule:
     return a_schedule(
         Partition(begin=10.0, end=90.0, groups=(("n0",), ("n1", "n2", "n3"))),
         Twin(begin=60.0, node="n0", beside="n2"),
         duration=100.0,
-        **options,
     )
 
 
