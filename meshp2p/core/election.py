@@ -98,6 +98,8 @@ class Election:
         record = self._state.members.records.get(self.leader_id or "")
         if record is None or (record.epoch, record.id) < self._state.members.top_claim:
             return 0  # what it claimed before somebody else led is no token any more
+        if record.home == self._state.id and not self._has_claimed:
+            return 0  # nor is what it claimed in an earlier term of its own
         return record.epoch
 
     @property
