@@ -13,12 +13,13 @@ import trio
 from meshp2p.cli.output import printable, write_line
 from meshp2p.client import MeshClient
 from meshp2p.core.address import Address
+from meshp2p.core.effects import Call
 from meshp2p.core.messages import Pong, Probe
 from meshp2p.discovery.beacon import ask_once
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces
 from meshp2p.errors import StartError, Unreachable
-from meshp2p.net.calls import CallClient
 from meshp2p.net.interfaces import list_interfaces
+from meshp2p.net.peers import open_stranger
 from meshp2p.node.config import DEFAULT_PORT
 from meshp2p.node.platform import find_place
 from meshp2p.wire.codec import Codec
@@ -109,8 +110,8 @@ async def find_nodes(mesh: str) -> list[str]:
     if seen:
         return [f"http://{address}" for addresses in seen for address in addresses]
     fallback = Address("127.0.0.1", DEFAULT_PORT)
-    async with CallClient(Codec(mesh)) as caller:  # a node of another mesh refuses the frame
-        reply = await caller.call((fallback,), Probe(0), 1.0)
+    async with open_stranger(Codec(mesh)) as peers:  # a node of another mesh refuses it
+        reply = await peers.call(Call(0, (fallback,), Probe(0), 1.0))
     if not isinstance(reply, Pong):
         raise Unreachable(
             f"no node of mesh {mesh!r} was seen by mDNS or the beacon, and none answers at http://{fallback}:"

@@ -21,6 +21,7 @@ import trio
 from meshp2p.core.address import Address, parse_address
 from meshp2p.core.candidates import Candidates, SourceStats
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import Call
 from meshp2p.core.messages import Pong, Probe
 from meshp2p.discovery.beacon import callable_at
 from meshp2p.discovery.beacon_sockets import (
@@ -36,8 +37,8 @@ from meshp2p.discovery.mdns import browse_once, multicast_interfaces
 from meshp2p.discovery.place import Link, Place
 from meshp2p.discovery.seeds import resolve
 from meshp2p.errors import Refusal, RemoteProtocolError, StartError
-from meshp2p.net.calls import CallClient
 from meshp2p.net.interfaces import Interface, list_interfaces
+from meshp2p.net.peers import open_stranger
 from meshp2p.net.sockets import open_sockets
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
 from meshp2p.node.platform import find_place
@@ -292,8 +293,8 @@ class Examination:
             self._note("seed", IS_BROKEN, f"{seed}: the name has no address: {error}", "is it spelled right?")
             return
         self._offer("seed", addresses, None)
-        async with CallClient(self._codec) as caller:
-            reply = await caller.call(addresses, Probe(0), CALL_TIMEOUT)
+        async with open_stranger(self._codec) as peers:
+            reply = await peers.call(Call(0, tuple(addresses), Probe(0), CALL_TIMEOUT))
         if isinstance(reply, Pong):
             self._note("seed", IS_OK, f"{seed}: node {reply.id} answers")
         else:
@@ -317,7 +318,7 @@ class Examination:
         told = {candidate.address: candidate for candidate in self._table}
 
         async def call(address: Address) -> None:
-            reply = await caller.call((address,), Probe(0), CALL_TIMEOUT)
+            reply = await peers.call(Call(0, (address,), Probe(0), CALL_TIMEOUT))
             answered = reply.id if isinstance(reply, Pong) else None
             self._table.conclude(address, answered, now)
             name = answered or told[address].instance_id or str(address)
@@ -326,7 +327,7 @@ class Examination:
             node.sources = sorted({*node.sources, *told[address].sources})
             node.is_reachable = node.is_reachable or answered is not None
 
-        async with CallClient(self._codec) as caller, trio.open_nursery() as nursery:
+        async with open_stranger(self._codec) as peers, trio.open_nursery() as nursery:
             for address in due:
                 nursery.start_soon(call, address)
         self.nodes = [by_id[name] for name in sorted(by_id)]

@@ -75,7 +75,7 @@ class Carrier:
             self._try_rest(node_id, rest, request, handler, timeout, now)
 
         carried = Carry(node_id, request) if way else request
-        state.call(state.addresses_of(record), carried, conclude, timeout * 2 if way else timeout)
+        state.call_node(record, carried, conclude, timeout * 2 if way else timeout)
 
     def _try_rest(
         self, node_id: str, ways: list[str], request: Passed, handler: ReplyHandler, timeout: float, now: float
@@ -108,7 +108,7 @@ class Carrier:
         timeout = state.config.forward_timeout
         if isinstance(request.request, ForwardFetch):
             timeout += request.request.wait
-        state.call(state.addresses_of(record), request.request, conclude, timeout)
+        state.call_node(record, request.request, conclude, timeout)
 
 
 def _unreachable(node_id: str) -> Refused:

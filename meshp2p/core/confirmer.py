@@ -160,8 +160,10 @@ class Confirmer:
                 check.must_call = True
                 state.timers.set(Timer.CHECK, now + max(0.001, state.config.crash_grace), node_id)
 
-        addresses = check.watched_at or state.addresses_of(state.members.records[node_id])
-        state.call(addresses, Probe(tag_of(node_id)), conclude, max(0.001, check.deadline - check.asked_at))
+        record = state.members.records[node_id]
+        addresses = check.watched_at or state.addresses_of(record)
+        timeout = max(0.001, check.deadline - check.asked_at)
+        state.call(addresses, Probe(tag_of(node_id)), conclude, timeout, record)
 
     def handle_check(self, node_id: str, now: float) -> None:
         """A check begins, goes on, or comes to its end without an answer."""

@@ -57,8 +57,8 @@ class Dissemination:
         timeout = state.config.leave_timeout
         for node_id in others[: state.config.gossip_fanout] if timeout else ():
             self._farewells += 1
-            addresses = state.addresses_of(state.members.records[node_id])
-            state.call(addresses, Push(state.tag, (farewell,)), self._conclude_farewell, timeout)
+            node = state.members.records[node_id]
+            state.call_node(node, Push(state.tag, (farewell,)), self._conclude_farewell, timeout)
 
     def _conclude_farewell(self, _reply: CallReply | CallFailed, _now: float) -> None:
         self._farewells -= 1

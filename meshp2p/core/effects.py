@@ -38,7 +38,10 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """Call a node over TCP at all of these addresses at the same time; the first reply counts and ends the others.
+    """Call a node over TCP: on a connection to it, whoever opened that, or at the first of these addresses to answer.
+
+    ``node_id`` and ``boot`` say which process is meant, where that is known; a connection that the other side opened
+    counts only if it is that process's. Whoever answers at an address is called, whoever it is.
 
     The driver hands the reply, or a :class:`CallFailed`, to ``Machine.receive_reply`` with the same ``call_id``,
     exactly once, after at most ``timeout`` seconds.
@@ -48,6 +51,8 @@ class Call(msgspec.Struct, frozen=True):
     addresses: tuple[Address, ...]
     request: CallRequest
     timeout: float
+    node_id: str = ""
+    boot: int = 0
 
 
 class Persist(msgspec.Struct, frozen=True):
@@ -111,7 +116,8 @@ class Resolve(msgspec.Struct, frozen=True):
 
 
 class Watch(msgspec.Struct, frozen=True):
-    """Open a watch connection to a node, at all of these addresses at the same time, and keep the first that answers.
+    """Keep a connection to a node open: one that there is, or the first of these addresses to answer. ``node_id`` and
+    ``boot`` are as in :class:`Call`.
 
     The driver hands a :class:`WatchOpened` to ``Machine.receive_watch`` with the same ``watch_id`` when it stands, and
     a :class:`CallFailed`, once, when it is over: because it broke, or because it never stood within ``timeout``
@@ -122,6 +128,8 @@ class Watch(msgspec.Struct, frozen=True):
     addresses: tuple[Address, ...]
     request: Probe
     timeout: float
+    node_id: str = ""
+    boot: int = 0
 
 
 class Unwatch(msgspec.Struct, frozen=True):
@@ -151,7 +159,8 @@ class CallFailed(msgspec.Struct, frozen=True):
 
 
 class WatchOpened(msgspec.Struct, frozen=True):
-    """That a watch connection stands: at which address, and who answered there."""
+    """That a watch connection stands: at which address the watched node listens, None if that is not known because it
+    opened the connection itself; and who answered."""
 
-    address: Address
+    address: Address | None
     pong: Pong

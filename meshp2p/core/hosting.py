@@ -184,7 +184,7 @@ class Hosting:
                     self.adopt(held.id, now)
                 again(now)
 
-        state.call(state.addresses_of(home), request, conclude, state.config.forward_timeout)
+        state.call_node(home, request, conclude, state.config.forward_timeout)
 
     # What the home does
 

@@ -381,7 +381,7 @@ class Maps:
         if record is None or not record.is_node:
             conclude(CallFailed(Failure.UNREACHABLE, f"node {node_id!r} is not listed"), now)
         else:
-            state.call(state.addresses_of(record), request, conclude)
+            state.call_node(record, request, conclude)
 
     def _note_holder(self, shared: _Shared, node_id: str, clock_ms: int, now: float) -> None:
         if node_id != self._state.id and self._state.members.has_node(node_id):

@@ -118,7 +118,7 @@ class Prober:
             elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
                 self._note_refused(current, now)
 
-        state.call(state.addresses_of(target), Probe(tag_of(current.target)), conclude)
+        state.call_node(target, Probe(tag_of(current.target)), conclude)
 
     def _note_refused(self, current: _Round, now: float) -> None:
         """The target's host answers that nobody listens there, and UDP had no answer either."""

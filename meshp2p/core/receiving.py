@@ -496,7 +496,7 @@ class Receiving:
         if record is None:
             self.take_over(parcels, forget, now)
         else:
-            state.call(state.addresses_of(record), Deposit(parcels), conclude)
+            state.call_node(record, Deposit(parcels), conclude)
         if rest:
             self._return_to(holder, recipient, rest, now)
 

@@ -465,7 +465,7 @@ class Sending:
             else:
                 self._deposit(parcels, nodes[1:], now)
 
-        state.call(state.addresses_of(record), Deposit(tuple(parcels[:count])), conclude, state.config.forward_timeout)
+        state.call_node(record, Deposit(tuple(parcels[:count])), conclude, state.config.forward_timeout)
 
 
 def _ignore(_failure: str | None, _now: float) -> None:

@@ -174,15 +174,29 @@ class NodeState:
         if item_bytes(item) <= self.item_bytes_max:
             self.effects.append(Send(self.address_of(record), Datagram(Gossip(self.tag), (item,))))
         else:
-            self.call(self.addresses_of(record), Push(self.tag, (item,)), _ignore)
+            self.call_node(record, Push(self.tag, (item,)), _ignore)
 
     def call(
-        self, addresses: tuple[Address, ...], request: CallRequest, handler: ReplyHandler, timeout: float | None = None
+        self,
+        addresses: tuple[Address, ...],
+        request: CallRequest,
+        handler: ReplyHandler,
+        timeout: float | None = None,
+        node: Record | Departed | None = None,
     ) -> None:
-        """Call a node; ``handler(reply or failure, now)`` is run once."""
+        """Call whoever answers at these addresses, which are ``node``'s if it is given; ``handler(reply or failure,
+        now)`` is run once."""
         self._call_count += 1
         self._calls[self._call_count] = handler
-        self.effects.append(Call(self._call_count, addresses, request, timeout or self.config.call_timeout))
+        node_id, boot = ("", 0) if node is None else (node.id, node.boot)
+        timeout = timeout or self.config.call_timeout
+        self.effects.append(Call(self._call_count, addresses, request, timeout, node_id, boot))
+
+    def call_node(
+        self, node: Record | Departed, request: CallRequest, handler: ReplyHandler, timeout: float | None = None
+    ) -> None:
+        """Call the process that this record is of, at all of its addresses."""
+        self.call(self.addresses_of(node), request, handler, timeout, node)
 
     def take_call(self, call_id: int) -> ReplyHandler | None:
         return self._calls.pop(call_id, None)

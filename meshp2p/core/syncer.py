@@ -84,7 +84,7 @@ class Syncer:
             self._take_reply(reply, state.addresses_of(record), len(request.buckets) // 8, now)
 
         request = self._request()
-        state.call(state.addresses_of(record), request, conclude)
+        state.call_node(record, request, conclude)
 
     # When a peer may be at an address
 
@@ -183,7 +183,7 @@ class Syncer:
             state.life.note(reply.sender.id, now)
         theirs = {item.id: item for item in (reply.sender, *reply.items)}
         better = (item for item in self._held_in(reply.differing, buckets) if theirs.get(item.id) != item)
-        self._push(addresses, better, now)
+        self._push(addresses, reply.sender, better)
 
     def announce_if_sure(self, now: float) -> None:
         """Tell of this node, once it has looked around and nobody is asked whether its id is another's."""
@@ -206,12 +206,12 @@ class Syncer:
         self.end_look_around()
         return Done()
 
-    def _push(self, addresses: tuple[Address, ...], items: Iterable[Item], now: float) -> None:
+    def _push(self, addresses: tuple[Address, ...], node: Record, items: Iterable[Item]) -> None:
         """Tell a node what it does not know, in one bounded call."""
         state = self._state
         bounded = tuple(self._bounded(items))
         if bounded:
-            state.call(addresses, Push(state.tag, bounded), lambda _reply, _now: None)
+            state.call(addresses, Push(state.tag, bounded), lambda _reply, _now: None, None, node)
 
     def receive_request(self, request: SyncRequest, now: float) -> SyncReply:
         state = self._state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from meshp2p.core.address import Address
 from meshp2p.core.candidates import Candidate, SourceStats
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.election import Election
@@ -55,6 +56,12 @@ class View:
     def replica(self, name: str) -> ReplicatedMap | None:
         """The shared map of this name, to be read; None where it was not opened."""
         return self._maps.replica(name)
+
+    def whereabouts(self, node_id: str) -> tuple[int, tuple[Address, ...]] | None:
+        """The boot and the addresses of a listed node, the one from which it was last heard first; None if it is not
+        listed."""
+        record = self._state.members.records.get(node_id)
+        return None if record is None or not record.is_node else (record.boot, self._state.addresses_of(record))
 
     @property
     def leader_id(self) -> str | None:

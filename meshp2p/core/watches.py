@@ -29,13 +29,14 @@ STEADY = 30.0
 
 
 class _Watch:
-    """The watch of one process: under way where ``watch_id`` is not 0, standing where ``address`` is given."""
+    """The watch of one process: under way where ``watch_id`` is not 0. ``address`` is where it listens, if known."""
 
-    __slots__ = ("address", "boot", "failures", "opened_at", "retry_at", "watch_id")
+    __slots__ = ("address", "boot", "failures", "is_standing", "opened_at", "retry_at", "watch_id")
 
     def __init__(self, boot: int) -> None:
         self.watch_id = 0
         self.boot = boot
+        self.is_standing = False
         self.address: Address | None = None
         self.opened_at = 0.0
         self.retry_at = 0.0
@@ -54,7 +55,7 @@ class Watches:
     @property
     def watched(self) -> list[str]:
         """Who is watched now, by a connection that stands."""
-        return [node_id for node_id, watch in self._watches.items() if watch.address is not None]
+        return [node_id for node_id, watch in self._watches.items() if watch.is_standing]
 
     # Whom to watch
 
@@ -110,6 +111,7 @@ class Watches:
         node_id, watch = found
         if isinstance(outcome, WatchOpened):
             if outcome.pong.id == node_id and outcome.pong.boot == watch.boot:
+                watch.is_standing = True
                 watch.address = outcome.address
                 watch.opened_at = now
                 self._state.life.note(node_id, now)
@@ -117,15 +119,15 @@ class Watches:
                 self._close(watch)
                 self._await_retry(watch, now)
             return
-        address = watch.address
+        was_standing = watch.is_standing
         watch.watch_id = 0
-        watch.address = None
+        watch.is_standing = False
         self._await_retry(watch, now)
         record = self._state.members.records.get(node_id)
         if record is None or record.boot != watch.boot:
             return
-        if address is not None:
-            self._confirmer.check(node_id, now, (address,))
+        if was_standing:
+            self._confirmer.check(node_id, now, () if watch.address is None else (watch.address,))
         elif outcome.failure is Failure.REFUSED:
             self._confirmer.check(node_id, now)
 
@@ -133,14 +135,15 @@ class Watches:
         state = self._state
         self._count += 1
         watch.watch_id = self._count
-        addresses = state.addresses_of(state.members.records[node_id])
-        state.effects.append(Watch(watch.watch_id, addresses, Probe(tag_of(node_id)), state.config.call_timeout))
+        record = state.members.records[node_id]
+        addresses, timeout = state.addresses_of(record), state.config.call_timeout
+        state.effects.append(Watch(watch.watch_id, addresses, Probe(tag_of(node_id)), timeout, node_id, record.boot))
 
     def _close(self, watch: _Watch) -> None:
         if watch.watch_id:
             self._state.effects.append(Unwatch(watch.watch_id))
         watch.watch_id = 0
-        watch.address = None
+        watch.is_standing = False
 
     def _await_retry(self, watch: _Watch, now: float) -> None:
         if watch.opened_at and now - watch.opened_at >= STEADY:

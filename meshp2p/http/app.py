@@ -23,9 +23,6 @@ from meshp2p.http.messages import message_routes
 from meshp2p.http.registry import registry_routes
 from meshp2p.http.request import Handler, Request, Response, json_response
 from meshp2p.http.routes import Route, Routes
-from meshp2p.http.watching import Watching
-from meshp2p.wire.calls import CALL_PATH, CONTENT_TYPE, WATCH_PATH
-from meshp2p.wire.codec import CALL_BYTES_MAX
 from meshp2p.wire.contract import ErrorBody, HealthResponse
 
 __all__ = ["make_app"]
@@ -64,7 +61,7 @@ def make_app(
 
 
 def _node_routes(node: Backend, version: str) -> list[Route]:
-    """The routes about the node itself, and those for other nodes."""
+    """The routes about the node itself."""
 
     async def health(_request: Request) -> Response:
         return json_response(HealthResponse("healthy", version, int(node.uptime)))
@@ -76,13 +73,7 @@ def _node_routes(node: Backend, version: str) -> list[Route]:
         reason = node.why_not_ready()
         return json_response({"status": "ready"}) if reason is None else json_response(ErrorBody(reason), 503)
 
-    async def call(request: Request) -> Response:
-        reply = await node.answer_call(await request.incoming.read(CALL_BYTES_MAX))
-        return Response(200, reply, [(b"content-type", CONTENT_TYPE.encode())])
-
     return [
-        Route("POST", CALL_PATH, call),
-        Route("POST", WATCH_PATH, Watching(node)),
         Route("GET", "/health", health),
         Route("GET", "/livez", livez),
         Route("GET", "/readyz", readyz),

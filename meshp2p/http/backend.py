@@ -72,12 +72,3 @@ class Backend(Protocol):
 
     async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
         """What became of a message; empty where nobody knows it. Raises ``Unreachable``."""
-
-    async def answer_call(self, body: bytes) -> bytes:
-        """Answer another node's call. Raises ``RemoteProtocolError``."""
-
-    async def answer_watch(self, body: bytes) -> bytes:
-        """What another node's watch connection begins with. Raises ``RemoteProtocolError``."""
-
-    async def wait_until_left(self) -> None:
-        """Return when this node has left the mesh: then nobody needs to watch it."""

@@ -9,9 +9,8 @@ Writes of messages that wait go to the disk together.
 from __future__ import annotations
 
 import collections
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, assert_never
 
 import msgspec
@@ -35,7 +34,7 @@ from meshp2p.core.effects import (
 from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply, CallRequest, Pong, Probe
+from meshp2p.core.messages import CallReply, Pong
 from meshp2p.core.requests import Request
 from meshp2p.errors import Refusal, RemoteProtocolError, StoreError, check
 from meshp2p.wire.codec import Codec
@@ -67,16 +66,8 @@ class Datagrams(Protocol):
 class Caller(Protocol):
     """Who performs calls."""
 
-    async def call(
-        self, addresses: tuple[Address, ...], request: CallRequest, timeout: float
-    ) -> CallReply | CallFailed: ...
-    async def watch(
-        self,
-        addresses: tuple[Address, ...],
-        request: Probe,
-        timeout: float,
-        opened: Callable[[WatchOpened], None],
-    ) -> CallFailed: ...
+    async def call(self, call: Call) -> CallReply | CallFailed: ...
+    async def watch(self, watch: Watch, opened: Callable[[WatchOpened], None]) -> CallFailed: ...
 
 
 class DriverStats(msgspec.Struct):
@@ -185,9 +176,13 @@ class Driver:
 
         Raises what the machine raises. Cancel-safe: whether the request took effect is then unknown.
         """
-        with self._open_ticket() as (ticket, done, replies):
+        ticket = self._take_ticket()
+        done, replies = self._waiting[ticket]
+        try:
             self.perform(self.machine.request(ticket, request, trio.current_time()))
             await done.wait()
+        finally:
+            self._give_back_ticket(ticket)
         return replies[0]
 
     async def wait_until(self, holds: Callable[[], bool]) -> None:
@@ -195,8 +190,8 @@ class Driver:
         while not holds():
             await self._driven.wait()
 
-    async def answer_call(self, body: bytes) -> bytes:
-        """The frame that answers another node's call.
+    def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
+        """The frame that answers another node's call, or what to await for it where the machine does not know it yet.
 
         Raises :class:`RemoteProtocolError` on what is no call of this mesh. Cancel-safe: an answer that comes later
         goes nowhere.
@@ -206,34 +201,58 @@ class Driver:
         except RemoteProtocolError as error:
             self.stats.count_refused(error.reason)
             raise
-        with self._open_ticket() as (ticket, done, replies):
-            reply, effects = self.machine.receive_call(request, trio.current_time(), ticket)
-            self.perform(effects)
-            if reply is None:
-                await done.wait()
-                reply = replies[0]
+        ticket = self._take_ticket()
+        reply, effects = self.machine.receive_call(request, trio.current_time(), ticket)
+        self.perform(effects)
+        resolved = self._waiting[ticket][1]
+        reply = resolved[0] if resolved else reply
+        if reply is None:
+            return self._await_answer(ticket)
+        self._give_back_ticket(ticket)
         self.stats.calls_answered += 1
         return self._codec.encode(reply)
 
+    async def _await_answer(self, ticket: int) -> bytes:
+        done, replies = self._waiting[ticket]
+        try:
+            await done.wait()
+        finally:
+            self._give_back_ticket(ticket)
+        self.stats.calls_answered += 1
+        return self._codec.encode(replies[0])
+
     async def answer_watch(self, body: bytes) -> bytes:
         """The frame that opens a watch connection. Raises :class:`RemoteProtocolError` on what asks for none."""
-        reply = await self.answer_call(body)
+        reply = self.answer_call(body)
+        if not isinstance(reply, bytes):
+            reply = await reply
         if not isinstance(self._codec.decode_reply_untrusted(reply), Pong):
             raise RemoteProtocolError(Refusal.BAD_VALUE, "a watch begins with a Probe")
         return reply
 
-    @contextlib.contextmanager
-    def _open_ticket(self) -> Iterator[tuple[int, trio.Event, list[CallReply]]]:
-        """A ticket, and where its answer comes. Whoever does not wait for it to the end lets the machine know."""
+    async def wait_until_left(self) -> None:
+        """Return when this node has left the mesh."""
+        await self.wait_until(lambda: self.machine.has_left)
+
+    def count_refused(self, reason: Refusal) -> None:
+        """Something that was no message of this mesh was refused."""
+        self.stats.count_refused(reason)
+
+    def whereabouts(self, node_id: str) -> tuple[int, tuple[Address, ...]] | None:
+        """The boot and the addresses of a listed node."""
+        return self.machine.whereabouts(node_id)
+
+    def _take_ticket(self) -> int:
+        """A ticket, under which its answer comes. It is to be given back."""
         self._tickets += 1
-        ticket = self._tickets
-        done, replies = self._waiting[ticket] = (trio.Event(), list[CallReply]())
-        try:
-            yield ticket, done, replies
-        finally:
-            del self._waiting[ticket]
-            if not replies:
-                self.machine.abandon(ticket)
+        self._waiting[self._tickets] = (trio.Event(), [])
+        return self._tickets
+
+    def _give_back_ticket(self, ticket: int) -> None:
+        """Whoever does not wait for the answer to the end lets the machine know."""
+        _, replies = self._waiting.pop(ticket)
+        if not replies:
+            self.machine.abandon(ticket)
 
     def _receive_waiting(self) -> bool:
         """Read what waits. Whether that was all."""
@@ -293,7 +312,7 @@ class Driver:
 
     async def _call(self, call: Call) -> None:
         self.stats.calls_made += 1
-        reply = await self._caller.call(call.addresses, call.request, call.timeout)
+        reply = await self._caller.call(call)
         if isinstance(reply, CallFailed):
             self.stats.calls_failed += 1
             _log.debug("%s failed: %s", type(call.request).__name__, reply.reason)
@@ -306,7 +325,7 @@ class Driver:
                 self.perform(self.machine.receive_watch(watch.watch_id, outcome, trio.current_time()))
 
         with scope:
-            failed = await self._caller.watch(watch.addresses, watch.request, watch.timeout, tell)
+            failed = await self._caller.watch(watch, tell)
             self._watches.pop(watch.watch_id, None)
             tell(failed)
 

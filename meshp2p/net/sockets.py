@@ -12,7 +12,7 @@ import trio
 from meshp2p.core.address import Address
 from meshp2p.errors import StartError
 
-__all__ = ["DatagramSocket", "Sockets", "keep_alive", "open_sockets"]
+__all__ = ["DatagramSocket", "Sockets", "connect_tcp", "keep_alive", "open_sockets"]
 
 _TRIES: Final = 32
 _MAPPED: Final = "::ffff:"
@@ -106,6 +106,21 @@ def keep_alive(connection: _Options) -> None:
         option = getattr(socket, name, None)
         if option is not None:
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+async def connect_tcp(address: Address) -> trio.abc.Stream:
+    """Connect to a literal address. Raises ``OSError``, and ``ValueError`` for a host that is none."""
+    if not address.host:
+        raise OSError("no host")
+    family = trio.socket.AF_INET6 if ":" in address.host else trio.socket.AF_INET
+    sock = trio.socket.socket(family, trio.socket.SOCK_STREAM)
+    try:
+        keep_alive(sock)
+        await sock.connect((address.host, address.port))
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketStream(sock)
 
 
 def _resolve(host: str) -> tuple[socket.AddressFamily, str]:

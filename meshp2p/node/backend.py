@@ -165,19 +165,6 @@ class NodeBackend:
             return ()
         return _expect(StatusReply, await self._driver.request(AskStatus(message_id))).receipts
 
-    async def answer_call(self, body: bytes) -> bytes:
-        """Answer another node's call. Raises :class:`~meshp2p.errors.RemoteProtocolError`."""
-        return await self._driver.answer_call(body)
-
-    async def answer_watch(self, body: bytes) -> bytes:
-        """What another node's watch connection begins with. Raises
-        :class:`~meshp2p.errors.RemoteProtocolError`."""
-        return await self._driver.answer_watch(body)
-
-    async def wait_until_left(self) -> None:
-        """Return when this node has left the mesh."""
-        await self._driver.wait_until(lambda: self._machine.has_left)
-
 
 def _expect(shape: type[_T], reply: CallReply) -> _T:
     """The reply, which must be a ``shape``. Raises what a :class:`~meshp2p.core.messages.Refused` stands for."""

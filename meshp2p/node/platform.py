@@ -25,10 +25,10 @@ from meshp2p.discovery.cache import CacheSource, KnownPeer, PeerCache
 from meshp2p.discovery.place import Link, Place
 from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
-from meshp2p.http.server import Listener
-from meshp2p.net.calls import CallClient
 from meshp2p.net.driver import Datagrams
 from meshp2p.net.interfaces import Interface, advertised_addresses, list_interfaces
+from meshp2p.net.peers import Peers
+from meshp2p.net.port import Listener
 from meshp2p.net.sockets import open_sockets
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
 from meshp2p.store.directory import DataDirectory
@@ -36,6 +36,7 @@ from meshp2p.store.identity import Identity, IdentityStore
 from meshp2p.store.messages import Durability, MessageStore
 from meshp2p.store.writer import StoreWriter
 from meshp2p.wire.codec import Codec
+from meshp2p.wire.peer_frames import PeerHello
 
 __all__ = ["Bound", "Disk", "Platform", "Surroundings", "SystemPlatform", "find_place"]
 
@@ -102,8 +103,8 @@ class Platform(Protocol):
     async def look_around(self, config: NodeConfig, bound: Bound) -> Surroundings:
         """Which addresses and networks there are now. Raises ``OSError`` where that cannot be told."""
 
-    def open_caller(self, codec: Codec) -> CallClient:
-        """What calls other nodes; an async context manager."""
+    def make_peers(self, codec: Codec, own: PeerHello) -> Peers:
+        """The node's connections to others, none yet."""
 
     def open_disk(self, config: NodeConfig) -> Disk | None:
         """What the node keeps; None where it keeps nothing. Raises :class:`~meshp2p.errors.StartError`."""
@@ -149,8 +150,8 @@ class SystemPlatform:
             names |= {host for interface in interfaces for host in interface.addresses}
         return Surroundings(place, frozenset(name.lower() for name in names))
 
-    def open_caller(self, codec: Codec) -> CallClient:
-        return CallClient(codec)
+    def make_peers(self, codec: Codec, own: PeerHello) -> Peers:
+        return Peers(codec, own)
 
     def open_disk(self, config: NodeConfig) -> Disk | None:
         return None if config.data_dir is None else _DirectoryDisk(config.data_dir, config.durability)

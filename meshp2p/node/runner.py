@@ -24,8 +24,9 @@ from meshp2p.discovery.cache import KnownPeer
 from meshp2p.discovery.source import Sighting
 from meshp2p.errors import IdConflict, StartError
 from meshp2p.http.app import make_app
-from meshp2p.http.server import HttpServer, Listener
+from meshp2p.http.server import HttpServer
 from meshp2p.net.driver import Driver
+from meshp2p.net.port import Listener, Port
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.follower import follow
 from meshp2p.node.identity import Self
@@ -36,6 +37,7 @@ from meshp2p.node.shared import SharedMaps
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.version import __version__
 from meshp2p.wire.codec import Codec
+from meshp2p.wire.peer_frames import PeerHello
 
 __all__ = ["open_node_on"]
 
@@ -102,14 +104,23 @@ class _Runner:
                 None if own.disk is None else own.disk.load_messages(),
                 lease_clock=platform.lease_clock,
             )
-            async with platform.open_caller(codec) as caller, open_plain_nursery() as nursery:
+            peers = platform.make_peers(codec, PeerHello(machine.id, machine.own.boot))
+            port = Port(bound.listener, peers.serve_stream)
+            async with open_plain_nursery() as nursery:
                 self._scope = nursery.cancel_scope
                 keep = None if own.disk is None else own.keep
                 store = None if own.disk is None else own.disk.store
-                driver = Driver(machine, codec, bound.datagrams, caller, self._emit, keep, store)
+                driver = Driver(machine, codec, bound.datagrams, peers, self._emit, keep, store)
                 place = around.place
                 node = MeshNode(
-                    config, driver, self._subscriptions, self._maps, place.addresses, platform.random, platform.wall_ms
+                    config,
+                    driver,
+                    self._subscriptions,
+                    self._maps,
+                    place.addresses,
+                    platform.random,
+                    platform.wall_ms,
+                    peers,
                 )
                 app = make_app(node, __version__, lambda: around.allowed_hosts, config.allow_origins)
                 server = HttpServer(app, config.limits, server_header=f"meshp2p/{__version__}")
@@ -128,12 +139,14 @@ class _Runner:
                 with trio.CancelScope(shield=True):  # once it runs, only the end below ends it
                     parts: trio.Nursery = await nursery.start(_shelter)
                 try:
+                    await parts.start(peers.run, driver, node.answering.serve)
                     await parts.start(driver.run)
                     await parts.start(node.run_agent)
-                    await parts.start(_serve, server, bound.listener, served)
+                    await parts.start(_serve, server, port.http, served)
+                    await parts.start(port.run)
                     serves = True
-                    peers = () if own.disk is None else await own.disk.load_peers()
-                    sources = platform.sources(config, node.id, around.place, peers, lambda: machine.node_count() - 1)
+                    known = () if own.disk is None else await own.disk.load_peers()
+                    sources = platform.sources(config, node.id, around.place, known, lambda: machine.node_count() - 1)
                     for source in sources:
                         parts.start_soon(source.run, offer)
                     look = functools.partial(platform.look_around, config, bound)
@@ -150,6 +163,7 @@ class _Runner:
                         await node.leave()
                     self._subscriptions.end()
                     self._maps.end()
+                    port.shut_down()
                     server.shut_down()
                     if serves:
                         with trio.CancelScope(shield=True, deadline=trio.current_time() + config.limits.grace_seconds):

@@ -11,8 +11,6 @@ from typing import Final
 import trio
 
 from meshp2p.core.address import Address, parse_address
-from meshp2p.core.effects import CallFailed, WatchOpened
-from meshp2p.core.messages import CallReply, CallRequest, Probe
 from meshp2p.core.state import Randomness
 from meshp2p.discovery.beacon import BeaconSource
 from meshp2p.discovery.cache import CacheSource, KnownPeer
@@ -20,7 +18,7 @@ from meshp2p.discovery.place import Link, Place
 from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
 from meshp2p.errors import StartError
-from meshp2p.net.calls import CallClient
+from meshp2p.net.peers import Peers
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig
 from meshp2p.node.platform import Bound, Disk, Surroundings
 from meshp2p.testing.air import VirtualAir
@@ -32,6 +30,7 @@ from meshp2p.testing.multicast import Group, MulticastSource
 from meshp2p.testing.process import Process
 from meshp2p.testing.streams import VirtualListener, connect
 from meshp2p.wire.codec import Codec
+from meshp2p.wire.peer_frames import PeerHello
 
 __all__ = ["VirtualPlatform"]
 
@@ -94,8 +93,15 @@ class VirtualPlatform:
         place = Place((Address(ip, bound.port),), (Link("virtual", ip, 1, None),))
         return Surroundings(place, frozenset(name.lower() for name in names))
 
-    def open_caller(self, codec: Codec) -> CallClient:
-        return _Caller(codec, self._lan, self._process)
+    def make_peers(self, codec: Codec, own: PeerHello) -> Peers:
+        lan, process = self._lan, self._process
+        # no outcome reaches a process that is stopped, not even that the time is up
+        return Peers(
+            codec,
+            own,
+            connect=lambda address: connect(lan, process, address.host, address.port),
+            gate=process.wait_until_running,
+        )
 
     def open_disk(self, config: NodeConfig) -> Disk | None:
         if config.data_dir is None:
@@ -137,29 +143,3 @@ class VirtualPlatform:
     async def _resolve(self, seed: Address) -> Sequence[Address]:
         await self._process.wait_until_running()
         return await self._lan.resolve(seed, self._host)
-
-
-class _Caller(CallClient):
-    """Calls from a process that may be stopped: no outcome reaches it meanwhile, not even that the time is up."""
-
-    def __init__(self, codec: Codec, lan: Lan, process: Process) -> None:
-        super().__init__(codec, connect=lambda address: connect(lan, process, address.host, address.port))
-        self._process = process
-
-    async def call(
-        self, addresses: tuple[Address, ...], request: CallRequest, timeout: float
-    ) -> CallReply | CallFailed:
-        outcome = await super().call(addresses, request, timeout)
-        await self._process.wait_until_running()
-        return outcome
-
-    async def watch(
-        self,
-        addresses: tuple[Address, ...],
-        request: Probe,
-        timeout: float,
-        opened: Callable[[WatchOpened], None],
-    ) -> CallFailed:
-        outcome = await super().watch(addresses, request, timeout, opened)
-        await self._process.wait_until_running()
-        return outcome

@@ -94,6 +94,11 @@ class VirtualStream(trio.abc.HalfCloseableStream):
         """Whether reading would return at once."""
         return bool(self._received) or self._has_ended or self._is_broken
 
+    @property
+    def peer_host(self) -> str:
+        """The address of the other side's host."""
+        return self.remote.host
+
     # trio's side
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -133,6 +138,19 @@ class VirtualStream(trio.abc.HalfCloseableStream):
             raise TypeError(f"max_bytes = {max_bytes!r}: expected a whole number")
         if max_bytes is not None and max_bytes < 1:
             raise ValueError(f"max_bytes = {max_bytes}: expected 1 or more")
+        await self._wait_readable()
+        self.last_used = trio.current_time()
+        data = bytes(self._received[:max_bytes])
+        del self._received[: len(data)]
+        self._peer._note_read(len(data))
+        return data
+
+    async def peek_some(self) -> bytes:
+        """What was received, which stays there; empty at the end."""
+        await self._wait_readable()
+        return bytes(self._received)
+
+    async def _wait_readable(self) -> None:
         with self._receiving:
             await trio.lowlevel.checkpoint()
             while self.process.is_stopped or not (self.is_readable or self._is_closed):
@@ -141,11 +159,6 @@ class VirtualStream(trio.abc.HalfCloseableStream):
             raise trio.ClosedResourceError
         if self._is_broken:
             raise trio.BrokenResourceError("the connection was reset") from _os_error(errno.ECONNRESET)
-        self.last_used = trio.current_time()
-        data = bytes(self._received[:max_bytes])
-        del self._received[: len(data)]
-        self._peer._note_read(len(data))
-        return data
 
     async def aclose(self) -> None:
         self.close()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["VirtualTransport"]
 
 KEEP_ALIVE_SECONDS: Final = 20.0
-"""How long an idle connection is kept, as in :mod:`meshp2p.net.calls`; on virtual time."""
+"""How long an idle connection is kept, chosen, not measured; on virtual time."""
 
 
 class VirtualTransport(httpx.AsyncBaseTransport):

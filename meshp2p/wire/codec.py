@@ -84,7 +84,8 @@ class Codec:
     """The codec of one mesh: it writes that mesh's tag into each frame and refuses frames of others."""
 
     def __init__(self, mesh: str) -> None:
-        self._header = frame_header(mesh_tag(mesh))
+        self.tag: bytes = mesh_tag(mesh)
+        self._header = frame_header(self.tag)
         self._encoder = msgspec.msgpack.Encoder()
 
     def encode(self, message: Datagram | CallRequest | CallReply | BeaconMessage) -> bytes:

@@ -4,7 +4,7 @@
 
     offset  bytes
     0       2      magic "m2"
-    2       1      version, 1
+    2       1      version, 2
     3       1      flags, 0 (bit 0 is kept for a sealed body)
     4       8      mesh tag: BLAKE2b-64 of the mesh's name; two meshes on one LAN never mix
     12      ...    body: MessagePack
@@ -22,7 +22,7 @@ from meshp2p.errors import Refusal, RemoteProtocolError
 __all__ = ["FRAME_BYTES", "VERSION", "frame_header", "mesh_tag", "open_frame_untrusted"]
 
 FRAME_BYTES: Final = 12
-VERSION: Final = 1
+VERSION: Final = 2
 _MAGIC: Final = b"m2"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from simulations.benchmarks import blocked, membership, messages, scale, simulator
+from simulations.benchmarks import blocked, calls, membership, messages, scale, simulator
 
 
 def main() -> int:
@@ -16,6 +16,7 @@ def main() -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="BENCHMARK")
     blocked.add_command(commands)
+    calls.add_command(commands)
     membership.add_command(commands)
     messages.add_command(commands)
     scale.add_command(commands)

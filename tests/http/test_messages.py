@@ -104,15 +104,6 @@ class Node:
     def member(self, instance_id: str) -> Instance | None:
         return None
 
-    async def answer_call(self, body: bytes) -> bytes:
-        raise AssertionError
-
-    async def answer_watch(self, body: bytes) -> bytes:
-        raise AssertionError
-
-    async def wait_until_left(self) -> None:
-        raise AssertionError
-
 
 @asynccontextmanager
 async def calling(node: Node, limits: HttpLimits | None = None) -> AsyncIterator[Client]:

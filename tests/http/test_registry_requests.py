@@ -32,7 +32,6 @@ PATHS = {
     "/health": {"GET", "HEAD"},
     "/livez": {"GET", "HEAD"},
     "/readyz": {"GET", "HEAD"},
-    "/mesh/call": {"POST"},
 }
 
 
@@ -434,12 +433,3 @@ async def test_an_origin_that_was_allowed_may_read_the_answers() -> None:
             assert response.status_code == 204
         for response in await caller.ask_each("GET", "/health", headers={"origin": "https://board.example"}):
             assert_error(response, 403)
-
-
-async def test_a_call_that_is_not_from_a_node_of_this_mesh_is_400() -> None:
-    async with calling("node-a", "node-b") as (caller, nodes):
-        for content in (b"", b"{}", b"m2\1\0" + b"\0" * 8 + b"\x92\1\0", b"\xff" * 1000):
-            for response in await caller.ask_each("POST", "/mesh/call", content=content):
-                assert_error(response, 400)
-        for node in nodes:
-            assert sum(node._driver.stats.refused.values()) == 4

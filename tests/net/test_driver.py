@@ -14,6 +14,7 @@ import trio.testing
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import (
+    Call,
     CallFailed,
     Delete,
     Effect,
@@ -23,6 +24,7 @@ from meshp2p.core.effects import (
     Resolve,
     Store,
     Table,
+    Watch,
     WatchOpened,
     Write,
 )
@@ -37,7 +39,6 @@ from meshp2p.core.messages import (
     Done,
     Gossip,
     Ping,
-    Probe,
     Push,
     SyncReply,
     SyncRequest,
@@ -93,17 +94,13 @@ class FakeCaller:
     def __init__(self) -> None:
         self.requests: list[CallRequest] = []
 
-    async def call(
-        self, addresses: tuple[Address, ...], request: CallRequest, timeout: float
-    ) -> CallReply | CallFailed:
-        self.requests.append(request)
-        await trio.sleep(timeout)
+    async def call(self, call: Call) -> CallReply | CallFailed:
+        self.requests.append(call.request)
+        await trio.sleep(call.timeout)
         return CallFailed(Failure.TIMEOUT, "nobody")
 
-    async def watch(
-        self, addresses: tuple[Address, ...], request: Probe, timeout: float, opened: Callable[[WatchOpened], None]
-    ) -> CallFailed:
-        await trio.sleep(timeout)
+    async def watch(self, watch: Watch, opened: Callable[[WatchOpened], None]) -> CallFailed:
+        await trio.sleep(watch.timeout)
         return CallFailed(Failure.TIMEOUT, "nobody")
 
 
@@ -188,6 +185,11 @@ async def driving(
         nursery.cancel_scope.cancel()
 
 
+async def answer_of(bench: Bench, request: CallRequest) -> CallReply:
+    answer = bench.driver.answer_call(CODEC.encode(request))
+    return CODEC.decode_reply_untrusted(answer if isinstance(answer, bytes) else await answer)
+
+
 def gossip(*items: Record | Rumour) -> bytes:
     return CODEC.encode(Datagram(Gossip(tag_of("peer")), items))
 
@@ -214,7 +216,7 @@ async def test_what_is_no_message_is_counted_by_its_reason(autojump_clock: trio.
         bench.datagrams.put(b"", b"x" * 20, Codec("other").encode(Datagram(Gossip(1))), gossip(PEER)[:-1], gossip(PEER))
         await bench.driver.wait_until(lambda: "peer" in bench.machine.records())
         with pytest.raises(RemoteProtocolError):
-            await bench.driver.answer_call(b"")
+            bench.driver.answer_call(b"")
         assert bench.driver.stats.refused == {
             Refusal.TOO_SHORT: 2,
             Refusal.BAD_MAGIC: 1,
@@ -284,13 +286,12 @@ async def test_a_call_whose_answer_tells_of_this_node_is_answered_when_that_is_o
     disk = FakeDisk()
     async with driving(disk.keep) as bench:
         with trio.move_on_after(10) as scope:
-            await bench.driver.answer_call(CODEC.encode(SyncRequest(bytes(8), None)))
+            await answer_of(bench, SyncRequest(bytes(8), None))
         assert scope.cancelled_caught
         replies: list[CallReply] = []
 
         async def call() -> None:
-            body = CODEC.encode(SyncRequest(bytes(8), None))
-            replies.append(CODEC.decode_reply_untrusted(await bench.driver.answer_call(body)))
+            replies.append(await answer_of(bench, SyncRequest(bytes(8), None)))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(call)
@@ -412,8 +413,7 @@ async def test_a_call_that_fails_is_counted_and_told_to_the_machine(autojump_clo
 
 async def test_another_nodes_call_is_answered(autojump_clock: trio.testing.MockClock) -> None:
     async with driving() as bench:
-        reply = await bench.driver.answer_call(CODEC.encode(Push(tag_of("peer"), (PEER,))))
-        assert type(CODEC.decode_reply_untrusted(reply)).__name__ == "Done"
+        assert await answer_of(bench, Push(tag_of("peer"), (PEER,))) == Done()
         assert "peer" in bench.machine.records()
 
 
@@ -421,9 +421,7 @@ async def test_whoever_leaves_behind_a_failure_of_the_driver_hides_it_with_no_ot
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     class Broken(FakeCaller):
-        async def call(
-            self, addresses: tuple[Address, ...], request: CallRequest, timeout: float
-        ) -> CallReply | CallFailed:
+        async def call(self, call: Call) -> CallReply | CallFailed:
             raise InternalError("as no call may fail")
 
     bench = Bench(None)

@@ -13,8 +13,7 @@ import trio
 from meshp2p.core.address import Address
 from meshp2p.errors import StartError
 from meshp2p.net import sockets as sockets_module
-from meshp2p.net.peer_http import connect_tcp
-from meshp2p.net.sockets import Sockets, open_sockets
+from meshp2p.net.sockets import Sockets, connect_tcp, open_sockets
 
 
 @contextmanager

@@ -17,10 +17,13 @@ from meshp2p.core.validity import TIME_MAX
 from meshp2p.errors import Refusal
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.frame import frame_header, mesh_tag
+from meshp2p.wire.peer_frames import CallKind, PeerHello, preamble
+from meshp2p.wire.peer_protocol import PeerProtocol
 from tests.http.meshes import open_mesh
 
 HEADER = frame_header(mesh_tag("default"))
 CODEC = Codec("default")
+PREAMBLE = preamble(CODEC.tag)
 
 
 def random_packet(dice: random.Random) -> bytes:
@@ -71,7 +74,7 @@ async def test_random_bytes_over_tcp_do_a_node_no_harm() -> None:
         address = one.addresses[0]
         for _ in range(200):
             async with await trio.open_tcp_stream(address.host, address.port) as stream:
-                head = dice.choice([b"", b"POST /mesh/call HTTP/1.1\r\n", b"GET ", b"\x16\x03\x01"])
+                head = dice.choice([b"", b"POST /messages/send/a HTTP/1.1\r\n", b"GET ", b"\x16\x03\x01", PREAMBLE])
                 await stream.send_all(head + dice.randbytes(dice.randrange(1, 300)))
         await assert_healthy(one.url)
         await assert_healthy(other.url)
@@ -80,10 +83,15 @@ async def test_random_bytes_over_tcp_do_a_node_no_harm() -> None:
 async def test_random_calls_are_refused_and_counted() -> None:
     dice = random.Random(9)
     async with open_mesh("node-a", "node-b") as (one, _):
-        async with httpx.AsyncClient(trust_env=False) as client:
+        address = one.addresses[0]
+        async with await trio.open_tcp_stream(address.host, address.port) as stream:
+            protocol = PeerProtocol(CODEC.tag, PeerHello("", 0), is_dialler=True)
             for _ in range(500):
-                response = await client.post(one.url + "/mesh/call", content=random_packet(dice))
-                assert response.status_code in (200, 400)
+                protocol.open_call(CallKind.MESSAGE, random_packet(dice))
+            while data := protocol.data_to_send():
+                await stream.send_all(data)
+            while protocol.calls:
+                protocol.receive_data(await stream.receive_some())
         assert sum(one._driver.stats.refused.values()) > 400
         await assert_healthy(one.url)
 

@@ -97,7 +97,7 @@ def test_fields_may_be_missing_at_the_end_and_unknown_ones_may_follow(name: str)
 
 
 def test_the_frame_is_magic_version_flags_and_the_tag_of_the_mesh() -> None:
-    assert frame_header(mesh_tag("default")).hex() == "6d320100" + "fe98b07b1ba6b3a2"
+    assert frame_header(mesh_tag("default")).hex() == "6d320200" + "fe98b07b1ba6b3a2"
     assert len(frame_header(mesh_tag("ü" * 64))) == FRAME_BYTES
 
 

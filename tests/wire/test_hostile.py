@@ -81,7 +81,7 @@ def test_the_fields_that_these_tests_change_are_right_as_they_are() -> None:
         (b"", Refusal.TOO_SHORT),
         (HEADER[:-1], Refusal.TOO_SHORT),
         (b"M" + HEADER[1:], Refusal.BAD_MAGIC),
-        (HEADER[:2] + b"\2" + HEADER[3:], Refusal.BAD_VERSION),
+        (HEADER[:2] + b"\1" + HEADER[3:], Refusal.BAD_VERSION),
         (HEADER[:3] + b"\1" + HEADER[4:], Refusal.BAD_FLAGS),
         (frame_header(mesh_tag("another")), Refusal.OTHER_MESH),
         (HEADER, Refusal.BAD_ENCODING),

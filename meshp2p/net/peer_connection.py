@@ -1,0 +1,353 @@
+"""One connection between two nodes: a stream, the protocol that it speaks, and the calls on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.errors import ConnectionLost, RemoteProtocolError, Unreachable
+from meshp2p.wire.peer_frames import CallKind, OpenFrame, PeerHello, ResetReason
+from meshp2p.wire.peer_protocol import (
+    CallArrived,
+    CallEnded,
+    CallReset,
+    HelloArrived,
+    PartArrived,
+    PeerEvent,
+    PeerProtocol,
+)
+
+__all__ = ["AskedCall", "CallBroken", "OnEvent", "PeerConnection", "ServedCall"]
+
+WRITE_SECONDS: Final = 10.0
+"""How long the other side may take to read a chunk; then the connection is cut. Chosen, not measured."""
+
+_RECEIVE_BYTES: Final = 64 * 1024
+
+_log = logging.getLogger("meshp2p.net")
+
+
+class CallBroken(Exception):
+    """A call ended without the end of its reply. ``is_unseen``: the target has not seen it. ``reset``: the other side
+    said so; otherwise the connection broke."""
+
+    def __init__(self, message: str, *, is_unseen: bool = False, reset: ResetReason | None = None) -> None:
+        super().__init__(message)
+        self.is_unseen: bool = is_unseen
+        self.reset: ResetReason | None = reset
+
+
+class AskedCall:
+    """A call that was opened here. It is to be closed, which cancels it if its reply has not ended."""
+
+    def __init__(self, connection: PeerConnection, call_id: int) -> None:
+        self.connection: PeerConnection = connection
+        self.id: int = call_id
+        self._parts: deque[bytes] = deque()
+        self._has_ended = False
+        self._broken: CallBroken | None = None
+        self._news: trio.Event | None = None
+
+    async def receive(self) -> bytes | None:
+        """The next part, or None at the end of the reply. Raises :class:`CallBroken`. Cancel-safe."""
+        while not self._parts:
+            if self._has_ended:
+                return None
+            if self._broken is not None:
+                raise self._broken
+            self._news = trio.Event()
+            await self._news.wait()
+        part = self._parts.popleft()
+        self.connection.protocol.consume(self.id)
+        self.connection.flush()
+        return part
+
+    async def receive_part(self) -> bytes | None:
+        """As :meth:`receive`, with the errors of :class:`~meshp2p.net.open_calls.OutgoingCall`."""
+        try:
+            return await self.receive()
+        except CallBroken as broken:
+            kind = Unreachable if broken.is_unseen else ConnectionLost
+            raise kind(str(broken)) from broken
+
+    def take(self, event: PartArrived | CallEnded | CallBroken) -> None:
+        match event:
+            case PartArrived(data=data):
+                self._parts.append(data)
+            case CallEnded():
+                self._has_ended = True
+            case CallBroken():
+                self._broken = event
+        if self._news is not None:
+            self._news.set()
+
+    def close(self) -> None:
+        self.connection.asked.pop(self.id, None)
+        if self.connection.protocol.is_open(self.id):
+            self.connection.protocol.reset(self.id, ResetReason.CANCELLED)
+            self.connection.flush()
+
+
+class ServedCall:
+    """A call that the other side opened: :class:`~meshp2p.net.open_calls.IncomingCall`. ``scope`` is cancelled when
+    nobody waits for the reply any more."""
+
+    def __init__(self, connection: PeerConnection, arrived: CallArrived) -> None:
+        peer = connection.peer
+        self.connection: PeerConnection = connection
+        self.id: int = arrived.call
+        self.kind: CallKind = arrived.kind
+        self.source: str = arrived.source or (peer.id if peer is not None else "")
+        self.body: bytes = arrived.body
+        seconds = arrived.seconds or float("inf")
+        self.deadline: float = trio.current_time() + seconds
+        self.scope: trio.CancelScope = trio.CancelScope()
+
+    async def send_part(self, data: bytes) -> None:
+        """Send one part of the reply, once those before it were."""
+        connection = self.connection
+        connection.protocol.send_part(self.id, data)
+        connection.flush()
+        await trio.lowlevel.checkpoint()
+        while connection.protocol.has_unsent(self.id) and not connection.is_closed:
+            await connection.wait_written()
+
+
+OnEvent = Callable[["PeerConnection", PeerEvent], None]
+"""Told of what concerns the node as a whole: hellos, calls of the other side, and those that are passed on."""
+
+
+class PeerConnection:
+    """A connection from its first byte to its end. ``address`` is where it was dialled, None if the other side dialled;
+    ``host`` is the other machine's."""
+
+    def __init__(self, stream: trio.abc.Stream, protocol: PeerProtocol, host: str, address: Address | None) -> None:
+        self.protocol: PeerProtocol = protocol
+        self.host: str = host
+        self.address: Address | None = address
+        self.asked: dict[int, AskedCall] = {}
+        self.served: dict[int, ServedCall] = {}
+        self.has_hello: trio.Event = trio.Event()
+        """Set when the other side has said who it is, or the connection is over."""
+        self.is_retired: bool = False
+        """No call is to be opened on it: another is better, or nobody needed it for long."""
+        self.retired: trio.Event = trio.Event()
+        self.is_closed: bool = False
+        self.why_closed: str = ""
+        self.refusal: RemoteProtocolError | None = None
+        self.opened_at: float = trio.current_time()
+        self.used_at: float = self.opened_at
+        """When a call was last open."""
+        self.heard_at: float = self.opened_at
+        """When the last byte came."""
+        self.has_been_used: bool = False
+        """Whether a call was opened on it from here."""
+        self.silent_since: float = -1.0
+        """A call waited in vain since then, and nothing was heard since."""
+        self._stream = stream
+        self._scope = trio.CancelScope()
+        self._has_output = trio.Event()
+        self._written = trio.Event()
+        self._unsent = b""
+        self._is_writer_idle = False
+        self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else None
+
+    def __repr__(self) -> str:
+        peer = "?" if self.peer is None else repr(self.peer.id)
+        way = "from" if self.address is None else "to"
+        state = "closed" if self.is_closed else "retired" if self.is_retired else "open"
+        return f"<PeerConnection {way} {peer} at {self.address or self.host}: {state}, {self.protocol.calls} calls>"
+
+    @property
+    def peer(self) -> PeerHello | None:
+        return self.protocol.peer
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a call may be opened here. One on which a call waited in vain is not used until a byte comes."""
+        is_silent = self.heard_at <= self.silent_since
+        return not self.is_closed and not self.is_retired and not is_silent and self.protocol.may_open
+
+    # Calls
+
+    def open_call(self, kind: CallKind, body: bytes, *, seconds: float = 0.0, target: str = "") -> AskedCall:
+        """Open a call; the connection must be usable."""
+        call_id = self.protocol.open_call(kind, body, seconds=seconds, target=target)
+        call = self.asked[call_id] = AskedCall(self, call_id)
+        self.used_at = trio.current_time()
+        self.has_been_used = True
+        self.flush()
+        return call
+
+    def open_passed(self, opened: OpenFrame, source: str) -> int:
+        """Open the second half of a call that is passed on; returns its id here."""
+        call_id = self.protocol.open_passed(opened, source)
+        self.used_at = trio.current_time()
+        self.flush()
+        return call_id
+
+    def reset(self, call_id: int, reason: ResetReason, message: str = "") -> None:
+        """End a call early."""
+        self.protocol.reset(call_id, reason, message)
+        self.flush()
+
+    def finish(self, served: ServedCall, reset: ResetReason | None = None, message: str = "") -> None:
+        """A call of the other side's has been served: its reply is complete, or reset."""
+        self.served.pop(served.id, None)
+        if reset is not None:
+            self.protocol.reset(served.id, reset, message)
+        self.used_at = trio.current_time()
+        self.flush()
+
+    def note_silence(self, since: float) -> None:
+        """A call that was opened at this time was not answered in time. If nothing at all was heard meanwhile, this
+        connection may lead nowhere."""
+        if self.heard_at <= since:
+            self.silent_since = trio.current_time()
+
+    def retire(self) -> None:
+        """Open no further calls here; close when those that are open have ended."""
+        if not self.is_retired:
+            self.is_retired = True
+            self.used_at = trio.current_time()
+            self.retired.set()
+            self._settle()
+
+    def flush(self) -> None:
+        """Send what waits: at once as far as the socket takes it, the rest when it takes more.
+
+        A small call then costs no switch to the writing task and back.
+        """
+        if not self.protocol.has_output:
+            return
+        if self._fd is not None and self._is_writer_idle and not self.is_closed:
+            data = self.protocol.data_to_send()
+            try:
+                self._unsent = data[os.write(self._fd, data) :]
+            except BlockingIOError:
+                self._unsent = data
+            except OSError as error:
+                self.close(f"the connection broke: {error}")
+                return
+            if not self._unsent and not self.protocol.has_output:
+                return
+            self._is_writer_idle = False
+        self._has_output.set()
+
+    async def wait_written(self) -> None:
+        """Return when something was sent."""
+        await self._written.wait()
+
+    # The connection
+
+    def close(self, why: str = "this node closed the connection") -> None:
+        """Cut it."""
+        self.why_closed = self.why_closed or why
+        self._scope.cancel()
+
+    async def run(self, on_event: OnEvent) -> None:
+        """Speak until either side closes, then close. Raises nothing but ``trio.Cancelled``."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                if self.why_closed:
+                    return
+                nursery.start_soon(self._write)
+                await self._read(on_event)
+                nursery.cancel_scope.cancel()
+        finally:
+            self.is_closed = True
+            self.why_closed = self.why_closed or "the connection broke"
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(self._stream)
+            self.has_hello.set()
+            self.retired.set()
+            self._written.set()
+            self.protocol.abandon()
+            asked, self.asked = self.asked, {}
+            for call in asked.values():
+                call.take(CallBroken(self.why_closed))
+
+    async def _read(self, on_event: OnEvent) -> None:
+        protocol = self.protocol
+        try:
+            while data := await self._stream.receive_some(_RECEIVE_BYTES):
+                self.heard_at = trio.current_time()
+                for event in protocol.receive_data(data):
+                    self._take(event, on_event)
+                self._settle()
+                while protocol.is_clogged:
+                    await self.wait_written()
+            self.why_closed = self.why_closed or "it closed the connection"
+        except RemoteProtocolError as error:
+            self.refusal = error
+            self.why_closed = self.why_closed or str(error)
+            _log.debug("refused what %s sent: %s", self.host, error)
+            with trio.move_on_after(1.0):
+                while protocol.has_output:  # from our preamble it learns what is wrong
+                    await self.wait_written()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+            self.why_closed = self.why_closed or f"the connection broke: {error.__cause__ or error}"
+
+    def _take(self, event: PeerEvent, on_event: OnEvent) -> None:
+        match event:
+            case PartArrived(call=call_id) | CallEnded(call=call_id):
+                call = self.asked.get(call_id)
+                if call is not None:
+                    call.take(event)
+            case CallReset(call=call_id, reason=reason, message=message):
+                call = self.asked.pop(call_id, None)
+                served = self.served.pop(call_id, None)
+                if call is not None:
+                    text = f"{reason.name.lower()}: {message}" if message else reason.name.lower()
+                    call.take(CallBroken(text, is_unseen=reason.is_unseen, reset=reason))
+                elif served is not None:
+                    served.scope.cancel()
+                else:
+                    on_event(self, event)
+            case CallArrived():
+                on_event(self, event)
+            case HelloArrived():
+                self.has_hello.set()
+                on_event(self, event)
+            case _:
+                on_event(self, event)
+
+    def _settle(self) -> None:
+        """Answer a goodbye, and close when both sides have said it and no call is left."""
+        protocol = self.protocol
+        if protocol.has_heard_goodbye and not self.is_retired:
+            self.is_retired = True
+            self.retired.set()
+        if self.is_retired and not protocol.calls:
+            protocol.say_goodbye()
+        self.flush()
+        if protocol.is_finished and not protocol.has_output and not self._unsent:
+            self.close("both sides have closed the connection")
+
+    async def _write(self) -> None:
+        protocol = self.protocol
+        try:
+            while True:
+                while data := self._unsent or protocol.data_to_send():
+                    self._unsent = b""
+                    with trio.move_on_after(WRITE_SECONDS) as writing:
+                        await self._stream.send_all(data)
+                    if writing.cancelled_caught:
+                        self.close(f"it read nothing for {WRITE_SECONDS:g} s")
+                        return
+                    self._written.set()
+                    self._written = trio.Event()
+                self._is_writer_idle = True
+                self._settle()
+                await self._has_output.wait()
+                self._is_writer_idle = False
+                self._has_output = trio.Event()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+            self.close(f"the connection broke: {error.__cause__ or error}")

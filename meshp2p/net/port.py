@@ -1,0 +1,179 @@
+"""One TCP port for three protocols, told apart by the first byte that a client sends.
+
+::
+
+    16        TLS           not spoken yet: closed, and counted
+    d7        peer frames   handed to ``serve_peer``
+    other     HTTP/1.1      accepted at ``http``, a listener like any other
+
+The byte is looked at and not taken, so whoever serves the connection finds it whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, runtime_checkable
+
+import trio
+
+from meshp2p.wire.peer_frames import PEER_MAGIC
+
+__all__ = ["Listener", "Port", "PortStats"]
+
+FIRST_BYTE_SECONDS: Final = 10.0
+"""How long a client may say nothing. Chosen, not measured."""
+
+UNIDENTIFIED_MAX: Final = 256
+"""Connections whose first byte is awaited; one more ends the oldest of them. Chosen, not measured."""
+
+_ACCEPT_PAUSE: Final = 0.1  # seconds after accept() failed for want of descriptors or memory: chosen, not measured
+
+_TLS: Final = 0x16
+
+_log = logging.getLogger("meshp2p.net")
+
+Listener = trio.abc.Listener[trio.abc.Stream] | trio.SocketListener
+
+
+@runtime_checkable
+class _Peekable(Protocol):
+    """A stream that is no socket, and shows what it has received without taking it."""
+
+    async def peek_some(self) -> bytes: ...
+
+    @property
+    def peer_host(self) -> str: ...
+
+
+class PortStats:
+    """Counters since the start."""
+
+    def __init__(self) -> None:
+        self.accept_failures: int = 0
+        self.tls: int = 0
+        self.silent: int = 0
+        """Connections that were ended because their first byte did not come, or others needed their place."""
+
+
+class _HttpListener(trio.abc.Listener[trio.abc.Stream]):
+    """Gives the connections that speak HTTP. Closing it closes those that nobody accepted."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](UNIDENTIFIED_MAX)
+
+    async def put(self, stream: trio.abc.Stream) -> None:
+        try:
+            await self._send.send(stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await trio.aclose_forcefully(stream)
+
+    async def accept(self) -> trio.abc.Stream:
+        return await self._receive.receive()
+
+    async def aclose(self) -> None:
+        while True:
+            try:
+                stream = self._receive.receive_nowait()
+            except (trio.WouldBlock, trio.ClosedResourceError):
+                break
+            await trio.aclose_forcefully(stream)
+        self._receive.close()
+        await trio.lowlevel.checkpoint()
+
+
+class Port:
+    """Accepts on a bound listener."""
+
+    def __init__(self, listener: Listener, serve_peer: Callable[[trio.abc.Stream, str], Awaitable[None]]) -> None:
+        self.stats: PortStats = PortStats()
+        self._http = _HttpListener()
+        self._listener = listener
+        self._accepting = trio.CancelScope()
+        self._serve_peer = serve_peer
+        self._unidentified: dict[trio.CancelScope, None] = {}
+        self._errors_logged: set[int | None] = set()
+
+    @property
+    def http(self) -> trio.abc.Listener[trio.abc.Stream]:
+        """Where connections that speak HTTP are accepted."""
+        return self._http
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Accept until cancelled, or until :meth:`shut_down`. Then close the listener."""
+        try:
+            with self._accepting:
+                async with trio.open_nursery() as nursery:
+                    task_status.started()
+                    while True:
+                        try:
+                            stream = await self._listener.accept()
+                        except OSError as error:
+                            await self._pause(error)
+                            continue
+                        nursery.start_soon(self._identify, stream)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._listener.aclose()
+
+    def shut_down(self) -> None:
+        """Accept no more. What was handed on goes on."""
+        self._accepting.cancel()
+
+    async def _pause(self, error: OSError) -> None:
+        # EMFILE and its like pass as connections close; what else may come here is no reason to stop either.
+        self.stats.accept_failures += 1
+        if error.errno not in self._errors_logged:
+            self._errors_logged.add(error.errno)
+            _log.error("accept failed, and is tried again (logged once): %s", error)
+        await trio.sleep(_ACCEPT_PAUSE)
+
+    async def _identify(self, stream: trio.abc.Stream) -> None:
+        first = b""
+        with trio.move_on_after(FIRST_BYTE_SECONDS) as waiting:
+            if len(self._unidentified) >= UNIDENTIFIED_MAX:
+                oldest = next(iter(self._unidentified))
+                del self._unidentified[oldest]
+                oldest.cancel()
+            self._unidentified[waiting] = None
+            try:
+                first = await _peek(stream)
+            finally:
+                self._unidentified.pop(waiting, None)
+                if not first:
+                    self.stats.silent += waiting.cancel_called
+                    await trio.aclose_forcefully(stream)
+        if not first:
+            return
+        if first[0] == _TLS:
+            self.stats.tls += 1
+            await trio.aclose_forcefully(stream)
+        elif first[0] == PEER_MAGIC[0]:
+            await self._serve_peer(stream, _host(stream))
+        else:
+            await self._http.put(stream)
+
+
+async def _peek(stream: trio.abc.Stream) -> bytes:
+    """The first bytes, which stay where they are; empty if there are none."""
+    try:
+        if isinstance(stream, trio.SocketStream):
+            return await stream.socket.recv(1, socket.MSG_PEEK)
+        if isinstance(stream, _Peekable):
+            return await stream.peek_some()
+    except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+        return b""
+    raise TypeError(f"{stream!r}: expected a socket, or a stream with peek_some()")
+
+
+def _host(stream: trio.abc.Stream) -> str:
+    """The address of the other machine, empty if it is gone already."""
+    if isinstance(stream, _Peekable):
+        return stream.peer_host
+    if isinstance(stream, trio.SocketStream):
+        try:
+            return str(stream.socket.getpeername()[0]).removeprefix("::ffff:")
+        except OSError:
+            pass
+    return ""

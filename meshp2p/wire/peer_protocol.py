@@ -1,0 +1,628 @@
+"""Both sides of a connection between two nodes, without the connection: bytes in, events out.
+
+::
+
+    receive_data(bytes) ──> events          open_call, send_part, reset ... ──> data_to_send() ──> bytes
+
+Any number of calls share a connection, in both directions. Each direction of each call has a window: its sender stops
+when so many bytes are not consumed yet. Calls take turns, a chunk each, so none waits for the whole of another.
+
+One call, as this side sees it:
+
+::
+
+    opened here:    open_call ──> [body out] ──> PartArrived ... ──> CallEnded     any time: CallReset
+    opened there:   CallArrived ──> send_part ... is_last                          any time: CallReset
+    passed on:      RelayAsked / open_passed ──> ChunkArrived, WindowGranted ...   any time: CallReset
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, assert_never
+
+import msgspec
+
+from meshp2p.errors import Refusal, RemoteProtocolError, check
+from meshp2p.wire.peer_frames import (
+    CHUNK_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    LAST,
+    PART_END,
+    PREAMBLE_BYTES,
+    CallKind,
+    DataFrame,
+    GoodbyeFrame,
+    KeepAliveFrame,
+    OpenFrame,
+    PeerHello,
+    ResetFrame,
+    ResetReason,
+    WindowFrame,
+    decode_frame_untrusted,
+    encode_frame,
+    open_preamble_untrusted,
+    preamble,
+)
+
+__all__ = [
+    "CALLS_MAX",
+    "CONNECTION_BYTES_MAX",
+    "PART_BYTES_MAX",
+    "WINDOW_BYTES",
+    "Budget",
+    "CallArrived",
+    "CallEnded",
+    "CallReset",
+    "ChunkArrived",
+    "HelloArrived",
+    "PartArrived",
+    "PeerEvent",
+    "PeerProtocol",
+    "RelayAsked",
+    "WindowGranted",
+]
+
+WINDOW_BYTES: Final = 256 * 1024
+"""How many bytes of one direction of a call may be on their way. Chosen, not measured."""
+
+PART_BYTES_MAX: Final = 4 << 20
+"""The largest body, and the largest part of a reply: twice the largest payload of a message. Chosen, not measured."""
+
+CALLS_MAX: Final = 1024
+"""Calls that the other side may have open on one connection; one more is reset as BUSY. Chosen, not measured."""
+
+CONNECTION_BYTES_MAX: Final = 16 << 20
+"""Bytes of calls that are kept for one connection: received and not consumed, or of calls being served. A call that
+goes past it is reset as BUSY. Chosen, not measured."""
+
+_GRANT_BYTES: Final = WINDOW_BYTES // 4
+"""A window is opened again when so much of it was consumed."""
+
+_CHUNK_OVERHEAD: Final = 64
+"""Charged for each chunk beside its bytes, so that empty ones are bounded too. Chosen, not measured."""
+
+_CONTROL_MAX: Final = 4096
+"""Frames without data that wait to be sent. Chosen, not measured."""
+
+
+class HelloArrived(msgspec.Struct, frozen=True):
+    """Who the other side is."""
+
+    peer: PeerHello
+
+
+class CallArrived(msgspec.Struct, frozen=True):
+    """The other side, or ``source`` through it, opened a call, and its body is complete."""
+
+    call: int
+    kind: CallKind
+    body: bytes
+    seconds: float
+    source: str
+
+
+class RelayAsked(msgspec.Struct, frozen=True):
+    """The other side asks to pass a call on; this is its first chunk."""
+
+    call: int
+    opened: OpenFrame
+
+
+class ChunkArrived(msgspec.Struct, frozen=True):
+    """A chunk of a call that is passed on."""
+
+    call: int
+    flags: int
+    data: bytes
+
+
+class WindowGranted(msgspec.Struct, frozen=True):
+    """The receiver of a call that is passed on takes so many more bytes."""
+
+    call: int
+    count: int
+
+
+class PartArrived(msgspec.Struct, frozen=True):
+    """A part of the reply to a call that was opened here."""
+
+    call: int
+    data: bytes
+
+
+class CallEnded(msgspec.Struct, frozen=True):
+    """The reply to a call that was opened here has ended."""
+
+    call: int
+
+
+class CallReset(msgspec.Struct, frozen=True):
+    """A call is over, in both directions: the other side, or a bound of this one, ended it early."""
+
+    call: int
+    reason: ResetReason
+    message: str
+
+
+PeerEvent = HelloArrived | CallArrived | RelayAsked | ChunkArrived | WindowGranted | PartArrived | CallEnded | CallReset
+
+
+class Budget:
+    """How many bytes may be buffered in all connections of a node together."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max: int = bytes_max
+        self.bytes_taken: int = 0
+
+    def take(self, count: int) -> bool:
+        """Whether there was room."""
+        if self.bytes_taken + count > self.bytes_max:
+            return False
+        self.bytes_taken += count
+        return True
+
+    def give_back(self, count: int) -> None:
+        self.bytes_taken -= count
+
+
+class _Exchange:
+    """One call. ``opening`` is its first frame while that was not sent; ``buffered`` are the bytes charged for it."""
+
+    __slots__ = (
+        "buffered",
+        "has_received_last",
+        "has_sent_last",
+        "id",
+        "is_passed_on",
+        "is_ready",
+        "kind",
+        "opening",
+        "outgoing",
+        "owed",
+        "parts_unread",
+        "pending",
+        "receive_window",
+        "seconds",
+        "send_window",
+        "sent",
+        "source",
+    )
+
+    def __init__(self, call_id: int, kind: CallKind, *, is_passed_on: bool = False) -> None:
+        self.id = call_id
+        self.kind = kind
+        self.is_passed_on = is_passed_on
+        self.opening: OpenFrame | None = None
+        self.outgoing: deque[tuple[bytes, int]] = deque()
+        self.sent = 0  # of the first in outgoing
+        self.send_window = WINDOW_BYTES
+        self.receive_window = WINDOW_BYTES
+        self.owed = 0
+        self.pending = bytearray()
+        self.parts_unread = 0
+        self.buffered = 0
+        self.is_ready = False
+        self.has_sent_last = False
+        self.has_received_last = False
+        self.seconds = 0.0
+        self.source = ""
+
+
+class PeerProtocol:
+    """One side of one connection. ``tag`` is the mesh's, ``own`` who this side is.
+
+    :meth:`receive_data` raises :class:`RemoteProtocolError` if the other side broke the protocol; the connection is
+    then to be closed. All other methods are for calls that this side knows to be open: see :meth:`is_open`.
+    """
+
+    def __init__(self, tag: bytes, own: PeerHello, *, is_dialler: bool, budget: Budget | None = None) -> None:
+        self.peer: PeerHello | None = None
+        self.is_dialler: bool = is_dialler
+        self.has_said_goodbye: bool = False
+        self.has_heard_goodbye: bool = False
+        self._tag = tag
+        self._budget = budget
+        self._incoming = b""
+        self._has_preamble = False
+        self._control: list[bytes] = [preamble(tag), encode_frame(own)]
+        self._calls: dict[int, _Exchange] = {}
+        self._ready: deque[_Exchange] = deque()
+        self._last_id = -1 if is_dialler else 0
+        self._last_peer_id = 0 if is_dialler else -1
+        self._peer_calls = 0
+        self._buffered = 0
+
+    # What is so
+
+    @property
+    def calls(self) -> int:
+        """How many calls are open."""
+        return len(self._calls)
+
+    @property
+    def may_open(self) -> bool:
+        return not self.has_said_goodbye and not self.has_heard_goodbye
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether both sides have said goodbye and no call is left."""
+        return self.has_said_goodbye and self.has_heard_goodbye and not self._calls
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the other side asks for more answers than it reads: read no more from it until they were sent."""
+        return len(self._control) > _CONTROL_MAX
+
+    @property
+    def has_output(self) -> bool:
+        return bool(self._control or self._ready)
+
+    def is_open(self, call_id: int) -> bool:
+        return call_id in self._calls
+
+    def has_unsent(self, call_id: int) -> bool:
+        """Whether some of what was to be sent for this call waits: for its turn, or for the window."""
+        exchange = self._calls.get(call_id)
+        return exchange is not None and bool(exchange.outgoing)
+
+    # What this side does
+
+    def open_call(self, kind: CallKind, body: bytes, *, seconds: float = 0.0, target: str = "") -> int:
+        """Open a call and send its body. With a ``target`` the other side is asked to pass it on. Returns its id."""
+        check(len(body) <= PART_BYTES_MAX, f"a body of {len(body)} bytes: at most {PART_BYTES_MAX}")
+        return self._open(kind, (body, PART_END | LAST), seconds, target, "", is_passed_on=False)
+
+    def open_passed(self, opened: OpenFrame, source: str) -> int:
+        """Open the second half of a call that is passed on, for ``source``."""
+        return self._open(opened.kind, (opened.data, opened.flags), opened.seconds, "", source, is_passed_on=True)
+
+    def _open(
+        self,
+        kind: CallKind,
+        first: tuple[bytes, int],
+        seconds: float,
+        target: str,
+        source: str,
+        *,
+        is_passed_on: bool,
+    ) -> int:
+        check(self.may_open, "no call is opened on a connection that is being closed")
+        self._last_id += 2
+        exchange = self._calls[self._last_id] = _Exchange(self._last_id, kind, is_passed_on=is_passed_on)
+        exchange.opening = OpenFrame(exchange.id, kind, 0, b"", seconds, target, source)
+        exchange.outgoing.append(first)
+        self._make_ready(exchange)
+        return exchange.id
+
+    def send_part(self, call_id: int, data: bytes, *, is_last: bool = False) -> None:
+        """Send a part of the reply; with ``is_last`` the reply ends with it."""
+        check(len(data) <= PART_BYTES_MAX, f"a part of {len(data)} bytes: at most {PART_BYTES_MAX}")
+        self._send(call_id, PART_END | (LAST if is_last else 0), data)
+
+    def end_reply(self, call_id: int) -> None:
+        """The reply has no further part."""
+        self._send(call_id, LAST, b"")
+
+    def pass_chunk(self, call_id: int, flags: int, data: bytes) -> None:
+        """Send bytes of a call that is passed on, as they came."""
+        if not self._send(call_id, flags, data):
+            self.drop_passed(len(data))
+
+    def drop_passed(self, count: int) -> None:
+        """So many bytes of a call that is passed on were received, and go nowhere."""
+        if self._budget is not None:
+            self._budget.give_back(count)
+
+    def _send(self, call_id: int, flags: int, data: bytes) -> bool:
+        exchange = self._calls.get(call_id)
+        if exchange is None:
+            return False
+        exchange.outgoing.append((data, flags))
+        self._make_ready(exchange)
+        return True
+
+    def grant(self, call_id: int, count: int) -> None:
+        """Take so many more bytes of a call that is passed on."""
+        exchange = self._calls.get(call_id)
+        if exchange is not None:
+            exchange.receive_window += count
+            self._control.append(encode_frame(WindowFrame(call_id, count)))
+
+    def consume(self, call_id: int) -> None:
+        """A part of the reply was taken by whoever reads it."""
+        exchange = self._calls.get(call_id)
+        if exchange is not None and exchange.parts_unread:
+            exchange.parts_unread -= 1
+            if not exchange.parts_unread:
+                self._release(exchange, exchange.buffered - len(exchange.pending))
+                self._grant_owed(exchange)
+
+    def reset(self, call_id: int, reason: ResetReason, message: str = "") -> None:
+        """End a call early."""
+        exchange = self._calls.get(call_id)
+        if exchange is None:
+            return
+        self._forget(exchange)
+        if exchange.opening is None:
+            self._control.append(encode_frame(ResetFrame(call_id, reason, message[:1024])))
+
+    def ask_alive(self) -> None:
+        self._control.append(_ASK_ALIVE)
+
+    def say_goodbye(self) -> None:
+        """Open and take no further calls."""
+        if not self.has_said_goodbye:
+            self.has_said_goodbye = True
+            self._control.append(_GOODBYE)
+
+    def abandon(self) -> None:
+        """The connection is over: forget all calls."""
+        for exchange in list(self._calls.values()):
+            self._forget(exchange)
+
+    # What is to be sent
+
+    def data_to_send(self) -> bytes:
+        """The next bytes, at least one frame and about a chunk at the most; empty if there are none now."""
+        parts, self._control = self._control, []
+        size = sum(map(len, parts))
+        ready = self._ready
+        while ready and size < CHUNK_BYTES_MAX:
+            exchange = ready.popleft()
+            exchange.is_ready = False
+            frame = self._next_frame(exchange)
+            if frame is not None:
+                parts.append(frame)
+                size += len(frame)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _next_frame(self, exchange: _Exchange) -> bytes | None:
+        """One chunk of this call, if it has one and its window is open. It then waits for its next turn."""
+        if exchange.id not in self._calls or not exchange.outgoing:
+            return None
+        data, flags = exchange.outgoing[0]
+        sent = exchange.sent
+        count = min(len(data) - sent, exchange.send_window, CHUNK_BYTES_MAX)
+        if count == 0 and sent < len(data):
+            return None
+        chunk = data if count == len(data) else data[sent : sent + count]
+        exchange.send_window -= count
+        if sent + count == len(data):
+            exchange.outgoing.popleft()
+            exchange.sent = 0
+        else:
+            exchange.sent = sent + count
+            flags = 0
+        opening, exchange.opening = exchange.opening, None
+        if opening is not None:
+            opened = OpenFrame(
+                exchange.id, exchange.kind, flags, chunk, opening.seconds, opening.target, opening.source
+            )
+            frame = encode_frame(opened)
+        else:
+            frame = encode_frame(DataFrame(exchange.id, flags, chunk))
+        if exchange.is_passed_on:
+            self._release(exchange, count)
+        if flags & LAST:
+            exchange.has_sent_last = True
+            self._end_if_done(exchange)
+        elif exchange.outgoing:
+            self._make_ready(exchange)
+        return frame
+
+    def _make_ready(self, exchange: _Exchange) -> None:
+        if not exchange.is_ready and exchange.outgoing:
+            exchange.is_ready = True
+            self._ready.append(exchange)
+
+    # What arrives
+
+    def receive_data(self, data: bytes | bytearray) -> list[PeerEvent]:
+        """Take bytes from the other side, in any pieces. Returns what they say, in order.
+
+        Raises :class:`RemoteProtocolError`, and nothing else.
+        """
+        incoming = self._incoming + data if self._incoming else bytes(data)
+        at = 0
+        events: list[PeerEvent] = []
+        if not self._has_preamble:
+            if len(incoming) < PREAMBLE_BYTES:
+                self._incoming = incoming
+                return events
+            open_preamble_untrusted(incoming[:PREAMBLE_BYTES], self._tag)
+            self._has_preamble = True
+            at = PREAMBLE_BYTES
+        while len(incoming) - at >= 4:
+            size = int.from_bytes(incoming[at : at + 4], "big")
+            if size > FRAME_BYTES_MAX:
+                raise RemoteProtocolError(Refusal.TOO_LARGE, f"a frame of {size} bytes: at most {FRAME_BYTES_MAX}")
+            if len(incoming) - at - 4 < size:
+                break
+            self._receive_frame(incoming[at + 4 : at + 4 + size], events)
+            at += 4 + size
+        self._incoming = incoming[at:]
+        return events
+
+    def _receive_frame(self, body: bytes, events: list[PeerEvent]) -> None:
+        frame = decode_frame_untrusted(body)
+        if self.peer is None:
+            if not isinstance(frame, PeerHello):
+                raise RemoteProtocolError(Refusal.BAD_VALUE, f"begins with {type(frame).__name__}: expected a hello")
+            self.peer = frame
+            events.append(HelloArrived(frame))
+            return
+        match frame:
+            case OpenFrame():
+                self._receive_open(frame, events)
+            case DataFrame(call=call_id, flags=flags, data=data):
+                exchange = self._find(call_id)
+                if exchange is not None:
+                    self._receive_chunk(exchange, flags, data, events)
+            case WindowFrame(call=call_id, count=count):
+                exchange = self._find(call_id)
+                if exchange is not None:
+                    self._receive_window(exchange, count, events)
+            case ResetFrame(call=call_id, reason=reason, message=message):
+                exchange = self._find(call_id)
+                if exchange is not None:
+                    self._forget(exchange)
+                    events.append(CallReset(call_id, reason, message))
+            case KeepAliveFrame(is_answer=is_answer):
+                if not is_answer and _ANSWER_ALIVE not in self._control:
+                    self._control.append(_ANSWER_ALIVE)
+            case GoodbyeFrame():
+                self.has_heard_goodbye = True
+            case PeerHello():
+                raise RemoteProtocolError(Refusal.BAD_VALUE, "a second hello")
+            case _:
+                assert_never(frame)
+
+    def _find(self, call_id: int) -> _Exchange | None:
+        """The call with this id; None if it is over. Raises :class:`RemoteProtocolError` if it was never opened."""
+        exchange = self._calls.get(call_id)
+        if exchange is None or exchange.opening is not None:
+            is_own = call_id % 2 == self._last_id % 2
+            if exchange is not None or call_id > (self._last_id if is_own else self._last_peer_id):
+                raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {call_id} was never opened")
+        return exchange
+
+    def _receive_open(self, frame: OpenFrame, events: list[PeerEvent]) -> None:
+        call_id = frame.call
+        if call_id <= self._last_peer_id or call_id % 2 == self._last_id % 2:
+            raise RemoteProtocolError(Refusal.BAD_VALUE, f"a new call has the id {call_id}")
+        self._last_peer_id = call_id
+        if self.has_said_goodbye:
+            self._control.append(encode_frame(ResetFrame(call_id, ResetReason.NOT_TAKEN)))
+            return
+        if self._peer_calls >= CALLS_MAX:
+            message = f"{CALLS_MAX} calls are open"
+            self._control.append(encode_frame(ResetFrame(call_id, ResetReason.BUSY, message)))
+            return
+        self._peer_calls += 1
+        exchange = self._calls[call_id] = _Exchange(call_id, frame.kind, is_passed_on=bool(frame.target))
+        exchange.seconds, exchange.source = frame.seconds, frame.source
+        if not exchange.is_passed_on:
+            self._receive_chunk(exchange, frame.flags, frame.data, events)
+            return
+        exchange.receive_window -= len(frame.data)
+        exchange.has_received_last = bool(frame.flags & LAST)
+        if self._charge_passed(exchange, len(frame.data), events):
+            events.append(RelayAsked(call_id, frame))
+
+    def _receive_chunk(self, exchange: _Exchange, flags: int, data: bytes, events: list[PeerEvent]) -> None:
+        if exchange.has_received_last:
+            raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {exchange.id} goes on behind its end")
+        exchange.receive_window -= len(data)
+        if exchange.receive_window < 0:
+            raise RemoteProtocolError(Refusal.TOO_LARGE, f"call {exchange.id} has sent more than its window")
+        exchange.has_received_last = bool(flags & LAST)
+        if exchange.is_passed_on:
+            if self._charge_passed(exchange, len(data), events):
+                events.append(ChunkArrived(exchange.id, flags, data))
+                self._end_if_done(exchange)
+            return
+        if not self._charge(exchange, len(data) + _CHUNK_OVERHEAD, events):
+            return
+        exchange.owed += len(data)
+        is_ours = exchange.id % 2 == self._last_id % 2
+        part = _gather(exchange, flags, data)
+        if part is None:
+            if not exchange.parts_unread:
+                self._grant_owed(exchange)
+        else:
+            data = part
+            if is_ours:
+                exchange.parts_unread += 1
+                events.append(PartArrived(exchange.id, data))
+            elif not flags & LAST:
+                raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {exchange.id} has a body of several parts")
+            else:
+                events.append(CallArrived(exchange.id, exchange.kind, data, exchange.seconds, exchange.source))
+        if is_ours and flags & LAST:
+            self._forget(exchange)
+            events.append(CallEnded(exchange.id))
+        elif not is_ours and flags == LAST:
+            raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {exchange.id} has no body")
+
+    def _receive_window(self, exchange: _Exchange, count: int, events: list[PeerEvent]) -> None:
+        exchange.send_window += count
+        if exchange.send_window > WINDOW_BYTES:
+            raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {exchange.id} takes more than it was sent")
+        if exchange.is_passed_on:
+            events.append(WindowGranted(exchange.id, count))
+        self._make_ready(exchange)
+
+    def _grant_owed(self, exchange: _Exchange) -> None:
+        if exchange.owed >= _GRANT_BYTES and not exchange.has_received_last:
+            exchange.receive_window += exchange.owed
+            self._control.append(encode_frame(WindowFrame(exchange.id, exchange.owed)))
+            exchange.owed = 0
+
+    # Bounds, and the end of a call
+
+    def _charge(self, exchange: _Exchange, count: int, events: list[PeerEvent]) -> bool:
+        """Keep so many more bytes for a call; it is reset if there is no room for them."""
+        if self._buffered + count > CONNECTION_BYTES_MAX:
+            return self._refuse(exchange, f"{CONNECTION_BYTES_MAX} bytes are buffered on this connection", events)
+        if self._budget is not None and not self._budget.take(count):
+            return self._refuse(exchange, f"{self._budget.bytes_max} bytes are buffered on this node", events)
+        self._buffered += count
+        exchange.buffered += count
+        return True
+
+    def _charge_passed(self, exchange: _Exchange, count: int, events: list[PeerEvent]) -> bool:
+        """As :meth:`_charge`, for bytes that the other half of a passed call gives back when it has sent them."""
+        if self._budget is not None and not self._budget.take(count):
+            return self._refuse(exchange, f"{self._budget.bytes_max} bytes are buffered on this node", events)
+        return True
+
+    def _refuse(self, exchange: _Exchange, message: str, events: list[PeerEvent]) -> bool:
+        self.reset(exchange.id, ResetReason.BUSY, message)
+        events.append(CallReset(exchange.id, ResetReason.BUSY, message))
+        return False
+
+    def _release(self, exchange: _Exchange, count: int) -> None:
+        if self._budget is not None:
+            self._budget.give_back(count)
+        if not exchange.is_passed_on:
+            self._buffered -= count
+            exchange.buffered -= count
+
+    def _end_if_done(self, exchange: _Exchange) -> None:
+        """Forget a call of which both directions have ended."""
+        if exchange.has_sent_last and exchange.has_received_last:
+            self._forget(exchange)
+
+    def _forget(self, exchange: _Exchange) -> None:
+        if self._calls.pop(exchange.id, None) is None:
+            return
+        if exchange.id % 2 != self._last_id % 2:
+            self._peer_calls -= 1
+        if exchange.is_passed_on:
+            unsent = sum(len(data) for data, _ in exchange.outgoing) - exchange.sent
+            self._release(exchange, unsent)
+        else:
+            self._release(exchange, exchange.buffered)
+        exchange.outgoing.clear()
+
+
+def _gather(exchange: _Exchange, flags: int, data: bytes) -> bytes | None:
+    """The part that ends with this chunk, None if none does."""
+    pending = exchange.pending
+    if len(pending) + len(data) > PART_BYTES_MAX:
+        raise RemoteProtocolError(Refusal.TOO_LARGE, f"a part of over {PART_BYTES_MAX} bytes")
+    if flags & PART_END and not pending:
+        return data
+    pending += data
+    if flags & PART_END:
+        exchange.pending = bytearray()
+        return bytes(pending)
+    if flags & LAST and pending:
+        raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {exchange.id} ends within a part")
+    return None
+
+
+_ASK_ALIVE: Final = encode_frame(KeepAliveFrame(False))
+_ANSWER_ALIVE: Final = encode_frame(KeepAliveFrame(True))
+_GOODBYE: Final = encode_frame(GoodbyeFrame())

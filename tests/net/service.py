@@ -1,0 +1,86 @@
+"""A node's side of peer connections, for tests: it answers, and can be told to wait."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.core.messages import Done, Pong
+from meshp2p.errors import Refusal
+from meshp2p.net.open_calls import IncomingCall, ServeCall
+from meshp2p.net.peers import Connect, Peers
+from meshp2p.net.port import Port
+from meshp2p.net.sockets import connect_tcp, open_sockets
+from meshp2p.wire.codec import Codec
+from meshp2p.wire.peer_frames import PeerHello
+
+CODEC = Codec("default")
+
+
+class Node:
+    """A node that answers each call with Done, and each watch with a Pong. ``requests`` are what it was asked."""
+
+    def __init__(self, name: str, boot: int, *, connect: Connect = connect_tcp, codec: Codec = CODEC) -> None:
+        self.name = name
+        self.boot = boot
+        self.requests: list[bytes] = []
+        self.refused: list[Refusal] = []
+        self.left = trio.Event()
+        self.may_answer = trio.Event()
+        self.may_answer.set()
+        self.known: dict[str, Node] = {}
+        self.address = Address("127.0.0.1", 0)
+        self.peers = Peers(codec, PeerHello(name, boot), connect=connect)
+        self.queries: list[IncomingCall] = []
+        self.answer_query: Callable[[IncomingCall], Awaitable[None]] | None = None
+
+    def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
+        CODEC.decode_request_untrusted(body)
+        self.requests.append(body)
+        return CODEC.encode(Done()) if self.may_answer.is_set() else self._answer_later()
+
+    async def _answer_later(self) -> bytes:
+        await self.may_answer.wait()
+        return CODEC.encode(Done())
+
+    async def answer_watch(self, body: bytes) -> bytes:
+        CODEC.decode_request_untrusted(body)
+        return CODEC.encode(Pong(self.name, self.boot, 0))
+
+    async def wait_until_left(self) -> None:
+        await self.left.wait()
+
+    def count_refused(self, reason: Refusal) -> None:
+        self.refused.append(reason)
+
+    def whereabouts(self, node_id: str) -> tuple[int, tuple[Address, ...]] | None:
+        node = self.known.get(node_id)
+        return None if node is None else (node.boot, (node.address,))
+
+    async def serve_query(self, call: IncomingCall) -> None:
+        self.queries.append(call)
+        if self.answer_query is not None:
+            await self.answer_query(call)
+
+    @property
+    def open_connections(self) -> int:
+        return len(self.peers.connections)
+
+
+@asynccontextmanager
+async def running(*nodes: Node, serve: ServeCall | None = None) -> AsyncIterator[None]:
+    """These nodes listen on loopback and know one another, until the block ends."""
+    async with trio.open_nursery() as nursery:
+        for node in nodes:
+            sockets = open_sockets("127.0.0.1", 0, is_port_wished=True)
+            sockets.datagrams.close()
+            node.address = Address("127.0.0.1", sockets.port)
+            node.known = {other.name: other for other in nodes}
+            port = Port(sockets.listener, node.peers.serve_stream)
+            await nursery.start(node.peers.run, node, node.serve_query)
+            await nursery.start(port.run)
+        yield
+        nursery.cancel_scope.cancel()
