@@ -74,7 +74,8 @@ class AskedCall:
             return await self.receive()
         except CallBroken as broken:
             kind = Unreachable if broken.is_unseen else ConnectionLost
-            raise kind(str(broken)) from broken
+            peer = self.connection.peer
+            raise kind(f"node {'' if peer is None else peer.id!r}: {broken}") from broken
 
     def take(self, event: PartArrived | CallEnded | CallBroken) -> None:
         match event:
