@@ -19,6 +19,7 @@ from meshp2p.simulation.scenarios import Options, scenario_names
 from meshp2p.simulation.shrink import Shrinking, shrink
 from meshp2p.simulation.simulation import Simulation
 from simulations.ablations import table_lines
+from simulations.floods.command import add_floods, run_floods
 from simulations.frontier_command import add_frontier, run_frontier
 from simulations.mutants.command import add_mutants, run_mutants
 from simulations.regressions import read_regressions, run_regression
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("regressions", help="run every seed that once failed")
     ablating = commands.add_parser("ablations", help="switch off each safeguard and see which checker fails")
     ablating.add_argument("--seeds", type=int, default=20, help="seeds of each (default: 20)")
+    add_floods(commands)
     add_frontier(commands)
     add_mutants(commands)
     return parser
@@ -76,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         "shrink": _shrink,
         "regressions": _regressions,
         "ablations": _ablations,
+        "floods": run_floods,
         "frontier": run_frontier,
         "mutants": run_mutants,
     }

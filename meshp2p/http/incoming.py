@@ -117,6 +117,17 @@ class Incoming:
         ``ConnectionResetError``. What the client sends meanwhile is kept, up to a bound: then it raises
         :class:`Refused`."""
         await self.discard()
+        stats = self._channel.stats
+        if stats.requests_waiting >= self.limits.waiting_max:
+            message = f"{stats.requests_waiting} requests wait already: try again later"
+            raise Refused(503, HttpRefusal.TOO_MANY_WAITING, message)
+        stats.requests_waiting += 1
+        try:
+            return await self._work_or_watch(work)
+        finally:
+            stats.requests_waiting -= 1
+
+    async def _work_or_watch(self, work: Callable[[], Awaitable[_T]]) -> _T:
         results: list[_T] = []
         failure: Exception | None = None
 

@@ -31,6 +31,10 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Open connections of one remote address, in the same way. Loopback has no share of its own. Too low refuses agents
     behind one address; too high lets one machine close the idle connections of others."""
 
+    waiting_max: int = 192
+    """Requests that wait for something to happen, such as a message: one more is 503. So long polls and streams leave
+    room for those who only ask. Choose less than ``connections_max``."""
+
     header_bytes_max: int = 16 * 1024
     """Request line and headers together; more is 431, and so are more than 128 lines. Too low refuses long tokens; too
     high costs memory per connection."""
@@ -111,14 +115,15 @@ class HttpRefusal(enum.StrEnum):
     REQUEST_TIMEOUT = "request_timeout"
     APP_ERROR = "app_error"
     TOO_MANY_CONNECTIONS = "too_many_connections"
+    TOO_MANY_WAITING = "too_many_waiting"
     CROWDED_OUT = "crowded_out"
     ACCEPT_FAILED = "accept_failed"
 
 
 @dataclasses.dataclass(slots=True)
 class HttpStats:
-    """Counters since the server was made; ``connections_open``, ``bodies_bytes`` and
-    ``answers_bytes`` are levels. Written by the server
+    """Counters since the server was made; ``connections_open``,
+    ``bodies_bytes``, ``requests_waiting`` and ``answers_bytes`` are levels. Written by the server
     only."""
 
     connections_open: int = 0
@@ -126,6 +131,7 @@ class HttpStats:
     requests_total: int = 0
     bodies_bytes: int = 0
     """Of request bodies whose request is not ended."""
+    requests_waiting: int = 0
     answers_bytes: int = 0
     """Of response bodies that are not sent yet."""
     refused: dict[HttpRefusal, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(HttpRefusal, 0))

@@ -93,6 +93,22 @@ async def test_if_all_are_at_work_one_more_is_a_503_and_an_end_makes_room(autoju
         assert not await is_closed(second)
 
 
+async def test_requests_that_wait_leave_room_for_those_that_only_ask(autojump_clock: MockClock) -> None:
+    async with serving(long_poll, HttpLimits(waiting_max=2)) as running:
+        waiting = [running.connect() for _ in range(2)]
+        for client in waiting:
+            await client.stream.send_all(WAIT)
+        await trio.sleep(1)
+        assert (await running.connect().ask(WAIT)).error == "2 requests wait already: try again later"
+        assert running.server.stats.refused[HttpRefusal.TOO_MANY_WAITING] == 1
+        assert (await running.connect().ask(GET)).status == 200
+        await waiting[0].stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        await running.connect().stream.send_all(WAIT)
+        await trio.testing.wait_all_tasks_blocked()
+        assert running.server.stats.requests_waiting == 2
+
+
 async def test_who_has_just_come_is_not_closed_for_one_more(autojump_clock: MockClock) -> None:
     async with serving(echo, HttpLimits(connections_max=2)) as running:
         first, second = running.connect(), running.connect()
