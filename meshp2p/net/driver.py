@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, assert_never
 
@@ -43,12 +44,13 @@ __all__ = ["Datagrams", "Driver", "DriverStats"]
 
 _log = logging.getLogger("meshp2p.net")
 
+DRAIN_SECONDS: Final = 0.01
 DRAIN_MAX: Final = 1024
-"""Datagrams read in one go before the driver lets other tasks run. Chosen, not measured."""
+"""How long, and how many datagrams, the driver reads in one go before it lets other tasks run. Chosen, not measured."""
 
-DRAINS_MAX: Final = 64
-"""So often in a row time waits for what is still to be read; under a flood it must pass all the same. Chosen, not
-measured."""
+QUEUE_MAX: Final = 4096
+"""More datagrams than wait in a socket at a time: the receive buffer that is asked for, doubled by Linux, holds 2,730
+of the smallest. When so many were read since a deadline came, all that had arrived by then was among them."""
 
 STORE_SECONDS_MAX: Final = 5.0
 """How long the end waits for messages that are still to be written. Chosen, not measured."""
@@ -119,6 +121,9 @@ class Driver:
         self._has_stores = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._sleep = trio.CancelScope()
+        self._emptied_at = -math.inf
+        self._due = -math.inf
+        self._read_by = 0
         self._backlog: collections.deque[Effect] = collections.deque()
         self._tickets = 0
         self._driven = trio.Event()
@@ -143,17 +148,28 @@ class Driver:
             self._nursery = None  # who leaves behind a failure still tells whom a packet reaches, and calls nobody
 
     async def _drive(self) -> None:
-        drains = 0
         while True:
             with trio.CancelScope(deadline=self.machine.next_deadline()) as self._sleep:
                 await self._datagrams.wait_readable()
-            drains += 1
-            if not self._receive_waiting() and drains < DRAINS_MAX:
-                continue  # there are more: time must wait until all were read
-            drains = 0
-            now = trio.current_time()
-            if now >= self.machine.next_deadline():
+            self._receive_waiting()
+            now, due = trio.current_time(), self.machine.next_deadline()
+            if now >= due and self._has_heard_until(due):
                 self.perform(self.machine.handle_timeouts(now))
+
+    def _has_heard_until(self, due: float) -> bool:
+        """Whether all datagrams were read that had arrived when this deadline came: a timer may accuse somebody whose
+        answer is among them. Under a flood the socket is never empty, and time passes all the same."""
+        if self._emptied_at >= due:
+            return True
+        if due != self._due:
+            self._due, self._read_by = due, self.stats.datagrams_received + QUEUE_MAX
+        return self.stats.datagrams_received >= self._read_by
+
+    async def _hear_all(self) -> None:
+        """Return when all datagrams that have arrived by now were read."""
+        read_by = self.stats.datagrams_received + QUEUE_MAX
+        while not self._receive_waiting() and self.stats.datagrams_received < read_by:
+            await trio.lowlevel.checkpoint()
 
     def perform(self, effects: list[Effect]) -> None:
         """Perform these effects, in their order."""
@@ -255,12 +271,17 @@ class Driver:
             self.machine.abandon(ticket)
 
     def _receive_waiting(self) -> bool:
-        """Read what waits. Whether that was all."""
+        """Read what waits, up to a bound. Whether that was all."""
         stats = self.stats
-        for _ in range(DRAIN_MAX):
+        now = trio.current_time()
+        until = now + DRAIN_SECONDS
+        read_max = stats.datagrams_received + DRAIN_MAX
+        while now < until and stats.datagrams_received < read_max:
             received = self._datagrams.receive_nowait()
             if received is None:
+                self._emptied_at = now
                 return True
+            now = trio.current_time()
             data, source = received
             stats.datagrams_received += 1
             stats.bytes_received += len(data)
@@ -270,7 +291,7 @@ class Driver:
                 stats.count_refused(error.reason)
                 _log.debug("refused a datagram from %s: %s", source, error)
                 continue
-            self.perform(self.machine.receive(datagram, source, trio.current_time()))
+            self.perform(self.machine.receive(datagram, source, now))
         return False
 
     def _perform_backlog(self) -> None:
@@ -316,17 +337,18 @@ class Driver:
         if isinstance(reply, CallFailed):
             self.stats.calls_failed += 1
             _log.debug("%s failed: %s", type(call.request).__name__, reply.reason)
+            await self._hear_all()  # who left has said so before it refused
         self.perform(self.machine.receive_reply(call.call_id, reply, trio.current_time()))
 
     async def _watch(self, watch: Watch, scope: trio.CancelScope) -> None:
         def tell(outcome: WatchOpened | CallFailed) -> None:
             if not scope.cancel_called:
-                self._receive_waiting()  # who left has said so before it closed its connections
                 self.perform(self.machine.receive_watch(watch.watch_id, outcome, trio.current_time()))
 
         with scope:
             failed = await self._caller.watch(watch, tell)
             self._watches.pop(watch.watch_id, None)
+            await self._hear_all()  # who left has said so before it closed its connections
             tell(failed)
 
     async def _keep(self, persist: Callable[[KeptState], Awaitable[None]], kept: KeptState) -> None:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.core.messages import DATAGRAM_BYTES_MAX
 from meshp2p.errors import StartError
 
 __all__ = ["DatagramSocket", "Sockets", "connect_tcp", "keep_alive", "open_sockets"]
@@ -40,10 +41,11 @@ class DatagramSocket:
         await trio.lowlevel.wait_readable(self._socket)
 
     def receive_nowait(self) -> tuple[bytes, Address] | None:
-        """The next waiting datagram and where it came from; None where none waits."""
+        """The next waiting datagram and where it came from, without what it has beyond one byte more than the largest;
+        None where none waits."""
         while True:
             try:
-                data, source = self._socket.recvfrom(65_536)
+                data, source = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
             except (BlockingIOError, InterruptedError):
                 return None
             except OSError:

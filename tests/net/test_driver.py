@@ -45,7 +45,7 @@ from meshp2p.core.messages import (
 )
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError, StoreFull
-from meshp2p.net.driver import STORE_SECONDS_MAX, Driver
+from meshp2p.net.driver import DRAIN_MAX, DRAIN_SECONDS, QUEUE_MAX, STORE_SECONDS_MAX, Driver
 from meshp2p.wire.codec import Codec
 
 OWN = Address("127.0.0.1", 7700)
@@ -223,6 +223,49 @@ async def test_what_is_no_message_is_counted_by_its_reason(autojump_clock: trio.
             Refusal.OTHER_MESH: 1,
             Refusal.BAD_ENCODING: 1,
         }
+
+
+async def test_under_a_flood_other_tasks_have_their_turn(autojump_clock: trio.testing.MockClock) -> None:
+    """Each datagram costs a millisecond, and more wait than can ever be read."""
+    async with driving() as bench:
+        await bench.driver.wait_until(lambda: bench.machine.is_announced)
+        receive_nowait = bench.datagrams.receive_nowait
+
+        def receive_slowly() -> tuple[bytes, Address] | None:
+            autojump_clock.jump(0.001)
+            return receive_nowait()
+
+        bench.datagrams.receive_nowait = receive_slowly  # type: ignore[method-assign]
+        bench.datagrams.endless = b"x" * 20
+        bench.datagrams.put(b"")
+        for _ in range(100):
+            read = bench.datagrams.read
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            assert bench.datagrams.read - read <= 4 * DRAIN_SECONDS / 0.001
+        assert bench.datagrams.read > 500
+
+
+async def test_under_a_flood_a_deadline_is_kept_when_all_that_waited_was_read(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with driving() as bench:
+        await bench.driver.wait_until(lambda: bench.machine.is_announced)
+        await trio.testing.wait_all_tasks_blocked()
+        handled: list[int] = []
+        handle_timeouts = bench.machine.handle_timeouts
+
+        def note(now: float) -> list[Effect]:
+            handled.append(bench.datagrams.read)
+            return handle_timeouts(now)
+
+        bench.machine.handle_timeouts = note  # type: ignore[method-assign]
+        bench.datagrams.endless = b"x" * 20
+        bench.datagrams.put(b"")
+        autojump_clock.jump(bench.machine.next_deadline() - trio.current_time())
+        while not handled:
+            await trio.lowlevel.checkpoint()
+        assert QUEUE_MAX <= handled[0] <= QUEUE_MAX + 3 * DRAIN_MAX
 
 
 async def test_time_passes_under_a_flood_that_never_ends() -> None:

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.core.messages import DATAGRAM_BYTES_MAX
 from meshp2p.errors import StartError
 from meshp2p.net import sockets as sockets_module
 from meshp2p.net.sockets import Sockets, connect_tcp, open_sockets
@@ -59,9 +60,15 @@ async def test_packets_go_in_both_directions_and_show_plain_addresses(here: str,
 
 async def test_an_empty_packet_and_the_largest_one_are_packets_too() -> None:
     with opened("127.0.0.1") as one, opened("127.0.0.1") as other:
-        for data in (b"", b"x" * 65_507):
+        for data in (b"", b"x" * DATAGRAM_BYTES_MAX):
             other.datagrams.send_nowait(data, Address("127.0.0.1", one.port))
             assert (await receive(one))[0] == data
+
+
+async def test_of_a_packet_that_is_too_large_as_much_is_read_as_shows_it() -> None:
+    with opened("127.0.0.1") as one, opened("127.0.0.1") as other:
+        other.datagrams.send_nowait(b"x" * 65_507, Address("127.0.0.1", one.port))
+        assert len((await receive(one))[0]) == DATAGRAM_BYTES_MAX + 1
 
 
 @pytest.mark.parametrize(
