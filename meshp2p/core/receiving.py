@@ -92,11 +92,13 @@ class Receiving:
         return record is not None and record.home == self._state.id
 
     def has_room(self, recipient: str, size: int) -> bool:
+        """Whether the mailbox takes a message of so many bytes. One that is empty takes any, which else nobody could
+        ever deliver."""
         mailbox = self.mailboxes.get(recipient)
         config = self._state.config
-        return mailbox is None or (
-            len(mailbox.pending) < config.mailbox_messages_max and mailbox.bytes + size <= config.mailbox_bytes_max
-        )
+        if mailbox is None or not mailbox.pending:
+            return True
+        return len(mailbox.pending) < config.mailbox_messages_max and mailbox.bytes + size <= config.mailbox_bytes_max
 
     def take(self, ticket: int, request: Deliver, now: float) -> None:
         """Another node delivers; answered when what was taken is kept."""

@@ -78,6 +78,8 @@ class Host:
         self.disk: Disk | None = Disk()
         self.machine: Machine | None = None
         self.life: int = 0
+        self.began_at: float = 0.0
+        """When its process started, by its monotonic clock."""
         self.offset: float = 0.0
         self.rate: float = 1.0
         self.wall_skew: float = 0.0
@@ -153,6 +155,7 @@ class Host:
         machine = self.machine
         if machine is None:
             raise InternalError(f"host {self.key}: its process is prepared before it is started")
+        self.began_at = self.now
         kept = self.disk.read() if self.disk is not None else None
         if self._trace is not None:
             cause = self._trace.add(self._engine.now, self.key, What.START, "", kept, cause)

@@ -340,6 +340,18 @@ def test_a_full_mailbox_is_refused_at_the_door_and_what_was_accepted_before_arri
     assert read(mesh, "b", "b") == ["3", "4", "5"]
 
 
+@pytest.mark.parametrize("source", ["a", "b"])
+def test_an_empty_mailbox_takes_a_message_that_is_larger_than_it(source: str) -> None:
+    mesh = a_mesh("a", "b", config=ProtocolConfig(mailbox_bytes_max=1024))
+    for text in ("1" * 2000, "2" * 2000):
+        send(mesh, source, "b", text)
+        mesh.run(6.0)
+        assert read(mesh, "b", "b") == [text]
+        with pytest.raises(MailboxFull):
+            mesh.ask("b", SendMessage("s", "b", "Query", "", b"1"))
+        acknowledge(mesh, "b", "b", *ids_of(mesh, "b", "b"))
+
+
 def test_a_full_outbox_accepts_nothing() -> None:
     mesh = a_mesh("a", "b", config=ProtocolConfig(outbox_copies_max=2))
     send(mesh, "a", "b")
