@@ -145,7 +145,15 @@ class Host:
         mail = self.disk.read_messages() if self.disk is not None else None
         draw = random.Random(f"{self._seed}/{self.key}/{self.life}")
         self.machine = Machine(
-            self.profile, (self.address,), self._config, draw, self.wall_ms, kept, mail, lease_clock=self.lease_clock
+            self.profile,
+            (self.address,),
+            self._config,
+            draw,
+            self.wall_ms,
+            kept,
+            mail,
+            lease_clock=self.lease_clock,
+            age=self._engine.now,
         )
         if self._alter is not None:
             self._alter(self)
