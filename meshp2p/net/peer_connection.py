@@ -236,6 +236,7 @@ class PeerConnection:
             except OSError as error:
                 self.close(f"the connection broke: {error}")
                 return
+            self._note_written()
             if not self._unsent and not self.protocol.has_output:
                 return
             self._is_writer_idle = False
@@ -244,6 +245,10 @@ class PeerConnection:
     async def wait_written(self) -> None:
         """Return when something was sent."""
         await self._written.wait()
+
+    def _note_written(self) -> None:
+        self._written.set()
+        self._written = trio.Event()
 
     # The connection
 
@@ -343,8 +348,7 @@ class PeerConnection:
                     if writing.cancelled_caught:
                         self.close(f"it read nothing for {WRITE_SECONDS:g} s")
                         return
-                    self._written.set()
-                    self._written = trio.Event()
+                    self._note_written()
                 self._is_writer_idle = True
                 self._settle()
                 await self._has_output.wait()
