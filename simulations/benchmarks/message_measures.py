@@ -109,7 +109,9 @@ async def measure_requests(parties: Parties, run: Run, amounts: Amounts) -> None
     parties.recipient.tell("answer", count=amounts.requests + warm_up)
     await parties.recipient.wait_for("begun")
     await parties.sender.do("ask", count=warm_up)
+    spent = parties.processor_seconds()
     asked = await parties.sender.do("ask", count=amounts.requests)
+    run.add("request_processor", _MICROSECONDS * (parties.processor_seconds() - spent) / amounts.requests)
     await parties.recipient.wait_for("done")
     _add_percentiles(run, "request", asked["took"])
 

@@ -13,9 +13,10 @@ from typing import Final, Literal
 import meshp2p
 from simulations.benchmarks.systems import PeerUnavailable
 
-__all__ = ["MESSAGE_PEERS", "MeshMessages", "MessageSystem"]
+__all__ = ["FEATURES", "MESSAGE_PEERS", "Feature", "MeshMessages", "MeshOnAsyncio", "MessageSystem"]
 
 Feature = Literal["messages", "requests", "http"]
+FEATURES: Final[tuple[Feature, ...]] = ("messages", "requests", "http")
 
 
 class MessageSystem(abc.ABC):
@@ -51,7 +52,7 @@ class MeshMessages(MessageSystem):
     version = meshp2p.__version__
     about = (
         "no broker; kept at both ends in SQLite with the default durability, not fsynced at each message: a power cut"
-        " may lose the last ones; request and reply are two such messages"
+        " may lose the last ones; request and reply are a call, of which nothing is kept"
     )
     courier = "mesh"
     features = frozenset({"messages", "requests", "http"})
@@ -60,6 +61,20 @@ class MeshMessages(MessageSystem):
     def prepare(self) -> None:
         if not hasattr(meshp2p.MeshNode, "send_message"):
             raise PeerUnavailable("meshp2p: this tree's nodes carry no messages")
+
+
+class MeshOnAsyncio(MessageSystem):
+    """Ours where the agents are on asyncio: each has its node in a thread. Request and reply alone."""
+
+    name = "meshp2p-asyncio"
+    version = meshp2p.__version__
+    about = "agents on asyncio, each with its node in a thread of its own"
+    courier = "mesh-asyncio"
+    features = frozenset({"requests"})
+    needs_port = False
+
+    def prepare(self) -> None:
+        """It is this tree."""
 
 
 class Redis(MessageSystem):

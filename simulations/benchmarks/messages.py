@@ -39,7 +39,14 @@ from simulations.benchmarks.message_measures import (
     measure_senders,
 )
 from simulations.benchmarks.message_parties import PartyFailed, open_parties
-from simulations.benchmarks.message_systems import MESSAGE_PEERS, MeshMessages, MessageSystem
+from simulations.benchmarks.message_systems import (
+    FEATURES,
+    MESSAGE_PEERS,
+    Feature,
+    MeshMessages,
+    MeshOnAsyncio,
+    MessageSystem,
+)
 from simulations.benchmarks.report import Report, Row, Run, describe_machine, table
 from simulations.benchmarks.systems import PeerUnavailable
 
@@ -69,8 +76,9 @@ def rows(pending: tuple[int, ...]) -> list[Row]:
         *(Row(f"acknowledge_{count}", f"{count} pending: one acknowledged, ms", flat) for count in pending),
         *(Row(f"page_{count}", f"{count} pending: {min(PAGE, count)} read, ms", flat) for count in pending),
         *(Row(f"throughput_{count}", f"{count} pending: taken as they come, /s", flat, True) for count in pending),
-        Row("request_p50", "request and reply, p50 ms", aim("3")),
+        Row("request_p50", "request and reply, p50 ms", aim("1.1, 3 x jetstream's")),
         Row("request_p99", "request and reply, p99 ms"),
+        Row("request_processor", "the same, CPU of all processes, µs a request"),
     ]
 
 
@@ -79,6 +87,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     repeats: int = 3
     peers: tuple[str, ...] = tuple(MESSAGE_PEERS)
+    only: tuple[Feature, ...] = FEATURES
     amounts: Amounts = Amounts()
     directory: Path = Path(tempfile.gettempdir())
     json: Path | None = None
@@ -102,6 +111,12 @@ def add_command(commands: Any) -> None:
         help=f"{','.join(MESSAGE_PEERS)} (all), or none",
     )
     parser.add_argument(
+        "--only",
+        choices=FEATURES,
+        action="append",
+        help="measure nothing else; may be repeated (all)",
+    )
+    parser.add_argument(
         "--directory",
         type=Path,
         default=Path(tempfile.gettempdir()),
@@ -117,6 +132,7 @@ def _run_command(parsed: argparse.Namespace) -> int:
     options = Options(
         repeats=1 if parsed.quick else parsed.repeats,
         peers=parsed.peers,
+        only=tuple(parsed.only or FEATURES),
         amounts=_QUICK if parsed.quick else Amounts(),
         directory=parsed.directory.absolute(),
         json=parsed.json,
@@ -138,6 +154,7 @@ async def run(options: Options) -> int:
         {
             "repeats": options.repeats,
             "peers": list(options.peers),
+            "only": [str(feature) for feature in options.only],
             "file_system": file_system,
             "fsync_ms": fsync,
             **msgspec.to_builtins(options.amounts),
@@ -157,7 +174,9 @@ async def run(options: Options) -> int:
 
 def _find_systems(options: Options, report: Report) -> list[MessageSystem]:
     systems: list[MessageSystem] = []
-    for system in (MeshMessages(), *(MESSAGE_PEERS[name] for name in options.peers)):
+    for system in (MeshMessages(), MeshOnAsyncio(), *(MESSAGE_PEERS[name] for name in options.peers)):
+        if not system.features & set(options.only):
+            continue
         try:
             system.prepare()
         except PeerUnavailable as error:
@@ -185,13 +204,14 @@ async def _measure(system: MessageSystem, run: Run, options: Options) -> int:
     has_failed = False
     try:
         async with open_parties(system, directory) as parties:
-            if "messages" in system.features:
+            features = system.features & set(options.only)
+            if "messages" in features:
                 await measure_messages(parties, run, options.amounts)
-            if "http" in system.features:
+            if "http" in features:
                 await measure_http(parties, run, options.amounts)
-            if "requests" in system.features:
+            if "requests" in features:
                 await measure_requests(parties, run, options.amounts)
-            if "messages" in system.features:
+            if "messages" in features:
                 await measure_mailbox(parties, run, options.amounts)
                 await measure_senders(parties, run, options.amounts)
     except* PartyFailed as errors:
