@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshp2p import QueryTimeout, blocking
+from meshp2p import NoHandler, blocking
 
 
 def talk() -> None:
@@ -26,8 +26,8 @@ def talk() -> None:
             break
 
         try:
-            writer.query("worker", "which nobody handles", timeout=0.2)
-        except QueryTimeout as error:
+            writer.query("worker", "which nobody handles")
+        except NoHandler as error:
             print("no answer:", error)
 
 

@@ -55,11 +55,18 @@ class QueryServer:
         self._wall_ms = wall_ms
         self._opened = trio.Event()
         self._opened_at = 0.0
+        self._under_way: dict[trio.CancelScope, str] = {}
 
     def open(self) -> None:
         """The agent has its node from now on, and can add handlers."""
         self._opened_at = trio.current_time()
         self._opened.set()
+
+    def lose(self, instance_id: str) -> None:
+        """An asker is held dead: its handlers are cancelled, also where no connection broke."""
+        for scope, source in list(self._under_way.items()):
+            if source == instance_id:
+                scope.cancel()
 
     async def serve(self, call: IncomingCall) -> None:
         """Answer one call. Cancelled, it cancels the handler."""
@@ -71,6 +78,9 @@ class QueryServer:
             return
         if isinstance(message, ProgressReport):
             self._take_progress(call.source, message.correlation_id, message.payload)
+        elif message.target != self._own_id:
+            why = f"node {message.target!r} is not there: {self._own_id!r} answers at its address"
+            await self._refuse(call, QueryRefusal.MISDIRECTED, why)
         elif (handler := await self._find_handler()) is None:
             await self._refuse(call, QueryRefusal.NO_HANDLER, f"{self._own_id!r} has no handler for queries")
         elif handler.turns.waiting >= WAITING_MAX:
@@ -97,17 +107,22 @@ class QueryServer:
             await call.send_part(encode_query(QueryPart(payload)))
 
         is_told_parts = question.wants_parts and handler.parameters.is_stream
-        turn = handler.turns.join()
+        turn, scope = handler.turns.join(), trio.CancelScope()
+        self._under_way[scope] = call.source
         try:
-            await turn.wait()
-            outcome = await handler.perform(message, emit if is_told_parts else None)
-            self._handlers.note(message, outcome)
-            if outcome.error is not None:
-                await call.send_part(encode_query(_failed(outcome.error)))
-            elif not is_told_parts:
-                await emit(b"null" if outcome.payload is None else outcome.payload)
+            with scope:
+                await turn.wait()
+                outcome = await handler.perform(message, emit if is_told_parts else None)
+                self._handlers.note(message, outcome)
+                if outcome.error is not None:
+                    await call.send_part(encode_query(_failed(outcome.error)))
+                elif not is_told_parts:
+                    await emit(b"null" if outcome.payload is None else outcome.payload)
         finally:
+            del self._under_way[scope]
             handler.turns.leave(turn)
+        if scope.cancelled_caught:
+            await self._refuse(call, QueryRefusal.ABANDONED, f"{self._own_id!r} held {call.source!r} dead")
 
     async def _refuse(self, call: IncomingCall, why: QueryRefusal, message: str) -> None:
         await call.send_part(encode_query(QueryRefused(why, message[:ERROR_TEXT_MAX])))

@@ -51,7 +51,7 @@ class MeshNode(NodeBackend):
         addresses: tuple[Address, ...],
         random: Randomness,
         wall_ms: Callable[[], int],
-        opener: CallOpener | None = None,
+        opener: CallOpener,
     ) -> None:
         super().__init__(driver, addresses)
         self.config = config
@@ -305,7 +305,7 @@ class MeshNode(NodeBackend):
 
     def _has_node(self, instance_id: str) -> bool | None:
         record = self._machine.records().get(instance_id)
-        return None if record is None else record.is_node and self.queries.can_call(instance_id)
+        return None if record is None else record.is_node
 
     async def _query_by_mail(self, target: str, payload: bytes, timeout: float) -> bytes:
         self._correspondence.want()
@@ -328,10 +328,12 @@ class MeshNode(NodeBackend):
         await self._subscriptions.wait_until(lambda: instance_id not in self._machine.records())
 
     async def _notice_losses(self) -> None:
-        """Queries to whom is gone end."""
+        """Queries to whom is gone end, and the handlers of whoever died."""
         async for event in self._subscriptions.open(()):
             if isinstance(event, MemberDied | MemberLeft):
                 self.queries.lose(event.id)
+            if isinstance(event, MemberDied):
+                self.answering.lose(event.id)
 
     async def run_agent(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """What runs beside the protocol for the agent's sake. Started by the runner."""

@@ -26,7 +26,6 @@ from meshp2p.errors import (
     RemoteProtocolError,
     UnknownInstance,
     Unreachable,
-    check,
 )
 from meshp2p.net.open_calls import CallOpener, OutgoingCall, ServeCall
 from meshp2p.node.local_call import open_local_call
@@ -82,7 +81,7 @@ class Queries:
     def __init__(
         self,
         own_id: str,
-        opener: CallOpener | None,
+        opener: CallOpener,
         serve: ServeCall,
         has_node: Callable[[str], bool | None],
         ask_by_mail: Callable[[str, bytes, float], Awaitable[bytes]],
@@ -127,13 +126,13 @@ class Queries:
                 watch.is_sent = True
                 return await self._ask_by_mail(target, payload, timeout)
             answer: bytes | None = None
-            question = encode_query(Question(self._new_id(), payload, wants_parts=False))
+            question = encode_query(Question(self._new_id(), target, payload, wants_parts=False))
             async with self._open(target, question, deadline + _SLACK) as call:
                 watch.is_sent = True
                 while (data := await call.receive_part()) is not None:
                     answer = _read(target, data)
             if answer is None:
-                raise RemoteProtocolError(Refusal.BAD_SHAPE, f"{target!r} ended its reply without an answer")
+                raise ConnectionLost(f"{target!r} ended its reply without an answer: whether it acted is unknown")
             return answer
         raise _why(watch, timeout)
 
@@ -159,7 +158,7 @@ class Queries:
         self, watch: _Watch, payload: bytes, timeout: float, put: Callable[[bytes], Awaitable[None]]
     ) -> None:
         target = watch.target
-        question = encode_query(Question(self._new_id(), payload, wants_parts=True))
+        question = encode_query(Question(self._new_id(), target, payload, wants_parts=True))
         watch.scope.deadline = trio.current_time() + timeout
         async with self._open(target, question, trio.current_time() + STREAM_SECONDS_MAX) as call:
             watch.is_sent = True
@@ -182,12 +181,7 @@ class Queries:
     def _open(self, target: str, body: bytes, deadline: float) -> contextlib.AbstractAsyncContextManager[OutgoingCall]:
         if target == self._own_id:
             return open_local_call(self._serve, self._own_id, body, deadline)
-        check(self._opener is not None, "nothing opens calls to other nodes")
-        return self._opener.open_call(target, body, deadline)  # type: ignore[union-attr]  # checked
-
-    def can_call(self, instance_id: str) -> bool:
-        """Whether this node can be called, and need not be asked by mail."""
-        return instance_id == self._own_id or self._opener is not None
+        return self._opener.open_call(target, body, deadline)
 
     def _is_node(self, target: str) -> bool:
         is_node = self._has_node(target)
@@ -221,6 +215,10 @@ def _read(target: str, data: bytes) -> bytes:
             raise NoHandler(message)
         case QueryRefused(why=QueryRefusal.BUSY, message=message):
             raise LimitExceeded(message)
+        case QueryRefused(why=QueryRefusal.MISDIRECTED, message=message):
+            raise Unreachable(message)
+        case QueryRefused(why=QueryRefusal.ABANDONED, message=message):
+            raise ConnectionLost(f"{message}: whether it acted is unknown")
         case QueryRefused(message=message):
             raise RemoteProtocolError(Refusal.BAD_SHAPE, f"{target!r} could not read the query: {message}")
 

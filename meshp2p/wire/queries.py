@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from meshp2p.core.message import PAYLOAD_BYTES_MAX
+from meshp2p.core.message import PAYLOAD_BYTES_MAX, Id
 from meshp2p.core.uuid7 import is_uuid7
 from meshp2p.errors import Refusal, RemoteProtocolError
 
@@ -41,13 +41,15 @@ Text = Annotated[str, msgspec.Meta(max_length=ERROR_TEXT_MAX)]
 
 
 class Question(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Sent by an agent's node to that of another agent: answer this. ``id`` is a UUIDv7 of the asker's.
+    """Sent by an agent's node to the node ``target``, which is another agent's: answer this. ``id`` is a UUIDv7 of the
+    asker's.
 
     The reply is a :class:`QueryPart`, a :class:`QueryFailed` or a :class:`QueryRefused`. With ``wants_parts`` it is any
     number of parts, of which the last is the answer, and then perhaps one of the other two.
     """
 
     id: Annotated[str, msgspec.Meta(min_length=36, max_length=36)]
+    target: Id
     payload: Payload
     wants_parts: bool
 
@@ -79,10 +81,14 @@ class QueryRefusal(enum.IntEnum):
     BUSY = 2
     """Too many queries wait there."""
     MALFORMED = 3
+    MISDIRECTED = 4
+    """The node that was reached is another: it has taken over the target's address."""
+    ABANDONED = 5
+    """The asker was held dead, and the handler was cancelled: the agent may have acted."""
 
 
 class QueryRefused(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """No agent has seen the question."""
+    """No agent has seen the question, unless it was abandoned."""
 
     why: QueryRefusal
     message: Text

@@ -150,6 +150,7 @@ def test_a_cancelled_query_is_cancelled_in_the_node_and_a_cancelled_task_at_the_
         query.cancel()
         with pytest.raises(asyncio.CancelledError):
             await query
+        await stopped.wait()
         with pytest.raises(QueryTimeout):
             await a.query("b", 1, timeout=0.01)
         task = asyncio.create_task(a.delegate(1, capability="sum"))

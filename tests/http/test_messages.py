@@ -82,8 +82,6 @@ class Node:
     async def catch_up(self) -> None:
         pass
 
-    loss = None
-
     def why_not_ready(self) -> str | None:
         return None
 
