@@ -182,7 +182,7 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How many messages wait for one recipient; past it further ones are refused, or wait where they were accepted."""
 
     mailbox_bytes_max: int = 64 * 1024 * 1024
-    """How many bytes of messages wait for one recipient, 256 added for each."""
+    """How many bytes of messages wait for one recipient, 256 added for each, unless one message alone has more."""
 
     remembered_max: int = 50_000
     """How many acknowledged ids a mailbox remembers, so that they are not handed out again. One costs about 150 bytes;

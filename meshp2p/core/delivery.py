@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from meshp2p.core.carrier import Carrier
-from meshp2p.core.effects import CallFailed, Write
+from meshp2p.core.effects import CallFailed
 from meshp2p.core.lane import Lane, wake_failed
-from meshp2p.core.message import CopyStatus
+from meshp2p.core.message import Message
 from meshp2p.core.messages import CallReply, Deliver, DeliverReply, Outcome, Parcel, Passed
 from meshp2p.core.outbox import Line, Outbox, Outgoing
 from meshp2p.core.state import NodeState
@@ -19,8 +19,9 @@ __all__ = ["Delivery"]
 class Delivery:
     """A lane to each home, in which the lines of all recipients there share batches.
 
-    ``take_here`` puts parcels into this node's own mailboxes; ``settle`` makes a copy final and tells what is to be
-    written; ``tried`` hears of each message of which a batch was concluded.
+    ``take_here`` puts parcels into this node's own mailboxes; ``acknowledged`` hears of copies, as pairs of
+    (recipient, message), that a home says are acknowledged; ``tried`` hears of each message of which a batch was
+    concluded.
     """
 
     def __init__(
@@ -29,14 +30,14 @@ class Delivery:
         carrier: Carrier,
         outbox: Outbox,
         take_here: Callable[[tuple[Parcel, ...], float], tuple[tuple[Outcome, ...], ...]],
-        settle: Callable[[Outgoing, str, CopyStatus, str], list[Write]],
+        acknowledged: Callable[[list[tuple[str, Message]], float], None],
         tried: Callable[[Outgoing], None],
     ) -> None:
         self._state = state
         self._carrier = carrier
         self._outbox = outbox
         self._take_here = take_here
-        self.settle: Callable[[Outgoing, str, CopyStatus, str], list[Write]] = settle
+        self.acknowledged: Callable[[list[tuple[str, Message]], float], None] = acknowledged
         self.tried: Callable[[Outgoing], None] = tried
         self.lanes: dict[str, Lane] = {}
         self.ready: dict[str, dict[str, None]] = {}
@@ -155,7 +156,7 @@ class Delivery:
         again and has none of it."""
         state = self._state
         outcomes = reply.outcomes if isinstance(reply, DeliverReply) else ()
-        writes: list[Write] = []
+        acknowledged: list[tuple[str, Message]] = []
         wall_ms = state.wall_ms()
         for index, parcel in enumerate(parcels):
             outgoing = self._outbox.by_id.get(parcel.message.id)
@@ -170,7 +171,7 @@ class Delivery:
                 copy.is_tried = True
                 outcome = done[place] if place < len(done) else None
                 if outcome is Outcome.ACKNOWLEDGED:
-                    writes += self.settle(outgoing, recipient, CopyStatus.ACKNOWLEDGED, "")
+                    acknowledged.append((recipient, outgoing.message))
                 elif line.home is None or line.home[0] != home:
                     pass  # it has another home by now
                 elif is_late:
@@ -183,8 +184,19 @@ class Delivery:
                     if outcome is not None and not line.is_blocked:
                         self._block(recipient, line, is_full=outcome is Outcome.FULL, now=now)
             self.tried(outgoing)
-        if writes:
-            state.store(writes, _ignore, now)
+        if acknowledged:
+            self.acknowledged(acknowledged, now)
+
+    def try_again(self, recipient: str, now: float) -> None:
+        """Deliver to this recipient again what was delivered, after a pause."""
+        line = self._outbox.lines.get(recipient)
+        if line is None or line.home is None:
+            return
+        refusals = line.refusals
+        line.requeue()
+        line.refusals = refusals
+        self.ready.setdefault(line.home[0], {})[recipient] = None
+        self._block(recipient, line, is_full=False, now=now)
 
     def _block(self, recipient: str, line: Line, *, is_full: bool, now: float) -> None:
         """Its home refused: try again after a pause that doubles."""
@@ -227,7 +239,3 @@ def _why_waiting(outcome: Outcome | None, recipient: str, home: str) -> str:
             return f"node {home!r} is not its home any more"
         case _:
             return f"node {home!r}, its home, does not answer"
-
-
-def _ignore(_failure: str | None, _now: float) -> None:
-    """What a full disk does not forget is delivered again after a restart, and known to be acknowledged there."""

@@ -74,6 +74,8 @@ class Table(enum.StrEnum):
     """Mailboxes."""
     ACKNOWLEDGED = "acknowledged"
     """What must not be handed out again."""
+    RECEIPTS = "receipts"
+    """What became of messages that are held no longer."""
 
 
 class Put(msgspec.Struct, frozen=True):

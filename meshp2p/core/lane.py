@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from meshp2p.core.carrier import Carrier
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.messages import CallReply, Parcel, Passed
+from meshp2p.core.messages import CallReply, Parcel, Passed, Refused
 from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
 
@@ -18,8 +18,9 @@ class Lane:
     the load.
 
     ``make`` gives the next request, None where there is nothing to tell; ``conclude(request, reply, now)`` looks at
-    what came of it, and may be told twice of what was told once. A failed call is repeated after a pause that doubles.
-    ``recovered`` is told when a call succeeds after one that failed: what was wrong may be over for others too.
+    what came of it, and may be told twice of what was told once. A call that failed, or was refused, is repeated after
+    a pause that doubles. ``recovered`` is told when a call succeeds after one that failed: what was wrong may be over
+    for others too.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Lane:
             has_recovered = False
             if is_latest:
                 self._is_calling = False
-                if isinstance(reply, CallFailed):
+                if isinstance(reply, CallFailed | Refused):
                     self.failures += 1
                     self.pause(now)
                 else:

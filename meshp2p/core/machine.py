@@ -100,6 +100,7 @@ class Machine(View):
     under this id. ``lease_clock`` gives seconds that pass also while this machine is suspended and that nobody sets:
     leases are measured by it. ``kept_messages`` is what :class:`~meshp2p.core.effects.Store` kept, in the order of
     keys, absent where there is no disk: then messages are in memory alone, and nothing waits for what is to be kept.
+    ``age`` is how many seconds passed between the making of that disk's directory and now.
     Raises :class:`~meshp2p.errors.ConfigError` if others would refuse the node's record.
     """
 
@@ -114,6 +115,7 @@ class Machine(View):
         kept_messages: Sequence[tuple[Table, bytes, bytes]] | None = None,
         *,
         lease_clock: Callable[[], float],
+        age: float = 0.0,
     ) -> None:
         kept = kept or KeptState()
         started_ms = wall_ms()
@@ -154,6 +156,7 @@ class Machine(View):
         self._maps = Maps(self._state)
         self._dissemination = Dissemination(self._state)
         self._departures = Departures(self._state)
+        self._age = age
         self._early_syncs: dict[int, SyncRequest] = {}
         """Those that are answered when what the answer tells of this node is on disk."""
 
@@ -161,6 +164,7 @@ class Machine(View):
 
     def start(self, now: float) -> list[Effect]:
         """Begin. To be called once, before anything else."""
+        self._state.age_zero = self._age - now
         self._ownership.publish(self._state.own, now)
         self._prober.start(now)
         self._election.start(now)

@@ -321,6 +321,7 @@ class Membership:
         addresses = state.addresses_of(held) if held is not None else ()
         is_node = held.is_node if held is not None else True
         boot = held.boot if held is not None else 0
+        home = held.home if held is not None else ""
         self._end_suspicion(rumour.id)
         published = _published(held)
         state.members.depart(
@@ -334,6 +335,7 @@ class Membership:
                 rumour.by,
                 boot=boot,
                 published=published,
+                home=home,
             )
         )
         state.reach.pop(rumour.id, None)

@@ -58,6 +58,7 @@ class Messaging:
         self.receiving.settle_here = self.sending.settle_acknowledged
         self.receiving.take_over = self.sending.take_over
         self.receiving.reopen_here = self.sending.reopen
+        self.receiving.has_mail_for = self.sending.outbox.lines.__contains__
 
     def start(self, now: float) -> None:
         """Take up what was kept."""
@@ -99,7 +100,7 @@ class Messaging:
             case ForwardFetch():
                 self.receiving.fetch_here(ticket, request, now)
             case ForwardAcknowledge(recipient=recipient, message_ids=message_ids):
-                if self.receiving.is_home(recipient):
+                if self.receiving.keeps_for(recipient):
                     self.receiving.acknowledge_here(ticket, recipient, message_ids, now)
                 else:
                     self._refuse(ticket, Why.NOT_HOME, f"{recipient!r} is not at home at {self._state.id!r}")

@@ -13,6 +13,13 @@ from meshp2p.core.message import CopyStatus, Message, Receipt
 __all__ = ["Copy", "Line", "Outbox", "Outgoing"]
 
 
+class _Finished(msgspec.Struct, array_like=True):
+    """What is on disk of a message that is held no longer. Its payload is not."""
+
+    message: Message
+    receipts: tuple[Receipt, ...]
+
+
 class Copy:
     """One recipient's copy: what became of it, and when (Unix milliseconds). ``is_tried``: its home was called."""
 
@@ -160,9 +167,11 @@ class Outbox:
         key = outgoing.key
         if outgoing.open:
             return [Put(Table.SETTLED, key + recipient.encode(), status.encode())]
-        self._finish(outgoing)
+        receipts = self.receipts(outgoing.message.id)
+        forgotten = self._finish(outgoing)
         settled = (Delete(Table.SETTLED, key + other.encode()) for other in outgoing.copies if other != recipient)
-        return [Delete(Table.OUTGOING, key), *settled]
+        kept = msgspec.msgpack.encode(_Finished(outgoing.message, receipts))
+        return [Delete(Table.OUTGOING, key), *settled, Put(Table.RECEIPTS, key, kept), *forgotten]
 
     def _close(self, outgoing: Outgoing, recipient: str) -> None:
         outgoing.open -= 1
@@ -173,15 +182,33 @@ class Outbox:
         if not line.waiting and not line.delivered:
             del self.lines[recipient]
 
-    def _finish(self, outgoing: Outgoing) -> None:
-        """Of a message whose copies are all final only the receipts are kept, of so many messages."""
+    def restore_finished(self, key: bytes, value: bytes, now: float) -> None:
+        """Know again what became of a message that is held no longer."""
+        kept = msgspec.msgpack.decode(value, type=_Finished)
+        if kept.message.id in self.by_id:
+            return  # it was taken over again later
+        recipients = [receipt.recipient for receipt in kept.receipts]
+        outgoing = Outgoing(int.from_bytes(key, "big"), kept.message, recipients, now, 0)
+        outgoing.open = 0
+        for receipt in kept.receipts:
+            copy = outgoing.copies[receipt.recipient]
+            copy.status, copy.reason, copy.changed_at = receipt.status, receipt.reason, receipt.changed_at
+        self.by_id[kept.message.id] = outgoing
+        self._finished.append(kept.message.id)
+
+    def _finish(self, outgoing: Outgoing) -> list[Write]:
+        """Of a message whose copies are all final only the receipts are kept, of so many messages; what is to be
+        written for those that are forgotten."""
         self.bytes -= outgoing.size
         outgoing.message = msgspec.structs.replace(outgoing.message, payload=b"null")
         self._finished.append(outgoing.message.id)
+        forgotten: list[Write] = []
         while len(self._finished) > self._finished_max:
             oldest = self.by_id.get(self._finished.popleft())
             if oldest is not None and not oldest.open:
                 del self.by_id[oldest.message.id]
+                forgotten.append(Delete(Table.RECEIPTS, oldest.key))
+        return forgotten
 
     def receipts(self, message_id: str) -> tuple[Receipt, ...]:
         """What became of each copy; empty where no such message is known."""

@@ -29,7 +29,7 @@ from meshp2p.core.messages import (
     Refused,
     Why,
 )
-from meshp2p.core.record import Record
+from meshp2p.core.record import Record, State
 from meshp2p.core.requests import Acknowledge, Fetch
 from meshp2p.core.state import NodeState
 from meshp2p.core.telling import Telling
@@ -45,7 +45,8 @@ hangs, or that is not the home any more. Chosen, not measured."""
 
 
 class _KeptMail(msgspec.Struct, array_like=True):
-    """What is on disk of a message in a mailbox. ``expires_at`` is in Unix milliseconds."""
+    """What is on disk of a message in a mailbox. ``expires_at`` is by the clock of
+    :meth:`~meshp2p.core.state.NodeState.age_at`."""
 
     recipient: str
     message: Message
@@ -76,6 +77,8 @@ class Receiving:
         """Told what was acknowledged of the messages that this node holds itself; what is to be written."""
         self.take_over: Callable[[Iterable[Parcel], StoreHandler, float], None] = _take_over_nothing
         """Lets this node hold messages whose holders are gone."""
+        self.has_mail_for: Callable[[str], bool] = _has_no_mail
+        """Whether this node holds messages for this recipient."""
         self.reopen_here: Callable[[list[tuple[str, Message]], float], None] = _reopen_nothing
         """Told what was settled here and could not be kept."""
         self.mailboxes: dict[str, Mailbox] = {}
@@ -92,11 +95,13 @@ class Receiving:
         return record is not None and record.home == self._state.id
 
     def has_room(self, recipient: str, size: int) -> bool:
+        """Whether the mailbox takes a message of so many bytes. One that is empty takes any, which else nobody could
+        ever deliver."""
         mailbox = self.mailboxes.get(recipient)
         config = self._state.config
-        return mailbox is None or (
-            len(mailbox.pending) < config.mailbox_messages_max and mailbox.bytes + size <= config.mailbox_bytes_max
-        )
+        if mailbox is None or not mailbox.pending:
+            return True
+        return len(mailbox.pending) < config.mailbox_messages_max and mailbox.bytes + size <= config.mailbox_bytes_max
 
     def take(self, ticket: int, request: Deliver, now: float) -> None:
         """Another node delivers; answered when what was taken is kept."""
@@ -142,7 +147,6 @@ class Receiving:
         state = self._state
         full: dict[str, None] = {}
         outcomes: list[list[Outcome]] = []
-        wall_ms = state.wall_ms()
         for index, parcel in enumerate(parcels):
             message = parcel.message
             places: list[Outcome] = []
@@ -171,9 +175,8 @@ class Receiving:
                 else:
                     seconds = min(parcel.seconds_left, state.config.message_timeout)
                     incoming = self._put(recipient, mailbox, message, holder, now + seconds, now)
-                    expires_at = wall_ms + int(seconds * 1000)
                     if state.keeping.is_durable and holder != state.id:
-                        kept = _KeptMail(recipient, message, [holder], expires_at)
+                        kept = _KeptMail(recipient, message, [holder], state.age_at(incoming.deadline))
                         writes.append(Put(Table.INCOMING, incoming.key, msgspec.msgpack.encode(kept)))
                     taken.append((index, len(places), recipient, message.id))
                     places.append(Outcome.TAKEN)
@@ -197,12 +200,11 @@ class Receiving:
     def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
         """Take up again what was in the mailboxes before a restart."""
         state = self._state
-        wall_ms = state.wall_ms()
         for table, key, value in kept:
             if table is Table.INCOMING:
                 mail = msgspec.msgpack.decode(value, type=_KeptMail)
                 mailbox = self.mailboxes.setdefault(mail.recipient, Mailbox())
-                left = min((mail.expires_at - wall_ms) / 1000, state.config.message_timeout)
+                left = min((mail.expires_at - state.age_at(now)) / 1000, state.config.message_timeout)
                 self._number = int.from_bytes(key, "big") - 1
                 incoming = self._put(mail.recipient, mailbox, mail.message, mail.holders[0], now + max(0.0, left), now)
                 incoming.holders = mail.holders
@@ -286,9 +288,13 @@ class Receiving:
     # Acknowledging
 
     def acknowledge(self, ticket: int, request: Acknowledge, now: float) -> None:
-        """Take an acknowledgement, here or at the recipient's home."""
+        """Take an acknowledgement, here or at the recipient's home; also that of a recipient that is not listed now, if
+        this node remembers it."""
         state = self._state
         record = state.members.records.get(request.recipient)
+        if record is None and not self.keeps_for(request.recipient):
+            self._acknowledge_elsewhere(ticket, request, now)
+            return
         if record is None or record.home == state.id:
             self.acknowledge_here(ticket, request.recipient, request.message_ids, now)
             return
@@ -299,16 +305,42 @@ class Receiving:
         forwarded = ForwardAcknowledge(request.recipient, request.message_ids)
         self._forward(ticket, record, forwarded, take, lambda now: self.acknowledge(ticket, request, now), 0.0, now)
 
+    def keeps_for(self, recipient: str) -> bool:
+        """Whether this node is the recipient's home, or was its last one and has its mailbox still."""
+        members = self._state.members
+        if recipient in members.records:
+            return self.is_home(recipient)
+        departed = members.departed.get(recipient)
+        was_home = departed is not None and departed.home == self._state.id and departed.state is State.DEAD
+        return was_home or (recipient in self.mailboxes and (departed is None or not departed.home))
+
+    def _acknowledge_elsewhere(self, ticket: int, request: Acknowledge, now: float) -> None:
+        """The recipient is not listed: let its last home take it. Refused if there is one, or may be one, that is not
+        reached: it may have the message still, and would hand it out when it is back."""
+        state = self._state
+        recipient = request.recipient
+        departed = state.members.departed.get(recipient)
+        home = "" if departed is None else departed.id if departed.is_node else departed.home
+
+        def conclude(reply: CallReply | CallFailed, _now: float) -> None:
+            if isinstance(reply, CallFailed) or (isinstance(reply, Refused) and reply.why is Why.NOT_HOME):
+                why = f"{recipient!r} is not listed, and its home {home!r} does not answer: try again, or register it"
+                reply = Refused(Why.UNREACHABLE, why)
+            state.effects.append(Resolve(ticket, reply))
+
+        if departed is None and not self.has_mail_for(recipient) and state.is_settled:
+            state.effects.append(Resolve(ticket, Done()))  # nobody has heard of it
+        elif departed is not None and departed.state is State.LEFT and not departed.is_node:
+            state.effects.append(Resolve(ticket, Done()))  # it was deregistered, and its messages with it
+        else:
+            forwarded = ForwardAcknowledge(recipient, request.message_ids)
+            self._carrier.call(home, forwarded, conclude, state.config.forward_timeout, now)
+
     def acknowledge_here(self, ticket: int, recipient: str, message_ids: tuple[str, ...], now: float) -> None:
         """These are never handed out again. Answered when that is kept, and the holders know or do not answer."""
         state = self._state
-        mailbox = self.mailboxes.get(recipient)
-        unknown = message_ids if mailbox is None else [id_ for id_ in message_ids if id_ not in mailbox.acknowledged]
-        if not self.is_home(recipient) or not unknown:
-            state.effects.append(Resolve(ticket, Done()))
-            return
-        if mailbox is None:
-            mailbox = self.mailboxes[recipient] = Mailbox()
+        mailbox = self.mailboxes.setdefault(recipient, Mailbox())
+        unknown = [id_ for id_ in message_ids if id_ not in mailbox.acknowledged]
         writes: list[Write] = []
         here: list[tuple[str, str]] = []
         removed: list[Incoming] = []
@@ -350,9 +382,12 @@ class Receiving:
                 mailbox.put_back(removed)
                 messages = {incoming.message.id: incoming.message for incoming in removed}
                 self.reopen_here([(to, messages[id_]) for to, id_ in here if id_ in messages], now)
+            elif not all(message_id in mailbox.acknowledged for message_id in message_ids):
+                failure = "an acknowledgement that this one repeats could not be kept"
+            if failure is None:
+                self.telling.tell(ticket, recipient, told, now)
+            else:
                 state.effects.append(Resolve(ticket, Refused(Why.STORE_FULL, failure)))
-                return
-            self.telling.tell(ticket, recipient, told, now)
 
         state.store(writes, conclude, now)
 
@@ -507,6 +542,10 @@ def _ack_key(recipient: str, message_id: str) -> bytes:
 
 def _ignore(_failure: str | None, _now: float) -> None:
     """What a full disk does not forget comes back after a restart, and is then forgotten."""
+
+
+def _has_no_mail(_recipient: str) -> bool:
+    raise NotImplementedError
 
 
 def _settle_nothing(_copies: tuple[tuple[str, str], ...]) -> list[Write]:

@@ -156,7 +156,7 @@ class Departed(msgspec.Struct):
 
     ``since`` is the caller's clock; ``by`` is who found it so; ``calls`` counts how often a dead node was called since;
     ``boot`` is that of its process and ``published`` the incarnation of its last record, both 0 where it was never
-    listed.
+    listed; ``home`` was its home, empty if that is not known.
     """
 
     id: str
@@ -169,6 +169,7 @@ class Departed(msgspec.Struct):
     calls: int = 0
     boot: int = 0
     published: int = 0
+    home: str = ""
 
     @property
     def was_listed(self) -> bool:

@@ -19,7 +19,7 @@ import msgspec
 from meshp2p.core.carrier import Carrier
 from meshp2p.core.deadlines import Deadlines
 from meshp2p.core.delivery import Delivery
-from meshp2p.core.effects import CallFailed, Put, Resolve, Table, Write
+from meshp2p.core.effects import CallFailed, Delete, Put, Resolve, Table, Write
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberUpdated
 from meshp2p.core.keeping import StoreHandler
 from meshp2p.core.lane import count_fitting
@@ -51,7 +51,8 @@ DEPOSITS_MAX = 3
 
 
 class _Kept(msgspec.Struct, array_like=True):
-    """What is on disk of a message in the outbox. ``expires_at`` is in Unix milliseconds."""
+    """What is on disk of a message in the outbox. ``expires_at`` is by the clock of
+    :meth:`~meshp2p.core.state.NodeState.age_at`."""
 
     message: Message
     recipients: tuple[str, ...]
@@ -68,7 +69,7 @@ class Sending:
         self._receiving = receiving
         self.outbox: Outbox = Outbox(state.config.receipts_max)
         self.delivery: Delivery = Delivery(
-            state, carrier, self.outbox, receiving.take_here, self._settle, self._conclude_accept
+            state, carrier, self.outbox, receiving.take_here, self._take_acknowledged, self._conclude_accept
         )
         self._ids = MessageIds(state.tag, state.random)
         self._number = 0
@@ -197,7 +198,7 @@ class Sending:
             self._reserved -= len(recipients)
             conclude(outgoing, failure, now)
 
-        state.store((self._put(outgoing, now),) if state.keeping.is_durable else (), stored, now)
+        state.store((self._put(outgoing),) if state.keeping.is_durable else (), stored, now)
 
     def _begin(self, outgoing: Outgoing, now: float) -> None:
         """It is kept: bring it on its way."""
@@ -241,13 +242,14 @@ class Sending:
                 held = Outgoing(self._number, message, recipients, deadline, wall_ms)
                 self._add(held, now)
             else:
-                if not held.open:  # what was final is on disk no more
+                if not held.open:  # of what was final only the receipts are on disk
                     held.deadline = deadline
+                    writes.append(Delete(Table.RECEIPTS, held.key))
                     for other, copy in held.copies.items():
                         writes.append(Put(Table.SETTLED, held.key + other.encode(), copy.status.encode()))
                 self.outbox.extend(held, message, recipients, wall_ms)
                 self._expire_later(held, now)
-            writes.append(self._put(held, now))
+            writes.append(self._put(held))
             begun.append((held, recipients))
 
         def stored(failure: str | None, now: float) -> None:
@@ -267,9 +269,8 @@ class Sending:
         held = self.outbox.by_id.get(parcel.message.id)
         return held is None or all(recipient in held.copies for recipient in parcel.recipients)
 
-    def _put(self, outgoing: Outgoing, now: float) -> Write:
-        expires_at = self._state.wall_ms() + int((outgoing.deadline - now) * 1000)
-        kept = _Kept(outgoing.message, tuple(outgoing.copies), expires_at)
+    def _put(self, outgoing: Outgoing) -> Write:
+        kept = _Kept(outgoing.message, tuple(outgoing.copies), self._state.age_at(outgoing.deadline))
         return Put(Table.OUTGOING, outgoing.key, msgspec.msgpack.encode(kept))
 
     def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
@@ -286,11 +287,15 @@ class Sending:
                 continue
             one = msgspec.msgpack.decode(value, type=_Kept)
             number = int.from_bytes(key, "big")
-            left = min((one.expires_at - wall_ms) / 1000, state.config.message_timeout)
+            left = min((one.expires_at - state.age_at(now)) / 1000, state.config.message_timeout)
             outgoing = Outgoing(number, one.message, one.recipients, now + max(0.0, left), wall_ms)
             self._add(outgoing, now, settled.get(number))
             self._ids.skip(one.message.id)
             self._number = max(self._number, number)
+        for table, key, value in kept:
+            if table is Table.RECEIPTS:
+                self.outbox.restore_finished(key, value, now)
+                self._number = max(self._number, int.from_bytes(key, "big"))
         for recipient in self.outbox.lines:
             state.timers.set(Timer.RETURN, now + state.config.return_timeout, recipient)
 
@@ -331,7 +336,7 @@ class Sending:
         return writes
 
     def reopen(self, copies: list[tuple[str, Message]], now: float) -> None:
-        """What :meth:`settle_acknowledged` settled could not be kept: these wait in their mailboxes again."""
+        """What :meth:`settle_acknowledged` settled could not be kept: these are held again."""
         for recipient, message in copies:
             outgoing = self.outbox.by_id.get(message.id)
             copy = outgoing.copies.get(recipient) if outgoing is not None else None
@@ -340,17 +345,42 @@ class Sending:
             self._state.counters.copies_acknowledged -= 1
             self.outbox.reopen(outgoing, message, recipient, self._state.wall_ms())
             self._expire_later(outgoing, now)
-            self.delivery.route(recipient)
-        self.delivery.flush_all([recipient for recipient, _ in copies], now)
+            line, record = self.outbox.line(recipient), self._state.members.records.get(recipient)
+            if line.home is None and record is not None:
+                line.home = (record.home, record.boot)  # which has it
 
     def take_acknowledged(self, ticket: int, copies: tuple[tuple[str, str], ...], now: float) -> None:
-        """A home tells what was acknowledged; answered when that is kept."""
+        """A home tells what was acknowledged; answered when that is kept, and refused if it cannot be."""
         state = self._state
+        held = [(to, self.outbox.by_id[id_].message) for to, id_ in copies if self._is_held(to, id_)]
 
-        def conclude(_failure: str | None, _now: float) -> None:
-            state.effects.append(Resolve(ticket, Done()))
+        def conclude(failure: str | None, now: float) -> None:
+            if failure is not None:
+                self.reopen(held, now)
+            reply: CallReply = Done()
+            if any(self._is_held(to, id_) for to, id_ in copies):  # or what this repeats could not be kept
+                reply = Refused(Why.STORE_FULL, failure or "what was told before could not be kept")
+            state.effects.append(Resolve(ticket, reply))
 
         state.store(self.settle_acknowledged(copies), conclude, now)
+
+    def _take_acknowledged(self, copies: list[tuple[str, Message]], now: float) -> None:
+        """A home says of what was delivered again that it is acknowledged; asked again if that cannot be kept."""
+
+        def conclude(failure: str | None, now: float) -> None:
+            if failure is not None:
+                self.reopen(copies, now)
+                for recipient in dict.fromkeys(recipient for recipient, _ in copies):
+                    self.delivery.try_again(recipient, now)
+
+        writes = self.settle_acknowledged(tuple((recipient, message.id) for recipient, message in copies))
+        self._state.store(writes, conclude, now)
+
+    def _is_held(self, recipient: str, message_id: str) -> bool:
+        """Whether this copy is in the outbox and not final."""
+        outgoing = self.outbox.by_id.get(message_id)
+        copy = outgoing.copies.get(recipient) if outgoing is not None else None
+        return copy is not None and not copy.status.is_final
 
     def _give_up(self, recipient: str, reason: str, now: float) -> None:
         """A recipient is gone for good."""

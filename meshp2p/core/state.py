@@ -136,10 +136,17 @@ class NodeState:
         """Whether this node was stopped and has heard nobody since: see :mod:`meshp2p.core.pause_guard`."""
         self._calls: dict[int, ReplyHandler] = {}
         self._call_count = 0
+        self.age_zero: float = 0.0
+        """What the clock of :meth:`age_at` shows at the driver's time 0, in seconds."""
         self.keeping: Keeping = Keeping(kept, self._ask, self.timers, is_durable=is_durable)
 
     def _ask(self, effect: Effect) -> None:
         self.effects.append(effect)
+
+    def age_at(self, when: float) -> int:
+        """The milliseconds that will have passed at this time since the node's directory was made: what is kept bears
+        this, for a wall clock may be set, and the driver's clock begins anew with each process."""
+        return int((self.age_zero + when) * 1000)
 
     # What leaves the node
 

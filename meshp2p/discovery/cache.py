@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import trio
@@ -38,23 +39,30 @@ class _File(msgspec.Struct, frozen=True):
 class PeerCache:
     """The file at ``path``, as JSON. One process writes it; its directory exists.
 
-    It is a convenience: what cannot be read or written costs one warning and nothing else.
+    It is a convenience: what cannot be read or written costs one warning and nothing else. ``run`` runs a function that
+    waits for the disk; without it a worker thread of trio does.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, run: Callable[[Callable[[], Any]], Awaitable[Any]] = trio.to_thread.run_sync
+    ) -> None:
         self._path = path
+        self._run = run
         self._is_write_failure_known = False
 
     async def load(self) -> tuple[KnownPeer, ...]:
         """Read the peers, most recently met first. No file, or one that is not ours, holds none. Cancel-safe."""
-        return await trio.to_thread.run_sync(self._load, abandon_on_cancel=True)
+        peers: tuple[KnownPeer, ...] = await self._run(self._load)
+        return peers
 
     async def save(self, peers: Iterable[KnownPeer]) -> bool:
         """Replace the file by the first ``PEERS_MAX`` of ``peers``, most recently met first. Return whether it worked.
 
         After a crash the file is the old one or the new one. A cancellation arrives before or after the whole.
         """
-        return await trio.to_thread.run_sync(self._save, tuple(peers)[:PEERS_MAX])
+        kept = tuple(peers)[:PEERS_MAX]
+        has_worked: bool = await self._run(lambda: self._save(kept))
+        return has_worked
 
     def _load(self) -> tuple[KnownPeer, ...]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -22,7 +23,16 @@ async def resolve(seed: Address) -> tuple[Address, ...]:
 
     Raises ``OSError`` where there is none, ``ValueError`` where it is no host name. Cancel-safe.
     """
-    answers = await trio.socket.getaddrinfo(seed.host, seed.port, type=socket.SOCK_DGRAM)
+    look_up = functools.partial(socket.getaddrinfo, seed.host, seed.port, type=socket.SOCK_DGRAM)
+    try:
+        answers = look_up(flags=socket.AI_NUMERICHOST)  # which waits for nobody
+        await trio.lowlevel.checkpoint()
+    except socket.gaierror:
+        try:
+            # a limiter of its own: the agent may keep all of trio's workers busy
+            answers = await trio.to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
+        except RuntimeError as error:
+            raise OSError(f"no thread can be started: {error}") from error
     hosts: dict[str, None] = {}
     for family, *_, place in answers:
         if family not in (socket.AF_INET, socket.AF_INET6):

@@ -71,7 +71,9 @@ def _node_routes(node: Backend, version: str) -> list[Route]:
 
     async def readyz(_request: Request) -> Response:
         reason = node.why_not_ready()
-        return json_response({"status": "ready"}) if reason is None else json_response(ErrorBody(reason), 503)
+        if reason is not None:
+            return json_response(ErrorBody(reason), 503)
+        return json_response({"status": "ready"} if node.loss is None else {"status": "ready", "lost": node.loss})
 
     return [
         Route("GET", "/health", health),

@@ -22,6 +22,10 @@ class Backend(Protocol):
     def why_not_ready(self) -> str | None:
         """Why this node should not be asked now; None where it may be."""
 
+    @property
+    def loss(self) -> str | None:
+        """What was lost on disk before the start; None if nothing was."""
+
     async def catch_up(self) -> None:
         """Take in what other nodes have already sent, so that an answer here never falls behind an answer there."""
 

@@ -44,6 +44,8 @@ class NodeBackend:
     def __init__(self, driver: Driver, addresses: tuple[Address, ...]) -> None:
         self.addresses = addresses
         """Where others reach this node, best first. They change when the machine's addresses do."""
+        self.loss: str | None = None
+        """What was lost on disk before the start; None if nothing was."""
         self._driver = driver
         self._machine = driver.machine
         self._started = trio.current_time()

@@ -6,6 +6,7 @@ above it is the same code.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -25,6 +26,7 @@ from meshp2p.discovery.cache import CacheSource, KnownPeer, PeerCache
 from meshp2p.discovery.place import Link, Place
 from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
+from meshp2p.errors import StoreError
 from meshp2p.net.driver import Datagrams
 from meshp2p.net.interfaces import Interface, advertised_addresses, list_interfaces
 from meshp2p.net.peers import Peers
@@ -32,9 +34,9 @@ from meshp2p.net.port import Listener
 from meshp2p.net.sockets import open_sockets
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
 from meshp2p.store.directory import DataDirectory
+from meshp2p.store.disk_thread import DiskThread
 from meshp2p.store.identity import Identity, IdentityStore
 from meshp2p.store.messages import Durability, MessageStore
-from meshp2p.store.writer import StoreWriter
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import PeerHello
 
@@ -69,7 +71,8 @@ class Disk(Protocol):
         """When this returns it is kept. Raises :class:`~meshp2p.errors.StoreError`."""
 
     async def load_peers(self) -> tuple[KnownPeer, ...]: ...
-    async def save_peers(self, peers: tuple[KnownPeer, ...]) -> None: ...
+    async def save_peers(self, peers: tuple[KnownPeer, ...]) -> None:
+        """To be called now and then, also where nobody new was met: it is noted then how time passes."""
 
     def load_messages(self) -> list[tuple[Table, bytes, bytes]]:
         """What was stored and not deleted, table by table and in the order of keys. To be called before the first
@@ -78,6 +81,15 @@ class Disk(Protocol):
     async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
         """Make all these writes, in their order, or none: then it raises :class:`~meshp2p.errors.StoreError`. When this
         returns they are kept. Cancel-safe: whether they are kept is then unknown."""
+
+    @property
+    def age(self) -> float:
+        """How many seconds ago the disk was first used, by elapsed time. To be asked after :meth:`load_messages`."""
+
+    @property
+    def loss(self) -> str | None:
+        """What of the messages is missing since the last end; None if nothing is. To be asked after
+        :meth:`load_messages`."""
 
     def close(self) -> None:
         """Finish what is being written, and let another node have the disk."""
@@ -195,33 +207,54 @@ class _DirectoryDisk:
     """A directory of this machine."""
 
     def __init__(self, directory: Path, durability: Durability) -> None:
-        self._directory = DataDirectory(directory)
-        try:
+        with contextlib.ExitStack() as opened:
+            self._directory = DataDirectory(directory)
+            opened.callback(self._directory.close)
             self._identity = IdentityStore(self._directory)
-        except BaseException:
-            self._directory.close()
-            raise
-        self._peers = PeerCache(directory / "peers.json")
-        self._messages = StoreWriter(MessageStore(directory / "messages.sqlite3", durability))
+            self._messages = MessageStore(directory / "messages.sqlite3", durability)
+            self._thread = DiskThread()
+            opened.pop_all()
+        self._peers = PeerCache(directory / "peers.json", self._thread.run)
 
     def load_identity(self) -> Identity | None:
         return self._identity.load()
 
     async def save_identity(self, identity: Identity) -> None:
-        await trio.to_thread.run_sync(self._identity.save, identity)
+        await self._thread.run(lambda: self._identity.save(identity))
 
     async def load_peers(self) -> tuple[KnownPeer, ...]:
         return await self._peers.load()
 
     async def save_peers(self, peers: tuple[KnownPeer, ...]) -> None:
         await self._peers.save(peers)
+        with contextlib.suppress(StoreError):  # it is told with what cannot be kept
+            await self.store([])
 
     def load_messages(self) -> list[tuple[Table, bytes, bytes]]:
         return self._messages.load()
 
+    @property
+    def age(self) -> float:
+        return self._messages.age
+
+    @property
+    def loss(self) -> str | None:
+        missing = self._messages.missing
+        if not missing:
+            return None
+        return (
+            f"the last {missing} writes of messages are missing on disk: messages that were accepted then may be lost,"
+            " and what was acknowledged then may be handed out again"
+        )
+
     async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
-        await self._messages.apply(batches)
+        def write() -> None:
+            self._directory.check()
+            self._messages.apply(batches)
+
+        await self._thread.run(write, then=self._messages.shrink)
 
     def close(self) -> None:
+        self._thread.close()
         self._messages.close()
         self._directory.close()  # last: it holds the lock

@@ -94,6 +94,10 @@ class _Runner:
         has_begun = serves = False
         try:
             around = await self._look_around(bound)
+            kept_messages = None if own.disk is None else own.disk.load_messages()
+            loss = None if own.disk is None else own.disk.loss
+            if loss is not None:
+                _log.error("%s", loss)
             machine = Machine(
                 profile,
                 around.place.addresses,
@@ -101,8 +105,9 @@ class _Runner:
                 platform.random,
                 platform.wall_ms,
                 own.identity.kept,
-                None if own.disk is None else own.disk.load_messages(),
+                kept_messages,
                 lease_clock=platform.lease_clock,
+                age=0.0 if own.disk is None else own.disk.age,
             )
             peers = platform.make_peers(codec, PeerHello(machine.id, machine.own.boot))
             port = Port(bound.listener, peers.serve_stream)
@@ -122,6 +127,7 @@ class _Runner:
                     platform.wall_ms,
                     peers,
                 )
+                node.loss = loss
                 app = make_app(node, __version__, lambda: around.allowed_hosts, config.allow_origins)
                 server = HttpServer(app, config.limits, server_header=f"meshp2p/{__version__}")
                 served = trio.Event()

@@ -70,9 +70,9 @@ def without_tcp_probe(host: Host) -> None:
     state: Any = host.machine._state  # type: ignore[union-attr]
     call = state.call
 
-    def call_unless_probe(addresses: Any, request: Any, handler: Any, timeout: Any = None) -> None:
+    def call_unless_probe(addresses: Any, request: Any, *more: Any) -> None:
         if not isinstance(request, Probe):
-            call(addresses, request, handler, timeout)
+            call(addresses, request, *more)
 
     state.call = call_unless_probe
 

@@ -78,6 +78,8 @@ class Host:
         self.disk: Disk | None = Disk()
         self.machine: Machine | None = None
         self.life: int = 0
+        self.began_at: float = 0.0
+        """When its process started, by its monotonic clock."""
         self.offset: float = 0.0
         self.rate: float = 1.0
         self.wall_skew: float = 0.0
@@ -143,7 +145,15 @@ class Host:
         mail = self.disk.read_messages() if self.disk is not None else None
         draw = random.Random(f"{self._seed}/{self.key}/{self.life}")
         self.machine = Machine(
-            self.profile, (self.address,), self._config, draw, self.wall_ms, kept, mail, lease_clock=self.lease_clock
+            self.profile,
+            (self.address,),
+            self._config,
+            draw,
+            self.wall_ms,
+            kept,
+            mail,
+            lease_clock=self.lease_clock,
+            age=self._engine.now,
         )
         if self._alter is not None:
             self._alter(self)
@@ -153,6 +163,7 @@ class Host:
         machine = self.machine
         if machine is None:
             raise InternalError(f"host {self.key}: its process is prepared before it is started")
+        self.began_at = self.now
         kept = self.disk.read() if self.disk is not None else None
         if self._trace is not None:
             cause = self._trace.add(self._engine.now, self.key, What.START, "", kept, cause)

@@ -25,7 +25,7 @@ _LIMITS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("outbox_bytes_max", (5_000, 200_000)),
     ("receipts_max", (0, 10)),
     ("delivery_bytes_max", (1024, 10_000)),
-    ("fetch_bytes_max", (1024, 10_000)),
+    ("fetch_bytes_max", (200_000,)),
     ("waits_max", (1, 2)),
     ("candidates_max", (4, 16)),
     ("map_entries_max", (3, 50)),

@@ -2,7 +2,11 @@
 
 The file is in WAL mode: a transaction is kept once its frames are in the log, and the log is taken into the file every
 ``_CHECKPOINT_PAGES`` pages. A new file, and one of an older schema, is made beside its place and takes it when it is
-whole; so the header of a file that is there always tells whose it is, and of which schema.
+whole; so the header of a file that is there always tells whose it is, and of which schema. The file is locked for as
+long as it is open, and so its index of the log is in memory alone.
+
+Transactions are counted in the file, and in a small file beside it: where that one is ahead, what was committed is
+missing, as after a damaged log, which SQLite takes for an empty one.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ from urllib.parse import quote
 
 from meshp2p.core.effects import Delete, Put, Table, Write
 from meshp2p.errors import InternalError, StoreError, StoreFull
+from meshp2p.store.age import AgeClock
+from meshp2p.store.counter import Counter
 from meshp2p.store.replacement import replace_durably
 
 __all__ = ["Durability", "MessageStore"]
@@ -33,11 +39,20 @@ _MAGIC: Final = b"SQLite format 3\0"
 _HEADER: Final = struct.Struct(">16s44xI4xI")  # magic, user_version, application_id: SQLite's file format §1.3
 _APPLICATION_ID: Final = 0x6D703270  # "mp2p"
 
+_MARKS: Final = "marks"
+"""The table of what the store itself keeps: the number of transactions, and how old the directory is."""
+_TRANSACTIONS: Final = b"transactions"
+_AGE: Final = b"age"
+
+
+def _make_tables(*tables: str) -> str:
+    columns = "(key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, crc INTEGER NOT NULL)"
+    return "".join(f"CREATE TABLE {table} {columns} STRICT;" for table in tables)
+
+
 _MIGRATIONS: Final[tuple[str, ...]] = (
-    "".join(
-        f"CREATE TABLE {table} (key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, crc INTEGER NOT NULL) STRICT;"
-        for table in Table
-    ),
+    _make_tables("outgoing", "settled", "incoming", "acknowledged"),
+    _make_tables("receipts", _MARKS),
 )
 """What makes a file of each schema from one of the schema before; that before the first is empty. Append-only. Tables
 keep their rowid: WITHOUT ROWID halves the writes a second for values of 1 KiB, because they do not fit its pages."""
@@ -68,9 +83,17 @@ class MessageStore:
 
     def __init__(self, path: Path, durability: Durability = "process") -> None:
         """Nothing is opened before :meth:`load`."""
+        self.missing: int = 0
+        """How many transactions were committed before the last end and are not in the file."""
         self._path = path
         self._durability = durability
         self._connection: sqlite3.Connection | None = None
+        self._is_loaded = False
+        self._place: os.stat_result | None = None
+        self._log_place: os.stat_result | None = None
+        self._counter: Counter | None = None
+        self._transactions = 0
+        self._age = AgeClock(None)
 
     def load(self) -> list[tuple[Table, bytes, bytes]]:
         """All that is kept, table by table and in the order of keys; the file is made where there is none.
@@ -80,28 +103,52 @@ class MessageStore:
         """
         if self._connection is not None:
             with self._failing("read"):
-                return _read(self._connection)
+                return _read(self._connection)[0]
         with self._failing("opened"):
             version = self._find_version()
-            kept = self._read_untouched() if version else []
+            if version:
+                with self._keeping_log():
+                    pass  # an end in the midst of the last check left it beside its place
+                self._read_untouched(version)
             if version < len(_MIGRATIONS):
                 self._migrate(version)
-                kept = self._read_untouched()
+            kept, marks = self._read_untouched(len(_MIGRATIONS))
+            self._transactions = int.from_bytes(marks.get(_TRANSACTIONS, b""), "big")
+            self._age = AgeClock(marks.get(_AGE))
+            self._counter = Counter(self._beside("-count"))
+            self.missing = max(0, self._counter.value - self._transactions)
+            if self.missing and self._beside("-wal").exists():
+                shutil.copyfile(self._beside("-wal"), self._beside("-wal.damaged"))
             self._connection = self._open()
+            self._is_loaded = True
+            self._counter.write(self._transactions)
         return kept
+
+    @property
+    def age(self) -> float:
+        """Seconds since the file was made."""
+        return self._age.read()
 
     def apply(self, batches: Sequence[Iterable[Write]]) -> None:
         """Make all these writes, in their order, in one transaction.
 
-        Raises :class:`StoreFull` where there is no room, :class:`StoreError` where the disk fails otherwise: then none
-        of them was made, and the store may be used on. Only where a sync failed, a crash before the next transaction
-        may still show them.
+        If the file or its log was removed meanwhile, it is made anew from what is open still. Raises
+        :class:`StoreFull` if there is no room, :class:`StoreError` if the disk fails otherwise or the file was
+        replaced: then none of the writes was made, and the store may be used on. Only if a sync failed, a crash before
+        the next transaction may still show them.
         """
-        connection = self._connection
-        if connection is None:
+        if not self._is_loaded:
             raise InternalError("the message store is written to before it was loaded")
         statements = [statement for batch in _runs(batches) for statement in batch]
         with self._failing("written"):
+            connection = self._find_place()
+            age = self._age.new_mark()
+            if not statements and age is None:
+                return
+            count = self._transactions + 1
+            statements.append(_mark(_TRANSACTIONS, count.to_bytes(8, "big")))
+            if age is not None:
+                statements.append(_mark(_AGE, age))
             try:
                 _transact(connection, statements)
             except sqlite3.Error as error:
@@ -111,6 +158,13 @@ class MessageStore:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 _transact(connection, statements)
+        self._transactions = count
+        if age is not None:
+            self._age.note_kept()
+        if self._counter is not None:
+            self._counter.write(count)
+        if self._log_place is None:
+            self._log_place = _stat(self._beside("-wal"))
 
     def shrink(self) -> None:
         """Give back some of the pages that are free, where they are many: for after an :meth:`apply`. That it fails
@@ -131,6 +185,9 @@ class MessageStore:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+        if self._counter is not None:
+            self._counter.close()
+            self._counter = None
 
     # The file
 
@@ -150,35 +207,99 @@ class MessageStore:
             raise StoreError(f"{str(self._path)!r} has schema {version}: this version reads up to {len(_MIGRATIONS)}")
         return int(version)
 
-    def _read_untouched(self) -> list[tuple[Table, bytes, bytes]]:
-        """Check and read all, through a connection that cannot write the file and does not take its log in."""
-        log, index = self._beside("-wal"), self._beside("-shm")
-        has_log, has_index = log.exists(), index.exists()
-        # with no log there is nothing to lock either, and SQLite makes no file of its own
-        mode = "mode=ro" if has_log else "mode=ro&immutable=1"
+    def _read_untouched(self, version: int) -> tuple[list[tuple[Table, bytes, bytes]], dict[bytes, bytes]]:
+        """Check and read all, through a connection that cannot write the file, does not take its log in and makes no
+        file of its own; what is kept, and the store's marks."""
+        # with no log there is nothing to read but the file; without locks, for a file that is not written cannot be
+        # locked for itself alone, which is what keeps the log's index in memory
+        mode = "mode=ro&vfs=unix-none" if self._beside("-wal").exists() else "mode=ro&immutable=1"
         uri = f"file:{quote(str(self._path.absolute()))}?{mode}"
-        try:
-            with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
-                [[found]] = connection.execute("PRAGMA quick_check(1)")
-                if found != "ok":
-                    raise sqlite3.DatabaseError(" ".join(str(found).split()))
-                if {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}.issuperset(Table):
-                    return _read(connection)
+        connecting = contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None))
+        with self._keeping_log(), connecting as connection:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+            [[found]] = connection.execute("PRAGMA integrity_check(1)")
+            if found != "ok":
+                raise sqlite3.DatabaseError(" ".join(str(found).split()))
+            tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+            expected = {*Table, _MARKS} if version == len(_MIGRATIONS) else set[str]()
+            if not tables.issuperset(expected):
                 raise sqlite3.DatabaseError("tables are missing")
+            return _read(connection, tables)
+
+    @contextlib.contextmanager
+    def _keeping_log(self) -> Iterator[None]:
+        """Let the log be there still at the end: SQLite removes one in which it finds nothing."""
+        log, second = self._beside("-wal"), self._beside("-wal.kept")
+        if log.exists():
+            second.unlink(missing_ok=True)
+            try:
+                os.link(log, second)
+            except OSError:  # there are no links on this file system
+                shutil.copyfile(log, second)
+        try:
+            yield
         finally:
-            if has_log and not has_index:
-                index.unlink(missing_ok=True)
+            if log.exists():
+                second.unlink(missing_ok=True)
+            elif second.exists():
+                second.replace(log)
 
     def _open(self) -> sqlite3.Connection:
         connection = _connect(self._path)
         try:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
             connection.execute(f"PRAGMA synchronous={'FULL' if self._durability == 'power' else 'NORMAL'}")
             connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit={_CHECKPOINT_PAGES * 4096}")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # which takes the lock
+            self._place = _stat(self._path)
+            self._log_place = _stat(self._beside("-wal"))
             return connection
         except BaseException:
             connection.close()
             raise
+
+    def _find_place(self) -> sqlite3.Connection:
+        """The connection to the file that is at its place. What was removed is made anew; what was replaced is left.
+
+        Raises :class:`StoreError`, ``sqlite3.Error`` and ``OSError``.
+        """
+        if self._connection is None:
+            self._connection = self._open()
+        here, log = _stat(self._path), _stat(self._beside("-wal"))
+        if here is None:
+            self._restore(self._connection)
+        elif self._place is None or not os.path.samestat(here, self._place):
+            if log is not None and self._log_place is not None and os.path.samestat(log, self._log_place):
+                self._beside("-wal").replace(self._beside("-wal.replaced"))  # it would be taken into the other file
+            raise StoreError(f"{str(self._path)!r} was replaced by another file while it was open: restart the node")
+        elif self._log_place is not None and (log is None or not os.path.samestat(log, self._log_place)):
+            busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise StoreError(f"the log of {str(self._path)!r} was removed, and cannot be taken in")
+            self._connection.close()
+            self._connection = None
+            self._connection = self._open()
+        return self._connection
+
+    def _restore(self, connection: sqlite3.Connection) -> None:
+        """Put a copy of the file that is open, and has no name any more, at its place."""
+        new = self._beside(".new")
+        new.unlink(missing_ok=True)
+        with contextlib.closing(_connect(new)) as copy:
+            connection.backup(copy)
+            copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        new.chmod(0o600)
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        self._beside("-wal").unlink(missing_ok=True)  # it is of the file that is gone
+        replace_durably(new, self._path)
+        connection.close()
+        self._connection = None
+        self._connection = self._open()
+        if self._counter is not None:
+            self._counter.close()
+        self._counter = Counter(self._beside("-count"))
 
     def _migrate(self, version: int) -> None:
         """Make the file of the newest schema, from the one that is there, whose schema is ``version``."""
@@ -189,6 +310,7 @@ class MessageStore:
                 self._beside(leftover).unlink(missing_ok=True)
         if version:
             with contextlib.closing(_connect(self._path)) as connection:
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             if self._beside("-wal").exists():
                 raise StoreError(f"{str(self._path)!r} is used by another program")
@@ -221,6 +343,8 @@ class MessageStore:
         except OSError as error:
             kind = StoreFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
             raise kind(f"{str(self._path)!r} cannot be {what}: {error.strerror}") from error
+        except (ValueError, TypeError) as error:  # the schema's text, or a mark: what SQLite does not check
+            raise StoreError(f"{str(self._path)!r} cannot be {what}: it is damaged: {error}") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -228,11 +352,15 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
 
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
 def _transact(connection: sqlite3.Connection, statements: list[tuple[str, list[bytes | int]]]) -> None:
     try:
-        if len(statements) == 1:
-            connection.execute(*statements[0])  # a transaction of its own
-            return
         connection.execute("BEGIN IMMEDIATE")
         for statement in statements:
             connection.execute(*statement)
@@ -243,14 +371,22 @@ def _transact(connection: sqlite3.Connection, statements: list[tuple[str, list[b
         raise
 
 
-def _read(connection: sqlite3.Connection) -> list[tuple[Table, bytes, bytes]]:
-    kept: list[tuple[Table, bytes, bytes]] = []
-    for table in Table:
-        for key, value, crc in connection.execute(f"SELECT key, value, crc FROM {table} ORDER BY key"):
-            if _crc(key, value) != crc:
-                raise sqlite3.DatabaseError(f"the value of key {key.hex()} in {table} is not what was written")
-            kept.append((table, key, value))
-    return kept
+def _read(
+    connection: sqlite3.Connection, tables: Iterable[str] = (*Table, _MARKS)
+) -> tuple[list[tuple[Table, bytes, bytes]], dict[bytes, bytes]]:
+    kept = [(table, key, value) for table in Table if table in tables for key, value in _rows(connection, table)]
+    return kept, dict(_rows(connection, _MARKS)) if _MARKS in tables else {}
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> Iterator[tuple[bytes, bytes]]:
+    for key, value, crc in connection.execute(f"SELECT key, value, crc FROM {table} ORDER BY key"):
+        if _crc(key, value) != crc:
+            raise sqlite3.DatabaseError(f"the value of key {key.hex()} in {table} is not what was written")
+        yield key, value
+
+
+def _mark(key: bytes, value: bytes) -> tuple[str, list[bytes | int]]:
+    return _make_put(_MARKS, 1), [key, value, _crc(key, value)]
 
 
 def _crc(key: bytes, value: bytes) -> int:
@@ -277,7 +413,7 @@ def _chunks(kind: type[Write], table: Table, run: list[Write]) -> Iterator[tuple
         start += rows
 
 
-def _make_put(table: Table, rows: int) -> str:
+def _make_put(table: str, rows: int) -> str:
     values = ", ".join(["(?, ?, ?)"] * rows)
     return f"INSERT INTO {table} VALUES {values} ON CONFLICT (key) DO UPDATE SET value=excluded.value, crc=excluded.crc"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import trio
+
 from meshp2p.core.effects import Put, Table, Write
 from meshp2p.discovery.cache import KnownPeer
 from meshp2p.errors import StartError
@@ -105,6 +107,14 @@ class OpenDisk:
     def load_messages(self) -> list[tuple[Table, bytes, bytes]]:
         kept = self._disk.cached.messages
         return [(table, key, kept[table][key]) for table in Table for key in sorted(kept[table])]
+
+    @property
+    def age(self) -> float:
+        return trio.current_time()
+
+    @property
+    def loss(self) -> str | None:
+        return None
 
     async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
         await self._process.sleep(STORE_SECONDS)

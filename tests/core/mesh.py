@@ -83,6 +83,7 @@ class Mesh:
             if node_id not in self.disks
             else [(table, row, value) for (table, row), value in sorted(self.disks[node_id].items())],
             lease_clock=lambda: self.now * self.clock_rates.get(key, 1.0),
+            age=self.now,
         )
         self.nodes[key] = machine
         self.events.setdefault(key, [])

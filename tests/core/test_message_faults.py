@@ -24,7 +24,7 @@ from meshp2p.core.messages import (
     SendReply,
 )
 from meshp2p.core.requests import Acknowledge, Deregister, Fetch, SendMessage
-from tests.core.test_messages import a_mesh, acknowledge, host, keep_alive, read, send, status
+from tests.core.test_messages import a_mesh, acknowledge, held_on_disk, host, keep_alive, read, send, status
 
 
 def a_parcel(recipient: str, *, text: str = "hello", number: int = 0, seconds: float = 60.0) -> Parcel:
@@ -108,7 +108,7 @@ def test_an_acknowledgement_that_a_full_disk_refused_holds_once_it_is_repeated()
     mesh.full = {}
     acknowledge(mesh, "a", "a", sent.message_id)
     mesh.run(0.1)
-    assert not mesh.disks["a"]
+    assert held_on_disk(mesh, "a") == []
 
 
 def test_nothing_grows_with_what_was_acknowledged() -> None:
@@ -132,7 +132,7 @@ def test_what_a_gone_recipient_acknowledged_is_forgotten_when_it_cannot_come_aga
     assert mesh.nodes["b"]._messaging.receiving.mailboxes
     mesh.run(40.0)
     assert not mesh.nodes["b"]._messaging.receiving.mailboxes
-    assert not mesh.disks["b"]
+    assert held_on_disk(mesh, "b") == []
 
 
 def test_what_a_gone_node_was_to_be_told_is_forgotten_with_it() -> None:

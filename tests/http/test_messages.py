@@ -82,6 +82,8 @@ class Node:
     async def catch_up(self) -> None:
         pass
 
+    loss = None
+
     def why_not_ready(self) -> str | None:
         return None
 

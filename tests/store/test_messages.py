@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import multiprocessing
 import os
+import random
 import resource
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ from hypothesis import strategies as st
 from meshp2p.core.effects import Delete, Put, Table, Write
 from meshp2p.errors import InternalError, StoreError, StoreFull
 from meshp2p.store import messages
+from meshp2p.store.age import AgeClock, Moment
 from meshp2p.store.messages import Durability, MessageStore
 
 FORK = multiprocessing.get_context("fork")
@@ -41,6 +45,11 @@ def load(path: Path) -> list[tuple[Table, bytes, bytes]]:
         store.close()
 
 
+def names_beside(path: Path) -> set[str]:
+    """The files that are there, beside the count of transactions."""
+    return {found.name for found in path.parent.iterdir()} - {f"{path.name}-count"}
+
+
 def put(key: int, value: bytes = VALUE, table: Table = Table.OUTGOING) -> Put:
     return Put(table, key.to_bytes(4, "big"), value)
 
@@ -59,7 +68,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_nothing_is_kept_at_first_and_the_file_is_its_owners_alone(path: Path) -> None:
     assert load(path) == []
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert names_beside(path) == {path.name}
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -164,7 +173,7 @@ def test_a_log_is_taken_in_at_the_next_opening(path: Path) -> None:
     in_a_process(_leave_a_log, path)
     assert path.with_name(path.name + "-wal").stat().st_size > 100_000
     assert len(load(path)) == 100
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert names_beside(path) == {path.name}
     assert len(load(path)) == 100
 
 
@@ -248,7 +257,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "zeros, as after a power cut": (lambda path: path.write_bytes(bytes(8192)), "no SQLite file"),
     "text": (lambda path: path.write_text("messages\n" * 100), "no SQLite file"),
     "another program's": (_make_foreign, "another program's"),
-    "of a later schema": (_make_newer, "schema 2: this version reads up to 1"),
+    "of a later schema": (_make_newer, "schema 3: this version reads up to 2"),
     "damaged": (_make_damaged, "cannot be opened"),
     "one bit wrong": (_make_one_bit_wrong, "is not what was written"),
     "half": (_make_half, "cannot be opened"),
@@ -266,7 +275,7 @@ def test_what_is_not_ours_or_not_whole_is_refused_by_its_name_and_left_as_it_is(
     assert repr(str(path)) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert names_beside(path) == {path.name}
 
 
 def test_a_damaged_file_keeps_its_log_as_well(path: Path) -> None:
@@ -275,17 +284,16 @@ def test_a_damaged_file_keeps_its_log_as_well(path: Path) -> None:
     log = path.with_name(path.name + "-wal")
     in_a_process(_leave_a_log_beside_damage, path)
     before = (path.read_bytes(), log.read_bytes())
-    log.with_name(path.name + "-shm").unlink()
     for _ in range(2):
         with pytest.raises(StoreError, match="is not what was written"):
             store.load()
         assert (path.read_bytes(), log.read_bytes()) == before
-        assert {found.name for found in path.parent.iterdir()} == {path.name, log.name}
+        assert names_beside(path) == {path.name, log.name}
 
 
 def _leave_a_log_beside_damage(path: Path) -> None:
     store = MessageStore(path)
-    store._connection = store._open()
+    store._is_loaded = True
     store.apply([(put(1000),)])
     os._exit(0)
 
@@ -306,8 +314,8 @@ def test_a_file_of_an_older_schema_is_taken_through_the_migrations(path: Path, m
     monkeypatch.setattr(messages, "_MIGRATIONS", (*messages._MIGRATIONS, "DELETE FROM outgoing;", "VALUES (1);"))
     assert load(path) == []
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchall() == [(3,)]
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+        assert connection.execute("PRAGMA user_version").fetchall() == [(4,)]
+    assert names_beside(path) == {path.name}
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +329,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatc
     assert len(load(path)) == 500
     monkeypatch.setattr(messages, "_MIGRATIONS", (*messages._MIGRATIONS, "DELETE FROM outgoing;"))
     assert load(path) == []
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert names_beside(path) == {path.name}
 
 
 # A disk that fails
@@ -365,3 +373,169 @@ def test_where_the_system_refuses_a_write_nothing_of_it_is_kept_and_the_store_go
     in_a_process(_fill_what_is_allowed, path)
     keys = [int.from_bytes(key, "big") for _, key, _ in load(path)]
     assert keys == [*range(len(keys))]
+
+
+# What happens to the file while it is open, or while nobody has it open
+
+
+def files_of(path: Path) -> tuple[Path, Path]:
+    return path, path.with_name(path.name + "-wal")
+
+
+@pytest.mark.parametrize("gone", [(0,), (1,), (0, 1)], ids=["the file", "its log", "both"])
+def test_what_a_cleaner_removed_while_it_was_open_is_made_anew_and_nothing_is_lost(
+    path: Path, gone: tuple[int, ...]
+) -> None:
+    def run(path: Path) -> None:
+        store = MessageStore(path)
+        store.load()
+        store.apply([tuple(put(number) for number in range(50))])
+        for number in gone:
+            files_of(path)[number].unlink()
+        for number in range(50, 100):
+            store.apply([(put(number), delete(number - 50))])
+        os._exit(0)
+
+    in_a_process(run, path)
+    store = MessageStore(path)
+    assert [int.from_bytes(key, "big") for _, key, _ in store.load()] == [*range(50, 100)]
+    assert store.missing == 0
+    store.close()
+
+
+def test_a_file_that_was_replaced_by_another_takes_nothing_and_neither_is_changed(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    with opened(other) as store:
+        store.apply([(put(7, b"another's"),)])
+    with opened(path) as store:
+        store.apply([(put(7, b"mine"),)])
+        other.replace(path)
+        for _ in range(2):
+            with pytest.raises(StoreError, match="replaced by another file"):
+                store.apply([(put(8),)])
+    assert load(path) == [(Table.OUTGOING, b"\0\0\0\7", b"another's")]
+
+
+def test_nobody_else_can_open_the_file_while_it_is_open(path: Path) -> None:
+    with opened(path) as store:
+        store.apply([(put(1, b"mine"),)])
+        with pytest.raises(StoreError, match="locked"):
+            load(path)
+        with closing(sqlite3.connect(path, timeout=0)) as stranger, pytest.raises(sqlite3.OperationalError):
+            stranger.execute("DELETE FROM outgoing")
+        store.apply([(put(2, b"mine"),)])
+        assert len(store.load()) == 2
+
+
+@pytest.mark.parametrize("damage", ["garbage", "zeros", "empty", "gone", "one bit", "half"])
+def test_a_log_that_lost_transactions_is_told_with_their_number_and_kept_aside(path: Path, damage: str) -> None:
+    in_a_process(_leave_a_log_of_many, path)
+    log = files_of(path)[1]
+    whole = log.read_bytes()
+    match damage:
+        case "garbage":
+            log.write_bytes(os.urandom(len(whole)))
+        case "zeros":
+            log.write_bytes(bytes(len(whole)))
+        case "empty":
+            log.write_bytes(b"")
+        case "gone":
+            log.unlink()
+        case "one bit":
+            data = bytearray(whole)
+            data[len(data) // 2] ^= 1
+            log.write_bytes(data)
+        case _:
+            log.write_bytes(whole[: len(whole) // 2])
+    damaged = log.read_bytes() if log.exists() else None
+    store = MessageStore(path)
+    left = len(store.load())
+    assert left < 100
+    assert store.missing == 100 - left
+    if damaged is not None:
+        assert log.with_name(log.name + ".damaged").read_bytes() == damaged
+    store.apply([(put(500),)])
+    store.close()
+    store = MessageStore(path)
+    assert len(store.load()) == left + 1
+    assert store.missing == 0, "it is told once"
+    store.close()
+
+
+def _leave_a_log_of_many(path: Path) -> None:
+    store = MessageStore(path)
+    store.load()
+    for number in range(100):
+        store.apply([(put(number),)])
+    os._exit(0)
+
+
+def test_a_count_that_is_damaged_or_gone_claims_no_loss(path: Path) -> None:
+    in_a_process(_leave_a_log, path)
+    count = path.with_name(path.name + "-count")
+    for data in (b"", b"x", bytes(12), b"\xff" * 12, count.read_bytes()[:-1]):
+        count.write_bytes(data)
+        store = MessageStore(path)
+        assert len(store.load()) == 100
+        assert store.missing == 0
+        store.close()
+
+
+def test_age_goes_on_over_restarts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [Moment(1_700_000_000.0, 100.0, "boot")]
+    monkeypatch.setattr(messages, "AgeClock", functools.partial(AgeClock, read=lambda: now[0]))
+    for step in (-400, 3, 400, 0):
+        with opened(path) as store:
+            store.apply([])
+            assert store.age == pytest.approx(now[0].uptime - 100.0)
+        now[0] = Moment(now[0].wall + step * 86_400, now[0].uptime + 50.0, "boot")
+
+
+def test_every_flipped_bit_is_refused_or_changes_nothing(path: Path) -> None:
+    """Of bytes that are in use: one bit each, drawn anew each time."""
+    with opened(path) as store:
+        for number in range(6):
+            store.apply([tuple(Put(table, b"%d" % number, b"v%d" % number * 40) for table in Table)])
+        store.apply([(Delete(Table.OUTGOING, b"2"), Delete(Table.INCOMING, b"3"))])
+        expected = store.load()
+    whole = path.read_bytes()
+    used = [place for place, byte in enumerate(whole) if byte]
+    draw = random.Random()
+    for place in draw.sample(used, 250):
+        data = bytearray(whole)
+        bit = draw.randrange(8)
+        data[place] ^= 1 << bit
+        path.write_bytes(data)
+        store = MessageStore(path)
+        try:
+            found = store.load()
+        except StoreError:
+            assert path.read_bytes() == data, (place, bit)
+        else:
+            assert found == expected, (place, bit)
+            with contextlib.suppress(StoreError):
+                store.apply([(Put(Table.OUTGOING, b"new", b"1"), Delete(Table.OUTGOING, b"1"))])
+                assert len(store.load()) == len(expected), (place, bit)
+        store.close()
+        for left in path.parent.iterdir():
+            left.unlink()
+
+
+@pytest.mark.parametrize("code", ["SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN"])
+def test_a_disk_that_fails_is_told_as_what_it_is_and_used_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    with opened(path) as store:
+        store.apply([(put(1),)])
+
+        def fail(*_arguments: object) -> None:
+            error = sqlite3.OperationalError(code)
+            error.sqlite_errorcode = getattr(sqlite3, code)
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(messages, "_transact", fail)
+            with pytest.raises(StoreFull if code == "SQLITE_FULL" else StoreError):
+                store.apply([(put(2),)])
+        store.apply([(put(3),)])
+        assert [int.from_bytes(key, "big") for _, key, _ in store.load()] == [1, 3]

@@ -167,7 +167,7 @@ class Epochs(Checker):
         # Within one call of the machine several events may follow one another: what counts is what it says now.
         truth = self.truth
         is_alone = event.leader_id == host.id and machine.node_count() == 1
-        if is_alone and truth.steady_for(host) < truth.config.settle_timeout - 1e-6:
+        if is_alone and host.now - host.began_at < truth.config.settle_timeout - 1e-6:
             self.violated(host, "names itself before it looked around")
         lowest = min(machine.records(), key=str.encode, default=None)
         if machine.leader_id not in (None, lowest):

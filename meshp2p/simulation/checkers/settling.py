@@ -30,17 +30,17 @@ class Settling(Checker):
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
         self._since: dict[str, float] = {}
-        """Since when each looks around."""
+        """Since when each looks around, by its own clock."""
         self._met_at: dict[str, float] = {}
-        """When each last synced with one that is settled."""
+        """When each last synced with one that is settled, by its own clock."""
 
     def started(self, host: Host) -> None:
-        self._since[host.key] = self.truth.engine.now
+        self._since[host.key] = host.now
         self._met_at.pop(host.key, None)
 
     def _may_be_settled(self, host: Host) -> bool:
         since = self._since.get(host.key, 0.0)
-        has_looked = self.truth.engine.now - since >= self.truth.config.settle_timeout - ROUNDING
+        has_looked = host.now - since >= self.truth.config.settle_timeout - ROUNDING
         return has_looked or self._met_at.get(host.key, -1.0) >= since
 
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
@@ -52,13 +52,13 @@ class Settling(Checker):
                     self.violated(other, f"says to {host.key} that it is settled, before it looked around")
                     return
                 break
-        self._met_at[host.key] = self.truth.engine.now
+        self._met_at[host.key] = host.now
 
     def event(self, host: Host, event: Event) -> None:
         if not isinstance(event, LeaderChanged):
             return
         if event.leader_id is None:
             if not self.truth.config.quorum:
-                self._since[host.key] = self.truth.engine.now
+                self._since[host.key] = host.now
         elif not self._may_be_settled(host):
             self.violated(host, f"names {event.leader_id} as leader before it looked around or met a settled node")

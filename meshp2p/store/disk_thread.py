@@ -1,0 +1,84 @@
+"""A thread of its own for one node's disk: whoever waits for the disk is a task, not the loop.
+
+It begins with the node: later the process may have no thread left to give, and the workers of trio, which an agent
+uses too, may all be busy.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import trio
+
+from meshp2p.errors import StartError, StoreError
+
+__all__ = ["DiskThread"]
+
+_T = TypeVar("_T")
+
+_END_SECONDS: Final = 5.0
+"""How long the end waits for a disk that does not answer. Chosen, not measured."""
+
+
+class _Job:
+    def __init__(self, work: Callable[[], Any], then: Callable[[], None] | None) -> None:
+        self.work = work
+        self.then = then
+        self.token = trio.lowlevel.current_trio_token()
+        self.done = trio.Event()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class DiskThread:
+    """Runs functions one after another, in the order in which they were asked for. To be closed. For one write after
+    another ``trio.to_thread`` takes more than twice as long."""
+
+    def __init__(self) -> None:
+        """Raises :class:`StartError` if the process may start no thread."""
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # a daemon: the interpreter's end does not wait for a disk that never answers
+        self._thread = threading.Thread(target=self._run, name="meshp2p disk", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise StartError(f"no thread can be started for the disk: {error}") from error
+
+    async def run(self, work: Callable[[], _T], then: Callable[[], None] | None = None) -> _T:
+        """What ``work()`` returns or raises. ``then()`` is run behind it, and nobody waits for that.
+
+        Cancel-safe: whether the work is done is then unknown; what is asked for later comes after it.
+        """
+        job = _Job(work, then)
+        self._jobs.put(job)
+        await job.done.wait()
+        if job.error is not None:
+            raise job.error
+        result: _T = job.result
+        return result
+
+    def close(self) -> None:
+        """Wait for what is being done.
+
+        Raises :class:`StoreError` if the disk does not answer for ``_END_SECONDS``: it is then in use still.
+        """
+        self._jobs.put(None)
+        self._thread.join(_END_SECONDS)
+        if self._thread.is_alive():
+            raise StoreError(f"the disk did not answer for {_END_SECONDS:g} s: what is kept on it is left open")
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job.result = job.work()
+            except BaseException as error:  # noqa: BLE001  # raised in the task that waits
+                job.error = error
+            try:
+                job.token.run_sync_soon(job.done.set)
+            except trio.RunFinishedError:
+                pass  # nobody waits any more
+            if job.then is not None:
+                job.then()
