@@ -336,6 +336,20 @@ class Receiving:
             forwarded = ForwardAcknowledge(recipient, request.message_ids)
             self._carrier.call(home, forwarded, conclude, state.config.forward_timeout, now)
 
+    def note_acknowledged(self, recipient: str, message_ids: Iterable[str]) -> list[Write]:
+        """A former home took these acknowledgements, and the holders know: nothing is handed out here either. What is
+        to be written."""
+        mailbox = self.mailboxes.setdefault(recipient, Mailbox())
+        writes: list[Write] = []
+        for message_id in message_ids:
+            incoming = mailbox.remove(message_id)
+            if incoming is None:
+                mailbox.acknowledge_early(message_id, [])
+            else:
+                mailbox.acknowledge(incoming, [])
+                writes.append(Delete(Table.INCOMING, incoming.key))
+        return writes
+
     def acknowledge_here(self, ticket: int, recipient: str, message_ids: tuple[str, ...], now: float) -> None:
         """These are never handed out again. Answered when that is kept, and the holders know or do not answer."""
         state = self._state

@@ -28,6 +28,7 @@ from meshp2p.core.messages import (
     CallReply,
     Deposit,
     Done,
+    ForwardAcknowledge,
     ForwardStatus,
     Parcel,
     Refused,
@@ -350,19 +351,51 @@ class Sending:
                 line.home = (record.home, record.boot)  # which has it
 
     def take_acknowledged(self, ticket: int, copies: tuple[tuple[str, str], ...], now: float) -> None:
-        """A home tells what was acknowledged; answered when that is kept, and refused if it cannot be."""
+        """A home tells what was acknowledged; answered when that is kept and the recipients' present homes know, and
+        refused if it cannot be kept.
+
+        What a former home acknowledges was perhaps delivered to the present one before either of them knew.
+        """
         state = self._state
         held = [(to, self.outbox.by_id[id_].message) for to, id_ in copies if self._is_held(to, id_)]
+        moved: dict[str, list[str]] = {}
+        for recipient, message in held:
+            if self.outbox.by_id[message.id].copies[recipient].has_moved:
+                moved.setdefault(recipient, []).append(message.id)
 
         def conclude(failure: str | None, now: float) -> None:
             if failure is not None:
                 self.reopen(held, now)
-            reply: CallReply = Done()
             if any(self._is_held(to, id_) for to, id_ in copies):  # or what this repeats could not be kept
-                reply = Refused(Why.STORE_FULL, failure or "what was told before could not be kept")
-            state.effects.append(Resolve(ticket, reply))
+                why = failure or "what was told before could not be kept"
+                state.effects.append(Resolve(ticket, Refused(Why.STORE_FULL, why)))
+            else:
+                self._tell_present_homes(ticket, moved, now)
 
         state.store(self.settle_acknowledged(copies), conclude, now)
+
+    def _tell_present_homes(self, ticket: int, moved: dict[str, list[str]], now: float) -> None:
+        """Let nobody hand out what was acknowledged; answer ``ticket`` when those that are reached know."""
+        state = self._state
+        left = 1
+
+        def conclude(_outcome: object, _now: float) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                state.effects.append(Resolve(ticket, Done()))
+
+        for recipient, message_ids in moved.items():
+            record = state.members.records.get(recipient)
+            if record is None:
+                continue
+            left += 1
+            if record.home == state.id:
+                state.store(self._receiving.note_acknowledged(recipient, message_ids), conclude, now)
+            else:
+                told = ForwardAcknowledge(recipient, tuple(message_ids))
+                self._carrier.call(record.home, told, conclude, state.config.forward_timeout, now)
+        conclude(None, now)
 
     def _take_acknowledged(self, copies: list[tuple[str, Message]], now: float) -> None:
         """A home says of what was delivered again that it is acknowledged; asked again if that cannot be kept."""

@@ -267,3 +267,28 @@ def test_a_recipient_that_a_deposit_names_twice_has_one_copy() -> None:
     assert outbox.copies == 2
     mesh.run(15.0)
     assert outbox.copies == 0
+
+
+@pytest.mark.parametrize("disks", [True, False])
+@pytest.mark.parametrize("pause", [0.0, 0.0015, 0.003, 0.1])
+@pytest.mark.parametrize("adopter", ["a", "c"])
+def test_what_a_former_home_acknowledged_is_not_handed_out_by_the_present_one(
+    disks: bool, pause: float, adopter: str
+) -> None:
+    mesh = a_mesh("a", "b", "c", disks=disks)
+    host(mesh, "b", "x")
+    sent = send(mesh, "a", "x")
+    mesh.run(1.0)
+    assert read(mesh, "b", "x") == ["hello"]
+    # the adopter takes the home for gone, and the home does not hear of that
+    mesh.is_dropped = lambda _sender, receiver, _datagram: receiver == "b"
+    mesh.is_cut = lambda sender, receiver: {sender, receiver} == {adopter, "b"} and adopter == "c"
+    machine = mesh.nodes[adopter]
+    machine._hosting.adopt("x", mesh.now)
+    mesh.do(adopter, machine._conclude(mesh.now))
+    mesh.run(pause)
+    assert mesh.nodes["b"].records()["x"].home == "b"
+    acknowledge(mesh, "b", "x", sent.message_id)
+    assert read(mesh, adopter, "x") == []
+    mesh.run(5.0)
+    assert read(mesh, adopter, "x") == []
