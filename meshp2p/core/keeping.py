@@ -65,6 +65,10 @@ class Keeping:
         self._pauses: dict[Timer, float] = {}
         self._failed_at: dict[Timer, float] = {}
 
+    def resume(self, old: Keeping) -> None:
+        """Take up what is being written."""
+        self._wanted, self._writing, self._store_count = old._wanted, old._writing, old._store_count
+
     @property
     def failure(self) -> str | None:
         """Why something is not kept now; None while everything is."""

@@ -26,7 +26,7 @@ call returns effects, to be performed in their order, or raises and leaves the m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import assert_never
 
 import msgspec
@@ -36,9 +36,9 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.confirmer import Confirmer
 from meshp2p.core.departures import Departures
 from meshp2p.core.dissemination import Dissemination
-from meshp2p.core.effects import CallFailed, Effect, Resolve, Table, WatchOpened
+from meshp2p.core.effects import CallFailed, Effect, Emit, Resolve, Table, WatchOpened
 from meshp2p.core.election import Election
-from meshp2p.core.events import MemberChange, MemberDied, MemberLeft
+from meshp2p.core.events import LeaderChanged, MemberChange, MemberDied, MemberJoined, MemberLeft
 from meshp2p.core.hosting import Hosting, Profile
 from meshp2p.core.keeping import KeptState
 from meshp2p.core.lease import LeadershipLease
@@ -133,11 +133,16 @@ class Machine(View):
             created_at=started_ms,
         )
         check_item(own)
-        self._state = NodeState(own, config, random, wall_ms, kept, is_durable=kept_messages is not None)
+        self._lease_clock = lease_clock
+        self._age = age
+        self._build(NodeState(own, config, random, wall_ms, kept, is_durable=kept_messages is not None), kept_messages)
+
+    def _build(self, state: NodeState, kept_messages: Sequence[tuple[Table, bytes, bytes]] | None) -> None:
+        self._state = state
         self._ownership = Ownership(self._state)
         self._membership = Membership(self._state, self._ownership)
         self._prober = Prober(self._state, self._membership)
-        self._lease = LeadershipLease(self._state, lease_clock) if config.quorum else None
+        self._lease = LeadershipLease(state, self._lease_clock) if state.config.quorum else None
         self._election = Election(self._state, self._ownership, self._lease)
         self._hosting = Hosting(self._state, self._membership, self._ownership)
         self._syncer = Syncer(self._state, self._membership, self._ownership, self._election)
@@ -156,11 +161,10 @@ class Machine(View):
         self._maps = Maps(self._state)
         self._dissemination = Dissemination(self._state)
         self._departures = Departures(self._state)
-        self._age = age
         self._early_syncs: dict[int, SyncRequest] = {}
         """Those that are answered when what the answer tells of this node is on disk."""
 
-    # What happened
+    # Its life
 
     def start(self, now: float) -> list[Effect]:
         """Begin. To be called once, before anything else."""
@@ -172,6 +176,38 @@ class Machine(View):
         self._pause_guard.start(now)
         self._messaging.start(now)
         return self._conclude(now)
+
+    def rebuild(self, now: float) -> list[Effect]:
+        """Begin anew under a greater incarnation, with the records, messages and shared maps that are held: for whoever
+        drives this machine, after an input raised and left the parts half changed.
+
+        What was asked before is never answered: replies to earlier calls are ignored, and of tickets nothing is known.
+        """
+        old, messaging, maps, watches = self._state, self._messaging, self._maps, self._watches
+        known, leader_id, candidates = old.members.records, self.leader_id, list(self.candidates())
+        own = msgspec.structs.replace(old.own, incarnation=min(self._ownership.next_incarnation, INCARNATION_MAX))
+        kept = old.keeping.kept
+        state = NodeState(own, old.config, old.random, old.wall_ms, kept, is_durable=old.keeping.is_durable)
+        self._age = old.age_zero + now
+        self._build(state, messaging.rows())
+        self._messaging.resume(messaging)
+        state.resume(old, now)
+        self._watches.resume(watches)
+        self._maps.resume(maps, now)
+        if leader_id is not None:
+            state.emit(LeaderChanged(None, leader_id, 0))
+        for one in candidates:
+            for source in one.sources:
+                self._syncer.offer(source, (one.address,), one.instance_id, now)
+        if old.is_announced:
+            self._syncer.end_look_around()
+        state.is_settled = old.is_settled
+        effects = Machine.start(self, now)
+        if old.is_leaving:
+            effects += Machine.leave(self, now)
+        return [effect for effect in effects if not _tells_of_joining(effect, known)]
+
+    # What happened
 
     def receive(self, datagram: Datagram, source: Address, now: float) -> list[Effect]:
         """A packet came from this address."""
@@ -497,3 +533,8 @@ class Machine(View):
                         self._election.note_death(now)
             case _:
                 pass
+
+
+def _tells_of_joining(effect: Effect, known: Collection[str]) -> bool:
+    """Whether it tells that one of these has joined."""
+    return isinstance(effect, Emit) and isinstance(effect.event, MemberJoined) and effect.event.id in known

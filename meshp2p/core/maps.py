@@ -91,6 +91,17 @@ class Maps:
         self._set_sync_timer(shared, now)
         return shared.replica
 
+    def resume(self, old: Maps, now: float) -> None:
+        """Take up the replicas, which the agent may hold, and ask everybody for their maps again."""
+        state = self._state
+        for name, shared in old._maps.items():
+            clock = MeshClock(state.wall_ms, state.config.map_clock_error_max)
+            opened = self._maps[name] = _Shared(shared.replica, clock, shared.stamps)
+            opened.unasked = dict.fromkeys(state.choose_nodes(len(state.members.nodes)))
+            opened.news = dict(shared.news)
+            state.timers.set(Timer.MAP_TELL, now, name)
+            self._set_sync_timer(opened, now)
+
     def replica(self, name: str) -> ReplicatedMap | None:
         """The map of this name, where it is open."""
         shared = self._maps.get(name)

@@ -66,6 +66,15 @@ class Messaging:
         self.receiving.restore(kept, now)
         self.sending.restore(kept, now)
 
+    def rows(self) -> list[tuple[Table, bytes, bytes]]:
+        """What a disk would have of the messages that are held here, in the order of keys."""
+        puts = (*self.receiving.rows(), *self.sending.rows())
+        return sorted((put.table, put.key, put.value) for put in puts)
+
+    def resume(self, old: Messaging) -> None:
+        """Give no message the id of an earlier one."""
+        self.sending.resume(old.sending)
+
     def request(self, ticket: int, request: SendMessage | Fetch | Acknowledge | AskStatus, now: float) -> None:
         """An agent asks; what is illegal raises as :meth:`Sending.accept` says, and changes nothing."""
         match request:

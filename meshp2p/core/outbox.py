@@ -10,7 +10,7 @@ import msgspec
 from meshp2p.core.effects import Delete, Put, Table, Write
 from meshp2p.core.message import CopyStatus, Message, Receipt
 
-__all__ = ["Copy", "Line", "Outbox", "Outgoing"]
+__all__ = ["Copy", "Line", "Outbox", "Outgoing", "finished_row"]
 
 
 class _Finished(msgspec.Struct, array_like=True):
@@ -172,8 +172,7 @@ class Outbox:
         receipts = self.receipts(outgoing.message.id)
         forgotten = self._finish(outgoing)
         settled = (Delete(Table.SETTLED, key + other.encode()) for other in outgoing.copies if other != recipient)
-        kept = msgspec.msgpack.encode(_Finished(outgoing.message, receipts))
-        return [Delete(Table.OUTGOING, key), *settled, Put(Table.RECEIPTS, key, kept), *forgotten]
+        return [Delete(Table.OUTGOING, key), *settled, finished_row(outgoing, receipts), *forgotten]
 
     def _close(self, outgoing: Outgoing, recipient: str) -> None:
         outgoing.open -= 1
@@ -220,3 +219,8 @@ class Outbox:
         return tuple(
             Receipt(recipient, copy.status, copy.reason, copy.changed_at) for recipient, copy in outgoing.copies.items()
         )
+
+
+def finished_row(outgoing: Outgoing, receipts: tuple[Receipt, ...]) -> Put:
+    """What is kept of a message whose copies are all final."""
+    return Put(Table.RECEIPTS, outgoing.key, msgspec.msgpack.encode(_Finished(outgoing.message, receipts)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -196,6 +196,18 @@ class Receiving:
     def _is_pending(self, copy: tuple[str, str]) -> bool:
         mailbox = self.mailboxes.get(copy[0])
         return mailbox is not None and copy[1] in mailbox.pending
+
+    def rows(self) -> Iterator[Put]:
+        """What a disk would have of the mailboxes: what this node holds itself is among what it sends."""
+        for recipient, mailbox in self.mailboxes.items():
+            for incoming in mailbox.pending.values():
+                holders = [holder for holder in incoming.holders if holder != self._state.id]
+                if holders:
+                    mail = _KeptMail(recipient, incoming.message, holders, self._state.age_at(incoming.deadline))
+                    yield Put(Table.INCOMING, incoming.key, msgspec.msgpack.encode(mail))
+            for message_id, holders in mailbox.acknowledged.items():
+                ack = _KeptAck(recipient, message_id, holders)
+                yield Put(Table.ACKNOWLEDGED, _ack_key(recipient, message_id), msgspec.msgpack.encode(ack))
 
     def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
         """Take up again what was in the mailboxes before a restart."""

@@ -12,7 +12,7 @@ that left. Only holders deliver, and only they forget when the recipient has ack
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -36,7 +36,7 @@ from meshp2p.core.messages import (
     StatusReply,
     Why,
 )
-from meshp2p.core.outbox import Outbox, Outgoing
+from meshp2p.core.outbox import Outbox, Outgoing, finished_row
 from meshp2p.core.receiving import Receiving
 from meshp2p.core.record import State, tag_of
 from meshp2p.core.requests import AskStatus, SendMessage
@@ -270,9 +270,23 @@ class Sending:
         held = self.outbox.by_id.get(parcel.message.id)
         return held is None or all(recipient in held.copies for recipient in parcel.recipients)
 
-    def _put(self, outgoing: Outgoing) -> Write:
+    def _put(self, outgoing: Outgoing) -> Put:
         kept = _Kept(outgoing.message, tuple(outgoing.copies), self._state.age_at(outgoing.deadline))
         return Put(Table.OUTGOING, outgoing.key, msgspec.msgpack.encode(kept))
+
+    def rows(self) -> Iterator[Put]:
+        """What a disk would have of what is held, and was."""
+        for outgoing in self.outbox.by_id.values():
+            if not outgoing.open:
+                yield finished_row(outgoing, self.outbox.receipts(outgoing.message.id))
+                continue
+            yield self._put(outgoing)
+            for recipient, copy in outgoing.copies.items():
+                if copy.status.is_final:
+                    yield Put(Table.SETTLED, outgoing.key + recipient.encode(), copy.status.encode())
+
+    def resume(self, old: Sending) -> None:
+        self._ids, self._number = old._ids, old._number
 
     def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
         """Hold again what was held before a restart."""

@@ -63,6 +63,8 @@ class Counters(msgspec.Struct):
     items_refused: int = 0
     """Claims that no node which follows the protocol makes."""
     pauses: int = 0
+    rebuilds: int = 0
+    """Inputs that raised, by a fault of ours, and after which the machine began anew."""
     datagrams_unasked: int = 0
     """Acks and nacks that answer nothing we sent, and packets for another node."""
     messages_accepted: int = 0
@@ -147,6 +149,22 @@ class NodeState:
         """The milliseconds that will have passed at this time since the node's directory was made: what is kept bears
         this, for a wall clock may be set, and the driver's clock begins anew with each process."""
         return int((self.age_zero + when) * 1000)
+
+    def resume(self, old: NodeState, now: float) -> None:
+        """Take up what is known of the mesh, and the numbers under which something was asked."""
+        for departed in old.members.departed.values():
+            self.members.depart(departed)
+        for record in old.members.records.values():
+            if record.id != self.id:
+                self.life.note(record.id, now)
+                self.put(msgspec.structs.replace(record, state=State.ALIVE))
+        self.members.note_claim(old.members.top_claim)
+        self.reach = {node_id: address for node_id, address in old.reach.items() if self.members.has_node(node_id)}
+        self.epoch_kept = old.epoch_kept
+        self.counters = old.counters
+        self.counters.rebuilds += 1
+        self.keeping.resume(old.keeping)
+        self._call_count = old._call_count
 
     # What leaves the node
 

@@ -52,6 +52,13 @@ class Watches:
         self._watches: dict[str, _Watch] = {}
         self._count = 0
 
+    def resume(self, old: Watches) -> None:
+        """Give up the watches of an earlier life, and give no watch the number of one of them."""
+        self._count = old._count
+        for watch in old._watches.values():
+            if watch.watch_id:
+                self._state.effects.append(Unwatch(watch.watch_id))
+
     @property
     def watched(self) -> list[str]:
         """Who is watched now, by a connection that stands."""

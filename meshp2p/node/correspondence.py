@@ -18,7 +18,7 @@ from typing import Final, Self
 import trio
 
 from meshp2p.core.message import Message
-from meshp2p.errors import LocalProtocolError, NodeClosed
+from meshp2p.errors import MeshError, NodeClosed
 from meshp2p.node.asking import Asking
 from meshp2p.node.handlers import TASK_CANCEL, HandlerFunction, Handlers
 from meshp2p.node.payload import encode_payload
@@ -203,7 +203,7 @@ class Correspondence:
     async def _acknowledge_quietly(self, message: ReceivedMessage) -> None:
         try:
             await self.acknowledge_received(message)
-        except LocalProtocolError as error:
+        except MeshError as error:
             _log.debug("%r was not acknowledged: %s", message, error)
 
     def _offer_again(self) -> None:

@@ -19,14 +19,14 @@ from meshp2p.core.events import (
     StorageRecovered,
 )
 from meshp2p.core.hosting import Profile
-from meshp2p.core.machine import Machine
 from meshp2p.discovery.cache import KnownPeer
 from meshp2p.discovery.source import Sighting
-from meshp2p.errors import IdConflict, StartError
+from meshp2p.errors import IdConflict, InternalError, StartError
 from meshp2p.http.app import make_app
 from meshp2p.http.server import HttpServer
 from meshp2p.net.driver import Driver
 from meshp2p.net.port import Listener, Port
+from meshp2p.net.supervised import SupervisedMachine
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.follower import follow
 from meshp2p.node.identity import Self
@@ -77,6 +77,7 @@ class _Runner:
         self._subscriptions = Subscriptions()
         self._maps = SharedMaps()
         self._lost_id: IdConflictLost | None = None
+        self._failure: InternalError | None = None
         self._scope = trio.CancelScope()
 
     @contextlib.asynccontextmanager
@@ -98,7 +99,7 @@ class _Runner:
             loss = None if own.disk is None else own.disk.loss
             if loss is not None:
                 _log.error("%s", loss)
-            machine = Machine(
+            machine = SupervisedMachine(
                 profile,
                 around.place.addresses,
                 config.protocol,
@@ -108,6 +109,7 @@ class _Runner:
                 kept_messages,
                 lease_clock=platform.lease_clock,
                 age=0.0 if own.disk is None else own.disk.age,
+                give_up=self._give_up,
             )
             peers = platform.make_peers(codec, PeerHello(machine.id, machine.own.boot))
             port = Port(bound.listener, peers.serve_stream)
@@ -178,6 +180,8 @@ class _Runner:
         finally:
             bound.datagrams.close()
             await trio.aclose_forcefully(bound.listener)
+        if self._failure is not None:
+            raise self._failure
         if self._lost_id is not None:
             if not has_begun and own.identity.is_generated:
                 raise _IdIsTaken
@@ -196,6 +200,10 @@ class _Runner:
             return await self._platform.look_around(self._config, bound)
         except OSError as error:
             raise StartError(f"the interfaces of this machine cannot be listed: {error}") from error
+
+    def _give_up(self, error: InternalError) -> None:
+        self._failure = error
+        self._scope.cancel()
 
     def _emit(self, event: Event | MapChanged) -> None:
         if isinstance(event, MapChanged):
