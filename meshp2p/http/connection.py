@@ -50,7 +50,6 @@ class Connection:
         self._outgoing = outgoing
         self._own_headers = [] if server_header is None else [(b"server", server_header)]
         self._channel = Channel(stream, limits, stats)
-        self._idle: trio.CancelScope | None = None
         self._scope = trio.CancelScope()
         self._has_begun = False  # a byte of the response at hand may have been sent
 
@@ -92,10 +91,10 @@ class Connection:
         self._scope.cancel()
 
     def close_soon(self) -> None:
-        """Close once the request at hand is answered, at once if there is none."""
+        """Close once the request at hand is answered, at once if none has arrived."""
         self._channel.is_closing = True
-        if self._idle is not None:
-            self._idle.cancel()
+        if self.waits_since is not None and not self._has_begun:
+            self.cut()
 
     async def _receive_head(self, first_byte_timeout: float) -> h11.Request | None:
         """The next request, or None if the connection has come to its end in good order. Raises :class:`Refused`."""
@@ -110,18 +109,15 @@ class Connection:
             has_begun = bool(channel.protocol.trailing_data[0])
             timeout = head_seconds if has_begun else first_byte_timeout
             with trio.CancelScope(deadline=trio.current_time() + timeout) as waiting:
-                self._idle = None if has_begun else waiting
                 while event is h11.NEED_DATA:
                     channel.feed(await channel.stream.receive_some(RECEIVE_BYTES))
                     if not has_begun:
                         channel.skip_empty_lines()
                         if channel.protocol.trailing_data[0]:
                             has_begun = True
-                            self._idle = None
                             waiting.deadline = trio.current_time() + head_seconds
                     channel.check_lines()
                     event = channel.next_event()
-            self._idle = None
             if waiting.cancelled_caught and has_begun:
                 message = f"no whole request head within {head_seconds:g} seconds"
                 raise Refused(408, HttpRefusal.HEAD_TIMEOUT, message)

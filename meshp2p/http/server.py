@@ -76,7 +76,7 @@ class HttpServer:
             await _close(listeners)
 
     def shut_down(self) -> None:
-        """Stop accepting, close idle connections, and give running requests ``grace_seconds``.
+        """Stop accepting, close the connections whose request has not arrived, and give the others ``grace_seconds``.
 
         Calling it again changes nothing.
         """

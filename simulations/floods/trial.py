@@ -43,7 +43,8 @@ class Outcome(msgspec.Struct):
 
 
 class _Client:
-    """A client that means well: it heartbeats, sends, reads and acknowledges on a connection that it keeps."""
+    """A client that means well: on a connection that it keeps for five requests it asks for the health, heartbeats,
+    sends, reads and acknowledges."""
 
     def __init__(self, host: str, port: int, outcome: Outcome) -> None:
         self._address = host, port
@@ -59,6 +60,7 @@ class _Client:
             messages = json.loads(await self._ask("GET", "/messages/agent?limit=5") or "{}").get("messages", [])
             ids = [message["message_id"] for message in messages if message["source_instance"] == "agent-2"]
             await self._ask("POST", "/messages/ack/agent", {"message_ids": ids})
+            await self.close()
 
     async def register(self) -> None:
         body = {"instance_id": "agent", "hostname": "h", "port": 1, "capabilities": [], "agent_profiles": []}
