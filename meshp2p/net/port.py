@@ -121,9 +121,17 @@ class Port:
         """Accept no more. What was handed on goes on."""
         self._accepting.cancel()
 
+    def _end_oldest(self) -> None:
+        """End the connection whose first byte is awaited for longest."""
+        oldest = next(iter(self._unidentified), None)
+        if oldest is not None:
+            del self._unidentified[oldest]
+            oldest.cancel()
+
     async def _pause(self, error: OSError) -> None:
         # EMFILE and its like pass as connections close; what else may come here is no reason to stop either.
         self.stats.accept_failures += 1
+        self._end_oldest()
         if error.errno not in self._errors_logged:
             self._errors_logged.add(error.errno)
             _log.error("accept failed, and is tried again (logged once): %s", error)
@@ -133,9 +141,7 @@ class Port:
         first = b""
         with trio.move_on_after(FIRST_BYTE_SECONDS) as waiting:
             if len(self._unidentified) >= UNIDENTIFIED_MAX:
-                oldest = next(iter(self._unidentified))
-                del self._unidentified[oldest]
-                oldest.cancel()
+                self._end_oldest()
             self._unidentified[waiting] = None
             try:
                 first = await _peek(stream)

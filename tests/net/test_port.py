@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -65,6 +66,10 @@ async def ended(stream: trio.SocketStream) -> bool:
         return await stream.receive_some() == b""
     except trio.BrokenResourceError:
         return True
+
+
+async def _nobody(stream: trio.abc.Stream, host: str) -> None:
+    raise AssertionError
 
 
 async def test_the_first_byte_says_who_serves_a_connection_and_stays_where_it_is() -> None:
@@ -136,6 +141,36 @@ async def test_accepting_goes_on_after_an_error(
         assert (listener.tries, port.stats.accept_failures) == (6, 5)
         assert len(caplog.records) == 1
         nursery.cancel_scope.cancel()
+
+
+async def test_if_there_is_no_descriptor_left_the_oldest_that_says_nothing_makes_room() -> None:
+    class Exhausted(trio.abc.Listener[trio.abc.Stream]):
+        """As long as nobody is closed, nobody is accepted."""
+
+        def __init__(self) -> None:
+            near, far = socket.socketpair()
+            self.client = trio.SocketStream(trio.socket.from_stdlib_socket(near))
+            self.accepted = [trio.SocketStream(trio.socket.from_stdlib_socket(far))]
+
+        async def accept(self) -> trio.abc.Stream:
+            if self.accepted:
+                return self.accepted.pop()
+            await trio.lowlevel.checkpoint()
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        async def aclose(self) -> None:
+            await trio.lowlevel.checkpoint()
+
+    listener = Exhausted()
+    port = Port(listener, _nobody)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(port.run)
+        with trio.fail_after(30):
+            while not port.stats.silent:
+                await trio.lowlevel.checkpoint()
+            assert await ended(listener.client)
+        nursery.cancel_scope.cancel()
+    await listener.client.aclose()
 
 
 async def test_after_shut_down_nobody_is_accepted() -> None:
