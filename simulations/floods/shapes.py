@@ -141,18 +141,24 @@ def _registration(number: int, names: int) -> bytes:
     return request("POST", "/registry/register", json.dumps(body).encode())
 
 
+def _register_many() -> Attack:
+    """A large record on each connection, which ends before its answer is read."""
+    numbers = itertools.count()
+
+    async def attack(target: Target, stream: trio.SocketStream) -> None:
+        number = next(numbers)
+        if number >= 400:
+            await trio.sleep_forever()
+        await target.ask(stream, _registration(number, 30))
+
+    return attack
+
+
 async def _large_records(target: Target) -> None:
-    """A mesh that is full of large records, listed by clients who never read."""
-
-    async def register() -> None:
-        async with await target.connect() as stream:
-            for number in range(400):
-                await stream.send_all(_registration(number, 30))
-                await stream.receive_some(4096)
-
-    with trio.move_on_after(4):
-        await _connections(1, lambda _, __: register())(target)
-    await _connections(250, _unread(LIST))(target)
+    """A mesh that fills with large records, listed by clients who never read."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_connections(1, _register_many()), target)
+        nursery.start_soon(_connections(250, _unread(LIST)), target)
 
 
 def _unread(data: bytes) -> Attack:
