@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final
 
 import msgspec
 
-__all__ = ["PAYLOAD_DEPTH_MAX", "NotPlainJson", "check_plain_json"]
+__all__ = ["PAYLOAD_DEPTH_MAX", "NotPlainJson", "check_in_steps", "check_plain_json"]
 
 PAYLOAD_DEPTH_MAX: Final = 120
 """Levels of nesting in a message's payload: existing clients read 124, and a mailbox puts three around a payload."""
@@ -39,6 +40,9 @@ _POWERS: Final = tuple(float(f"1e{exponent}") for exponent in range(309))
 _U64_MAX: Final = 2**64 - 1
 _U64_DIGITS: Final = 19  # that always fit
 
+_STEP_BYTES: Final = 64 * 1024  # chosen, not measured
+_STEP_NUMBERS: Final = 2048
+
 _skip: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_floats: Final = msgspec.json.Decoder(list[float]).decode
 
@@ -53,15 +57,24 @@ def check_plain_json(text: bytes, depth_max: int = PAYLOAD_DEPTH_MAX) -> None:
 
     The time is linear: microseconds for a KB, and for the worst 2 MB about 0.2 s.
     """
+    for _ in check_in_steps(text, depth_max):
+        pass
+
+
+def check_in_steps(text: bytes, depth_max: int = PAYLOAD_DEPTH_MAX) -> Iterator[None]:
+    """:func:`check_plain_json` in steps of some milliseconds, so that a loop can do something else between them. A text
+    of 64 KiB or less is one step."""
     if not text:
         raise NotPlainJson("is empty: expected JSON")
     if text.startswith(b"\xef\xbb\xbf"):
         raise NotPlainJson("begins with a byte-order mark: expected JSON in plain UTF-8")
     # The count costs less than a microsecond and settles it for all ordinary texts.
-    if text.count(b"[") + text.count(b"{") > depth_max and _depth(text) > depth_max:
-        raise NotPlainJson(f"is nested deeper than {depth_max} levels")
+    if text.count(b"[") + text.count(b"{") > depth_max:
+        yield from _refuse_deep(text, depth_max)
     if _TWO_DIGITS.search(text) or (len(text) >= len(_LONG_ZEROS) and _LONG_ZEROS in text.translate(_ALL_ZEROS)):
-        _refuse_number_past_a_double(_without_strings(text))
+        yield from _refuse_number_past_a_double(text)
+    if len(text) > _STEP_BYTES:
+        yield
     try:
         if not text.isascii():
             text.decode()
@@ -85,8 +98,8 @@ def _without_strings(text: bytes) -> bytes:
     return b'"'.join(_without_escapes(text).split(b'"')[::2])
 
 
-def _depth(text: bytes) -> int:
-    """How deep the arrays and objects of ``text`` are nested, in linear time and without recursion.
+def _refuse_deep(text: bytes, depth_max: int) -> Iterator[None]:
+    """Count how deep the arrays and objects of ``text`` are nested, in linear time and without recursion.
 
     Up to the first mistake in the syntax it is exact, and further a decoder does not come.
     """
@@ -94,19 +107,34 @@ def _depth(text: bytes) -> int:
     if b'"' in brackets:
         # Two quotes side by side hold nothing between them that counts, and what stands between others stays there.
         brackets = b"".join(brackets.replace(b'""', b"").split(b'"')[::2])
-    return max(accumulate(memoryview(brackets.translate(_STEPS)).cast("b")), default=0)
+    steps = memoryview(brackets.translate(_STEPS)).cast("b")
+    depth = 0
+    for start in range(0, len(steps), _STEP_BYTES):
+        if start:
+            yield
+        depths = list(accumulate(steps[start : start + _STEP_BYTES], initial=depth))
+        if max(depths) > depth_max:
+            raise NotPlainJson(f"is nested deeper than {depth_max} levels")
+        depth = depths[-1]
 
 
-def _refuse_number_past_a_double(text: bytes) -> None:
-    """Look at the numbers of a text without strings. Syntax is not checked here."""
-    numbers = list(dict.fromkeys(_LONG_NUMBER.findall(text)))
+def _refuse_number_past_a_double(text: bytes) -> Iterator[None]:
+    """Look at the numbers. Syntax is not checked here."""
+    outside = _without_strings(text)
+    if len(text) > _STEP_BYTES:
+        yield
+    numbers = list(dict.fromkeys(_LONG_NUMBER.findall(outside)))
+    if len(text) > _STEP_BYTES:
+        yield
     try:
         values = _decode_floats(b"[%s]" % b",".join(numbers))
     except msgspec.DecodeError:  # one is past a double for msgspec too, or its syntax is wrong
         values = [math.inf] * len(numbers)
-    for number, value in zip(numbers, values, strict=True):
+    for index, (number, value) in enumerate(zip(numbers, values, strict=True), 1):
         if value > _NEARLY_TOO_LARGE and _read_like_serde_json(number) == math.inf:
             raise NotPlainJson(f"holds a number of {len(number)} characters, past a double")
+        if not index % _STEP_NUMBERS:
+            yield
 
 
 def _read_like_serde_json(number: bytes) -> float:

@@ -12,13 +12,14 @@ Nothing is built of what nobody asked for, so that a large or deep body costs li
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
 from typing import Final, TypeVar
 
 import msgspec
 
-from meshp2p.core.plain_json import PAYLOAD_DEPTH_MAX, NotPlainJson, check_plain_json
+from meshp2p.core.plain_json import PAYLOAD_DEPTH_MAX, NotPlainJson, check_in_steps
 
-__all__ = ["BODY_DEPTH_MAX", "BadRequest", "decode_json", "encode_json"]
+__all__ = ["BODY_DEPTH_MAX", "BadRequest", "decode_in_steps", "decode_json", "encode_json"]
 
 T = TypeVar("T")
 
@@ -62,11 +63,24 @@ def decode_json(body: bytes, shape: type[T], content_type: str | None, *, depth_
 
     Raises :class:`BadRequest` and nothing else: 415, 400 or 422 as in the module's docstring.
     """
+    steps = decode_in_steps(body, shape, content_type, depth_max)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            value: T = ended.value
+            return value
+
+
+def decode_in_steps(
+    body: bytes, shape: type[T], content_type: str | None, depth_max: int = BODY_DEPTH_MAX
+) -> Generator[None, None, T]:
+    """:func:`decode_json` in steps of some milliseconds; a body of 64 KiB or less is one step."""
     if content_type != "application/json" and not is_json(content_type):
         shown = "no Content-Type" if content_type is None else f"Content-Type {content_type[:_SHOWN_BYTES_MAX]!r}"
         raise BadRequest(415, f"{shown}: expected application/json in UTF-8")
     try:
-        check_plain_json(body, depth_max)
+        yield from check_in_steps(body, depth_max)
     except NotPlainJson as error:
         raise BadRequest(400, f"the body {error}") from None
     try:

@@ -16,8 +16,9 @@ import trio
 
 from meshp2p.http.body import encode_json
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
+from meshp2p.http.state import Refused, ServerState
 
-__all__ = ["RECEIVE_BYTES", "WRITE_BYTES", "Channel", "Refused", "date_header", "error_response", "phrase"]
+__all__ = ["RECEIVE_BYTES", "WRITE_BYTES", "Channel", "date_header", "error_response", "phrase"]
 
 RECEIVE_BYTES: Final = 16 * 1024  # per read: small, as parsing all of it blocks the loop. Chosen, not measured
 WRITE_BYTES: Final = 64 * 1024  # per write deadline: chosen, not measured
@@ -27,22 +28,14 @@ _EMPTY_LINES: Final = re.compile(rb"(?:\r?\n)+")
 _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
-class Refused(Exception):
-    """The server ends this request itself: ``status`` is the answer, where one can still be given."""
-
-    def __init__(self, status: int, reason: HttpRefusal, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-
-
 class Channel:
     """A stream to a client, and what h11 knows of it."""
 
-    def __init__(self, stream: trio.abc.Stream, limits: HttpLimits, stats: HttpStats) -> None:
-        self.stream = stream
-        self.limits = limits
-        self.stats = stats
+    def __init__(self, stream: trio.abc.Stream, server: ServerState) -> None:
+        self.stream: trio.abc.Stream = stream
+        self.server: ServerState = server
+        self.limits: HttpLimits = server.limits
+        self.stats: HttpStats = server.stats
         self.protocol: h11.Connection = self._new_protocol()
         self.is_closing = False
         """The response at hand is the last."""

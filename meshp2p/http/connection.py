@@ -17,11 +17,11 @@ from typing import Final
 import h11
 import trio
 
-from meshp2p.http.channel import RECEIVE_BYTES, WRITE_BYTES, Channel, Refused, date_header, phrase
+from meshp2p.http.channel import RECEIVE_BYTES, WRITE_BYTES, Channel, date_header, phrase
 from meshp2p.http.incoming import Incoming
-from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
-from meshp2p.http.outgoing import Outgoing
+from meshp2p.http.limits import HttpRefusal
 from meshp2p.http.request import Handler, Headers, Request, Response
+from meshp2p.http.state import Refused, ServerState
 
 __all__ = ["Connection"]
 
@@ -37,19 +37,17 @@ class Connection:
         self,
         stream: trio.abc.Stream,
         handler: Handler,
-        limits: HttpLimits,
-        stats: HttpStats,
-        outgoing: Outgoing,
+        server: ServerState,
         server_header: bytes | None,
         client: str | None,
     ) -> None:
         self.client: str | None = client
         self._handler = handler
-        self._limits = limits
-        self._stats = stats
-        self._outgoing = outgoing
+        self._server = server
+        self._limits = server.limits
+        self._stats = server.stats
         self._own_headers = [] if server_header is None else [(b"server", server_header)]
-        self._channel = Channel(stream, limits, stats)
+        self._channel = Channel(stream, server)
         self._scope = trio.CancelScope()
         self._has_begun = False  # a byte of the response at hand may have been sent
 
@@ -78,13 +76,15 @@ class Connection:
                         request.incoming.release()
                     self._has_begun = False
                     self._channel.waits_since = trio.current_time()
-            except Refused as refused:
-                if self._has_begun:
-                    self._stats.count(refused.reason)
-                else:
-                    await self._channel.refuse(refused, head_only=is_head)
+                return
+            except Refused as error:
+                refused = error.with_traceback(None)  # or it keeps the answer that was to be sent
             except (ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
                 return  # the client is gone: that is its right
+            if self._has_begun:
+                self._stats.count(refused.reason)
+            else:
+                await self._channel.refuse(refused, head_only=is_head)
 
     def cut(self) -> None:
         """End it at once."""
@@ -163,7 +163,7 @@ class Connection:
         try:
             with trio.CancelScope(deadline=float("inf") if seconds is None else trio.current_time() + seconds) as scope:
                 response = await self._handler(request)
-                with self._outgoing.hold(response.parts):
+                with self._server.hold(response.parts, self):
                     await self._send(request, response)
         except (Refused, ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
             raise

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Final, TypeVar
 
 import h11
 import trio
 
-from meshp2p.http.channel import RECEIVE_BYTES, Channel, Refused, phrase
+from meshp2p.http.channel import RECEIVE_BYTES, Channel, phrase
 from meshp2p.http.limits import HttpLimits, HttpRefusal
+from meshp2p.http.state import Refused
 
 __all__ = ["Incoming"]
 
@@ -89,6 +90,19 @@ class Incoming:
                 raise ConnectionResetError("the request ended before its body did")
             else:
                 await self._receive_more()
+
+    async def take_turns(self, steps: Generator[None, None, _T]) -> _T:
+        """Do the steps. If there are several, all else of the node goes on between them, but no other request's steps:
+        those come one after the other."""
+        try:
+            next(steps)
+            async with self._channel.server.turn:
+                while True:
+                    await trio.lowlevel.checkpoint()
+                    next(steps)
+        except StopIteration as ended:
+            value: _T = ended.value
+            return value
 
     async def _receive_more(self) -> None:
         channel = self._channel

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from meshp2p.core.record import ID_BYTES_MAX
-from meshp2p.http.body import BadRequest, decode_json, encode_json
+from meshp2p.http.body import BadRequest, decode_in_steps, encode_json
 from meshp2p.http.incoming import Incoming
 
 __all__ = ["Handler", "Headers", "Request", "Response", "Write", "json_response"]
@@ -55,7 +55,8 @@ class Request:
         encoding = self.header(b"content-encoding")
         if encoding is not None and encoding.strip().lower() != "identity":
             raise BadRequest(415, f"Content-Encoding {encoding[:_SHOWN_MAX]!r}: expected none")
-        return decode_json(await self.incoming.read(bytes_max), shape, self.header(b"content-type"))
+        body = await self.incoming.read(bytes_max)
+        return await self.incoming.take_turns(decode_in_steps(body, shape, self.header(b"content-type")))
 
     def path_id(self, name: str = "instance_id") -> str:
         """The id that the route calls ``name``. Raises :class:`~meshp2p.http.body.BadRequest`: 400 if it is not

@@ -17,11 +17,11 @@ from typing import Final
 
 import trio
 
-from meshp2p.http.channel import Channel, Refused
+from meshp2p.http.channel import Channel
 from meshp2p.http.connection import Connection
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
-from meshp2p.http.outgoing import Outgoing
 from meshp2p.http.request import Handler
+from meshp2p.http.state import YOUNG_SECONDS, Refused, ServerState
 
 __all__ = ["HttpServer", "Listener"]
 
@@ -29,7 +29,6 @@ Listener = trio.abc.Listener[trio.abc.Stream] | trio.SocketListener
 
 _ACCEPT_PAUSE: Final = 0.1  # seconds after accept() failed for want of descriptors or memory: chosen, not measured
 _REFUSING_MAX: Final = 32  # connections over the limit that are told so at one time: chosen, not measured
-_NEWCOMER_SECONDS: Final = 0.05  # that a connection has for its first request in any crowd: chosen, not measured
 _DESCRIPTORS_MANY: Final = 1 << 20
 
 _log = logging.getLogger("meshp2p.http")
@@ -42,8 +41,8 @@ class HttpServer:
     """
 
     def __init__(self, handler: Handler, limits: HttpLimits, *, server_header: str | None = None) -> None:
-        self.stats: HttpStats = HttpStats()
-        self._outgoing = Outgoing(limits, self.stats)
+        self._state = ServerState(limits)
+        self.stats: HttpStats = self._state.stats
         self._handler = handler
         self._limits = limits
         self._server_header = None if server_header is None else server_header.encode("ascii")
@@ -95,9 +94,7 @@ class HttpServer:
             if (refused := self._make_room(client)) is not None:
                 await self._refuse(stream, refused)
                 return
-            connection = Connection(
-                stream, self._handler, self._limits, self.stats, self._outgoing, self._server_header, client
-            )
+            connection = Connection(stream, self._handler, self._state, self._server_header, client)
             self._connections[connection] = None
             self.stats.connections_total += 1
             self.stats.connections_open += 1
@@ -129,7 +126,7 @@ class HttpServer:
         now = trio.current_time()
         waiting = [(now if c.waits_since is None else c.waits_since, c) for c in connections]
         since, longest = min(waiting, key=lambda pair: pair[0])
-        if since > now - _NEWCOMER_SECONDS:
+        if since > now - YOUNG_SECONDS:
             return Refused(503, HttpRefusal.TOO_MANY_CONNECTIONS, message)
         del self._connections[longest]
         self.stats.count(HttpRefusal.CROWDED_OUT)
@@ -159,7 +156,7 @@ class HttpServer:
             return
         self._refusing += 1
         try:
-            await Channel(stream, self._limits, self.stats).refuse(refused)
+            await Channel(stream, self._state).refuse(refused)
         finally:
             self._refusing -= 1
 

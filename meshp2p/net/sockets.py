@@ -162,7 +162,7 @@ def _bind(family: socket.AddressFamily, host: str, port: int) -> Sockets:
             tcp.bind((host, port))
             chosen = int(tcp.getsockname()[1])
             udp.bind((host, chosen))
-            tcp.listen(128)
+            tcp.listen(1024)  # a burst that does not fit is tried again by its clients after a second
         except OSError as error:
             tcp.close()
             udp.close()

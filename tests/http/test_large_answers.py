@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import weakref
+from collections.abc import Generator
 from typing import Any, cast
 
+import h11
+import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
@@ -120,3 +125,63 @@ async def test_large_answers_have_a_bound_all_together_and_small_ones_pass(autoj
         await clients[0].stream.aclose()
         await trio.testing.wait_all_tasks_blocked()
         assert (await running.connect().ask(GET)).status == 200
+
+
+async def test_what_has_not_been_read_for_longest_gives_way(autojump_clock: MockClock) -> None:
+    async def handler(request: Request) -> Response:
+        return Response(200, bytes(LARGE))
+
+    async with serving(handler, HttpLimits(answers_bytes_max=LARGE * 2)) as running:
+        stats = running.server.stats
+        longest = await never_read(running, 1)
+        await trio.sleep(1)
+        other = await never_read(running, 1)
+        await trio.sleep(1)
+        assert len((await running.connect().ask(GET)).body) == LARGE
+        assert stats.refused[HttpRefusal.CROWDED_OUT] == 1
+        with pytest.raises(h11.RemoteProtocolError, match="without sending complete"):
+            await longest[0].answer()
+        assert len((await other[0].answer()).body) == LARGE
+        await trio.testing.wait_all_tasks_blocked()
+        assert stats.answers_bytes == 0
+
+
+async def test_an_answer_that_is_refused_is_not_kept_while_its_refusal_is_read(autojump_clock: MockClock) -> None:
+    class Answer(Response):
+        """A response to which a weak reference can be had."""
+
+    made: list[weakref.ref[Answer]] = []
+
+    async def handler(request: Request) -> Response:
+        response = Answer(200, bytes(LARGE))
+        made.append(weakref.ref(response))
+        return response
+
+    async with serving(handler, HttpLimits(answers_bytes_max=LARGE)) as running:
+        await never_read(running, 10)
+        assert running.server.stats.refused[HttpRefusal.ANSWERS_TOO_LARGE] == 9
+        assert sum(one() is not None for one in made) == 1
+
+
+async def test_large_bodies_are_checked_one_after_the_other_and_all_else_goes_on() -> None:
+    order: list[str] = []
+
+    async def handler(request: Request) -> Response:
+        return Response(200, await request.incoming.take_turns(steps(request.path)))
+
+    def steps(name: str) -> Generator[None, None, bytes]:
+        for _ in range(1 if name == "/small" else 50):
+            order.append(name)
+            if name != "/small":
+                yield
+        return name.encode()
+
+    async with serving(handler) as running, trio.open_nursery() as nursery:
+        for path in (b"/a", b"/b", b"/c"):
+            nursery.start_soon(running.connect().ask, GET.replace(b"/", path, 1))
+        nursery.start_soon(running.connect().ask, GET.replace(b"/", b"/small", 1))
+    assert order.count("/a") == order.count("/b") == order.count("/c") == 50
+    assert order[-1] != "/small"
+    for name in ("/a", "/b", "/c", "/small"):
+        order.remove(name)  # a first step, before anybody's turn
+    assert len([name for name, _ in itertools.groupby(order)]) == 3
