@@ -17,6 +17,7 @@ from meshp2p.simulation.alterations import (
     lead_again,
     miscount_the_ring,
     settle_on_anybody,
+    tell_for_ever,
     without_crash_ping,
     without_method,
     without_second_observer,
@@ -106,6 +107,12 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "deaf",
         "wholeness",
         alter=without_method("_syncer", "sync_with"),
+    ),
+    "told-enough": Safeguard(
+        "a rumour is told so often that all hear it, and no more (SWIM §4.1)",
+        "calm",
+        "budgets",
+        alter=tell_for_ever,
     ),
     "confirmations": Safeguard(
         "only several independent confirmations shorten a suspicion (Lifeguard §IV-B)",

@@ -28,6 +28,7 @@ __all__ = [
     "lead_again",
     "miscount_the_ring",
     "settle_on_anybody",
+    "tell_for_ever",
     "without_crash_ping",
     "without_method",
     "without_second_observer",
@@ -176,6 +177,13 @@ def grant_to_all(host: Host) -> None:
         return reply
 
     lease.take_ask = take_ask_unbound
+
+
+def tell_for_ever(host: Host) -> None:
+    """Let no rumour ever be told often enough."""
+    gossip: Any = host.machine._state.gossip  # type: ignore[union-attr]
+    take = gossip.take
+    gossip.take = lambda budget, _retransmits: take(budget, 1 << 30)
 
 
 def lead_again(host: Host) -> None:

@@ -34,7 +34,7 @@ from meshp2p.simulation.multicast import Multicast
 from meshp2p.simulation.network import Network, Traffic
 from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.trace import Digest, Trace, What
-from meshp2p.simulation.truth import Letter, Truth, recovery_bound
+from meshp2p.simulation.truth import Letter, Truth
 
 __all__ = ["Result", "Simulation", "run"]
 
@@ -278,7 +278,7 @@ class Simulation:
             return None
         began = self.engine.now
         if within is None:
-            within = recovery_bound(self.schedule.config, len(self.truth.hosts))
+            within = wholeness.bound()
         is_whole = self._wait_for(wholeness, began + within, "not whole again")
         return self.engine.now - began if is_whole else None
 

@@ -7,11 +7,11 @@ import math
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.lease import GRANT_MARGIN, lease_seconds
 from meshp2p.core.replicated_map import Entry
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.faults import (
     Blocked,
+    ClockStep,
     Crash,
     Fault,
     Kind,
@@ -28,45 +28,9 @@ from meshp2p.simulation.faults import (
 )
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.network import Network
+from meshp2p.simulation.troubles import Troubles
 
-__all__ = ["Component", "Letter", "MapWrite", "Truth", "crash_bound", "detection_bound", "recovery_bound"]
-
-
-def detection_bound(config: ProtocolConfig, nodes: int) -> float:
-    """Within so many seconds every node knows that another is dead, however the observers were before.
-
-    An observer that was itself cut off may have the worst local health, and is well again after ``max (max + 1) / 2``
-    periods of which each probe succeeds; then somebody probes the dead one within 12 periods (all miss it for ``k``
-    with a probability of ``e^-k``), and a suspicion that nobody confirms lasts its longest; then gossip takes a moment.
-    """
-    health = config.local_health_max
-    periods = 12 + health * (health + 1) / 2
-    suspicion = config.suspicion_timeout(nodes) * config.suspicion_max_multiplier
-    return periods * config.probe_interval + suspicion + 5 * config.sync_grace + 10 * config.gossip_interval
-
-
-def crash_bound(config: ProtocolConfig, network: Network) -> float:
-    """Within so many seconds every node knows that a process died whose machine lives, where nothing else is wrong.
-
-    Two were told by their connections and are refused, or one was and asks others, who wait for an ack as long as a
-    probe does; all of that takes a dozen legs; then three rounds of gossip, each with its leg.
-    """
-    return config.crash_grace + config.probe_timeout + 3 * config.gossip_interval + 20 * network.leg
-
-
-def recovery_bound(config: ProtocolConfig, nodes: int) -> float:
-    """Within so many seconds of the last fault's end the mesh is whole.
-
-    The dead must be found, and among those that died last may be homes whose instances wait for another; those who
-    were held dead are called within 15 intervals (``e^-k`` again) or dialled after the longest pause; then views are
-    compared, and the settle window ends. Under a quorum the grants to an earlier leader expire, then the new one asks.
-    """
-    found = max(15 * config.dead_call_interval, 1.5 * config.dial_interval_max + config.call_timeout)
-    mended = 10 * config.sync_grace + 2 * config.call_timeout + 3 * config.probe_interval
-    granted = 2 * GRANT_MARGIN * lease_seconds(config) if config.quorum else 0.0
-    return (
-        detection_bound(config, nodes) + 2 * config.instance_timeout + found + mended + config.settle_timeout + granted
-    )
+__all__ = ["Component", "Letter", "MapWrite", "Truth"]
 
 
 MEETING = 5.0
@@ -118,6 +82,11 @@ class Truth:
         self.config = config
         self.hosts: dict[str, Host] = {}
         self.active: dict[int, Fault] = {}
+        self.troubles: Troubles = Troubles()
+        self.all_faults: list[Fault] = []
+        """Those that began, in their order."""
+        self.clock_stepped_at: float = -math.inf
+        """When last a wall clock was set."""
         self.disturbed_at: float = 0.0
         self.agents: dict[str, float | None] = {}
         """Hosted instances, and since when they must be listed: registered, and all heartbeats answered; None where
@@ -148,8 +117,12 @@ class Truth:
         self.disturbed_at = now
         if begins:
             self.active[number] = fault
+            self.all_faults.append(fault)
         else:
             self.active.pop(number, None)
+        self.troubles.note(number, fault, now, begins=begins)
+        if isinstance(fault, ClockStep):
+            self.clock_stepped_at = now
         step = 1 if begins else -1
         if isinstance(fault, Partition | OneWay | Blocked | Rejected):
             if not self._cuts and now - max(self._cut_at, self._came_at) >= MEETING:
@@ -206,6 +179,10 @@ class Truth:
         if self._cuts or self._impaired.get(host.id):
             return -math.inf
         return self.engine.now - max(self._cut_at, self._impaired_at.get(host.id, -math.inf))
+
+    def clocks_agree_since(self, when: float) -> bool:
+        """Whether all wall clocks have shown the same since then, so that all probe along one ring."""
+        return len({host.wall_skew for host in self.live}) <= 1 and self.clock_stepped_at < when
 
     def components(self) -> list[Component]:
         """The live nodes, by who reaches whom."""

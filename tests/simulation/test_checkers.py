@@ -14,7 +14,7 @@ from meshp2p.core.record import Record, State
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.ablation import SAFEGUARDS
 from meshp2p.simulation.checkers import CHECKERS
-from meshp2p.simulation.checkers.suspicions import suspicion_seconds
+from meshp2p.simulation.expectations import suspicion_seconds
 from meshp2p.simulation.faults import ALL_KINDS, Blocked, Crash, Delayed, Partition, Pause, Twin
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import AgentPlan, MailPlan
@@ -181,12 +181,13 @@ def test_detection_is_timed() -> None:
     assert 0 < result.detections[0] < 20
 
 
-def test_a_mesh_in_two_is_not_whole() -> None:
-    simulation = a_mesh(Partition(begin=10.0, groups=(("n0", "n1"), ("n2", "n3"))), duration=400.0, until=200.0)
+def test_a_part_of_a_cut_mesh_that_lists_the_other_part_is_not_whole() -> None:
+    cut = Partition(begin=10.0, groups=(("n0", "n1"), ("n2", "n3")))
+    simulation = a_mesh(cut, duration=400.0, until=12.0, checks=("wholeness",))
     assert len(simulation.truth.components()) == 2
     simulation.truth.network.rules.clear()  # the cut is gone and nobody was told
-    simulation.checkers["wholeness"].finish()
-    assert [violation.checker for violation in simulation.violations] == ["wholeness"]
+    simulation.run_until(150.0)
+    assert [violation.checker for violation in simulation.violations] == ["wholeness", "wholeness"]
 
 
 @pytest.mark.parametrize(("begin", "is_sure"), [(0.0, False), (10.0, True)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.checkers.bounds import Bounds
+from meshp2p.simulation.checkers.budgets import Budgets
 from meshp2p.simulation.checkers.claims import Epochs, Incarnations
 from meshp2p.simulation.checkers.crashes import CrashEvidence
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
@@ -41,6 +42,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Messages,
         SharedMaps,
         Bounds,
+        Budgets,
     )
 }
 """All checkers by name."""

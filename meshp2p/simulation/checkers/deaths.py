@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
-from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
+from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft, MemberSuspected
 from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.expectations import detection_seconds, false_death_seconds
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth, detection_bound, recovery_bound
+from meshp2p.simulation.truth import Truth
 
 __all__ = ["Detection", "FalseDeaths"]
 
 WELL_FOR = 30.0
 """For so many seconds a node was well, and nothing was cut, before its death counts as false. Chosen, not measured."""
 
-STEADY_FOR = 20.0
-"""For so many seconds accused and accuser must have run: a newcomer may be held for its earlier process. Chosen, not
-measured."""
+REMEMBERED = 60.0
+"""Seconds for which it counts that a node was accused and lived (ADR 0033)."""
 
 
 class FalseDeaths(Checker):
-    """Nobody declares a healthy node dead, where for a recovery bound there was no trouble but what a mesh must bear:
-    10 % of UDP lost, packets twice or out of order, a pause of 3 s, a wall clock that jumps, the crash of others."""
+    """Nobody declares a node dead that is well and can be reached, where neither of the two nor any link of the accused
+    was in trouble for longer than it takes to refute an accusation. Others may be in any trouble.
+
+    A healthy mesh must bear 10 % of UDP lost, packets twice or out of order, a pause of 3 s, a wall clock that jumps:
+    none of that is trouble. Who hears of a verdict and believes it has done nothing wrong: the first one that emits a
+    death of an incarnation has declared it.
+    """
 
     name: ClassVar[str] = "false-deaths"
     watches: ClassVar[tuple[type, ...]] = (MemberDied,)
@@ -30,6 +36,7 @@ class FalseDeaths(Checker):
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
         self._hosts: dict[str, Host] = {}
+        self._declared: dict[tuple[str, int, int], None] = {}
         self._counted: dict[tuple[str, int], None] = {}
 
     @property
@@ -44,73 +51,155 @@ class FalseDeaths(Checker):
     def event(self, host: Host, event: Event) -> None:
         if not isinstance(event, MemberDied) or not event.record.is_node:
             return
-        accused = self._hosts.get(event.record.id)
+        record = event.record
+        accused = self._hosts.get(record.id)
         machine = accused.machine if accused is not None else None
-        if accused is None or machine is None or accused.is_leaving or machine.own.boot != event.record.boot:
+        if accused is None or machine is None or accused.is_leaving or machine.own.boot != record.boot:
             return
+        if (record.id, record.boot, record.incarnation) in self._declared:
+            return
+        self._declared[record.id, record.boot, record.incarnation] = None
         truth = self.truth
         if truth.well_for(accused) > WELL_FOR:
-            self._counted[accused.id, event.record.incarnation] = None
-        bound = recovery_bound(truth.config, len(truth.hosts))
-        is_steady = truth.steady_for(accused) > STEADY_FOR and truth.steady_for(host) > STEADY_FOR
-        if truth.troubled_for > bound and is_steady:
-            self.violated(host, f"declares {accused.key} dead, which is well and can be reached")
+            self._counted[accused.id, record.incarnation] = None
+        troubles = truth.troubles
+        trouble = max(troubles.node_until(accused.id), troubles.links_until(accused.id), troubles.node_until(host.id))
+        quiet = min(truth.engine.now - trouble, truth.steady_for(accused), truth.steady_for(host))
+        bound = false_death_seconds(truth.config, machine.node_count())
+        if quiet > bound:
+            self.violated(
+                host,
+                f"declares {accused.key} dead, which is well and can be reached: no trouble for {quiet:.1f} s,"
+                f" {bound:.1f} s are enough to refute",
+            )
+
+
+class _Gone:
+    """A crash: when it was, of which process, who listed it then and does not know yet, and what was known then of how
+    soon others find it."""
+
+    __slots__ = ("at", "changes", "health", "is_patient", "life", "nodes", "waiting")
+
+    def __init__(self, at: float, life: int, waiting: dict[str, int]) -> None:
+        self.at = at
+        self.life = life
+        self.waiting = waiting
+        self.nodes = 0
+        self.health = 0
+        self.is_patient = True
+        self.changes = 0
 
 
 class Detection(Checker):
-    """Each crash is known to all within the detection bound, where there is no trouble besides. ``seconds`` are the
-    times from a crash until the last node knew it."""
+    """Each crash is known to everybody who listed the node, within the time that follows from who else was in trouble
+    meanwhile. That time begins anew for a node when it was itself in trouble, or one of its links.
+
+    ``seconds`` are the times from a crash until the last node knew it.
+    """
 
     name: ClassVar[str] = "detection"
-    watches: ClassVar[tuple[type, ...]] = (MemberDied, MemberLeft, MemberJoined)
+    watches: ClassVar[tuple[type, ...]] = (MemberDied, MemberLeft, MemberJoined, MemberSuspected)
 
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
-        self._gone: dict[str, tuple[float, int, dict[str, int]]] = {}
+        self._gone: dict[str, _Gone] = {}
+        self._accused_at: dict[str, float] = {}
+        self._crashed_at = -math.inf
+        self._changes = 0
         self.seconds: list[float] = []
 
     def stopped(self, host: Host) -> None:
         truth = self.truth
+        now = truth.engine.now
+        self._changes += 1
+        crashed_before, self._crashed_at = self._crashed_at, now
         self._gone.pop(host.id, None)
         observers = {
             other.key: other.life
             for other in truth.live
             if other is not host and other.machine is not None and host.id in other.machine.records()
         }
-        for _, _, waiting in self._gone.values():
-            waiting.pop(host.key, None)
-        if any(other.id == host.id for other in truth.live):
+        for gone in self._gone.values():
+            gone.waiting.pop(host.key, None)
+        if any(other.id == host.id for other in truth.live) or not observers:
             return
-        if observers:
-            self._gone[host.id] = (truth.engine.now, host.life, observers)
-            bound = detection_bound(truth.config, len(truth.hosts))
-            truth.engine.at(truth.engine.now + bound, self._check, (host.id, truth.engine.now))
+        gone = self._gone[host.id] = _Gone(now, host.life, observers)
+        machines = [other.machine for other in truth.live if other.machine is not None]
+        gone.nodes = max(machine.node_count() for machine in machines)
+        gone.health = max(machine.local_health for machine in machines)
+        disturbed_at = max(crashed_before, self._accused_at.get(host.id, -math.inf), truth.troubles.any_until())
+        gone.is_patient = now - disturbed_at < REMEMBERED
+        gone.changes = self._changes
+        for key, life in observers.items():
+            self._look_later(host.id, gone, truth.hosts[key], life)
 
     def started(self, host: Host) -> None:
+        self._changes += 1
         self._gone.pop(host.id, None)
 
     def event(self, host: Host, event: Event) -> None:
         if not isinstance(event, MemberEvent):
             return
+        if isinstance(event, MemberSuspected):
+            self._accused_at[event.record.id] = self.truth.engine.now
+            return
         gone = self._gone.get(event.record.id)
         if gone is None:
             return
-        at, life, waiting = gone
         if isinstance(event, MemberJoined):
-            waiting[host.key] = host.life
-        elif waiting.pop(host.key, None) is not None and not waiting:
-            self.seconds.append(self.truth.engine.now - at)
-            self._gone[event.record.id] = (at, life, {})
+            gone.waiting[host.key] = host.life
+        elif gone.waiting.pop(host.key, None) is not None and not gone.waiting:
+            self.seconds.append(self.truth.engine.now - gone.at)
 
-    def _check(self, argument: tuple[str, float]) -> None:
-        node_id, at = argument
+    def _quiet_since(self, gone: _Gone, host: Host) -> float:
+        """Since when this observer can find out: infinity while it is in trouble."""
+        troubles = self.truth.troubles
+        return max(gone.at, troubles.node_until(host.id), troubles.links_until(host.id))
+
+    def _bound(self, node_id: str, gone: _Gone, host: Host) -> float:
         truth = self.truth
-        gone = self._gone.get(node_id)
-        if gone is None or gone[0] != at or truth.troubled_for < truth.engine.now - at:
+        troubles = truth.troubles
+        since = self._quiet_since(gone, host)
+        well = [
+            other
+            for other in truth.live
+            if other is not host and max(troubles.node_until(other.id), troubles.links_until(other.id)) <= since
+        ]
+        nodes = max(gone.nodes, len(truth.live) + 1)
+        bad = max(0, nodes - 2 - len(well)) + self._changes - gone.changes
+        health = gone.health
+        if troubles.any_until() > gone.at - 10 * truth.config.probe_interval:
+            health = truth.config.local_health_max  # rounds that were under way end with nobody's answer
+        elif bad:
+            health += bad * truth.config.indirect_probes  # relays that are gone send no nacks
+        return detection_seconds(
+            truth.config,
+            nodes,
+            bad=bad,
+            health=min(health, truth.config.local_health_max),
+            is_patient=gone.is_patient,
+            is_ring=truth.clocks_agree_since(gone.at),
+        )
+
+    def _look_later(self, node_id: str, gone: _Gone, host: Host, life: int) -> None:
+        engine = self.truth.engine
+        since = self._quiet_since(gone, host)
+        due = (engine.now if math.isinf(since) else since) + self._bound(node_id, gone, host)
+        engine.at(max(due, engine.now + self.truth.config.probe_interval), self._look, (node_id, gone, host, life))
+
+    def _look(self, argument: tuple[str, _Gone, Host, int]) -> None:
+        node_id, gone, host, life = argument
+        is_waiting = self._gone.get(node_id) is gone and gone.waiting.get(host.key) == life
+        if not is_waiting or host.machine is None or host.life != life or host.is_leaving or host.machine.has_lost_id:
             return
-        for key, life in gone[2].items():
-            host = truth.hosts[key]
-            if host.machine is None or host.life != life or host.is_leaving:
-                continue
-            if node_id in host.machine.records():
-                self.violated(host, f"still lists {node_id}, which crashed {truth.engine.now - at:.1f} s ago")
+        now = self.truth.engine.now
+        since = self._quiet_since(gone, host)
+        bound = self._bound(node_id, gone, host)
+        if now - since < bound - 1e-6:
+            self._look_later(node_id, gone, host, life)
+        elif node_id in host.machine.records():
+            self.violated(
+                host,
+                f"still lists {node_id}, which crashed {now - gone.at:.1f} s ago,"
+                f" {bound:.1f} s after it was last in trouble itself",
+            )

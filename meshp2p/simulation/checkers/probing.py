@@ -38,14 +38,16 @@ class _Turns:
 class ProbeRing(Checker):
     """Each node probes each other that it lists within ``2n`` turns of its own, where its list stays the same and its
     turns come a period apart, and within ``4n`` turns whatever its clock does. Where besides all clocks agree and all
-    list the same, no node waits for two periods until somebody probes it.
+    have listed the same for ``2n`` periods, no node waits for two periods until somebody probes it.
 
     ``n`` is how many others there are. Why 2n: n periods that follow one another name n different places, so each other
     node is named once. The one that is named is passed over only where the round has had n repeats, and from there on
     each turn is one less that waits, so that the round is over before it is named again, and then it is probed. Why 4n:
-    a round takes 2n turns at the most, and a node may be first in one round and last in the next (ADR 0031).
+    a round takes 2n turns at the most, and a node may be first in one round and last in the next (ADR 0031). Until the
+    rounds are over that began before the last change, turns may be drawn at random, and then the ring has gaps.
 
-    A probe is told from other pings by the machine's own count of probes, which a ping of another kind leaves as it is.
+    Turns are counted by the machine's own count of probes. Pings of other kinds count for their targets as well, but
+    those without a number (calls of the dead, last words): several may be sent at the moment of a probe.
     """
 
     name: ClassVar[str] = "probe-ring"
@@ -87,28 +89,30 @@ class ProbeRing(Checker):
 
     def pinged(self, host: Host, ping: Ping) -> None:
         machine = host.machine
-        if machine is None or host.number >= OBSERVERS_MAX:
+        if machine is None or host.number >= OBSERVERS_MAX or not ping.sequence:
             return
         count = machine.counters.probes
-        if count == self._counts[host.key]:
-            return  # somebody else's probe, or a look
-        self._counts[host.key] = count
         now = self.truth.engine.now
         turns = self._turns.get(host.key)
-        if turns is None:
-            turns = self._turns[host.key] = _Turns(count, now)
-        elif abs(now - turns.last_at - self.truth.config.probe_interval) > ON_TIME:
-            turns.is_even = False
-            self._uneven_at = now
-        turns.count = turns.last[ping.target] = count
-        turns.last_at = now
+        if count != self._counts[host.key]:
+            self._counts[host.key] = count
+            if turns is None:
+                turns = self._turns[host.key] = _Turns(count, now)
+            elif abs(now - turns.last_at - self.truth.config.probe_interval) > ON_TIME:
+                turns.is_even = False
+                self._uneven_at = now
+            turns.count = count
+            turns.last_at = now
+        if turns is not None:
+            turns.last[ping.target] = count
         self._look_at_gap(host, ping.target, now)
 
     def _look_at_gap(self, host: Host, target: int, now: float) -> None:
         before = self._probed_at.get(target, now)
         self._probed_at[target] = now
-        wait_max = 2 * self.truth.config.probe_interval
-        if now - before <= wait_max + ON_TIME or self._uneven_at > before - wait_max or not self._is_one_ring():
+        interval = self.truth.config.probe_interval
+        rounds_end = self._uneven_at + 2 * (len(self.truth.hosts) - 1) * interval
+        if now - before <= 2 * interval + ON_TIME or rounds_end > before or not self._is_one_ring():
             return
         self.violated(host, f"is the first for {now - before:.2f} s to probe {ping_target(self.truth, target)}")
 

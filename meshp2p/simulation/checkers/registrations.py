@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from meshp2p.simulation.checkers.base import Checker
-from meshp2p.simulation.truth import recovery_bound
+from meshp2p.simulation.expectations import detection_seconds, mending_seconds
 
 __all__ = ["Registrations"]
 
@@ -15,8 +15,11 @@ TOLD_WITHIN = 5.0
 
 class Registrations(Checker):
     """At the end every agent whose heartbeats are answered is listed on all nodes, at a home that lives, and nobody
-    lists one that has stopped for a recovery bound. A record says which process of its home answers for it: a home that
-    was started again publishes its agents anew, else messages for them are held back for ever."""
+    lists one that has stopped and must be gone by now.
+
+    A record says which process of its home answers for it: a home that was started again publishes its agents anew,
+    else messages for them are held back for ever.
+    """
 
     name: ClassVar[str] = "registrations"
 
@@ -39,7 +42,7 @@ class Registrations(Checker):
             return
         live = truth.live
         ids = {host.id: None for host in live}
-        bound = recovery_bound(truth.config, len(truth.hosts))
+        bound = self._bound()
         calm = truth.engine.now - truth.disturbed_at > bound
         for host in live:
             if host.machine is None:
@@ -59,3 +62,11 @@ class Registrations(Checker):
                     and truth.engine.now - truth.agents_tried_at.get(agent_id, 0.0) > bound
                 ):
                     self.violated(host, f"lists {agent_id}, which has stopped")
+
+    def _bound(self) -> float:
+        """Within so many seconds after its last heartbeat, or after the last disturbance, an agent that has stopped is
+        gone: its home lets it go, or is gone itself and is found dead, and each node waits for another home."""
+        truth = self.truth
+        health = max((host.machine.local_health for host in truth.live if host.machine is not None), default=0)
+        found = detection_seconds(truth.config, len(truth.hosts), health=health)
+        return found + 2 * truth.config.instance_timeout + mending_seconds(truth.config, health)

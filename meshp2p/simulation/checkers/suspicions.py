@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
-from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.core.events import Event, MemberDied, MemberRecovered, MemberSuspected
+from meshp2p.core.events import Event, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberSuspected
 from meshp2p.core.messages import CallReply, CallRequest, Push, SyncReply
 from meshp2p.core.record import Item, Rumour, State
 from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.expectations import suspicion_seconds
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
 
-__all__ = ["Suspicions", "suspicion_seconds"]
+__all__ = ["Suspicions"]
 
 OBSERVERS_MAX = 64
 """In a larger mesh only so many hosts are followed. Chosen, not measured."""
 
 ROUNDING = 1e-3
-
-
-def suspicion_seconds(config: ProtocolConfig, nodes: int, confirmations: int, *, is_doubted: bool = False) -> float:
-    """How long a suspicion lasts at the least, where so many others confirmed it. ``is_doubted``: another view holds
-    the suspect dead.
-
-    By the rule in docs/protocol.md (Lifeguard §IV-B), written anew: without patience, which makes it longer.
-    """
-    base = config.suspicion_timeout(nodes)
-    wanted = max(0, int(config.suspicion_multiplier) - 2)
-    if nodes - 2 < wanted:
-        wanted = 0
-    least = base
-    if wanted and config.confirmers:
-        least = min(base, config.suspicion_confirmed_multiplier * config.probe_interval)
-    seconds = least
-    if wanted:
-        longest = max(base, least) * config.suspicion_max_multiplier
-        share = math.log(min(confirmations, wanted) + 1) / math.log(wanted + 1)
-        seconds = max(least, longest - (longest - least) * share)
-    if is_doubted:
-        # one failed check is enough then: its period, and the suspicion
-        seconds = min(seconds, base, (1 + config.suspicion_confirmed_multiplier) * config.probe_interval)
-    return seconds
 
 
 class _Case:
@@ -55,7 +30,7 @@ class _Case:
 
     def __init__(self) -> None:
         self.since: float | None = None
-        self.nodes = 1
+        self.nodes = range(1, 2)
         self.accusers: dict[str, int] = {}
         self.refused: dict[str, int] = {}
         self.doubted = -1
@@ -68,17 +43,20 @@ class Suspicions(Checker):
     refused this node and another."""
 
     name: ClassVar[str] = "suspicions"
-    watches: ClassVar[tuple[type, ...]] = (MemberSuspected, MemberRecovered, MemberDied)
+    watches: ClassVar[tuple[type, ...]] = (MemberSuspected, MemberRecovered, MemberDied, MemberJoined, MemberLeft)
 
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
         self._cases: dict[str, dict[str, _Case]] = {}
+        self._nodes: dict[str, tuple[float, int, int]] = {}
+        """By host: when its list changed last, how many nodes it had until then, and how many since."""
 
     def _case(self, host: Host, accused: str) -> _Case:
         return self._cases.setdefault(host.key, {}).setdefault(accused, _Case())
 
     def started(self, host: Host) -> None:
         self._cases.pop(host.key, None)
+        self._nodes[host.key] = (0.0, 1, 1)
 
     def tells(self, host: Host, items: tuple[Item, ...]) -> None:
         for item in items:
@@ -120,9 +98,15 @@ class Suspicions(Checker):
         machine = host.machine
         if machine is None or host.number >= OBSERVERS_MAX:
             return
+        # events follow when all of a packet is taken: a suspicion began among as many nodes as before it, or as now
+        now, nodes = self.truth.engine.now, machine.node_count()
+        at, before, last = self._nodes[host.key]
+        if now > at:
+            before = last
+        self._nodes[host.key] = (now, before, nodes)
         if isinstance(event, MemberSuspected):
             case = self._case(host, event.record.id)
-            case.since, case.nodes = host.now, machine.node_count()
+            case.since, case.nodes = host.now, range(min(before, nodes), max(before, nodes) + 1)
         elif isinstance(event, MemberRecovered):
             self._case(host, event.record.id).since = None
         elif isinstance(event, MemberDied) and event.record.is_node:
@@ -137,13 +121,14 @@ class Suspicions(Checker):
         is_doubted = case.doubted >= incarnation
         if host.id in refused and (len(refused) > 1 or is_doubted or self._has_nobody_to_ask(host)):
             return
-        wanted = suspicion_seconds(self.truth.config, case.nodes, len(accusers) - 1, is_doubted=is_doubted)
+        config, confirmations = self.truth.config, len(accusers) - 1
+        wanted = min(suspicion_seconds(config, each, confirmations, is_doubted=is_doubted) for each in case.nodes)
         lasted = 0.0 if case.since is None else host.now - case.since
         if lasted < wanted - ROUNDING:
             self.violated(
                 host,
                 f"declares {accused} dead after {lasted:.2f} s of suspicion: with {len(accusers)} accusers"
-                f" ({', '.join(accusers)}) among {case.nodes} nodes it is to last {wanted:.2f} s",
+                f" ({', '.join(accusers)}) among {case.nodes[-1]} nodes it is to last {wanted:.2f} s",
             )
 
     def _has_nobody_to_ask(self, host: Host) -> bool:

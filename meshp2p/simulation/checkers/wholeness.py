@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from meshp2p.core.record import State
-from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.mending import mending_bound
 from meshp2p.simulation.faults import Fault
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Component, recovery_bound
+from meshp2p.simulation.truth import Component, Truth
 
 __all__ = ["COMPONENTS_MAX", "Wholeness"]
 
@@ -17,32 +19,74 @@ COMPONENTS_MAX = 200
 
 
 class Wholeness(Checker):
-    """Where nothing changed for a recovery bound, the nodes of a component list one another and nobody else, and name
-    one leader under one epoch."""
+    """The nodes of a component list one another and nobody else, and name one leader under one epoch, within the time
+    that follows from what is missing when the last fault or process begins or ends (:mod:`.mending`)."""
 
     name: ClassVar[str] = "wholeness"
 
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._measures_at = -1.0
+        self._whole: list[tuple[Component, float]] = []
+        """Components that must be whole by now, and when they were last disturbed."""
+
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
-        self._look()
+        self._measure_soon()
 
-    def finish(self) -> None:
-        self._look()
+    def started(self, host: Host) -> None:
+        self._measure_soon()
 
-    def _look(self) -> None:
-        truth = self.truth
-        if truth.engine.now - truth.disturbed_at <= recovery_bound(truth.config, len(truth.hosts)):
+    def stopped(self, host: Host) -> None:
+        self._measure_soon()
+
+    def _measure_soon(self) -> None:
+        """Measure what is missing once all is done that happens at this moment."""
+        engine = self.truth.engine
+        if engine.now > self._measures_at:
+            self._measures_at = engine.now
+            engine.at(engine.now, self._measure)
+
+    def _measure(self, _argument: None) -> None:
+        if not self._can_judge():
             return
-        if any(host.is_stopped or host.is_dark for host in truth.live) or (
-            truth.network.rules and len(truth.hosts) > COMPONENTS_MAX
-        ):
-            return
-        if any(not fault.is_bearable() and not _cuts(fault) for fault in truth.active.values()):
-            return
-        for component in truth.components():
+        engine = self.truth.engine
+        for component in self.truth.components():
             if component.is_sure:
-                missing = self.what_is_missing(component)
-                if missing:
-                    self.violated(None, f"not whole after {truth.engine.now - truth.disturbed_at:.0f} s: {missing}")
+                due = engine.now + mending_bound(self.truth, component.hosts)
+                engine.at(due, self._look, (component, engine.now))
+
+    def _look(self, argument: tuple[Component, float]) -> None:
+        component, since = argument
+        truth = self.truth
+        if truth.disturbed_at > since:
+            return  # that was measured anew
+        missing = self.what_is_missing(component)
+        if missing:
+            self.violated(None, f"not whole {truth.engine.now - since:.1f} s after the last disturbance: {missing}")
+        else:
+            self._whole.append(argument)
+
+    def tick(self) -> None:
+        """Whoever was whole stays so: what differs now is news on its way, and is mended, or stays different."""
+        engine = self.truth.engine
+        self._whole = [each for each in self._whole if each[1] >= self.truth.disturbed_at]
+        for argument in self._whole:
+            if self.what_is_missing(argument[0]):
+                self._whole.remove(argument)
+                engine.at(engine.now + mending_bound(self.truth, argument[0].hosts), self._look, argument)
+                return
+
+    def _can_judge(self) -> bool:
+        truth = self.truth
+        if any(host.is_stopped or host.is_dark for host in truth.live):
+            return False
+        if truth.network.rules and len(truth.hosts) > COMPONENTS_MAX:
+            return False
+        return all(truth.troubles.is_bearable(fault) or _cuts(fault) for fault in truth.active.values())
+
+    def bound(self) -> float:
+        """Within so many seconds from now the live nodes are one mesh, where nothing is wrong any more."""
+        return mending_bound(self.truth, tuple(self.truth.live))
 
     def is_whole(self) -> bool:
         """Whether all live nodes are one mesh now, though they may not need to be."""

@@ -1,0 +1,175 @@
+"""What a mesh may send, in calm and in a storm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.effects import Call
+from meshp2p.core.events import (
+    Event,
+    MemberDied,
+    MemberEvent,
+    MemberJoined,
+    MemberLeft,
+    MemberRecovered,
+    MemberSuspected,
+    MemberUpdated,
+)
+from meshp2p.core.looker import LOOKS_MAX
+from meshp2p.core.messages import Probe, Push, SyncRequest
+from meshp2p.core.state import AGE_BYTES, PACKET_OVERHEAD
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.expectations import wanted_confirmations
+from meshp2p.simulation.faults import Crash, Fault, Kind, Leave, Partition
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth
+
+__all__ = ["Budgets"]
+
+ITEM_BYTES = 512
+"""What one item of gossip takes at the most, in these runs: records here are short. Chosen, not measured."""
+
+RECHECKS = 10
+"""How often an accuser checks a suspect again at the most: a suspicion of some 30 s, a check every three."""
+
+DIALS_FIRST = 5
+"""Tries of one address until its pauses have doubled to the longest."""
+
+_CHANGES = (MemberJoined, MemberUpdated, MemberSuspected, MemberRecovered, MemberDied, MemberLeft)
+
+
+class _Spent:
+    """What the changes of a window may cost: datagrams, tellings of items, and calls."""
+
+    __slots__ = ("calls", "datagrams", "events", "tellings")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.datagrams = 0.0
+        self.tellings = 0.0
+        self.calls = 0.0
+
+
+class Budgets(Checker):
+    """From one look to the next the mesh sends no more datagrams, bytes and calls than the changes of that time and of
+    the time before pay for, beside the probes.
+
+    In calm a node has its own probe and that of one other: two datagrams in a period, each a ping or an ack without
+    items, and calls whom it holds dead, and dials the addresses at which nobody listed was found. So it is on each side
+    of a cut, too. A probe that has no answer in time costs up to four more for each relay: request, ping, ack, and the
+    ack or nack that is passed on. Each change that a node hears of it tells on as often as a rumour is told, and then
+    it looks up to ``LOOKS_MAX`` times; a suspicion besides has its confirmations, and is checked again and again;
+    whoever publishes or finds a death tells ``birth_fanout`` more.
+    """
+
+    name: ClassVar[str] = "budgets"
+    watches: ClassVar[tuple[type, ...]] = _CHANGES
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._spent = _Spent()
+        self._spent_before = _Spent()
+        self._calls = 0
+        self._looked_at = 0.0
+        self._datagrams = self._bytes = 0
+        self._nodes = 0
+
+    def started(self, host: Host) -> None:
+        self._nodes += 1
+
+    def calls(self, host: Host, effect: Call) -> None:
+        self._calls += isinstance(effect.request, Probe | SyncRequest | Push)
+
+    def event(self, host: Host, event: Event) -> None:
+        if not isinstance(event, MemberEvent):
+            return
+        config = self.truth.config
+        nodes = len(self.truth.hosts)
+        spent = self._spent
+        spent.events += 1
+        tellings = config.retransmits(nodes)
+        if isinstance(event, MemberSuspected):
+            tellings *= 1 + wanted_confirmations(config, nodes)
+            spent.datagrams += 4 * (1 + RECHECKS)
+            spent.calls += 3 * (1 + RECHECKS)
+        else:
+            spent.datagrams += 2 * LOOKS_MAX
+            spent.calls += 3
+        if event.record.home == host.id or isinstance(event, MemberDied):
+            tellings += config.birth_fanout
+        spent.tellings += tellings
+
+    def tick(self) -> None:
+        truth = self.truth
+        now = truth.engine.now
+        seconds = now - self._looked_at
+        if seconds < truth.config.probe_interval:
+            return
+        traffic = truth.network.traffic
+        datagrams, packet_bytes = traffic.datagrams - self._datagrams, traffic.packet_bytes - self._bytes
+        datagrams_max = self._datagrams_max(seconds)
+        tellings = self._spent.tellings + self._spent_before.tellings
+        bare = PACKET_OVERHEAD + AGE_BYTES * truth.config.ages_per_packet
+        state = "calm" if self._is_calm() else "busy"
+        self._compare("datagrams", datagrams, datagrams_max, seconds, state)
+        self._compare("bytes", packet_bytes, datagrams * bare + tellings * ITEM_BYTES, seconds, state)
+        self._compare("calls", self._calls, self._calls_max(seconds), seconds, state)
+        self._spent_before, self._spent = self._spent, _Spent()
+        self._datagrams, self._bytes, self._calls = traffic.datagrams, traffic.packet_bytes, 0
+        self._looked_at = now
+        self._nodes = len(truth.live)
+
+    def _compare(self, what: str, sent: float, sent_max: float, seconds: float, state: str) -> None:
+        if sent > sent_max:
+            each = max(1, self._nodes) * seconds
+            self.violated(
+                None,
+                f"the mesh sent {sent / each:.2f} {what} a node and second in {seconds:.0f} s,"
+                f" {sent_max / each:.2f} are enough when {state}",
+            )
+
+    def _is_calm(self) -> bool:
+        """Whether nothing happened in this window and in the one before: all that is left are the probes."""
+        truth = self.truth
+        if self._spent.events or self._spent_before.events or truth.network.impairments:
+            return False
+        is_quiet = truth.disturbed_at < 2 * self._looked_at - truth.engine.now
+        return is_quiet and all(self._leaves_calm(fault) for fault in truth.active.values())
+
+    def _leaves_calm(self, fault: Fault) -> bool:
+        """Whether probes succeed though this fault lasts: it took nodes away, or cut all of them into whole parts."""
+        if isinstance(fault, Partition):
+            has_parts = all(kind in fault.kinds for kind in (Kind.UDP, Kind.TCP)) and not fault.period
+            return has_parts and all(name in fault.names() for name in self.truth.hosts)
+        return isinstance(fault, Crash | Leave)
+
+    def _datagrams_max(self, seconds: float) -> float:
+        config = self.truth.config
+        periods = seconds / config.probe_interval + 1
+        every = len(self.truth.hosts)
+        shares = (1 - host.machine.node_count() / every for host in self.truth.live if host.machine is not None)
+        called = (seconds / config.dead_call_interval + 1) * max(0.0, sum(shares))
+        if self._is_calm():
+            return self._nodes * 2 * periods + called + 3 * math.sqrt(called)
+        probes = self._nodes * (2 + 4 * config.indirect_probes) * periods
+        changes = self._spent.datagrams + self._spent.tellings
+        changes += self._spent_before.datagrams + self._spent_before.tellings
+        # a call of a dead node that lives is answered, and so is the answer
+        return probes + 3 * (called + 3 * math.sqrt(called)) + changes
+
+    def _calls_max(self, seconds: float) -> float:
+        config = self.truth.config
+        tries = seconds / (0.75 * config.dial_interval_max) + DIALS_FIRST
+        dialled = sum(
+            candidate.instance_id in (None, host.id) or candidate.instance_id not in host.machine.records()
+            for host in self.truth.live
+            if host.machine is not None
+            for candidate in host.machine.candidates()
+        )
+        if self._is_calm():
+            return dialled * tries
+        periods = seconds / config.probe_interval + 1
+        # a probe over TCP, and a sync with its push
+        return 3 * self._nodes * periods + self._spent.calls + self._spent_before.calls + dialled * tries

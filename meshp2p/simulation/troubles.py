@@ -1,0 +1,140 @@
+"""What went wrong, when, and whom it concerned: single machines, and links between two of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from meshp2p.simulation.faults import (
+    Blocked,
+    Bursts,
+    Corrupted,
+    Delayed,
+    Fault,
+    Forged,
+    Forgery,
+    Kind,
+    Lossy,
+    Moved,
+    OneWay,
+    Oversized,
+    Partition,
+    Pause,
+    Rejected,
+    Sleep,
+    Slow,
+    Stalls,
+    Twin,
+)
+
+__all__ = ["Troubles", "impairs_link", "impairs_node"]
+
+
+class _Span:
+    """A fault and how long it lasted: ``end`` is infinite while it does."""
+
+    __slots__ = ("begin", "end", "fault")
+
+    def __init__(self, fault: Fault, begin: float) -> None:
+        self.fault = fault
+        self.begin = begin
+        self.end = math.inf
+
+
+class Troubles:
+    """All faults of a run that a healthy mesh need not bear, with their times.
+
+    Who asks is told since when there is quiet: the end of the last trouble, infinity while there is one, and negative
+    infinity where there never was any.
+
+    Packets that an attacker sends again are a trouble of a machine that moved without noticing: others answer to where
+    they heard it last, which is then the attacker's address, and its record has the address that it left. (A machine
+    that notices that it moved publishes the new one.)
+    """
+
+    def __init__(self) -> None:
+        self._lasting: dict[int, _Span] = {}
+        self._spans: list[_Span] = []
+        self._moved: dict[str, None] = {}
+
+    def note(self, number: int, fault: Fault, now: float, *, begins: bool) -> None:
+        """A fault begins or ends. What is bearable is no trouble."""
+        if isinstance(fault, Moved):
+            self._moved[fault.node] = None
+        if begins and (not fault.is_bearable() or _is_replay(fault)):
+            span = self._lasting[number] = _Span(fault, now)
+            self._spans.append(span)
+        elif not begins and number in self._lasting:
+            self._lasting.pop(number).end = now
+
+    def _until(self, concerns: Callable[[Fault], bool]) -> float:
+        return max((span.end for span in self._spans if concerns(span.fault)), default=-math.inf)
+
+    def node_until(self, key: str) -> float:
+        """When the last trouble of this machine itself ended."""
+        return self._until(lambda fault: impairs_node(fault, key) or (key in self._moved and _is_replay(fault)))
+
+    def link_until(self, one: str, other: str) -> float:
+        """When the last trouble of the link between these two ended."""
+        return self._until(lambda fault: impairs_link(fault, one, other))
+
+    def links_until(self, key: str) -> float:
+        """When the last trouble of any link of this machine ended."""
+        return self._until(lambda fault: _impairs_some_link(fault, key))
+
+    def any_until(self) -> float:
+        """When the last trouble of any machine or link ended."""
+        has_moved = bool(self._moved)
+        return self._until(lambda fault: _is_of_node(fault) or _is_of_links(fault) or (has_moved and _is_replay(fault)))
+
+    def is_bearable(self, fault: Fault) -> bool:
+        """Whether a healthy mesh must bear this fault, after those that there were."""
+        return fault.is_bearable() and not (self._moved and _is_replay(fault))
+
+
+def _is_replay(fault: Fault) -> bool:
+    return isinstance(fault, Forged) and fault.what is Forgery.REPLAY
+
+
+def _is_of_node(fault: Fault) -> bool:
+    return isinstance(fault, Pause | Sleep | Slow | Stalls | Moved | Twin)
+
+
+def _is_of_links(fault: Fault) -> bool:
+    return isinstance(fault, Partition | OneWay | Rejected | Blocked | Lossy | Bursts | Delayed | Oversized | Corrupted)
+
+
+def impairs_node(fault: Fault, key: str) -> bool:
+    """Whether this fault impairs the machine itself."""
+    return isinstance(fault, Pause | Sleep | Slow | Stalls | Moved | Twin) and fault.node == key
+
+
+def impairs_link(fault: Fault, one: str, other: str) -> bool:
+    """Whether this fault impairs what these two send to each other, in either direction."""
+    match fault:
+        case Partition(groups=groups):
+            sides = [side for side, group in enumerate(groups) if one in group or other in group]
+            return len(sides) == 2 and _is_unicast(fault.kinds)
+        case OneWay() | Rejected():
+            there = one in fault.senders and other in fault.receivers
+            return there or (other in fault.senders and one in fault.receivers)
+        case Blocked() | Lossy():
+            return _is_unicast(fault.kinds) and (not fault.nodes or one in fault.nodes or other in fault.nodes)
+        case Bursts() | Delayed() | Oversized() | Corrupted():
+            return not fault.nodes or one in fault.nodes or other in fault.nodes
+        case _:
+            return False
+
+
+def _impairs_some_link(fault: Fault, key: str) -> bool:
+    match fault:
+        case Partition() | OneWay() | Rejected():
+            return key in fault.names()
+        case Blocked() | Lossy() | Bursts() | Delayed() | Oversized() | Corrupted():
+            return True  # where nodes are named, it is their links with everybody
+        case _:
+            return False
+
+
+def _is_unicast(kinds: tuple[Kind, ...]) -> bool:
+    return any(kind is not Kind.MULTICAST for kind in kinds)
