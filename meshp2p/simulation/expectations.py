@@ -22,6 +22,7 @@ __all__ = [
     "mending_seconds",
     "refutation_seconds",
     "suspicion_seconds",
+    "turns_seconds",
 ]
 
 CERTAIN = 12.0

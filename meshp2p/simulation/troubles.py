@@ -87,6 +87,12 @@ class Troubles:
         has_moved = bool(self._moved)
         return self._until(lambda fault: _is_of_node(fault) or _is_of_links(fault) or (has_moved and _is_replay(fault)))
 
+    def addresses_until(self) -> float:
+        """When last anything happened after which a node may send to where another is not: packets were sent again by
+        an attacker, or there was a trouble since a machine moved. Whoever probes another finds it by TCP, or is found
+        when the other probes; so each pair is put right within a round of probes and the next."""
+        return self.any_until() if self._moved else self._until(_is_replay)
+
     def is_bearable(self, fault: Fault) -> bool:
         """Whether a healthy mesh must bear this fault, after those that there were."""
         return fault.is_bearable() and not (self._moved and _is_replay(fault))

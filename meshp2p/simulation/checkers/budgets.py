@@ -135,7 +135,9 @@ class Budgets(Checker):
         truth = self.truth
         if self._spent.events or self._spent_before.events or truth.network.impairments:
             return False
-        is_quiet = truth.disturbed_at < 2 * self._looked_at - truth.engine.now
+        since = 2 * self._looked_at - truth.engine.now
+        two_rounds = 4 * (len(truth.hosts) - 1) * truth.config.probe_interval
+        is_quiet = truth.disturbed_at < since and truth.troubles.addresses_until() < since - two_rounds
         return is_quiet and all(self._leaves_calm(fault) for fault in truth.active.values())
 
     def _leaves_calm(self, fault: Fault) -> bool:

@@ -13,6 +13,7 @@ from meshp2p.simulation.expectations import (
     lonely_detection_seconds,
     mending_seconds,
     refutation_seconds,
+    turns_seconds,
 )
 from meshp2p.simulation.faults import Crash, Kind, Moved
 from meshp2p.simulation.host import Host
@@ -73,6 +74,9 @@ def mending_bound(truth: Truth, hosts: Sequence[Host]) -> float:
         waits.append(call_seconds(config, smallest, every, cut_for=truth.engine.now, is_one_way=has_moved))
     if any(truth.troubles.node_until(host.id) >= truth.engine.now - config.probe_interval for host in hosts):
         waits.append(min(SILENT_ROUNDS, 1 + gone) * (health + 1) * config.probe_interval)
+    if truth.troubles.addresses_until() >= truth.engine.now - 4 * known * config.probe_interval:
+        # whoever lost the address of a machine that moved hears from it when it probes, in a round or the next
+        waits.append(turns_seconds(config, 4 * (known - 1), usual, is_recovering=True))
     if len(ids) < len(hosts):
         waits.append(2 * config.call_timeout)
     mended = mending_seconds(config, usual)
