@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from meshp2p.core.effects import CallFailed, Resolve
+from meshp2p.core.election import Election
 from meshp2p.core.messages import Carry, LeaseAsk, LeaseReply, Probe, SyncReply
 from meshp2p.core.nodes import Nodes
 from meshp2p.core.record import Item, Record
@@ -189,14 +190,17 @@ def tell_for_ever(host: Host) -> None:
 def lead_again(host: Host) -> None:
     """Let a node that led take up its old claim."""
     election: Any = host.machine._election  # type: ignore[union-attr]
-    update = election.update
 
-    def update_as_before(now: float) -> None:
-        if election.leader_id is None and election._state.own.epoch:
-            election._named_id = election._state.members.lowest
-        update(now)
+    class Resuming(Election):
+        @property
+        def _has_claimed(self) -> bool:
+            return self._state.own.epoch > 0
 
-    election.update = update_as_before
+        @_has_claimed.setter
+        def _has_claimed(self, _has_claimed: bool) -> None:
+            pass
+
+    election.__class__ = Resuming
 
 
 def write_nothing(host: Host) -> None:

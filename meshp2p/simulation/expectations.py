@@ -153,8 +153,8 @@ def mending_seconds(config: ProtocolConfig, health: int) -> float:
 
     Gossip; then each node exchanges its view with two others in a period, one of which finds the difference when views
     have stood still for ``sync_grace``; a sync may fail once and be made again; what it brought is gossiped; and a node
-    that lost a third of its view looks around for the settle window. Under a quorum the grants to an earlier leader expire,
-    then the new one asks.
+    that lost a third of its view looks around for the settle window. Under a quorum the grants to an earlier leader
+    expire, then the new one asks.
     """
     compared = 2 * (health + 1) * config.probe_interval
     synced = config.sync_grace + compared + 2 * config.call_timeout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from meshp2p.core.config import ProtocolConfig
 from meshp2p.simulation.faults import (
     Blocked,
     Bursts,
@@ -52,7 +53,9 @@ class Troubles:
     that notices that it moved publishes the new one.)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: ProtocolConfig) -> None:
+        # who stands still is accused one period after a probe, and has its suspicion less half a period to say it lives
+        self._pause_max = (config.suspicion_confirmed_multiplier + 0.5) * config.probe_interval
         self._lasting: dict[int, _Span] = {}
         self._spans: list[_Span] = []
         self._moved: dict[str, None] = {}
@@ -61,7 +64,8 @@ class Troubles:
         """A fault begins or ends. What is bearable is no trouble."""
         if isinstance(fault, Moved):
             self._moved[fault.node] = None
-        if begins and (not fault.is_bearable() or _is_replay(fault)):
+        is_long = isinstance(fault, Pause) and (fault.end is None or fault.end - fault.begin > self._pause_max)
+        if begins and (is_long or not fault.is_bearable() or _is_replay(fault)):
             span = self._lasting[number] = _Span(fault, now)
             self._spans.append(span)
         elif not begins and number in self._lasting:

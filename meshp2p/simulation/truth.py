@@ -11,6 +11,7 @@ from meshp2p.core.replicated_map import Entry
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.faults import (
     Blocked,
+    ClockRate,
     ClockStep,
     Crash,
     Fault,
@@ -82,11 +83,11 @@ class Truth:
         self.config = config
         self.hosts: dict[str, Host] = {}
         self.active: dict[int, Fault] = {}
-        self.troubles: Troubles = Troubles()
+        self.troubles: Troubles = Troubles(config)
         self.all_faults: list[Fault] = []
         """Those that began, in their order."""
         self.clock_stepped_at: float = -math.inf
-        """When last a wall clock was set."""
+        """When last a clock was set, or its rate changed."""
         self.disturbed_at: float = 0.0
         self.agents: dict[str, float | None] = {}
         """Hosted instances, and since when they must be listed: registered, and all heartbeats answered; None where
@@ -121,7 +122,7 @@ class Truth:
         else:
             self.active.pop(number, None)
         self.troubles.note(number, fault, now, begins=begins)
-        if isinstance(fault, ClockStep):
+        if isinstance(fault, ClockStep | ClockRate):
             self.clock_stepped_at = now
         step = 1 if begins else -1
         if isinstance(fault, Partition | OneWay | Blocked | Rejected):
@@ -182,6 +183,8 @@ class Truth:
 
     def clocks_agree_since(self, when: float) -> bool:
         """Whether all wall clocks have shown the same since then, so that all probe along one ring."""
+        if any(isinstance(fault, ClockRate) for fault in self.active.values()):
+            return False
         return len({host.wall_skew for host in self.live}) <= 1 and self.clock_stepped_at < when
 
     def components(self) -> list[Component]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -39,9 +40,9 @@ class Settling(Checker):
         self._met_at.pop(host.key, None)
 
     def _may_be_settled(self, host: Host) -> bool:
-        since = self._since.get(host.key, 0.0)
+        since = self._since.get(host.key, -math.inf)
         has_looked = host.now - since >= self.truth.config.settle_timeout - ROUNDING
-        return has_looked or self._met_at.get(host.key, -1.0) >= since
+        return has_looked or self._met_at.get(host.key, -math.inf) >= since
 
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         if not isinstance(reply, SyncReply) or not reply.is_settled:
