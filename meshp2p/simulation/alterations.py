@@ -82,14 +82,14 @@ def without_tcp_probe(host: Host) -> None:
 def forget_acknowledged(host: Host) -> None:
     """Let no mailbox remember what was acknowledged."""
     receiving: Any = host.machine._messaging.receiving  # type: ignore[union-attr]
-    acknowledge = receiving.acknowledge_here
+    tell = receiving.telling.tell
 
-    def acknowledge_and_forget(ticket: int, recipient: str, message_ids: tuple[str, ...], now: float) -> None:
-        acknowledge(ticket, recipient, message_ids, now)
+    def tell_and_forget(ticket: int, recipient: str, *more: Any) -> None:
+        tell(ticket, recipient, *more)
         if recipient in receiving.mailboxes:
             receiving.mailboxes[recipient].acknowledged.clear()
 
-    receiving.acknowledge_here = acknowledge_and_forget
+    receiving.telling.tell = tell_and_forget
 
 
 def without_second_observer(host: Host) -> None:
