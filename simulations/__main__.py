@@ -19,6 +19,7 @@ from meshp2p.simulation.scenarios import Options, scenario_names
 from meshp2p.simulation.shrink import Shrinking, shrink
 from meshp2p.simulation.simulation import Simulation
 from simulations.ablations import table_lines
+from simulations.baseline import compare, measure, read_baseline, write_baseline
 from simulations.floods.command import add_floods, run_floods
 from simulations.frontier_command import add_frontier, run_frontier
 from simulations.mutants.command import add_mutants, run_mutants
@@ -61,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     shrinking.add_argument("--runs", type=int, default=400, help="runs at most (default: 400)")
 
     commands.add_parser("regressions", help="run every seed that once failed")
+    recording = commands.add_parser("baseline", help="compare figures of fixed runs with the recorded ones")
+    recording.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    recording.add_argument("--record", action="store_true", help="record what is found instead")
     ablating = commands.add_parser("ablations", help="switch off each safeguard and see which checker fails")
     ablating.add_argument("--seeds", type=int, default=20, help="seeds of each (default: 20)")
     add_floods(commands)
@@ -78,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         "shrink": _shrink,
         "regressions": _regressions,
         "ablations": _ablations,
+        "baseline": _baseline,
         "floods": run_floods,
         "frontier": run_frontier,
         "mutants": run_mutants,
@@ -178,6 +183,22 @@ def _regressions(_given: argparse.Namespace) -> int:
         for violation in result.violations:
             print(f"       {violation}")
     return 1 if failed else 0
+
+
+def _baseline(given: argparse.Namespace) -> int:
+    if given.record:
+        write_baseline(measure(jobs=given.jobs))
+        return 0
+    recorded = read_baseline()
+    found = measure(jobs=given.jobs)
+    differing = list(compare(found, recorded))
+    for line in differing:
+        print(f"CHANGED {line}")
+    if differing:
+        print("Where that is meant: python -m simulations baseline --record, and say why in the commit.")
+        return 1
+    print(f"baseline: {len(found)} figures are as recorded")
+    return 0
 
 
 def _ablations(given: argparse.Namespace) -> int:
