@@ -12,11 +12,10 @@ from meshp2p.blocking.things import Delegation, Lease, NodeIterator, ReceivedMes
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.message import Receipt
 from meshp2p.errors import NodeClosed
-from meshp2p.node.config import check_name
+from meshp2p.node.handlers import Parameters
 from meshp2p.node.mesh_node import MeshNode as InnerNode
 from meshp2p.node.outside import Errand, forwarded
 from meshp2p.node.outside_node import OutsideNode
-from meshp2p.node.parameters import Parameters
 from meshp2p.node.payload import EncodedPayload, decode_payload, encode_payload
 from meshp2p.node.received import ReceivedMessage as InnerMessage
 from meshp2p.node.received import split_kind
@@ -153,7 +152,6 @@ class MeshNode(OutsideNode):
     def query(self, target: str, payload: object, *, timeout: float = 30.0) -> Any:
         """Ask another agent, and return its answer: see :meth:`MeshNode.query()
         <meshp2p.node.mesh_node.MeshNode.query>`."""
-        check_name("target", target)
         text = encode_payload(payload)
         operation = self._thread.submit(lambda: self._node.queries.query(target, text, timeout))
         return decode_payload(wait(operation, None, ""))

@@ -61,7 +61,7 @@ class View:
         """The boot and the addresses of a listed node, the one from which it was last heard first; None if it is not
         listed."""
         record = self._state.members.records.get(node_id)
-        return None if record is None or not record.is_node else (record.boot, self._state.addresses_of(record))
+        return None if record is None or record.home != node_id else (record.boot, self._state.addresses_of(record))
 
     @property
     def leader_id(self) -> str | None:

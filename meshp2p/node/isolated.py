@@ -13,16 +13,15 @@ from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.message import Receipt
 from meshp2p.errors import NodeClosed
 from meshp2p.node.agent_side import AgentSide, IsolatedIterator
-from meshp2p.node.config import NodeConfig, check_name
+from meshp2p.node.config import NodeConfig
 from meshp2p.node.delegation import Delegation
-from meshp2p.node.handlers import CONCURRENCY, HandlerFunction, check_handlers
+from meshp2p.node.handlers import CONCURRENCY, HandlerFunction, Parameters, check_handlers
 from meshp2p.node.isolated_map import IsolatedSharedMap
 from meshp2p.node.leadership import Lease
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.outside import Errand, forwarded
 from meshp2p.node.outside_delegation import OutsideDelegation
 from meshp2p.node.outside_node import OutsideNode
-from meshp2p.node.parameters import Parameters
 from meshp2p.node.payload import EncodedPayload, decode_payload, encode_payload
 from meshp2p.node.received import ReceivedMessage, split_kind
 from meshp2p.node.settings import choose_config
@@ -164,7 +163,6 @@ class IsolatedNode(OutsideNode):
     async def query(self, target: str, payload: object, *, timeout: float = 30.0) -> Any:
         """Ask another agent, and return its answer: see :meth:`MeshNode.query()
         <meshp2p.node.mesh_node.MeshNode.query>`."""
-        check_name("target", target)
         text = encode_payload(payload)
         return decode_payload(
             await self._side.wait(self._thread.submit(lambda: self._node.queries.query(target, text, timeout)))

@@ -70,7 +70,7 @@ class MeshNode(NodeBackend):
         self.answering: QueryServer = QueryServer(self.id, handlers, self._asking.take_progress, wall_ms)
         """Serves the calls of other nodes that carry queries."""
         self.queries: Queries = Queries(
-            self.id, opener, self.answering.serve, self._has_node, self._query_by_mail, self._asking.new_id
+            self.id, opener, self.answering.serve, driver.whereabouts, self._query_by_mail, ids, wall_ms
         )
         self.delegating: Delegating = Delegating(self._asking, self._others, self._correspondence.want, random)
         self._status_changed = trio.Event()
@@ -240,7 +240,6 @@ class MeshNode(NodeBackend):
         :class:`~meshp2p.errors.Unreachable` where no connection can be made, and for a payload what :meth:`send`
         raises.
         """
-        check_name("target", target)
         return decode_payload(await self.queries.query(target, encode_payload(payload), timeout))
 
     def ask(self, target: str, payload: object, *, timeout: float = 30.0) -> ReplyParts:
@@ -253,7 +252,6 @@ class MeshNode(NodeBackend):
 
         The iterator raises what :meth:`query` raises; the parts before an error were given.
         """
-        check_name("target", target)
         return self.queries.ask(ReplyParts, target, encode_payload(payload), timeout)
 
     async def delegate(
@@ -302,10 +300,6 @@ class MeshNode(NodeBackend):
 
     def _others(self) -> list[Instance]:
         return [instance for instance in self.members() if instance.id != self.id]
-
-    def _has_node(self, instance_id: str) -> bool | None:
-        record = self._machine.records().get(instance_id)
-        return None if record is None else record.is_node
 
     async def _query_by_mail(self, target: str, payload: bytes, timeout: float) -> bytes:
         self._correspondence.want()

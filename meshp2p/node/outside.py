@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import trio
 
 from meshp2p.errors import MeshError
-from meshp2p.node.parameters import Parameters, name_of
+from meshp2p.node.handlers import Parameters, name_of
 from meshp2p.node.payload import EncodedPayload
 from meshp2p.node.received import MessageView, ReceivedMessage
 from meshp2p.node.thread import NodeThread, Operation

@@ -7,7 +7,7 @@ from typing import Any
 
 from meshp2p.core.address import Address
 from meshp2p.core.instance import Instance, Leader
-from meshp2p.node.config import NodeConfig, check_name
+from meshp2p.node.config import NodeConfig
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.outside import Feed
 from meshp2p.node.payload import encode_payload
@@ -72,7 +72,6 @@ class OutsideNode:
 
     def _parts(self, target: str, payload: object, timeout: float) -> Feed[bytes]:
         """Those of an answer, as JSON text."""
-        check_name("target", target)
         text = encode_payload(payload)
 
         def ask() -> tuple[ReplyTexts, Callable[[], None]]:

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from meshp2p.core.uuid7 import MessageIds
 from meshp2p.errors import (
     ConfigError,
     ConnectionLost,
@@ -24,7 +25,6 @@ from meshp2p.errors import (
     Refusal,
     RemoteError,
     RemoteProtocolError,
-    UnknownInstance,
     Unreachable,
 )
 from meshp2p.net.open_calls import CallOpener, OutgoingCall, ServeCall
@@ -73,9 +73,9 @@ class _Watch:
 class Queries:
     """Asks other agents. All payloads are JSON text that was checked.
 
-    ``serve`` answers what this node asks itself; ``has_node(instance_id)`` says whether a listed instance is a node, or
-    None where there is no such instance; ``ask_by_mail(target, payload, timeout)`` asks one that is not; ``new_id``
-    makes ids.
+    ``serve`` answers what this node asks itself; ``whereabouts(instance_id)`` is None where that is no listed node;
+    ``ask_by_mail(target, payload, timeout)`` asks an instance that is none; ``ids`` makes ids, for which ``wall_ms``
+    tells the time.
     """
 
     def __init__(
@@ -83,16 +83,18 @@ class Queries:
         own_id: str,
         opener: CallOpener,
         serve: ServeCall,
-        has_node: Callable[[str], bool | None],
+        whereabouts: Callable[[str], object | None],
         ask_by_mail: Callable[[str, bytes, float], Awaitable[bytes]],
-        new_id: Callable[[], str],
+        ids: MessageIds,
+        wall_ms: Callable[[], int],
     ) -> None:
         self._own_id = own_id
         self._opener = opener
         self._serve = serve
-        self._has_node = has_node
+        self._whereabouts = whereabouts
         self._ask_by_mail = ask_by_mail
-        self._new_id = new_id
+        self._ids = ids
+        self._wall_ms = wall_ms
         self._under_way: dict[_Watch, None] = {}
         self._nursery: trio.Nursery | None = None
         self._is_ended = False
@@ -122,11 +124,11 @@ class Queries:
         """Ask, and return the answer. Cancelled, it cancels the handler that answers."""
         deadline = trio.current_time() + _checked(timeout)
         with self._watching(target, deadline) as watch:
-            if not self._is_node(target):
+            if self._whereabouts(target) is None:
                 watch.is_sent = True
                 return await self._ask_by_mail(target, payload, timeout)
             answer: bytes | None = None
-            question = encode_query(Question(self._new_id(), target, payload, wants_parts=False))
+            question = encode_query(Question(self._ids.next(self._wall_ms()), target, payload, wants_parts=False))
             async with self._open(target, question, deadline + _SLACK) as call:
                 watch.is_sent = True
                 while (data := await call.receive_part()) is not None:
@@ -143,7 +145,7 @@ class Queries:
 
         async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
             with self._watching(target, math.inf) as watch:
-                if self._is_node(target):
+                if self._whereabouts(target) is not None:
                     await self._fetch_parts(watch, payload, timeout, put)
                 else:
                     watch.is_sent = True
@@ -158,7 +160,7 @@ class Queries:
         self, watch: _Watch, payload: bytes, timeout: float, put: Callable[[bytes], Awaitable[None]]
     ) -> None:
         target = watch.target
-        question = encode_query(Question(self._new_id(), target, payload, wants_parts=True))
+        question = encode_query(Question(self._ids.next(self._wall_ms()), target, payload, wants_parts=True))
         watch.scope.deadline = trio.current_time() + timeout
         async with self._open(target, question, trio.current_time() + STREAM_SECONDS_MAX) as call:
             watch.is_sent = True
@@ -170,7 +172,7 @@ class Queries:
     async def tell_progress(self, delegator: str, correlation_id: str, payload: bytes) -> None:
         """Tell how far a task is. Not told where the delegator cannot be called, or does not take it in time, or where
         it is too large."""
-        if not self._has_node(delegator) or len(payload) > PROGRESS_BYTES_MAX:
+        if self._whereabouts(delegator) is None or len(payload) > PROGRESS_BYTES_MAX:
             return
         body = encode_query(ProgressReport(correlation_id, payload))
         deadline = trio.current_time() + PROGRESS_TIMEOUT
@@ -182,12 +184,6 @@ class Queries:
         if target == self._own_id:
             return open_local_call(self._serve, self._own_id, body, deadline)
         return self._opener.open_call(target, body, deadline)
-
-    def _is_node(self, target: str) -> bool:
-        is_node = self._has_node(target)
-        if is_node is None:
-            raise UnknownInstance(f"Target instance {target!r} not found")
-        return is_node
 
     @contextlib.contextmanager
     def _watching(self, target: str, deadline: float) -> Iterator[_Watch]:

@@ -23,7 +23,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from meshp2p.errors import Refusal, RemoteProtocolError, check
+from meshp2p.errors import InternalError, Refusal, RemoteProtocolError
 from meshp2p.wire.peer_frames import (
     CHUNK_BYTES_MAX,
     FRAME_BYTES_MAX,
@@ -270,7 +270,8 @@ class PeerProtocol:
 
     def open_call(self, kind: CallKind, body: bytes, *, seconds: float = 0.0, target: str = "") -> int:
         """Open a call and send its body. With a ``target`` the other side is asked to pass it on. Returns its id."""
-        check(len(body) <= PART_BYTES_MAX, f"a body of {len(body)} bytes: at most {PART_BYTES_MAX}")
+        if len(body) > PART_BYTES_MAX:
+            raise InternalError(f"a body of {len(body)} bytes: at most {PART_BYTES_MAX}")
         return self._open(kind, (body, PART_END | LAST), seconds, target, "", is_passed_on=False)
 
     def open_passed(self, opened: OpenFrame, source: str) -> int:
@@ -287,7 +288,8 @@ class PeerProtocol:
         *,
         is_passed_on: bool,
     ) -> int:
-        check(self.may_open, "no call is opened on a connection that is being closed")
+        if not self.may_open:
+            raise InternalError("no call is opened on a connection that is being closed")
         self._last_id += 2
         exchange = self._calls[self._last_id] = _Exchange(self._last_id, kind, is_passed_on=is_passed_on)
         exchange.opening = OpenFrame(exchange.id, kind, 0, b"", seconds, target, source)
@@ -297,7 +299,8 @@ class PeerProtocol:
 
     def send_part(self, call_id: int, data: bytes, *, is_last: bool = False) -> None:
         """Send a part of the reply; with ``is_last`` the reply ends with it."""
-        check(len(data) <= PART_BYTES_MAX, f"a part of {len(data)} bytes: at most {PART_BYTES_MAX}")
+        if len(data) > PART_BYTES_MAX:
+            raise InternalError(f"a part of {len(data)} bytes: at most {PART_BYTES_MAX}")
         self._send(call_id, PART_END | (LAST if is_last else 0), data)
 
     def end_reply(self, call_id: int) -> None:

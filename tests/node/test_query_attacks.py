@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshp2p import errors
-from meshp2p.core.uuid7 import uuid7
+from meshp2p.core.uuid7 import MessageIds, uuid7
 from meshp2p.net.open_calls import IncomingCall, OutgoingCall
 from meshp2p.node.answering import WAITING_MAX, QueryServer
 from meshp2p.node.handlers import Handlers
@@ -77,7 +78,7 @@ async def never(*_: object) -> bytes:
 
 
 def asker(parts: Sequence[bytes]) -> Queries:
-    return Queries("a", Replies(parts), ignore, lambda _: True, never, lambda: ID)
+    return Queries("a", Replies(parts), ignore, lambda _: (), never, MessageIds(7, random.Random(1)), lambda: 0)
 
 
 @pytest.mark.parametrize(
