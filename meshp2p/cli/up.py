@@ -13,7 +13,16 @@ import trio
 
 from meshp2p import MeshNode, NodeConfig, load_config, open_node
 from meshp2p.cli.output import OutputError, printable, warn, write_line
-from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent, StorageFailed, StorageRecovered
+from meshp2p.core.events import (
+    IdConflictLost,
+    LeaderChanged,
+    MemberEvent,
+    PeerReachable,
+    PeersCannotCall,
+    PeerUnreachable,
+    StorageFailed,
+    StorageRecovered,
+)
 from meshp2p.core.presets import PRESETS
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
@@ -168,6 +177,12 @@ def _line(event: NodeEvent) -> str:
             return f"nothing is kept on disk now: {reason}"
         case StorageRecovered():
             return "the disk takes what is to be kept again"
+        case PeerUnreachable(id=node_id, reason=reason):
+            return f"no path to {node_id}, directly or through others; messages for it wait: {reason}"
+        case PeerReachable(id=node_id):
+            return f"calls to {node_id} arrive again"
+        case PeersCannotCall(id=node_id):
+            return f"calls from {node_id} do not arrive here: open this node's TCP port in the firewall"
         case IdConflictLost():
             return f"the id {event.id} is held by another node, at {event.address}"
 
@@ -198,6 +213,12 @@ def _as_json(event: NodeEvent) -> dict[str, Any]:
             return {"event": "storage-failed", "reason": reason}
         case StorageRecovered():
             return {"event": "storage-recovered"}
+        case PeerUnreachable(id=node_id, reason=reason):
+            return {"event": "peer-unreachable", "id": node_id, "reason": reason}
+        case PeerReachable(id=node_id):
+            return {"event": "peer-reachable", "id": node_id}
+        case PeersCannotCall(id=node_id):
+            return {"event": "peers-cannot-call", "id": node_id}
         case IdConflictLost(id=own_id, address=address):
             return {"event": "conflict", "id": own_id, "address": address}
 

@@ -41,7 +41,8 @@ class Call(msgspec.Struct, frozen=True):
     """Call a node over TCP: on a connection to it, whoever opened that, or at the first of these addresses to answer.
 
     ``node_id`` and ``boot`` say which process is meant, where that is known; a connection that the other side opened
-    counts only if it is that process's. Whoever answers at an address is called, whoever it is.
+    counts only if it is that process's. Whoever answers at an address is called, whoever it is. With a ``target`` the
+    node that is called is a relay, which passes the call on to that node, and its reply back.
 
     The driver hands the reply, or a :class:`CallFailed`, to ``Machine.receive_reply`` with the same ``call_id``,
     exactly once, after at most ``timeout`` seconds.
@@ -53,6 +54,7 @@ class Call(msgspec.Struct, frozen=True):
     timeout: float
     node_id: str = ""
     boot: int = 0
+    target: str = ""
 
 
 class Persist(msgspec.Struct, frozen=True):

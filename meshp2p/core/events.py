@@ -20,6 +20,9 @@ __all__ = [
     "MemberRecovered",
     "MemberSuspected",
     "MemberUpdated",
+    "PeerReachable",
+    "PeerUnreachable",
+    "PeersCannotCall",
     "StorageFailed",
     "StorageRecovered",
 ]
@@ -89,6 +92,27 @@ class MapChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):
 MemberChange = MemberJoined | MemberUpdated | MemberSuspected | MemberRecovered | MemberDied | MemberLeft
 
 
+class PeerUnreachable(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """Calls to a live node fail, directly and through others: a firewall or NAT is in the way on both sides. Messages
+    for it wait. ``reason`` is how the last call failed."""
+
+    id: str
+    reason: str
+
+
+class PeerReachable(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """Calls to a node arrive again that did not."""
+
+    id: str
+
+
+class PeersCannotCall(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """The node ``id`` says that its calls do not arrive here, directly or through others. Open this node's TCP port in
+    the firewall, or let this node dial out."""
+
+    id: str
+
+
 class StorageFailed(msgspec.Struct, frozen=True, tag_field="event", tag=str):
     """The disk of this node keeps nothing now, for this reason: messages are refused, and no new claim to lead is made.
     What was accepted before is as it was."""
@@ -100,4 +124,13 @@ class StorageRecovered(msgspec.Struct, frozen=True, tag_field="event", tag=str):
     """The disk of this node takes what is to be kept again."""
 
 
-Event = MemberChange | LeaderChanged | IdConflictLost | StorageFailed | StorageRecovered
+Event = (
+    MemberChange
+    | LeaderChanged
+    | IdConflictLost
+    | StorageFailed
+    | StorageRecovered
+    | PeerUnreachable
+    | PeerReachable
+    | PeersCannotCall
+)

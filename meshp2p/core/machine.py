@@ -32,6 +32,7 @@ from typing import assert_never
 import msgspec
 
 from meshp2p.core.address import Address
+from meshp2p.core.carrier import Carrier
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.confirmer import Confirmer
 from meshp2p.core.departures import Departures
@@ -48,9 +49,9 @@ from meshp2p.core.membership import Membership
 from meshp2p.core.messages import (
     Ack,
     Acknowledged,
+    Body,
     CallReply,
     CallRequest,
-    Carry,
     Datagram,
     Deliver,
     Deposit,
@@ -73,6 +74,7 @@ from meshp2p.core.messages import (
     Probe,
     Push,
     SyncRequest,
+    Unreached,
 )
 from meshp2p.core.messaging import Messaging
 from meshp2p.core.ownership import Ownership
@@ -144,6 +146,7 @@ class Machine(View):
         self._prober = Prober(self._state, self._membership)
         self._lease = LeadershipLease(state, self._lease_clock) if state.config.quorum else None
         self._election = Election(self._state, self._ownership, self._lease)
+        self._carrier = Carrier(self._state)
         self._hosting = Hosting(self._state, self._membership, self._ownership)
         self._syncer = Syncer(self._state, self._membership, self._ownership, self._election)
         self._pause_guard = PauseGuard(
@@ -151,7 +154,7 @@ class Machine(View):
         )
         self._prober.on_round = self._pause_guard.note_round
         self._prober.on_view = self._syncer.compare
-        self._messaging = Messaging(self._state, self._hosting, kept_messages)
+        self._messaging = Messaging(self._state, self._carrier, self._hosting, kept_messages)
         self._confirmer = Confirmer(self._state, self._membership, self._prober)
         self._looker = Looker(self._state, self._prober, self._syncer)
         self._prober.on_ack = self._take_ack
@@ -243,6 +246,9 @@ class Machine(View):
                 self._prober.receive_ping_request(body, source, now)
             case Gossip():
                 pass
+            case Unreached(target=target):
+                if target == state.tag and record is not None:
+                    self._carrier.note_called_in_vain(record.id, now)
             case _:
                 assert_never(body)
         if record is not None and isinstance(body, (Ping, Ack)):
@@ -253,9 +259,7 @@ class Machine(View):
                 self._syncer.sync_with(record.id, now)
         return self._conclude(now)
 
-    def _receive_unlisted(
-        self, body: Ping | Ack | Nack | PingRequest | Gossip, sender: str | None, source: Address, now: float
-    ) -> None:
+    def _receive_unlisted(self, body: Body, sender: str | None, source: Address, now: float) -> None:
         """A node speaks that is not listed: one that is held dead is told so and can refute, an unknown one is asked
         who it is."""
         state = self._state
@@ -291,7 +295,7 @@ class Machine(View):
                 reply = self._hosting.take_heartbeat(instance_id, status, metrics, now)
             case ForwardDeregister(id=instance_id):
                 reply = self._hosting.take_deregister(instance_id, now)
-            case Carry() | Deposit() | Deliver() | Acknowledged():
+            case Deposit() | Deliver() | Acknowledged():
                 self._messaging.receive_call(ticket, request, now)
             case ForwardFetch() | ForwardAcknowledge() | ForwardStatus():
                 self._messaging.receive_call(ticket, request, now)
@@ -329,6 +333,15 @@ class Machine(View):
         handler = self._state.take_call(call_id)
         if handler is not None and not self._ownership.has_lost_id:
             handler(reply, now)
+        return self._conclude(now)
+
+    def note_route(self, node_id: str, via: str, failure: str, now: float) -> list[Effect]:
+        """A call of the driver's own went to this node on one of :meth:`routes`, and was answered; or, with a
+        ``failure``, all of them failed."""
+        if failure:
+            self._carrier.note_failed(node_id, failure, now)
+        else:
+            self._carrier.note_answered(node_id, via, now)
         return self._conclude(now)
 
     def receive_watch(self, watch_id: int, outcome: WatchOpened | CallFailed, now: float) -> list[Effect]:

@@ -31,7 +31,6 @@ __all__ = [
     "Body",
     "CallReply",
     "CallRequest",
-    "Carry",
     "Datagram",
     "Deliver",
     "DeliverReply",
@@ -67,6 +66,7 @@ __all__ = [
     "StatusReply",
     "SyncReply",
     "SyncRequest",
+    "Unreached",
     "Why",
 ]
 
@@ -149,7 +149,15 @@ class Gossip(msgspec.Struct, frozen=True, array_like=True, tag=5):
     sender: Word
 
 
-Body = Ping | Ack | Nack | PingRequest | Gossip
+class Unreached(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Told to the node ``target``: calls of the sender's do not arrive there, directly or through others. Nobody
+    answers it."""
+
+    sender: Word
+    target: Word
+
+
+Body = Ping | Ack | Nack | PingRequest | Gossip | Unreached
 
 
 class Datagram(msgspec.Struct, frozen=True, array_like=True):
@@ -371,14 +379,6 @@ class SendReply(msgspec.Struct, frozen=True, array_like=True, tag=23):
 Passed = Deliver | Acknowledged | ForwardFetch | ForwardAcknowledge | ForwardStatus
 
 
-class Carry(msgspec.Struct, frozen=True, array_like=True, tag=24):
-    """Sent to a node that may reach the node ``target`` where the sender cannot: call it for me. Answered with its
-    reply, or with :class:`Refused`."""
-
-    target: Id
-    request: Passed
-
-
 class LeaseAsk(msgspec.Struct, frozen=True, array_like=True, tag=32):
     """Sent by ``home``, the home of ``leader_id``, under a quorum: grant the leadership to it for ``seconds``. Answered
     with :class:`LeaseReply`; see :mod:`meshp2p.core.lease`.
@@ -471,7 +471,6 @@ CallRequest = (
     | ForwardFetch
     | ForwardAcknowledge
     | ForwardStatus
-    | Carry
     | LeaseAsk
     | LeaseRelease
     | MapSync

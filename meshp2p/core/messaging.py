@@ -21,7 +21,6 @@ from meshp2p.core.events import MemberChange
 from meshp2p.core.hosting import Hosting
 from meshp2p.core.messages import (
     Acknowledged,
-    Carry,
     Deliver,
     Deposit,
     Done,
@@ -48,13 +47,18 @@ class Messaging:
     ``kept`` is what the disk has, in the order of keys; absent where there is none.
     """
 
-    def __init__(self, state: NodeState, hosting: Hosting, kept: Sequence[tuple[Table, bytes, bytes]] | None) -> None:
+    def __init__(
+        self,
+        state: NodeState,
+        carrier: Carrier,
+        hosting: Hosting,
+        kept: Sequence[tuple[Table, bytes, bytes]] | None,
+    ) -> None:
         self._state = state
+        self._carrier = carrier
         self._kept = list(kept or ())
-        self._carrier = Carrier(state)
         self.receiving: Receiving = Receiving(state, self._carrier, hosting)
         self.sending: Sending = Sending(state, self._carrier, self.receiving)
-        self._carrier.serve = self._serve
         self.receiving.settle_here = self.sending.settle_acknowledged
         self.receiving.take_over = self.sending.take_over
         self.receiving.reopen_here = self.sending.reopen
@@ -89,19 +93,11 @@ class Messaging:
             case _:
                 assert_never(request)
 
-    def receive_call(self, ticket: int, request: Passed | Carry | Deposit, now: float) -> None:
+    def receive_call(self, ticket: int, request: Passed | Deposit, now: float) -> None:
         """Another node calls; the reply is resolved under ``ticket``."""
         match request:
-            case Carry():
-                self._carrier.carry(ticket, request, now)
             case Deposit():
                 self._take_over(ticket, request, now)
-            case _:
-                self._serve(ticket, request, now)
-
-    def _serve(self, ticket: int, request: Passed, now: float) -> None:
-        """Answer a call that came directly or was carried."""
-        match request:
             case Deliver():
                 self.receiving.take(ticket, request, now)
             case Acknowledged(copies=copies):
@@ -161,6 +157,7 @@ class Messaging:
 
     def notice(self, event: MemberChange, now: float) -> None:
         """Look at what happened to a recipient, a home or a holder."""
+        self._carrier.notice(event)
         self.receiving.notice(event, now)
         self.sending.notice(event, now)
 

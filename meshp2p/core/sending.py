@@ -23,7 +23,7 @@ from meshp2p.core.effects import CallFailed, Delete, Put, Resolve, Table, Write
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberUpdated
 from meshp2p.core.keeping import StoreHandler
 from meshp2p.core.lane import count_fitting
-from meshp2p.core.message import PAYLOAD_BYTES_MAX, CopyStatus, Message
+from meshp2p.core.message import PAYLOAD_BYTES_MAX, CopyStatus, Message, Receipt
 from meshp2p.core.messages import (
     CallReply,
     Deposit,
@@ -175,7 +175,17 @@ class Sending:
         self._carrier.call(holder, ForwardStatus(request.message_id), conclude, state.config.forward_timeout, now)
 
     def status(self, message_id: str) -> StatusReply:
-        return StatusReply(self.outbox.receipts(message_id))
+        """What became of each copy, and why one that is still here is not delivered, if its home cannot be reached."""
+        return StatusReply(tuple(map(self._explain, self.outbox.receipts(message_id))))
+
+    def _explain(self, receipt: Receipt) -> Receipt:
+        record = self._state.members.records.get(receipt.recipient)
+        if record is None or receipt.status.is_final:
+            return receipt
+        why = self._carrier.why_unreachable(record.home)
+        if not why:
+            return receipt
+        return msgspec.structs.replace(receipt, reason=f"no path to node {record.home!r}: {why}"[:1024])
 
     # Holding
 

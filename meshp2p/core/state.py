@@ -208,14 +208,16 @@ class NodeState:
         handler: ReplyHandler,
         timeout: float | None = None,
         node: Record | Departed | None = None,
+        *,
+        target: str = "",
     ) -> None:
         """Call whoever answers at these addresses, which are ``node``'s if it is given; ``handler(reply or failure,
-        now)`` is run once."""
+        now)`` is run once. With a ``target`` they are to pass the call on to that node."""
         self._call_count += 1
         self._calls[self._call_count] = handler
         node_id, boot = ("", 0) if node is None else (node.id, node.boot)
         timeout = timeout or self.config.call_timeout
-        self.effects.append(Call(self._call_count, addresses, request, timeout, node_id, boot))
+        self.effects.append(Call(self._call_count, addresses, request, timeout, node_id, boot, target))
 
     def call_node(
         self, node: Record | Departed, request: CallRequest, handler: ReplyHandler, timeout: float | None = None

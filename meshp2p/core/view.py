@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshp2p.core.address import Address
 from meshp2p.core.candidates import Candidate, SourceStats
+from meshp2p.core.carrier import Carrier, Route
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.election import Election
 from meshp2p.core.instance import Instance, Leader
@@ -27,6 +27,7 @@ class View:
     _election: Election
     _syncer: Syncer
     _maps: Maps
+    _carrier: Carrier
 
     def __repr__(self) -> str:
         members = self._state.members
@@ -57,11 +58,22 @@ class View:
         """The shared map of this name, to be read; None where it was not opened."""
         return self._maps.replica(name)
 
-    def whereabouts(self, node_id: str) -> tuple[int, tuple[Address, ...]] | None:
-        """The boot and the addresses of a listed node, the one from which it was last heard first; None if it is not
-        listed."""
+    def routes(self, node_id: str, now: float) -> list[Route]:
+        """The ways to call a listed node, the one to take first ahead; empty if it is not listed."""
+        return self._carrier.routes(node_id, now)
+
+    def relay_route(self, node_id: str) -> Route | None:
+        """The direct way to a listed node, for a call that this node is to pass on; None if it should not. What waited
+        in the sockets of a node that was stopped is too old to be passed on."""
         record = self._state.members.records.get(node_id)
-        return None if record is None or record.home != node_id else (record.boot, self._state.addresses_of(record))
+        if record is None or not record.is_node or self._state.is_guarded or node_id == self._state.id:
+            return None
+        return Route(record.id, record.boot, self._state.addresses_of(record))
+
+    @property
+    def unreachable(self) -> dict[str, str]:
+        """The live nodes to which there is no path, and how the last call failed."""
+        return self._carrier.unreachable
 
     @property
     def leader_id(self) -> str | None:

@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.core.carrier import Route
 from meshp2p.core.effects import (
     Call,
     CallFailed,
@@ -254,9 +255,17 @@ class Driver:
         """Something that was no message of this mesh was refused."""
         self.stats.count_refused(reason)
 
-    def whereabouts(self, node_id: str) -> tuple[int, tuple[Address, ...]] | None:
-        """The boot and the addresses of a listed node."""
-        return self.machine.whereabouts(node_id)
+    def routes(self, node_id: str) -> list[Route]:
+        """The ways to a listed node, the one to take first ahead; empty if it is not listed."""
+        return self.machine.routes(node_id, trio.current_time())
+
+    def note_route(self, node_id: str, via: str, failure: str) -> None:
+        """A query was answered on this route; or, with a ``failure``, none of them led there."""
+        self.perform(self.machine.note_route(node_id, via, failure, trio.current_time()))
+
+    def relay_route(self, node_id: str) -> Route | None:
+        """The direct way to a node, for a call that this node is to pass on; None if it should not."""
+        return self.machine.relay_route(node_id)
 
     def _take_ticket(self) -> int:
         """A ticket, under which its answer comes. It is to be given back."""

@@ -17,11 +17,13 @@ from typing import Final, Protocol
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.core.carrier import Route
 from meshp2p.core.effects import Call, CallFailed, Failure, Watch, WatchOpened
 from meshp2p.core.messages import CallReply, Pong
-from meshp2p.errors import ConnectionLost, Refusal, RemoteProtocolError, Unreachable
+from meshp2p.errors import ConnectionLost, Refusal, RemoteProtocolError, Unreachable, check
 from meshp2p.net.open_calls import OutgoingCall, ServeCall
 from meshp2p.net.peer_connection import AskedCall, CallBroken, PeerConnection, ServedCall
+from meshp2p.net.relays import Relays
 from meshp2p.net.sockets import connect_tcp
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import CallKind, PeerHello, ResetReason
@@ -40,6 +42,9 @@ GOODBYE_SECONDS: Final = 5.0
 
 YOUNG_SECONDS: Final = 5.0
 """Of two connections of which the older one is younger than this, both sides dialled at once. Chosen, not measured."""
+
+ATTEMPT_SECONDS: Final = 1.0
+"""How long a query waits for a connection on one route while there are others. Chosen, not measured."""
 
 UNREACHABLE_SECONDS: Final = 5.0
 """How long a query is served though its asker cannot be reached. Chosen, not measured."""
@@ -76,8 +81,14 @@ class PeerService(Protocol):
     def count_refused(self, reason: Refusal) -> None:
         """Something that was no message of this mesh was refused."""
 
-    def whereabouts(self, node_id: str) -> tuple[int, tuple[Address, ...]] | None:
-        """The boot and the addresses of a listed node."""
+    def routes(self, node_id: str) -> list[Route]:
+        """The ways to a listed node, the one to take first ahead; empty if it is not listed."""
+
+    def note_route(self, node_id: str, via: str, failure: str) -> None:
+        """A query was answered on this route; or, with a ``failure``, none of them led there."""
+
+    def relay_route(self, node_id: str) -> Route | None:
+        """The direct way to a node, for a call that this node is to pass on; None if it should not."""
 
 
 class PeerStats:
@@ -121,9 +132,10 @@ class Peers:
         self._budget = Budget(BUFFERED_BYTES_MAX)
         self._connections: dict[PeerConnection, None] = {}
         self._dials: dict[Address, _Dial] = {}
-        self._service: PeerService | None = None
+        self.service: PeerService | None = None
         self._serve_query: ServeCall | None = None
         self._nursery: trio.Nursery | None = None
+        self._relays = Relays(self._find_for_relay, self._start)
 
     def __repr__(self) -> str:
         return f"<Peers of {self._own.id!r}: {list(self._connections)}>"
@@ -141,7 +153,7 @@ class Peers:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Dial, accept and serve until cancelled; then all connections are cut."""
-        self._service, self._serve_query = service, serve_query
+        self.service, self._serve_query = service, serve_query
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
@@ -167,8 +179,9 @@ class Peers:
             await connection.run(self._on_event)
         finally:
             self._connections.pop(connection, None)
-            if connection.refusal is not None and self._service is not None:
-                self._service.count_refused(connection.refusal.reason)
+            self._relays.release(connection)
+            if connection.refusal is not None and self.service is not None:
+                self.service.count_refused(connection.refusal.reason)
             self._release_served(connection)
 
     # Calls of this node
@@ -186,12 +199,12 @@ class Peers:
         opened_at = trio.current_time()
         with trio.move_on_after(call.timeout):
             for _ in range(3):
-                connection = await self._find(call.node_id, call.boot, call.addresses)
+                connection = await self.find(call.node_id, call.boot, call.addresses)
                 if isinstance(connection, CallFailed):
                     return connection
                 opened_at = trio.current_time()
                 was_used = connection.has_been_used
-                asked = connection.open_call(CallKind.MESSAGE, body)
+                asked = connection.open_call(CallKind.MESSAGE, body, seconds=call.timeout, target=call.target)
                 try:
                     reply = await asked.receive()
                     return self._codec.decode_reply_untrusted(reply or b"")
@@ -225,7 +238,7 @@ class Peers:
         pong: Pong | None = None
         while True:
             with trio.move_on_after(watch.timeout) as waiting:
-                connection = await self._find(watch.node_id, watch.boot, watch.addresses)
+                connection = await self.find(watch.node_id, watch.boot, watch.addresses)
                 if isinstance(connection, CallFailed):
                     return connection
                 asked = connection.open_call(CallKind.WATCH, body)
@@ -253,23 +266,12 @@ class Peers:
     @contextlib.asynccontextmanager
     async def open_call(self, node_id: str, body: bytes, deadline: float) -> AsyncIterator[OutgoingCall]:
         """See :class:`~meshp2p.net.open_calls.CallOpener`."""
-        asked = await self._open_query(node_id, body, deadline)
+        query = _Query(self, node_id, body, deadline)
+        await query.open()
         try:
-            yield _Deadlined(asked, deadline)
+            yield query
         finally:
-            asked.close()
-
-    async def _open_query(self, node_id: str, body: bytes, deadline: float) -> AskedCall:
-        place = None if self._service is None else self._service.whereabouts(node_id)
-        if place is None:
-            raise Unreachable(f"node {node_id!r} is not listed")
-        with trio.CancelScope(deadline=deadline):
-            connection = await self._find(node_id, *place)
-            if isinstance(connection, CallFailed):
-                raise Unreachable(f"node {node_id!r}: {connection.reason}")
-            seconds = max(0.001, deadline - trio.current_time())
-            return connection.open_call(CallKind.QUERY, body, seconds=min(seconds, 1e9))
-        raise Unreachable(f"node {node_id!r}: no connection in time")
+            query.close()
 
     # Which connection
 
@@ -285,7 +287,7 @@ class Peers:
                     found = connection
         return found
 
-    async def _find(self, node_id: str, boot: int, addresses: tuple[Address, ...]) -> PeerConnection | CallFailed:
+    async def find(self, node_id: str, boot: int, addresses: tuple[Address, ...]) -> PeerConnection | CallFailed:
         """A connection to this node: the one there is, or a new one. Whoever answers at an address gets the calls that
         were meant for it; they say themselves whom they concern."""
         connection = self.find_open(node_id, boot, addresses)
@@ -375,11 +377,11 @@ class Peers:
             case CallArrived():
                 self._answer(connection, event)
             case _:
-                pass
+                self._relays.take(connection, event)
 
     def _answer(self, connection: PeerConnection, arrived: CallArrived) -> None:
         """Answer a call, at once if that can be: then it costs no task."""
-        service = self._service
+        service = self.service
         if service is None or self._nursery is None:
             connection.reset(arrived.call, ResetReason.REFUSED, "this is no node")
             return
@@ -447,6 +449,20 @@ class Peers:
         if peer is None or self.find_open(peer.id, peer.boot) is None:
             call.scope.cancel()
 
+    # Calls that are passed on
+
+    async def _find_for_relay(self, node_id: str) -> PeerConnection | None:
+        """A connection to the target of a call that is passed on; None if there is none and none can be made."""
+        route = None if self.service is None else self.service.relay_route(node_id)
+        if route is None:
+            return None
+        found = await self.find(route.node_id, route.boot, route.addresses)
+        return found if isinstance(found, PeerConnection) and found.peer and found.peer.id == node_id else None
+
+    def _start(self, function: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(function, *arguments)
+
     # Which connections are kept
 
     def _choose_one(self, newer: PeerConnection) -> None:
@@ -506,17 +522,68 @@ class Peers:
             connection.retire()
 
 
-class _Deadlined:
-    """A call whose reply is not waited for longer than until its deadline."""
+class _Query:
+    """A query on its way: over the first route that leads to the node. One that turns out to lead nowhere, before the
+    node has seen the query, is left for the next."""
 
-    def __init__(self, asked: AskedCall, deadline: float) -> None:
-        self._asked = asked
+    def __init__(self, peers: Peers, node_id: str, body: bytes, deadline: float) -> None:
+        self._peers = peers
+        self._node_id = node_id
+        self._body = body
         self._deadline = deadline
+        self._asked: AskedCall | None = None
+        self._route: Route | None = None
+        self._routes: list[Route] | None = None
+        self._reason = "it is not listed"
+        self._is_answered = False
+
+    async def open(self) -> None:
+        """Open the query on the next route. Raises :class:`Unreachable` if there is none."""
+        self.close()
+        service = self._peers.service
+        if self._routes is None:
+            self._routes = [] if service is None else service.routes(self._node_id)
+        while self._routes:
+            route = self._route = self._routes.pop(0)
+            # a packet that a firewall drops has no answer: the other routes need some of the time
+            attempt = min(self._deadline, trio.current_time() + ATTEMPT_SECONDS) if self._routes else self._deadline
+            with trio.CancelScope(deadline=attempt) as waiting:
+                found = await self._peers.find(route.node_id, route.boot, route.addresses)
+                if isinstance(found, PeerConnection):
+                    seconds = min(max(0.001, self._deadline - trio.current_time()), 1e9)
+                    self._asked = found.open_call(CallKind.QUERY, self._body, seconds=seconds, target=route.target)
+                    return
+                self._reason = found.reason
+            if waiting.cancelled_caught:
+                self._reason = f"{route.node_id!r} did not answer"
+        if service is not None:
+            service.note_route(self._node_id, "", self._reason)
+        raise Unreachable(f"node {self._node_id!r} is not reached, nor through others: {self._reason}")
 
     async def receive_part(self) -> bytes | None:
         with trio.CancelScope(deadline=self._deadline):
-            return await self._asked.receive_part()
-        raise ConnectionLost("the deadline of the call has passed")
+            while True:
+                check(self._asked is not None, "a query is open while it is read")
+                try:
+                    part = await self._asked.receive()  # type: ignore[union-attr]  # checked
+                except CallBroken as broken:
+                    if not broken.is_unseen:
+                        raise ConnectionLost(f"node {self._node_id!r}: {broken}") from broken
+                    if broken.reset is ResetReason.NOT_TAKEN and self._route is not None and self._routes is not None:
+                        self._routes.insert(0, self._route)  # on another connection
+                    self._reason = str(broken)
+                    await self.open()
+                    continue
+                if not self._is_answered:
+                    self._is_answered = True
+                    if self._peers.service is not None and self._route is not None:
+                        self._peers.service.note_route(self._node_id, self._route.via, "")
+                return part
+        raise ConnectionLost(f"node {self._node_id!r}: the deadline of the call has passed")
+
+    def close(self) -> None:
+        if self._asked is not None:
+            self._asked.close()
 
 
 async def _ended_or_retired(asked: AskedCall) -> bool:

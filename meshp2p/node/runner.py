@@ -15,6 +15,9 @@ from meshp2p.core.events import (
     LeaderChanged,
     MapChanged,
     MemberEvent,
+    PeerReachable,
+    PeersCannotCall,
+    PeerUnreachable,
     StorageFailed,
     StorageRecovered,
 )
@@ -219,6 +222,12 @@ class _Runner:
                 _log.warning("nothing is kept on disk now, and messages are refused: %s", reason)
             case StorageRecovered():
                 _log.warning("the disk takes what is to be kept again")
+            case PeerUnreachable(id=node_id, reason=reason):
+                _log.warning("no path to %s, directly or through others; messages for it wait: %s", node_id, reason)
+            case PeerReachable(id=node_id):
+                _log.warning("calls to %s arrive again", node_id)
+            case PeersCannotCall(id=node_id):
+                _log.warning("calls from %s do not arrive here: open this node's TCP port in the firewall", node_id)
             case MemberEvent():
                 _log.info("%s: %s", type(event).__name__, event.id)
         self._subscriptions.put(event)

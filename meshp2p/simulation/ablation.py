@@ -10,7 +10,6 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.alterations import (
     believe_late_records,
-    carry_further,
     count_one_confirmation,
     forget_acknowledged,
     grant_to_all,
@@ -137,12 +136,6 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "partition",
         "epochs",
         alter=lead_again,
-    ),
-    "single-detours": Safeguard(
-        "a call that is carried for another is not handed on",
-        "mail",
-        "relays",
-        alter=carry_further,
     ),
     "bound-granters": Safeguard(
         "under a quorum a node that granted the leadership grants it to nobody else until the grant is over",

@@ -11,9 +11,8 @@ from typing import Any
 
 import msgspec
 
-from meshp2p.core.effects import CallFailed, Resolve
 from meshp2p.core.election import Election
-from meshp2p.core.messages import Carry, LeaseAsk, LeaseReply, Probe, SyncReply
+from meshp2p.core.messages import LeaseAsk, LeaseReply, Probe, SyncReply
 from meshp2p.core.nodes import Nodes
 from meshp2p.core.record import Item, Record
 from meshp2p.core.suspicion import Suspicion
@@ -22,7 +21,6 @@ from meshp2p.simulation.host import Host
 
 __all__ = [
     "believe_late_records",
-    "carry_further",
     "count_one_confirmation",
     "forget_acknowledged",
     "grant_to_all",
@@ -149,21 +147,6 @@ def miscount_the_ring(host: Host) -> None:
             self._waiting = waiting
 
     members.nodes = Miscounting()
-
-
-def carry_further(host: Host) -> None:
-    """Let a node that carries a call look for detours of its own."""
-    state: Any = host.machine._state  # type: ignore[union-attr]
-    carrier: Any = host.machine._messaging._carrier  # type: ignore[union-attr]
-
-    def carry(ticket: int, request: Carry, now: float) -> None:
-        def conclude(reply: Any, _now: float) -> None:
-            if not isinstance(reply, CallFailed):
-                state.effects.append(Resolve(ticket, reply))
-
-        carrier.call(request.target, request.request, conclude, state.config.forward_timeout, now)
-
-    carrier.carry = carry
 
 
 def grant_to_all(host: Host) -> None:

@@ -58,7 +58,7 @@ class Traffic(msgspec.Struct):
 class Exchange:
     """A call under way: it is settled once, by the first reply, or by the failure that comes last."""
 
-    __slots__ = ("caller", "cause", "effect", "is_done", "life", "refused")
+    __slots__ = ("caller", "cause", "effect", "is_done", "life", "refused", "relay")
 
     def __init__(self, caller: Host, effect: Call, cause: int) -> None:
         self.caller: Host = caller
@@ -67,6 +67,7 @@ class Exchange:
         self.cause: int = cause
         self.is_done: bool = False
         self.refused: int = 0
+        self.relay: Host | None = None
 
 
 class Network:
@@ -262,8 +263,31 @@ class Network:
                 self._fire(Rejected.__name__)
                 self.engine.at(self.engine.now + delay, self._reject, (exchange, target))
             else:
-                self.engine.at(self.engine.now + delay, target.take_call, exchange)
+                arrive = self._pass_on if effect.target else self._take_call
+                self.engine.at(self.engine.now + delay, arrive, (exchange, target))
         self.engine.at(self.engine.now + effect.timeout, self._expire, exchange)
+
+    def _take_call(self, arrival: tuple[Exchange, Host]) -> None:
+        exchange, target = arrival
+        target.take_call(exchange)
+
+    def _pass_on(self, arrival: tuple[Exchange, Host]) -> None:
+        """A call arrives at the relay that is to pass it on, which opens a connection to the target for it."""
+        exchange, relay = arrival
+        if exchange.relay is not None or relay.is_dark or relay.is_stopped:
+            return
+        if relay.machine is None:
+            self.refuse(exchange, relay)
+            return
+        exchange.relay = relay
+        route = relay.machine.relay_route(exchange.effect.target)
+        for address in () if route is None else route.addresses:
+            target = self._listeners.get(address)
+            delay = self.legs(relay.key, target.key, 3) if target is not None else None
+            if delay is not None and target is not None and not self.is_rejected(relay.key, target.key):
+                self.engine.at(self.engine.now + delay, self._take_call, (exchange, target))
+                return
+        self.reply(exchange, relay, CallFailed(Failure.UNREACHABLE, "the relay has no path"), exchange.cause)
 
     def _reject(self, arrival: tuple[Exchange, Host]) -> None:
         self.refuse(*arrival)
@@ -288,12 +312,25 @@ class Network:
         """Carry a reply, or the word that the connection broke, back to the caller."""
         if exchange.is_done:
             return
-        delay = self.legs(replier.key, exchange.caller.key, 1)
+        delay: float | None = 0.0
+        sender = replier.key
+        for receiver in self._way_back(exchange, replier):
+            leg = self.legs(sender, receiver, 1)
+            delay = None if leg is None or delay is None else delay + leg
+            sender = receiver
         if delay is not None:
             self.engine.at(self.engine.now + delay, self._arrive, (exchange, reply, replier.key, cause))
 
+    def _way_back(self, exchange: Exchange, replier: Host) -> tuple[str, ...]:
+        caller, relay = exchange.caller.key, exchange.relay
+        return (caller,) if relay is None or relay is replier else (relay.key, caller)
+
     def refuse(self, exchange: Exchange, replier: Host) -> None:
         """Nobody listens at one of the addresses: the call is refused when all refuse."""
+        if exchange.relay is not None:
+            failed = CallFailed(Failure.UNREACHABLE, "the relay was refused")
+            self.reply(exchange, exchange.relay, failed, exchange.cause)
+            return
         exchange.refused += 1
         if exchange.refused == len(exchange.effect.addresses):
             self.reply(exchange, replier, CallFailed(Failure.REFUSED, "connection refused"), exchange.cause)

@@ -23,7 +23,6 @@ from meshp2p.core.messages import (
     Acknowledged,
     CallReply,
     CallRequest,
-    Carry,
     Datagram,
     Deliver,
     Deposit,
@@ -191,7 +190,7 @@ def _check_reply(reply: CallReply) -> None:
             pass
 
 
-def _check_request(request: CallRequest) -> None:  # noqa: C901  # one line for each
+def _check_request(request: CallRequest) -> None:  # one line for each
     match request:
         case Push(items=items):
             _check_items(items)
@@ -225,9 +224,6 @@ def _check_request(request: CallRequest) -> None:  # noqa: C901  # one line for 
             _check_message_id(message_id)
         case MapSync() | MapPush():
             _check_map(request)
-        case Carry(target=target, request=carried):
-            check_id(target)
-            _check_request(carried)
         case _:
             pass
 

@@ -22,7 +22,6 @@ from meshp2p.core.messages import (
     Acknowledged,
     CallReply,
     CallRequest,
-    Carry,
     Datagram,
     Deliver,
     DeliverReply,
@@ -134,7 +133,6 @@ requests: st.SearchStrategy[CallRequest] = st.one_of(
     st.builds(MapPush, st.sampled_from(["m", "other"]), ids, numbers, entries),
     passed,
     st.builds(Deposit, parcels),
-    st.builds(Carry, ids, passed),
 )
 replies: st.SearchStrategy[CallReply | CallFailed] = st.one_of(
     st.builds(Pong, ids, numbers, numbers),

@@ -17,7 +17,17 @@ from pathlib import Path
 import pytest
 
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.events import Event, IdConflictLost, LeaderChanged, MemberEvent, StorageFailed, StorageRecovered
+from meshp2p.core.events import (
+    Event,
+    IdConflictLost,
+    LeaderChanged,
+    MemberEvent,
+    PeerReachable,
+    PeersCannotCall,
+    PeerUnreachable,
+    StorageFailed,
+    StorageRecovered,
+)
 from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import (
     Ack,
@@ -37,6 +47,7 @@ from meshp2p.core.messages import (
     Push,
     SyncReply,
     SyncRequest,
+    Unreached,
 )
 from meshp2p.core.record import Item, Rumour, State, tag_of
 from meshp2p.core.requests import Heartbeat
@@ -136,6 +147,8 @@ class Scribe(Mesh):
                 return f"ping_req {sequence}: ping {self._name(target)} for me"
             case Gossip():
                 return "gossip"
+            case Unreached():
+                return "my calls do not reach you"
 
     def _items(self, items: tuple[Item, ...]) -> str:
         return "[" + ", ".join(self._item(item) for item in items) + "]"
@@ -160,6 +173,8 @@ class Scribe(Mesh):
                 return f"StorageFailed {reason}"
             case StorageRecovered():
                 return "StorageRecovered"
+            case PeerUnreachable() | PeerReachable() | PeersCannotCall():
+                return f"{type(event).__name__} {event.id}"
             case MemberEvent(record=record):
                 return f"{type(event).__name__} {record.id}"
 

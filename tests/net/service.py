@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.core.carrier import Route
 from meshp2p.core.messages import Done, Pong
 from meshp2p.errors import Refusal
 from meshp2p.net.open_calls import IncomingCall, ServeCall
@@ -34,6 +35,7 @@ class Node:
         self.known: dict[str, Node] = {}
         self.address = Address("127.0.0.1", 0)
         self.peers = Peers(codec, PeerHello(name, boot), connect=connect)
+        self.noted: list[tuple[str, str, str]] = []
         self.queries: list[IncomingCall] = []
         self.answer_query: Callable[[IncomingCall], Awaitable[None]] | None = None
 
@@ -56,9 +58,19 @@ class Node:
     def count_refused(self, reason: Refusal) -> None:
         self.refused.append(reason)
 
-    def whereabouts(self, node_id: str) -> tuple[int, tuple[Address, ...]] | None:
+    def routes(self, node_id: str) -> list[Route]:
+        route = self.relay_route(node_id)
+        if route is None:
+            return []
+        relays = [node for name, node in self.known.items() if name not in (node_id, self.name)]
+        return [route, *(Route(node.name, node.boot, (node.address,), node_id) for node in relays)]
+
+    def note_route(self, node_id: str, via: str, failure: str) -> None:
+        self.noted.append((node_id, via, failure))
+
+    def relay_route(self, node_id: str) -> Route | None:
         node = self.known.get(node_id)
-        return None if node is None else (node.boot, (node.address,))
+        return None if node is None else Route(node.name, node.boot, (node.address,))
 
     async def serve_query(self, call: IncomingCall) -> None:
         self.queries.append(call)

@@ -15,7 +15,6 @@ from meshp2p.core.messages import (
     Acknowledged,
     CallReply,
     CallRequest,
-    Carry,
     Datagram,
     Deliver,
     DeliverReply,
@@ -50,6 +49,7 @@ from meshp2p.core.messages import (
     StatusReply,
     SyncReply,
     SyncRequest,
+    Unreached,
     Why,
 )
 from meshp2p.core.record import Record, Rumour, State
@@ -114,6 +114,7 @@ DATAGRAMS: dict[str, Datagram] = {
     "ping-request-ipv4": Datagram(PingRequest(1, 2, 3, Address("127.0.0.1", 65_535))),
     "ping-request-ipv6": Datagram(PingRequest(1, 2, 3, Address("::1", 1))),
     "gossip": Datagram(Gossip(42), ITEMS),
+    "unreached": Datagram(Unreached(42, 43)),
     "ping-with-items-and-ages": Datagram(Ping(1, 2, 3, 4), (SUSPICION, HOSTED), (WORD_MAX, 0, 5, 36_000)),
 }
 REQUESTS: dict[str, CallRequest] = {
@@ -132,7 +133,6 @@ REQUESTS: dict[str, CallRequest] = {
     "forward-status": ForwardStatus(MESSAGE_ID),
     "lease-ask": LeaseAsk("a", "home", 7, 3, 3.0, 2),
     "lease-release": LeaseRelease("a", "home", 7, 3),
-    "carry": Carry(NODE.id, Deliver("0192bbbb-node", (Parcel(QUERY, ("ü",), 1.0),))),
     "map-sync": MapSync("plan", NODE.id, 1_700_000_000_000, bytes(range(16))),
     "map-push": MapPush("plan", NODE.id, TIME_MAX, ENTRIES),
 }
@@ -236,6 +236,7 @@ bodies = st.one_of(
     st.builds(Nack, words, words),
     st.builds(PingRequest, words, words, words, addresses),
     st.builds(Gossip, words),
+    st.builds(Unreached, words, words),
 )
 datagrams = st.builds(Datagram, bodies, item_lists, st.lists(words, max_size=6).map(tuple))
 message_ids = st.builds(uuid7, st.integers(0, (1 << 48) - 1), st.integers(0, (1 << 74) - 1))
@@ -283,7 +284,6 @@ requests = st.one_of(
     st.builds(ForwardDeregister, ids),
     passed,
     st.builds(Deposit, parcel_lists),
-    st.builds(Carry, ids, passed),
     st.builds(LeaseAsk, ids, ids, words, words, st.floats(0, 1e9, exclude_min=True), words),
     st.builds(LeaseRelease, ids, ids, words, words),
 )

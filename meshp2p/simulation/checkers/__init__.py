@@ -15,7 +15,6 @@ from meshp2p.simulation.checkers.messages import Messages
 from meshp2p.simulation.checkers.pauses import PauseGuard
 from meshp2p.simulation.checkers.probing import ProbeRing
 from meshp2p.simulation.checkers.registrations import Registrations
-from meshp2p.simulation.checkers.relays import Relays
 from meshp2p.simulation.checkers.settling import Settling
 from meshp2p.simulation.checkers.suspicions import Suspicions
 from meshp2p.simulation.checkers.wholeness import Wholeness
@@ -34,7 +33,6 @@ CHECKERS: dict[str, type[Checker]] = {
         Wholeness,
         PauseGuard,
         ProbeRing,
-        Relays,
         SelfDoubt,
         Settling,
         Suspicions,

@@ -10,7 +10,16 @@ import json
 from typing import Any
 
 from meshp2p.core.effects import CallFailed, Persist
-from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent, StorageFailed, StorageRecovered
+from meshp2p.core.events import (
+    IdConflictLost,
+    LeaderChanged,
+    MemberEvent,
+    PeerReachable,
+    PeersCannotCall,
+    PeerUnreachable,
+    StorageFailed,
+    StorageRecovered,
+)
 from meshp2p.core.messages import (
     Ack,
     Body,
@@ -28,6 +37,7 @@ from meshp2p.core.messages import (
     Push,
     SyncReply,
     SyncRequest,
+    Unreached,
 )
 from meshp2p.core.record import Item, Record, tag_of
 from meshp2p.simulation.checkers import Violation
@@ -136,6 +146,8 @@ class _Encoder:
                 return ("F", reason)
             case StorageRecovered():
                 return ("F", "")
+            case PeerUnreachable(id=name) | PeerReachable(id=name) | PeersCannotCall(id=name):
+                return ("U", type(detail).__name__, self.word(name))
             case CallFailed(failure=failure, reason=reason):
                 return ("X", str(failure), reason)
             case Persist(incarnation=incarnation, epoch=epoch):
@@ -159,6 +171,8 @@ class _Encoder:
                 return ("ping_req", _exact(sequence), self.named(target))
             case Gossip():
                 return ("gossip", 0, 0)
+            case Unreached(target=target):
+                return ("unreached", 0, self.named(target))
 
     def _call(self, detail: Any) -> _Key:
         match detail:

@@ -1,0 +1,137 @@
+"""Calls that this node passes on for two others, a chunk at a time.
+
+The two halves are calls of their own connections. Chunks, windows and resets go from one to the other as they come, so
+what waits here is bounded by the windows of the two ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from meshp2p.net.peer_connection import PeerConnection
+from meshp2p.wire.peer_frames import LAST, ResetReason
+from meshp2p.wire.peer_protocol import CallReset, ChunkArrived, PeerEvent, RelayAsked, WindowGranted
+
+__all__ = ["Relays"]
+
+RELAYS_MAX: Final = 256
+"""Calls that are passed on at a time; one more is reset as busy. Chosen, not measured."""
+
+RELAY_SECONDS: Final = 2.0
+"""How long a connection to the target may take; then the asker is told that there is no path. Chosen, not measured."""
+
+
+class _Half:
+    """One of the two calls; ``is_near``: the asker's. ``waiting`` is what cannot go out on it yet: it is not open."""
+
+    __slots__ = ("call", "connection", "has_sent_last", "is_near", "other", "waiting")
+
+    def __init__(self, connection: PeerConnection | None, call: int, *, is_near: bool) -> None:
+        self.connection = connection
+        self.call = call
+        self.is_near = is_near
+        self.other: _Half = self
+        self.waiting: list[ChunkArrived | WindowGranted] = []
+        self.has_sent_last = False
+
+    def send(self, event: ChunkArrived | WindowGranted) -> None:
+        connection = self.connection
+        if connection is None:
+            self.waiting.append(event)
+        elif isinstance(event, ChunkArrived):
+            connection.protocol.pass_chunk(self.call, event.flags, event.data)
+            self.has_sent_last |= bool(event.flags & LAST)
+            connection.flush()
+        else:
+            connection.protocol.grant(self.call, event.count)
+            connection.flush()
+
+    def reset(self, reason: ResetReason, message: str = "") -> None:
+        connection = self.connection
+        if connection is not None:
+            connection.reset(self.call, reason, message)
+        for event in self.waiting:
+            if isinstance(event, ChunkArrived) and self.other.connection is not None:
+                self.other.connection.protocol.drop_passed(len(event.data))
+        self.waiting.clear()
+
+
+class Relays:
+    """``find(node_id)`` gives a connection to a target, ``start`` runs a function in a task."""
+
+    def __init__(self, find: Callable[[str], Awaitable[PeerConnection | None]], start: Callable[..., None]) -> None:
+        self._find = find
+        self._start = start
+        self._halves: dict[tuple[PeerConnection, int], _Half] = {}
+
+    def __len__(self) -> int:
+        return len(self._halves)
+
+    def take(self, connection: PeerConnection, event: PeerEvent) -> None:
+        """Something happened to a call that is passed on, or is to be."""
+        if isinstance(event, RelayAsked):
+            self._begin(connection, event)
+            return
+        if not isinstance(event, ChunkArrived | WindowGranted | CallReset):
+            return
+        half = self._halves.get((connection, event.call))
+        if half is None:
+            if isinstance(event, ChunkArrived):
+                connection.protocol.drop_passed(len(event.data))
+        elif isinstance(event, CallReset):
+            self._forget(half)
+            half.other.reset(event.reason, event.message)
+        else:
+            half.other.send(event)
+            if half.has_sent_last and half.other.has_sent_last:
+                self._forget(half)
+
+    def _begin(self, connection: PeerConnection, asked: RelayAsked) -> None:
+        near, far = _Half(connection, asked.call, is_near=True), _Half(None, 0, is_near=False)
+        near.other, far.other = far, near
+        if len(self._halves) >= 2 * RELAYS_MAX:
+            connection.protocol.drop_passed(len(asked.opened.data))
+            near.reset(ResetReason.BUSY, f"{RELAYS_MAX} calls are passed on here")
+            return
+        self._halves[connection, asked.call] = near
+        self._start(self._open, near, asked)
+
+    async def _open(self, near: _Half, asked: RelayAsked) -> None:
+        target, opened, connection = asked.opened.target, asked.opened, near.connection
+        found: PeerConnection | None = None
+        with trio.move_on_after(RELAY_SECONDS):
+            found = await self._find(target)
+        if connection is None or self._halves.get((connection, asked.call)) is not near:
+            if connection is not None:
+                connection.protocol.drop_passed(len(opened.data))
+            return  # the asker has gone
+        peer = connection.peer
+        if found is None or not found.is_usable or peer is None:
+            connection.protocol.drop_passed(len(opened.data))
+            self._forget(near)
+            near.other.reset(ResetReason.NO_PATH)
+            near.reset(ResetReason.NO_PATH, f"no connection to node {target!r}")
+            return
+        far = near.other
+        far.call = found.open_passed(opened, peer.id)
+        far.connection = found
+        far.has_sent_last = bool(opened.flags & LAST)
+        self._halves[found, far.call] = far
+        waiting, far.waiting = far.waiting, []
+        for event in waiting:
+            far.send(event)
+
+    def release(self, connection: PeerConnection) -> None:
+        """A connection is over: so are the calls that were passed on over it."""
+        for half in [half for (at, _), half in self._halves.items() if at is connection]:
+            half.connection = None
+            self._forget(half)
+            half.other.reset(ResetReason.CANCELLED if half.is_near else ResetReason.LOST, "the other half broke")
+
+    def _forget(self, half: _Half) -> None:
+        for one in (half, half.other):
+            for key in [key for key, found in self._halves.items() if found is one]:
+                del self._halves[key]
