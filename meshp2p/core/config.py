@@ -84,8 +84,9 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     birth_fanout: int = 16
     """How many nodes the owner of a new record, or who finds a death, tells at once. Chosen, not measured."""
 
-    packet_bytes_max: int = 1400
-    """The largest UDP payload. Above the path's MTU less 28 (48 for IPv6) packets are fragmented or lost."""
+    packet_bytes_max: int = 1232
+    """The largest UDP payload. Above the path's MTU less 28 (48 for IPv6) packets are fragmented or lost; 1,232 fits
+    into IPv6's least MTU."""
 
     ages_per_packet: int = 3
     """How many signs of life of others ride on each packet."""

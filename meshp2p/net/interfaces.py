@@ -12,7 +12,7 @@ import msgspec
 __all__ = ["ADVERTISED_MAX", "Interface", "advertised_addresses", "list_interfaces"]
 
 ADVERTISED_MAX = 8
-"""Chosen, not measured: every record that is gossiped carries them, and a packet has room for 1,400 bytes."""
+"""Chosen, not measured: every record that is gossiped carries them, and a packet has room for 1,232 bytes."""
 
 BRIDGE_PREFIXES = (
     *("docker", "br-", "podman", "cni", "nerdctl", "kube-", "flannel", "cali", "cilium", "lxcbr", "lxdbr", "incusbr"),

@@ -23,6 +23,12 @@ _KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINT
 systems' names for them. Chosen, not measured."""
 
 
+SEGMENT_BYTES_MAX: Final = 1220
+"""The most that one segment carries on a connection to another machine: what fits into IPv6's least MTU, 1,280 bytes.
+If a router drops what is larger and its word of that is filtered (a path-MTU black hole), segments of a LAN's size
+would never arrive."""
+
+
 class DatagramSocket:
     """A bound UDP socket that never blocks: what cannot be sent now is dropped and counted, as a network would drop
     it."""
@@ -118,6 +124,9 @@ async def connect_tcp(address: Address) -> trio.abc.Stream:
     sock = trio.socket.socket(family, trio.socket.SOCK_STREAM)
     try:
         keep_alive(sock)
+        if not ipaddress.ip_address(address.host).is_loopback and hasattr(socket, "TCP_MAXSEG"):
+            # set before connecting it is announced as well, so it bounds what the other side sends
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES_MAX)
         await sock.connect((address.host, address.port))
     except BaseException:
         sock.close()

@@ -141,7 +141,7 @@ def test_corrupted_datagrams_are_refused_and_the_mesh_bears_it() -> None:
 def test_through_wire_bytes_are_counted_and_the_run_is_whole() -> None:
     result = run(a_schedule(through_wire=True))
     assert result.violations == ()
-    assert 0 < result.traffic.packet_bytes_max <= 1400
+    assert 0 < result.traffic.packet_bytes_max <= 1232
     assert result.traffic.packet_bytes > result.traffic.datagrams * 20
 
 
