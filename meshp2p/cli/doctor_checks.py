@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 import trio
 
+from meshp2p.cli.doctor_members import call_members
 from meshp2p.core.address import Address, parse_address
 from meshp2p.core.candidates import Candidates, SourceStats
 from meshp2p.core.config import ProtocolConfig
@@ -106,6 +107,7 @@ class Examination:
                 nursery.start_soon(self._look_by_seed, parse_address(seed, DEFAULT_PORT))
             nursery.start_soon(self._look_into_cache)
         await self._call_all()
+        await self._call_members()
 
     @property
     def sources(self) -> dict[str, SourceStats]:
@@ -336,6 +338,21 @@ class Examination:
                 hint = "open its UDP and TCP port in the firewall of its machine"
                 text = f"{node.id} is seen by {', '.join(node.sources)}; at {', '.join(node.addresses)} nobody answers"
                 self._note("node", IS_WARNING if node.sources == ["cache"] else IS_BROKEN, text, hint)
+
+    async def _call_members(self) -> None:
+        """Who is a member and was seen through no source: whether it can be called."""
+        reachable = {node.id: node.addresses[0] for node in self.nodes if node.is_reachable and node.id is not None}
+        for member in await call_members(self._codec, reachable):
+            addresses = [str(address) for address in member.addresses]
+            self.nodes = [node for node in self.nodes if node.id != member.id]
+            self.nodes.append(SeenNode(member.id, addresses, ["mesh"], member.answers and member.via is None))
+            where = f"{member.id} is a member, and does not answer at {', '.join(addresses)}"
+            if member.answers and member.via is not None:
+                text = f"{where}; {member.via} passes calls on to it, so it receives messages"
+                self._note("member", IS_WARNING, text, "a firewall or NAT hides it: open its TCP port, or leave it so")
+            elif not member.answers:
+                text = f"{where}; {member.via} has no path to it either: it receives no messages from here"
+                self._note("member", IS_BROKEN, text, "open its TCP port in the firewall of its machine")
 
 
 def _ways(link: Link) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ to the successors that it watches, so those are asked first to pass a call on. A
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 
 import msgspec
@@ -32,6 +33,9 @@ RELAYS_MAX = 2
 DIRECT_RETRY_MIN = 10.0
 DIRECT_RETRY_MAX = 60.0
 """Seconds between two probes of the direct way while a detour is taken: doubled each time. Chosen, not measured."""
+
+DIRECT_FRESH = 5.0
+"""For so many seconds after a node answered directly no detour to it begins. Chosen, not measured."""
 
 UNREACHABLE_AFTER = 5.0
 """Calls to a live node that failed for so many seconds say that there is no path to it. Less would take a node that has
@@ -74,6 +78,7 @@ class Carrier:
         self._failing: dict[str, float] = {}
         self._unreachable: dict[str, str] = {}
         self._told_at: dict[str, float] = {}
+        self._direct_at: dict[str, float] = {}
 
     def call(self, node_id: str, request: CallRequest, handler: ReplyHandler, timeout: float, now: float) -> None:
         """Call a node; ``handler(reply or failure, now)`` is run once, at once if it is not listed.
@@ -104,7 +109,9 @@ class Carrier:
                 return
             if way:
                 self._detours.pop(node_id, None)
-            elif not rest:
+            else:
+                self._direct_at.pop(node_id, None)
+            if not way and not rest:
                 self._try_rest(node_id, self._relays(node_id), request, handler, timeout, reply.reason, now)
                 return
             self._try_rest(node_id, rest, request, handler, timeout, reply.reason, now)
@@ -167,9 +174,9 @@ class Carrier:
             detour.pause = min(2 * detour.pause, DIRECT_RETRY_MAX)
             detour.retry_at = now + detour.pause
 
-            def conclude(reply: CallReply | CallFailed, _now: float) -> None:
+            def conclude(reply: CallReply | CallFailed, now: float) -> None:
                 if isinstance(reply, Pong) and reply.id == node_id:
-                    self._detours.pop(node_id, None)
+                    self.note_answered(node_id, "", now)
 
             self._state.call_node(record, Probe(tag_of(node_id)), conclude)
         return detour.via
@@ -180,6 +187,9 @@ class Carrier:
         """A node answered on this way; ``via`` is the relay's id, empty for the direct way."""
         if not via:
             self._detours.pop(node_id, None)
+            self._direct_at[node_id] = now
+        elif now - self._direct_at.get(node_id, -math.inf) < DIRECT_FRESH:
+            pass  # it was begun before the direct way was found to be open again
         elif node_id not in self._detours or self._detours[node_id].via != via:
             self._detours[node_id] = _Detour(via, now)
         self._failing.pop(node_id, None)
@@ -189,6 +199,7 @@ class Carrier:
     def note_failed(self, node_id: str, reason: str, now: float) -> None:
         """All ways to a node failed. If it is alive and that lasts, both sides are told."""
         self._detours.pop(node_id, None)
+        self._direct_at.pop(node_id, None)
         record = self._record(node_id)
         if record is None or self._state.is_guarded or self._state.is_leaving:
             return
@@ -222,6 +233,7 @@ class Carrier:
             self._failing.pop(event.record.id, None)
             self._unreachable.pop(event.record.id, None)
             self._told_at.pop(event.record.id, None)
+            self._direct_at.pop(event.record.id, None)
 
     def _record(self, node_id: str) -> Record | None:
         record = self._state.members.records.get(node_id)

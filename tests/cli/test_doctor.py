@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,12 @@ import pytest
 from meshp2p.cli import main
 from meshp2p.cli.doctor import verdict_of
 from meshp2p.cli.doctor_checks import Check, Examination, SeenNode, flags_of
+from meshp2p.core.address import Address
+from meshp2p.core.effects import Call
+from meshp2p.core.messages import Pong, Probe, SyncReply, SyncRequest
+from meshp2p.core.record import Record, State
 from meshp2p.node.config import NodeConfig
+from tests.net.service import CODEC, Node, running
 
 
 def an_examination() -> Examination:
@@ -83,6 +89,38 @@ def test_a_variable_that_is_none_is_what_is_wrong(
 def test_a_wrong_argument_starts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--port", "70000"]) == 2
     assert "port = 70000" in capsys.readouterr().err
+
+
+async def test_members_that_cannot_be_called_directly_or_at_all_are_told_of() -> None:
+    nowhere = Address("127.0.0.1", 1)
+    records = [
+        Record(name, 1, State.ALIVE, name, boot, (nowhere,), "h", 1, (), (), 1)
+        for name, boot in (("hidden", 2), ("lost", 3))
+    ]
+    own = Record("one", 1, State.ALIVE, "one", 1, (nowhere,), "h", 1, (), (), 1)
+
+    class Answering(Node):
+        def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
+            match CODEC.decode_request_untrusted(body):
+                case SyncRequest():
+                    return CODEC.encode(SyncReply(own, True, tuple(records), ()))
+                case Probe():
+                    return CODEC.encode(Pong(self.name, self.boot, 0))
+                case _:
+                    return super().answer_call(body)
+
+    relay, hidden = Answering("one", 1), Answering("hidden", 2)
+    async with running(relay, hidden):
+        await hidden.peers.call(Call(1, (relay.address,), Probe(0), 5.0))
+        relay.known = {"hidden": hidden}
+        found = Examination(NodeConfig.of(mesh="default"), 1.0)
+        found.nodes = [SeenNode("one", [str(relay.address)], ["seed"], True)]
+        await found._call_members()
+    told = {check.state: check.text for check in found.checks}
+    assert "hidden is a member" in told["warning"]
+    assert "one passes calls on to it" in told["warning"]
+    assert "lost is a member" in told["broken"]
+    assert [(node.id, node.is_reachable) for node in found.nodes] == [("one", True), ("hidden", False), ("lost", False)]
 
 
 def test_the_verdict_names_the_first_thing_that_is_broken_and_how_many_more() -> None:

@@ -46,6 +46,8 @@ class Mesh:
         """Whether nothing at all gets from one to the other."""
         self.is_dropped: Callable[[str, str, Datagram], bool] = lambda _sender, _receiver, _datagram: False
         """Whether this datagram is lost; calls are not."""
+        self.is_call_lost: Callable[[str, str], bool] = lambda _caller, _called: False
+        """Whether no call gets from one to the other; datagrams do."""
         self.loss = 0.0
         self.clock_ahead_ms: dict[str, int] = {}
         """By how much the wall clock of a node, by its id, is ahead."""
@@ -284,7 +286,7 @@ class Mesh:
         assert call.addresses, "a call to nowhere"
         if target is None:
             self._reply(key, call, CallFailed(Failure.REFUSED, "nobody listens"), self.now + self.delay)
-        elif not self._passes(key, target):
+        elif not self._passes(key, target) or self.is_call_lost(key, target):
             self._reply(key, call, CallFailed(Failure.TIMEOUT, "no answer"), self.now + call.timeout)
         else:
 
@@ -292,22 +294,44 @@ class Mesh:
                 if target not in self.nodes:
                     self._reply(key, call, CallFailed(Failure.UNREACHABLE, "broken"), self.now + self.delay)
                     return
-                self._calls -= 1  # agents' tickets count upwards
-                ticket = self._calls
-                self._answering[ticket] = (key, call)
-                reply, effects = self.nodes[target].receive_call(call.request, self.now, ticket)
-                self._perform(target, effects)
-                if reply is not None:
-                    del self._answering[ticket]
-                    self._reply(key, call, reply, self.now + self.delay, by=target)
-                else:
-                    self._at(self.now + call.timeout, lambda: give_up(ticket))
-
-            def give_up(ticket: int) -> None:
-                if self._answering.pop(ticket, None) is not None:
-                    self._reply(key, call, CallFailed(Failure.TIMEOUT, "no answer"), self.now)
+                if call.target:
+                    self._pass_on(key, target, call)
+                    return
+                self._serve(key, target, call)
 
             self._at(self.now + self.delay, arrive)
+
+    def _serve(self, key: str, target: str, call: Call) -> None:
+        if target not in self.nodes:
+            self._reply(key, call, CallFailed(Failure.UNREACHABLE, "broken"), self.now + self.delay)
+            return
+        self._calls -= 1  # agents' tickets count upwards
+        ticket = self._calls
+        self._answering[ticket] = (key, call)
+        reply, effects = self.nodes[target].receive_call(call.request, self.now, ticket)
+        self._perform(target, effects)
+
+        def give_up() -> None:
+            if self._answering.pop(ticket, None) is not None:
+                self._reply(key, call, CallFailed(Failure.TIMEOUT, "no answer"), self.now)
+
+        if reply is not None:
+            del self._answering[ticket]
+            self._reply(key, call, reply, self.now + self.delay, by=target)
+        else:
+            self._at(self.now + call.timeout, give_up)
+
+    def _pass_on(self, key: str, relay: str, call: Call) -> None:
+        """A relay opens a connection to the target of a call, and passes the call on."""
+        route = self.nodes[relay].relay_route(call.target)
+        addresses = () if route is None else route.addresses
+        target = next((self._addresses[a] for a in addresses if self._addresses.get(a) in self.nodes), None)
+        if target is None:
+            self._reply(key, call, CallFailed(Failure.UNREACHABLE, "no path"), self.now + self.delay)
+        elif not self._passes(relay, target) or self.is_call_lost(relay, target):
+            self._reply(key, call, CallFailed(Failure.TIMEOUT, "no answer"), self.now + call.timeout)
+        else:
+            self._at(self.now + self.delay, lambda: self._serve(key, target, call))
 
     def _reply(self, key: str, call: Call, reply: CallReply | CallFailed, when: float, by: str = "") -> None:
         machine = self.nodes.get(key)

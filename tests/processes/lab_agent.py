@@ -58,10 +58,10 @@ async def main(instance_id: str, options: dict[str, Any]) -> None:
         trio.open_nursery() as nursery,
     ):
 
-        @node.handler("Query")
         async def answer(payload: str) -> str:
             return f"{instance_id} heard {len(payload)}"
 
+        node.handler("Query")(answer)
         nursery.start_soon(tell_events, node)
         nursery.start_soon(read_messages, node)
         tell("open")

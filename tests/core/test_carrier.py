@@ -1,0 +1,148 @@
+"""Ways to a node: directly, through a relay, or none; which is taken first, and who is told."""
+
+from __future__ import annotations
+
+from meshp2p.core.carrier import DIRECT_RETRY_MIN, UNREACHABLE_AFTER
+from meshp2p.core.effects import Call
+from meshp2p.core.events import PeerReachable, PeersCannotCall, PeerUnreachable
+from meshp2p.core.message import CopyStatus
+from meshp2p.core.messages import Deliver, ForwardStatus, StatusReply
+from meshp2p.core.requests import AskStatus, SendMessage
+from tests.core.mesh import Mesh
+
+
+def a_mesh(*names: str) -> Mesh:
+    mesh = Mesh()
+    for name in names:
+        mesh.add(name, join=None if name == names[0] else names[0])
+    mesh.run_until(mesh.is_whole, within=10)
+    mesh.run(5)
+    return mesh
+
+
+def closed(name: str, *admitted: str) -> object:
+    """Nobody but these can call this node."""
+    return lambda caller, called: called == name and caller not in admitted
+
+
+def send(mesh: Mesh, source: str, target: str) -> str:
+    reply = mesh.answer(source, SendMessage(source, target, "Query", "", b"1", None))
+    return str(reply.message_id)  # type: ignore[union-attr]
+
+
+def delivered_by(mesh: Mesh, since: float, sender: str, receiver: str) -> list[float]:
+    """When the sender delivered to the receiver directly."""
+    address = mesh.address(receiver)
+    return [
+        when
+        for when, by, to, what in mesh.log
+        if (by, to) == (sender, address) and isinstance(what, Deliver) and when >= since
+    ]
+
+
+def is_delivered(mesh: Mesh, node: str, message_id: str) -> bool:
+    reply = mesh.answer(node, AskStatus(message_id))
+    assert isinstance(reply, StatusReply)
+    return all(receipt.status is not CopyStatus.QUEUED for receipt in reply.receipts)
+
+
+def test_a_node_asks_those_whom_the_target_watches_to_pass_a_call_on() -> None:
+    mesh = a_mesh("a", "b", "c", "d", "e", "f")
+    routes = mesh.nodes["a"].routes("c", mesh.now)
+    assert [(route.node_id, route.target) for route in routes] == [("c", ""), ("d", "c"), ("e", "c")]
+    assert [route.node_id for route in mesh.nodes["e"].routes("d", mesh.now)][:2] == ["d", "f"]
+    assert mesh.nodes["a"].routes("nobody", mesh.now) == []
+
+
+def test_a_message_to_a_node_that_cannot_be_called_arrives_through_a_relay_and_the_next_one_at_once() -> None:
+    mesh = a_mesh("a", "b", "c", "d")
+    mesh.is_call_lost = closed("c", "d")  # type: ignore[assignment]  # what c watches, it dialled
+    first = send(mesh, "a", "c")
+    mesh.run(3.0)
+    assert is_delivered(mesh, "a", first)
+    began = mesh.now
+    second = send(mesh, "a", "c")
+    mesh.run(0.1)
+    assert is_delivered(mesh, "a", second)
+    assert delivered_by(mesh, began, "a", "c") == []
+
+
+def test_while_a_detour_is_taken_the_direct_way_is_probed_beside_it_and_no_message_waits() -> None:
+    mesh = a_mesh("a", "b", "c", "d")
+    mesh.is_call_lost = closed("c", "d")  # type: ignore[assignment]
+    send(mesh, "a", "c")
+    mesh.run(DIRECT_RETRY_MIN + 2)
+    began = mesh.now
+    sent = send(mesh, "a", "c")
+    mesh.run(0.1)
+    assert is_delivered(mesh, "a", sent)
+    probes = [what for when, by, to, what in mesh.log if when >= began and by == "a" and to == mesh.address("c")]
+    assert "Probe" in [type(what).__name__ for what in probes]
+    mesh.is_call_lost = lambda _caller, _called: False
+    mesh.run(2 * DIRECT_RETRY_MIN + 1)
+    send(mesh, "a", "c")
+    mesh.run(1.0)
+    began = mesh.now
+    send(mesh, "a", "c")
+    mesh.run(1.0)
+    assert delivered_by(mesh, began, "a", "c")
+
+
+def test_when_there_is_no_path_both_sides_and_the_status_say_so_until_there_is_one() -> None:
+    mesh = a_mesh("a", "b", "c")
+    mesh.is_call_lost = closed("c")  # type: ignore[assignment]
+    sent = send(mesh, "a", "c")
+    mesh.run(UNREACHABLE_AFTER + 20)
+    told = [event for event in mesh.events["a"] if isinstance(event, PeerUnreachable)]
+    assert [event.id for event in told] == ["c"]
+    assert [event.id for event in mesh.events["c"] if isinstance(event, PeersCannotCall)] == ["a"]
+    assert mesh.nodes["a"].unreachable.keys() == {"c"}
+    reply = mesh.answer("a", AskStatus(sent))
+    assert isinstance(reply, StatusReply)
+    (receipt,) = reply.receipts
+    assert (receipt.status, receipt.reason.split(":")[0]) == (CopyStatus.QUEUED, "no path to node 'c'")
+    mesh.is_call_lost = lambda _caller, _called: False
+    mesh.run(10.0)
+    assert is_delivered(mesh, "a", sent)
+    assert [event.id for event in mesh.events["a"] if isinstance(event, PeerReachable)] == ["c"]
+    assert mesh.nodes["a"].unreachable == {}
+
+
+def test_a_node_that_crashed_is_not_said_to_be_unreachable() -> None:
+    mesh = a_mesh("a", "b", "c")
+    mesh.kill("c")
+    mesh.do("a", mesh.nodes["a"].request(99, SendMessage("a", "c", "Query", "", b"1", None), mesh.now))
+    mesh.run(60.0)
+    assert not any(isinstance(event, PeerUnreachable) for event in mesh.events["a"])
+
+
+def test_what_came_of_the_drivers_own_calls_counts_alike() -> None:
+    mesh = a_mesh("a", "b", "c")
+    machine = mesh.nodes["a"]
+    mesh.do("a", machine.note_route("c", "b", "", mesh.now))
+    assert [route.via for route in machine.routes("c", mesh.now)][:2] == ["b", ""]
+    mesh.do("a", machine.note_route("c", "", "refused", mesh.now))
+    assert machine.routes("c", mesh.now)[0].via == ""
+    mesh.run(UNREACHABLE_AFTER)
+    mesh.do("a", machine.note_route("c", "", "refused", mesh.now))
+    assert machine.unreachable == {"c": "refused"}
+    mesh.do("a", machine.note_route("c", "", "", mesh.now))
+    assert machine.unreachable == {}
+
+
+def test_a_relay_that_was_stopped_passes_nothing_on() -> None:
+    mesh = a_mesh("a", "b", "c")
+    assert mesh.nodes["b"].relay_route("c") is not None
+    assert mesh.nodes["b"].relay_route("b") is None
+    assert mesh.nodes["b"].relay_route("nobody") is None
+    mesh.nodes["b"]._state.is_guarded = True
+    assert mesh.nodes["b"].relay_route("c") is None
+
+
+def test_a_call_through_a_relay_names_the_relay_and_the_target() -> None:
+    mesh = a_mesh("a", "b", "c")
+    carrier = mesh.nodes["a"]._carrier
+    carrier.note_answered("c", "b", mesh.now)
+    carrier.call("c", ForwardStatus("0192aaaa"), lambda _reply, _now: None, 1.0, mesh.now)
+    (call,) = [effect for effect in mesh.nodes["a"]._state.effects if isinstance(effect, Call)]
+    assert (call.node_id, call.addresses, call.target) == ("b", (mesh.address("b"),), "c")
