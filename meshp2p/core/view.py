@@ -58,6 +58,10 @@ class View:
         """The shared map of this name, to be read; None where it was not opened."""
         return self._maps.replica(name)
 
+    def has_node(self, node_id: str) -> bool:
+        """Whether this is a listed node."""
+        return self._state.members.has_node(node_id)
+
     def routes(self, node_id: str, now: float) -> list[Route]:
         """The ways to call a listed node, the one to take first ahead; empty if it is not listed."""
         return self._carrier.routes(node_id, now)
