@@ -17,9 +17,8 @@ READ_WITHIN = 8.0
 """Seconds within which what was accepted is read in a mesh where nothing happens any more: a call that failed is
 repeated after 5 at the most. Chosen, not measured."""
 
-PROGRESS_WITHIN = 3.0
-"""Seconds without anything new after which no backlog is being read: a recipient reads once a second, and a call takes
-two at the most. Chosen, not measured."""
+READ_AND_CALL = 3.0
+"""Seconds between two reads of one recipient, and what the call that delivers takes. Chosen, not measured."""
 
 
 class Messages(Checker):
@@ -110,9 +109,11 @@ class Messages(Checker):
     def is_catching_up(self) -> bool:
         """Whether recipients that fell behind are still reading what they had not read.
 
-        A read gives a limited number, so a backlog takes its time, and the run is to wait for it.
+        A read gives a limited number, and a mailbox that is full takes the next message when it is offered again, which
+        is after ``delivery_interval_max`` at the latest. So a backlog takes its time, and the run is to wait for it.
         """
-        is_reading = self.truth.engine.now - self._progressed_at < PROGRESS_WITHIN
+        progress_within = READ_AND_CALL + self.truth.config.delivery_interval_max
+        is_reading = self.truth.engine.now - self._progressed_at < progress_within
         return is_reading and any(self._unread())
 
     def finish(self) -> None:
