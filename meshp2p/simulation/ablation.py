@@ -151,7 +151,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     ),
     "pause-guard": Safeguard(
         "a node that was stopped accuses nobody before it heard somebody",
-        "pause",
+        "late-news",
         "pause-guard",
         alter=without_method("_pause_guard", "_begin"),
     ),
