@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Final
 
-from meshp2p.core.message import CUSTOM, KINDS
+from meshp2p.core.message import CUSTOM, KINDS, Message
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.core.uuid7 import is_uuid7
 from meshp2p.errors import UnknownInstance
@@ -30,6 +30,7 @@ from meshp2p.wire.contract import (
 __all__ = ["message_routes"]
 
 _SHOWN_MAX: Final = 80  # characters of a refused value in an error message: chosen, not measured
+_STEP_BYTES: Final = 64 * 1024  # chosen, not measured
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _EXPECTED: Final = ", ".join(kind for kind in KINDS if kind != CUSTOM) + ' or {"Custom": NAME}'
 
@@ -65,7 +66,7 @@ def message_routes(node: Backend) -> list[Route]:
             messages = await node.fetch(recipient, limit, after)
         else:
             messages = await request.incoming.while_connected(lambda: node.fetch(recipient, limit, after, wait))
-        return json_response(PendingMessagesResponse([message_of(message) for message in messages]))
+        return await request.incoming.take_turns(_show(messages))
 
     async def acknowledge(request: Request) -> Response:
         recipient = request.path_id()
@@ -87,6 +88,13 @@ def message_routes(node: Backend) -> list[Route]:
         Route("POST", "/messages/{instance_id}/ack", acknowledge),
         Route("GET", "/messages/{instance_id}", fetch),
     ]
+
+
+def _show(messages: Sequence[Message]) -> Generator[None, None, Response]:
+    """A mailbox; a large one is a second step, so that it is not encoded for many in one turn of the loop."""
+    if sum(len(message.payload) for message in messages) > _STEP_BYTES:
+        yield
+    return json_response(PendingMessagesResponse([message_of(message) for message in messages]))
 
 
 def _kind_and_name(message_type: str | dict[str, str | None]) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Generator, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -24,6 +25,8 @@ from meshp2p.wire.contract import (
 __all__ = ["registry_routes"]
 
 _T = TypeVar("_T")
+
+_STEP_INSTANCES: Final = 100  # chosen, not measured
 
 
 def registry_routes(node: Backend) -> list[Route]:
@@ -75,7 +78,8 @@ def registry_routes(node: Backend) -> list[Route]:
         if not (capabilities or profiles or statuses):
             instances = listing.encoded()
         else:
-            instances = encode_json([instance_of(one) for one in listing.instances() if is_wanted(one)])
+            wanted = [one for one in listing.instances() if is_wanted(one)]
+            instances = await request.incoming.take_turns(_encode(wanted))
         return json_response((b'{"instances":', instances, b',"leader_id":%s}' % encode_json(leader_id())))
 
     async def show_agent(request: Request) -> Response:
@@ -96,6 +100,13 @@ def registry_routes(node: Backend) -> list[Route]:
         Route("DELETE", "/registry/deregister/{instance_id}", deregister),
         Route("GET", "/registry/leader", show_leader),
     ]
+
+
+def _encode(instances: Sequence[Instance]) -> Generator[None, None, bytes]:
+    """A part of the list; a long one is a second step, so that it is not encoded for many in one turn of the loop."""
+    if len(instances) > _STEP_INSTANCES:
+        yield
+    return encode_json([instance_of(instance) for instance in instances])
 
 
 async def _read(request: Request, shape: type[_T]) -> _T:

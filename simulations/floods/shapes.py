@@ -172,10 +172,11 @@ def _unread(data: bytes) -> Attack:
 
 async def _large_mailbox(target: Target) -> None:
     """A mailbox of a megabyte, fetched by clients who never read."""
-    body = {"target_instance": "agent", "message_type": "Query", "payload": "x" * 900_000}
+    body = {"target_instance": "flood-0", "message_type": "Query", "payload": "x" * 900_000}
     async with await target.connect() as stream:
+        await target.ask(stream, _registration(0, 1))
         await target.ask(stream, request("POST", "/messages/send/x", json.dumps(body).encode()))
-    await _connections(250, _unread(request("GET", "/messages/agent")))(target)
+    await _connections(250, _unread(request("GET", "/messages/flood-0")))(target)
 
 
 async def _churn(target: Target, stream: trio.SocketStream) -> None:
