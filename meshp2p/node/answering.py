@@ -12,6 +12,7 @@ from meshp2p.core.message import Message
 from meshp2p.errors import LocalProtocolError, RemoteProtocolError
 from meshp2p.net.open_calls import IncomingCall
 from meshp2p.node.handlers import Handler, Handlers
+from meshp2p.node.payload import describe_error
 from meshp2p.node.received import QUERY, ReceivedMessage
 from meshp2p.wire.queries import (
     ERROR_TEXT_MAX,
@@ -115,7 +116,7 @@ class QueryServer:
                 outcome = await handler.perform(message, emit if is_told_parts else None)
                 self._handlers.note(message, outcome)
                 if outcome.error is not None:
-                    await call.send_part(encode_query(_failed(outcome.error)))
+                    await call.send_part(encode_query(QueryFailed(*describe_error(outcome.error))))
                 elif not is_told_parts:
                     await emit(b"null" if outcome.payload is None else outcome.payload)
         finally:
@@ -139,8 +140,3 @@ class _OfCalls:
 
 
 _OF_CALLS: Final = _OfCalls()
-
-
-def _failed(error: Exception) -> QueryFailed:
-    said = str(error).encode(errors="replace").decode()  # a lone surrogate has no form on the wire
-    return QueryFailed(type(error).__name__, said[:ERROR_TEXT_MAX])

@@ -21,7 +21,7 @@ from meshp2p.core.message import Message
 from meshp2p.errors import MeshError, NodeClosed
 from meshp2p.node.asking import Asking
 from meshp2p.node.handlers import TASK_CANCEL, HandlerFunction, Handlers
-from meshp2p.node.payload import encode_payload
+from meshp2p.node.payload import describe_error, encode_payload
 from meshp2p.node.received import REPLY_KINDS, RESPONSE, TASK_RESULT, ReceivedMessage
 
 __all__ = ["Correspondence", "Inbox"]
@@ -220,4 +220,5 @@ class Correspondence:
 
 def _report(message: ReceivedMessage, error: Exception) -> None:
     is_answered = message.kind in REPLY_KINDS
-    _log.error("handling %r: %s: %s", message, type(error).__name__, error, exc_info=None if is_answered else error)
+    kind, said = describe_error(error)
+    _log.error("handling %r: %s: %s", message, kind, said, exc_info=None if is_answered else error)

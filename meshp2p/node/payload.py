@@ -12,10 +12,11 @@ import msgspec
 
 from meshp2p.core.message import PAYLOAD_BYTES_MAX
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
+from meshp2p.core.record import SHORT_MAX
 from meshp2p.errors import ConfigError, LimitExceeded, PayloadMismatch, RemoteError
 from meshp2p.wire.queries import ERROR_TEXT_MAX
 
-__all__ = ["EncodedPayload", "decode_error", "decode_payload", "encode_error", "encode_payload"]
+__all__ = ["EncodedPayload", "decode_error", "decode_payload", "describe_error", "encode_error", "encode_payload"]
 
 _T = TypeVar("_T")
 
@@ -76,11 +77,19 @@ def decode_payload(text: bytes, shape: type[_T] | None = None, what: str = "payl
         raise PayloadMismatch(f"{what}: {error}") from None
 
 
+def describe_error(error: Exception) -> tuple[str, str]:
+    """The error's type and its text, as far as they have a form on the wire. Raises nothing, whatever the error is."""
+    try:
+        said = str(error)
+    except Exception as failure:  # noqa: BLE001 - it is the agent's own class
+        said = f"its text cannot be had: {type(failure).__name__}"
+    writable = said[:ERROR_TEXT_MAX].encode(errors="replace").decode()  # a lone surrogate has no form in UTF-8
+    return type(error).__name__[:SHORT_MAX], writable
+
+
 def encode_error(error: Exception) -> bytes:
-    """The payload of an answer that is an error: ``{"error": {"type": ..., "message": ...}}``, with a text that JSON
-    has a form for."""
-    said = str(error).encode(errors="replace").decode()[:ERROR_TEXT_MAX]
-    return msgspec.json.encode(_Error(_ErrorBody(type(error).__name__, said)))
+    """The payload of an answer that is an error: ``{"error": {"type": ..., "message": ...}}``."""
+    return msgspec.json.encode(_Error(_ErrorBody(*describe_error(error))))
 
 
 def decode_error(text: bytes) -> RemoteError:

@@ -163,6 +163,33 @@ def test_an_answer_that_looks_like_an_error_is_the_result_of_a_task() -> None:
     run(main)
 
 
+def test_an_error_that_cannot_be_described_is_an_answer_all_the_same() -> None:
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise ValueError("it has no text")
+
+    long = type("L" * 2000, (Exception,), {})
+
+    async def main(mesh: VirtualMesh) -> None:
+        a, b = await mesh.start("a", "b", capabilities=["fail"])
+        await mesh.wait_until_whole()
+
+        async def fail(which: int) -> None:
+            raise (Unspeakable(), long("\ud800" * 100_000))[which]
+
+        b.handler("Query")(fail)
+        b.handler("TaskDelegation")(fail)
+        for which, kind in ((0, "Unspeakable"), (1, "L" * 1024)):
+            with pytest.raises(errors.RemoteError) as caught:
+                await a.query("b", which)
+            assert caught.value.kind == kind
+            with pytest.raises(errors.DelegationFailed, match=kind):
+                await a.delegate(which, capability="fail")
+            assert await b.fetch("b", 10) == ()
+
+    run(main)
+
+
 def test_a_mark_survives_the_restart_of_both_ends() -> None:
     async def main(mesh: VirtualMesh) -> None:
         a, b = await mesh.start("a", "b")
