@@ -51,3 +51,16 @@ def test_a_facade_has_the_names_and_arguments_of_the_node(facade: type[Any]) -> 
 @pytest.mark.parametrize("facade", [meshp2p.IsolatedSharedMap, meshp2p.aio.SharedMap, meshp2p.blocking.SharedMap])
 def test_a_shared_map_of_a_facade_has_the_names_and_arguments_of_the_nodes(facade: type[Any]) -> None:
     check_same(facade, meshp2p.SharedMap, facade is meshp2p.blocking.SharedMap)
+
+
+@pytest.mark.parametrize("facade", [meshp2p.IsolatedDelegation, meshp2p.aio.Delegation, meshp2p.blocking.Delegation])
+def test_a_task_of_a_facade_has_the_names_of_the_nodes(facade: type[Any]) -> None:
+    own = {"run", "result_text"}  # what the node calls of a task, and no agent
+    attributes = {"state", "agent", "tried"}
+    assert set(public(facade)) - attributes == set(public(meshp2p.Delegation)) - own
+    assert attributes <= set(public(facade))
+    for name in ("cancel", "fail", "progress", "result"):
+        expected = inspect.signature(getattr(meshp2p.Delegation, name)).parameters
+        found = dict(inspect.signature(getattr(facade, name)).parameters)
+        found.pop("timeout", None)
+        assert list(found) == list(expected)
