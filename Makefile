@@ -40,6 +40,7 @@ test: $(VENV)/.installed-dev ## everything that CI runs: format, lint, layers, t
 test-long: test ## make test, then what takes longer: faults planted in the core (an hour on 2 cores)
 	$(BIN)/python -m simulations mutants --jobs 2 --json build/mutants.json
 	$(BIN)/python -m simulations floods --json build/floods.json
+	$(BIN)/python -m simulations fuzz --minutes 60 --jobs 2
 
 demo: $(VENV)/.installed ## a small mesh on this machine, at work
 	$(BIN)/python -m meshp2p.cli demo

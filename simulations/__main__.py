@@ -22,6 +22,7 @@ from simulations.ablations import table_lines
 from simulations.baseline import compare, measure, read_baseline, write_baseline
 from simulations.floods.command import add_floods, run_floods
 from simulations.frontier_command import add_frontier, run_frontier
+from simulations.fuzz.command import add_fuzz, run_fuzz
 from simulations.mutants.command import add_mutants, run_mutants
 from simulations.regressions import read_regressions, run_regression
 from simulations.reports import summary_lines, write_json, write_junit
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     ablating.add_argument("--seeds", type=int, default=20, help="seeds of each (default: 20)")
     add_floods(commands)
     add_frontier(commands)
+    add_fuzz(commands)
     add_mutants(commands)
     return parser
 
@@ -85,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         "baseline": _baseline,
         "floods": run_floods,
         "frontier": run_frontier,
+        "fuzz": run_fuzz,
         "mutants": run_mutants,
     }
     try:

@@ -147,7 +147,7 @@ class Confirmer:
             if isinstance(reply, Pong) and reply.id == node_id:
                 self._end(node_id)
                 self._check_again(node_id, now)  # it did not hear by this that it is suspected
-                state.life.note(node_id, now)
+                state.life.note_listed(tag_of(node_id), now)
                 self._prober.on_view(node_id, reply.view, now)
             elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
                 check.is_refused = True

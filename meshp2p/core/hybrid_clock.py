@@ -3,11 +3,16 @@ and stay close to the time of day."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
-__all__ = ["HybridClock", "Stamp"]
+from meshp2p.core.validity import TIME_MAX
+
+__all__ = ["COUNT_MAX", "HybridClock", "Stamp"]
+
+COUNT_MAX: Final = (1 << 32) - 1
+"""The greatest count of a stamp: behind it comes the next millisecond."""
 
 Word = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -17,7 +22,7 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, order=True):
     of the node that wrote, which makes the order total."""
 
     wall_ms: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-    count: Word
+    count: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
     node: Word
 
 
@@ -32,9 +37,11 @@ class HybridClock:
     def tick(self, wall_ms: int) -> Stamp:
         """The stamp of a write at this time (the paper's send or local event)."""
         if wall_ms > self._wall_ms:
-            self._wall_ms, self._count = wall_ms, 0
-        else:
+            self._wall_ms, self._count = min(wall_ms, TIME_MAX), 0
+        elif self._count < COUNT_MAX:
             self._count += 1
+        elif self._wall_ms < TIME_MAX:
+            self._wall_ms, self._count = self._wall_ms + 1, 0
         return Stamp(self._wall_ms, self._count, self._node)
 
     def note(self, stamp: Stamp) -> None:

@@ -70,6 +70,13 @@ class Line:
         self.is_blocked: bool = False
         self.is_full: bool = False
 
+    def wait(self, outgoing: Outgoing) -> None:
+        """Its copy waits, in its place: what came before may have been written to disk later."""
+        is_last = not self.waiting or next(reversed(self.waiting)) < outgoing.number
+        self.waiting[outgoing.number] = outgoing
+        if not is_last:
+            self.waiting = dict(sorted(self.waiting.items()))
+
     def requeue(self) -> None:
         """What was delivered is to be delivered again: to another home, or to one that forgot it."""
         if self.delivered:
@@ -108,7 +115,7 @@ class Outbox:
         self.bytes += outgoing.size
         for recipient, copy in outgoing.copies.items():
             if not copy.status.is_final:
-                self.line(recipient).waiting[outgoing.number] = outgoing
+                self.line(recipient).wait(outgoing)
 
     def extend(self, outgoing: Outgoing, message: Message, recipients: Iterable[str], wall_ms: int) -> None:
         """Hold further copies of a message that is held, or that was."""
@@ -119,8 +126,7 @@ class Outbox:
             outgoing.copies[recipient] = Copy(wall_ms)
             outgoing.open += 1
             self.copies += 1
-            line = self.line(recipient)
-            line.waiting = dict(sorted({**line.waiting, outgoing.number: outgoing}.items()))
+            self.line(recipient).wait(outgoing)
 
     def withdraw(self, outgoing: Outgoing, recipients: Iterable[str]) -> None:
         """Hold these copies no longer: they could not be kept. Nobody is told what became of them."""

@@ -66,7 +66,7 @@ class Ownership:
         record = msgspec.structs.replace(
             record, incarnation=incarnation, state=State.ALIVE, home=state.id, boot=state.own.boot
         )
-        if held is None and not state.has_room_for(record):
+        if not isinstance(held, Record) and not state.has_room_for(record):
             raise LimitExceeded(
                 f"instance {record.id!r}: {len(state.members)} instances of {state.members.size} characters are listed,"
                 " and there is no room for more"

@@ -121,7 +121,7 @@ class Watches:
                 watch.is_standing = True
                 watch.address = outcome.address
                 watch.opened_at = now
-                self._state.life.note(node_id, now)
+                self._state.life.note_listed(tag_of(node_id), now)
             else:  # another process has its port, or the record of this one is on its way
                 self._close(watch)
                 self._await_retry(watch, now)

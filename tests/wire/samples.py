@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
-from meshp2p.core.hybrid_clock import Stamp
+from meshp2p.core.hybrid_clock import COUNT_MAX, Stamp
 from meshp2p.core.message import KINDS, CopyStatus, Message, Receipt
 from meshp2p.core.messages import (
     Ack,
@@ -104,7 +104,7 @@ BROADCAST = Message(LATER_ID, NODE.id, None, "Custom", "invoice.Paid", b" null",
 
 ENTRIES = (
     Entry("ü", Stamp(1_700_000_000_000, 0, WORD_MAX), b'{"a":[1]}'),
-    Entry("k" * 512, Stamp(TIME_MAX, WORD_MAX, 0), b""),
+    Entry("k" * 512, Stamp(TIME_MAX, COUNT_MAX, 0), b""),
 )
 
 DATAGRAMS: dict[str, Datagram] = {
@@ -271,7 +271,12 @@ passed = st.one_of(
     st.builds(ForwardStatus, message_ids),
 )
 entry_lists = st.lists(
-    st.builds(Entry, st.text(min_size=1, max_size=9), st.builds(Stamp, times, words, words), st.just(b"") | payloads),
+    st.builds(
+        Entry,
+        st.text(min_size=1, max_size=9),
+        st.builds(Stamp, times, st.integers(0, COUNT_MAX), words),
+        st.just(b"") | payloads,
+    ),
     max_size=3,
 ).map(tuple)
 requests = st.one_of(

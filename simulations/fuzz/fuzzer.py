@@ -1,0 +1,79 @@
+"""Runs of the fuzzer: lives of machines under fire, one after another, each repeated by its seed."""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+
+from simulations.fuzz.connections import Connection
+from simulations.fuzz.mutation import Mutator
+from simulations.fuzz.target import Kind, Target, golden_bodies
+
+__all__ = ["Finding", "fuzz", "run_life"]
+
+LIFE_INPUTS: Final = 300
+"""Inputs that one machine is given."""
+
+CHECK_EVERY: Final = 10
+"""Inputs between two looks at the machine's tables."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A law that was broken: in the life with this seed, at this input."""
+
+    seed: int
+    input: int
+    error: str
+
+
+def run_life(seed: int) -> tuple[int, Finding | None]:
+    """One life; how many inputs it had, and what was found."""
+    draw = random.Random(seed)
+    mutator = Mutator(draw)
+    inputs = 0
+    try:
+        for step in _steps(draw, mutator):
+            inputs += 1
+            step()
+    except Exception:  # noqa: BLE001  # whatever escaped is what is looked for
+        return inputs, Finding(seed, inputs, traceback.format_exc())
+    return inputs, None
+
+
+def _steps(draw: random.Random, mutator: Mutator) -> Iterator[Callable[[], None]]:
+    target = Target(draw)
+    connection = Connection(draw)
+    kinds = (Kind.DATAGRAM, Kind.DATAGRAM, Kind.REQUEST, Kind.REQUEST, Kind.REPLY)
+    for number in range(LIFE_INPUTS):
+        kind = draw.random()
+        if kind < 0.25:
+            yield target.happen
+        elif kind < 0.35:
+            yield connection.feed
+        else:
+            way = draw.choice(kinds)
+            bodies = target.sent[way] if target.sent[way] and draw.random() < 0.4 else golden_bodies()[way]
+            body = mutator.mutate(draw.choice(bodies))
+            yield lambda way=way, body=body: target.feed(way, body)  # type: ignore[misc]
+        if number % CHECK_EVERY == 0 or number == LIFE_INPUTS - 1:
+            target.check()
+
+
+def fuzz(first: int, *, seconds: float, findings_max: int = 10) -> tuple[int, list[Finding]]:
+    """Lives from this seed on for so many seconds; how many inputs ran, and what was found."""
+    inputs = 0
+    found: list[Finding] = []
+    until = time.monotonic() + seconds
+    seed = first
+    while time.monotonic() < until and len(found) < findings_max:
+        count, finding = run_life(seed)
+        inputs += count
+        if finding is not None:
+            found.append(finding)
+        seed += 1
+    return inputs, found

@@ -1,0 +1,56 @@
+"""What the fuzzer found in the machine: each is a fault that was there."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import Watch, WatchOpened
+from meshp2p.core.hosting import Profile
+from meshp2p.core.hybrid_clock import COUNT_MAX, HybridClock, Stamp
+from meshp2p.core.message import Message
+from meshp2p.core.messages import Pong
+from meshp2p.core.outbox import Outbox, Outgoing
+from meshp2p.core.record import Rumour, State
+from meshp2p.core.uuid7 import uuid7
+from meshp2p.core.validity import TIME_MAX
+from meshp2p.errors import LimitExceeded
+from tests.core.builders import NOW_MS, a_machine, a_record, hear, run_until
+
+
+def test_a_stamp_never_grows_past_what_others_read() -> None:
+    clock = HybridClock(7)
+    clock.note(Stamp(5, COUNT_MAX, 1))
+    assert clock.tick(3) == Stamp(6, 0, 7)
+    clock.note(Stamp(TIME_MAX, COUNT_MAX, 1))
+    assert clock.tick(3) == Stamp(TIME_MAX, COUNT_MAX, 7)
+    assert HybridClock(7).tick(TIME_MAX + 5) == Stamp(TIME_MAX, 0, 7)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(msgspec.msgpack.encode(Stamp(1, COUNT_MAX + 1, 7)), type=Stamp)
+
+
+def test_a_watch_that_stands_too_late_does_not_bring_signs_of_life_of_who_is_gone() -> None:
+    machine = a_machine()
+    effects = hear(machine, [a_record("a", 5, boot=9)])
+    effects += run_until(machine, 3.0)
+    watch = next(effect for effect in effects if isinstance(effect, Watch))
+    hear(machine, [Rumour("a", 5, State.DEAD, "b")], 3.0)
+    machine.receive_watch(watch.watch_id, WatchOpened(watch.addresses[0], Pong("a", 9, 0)), 3.0)
+    assert machine._state.life["a"] is None
+
+
+def test_an_instance_that_departed_is_registered_again_only_if_there_is_room() -> None:
+    machine = a_machine(config=ProtocolConfig(members_max=3))
+    hear(machine, [a_record("a", 5), Rumour("a", 5, State.DEAD, "b"), a_record("b", 5), a_record("c", 5)])
+    with pytest.raises(LimitExceeded):
+        machine.register(Profile("a", "h", 1), 2.0)
+    assert len(machine.records()) == 3
+
+
+def test_copies_wait_in_the_order_of_their_numbers_whenever_they_were_kept() -> None:
+    outbox = Outbox(10)
+    for number in (2, 1, 3):
+        message = Message(uuid7(NOW_MS, number), "s", "a", "Query", "", b"1", None, NOW_MS)
+        outbox.add(Outgoing(number, message, ["a"], 60.0, NOW_MS))
+    assert list(outbox.lines["a"].waiting) == [1, 2, 3]
