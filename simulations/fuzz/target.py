@@ -22,7 +22,6 @@ from meshp2p.core.messages import (
     Acknowledged,
     CallReply,
     CallRequest,
-    Carry,
     Datagram,
     Deliver,
     Deposit,
@@ -108,7 +107,7 @@ def _likely() -> list[Datagram | CallRequest | CallReply]:
             Push(tag_of("a"), items),
             SyncReply(nodes[0], True, items, (0,)),
         ]
-    messages += [Deliver("a", parcels), Deposit(parcels), Acknowledged(copies), Carry("me", Deliver("b", parcels))]
+    messages += [Deliver("a", parcels), Deposit(parcels), Acknowledged(copies)]
     messages += [ForwardHeartbeat("agent", "busy", "{}"), ForwardDeregister("agent"), SyncRequest(bytes(8), nodes[0])]
     messages += [
         ForwardAcknowledge("agent", (query.id,)),
