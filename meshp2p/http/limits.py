@@ -117,7 +117,6 @@ class HttpRefusal(enum.StrEnum):
     TOO_MANY_CONNECTIONS = "too_many_connections"
     TOO_MANY_WAITING = "too_many_waiting"
     CROWDED_OUT = "crowded_out"
-    ACCEPT_FAILED = "accept_failed"
 
 
 @dataclasses.dataclass(slots=True)

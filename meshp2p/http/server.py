@@ -2,7 +2,7 @@
 
 Other servers could be kept from ending by one client that never reads (hypercorn 0.18, anycorn 0.20: a shielded send
 without a deadline). Here nothing is shielded, every wait has a deadline (:class:`~meshp2p.http.limits.HttpLimits`), and
-neither a client's bytes nor a handler's exception nor a lack of file descriptors ends the server.
+neither a client's bytes nor a handler's exception ends the server.
 
 It speaks HTTP/1.1 and 1.0 with keep-alive and pipelining. It knows no WebSocket and no TLS; an ``Upgrade`` is answered
 as if it were not there.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import resource
-from collections.abc import Sequence
 from typing import Final
 
 import trio
@@ -23,11 +22,8 @@ from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
 from meshp2p.http.request import Handler
 from meshp2p.http.state import YOUNG_SECONDS, Refused, ServerState
 
-__all__ = ["HttpServer", "Listener"]
+__all__ = ["HttpServer"]
 
-Listener = trio.abc.Listener[trio.abc.Stream] | trio.SocketListener
-
-_ACCEPT_PAUSE: Final = 0.1  # seconds after accept() failed for want of descriptors or memory: chosen, not measured
 _REFUSING_MAX: Final = 32  # connections over the limit that are told so at one time: chosen, not measured
 _DESCRIPTORS_MANY: Final = 1 << 20
 
@@ -35,7 +31,7 @@ _log = logging.getLogger("meshp2p.http")
 
 
 class HttpServer:
-    """Answers requests by ``handler``, on listeners that are already bound. ``stats`` counts what happened.
+    """Answers requests by ``handler``, on a listener that is already bound. ``stats`` counts what happened.
 
     ``server_header`` is sent as ``Server`` if it is given. A server serves once.
     """
@@ -51,28 +47,28 @@ class HttpServer:
         self._accepting = trio.CancelScope()
         self._serving = trio.CancelScope()
         self._refusing = 0
-        self._accept_errors_logged: set[int | None] = set()
 
     async def serve(
-        self, listeners: Sequence[Listener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        listener: trio.abc.Listener[trio.abc.Stream] | trio.SocketListener,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept and serve until cancelled, or until :meth:`shut_down` and at the most ``grace_seconds``.
 
-        Reports that it started before it accepts: the listeners' backlog takes connections already. Closes the
-        listeners. Cancelling it cuts all connections at once.
+        Reports that it started before it accepts: the listener's backlog takes connections already. Closes the
+        listener. Cancelling it cuts all connections at once.
         """
-        try:
-            with self._serving:
-                async with trio.open_nursery() as connections:
+        with self._serving:
+            async with trio.open_nursery() as connections:
+                try:
                     with self._accepting:
-                        async with trio.open_nursery() as accepting:
-                            for listener in listeners:
-                                accepting.start_soon(self._accept, listener, connections)
-                            task_status.started()
-                            await trio.sleep_forever()
-                    await _close(listeners)
-        finally:
-            await _close(listeners)
+                        task_status.started()
+                        while True:
+                            connections.start_soon(self.serve_connection, await listener.accept())
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await listener.aclose()
 
     def shut_down(self) -> None:
         """Stop accepting, close the connections whose request has not arrived, and give the others ``grace_seconds``.
@@ -133,22 +129,6 @@ class HttpServer:
         longest.cut()
         return None
 
-    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
-        while True:
-            try:
-                stream = await listener.accept()
-            except trio.ClosedResourceError:
-                return
-            except OSError as error:
-                # EMFILE and its like pass as connections close; what else may come here is no reason to stop either.
-                self.stats.count(HttpRefusal.ACCEPT_FAILED)
-                if error.errno not in self._accept_errors_logged:
-                    self._accept_errors_logged.add(error.errno)
-                    _log.error("accept failed, and is tried again (said once): %s", error)
-                await trio.sleep(_ACCEPT_PAUSE)
-                continue
-            nursery.start_soon(self.serve_connection, stream)
-
     async def _refuse(self, stream: trio.abc.Stream, refused: Refused) -> None:
         """Answer 503; if too many are being told already, nothing."""
         if self._refusing >= _REFUSING_MAX:
@@ -180,10 +160,3 @@ def _is_loopback(client: str | None) -> bool:
 def _descriptors_max() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _DESCRIPTORS_MANY if soft == resource.RLIM_INFINITY else soft
-
-
-async def _close(listeners: Sequence[Listener]) -> None:
-    # Shielded: cancelled, aclose() would raise at the first listener and leave the others open. It never waits long.
-    with trio.CancelScope(shield=True):
-        for listener in listeners:
-            await listener.aclose()

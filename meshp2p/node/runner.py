@@ -258,7 +258,7 @@ async def _serve(
 ) -> None:
     """Serve until the server ends, which it does within its grace time, and say so."""
     try:
-        await server.serve([listener], task_status=task_status)
+        await server.serve(listener, task_status=task_status)
     finally:
         served.set()
 

@@ -108,7 +108,7 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
     """Stands for a ``trio.SocketListener`` whose connections are in memory, so that ``serve`` runs on virtual time."""
 
     def __init__(self) -> None:
-        self._put, self._take = trio.open_memory_channel[trio.abc.Stream | OSError](100)
+        self._put, self._take = trio.open_memory_channel[trio.abc.Stream](100)
         self.is_closed = False
 
     def connect(self, *, lockstep: bool = False, host: str | None = None) -> Client:
@@ -117,14 +117,8 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         self._put.send_nowait(far)
         return Client(near)
 
-    def fail(self, error: OSError) -> None:
-        self._put.send_nowait(error)
-
     async def accept(self) -> trio.abc.Stream:
-        taken = await self._take.receive()
-        if isinstance(taken, OSError):
-            raise taken
-        return taken
+        return await self._take.receive()
 
     async def aclose(self) -> None:
         self.is_closed = True
@@ -145,7 +139,7 @@ async def serving(handler: Handler, limits: HttpLimits | None = None) -> AsyncIt
     running = Serving(HttpServer(handler, limits or HttpLimits()), MemoryListener(), trio.Event())
 
     async def serve(*, task_status: trio.TaskStatus[None]) -> None:
-        await running.server.serve(cast("Any", [running.listener]), task_status=task_status)
+        await running.server.serve(running.listener, task_status=task_status)
         running.ended.set()
 
     async with trio.open_nursery() as nursery:

@@ -36,7 +36,7 @@ async def test_a_request_over_tcp_gives_the_handler_a_whole_request() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     async with trio.open_nursery() as nursery:
-        await nursery.start(lambda *, task_status: server.serve(listeners, task_status=task_status))
+        await nursery.start(lambda *, task_status: server.serve(listeners[0], task_status=task_status))
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             answer = await Client(stream).ask(b"GET /a%2Fb/%C3%A4?x=%20&y HTTP/1.1\r\nHost: Me\r\nX-Two: 2\r\n\r\n")
         server.shut_down()
@@ -63,7 +63,7 @@ async def test_an_ipv4_client_of_a_dual_stack_listener_has_an_ipv4_address() -> 
     sock.listen()
     server = HttpServer(handler, HttpLimits())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.serve, [trio.SocketListener(sock)])
+        nursery.start_soon(server.serve, trio.SocketListener(sock))
         async with await trio.open_tcp_stream("127.0.0.1", sock.getsockname()[1]) as stream:
             assert (await Client(stream).ask(GET)).body == b"127.0.0.1"
         nursery.cancel_scope.cancel()
