@@ -14,6 +14,9 @@ from meshp2p.simulation.faults import (
     ClockRate,
     ClockStep,
     Crash,
+    DiskFails,
+    DiskFull,
+    DiskSlow,
     Fault,
     Kind,
     Leave,
@@ -88,6 +91,8 @@ class Truth:
         """Those that began, in their order."""
         self.clock_stepped_at: float = -math.inf
         """When last a clock was set, or its rate changed."""
+        self.disk_failed_at: float = -math.inf
+        """When last a disk began or ceased to refuse writes, or to take long for them."""
         self.disturbed_at: float = 0.0
         self.agents: dict[str, float | None] = {}
         """Hosted instances, and since when they must be listed: registered, and all heartbeats answered; None where
@@ -122,6 +127,8 @@ class Truth:
         else:
             self.active.pop(number, None)
         self.troubles.note(number, fault, now, begins=begins)
+        if isinstance(fault, DiskFull | DiskFails | DiskSlow):
+            self.disk_failed_at = now
         if isinstance(fault, ClockStep | ClockRate):
             self.clock_stepped_at = now
         step = 1 if begins else -1

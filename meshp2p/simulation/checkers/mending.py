@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from meshp2p.core.keeping import PAUSE_MAX
 from meshp2p.core.record import State
 from meshp2p.simulation.expectations import (
     call_seconds,
@@ -77,6 +78,9 @@ def mending_bound(truth: Truth, hosts: Sequence[Host]) -> float:
     if truth.troubles.addresses_until() >= truth.engine.now - 4 * known * config.probe_interval:
         # whoever lost the address of a machine that moved hears from it when it probes, in a round or the next
         waits.append(turns_seconds(config, 4 * (known - 1), usual, is_recovering=True))
+    if truth.disk_failed_at >= truth.engine.now - PAUSE_MAX:
+        # a leader claims its epoch once that is on disk, and a write that failed is made again after so long
+        waits.append(PAUSE_MAX)
     if len(ids) < len(hosts):
         waits.append(2 * config.call_timeout)
     mended = mending_seconds(config, usual)

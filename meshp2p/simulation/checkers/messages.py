@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker, Violation
-from meshp2p.simulation.faults import Blocked, Fault, Leave, OneWay, Partition, Rejected, Twin
+from meshp2p.simulation.faults import Blocked, DiskSlow, Fault, Leave, OneWay, Partition, Rejected, Twin
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Letter, Truth
 
@@ -41,6 +41,8 @@ class Messages(Checker):
         self._left: dict[str, None] = {}
         self._newest: dict[tuple[str, str, str], str] = {}
         self._cut_at = -1.0
+        self._has_slow_disks = False
+        """Whether a disk ever took long: then a home may not answer in time, and who asked it adopts its agent."""
         self._read: dict[tuple[str, str], float] = {}
         self._progressed_at = 0.0
 
@@ -54,6 +56,8 @@ class Messages(Checker):
                 self._left[node] = None
             case Partition() | OneWay() | Blocked() | Rejected():
                 self._cut_at = self.truth.engine.now
+            case DiskSlow():
+                self._has_slow_disks = True
             case _:
                 pass
 
@@ -102,7 +106,8 @@ class Messages(Checker):
         if letter is None or recipient in self._twins or letter.node in self._twins or recipient in self._left:
             return True
         at = self.truth.acknowledged[recipient, letter.id]
-        has_moved = recipient not in self.truth.hosts and (self._cut_at >= 0 or self.truth.was_troubled)
+        is_cut_off = self._cut_at >= 0 or self._has_slow_disks or self.truth.was_troubled
+        has_moved = recipient not in self.truth.hosts and is_cut_off
         has_forgotten = any(when >= at for losses in self._lost.values() for when in losses)
         return has_moved or has_forgotten
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
+from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
 from meshp2p.core.record import State
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.checkers.mending import mending_bound
-from meshp2p.simulation.faults import Fault
+from meshp2p.simulation.expectations import mending_seconds
+from meshp2p.simulation.faults import DiskFails, DiskFull, DiskSlow, Fault
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Component, Truth
 
@@ -23,15 +26,22 @@ class Wholeness(Checker):
     that follows from what is missing when the last fault or process begins or ends (:mod:`.mending`)."""
 
     name: ClassVar[str] = "wholeness"
+    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberDied, MemberLeft)
 
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
         self._measures_at = -1.0
+        self._instances_at = -math.inf
+        """When last anybody heard that a hosted instance came or went: one of them may be the lowest id, and lead."""
         self._whole: list[tuple[Component, float]] = []
         """Components that must be whole by now, and when they were last disturbed."""
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         self._measure_soon()
+
+    def event(self, host: Host, event: Event) -> None:
+        if isinstance(event, MemberEvent) and not event.record.is_node:
+            self._instances_at = self.truth.engine.now
 
     def started(self, host: Host) -> None:
         self._measure_soon()
@@ -61,7 +71,10 @@ class Wholeness(Checker):
         if truth.disturbed_at > since:
             return  # that was measured anew
         missing = self.what_is_missing(component)
-        if missing:
+        settles_at = self._instances_at + mending_seconds(truth.config, 0)
+        if missing and truth.engine.now < settles_at:
+            truth.engine.at(settles_at, self._look, argument)
+        elif missing:
             self.violated(None, f"not whole {truth.engine.now - since:.1f} s after the last disturbance: {missing}")
         else:
             self._whole.append(argument)
@@ -82,7 +95,10 @@ class Wholeness(Checker):
             return False
         if truth.network.rules and len(truth.hosts) > COMPONENTS_MAX:
             return False
-        return all(truth.troubles.is_bearable(fault) or _cuts(fault) for fault in truth.active.values())
+        faults = truth.active.values()
+        if any(isinstance(fault, DiskFull | DiskFails | DiskSlow) for fault in faults):
+            return False  # a leader whose disk refuses writes claims no epoch
+        return all(truth.troubles.is_bearable(fault) or _cuts(fault) for fault in faults)
 
     def bound(self) -> float:
         """Within so many seconds from now the live nodes are one mesh, where nothing is wrong any more."""
