@@ -95,7 +95,7 @@ def detection_seconds(
     if is_patient:
         least = suspicion_seconds(config, nodes, wanted)
         lasts = max(lasts, least * config.patience_max)
-    if good - 1 >= wanted and wanted:
+    if wanted and good > 1:
         # confirmers check for a period; where too many of them are bad, further probes confirm
         checks = 1 if bad <= config.confirmers - wanted else 2 + bad + wanted
         lasts = max(lasts, checks * period)
