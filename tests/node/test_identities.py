@@ -30,12 +30,12 @@ async def open_and_close(**options: Any) -> None:
         pass
 
 
-async def test_a_made_id_is_a_uuid7_and_the_hosts_name_and_greater_than_those_before() -> None:
+async def test_a_made_id_is_a_tilde_a_uuid7_and_the_hosts_name_and_greater_than_those_before() -> None:
     ids = []
     for _ in range(3):
         async with meshp2p.open_node(**OPTIONS, hostname="desk") as node:
             ids.append(node.id)
-    assert all(made[14] == "7" and made[36:] == "-desk" for made in ids)
+    assert all(made[0] == "~" and made[15] == "7" and made[37:] == "-desk" for made in ids)
     assert ids == sorted(ids, key=str.encode)
     assert len({*ids}) == 3
 
