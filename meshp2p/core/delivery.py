@@ -60,9 +60,6 @@ class Delivery:
                 line.requeue()
         if before is not None and before != line.home:
             self.ready.get(before[0], {}).pop(recipient, None)
-            if line.home is None or line.home[0] != before[0]:
-                for outgoing in (*line.delivered.values(), *line.waiting.values()):
-                    outgoing.copies[recipient].has_moved = True
         if line.home is None:
             return None
         if line.waiting:

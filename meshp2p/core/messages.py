@@ -17,7 +17,7 @@ import msgspec
 from meshp2p.core.address import Address
 from meshp2p.core.digest import BUCKETS_MAX
 from meshp2p.core.message import Id, Message, Receipt
-from meshp2p.core.record import Claim, Item, Record
+from meshp2p.core.record import ID_BYTES_MAX, Claim, Item, Record
 from meshp2p.core.replicated_map import Entry
 
 __all__ = [
@@ -299,10 +299,11 @@ class DeliverReply(msgspec.Struct, frozen=True, array_like=True, tag=16):
 
 
 class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag=17):
-    """Sent by a home to a holder: these recipients acknowledged these messages, pairs of (recipient, message id).
-    Answered with :class:`Done`, after which the holder never sends them again."""
+    """Sent by the home ``by`` to a holder: these recipients acknowledged these messages, pairs of (recipient, message
+    id). Answered with :class:`Done`, after which the holder never sends them again."""
 
     copies: Annotated[tuple[tuple[Id, Text], ...], msgspec.Meta(max_length=COPIES_MAX)]
+    by: Annotated[str, msgspec.Meta(max_length=ID_BYTES_MAX)] = ""
 
 
 class Deposit(msgspec.Struct, frozen=True, array_like=True, tag=18):

@@ -100,8 +100,8 @@ class Messaging:
                 self._take_over(ticket, request, now)
             case Deliver():
                 self.receiving.take(ticket, request, now)
-            case Acknowledged(copies=copies):
-                self.sending.take_acknowledged(ticket, copies, now)
+            case Acknowledged():
+                self.sending.take_acknowledged(ticket, request, now)
             case ForwardFetch():
                 self.receiving.fetch_here(ticket, request, now)
             case ForwardAcknowledge(recipient=recipient, message_ids=message_ids):

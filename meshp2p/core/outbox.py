@@ -21,17 +21,15 @@ class _Finished(msgspec.Struct, array_like=True):
 
 
 class Copy:
-    """One recipient's copy: what became of it, and when (Unix milliseconds). ``is_tried``: its home was called;
-    ``has_moved``: a former home of the recipient may have it too."""
+    """One recipient's copy: what became of it, and when (Unix milliseconds). ``is_tried``: its home was called."""
 
-    __slots__ = ("changed_at", "has_moved", "is_tried", "reason", "status")
+    __slots__ = ("changed_at", "is_tried", "reason", "status")
 
     def __init__(self, changed_at: int) -> None:
         self.status: CopyStatus = CopyStatus.QUEUED
         self.changed_at: int = changed_at
         self.reason: str = ""
         self.is_tried: bool = False
-        self.has_moved: bool = False
 
 
 class Outgoing:

@@ -25,6 +25,7 @@ from meshp2p.core.keeping import StoreHandler
 from meshp2p.core.lane import count_fitting
 from meshp2p.core.message import PAYLOAD_BYTES_MAX, CopyStatus, Message, Receipt
 from meshp2p.core.messages import (
+    Acknowledged,
     CallReply,
     Deposit,
     Done,
@@ -374,17 +375,20 @@ class Sending:
             if line.home is None and record is not None:
                 line.home = (record.home, record.boot)  # which has it
 
-    def take_acknowledged(self, ticket: int, copies: tuple[tuple[str, str], ...], now: float) -> None:
+    def take_acknowledged(self, ticket: int, request: Acknowledged, now: float) -> None:
         """A home tells what was acknowledged; answered when that is kept and the recipients' present homes know, and
         refused if it cannot be kept.
 
-        What a former home acknowledges was perhaps delivered to the present one before either of them knew.
+        While a recipient moves, the home that took its acknowledgement may be another than the one to which this node
+        delivers.
         """
         state = self._state
+        copies = request.copies
         held = [(to, self.outbox.by_id[id_].message) for to, id_ in copies if self._is_held(to, id_)]
         moved: dict[str, list[str]] = {}
         for recipient, message in held:
-            if self.outbox.by_id[message.id].copies[recipient].has_moved:
+            record = state.members.records.get(recipient)
+            if request.by and record is not None and record.home != request.by:
                 moved.setdefault(recipient, []).append(message.id)
 
         def conclude(failure: str | None, now: float) -> None:

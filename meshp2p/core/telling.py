@@ -85,7 +85,7 @@ class Telling:
 
             def make(_now: float) -> Passed | None:
                 untold = self.untold.get(holder)
-                return Acknowledged(tuple(untold)[:TOLD_MAX]) if untold else None
+                return Acknowledged(tuple(untold)[:TOLD_MAX], self._state.id) if untold else None
 
             def conclude(request: Passed, reply: CallReply | CallFailed, _now: float) -> None:
                 if isinstance(request, Acknowledged):

@@ -208,7 +208,9 @@ def _check_request(request: CallRequest) -> None:  # one line for each
             _check_parcels(parcels)
         case Deposit(parcels=parcels):
             _check_parcels(parcels)
-        case Acknowledged(copies=copies):
+        case Acknowledged(copies=copies, by=by):
+            if by:
+                check_id(by)
             for recipient, message_id in copies:
                 check_id(recipient)
                 _check_message_id(message_id)

@@ -89,11 +89,11 @@ def test_a_holder_that_is_told_twice_while_it_writes_answers_both_with_what_came
     mesh.full["a"] = "no room"
     node = mesh.nodes["a"]
     for ticket in (-900, -901):
-        mesh.do("a", node.receive_call(Acknowledged((("b", sent),)), mesh.now, ticket)[1])
+        mesh.do("a", node.receive_call(Acknowledged((("b", sent),), "b"), mesh.now, ticket)[1])
     mesh.run(0.1)
     assert {type(mesh.resolved[-900]), type(mesh.resolved[-901])} == {Refused}
     del mesh.full["a"]
-    mesh.do("a", node.receive_call(Acknowledged((("b", sent),)), mesh.now, -902)[1])
+    mesh.do("a", node.receive_call(Acknowledged((("b", sent),), "b"), mesh.now, -902)[1])
     mesh.run(0.1)
     assert mesh.resolved[-902] == Done()
     assert status(mesh, "a", sent) == {"b": CopyStatus.ACKNOWLEDGED}

@@ -292,3 +292,17 @@ def test_what_a_former_home_acknowledged_is_not_handed_out_by_the_present_one(
     assert read(mesh, adopter, "x") == []
     mesh.run(5.0)
     assert read(mesh, adopter, "x") == []
+
+
+def test_what_an_adopter_acknowledged_that_the_holder_never_knew_of_is_not_handed_out_by_the_home() -> None:
+    mesh = a_mesh("a", "b", "c")
+    host(mesh, "b", "x")
+    sent = send(mesh, "a", "x")
+    mesh.run(1.0)
+    mesh.is_dropped = lambda sender, _receiver, _datagram: sender == "c"
+    machine = mesh.nodes["c"]
+    machine._hosting.adopt("x", mesh.now)
+    mesh.do("c", machine._conclude(mesh.now))
+    acknowledge(mesh, "c", "x", sent.message_id)
+    assert mesh.nodes["a"].records()["x"].home == "b"
+    assert read(mesh, "b", "x") == []

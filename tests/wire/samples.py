@@ -125,7 +125,7 @@ REQUESTS: dict[str, CallRequest] = {
     "forward-heartbeat": ForwardHeartbeat("agent 1/2", "busy", '{"load":0.5}'),
     "forward-deregister": ForwardDeregister("agent 1/2"),
     "deliver": Deliver(NODE.id, (Parcel(QUERY, ("agent 1/2",), 86_400.0), Parcel(BROADCAST, ("ü", "x" * 128), 0.5))),
-    "acknowledged": Acknowledged((("agent 1/2", MESSAGE_ID), ("ü", LATER_ID))),
+    "acknowledged": Acknowledged((("agent 1/2", MESSAGE_ID), ("ü", LATER_ID)), "painter"),
     "deposit": Deposit((Parcel(QUERY, ("ü",), 0.0),)),
     "forward-fetch": ForwardFetch("ü", 1000, "", 60.0),
     "forward-fetch-after": ForwardFetch("ü", 1, MESSAGE_ID, 0.0),
