@@ -209,8 +209,7 @@ def _check_request(request: CallRequest) -> None:  # one line for each
         case Deposit(parcels=parcels):
             _check_parcels(parcels)
         case Acknowledged(copies=copies, by=by):
-            if by:
-                check_id(by)
+            check_ids((by,) if by else ())
             for recipient, message_id in copies:
                 check_id(recipient)
                 _check_message_id(message_id)
