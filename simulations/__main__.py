@@ -23,6 +23,7 @@ from simulations.baseline import compare, measure, read_baseline, write_baseline
 from simulations.floods.command import add_floods, run_floods
 from simulations.frontier_command import add_frontier, run_frontier
 from simulations.fuzz.command import add_fuzz, run_fuzz
+from simulations.memory import add_memory, run_memory
 from simulations.mutants.command import add_mutants, run_mutants
 from simulations.regressions import read_regressions, run_regression
 from simulations.reports import summary_lines, write_json, write_junit
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add_floods(commands)
     add_frontier(commands)
     add_fuzz(commands)
+    add_memory(commands)
     add_mutants(commands)
     return parser
 
@@ -88,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
         "floods": run_floods,
         "frontier": run_frontier,
         "fuzz": run_fuzz,
+        "memory": run_memory,
         "mutants": run_mutants,
     }
     try:

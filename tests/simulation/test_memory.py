@@ -1,0 +1,35 @@
+"""The measure of memory under churn: that a machine does not grow, and that one which does is seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshp2p.core.life_signs import LifeSigns
+from simulations.__main__ import main
+from simulations.memory import SLOPE_MAX, Churn, growth, measure, slope
+
+
+def test_a_machine_does_not_grow_under_churn() -> None:
+    found = measure(4)
+    assert slope(found) < SLOPE_MAX
+
+
+def test_the_churn_is_one() -> None:
+    churn = Churn()
+    churn.run(120.0)
+    counters = churn.machine.counters
+    assert min(counters.deaths, counters.messages_taken, counters.messages_accepted, counters.items_taken) > 20
+    assert counters.copies_acknowledged + counters.copies_expired + counters.copies_undeliverable > 0
+    assert len(churn.machine._state.members.departed) == churn.machine.config.departed_max
+
+
+def test_what_is_never_forgotten_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[list[str]] = []
+    monkeypatch.setattr(LifeSigns, "forget", lambda _self, instance_id: kept.append([instance_id] * 1000))
+    found = measure(4)
+    assert slope(found) > SLOPE_MAX
+    assert growth(found)["list"] > 20
+
+
+def test_the_command_wants_two_minutes() -> None:
+    assert main(["memory", "--minutes", "1"]) == 2
