@@ -292,3 +292,12 @@ def test_a_large_record_travels_by_tcp() -> None:
     assert registry.nodes["n7"].records()["x"].capabilities == capabilities
     pushed = [what for _, _, _, what in registry.log if isinstance(what, Push)]
     assert any(item.id == "x" for push in pushed for item in push.items)
+
+
+def test_that_an_orphan_is_gone_is_told_to_nobody_for_all_find_it_out() -> None:
+    machine = a_machine(config=ProtocolConfig(instance_timeout=1.0))
+    hear(machine, [a_record("n1"), a_record("n2"), a_record("x", home="n1")])
+    hear(machine, [Rumour("n1", 1, State.LEFT, "n1")])
+    effects = run_until(machine, 1.0 + machine.config.instance_timeout + 0.1)
+    assert "x" not in machine.records()
+    assert not [item for item in told(effects) if isinstance(item, Rumour) and item.id == "x"]

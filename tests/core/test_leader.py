@@ -7,14 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.election import Election
 from meshp2p.core.events import LeaderChanged
 from meshp2p.core.hosting import Profile
 from meshp2p.core.keeping import KeptState
-from meshp2p.core.messages import SyncReply, SyncRequest
+from meshp2p.core.messages import Probe, SyncReply, SyncRequest
 from meshp2p.core.record import EPOCH_MAX, EPOCH_SKIP_MAX, EPOCH_STEP_MAX, Rumour, State, epoch_above
 from meshp2p.core.timers import Timer
-from tests.core.builders import a_machine, a_record, emitted, hear, run_until, told
+from tests.core.builders import a_machine, a_record, calls, emitted, hear, run_until, told
 from tests.core.mesh import Mesh
 
 
@@ -328,3 +329,42 @@ def test_a_node_with_a_disk_claims_a_new_epoch_when_it_leads_again() -> None:
     mesh.run_until(lambda: mesh.nodes["n0"].leader_id is None, within=1)
     mesh.run(5)
     assert mesh.nodes["n0"].leader_epoch > before
+
+
+def test_a_leader_that_named_nobody_for_a_while_claims_a_new_token() -> None:
+    machine = a_machine("a")
+    before = machine.leader_epoch
+    assert before
+    now = machine.next_deadline() + 30.0
+    machine.handle_timeouts(now)
+    assert machine.leader_id is None
+    run_until(machine, now + 10.0)
+    assert machine.leader_id == "a"
+    assert machine.leader_epoch > before
+
+
+def test_hosted_instances_do_not_count_towards_the_quorum() -> None:
+    machine = a_machine("a", ProtocolConfig(quorum=2))
+    machine.register(Profile("x", "h", 1), 2.0)
+    run_until(machine, 5.0)
+    assert machine.leader_id is None
+
+
+def test_a_process_without_its_state_exceeds_the_epoch_that_an_earlier_one_claimed() -> None:
+    machine = a_machine("a", is_announced=False)
+    effects = hear(machine, [a_record("a", boot=5, epoch=1 << 40)], now=0.1)
+    [call] = calls(effects, Probe)
+    machine.receive_reply(call.call_id, CallFailed(Failure.REFUSED, "nobody listens"), 0.2)
+    run_until(machine, 3.0)
+    assert machine.leader_id == "a"
+    assert machine.leader_epoch > (1 << 40)
+
+
+def test_a_hosted_leader_that_registers_again_keeps_its_token() -> None:
+    machine = a_machine("m")
+    machine.register(Profile("a", "h", 1), 2.0)
+    before = (machine.leader_id, machine.leader_epoch)
+    assert before[0] == "a"
+    assert before[1]
+    machine.register(Profile("a", "h", 2), 3.0)
+    assert (machine.leader_id, machine.leader_epoch) == before

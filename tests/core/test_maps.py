@@ -12,7 +12,7 @@ from meshp2p.core.maps import NEWS_MAX
 from meshp2p.core.messages import MapDifference, MapPush, MapSync
 from meshp2p.core.replicated_map import Entry, Merge, ReplicatedMap
 from meshp2p.errors import LimitExceeded, LocalProtocolError, NodeClosed
-from tests.core.mesh import Mesh
+from tests.core.mesh import EPOCH_MS, Mesh
 
 IDS = ("a", "b", "c", "d", "e")
 
@@ -203,6 +203,46 @@ def test_what_was_deleted_does_not_come_back_until_the_deletion_is_forgotten() -
     assert are_same(replicas)
 
 
+def test_what_only_the_asker_has_is_pushed_by_a_comparison() -> None:
+    mesh = a_mesh("a", "b")
+    replicas = opened(mesh)
+    mesh.run(1)
+    mesh.is_cut = lambda sender, _receiver: sender == "b"  # b can ask nobody, and answers
+    mesh.nodes["a"]._maps._tell = lambda *_: None  # type: ignore[method-assign]  # what is told is lost
+    write(mesh, "a", "k", b"1")
+    mesh.run(15)
+    assert replicas[1].value("k") == b"1"
+
+
+def test_a_node_that_did_not_answer_is_asked_again_whether_it_has_the_map() -> None:
+    mesh = a_mesh("a", "b")
+    replicas = opened(mesh, "b")
+    write(mesh, "b", "k", b"1")
+    mesh.run(2)
+    mesh.is_cut = lambda _one, _other: True
+    replicas += opened(mesh, "a")
+    mesh.run(2.5)
+    heal(mesh)
+    mesh.run(15)
+    assert "b" in mesh.nodes["a"].records()
+    assert replicas[1].value("k") == b"1"
+
+
+def test_a_deletion_outlasts_a_cut_of_minutes() -> None:
+    mesh = a_mesh("a", "b")
+    replicas = opened(mesh)
+    mesh.run(1)
+    write(mesh, "a", "k", b"1")
+    mesh.run(1)
+    cut(mesh, "b")
+    write(mesh, "a", "k", b"")
+    mesh.run(300)
+    heal(mesh)
+    mesh.run(60)
+    assert are_same(replicas)
+    assert replicas[0].value("k") is None
+
+
 # Clocks
 
 
@@ -227,6 +267,30 @@ def test_a_clock_that_is_years_ahead_does_not_win_for_ever() -> None:
     mesh.run(1)
     assert are_same(replicas)
     assert replicas[0].value("k") == b"4"
+
+
+def test_who_writes_after_it_read_prevails_though_its_clock_is_behind() -> None:
+    mesh = a_mesh("a", "b")
+    mesh.clock_ahead_ms["a"] = 20_000
+    replicas = opened(mesh)
+    mesh.run(1)
+    write(mesh, "a", "k", b'"first"')
+    mesh.run(1)
+    assert replicas[1].value("k") == b'"first"'
+    write(mesh, "b", "k", b'"second"')
+    mesh.run(1)
+    assert [replica.value("k") for replica in replicas] == [b'"second"'] * 2
+
+
+def test_an_entry_that_is_stamped_years_ahead_is_refused() -> None:
+    mesh = a_mesh("a", "b")
+    replicas = opened(mesh)
+    mesh.run(1)
+    clock_ms = EPOCH_MS + int(mesh.now * 1000)
+    entries = tuple(Entry(key, Stamp(clock_ms + ahead, 0, 1), b"1") for key, ahead in (("near", 1000), ("far", 10**10)))
+    mesh.nodes["a"].receive_call(MapPush("m", "b", clock_ms, entries), mesh.now)
+    assert list(replicas[0].keys()) == ["near"]
+    assert mesh.nodes["a"].counters.map_entries_refused == 1
 
 
 def test_a_clock_that_is_years_behind_takes_part() -> None:
@@ -289,7 +353,7 @@ def test_others_entries_past_the_bounds_are_counted() -> None:
 
 
 def test_a_node_that_leaves_tells_what_it_wrote_last() -> None:
-    mesh = a_mesh("a", "b")
+    mesh = a_mesh("a", "b", config=ProtocolConfig(leave_timeout=0.0))  # no farewell is waited for
     replicas = opened(mesh)
     mesh.run(1)
     mesh.do("a", [*mesh.nodes["a"].write_map("m", "k", b"1", mesh.now), *mesh.nodes["a"].leave(mesh.now)])

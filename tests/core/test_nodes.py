@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,3 +104,19 @@ def test_the_ring_goes_round_once_either_way_and_without_the_one_it_begins_at(li
     expected = sorted(others, key=lambda node_id: (node_id < own, node_id))
     assert list(nodes.successors(own)) == expected
     assert list(nodes.predecessors(own)) == expected[::-1]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_round_goes_on_when_a_node_leaves_the_ring_in_it(seed: int) -> None:
+    draw = random.Random(seed)
+    listed = [f"n{number}" for number in range(8)]
+    nodes = nodes_of(listed)
+    turns = itertools.count(draw.randrange(0, 1000))
+    for _ in range(draw.randrange(1, 6)):
+        nodes.choose_next("n3", next(turns), draw)
+    gone = draw.choice([name for name in listed if name != "n3"])
+    nodes.remove(gone)
+    others = set(listed) - {gone, "n3"}
+    for _ in range(5):
+        chosen = [nodes.choose_next("n3", next(turns), draw) for _ in range(2 * len(others))]
+        assert set(chosen) == others

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import MemberJoined, MemberSuspected
 from meshp2p.core.messages import Datagram, Ping
 from tests.core.mesh import Mesh
@@ -91,3 +92,22 @@ def test_a_probe_of_the_process_that_died_does_not_accuse_the_one_that_came_back
             events = mesh.events[observer]
             returned = max(i for i, e in enumerate(events) if isinstance(e, MemberJoined) and e.id == "a")
             assert not [event for event in events[returned:] if isinstance(event, MemberSuspected)]
+
+
+def test_with_a_short_period_too_each_node_is_probed_once_in_each() -> None:
+    interval = 0.25
+    mesh = Mesh(config=ProtocolConfig(probe_interval=interval, probe_timeout=0.1, probe_timeout_min=0.05))
+    names = ("a", "b", "c", "d", "e")
+    for name in names:
+        mesh.add(name, join=None if name == "a" else "a")
+    mesh.run_until(mesh.is_whole, within=3)
+    mesh.run(5)
+    mesh.log.clear()
+    mesh.run(20)
+    for name in names:
+        at = [
+            when
+            for when, _, address, what in mesh.log
+            if mesh.key_at(address) == name and isinstance(what, Datagram) and isinstance(what.body, Ping)
+        ]
+        assert max(later - earlier for earlier, later in itertools.pairwise(at)) < 2 * interval

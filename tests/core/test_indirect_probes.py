@@ -1,0 +1,75 @@
+"""Indirect probes: what relays answer, and what a prober concludes of the target and of itself (Lifeguard §IV-A)."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.machine import Machine
+from meshp2p.core.messages import Ack, Datagram, Nack, Ping, PingRequest
+from meshp2p.core.record import tag_of
+from tests.core.builders import ELSEWHERE, HERE, a_machine, a_record, hear, sends
+from tests.core.mesh import Mesh
+
+OTHERS = ("a", "b", "c", "d", "e")
+
+
+def a_prober() -> Machine:
+    machine = a_machine("m", ProtocolConfig(watches=0, look_delay=3600.0))
+    hear(machine, [a_record(other) for other in OTHERS])
+    return machine
+
+
+def next_bodies(machine: Machine, kind: type[Ping | PingRequest]) -> tuple[float, list[Ping | PingRequest]]:
+    """Let time pass until the machine sends this: when, and all of it."""
+    while True:
+        now = machine.next_deadline()
+        found = [one.datagram.body for one in sends(machine.handle_timeouts(now))]
+        if bodies := [body for body in found if isinstance(body, kind)]:
+            return now, bodies
+
+
+def blame_after(nacks: int, *, earlier: int = 0) -> int:
+    """How slow a prober finds itself after a round without an ack, in which so many relays sent their nack, and so many
+    nacks of an earlier round came."""
+    machine = a_prober()
+    machine._state.local_health.score = 0
+    now, requests = next_bodies(machine, PingRequest)
+    machine._state.local_health.score = 0
+    assert len(requests) == 3
+    for number in range(nacks + earlier):
+        sequence = requests[0].sequence - (number >= nacks)
+        machine.receive(Datagram(Nack(sequence, tag_of(OTHERS[number]))), ELSEWHERE, now)
+    _, pings = next_bodies(machine, Ping)
+    return next(ping.local_health for ping in pings if isinstance(ping, Ping) and ping.sequence)
+
+
+@pytest.mark.parametrize(("nacks", "blame"), [(3, 0), (2, 1), (0, 3)])
+def test_a_prober_finds_itself_slow_by_the_nacks_that_it_missed(nacks: int, blame: int) -> None:
+    assert blame_after(nacks) == blame
+
+
+def test_nacks_of_an_earlier_round_excuse_nothing() -> None:
+    assert blame_after(0, earlier=3) == 3
+
+
+def test_a_relay_passes_an_ack_on_as_the_targets() -> None:
+    relay = a_prober()
+    request = PingRequest(77, tag_of("a"), tag_of("b"), ELSEWHERE)
+    [ping] = [one for one in sends(relay.receive(Datagram(request), HERE, 1.0)) if isinstance(one.datagram.body, Ping)]
+    assert ping.address == ELSEWHERE
+    assert isinstance(ping.datagram.body, Ping)
+    ack = Ack(ping.datagram.body.sequence, tag_of("b"), 5, 2)
+    [passed] = [one for one in sends(relay.receive(Datagram(ack), ELSEWHERE, 1.1)) if one.address == HERE]
+    assert passed.datagram.body == Ack(77, tag_of("b"), 5, 2)
+
+
+def test_a_node_that_only_relays_reach_is_not_suspected() -> None:
+    mesh = Mesh()
+    for name in OTHERS:
+        mesh.add(name, join=None if name == "a" else "a")
+    mesh.run_until(mesh.is_whole, within=3)
+    mesh.is_cut = lambda one, other: {one, other} == {"a", "b"}
+    mesh.run(30)
+    assert not mesh.nodes["a"].counters.suspicions
+    assert not mesh.nodes["b"].counters.suspicions
