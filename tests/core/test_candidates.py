@@ -262,3 +262,17 @@ def test_in_a_small_mesh_each_dials_whom_it_sees_at_once(nodes: int) -> None:
     table = a_table()
     table.offer("mdns", tuple(map(an_address, range(10))), None, 5.0, nodes=nodes)
     assert len(table.take_due(5.0, 16, without=never)) == 10
+
+
+def test_an_address_that_answered_is_tried_as_often_again_as_at_first() -> None:
+    table = a_table()
+    table.offer("seed", (an_address(1),), None, 0.0)
+    now = pause = 0.0
+    for answer in (None, None, None, None, None, "a", None):
+        assert table.take_due(now, 1, without=never)
+        table.conclude(an_address(1), answer, now)
+        due = table.next_dial(without=never)
+        assert due is not None
+        pause, now = due - now, due
+    assert pause <= 1.25 * 2 * CONFIG.dial_interval_min
+    assert table.statistics()["seed"] == SourceStats(1, 0, 1)

@@ -12,6 +12,7 @@ from meshp2p.core.events import LeaderChanged, MemberDied, MemberRecovered, Memb
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import Ack, Datagram, Ping, Pong, Probe
 from meshp2p.core.record import Rumour, State, tag_of
+from meshp2p.core.timers import Timer
 from tests.core.builders import ELSEWHERE, a_machine, a_record, calls, emitted, hear, run_until, sends, told
 
 RESET = CallFailed(Failure.UNREACHABLE, "connection reset")
@@ -191,6 +192,46 @@ def test_silence_after_a_connection_broke_is_a_plain_suspicion() -> None:
     machine.receive_reply(call.call_id, TIMEOUT, 4.0)
     effects = run_until(machine, 4.0)
     assert {rumour.is_refused for rumour in accusations(effects)} == {False}
+
+
+def test_a_watch_that_cannot_be_opened_is_tried_ever_more_rarely() -> None:
+    machine, opened = a_watcher("x")
+    machine._state.timers.cancel(Timer.LOOK)
+    pauses: list[float] = []
+    watch, now = opened["x"], 3.0
+    machine.receive_watch(watch.watch_id, TIMEOUT, now)
+    while len(pauses) < 6:
+        at = machine.next_deadline()
+        if again := watches(machine.handle_timeouts(at)):
+            pauses.append(at - now)
+            watch, now = again["x"], at
+            machine.receive_watch(watch.watch_id, TIMEOUT, now)
+        hear(machine, [a_record("x", 10 + int(at * 1000))], now=at)  # it lives
+    assert pauses[-1] > 4 * pauses[0]
+
+
+def test_an_ack_to_an_earlier_ping_does_not_end_a_check() -> None:
+    machine, opened = a_watcher("a", "b", "x")
+    effects = machine.receive_watch(opened["x"].watch_id, RESET, 3.0)
+    [call] = calls(effects, Probe)
+    [ping] = [send.datagram.body for send in sends(effects) if isinstance(send.datagram.body, Ping)]
+    for late in range(1, 4):
+        machine.receive(Datagram(Ack(ping.sequence - late, tag_of("x"), 0)), ELSEWHERE, 3.1)
+    machine.receive_reply(call.call_id, TIMEOUT, 4.0)
+    assert accusations(run_until(machine, 4.1))
+
+
+def test_who_accused_a_node_checks_it_again_as_long_as_it_is_suspect() -> None:
+    machine, opened = a_watcher("a", "b", "x")
+    [call] = calls(machine.receive_watch(opened["x"].watch_id, RESET, 3.0), Probe)
+    machine.receive_reply(call.call_id, TIMEOUT, 4.0)
+    assert accusations(run_until(machine, 4.1))
+    for _ in range(2):
+        now = machine.next_deadline()
+        while not (again := calls(machine.handle_timeouts(now), Probe)):
+            now = machine.next_deadline()
+            assert now < 12.0
+        machine.receive_reply(again[0].call_id, TIMEOUT, now + 1.0)
 
 
 def test_what_was_refused_to_an_earlier_process_is_not_held_against_the_next() -> None:

@@ -85,6 +85,26 @@ def test_a_sync_confirms_nothing() -> None:
     assert machine._membership._suspicions["a"].deadline() == before
 
 
+def test_of_a_suspicion_that_came_by_sync_the_accuser_confirms_nothing_either() -> None:
+    synced, anonymous = a_machine(), a_machine()
+    for machine, accuser in ((synced, "b"), (anonymous, "")):
+        for instance_id in "abcdef":
+            hear(machine, [a_record(instance_id)])
+        machine.receive_call(Push(tag_of("c"), (Rumour("a", 1, State.SUSPECT, accuser),)), 1.0)
+        for heard in "cd":
+            hear(machine, [Rumour("a", 1, State.SUSPECT, heard)])
+    deadlines = [machine._membership._suspicions["a"].deadline() for machine in (synced, anonymous)]
+    assert deadlines[0] == deadlines[1]
+
+
+def test_a_suspicion_of_what_was_refuted_meanwhile_is_stale() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a", 5), a_record("b")])
+    hear(machine, [Rumour("a", 4, State.SUSPECT, "b")])
+    assert machine.records()["a"].state is State.ALIVE
+    assert not machine.counters.suspicions
+
+
 def test_a_confirmation_that_comes_late_ends_the_suspicion_at_once_and_looks_like_no_pause() -> None:
     machine = a_machine(config=ProtocolConfig(confirmers=0))
     for instance_id in "abcdef":
@@ -328,6 +348,18 @@ def test_the_dead_are_called_ever_more_rarely_and_only_one_a_second() -> None:
     called = [when for when, _, _, what in mesh.log if isinstance(what, Datagram)]
     assert 50 <= len(called) <= 100
     assert all(later - earlier > 0.99 for earlier, later in itertools.pairwise(called))
+
+
+def test_many_nodes_together_call_a_dead_one_about_once_an_interval() -> None:
+    machine = a_machine("m")
+    hear(machine, [a_record(name) for name in "abcdefghij"])
+    hear(machine, [Rumour("a", 1, State.DEAD, "b")])
+    called = 0
+    for turn in range(200):
+        machine._departures.handle_call(2.0 + turn)
+        called += len(sends(machine._state.effects))
+        machine._state.effects.clear()
+    assert 5 < called < 60  # one of eleven would be 18
 
 
 def test_who_calls_others_and_is_reached_by_nobody_comes_back_ever_more_rarely() -> None:

@@ -170,3 +170,12 @@ def test_gossip_of_an_own_packet_that_came_back_is_ignored() -> None:
     machine = a_machine()
     assert hear(machine, [a_record("b")], sender="me") == []
     assert "b" not in machine.records()
+
+
+def test_a_node_that_meets_one_that_knows_as_little_names_no_leader_for_it() -> None:
+    for is_settled in (False, True):
+        machine = a_machine("m", is_announced=False)
+        machine.offer("seed", (ELSEWHERE,), None, 0.1)
+        [call] = calls(run_until(machine, 0.15), SyncRequest)
+        machine.receive_reply(call.call_id, SyncReply(a_record("b"), is_settled, (a_record("b"),), ()), 0.2)
+        assert (machine.leader_id is not None) == is_settled

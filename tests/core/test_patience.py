@@ -79,3 +79,10 @@ def test_a_process_that_was_started_again_is_waited_for_as_any_other() -> None:
     hear(machine, [Rumour("a", 1, State.DEAD, "h")], now=1.5)
     hear(machine, [a_record("a", 2, boot=7)], now=1.6)
     assert machine._state.patience.factor("a", 1.6) == 1.0
+
+
+def test_a_suspect_that_was_started_again_is_waited_for_as_any_other() -> None:
+    machine = a_listener()
+    hear(machine, [Rumour("a", 1, State.SUSPECT, "h")], now=1.5)
+    hear(machine, [a_record("a", 2, boot=7)], now=1.6)
+    assert machine._state.patience.factor("a", 1.6) == 1.0

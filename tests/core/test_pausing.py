@@ -6,10 +6,11 @@ import pytest
 
 from meshp2p.core.events import MemberDied, MemberSuspected
 from meshp2p.core.hosting import Profile
-from meshp2p.core.messages import Datagram, Done, Gossip, Push
+from meshp2p.core.machine import Machine
+from meshp2p.core.messages import Ack, Datagram, Done, Gossip, Ping, Push, SyncRequest
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.core.timers import Timer
-from tests.core.builders import ELSEWHERE, a_machine, a_record, emitted, hear, run_until
+from tests.core.builders import ELSEWHERE, NOW_MS, a_machine, a_record, calls, emitted, hear, run_until, sends
 from tests.core.mesh import Mesh
 
 
@@ -111,3 +112,45 @@ def test_suspicions_that_end_while_nobody_was_heard_yet_begin_anew() -> None:
     machine._membership.end_suspicion_period("a", 500.5)
     assert machine.records()["a"].state is State.SUSPECT
     assert machine._membership._suspicions["a"].deadline() > 504.0
+
+
+def a_sleeper() -> tuple[Machine, list[int]]:
+    """A machine that lists others, and by how many milliseconds its wall clock is ahead of what it was told first."""
+    ahead = [0]
+    machine = a_machine("a")
+    machine._state.wall_ms = lambda: NOW_MS + ahead[0]
+    hear(machine, [a_record("b", addresses=(ELSEWHERE,)), a_record("c"), a_record("d")])
+    machine.handle_timeouts(machine.next_deadline())
+    return machine, ahead
+
+
+def test_a_machine_that_slept_while_its_monotonic_clock_stood_still_notices_it() -> None:
+    machine, ahead = a_sleeper()
+    assert machine.counters.pauses == 0
+    ahead[0] = 600_000
+    machine.handle_timeouts(machine.next_deadline())
+    assert machine.counters.pauses == 1
+    assert machine.leader_id is None
+
+
+def test_one_round_without_an_answer_does_not_end_the_care_after_a_pause() -> None:
+    machine, _ = a_sleeper()
+    now = machine.next_deadline() + 100.0
+    machine.handle_timeouts(now)
+    run_until(machine, now + 1.5 * machine.config.probe_interval)
+    assert machine._state.is_guarded
+    assert machine.leader_id is None
+
+
+def test_who_was_stopped_asks_the_first_that_answers_what_it_missed() -> None:
+    machine, _ = a_sleeper()
+    now = machine.next_deadline() + 100.0
+    effects = machine.handle_timeouts(now)
+    while machine._state.is_guarded:
+        for ping in [one.datagram.body for one in sends(effects) if isinstance(one.datagram.body, Ping)]:
+            ack = Ack(ping.sequence, ping.target, machine.view)  # its view is the same, which says little
+            effects = machine.receive(Datagram(ack), ELSEWHERE, now + 0.001)
+        if machine._state.is_guarded:
+            now = machine.next_deadline()
+            effects = machine.handle_timeouts(now)
+    assert calls(effects, SyncRequest)
