@@ -458,3 +458,14 @@ def test_a_record_of_the_same_incarnation_does_not_clear_a_suspicion_nor_look_li
     assert emitted(hear(machine, [a_record("a"), a_record("a", state=State.SUSPECT)])) == []
     held: Record = machine.records()["a"]
     assert held.state is State.SUSPECT
+
+
+@pytest.mark.parametrize(("others", "multiplier"), [("ab", 1.0), ("abcdef", 6.0)])
+def test_a_suspicion_waits_for_confirmations_only_if_enough_others_could_give_them(
+    others: str, multiplier: float
+) -> None:
+    machine = a_machine()
+    hear(machine, [a_record(instance_id) for instance_id in others])
+    hear(machine, [Rumour("a", 1, State.SUSPECT, "b")])
+    lasts = machine._membership._suspicions["a"].deadline() - 1.0
+    assert lasts == multiplier * machine.config.suspicion_timeout(1 + len(others))

@@ -87,6 +87,17 @@ def test_a_leader_that_is_cut_off_stops_before_the_other_side_has_one() -> None:
     assert mesh.history == ["n0", "n2", "n0"]
 
 
+def test_a_leader_counts_its_lease_from_before_it_asked_however_late_the_replies_are() -> None:
+    mesh = Watched(5, quorum=3)
+    mesh.until_leads("n0")
+    mesh.delay = 0.3
+    mesh.run(10)
+    asked = max(when for when, sender, _, message in mesh.log if sender == "n0" and isinstance(message, LeaseAsk))
+    mesh.is_cut = lambda sender, receiver: "n0" in (sender, receiver)
+    mesh.run(LEASE - (mesh.now - asked) + 0.01)
+    assert "n0" not in sayers(mesh)
+
+
 def test_a_leader_that_leaves_is_followed_without_waiting_for_its_lease() -> None:
     mesh = Watched(4, quorum=2)
     mesh.until_leads("n0")

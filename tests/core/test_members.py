@@ -77,3 +77,11 @@ def test_the_dead_are_called_unless_another_lives_at_their_address_or_none_is_kn
     assert [departed.id for departed in members.callable_dead()] == ["a"]
     members.put(a_record("e", addresses=home))
     assert members.callable_dead() == []
+
+
+def test_who_departed_again_is_forgotten_by_its_last_departure() -> None:
+    members = Members()
+    for instance_id, since in (("a", 0.0), ("b", 1.0), ("a", 2.0)):
+        members.depart(Departed(instance_id, 1, State.DEAD, (), True, since))
+    assert members.forget_departed(11.0, 10.0, 100) == ["b"]
+    assert list(members.departed) == ["a"]
