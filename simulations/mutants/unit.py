@@ -15,7 +15,7 @@ SECONDS_MAX = 900
 
 _FIRST: dict[str, str] = {
     "candidates": "candidates joining failure_detection readdressing",
-    "carrier": "message_order message_faults messages homes hosting",
+    "carrier": "carrier message_order message_faults messages homes hosting",
     "confirmer": "crash_evidence failure_detection last_word",
     "delivery": "message_order message_restarts message_faults homes messages",
     "departures": "leaving failure_detection",

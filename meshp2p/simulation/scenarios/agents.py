@@ -96,3 +96,26 @@ def _full(draft: Draft) -> None:
         plan = MailPlan(source=f"sender{number}", nodes=(node,), target=target, at=5.0, until=end, every=1.0)
         draft.mail.append(msgspec.structs.replace(plan, bytes_max=1_000_000))
     draft.faults.append(Crash(begin=draft.chaos_begin, end=draft.chaos_begin + 20.0, node=draft.names[1]))
+
+
+@scenario(
+    "mail-restarts",
+    "nodes that hold mail are restarted with their disks while they are cut from its recipients for minutes",
+    least=4,
+    duration=240.0,
+)
+def _mail_restarts(draft: Draft) -> None:
+    names = draft.names
+    first, last = names[0], names[-1]
+    begin, end = draft.chaos_begin, draft.chaos_end
+    draft.calm = 10.0
+    for number, (node, target) in enumerate(((first, ""), (first, last), (last, first), (last, ""))):
+        draft.mail.append(
+            MailPlan(source=f"sender{number}", nodes=(node,), target=target, at=5.0, until=begin + 80, every=1.3)
+        )
+    draft.faults.append(Partition(begin=begin + 5, end=end, groups=(names[:2], names[2:])))
+    for node in (first, last):
+        at = begin
+        for _ in range(3):
+            at += draft.random.uniform(8.0, 20.0)
+            draft.faults.append(Crash(begin=round(at, 3), end=round(at + 1.0, 3), node=node))
