@@ -93,9 +93,11 @@ class Troubles:
 
     def addresses_until(self) -> float:
         """When last anything happened after which a node may send to where another is not: packets were sent again by
-        an attacker, or there was a trouble since a machine moved. Whoever probes another finds it by TCP, or is found
+        an attacker, a second process had the id, or there was a trouble since a machine moved. Whoever probes another finds it by TCP, or is found
         when the other probes; so each pair is put right within a round of probes and the next."""
-        return self.any_until() if self._moved else self._until(_is_replay)
+        if self._moved:
+            return self.any_until()
+        return self._until(lambda fault: _is_replay(fault) or isinstance(fault, Twin))
 
     def is_bearable(self, fault: Fault) -> bool:
         """Whether a healthy mesh must bear this fault, after those that there were."""
