@@ -92,9 +92,12 @@ class Troubles:
         return self._until(lambda fault: _is_of_node(fault) or _is_of_links(fault) or (has_moved and _is_replay(fault)))
 
     def addresses_until(self) -> float:
-        """When last anything happened after which a node may send to where another is not: packets were sent again by
-        an attacker, a second process had the id, or there was a trouble since a machine moved. Whoever probes another finds it by TCP, or is found
-        when the other probes; so each pair is put right within a round of probes and the next."""
+        """When last anything happened after which a node may send to where another is not.
+
+        Packets were sent again by an attacker, a second process had the id, or there was a trouble since a machine
+        moved. Whoever probes another finds it by TCP, or is found when the other probes; so each pair is put right
+        within a round of probes and the next.
+        """
         if self._moved:
             return self.any_until()
         return self._until(lambda fault: _is_replay(fault) or isinstance(fault, Twin))
