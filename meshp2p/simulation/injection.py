@@ -24,6 +24,7 @@ from meshp2p.simulation.faults import (
     Fault,
     Forged,
     Forgery,
+    Hidden,
     Leave,
     Lossy,
     Moved,
@@ -93,6 +94,8 @@ class Injector:
                 if isinstance(fault, Rejected):
                     simulation.network.rejections.append(fault)
                     simulation.network.watches.reject()
+            case Hidden():
+                simulation.network.hidden.append(fault)
             case Lossy() | Bursts() | Duplicated() | Reordered() | Delayed() | Oversized() | Corrupted():
                 impairment = impairment_of(fault, simulation.network.random.random)
                 if impairment is not None:
@@ -183,6 +186,8 @@ class Injector:
             simulation.network.rules.remove(rule)
         if isinstance(fault, Rejected):
             simulation.network.rejections.remove(fault)
+        if isinstance(fault, Hidden):
+            simulation.network.hidden.remove(fault)
         impairment = self._impairments.pop(number, None)
         if impairment is not None:
             simulation.network.impairments.remove(impairment)

@@ -13,8 +13,9 @@ from meshp2p.core.address import Address
 from meshp2p.core.effects import Call, CallFailed, Failure, Send
 from meshp2p.core.messages import CallReply, CallRequest, Datagram
 from meshp2p.errors import check
+from meshp2p.simulation.connections import Connections
 from meshp2p.simulation.engine import Engine
-from meshp2p.simulation.faults import Kind, Rejected
+from meshp2p.simulation.faults import Hidden, Kind, Rejected
 from meshp2p.simulation.rules import Deliver, Flight, Impairment, Rule
 from meshp2p.simulation.schedule import LinkOptions
 from meshp2p.simulation.trace import Trace, What
@@ -82,6 +83,8 @@ class Network:
         self.rules: list[Rule] = []
         self.impairments: list[Impairment] = []
         self.rejections: list[Rejected] = []
+        self.hidden: list[Hidden] = []
+        self.connections: Connections = Connections(engine)
         self.watches: WatchLines = WatchLines(self)
         self.traffic: Traffic = Traffic()
         self.fired: dict[str, int] = {}
@@ -129,6 +132,15 @@ class Network:
             return False
         sender, receiver = self.places.get(sender, sender), self.places.get(receiver, receiver)
         return any(sender in fault.senders and receiver in fault.receivers for fault in self.rejections)
+
+    def may_connect(self, one: Host, other: Host) -> bool:
+        """Whether a call of one reaches the other: it may dial it, or there is a connection between them."""
+        if not any(not fault.nodes or other.key in fault.nodes for fault in self.hidden):
+            return True
+        if self.connections.stands(one, other) or self.watches.stands_between(one, other):
+            return True
+        self._fire(Hidden.__name__)
+        return False
 
     def _objection(self, sender: str, receiver: str, kind: Kind) -> str:
         sender, receiver = self.places.get(sender, sender), self.places.get(receiver, receiver)
@@ -256,6 +268,8 @@ class Network:
         for address in effect.addresses:
             target = self._listeners.get(address)
             # SYN, SYN-ACK, then the request: three legs, of which any may be cut
+            if target is not None and self.hidden and not self.may_connect(caller, target):
+                continue
             delay = self.legs(caller.key, target.key, 3) if target is not None else None
             if delay is None or target is None:
                 continue
@@ -269,6 +283,8 @@ class Network:
 
     def _take_call(self, arrival: tuple[Exchange, Host]) -> None:
         exchange, target = arrival
+        if self.hidden and target.machine is not None:
+            self.connections.note(exchange.relay or exchange.caller, target)
         target.take_call(exchange)
 
     def _pass_on(self, arrival: tuple[Exchange, Host]) -> None:
@@ -280,9 +296,13 @@ class Network:
             self.refuse(exchange, relay)
             return
         exchange.relay = relay
+        if self.hidden:
+            self.connections.note(exchange.caller, relay)
         route = relay.machine.relay_route(exchange.effect.target)
         for address in () if route is None else route.addresses:
             target = self._listeners.get(address)
+            if target is not None and not self.may_connect(relay, target):
+                continue
             delay = self.legs(relay.key, target.key, 3) if target is not None else None
             if delay is not None and target is not None and not self.is_rejected(relay.key, target.key):
                 self.engine.at(self.engine.now + delay, self._take_call, (exchange, target))

@@ -26,6 +26,7 @@ from meshp2p.simulation.faults import (
     Fault,
     Forged,
     Forgery,
+    Hidden,
     Kind,
     Leave,
     Lossy,
@@ -49,6 +50,7 @@ _KINDS: tuple[type[Fault], ...] = (
     OneWay,
     Blocked,
     Rejected,
+    Hidden,
     Lossy,
     Bursts,
     Duplicated,
@@ -130,12 +132,12 @@ def _draw_fault(draw: random.Random, kind: type[Fault], names: tuple[str, ...], 
         kinds = draw.choice(_CUT_KINDS)
         period = round(draw.uniform(0.2, 10.0), 2) if draw.random() < 0.2 else 0.0
         return Partition(begin=begin, end=end, groups=_draw_groups(draw, names), kinds=kinds, period=period)
-    if kind is OneWay:
+    if kind in (OneWay, Rejected, Hidden):
         groups = _draw_groups(draw, names)
-        return OneWay(begin=begin, end=end, senders=groups[0], receivers=groups[1])
-    if kind is Rejected:
-        groups = _draw_groups(draw, names)
-        return Rejected(begin=begin, end=end, senders=groups[0], receivers=groups[1])
+        if kind is Hidden:
+            return Hidden(begin=begin, end=end, nodes=groups[0])
+        either = OneWay if kind is OneWay else Rejected
+        return either(begin=begin, end=end, senders=groups[0], receivers=groups[1])
     if kind is Blocked:
         return Blocked(begin=begin, end=end, nodes=some, kinds=(draw.choice(ALL_KINDS),))
     if kind is Lossy:

@@ -45,6 +45,15 @@ class WatchLines:
         """The connections that a host's process holds for those who watch it."""
         return [line for line in self._lines.values() if line.watched is watched and line.watched_life == watched.life]
 
+    def stands_between(self, one: Host, other: Host) -> bool:
+        """Whether one of these processes watches the other."""
+        for line in self._lines.values():
+            if line.is_open and line.watched is not None and line.watched_life == line.watched.life:
+                ends = (line.watcher, line.watched)
+                if ends in ((one, other), (other, one)) and line.life == line.watcher.life:
+                    return True
+        return False
+
     def open(self, watcher: Host, effect: Watch) -> None:
         """Connect to all addresses of the effect."""
         network = self._network
@@ -52,6 +61,8 @@ class WatchLines:
         self._lines[watcher.key, watcher.life, effect.watch_id] = line
         for address in effect.addresses:
             target = network.host_at(address)
+            if target is not None and network.hidden and not network.may_connect(watcher, target):
+                continue
             delay = network.legs(watcher.key, target.key, 3) if target is not None else None
             if delay is not None:
                 network.engine.at(network.engine.now + delay, self._reach, (line, target, address))

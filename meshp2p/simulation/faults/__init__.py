@@ -3,7 +3,7 @@
 ::
 
     the network     Partition  OneWay  Blocked  Rejected  Lossy  Bursts  Duplicated  Reordered  Delayed  Oversized
-                    Corrupted
+                    Corrupted  Hidden
     a process       Crash  Leave  Twin  Pause  Slow  Stalls
     a machine       Sleep  Moved
     a clock         ClockStep  ClockRate
@@ -28,6 +28,7 @@ from meshp2p.simulation.faults.network import (
     Duplicated,
     Forged,
     Forgery,
+    Hidden,
     Lossy,
     OneWay,
     Oversized,
@@ -56,6 +57,7 @@ __all__ = [
     "Faulty",
     "Forged",
     "Forgery",
+    "Hidden",
     "Kind",
     "Leave",
     "Lossy",
@@ -77,6 +79,7 @@ Fault = (
     | OneWay
     | Blocked
     | Rejected
+    | Hidden
     | Lossy
     | Bursts
     | Duplicated

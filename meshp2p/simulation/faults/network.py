@@ -18,6 +18,7 @@ __all__ = [
     "Duplicated",
     "Forged",
     "Forgery",
+    "Hidden",
     "Lossy",
     "OneWay",
     "Oversized",
@@ -100,6 +101,14 @@ class Rejected(Faulty, frozen=True, kw_only=True):
         senders = tuple(name for name in self.senders if name != node_id)
         receivers = tuple(name for name in self.receivers if name != node_id)
         return msgspec.structs.replace(self, senders=senders, receivers=receivers) if senders and receivers else None
+
+
+class Hidden(FaultOfNodes, frozen=True, kw_only=True):
+    """Nobody can open a TCP connection to these nodes: they are behind NAT, or a firewall that admits nothing. What
+    they open themselves carries both ways, and UDP passes."""
+
+    def is_bearable(self) -> bool:
+        return True
 
 
 class Lossy(FaultOfNodes, frozen=True, kw_only=True):

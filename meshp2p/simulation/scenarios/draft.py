@@ -48,6 +48,13 @@ class Draft(msgspec.Struct):
         cut = self.random.randrange(1, len(shuffled)) if len(shuffled) > 1 else 1
         return tuple(sorted(shuffled[:cut])), tuple(sorted(shuffled[cut:]))
 
+    def send_mail(self, until: float) -> None:
+        """Each node sends to each other, so that none is left out."""
+        for number, node in enumerate(self.names):
+            target = self.names[(number + 1) % len(self.names)]
+            for sender, to in ((f"next{number}", target), (f"all{number}", "")):
+                self.mail.append(MailPlan(source=sender, nodes=(node,), target=to, at=5.0, until=until, every=2.0))
+
     def one(self) -> str:
         return self.names[self.random.randrange(0, len(self.names))]
 

@@ -7,6 +7,7 @@ from meshp2p.simulation.faults import (
     Bursts,
     Crash,
     Duplicated,
+    Hidden,
     Kind,
     Lossy,
     OneWay,
@@ -56,6 +57,21 @@ def _bridge(draft: Draft) -> None:
     cut = draft.random.randrange(1, len(shuffled))
     groups = (tuple(sorted(shuffled[:cut])), tuple(sorted(shuffled[cut:])))
     draft.faults.append(Partition(begin=draft.chaos_begin, end=draft.chaos_end, groups=groups))
+
+
+@scenario("hidden", "a node is behind NAT and calls out alone, and mail goes to all", least=3)
+def _hidden(draft: Draft) -> None:
+    one = draft.random.choice(draft.names[1:])  # nobody can join by a seed that is hidden
+    draft.faults.append(Hidden(begin=0.0, end=draft.chaos_end, nodes=(one,)))
+    draft.send_mail(until=draft.chaos_end)
+
+
+@scenario("relayed", "two nodes cannot call each other, each has a way to the others, and mail goes to all", least=3)
+def _relayed(draft: Draft) -> None:
+    one, other = draft.random.sample(draft.names, 2)
+    cut = Partition(begin=draft.chaos_begin, end=draft.chaos_end, groups=((one,), (other,)), kinds=(Kind.TCP,))
+    draft.faults.append(cut)
+    draft.send_mail(until=draft.chaos_end)
 
 
 @scenario("startup-split", "two groups never met when they start, and the cut between them ends later")
