@@ -12,21 +12,25 @@ import trio
 
 from meshp2p.core.address import Address
 from meshp2p.errors import ConnectionLost, RemoteProtocolError, Unreachable
-from meshp2p.wire.peer_frames import CallKind, OpenFrame, PeerHello, ResetReason
-from meshp2p.wire.peer_protocol import (
+from meshp2p.wire.peer_events import (
     CallArrived,
     CallEnded,
     CallReset,
     HelloArrived,
     PartArrived,
     PeerEvent,
-    PeerProtocol,
 )
+from meshp2p.wire.peer_frames import CallKind, OpenFrame, PeerHello, ResetReason
+from meshp2p.wire.peer_protocol import PeerProtocol
 
 __all__ = ["AskedCall", "CallBroken", "OnEvent", "PeerConnection", "ServedCall"]
 
 WRITE_SECONDS: Final = 10.0
 """How long the other side may take to read a chunk; then the connection is cut. Chosen, not measured."""
+
+SILENT_CHECKS: Final = 5
+"""How often in a row, once a second, a node that has a query under way is asked in vain whether it is there. Chosen,
+not measured."""
 
 _RECEIVE_BYTES: Final = 64 * 1024
 
@@ -155,6 +159,8 @@ class PeerConnection:
         self._scope = trio.CancelScope()
         self._has_output = trio.Event()
         self._written = trio.Event()
+        self._checked_at = self.opened_at
+        self._silent_checks = 0
         self._unsent = b""
         self._is_writer_idle = False
         self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else None
@@ -211,6 +217,22 @@ class PeerConnection:
         connection may lead nowhere."""
         if self.heard_at <= since:
             self.silent_since = trio.current_time()
+
+    def check_alive(self) -> None:
+        """Ask whether the other side is there, if a query is under way; to be called once a second. If nothing is heard
+        for ``SILENT_CHECKS`` in a row the connection is cut: counted, and not timed, for this process may have been
+        stopped itself."""
+        is_awaited = self.protocol.has_queries
+        if not is_awaited or self.heard_at >= self._checked_at:
+            self._silent_checks = 0
+        else:
+            self._silent_checks += 1
+        self._checked_at = trio.current_time()
+        if self._silent_checks >= SILENT_CHECKS:
+            self.close(f"nothing was heard for {SILENT_CHECKS} s")
+        elif is_awaited:
+            self.protocol.ask_alive()
+            self.flush()
 
     def retire(self) -> None:
         """Open no further calls here; close when those that are open have ended."""
@@ -290,6 +312,7 @@ class PeerConnection:
                 self._settle()
                 while protocol.is_clogged:
                     await self.wait_written()
+            self.heard_at = trio.current_time()
             self.why_closed = self.why_closed or "it closed the connection"
         except RemoteProtocolError as error:
             self.refusal = error
@@ -299,6 +322,7 @@ class PeerConnection:
                 while protocol.has_output:  # from our preamble it learns what is wrong
                     await self.wait_written()
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+            self.heard_at = trio.current_time()
             self.why_closed = self.why_closed or f"the connection broke: {error.__cause__ or error}"
 
     def _take(self, event: PeerEvent, on_event: OnEvent) -> None:

@@ -12,8 +12,14 @@ from typing import Final
 import trio
 
 from meshp2p.net.peer_connection import PeerConnection
+from meshp2p.wire.peer_events import (
+    CallReset,
+    ChunkArrived,
+    PeerEvent,
+    RelayAsked,
+    WindowGranted,
+)
 from meshp2p.wire.peer_frames import LAST, ResetReason
-from meshp2p.wire.peer_protocol import CallReset, ChunkArrived, PeerEvent, RelayAsked, WindowGranted
 
 __all__ = ["Relays"]
 
@@ -62,7 +68,7 @@ class _Half:
 class Relays:
     """``find(node_id)`` gives a connection to a target, ``start`` runs a function in a task."""
 
-    def __init__(self, find: Callable[[str], Awaitable[PeerConnection | None]], start: Callable[..., None]) -> None:
+    def __init__(self, find: Callable[[str], Awaitable[PeerConnection | None]], start: Callable[..., object]) -> None:
         self._find = find
         self._start = start
         self._halves: dict[tuple[PeerConnection, int], _Half] = {}

@@ -21,9 +21,20 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, assert_never
 
-import msgspec
-
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError
+from meshp2p.wire.exchange import PART_BYTES_MAX, WINDOW_BYTES, Exchange
+from meshp2p.wire.peer_events import (
+    Budget,
+    CallArrived,
+    CallEnded,
+    CallReset,
+    ChunkArrived,
+    HelloArrived,
+    PartArrived,
+    PeerEvent,
+    RelayAsked,
+    WindowGranted,
+)
 from meshp2p.wire.peer_frames import (
     CHUNK_BYTES_MAX,
     FRAME_BYTES_MAX,
@@ -45,29 +56,7 @@ from meshp2p.wire.peer_frames import (
     preamble,
 )
 
-__all__ = [
-    "CALLS_MAX",
-    "CONNECTION_BYTES_MAX",
-    "PART_BYTES_MAX",
-    "WINDOW_BYTES",
-    "Budget",
-    "CallArrived",
-    "CallEnded",
-    "CallReset",
-    "ChunkArrived",
-    "HelloArrived",
-    "PartArrived",
-    "PeerEvent",
-    "PeerProtocol",
-    "RelayAsked",
-    "WindowGranted",
-]
-
-WINDOW_BYTES: Final = 256 * 1024
-"""How many bytes of one direction of a call may be on their way. Chosen, not measured."""
-
-PART_BYTES_MAX: Final = 4 << 20
-"""The largest body, and the largest part of a reply: twice the largest payload of a message. Chosen, not measured."""
+__all__ = ["CALLS_MAX", "CONNECTION_BYTES_MAX", "PART_BYTES_MAX", "WINDOW_BYTES", "PeerProtocol"]
 
 CALLS_MAX: Final = 1024
 """Calls that the other side may have open on one connection; one more is reset as BUSY. Chosen, not measured."""
@@ -84,129 +73,6 @@ _CHUNK_OVERHEAD: Final = 64
 
 _CONTROL_MAX: Final = 4096
 """Frames without data that wait to be sent. Chosen, not measured."""
-
-
-class HelloArrived(msgspec.Struct, frozen=True):
-    """Who the other side is."""
-
-    peer: PeerHello
-
-
-class CallArrived(msgspec.Struct, frozen=True):
-    """The other side, or ``source`` through it, opened a call, and its body is complete."""
-
-    call: int
-    kind: CallKind
-    body: bytes
-    seconds: float
-    source: str
-
-
-class RelayAsked(msgspec.Struct, frozen=True):
-    """The other side asks to pass a call on; this is its first chunk."""
-
-    call: int
-    opened: OpenFrame
-
-
-class ChunkArrived(msgspec.Struct, frozen=True):
-    """A chunk of a call that is passed on."""
-
-    call: int
-    flags: int
-    data: bytes
-
-
-class WindowGranted(msgspec.Struct, frozen=True):
-    """The receiver of a call that is passed on takes so many more bytes."""
-
-    call: int
-    count: int
-
-
-class PartArrived(msgspec.Struct, frozen=True):
-    """A part of the reply to a call that was opened here."""
-
-    call: int
-    data: bytes
-
-
-class CallEnded(msgspec.Struct, frozen=True):
-    """The reply to a call that was opened here has ended."""
-
-    call: int
-
-
-class CallReset(msgspec.Struct, frozen=True):
-    """A call is over, in both directions: the other side, or a bound of this one, ended it early."""
-
-    call: int
-    reason: ResetReason
-    message: str
-
-
-PeerEvent = HelloArrived | CallArrived | RelayAsked | ChunkArrived | WindowGranted | PartArrived | CallEnded | CallReset
-
-
-class Budget:
-    """How many bytes may be buffered in all connections of a node together."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self.bytes_max: int = bytes_max
-        self.bytes_taken: int = 0
-
-    def take(self, count: int) -> bool:
-        """Whether there was room."""
-        if self.bytes_taken + count > self.bytes_max:
-            return False
-        self.bytes_taken += count
-        return True
-
-    def give_back(self, count: int) -> None:
-        self.bytes_taken -= count
-
-
-class _Exchange:
-    """One call. ``opening`` is its first frame while that was not sent; ``buffered`` are the bytes charged for it."""
-
-    __slots__ = (
-        "buffered",
-        "has_received_last",
-        "has_sent_last",
-        "id",
-        "is_passed_on",
-        "is_ready",
-        "kind",
-        "opening",
-        "outgoing",
-        "owed",
-        "parts_unread",
-        "pending",
-        "receive_window",
-        "seconds",
-        "send_window",
-        "sent",
-        "source",
-    )
-
-    def __init__(self, call_id: int, kind: CallKind, *, is_passed_on: bool = False) -> None:
-        self.id = call_id
-        self.kind = kind
-        self.is_passed_on = is_passed_on
-        self.opening: OpenFrame | None = None
-        self.outgoing: deque[tuple[bytes, int]] = deque()
-        self.sent = 0  # of the first in outgoing
-        self.send_window = WINDOW_BYTES
-        self.receive_window = WINDOW_BYTES
-        self.owed = 0
-        self.pending = bytearray()
-        self.parts_unread = 0
-        self.buffered = 0
-        self.is_ready = False
-        self.has_sent_last = False
-        self.has_received_last = False
-        self.seconds = 0.0
-        self.source = ""
 
 
 class PeerProtocol:
@@ -226,8 +92,8 @@ class PeerProtocol:
         self._incoming = b""
         self._has_preamble = False
         self._control: list[bytes] = [preamble(tag), encode_frame(own)]
-        self._calls: dict[int, _Exchange] = {}
-        self._ready: deque[_Exchange] = deque()
+        self._calls: dict[int, Exchange] = {}
+        self._ready: deque[Exchange] = deque()
         self._last_id = -1 if is_dialler else 0
         self._last_peer_id = 0 if is_dialler else -1
         self._peer_calls = 0
@@ -239,6 +105,11 @@ class PeerProtocol:
     def calls(self) -> int:
         """How many calls are open."""
         return len(self._calls)
+
+    @property
+    def has_queries(self) -> bool:
+        """Whether a query is open, of either side or passed on."""
+        return any(exchange.kind is CallKind.QUERY for exchange in self._calls.values())
 
     @property
     def may_open(self) -> bool:
@@ -291,7 +162,7 @@ class PeerProtocol:
         if not self.may_open:
             raise InternalError("no call is opened on a connection that is being closed")
         self._last_id += 2
-        exchange = self._calls[self._last_id] = _Exchange(self._last_id, kind, is_passed_on=is_passed_on)
+        exchange = self._calls[self._last_id] = Exchange(self._last_id, kind, is_passed_on=is_passed_on)
         exchange.opening = OpenFrame(exchange.id, kind, 0, b"", seconds, target, source)
         exchange.outgoing.append(first)
         self._make_ready(exchange)
@@ -380,7 +251,7 @@ class PeerProtocol:
                 size += len(frame)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _next_frame(self, exchange: _Exchange) -> bytes | None:
+    def _next_frame(self, exchange: Exchange) -> bytes | None:
         """One chunk of this call, if it has one and its window is open. It then waits for its next turn."""
         if exchange.id not in self._calls or not exchange.outgoing:
             return None
@@ -414,7 +285,7 @@ class PeerProtocol:
             self._make_ready(exchange)
         return frame
 
-    def _make_ready(self, exchange: _Exchange) -> None:
+    def _make_ready(self, exchange: Exchange) -> None:
         if not exchange.is_ready and exchange.outgoing:
             exchange.is_ready = True
             self._ready.append(exchange)
@@ -481,7 +352,7 @@ class PeerProtocol:
             case _:
                 assert_never(frame)
 
-    def _find(self, call_id: int) -> _Exchange | None:
+    def _find(self, call_id: int) -> Exchange | None:
         """The call with this id; None if it is over. Raises :class:`RemoteProtocolError` if it was never opened."""
         exchange = self._calls.get(call_id)
         if exchange is None or exchange.opening is not None:
@@ -503,7 +374,7 @@ class PeerProtocol:
             self._control.append(encode_frame(ResetFrame(call_id, ResetReason.BUSY, message)))
             return
         self._peer_calls += 1
-        exchange = self._calls[call_id] = _Exchange(call_id, frame.kind, is_passed_on=bool(frame.target))
+        exchange = self._calls[call_id] = Exchange(call_id, frame.kind, is_passed_on=bool(frame.target))
         exchange.seconds, exchange.source = frame.seconds, frame.source
         if not exchange.is_passed_on:
             self._receive_chunk(exchange, frame.flags, frame.data, events)
@@ -513,7 +384,7 @@ class PeerProtocol:
         if self._charge_passed(exchange, len(frame.data), events):
             events.append(RelayAsked(call_id, frame))
 
-    def _receive_chunk(self, exchange: _Exchange, flags: int, data: bytes, events: list[PeerEvent]) -> None:
+    def _receive_chunk(self, exchange: Exchange, flags: int, data: bytes, events: list[PeerEvent]) -> None:
         if exchange.has_received_last:
             raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {exchange.id} goes on behind its end")
         exchange.receive_window -= len(data)
@@ -529,7 +400,7 @@ class PeerProtocol:
             return
         exchange.owed += len(data)
         is_ours = exchange.id % 2 == self._last_id % 2
-        part = _gather(exchange, flags, data)
+        part = exchange.gather(flags, data)
         if part is None:
             if not exchange.parts_unread:
                 self._grant_owed(exchange)
@@ -548,7 +419,7 @@ class PeerProtocol:
         elif not is_ours and flags == LAST:
             raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {exchange.id} has no body")
 
-    def _receive_window(self, exchange: _Exchange, count: int, events: list[PeerEvent]) -> None:
+    def _receive_window(self, exchange: Exchange, count: int, events: list[PeerEvent]) -> None:
         exchange.send_window += count
         if exchange.send_window > WINDOW_BYTES:
             raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {exchange.id} takes more than it was sent")
@@ -556,7 +427,7 @@ class PeerProtocol:
             events.append(WindowGranted(exchange.id, count))
         self._make_ready(exchange)
 
-    def _grant_owed(self, exchange: _Exchange) -> None:
+    def _grant_owed(self, exchange: Exchange) -> None:
         if exchange.owed >= _GRANT_BYTES and not exchange.has_received_last:
             exchange.receive_window += exchange.owed
             self._control.append(encode_frame(WindowFrame(exchange.id, exchange.owed)))
@@ -564,7 +435,7 @@ class PeerProtocol:
 
     # Bounds, and the end of a call
 
-    def _charge(self, exchange: _Exchange, count: int, events: list[PeerEvent]) -> bool:
+    def _charge(self, exchange: Exchange, count: int, events: list[PeerEvent]) -> bool:
         """Keep so many more bytes for a call; it is reset if there is no room for them."""
         if self._buffered + count > CONNECTION_BYTES_MAX:
             return self._refuse(exchange, f"{CONNECTION_BYTES_MAX} bytes are buffered on this connection", events)
@@ -574,30 +445,30 @@ class PeerProtocol:
         exchange.buffered += count
         return True
 
-    def _charge_passed(self, exchange: _Exchange, count: int, events: list[PeerEvent]) -> bool:
+    def _charge_passed(self, exchange: Exchange, count: int, events: list[PeerEvent]) -> bool:
         """As :meth:`_charge`, for bytes that the other half of a passed call gives back when it has sent them."""
         if self._budget is not None and not self._budget.take(count):
             return self._refuse(exchange, f"{self._budget.bytes_max} bytes are buffered on this node", events)
         return True
 
-    def _refuse(self, exchange: _Exchange, message: str, events: list[PeerEvent]) -> bool:
+    def _refuse(self, exchange: Exchange, message: str, events: list[PeerEvent]) -> bool:
         self.reset(exchange.id, ResetReason.BUSY, message)
         events.append(CallReset(exchange.id, ResetReason.BUSY, message))
         return False
 
-    def _release(self, exchange: _Exchange, count: int) -> None:
+    def _release(self, exchange: Exchange, count: int) -> None:
         if self._budget is not None:
             self._budget.give_back(count)
         if not exchange.is_passed_on:
             self._buffered -= count
             exchange.buffered -= count
 
-    def _end_if_done(self, exchange: _Exchange) -> None:
+    def _end_if_done(self, exchange: Exchange) -> None:
         """Forget a call of which both directions have ended."""
         if exchange.has_sent_last and exchange.has_received_last:
             self._forget(exchange)
 
-    def _forget(self, exchange: _Exchange) -> None:
+    def _forget(self, exchange: Exchange) -> None:
         if self._calls.pop(exchange.id, None) is None:
             return
         if exchange.id % 2 != self._last_id % 2:
@@ -608,22 +479,6 @@ class PeerProtocol:
         else:
             self._release(exchange, exchange.buffered)
         exchange.outgoing.clear()
-
-
-def _gather(exchange: _Exchange, flags: int, data: bytes) -> bytes | None:
-    """The part that ends with this chunk, None if none does."""
-    pending = exchange.pending
-    if len(pending) + len(data) > PART_BYTES_MAX:
-        raise RemoteProtocolError(Refusal.TOO_LARGE, f"a part of over {PART_BYTES_MAX} bytes")
-    if flags & PART_END and not pending:
-        return data
-    pending += data
-    if flags & PART_END:
-        exchange.pending = bytearray()
-        return bytes(pending)
-    if flags & LAST and pending:
-        raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {exchange.id} ends within a part")
-    return None
 
 
 _ASK_ALIVE: Final = encode_frame(KeepAliveFrame(False))

@@ -11,8 +11,9 @@ from meshp2p.core.address import Address
 from meshp2p.core.carrier import Route
 from meshp2p.core.messages import Done, Pong
 from meshp2p.errors import Refusal
+from meshp2p.net.dials import Connect
 from meshp2p.net.open_calls import IncomingCall, ServeCall
-from meshp2p.net.peers import Connect, Peers
+from meshp2p.net.peers import Peers
 from meshp2p.net.port import Port
 from meshp2p.net.sockets import connect_tcp, open_sockets
 from meshp2p.wire.codec import Codec

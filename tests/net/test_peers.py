@@ -13,8 +13,10 @@ from meshp2p.core.address import Address
 from meshp2p.core.effects import Call, CallFailed, Failure, Watch, WatchOpened
 from meshp2p.core.messages import CallReply, Done, Probe, Push
 from meshp2p.errors import ConnectionLost, Unreachable
+from meshp2p.net.connections import IDLE_SECONDS
+from meshp2p.net.dials import Connect
 from meshp2p.net.open_calls import IncomingCall
-from meshp2p.net.peers import IDLE_SECONDS, UNREACHABLE_SECONDS, Connect
+from meshp2p.net.peers import UNREACHABLE_SECONDS
 from meshp2p.wire.codec import Codec
 from tests.net.service import CODEC, Node, running
 
@@ -431,6 +433,35 @@ async def test_a_query_is_served_on_for_a_while_when_its_asker_is_gone(
             assert await one.peers.call(call_to(other)) == Done()
         await trio.sleep(30)
         assert ended_at - began == pytest.approx(20 if is_there_again else UNREACHABLE_SECONDS, abs=0.1)
+
+
+async def test_a_query_ends_on_both_sides_soon_after_nothing_passes_any_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def lose(_data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async with wired("a", "b") as (_, (one, other)):
+        began, ended = trio.current_time(), trio.Event()
+
+        async def answer(_: IncomingCall) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                ended.set()
+
+        other.answer_query = answer
+        async with one.peers.open_call("b", b"?", began + 600) as call:
+            with trio.move_on_after(60):  # nothing is said for long, but for the keep-alive
+                await call.receive_part()
+            assert not ended.is_set()
+            cut_at = trio.current_time()
+            for node in (one, other):
+                node.peers.connections[0]._stream.send_all = lose  # type: ignore[method-assign, assignment]
+            with pytest.raises(ConnectionLost, match="nothing was heard for 5 s"):
+                await call.receive_part()
+            await ended.wait()
+            assert 4 <= trio.current_time() - cut_at <= 8
 
 
 async def test_a_handler_that_fails_ends_the_query_as_lost(

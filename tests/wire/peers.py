@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from meshp2p.wire.peer_events import Budget, PeerEvent
 from meshp2p.wire.peer_frames import PeerHello
-from meshp2p.wire.peer_protocol import Budget, PeerEvent, PeerProtocol
+from meshp2p.wire.peer_protocol import PeerProtocol
 
 TAG = bytes(range(8))
 

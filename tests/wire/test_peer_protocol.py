@@ -10,6 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError
+from meshp2p.wire.peer_events import (
+    Budget,
+    CallArrived,
+    CallEnded,
+    CallReset,
+    ChunkArrived,
+    HelloArrived,
+    PartArrived,
+    RelayAsked,
+    WindowGranted,
+)
 from meshp2p.wire.peer_frames import (
     CHUNK_BYTES_MAX,
     LAST,
@@ -32,16 +43,7 @@ from meshp2p.wire.peer_protocol import (
     CONNECTION_BYTES_MAX,
     PART_BYTES_MAX,
     WINDOW_BYTES,
-    Budget,
-    CallArrived,
-    CallEnded,
-    CallReset,
-    ChunkArrived,
-    HelloArrived,
-    PartArrived,
     PeerProtocol,
-    RelayAsked,
-    WindowGranted,
 )
 from tests.wire.peers import TAG, Pair
 

@@ -1,0 +1,125 @@
+"""The connections of a node: which one a call takes, which of two is kept, and which are closed."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+from typing import Final
+
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.net.peer_connection import PeerConnection
+from meshp2p.wire.peer_frames import PeerHello
+
+__all__ = ["IDLE_SECONDS", "Connections"]
+
+IDLE_SECONDS: Final = 60.0
+"""A connection without a call is closed after so long. Chosen, not measured."""
+
+HELLO_SECONDS: Final = 10.0
+"""How long the other side of a new connection may take to say who it is. Chosen, not measured."""
+
+GOODBYE_SECONDS: Final = 5.0
+"""How long a goodbye may stay without an answer. Chosen, not measured."""
+
+YOUNG_SECONDS: Final = 5.0
+"""Of two connections of which the older one is younger than this, both sides dialled at once. Chosen, not measured."""
+
+ACCEPTED_MAX: Final = 256
+"""Connections that others dialled; one more takes the place of another. Chosen, not measured."""
+
+DIALLED_MAX: Final = 64
+"""Connections without a call that this node dialled; past it the one that was used longest ago is retired. Chosen, not
+measured."""
+
+
+class Connections:
+    """Those that are open, the oldest first. ``own`` is what this node says of itself."""
+
+    def __init__(self, own: PeerHello) -> None:
+        self._own = own
+        self._all: dict[PeerConnection, None] = {}
+
+    def __iter__(self) -> Iterator[PeerConnection]:
+        return iter(list(self._all))
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, connection: PeerConnection) -> None:
+        self._all[connection] = None
+
+    def remove(self, connection: PeerConnection) -> None:
+        self._all.pop(connection, None)
+
+    def find(self, node_id: str, boot: int, addresses: tuple[Address, ...] = ()) -> PeerConnection | None:
+        """The connection that a call for this process takes: to the process itself, the newest; or else one that was
+        dialled at one of the addresses, whoever answered there. ``boot`` 0 is any."""
+        found: PeerConnection | None = None
+        at_address: PeerConnection | None = None
+        for connection in self._all:
+            peer = connection.peer
+            if peer is None or not connection.is_usable:
+                continue
+            if node_id and peer.id == node_id and (not boot or peer.boot == boot):
+                found = connection
+            elif connection.address in addresses:
+                at_address = connection
+        return found or at_address
+
+    def choose(self, newer: PeerConnection) -> None:
+        """Retire whichever of two connections to one process is to go. Both sides decide alike, or retire both."""
+        peer, own = newer.peer, self._own
+        if peer is None or not peer.id or peer.id == own.id:
+            return
+        for older in self:
+            if older is newer or older.peer != peer or older.is_retired or older.is_closed:
+                continue
+            both_dialled = (older.address is None) != (newer.address is None)
+            is_young = older.opened_at + YOUNG_SECONDS > newer.opened_at
+            if not is_young or not older.is_usable:
+                older.retire()
+            elif both_dialled:
+                own_is_lower = own.id.encode() < peer.id.encode()
+                loser = older if (older.address is not None) != own_is_lower else newer
+                loser.retire()
+            elif newer.address is not None:
+                newer.retire()
+
+    def make_room(self, host: str) -> bool:
+        """Whether one more connection from this machine may be served. If there are too many, one of the machine that
+        has most is cut, an idle one first, so that no stranger keeps others out."""
+        accepted = [connection for connection in self._all if connection.address is None]
+        if len(accepted) < ACCEPTED_MAX:
+            return True
+        counts = collections.Counter(connection.host for connection in accepted)
+        crowd, most = counts.most_common(1)[0]
+        if most <= counts[host] + 1:
+            return False
+        crowded = [connection for connection in accepted if connection.host == crowd]
+        idle = next((connection for connection in crowded if not connection.protocol.calls), crowded[0])
+        idle.close("another machine needs its place")
+        self.remove(idle)
+        return True
+
+    def sweep(self) -> None:
+        """Close what nobody uses, and ask whether those are there who have queries under way. To be called once a
+        second."""
+        now = trio.current_time()
+        idle: list[PeerConnection] = []
+        for connection in self:
+            if connection.protocol.calls:
+                connection.used_at = now
+                connection.check_alive()
+                continue
+            if connection.peer is None and connection.opened_at + HELLO_SECONDS <= now:
+                connection.close("it did not say who it is")
+            elif connection.is_retired and connection.used_at + GOODBYE_SECONDS <= now:
+                connection.close("it did not answer a goodbye")
+            elif not connection.is_retired and connection.used_at + IDLE_SECONDS <= now:
+                connection.retire()
+            elif connection.address is not None and not connection.is_retired:
+                idle.append(connection)
+        for connection in sorted(idle, key=lambda one: one.used_at)[: max(0, len(idle) - DIALLED_MAX)]:
+            connection.retire()

@@ -1,0 +1,98 @@
+"""A query on its way to a node, over whichever route leads there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.core.carrier import Route
+from meshp2p.core.effects import CallFailed
+from meshp2p.errors import ConnectionLost, Unreachable, check
+from meshp2p.net.peer_connection import AskedCall, CallBroken, PeerConnection
+from meshp2p.wire.peer_frames import CallKind, ResetReason
+
+__all__ = ["PeerQuery", "Router"]
+
+ATTEMPT_SECONDS: Final = 1.0
+"""How long a query waits for a connection on one route while there are others. Chosen, not measured."""
+
+
+class Router(Protocol):
+    """What knows the ways to a node."""
+
+    def routes(self, node_id: str) -> list[Route]:
+        """The ways to a listed node, the one to take first ahead; empty if it is not listed."""
+
+    def note_route(self, node_id: str, via: str, failure: str) -> None:
+        """A query was answered on this route; or, with a ``failure``, none of them led there."""
+
+
+FindConnection = Callable[[str, int, tuple[Address, ...]], Awaitable[PeerConnection | CallFailed]]
+
+
+class PeerQuery:
+    """A query on its way: over the first route that leads to the node. One that turns out to lead nowhere, before the
+    node has seen the query, is left for the next."""
+
+    def __init__(self, router: Router | None, find: FindConnection, node_id: str, body: bytes, deadline: float) -> None:
+        self._router = router
+        self._find = find
+        self._node_id = node_id
+        self._body = body
+        self._deadline = deadline
+        self._asked: AskedCall | None = None
+        self._route: Route | None = None
+        self._routes: list[Route] | None = None
+        self._reason = "it is not listed"
+        self._is_answered = False
+
+    async def open(self) -> None:
+        """Open the query on the next route. Raises :class:`Unreachable` if there is none."""
+        self.close()
+        router = self._router
+        if self._routes is None:
+            self._routes = [] if router is None else router.routes(self._node_id)
+        while self._routes:
+            route = self._route = self._routes.pop(0)
+            # a packet that a firewall drops has no answer: the other routes need some of the time
+            attempt = min(self._deadline, trio.current_time() + ATTEMPT_SECONDS) if self._routes else self._deadline
+            with trio.CancelScope(deadline=attempt) as waiting:
+                found = await self._find(route.node_id, route.boot, route.addresses)
+                if isinstance(found, PeerConnection):
+                    seconds = min(max(0.001, self._deadline - trio.current_time()), 1e9)
+                    self._asked = found.open_call(CallKind.QUERY, self._body, seconds=seconds, target=route.target)
+                    return
+                self._reason = found.reason
+            if waiting.cancelled_caught:
+                self._reason = f"{route.node_id!r} did not answer"
+        if router is not None:
+            router.note_route(self._node_id, "", self._reason)
+        raise Unreachable(f"node {self._node_id!r} is not reached, nor through others: {self._reason}")
+
+    async def receive_part(self) -> bytes | None:
+        with trio.CancelScope(deadline=self._deadline):
+            while True:
+                check(self._asked is not None, "a query is open while it is read")
+                try:
+                    part = await self._asked.receive()  # type: ignore[union-attr]  # checked
+                except CallBroken as broken:
+                    if not broken.is_unseen:
+                        raise ConnectionLost(f"node {self._node_id!r}: {broken}") from broken
+                    if broken.reset is ResetReason.NOT_TAKEN and self._route is not None and self._routes is not None:
+                        self._routes.insert(0, self._route)  # on another connection
+                    self._reason = str(broken)
+                    await self.open()
+                    continue
+                if not self._is_answered:
+                    self._is_answered = True
+                    if self._router is not None and self._route is not None:
+                        self._router.note_route(self._node_id, self._route.via, "")
+                return part
+        raise ConnectionLost(f"node {self._node_id!r}: the deadline of the call has passed")
+
+    def close(self) -> None:
+        if self._asked is not None:
+            self._asked.close()

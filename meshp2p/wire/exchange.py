@@ -1,0 +1,75 @@
+"""One call on a connection between two nodes, as one side of it sees it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from meshp2p.errors import Refusal, RemoteProtocolError
+from meshp2p.wire.peer_frames import LAST, PART_END, CallKind, OpenFrame
+
+__all__ = ["PART_BYTES_MAX", "WINDOW_BYTES", "Exchange"]
+
+WINDOW_BYTES: Final = 256 * 1024
+"""How many bytes of one direction of a call may be on their way. Chosen, not measured."""
+
+PART_BYTES_MAX: Final = 4 << 20
+"""The largest body, and the largest part of a reply: twice the largest payload of a message. Chosen, not measured."""
+
+
+class Exchange:
+    """One call. ``opening`` is its first frame while that was not sent; ``buffered`` are the bytes charged for it."""
+
+    __slots__ = (
+        "buffered",
+        "has_received_last",
+        "has_sent_last",
+        "id",
+        "is_passed_on",
+        "is_ready",
+        "kind",
+        "opening",
+        "outgoing",
+        "owed",
+        "parts_unread",
+        "pending",
+        "receive_window",
+        "seconds",
+        "send_window",
+        "sent",
+        "source",
+    )
+
+    def __init__(self, call_id: int, kind: CallKind, *, is_passed_on: bool = False) -> None:
+        self.id = call_id
+        self.kind = kind
+        self.is_passed_on = is_passed_on
+        self.opening: OpenFrame | None = None
+        self.outgoing: deque[tuple[bytes, int]] = deque()
+        self.sent = 0  # of the first in outgoing
+        self.send_window = WINDOW_BYTES
+        self.receive_window = WINDOW_BYTES
+        self.owed = 0
+        self.pending = bytearray()
+        self.parts_unread = 0
+        self.buffered = 0
+        self.is_ready = False
+        self.has_sent_last = False
+        self.has_received_last = False
+        self.seconds = 0.0
+        self.source = ""
+
+    def gather(self, flags: int, data: bytes) -> bytes | None:
+        """The part that ends with this chunk, None if none does. Raises :class:`RemoteProtocolError`."""
+        pending = self.pending
+        if len(pending) + len(data) > PART_BYTES_MAX:
+            raise RemoteProtocolError(Refusal.TOO_LARGE, f"a part of over {PART_BYTES_MAX} bytes")
+        if flags & PART_END and not pending:
+            return data
+        pending += data
+        if flags & PART_END:
+            self.pending = bytearray()
+            return bytes(pending)
+        if flags & LAST and pending:
+            raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {self.id} ends within a part")
+        return None
