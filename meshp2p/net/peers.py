@@ -145,6 +145,8 @@ class Peers:
         self._connections.add(connection)
         try:
             await connection.run(self._on_event)
+        except Exception as error:  # noqa: BLE001  # one connection does not end the others
+            _log.error("a connection failed: please report it", exc_info=error)
         finally:
             self._connections.remove(connection)
             self._relays.release(connection)
