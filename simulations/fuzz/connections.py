@@ -6,8 +6,9 @@ import random
 from typing import Any, Final
 
 from meshp2p.errors import RemoteProtocolError
+from meshp2p.wire.peer_events import CallArrived, PartArrived
 from meshp2p.wire.peer_frames import CallKind, PeerHello, ResetReason
-from meshp2p.wire.peer_protocol import CallArrived, PartArrived, PeerProtocol
+from meshp2p.wire.peer_protocol import PeerProtocol
 
 __all__ = ["Connection"]
 
