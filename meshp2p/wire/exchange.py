@@ -41,23 +41,23 @@ class Exchange:
     )
 
     def __init__(self, call_id: int, kind: CallKind, *, is_passed_on: bool = False) -> None:
-        self.id = call_id
-        self.kind = kind
-        self.is_passed_on = is_passed_on
+        self.id: int = call_id
+        self.kind: CallKind = kind
+        self.is_passed_on: bool = is_passed_on
         self.opening: OpenFrame | None = None
         self.outgoing: deque[tuple[bytes, int]] = deque()
-        self.sent = 0  # of the first in outgoing
-        self.send_window = WINDOW_BYTES
-        self.receive_window = WINDOW_BYTES
-        self.owed = 0
-        self.pending = bytearray()
-        self.parts_unread = 0
-        self.buffered = 0
-        self.is_ready = False
-        self.has_sent_last = False
-        self.has_received_last = False
-        self.seconds = 0.0
-        self.source = ""
+        self.sent: int = 0  # of the first in outgoing
+        self.send_window: int = WINDOW_BYTES
+        self.receive_window: int = WINDOW_BYTES
+        self.owed: int = 0
+        self.pending: bytearray = bytearray()
+        self.parts_unread: int = 0
+        self.buffered: int = 0
+        self.is_ready: bool = False
+        self.has_sent_last: bool = False
+        self.has_received_last: bool = False
+        self.seconds: float = 0.0
+        self.source: str = ""
 
     def gather(self, flags: int, data: bytes) -> bytes | None:
         """The part that ends with this chunk, None if none does. Raises :class:`RemoteProtocolError`."""
