@@ -20,6 +20,7 @@ from meshp2p.simulation.shrink import Shrinking, shrink
 from meshp2p.simulation.simulation import Simulation
 from simulations.ablations import table_lines
 from simulations.baseline import compare, measure, read_baseline, write_baseline
+from simulations.chaos.command import add_chaos, run_chaos
 from simulations.floods.command import add_floods, run_floods
 from simulations.frontier_command import add_frontier, run_frontier
 from simulations.fuzz.command import add_fuzz, run_fuzz
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     recording.add_argument("--record", action="store_true", help="record what is found instead")
     ablating = commands.add_parser("ablations", help="switch off each safeguard and see which checker fails")
     ablating.add_argument("--seeds", type=int, default=20, help="seeds of each (default: 20)")
+    add_chaos(commands)
     add_floods(commands)
     add_frontier(commands)
     add_fuzz(commands)
@@ -87,6 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         "regressions": _regressions,
         "ablations": _ablations,
         "baseline": _baseline,
+        "chaos": run_chaos,
         "floods": run_floods,
         "frontier": run_frontier,
         "fuzz": run_fuzz,

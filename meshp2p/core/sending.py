@@ -316,12 +316,13 @@ class Sending:
             left = min((one.expires_at - state.age_at(now)) / 1000, state.config.message_timeout)
             outgoing = Outgoing(number, one.message, one.recipients, now + max(0.0, left), wall_ms)
             self._add(outgoing, now, settled.get(number))
-            self._ids.skip(one.message.id)
             self._number = max(self._number, number)
         for table, key, value in kept:
             if table is Table.RECEIPTS:
                 self.outbox.restore_finished(key, value, now)
                 self._number = max(self._number, int.from_bytes(key, "big"))
+        for message_id in self.outbox.by_id:
+            self._ids.skip(message_id)  # so that ids increase over restarts, also where a clock was set back
         for recipient in self.outbox.lines:
             state.timers.set(Timer.RETURN, now + state.config.return_timeout, recipient)
 

@@ -1,0 +1,138 @@
+"""Agents that go on whatever happens: they send, read, acknowledge, and register again when nobody knows them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final
+
+import httpx
+import trio
+
+from simulations.chaos.ledger import Ledger
+
+__all__ = ["Traffic"]
+
+REQUEST_SECONDS: Final = 4.0
+"""How long an agent waits for an answer before it asks another node."""
+
+
+class Traffic:
+    """``urls`` are the nodes; ``recipients`` are their ids, and the ``hosted`` agents that register over HTTP."""
+
+    def __init__(self, urls: dict[str, str], hosted: list[str], ledger: Ledger, draw: random.Random) -> None:
+        self._urls = urls
+        self._hosted = hosted
+        self._ledger = ledger
+        self._draw = draw
+        self.is_sending: bool = True
+        self._waiting: dict[str, int] = {}
+        self.longest_wait: float = 0.0
+        """The longest time for which no node answered an agent."""
+
+    @property
+    def recipients(self) -> list[str]:
+        return [*self._urls, *self._hosted]
+
+    @property
+    def is_read(self) -> bool:
+        """Whether everything that was accepted was read, and each mailbox was empty when it was read last: an
+        acknowledgement whose answer was lost may have counted."""
+        return not self._ledger.missing and not any(self._waiting.get(one, 1) for one in self.recipients)
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+        async with (
+            httpx.AsyncClient(trust_env=False, timeout=REQUEST_SECONDS, limits=limits) as client,
+            trio.open_nursery() as nursery,
+        ):
+            for node in self._urls:
+                nursery.start_soon(self._send, client, node, f"from-{node}")
+            for recipient in self.recipients:
+                nursery.start_soon(self._receive, client, recipient)
+            for agent in self._hosted:
+                nursery.start_soon(self._stay, client, agent)
+
+    async def _ask(
+        self, client: httpx.AsyncClient, method: str, url: str, body: object = None
+    ) -> httpx.Response | None:
+        try:
+            return (
+                await client.request(method, url, json=body) if body is not None else await client.request(method, url)
+            )
+        except httpx.HTTPError:
+            return None
+
+    async def _send(self, client: httpx.AsyncClient, node: str, source: str) -> None:
+        """One source that sends at one node, one message after another."""
+        number = 0
+        while True:
+            if self.is_sending:
+                number += 1
+                target = self._draw.choice(self.recipients)
+                body = {"target_instance": target, "message_type": "Notification", "payload": [number, "x" * 200]}
+                answer = await self._ask(client, "POST", f"{self._urls[node]}/messages/send/{source}", body)
+                if answer is None:
+                    self._ledger.tally.unanswered += 1
+                elif answer.status_code == 200:
+                    self._ledger.note_accepted(answer.json()["message_id"], target)
+                else:
+                    self._ledger.tally.refused += 1
+            await trio.sleep(0.02 + 0.1 * self._draw.random())
+
+    async def _receive(self, client: httpx.AsyncClient, recipient: str) -> None:
+        """Read at whichever node answers, and acknowledge at another."""
+        last_answer = trio.current_time()
+        while True:
+            node = self._draw.choice([*self._urls])
+            answer = await self._ask(client, "GET", f"{self._urls[node]}/messages/{recipient}?wait=1&limit=50")
+            if answer is not None and answer.status_code == 200:
+                self.longest_wait = max(self.longest_wait, trio.current_time() - last_answer)
+                last_answer = trio.current_time()
+                await self._take(client, recipient, answer.json()["messages"])
+            else:
+                await trio.sleep(0.1)
+
+    async def _take(self, client: httpx.AsyncClient, recipient: str, messages: list[dict[str, Any]]) -> None:
+        read = [(message["source_instance"], message["message_id"]) for message in messages]
+        self._waiting[recipient] = len(read)
+        self._ledger.note_read(recipient, read, trio.current_time())
+        if read and self._draw.random() < 0.9:  # some crash between reading and acknowledging
+            node = self._draw.choice([*self._urls])
+            ids = [message_id for _, message_id in read]
+            for _ in range(self._draw.choice([1, 1, 2])):  # some ask twice
+                url = f"{self._urls[node]}/messages/ack/{recipient}"
+                answer = await self._ask(client, "POST", url, {"message_ids": ids})
+                if answer is not None and answer.status_code == 204:
+                    self._ledger.note_acknowledged(ids, trio.current_time())
+                elif answer is not None:
+                    self._ledger.tally.acknowledgements_refused += 1
+                else:
+                    self._ledger.tally.acknowledgements_unanswered += 1
+
+    async def _stay(self, client: httpx.AsyncClient, agent: str) -> None:
+        """Heartbeat at whichever node answers; register again if nobody knows the agent."""
+        profile = {"instance_id": agent, "hostname": "h", "port": 1, "capabilities": [], "agent_profiles": []}
+        is_known = False
+        while True:
+            url = self._urls[self._draw.choice([*self._urls])]
+            if is_known:
+                answer = await self._ask(client, "POST", f"{url}/registry/heartbeat/{agent}", {"status": "ok"})
+                is_known = answer is None or answer.status_code != 404
+            else:
+                answer = await self._ask(client, "POST", f"{url}/registry/register", profile)
+                is_known = answer is not None and answer.status_code == 200
+            await trio.sleep(2.0 if is_known else 0.3)
+
+    async def unknown_statuses(self, sample: list[str]) -> list[str]:
+        """Which of these messages no node can tell the status of, or that are not acknowledged, and why."""
+        found: list[str] = []
+        async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_SECONDS) as client:
+            for message_id in sample:
+                url = self._urls[self._draw.choice([*self._urls])]
+                answer = await self._ask(client, "GET", f"{url}/messages/status/{message_id}")
+                if answer is None or answer.status_code != 200:
+                    found.append(f"{message_id}: {None if answer is None else answer.text}")
+                elif any(one["status"] != "acknowledged" for one in answer.json()["recipients"]):
+                    found.append(f"{message_id}: {answer.json()['recipients']}")
+        return found
