@@ -155,6 +155,7 @@ class Machine(View):
         self._prober.on_round = self._pause_guard.note_round
         self._prober.on_view = self._syncer.compare
         self._messaging = Messaging(self._state, self._carrier, self._hosting, kept_messages)
+        self._messaging.receiving.has_met_all = lambda: self._syncer.has_met_all
         self._confirmer = Confirmer(self._state, self._membership, self._prober)
         self._looker = Looker(self._state, self._prober, self._syncer)
         self._prober.on_ack = self._take_ack

@@ -77,6 +77,8 @@ class Receiving:
         """Told what was acknowledged of the messages that this node holds itself; what is to be written."""
         self.take_over: Callable[[Iterable[Parcel], StoreHandler, float], None] = _take_over_nothing
         """Lets this node hold messages whose holders are gone."""
+        self.has_met_all: Callable[[], bool] = _has_met_nobody
+        """Whether there can be no members that this node has never heard of."""
         self.has_mail_for: Callable[[str], bool] = _has_no_mail
         """Whether this node holds messages for this recipient."""
         self.reopen_here: Callable[[list[tuple[str, Message]], float], None] = _reopen_nothing
@@ -323,8 +325,15 @@ class Receiving:
         if recipient in members.records:
             return self.is_home(recipient)
         departed = members.departed.get(recipient)
-        was_home = departed is not None and departed.home == self._state.id and departed.state is State.DEAD
-        return was_home or (recipient in self.mailboxes and (departed is None or not departed.home))
+        if departed is not None and departed.home:
+            return departed.home == self._state.id and departed.state is State.DEAD
+        return recipient in self.mailboxes and self._is_sure
+
+    @property
+    def _is_sure(self) -> bool:
+        """Whether this node would list a member that there is. One that was started again, or is cut off, has not heard
+        of all."""
+        return self._state.is_settled and self.has_met_all()
 
     def _acknowledge_elsewhere(self, ticket: int, request: Acknowledge, now: float) -> None:
         """The recipient is not listed: let its last home take it. Refused if there is one, or may be one, that is not
@@ -340,7 +349,7 @@ class Receiving:
                 reply = Refused(Why.UNREACHABLE, why)
             state.effects.append(Resolve(ticket, reply))
 
-        if departed is None and not self.has_mail_for(recipient) and state.is_settled:
+        if departed is None and not self.has_mail_for(recipient) and self._is_sure:
             state.effects.append(Resolve(ticket, Done()))  # nobody has heard of it
         elif departed is not None and departed.state is State.LEFT and not departed.is_node:
             state.effects.append(Resolve(ticket, Done()))  # it was deregistered, and its messages with it
@@ -389,7 +398,7 @@ class Receiving:
             else:
                 mailbox.acknowledge_early(message_id, others)
             told.append((message_id, others))
-            if others and state.keeping.is_durable:
+            if (others or incoming is None) and state.keeping.is_durable:
                 if incoming is not None:
                     writes.append(Delete(Table.INCOMING, incoming.key))
                 kept = _KeptAck(recipient, message_id, others)
@@ -568,6 +577,10 @@ def _ack_key(recipient: str, message_id: str) -> bytes:
 
 def _ignore(_failure: str | None, _now: float) -> None:
     """What a full disk does not forget comes back after a restart, and is then forgotten."""
+
+
+def _has_met_nobody() -> bool:
+    raise NotImplementedError
 
 
 def _has_no_mail(_recipient: str) -> bool:

@@ -197,6 +197,17 @@ class Syncer:
             state.spread(state.own, now, at_birth=True)
             self._ownership.take_up(now)
 
+    @property
+    def has_met_all(self) -> bool:
+        """Whether somebody answered, or is listed, at each address that this process was told of. If not, there may be
+        members that this node has never heard of."""
+        records = self._state.members.records
+        listed = {address for record in records.values() for address in record.addresses}
+        return all(
+            candidate.is_own or candidate.successes or candidate.instance_id in records or candidate.address in listed
+            for candidate in self.candidates
+        )
+
     def end_look_around(self) -> None:
         """This node met another, or nobody for a while."""
         self._has_looked = True

@@ -192,6 +192,43 @@ def test_a_node_that_has_just_begun_does_not_answer_for_recipients_it_has_not_he
     assert read(mesh, "b", "b") == []
 
 
+def test_a_node_that_was_started_again_and_is_cut_off_answers_for_nobody_whom_it_may_not_know() -> None:
+    mesh = a_mesh("a", "b", "c")
+    sent = send(mesh, "a", "b").message_id
+    mesh.run(0.1)
+    mesh.kill("c")
+    mesh.is_cut = lambda one, other: "c" in (one, other)
+    mesh.add("c", join="a", address=mesh.address("c"))
+    mesh.run(30)
+    assert mesh.nodes["c"].is_settled, "it is alone"
+    assert refusal(mesh, "c", "b", sent) is Why.UNREACHABLE
+    mesh.is_cut = lambda _one, _other: False
+    mesh.run(60)
+    acknowledge(mesh, "c", "b", sent)
+    acknowledge(mesh, "c", "nobody", sent)
+    assert read(mesh, "b", "b") == []
+
+
+def test_one_that_comes_before_the_message_is_remembered_over_a_restart_whoever_holds_it() -> None:
+    mesh = a_mesh("a", "b", "c")
+    host(mesh, "b", "x")
+    sent = send(mesh, "a", "x").message_id
+    mesh.run(0.1)
+    mesh.kill("a")
+    mesh.kill("c")
+    mesh.kill("b")
+    mesh.add("c", address=mesh.address("c"))
+    mesh.run(3)
+    mesh.do("c", mesh.nodes["c"].register(Profile("x", "h", 1), mesh.now))
+    acknowledge(mesh, "c", "x", sent)  # whoever accepted it is not known here
+    restart(mesh, "c", "c")
+    mesh.do("c", mesh.nodes["c"].register(Profile("x", "h", 1), mesh.now))
+    mesh.add("a", join="c", address=mesh.address("a"))
+    mesh.run(10)
+    assert read(mesh, "c", "x") == []
+    assert status(mesh, "a", sent) == {"x": CopyStatus.ACKNOWLEDGED}
+
+
 # What became of it
 
 
