@@ -154,6 +154,7 @@ class Faults:
         await self._end_and_start(self._world.nodes, signal.SIGKILL)
 
     async def _restart(self, node: Node) -> None:
+        self._ledger.note_handed_over(node.id)
         await self._end_and_start([node], signal.SIGTERM)
 
     async def _end_and_start(self, nodes: list[Node], number: signal.Signals) -> None:
@@ -205,4 +206,5 @@ def _report(ledger: Ledger, faults: Faults, traffic: Traffic) -> Iterator[str]:
         f"acknowledged: {tally.acknowledged}; {tally.acknowledgements_refused} requests refused,"
         f" {tally.acknowledgements_unanswered} without an answer; {tally.moved} messages read again as documented"
     )
+    yield f"order: {tally.handed_over} messages read late that a node had handed over"
     yield f"longest time without an answer to an agent: {traffic.longest_wait:.1f} s"

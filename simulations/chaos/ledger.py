@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from meshp2p.core.record import tag_of
 from meshp2p.core.uuid7 import node_bits_of
 
 __all__ = ["Ledger", "Tally"]
@@ -26,6 +27,8 @@ class Tally(msgspec.Struct):
     acknowledged: int = 0
     acknowledgements_refused: int = 0
     acknowledgements_unanswered: int = 0
+    handed_over: int = 0
+    """Messages read behind later ones of a node that had handed over what it held."""
     moved: int = 0
     """Reads after an acknowledgement that the documentation allows: those of a hosted agent, whose home another node
     becomes where its own is cut off or stands still."""
@@ -45,6 +48,11 @@ class Ledger:
         self._last_read: dict[tuple[str, str, int | None], str] = {}
         self._cuts: list[tuple[float, float]] = []
         self._hosted = hosted
+        self._handed_over: set[int | None] = set()
+
+    def note_handed_over(self, node_id: str) -> None:
+        """A node was told to end: what it had not delivered is another's now, and comes in no order with the rest."""
+        self._handed_over.add(tag_of(node_id) >> 32)
 
     def note_accepted(self, message_id: str, recipient: str) -> None:
         self.accepted[message_id] = recipient
@@ -72,7 +80,9 @@ class Ledger:
             self.tally.read += 1
             lane = (recipient, sender, node_bits_of(message_id))
             last = self._last_read.get(lane, "")
-            if message_id < last:
+            if message_id < last and lane[2] in self._handed_over:
+                self.tally.handed_over += 1
+            elif message_id < last:
                 self.violations.append(f"{recipient} read {message_id} after {last} of the same source and node")
             self._last_read[lane] = max(last, message_id)
 

@@ -77,6 +77,14 @@ def test_order_holds_for_each_source_and_node_alone() -> None:
     assert len(ledger.violations) == 1
 
 
+def test_what_a_node_handed_over_comes_in_no_order_with_the_rest() -> None:
+    ledger = Ledger(["agent"])
+    ids = some_ids("a", 2)
+    ledger.note_handed_over("a")
+    ledger.note_read("r", [("s", ids[1]), ("s", ids[0])], 1.0)
+    assert (ledger.violations, ledger.tally.handed_over) == ([], 1)
+
+
 @pytest.mark.slow
 async def test_a_short_run_breaks_no_promise() -> None:
     if os.geteuid() != 0:
