@@ -146,7 +146,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     "settle-window": Safeguard(
         "a node that has just begun looks around before it names a leader",
         "calm",
-        "epochs",
+        "settling",
         {"settle_timeout": 0.0},
     ),
     "pause-guard": Safeguard(

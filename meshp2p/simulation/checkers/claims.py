@@ -165,10 +165,6 @@ class Epochs(Checker):
         if machine is None or event.leader_id is None:
             return
         # Within one call of the machine several events may follow one another: what counts is what it says now.
-        truth = self.truth
-        is_alone = event.leader_id == host.id and machine.node_count() == 1
-        if is_alone and host.now - host.began_at < truth.config.settle_timeout - 1e-6:
-            self.violated(host, "names itself before it looked around")
         lowest = min(machine.records(), key=str.encode, default=None)
         if machine.leader_id not in (None, lowest):
             self.violated(host, f"names {machine.leader_id} as leader, the lowest that it lists is {lowest}")
