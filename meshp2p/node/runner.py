@@ -170,12 +170,12 @@ class _Runner:
                         node.answering.open()
                         yield node
                 finally:
+                    server.shut_down()  # first: what clients still send must not delay the farewell
                     if not machine.has_lost_id:
                         await node.leave()
                     self._subscriptions.end()
                     self._maps.end()
                     port.shut_down()
-                    server.shut_down()
                     if serves:
                         with trio.CancelScope(shield=True, deadline=trio.current_time() + config.limits.grace_seconds):
                             await served.wait()
