@@ -147,13 +147,17 @@ class Carrier:
         via = self._detour_of(node_id, now)
         ways = [via, ""] if via else [""]
         ways += [relay for relay in self._relays(node_id) if relay != via]
-        found = []
-        for way in ways:
-            record = self._record(way or node_id)
-            if record is not None:
-                target = node_id if way else ""
-                found.append(Route(record.id, record.boot, self._state.addresses_of(record), target))
-        return found
+        return [route for way in ways if (route := self._route(node_id, way)) is not None]
+
+    def first_route(self, node_id: str, now: float) -> Route | None:
+        """The first of :meth:`routes`, without choosing relays for the others; None if it is not listed."""
+        return None if self._record(node_id) is None else self._route(node_id, self._detour_of(node_id, now))
+
+    def _route(self, node_id: str, way: str) -> Route | None:
+        record = self._record(way or node_id)
+        if record is None:
+            return None
+        return Route(record.id, record.boot, self._state.addresses_of(record), node_id if way else "")
 
     def _relays(self, node_id: str) -> list[str]:
         """Who may have a connection to this node: those it watches, and somebody else."""

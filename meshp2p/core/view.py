@@ -66,6 +66,10 @@ class View:
         """The ways to call a listed node, the one to take first ahead; empty if it is not listed."""
         return self._carrier.routes(node_id, now)
 
+    def first_route(self, node_id: str, now: float) -> Route | None:
+        """The first of :meth:`routes`; None if the node is not listed."""
+        return self._carrier.first_route(node_id, now)
+
     def relay_route(self, node_id: str) -> Route | None:
         """The direct way to a listed node, for a call that this node is to pass on; None if it should not. What waited
         in the sockets of a node that was stopped is too old to be passed on."""

@@ -263,6 +263,10 @@ class Driver:
         """The ways to a listed node, the one to take first ahead; empty if it is not listed."""
         return self.machine.routes(node_id, trio.current_time())
 
+    def first_route(self, node_id: str) -> Route | None:
+        """The first of :meth:`routes`; None if the node is not listed."""
+        return self.machine.first_route(node_id, trio.current_time())
+
     def note_route(self, node_id: str, via: str, failure: str) -> None:
         """A query was answered on this route; or, with a ``failure``, none of them led there."""
         self.perform(self.machine.note_route(node_id, via, failure, trio.current_time()))

@@ -26,19 +26,35 @@ class Router(Protocol):
     def routes(self, node_id: str) -> list[Route]:
         """The ways to a listed node, the one to take first ahead; empty if it is not listed."""
 
+    def first_route(self, node_id: str) -> Route | None:
+        """The first of :meth:`routes`; None if the node is not listed."""
+
     def note_route(self, node_id: str, via: str, failure: str) -> None:
         """A query was answered on this route; or, with a ``failure``, none of them led there."""
 
 
+FindOpen = Callable[[str, int, tuple[Address, ...]], PeerConnection | None]
 FindConnection = Callable[[str, int, tuple[Address, ...]], Awaitable[PeerConnection | CallFailed]]
 
 
 class PeerQuery:
     """A query on its way: over the first route that leads to the node. One that turns out to lead nowhere, before the
-    node has seen the query, is left for the next."""
+    node has seen the query, is left for the next.
 
-    def __init__(self, router: Router | None, find: FindConnection, node_id: str, body: bytes, deadline: float) -> None:
+    Most queries take a connection that is open: then no other route is chosen, and nothing of it is told to the router.
+    """
+
+    def __init__(
+        self,
+        router: Router | None,
+        find_open: FindOpen,
+        find: FindConnection,
+        node_id: str,
+        body: bytes,
+        deadline: float,
+    ) -> None:
         self._router = router
+        self._find_open = find_open
         self._find = find
         self._node_id = node_id
         self._body = body
@@ -51,8 +67,13 @@ class PeerQuery:
 
     async def open(self) -> None:
         """Open the query on the next route. Raises :class:`Unreachable` if there is none."""
-        self.close()
         router = self._router
+        if self._asked is None and router is not None and (route := router.first_route(self._node_id)) is not None:
+            opened = self._find_open(route.node_id, route.boot, route.addresses)
+            if opened is not None:
+                self._ask(opened, route)
+                return
+        self.close()
         if self._routes is None:
             self._routes = [] if router is None else router.routes(self._node_id)
         while self._routes:
@@ -62,8 +83,7 @@ class PeerQuery:
             with trio.CancelScope(deadline=attempt) as waiting:
                 found = await self._find(route.node_id, route.boot, route.addresses)
                 if isinstance(found, PeerConnection):
-                    seconds = min(max(0.001, self._deadline - trio.current_time()), 1e9)
-                    self._asked = found.open_call(CallKind.QUERY, self._body, seconds=seconds, target=route.target)
+                    self._ask(found, route)
                     return
                 self._reason = found.reason
             if waiting.cancelled_caught:
@@ -71,6 +91,10 @@ class PeerQuery:
         if router is not None:
             router.note_route(self._node_id, "", self._reason)
         raise Unreachable(f"node {self._node_id!r} is not reached, nor through others: {self._reason}")
+
+    def _ask(self, connection: PeerConnection, route: Route) -> None:
+        seconds = min(max(0.001, self._deadline - trio.current_time()), 1e9)
+        self._asked = connection.open_call(CallKind.QUERY, self._body, seconds=seconds, target=route.target)
 
     async def receive_part(self) -> bytes | None:
         with trio.CancelScope(deadline=self._deadline):
@@ -88,7 +112,7 @@ class PeerQuery:
                     continue
                 if not self._is_answered:
                     self._is_answered = True
-                    if self._router is not None and self._route is not None:
+                    if self._router is not None and self._route is not None:  # it looked for a route
                         self._router.note_route(self._node_id, self._route.via, "")
                 return part
         raise ConnectionLost(f"node {self._node_id!r}: the deadline of the call has passed")

@@ -236,7 +236,7 @@ class Peers:
     @contextlib.asynccontextmanager
     async def open_call(self, node_id: str, body: bytes, deadline: float) -> AsyncIterator[OutgoingCall]:
         """See :class:`~meshp2p.net.open_calls.CallOpener`."""
-        query = PeerQuery(self.service, self.find, node_id, body, deadline)
+        query = PeerQuery(self.service, self._connections.find, self.find, node_id, body, deadline)
         await query.open()
         try:
             yield query

@@ -59,6 +59,9 @@ class Node:
     def count_refused(self, reason: Refusal) -> None:
         self.refused.append(reason)
 
+    def first_route(self, node_id: str) -> Route | None:
+        return next(iter(self.routes(node_id)), None)
+
     def routes(self, node_id: str) -> list[Route]:
         route = self.relay_route(node_id)
         if route is None:
