@@ -29,6 +29,11 @@ _OTHERS: Final = (None, True, False, 0.0, -0.0, 1.5, 1e300, float("inf"), float(
 _SPARE_MAX: Final = 512
 """Parts of messages that are kept to be put into others."""
 
+_PART_MAX: Final = 100
+_ELEMENTS_MAX: Final = 20_000
+"""Elements of a part that is kept, and of a message that is changed any further: copies of copies would fill the
+memory."""
+
 
 class Mutator:
     """Draws changes. What it is shown it puts into others."""
@@ -38,7 +43,10 @@ class Mutator:
         self._spare: list[Any] = []
 
     def keep(self, value: Any) -> None:
-        """Remember a part of a message."""
+        """Remember a part of a message, if it is small."""
+        if _size(value) > _PART_MAX:
+            return
+        value = _copy(value)
         if len(self._spare) < _SPARE_MAX:
             self._spare.append(value)
         else:
@@ -49,7 +57,8 @@ class Mutator:
         draw = self._draw
         value = msgpack.unpackb(body, use_list=True, raw=False, strict_map_key=False)
         for _ in range(draw.choice((0, 1, 1, 1, 2, 3, 6))):
-            value = self._change(value)
+            if _size(value) <= _ELEMENTS_MAX:
+                value = self._change(value)
         try:
             data = msgpack.packb(value, use_bin_type=True)
         except (ValueError, OverflowError):  # too deep, or no number of MessagePack's
@@ -80,7 +89,7 @@ class Mutator:
             case 1:
                 items.insert(place, _copy(items[place]))
             case 2:
-                items.extend([items[place]] * draw.choice((1, 2, 16, 130, 5000)))
+                items.extend([items[place]] * min(draw.choice((1, 2, 16, 130, 5000)), _ELEMENTS_MAX // _size(items)))
             case 3:
                 draw.shuffle(items)
             case 4:
@@ -134,3 +143,8 @@ class Mutator:
 
 def _copy(value: Any) -> Any:
     return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _size(value: Any) -> int:
+    """How many elements there are in it, itself among them."""
+    return 1 + sum(map(_size, value)) if isinstance(value, list) else 1
