@@ -230,6 +230,11 @@ class Carrier:
         """The live nodes to which there is no path, and why."""
         return dict(self._unreachable)
 
+    @property
+    def detours(self) -> dict[str, str]:
+        """The nodes that are called through a relay, and through which."""
+        return {node_id: detour.via for node_id, detour in self._detours.items()}
+
     def notice(self, event: MemberChange) -> None:
         """Whoever is gone is no longer waited for."""
         if isinstance(event, MemberDied | MemberLeft):

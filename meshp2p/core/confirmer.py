@@ -134,7 +134,7 @@ class Confirmer:
 
     def _ping(self, node_id: str, check: _Check, now: float) -> None:
         state = self._state
-        state.send_to_node(node_id, state.ping(check.sequence, tag_of(node_id)), now)
+        state.send_to_node(node_id, state.ping(check.sequence, tag_of(node_id)), now, is_everywhere=True)
 
     def _call(self, node_id: str, check: _Check) -> None:
         state = self._state

@@ -152,7 +152,7 @@ class Election:
         if candidate is None and not self._state.is_leaving:
             lease.pause()
         elif candidate is None or candidate.home != self._state.id or self._ownership.is_away:
-            lease.release()
+            lease.release(now)
         else:
             lease.pursue(candidate, now)
 

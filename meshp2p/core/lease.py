@@ -11,7 +11,8 @@ included, hold an unexpired grant to it:
 
 Two sets of N among at most 2N - 1 nodes have a node in common, and that node grants to one holder at a time. The holder
 counts from before the grant and the granter from after it, each by its own clock, so no two holders lead at the same
-moment as long as the rates of any two clocks differ by less than 5 %. The clock must not be set and must count the time
+moment as long as the rates of any two clocks differ by less than 5 %. So an ask that takes long is as safe as one that
+does not, and goes through a relay if there is no direct path. The clock must not be set and must count the time
 for which the machine is suspended. A node that has just started may have granted before: it waits a whole lease.
 """
 
@@ -23,11 +24,12 @@ from typing import Final
 
 import msgspec
 
+from meshp2p.core.carrier import Carrier
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.messages import CallReply, Done, LeaseAsk, LeaseRelease, LeaseReply
 from meshp2p.core.record import Record
-from meshp2p.core.state import NodeState, ReplyHandler
+from meshp2p.core.state import NodeState
 from meshp2p.core.timers import Timer
 
 __all__ = ["GRANT_MARGIN", "LEASE_SECONDS_MAX", "LeadershipLease", "lease_seconds"]
@@ -70,8 +72,9 @@ class _Holder(msgspec.Struct, frozen=True):
 class LeadershipLease:
     """Both sides of the lease at one node. ``clock`` gives seconds that also pass while the machine is suspended."""
 
-    def __init__(self, state: NodeState, clock: Callable[[], float]) -> None:
+    def __init__(self, state: NodeState, carrier: Carrier, clock: Callable[[], float]) -> None:
         self._state = state
+        self._carrier = carrier
         self._clock = clock
         self._seconds = lease_seconds(state.config)
         self._granted: _Holder | None = None
@@ -83,7 +86,7 @@ class LeadershipLease:
         self._expiries: dict[str, float] = {}
         self.held_until: float = -math.inf
         """When fewer than a quorum of the grants to this node is left, by the clock of leases."""
-        self._asking: dict[str, None] = {}
+        self._asking: dict[str, float] = {}
 
     # What may be said
 
@@ -112,7 +115,7 @@ class LeadershipLease:
         """Ask for the lease of a leader that is at home here, and renew it from now on."""
         holder = _Holder.of(record)
         if self._sought != holder:
-            self.release()
+            self.release(now)
             self._sought = holder
         if not self._state.timers.is_set(Timer.LEASE):
             self.renew(now)
@@ -121,7 +124,7 @@ class LeadershipLease:
         """Ask no more until :meth:`pursue`. What was granted stays until it expires."""
         self._state.timers.cancel(Timer.LEASE)
 
-    def release(self) -> None:
+    def release(self, now: float) -> None:
         """Give up the lease, so that the granters need not wait. This node must have stopped to say that it leads."""
         self._released_number = self._number
         sought, self._sought = self._sought, None
@@ -134,7 +137,7 @@ class LeadershipLease:
         self.take_release(release)
         for node_id in self._state.members.nodes:  # also those whose grant is on its way
             if node_id != self._state.id:
-                self._call(node_id, release, _ignore)
+                self._carrier.call(node_id, release, _ignore, self._state.config.call_timeout, now)
 
     def renew(self, now: float) -> None:
         """Ask every node for the next grant."""
@@ -149,24 +152,25 @@ class LeadershipLease:
         if self.take_ask(ask, now).is_granted:
             self._note_grant(state.id, asked_at, now)
         for node_id in state.members.nodes:
-            if node_id != state.id and node_id not in self._asking:
-                self._ask_node(node_id, ask, holder, asked_at)
+            if node_id != state.id and now >= self._asking.get(node_id, now):
+                self._ask_node(node_id, ask, holder, asked_at, now)
         interval = self._seconds / (RENEWALS_PER_LEASE if self.is_held else ASKS_PER_LEASE)
         state.timers.set(Timer.LEASE, now + interval)
 
-    def _ask_node(self, node_id: str, ask: LeaseAsk, holder: _Holder, asked_at: float) -> None:
-        self._asking[node_id] = None
+    def _ask_node(self, node_id: str, ask: LeaseAsk, holder: _Holder, asked_at: float, now: float) -> None:
+        """Ask one node. It is not asked again before it answered, or the direct call would have timed out: the relays
+        that are tried then may take longer than the lease lasts."""
+        timeout = self._state.config.call_timeout
+        again_at = self._asking[node_id] = now + timeout
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
-            del self._asking[node_id]
+            if self._asking.get(node_id) == again_at:
+                del self._asking[node_id]
             is_released = ask.number <= self._released_number  # the granter may have granted to another since
             if isinstance(reply, LeaseReply) and reply.is_granted and self._sought == holder and not is_released:
                 self._note_grant(node_id, asked_at, now)
 
-        self._call(node_id, ask, conclude)
-
-    def _call(self, node_id: str, request: LeaseAsk | LeaseRelease, handler: ReplyHandler) -> None:
-        self._state.call(self._state.addresses_of(self._state.members.records[node_id]), request, handler)
+        self._carrier.call(node_id, ask, conclude, timeout, now)
 
     def _note_grant(self, node_id: str, asked_at: float, now: float) -> None:
         expiry = asked_at + self._seconds

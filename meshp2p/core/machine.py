@@ -144,9 +144,9 @@ class Machine(View):
         self._ownership = Ownership(self._state)
         self._membership = Membership(self._state, self._ownership)
         self._prober = Prober(self._state, self._membership)
-        self._lease = LeadershipLease(state, self._lease_clock) if state.config.quorum else None
+        self._carrier = Carrier(state)
+        self._lease = LeadershipLease(state, self._carrier, self._lease_clock) if state.config.quorum else None
         self._election = Election(self._state, self._ownership, self._lease)
-        self._carrier = Carrier(self._state)
         self._hosting = Hosting(self._state, self._membership, self._ownership)
         self._syncer = Syncer(self._state, self._membership, self._ownership, self._election)
         self._pause_guard = PauseGuard(

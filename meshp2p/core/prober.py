@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from meshp2p.core.address import Address
@@ -21,12 +22,13 @@ RELAYS_MAX = 1024
 class _Round:
     """The probe of one node in one protocol period."""
 
-    __slots__ = ("boot", "is_acknowledged", "nacks", "nacks_expected", "sent_at", "sequence", "target")
+    __slots__ = ("address", "boot", "is_acknowledged", "nacks", "nacks_expected", "sent_at", "sequence", "target")
 
-    def __init__(self, sequence: int, target: str, boot: int, now: float) -> None:
+    def __init__(self, sequence: int, target: str, boot: int, address: Address, now: float) -> None:
         self.sequence = sequence
         self.target = target
         self.boot = boot
+        self.address = address
         self.sent_at = now
         self.is_acknowledged = False
         self.nacks_expected = 0
@@ -80,7 +82,8 @@ class Prober:
             self.on_round(None, now)
             return
         state.counters.probes += 1
-        self._round = _Round(self.next_sequence(), target, state.members.records[target].boot, now)
+        record = state.members.records[target]
+        self._round = _Round(self.next_sequence(), target, record.boot, state.address_of(record), now)
         state.timers.set(Timer.PROBE_DIRECT, now + self.direct_timeout(target, now))
         ping = state.ping(self._round.sequence, tag_of(target))
         state.send_to_node(target, ping, now)
@@ -103,16 +106,16 @@ class Prober:
         if current is None or current.is_acknowledged or not self._is_listed(current):
             return
         target = state.members.records[current.target]
-        request = PingRequest(current.sequence, state.tag, tag_of(current.target), state.address_of(target))
         relays = state.choose_nodes(state.config.indirect_probes, current.target)
         current.nacks_expected = len(relays)
-        for relay in relays:
+        for relay, address in zip(relays, itertools.cycle(state.ping_addresses(target)), strict=False):
+            request = PingRequest(current.sequence, state.tag, tag_of(current.target), address)
             state.send_to_node(relay, request, now)
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             if isinstance(reply, Pong) and reply.id == current.target:
                 # it lives and UDP does not get there: the address it was heard from may be wrong, or forged
-                state.reach.pop(current.target, None)
+                self._forget_address(current)
                 self._acknowledge(current, now)
                 self.on_view(current.target, reply.view, now)
             elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
@@ -172,12 +175,18 @@ class Prober:
         state.counters.probes_failed += 1
         self.on_round(None, now)
         self._round_trips.pop(current.target, None)
-        state.reach.pop(current.target, None)
+        self._forget_address(current)
         if current.nacks_expected:
             state.local_health.change(max(0, current.nacks_expected - current.nacks))
         else:
             state.local_health.change(+1)
         self._membership.accuse(current.target, now)
+
+    def _forget_address(self, current: _Round) -> None:
+        """A ping had no answer: forget the address that the target was heard from, unless it was heard from another
+        since. A machine that moved without noticing may speak to this node just after each ping to its old address."""
+        if self._state.reach.get(current.target) == current.address:
+            del self._state.reach[current.target]
 
     def _is_listed(self, current: _Round) -> bool:
         """Whether the process that is probed is still the one that is listed under its id: it may be gone, or another

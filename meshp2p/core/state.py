@@ -180,14 +180,16 @@ class NodeState:
             items = (first, *(item for item in items if item.id != first.id))
         self.effects.append(Send(address, Datagram(body, items, ages)))
 
-    def send_to_node(self, node_id: str, body: Body, now: float) -> None:
-        """Send to a listed node. A suspect is told first that it is (Lifeguard §IV-C, buddy system), by nobody: whoever
-        else lives at that address by now is not to count it as this node's finding."""
+    def send_to_node(self, node_id: str, body: Body, now: float, *, is_everywhere: bool = False) -> None:
+        """Send to a listed node, to all of its :meth:`ping_addresses` if ``is_everywhere``. A suspect is told first
+        that it is (Lifeguard §IV-C, buddy system), by nobody: whoever else lives at that address by now is not to
+        count it as this node's finding."""
         record = self.members.records[node_id]
         accusation = None
         if record.state is State.SUSPECT:
             accusation = Rumour(node_id, record.incarnation, State.SUSPECT)
-        self.send(self.address_of(record), body, now, accusation)
+        for address in self.ping_addresses(record) if is_everywhere else (self.address_of(record),):
+            self.send(address, body, now, accusation)
 
     def has_room_for(self, record: Record) -> bool:
         """Whether this record may be listed, in place of the one of its id if there is one."""
@@ -245,6 +247,11 @@ class NodeState:
 
     def address_of(self, record: Record) -> Address:
         return self.reach.get(record.id) or record.addresses[0]
+
+    def ping_addresses(self, record: Record) -> tuple[Address, ...]:
+        """Where a node may answer datagrams: where it was heard last, and where it says that it is. The first may be
+        anybody's who sent one of its packets again, the second an address that it left without noticing."""
+        return tuple(dict.fromkeys((self.address_of(record), record.addresses[0])))
 
     def addresses_of(self, record: Record | Departed) -> tuple[Address, ...]:
         """All addresses at which a node may be reached, the one it was last heard from first."""

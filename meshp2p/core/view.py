@@ -84,6 +84,11 @@ class View:
         return self._carrier.unreachable
 
     @property
+    def detours(self) -> dict[str, str]:
+        """The nodes that are called through another, and through which."""
+        return self._carrier.detours
+
+    @property
     def leader_id(self) -> str | None:
         return self._election.leader_id
 

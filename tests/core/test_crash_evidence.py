@@ -10,7 +10,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import CallFailed, Effect, Failure, Unwatch, Watch, WatchOpened
 from meshp2p.core.events import LeaderChanged, MemberDied, MemberRecovered, MemberSuspected
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import Ack, Datagram, Ping, Pong, Probe
+from meshp2p.core.messages import Ack, Datagram, Gossip, Ping, Pong, Probe
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.core.timers import Timer
 from tests.core.builders import ELSEWHERE, a_machine, a_record, calls, emitted, hear, run_until, sends, told
@@ -331,3 +331,17 @@ def test_who_accuses_tells_those_who_check() -> None:
     assert len(hearers) == 5
     assert "a" in {addresses.get(address, "") for address in hearers}
     assert ELSEWHERE not in hearers
+
+
+def test_a_check_pings_also_where_the_node_says_that_it_is_if_its_packets_came_from_elsewhere() -> None:
+    """Its packets were sent again by somebody, and a firewall refuses its connections: it lives, and says so."""
+    machine, opened = a_watcher("a", "b", "x", "y", "z")
+    machine.receive(Datagram(Gossip(tag_of("x"))), ELSEWHERE, 3.0)
+    broken = machine.receive_watch(opened["x"].watch_id, RESET, 3.0)
+    pings = [one for one in sends(broken) if isinstance(one.datagram.body, Ping)]
+    assert [one.address for one in pings] == [ELSEWHERE, machine.records()["x"].addresses[0]]
+    [call] = calls(broken, Probe)
+    machine.receive_reply(call.call_id, REFUSED, 3.001)
+    sequence = pings[1].datagram.body.sequence  # type: ignore[union-attr]
+    machine.receive(Datagram(Ack(sequence, tag_of("x"), 0, 0)), pings[1].address, 3.002)
+    assert accusations(run_until(machine, 6.0)) == []

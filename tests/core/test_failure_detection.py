@@ -322,6 +322,31 @@ def test_a_packet_from_another_address_than_was_published_is_where_its_sender_is
     assert machine._state.reach == {}
 
 
+def test_an_address_that_a_node_was_heard_from_after_its_ping_is_kept_though_that_ping_had_no_answer() -> None:
+    """It moved without noticing, and pings this node always a moment after it was pinged at its old address."""
+    machine = a_machine()
+    hear(machine, [a_record("a"), a_record("b")])
+    machine._prober.handle_period(1.0)
+    effects = machine._conclude(1.0)
+    [pinged] = [one for one in sends(effects) if isinstance(one.datagram.body, Ping)]
+    target = "a" if pinged.datagram.body.target == tag_of("a") else "b"  # type: ignore[union-attr]
+    machine.receive(Datagram(Gossip(tag_of(target))), ELSEWHERE, 1.4)
+    (call,) = calls(run_until(machine, 1.6), Probe)
+    machine.receive_reply(call.call_id, Pong(target, 1, 0), 1.6)
+    assert machine._state.address_of(machine.records()[target]) == ELSEWHERE
+
+
+def test_an_address_that_a_node_was_heard_from_is_forgotten_when_a_ping_to_it_has_no_answer() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a")])
+    machine.receive(Datagram(Gossip(tag_of("a"))), ELSEWHERE, 0.5)
+    machine._prober.handle_period(1.0)
+    machine._conclude(1.0)
+    (call,) = calls(run_until(machine, 1.6), Probe)
+    machine.receive_reply(call.call_id, Pong("a", 1, 0), 1.6)
+    assert machine._state.reach == {}
+
+
 # Calling the dead
 
 

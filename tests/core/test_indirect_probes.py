@@ -6,7 +6,7 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import Ack, Datagram, Nack, Ping, PingRequest
+from meshp2p.core.messages import Ack, Datagram, Gossip, Nack, Ping, PingRequest
 from meshp2p.core.record import tag_of
 from tests.core.builders import ELSEWHERE, HERE, a_machine, a_record, hear, sends
 from tests.core.mesh import Mesh
@@ -51,6 +51,15 @@ def test_a_prober_finds_itself_slow_by_the_nacks_that_it_missed(nacks: int, blam
 
 def test_nacks_of_an_earlier_round_excuse_nothing() -> None:
     assert blame_after(0, earlier=3) == 3
+
+
+def test_relays_are_told_both_where_the_target_was_heard_and_where_it_says_that_it_is() -> None:
+    machine = a_prober()
+    for other in OTHERS:
+        machine.receive(Datagram(Gossip(tag_of(other))), ELSEWHERE, 0.0)
+    _, requests = next_bodies(machine, PingRequest)
+    published = a_record(OTHERS[0]).addresses[0]
+    assert {request.address for request in requests if isinstance(request, PingRequest)} == {ELSEWHERE, published}
 
 
 def test_a_relay_passes_an_ack_on_as_the_targets() -> None:

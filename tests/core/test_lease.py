@@ -125,6 +125,41 @@ def test_a_leader_that_was_killed_is_followed_after_its_lease() -> None:
     assert following > epoch
 
 
+def test_a_follower_that_the_leader_cannot_call_names_it_through_a_relay() -> None:
+    mesh = Watched(5, quorum=3)
+    mesh.until_leads("n0")
+    mesh.is_call_lost = lambda caller, called: (caller, called) == ("n0", "n4")
+    mesh.run(2 * WAIT)
+    for _ in range(100):
+        mesh.run(0.25)
+        assert [machine.leader_id for machine in mesh.nodes.values()] == ["n0"] * 5
+
+
+def test_a_leader_leads_by_grants_that_only_relays_bring() -> None:
+    """Of three nodes it can call none but the relay, and needs the grant of one that it cannot call."""
+    mesh = Watched(4, quorum=3)
+    mesh.is_call_lost = lambda caller, called: caller == "n0" and called in ("n2", "n3")
+    mesh.until_leads("n0")
+    mesh.run(60)
+    assert mesh.leaders("n0").count("n0") == 1, "the lease was renewed without a gap"
+
+
+def test_a_node_that_no_call_reaches_is_asked_as_often_as_the_timeout_of_a_call_allows() -> None:
+    mesh = Watched(5, quorum=3)
+    mesh.until_leads("n0")
+    mesh.is_call_lost = lambda _caller, called: called == "n4"
+    mesh.run(10)
+    began = mesh.now
+    mesh.run(60)
+    at_n4 = mesh.address("n4")
+    asked = [
+        when
+        for when, sender, to, what in mesh.log
+        if when > began and sender == "n0" and to == at_n4 and isinstance(what, LeaseAsk)
+    ]
+    assert 60 / LEASE <= len(asked) <= 60 / mesh.config.call_timeout + 1
+
+
 def test_below_a_quorum_nobody_leads() -> None:
     mesh = Watched(2, quorum=3)
     mesh.run(60)
@@ -240,7 +275,7 @@ def test_a_grant_that_was_asked_for_before_a_release_does_not_count() -> None:
     assert lease is not None
     lease._clock = lambda: WAIT
     early = asks(hear(machine, [a_record("x"), a_record("y")]))[0]
-    lease.release()
+    lease.release(1.0)
     lease.pursue(machine.own, 1.0)
     machine.receive_reply(early.call_id, GRANTED, 1.0)
     assert not lease.allows(machine.own), "the granter may have granted to another since"
@@ -257,7 +292,7 @@ def test_a_grant_that_was_asked_for_before_a_release_does_not_count() -> None:
 def histories(draw: st.DrawFn) -> tuple[int, tuple[float, ...], list[tuple[float, str, int]]]:
     count = draw(st.integers(3, 5))
     rates = tuple(draw(st.floats(1.0, 1.049)) for _ in range(count))
-    what = st.sampled_from(["cut", "mend", "one-way", "stop", "go-on", "restart", "leave"])
+    what = st.sampled_from(["cut", "mend", "one-way", "hide", "stop", "go-on", "restart", "leave"])
     steps = draw(st.lists(st.tuples(st.floats(0.0, 6.0), what, st.integers(0, 31)), max_size=12))
     return count, rates, steps
 
@@ -283,8 +318,10 @@ def do(mesh: Watched, what: str, number: int, count: int) -> None:
             mesh.is_cut = lambda sender, receiver: (sender in side) != (receiver in side)
         case "one-way":
             mesh.is_cut = lambda sender, receiver: sender in side and receiver not in side
+        case "hide":
+            mesh.is_call_lost = lambda caller, called: caller != key and called in side
         case "mend":
-            mesh.is_cut = lambda _sender, _receiver: False
+            mesh.is_cut = mesh.is_call_lost = lambda _sender, _receiver: False
         case "stop" if key in mesh.nodes:
             mesh.stop(key)
         case "go-on" if key in mesh.stopped:

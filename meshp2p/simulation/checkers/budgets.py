@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
+from meshp2p.core.carrier import DIRECT_RETRY_MIN
 from meshp2p.core.effects import Call
 from meshp2p.core.events import (
     Event,
@@ -58,10 +59,12 @@ class Budgets(Checker):
 
     In calm a node has its own probe and that of one other: two datagrams in a period, each a ping or an ack without
     items, and calls whom it holds dead, and dials the addresses at which nobody listed was found. So it is on each side
-    of a cut, too. A probe that has no answer in time costs up to four more for each relay: request, ping, ack, and the
-    ack or nack that is passed on. Each change that a node hears of it tells on as often as a rumour is told, and then
-    it looks up to ``LOOKS_MAX`` times; a suspicion besides has its confirmations, and is checked again and again;
-    whoever publishes or finds a death tells ``birth_fanout`` more.
+    of a cut, too. While it calls another through a relay it also probes the direct way.
+
+    A probe that has no answer in time costs up to four more for each relay: request, ping, ack, and the ack or nack
+    that is passed on. Each change that a node hears of it tells on as often as a rumour is told, and then it looks up
+    to ``LOOKS_MAX`` times; a suspicion besides has its confirmations, and is checked again and again; whoever
+    publishes or finds a death tells ``birth_fanout`` more.
     """
 
     name: ClassVar[str] = "budgets"
@@ -75,6 +78,7 @@ class Budgets(Checker):
         self._looked_at = 0.0
         self._datagrams = self._bytes = 0
         self._nodes = 0
+        self._detours = 0
 
     def started(self, host: Host) -> None:
         self._nodes += 1
@@ -120,6 +124,7 @@ class Budgets(Checker):
         self._datagrams, self._bytes, self._calls = traffic.datagrams, traffic.packet_bytes, 0
         self._looked_at = now
         self._nodes = len(truth.live)
+        self._detours = sum(len(host.machine.detours) for host in truth.live if host.machine is not None)
 
     def _compare(self, what: str, sent: float, sent_max: float, seconds: float, state: str) -> None:
         if sent > sent_max:
@@ -170,8 +175,8 @@ class Budgets(Checker):
             if host.machine is not None
             for candidate in host.machine.candidates()
         )
-        if self._is_calm():
-            return dialled * tries
+        if self._is_calm():  # no detour begins, and each that there was ends when the direct way is probed
+            return dialled * tries + self._detours * (seconds / DIRECT_RETRY_MIN + 1)
         periods = seconds / config.probe_interval + 1
         # a probe over TCP, and a sync with its push
         return 3 * self._nodes * periods + self._spent.calls + self._spent_before.calls + dialled * tries
