@@ -133,7 +133,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     ),
     "new-terms": Safeguard(
         "a node that leads again claims a new epoch",
-        "partition",
+        "quorum",
         "epochs",
         alter=lead_again,
     ),
