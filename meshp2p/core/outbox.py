@@ -133,8 +133,10 @@ class Outbox:
             if copy is None or copy.status.is_final:
                 continue
             self._close(outgoing, recipient)
-            if not outgoing.open:
+            if not outgoing.open and outgoing.copies:
                 self._finish(outgoing)
+            elif not outgoing.open:
+                self.bytes -= outgoing.size
         if not outgoing.copies:
             self.by_id.pop(outgoing.message.id, None)
 

@@ -542,33 +542,35 @@ class Receiving:
             listed = [holder for holder in incoming.holders if state.members.has_node(holder)]
             by_holder.setdefault(listed[0] if listed else "", []).append(incoming)
         for holder, batch in by_holder.items():
-            self._return_to(holder, recipient, batch, now)
+            self._return_to(holder, recipient, batch, 0, now)
 
-    def _return_to(self, holder: str, recipient: str, batch: list[Incoming], now: float) -> None:
-        """Ask a holder whether it still holds these: it takes them if it does not know them. Where it does not answer,
-        hold them here."""
+    def _return_to(self, holder: str, recipient: str, batch: list[Incoming], begin: int, now: float) -> None:
+        """Ask a holder whether it still holds these from ``begin`` on: it takes them if it does not know them. If it
+        does not answer, hold all of them here, so that none is delivered without those before it."""
         state = self._state
         parcels = tuple(Parcel(one.message, (recipient,), max(0.0, one.deadline - now)) for one in batch)
-        count = count_fitting(parcels, state.config.delivery_bytes_max)
-        parcels, batch, rest = parcels[:count], batch[:count], batch[count:]
+        end = begin + count_fitting(parcels[begin:], state.config.delivery_bytes_max)
 
-        def forget(failure: str | None, now: float) -> None:
+        def forget(returned: list[Incoming], now: float) -> None:
+            state.store([Delete(Table.INCOMING, incoming.key) for incoming in returned], _ignore, now)
+
+        def conclude_here(failure: str | None, now: float) -> None:
             if failure is None:
-                state.store([Delete(Table.INCOMING, incoming.key) for incoming in batch], _ignore, now)
+                forget(batch, now)
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
-            if isinstance(reply, Done):
-                forget(None, now)
-            else:
-                self.take_over(parcels, forget, now)
+            if not isinstance(reply, Done):
+                self.take_over(parcels, conclude_here, now)
+                return
+            forget(batch[begin:end], now)
+            if end < len(batch):
+                self._return_to(holder, recipient, batch, end, now)
 
         record = state.members.records.get(holder)
         if record is None:
-            self.take_over(parcels, forget, now)
+            self.take_over(parcels, conclude_here, now)
         else:
-            state.call_node(record, Deposit(parcels), conclude)
-        if rest:
-            self._return_to(holder, recipient, rest, now)
+            state.call_node(record, Deposit(parcels[begin:end]), conclude)
 
 
 def _ack_key(recipient: str, message_id: str) -> bytes:

@@ -78,6 +78,9 @@ class Sending:
         self._accepting: dict[str, tuple[int, SendReply]] = {}
         self._expiries = Deadlines[str](self._is_open)
         self._reserved = 0
+        self._taken_over: dict[int, dict[str, None]] = {}
+        """By the bits of the node that accepted them, the ids of messages that another node accepted."""
+        self._returning: dict[str, None] = {}
         self.is_handing_over: bool = False
 
     # What agents ask
@@ -225,6 +228,9 @@ class Sending:
     def _add(self, outgoing: Outgoing, now: float, settled: list[tuple[str, CopyStatus]] | None = None) -> None:
         self.outbox.add(outgoing, settled or ())
         self._expire_later(outgoing, now)
+        bits = node_bits_of(outgoing.message.id)
+        if bits is not None and bits != self._state.tag >> 32:
+            self._taken_over.setdefault(bits, {})[outgoing.message.id] = None
 
     def _is_open(self, message_id: str) -> bool:
         outgoing = self.outbox.by_id.get(message_id)
@@ -351,7 +357,17 @@ class Sending:
             counters.copies_acknowledged += status is CopyStatus.ACKNOWLEDGED
             counters.copies_expired += status is CopyStatus.EXPIRED
             counters.copies_undeliverable += status is CopyStatus.UNDELIVERABLE
-        return self.outbox.settle(outgoing, recipient, status, reason, self._state.wall_ms())
+        writes = self.outbox.settle(outgoing, recipient, status, reason, self._state.wall_ms())
+        if not outgoing.open and self._taken_over:
+            self._forget_taken_over(outgoing.message.id)
+        return writes
+
+    def _forget_taken_over(self, message_id: str) -> None:
+        bits = node_bits_of(message_id) or 0
+        if (ids := self._taken_over.get(bits)) is not None:
+            ids.pop(message_id, None)
+            if not ids:
+                del self._taken_over[bits]
 
     def settle_acknowledged(self, copies: tuple[tuple[str, str], ...]) -> list[Write]:
         """These recipients acknowledged these messages; what is to be written."""
@@ -497,6 +513,7 @@ class Sending:
                     lane.flush(now)
                 if isinstance(event, MemberJoined) and event.record.is_node:
                     self.delivery.retry_failed(now)  # whoever joined may be the way to others
+                self._give_back(instance_id, now)
             case MemberLeft(record=record) if not record.is_node:
                 self.delivery.route(instance_id)
                 self._give_up(instance_id, "it was deregistered", now)
@@ -508,6 +525,39 @@ class Sending:
                     state.timers.set(Timer.RETURN, now + state.config.return_timeout, instance_id)
             case _:
                 pass
+
+    def _give_back(self, maker: str, now: float) -> None:
+        """A node is there: let it hold again what it accepted and this node took over. Of two holders one might not
+        hear of an acknowledgement, and deliver the message to another home."""
+        bits = tag_of(maker) >> 32
+        held = [self.outbox.by_id[id_] for id_ in self._taken_over.get(bits, ()) if self._is_open(id_)]
+        if not held or maker in self._returning or not self._state.members.has_node(maker):
+            return
+        self._returning[maker] = None
+        held.sort(key=lambda outgoing: outgoing.number)
+        parcels = [
+            Parcel(
+                outgoing.message,
+                tuple(recipient for recipient, copy in outgoing.copies.items() if not copy.status.is_final),
+                max(0.0, outgoing.deadline - now),
+            )
+            for outgoing in held
+        ]
+
+        def conclude(is_taken: bool, now: float) -> None:
+            del self._returning[maker]
+            writes: list[Write] = []
+            for outgoing, parcel in zip(held, parcels, strict=True) if is_taken else ():
+                is_open = {to for to, copy in outgoing.copies.items() if not copy.status.is_final}
+                if is_open and is_open <= set(parcel.recipients):  # else it was settled, or extended, meanwhile
+                    writes.append(Delete(Table.OUTGOING, outgoing.key))
+                    writes += [Delete(Table.SETTLED, outgoing.key + to.encode()) for to in outgoing.copies]
+                    self.outbox.withdraw(outgoing, list(outgoing.copies))
+                    self._forget_taken_over(outgoing.message.id)
+            if writes:
+                self._state.store(writes, _ignore, now)
+
+        self._deposit(parcels, [maker], 0, conclude, now)
 
     def _note_waiting(self, recipient: str, reason: str) -> None:
         line = self.outbox.lines.get(recipient)
@@ -523,41 +573,63 @@ class Sending:
     # Leaving
 
     def hand_over(self, now: float) -> None:
-        """This node leaves: let another hold what the recipients' homes do not have, or what only this one has."""
-        parcels = self._only_here(now)
+        """This node leaves: let another hold what the recipients' homes do not have, or what only this one has.
+
+        With what waits goes what was delivered before it and is not acknowledged, so that both are in order wherever
+        the recipient is at home by then.
+        """
+        parcels = self._to_hand_over(now)
         if not parcels:
             return
         self.is_handing_over = True
-        self._deposit(parcels, self._state.choose_nodes(DEPOSITS_MAX), now)
 
-    def _only_here(self, now: float) -> list[Parcel]:
+        def conclude(_is_taken: bool, _now: float) -> None:
+            self.is_handing_over = False
+
+        self._deposit(parcels, self._state.choose_nodes(DEPOSITS_MAX), 0, conclude, now)
+
+    def _to_hand_over(self, now: float) -> list[Parcel]:
         parcels: dict[int, tuple[Outgoing, list[str]]] = {}
         for recipient, line in self.outbox.lines.items():
             if recipient == self._state.id:
                 continue
             is_here = line.home is not None and line.home[0] == self._state.id
-            for number, outgoing in [*line.waiting.items(), *(line.delivered.items() if is_here else ())]:
+            if not is_here and not line.waiting:
+                continue
+            for number, outgoing in [*line.delivered.items(), *line.waiting.items()]:
                 parcels.setdefault(number, (outgoing, []))[1].append(recipient)
         return [
             Parcel(outgoing.message, tuple(recipients), max(0.0, outgoing.deadline - now))
             for _, (outgoing, recipients) in sorted(parcels.items())
         ]
 
-    def _deposit(self, parcels: list[Parcel], nodes: list[str], now: float) -> None:
+    def _deposit(
+        self,
+        parcels: list[Parcel],
+        nodes: list[str],
+        begin: int,
+        conclude: Callable[[bool, float], None],
+        now: float,
+    ) -> None:
+        """Hand over the parcels from ``begin`` on to the first of ``nodes``; ``conclude`` is told whether one took all.
+
+        One that refuses, or does not answer, may hold the first ones; the next one is given all, so that none holds a
+        message without those before it.
+        """
         state = self._state
         record = state.members.records.get(nodes[0]) if nodes else None
-        if not parcels or record is None:
-            self.is_handing_over = False
+        if begin == len(parcels) or record is None:
+            conclude(begin == len(parcels), now)
             return
-        count = count_fitting(parcels, state.config.delivery_bytes_max)
+        end = begin + count_fitting(parcels[begin:], state.config.delivery_bytes_max)
 
-        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+        def take(reply: CallReply | CallFailed, now: float) -> None:
             if isinstance(reply, Done):
-                self._deposit(parcels[count:], nodes, now)
+                self._deposit(parcels, nodes, end, conclude, now)
             else:
-                self._deposit(parcels, nodes[1:], now)
+                self._deposit(parcels, nodes[1:], 0, conclude, now)
 
-        state.call_node(record, Deposit(tuple(parcels[:count])), conclude, state.config.forward_timeout)
+        state.call_node(record, Deposit(tuple(parcels[begin:end])), take, state.config.forward_timeout)
 
 
 def _ignore(_failure: str | None, _now: float) -> None:

@@ -11,7 +11,7 @@ from meshp2p.core.message import CopyStatus
 from meshp2p.core.messages import Acknowledged, Done, Refused, Why
 from meshp2p.core.requests import Acknowledge, Deregister
 from tests.core.mesh import Mesh
-from tests.core.test_messages import a_mesh, acknowledge, host, ids_of, read, send, status
+from tests.core.test_messages import a_mesh, acknowledge, held_on_disk, host, ids_of, read, send, status
 
 DAY_MS = 86_400_000
 
@@ -227,6 +227,28 @@ def test_one_that_comes_before_the_message_is_remembered_over_a_restart_whoever_
     mesh.run(10)
     assert read(mesh, "c", "x") == []
     assert status(mesh, "a", sent) == {"x": CopyStatus.ACKNOWLEDGED}
+
+
+def test_a_node_that_is_back_holds_alone_what_it_handed_over() -> None:
+    mesh = a_mesh("a", "b", "c")
+    host(mesh, "c", "x")
+    mesh.kill("c")
+    sent = send(mesh, "a", "x").message_id
+    mesh.leave("a")
+    mesh.run_until(lambda: mesh.nodes["a"].has_left, 10)
+    mesh.kill("a")
+    assert "outgoing" in held_on_disk(mesh, "b")
+    mesh.add("a", join="b", address=mesh.address("a"))
+    mesh.run(10)
+    assert "outgoing" not in held_on_disk(mesh, "b")
+    assert status(mesh, "b", sent) == {"x": CopyStatus.QUEUED}
+    mesh.do("a", mesh.nodes["a"].register(Profile("x", "h", 1), mesh.now))
+    mesh.run(1)
+    acknowledge(mesh, "a", "x", sent)
+    mesh.kill("a")
+    mesh.do("b", mesh.nodes["b"].register(Profile("x", "h", 1), mesh.now))
+    mesh.run(10)
+    assert read(mesh, "b", "x") == []
 
 
 # What became of it

@@ -12,6 +12,7 @@ from meshp2p.core.messages import (
     Acknowledged,
     Deliver,
     DeliverReply,
+    Deposit,
     FetchReply,
     ForwardAcknowledge,
     Outcome,
@@ -70,6 +71,83 @@ def test_one_call_at_a_time_is_under_way_to_a_home() -> None:
     assert len(sent_by(mesh, Deliver, since)) == 1
     mesh.run(2.0)
     assert read(mesh, "b", "b") == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("is_back", [False, True])
+def test_what_a_leaving_node_hands_over_is_read_behind_what_it_had_delivered(is_back: bool) -> None:
+    mesh = a_mesh("a", "b", "c", "d")
+    host(mesh, "d", "x")
+    send(mesh, "a", "x", "0")
+    mesh.run(0.5)
+    mesh.is_cut = lambda one, other: "d" in (one, other)
+    send(mesh, "a", "x", "1")
+    mesh.leave("a")
+    mesh.run_until(lambda: mesh.nodes["a"].has_left, 10)
+    mesh.kill("a")
+    if is_back:
+        mesh.add("a", join="b", address=mesh.address("a"))
+        mesh.run(3)
+        send(mesh, "a", "x", "2")
+    mesh.do("c", mesh.nodes["c"].register(Profile("x", "h", 1), mesh.now))
+    mesh.run(10)
+    texts = ["0", "1", "2"] if is_back else ["0", "1"]
+    assert read(mesh, "c", "x") == texts
+    cut(mesh)
+    keep_alive(mesh, "c", "x")
+    mesh.run(10)
+    assert read(mesh, "c", "x") == texts
+
+
+def test_a_node_that_takes_over_from_one_that_was_asked_before_holds_all_in_order() -> None:
+    mesh = a_mesh("a", "b", "c", "d", "e", config=ProtocolConfig(delivery_bytes_max=1024))
+    host(mesh, "e", "x")
+    mesh.kill("e")
+    texts = [str(number) * 600 for number in range(4)]
+    for text in texts:
+        send(mesh, "a", "x", text)
+    since, first = mesh.now, ""
+
+    def is_cut(one: str, other: str) -> bool:
+        nonlocal first
+        deposits = [address for when, _, address, sent in mesh.log if isinstance(sent, Deposit) and when >= since]
+        first = first or (mesh.key_at(deposits[0]) if deposits else "")
+        return len(deposits) > 1 and first in (one, other)
+
+    mesh.is_cut = is_cut
+    mesh.leave("a")
+    mesh.run_until(lambda: mesh.nodes["a"].has_left, 10)
+    mesh.kill("a")
+    home = next(node for node in "bcd" if node != first)
+    mesh.do(home, mesh.nodes[home].register(Profile("x", "h", 1), mesh.now))
+    mesh.run(5)
+    assert read(mesh, home, "x") == texts
+    cut(mesh)
+    keep_alive(mesh, home, "x")
+    mesh.run(10)
+    assert read(mesh, home, "x") == texts
+
+
+def test_a_former_home_that_cannot_return_all_to_their_holder_holds_all_in_order() -> None:
+    mesh = a_mesh("a", "b", "c", config=ProtocolConfig(delivery_bytes_max=1024))
+    host(mesh, "b", "x")
+    texts = [str(number) * 600 for number in range(4)]
+    for text in texts:
+        send(mesh, "a", "x", text)
+    mesh.run(0.5)
+    since = mesh.now
+
+    def is_cut(one: str, other: str) -> bool:
+        asked = [1 for when, _, _, sent in mesh.log if isinstance(sent, Deposit) and when >= since]
+        return {one, other} == {"a", "c"} or (len(asked) > 1 and "a" in (one, other))
+
+    mesh.is_cut = is_cut
+    mesh.do("c", mesh.nodes["c"].register(Profile("x", "h", 1), mesh.now))
+    mesh.run(10)
+    assert read(mesh, "c", "x") == texts
+    cut(mesh)
+    keep_alive(mesh, "c", "x")
+    mesh.run(10)
+    assert read(mesh, "c", "x") == texts
 
 
 # Mailboxes
