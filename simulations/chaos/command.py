@@ -56,7 +56,7 @@ def run_chaos(given: argparse.Namespace) -> int:
 
 async def _run(seconds: float, seed: int, directory: Path) -> list[str]:
     draw = random.Random(seed)
-    ledger = Ledger(HOSTED)
+    ledger = Ledger([f"n{number}" for number in range(NODES)], HOSTED)
     async with open_world(NODES, directory) as world, trio.open_nursery() as nursery:
         for node in world.nodes:
             await world.start(node)
@@ -65,7 +65,7 @@ async def _run(seconds: float, seed: int, directory: Path) -> list[str]:
             return [*problems, *(end for node in world.nodes for end in node.ended_alone)]
         traffic = Traffic({node.id: node.url for node in world.nodes}, HOSTED, ledger, random.Random(seed + 1))
         nursery.start_soon(traffic.run)
-        faults = Faults(world, ledger, draw)
+        faults = Faults(world, draw)
         with trio.move_on_after(seconds):
             await faults.run()
         await faults.end()
@@ -108,10 +108,9 @@ async def _until_ready(world: World) -> list[str]:
 class Faults:
     """One fault after another, and now and then two at once."""
 
-    def __init__(self, world: World, ledger: Ledger, draw: random.Random) -> None:
+    def __init__(self, world: World, draw: random.Random) -> None:
         self.counts: dict[str, int] = {}
         self._world = world
-        self._ledger = ledger
         self._draw = draw
         kinds = {
             "kill one": self._kill_one,
@@ -154,7 +153,6 @@ class Faults:
         await self._end_and_start(self._world.nodes, signal.SIGKILL)
 
     async def _restart(self, node: Node) -> None:
-        self._ledger.note_handed_over(node.id)
         await self._end_and_start([node], signal.SIGTERM)
 
     async def _end_and_start(self, nodes: list[Node], number: signal.Signals) -> None:
@@ -169,22 +167,18 @@ class Faults:
                     await self._world.start(node)
 
     async def _stop(self, node: Node) -> None:
-        began = trio.current_time()
         node.stop()
         try:
             await trio.sleep(6 * self._draw.random())
         finally:
             node.resume()
-            self._ledger.note_cut(began, trio.current_time())
 
     async def _cut(self, node: Node) -> None:
-        began = trio.current_time()
         node.cut()
         try:
             await trio.sleep(15 * self._draw.random())
         finally:
             node.heal()
-            self._ledger.note_cut(began, trio.current_time())
 
     async def _fill(self, node: Node) -> None:
         node.fill()
@@ -206,5 +200,4 @@ def _report(ledger: Ledger, faults: Faults, traffic: Traffic) -> Iterator[str]:
         f"acknowledged: {tally.acknowledged}; {tally.acknowledgements_refused} requests refused,"
         f" {tally.acknowledgements_unanswered} without an answer; {tally.moved} messages read again as documented"
     )
-    yield f"order: {tally.handed_over} messages read late that a node had handed over"
     yield f"longest time without an answer to an agent: {traffic.longest_wait:.1f} s"

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Final
 
 import msgspec
 
 from meshp2p.core.record import tag_of
 from meshp2p.core.uuid7 import node_bits_of
+from simulations.chaos.contacts import Contacts
 
 __all__ = ["Ledger", "Tally"]
-
-
-CUT_SECONDS: Final = 30.0
-"""For so long after a cut two nodes may take themselves for an agent's home. Chosen, not measured."""
 
 
 class Tally(msgspec.Struct):
@@ -27,73 +23,90 @@ class Tally(msgspec.Struct):
     acknowledged: int = 0
     acknowledgements_refused: int = 0
     acknowledgements_unanswered: int = 0
-    handed_over: int = 0
-    """Messages read behind later ones of a node that had handed over what it held."""
     moved: int = 0
-    """Reads after an acknowledgement that the documentation allows: those of a hosted agent, whose home another node
-    becomes where its own is cut off or stands still."""
+    """Reads after an acknowledgement that the documentation allows: see :class:`Ledger`."""
+
+
+class _Acknowledgement(msgspec.Struct, frozen=True):
+    """When it was answered, and the recipient's home by the node that answered; empty if that was not learned."""
+
+    at: float
+    home: str
 
 
 class Ledger:
-    """Hears of each answer. ``hosted`` are the agents that are no nodes. ``violations`` says what must not be;
-    :meth:`missing` what is still to come."""
+    """Hears of each answer. ``violations`` says what must not be; :meth:`missing` what is still to come.
 
-    def __init__(self, hosted: Collection[str]) -> None:
+    ``hosted`` are the agents that are no nodes. One of them may read again what it acknowledged if its home is another
+    by then, and the acknowledgement cannot have come there: since it was answered, the home that took it or the present
+    one was never well at the same time as the node that accepted the message.
+    """
+
+    def __init__(self, nodes: Collection[str], hosted: Collection[str]) -> None:
         self.tally: Tally = Tally()
         self.violations: list[str] = []
+        self.contacts: Contacts = Contacts()
         self.accepted: dict[str, str] = {}
         """Recipients by message id."""
         self._read: set[str] = set()
-        self._acknowledged: dict[str, float] = {}
+        self._acknowledged: dict[str, list[_Acknowledgement]] = {}
         self._last_read: dict[tuple[str, str, int | None], str] = {}
-        self._cuts: list[tuple[float, float]] = []
+        self._makers = {tag_of(node) >> 32: node for node in nodes}
         self._hosted = hosted
-        self._handed_over: set[int | None] = set()
-
-    def note_handed_over(self, node_id: str) -> None:
-        """A node was told to end: what it had not delivered is another's now, and comes in no order with the rest."""
-        self._handed_over.add(tag_of(node_id) >> 32)
 
     def note_accepted(self, message_id: str, recipient: str) -> None:
         self.accepted[message_id] = recipient
         self.tally.accepted += 1
 
-    def note_acknowledged(self, message_ids: Iterable[str], now: float) -> None:
-        """The acknowledgement was answered 204."""
+    def is_acknowledged(self, message_id: str) -> bool:
+        return message_id in self._acknowledged
+
+    def note_acknowledged(self, message_ids: Iterable[str], home: str, now: float) -> None:
+        """The acknowledgement was answered 204, by a node that lists ``home`` as the recipient's; empty if it is not
+        known."""
         for message_id in message_ids:
             self.tally.acknowledged += message_id not in self._acknowledged
-            self._acknowledged.setdefault(message_id, now)
+            self._acknowledged.setdefault(message_id, []).append(_Acknowledgement(now, home))
 
-    def note_cut(self, begin: float, end: float) -> None:
-        """A node was cut off, or stood still, from ``begin`` to ``end``."""
-        self._cuts.append((begin, end))
-
-    def note_read(self, recipient: str, messages: Iterable[tuple[str, str]], now: float) -> None:
+    def note_read(self, recipient: str, messages: Iterable[tuple[str, str]], home: str, now: float) -> None:
         """A read that was begun after all acknowledgements known here were answered gave these, as pairs of
-        (source, message id), in this order."""
+        (source, message id), in this order. ``home`` is the recipient's, which is asked for only if one of these is
+        acknowledged."""
         for sender, message_id in messages:
             if message_id in self._acknowledged:
-                self._note_read_again(recipient, message_id, now)
+                self._note_read_again(recipient, message_id, home, now)
             if message_id in self._read:
                 continue
             self._read.add(message_id)
             self.tally.read += 1
             lane = (recipient, sender, node_bits_of(message_id))
             last = self._last_read.get(lane, "")
-            if message_id < last and lane[2] in self._handed_over:
-                self.tally.handed_over += 1
-            elif message_id < last:
+            if message_id < last:
                 self.violations.append(f"{recipient} read {message_id} after {last} of the same source and node")
             self._last_read[lane] = max(last, message_id)
 
-    def _note_read_again(self, recipient: str, message_id: str, now: float) -> None:
-        since = self._acknowledged[message_id]
-        was_cut = any(begin <= now and end >= since - CUT_SECONDS for begin, end in self._cuts)
-        if recipient in self._hosted and was_cut:
+    def _note_read_again(self, recipient: str, message_id: str, home: str, now: float) -> None:
+        maker = self._makers.get(node_bits_of(message_id) or 0, "")
+        taken = self._acknowledged[message_id]
+        if recipient in self._hosted and all(self._is_lost(one, maker, home, now) for one in taken):
             self.tally.moved += 1
         else:
-            after = now - since
-            self.violations.append(f"{recipient} was handed {message_id} out {after:.2f} s after its acknowledgement")
+            homes = ", ".join(f"{now - one.at:.2f} s after {one.home or 'an unknown home'}" for one in taken)
+            self.violations.append(
+                f"{recipient} was handed {message_id} of {maker} out at {home or 'an unknown home'}"
+                f" {homes} took its acknowledgement"
+            )
+
+    def _is_lost(self, acknowledgement: _Acknowledgement, maker: str, home: str, now: float) -> bool:
+        """Whether it may not have come to ``home``."""
+        met, since = self.contacts.has_met, acknowledgement.at
+        former = [acknowledgement.home] if acknowledgement.home else [*self._makers.values()]
+        present = [home] if home else [*self._makers.values()]
+        return any(
+            one != other and not (met(one, maker, since, now) and met(other, maker, since, now))
+            for one in former
+            for other in present
+        )
 
     @property
     def missing(self) -> list[str]:

@@ -14,6 +14,8 @@ __all__ = ["Traffic"]
 
 REQUEST_SECONDS: Final = 4.0
 """How long an agent waits for an answer before it asks another node."""
+PROBE_SECONDS: Final = 1.0
+"""How long a node that is well takes to answer at most."""
 
 
 class Traffic:
@@ -48,6 +50,7 @@ class Traffic:
         ):
             for node in self._urls:
                 nursery.start_soon(self._send, client, node, f"from-{node}")
+                nursery.start_soon(self._probe, client, node)
             for recipient in self.recipients:
                 nursery.start_soon(self._receive, client, recipient)
             for agent in self._hosted:
@@ -62,6 +65,21 @@ class Traffic:
             )
         except httpx.HTTPError:
             return None
+
+    async def _home_of(self, client: httpx.AsyncClient, agent: str, node: str) -> str:
+        """The home of a hosted agent, as this node lists it; empty if it does not answer, or lists none."""
+        answer = await self._ask(client, "GET", f"{self._urls[node]}/registry/agents/{agent}")
+        return str(answer.json()["home"]) if answer is not None and answer.status_code == 200 else ""
+
+    async def _probe(self, client: httpx.AsyncClient, node: str) -> None:
+        """Let the ledger know when this node is well."""
+        while True:
+            began = trio.current_time()
+            answer: httpx.Response | None = None
+            with trio.move_on_after(PROBE_SECONDS):
+                answer = await self._ask(client, "GET", f"{self._urls[node]}/registry/leader")
+            self._ledger.contacts.note_probe(node, began, trio.current_time(), is_answered=answer is not None)
+            await trio.sleep(0.2)
 
     async def _send(self, client: httpx.AsyncClient, node: str, source: str) -> None:
         """One source that sends at one node, one message after another."""
@@ -89,14 +107,19 @@ class Traffic:
             if answer is not None and answer.status_code == 200:
                 self.longest_wait = max(self.longest_wait, trio.current_time() - last_answer)
                 last_answer = trio.current_time()
-                await self._take(client, recipient, answer.json()["messages"])
+                await self._take(client, recipient, answer.json()["messages"], node)
             else:
                 await trio.sleep(0.1)
 
-    async def _take(self, client: httpx.AsyncClient, recipient: str, messages: list[dict[str, Any]]) -> None:
+    async def _take(
+        self, client: httpx.AsyncClient, recipient: str, messages: list[dict[str, Any]], asked: str
+    ) -> None:
         read = [(message["source_instance"], message["message_id"]) for message in messages]
         self._waiting[recipient] = len(read)
-        self._ledger.note_read(recipient, read, trio.current_time())
+        home = ""
+        if recipient in self._hosted and any(self._ledger.is_acknowledged(id_) for _, id_ in read):
+            home = await self._home_of(client, recipient, asked)
+        self._ledger.note_read(recipient, read, home, trio.current_time())
         if read and self._draw.random() < 0.9:  # some crash between reading and acknowledging
             node = self._draw.choice([*self._urls])
             ids = [message_id for _, message_id in read]
@@ -104,7 +127,9 @@ class Traffic:
                 url = f"{self._urls[node]}/messages/ack/{recipient}"
                 answer = await self._ask(client, "POST", url, {"message_ids": ids})
                 if answer is not None and answer.status_code == 204:
-                    self._ledger.note_acknowledged(ids, trio.current_time())
+                    now = trio.current_time()
+                    home = await self._home_of(client, recipient, node) if recipient in self._hosted else recipient
+                    self._ledger.note_acknowledged(ids, home, now)
                 elif answer is not None:
                     self._ledger.tally.acknowledgements_refused += 1
                 else:

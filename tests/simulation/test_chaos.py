@@ -31,58 +31,80 @@ def some_ids(node: str, count: int) -> list[str]:
 
 
 def test_what_was_accepted_and_not_read_is_missing() -> None:
-    ledger = Ledger(["agent"])
+    ledger = Ledger(["a", "b"], ["agent"])
     one, other = some_ids("a", 2)
     ledger.note_accepted(one, "r")
     ledger.note_accepted(other, "r")
-    ledger.note_read("r", [("s", one)], 1.0)
+    ledger.note_read("r", [("s", one)], "", 1.0)
     assert ledger.missing == [other]
-    ledger.note_read("r", [("s", other)], 1.0)
+    ledger.note_read("r", [("s", other)], "", 1.0)
     assert (ledger.missing, ledger.violations) == ([], [])
 
 
 def test_a_read_after_the_acknowledgement_is_a_violation_and_one_before_it_is_not() -> None:
-    ledger = Ledger(["agent"])
+    ledger = Ledger(["a", "b"], ["agent"])
     (one,) = some_ids("a", 1)
-    ledger.note_read("r", [("s", one)], 1.0)
-    ledger.note_read("r", [("s", one)], 2.0)
+    ledger.note_read("r", [("s", one)], "", 1.0)
+    ledger.note_read("r", [("s", one)], "", 2.0)
     assert ledger.violations == []
-    ledger.note_acknowledged([one], 3.0)
-    ledger.note_read("r", [("s", one)], 4.0)
+    ledger.note_acknowledged([one], "r", 3.0)
+    ledger.note_read("r", [("s", one)], "", 4.0)
     assert len(ledger.violations) == 1
-    assert "1.00 s after its acknowledgement" in ledger.violations[0]
+    assert "1.00 s after r took its acknowledgement" in ledger.violations[0]
 
 
-@pytest.mark.parametrize("recipient", ["agent", "node"])
-@pytest.mark.parametrize("cut", [(101.0, 110.0), (10.0, 20.0), (113.0, 120.0), None])
-def test_only_a_hosted_agent_may_read_again_and_only_about_the_time_of_a_cut(
-    recipient: str, cut: tuple[float, float] | None
+def probe(ledger: Ledger, node: str, begin: int, end: int) -> None:
+    """It answers from the one second to the other, and then no more."""
+    for second in range(begin, end + 1):
+        ledger.contacts.note_probe(node, second, second, is_answered=True)
+    ledger.contacts.note_probe(node, end + 1, end + 1, is_answered=False)
+
+
+@pytest.mark.parametrize(
+    ("recipient", "took", "handed_out", "well", "is_allowed"),
+    [
+        ("agent", "b", "c", [], True),
+        ("node", "b", "c", [], False),  # a node does not move
+        ("agent", "b", "b", [], False),  # the home that took it knows
+        ("agent", "b", "c", ["a", "b", "c"], False),  # the acknowledgement came to the holder, and from there to c
+        ("agent", "b", "c", ["a", "b"], True),  # c was not told
+        ("agent", "b", "c", ["a", "c"], True),  # nor was the holder
+        ("agent", "a", "c", ["c"], True),
+        ("agent", "a", "c", ["a", "c"], False),
+        ("agent", "", "c", [], True),
+    ],
+)
+def test_only_an_agent_that_moved_may_read_again_and_only_if_its_homes_and_the_holder_never_met(
+    recipient: str, took: str, handed_out: str, well: list[str], is_allowed: bool
 ) -> None:
-    ledger = Ledger(["agent"])
+    ledger = Ledger(["a", "b", "c"], ["agent"])
     (one,) = some_ids("a", 1)
-    ledger.note_acknowledged([one], 100.0)
-    if cut is not None:
-        ledger.note_cut(*cut)
-    ledger.note_read(recipient, [("s", one)], 112.0)
-    is_allowed = recipient == "agent" and cut == (101.0, 110.0)
+    ledger.note_acknowledged([one], took, 100.0)
+    for node in ("a", "b", "c"):
+        probe(ledger, node, 50, 99)
+        if node in well:
+            probe(ledger, node, 110, 130)
+    ledger.note_read(recipient, [("s", one)], handed_out, 140.0)
     assert (ledger.tally.moved, len(ledger.violations)) == ((1, 0) if is_allowed else (0, 1))
 
 
+def test_nodes_that_were_well_one_after_the_other_have_not_met() -> None:
+    ledger = Ledger(["a", "b"], ["agent"])
+    probe(ledger, "a", 1, 20)
+    probe(ledger, "b", 17, 40)
+    assert not ledger.contacts.has_met("a", "b", 0, 40)
+    probe(ledger, "a", 30, 36)
+    assert ledger.contacts.has_met("a", "b", 0, 40)
+    assert not ledger.contacts.has_met("a", "b", 33, 40)
+
+
 def test_order_holds_for_each_source_and_node_alone() -> None:
-    ledger = Ledger(["agent"])
+    ledger = Ledger(["a", "b"], ["agent"])
     a, b = some_ids("a", 3), some_ids("b", 2)
-    ledger.note_read("r", [("s", a[1]), ("s", b[1]), ("t", a[2])], 1.0)
+    ledger.note_read("r", [("s", a[1]), ("s", b[1]), ("t", a[2])], "", 1.0)
     assert ledger.violations == []
-    ledger.note_read("r", [("s", a[0])], 2.0)
+    ledger.note_read("r", [("s", a[0])], "", 2.0)
     assert len(ledger.violations) == 1
-
-
-def test_what_a_node_handed_over_comes_in_no_order_with_the_rest() -> None:
-    ledger = Ledger(["agent"])
-    ids = some_ids("a", 2)
-    ledger.note_handed_over("a")
-    ledger.note_read("r", [("s", ids[1]), ("s", ids[0])], 1.0)
-    assert (ledger.violations, ledger.tally.handed_over) == ([], 1)
 
 
 @pytest.mark.slow
