@@ -66,29 +66,28 @@ async def keep() -> None:
     newest = meshp2p.FencingToken(0, "")
     four, all_done = trio.Event(), trio.Event()
     async with meshp2p.open_node(id="store", preset="local", port=0, mdns=False) as node:
+
+        @node.handler("Query")
+        async def take(report: Report) -> list[int]:
+            nonlocal newest
+            if report.token < newest:
+                raise meshp2p.Declined(f"{report.token} leads no more: {newest} does")
+            if report.token > newest:
+                newest = report.token
+                print(f"{newest.leader_id} leads; {len(done)} of {JOBS} are done")
+            if report.job is not None and report.result is not None:
+                done[report.job] = report.result
+            if len(done) >= 4:
+                four.set()
+            if len(done) == JOBS:
+                all_done.set()
+            return [job for job in range(JOBS) if job not in done]
+
         names = ("agent-1", "agent-2", "agent-3")
         command = [sys.executable, __file__]
         store = str(node.addresses[0])
         processes = {name: await trio.lowlevel.open_process([*command, name, store]) for name in names}
         try:
-            await node.wait_for_members(4)
-
-            @node.handler("Query")
-            async def take(report: Report) -> list[int]:
-                nonlocal newest
-                if report.token < newest:
-                    raise meshp2p.Declined(f"{report.token} leads no more: {newest} does")
-                if report.token > newest:
-                    newest = report.token
-                    print(f"{newest.leader_id} leads; {len(done)} of {JOBS} are done")
-                if report.job is not None and report.result is not None:
-                    done[report.job] = report.result
-                if len(done) >= 4:
-                    four.set()
-                if len(done) == JOBS:
-                    all_done.set()
-                return [job for job in range(JOBS) if job not in done]
-
             await four.wait()
             killed = newest.leader_id
             os.kill(processes[killed].pid, signal.SIGKILL)

@@ -14,6 +14,7 @@ from meshp2p.cli.demo_acts import ACTS, Play
 from meshp2p.cli.demo_agents import Agents, DemoFailed
 from meshp2p.cli.demo_story import Story, show_seconds
 from meshp2p.cli.demo_view import LiveView, PlainView, View, is_live_possible
+from meshp2p.cli.output import OutputError, write_line
 
 __all__ = ["add_commands"]
 
@@ -97,10 +98,9 @@ def _conclude(story: Story, agents: Agents, ending: _Ending) -> int:
         return 128 + ending.signal_number
     match ending.failure:
         case None:
-            print(f"\nAll {len(story.acts)} acts went as they should. What was measured on this machine:\n")
+            write_line(f"\nAll {len(story.acts)} acts went as they should. What was measured on this machine:\n")
             for measured in story.measured:
-                print(f"  {show_seconds(measured.seconds):>7}  {measured.what}")
-            sys.stdout.flush()
+                write_line(f"  {show_seconds(measured.seconds):>7}  {measured.what}")
             return 0
         case DemoFailed():
             act = "" if story.act is None else f" in act {story.act_index + 1} ({story.act.title.lower()})"
@@ -109,6 +109,8 @@ def _conclude(story: Story, agents: Agents, ending: _Ending) -> int:
                 for line in agent.stderr:
                     print(f"  {instance_id} said: {line}", file=sys.stderr)
             return 1
+        case OSError() as error:
+            raise OutputError(error.strerror or str(error)) from error
         case failure:
             raise failure
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 import trio
 
 from meshp2p.cli.demo_story import Act, Entry, Row, Story, Tone
+from meshp2p.cli.output import OutputError, write_line
 
 __all__ = ["LiveView", "PlainView", "View", "is_live_possible", "picture"]
 
@@ -78,8 +79,8 @@ class PlainView:
 
     def _print(self, lines: list[str]) -> None:
         try:
-            print("\n".join(lines), flush=True)
-        except OSError as error:
+            write_line("\n".join(lines))
+        except OutputError as error:
             self._fail(error)
 
 

@@ -132,7 +132,7 @@ def _refuse_number_past_a_double(text: bytes) -> Iterator[None]:
         values = [math.inf] * len(numbers)
     for index, (number, value) in enumerate(zip(numbers, values, strict=True), 1):
         if value > _NEARLY_TOO_LARGE and _read_like_serde_json(number) == math.inf:
-            raise NotPlainJson(f"holds a number of {len(number)} characters, past a double")
+            raise NotPlainJson(f"holds a number that no double holds: {number[:40].decode()!r}")
         if not index % _STEP_NUMBERS:
             yield
 

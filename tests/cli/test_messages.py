@@ -102,7 +102,7 @@ async def test_what_the_node_refuses_is_said_in_one_line(capsys: pytest.CaptureF
     [
         (["send", "--from", "a", "hello"], "PAYLOAD is not JSON"),
         (["send", "--from", "a", ""], "PAYLOAD is empty"),
-        (["send", "--from", "a", "1e999"], "PAYLOAD is not JSON"),
+        (["send", "--from", "a", "1e999"], "PAYLOAD holds a number that no double holds: '1e999'"),
         (["send", "--from", "a", "1", "--kind", "query"], "--kind 'query': expected one of Query, "),
         (["send", "--from", "a", "1", "--kind", "Custom"], "or Custom:NAME"),
         (["send", "--from", "a", "1", "--kind", "Query:x"], "--kind 'Query:x'"),

@@ -74,8 +74,8 @@ def test_the_quick_benchmark_finds_every_figure_of_ours(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads(path.read_text())
     assert report["is_complete"]
-    [run] = report["runs"]
+    figures = [run["figures"] for run in report["runs"]]
     for row in rows((10, 200)):
-        assert run["figures"][row.key]["values"], row.key
+        assert any(row.key in measured and measured[row.key]["values"] for measured in figures), row.key
         assert row.title in done.stdout
     assert list(tmp_path.iterdir()) == [path]
