@@ -14,7 +14,7 @@ from meshp2p.core.hosting import Hosting
 from meshp2p.core.keeping import StoreHandler
 from meshp2p.core.lane import count_fitting
 from meshp2p.core.mailbox import Incoming, Mailbox
-from meshp2p.core.message import Message
+from meshp2p.core.message import CopyStatus, Message
 from meshp2p.core.messages import (
     CallReply,
     Deliver,
@@ -24,9 +24,11 @@ from meshp2p.core.messages import (
     FetchReply,
     ForwardAcknowledge,
     ForwardFetch,
+    ForwardStatus,
     Outcome,
     Parcel,
     Refused,
+    StatusReply,
     Why,
 )
 from meshp2p.core.record import Record, State
@@ -89,6 +91,8 @@ class Receiving:
         self.telling: Telling = Telling(state, carrier, self._note_told)
         self.waits: Waits = Waits(state, self._read)
         self._waits_elsewhere: set[int] = set()
+        self._restored: dict[str, dict[tuple[str, str], None]] = {}
+        """By holder, the copies of a restored mailbox that it was not asked about yet."""
 
     # Taking in
 
@@ -222,6 +226,8 @@ class Receiving:
                 self._number = int.from_bytes(key, "big") - 1
                 incoming = self._put(mail.recipient, mailbox, mail.message, mail.holders[0], now + max(0.0, left), now)
                 incoming.holders = mail.holders
+                for holder in mail.holders:
+                    self._restored.setdefault(holder, {})[mail.recipient, mail.message.id] = None
             elif table is Table.ACKNOWLEDGED:
                 ack = msgspec.msgpack.decode(value, type=_KeptAck)
                 self.mailboxes.setdefault(ack.recipient, Mailbox()).acknowledged[ack.message_id] = ack.holders
@@ -496,6 +502,7 @@ class Receiving:
                     self.waits.end(instance_id, is_home=False)
                 if isinstance(event, MemberJoined):
                     self.telling.wake(instance_id, now)
+                    self._ask_holder(instance_id, now)
             case MemberLeft(record=record) if not record.is_node:
                 self._drop(instance_id, now)
             case MemberDied(record=record) | MemberLeft(record=record):
@@ -503,6 +510,29 @@ class Receiving:
                     self._forget_later(instance_id, now)
             case _:
                 pass
+
+    def _ask_holder(self, holder: str, now: float) -> None:
+        """Learn what was acknowledged at another home while this node was not there, one copy after another. A holder
+        that does not answer is asked on when it joins again."""
+        state = self._state
+        copies = self._restored.get(holder, {})
+        while copies and not self._is_pending(next(iter(copies))):
+            del copies[next(iter(copies))]
+        if not copies:
+            self._restored.pop(holder, None)
+            return
+        recipient, message_id = copy = next(iter(copies))
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            if not isinstance(reply, StatusReply) or copy not in copies:
+                return  # it does not answer, or was asked twice
+            del copies[copy]
+            statuses = {receipt.recipient: receipt.status for receipt in reply.receipts}
+            if statuses.get(recipient) is CopyStatus.ACKNOWLEDGED and self._is_pending(copy):
+                state.store(self.note_acknowledged(recipient, [message_id]), _ignore, now)
+            self._ask_holder(holder, now)
+
+        self._carrier.call(holder, ForwardStatus(message_id), conclude, state.config.forward_timeout, now)
 
     def _forget_later(self, instance_id: str, now: float) -> None:
         self._state.timers.set(Timer.FORGET_MAIL, now + self._state.config.message_timeout, instance_id)

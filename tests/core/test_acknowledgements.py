@@ -251,6 +251,27 @@ def test_a_node_that_is_back_holds_alone_what_it_handed_over() -> None:
     assert read(mesh, "b", "x") == []
 
 
+def test_a_home_that_is_back_asks_the_holder_what_was_acknowledged_elsewhere() -> None:
+    mesh = a_mesh("a", "b", "c")
+    host(mesh, "c", "x")
+    first, second = (send(mesh, "a", "x", text).message_id for text in ("first", "second"))
+    third = send(mesh, "b", "x", "third").message_id
+    mesh.run(0.5)
+    mesh.kill("c")
+    mesh.do("a", mesh.nodes["a"].register(Profile("x", "h", 1), mesh.now))
+    mesh.run(2)
+    acknowledge(mesh, "a", "x", first, third)
+    mesh.kill("a")
+    mesh.kill("b")  # and nobody knows any more where x was at home
+    mesh.add("a", address=mesh.address("a"))
+    for node in ("b", "c"):
+        mesh.add(node, join="a", address=mesh.address(node))
+    mesh.run(10)
+    mesh.do("c", mesh.nodes["c"].register(Profile("x", "h", 1), mesh.now))
+    mesh.run(5)
+    assert ids_of(mesh, "c", "x") == (second,)
+
+
 # What became of it
 
 
