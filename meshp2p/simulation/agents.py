@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from meshp2p.core.hosting import Profile
-from meshp2p.core.messages import CallReply, HeartbeatReply
-from meshp2p.core.requests import Heartbeat
+from meshp2p.core.messages import CallReply, DeregisterReply, HeartbeatReply
+from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.faults import Kind
+from meshp2p.simulation.host import Host
 from meshp2p.simulation.schedule import AgentPlan
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.truth import Report, Truth
 
 __all__ = ["Agent", "Agents"]
 
@@ -16,8 +17,19 @@ ANSWER_TIMEOUT = 5.0
 """Seconds that an agent waits for a node's answer. Chosen, not measured."""
 
 
+BEATS = 12
+"""Heartbeats after which the reports of an agent that varies begin anew: in half of them they change each time, as of
+one that works, and then not for so long that all must know the last. Chosen, not measured."""
+
+
+TWICE_AFTER, AGAIN_AFTER = 10.0, 1.0
+"""An agent that varies sends its heartbeats in pairs where it sends them so seldom: what the second of them reports is
+held back by its home, and no later one is there in time to say it again."""
+
+
 class Agent:
-    """One agent. ``is_registered`` from a successful registration until it is told that nobody knows it."""
+    """One agent. ``is_registered`` from a successful registration until it is told that nobody knows it. ``beats``
+    counts its heartbeats, ``report`` is what the last one said."""
 
     def __init__(self, plan: AgentPlan) -> None:
         self.plan = plan
@@ -25,6 +37,19 @@ class Agent:
         self.is_registered = False
         self.ticket = 0
         self.has_ended = False
+        self.beats = 0
+        self.report: tuple[str, str] = ("busy", "")
+
+    def next_report(self) -> tuple[str, str]:
+        """The status and the metrics of the next heartbeat."""
+        if self.plan.varies and self.beats % BEATS < BEATS // 2:
+            self.report = ("busy" if self.beats % BEATS < BEATS // 4 else "idle", f'{{"beats":{self.beats}}}')
+        return self.report
+
+    def registers_again(self) -> bool:
+        """Whether it registers though it is registered, as one that was started again does."""
+        self.beats += self.plan.varies
+        return self.plan.varies and self.beats % BEATS == 0
 
 
 class Agents:
@@ -46,29 +71,55 @@ class Agents:
         if plan.until is not None and now >= plan.until:
             agent.has_ended = True
             self._truth.agents[plan.id] = None
+            if plan.deregisters and agent.is_registered:
+                self._deregister(agent)
             return
         self._engine.at(now + plan.every, self._step, agent)
         self._truth.agents_tried_at[plan.id] = now
         self._try(agent, len(plan.nodes))
+        if plan.varies and plan.every > TWICE_AFTER:
+            self._engine.at(now + AGAIN_AFTER, self._report_again, agent)
+
+    def _report_again(self, agent: Agent) -> None:
+        """Send another heartbeat soon after the last: one that reports seldom may have two things to tell."""
+        if not agent.has_ended and agent.is_registered:
+            self._try(agent, len(agent.plan.nodes))
+
+    def _deregister(self, agent: Agent) -> None:
+        """Ask another node than it talked to last, where it reaches one."""
+        nodes = agent.plan.nodes
+        for turn in range(agent.turn + 1, agent.turn + 1 + len(nodes)):
+            host = self._reached(agent, nodes[turn % len(nodes)])
+            if host is None:
+                continue
+            self._count += 1
+            self._tickets[self._count] = agent
+            if host.ask(self._count, Deregister(agent.plan.id)) is None:
+                return
+            self._tickets.pop(self._count, None)
+
+    def _reached(self, agent: Agent, key: str) -> Host | None:
+        """The host with this key, if a process runs there and the agent reaches it."""
+        host = self._truth.hosts.get(key)
+        stands = agent.plan.nodes[0]
+        passes = self._truth.network.passes
+        reachable = key == stands or (passes(stands, key, Kind.TCP) and passes(key, stands, Kind.TCP))
+        return host if host is not None and reachable and host.machine is not None else None
 
     def _try(self, agent: Agent, tries: int) -> None:
         plan = agent.plan
         if tries == 0:
             self._truth.agents[plan.id] = None
             return
-        key = plan.nodes[agent.turn % len(plan.nodes)]
-        host = self._truth.hosts.get(key)
-        stands = plan.nodes[0]
-        passes = self._truth.network.passes
-        reachable = key == stands or (passes(stands, key, Kind.TCP) and passes(key, stands, Kind.TCP))
-        if host is None or not reachable or host.machine is None:
+        host = self._reached(agent, plan.nodes[agent.turn % len(plan.nodes)])
+        if host is None:
             agent.turn += 1
             self._try(agent, tries - 1)
-        elif agent.is_registered:
+        elif agent.is_registered and not agent.registers_again():
             self._count += 1
             agent.ticket = self._count
             self._tickets[self._count] = agent
-            refusal = host.ask(self._count, Heartbeat(plan.id, "busy", ""))
+            refusal = host.ask(self._count, Heartbeat(plan.id, *agent.next_report()))
             if refusal:
                 self._tickets.pop(agent.ticket, None)
                 agent.turn += 1
@@ -95,10 +146,17 @@ class Agents:
     def resolved(self, ticket: int, reply: CallReply) -> None:
         """A node answered."""
         agent = self._tickets.pop(ticket, None)
+        if agent is not None and isinstance(reply, DeregisterReply):
+            if reply.was_found:
+                self._truth.deregistered[agent.plan.id] = self._engine.now
+            return
         if agent is None or agent.has_ended:
             return
         if isinstance(reply, HeartbeatReply) and reply.is_acknowledged:
             self._note_answer(agent)
+            said = self._truth.reports.get(agent.plan.id)
+            if said is None or (said.status, said.metrics) != agent.report:
+                self._truth.reports[agent.plan.id] = Report(*agent.report, self._engine.now)
         else:
             agent.is_registered = False
             self._truth.agents[agent.plan.id] = None

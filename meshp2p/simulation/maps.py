@@ -44,4 +44,4 @@ class Maps:
         if host.write_map(plan.name, key, value):
             entry = replica.entry(key)
             if entry is not None:
-                self._truth.map_writes.append(MapWrite(plan.name, entry, host.key, host.life, engine.now))
+                self._truth.map_writes.append(MapWrite(plan.name, entry, host.key, host.life, engine.now, value))

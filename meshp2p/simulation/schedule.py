@@ -52,7 +52,8 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """An agent that speaks only HTTP: it registers, then sends a heartbeat every ``every`` seconds until ``until``.
 
     It stands in the network where the first of its ``nodes`` stands, asks them in turn, and goes to the next when one
-    does not answer.
+    does not answer. With ``varies`` the status and the metrics that it reports change now and then, and it registers
+    again. With ``deregisters`` it takes itself off the list at ``until``, at another node than it talked to last.
     """
 
     id: str
@@ -60,6 +61,8 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     at: float = 0.0
     until: float | None = None
     every: float = 5.0
+    varies: bool = False
+    deregisters: bool = False
 
 
 class MailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -34,7 +34,7 @@ from meshp2p.simulation.host import Host
 from meshp2p.simulation.network import Network
 from meshp2p.simulation.troubles import Troubles
 
-__all__ = ["Component", "Letter", "MapWrite", "Truth"]
+__all__ = ["Component", "Letter", "MapWrite", "Report", "Truth"]
 
 
 MEETING = 5.0
@@ -53,14 +53,24 @@ class Letter(msgspec.Struct):
     recipients: tuple[str, ...]
 
 
+class Report(msgspec.Struct, frozen=True):
+    """What an agent said of itself, and since when it has said so: from the first heartbeat that was acknowledged."""
+
+    status: str
+    metrics: str
+    since: float
+
+
 class MapWrite(msgspec.Struct, frozen=True):
-    """What the host ``node``, in its process ``life``, wrote into a shared map ``at`` a virtual time."""
+    """What the host ``node``, in its process ``life``, wrote into a shared map ``at`` a virtual time: ``wanted`` is the
+    value, empty for a deletion, and ``entry`` what its replica held of the key right after that."""
 
     name: str
     entry: Entry
     node: str
     life: int
     at: float
+    wanted: bytes
 
 
 class Component(msgspec.Struct, frozen=True):
@@ -97,6 +107,10 @@ class Truth:
         self.agents: dict[str, float | None] = {}
         """Hosted instances, and since when they must be listed: registered, and all heartbeats answered; None where
         they must not."""
+        self.reports: dict[str, Report] = {}
+        """What each hosted instance reported last; nothing of those that deregistered."""
+        self.deregistered: dict[str, float] = {}
+        """When each was told that it is off the list."""
         self.letters: dict[str, Letter] = {}
         """All messages that were accepted, by id."""
         self.acknowledged: dict[tuple[str, str], float] = {}

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from meshp2p.errors import ConfigError
-from simulations.mutants.hunt import RUNS_MAX, Catch, Survey, hunted, surveyed
+from simulations.baseline import CASES
+from simulations.mutants.hunt import BASELINE, RUNS_MAX, Catch, Survey, hunted, surveyed
 from simulations.mutants.planted import ROOT, Mutant, copied, read_mutants
 from simulations.mutants.unit import failing_test
 
@@ -88,7 +89,11 @@ def _survey(root: Path, jobs: int, pool: concurrent.futures.Executor) -> Survey:
     for number, message in sorted(failed.items()):
         print(f"run {number} fails without a fault, and is left out: {message}", file=sys.stderr)
     reached = {name: tuple(sorted(n for part in parts for n in part.reached[name])) for name in parts[0].reached}
-    return Survey(failed, reached)
+    cases = tuple(case for part in parts for case in part.cases)
+    for case in CASES:
+        if case not in cases:
+            print(f"the figures of {case!r} are not the recorded ones without a fault: left out", file=sys.stderr)
+    return Survey(failed, reached, cases)
 
 
 def _find(mutant: Mutant, known: Finding | None, root: Path, survey: Survey | None, *, is_unit: bool) -> Finding:
@@ -100,9 +105,8 @@ def _find(mutant: Mutant, known: Finding | None, root: Path, survey: Survey | No
             if survey is not None and finding.catch is None:
                 reached = survey.reached.get(mutant.name, tuple(range(1, RUNS_MAX + 1)))
                 finding.reached = len(reached)
-                finding.catch = (
-                    hunted(copy, [number for number in reached if number not in survey.failed]) or "survived"
-                )
+                numbers = [number for number in reached if number not in survey.failed]
+                finding.catch = hunted(copy, numbers, survey.cases) or "survived"
     except (ConfigError, RuntimeError) as error:
         finding.error = str(error)
     return finding
@@ -115,21 +119,26 @@ def _line(finding: Finding) -> str:
     if finding.test is not None:
         parts.append(f"unit: {finding.test or 'SURVIVED'}")
     if isinstance(finding.catch, Catch):
-        parts.append(f"simulator: {finding.catch.checker} in run {finding.catch.run}")
+        parts.append(f"simulator: {finding.catch.checker} {_within(finding.catch)}")
     elif finding.catch is not None:
         parts.append(f"simulator: SURVIVED, reached in {finding.reached}")
     return "; ".join(parts)
 
 
+def _within(catch: Catch) -> str:
+    """In which run, or by which figures."""
+    return f"case {catch.scenario}" if catch.checker == BASELINE else f"run {catch.run}"
+
+
 def table_lines(findings: list[tuple[Mutant, Finding]]) -> Iterator[str]:
     """A Markdown table, and below it how many each instrument caught."""
-    yield "| fault | module | caught by the unit test | caught in the simulator by | within runs |"
+    yield "| fault | module | caught by the unit test | caught in the simulator by | in |"
     yield "|---|---|---|---|---|"
     for mutant, finding in findings:
         test = "" if finding.test is None else finding.test or f"no: {mutant.no_test or 'UNEXPLAINED'}"
         checker = within = ""
         if isinstance(finding.catch, Catch):
-            checker, within = finding.catch.checker, str(finding.catch.run)
+            checker, within = finding.catch.checker, _within(finding.catch)
         elif finding.catch is not None:
             checker = f"no: {mutant.no_run or 'UNEXPLAINED'} (reached in {finding.reached} runs)"
         yield f"| {mutant.name} | {mutant.module} | {finding.error or test} | {checker} | {within} |"
@@ -146,7 +155,8 @@ def _counts(findings: list[tuple[Mutant, Finding]]) -> Iterator[tuple[str, list[
         yield "unit tests", [finding for finding in tried if finding.test], tried
     tried = [finding for finding in found if finding.catch is not None]
     if tried:
-        yield "simulator", [finding for finding in tried if isinstance(finding.catch, Catch)], tried
+        caught = [finding for finding in tried if isinstance(finding.catch, Catch)]
+        yield "simulator", caught, tried
 
 
 def _missed(findings: list[tuple[Mutant, Finding]]) -> Iterator[str]:

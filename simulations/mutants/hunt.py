@@ -2,7 +2,9 @@
 
 ``python -m simulations.mutants.hunt`` in a copy of the sources runs them, over the core as it stands there, and prints
 one JSON object: with ``--survey`` which runs fail and which execute the lines of which mutant (a :class:`Survey`), else
-the first run with a violation (a :class:`Catch`, or null).
+the first run with a violation (a :class:`Catch`, or null). Where no run has one, the figures of the cases that
+``--baseline`` names are compared with the recorded ones (``python -m simulations baseline`` compares the same): each run
+may keep every law though all of them together are slower or send more.
 """
 
 from __future__ import annotations
@@ -19,14 +21,19 @@ from typing import Any
 
 import msgspec
 
+from meshp2p.errors import ConfigError
 from meshp2p.simulation.scenarios import Options, scenario_names
+from simulations.baseline import CASES, compare, measure, read_baseline
 from simulations.mutants.planted import read_mutants
 from simulations.sweep import run_seed
 
-__all__ = ["RUNS_MAX", "Catch", "Survey", "hunted", "planned_runs", "surveyed"]
+__all__ = ["BASELINE", "RUNS_MAX", "Catch", "Survey", "hunted", "planned_runs", "surveyed"]
 
 RUNS_MAX = 150
 """How many runs a fault has to survive."""
+
+BASELINE = "baseline"
+"""What caught a fault by figures that are not the recorded ones, where no checker did."""
 
 SEEDS_EACH = 3
 """Seeds of each named scenario; the rest are the swarm's first ones. A named run takes a seventh of a swarm's time and
@@ -43,7 +50,8 @@ Run = tuple[str, int]
 
 
 class Catch(msgspec.Struct, frozen=True):
-    """The checker that saw the fault, in the run with this number, counted from 1."""
+    """The checker that saw the fault, in the run with this number, counted from 1. Where ``checker`` is ``BASELINE``
+    the ``scenario`` is the case whose figures differ, ``seed`` is 0, and all runs were without a violation."""
 
     checker: str
     run: int
@@ -54,10 +62,12 @@ class Catch(msgspec.Struct, frozen=True):
 
 class Survey(msgspec.Struct, frozen=True):
     """What the runs do without a fault. ``failed`` are the numbers of those that have a violation all the same, and so
-    prove nothing; ``reached`` are by mutant those that execute the lines it touches, in None where all do."""
+    prove nothing; ``reached`` are by mutant those that execute the lines it touches, in None where all do. ``cases``
+    are those of the comparison whose figures are the recorded ones."""
 
     failed: dict[int, str]
     reached: dict[str, tuple[int, ...]]
+    cases: tuple[str, ...] = ()
 
 
 def planned_runs() -> list[Run]:
@@ -96,6 +106,24 @@ def _hunt(numbers: Iterator[int]) -> Catch | None:
         checker, message = _run(scenario, seed)
         if checker:
             return Catch(checker, number, scenario, seed, message)
+    return None
+
+
+def _compare(cases: list[str]) -> Catch | None:
+    """Compare the figures of these cases with the recorded ones, until one of them differs."""
+    recorded = read_baseline()
+    for case in cases:
+        signal.setitimer(signal.ITIMER_VIRTUAL, CPU_SECONDS_MAX)
+        try:
+            difference = next(compare(measure([case]), recorded), None)
+        except ConfigError as error:  # a violation
+            difference = str(error)
+        except _Hangs:
+            difference = f"{case} takes more than {CPU_SECONDS_MAX:g} s of processor time"
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        if difference is not None:
+            return Catch(BASELINE, RUNS_MAX, case, 0, difference)
     return None
 
 
@@ -154,7 +182,8 @@ def _survey(share: int, of: int) -> Survey:
         for name, (path, lines) in touched.items():
             if lines & tracer.seen[path]:
                 reached[name].append(number)
-    return Survey(failed, {name: tuple(numbers) for name, numbers in reached.items()})
+    cases = [case for place, case in enumerate(CASES) if place % of == share and _compare([case]) is None]
+    return Survey(failed, {name: tuple(numbers) for name, numbers in reached.items()}, tuple(cases))
 
 
 # What the command runs in a copy
@@ -168,9 +197,11 @@ def _in_copy(copy: Path, *arguments: str) -> bytes:
     return ended.stdout
 
 
-def hunted(copy: Path, numbers: list[int]) -> Catch | None:
-    """Run these of the planned runs in a copy of the sources, until one has a violation."""
-    return msgspec.json.decode(_in_copy(copy, "--runs", ",".join(map(str, numbers))), type=Catch | None)
+def hunted(copy: Path, numbers: list[int], cases: tuple[str, ...] = ()) -> Catch | None:
+    """Run these of the planned runs in a copy of the sources, until one has a violation; where none has, compare the
+    figures of these cases with the recorded ones."""
+    arguments = ("--runs", ",".join(map(str, numbers)), "--baseline", ",".join(cases))
+    return msgspec.json.decode(_in_copy(copy, *arguments), type=Catch | None)
 
 
 def surveyed(copy: Path, share: int, of: int) -> Survey:
@@ -181,6 +212,7 @@ def surveyed(copy: Path, share: int, of: int) -> Survey:
 def _main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", default="")
+    parser.add_argument("--baseline", default="")
     parser.add_argument("--survey", default="")
     given = parser.parse_args()
     signal.signal(signal.SIGVTALRM, _hangs)
@@ -190,6 +222,7 @@ def _main() -> None:
         answer: Survey | Catch | None = _survey(share, of)
     else:
         answer = _hunt(map(int, filter(None, given.runs.split(","))))
+        answer = answer or _compare(list(filter(None, given.baseline.split(","))))
     print(msgspec.json.encode(answer).decode())
 
 

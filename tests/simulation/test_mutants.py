@@ -87,6 +87,6 @@ def test_the_table_counts_what_each_instrument_caught_and_says_why_the_rest_surv
             ]
         )
     )
-    assert "| one | nodes | nodes.py::test_it | epochs | 7 |" in lines
+    assert "| one | nodes | nodes.py::test_it | epochs | run 7 |" in lines
     assert "| two | nodes | no: UNEXPLAINED | no: No run is that long. (reached in 12 runs) |  |" in lines
     assert lines[-2:] == ["unit tests: 1 of 2 caught (50%)", "simulator: 1 of 2 caught (50%)"]

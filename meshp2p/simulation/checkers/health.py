@@ -11,7 +11,7 @@ from meshp2p.simulation.host import Host
 
 __all__ = ["SelfDoubt"]
 
-SCORE_MAX = 2
+SCORE_MAX = 0
 """A probe of a dead node may miss one relay's nack, where the relay is dead too. Chosen, not measured."""
 
 

@@ -27,7 +27,11 @@ class SharedMaps(Checker):
     write whose process still runs is there, or a later one by the stamps; a deletion too, so that a deleted key does
     not come back.
 
-    That last law is not for runs in which a clock was wrong: then some writes bear the time at which that was found.
+    Who writes has read what its own replica holds, so a write prevails over it at once, though its clock may be behind
+    that of who wrote it.
+
+    The law on what is lost is not for runs in which a clock was wrong: then some writes bear the time at which that was
+    found.
     """
 
     name: ClassVar[str] = "maps"
@@ -62,8 +66,16 @@ class SharedMaps(Checker):
         for what in self.differing():
             self.violated(None, what)
         self._check_values()
+        for write in self.truth.map_writes:
+            self._check_prevails(write)
         for write in () if self.was_clock_wrong else self.truth.map_writes:
             self._check(write)
+
+    def _check_prevails(self, write: MapWrite) -> None:
+        if write.entry.value != write.wanted:
+            what = f"{write.wanted!r}" if write.wanted else "the deletion"
+            host = self.truth.hosts[write.node]
+            self.violated(host, f"{what} of {write.entry.key!r} loses at {write.at:.3f} s against {write.entry!r}")
 
     def _check_values(self) -> None:
         written = {(write.name, write.entry.key, write.entry.value) for write in self.truth.map_writes}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.simulation.faults import Crash, Kind, Lossy, Partition
+from meshp2p.simulation.faults import ClockStep, Crash, Kind, Lossy, Partition, Pause
 from meshp2p.simulation.scenarios.draft import Draft, scenario
 from meshp2p.simulation.schedule import AgentPlan, MailPlan, MapPlan
 
@@ -17,9 +17,45 @@ def _homes(draft: Draft) -> None:
     for number in range(3):
         nodes = tuple(draft.random.sample(draft.names, min(3, len(draft.names))))
         until = draft.chaos_begin if number == 2 else None
-        draft.agents.append(AgentPlan(id=f"agent{number}", nodes=nodes, at=1.0 + number, until=until, every=2.0))
+        agent = AgentPlan(id=f"agent{number}", nodes=nodes, at=1.0 + number, until=until, every=2.0, varies=True)
+        draft.agents.append(agent)
+    draft.agents.append(AgentPlan(id="seldom", nodes=draft.names, at=4.0, every=14.0, varies=True))
     gone = draft.agents[0].nodes[0]
     draft.faults.append(Crash(begin=draft.chaos_begin, node=gone, is_silent=draft.random.random() < 0.5))
+
+
+@scenario("goodbye", "agents whose home is cut off go to another node, and some deregister there", least=4)
+def _goodbye(draft: Draft) -> None:
+    stands, home, *others = draft.random.sample(draft.names, len(draft.names))
+    draft.starts[stands] = draft.chaos_begin - 5.0  # until then they talk to another node, which is their home
+    nodes = (stands, home, *others)
+    begin = draft.chaos_begin + 0.5
+    draft.agents += [
+        AgentPlan(id="stays", nodes=nodes, at=2.0, every=2.0, varies=True),
+        AgentPlan(id="goes", nodes=nodes, at=2.0, every=10.0, until=begin + 1.0, deregisters=True),
+        AgentPlan(id="ends", nodes=nodes, at=2.0, every=5.0, until=draft.chaos_end - 10.0, deregisters=True),
+    ]
+    rest = tuple(sorted((stands, *others)))
+    end = begin + draft.random.choice((5.0, 40.0))
+    draft.faults += [
+        Partition(begin=begin, end=end, groups=((home,), rest)),
+        Pause(begin=end + 5.0, end=end + 8.0, node=others[0]),
+    ]
+
+
+@scenario("home-moves", "an agent's home dies while mail waits there, and the agent goes to the next node", least=4)
+def _home_moves(draft: Draft) -> None:
+    begin, end = draft.chaos_begin, draft.chaos_end
+    draft.calm = 10.0
+    draft.config = ProtocolConfig(delivery_bytes_max=2000)  # a batch has few of the messages that wait
+    *homes, sender = draft.random.sample(draft.names, 4)
+    draft.agents.append(AgentPlan(id="agent", nodes=tuple(homes), at=5.0, every=2.0, varies=True))
+    for source, node, every in (("sender", sender, 0.05), ("another", homes[-1], 0.3)):
+        plan = MailPlan(source=source, nodes=(node,), target="agent", at=6.0, until=end - 5.0, every=every)
+        draft.mail.append(plan)
+    for place, home in enumerate(homes[:2]):
+        at = round(begin + place * 20.0 + draft.random.random(), 3)
+        draft.faults.append(Crash(begin=at, end=at + 10.0, node=home, is_silent=draft.random.random() < 0.5))
 
 
 @scenario("maps", "two groups that are cut from one another, some of whom lose calls, go on writing into one map")
@@ -27,6 +63,10 @@ def _maps(draft: Draft) -> None:
     draft.faults += [
         Partition(begin=draft.chaos_begin, end=draft.chaos_end, groups=draft.halves()),
         Lossy(begin=0.0, end=draft.chaos_end, probability=0.2, kinds=(Kind.UDP, Kind.TCP)),
+    ]
+    error = 0.4 * draft.config.map_clock_error_max
+    draft.faults += [
+        ClockStep(begin=1.0, node=node, seconds=round(draft.random.uniform(-error, error), 3)) for node in draft.names
     ]
     every = draft.random.choice((0.2, 1.0, 5.0))
     draft.maps.append(MapPlan(name="map", nodes=draft.names, at=5.0, until=draft.chaos_end, every=every, deletions=0.3))
@@ -96,6 +136,18 @@ def _full(draft: Draft) -> None:
         plan = MailPlan(source=f"sender{number}", nodes=(node,), target=target, at=5.0, until=end, every=1.0)
         draft.mail.append(msgspec.structs.replace(plan, bytes_max=1_000_000))
     draft.faults.append(Crash(begin=draft.chaos_begin, end=draft.chaos_begin + 20.0, node=draft.names[1]))
+
+
+@scenario("full-bytes", "a mailbox has room for few of the messages that waited for its home", least=3)
+def _full_bytes(draft: Draft) -> None:
+    draft.calm = 10.0
+    draft.config = ProtocolConfig(mailbox_bytes_max=30_000)  # a batch has more
+    begin, end = draft.chaos_begin, draft.chaos_begin + 8.0
+    home, *senders = draft.names
+    for number, node in enumerate(senders):
+        plan = MailPlan(source=f"sender{number}", nodes=(node,), target=home, at=begin, until=end + 5.0, every=0.1)
+        draft.mail.append(msgspec.structs.replace(plan, bytes_max=20_000))
+    draft.faults.append(Crash(begin=begin + 0.1, end=end, node=home, is_silent=True))
 
 
 @scenario(
