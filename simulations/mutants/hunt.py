@@ -2,9 +2,9 @@
 
 ``python -m simulations.mutants.hunt`` in a copy of the sources runs them, over the core as it stands there, and prints
 one JSON object: with ``--survey`` which runs fail and which execute the lines of which mutant (a :class:`Survey`), else
-the first run with a violation (a :class:`Catch`, or null). Where no run has one, the figures of the cases that
-``--baseline`` names are compared with the recorded ones (``python -m simulations baseline`` compares the same): each run
-may keep every law though all of them together are slower or send more.
+the first run with a violation (a :class:`Catch`, or null). Where no run has one, figures are compared with the recorded
+ones, in the cases that ``--baseline`` names (``python -m simulations baseline`` compares the same): each run may keep
+every law though all of them together are slower or send more.
 """
 
 from __future__ import annotations

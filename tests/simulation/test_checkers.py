@@ -10,7 +10,9 @@ import pytest
 from meshp2p.core import election
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, MemberRecovered, MemberUpdated
+from meshp2p.core.hybrid_clock import Stamp
 from meshp2p.core.record import Record, State
+from meshp2p.core.replicated_map import Entry
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.ablation import SAFEGUARDS
 from meshp2p.simulation.checkers import CHECKERS
@@ -19,7 +21,7 @@ from meshp2p.simulation.faults import ALL_KINDS, Blocked, Crash, Delayed, Partit
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import AgentPlan, MailPlan
 from meshp2p.simulation.simulation import Simulation, run
-from meshp2p.simulation.truth import Letter
+from meshp2p.simulation.truth import Letter, MapWrite
 from tests.simulation.simulated import a_mesh, a_schedule
 
 
@@ -152,6 +154,62 @@ def test_an_agent_that_bears_the_boot_of_an_earlier_process_of_its_home_is_seen(
     machine._state.members.put(msgspec.structs.replace(machine.records()["agent"], boot=1))
     simulation.checkers["registrations"].finish()
     assert "boot" in simulation.violations[0].message
+
+
+REPORTING = AgentPlan(id="agent", nodes=("n1",), at=1.0, every=12.0, varies=True)
+
+
+def test_a_report_that_was_held_back_and_never_published_is_seen() -> None:
+    simulation = a_mesh(until=2.0, duration=240.0, agents=(REPORTING,), checks=("registrations",))
+    machine = simulation.truth.hosts["n1"].machine
+    assert machine is not None
+    machine._hosting.handle_publish = lambda instance_id, now: None  # type: ignore[method-assign]
+    violations = simulation.run().violations
+    assert {violation.checker for violation in violations} == {"registrations"}
+    assert "which has reported" in violations[0].message
+    assert run(a_schedule(duration=240.0, agents=(REPORTING,))).violations == ()
+
+
+def test_metrics_that_are_published_too_often_are_seen() -> None:
+    agent = msgspec.structs.replace(REPORTING, every=2.0)
+    simulation = a_mesh(until=2.0, duration=60.0, agents=(agent,), checks=("registrations",))
+    machine = simulation.truth.hosts["n1"].machine
+    assert machine is not None
+    machine._state.config = msgspec.structs.replace(machine._state.config, metrics_interval=1.0)
+    assert "publishes the metrics of agent" in simulation.run().violations[0].message
+    assert run(a_schedule(duration=60.0, agents=(agent,))).violations == ()
+
+
+def test_the_death_of_an_agent_whose_heartbeats_are_answered_is_seen() -> None:
+    agent = AgentPlan(id="agent", nodes=("n1",), at=1.0, every=2.0)
+    simulation = a_mesh(until=30.0, agents=(agent,), checks=("registrations",))
+    machine = simulation.truth.hosts["n1"].machine
+    assert machine is not None
+    dead = msgspec.structs.replace(machine.records()["agent"], state=State.DEAD)
+    assert told(simulation, MemberDied(dead)) == ["registrations"]
+
+
+def test_an_agent_that_deregistered_is_listed_nowhere() -> None:
+    agent = AgentPlan(id="agent", nodes=("n1", "n2"), at=1.0, every=2.0, until=20.0, deregisters=True)
+    simulation = a_mesh(duration=240.0, agents=(agent,), checks=("registrations",))
+    assert simulation.run().violations == ()
+    assert list(simulation.truth.deregistered) == ["agent"]
+    record = a_record(simulation, id="agent", home="n1")
+    machine = simulation.truth.hosts["n0"].machine
+    assert machine is not None
+    machine._state.members.put(record)
+    simulation.checkers["registrations"].finish()
+    assert "which deregistered at" in simulation.violations[0].message
+
+
+def test_a_write_that_loses_against_what_its_writer_had_read_is_seen() -> None:
+    simulation = a_mesh(until=10.0, checks=("maps",))
+    held = Entry("key", Stamp(5_000, 0, 1), b'"theirs"')
+    for wanted, seen in ((held.value, []), (b'"mine"', ["maps"]), (b"", ["maps"])):
+        simulation.violations.clear()
+        simulation.truth.map_writes[:] = [MapWrite("map", held, "n0", 1, 9.0, wanted)]
+        simulation.checkers["maps"].finish()
+        assert [violation.checker for violation in simulation.violations] == seen
 
 
 def test_a_false_death_is_seen_where_there_was_no_trouble() -> None:

@@ -64,11 +64,11 @@ def _maps(draft: Draft) -> None:
         Partition(begin=draft.chaos_begin, end=draft.chaos_end, groups=draft.halves()),
         Lossy(begin=0.0, end=draft.chaos_end, probability=0.2, kinds=(Kind.UDP, Kind.TCP)),
     ]
+    every = draft.random.choice((0.2, 1.0, 5.0))
     error = 0.4 * draft.config.map_clock_error_max
     draft.faults += [
         ClockStep(begin=1.0, node=node, seconds=round(draft.random.uniform(-error, error), 3)) for node in draft.names
     ]
-    every = draft.random.choice((0.2, 1.0, 5.0))
     draft.maps.append(MapPlan(name="map", nodes=draft.names, at=5.0, until=draft.chaos_end, every=every, deletions=0.3))
 
 
