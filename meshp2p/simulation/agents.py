@@ -37,7 +37,7 @@ class Agent:
         self.is_registered = False
         self.ticket = 0
         self.has_ended = False
-        self.beats = 0
+        self.beats: int = 0
         self.report: tuple[str, str] = ("busy", "")
 
     def next_report(self) -> tuple[str, str]:

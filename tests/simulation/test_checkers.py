@@ -156,6 +156,14 @@ def test_an_agent_that_bears_the_boot_of_an_earlier_process_of_its_home_is_seen(
     assert "boot" in simulation.violations[0].message
 
 
+def test_a_process_that_forgets_its_claim_to_lead_is_seen() -> None:
+    simulation = a_mesh(until=30.0, checks=("incarnations",))
+    own = a_record(simulation, "n0")
+    assert own.epoch
+    forgot = msgspec.structs.replace(own, incarnation=own.incarnation + 1, epoch=0)
+    assert told(simulation, MemberUpdated(forgot)) == ["incarnations"]
+
+
 REPORTING = AgentPlan(id="agent", nodes=("n1",), at=1.0, every=12.0, varies=True)
 
 

@@ -93,6 +93,8 @@ def _problem(before: Record, record: Record, event: MemberEvent) -> str:
             return "it rose without a higher incarnation"
     elif isinstance(event, MemberJoined):
         return "it was listed already"
+    elif record.boot == before.boot and record.epoch < before.epoch:
+        return "its claim to lead was forgotten"
     if isinstance(event, MemberRecovered) and record.incarnation == before.incarnation:
         return "it recovered without a refutation"
     return ""
