@@ -6,7 +6,7 @@ import pytest
 
 from meshp2p.errors import ConfigError
 from simulations.mutants.command import Finding, table_lines
-from simulations.mutants.hunt import RUNS_MAX, Catch, hunted, planned_runs
+from simulations.mutants.hunt import BASELINE, RUNS_MAX, Catch, hunted, planned_runs
 from simulations.mutants.planted import Mutant, copied, read_mutants
 from simulations.mutants.unit import failing_test
 
@@ -90,3 +90,12 @@ def test_the_table_counts_what_each_instrument_caught_and_says_why_the_rest_surv
     assert "| one | nodes | nodes.py::test_it | epochs | run 7 |" in lines
     assert "| two | nodes | no: UNEXPLAINED | no: No run is that long. (reached in 12 runs) |  |" in lines
     assert lines[-2:] == ["unit tests: 1 of 2 caught (50%)", "simulator: 1 of 2 caught (50%)"]
+
+
+def test_figures_that_differ_catch_what_no_checker_does() -> None:
+    mutant = MUTANTS["told-half-as-often"]
+    with copied(mutant) as copy:
+        caught = hunted(copy, [], ("calm",))
+    assert caught is not None
+    assert (caught.checker, caught.scenario) == (BASELINE, "calm")
+    assert "caught in the simulator by | in |" in next(iter(table_lines([(mutant, Finding(mutant.name, "", caught))])))
