@@ -86,7 +86,7 @@ async def test_a_full_disk_refuses_messages_and_stops_neither_claims_nor_starts(
                 pass  # the log has some room of its own
             assert status == 507
             assert "cannot be written" in await until_ready(client, url, 503)
-            assert [event["event"] for event in node.events].count("storage-failed") >= 1
+            await node.until(lambda up: any(event["event"] == "storage-failed" for event in up.events))
             # the leader dies: this node follows, with a claim that is kept on the full disk
             await leader.end(signal.SIGKILL)
             await node.until(lambda node: own_epoch(node) > 0)
