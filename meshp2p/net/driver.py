@@ -255,10 +255,6 @@ class Driver:
         """Something that was no message of this mesh was refused."""
         self.stats.count_refused(reason)
 
-    def whereabouts(self, node_id: str) -> object | None:
-        """None if this is no listed node."""
-        return node_id if self.machine.has_node(node_id) else None
-
     def routes(self, node_id: str) -> list[Route]:
         """The ways to a listed node, the one to take first ahead; empty if it is not listed."""
         return self.machine.routes(node_id, trio.current_time())

@@ -70,7 +70,7 @@ class MeshNode(NodeBackend):
         self.answering: QueryServer = QueryServer(self.id, handlers, self._asking.take_progress, wall_ms)
         """Serves the calls of other nodes that carry queries."""
         self.queries: Queries = Queries(
-            self.id, opener, self.answering.serve, driver.whereabouts, self._query_by_mail, ids, wall_ms
+            self.id, opener, self.answering.serve, driver.machine.has_node, self._query_by_mail, ids, wall_ms
         )
         self.delegating: Delegating = Delegating(self._asking, self._others, self._correspondence.want, random)
         self._status_changed = trio.Event()

@@ -73,7 +73,7 @@ class _Watch:
 class Queries:
     """Asks other agents. All payloads are JSON text that was checked.
 
-    ``serve`` answers what this node asks itself; ``whereabouts(instance_id)`` is None where that is no listed node;
+    ``serve`` answers what this node asks itself; ``has_node(instance_id)`` says whether it is a listed node;
     ``ask_by_mail(target, payload, timeout)`` asks an instance that is none; ``ids`` makes ids, for which ``wall_ms``
     tells the time.
     """
@@ -83,7 +83,7 @@ class Queries:
         own_id: str,
         opener: CallOpener,
         serve: ServeCall,
-        whereabouts: Callable[[str], object | None],
+        has_node: Callable[[str], bool],
         ask_by_mail: Callable[[str, bytes, float], Awaitable[bytes]],
         ids: MessageIds,
         wall_ms: Callable[[], int],
@@ -91,7 +91,7 @@ class Queries:
         self._own_id = own_id
         self._opener = opener
         self._serve = serve
-        self._whereabouts = whereabouts
+        self._has_node = has_node
         self._ask_by_mail = ask_by_mail
         self._ids = ids
         self._wall_ms = wall_ms
@@ -124,7 +124,7 @@ class Queries:
         """Ask, and return the answer. Cancelled, it cancels the handler that answers."""
         deadline = trio.current_time() + _checked(timeout)
         with self._watching(target, deadline) as watch:
-            if self._whereabouts(target) is None:
+            if not self._has_node(target):
                 watch.is_sent = True
                 return await self._ask_by_mail(target, payload, timeout)
             answer: bytes | None = None
@@ -145,7 +145,7 @@ class Queries:
 
         async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
             with self._watching(target, math.inf) as watch:
-                if self._whereabouts(target) is not None:
+                if self._has_node(target):
                     await self._fetch_parts(watch, payload, timeout, put)
                 else:
                     watch.is_sent = True
@@ -172,7 +172,7 @@ class Queries:
     async def tell_progress(self, delegator: str, correlation_id: str, payload: bytes) -> None:
         """Tell how far a task is. Not told where the delegator cannot be called, or does not take it in time, or where
         it is too large."""
-        if self._whereabouts(delegator) is None or len(payload) > PROGRESS_BYTES_MAX:
+        if not self._has_node(delegator) or len(payload) > PROGRESS_BYTES_MAX:
             return
         body = encode_query(ProgressReport(correlation_id, payload))
         deadline = trio.current_time() + PROGRESS_TIMEOUT

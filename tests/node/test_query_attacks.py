@@ -78,7 +78,7 @@ async def never(*_: object) -> bytes:
 
 
 def asker(parts: Sequence[bytes]) -> Queries:
-    return Queries("a", Replies(parts), ignore, lambda _: (), never, MessageIds(7, random.Random(1)), lambda: 0)
+    return Queries("a", Replies(parts), ignore, lambda _: True, never, MessageIds(7, random.Random(1)), lambda: 0)
 
 
 @pytest.mark.parametrize(
