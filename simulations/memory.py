@@ -19,13 +19,13 @@ import msgspec
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Resolve, Watch
-from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
+from meshp2p.core.mail.uuid7 import uuid7
 from meshp2p.core.message import Message
 from meshp2p.core.messages import Datagram, Deliver, FetchReply, Gossip, Parcel, Ping
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.requests import Acknowledge, Fetch, SendMessage
-from meshp2p.core.uuid7 import uuid7
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError, LocalProtocolError
 
 __all__ = ["Churn", "Minute", "add_memory", "measure", "run_memory"]

@@ -20,10 +20,10 @@ import trio
 
 from meshp2p.cli.doctor_members import call_members
 from meshp2p.core.address import Address, parse_address
-from meshp2p.core.candidates import Candidates, SourceStats
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call
 from meshp2p.core.messages import Pong, Probe
+from meshp2p.core.swim.candidates import Candidates, SourceStats
 from meshp2p.discovery.beacon import callable_at
 from meshp2p.discovery.beacon_sockets import (
     BEACON_GROUP,

@@ -12,7 +12,7 @@
     ├── Ownership      what this node alone may say: publishing, refuting, rivals for its id
     ├── Dissemination  telling: rounds of gossip, the farewell
     ├── Syncer         comparing views, dialling candidates
-    ├── Looker         asking somebody whether all was heard, once the mesh is quiet
+    ├── ConvergenceCheck  asking somebody whether all was heard, once the mesh is quiet
     ├── Departures     calling the dead, forgetting the departed
     ├── Maps           shared maps: who has them, comparing, telling changes
     ├── Hosting        instances that speak only HTTP: heartbeats, expiry, adoption
@@ -32,20 +32,16 @@ from typing import assert_never
 import msgspec
 
 from meshp2p.core.address import Address
-from meshp2p.core.carrier import Carrier
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.confirmer import Confirmer
-from meshp2p.core.departures import Departures
-from meshp2p.core.dissemination import Dissemination
+from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.keeping import KeptState
+from meshp2p.core.directory.state import NodeState, Randomness
+from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Emit, Resolve, Table, WatchOpened
-from meshp2p.core.election import Election
 from meshp2p.core.events import LeaderChanged, MemberChange, MemberDied, MemberJoined, MemberLeft
-from meshp2p.core.hosting import Hosting, Profile
-from meshp2p.core.keeping import KeptState
-from meshp2p.core.lease import LeadershipLease
-from meshp2p.core.looker import Looker
-from meshp2p.core.maps import Maps
-from meshp2p.core.membership import Membership
+from meshp2p.core.mail.messaging import Messaging
+from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
+from meshp2p.core.maps.shared_maps import Maps
 from meshp2p.core.messages import (
     Ack,
     Acknowledged,
@@ -76,19 +72,23 @@ from meshp2p.core.messages import (
     SyncRequest,
     Unreached,
 )
-from meshp2p.core.messaging import Messaging
-from meshp2p.core.ownership import Ownership
-from meshp2p.core.pause_guard import PauseGuard
-from meshp2p.core.prober import Prober
 from meshp2p.core.record import INCARNATION_MAX, Record, State
-from meshp2p.core.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, Request, SendMessage
-from meshp2p.core.state import NodeState, Randomness
-from meshp2p.core.syncer import Syncer
-from meshp2p.core.timers import Timer
+from meshp2p.core.swim.confirmer import Confirmer
+from meshp2p.core.swim.convergence_check import ConvergenceCheck
+from meshp2p.core.swim.departures import Departures
+from meshp2p.core.swim.dissemination import Dissemination
+from meshp2p.core.swim.election import Election
+from meshp2p.core.swim.hosting import Hosting, Profile
+from meshp2p.core.swim.lease import LeadershipLease
+from meshp2p.core.swim.membership import Membership
+from meshp2p.core.swim.ownership import Ownership
+from meshp2p.core.swim.pause_guard import PauseGuard
+from meshp2p.core.swim.prober import Prober
+from meshp2p.core.swim.syncer import Syncer
+from meshp2p.core.swim.watches import Watches
 from meshp2p.core.validity import check_item
 from meshp2p.core.view import View
-from meshp2p.core.watches import Watches
 from meshp2p.errors import NodeClosed
 
 __all__ = ["Machine"]
@@ -157,7 +157,7 @@ class Machine(View):
         self._messaging = Messaging(self._state, self._carrier, self._hosting, kept_messages)
         self._messaging.receiving.has_met_all = lambda: self._syncer.has_met_all
         self._confirmer = Confirmer(self._state, self._membership, self._prober)
-        self._looker = Looker(self._state, self._prober, self._syncer)
+        self._convergence = ConvergenceCheck(self._state, self._prober, self._syncer)
         self._prober.on_ack = self._take_ack
         self._membership.on_suspicion = self._confirmer.notice
         self._membership.on_doubt = self._confirmer.doubt
@@ -273,7 +273,9 @@ class Machine(View):
                 self._syncer.call_back(source, departed.id, now)
 
     def _take_ack(self, message: Ack, sender: str | None, now: float) -> bool:
-        return self._confirmer.receive_ack(message.sequence, sender) or self._looker.receive_ack(message, sender, now)
+        return self._confirmer.receive_ack(message.sequence, sender) or self._convergence.receive_ack(
+            message, sender, now
+        )
 
     def receive_call(self, request: CallRequest, now: float, ticket: int = 0) -> tuple[CallReply | None, list[Effect]]:
         """Another node calls; the reply is to be sent back once the effects were performed. Where it is None it comes
@@ -398,7 +400,7 @@ class Machine(View):
             case Timer.WATCH:
                 self._watches.handle_look(now)
             case Timer.LOOK:
-                self._looker.handle_look(now)
+                self._convergence.handle_look(now)
             case Timer.CHECK:
                 self._confirmer.handle_check(subject, now)
             case Timer.PUBLISH:
@@ -444,7 +446,7 @@ class Machine(View):
         self._early_syncs.pop(ticket, None)
 
     def register(self, profile: Profile, now: float) -> list[Effect]:
-        """Host an instance that speaks only HTTP: see :meth:`~meshp2p.core.hosting.Hosting.register`."""
+        """Host an instance that speaks only HTTP: see :meth:`~meshp2p.core.swim.hosting.Hosting.register`."""
         self._check_running()
         self._hosting.register(profile, now)
         effects = self._conclude(now)
@@ -461,7 +463,9 @@ class Machine(View):
         return self._conclude(now)
 
     def open_map(self, name: str, merge: Merge | None, now: float) -> tuple[ReplicatedMap, list[Effect]]:
-        """Take part in the shared map of this name; its replica, to be read: see :meth:`~meshp2p.core.maps.Maps.open`.
+        """Take part in the shared map of this name; its replica, to be read.
+
+        See :meth:`~meshp2p.core.maps.shared_maps.Maps.open`.
 
         Raises :class:`~meshp2p.errors.LocalProtocolError` where it is refused; then nothing changed.
         """
@@ -470,7 +474,7 @@ class Machine(View):
 
     def write_map(self, name: str, key: str, value: bytes, now: float) -> list[Effect]:
         """Set a key of a shared map that was opened, or delete it where ``value`` is empty: see
-        :meth:`~meshp2p.core.maps.Maps.write`.
+        :meth:`~meshp2p.core.maps.shared_maps.Maps.write`.
 
         Raises :class:`~meshp2p.errors.LocalProtocolError` where it is refused; then nothing changed.
         """
@@ -536,7 +540,7 @@ class Machine(View):
         self._hosting.notice(event, now)
         self._messaging.notice(event, now)
         self._watches.notice(event, now)
-        self._looker.notice(event, now)
+        self._convergence.notice(event, now)
         self._maps.notice(event, now)
         match event:
             case MemberDied(record=record) | MemberLeft(record=record):

@@ -16,9 +16,9 @@ import msgspec
 
 from meshp2p.core.address import Address
 from meshp2p.core.digest import BUCKETS_MAX
+from meshp2p.core.map_entry import Entry
 from meshp2p.core.message import Id, Message, Receipt
 from meshp2p.core.record import ID_BYTES_MAX, Claim, Item, Record
-from meshp2p.core.replicated_map import Entry
 
 __all__ = [
     "COPIES_MAX",
@@ -188,8 +188,8 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class SyncRequest(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """Sent to a node whose view differs, or that was just found. ``buckets`` is the digest (:mod:`meshp2p.core.digest`)
-    of the sender's view.
+    """Sent to a node whose view differs, or that was just found. ``buckets`` is the digest of the sender's view
+    (:mod:`meshp2p.core.digest`).
 
     ``sender`` is absent until the sender knows that its id is its own. ``claim`` is the greatest claim to lead that the
     sender knows of.
@@ -382,7 +382,7 @@ Passed = Deliver | Acknowledged | ForwardFetch | ForwardAcknowledge | ForwardSta
 
 class LeaseAsk(msgspec.Struct, frozen=True, array_like=True, tag=32):
     """Sent by ``home``, the home of ``leader_id``, under a quorum: grant the leadership to it for ``seconds``. Answered
-    with :class:`LeaseReply`; see :mod:`meshp2p.core.lease`.
+    with :class:`LeaseReply`; see :mod:`meshp2p.core.swim.lease`.
 
     ``number`` grows with every ask of this process, and ``boot`` is that of the process. ``quorum`` is the asker's: a
     node with another one does not grant.

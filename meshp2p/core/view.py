@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshp2p.core.candidates import Candidate, SourceStats
-from meshp2p.core.carrier import Carrier, Route
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.election import Election
+from meshp2p.core.directory.carrier import Carrier, Route
+from meshp2p.core.directory.state import Counters, NodeState
 from meshp2p.core.instance import Instance, Leader
-from meshp2p.core.maps import Maps
-from meshp2p.core.ownership import Ownership
+from meshp2p.core.maps.replicated_map import ReplicatedMap
+from meshp2p.core.maps.shared_maps import Maps
 from meshp2p.core.record import Record
-from meshp2p.core.replicated_map import ReplicatedMap
-from meshp2p.core.state import Counters, NodeState
-from meshp2p.core.syncer import Syncer
+from meshp2p.core.swim.candidates import Candidate, SourceStats
+from meshp2p.core.swim.election import Election
+from meshp2p.core.swim.ownership import Ownership
+from meshp2p.core.swim.syncer import Syncer
 
 __all__ = ["View"]
 

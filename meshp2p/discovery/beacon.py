@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.state import Randomness
+from meshp2p.core.directory.state import Randomness
 from meshp2p.discovery.beacon_sockets import Air, BeaconSockets, Reply, Take
 from meshp2p.discovery.place import Link, Place, is_callable
 from meshp2p.discovery.source import FailureLog, Offer, Sighting, delays

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from meshp2p.core.hosting import Profile
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.message import Message, Receipt
 from meshp2p.core.messages import HeartbeatReply, SendReply
+from meshp2p.core.swim.hosting import Profile
 
 __all__ = ["Backend"]
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Generator, Mapping, Sequence
 from typing import Final
 
+from meshp2p.core.mail.uuid7 import is_uuid7
 from meshp2p.core.message import CUSTOM, KINDS, Message
 from meshp2p.core.record import ID_BYTES_MAX
-from meshp2p.core.uuid7 import is_uuid7
 from meshp2p.errors import UnknownInstance
 from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest

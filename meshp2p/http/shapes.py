@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from meshp2p.core.hosting import Profile
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.message import CUSTOM, Message, Receipt
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.wire.contract import (
     AgentMessage,
     InstanceDetail,

@@ -18,7 +18,8 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.carrier import Route
+from meshp2p.core.directory.carrier import Route
+from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import (
     Call,
     CallFailed,
@@ -34,7 +35,6 @@ from meshp2p.core.effects import (
     Write,
 )
 from meshp2p.core.events import Event, MapChanged
-from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, Pong
 from meshp2p.core.requests import Request

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.carrier import Route
+from meshp2p.core.directory.carrier import Route
 from meshp2p.core.effects import CallFailed
 from meshp2p.errors import ConnectionLost, Unreachable, check
 from meshp2p.net.peer_connection import AskedCall, CallBroken, PeerConnection

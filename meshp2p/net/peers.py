@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.carrier import Route
+from meshp2p.core.directory.carrier import Route
 from meshp2p.core.effects import Call, CallFailed, Failure, Watch, WatchOpened
 from meshp2p.core.messages import CallReply, Pong
 from meshp2p.errors import Refusal, RemoteProtocolError

@@ -7,8 +7,8 @@ from typing import Final, TypeVar
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.hosting import Profile
 from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.mail.uuid7 import is_uuid7
 from meshp2p.core.message import Message, Receipt
 from meshp2p.core.messages import (
     CallReply,
@@ -22,7 +22,7 @@ from meshp2p.core.messages import (
     Why,
 )
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, SendMessage
-from meshp2p.core.uuid7 import is_uuid7
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, MailboxFull, MeshError, StoreFull, Unreachable
 from meshp2p.net.driver import Driver
 

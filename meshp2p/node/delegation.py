@@ -10,8 +10,8 @@ from typing import Any, Final, Self
 
 import trio
 
+from meshp2p.core.directory.state import Randomness
 from meshp2p.core.instance import Instance
-from meshp2p.core.state import Randomness
 from meshp2p.errors import (
     ConfigError,
     ConnectionLost,

@@ -11,11 +11,11 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.core.directory.state import Randomness
 from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, MemberLeft
 from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.mail.uuid7 import MessageIds
 from meshp2p.core.record import tag_of
-from meshp2p.core.state import Randomness
-from meshp2p.core.uuid7 import MessageIds
 from meshp2p.errors import ConfigError, NodeClosed, check
 from meshp2p.net.driver import Driver
 from meshp2p.net.open_calls import CallOpener

@@ -19,8 +19,8 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address, parse_address
+from meshp2p.core.directory.state import Randomness
 from meshp2p.core.effects import Table, Write
-from meshp2p.core.state import Randomness
 from meshp2p.discovery.beacon import BeaconSource
 from meshp2p.discovery.cache import CacheSource, KnownPeer, PeerCache
 from meshp2p.discovery.place import Link, Place

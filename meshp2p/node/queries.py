@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from meshp2p.core.uuid7 import MessageIds
+from meshp2p.core.mail.uuid7 import MessageIds
 from meshp2p.errors import (
     ConfigError,
     ConnectionLost,

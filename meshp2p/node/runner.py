@@ -21,7 +21,7 @@ from meshp2p.core.events import (
     StorageFailed,
     StorageRecovered,
 )
-from meshp2p.core.hosting import Profile
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.discovery.cache import KnownPeer
 from meshp2p.discovery.source import Sighting
 from meshp2p.errors import IdConflict, InternalError, StartError

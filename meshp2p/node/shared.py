@@ -11,9 +11,10 @@ import msgspec
 import trio
 
 from meshp2p.core.events import MapChanged
+from meshp2p.core.map_entry import MAP_KEY_BYTES_MAX, MAP_VALUE_BYTES_MAX
+from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
 from meshp2p.core.record import ID_BYTES_MAX
-from meshp2p.core.replicated_map import MAP_KEY_BYTES_MAX, MAP_VALUE_BYTES_MAX, Merge, ReplicatedMap
 from meshp2p.errors import ConfigError, LocalProtocolError, NodeClosed
 from meshp2p.net.driver import Driver
 from meshp2p.node.subscriptions import Feed

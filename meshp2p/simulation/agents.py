@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import CallReply, DeregisterReply, HeartbeatReply
 from meshp2p.core.requests import Deregister, Heartbeat
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.faults import Kind
 from meshp2p.simulation.host import Host

@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from meshp2p.core.election import Election
+from meshp2p.core.directory.nodes import Nodes
 from meshp2p.core.messages import LeaseAsk, LeaseReply, Probe, SyncReply
-from meshp2p.core.nodes import Nodes
 from meshp2p.core.record import Item, Record
-from meshp2p.core.suspicion import Suspicion
+from meshp2p.core.swim.election import Election
+from meshp2p.core.swim.suspicion import Suspicion
 from meshp2p.errors import check
 from meshp2p.simulation.host import Host
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import Put, Table, Write
-from meshp2p.core.keeping import KeptState
 
 __all__ = ["WRITE_SECONDS", "Disk"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 
-from meshp2p.core.candidates import DIAL_PATIENCE, SEED_INTERVAL_LAST
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.confirmer import RECHECK_PERIODS
-from meshp2p.core.lease import GRANT_MARGIN, lease_seconds
+from meshp2p.core.swim.candidates import DIAL_PATIENCE, SEED_INTERVAL_LAST
+from meshp2p.core.swim.confirmer import RECHECK_PERIODS
+from meshp2p.core.swim.lease import GRANT_MARGIN, lease_seconds
 
 __all__ = [
     "call_seconds",

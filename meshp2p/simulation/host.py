@@ -9,6 +9,7 @@ from typing import Any
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import (
     Call,
     CallFailed,
@@ -24,11 +25,10 @@ from meshp2p.core.effects import (
     WatchOpened,
 )
 from meshp2p.core.events import Event, MapChanged, MemberEvent
-from meshp2p.core.hosting import Profile
-from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, Datagram, Ping, Pong
 from meshp2p.core.requests import Request
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, LocalProtocolError, RemoteProtocolError
 from meshp2p.simulation.disk import Disk
 from meshp2p.simulation.engine import Engine

@@ -13,10 +13,10 @@ import msgspec
 from meshp2p.core.address import Address
 from meshp2p.core.effects import Call, CallFailed, Send
 from meshp2p.core.events import Event, IdConflictLost
-from meshp2p.core.hosting import Profile
 from meshp2p.core.message import Message
 from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
 from meshp2p.core.record import Item
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError, check
 from meshp2p.simulation.ablation import ablated_config, alteration
 from meshp2p.simulation.agents import Agents

@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.replicated_map import Entry
+from meshp2p.core.map_entry import Entry
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.faults import (
     Blocked,

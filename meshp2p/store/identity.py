@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from meshp2p.core.keeping import KeptState
+from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.record import EPOCH_MAX, ID_BYTES_MAX, INCARNATION_MAX
 from meshp2p.errors import StartError, StoreError
 from meshp2p.store.directory import DataDirectory

@@ -17,6 +17,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from meshp2p.core.digest import BUCKETS_MAX, is_digest
+from meshp2p.core.mail.uuid7 import is_uuid7
+from meshp2p.core.map_entry import MAP_KEY_BYTES_MAX, Entry
 from meshp2p.core.message import Message
 from meshp2p.core.messages import (
     DATAGRAM_BYTES_MAX,
@@ -49,8 +51,6 @@ from meshp2p.core.messages import (
 )
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
 from meshp2p.core.record import Item
-from meshp2p.core.replicated_map import MAP_KEY_BYTES_MAX, Entry
-from meshp2p.core.uuid7 import is_uuid7
 from meshp2p.core.validity import (
     TIME_MAX,
     check_addresses,

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from meshp2p.core.mail.uuid7 import is_uuid7
 from meshp2p.core.message import PAYLOAD_BYTES_MAX, Id
-from meshp2p.core.uuid7 import is_uuid7
 from meshp2p.errors import Refusal, RemoteProtocolError
 
 __all__ = [

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
+from meshp2p.core.mail.uuid7 import node_bits_of
 from meshp2p.core.record import tag_of
-from meshp2p.core.uuid7 import node_bits_of
 from simulations.chaos.contacts import Contacts
 
 __all__ = ["Ledger", "Tally"]

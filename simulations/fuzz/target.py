@@ -12,10 +12,9 @@ from typing import Final
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import Call, CallFailed, Delete, Effect, Failure, Persist, Put, Resolve, Send, Store, Watch
 from meshp2p.core.effects import WatchOpened as Opened
-from meshp2p.core.hosting import Profile
-from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
 from meshp2p.core.message import Message
 from meshp2p.core.messages import (
@@ -38,6 +37,7 @@ from meshp2p.core.messages import (
 )
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, SendMessage
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError, LocalProtocolError, RemoteProtocolError
 from meshp2p.wire.codec import Codec
 from simulations.fuzz.mutation import IDS

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import Call, Effect, Emit, Send
 from meshp2p.core.events import Event, MapChanged
-from meshp2p.core.hosting import Profile
-from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallRequest, Datagram, Gossip, Ping
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
+from meshp2p.core.swim.hosting import Profile
 
 HERE = Address("10.0.0.9", 9)
 ELSEWHERE = Address("10.0.0.8", 8)

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Failure, Persist, Put, Resolve, Send, Store, Table
 from meshp2p.core.events import Event, LeaderChanged, MapChanged
-from meshp2p.core.hosting import Profile
-from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, Datagram
 from meshp2p.core.requests import Request
+from meshp2p.core.swim.hosting import Profile
 
 EPOCH_MS = 1_700_000_000_000
 

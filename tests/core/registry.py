@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import DeregisterReply, HeartbeatReply
 from meshp2p.core.requests import Deregister, Heartbeat
+from meshp2p.core.swim.hosting import Profile
 from tests.core.mesh import Mesh
 
 X = Profile("x", "x.example", 1, ("search",), ("fast",))

@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.hosting import Profile
 from meshp2p.core.message import CopyStatus
 from meshp2p.core.messages import Acknowledged, Done, Refused, Why
 from meshp2p.core.requests import Acknowledge, Deregister
+from meshp2p.core.swim.hosting import Profile
 from tests.core.mesh import Mesh
 from tests.core.test_messages import a_mesh, acknowledge, held_on_disk, host, ids_of, read, send, status
 

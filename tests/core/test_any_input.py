@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Persist, Resolve, Send, Store
-from meshp2p.core.hosting import Profile
-from meshp2p.core.hybrid_clock import COUNT_MAX, Stamp
 from meshp2p.core.machine import Machine
+from meshp2p.core.mail.uuid7 import uuid7
+from meshp2p.core.map_entry import COUNT_MAX, Entry, Stamp
 from meshp2p.core.message import Message
 from meshp2p.core.messages import (
     Ack,
@@ -54,9 +54,8 @@ from meshp2p.core.messages import (
     Why,
 )
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
-from meshp2p.core.replicated_map import Entry
 from meshp2p.core.requests import Acknowledge, Deregister, Fetch, Heartbeat, SendMessage
-from meshp2p.core.uuid7 import uuid7
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import LocalProtocolError, RemoteProtocolError
 from meshp2p.wire.codec import Codec
 from simulations.fuzz.soundness import check_machine

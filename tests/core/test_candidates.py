@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
-from meshp2p.core.candidates import (
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.swim.candidates import (
     DIAL_INTERVAL_LAST,
     DIAL_PATIENCE,
     GREETERS,
@@ -18,7 +19,6 @@ from meshp2p.core.candidates import (
     Candidates,
     SourceStats,
 )
-from meshp2p.core.config import ProtocolConfig
 
 CONFIG = ProtocolConfig(candidates_max=200)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshp2p.core.carrier import DIRECT_RETRY_MIN, UNREACHABLE_AFTER
+from meshp2p.core.directory.carrier import DIRECT_RETRY_MIN, UNREACHABLE_AFTER
 from meshp2p.core.effects import Call
 from meshp2p.core.events import PeerReachable, PeersCannotCall, PeerUnreachable
 from meshp2p.core.message import CopyStatus

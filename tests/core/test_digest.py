@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.core.digest import BUCKETS_MAX, bucket_digest, differing_buckets, is_digest, items_in
-from meshp2p.core.members import Members
+from meshp2p.core.digest import BUCKETS_MAX, is_digest
+from meshp2p.core.directory.members import Members
 from meshp2p.core.record import Departed, Record, State
+from meshp2p.core.swim.view_digest import bucket_digest, differing_buckets, items_in
 from tests.core.builders import a_record
 
 names = st.text("abcdefgh", min_size=1, max_size=3)

@@ -7,12 +7,12 @@ import itertools
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberDied, MemberJoined, MemberRecovered, MemberSuspected
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import Ack, Datagram, Gossip, Nack, Ping, PingRequest, Pong, Probe, Push, SyncRequest
 from meshp2p.core.record import Record, Rumour, State, tag_of
-from meshp2p.core.timers import Timer
 from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, emitted, hear, run_until, sends, told
 from tests.core.mesh import Mesh
 

@@ -7,13 +7,14 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Watch, WatchOpened
-from meshp2p.core.hosting import Profile
-from meshp2p.core.hybrid_clock import COUNT_MAX, HybridClock, Stamp
+from meshp2p.core.mail.outbox import Outbox, Outgoing
+from meshp2p.core.mail.uuid7 import uuid7
+from meshp2p.core.map_entry import COUNT_MAX, Stamp
+from meshp2p.core.maps.hybrid_clock import HybridClock
 from meshp2p.core.message import Message
 from meshp2p.core.messages import Pong
-from meshp2p.core.outbox import Outbox, Outgoing
 from meshp2p.core.record import Rumour, State
-from meshp2p.core.uuid7 import uuid7
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.core.validity import TIME_MAX
 from meshp2p.errors import LimitExceeded
 from tests.core.builders import NOW_MS, a_machine, a_record, hear, run_until

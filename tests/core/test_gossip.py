@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.core.gossip import GossipQueue, item_bytes
+from meshp2p.core.directory.gossip import GossipQueue, item_bytes
 from meshp2p.core.record import Item, Rumour, State
 from tests.core.builders import a_record, claims
 

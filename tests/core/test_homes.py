@@ -7,7 +7,6 @@ import pytest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberJoined, MemberLeft, MemberUpdated
-from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import (
     DeregisterReply,
     FetchReply,
@@ -21,6 +20,7 @@ from meshp2p.core.messages import (
 )
 from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.requests import Deregister, Fetch, Heartbeat, SendMessage
+from meshp2p.core.swim.hosting import Profile
 from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, hear, run_until, told
 from tests.core.registry import Registry, X
 

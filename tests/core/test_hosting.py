@@ -6,12 +6,12 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import MemberDied
-from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import (
     ForwardHeartbeat,
     HeartbeatReply,
 )
 from meshp2p.core.requests import Deregister, Heartbeat
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError, InstanceConflict, LimitExceeded
 from tests.core.builders import a_machine, a_record, hear, run_until
 from tests.core.registry import Registry, X

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
+from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import IdConflictLost, MemberDied, MemberJoined, MemberUpdated
-from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import Datagram, Gossip, Pong, Probe, Push
 from meshp2p.core.record import INCARNATION_MAX, INCARNATION_STEP_MAX, Item, Record, Rumour, State, tag_of

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.directory.keeping import INCARNATION_RESERVE
 from meshp2p.core.effects import Persist
 from meshp2p.core.events import MemberJoined
-from meshp2p.core.keeping import INCARNATION_RESERVE
 from meshp2p.core.messages import Probe, SyncReply, SyncRequest
 from meshp2p.core.record import State
 from tests.core.builders import ELSEWHERE, HERE, a_machine, a_ping, a_record, calls, hear, run_until, sends

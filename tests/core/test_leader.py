@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.directory.keeping import KeptState
+from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.election import Election
 from meshp2p.core.events import LeaderChanged
-from meshp2p.core.hosting import Profile
-from meshp2p.core.keeping import KeptState
 from meshp2p.core.messages import Probe, SyncReply, SyncRequest
 from meshp2p.core.record import EPOCH_MAX, EPOCH_SKIP_MAX, EPOCH_STEP_MAX, Rumour, State, epoch_above
-from meshp2p.core.timers import Timer
+from meshp2p.core.swim.election import Election
+from meshp2p.core.swim.hosting import Profile
 from tests.core.builders import a_machine, a_record, calls, emitted, hear, run_until, told
 from tests.core.mesh import Mesh
 

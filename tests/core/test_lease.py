@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, Effect
-from meshp2p.core.hosting import Profile
-from meshp2p.core.lease import GRANT_MARGIN, LEASE_SECONDS_MAX, lease_seconds
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import Done, LeaseAsk, LeaseRelease, LeaseReply
 from meshp2p.core.requests import Heartbeat
+from meshp2p.core.swim.hosting import Profile
+from meshp2p.core.swim.lease import GRANT_MARGIN, LEASE_SECONDS_MAX, lease_seconds
 from tests.core.builders import a_machine, a_record, hear
 from tests.core.mesh import Mesh
 

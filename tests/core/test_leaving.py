@@ -10,10 +10,10 @@ from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberDied, MemberLeft
-from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import Done, Push, SyncReply, SyncRequest
 from meshp2p.core.record import Rumour, State
 from meshp2p.core.requests import Deregister, Heartbeat
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import NodeClosed
 from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, emitted, hear, run_until
 from tests.core.mesh import Mesh

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.core.life_signs import LifeSigns
+from meshp2p.core.directory.life_signs import LifeSigns
 from meshp2p.core.record import tag_of
 
 IDS = ("a", "b", "c", "d")

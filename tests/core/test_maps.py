@@ -7,10 +7,10 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import MapChanged
-from meshp2p.core.hybrid_clock import Stamp
-from meshp2p.core.maps import NEWS_MAX
+from meshp2p.core.map_entry import Entry, Stamp
+from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
+from meshp2p.core.maps.shared_maps import NEWS_MAX
 from meshp2p.core.messages import MapDifference, MapPush, MapSync
-from meshp2p.core.replicated_map import Entry, Merge, ReplicatedMap
 from meshp2p.errors import LimitExceeded, LocalProtocolError, NodeClosed
 from tests.core.mesh import EPOCH_MS, Mesh
 

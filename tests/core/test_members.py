@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.core.members import Members
+from meshp2p.core.directory.members import Members
 from meshp2p.core.record import Departed, Record, Rumour, State, claim_fingerprint, fingerprint, tag_of
 from tests.core.builders import a_record, claims
 

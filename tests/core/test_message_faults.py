@@ -9,7 +9,6 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.core.hosting import Profile
 from meshp2p.core.message import CopyStatus, Message
 from meshp2p.core.messages import (
     CallReply,
@@ -24,6 +23,7 @@ from meshp2p.core.messages import (
     SendReply,
 )
 from meshp2p.core.requests import Acknowledge, Deregister, Fetch, SendMessage
+from meshp2p.core.swim.hosting import Profile
 from tests.core.test_messages import a_mesh, acknowledge, held_on_disk, host, keep_alive, read, send, status
 
 

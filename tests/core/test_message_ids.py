@@ -7,8 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshp2p.core.mail.uuid7 import MessageIds, is_uuid7, node_bits_of
 from meshp2p.core.record import tag_of
-from meshp2p.core.uuid7 import MessageIds, is_uuid7, node_bits_of
 
 times = st.lists(st.integers(0, (1 << 47) - 1) | st.integers(1_700_000_000_000, 1_700_000_000_005), max_size=50)
 

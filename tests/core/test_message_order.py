@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.hosting import Profile
-from meshp2p.core.mailbox import Incoming, Mailbox
+from meshp2p.core.mail.mailbox import Incoming, Mailbox
 from meshp2p.core.message import CopyStatus, Message
 from meshp2p.core.messages import (
     Acknowledged,
@@ -20,6 +19,7 @@ from meshp2p.core.messages import (
     Why,
 )
 from meshp2p.core.requests import Fetch, SendMessage
+from meshp2p.core.swim.hosting import Profile
 from tests.core.mesh import Mesh
 from tests.core.test_message_faults import a_parcel
 from tests.core.test_messages import a_mesh, acknowledge, host, ids_of, keep_alive, read, send, status

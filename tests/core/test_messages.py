@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.hosting import Profile
 from meshp2p.core.message import CopyStatus
 from meshp2p.core.messages import Done, FetchReply, Refused, SendReply, StatusReply, Why
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, SendMessage
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError, MailboxFull, UnknownInstance
 from tests.core.mesh import Mesh
 

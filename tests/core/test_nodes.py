@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.core.nodes import Nodes, probe_offset
+from meshp2p.core.directory.nodes import Nodes, probe_offset
 
 names = st.lists(st.text("abcdefgh", min_size=1, max_size=2), unique=True, min_size=1, max_size=20)
 periods = st.lists(st.integers(0, 10**10), min_size=100, max_size=100)

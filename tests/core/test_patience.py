@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from meshp2p.core.directory.patience import RETURN_SECONDS, Patience
 from meshp2p.core.machine import Machine
-from meshp2p.core.patience import RETURN_SECONDS, Patience
 from meshp2p.core.record import Rumour, State
 from tests.core.builders import a_machine, a_record, hear
 

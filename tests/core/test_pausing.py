@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from meshp2p.core.directory.timers import Timer
 from meshp2p.core.events import MemberDied, MemberSuspected
-from meshp2p.core.hosting import Profile
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import Ack, Datagram, Done, Gossip, Ping, Push, SyncRequest
 from meshp2p.core.record import Rumour, State, tag_of
-from meshp2p.core.timers import Timer
+from meshp2p.core.swim.hosting import Profile
 from tests.core.builders import ELSEWHERE, NOW_MS, a_machine, a_record, calls, emitted, hear, run_until, sends
 from tests.core.mesh import Mesh
 

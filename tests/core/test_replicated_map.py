@@ -8,9 +8,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.core.hybrid_clock import HybridClock, Stamp
-from meshp2p.core.mesh_clock import MeshClock
-from meshp2p.core.replicated_map import Entry, ReplicatedMap, prevailing
+from meshp2p.core.map_entry import Entry, Stamp
+from meshp2p.core.maps.hybrid_clock import HybridClock
+from meshp2p.core.maps.mesh_clock import MeshClock
+from meshp2p.core.maps.replicated_map import ReplicatedMap, prevailing
 
 stamps = st.builds(Stamp, st.integers(0, 5), st.integers(0, 2), st.integers(0, 2))
 values = st.sampled_from([b"", b"1", b"2", b"[3]"])

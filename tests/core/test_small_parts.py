@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshp2p.core.config import _RANGES, ProtocolConfig
-from meshp2p.core.local_health import LocalHealth
-from meshp2p.core.uuid7 import is_uuid7, uuid7
+from meshp2p.core.directory.local_health import LocalHealth
+from meshp2p.core.mail.uuid7 import is_uuid7, uuid7
 from meshp2p.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.core.suspicion import Suspicion
+from meshp2p.core.swim.suspicion import Suspicion
 
 accusers = st.lists(st.sampled_from(["", "a", "b", "c", "d", "e"]), max_size=12)
 

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.core.timers import SLACK, Key, Timer, Timers
+from meshp2p.core.directory.timers import SLACK, Key, Timer, Timers
 
 keys = st.tuples(st.sampled_from([Timer.PROBE, Timer.SUSPICION, Timer.EXPIRE]), st.sampled_from(["", "a", "b"]))
 times = st.integers(0, 20).map(float)

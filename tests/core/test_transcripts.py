@@ -28,7 +28,6 @@ from meshp2p.core.events import (
     StorageFailed,
     StorageRecovered,
 )
-from meshp2p.core.hosting import Profile
 from meshp2p.core.messages import (
     Ack,
     Body,
@@ -51,6 +50,7 @@ from meshp2p.core.messages import (
 )
 from meshp2p.core.record import Item, Rumour, State, tag_of
 from meshp2p.core.requests import Heartbeat
+from meshp2p.core.swim.hosting import Profile
 from tests.core.mesh import EPOCH_MS, Mesh
 
 DIRECTORY = Path(__file__).parent / "transcripts"

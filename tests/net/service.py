@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.carrier import Route
+from meshp2p.core.directory.carrier import Route
 from meshp2p.core.messages import Done, Pong
 from meshp2p.errors import Refusal
 from meshp2p.net.dials import Connect

@@ -13,6 +13,7 @@ import trio.testing
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import (
     Call,
     CallFailed,
@@ -29,8 +30,6 @@ from meshp2p.core.effects import (
     Write,
 )
 from meshp2p.core.events import Event, LeaderChanged, MapChanged, StorageFailed, StorageRecovered
-from meshp2p.core.hosting import Profile
-from meshp2p.core.keeping import KeptState
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import (
     CallReply,
@@ -44,6 +43,7 @@ from meshp2p.core.messages import (
     SyncRequest,
 )
 from meshp2p.core.record import Record, Rumour, State, tag_of
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError, StoreFull
 from meshp2p.net.driver import DRAIN_MAX, DRAIN_SECONDS, QUEUE_MAX, STORE_SECONDS_MAX, Driver
 from meshp2p.wire.codec import Codec

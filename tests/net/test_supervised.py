@@ -13,7 +13,7 @@ from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Failure, Persist, Resolve, Send, Store, Unwatch, Watch
 from meshp2p.core.events import MemberJoined
-from meshp2p.core.hosting import Profile
+from meshp2p.core.mail.uuid7 import uuid7
 from meshp2p.core.message import Message
 from meshp2p.core.messages import (
     Datagram,
@@ -29,7 +29,7 @@ from meshp2p.core.messages import (
 )
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.core.requests import Acknowledge, Fetch, Heartbeat, SendMessage
-from meshp2p.core.uuid7 import uuid7
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError, InternalError, UnknownInstance
 from meshp2p.net.supervised import REBUILDS_MAX, REBUILDS_SECONDS, SupervisedMachine
 from tests.core.builders import ELSEWHERE, NOW_MS, a_record

@@ -12,7 +12,7 @@ import trio.testing
 import meshp2p
 from meshp2p import EventsLost, LeaderChanged, MemberDied, MemberJoined, MemberLeft, MemberUpdated
 from meshp2p.core.events import Event
-from meshp2p.core.hosting import Profile
+from meshp2p.core.swim.hosting import Profile
 from meshp2p.node.subscriptions import BUFFER_MAX, Subscription, Subscriptions
 from tests.http.meshes import QUICK, calling, open_mesh
 

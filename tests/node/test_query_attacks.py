@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshp2p import errors
-from meshp2p.core.uuid7 import MessageIds, uuid7
+from meshp2p.core.mail.uuid7 import MessageIds, uuid7
 from meshp2p.net.open_calls import IncomingCall, OutgoingCall
 from meshp2p.node.answering import WAITING_MAX, QueryServer
 from meshp2p.node.handlers import Handlers

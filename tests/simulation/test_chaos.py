@@ -9,8 +9,8 @@ import sys
 import pytest
 import trio
 
+from meshp2p.core.mail.uuid7 import MessageIds
 from meshp2p.core.record import tag_of
-from meshp2p.core.uuid7 import MessageIds
 from simulations.chaos.ledger import Ledger
 
 

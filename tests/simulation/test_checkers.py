@@ -7,12 +7,11 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from meshp2p.core import election
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, MemberRecovered, MemberUpdated
-from meshp2p.core.hybrid_clock import Stamp
+from meshp2p.core.map_entry import Entry, Stamp
 from meshp2p.core.record import Record, State
-from meshp2p.core.replicated_map import Entry
+from meshp2p.core.swim import election
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.ablation import SAFEGUARDS
 from meshp2p.simulation.checkers import CHECKERS

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import Put, Table
-from meshp2p.core.keeping import KeptState
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.disk import Disk
 from meshp2p.simulation.faults import (

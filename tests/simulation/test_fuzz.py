@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from meshp2p.core.hybrid_clock import HybridClock, Stamp
-from meshp2p.core.members import Members
+from meshp2p.core.directory.members import Members
+from meshp2p.core.map_entry import Stamp
+from meshp2p.core.maps.hybrid_clock import HybridClock
 from simulations.__main__ import main
 from simulations.fuzz.fuzzer import LIFE_INPUTS, run_life
 from simulations.fuzz.target import Kind, golden_bodies

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from meshp2p.core.carrier import Carrier
+from meshp2p.core.directory.carrier import Carrier
 from meshp2p.simulation.faults import Hidden, Kind, Partition
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import Simulation, run

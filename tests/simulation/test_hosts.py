@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshp2p.core.keeping import KeptState
+from meshp2p.core.directory.keeping import KeptState
 from meshp2p.simulation.disk import Disk
 from meshp2p.simulation.faults import (
     ClockRate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshp2p.core.life_signs import LifeSigns
+from meshp2p.core.directory.life_signs import LifeSigns
 from simulations.__main__ import main
 from simulations.memory import SLOPE_MAX, Churn, growth, measure, slope
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from meshp2p.core.keeping import KeptState
+from meshp2p.core.directory.keeping import KeptState
 from meshp2p.errors import StartError, StoreError
 from meshp2p.store.directory import DataDirectory
 from meshp2p.store.identity import Identity, IdentityStore

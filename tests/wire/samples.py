@@ -8,7 +8,8 @@ import msgspec
 from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
-from meshp2p.core.hybrid_clock import COUNT_MAX, Stamp
+from meshp2p.core.mail.uuid7 import uuid7
+from meshp2p.core.map_entry import COUNT_MAX, Entry, Stamp
 from meshp2p.core.message import KINDS, CopyStatus, Message, Receipt
 from meshp2p.core.messages import (
     Ack,
@@ -53,8 +54,6 @@ from meshp2p.core.messages import (
     Why,
 )
 from meshp2p.core.record import Record, Rumour, State
-from meshp2p.core.replicated_map import Entry
-from meshp2p.core.uuid7 import uuid7
 from meshp2p.core.validity import TIME_MAX
 from meshp2p.wire.beacon import Answer, BeaconMessage, Question
 from meshp2p.wire.codec import Codec

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgpack
 import pytest
 
+from meshp2p.core.map_entry import MAP_VALUE_BYTES_MAX
 from meshp2p.core.message import PAYLOAD_BYTES_MAX
 from meshp2p.core.messages import (
     COPIES_MAX,
@@ -19,7 +20,6 @@ from meshp2p.core.messages import (
     Deliver,
 )
 from meshp2p.core.record import State
-from meshp2p.core.replicated_map import MAP_VALUE_BYTES_MAX
 from meshp2p.core.validity import TIME_MAX
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.wire.beacon import BEACON_BYTES_MAX

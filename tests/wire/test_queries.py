@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from meshp2p.core.mail.uuid7 import uuid7
 from meshp2p.core.message import PAYLOAD_BYTES_MAX
-from meshp2p.core.uuid7 import uuid7
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.wire.queries import (
     PROGRESS_BYTES_MAX,

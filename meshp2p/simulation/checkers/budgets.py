@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
-from meshp2p.core.carrier import DIRECT_RETRY_MIN
+from meshp2p.core.directory.carrier import DIRECT_RETRY_MIN
+from meshp2p.core.directory.state import AGE_BYTES, PACKET_OVERHEAD
 from meshp2p.core.effects import Call
 from meshp2p.core.events import (
     Event,
@@ -18,9 +19,8 @@ from meshp2p.core.events import (
     MemberSuspected,
     MemberUpdated,
 )
-from meshp2p.core.looker import LOOKS_MAX
 from meshp2p.core.messages import Probe, Push, SyncRequest
-from meshp2p.core.state import AGE_BYTES, PACKET_OVERHEAD
+from meshp2p.core.swim.convergence_check import LOOKS_MAX
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.expectations import wanted_confirmations
 from meshp2p.simulation.faults import Crash, Fault, Kind, Leave, Partition

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.replicated_map import ReplicatedMap
+from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.faults import ClockStep, Fault
 from meshp2p.simulation.host import Host

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from meshp2p.core.keeping import PAUSE_MAX
+from meshp2p.core.directory.keeping import PAUSE_MAX
 from meshp2p.core.record import State
 from meshp2p.simulation.expectations import (
     call_seconds,

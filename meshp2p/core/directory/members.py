@@ -1,0 +1,169 @@
+"""The table: everyone who is listed, everyone who departed, and one word that says whether two tables agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Final
+
+from meshp2p.core.directory.nodes import Nodes
+from meshp2p.core.record import Claim, Departed, Record, State, claim_fingerprint, fingerprint, tag_of
+
+__all__ = ["Members", "size_of"]
+
+_PLAIN_SIZE = 300  # of a record in a list, without its texts: about what JSON takes
+
+UNLISTED_SHARE: Final = 1 / 8
+"""How much of the room for the departed those may take that were never listed here: anybody can say of any number of
+ids that they are dead. Chosen, not measured."""
+
+
+class Members:
+    """Live records by id, and the departed.
+
+    Only this class changes them, so that ``view`` (the XOR of all live fingerprints and of the greatest claim's),
+    ``nodes``, ``lowest`` (the lowest live id), ``version`` (counts changes of the set of ids), ``changes`` (counts all
+    changes of live records) and ``size`` (of their texts, in characters) are always theirs. It
+    knows no precedence: who calls it has decided.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.departed: dict[str, Departed] = {}
+        self.nodes: Nodes = Nodes()
+        self.view: int = 0
+        self.version: int = 0
+        self.changes: int = 0
+        self.size: int = 0
+        self.lowest: str | None = None
+        self.top_claim: Claim = (0, "")
+        """The greatest claim to lead that was ever seen, also one of a leader that departed."""
+        self._ids: dict[int, str] = {}
+        self._unlisted: dict[str, None] = {}
+        """Those of the departed that were never listed here, in the order of departing."""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def id_of(self, tag: int) -> str | None:
+        """The id, live or departed, that this tag stands for; None where it is not known."""
+        return self._ids.get(tag)
+
+    def claim_of(self, instance_id: str) -> Record | Departed | None:
+        """What is held about this id: its record, or that it departed; None where it is not known."""
+        return self.records.get(instance_id) or self.departed.get(instance_id)
+
+    def has_room_for(self, record: Record, count_max: int, size_max: int) -> bool:
+        """Whether this record may be listed: its id is listed already and it does not grow, or the table with it has at
+        most ``count_max`` records and ``size_max`` characters."""
+        old = self.records.get(record.id)
+        growth = size_of(record) - (0 if old is None else size_of(old))
+        if growth > 0 and self.size + growth > size_max:
+            return False
+        return old is not None or len(self.records) < count_max
+
+    def has_node(self, instance_id: str) -> bool:
+        """Whether a live node has this id, not a hosted instance."""
+        record = self.records.get(instance_id)
+        return record is not None and record.is_node
+
+    def node_by_bits(self) -> dict[int, str]:
+        """The nodes, live or departed, by the upper 32 bits of their tags."""
+        departed = (one.id for one in self.departed.values() if one.is_node)
+        return {tag_of(node_id) >> 32: node_id for node_id in (*departed, *self.nodes)}
+
+    def hosted_by(self, home: str) -> Iterator[Record]:
+        return (record for record in list(self.records.values()) if record.home == home and record.id != home)
+
+    def put(self, record: Record) -> None:
+        """List a live record, in place of whatever is held about its id."""
+        old = self.records.get(record.id)
+        if old is None:
+            self.departed.pop(record.id, None)
+            self._unlisted.pop(record.id, None)
+            self.version += 1
+            self._ids[tag_of(record.id)] = record.id
+            if self.lowest is None or record.id.encode() < self.lowest.encode():
+                self.lowest = record.id
+        else:
+            self.view ^= fingerprint(old)
+            self.size -= size_of(old)
+        self.changes += 1
+        self.size += size_of(record)
+        self.records[record.id] = record
+        self.view ^= fingerprint(record)
+        was_node = old is not None and old.is_node
+        if record.is_node and not was_node:
+            self.nodes.add(record.id)
+        elif was_node and not record.is_node:
+            self.nodes.remove(record.id)
+        if record.epoch:
+            self.note_claim((record.epoch, record.id))
+
+    def note_claim(self, claim: Claim) -> None:
+        """Keep it where it is the greatest that was seen.
+
+        It is part of the view: where two nodes list the same and one of them knows of a greater claim, the other has to
+        hear of it, for who leads must outbid it.
+        """
+        if claim > self.top_claim:
+            self.view ^= claim_fingerprint(self.top_claim) ^ claim_fingerprint(claim)
+            self.top_claim = claim
+
+    def depart(self, departed: Departed) -> None:
+        """Move an id to the departed, or note that an unknown one is."""
+        old = self.records.pop(departed.id, None)
+        self.departed.pop(departed.id, None)  # so that the order is that of departing
+        self.departed[departed.id] = departed
+        self._unlisted.pop(departed.id, None)
+        if not departed.was_listed:
+            self._unlisted[departed.id] = None
+        self._ids[tag_of(departed.id)] = departed.id
+        if old is None:
+            return
+        self.version += 1
+        self.changes += 1
+        self.size -= size_of(old)
+        self.view ^= fingerprint(old)
+        if old.is_node:
+            self.nodes.remove(departed.id)
+        if departed.id == self.lowest:
+            self.lowest = min(self.records, key=str.encode, default=None)
+
+    def forget_departed(self, now: float, retention: float, departed_max: int) -> list[str]:
+        """Forget who departed ``retention`` seconds ago or longer, and the oldest above the number, first of those that
+        were never listed; who that was."""
+        forgotten: list[str] = []
+        for departed in self.departed.values():
+            if departed.since + retention > now:
+                break
+            forgotten.append(departed.id)
+        unlisted_max = int(departed_max * UNLISTED_SHARE)
+        excess = max(len(self._unlisted) - unlisted_max, len(self.departed) - len(forgotten) - departed_max)
+        if excess > 0:
+            gone = set(forgotten)
+            order = chain(self._unlisted, (id_ for id_ in self.departed if id_ not in self._unlisted))
+            forgotten += islice((id_ for id_ in order if id_ not in gone), excess)
+        for instance_id in forgotten:
+            del self.departed[instance_id]
+            self._unlisted.pop(instance_id, None)
+            self._ids.pop(tag_of(instance_id), None)
+        return forgotten
+
+    def callable_dead(self) -> list[Departed]:
+        """The dead nodes that may live on the other side of a partition: those at whose address nobody else lives
+        now."""
+        taken = {record.addresses[0] for record in self.records.values() if record.addresses}
+        return [
+            departed
+            for departed in self.departed.values()
+            if departed.state is State.DEAD
+            and departed.is_node
+            and departed.addresses
+            and departed.addresses[0] not in taken
+        ]
+
+
+def size_of(record: Record) -> int:
+    """About how many characters a record has in the list of instances, which shows neither status nor metrics."""
+    return _PLAIN_SIZE + sum(map(len, (record.id, record.hostname, *record.capabilities, *record.profiles)))

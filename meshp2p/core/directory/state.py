@@ -1,0 +1,313 @@
+"""What one node knows and is about to do: the ground on which all parts of the machine stand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from meshp2p.core.address import Address
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.directory.gossip import GossipQueue, item_bytes
+from meshp2p.core.directory.keeping import Keeping, KeptState, StoreHandler
+from meshp2p.core.directory.life_signs import LifeSigns
+from meshp2p.core.directory.local_health import LocalHealth
+from meshp2p.core.directory.members import Members
+from meshp2p.core.directory.patience import Patience
+from meshp2p.core.directory.timers import Timer, Timers
+from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Send, Write
+from meshp2p.core.events import (
+    Event,
+    MapChanged,
+    MemberChange,
+    MemberJoined,
+    MemberLeft,
+    MemberRecovered,
+    MemberUpdated,
+)
+from meshp2p.core.messages import Body, CallReply, CallRequest, Datagram, Gossip, Ping, Push
+from meshp2p.core.record import Departed, Item, Record, Rumour, State, tag_of
+
+__all__ = ["Counters", "NodeState", "Randomness", "ReplyHandler"]
+
+_T = TypeVar("_T")
+
+PACKET_OVERHEAD = 96
+"""Bytes of a packet that gossip may not fill: the frame and its seal, the body, the ages' and lists' headers."""
+
+AGE_BYTES = 12
+
+
+class Randomness(Protocol):
+    """What the core draws: ``random.Random`` has it."""
+
+    def random(self) -> float: ...
+    def randrange(self, start: int, stop: int, /) -> int: ...
+    def sample(self, population: list[_T], k: int, /) -> list[_T]: ...
+
+
+class Counters(msgspec.Struct):
+    """How often what happened, since the start."""
+
+    probes: int = 0
+    probes_failed: int = 0
+    suspicions: int = 0
+    deaths: int = 0
+    refutations: int = 0
+    syncs: int = 0
+    syncs_failed: int = 0
+    items_taken: int = 0
+    items_stale: int = 0
+    items_refused: int = 0
+    """Claims that no node which follows the protocol makes."""
+    pauses: int = 0
+    rebuilds: int = 0
+    """Inputs that raised, by a fault of ours, and after which the machine began anew."""
+    datagrams_unasked: int = 0
+    """Acks and nacks that answer nothing we sent, and packets for another node."""
+    messages_accepted: int = 0
+    messages_refused: int = 0
+    """Not accepted: no such recipient, or no room."""
+    messages_taken: int = 0
+    """Copies put into mailboxes of this node's."""
+    messages_repeated: int = 0
+    """Copies that came again."""
+    copies_acknowledged: int = 0
+    copies_expired: int = 0
+    copies_undeliverable: int = 0
+    map_syncs: int = 0
+    """Comparisons of shared maps that were answered."""
+    map_entries_taken: int = 0
+    """Others' entries of shared maps that changed something."""
+    map_entries_refused: int = 0
+    """Others' entries that were not taken: stamped too far ahead, or past the bounds."""
+
+
+ReplyHandler = Callable[[CallReply | CallFailed, float], None]
+
+
+class NodeState:
+    """The tables, queues and deadlines of one node, and the effects that its machine has not handed out yet.
+
+    The parts of the machine share it and change the table through
+    :class:`~meshp2p.core.swim.membership.Membership` alone.
+    """
+
+    def __init__(
+        self,
+        own: Record,
+        config: ProtocolConfig,
+        random: Randomness,
+        wall_ms: Callable[[], int],
+        kept: KeptState,
+        *,
+        is_durable: bool = False,
+    ) -> None:
+        self.own = own
+        self.id: str = own.id
+        self.tag: int = tag_of(own.id)
+        self.config = config
+        self.random = random
+        self.wall_ms = wall_ms
+        self.members: Members = Members()
+        self.item_bytes_max: int = config.packet_bytes_max - PACKET_OVERHEAD - AGE_BYTES * config.ages_per_packet
+        """The largest item that fits into a packet."""
+        self.gossip: GossipQueue = GossipQueue(self.item_bytes_max)
+        self.gossip_after: float = -math.inf
+        """When there may be a round of gossip again."""
+        self.life: LifeSigns = LifeSigns()
+        self.local_health: LocalHealth = LocalHealth(config.local_health_max)
+        self.timers: Timers = Timers()
+        self.counters: Counters = Counters()
+        self.effects: list[Effect] = []
+        self.changes: list[MemberChange] = []
+        """What happened to members and was not yet looked at by the parts that care."""
+        self.reach: dict[str, Address] = {}
+        """The address from which a node was last heard."""
+        self.reached_at: float = -math.inf
+        """When a packet or call of another last came that this node did not ask for."""
+        self.patience: Patience = Patience(config.patience_max)
+        self.epoch_kept: int = kept.epoch
+        self.is_announced = False
+        """Whether this node may tell others of itself: it knows that its id is its own."""
+        self.is_settled = False
+        """Whether this node has looked around for long enough to name a leader."""
+        self.is_leaving = False
+        self.is_guarded = False
+        """Whether this node was stopped and has heard nobody since: see :mod:`meshp2p.core.swim.pause_guard`."""
+        self._calls: dict[int, ReplyHandler] = {}
+        self._call_count = 0
+        self.age_zero: float = 0.0
+        """What the clock of :meth:`age_at` shows at the driver's time 0, in seconds."""
+        self.keeping: Keeping = Keeping(kept, self._ask, self.timers, is_durable=is_durable)
+
+    def _ask(self, effect: Effect) -> None:
+        self.effects.append(effect)
+
+    def age_at(self, when: float) -> int:
+        """The milliseconds that will have passed at this time since the node's directory was made: what is kept bears
+        this, for a wall clock may be set, and the driver's clock begins anew with each process."""
+        return int((self.age_zero + when) * 1000)
+
+    def resume(self, old: NodeState, now: float) -> None:
+        """Take up what is known of the mesh, and the numbers under which something was asked."""
+        for departed in old.members.departed.values():
+            self.members.depart(departed)
+        for record in old.members.records.values():
+            if record.id != self.id:
+                self.life.note(record.id, now)
+                self.put(msgspec.structs.replace(record, state=State.ALIVE))
+        self.members.note_claim(old.members.top_claim)
+        self.reach = {node_id: address for node_id, address in old.reach.items() if self.members.has_node(node_id)}
+        self.epoch_kept = old.epoch_kept
+        self.counters = old.counters
+        self.counters.rebuilds += 1
+        self.keeping.resume(old.keeping)
+        self._call_count = old._call_count
+
+    # What leaves the node
+
+    def send(self, address: Address, body: Body, now: float, first: Item | None = None) -> None:
+        """Send ``body`` with whatever gossip fits; ``first`` goes ahead of it, for whom it concerns."""
+        config = self.config
+        ages = self.life.pack(config.ages_per_packet, now)
+        items: tuple[Item, ...] = ()
+        if self.is_announced and len(self.gossip):
+            budget = self.item_bytes_max - (0 if first is None else item_bytes(first))
+            items = self.gossip.take(budget, config.retransmits(len(self.members.nodes)))
+        if first is not None:
+            items = (first, *(item for item in items if item.id != first.id))
+        self.effects.append(Send(address, Datagram(body, items, ages)))
+
+    def send_to_node(self, node_id: str, body: Body, now: float, *, is_everywhere: bool = False) -> None:
+        """Send to a listed node, to all of its :meth:`ping_addresses` if ``is_everywhere``. A suspect is told first
+        that it is (Lifeguard §IV-C, buddy system), by nobody: whoever else lives at that address by now is not to
+        count it as this node's finding."""
+        record = self.members.records[node_id]
+        accusation = None
+        if record.state is State.SUSPECT:
+            accusation = Rumour(node_id, record.incarnation, State.SUSPECT)
+        for address in self.ping_addresses(record) if is_everywhere else (self.address_of(record),):
+            self.send(address, body, now, accusation)
+
+    def has_room_for(self, record: Record) -> bool:
+        """Whether this record may be listed, in place of the one of its id if there is one."""
+        return self.members.has_room_for(record, self.config.members_max, self.config.members_size_max)
+
+    def tell(self, node_id: str, item: Item) -> None:
+        """Send one item at once, beside the gossip that goes round."""
+        record = self.members.records[node_id]
+        if item_bytes(item) <= self.item_bytes_max:
+            self.effects.append(Send(self.address_of(record), Datagram(Gossip(self.tag), (item,))))
+        else:
+            self.call_node(record, Push(self.tag, (item,)), _ignore)
+
+    def call(
+        self,
+        addresses: tuple[Address, ...],
+        request: CallRequest,
+        handler: ReplyHandler,
+        timeout: float | None = None,
+        node: Record | Departed | None = None,
+        *,
+        target: str = "",
+    ) -> None:
+        """Call whoever answers at these addresses, which are ``node``'s if it is given; ``handler(reply or failure,
+        now)`` is run once. With a ``target`` they are to pass the call on to that node."""
+        self._call_count += 1
+        self._calls[self._call_count] = handler
+        node_id, boot = ("", 0) if node is None else (node.id, node.boot)
+        timeout = timeout or self.config.call_timeout
+        self.effects.append(Call(self._call_count, addresses, request, timeout, node_id, boot, target))
+
+    def call_node(
+        self, node: Record | Departed, request: CallRequest, handler: ReplyHandler, timeout: float | None = None
+    ) -> None:
+        """Call the process that this record is of, at all of its addresses."""
+        self.call(self.addresses_of(node), request, handler, timeout, node)
+
+    def take_call(self, call_id: int) -> ReplyHandler | None:
+        return self._calls.pop(call_id, None)
+
+    # What is kept
+
+    def store(self, writes: Iterable[Write], handler: StoreHandler, now: float) -> None:
+        """See :meth:`~meshp2p.core.directory.keeping.Keeping.store`."""
+        self.keeping.store(writes, handler, now)
+
+    def emit(self, event: Event | MapChanged) -> None:
+        self.effects.append(Emit(event))
+
+    def ping(self, sequence: int, target: int) -> Ping:
+        """A ping of this node's for the node with the tag ``target``."""
+        return Ping(sequence, self.tag, target, self.members.view, self.local_health.score)
+
+    # What is asked of the tables
+
+    def address_of(self, record: Record) -> Address:
+        return self.reach.get(record.id) or record.addresses[0]
+
+    def ping_addresses(self, record: Record) -> tuple[Address, ...]:
+        """Where a node may answer datagrams: where it was heard last, and where it says that it is. The first may be
+        anybody's who sent one of its packets again, the second an address that it left without noticing."""
+        return tuple(dict.fromkeys((self.address_of(record), record.addresses[0])))
+
+    def addresses_of(self, record: Record | Departed) -> tuple[Address, ...]:
+        """All addresses at which a node may be reached, the one it was last heard from first."""
+        heard = self.reach.get(record.id)
+        if heard is None:
+            return record.addresses
+        return (heard, *(address for address in record.addresses if address != heard))
+
+    def choose_nodes(self, count: int, *without: str) -> list[str]:
+        """Up to ``count`` other listed nodes, in an order drawn at random."""
+        return self.members.nodes.draw(self.random, count, self.id, *without)
+
+    def is_live(self, instance_id: str) -> bool:
+        return instance_id in self.members.records
+
+    # What changes
+
+    def put(self, record: Record) -> None:
+        """List a live record, and note what that means for its id. A node whose id is a hosted instance's from now on
+        has left."""
+        held = self.members.records.get(record.id)
+        if held is None:
+            self.changes.append(MemberJoined(record))
+        elif held.is_node and not record.is_node:
+            self.reach.pop(record.id, None)
+            self.patience.forget_health(record.id)
+            self.changes += (MemberLeft(msgspec.structs.replace(held, state=State.LEFT)), MemberJoined(record))
+        else:
+            if held.addresses != record.addresses or held.boot != record.boot:
+                self.reach.pop(record.id, None)
+            self.changes.append(MemberRecovered(record) if held.state is State.SUSPECT else MemberUpdated(record))
+        self.members.put(record)
+
+    # What is to be told, and no longer
+
+    def forget_departed(self, now: float) -> None:
+        """Forget those of the departed whose time is up or who are too many, and what was still to be told of them."""
+        config = self.config
+        for instance_id in self.members.forget_departed(now, config.departed_retention, config.departed_max):
+            self.gossip.discard(instance_id)
+
+    def spread(self, item: Item, now: float, *, at_birth: bool = False) -> None:
+        """Tell the mesh of ``item``: at once, unless there was a round just before, then again with every packet until
+        it was told often enough.
+
+        ``at_birth`` tells more nodes at once: this node is the item's only source.
+        """
+        self.gossip.put(item)
+        due = now
+        if at_birth and self.is_announced:
+            for node_id in self.choose_nodes(self.config.birth_fanout):
+                self.tell(node_id, item)
+            due += self.config.gossip_interval  # those who were told begin their rounds at once
+        self.timers.set_earlier(Timer.GOSSIP, max(due, self.gossip_after))
+
+
+def _ignore(_reply: CallReply | CallFailed, _now: float) -> None:
+    """What was told by TCP needs no answer: where it was lost, the views differ and a sync mends it."""

@@ -1,0 +1,1 @@
+"""Durable messages: outbox, mailboxes, delivery, acknowledgement."""

@@ -1,0 +1,173 @@
+"""A map that many nodes hold and each may write: what one replica is, and which of two entries prevails.
+
+Of two entries of a key the one with the later :class:`~meshp2p.core.map_entry.Stamp` prevails (last writer wins). A
+deletion is an entry without a value, kept until it is so old that no replica can hold what it deleted. Putting entries
+is commutative, associative and idempotent, so replicas that were given the same entries are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from meshp2p.core.digest import BUCKETS_MAX
+from meshp2p.core.map_entry import Entry
+
+__all__ = [
+    "Merge",
+    "ReplicatedMap",
+    "bucket_of",
+    "prevailing",
+]
+
+Merge = Callable[[bytes, bytes], bytes]
+"""Joins two values of a key, both JSON text, the one with the earlier stamp first: commutative, associative and
+idempotent."""
+
+
+def prevailing(one: Entry, other: Entry, merge: Merge | None = None) -> Entry:
+    """What becomes of two entries of one key. Two values are joined where there is a ``merge``, and bear the later
+    stamp; a deletion and a value are never joined."""
+    earlier, later = (one, other) if (one.stamp, one.value) <= (other.stamp, other.value) else (other, one)
+    if merge is None or earlier.is_deleted or later.is_deleted or earlier.value == later.value:
+        return later
+    return Entry(later.key, later.stamp, merge(earlier.value, later.value))
+
+
+def bucket_of(key: str) -> int:
+    """The bucket of a key where there are as many as there may be; of fewer, a power of two, its lower bits."""
+    return int.from_bytes(_hash_of(key).digest(), "big") % BUCKETS_MAX
+
+
+def _hash_of(key: str) -> hashlib.blake2b:
+    text = key.encode()
+    return hashlib.blake2b(b"%d %b" % (len(text), text), digest_size=8)
+
+
+class _Held(msgspec.Struct, frozen=True):
+    entry: Entry
+    bucket: int
+    fingerprint: int
+
+
+class ReplicatedMap:
+    """One replica."""
+
+    def __init__(self, name: str, merge: Merge | None = None) -> None:
+        self.name = name
+        self.merge = merge
+        self.bytes: int = 0
+        """Of all entries, deletions too."""
+        self.view: int = 0
+        """The same where two replicas hold the same entries: the XOR of their fingerprints."""
+        self._held: dict[str, _Held] = {}
+        self._deleted: dict[str, int] = {}
+        self._words = [0] * BUCKETS_MAX
+
+    def __repr__(self) -> str:
+        return f"<ReplicatedMap {self.name!r} entries={len(self)} deleted={len(self._deleted)} view={self.view:016x}>"
+
+    def __len__(self) -> int:
+        """How many keys have a value."""
+        return len(self._held) - len(self._deleted)
+
+    @property
+    def entries_count(self) -> int:
+        """How many entries there are, deletions too."""
+        return len(self._held)
+
+    def entry(self, key: str) -> Entry | None:
+        """The entry of this key, a deletion too."""
+        held = self._held.get(key)
+        return None if held is None else held.entry
+
+    def value(self, key: str) -> bytes | None:
+        """The value of this key as JSON text; None where it has none."""
+        held = self._held.get(key)
+        return held.entry.value if held is not None and held.entry.value else None
+
+    def keys(self) -> Iterator[str]:
+        """The keys that have a value."""
+        return (key for key in self._held if key not in self._deleted)
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, deletions too."""
+        return (held.entry for held in self._held.values())
+
+    # Changing it
+
+    def put(self, entry: Entry) -> bool:
+        """Take an entry in; whether anything changed."""
+        held = self._held.get(entry.key)
+        if held is not None:
+            entry = prevailing(held.entry, entry, self.merge)
+            if entry == held.entry:
+                return False
+        self.replace(entry)
+        return True
+
+    def replace(self, entry: Entry) -> None:
+        """Hold this entry, whatever is held of its key."""
+        self._remove(entry.key)
+        stamp, hashed = entry.stamp, _hash_of(entry.key)
+        bucket = int.from_bytes(hashed.digest(), "big") % BUCKETS_MAX
+        hashed.update(b"%d %d %d " % (stamp.wall_ms, stamp.count, stamp.node))
+        hashed.update(entry.value)
+        held = _Held(entry, bucket, int.from_bytes(hashed.digest(), "big"))
+        self._held[entry.key] = held
+        if entry.is_deleted:
+            self._deleted[entry.key] = stamp.wall_ms
+        self._count(held, 1)
+
+    def _remove(self, key: str) -> None:
+        held = self._held.pop(key, None)
+        if held is not None:
+            self._deleted.pop(key, None)
+            self._count(held, -1)
+
+    def _count(self, held: _Held, sign: int) -> None:
+        self.bytes += sign * held.entry.size
+        self.view ^= held.fingerprint
+        self._words[held.bucket] ^= held.fingerprint
+
+    def forget_deleted(self, before_ms: int) -> None:
+        """Forget the deletions that were made before this time."""
+        for key in [key for key, wall_ms in self._deleted.items() if wall_ms < before_ms]:
+            self._remove(key)
+
+    # Comparing it
+
+    @property
+    def buckets(self) -> int:
+        """In how many buckets another replica is to be compared: about one for four entries, a power of two."""
+        buckets = 1
+        while buckets < BUCKETS_MAX and buckets * 4 < len(self._held):
+            buckets *= 2
+        return buckets
+
+    def digest(self, buckets: int) -> bytes:
+        """The XOR of the fingerprints in each of so many buckets, 8 bytes a bucket."""
+        if buckets == 1:
+            return self.view.to_bytes(8, "big")
+        words = [0] * buckets
+        mask = buckets - 1
+        for bucket, word in enumerate(self._words):
+            words[bucket & mask] ^= word
+        return b"".join(word.to_bytes(8, "big") for word in words)
+
+    def differing(self, digest: bytes) -> tuple[int, ...]:
+        """The numbers of the buckets in which another replica's digest is not this one's."""
+        own = self.digest(len(digest) // 8)
+        if own == digest:
+            return ()
+        return tuple(at // 8 for at in range(0, len(digest), 8) if own[at : at + 8] != digest[at : at + 8])
+
+    def entries_in(self, numbers: Iterable[int], buckets: int, first: int = 0) -> list[Entry]:
+        """All entries in these of so many buckets, bucket by bucket, beginning with the first from ``first`` on."""
+        wanted = set(numbers)
+        mask = buckets - 1
+        found = [held for held in self._held.values() if held.bucket & mask in wanted]
+        found.sort(key=lambda held: (held.bucket - first) & mask)
+        return [held.entry for held in found]

@@ -1,0 +1,442 @@
+"""Shared maps, as one part of the machine: who else has them, comparing replicas, telling changes.
+
+A change is told at once to a few nodes that have the map, each of which tells a few (rumour mongering, Demers et al.
+1987). What that misses is mended by comparing: by digest, with a node that is met, that returns, and now and then with
+one drawn at random. Only nodes that opened a map of the name take part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from meshp2p.core.digest import is_digest
+from meshp2p.core.directory.state import NodeState, ReplyHandler
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.effects import CallFailed, Failure
+from meshp2p.core.events import MapChanged, MemberChange, MemberDied, MemberJoined, MemberLeft
+from meshp2p.core.map_entry import Entry, entry_size
+from meshp2p.core.maps.hybrid_clock import HybridClock
+from meshp2p.core.maps.mesh_clock import MeshClock
+from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap, bucket_of
+from meshp2p.core.messages import CallReply, MapDifference, MapPush, MapSync, MapTaken
+from meshp2p.errors import LimitExceeded, LocalProtocolError, check
+
+__all__ = ["Maps"]
+
+TELL_ROUNDS = 2
+"""How often a node tells a change on. Chosen, not measured: with a fanout of 3 one round leaves 6 of 100 untold."""
+
+NEWS_MAX = 256
+"""Changes that are told on one by one; past it the replicas are compared sooner instead. Chosen, not measured."""
+
+HOLDERS_MAX = 32
+"""Nodes with the map that a reply names. Chosen, not measured."""
+
+FOREIGN_FACTOR = 4
+"""What others wrote is taken up to so many times the limit of what is written here."""
+
+
+class _Shared:
+    """One open map, and whom to talk to about it.
+
+    It has clocks of its own, so that all who have the map compare the same clocks: those of its holders.
+    """
+
+    def __init__(self, replica: ReplicatedMap, clock: MeshClock, stamps: HybridClock) -> None:
+        self.replica = replica
+        self.clock = clock
+        self.stamps = stamps
+        self.holders: dict[str, None] = {}
+        """Listed nodes that have it, as far as is known."""
+        self.unasked: dict[str, None] = {}
+        """Listed nodes that were not asked yet."""
+        self.silent: dict[str, None] = {}
+        """Listed nodes that did not answer, and are asked again with the next comparison."""
+        self.syncing: dict[str, None] = {}
+        """Nodes with which a comparison is under way."""
+        self.news: dict[str, int] = {}
+        """Keys whose entries are still to be told, and how often."""
+
+
+class Maps:
+    """All shared maps of one node."""
+
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
+        self._maps: dict[str, _Shared] = {}
+        self._pushes = 0
+
+    # What the agent does
+
+    def open(self, name: str, merge: Merge | None, now: float) -> ReplicatedMap:
+        """Take part in the map of this name; the same one again where it is open already.
+
+        Raises :class:`~meshp2p.errors.LimitExceeded` where there are too many, and
+        :class:`~meshp2p.errors.LocalProtocolError` where it is open with another ``merge``.
+        """
+        state = self._state
+        shared = self._maps.get(name)
+        if shared is not None:
+            if merge is not None and merge is not shared.replica.merge:
+                raise LocalProtocolError(f"map {name!r} is open with another merge function")
+            return shared.replica
+        if len(self._maps) >= state.config.maps_max:
+            raise LimitExceeded(f"map {name!r}: {len(self._maps)} are open, and maps_max = {state.config.maps_max}")
+        shared = self._maps[name] = _Shared(
+            ReplicatedMap(name, merge),
+            MeshClock(state.wall_ms, state.config.map_clock_error_max),
+            HybridClock(state.tag),
+        )
+        shared.unasked = dict.fromkeys(state.choose_nodes(len(state.members.nodes)))
+        self._ask_next(shared, now)
+        self._set_sync_timer(shared, now)
+        return shared.replica
+
+    def resume(self, old: Maps, now: float) -> None:
+        """Take up the replicas, which the agent may hold, and ask everybody for their maps again."""
+        state = self._state
+        for name, shared in old._maps.items():
+            clock = MeshClock(state.wall_ms, state.config.map_clock_error_max)
+            opened = self._maps[name] = _Shared(shared.replica, clock, shared.stamps)
+            opened.unasked = dict.fromkeys(state.choose_nodes(len(state.members.nodes)))
+            opened.news = dict(shared.news)
+            state.timers.set(Timer.MAP_TELL, now, name)
+            self._set_sync_timer(opened, now)
+
+    def replica(self, name: str) -> ReplicatedMap | None:
+        """The map of this name, where it is open."""
+        shared = self._maps.get(name)
+        return None if shared is None else shared.replica
+
+    def write(self, name: str, key: str, value: bytes, now: float) -> None:
+        """Set a key to a value, JSON text that has been checked, or delete it: where that is empty.
+
+        Raises :class:`~meshp2p.errors.LimitExceeded`; then nothing changed.
+        """
+        state = self._state
+        shared = self._maps.get(name)
+        check(shared is not None, f"map {name!r} was never opened")
+        if shared is None:
+            return
+        replica = shared.replica
+        held = replica.entry(key)
+        if not value and (held is None or held.is_deleted):
+            return
+        config = state.config
+        room = config.map_bytes_max - replica.bytes + (0 if held is None else held.size)
+        if len(value) > config.map_value_bytes_max:
+            raise LimitExceeded(
+                f"map {name!r}: a value of {len(value)} bytes, and map_value_bytes_max = {config.map_value_bytes_max}"
+            )
+        if value and held is None and replica.entries_count >= config.map_entries_max:
+            raise LimitExceeded(f"map {name!r} is full: map_entries_max = {config.map_entries_max}")
+        if value and entry_size(key, value) > room:
+            raise LimitExceeded(f"map {name!r} is full: map_bytes_max = {config.map_bytes_max}")
+        self._check_clocks(shared, now)
+        if self._put(shared, Entry(key, shared.stamps.tick(shared.clock.read(now)), value)):
+            self._tell(shared, (key,), now)
+
+    def _put(self, shared: _Shared, entry: Entry) -> bool:
+        """Take an entry in; whether anything changed. Whoever watches is told of another value."""
+        replica = shared.replica
+        before = replica.value(entry.key)
+        if not replica.put(entry):
+            return False
+        after = replica.value(entry.key)
+        if after != before:
+            self._state.emit(MapChanged(replica.name, entry.key, after or b""))
+        return True
+
+    def handle_timer(self, timer: Timer, name: str, now: float) -> None:
+        if timer is Timer.MAP_TELL:
+            self._handle_tell(name, now)
+        else:
+            self._handle_sync(name, now)
+
+    # What others wrote
+
+    def _take(self, shared: _Shared, entries: Iterable[Entry], now: float) -> list[str]:
+        """Take in what another node has; the keys that changed."""
+        state = self._state
+        config, counters, replica = state.config, state.counters, shared.replica
+        clock_ms = shared.clock.read(now)
+        latest_ms = clock_ms + shared.clock.ahead_max_ms
+        earliest_deleted_ms = clock_ms - int(config.map_deleted_retention * 1000)
+        changed: list[str] = []
+        for entry in entries:
+            has_room = (
+                replica.entries_count < FOREIGN_FACTOR * config.map_entries_max
+                and replica.bytes + entry.size <= FOREIGN_FACTOR * config.map_bytes_max
+            )
+            if entry.stamp.wall_ms > latest_ms or not (has_room or replica.entry(entry.key) is not None):
+                counters.map_entries_refused += 1
+            elif not entry.is_deleted or entry.stamp.wall_ms >= earliest_deleted_ms:
+                shared.stamps.note(entry.stamp)
+                if self._put(shared, entry):
+                    changed.append(entry.key)
+        counters.map_entries_taken += len(changed)
+        return changed
+
+    def _check_clocks(self, shared: _Shared, now: float) -> None:
+        """Write anew, as of now, what bears a time that is too far ahead: whoever wrote it had a wrong clock, and it
+        would prevail over all that is written until then. In the order in which it was written."""
+        clock_ms = shared.clock.read(now)
+        latest_ms = clock_ms + shared.clock.ahead_max_ms
+        if not shared.stamps.is_past(latest_ms):
+            return  # all stamps that are held were given or noted by it
+        shared.stamps.set_back(clock_ms)
+        ahead: list[Entry] = []
+        for entry in shared.replica.entries():
+            if entry.stamp.wall_ms > latest_ms:
+                ahead.append(entry)
+            else:
+                shared.stamps.note(entry.stamp)
+        for entry in sorted(ahead, key=lambda entry: entry.stamp):
+            shared.replica.replace(Entry(entry.key, shared.stamps.tick(clock_ms), entry.value))
+        self._tell(shared, [entry.key for entry in ahead], now)
+
+    # Telling
+
+    def _tell(self, shared: _Shared, keys: Iterable[str], now: float) -> None:
+        """Let others know of these entries: soon, together with what else is new."""
+        rounds = TELL_ROUNDS if len(shared.holders) > self._state.config.map_fanout else 1
+        for key in keys:
+            shared.news[key] = rounds
+        if len(shared.news) > NEWS_MAX:
+            shared.news.clear()
+            self._sync_sooner(shared, now)
+        elif shared.news:
+            self._state.timers.set_earlier(Timer.MAP_TELL, now, shared.replica.name)
+
+    def _handle_tell(self, name: str, now: float) -> None:
+        """A round of telling."""
+        shared = self._maps[name]
+        state = self._state
+        holders = list(shared.holders)
+        if len(holders) > state.config.map_fanout:
+            holders = state.random.sample(holders, state.config.map_fanout)
+        news = [entry for key in shared.news if (entry := shared.replica.entry(key)) is not None]
+        entries = self._bounded(news)
+        for entry in entries:
+            shared.news[entry.key] -= 1
+        # who comes later compares; what was forgotten is not to be told
+        shared.news = {key: left for key, left in shared.news.items() if left and holders and shared.replica.entry(key)}
+        for node_id in holders if entries else ():
+            self._push(shared, node_id, entries, now)
+        if shared.news:
+            state.timers.set(Timer.MAP_TELL, now + state.config.gossip_interval, name)
+
+    def _push(
+        self,
+        shared: _Shared,
+        node_id: str,
+        entries: tuple[Entry, ...],
+        now: float,
+        then: Callable[[int, float], None] | None = None,
+    ) -> None:
+        """Push entries to a node; ``then(news, now)`` is run where it took them, with how many were news."""
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            self._pushes -= 1
+            if not isinstance(reply, MapTaken):
+                self._note_silent(shared, node_id)
+            elif not reply.has_map:
+                self._note_none(shared, node_id)
+            else:
+                self._note_holder(shared, node_id, reply.clock_ms, now)
+                if then is not None:
+                    then(reply.news, now)
+
+        self._pushes += 1
+        push = MapPush(shared.replica.name, self._state.id, self._state.wall_ms(), entries)
+        self._call(node_id, push, conclude, now)
+
+    def receive_push(self, push: MapPush, now: float) -> MapTaken:
+        shared = self._maps.get(push.name)
+        if shared is None:
+            return MapTaken(False)
+        self._note_holder(shared, push.sender, push.clock_ms, now)
+        changed = self._take(shared, push.entries, now)
+        self._tell(shared, changed, now)
+        return MapTaken(True, self._state.wall_ms(), len(changed))
+
+    # Comparing
+
+    def _set_sync_timer(self, shared: _Shared, now: float) -> None:
+        state = self._state
+        pause = state.config.map_sync_interval * (0.75 + 0.5 * state.random.random())
+        state.timers.set(Timer.MAP_SYNC, now + pause, shared.replica.name)
+
+    def _sync_sooner(self, shared: _Shared, now: float) -> None:
+        """Much changed by a comparison: others will want to know."""
+        soon = now + self._state.config.map_sync_interval / 20
+        self._state.timers.set_earlier(Timer.MAP_SYNC, soon, shared.replica.name)
+
+    def _handle_sync(self, name: str, now: float) -> None:
+        """It is time to compare with somebody."""
+        state = self._state
+        shared = self._maps[name]
+        self._set_sync_timer(shared, now)
+        self._check_clocks(shared, now)
+        retention_ms = int(state.config.map_deleted_retention * 1000)
+        shared.replica.forget_deleted(shared.clock.read(now) - retention_ms)
+        if shared.holders:
+            holders = list(shared.holders)
+            self._sync_with(shared, holders[state.random.randrange(0, len(holders))], now)
+        shared.unasked.update(shared.silent)
+        shared.silent.clear()
+        self._ask_next(shared, now)
+
+    def _ask_next(self, shared: _Shared, now: float) -> None:
+        """Ask nodes that were not asked yet whether they have the map, a few at a time."""
+        for node_id in list(shared.unasked):
+            if len(shared.syncing) >= self._state.config.map_fanout:
+                return
+            del shared.unasked[node_id]
+            self._sync_with(shared, node_id, now)
+
+    def _sync_with(self, shared: _Shared, node_id: str, now: float, buckets: int = 1) -> None:
+        """Compare with another node, unless that is under way: by one word first, and then by as many as suit."""
+        state = self._state
+        if node_id in shared.syncing or state.is_leaving or not state.members.has_node(node_id):
+            return
+        shared.syncing[node_id] = None
+        replica = shared.replica
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            del shared.syncing[node_id]
+            if not isinstance(reply, MapDifference):
+                self._note_silent(shared, node_id)
+            elif reply.has_map:
+                self._take_difference(shared, node_id, buckets, reply, now)
+            else:
+                self._note_none(shared, node_id)
+            self._ask_next(shared, now)
+
+        request = MapSync(replica.name, state.id, state.wall_ms(), replica.digest(buckets))
+        self._call(node_id, request, conclude, now)
+
+    def _take_difference(self, shared: _Shared, node_id: str, buckets: int, reply: MapDifference, now: float) -> None:
+        state = self._state
+        replica = shared.replica
+        state.counters.map_syncs += 1
+        self._note_holder(shared, node_id, reply.clock_ms, now)
+        for other in reply.holders:
+            if other != state.id and state.members.has_node(other):
+                shared.holders[other] = None
+        if not reply.differing:
+            return
+        finer = max(reply.buckets, replica.buckets)
+        if not reply.is_complete and not reply.entries and buckets < finer:
+            self._sync_with(shared, node_id, now, finer)
+            return
+        changed = self._take(shared, reply.entries, now)
+        if len(changed) <= NEWS_MAX:
+            self._tell(shared, changed, now)
+        if changed:
+            self._sync_sooner(shared, now)
+        theirs = {entry.key: entry for entry in reply.entries}
+        # both begin with the same bucket, so that those which fit are equal afterwards
+        first = bucket_of(reply.entries[0].key) if reply.entries else self._any_of(reply.differing)
+        held = replica.entries_in(reply.differing, buckets, first)
+        better = [entry for entry in held if theirs.get(entry.key) != entry]
+        pushed = self._bounded(better)
+        is_complete = reply.is_complete and len(pushed) == len(better)
+
+        def go_on(news: int, now: float) -> None:
+            if not is_complete and (changed or news):  # without progress another round brings none either
+                self._sync_with(shared, node_id, now, max(reply.buckets, replica.buckets))
+
+        if pushed:
+            self._push(shared, node_id, pushed, now, go_on)
+        else:
+            go_on(0, now)
+
+    def receive_sync(self, request: MapSync, now: float) -> MapDifference:
+        state = self._state
+        shared = self._maps.get(request.name)
+        if shared is None or not is_digest(request.digest):
+            return MapDifference(False)
+        self._note_holder(shared, request.sender, request.clock_ms, now)
+        replica = shared.replica
+        asked = len(request.digest) // 8
+        differing = replica.differing(request.digest)
+        entries: tuple[Entry, ...] = ()
+        is_complete = not differing
+        if differing and asked >= replica.buckets:
+            held = replica.entries_in(differing, asked, self._any_of(differing))
+            entries = self._bounded(held)
+            is_complete = len(entries) == len(held)
+        holders = [node_id for node_id in shared.holders if node_id != request.sender]
+        if len(holders) > HOLDERS_MAX:
+            holders = state.random.sample(holders, HOLDERS_MAX)
+        return MapDifference(True, state.wall_ms(), replica.buckets, differing, entries, is_complete, tuple(holders))
+
+    def _any_of(self, numbers: tuple[int, ...]) -> int:
+        """The bucket to begin with: a random one, so that what does not fit this time may the next."""
+        return numbers[self._state.random.randrange(0, len(numbers))]
+
+    def _bounded(self, entries: list[Entry]) -> tuple[Entry, ...]:
+        """As many as one call carries, and one at least."""
+        budget = self._state.config.map_sync_bytes_max
+        for count, entry in enumerate(entries):
+            budget -= entry.size
+            if budget < 0 and count:
+                return tuple(entries[:count])
+        return tuple(entries)
+
+    # Who else has it
+
+    def _call(self, node_id: str, request: MapSync | MapPush, conclude: ReplyHandler, now: float) -> None:
+        state = self._state
+        record = state.members.records.get(node_id)
+        if record is None or not record.is_node:
+            conclude(CallFailed(Failure.UNREACHABLE, f"node {node_id!r} is not listed"), now)
+        else:
+            state.call_node(record, request, conclude)
+
+    def _note_holder(self, shared: _Shared, node_id: str, clock_ms: int, now: float) -> None:
+        if node_id != self._state.id and self._state.members.has_node(node_id):
+            shared.holders[node_id] = None
+            shared.clock.note(node_id, clock_ms, now)
+            self._check_clocks(shared, now)
+
+    def _note_none(self, shared: _Shared, node_id: str) -> None:
+        """It has not opened the map, or is gone."""
+        shared.holders.pop(node_id, None)
+        shared.clock.forget(node_id)
+
+    def _note_silent(self, shared: _Shared, node_id: str) -> None:
+        """It did not answer: ask again with the next comparison."""
+        if self._state.members.has_node(node_id):
+            shared.silent[node_id] = None
+
+    def notice(self, event: MemberChange, now: float) -> None:
+        """A node is listed: ask it. One is gone: forget it."""
+        record = event.record
+        if not self._maps or not record.is_node or record.id == self._state.id:
+            return
+        match event:
+            case MemberJoined():
+                for shared in self._maps.values():
+                    shared.unasked[record.id] = None
+                    self._ask_next(shared, now)
+            case MemberDied() | MemberLeft():
+                for shared in self._maps.values():
+                    self._note_none(shared, record.id)
+                    shared.unasked.pop(record.id, None)
+                    shared.silent.pop(record.id, None)
+            case _:
+                pass
+
+    # Its end
+
+    def leave(self, now: float) -> None:
+        """Tell what nobody was told yet."""
+        for name, shared in self._maps.items():
+            if shared.news:
+                self._handle_tell(name, now)
+
+    @property
+    def is_telling(self) -> bool:
+        return bool(self._pushes)

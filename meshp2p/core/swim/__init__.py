@@ -1,0 +1,1 @@
+"""Membership: probing, suspicion, dissemination, sync, election, hosted instances."""

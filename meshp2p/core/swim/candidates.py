@@ -1,0 +1,238 @@
+"""Addresses at which a peer may be, whoever told of them: one table, tried for ever with back-off."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from meshp2p.core.address import Address
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.directory.state import Randomness
+
+__all__ = ["Candidate", "Candidates", "SourceStats"]
+
+DIAL_PATIENCE = 600.0
+"""Seconds for which an address may fail, with no source having seen a peer there meanwhile, before its pauses go on
+doubling. Chosen, not measured."""
+
+DIAL_INTERVAL_LAST = 300.0
+"""The longest pause of such an address, in seconds. Chosen, not measured."""
+
+SEED = "seed"
+"""The source that says where a peer should be, whether or not anybody was seen there."""
+
+SEED_INTERVAL_LAST = 30.0
+"""The longest pause of such an address, in seconds: what somebody named is not given up. Chosen, not measured."""
+
+OWN_ADDRESS_INTERVAL = 3600.0
+"""Seconds for which an address at which this node found itself is taken for its own: another machine may be given it.
+Chosen, not measured."""
+
+GREETERS = 3.0
+"""How many of the nodes of a mesh dial at once whom they all see for the first time, on average. Chosen, not
+measured."""
+
+Needless = Callable[[Address, str | None], bool]
+
+
+class Candidate:
+    """One address: which sources told of it, who is thought or was found to be there, and when it is tried next."""
+
+    __slots__ = (
+        "address",
+        "dialled_at",
+        "expected_at",
+        "failures",
+        "instance_id",
+        "is_dialling",
+        "is_own",
+        "next_dial",
+        "pause",
+        "sources",
+        "successes",
+    )
+
+    def __init__(self, address: Address, now: float) -> None:
+        self.address: Address = address
+        self.sources: dict[str, None] = {}
+        self.instance_id: str | None = None
+        self.next_dial: float = now
+        self.dialled_at: float = -math.inf
+        self.expected_at: float = now
+        """When last there was reason to expect a peer here: a sighting, an answer, the loss of who was here."""
+        self.pause: float = 0.0
+        self.is_own: bool = False
+        self.is_dialling: bool = False
+        self.failures: int = 0
+        self.successes: int = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"<Candidate {self.address} from {'+'.join(self.sources)} id={self.instance_id!r}"
+            f" successes={self.successes} failures={self.failures} next_dial={self.next_dial:.3f}>"
+        )
+
+
+class SourceStats(msgspec.Struct):
+    """What one source is worth: how many addresses in the table it told of, at how many of these a node answered when
+    it was last tried, and at how many nobody did. The rest were not tried: their peers are listed already."""
+
+    addresses: int = 0
+    answered: int = 0
+    silent: int = 0
+
+
+class Candidates:
+    """The table. An address is dialled at once when it is first told, then after pauses that double up to
+    ``dial_interval_max``, and further up to ``DIAL_INTERVAL_LAST`` (a seed's: ``SEED_INTERVAL_LAST``) where it failed
+    for ``DIAL_PATIENCE`` and nobody was seen there.
+
+    One whose peer is listed is kept and not dialled: when the peer is lost, it is tried again.
+    """
+
+    def __init__(self, config: ProtocolConfig, random: Randomness) -> None:
+        self._config = config
+        self._random = random
+        self._table: dict[Address, Candidate] = {}
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self._table.values())
+
+    def statistics(self) -> dict[str, SourceStats]:
+        """By source. An address that several told of counts for each."""
+        by_source: dict[str, SourceStats] = {}
+        for candidate in self:
+            for source in candidate.sources:
+                stats = by_source.setdefault(source, SourceStats())
+                stats.addresses += 1
+                stats.answered += candidate.successes > 0 and candidate.failures == 0
+                stats.silent += candidate.failures > 0
+        return by_source
+
+    def offer(
+        self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float, *, nodes: int = 1
+    ) -> None:
+        """Note that ``source`` saw a peer at these addresses. An unchanged sighting hastens only what was all but given
+        up. ``nodes`` is how many are listed: where there are many, all of them see a newcomer at once, a few dial it,
+        and the others soon hear of it from these."""
+        for address in addresses:
+            candidate = self._table.get(address)
+            if candidate is None:
+                if len(self._table) >= self._config.candidates_max and not self._evict():
+                    continue
+                candidate = self._table[address] = Candidate(address, now)
+                candidate.instance_id = instance_id
+                if nodes > GREETERS and self._random.random() * nodes >= GREETERS:
+                    candidate.next_dial += self._config.dial_interval_min * (1 + 2 * self._random.random())
+            is_known = source in candidate.sources
+            candidate.sources[source] = None
+            if source == SEED and is_known:
+                continue
+            candidate.expected_at = now
+            if candidate.pause > self._config.dial_interval_max and not candidate.is_own:
+                self._hasten(candidate, now)
+            if instance_id is not None and instance_id != candidate.instance_id:
+                candidate.instance_id = instance_id
+                self._hasten(candidate, now)
+
+    @staticmethod
+    def _hasten(candidate: Candidate, now: float) -> None:
+        candidate.failures = 0
+        candidate.pause = 0.0
+        candidate.is_own = False
+        candidate.next_dial = now
+
+    def take(self, address: Address, now: float) -> bool:
+        """Take this address for dialling, due or not. Whether it may be: not twice within ``dial_interval_min``."""
+        candidate = self._table.get(address)
+        if candidate is None or candidate.is_dialling or now - candidate.dialled_at < self._config.dial_interval_min:
+            return False
+        candidate.is_dialling = True
+        candidate.dialled_at = now
+        return True
+
+    def postpone(self, instance_id: str, now: float) -> None:
+        """Do not dial the addresses of this instance for ``dial_interval_max``: nobody is expected there."""
+        for candidate in self._table.values():
+            if candidate.instance_id == instance_id:
+                candidate.next_dial = max(candidate.next_dial, now + self._config.dial_interval_max)
+
+    def expect(self, instance_id: str, now: float) -> None:
+        """This instance was lost: until now somebody was at its addresses."""
+        for candidate in self._table.values():
+            if candidate.instance_id == instance_id:
+                candidate.expected_at = now
+
+    def move(self, now: float) -> None:
+        """This node moved: its own addresses are those of others now, or nobody's, and who could not be reached from
+        where it was may be from here. They are due at once."""
+        for candidate in self._table.values():
+            if candidate.is_own or candidate.failures:
+                candidate.expected_at = now
+                self._hasten(candidate, now)
+
+    def take_due(self, now: float, count: int, *, without: Needless) -> list[Address]:
+        """Up to ``count`` addresses that are to be dialled now, those that wait for longest first, so that each has its
+        turn."""
+        waiting = (
+            candidate
+            for candidate in self._table.values()
+            if not candidate.is_dialling
+            and candidate.next_dial <= now
+            and not without(candidate.address, candidate.instance_id)
+        )
+        due = heapq.nsmallest(count, waiting, key=lambda candidate: candidate.next_dial)
+        for candidate in due:
+            candidate.is_dialling = True
+            candidate.dialled_at = now
+        return [candidate.address for candidate in due]
+
+    def conclude(self, address: Address, instance_id: str | None, now: float, *, is_own: bool = False) -> None:
+        """What came of a dial: who answered, or nobody (None). ``is_own``: this node itself did."""
+        candidate = self._table[address]
+        candidate.is_dialling = False
+        if instance_id is None:
+            candidate.failures += 1
+        else:
+            candidate.failures = 0
+            candidate.successes += 1
+            candidate.instance_id = instance_id
+            candidate.expected_at = now
+        candidate.is_own = is_own
+        candidate.pause = OWN_ADDRESS_INTERVAL if is_own else self._pause_after(candidate, now)
+        candidate.next_dial = now + candidate.pause * (0.75 + 0.5 * self._random.random())
+
+    def _pause_after(self, candidate: Candidate, now: float) -> float:
+        interval_max = self._config.dial_interval_max
+        pause = min(interval_max, self._config.dial_interval_min * 2.0 ** min(20, candidate.failures))
+        if now - candidate.expected_at >= DIAL_PATIENCE:
+            last = SEED_INTERVAL_LAST if SEED in candidate.sources else DIAL_INTERVAL_LAST
+            pause = min(max(interval_max, last), max(pause, 2 * candidate.pause))
+        return pause
+
+    def next_dial(self, *, without: Needless) -> float | None:
+        """When the next address is to be dialled; None where none is."""
+        return min(
+            (
+                candidate.next_dial
+                for candidate in self._table.values()
+                if not candidate.is_dialling and not without(candidate.address, candidate.instance_id)
+            ),
+            default=None,
+        )
+
+    def _evict(self) -> bool:
+        """Make room by dropping the address that failed most often; False where all have answered or are being
+        tried."""
+        worst = max(
+            (candidate for candidate in self._table.values() if not candidate.is_dialling and candidate.failures > 2),
+            key=lambda candidate: candidate.failures,
+            default=None,
+        )
+        if worst is None:
+            return False
+        del self._table[worst.address]
+        return True

@@ -1,0 +1,224 @@
+"""Checking a node at once and by oneself: one whose watch connection broke, and one of whom a suspicion is heard.
+
+::
+
+    a watch broke, or was refused ─┐
+    a suspicion was heard, and     ├──> ping + Probe ──> an ack or a Pong: it lives
+    this is one of its confirmers,─┤         │
+    or it is held dead elsewhere  ─┘         │
+                                             ├── refused, and no ack within the grace: accused as refused
+                                             └── silence for a period: accused
+
+Two nodes that were both refused make it dead at once (:meth:`~meshp2p.core.swim.membership.Membership.accuse`); silence
+confirms a suspicion, which shortens it (Lifeguard §IV-B). Each ping to a suspect bears the suspicion, so the more check
+it, the surer it hears and refutes.
+"""
+
+from __future__ import annotations
+
+import heapq
+from itertools import islice
+
+from meshp2p.core.address import Address
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.effects import CallFailed, Failure
+from meshp2p.core.messages import CallReply, Pong, Probe
+from meshp2p.core.record import Rumour, State, tag_of
+from meshp2p.core.swim.membership import Membership
+from meshp2p.core.swim.prober import Prober
+
+__all__ = ["Confirmer"]
+
+CHECKS_MAX = 256
+"""Checks under way; past it none is begun. Chosen, not measured."""
+
+RECHECK_PERIODS = 2
+"""Protocol periods until a node that accused another, and is not confirmed, checks it again. Chosen, not measured."""
+
+CALLS_MAX = 3
+"""Calls within one check where the connection breaks: a process that dies takes connections until its kernel has closed
+its listener. Chosen, not measured."""
+
+_MASK = (1 << 64) - 1
+
+
+class _Check:
+    """One check of one process. ``watched_at`` are the addresses at which it stood when its watch broke."""
+
+    __slots__ = ("asked_at", "boot", "calls", "deadline", "is_refused", "must_call", "pings", "sequence", "watched_at")
+
+    def __init__(self, boot: int, sequence: int, watched_at: tuple[Address, ...], now: float, deadline: float) -> None:
+        self.boot = boot
+        self.sequence = sequence
+        self.watched_at = watched_at
+        self.asked_at = now
+        self.deadline = deadline
+        self.pings = 1
+        self.calls = 0
+        self.is_refused = False
+        self.must_call = False
+
+
+class Confirmer:
+    """Decides who checks a suspect besides the prober's rounds, and checks."""
+
+    def __init__(self, state: NodeState, membership: Membership, prober: Prober) -> None:
+        self._state = state
+        self._membership = membership
+        self._prober = prober
+        self._checks: dict[str, _Check] = {}
+
+    # Who checks
+
+    def notice(self, rumour: Rumour, now: float) -> None:
+        """A suspicion is new, or somebody was refused. Who found it tells those who are to check at once; they do."""
+        state = self._state
+        if not rumour.by:
+            return
+        is_own = rumour.by == state.id
+        if not is_own and self._membership.has_accused(rumour.id, is_refused=rumour.is_refused):
+            return
+        chosen = self._choose(rumour)
+        if is_own:
+            for node_id in chosen:
+                state.tell(node_id, rumour)
+            self._check_again(rumour.id, now)
+        elif state.id in chosen:
+            self.check(rumour.id, now)
+
+    def _choose(self, rumour: Rumour) -> dict[str, None]:
+        """Those who are to check: the first by a hash of their tag and the suspicion, and where somebody was refused
+        those who watch the suspect. All nodes with one view choose the same."""
+        state = self._state
+        config = state.config
+        others = [node_id for node_id in state.members.nodes if node_id not in (rumour.id, rumour.by)]
+        salt = tag_of(rumour.id) ^ (rumour.incarnation * 0x9E3779B97F4A7C15 & _MASK)
+        chosen = heapq.nsmallest(config.confirmers, others, key=lambda node_id: _mix(tag_of(node_id) ^ salt))
+        if rumour.is_refused:
+            watchers = (node_id for node_id in state.members.nodes.predecessors(rumour.id) if node_id != rumour.by)
+            chosen += islice(watchers, config.watches)
+        return dict.fromkeys(chosen)
+
+    def doubt(self, node_id: str, now: float) -> None:
+        """A listed node is held dead in another view. It was told; where it does not refute that soon, check it.
+
+        Where a partition was mended nearly all of them live, and half of the mesh is told of at once: a check of each
+        by each would be a storm.
+        """
+        if node_id not in self._checks:
+            self._state.timers.set_earlier(Timer.CHECK, now + self._state.config.probe_timeout, node_id)
+
+    # One check
+
+    def check(self, node_id: str, now: float, watched_at: tuple[Address, ...] = ()) -> None:
+        """Find out at once whether a listed node lives, by UDP and TCP. ``watched_at``: its watch connection stood
+        there, and broke."""
+        state = self._state
+        record = state.members.records.get(node_id)
+        if record is None or not record.is_node or node_id == state.id:
+            return
+        if state.is_guarded or state.is_leaving or not state.is_announced:
+            return
+        under_way = self._checks.get(node_id)
+        if under_way is not None and under_way.boot == record.boot and (under_way.watched_at or not watched_at):
+            return
+        if under_way is None and len(self._checks) >= CHECKS_MAX:
+            return
+        period = state.local_health.scale(state.config.probe_interval)
+        check = _Check(record.boot, self._prober.next_sequence(), watched_at, now, now + period)
+        self._checks[node_id] = check
+        state.timers.set(Timer.CHECK, now + period / 2, node_id)
+        self._ping(node_id, check, now)
+        self._call(node_id, check)
+
+    def _ping(self, node_id: str, check: _Check, now: float) -> None:
+        state = self._state
+        state.send_to_node(node_id, state.ping(check.sequence, tag_of(node_id)), now, is_everywhere=True)
+
+    def _call(self, node_id: str, check: _Check) -> None:
+        state = self._state
+        check.calls += 1
+        check.must_call = False
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            if self._checks.get(node_id) is not check:
+                return
+            if isinstance(reply, Pong) and reply.id == node_id:
+                self._end(node_id)
+                self._check_again(node_id, now)  # it did not hear by this that it is suspected
+                state.life.note_listed(tag_of(node_id), now)
+                self._prober.on_view(node_id, reply.view, now)
+            elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
+                check.is_refused = True
+                # where it lives its ack takes about as long as the refusal did
+                grace = max(state.config.crash_grace, 2 * (now - check.asked_at))
+                if not check.watched_at:
+                    grace = max(grace, self._prober.direct_timeout(node_id, now))
+                state.timers.set(Timer.CHECK, max(now, check.asked_at + grace), node_id)
+            elif isinstance(reply, CallFailed) and reply.failure is Failure.UNREACHABLE and check.calls < CALLS_MAX:
+                check.must_call = True
+                state.timers.set(Timer.CHECK, now + max(0.001, state.config.crash_grace), node_id)
+
+        record = state.members.records[node_id]
+        addresses = check.watched_at or state.addresses_of(record)
+        timeout = max(0.001, check.deadline - check.asked_at)
+        state.call(addresses, Probe(tag_of(node_id)), conclude, timeout, record)
+
+    def handle_check(self, node_id: str, now: float) -> None:
+        """A check begins, goes on, or comes to its end without an answer."""
+        state = self._state
+        check = self._checks.get(node_id)
+        record = state.members.records.get(node_id)
+        if check is None:
+            if record is not None and record.state is State.SUSPECT:
+                self._check_doubted(node_id, now)
+            return
+        if record is None or record.boot != check.boot or not record.is_node or state.is_guarded:
+            self._end(node_id)
+        elif check.is_refused:
+            self._end(node_id)
+            self._membership.accuse(node_id, now, is_refused=True)
+        elif check.must_call:
+            state.timers.set(Timer.CHECK, check.deadline, node_id)
+            self._call(node_id, check)
+        elif now < check.deadline and check.pings == 1:
+            check.pings += 1
+            state.timers.set(Timer.CHECK, check.deadline, node_id)
+            self._ping(node_id, check, now)
+        else:
+            self._end(node_id)
+            self._membership.accuse(node_id, now)
+            self._check_again(node_id, now)
+
+    def _check_again(self, node_id: str, now: float) -> None:
+        """Check a suspect once more, soon. Where it was this node that was cut off, the accused has not heard of the
+        suspicion, and no other view differs: nothing else would tell it for long."""
+        record = self._state.members.records.get(node_id)
+        if record is not None and record.state is State.SUSPECT and node_id not in self._checks:
+            pause = RECHECK_PERIODS * self._state.config.probe_interval
+            self._state.timers.set_earlier(Timer.CHECK, now + pause, node_id)
+
+    def _check_doubted(self, node_id: str, now: float) -> None:
+        if self._state.is_guarded:
+            self.doubt(node_id, now)  # whoever was paused accuses nobody yet
+        else:
+            self.check(node_id, now)
+
+    def receive_ack(self, sequence: int, sender: str | None) -> bool:
+        """An ack that answers no probe of the prober's. Whether it answers a check."""
+        check = self._checks.get(sender) if sender is not None else None
+        if check is None or sender is None or check.sequence != sequence:
+            return False
+        self._end(sender)
+        return True
+
+    def _end(self, node_id: str) -> None:
+        del self._checks[node_id]
+        self._state.timers.cancel(Timer.CHECK, node_id)
+
+
+def _mix(word: int) -> int:
+    """Bits of a word spread over it, so that an order by it has nothing to do with that of ids."""
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    return word ^ (word >> 31)

@@ -1,0 +1,44 @@
+"""What is done about those who departed: the dead are called again, and all are forgotten in the end."""
+
+from __future__ import annotations
+
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.record import tag_of
+
+__all__ = ["Departures"]
+
+
+class Departures:
+    """A node that was held dead may live beyond a partition: so it is called, ever so rarely, for
+    ``departed_retention``."""
+
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
+
+    def handle_call(self, now: float) -> None:
+        """Call a dead node, with a probability of dead / all, the least called of two first.
+
+        It is told that it is held dead, so that it refutes at once.
+        """
+        state = self._state
+        dead = state.members.callable_dead()
+        if not dead or state.is_leaving:
+            return
+        state.timers.set(Timer.CALL_DEAD, now + state.config.dead_call_interval)
+        if state.random.random() * (len(dead) + len(state.members.nodes)) >= len(dead):
+            return
+        drawn = state.random.sample(dead, min(2, len(dead)))
+        target = min(drawn, key=lambda departed: departed.calls)
+        target.calls += 1
+        address = target.addresses[target.calls % len(target.addresses)]
+        ping = state.ping(0, tag_of(target.id))
+        state.send(address, ping, now, first=target.as_rumour())
+
+    def handle_forget(self, now: float) -> None:
+        """Forget who departed longer ago than ``departed_retention``."""
+        state = self._state
+        state.forget_departed(now)
+        oldest = next(iter(state.members.departed.values()), None)
+        if oldest is not None:
+            state.timers.set(Timer.FORGET, oldest.since + state.config.departed_retention)

@@ -1,0 +1,68 @@
+"""Telling what there is to tell (SWIM §4.1): rounds of gossip beside what rides on pings, and the farewell."""
+
+from __future__ import annotations
+
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.effects import CallFailed
+from meshp2p.core.messages import CallReply, Gossip, Push
+from meshp2p.core.record import Rumour, State
+
+__all__ = ["Dissemination"]
+
+NEWS_HASTE = 4
+"""By how much rounds of gossip follow one another faster while there is news. Chosen, not measured."""
+
+ROUND_PAUSE = 0.01
+"""Seconds from a round to the next, whatever is heard meanwhile. Where half of a mesh is news to the other half, each
+packet brings some; in a round for each, packets would be a third full."""
+
+
+class Dissemination:
+    """While something is to be told, a few nodes are told it every ``gossip_interval``."""
+
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
+        self._farewells = 0
+
+    def handle_round(self, now: float) -> None:
+        """Tell ``gossip_fanout`` nodes what was told least; what no packet holds goes by TCP."""
+        state = self._state
+        if not len(state.gossip) or not state.is_announced:
+            return
+        nodes = state.choose_nodes(state.config.gossip_fanout)
+        if not nodes:
+            return
+        oversize = state.gossip.take_oversize(state.config.sync_bytes_max)
+        for node_id in nodes:
+            for item in oversize:
+                state.tell(node_id, item)
+            if len(state.gossip):
+                state.send_to_node(node_id, Gossip(state.tag), now)
+        # what is new is told sooner, not more often: each item is told as many times as ever
+        interval = state.config.gossip_interval
+        state.gossip_after = now + ROUND_PAUSE
+        state.timers.set(Timer.GOSSIP, now + (interval / NEWS_HASTE if state.gossip.has_news else interval))
+
+    def say_farewell(self) -> None:
+        """Tell every listed node that this one leaves, and a few of them by TCP, so that it is known to have been
+        heard."""
+        state = self._state
+        if not state.is_announced:
+            return
+        farewell = Rumour(state.id, state.own.incarnation, State.LEFT, state.id)
+        others = state.choose_nodes(len(state.members.nodes))
+        for node_id in others:
+            state.tell(node_id, farewell)
+        timeout = state.config.leave_timeout
+        for node_id in others[: state.config.gossip_fanout] if timeout else ():
+            self._farewells += 1
+            node = state.members.records[node_id]
+            state.call_node(node, Push(state.tag, (farewell,)), self._conclude_farewell, timeout)
+
+    def _conclude_farewell(self, _reply: CallReply | CallFailed, _now: float) -> None:
+        self._farewells -= 1
+
+    @property
+    def is_saying_farewell(self) -> bool:
+        return self._farewells > 0

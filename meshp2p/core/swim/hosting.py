@@ -1,0 +1,316 @@
+"""Instances that speak only HTTP, and the nodes that answer for them.
+
+A hosted instance is a record of its home, gossiped like all others. A heartbeat or a deregistration that arrives at
+another node is forwarded to the home; where the home does not answer, the node that was asked adopts the instance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import msgspec
+
+from meshp2p.core.directory.gossip import item_bytes
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.effects import CallFailed, Resolve
+from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberUpdated
+from meshp2p.core.messages import (
+    CallReply,
+    CallRequest,
+    DeregisterReply,
+    ForwardDeregister,
+    ForwardHeartbeat,
+    HeartbeatReply,
+)
+from meshp2p.core.record import Record, Rumour, State
+from meshp2p.core.requests import Deregister, Heartbeat
+from meshp2p.core.swim.membership import Membership
+from meshp2p.core.swim.ownership import Ownership
+from meshp2p.core.validity import check_item, check_metrics, check_short
+from meshp2p.errors import InstanceConflict, LimitExceeded
+
+__all__ = ["Hosting", "Profile"]
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """What an agent says of itself when it registers."""
+
+    id: str
+    hostname: str
+    port: int
+    capabilities: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+
+
+class _Hosted:
+    """What only the home knows of an instance: what it saw at its last heartbeat, and when its record was last
+    published."""
+
+    __slots__ = ("published_at", "report", "seen")
+
+    def __init__(self) -> None:
+        self.seen = (-1, -1)
+        self.published_at = -math.inf
+        self.report: tuple[str, str] | None = None
+
+
+class Hosting:
+    """The home's side of hosted instances, and of reports (status and metrics) of the node itself."""
+
+    def __init__(self, state: NodeState, membership: Membership, ownership: Ownership) -> None:
+        self._state = state
+        self._membership = membership
+        self._ownership = ownership
+        self._hosted: dict[str, _Hosted] = {}
+        self.leader_version = 0
+        """Counts the changes of leader; kept up to date by the machine."""
+
+    # What agents ask
+
+    def register(self, profile: Profile, now: float) -> None:
+        """Host an instance here, wherever it was hosted before; ``created_at`` and its claim to lead stay.
+
+        Raises :class:`InstanceConflict` where the id is a live node's, :class:`~meshp2p.errors.LimitExceeded` where the
+        record is too large, and :class:`~meshp2p.errors.ConfigError` where other nodes would refuse it; then nothing
+        changed.
+        """
+        state = self._state
+        held = state.members.records.get(profile.id)
+        if held is not None and held.is_node:
+            raise InstanceConflict(
+                f"instance {profile.id!r} is a live node that embeds meshp2p: register under another id"
+            )
+        record = Record(
+            id=profile.id,
+            incarnation=self._ownership.next_incarnation,
+            state=State.ALIVE,
+            home=state.id,
+            boot=state.own.boot,
+            addresses=(),
+            hostname=profile.hostname,
+            port=profile.port,
+            capabilities=profile.capabilities,
+            profiles=profile.profiles,
+            created_at=state.wall_ms(),
+        )
+        if held is not None:
+            record = msgspec.structs.replace(
+                record,
+                incarnation=held.incarnation,
+                state=held.state,
+                created_at=held.created_at,
+                epoch=held.epoch,
+                epoch_since=held.epoch_since,
+                status=held.status,
+                metrics=held.metrics,
+            )
+        check_item(record)
+        size = item_bytes(record)
+        if size > state.config.record_bytes_max:
+            raise LimitExceeded(
+                f"instance {profile.id!r}: its registration has {size} bytes,"
+                f" at most {state.config.record_bytes_max} are allowed"
+            )
+        if held is not None and not state.has_room_for(record):
+            raise LimitExceeded(f"instance {profile.id!r}: there is no room for a registration that grows")
+        if record != held:
+            self._ownership.publish(record, now)
+        self._host(profile.id, now)
+
+    def heartbeat(self, ticket: int, request: Heartbeat, now: float) -> None:
+        """Take a heartbeat, here or at the home. Raises :class:`LimitExceeded` where its metrics are too large; then
+        nothing changed."""
+        state = self._state
+        self._check_report(request.status, request.metrics)
+        held = state.members.records.get(request.id)
+        if held is None or held.home == state.id:
+            state.effects.append(Resolve(ticket, self.take_heartbeat(request.id, request.status, request.metrics, now)))
+            return
+        forwarded = ForwardHeartbeat(request.id, request.status, request.metrics)
+        self._forward(ticket, held, forwarded, lambda now: self.heartbeat(ticket, request, now), now)
+
+    def report(self, status: str, metrics: str, now: float) -> None:
+        """Take what this node's own agent reports. Raises :class:`LimitExceeded`; then nothing changed."""
+        self._check_report(status, metrics)
+        self.take_heartbeat(self._state.id, status, metrics, now)
+
+    def _check_report(self, status: str, metrics: str) -> None:
+        check_short("status", status)
+        size_max = self._state.config.metrics_bytes_max
+        if (size := len(metrics.encode(errors="replace"))) > size_max:
+            raise LimitExceeded(f"metrics of {size} bytes: at most {size_max} are allowed")
+        check_metrics(metrics)
+
+    def deregister(self, ticket: int, request: Deregister, now: float) -> None:
+        """Take a hosted instance off the list. Raises :class:`InstanceConflict` where the id is a live node's: it
+        leaves by itself."""
+        state = self._state
+        held = state.members.records.get(request.id)
+        if held is not None and held.is_node:
+            raise InstanceConflict(f"instance {request.id!r} is a live node that embeds meshp2p: it leaves by itself")
+        if held is None or held.home == state.id:
+            state.effects.append(Resolve(ticket, self.take_deregister(request.id, now)))
+            return
+        self._forward(
+            ticket, held, ForwardDeregister(request.id), lambda now: self.deregister(ticket, request, now), now
+        )
+
+    def _forward(
+        self, ticket: int, held: Record, request: CallRequest, again: Callable[[float], None], now: float
+    ) -> None:
+        """Let the home answer. Where it is gone, or does not answer in time, adopt the instance: an agent must not
+        depend on one node."""
+        state = self._state
+        home = state.members.records.get(held.home)
+        if home is None or not home.is_node:
+            self.adopt(held.id, now)
+            again(now)
+            return
+
+        refusal: CallReply = HeartbeatReply(False, False)
+        if isinstance(request, ForwardDeregister):
+            refusal = DeregisterReply(False)
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            if not isinstance(reply, CallFailed):
+                state.effects.append(Resolve(ticket, reply))
+            elif held.is_node or state.is_leaving:
+                state.effects.append(Resolve(ticket, refusal))
+            else:
+                present = state.members.records.get(held.id)
+                if present is not None and present.home == held.home:
+                    self.adopt(held.id, now)
+                again(now)
+
+        state.call_node(home, request, conclude, state.config.forward_timeout)
+
+    # What the home does
+
+    def take_heartbeat(self, instance_id: str, status: str, metrics: str, now: float) -> HeartbeatReply:
+        """A heartbeat for an instance of this node's, or for the node itself; of any other it is not acknowledged."""
+        state = self._state
+        held = state.members.records.get(instance_id)
+        if held is None or held.home != state.id or len(metrics.encode()) > state.config.metrics_bytes_max:
+            return HeartbeatReply(False, False)
+        hosted = self._host(instance_id, now)
+        self._report(hosted, held, status, metrics, now)
+        versions = (state.members.version, self.leader_version)
+        should_sync = hosted.seen != versions
+        hosted.seen = versions
+        return HeartbeatReply(True, should_sync)
+
+    def take_deregister(self, instance_id: str, now: float) -> DeregisterReply:
+        held = self._state.members.records.get(instance_id)
+        if held is None or held.home != self._state.id or held.is_node:
+            return DeregisterReply(False)
+        self._drop(instance_id)
+        farewell = Rumour(instance_id, held.incarnation, State.LEFT, self._state.id)
+        self._membership.become_departed(farewell, now, at_birth=True)
+        return DeregisterReply(True)
+
+    def mark_seen(self, instance_id: str) -> None:
+        """The agent was just told who is listed and who leads."""
+        hosted = self._hosted.get(instance_id)
+        if hosted is not None:
+            hosted.seen = (self._state.members.version, self.leader_version)
+
+    def _host(self, instance_id: str, now: float) -> _Hosted:
+        """Answer for an instance from now on, or for a further ``instance_timeout``."""
+        state = self._state
+        hosted = self._hosted.get(instance_id)
+        if hosted is None:
+            hosted = self._hosted[instance_id] = _Hosted()
+        if instance_id != state.id:
+            state.timers.set(Timer.EXPIRE, now + state.config.instance_timeout, instance_id)
+        state.life.note(instance_id, now)
+        return hosted
+
+    def _drop(self, instance_id: str) -> None:
+        if self._hosted.pop(instance_id, None) is not None:
+            self._state.timers.cancel(Timer.EXPIRE, instance_id)
+            self._state.timers.cancel(Timer.PUBLISH, instance_id)
+
+    def adopt(self, instance_id: str, now: float) -> None:
+        """Become the home of an instance whose home is gone."""
+        held = self._state.members.records.get(instance_id)
+        if held is not None and not held.is_node and held.home != self._state.id and not self._state.is_leaving:
+            self._ownership.publish(held, now)
+            self._host(instance_id, now)
+
+    def _report(self, hosted: _Hosted, record: Record, status: str, metrics: str, now: float) -> None:
+        """Publish what an instance reports of itself, at once or, where it does so often, when it may be published
+        again."""
+        state = self._state
+        hosted.report = None
+        if (status, metrics) == (record.status, record.metrics):
+            state.timers.cancel(Timer.PUBLISH, record.id)
+            return
+        is_status = status != record.status
+        due = hosted.published_at + (state.config.status_interval if is_status else state.config.metrics_interval)
+        if now < due:
+            hosted.report = (status, metrics)
+            state.timers.set(Timer.PUBLISH, due, record.id)
+            return
+        hosted.published_at = now
+        state.timers.cancel(Timer.PUBLISH, record.id)
+        self._ownership.publish(msgspec.structs.replace(record, status=status, metrics=metrics), now)
+
+    # What falls due
+
+    def handle_publish(self, instance_id: str, now: float) -> None:
+        hosted, record = self._hosted.get(instance_id), self._state.members.records.get(instance_id)
+        if hosted is not None and record is not None and hosted.report is not None:
+            self._report(hosted, record, *hosted.report, now)
+
+    def handle_expired(self, instance_id: str, now: float) -> None:
+        """A hosted instance had no heartbeat for ``instance_timeout``."""
+        held = self._state.members.records.get(instance_id)
+        self._drop(instance_id)
+        if held is not None and held.home == self._state.id:
+            verdict = Rumour(instance_id, held.incarnation, State.DEAD, self._state.id)
+            self._membership.become_departed(verdict, now, at_birth=True)
+
+    def handle_orphaned(self, instance_id: str, now: float) -> None:
+        """Nobody adopted an instance whose home is gone. All nodes find that by themselves, so it is not spread."""
+        held = self._state.members.records.get(instance_id)
+        if held is not None and not self._state.members.has_node(held.home):
+            self._membership.become_departed(
+                Rumour(instance_id, held.incarnation, State.DEAD, self._state.id), now, is_spread=False
+            )
+
+    def restart_expiries(self, now: float) -> None:
+        """Give every instance that waits for a heartbeat or an adoption its whole time again: this node was not
+        there."""
+        timers, timeout = self._state.timers, self._state.config.instance_timeout
+        for instance_id in self._hosted:
+            if instance_id != self._state.id:
+                timers.set(Timer.EXPIRE, now + timeout, instance_id)
+        for instance_id in self._state.members.records:
+            if timers.is_set(Timer.ORPHAN, instance_id):
+                timers.set(Timer.ORPHAN, now + timeout, instance_id)
+
+    # What happened
+
+    def notice(self, event: MemberChange, now: float) -> None:
+        """Look at what happened to a member: an instance may have lost its home, or found another."""
+        state = self._state
+        match event:
+            case MemberJoined() | MemberUpdated():
+                record = state.members.records.get(event.id)
+                if record is None:
+                    return  # it departed meanwhile
+                if record.home != state.id:
+                    self._drop(record.id)
+                elif not record.is_node and record.id not in self._hosted:
+                    self._host(record.id, now)
+                if not state.members.has_node(record.home):
+                    state.timers.set_earlier(Timer.ORPHAN, now + state.config.instance_timeout, record.id)
+            case MemberDied(record=record) | MemberLeft(record=record):
+                self._drop(record.id)
+                if record.is_node:
+                    for hosted in state.members.hosted_by(record.id):
+                        state.timers.set(Timer.ORPHAN, now + state.config.instance_timeout, hosted.id)
+            case _:
+                pass

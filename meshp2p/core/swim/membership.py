@@ -1,0 +1,386 @@
+"""What becomes of each claim that is heard, and what this node itself finds: the only place that changes the table.
+
+Every transition is a ``become_*`` method: it changes the table, notes the event for the other parts, and spreads the
+claim. Claims about this node, or about an instance that it hosts, are not taken but answered:
+:mod:`meshp2p.core.swim.ownership`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from meshp2p.core.directory.gossip import item_bytes
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.events import (
+    MemberChange,
+    MemberDied,
+    MemberLeft,
+    MemberSuspected,
+)
+from meshp2p.core.record import (
+    EPOCH_MAX,
+    EPOCH_STEP_MAX,
+    INCARNATION_MAX,
+    Claim,
+    Departed,
+    Item,
+    Record,
+    Rumour,
+    State,
+    is_sound,
+    supersedes,
+    tag_of,
+)
+from meshp2p.core.swim.ownership import Ownership
+from meshp2p.core.swim.suspicion import Suspicion
+
+__all__ = ["Membership"]
+
+
+class Membership:
+    """SWIM's dissemination and suspicion for one node (SWIM §4.1, §4.2; Lifeguard §IV-B)."""
+
+    def __init__(self, state: NodeState, ownership: Ownership) -> None:
+        self._state = state
+        self._ownership = ownership
+        self._suspicions: dict[str, Suspicion] = {}
+        self.on_suspicion: Callable[[Rumour, float], None] = _ignore_suspicion
+        """Told of each suspicion that is new, and of each refusal, who found it."""
+        self.on_doubt: Callable[[str, float], None] = _ignore_doubt
+        """Told of each node that is listed here and held dead in another view."""
+
+    # What is heard
+
+    def take_all(self, items: Iterable[Item], now: float, *, by_sync: bool = False) -> None:
+        """Take claims in their order. ``by_sync``: they were not told as news, and confirm no suspicion."""
+        for item in items:
+            self._take(item, now, by_sync=by_sync)
+        self._ownership.refute(now)
+
+    def _take(self, item: Item, now: float, *, by_sync: bool) -> None:
+        """Merge one claim into the table, by :func:`~meshp2p.core.record.supersedes`."""
+        state = self._state
+        held = state.members.claim_of(item.id)
+        if isinstance(item, Record) and isinstance(held, Record) and _is_known(item, held):
+            state.counters.items_stale += 1  # nine of ten, where many join at once
+            return
+        is_own = item.id == state.id  # whoever believes a claim about this node must hear it outbid
+        if not is_sound(item, INCARNATION_MAX if is_own else _published(held)):
+            state.counters.items_refused += 1
+            return
+        if isinstance(item, Record) and not self._may_be_claimed(item.epoch):
+            state.counters.items_refused += 1
+            return
+        if by_sync and isinstance(item, Record) and item_bytes(item) > state.config.sync_bytes_max:
+            state.counters.items_refused += 1  # nobody could be told: it fits into no call of this node's
+            return
+        if self._ownership.answer(item, now):
+            return
+        if isinstance(item, Record):
+            self.take_claim((item.epoch, item.id))  # also where the record is stale: what was claimed is outbid
+        else:
+            if item.state is State.SUSPECT:
+                if isinstance(held, Record) and held.is_node:
+                    self._take_suspicion(item, held, now, by_sync=by_sync)
+                return
+            if by_sync and item.state is State.DEAD and isinstance(held, Record) and self._doubt(item, held, now):
+                return
+        if held is not None and not supersedes(item, held):
+            state.counters.items_stale += 1
+            return
+        state.counters.items_taken += 1
+        if isinstance(item, Rumour):
+            self.become_departed(item, now)
+        elif item.state is State.SUSPECT:
+            self._become_listed_suspect(item, now)
+        else:
+            self._become_listed(item, now)
+
+    def take_claim(self, claim: Claim) -> None:
+        """A claim to lead was heard of, whether or not the record that made it prevails."""
+        if self._may_be_claimed(claim[0]):
+            self._state.members.note_claim(claim)
+
+    def _may_be_claimed(self, epoch: int) -> bool:
+        """Whether a leader can have come so far. A node that has just begun knows nothing to compare it with."""
+        state = self._state
+        known = max(state.members.top_claim[0], state.epoch_kept)
+        return epoch <= (min(EPOCH_MAX, known + EPOCH_STEP_MAX) if state.is_settled else EPOCH_MAX)
+
+    def _take_suspicion(self, rumour: Rumour, held: Record, now: float, *, by_sync: bool) -> None:
+        if rumour.incarnation < held.incarnation:
+            self._state.counters.items_stale += 1
+        elif held.state is State.ALIVE:
+            self.become_suspect(msgspec.structs.replace(rumour, by="") if by_sync else rumour, now)
+        elif not by_sync:
+            self.confirm_suspicion(rumour, now)
+            self._weigh_refusals(now)
+
+    def _doubt(self, rumour: Rumour, held: Record, now: float) -> bool:
+        """A peer of another view holds dead whom this node lists. Whether it is doubted instead of taken.
+
+        After a partition each side holds the other dead, and merging that would kill both. So a node is only suspected
+        and told, and checked where that does not help; an instance is believed dead when its home says so.
+        """
+        if rumour.incarnation < held.incarnation:
+            return False
+        state = self._state
+        if held.is_node:
+            if held.state is State.ALIVE:
+                self.become_suspect(Rumour(rumour.id, rumour.incarnation, State.SUSPECT), now)
+            self._note_death(rumour, now)
+            return True
+        if rumour.by == held.home or not state.members.has_node(held.home):
+            return False
+        state.tell(held.home, rumour)
+        return True
+
+    def _note_death(self, rumour: Rumour, now: float) -> None:
+        """A suspect is held dead in another view: it hears of it, and one failed check of this node's own is enough."""
+        state = self._state
+        config = state.config
+        suspicion = self._suspicions[rumour.id]
+        patience = state.patience.factor(rumour.id, now)
+        timeout_max = config.suspicion_timeout(len(state.members.nodes)) * patience
+        # as for what is found here: the period of a probe, then the suspicion
+        timeout_min = (1 + config.suspicion_confirmed_multiplier) * config.probe_interval * patience
+        if suspicion.note_death(rumour.by, now, timeout_min=min(timeout_min, timeout_max), timeout_max=timeout_max):
+            state.tell(rumour.id, Rumour(rumour.id, rumour.incarnation, State.SUSPECT))
+            self._await_verdict(rumour.id, suspicion, now)
+            self.on_doubt(rumour.id, now)
+
+    # What becomes of a member
+
+    def _become_listed(self, record: Record, now: float, *, is_spread: bool = True) -> None:
+        state = self._state
+        members = state.members
+        held = members.records.get(record.id)
+        if held is None and not state.has_room_for(record):
+            return
+        self._end_suspicion(record.id)
+        if self._was_accused(record, held):
+            state.patience.note_return(record.id, now)
+        if held is None:
+            state.life.note(record.id, now)
+        state.put(record)
+        if is_spread:
+            state.spread(record, now)
+
+    def _was_accused(self, record: Record, held: Record | None) -> bool:
+        """Whether a node that publishes this was suspected or held dead, and is the same process."""
+        if not record.is_node:
+            return False
+        if held is not None:
+            return held.state is State.SUSPECT and held.boot == record.boot
+        departed = self._state.members.departed.get(record.id)
+        return departed is not None and departed.state is State.DEAD and departed.boot == record.boot
+
+    def _become_listed_suspect(self, record: Record, now: float) -> None:
+        """A record came of one who is suspect elsewhere."""
+        held = self._state.members.records.get(record.id)
+        if held is None or (held.incarnation, held.boot) != (record.incarnation, record.boot):
+            self._become_listed(msgspec.structs.replace(record, state=State.ALIVE), now, is_spread=False)
+        if self._state.members.has_node(record.id):
+            self.become_suspect(Rumour(record.id, record.incarnation, State.SUSPECT), now)
+
+    def become_suspect(self, rumour: Rumour, now: float) -> None:
+        """A listed node does not answer, says ``rumour.by``. The accused is told at once, so that it can refute.
+
+        The record keeps its incarnation, also where the rumour is about a later one: what the node published under that
+        one is still to come.
+        """
+        state = self._state
+        config = state.config
+        record = state.members.records[rumour.id]
+        nodes = len(state.members.nodes)
+        # memberlist: k = suspicion multiplier - 2, and none where too few others could confirm
+        confirmations_max = max(0, int(config.suspicion_multiplier) - 2)
+        if nodes - 2 < confirmations_max:
+            confirmations_max = 0
+        timeout_min = timeout_max = config.suspicion_timeout(nodes)
+        if confirmations_max and config.confirmers:
+            timeout_min = min(timeout_min, config.suspicion_confirmed_multiplier * config.probe_interval)
+        timeout_min *= state.patience.factor(rumour.id, now)
+        timeout_max = max(timeout_min, timeout_max)
+        suspicion = Suspicion(
+            rumour.by,
+            now,
+            timeout_min=timeout_min,
+            timeout_max=timeout_max * config.suspicion_max_multiplier,
+            confirmations_max=confirmations_max,
+        )
+        if rumour.is_refused and rumour.by:
+            suspicion.refused[rumour.by] = None
+        suspect = msgspec.structs.replace(record, state=State.SUSPECT)
+        state.members.put(suspect)
+        state.counters.suspicions += 1
+        self._suspicions[rumour.id] = suspicion
+        self._await_verdict(rumour.id, suspicion, now)
+        if record.state is not State.SUSPECT:
+            state.changes.append(MemberSuspected(suspect))
+        state.spread(rumour, now)
+        if rumour.by == state.id:
+            state.tell(rumour.id, rumour)
+        self.on_suspicion(rumour, now)
+
+    def confirm_suspicion(self, rumour: Rumour, now: float) -> None:
+        """Another node, or this one, finds a suspect unresponsive too: where that is news it shortens the suspicion and
+        goes round."""
+        suspicion = self._suspicions.get(rumour.id)
+        if suspicion is None:
+            return
+        is_news = suspicion.confirm(rumour.by)
+        if is_news:
+            # a deadline in the past would look like a pause
+            self._await_verdict(rumour.id, suspicion, now)
+        if rumour.is_refused and rumour.by and rumour.by not in suspicion.refused:
+            suspicion.refused[rumour.by] = None
+            is_news = True
+            self.on_suspicion(rumour, now)
+        elif rumour.is_refused and rumour.by == self._state.id:
+            self.on_suspicion(rumour, now)  # nobody else was refused yet: ask again
+        if is_news:
+            self._state.spread(rumour, now)
+
+    def accuse(self, node_id: str, now: float, *, is_refused: bool = False) -> None:
+        """This node itself found another unresponsive, and with ``is_refused`` that its process is gone."""
+        record = self._state.members.records.get(node_id)
+        if record is None or self._state.is_leaving or self._state.is_guarded:
+            return
+        rumour = Rumour(node_id, record.incarnation, State.SUSPECT, self._state.id, is_refused)
+        if record.state is State.SUSPECT:
+            self.confirm_suspicion(rumour, now)
+        else:
+            self.become_suspect(rumour, now)
+        self._weigh_refusals(now)
+
+    def _weigh_refusals(self, now: float) -> None:
+        """Declare dead whom this node and another found refused; where no other lives who could be asked, its own
+        finding is enough."""
+        state = self._state
+        if state.is_guarded:
+            return
+        refused = [node_id for node_id, suspicion in self._suspicions.items() if state.id in suspicion.refused]
+        others = len(state.members.nodes) - 1 - len(refused)
+        for node_id in refused:
+            if len(self._suspicions[node_id].refused) > 1 or others == 0:
+                incarnation = state.members.records[node_id].incarnation
+                self.become_departed(Rumour(node_id, incarnation, State.DEAD, state.id, True), now, at_birth=True)
+
+    def has_accused(self, node_id: str, *, is_refused: bool) -> bool:
+        """Whether this node accused the suspect already, of as much."""
+        suspicion = self._suspicions.get(node_id)
+        if suspicion is None:
+            return False
+        return self._state.id in suspicion.refused if is_refused else suspicion.has_accused(self._state.id)
+
+    def _await_verdict(self, node_id: str, suspicion: Suspicion, now: float) -> None:
+        timers = self._state.timers
+        deadline = max(now, suspicion.deadline())
+        timers.set(Timer.SUSPICION, deadline, node_id)
+        if suspicion.is_confirmed:
+            timers.cancel(Timer.LAST_WORD, node_id)
+        else:
+            timers.set(Timer.LAST_WORD, max(now, deadline - self._state.config.probe_timeout), node_id)
+
+    def give_last_word(self, node_id: str, now: float) -> None:
+        """A suspicion that nobody confirmed is about to end: tell the accused once more.
+
+        This node may have been the one that was cut off, and then nobody has heard of its suspicion yet.
+        """
+        state = self._state
+        record = state.members.records.get(node_id)
+        if record is not None and record.state is State.SUSPECT:
+            state.send_to_node(node_id, state.ping(0, tag_of(node_id)), now)
+
+    def end_suspicion_period(self, node_id: str, now: float) -> None:
+        """A suspicion was not refuted in time: the node is dead."""
+        record = self._state.members.records.get(node_id)
+        if self._state.is_guarded:
+            self.restart_suspicions(now)
+        elif record is not None and record.state is State.SUSPECT:
+            self.become_departed(Rumour(node_id, record.incarnation, State.DEAD, self._state.id), now, at_birth=True)
+
+    def restart_suspicions(self, now: float) -> None:
+        """Give every suspect its whole time again: this node was not there to hear them refute."""
+        for node_id, suspicion in self._suspicions.items():
+            suspicion.restart(now)
+            self._await_verdict(node_id, suspicion, now)
+
+    def become_departed(self, rumour: Rumour, now: float, *, is_spread: bool = True, at_birth: bool = False) -> None:
+        """A member died or left. Of one that was never listed here only that is kept, so that a late record does not
+        list it, and it is not told on.
+
+        ``at_birth``: this node found it so, and tells others at once.
+        """
+        state = self._state
+        held = state.members.claim_of(rumour.id)
+        addresses = state.addresses_of(held) if held is not None else ()
+        is_node = held.is_node if held is not None else True
+        boot = held.boot if held is not None else 0
+        home = held.home if held is not None else ""
+        self._end_suspicion(rumour.id)
+        published = _published(held)
+        state.members.depart(
+            Departed(
+                rumour.id,
+                rumour.incarnation,
+                rumour.state,
+                addresses,
+                is_node,
+                now,
+                rumour.by,
+                boot=boot,
+                published=published,
+                home=home,
+            )
+        )
+        state.reach.pop(rumour.id, None)
+        state.patience.forget_health(rumour.id)
+        state.life.forget(rumour.id)
+        if isinstance(held, Record):
+            state.counters.deaths += rumour.state is State.DEAD
+            gone = msgspec.structs.replace(held, state=rumour.state, incarnation=rumour.incarnation)
+            state.changes.append(MemberDied(gone) if rumour.state is State.DEAD else MemberLeft(gone))
+        state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
+        state.timers.set_earlier(Timer.CALL_DEAD, now + state.config.dead_call_interval)
+        if is_spread and published:
+            state.spread(rumour, now, at_birth=at_birth)
+        state.forget_departed(now)
+
+    def notice(self, event: MemberChange) -> None:
+        """A suspect may have become an instance that this node hosts, without any claim of others."""
+        record = self._state.members.records.get(event.id)
+        if event.id in self._suspicions and (record is None or record.state is not State.SUSPECT):
+            self._end_suspicion(event.id)
+
+    def _end_suspicion(self, node_id: str) -> None:
+        if self._suspicions.pop(node_id, None) is not None:
+            self._state.timers.cancel(Timer.SUSPICION, node_id)
+            self._state.timers.cancel(Timer.LAST_WORD, node_id)
+
+
+def _published(held: Record | Departed | None) -> int:
+    """The incarnation under which the owner published last, as far as is known; 0 where it is not."""
+    if held is None:
+        return 0
+    return held.incarnation if isinstance(held, Record) else held.published
+
+
+def _is_known(record: Record, held: Record) -> bool:
+    """Whether it is what is held, or an earlier word of the same process that claims nothing: then nothing follows from
+    it, and it need not be looked at any further."""
+    if record == held:
+        return True
+    return record.incarnation < held.incarnation and record.boot == held.boot and not record.epoch
+
+
+def _ignore_suspicion(_rumour: Rumour, _now: float) -> None:
+    """Nobody asked to be told."""
+
+
+def _ignore_doubt(_node_id: str, _now: float) -> None:
+    """Nobody asked to be told."""

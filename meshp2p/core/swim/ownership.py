@@ -1,0 +1,240 @@
+"""What this node alone may say: its own record and those of the instances that it hosts.
+
+Only the owner raises an incarnation. It does so to publish a change, and to refute what others say of an incarnation of
+its (SWIM §4.2).
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.effects import CallFailed
+from meshp2p.core.events import IdConflictLost
+from meshp2p.core.messages import CallReply, Pong, Probe
+from meshp2p.core.record import INCARNATION_MAX, Departed, Item, Record, Rumour, State, supersedes
+from meshp2p.errors import LimitExceeded
+
+__all__ = ["Ownership"]
+
+RIVALS_MAX = 8
+"""Processes that are asked at the same time whether they hold this node's id. Chosen, not measured."""
+
+UNREACHED_PAUSE_MIN, UNREACHED_PAUSE_MAX = 5.0, 60.0
+"""Seconds before a node refutes its own death again that nobody reached since it last did; doubled each time. Chosen,
+not measured."""
+
+
+class Ownership:
+    """Publishes, refutes, and finds out who holds this node's id where another process claims it."""
+
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
+        self._held_back: Record | None = None
+        self._published_max = 0
+        self._rivals_asked: set[int] = set()
+        self._contradicted: dict[str, Item] = {}
+        self._returned_at = -math.inf
+        self._returns_unreached = 0
+        self._is_away = False
+        self.has_lost_id: bool = False
+
+    # What is published
+
+    def publish(self, record: Record, now: float, *, at_birth: bool = True) -> None:
+        """List a record as this process's, with a greater incarnation than whatever is held about its id, and tell the
+        mesh: at once where it is ``at_birth``, else by gossip alone.
+
+        The record gets this node as its home and this process's boot. If the numbers of this node's own record are not
+        on disk, it is published when they are. If no incarnation up to ``INCARNATION_MAX`` is left, this node has lost
+        its id, and a listed instance stays as it is. Raises :class:`LimitExceeded` if no more instances, or not this
+        one, may be listed; then nothing changed.
+        """
+        state = self._state
+        held = state.members.claim_of(record.id)
+        incarnation = record.incarnation
+        if held is not None:
+            incarnation = max(incarnation, held.incarnation + 1)
+        if incarnation > INCARNATION_MAX:
+            if record.id == state.id:
+                self._lose_id("")
+            elif not isinstance(held, Record):
+                raise LimitExceeded(f"instance {record.id!r}: others' claims left it no incarnation: use another id")
+            return
+        record = msgspec.structs.replace(
+            record, incarnation=incarnation, state=State.ALIVE, home=state.id, boot=state.own.boot
+        )
+        if not isinstance(held, Record) and not state.has_room_for(record):
+            raise LimitExceeded(
+                f"instance {record.id!r}: {len(state.members)} instances of {state.members.size} characters are listed,"
+                " and there is no room for more"
+            )
+        if record.id == state.id:
+            if not state.keeping.keep(incarnation, record.epoch) and state.is_announced:
+                self._held_back = record
+                return
+            self._held_back = None
+            state.own = record
+        self._published_max = max(self._published_max, incarnation)
+        state.epoch_kept = max(state.epoch_kept, record.epoch)
+        state.life.note(record.id, now)
+        state.put(record)
+        state.spread(record, now, at_birth=at_birth)
+
+    def take_up(self, now: float) -> None:
+        """Publish as this process's what an earlier process of this node hosted; to be run once this node is announced.
+
+        A node that has just begun lists such records as it hears them: the id may be another process's, whose instances
+        it must not claim. Deliveries wait until a record and its home bear the same boot.
+        """
+        for record in self._state.members.hosted_by(self._state.id):
+            if record.boot != self._state.own.boot:
+                self.publish(record, now, at_birth=False)
+
+    @property
+    def next_incarnation(self) -> int:
+        """An incarnation for a new instance of this node's: this process has published none that is as great."""
+        return self._published_max + 1
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what this node would tell of itself is on disk."""
+        return self._state.keeping.has_kept(self._state.own.incarnation, self._state.own.epoch)
+
+    def publish_kept(self, now: float) -> None:
+        """More is on disk than was: publish what waited for it."""
+        held_back, self._held_back = self._held_back, None
+        if held_back is not None and not self._state.is_leaving:
+            self.publish(held_back, now)
+        self.refute(now)
+
+    # What others say of it
+
+    def answer(self, item: Item, now: float) -> bool:
+        """Answer a claim about this node, or about an instance that it hosts. Whether it was one: then it is not to be
+        taken.
+
+        What is to be refuted is noted, for :meth:`refute`.
+        """
+        state = self._state
+        held = state.members.records.get(item.id)
+        if item.id == state.id:
+            if isinstance(item, Record) and item.boot != state.own.boot and item.is_node:
+                # what an earlier process claimed is remembered by the mesh where this one lost its state
+                state.epoch_kept = max(state.epoch_kept, item.epoch)
+                self._ask_rival(item, now)
+            elif not state.is_leaving and _contradicts(item, state.own):
+                self._note_contradiction(item)
+            return True
+        if held is None or held.home != state.id:
+            # a record of ours from a life before this one: the agent may still heartbeat, so take it up again
+            if (
+                isinstance(item, Record)
+                and item.home == state.id
+                and item.is_live
+                and state.is_announced
+                and not state.is_leaving
+            ):
+                known = held or state.members.departed.get(item.id)
+                has_room = state.has_room_for(item)
+                if has_room and (known is None or supersedes(item, known)):
+                    self.publish(msgspec.structs.replace(item, incarnation=item.incarnation + 1), now, at_birth=False)
+                return True
+            return False
+        if isinstance(item, Record) and item.home != state.id:
+            return False  # another node adopted it
+        if item.state is State.LEFT or state.is_leaving:
+            return False  # it was deregistered elsewhere while we were out of reach
+        if item.incarnation >= INCARNATION_MAX:
+            return False  # it cannot be outbid
+        if _contradicts(item, held):
+            self._note_contradiction(item)
+        return True
+
+    def _note_contradiction(self, item: Item) -> None:
+        noted = self._contradicted.get(item.id)
+        if noted is None or supersedes(item, noted):
+            self._contradicted[item.id] = item
+
+    def refute(self, now: float) -> None:
+        """Outbid what was noted, once for each id however often it was said, so that one packet has one answer."""
+        state = self._state
+        contradicted, self._contradicted = self._contradicted, {}
+        for item in contradicted.values():
+            record = state.members.records.get(item.id)
+            if record is None or record.home != state.id or not _contradicts(item, record):
+                continue
+            incarnation = max(record.incarnation, item.incarnation) + 1
+            if record.id == state.id and not state.keeping.keep(incarnation, record.epoch):
+                self._contradicted[item.id] = item  # refuted when it is kept
+                continue
+            if record.id == state.id and item.state is State.DEAD and not self._may_return(now):
+                continue
+            state.counters.refutations += 1
+            if record.id == state.id and item.state is not State.ALIVE:
+                state.local_health.change(+1)
+            self.publish(msgspec.structs.replace(record, incarnation=incarnation), now)
+
+    def _may_return(self, now: float) -> bool:
+        """Whether to come back now from being held dead.
+
+        Who asks others and is reached by nobody, as behind a firewall, would be held dead again at once, and lead in
+        between. It comes back ever more rarely; the next sync tells it again that it is held dead.
+        """
+        pause = min(UNREACHED_PAUSE_MAX, UNREACHED_PAUSE_MIN * 2.0**self._returns_unreached)
+        is_unreached = self._state.reached_at <= self._returned_at
+        self._is_away = is_unreached and now < self._returned_at + pause
+        if not self._is_away:
+            self._returns_unreached = min(self._returns_unreached + 1, 16) if is_unreached else 0
+            self._returned_at = now
+        return not self._is_away
+
+    @property
+    def is_away(self) -> bool:
+        """Whether this node is held dead, was reached by nobody, and waits before it comes back."""
+        return self._is_away and self._state.reached_at <= self._returned_at
+
+    # Another process with this node's id
+
+    def _ask_rival(self, rival: Record, now: float) -> None:
+        """Find out whether the process that published this record of our id still runs."""
+        state = self._state
+        if rival.boot in self._rivals_asked or len(self._rivals_asked) >= RIVALS_MAX or state.is_leaving:
+            return
+        if state.is_announced and not supersedes(rival, state.own):
+            return  # if it lives it will hear of us, and ask
+        self._rivals_asked.add(rival.boot)
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            self._rivals_asked.discard(rival.boot)
+            if state.is_leaving:
+                return
+            lives = isinstance(reply, Pong) and reply.id == state.id and reply.boot == rival.boot
+            if lives and rival.boot < state.own.boot:
+                self._lose_id(str(rival.addresses[0]))
+            else:  # it is gone, or it is the newer one and will learn of us
+                self.publish(
+                    msgspec.structs.replace(state.own, incarnation=max(state.own.incarnation, rival.incarnation) + 1),
+                    now,
+                )
+
+        state.call(rival.addresses, Probe(state.tag), conclude, state.config.call_timeout / 2)
+
+    def _lose_id(self, address: str) -> None:
+        if not self.has_lost_id:
+            self.has_lost_id = True
+            self._state.is_leaving = True
+            self._state.emit(IdConflictLost(self._state.id, address))
+
+    @property
+    def is_asking_rivals(self) -> bool:
+        return bool(self._rivals_asked)
+
+
+def _contradicts(item: Item | Departed, own: Record) -> bool:
+    """Whether others hold a claim that would prevail over what the owner published."""
+    if isinstance(item, Rumour):
+        return item.incarnation >= own.incarnation
+    return item != own and supersedes(item, own)

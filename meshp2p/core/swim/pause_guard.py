@@ -1,0 +1,105 @@
+"""What a node does when it was itself stopped: a closed lid, a stopped process, a virtual machine moved.
+
+To such a node everybody else seems to have been silent. It must not believe it: it restarts what it waited for, and
+until it has heard somebody it accuses nobody, declares nobody dead and names no leader.
+"""
+
+from __future__ import annotations
+
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.swim.election import Election
+from meshp2p.core.swim.hosting import Hosting
+from meshp2p.core.swim.membership import Membership
+from meshp2p.core.swim.prober import Prober
+from meshp2p.core.swim.syncer import Syncer
+
+__all__ = ["PauseGuard"]
+
+ROUNDS_MAX = 3
+"""Probe rounds without any answer after which it is the others who are gone. Chosen, not measured."""
+
+
+class PauseGuard:
+    """Notices a pause by a timer that is handled late, or by a wall clock that ran ahead of the monotonic one (which
+    stands still while a machine sleeps). A smaller delay is lag, and counts into local health.
+    """
+
+    def __init__(
+        self,
+        state: NodeState,
+        membership: Membership,
+        prober: Prober,
+        hosting: Hosting,
+        syncer: Syncer,
+        election: Election,
+    ) -> None:
+        self._state = state
+        self._membership = membership
+        self._prober = prober
+        self._hosting = hosting
+        self._syncer = syncer
+        self._election = election
+        self._wall_ahead = 0.0
+        self._looked_at = 0.0
+        self._lag_counted_at = 0.0
+        self._began_at = 0.0
+        self._rounds_failed = 0
+
+    def start(self, now: float) -> None:
+        self._wall_ahead = self._state.wall_ms() / 1000 - now
+        self._looked_at = now
+
+    def next_look(self) -> float:
+        """When time comes to something: to a deadline, or, where that is far off, to looking at the clock.
+
+        A node that finds itself slow awaits little. Without this nothing would be late after it was stopped.
+        """
+        return min(self._state.timers.next_deadline(), self._looked_at + self._state.config.probe_interval)
+
+    def check_arrival(self, now: float) -> None:
+        """Something arrives: where a deadline is long past, or the wall clock ran ahead, this process stood still."""
+        state = self._state
+        if not state.is_guarded:
+            threshold = state.config.pause_threshold
+            slept = state.wall_ms() / 1000 - now - self._wall_ahead
+            if slept >= threshold or now - self.next_look() >= threshold:
+                self.check_clocks(now)
+        self._looked_at = now
+
+    def check_clocks(self, now: float) -> None:
+        """Time has come to a deadline, and perhaps passed it by far."""
+        config = self._state.config
+        late = now - self.next_look()
+        self._looked_at = now
+        wall_ahead = self._state.wall_ms() / 1000 - now
+        slept, self._wall_ahead = wall_ahead - self._wall_ahead, wall_ahead
+        if max(late, slept) >= config.pause_threshold:
+            self._begin(now)
+        elif late >= config.lag_threshold and now - self._lag_counted_at >= config.probe_interval:
+            self._lag_counted_at = now
+            self._state.local_health.change(+1)
+
+    def _begin(self, now: float) -> None:
+        state = self._state
+        if state.is_guarded and now - self._began_at < state.config.pause_threshold:
+            return  # it is the same pause: what arrived was looked at before the timers
+        self._began_at = now
+        state.counters.pauses += 1
+        state.is_guarded = True
+        self._rounds_failed = 0
+        self._membership.restart_suspicions(now)
+        self._hosting.restart_expiries(now)
+        self._prober.restart(now)
+        self._election.unsettle(now)
+
+    def note_round(self, answered_by: str | None, now: float) -> None:
+        """A probe round ended, with an answer or without."""
+        if not self._state.is_guarded:
+            return
+        if answered_by is None:
+            self._rounds_failed += 1
+            if self._rounds_failed < ROUNDS_MAX and len(self._state.members.nodes) > 1:
+                return
+        self._state.is_guarded = False
+        if answered_by is not None:
+            self._syncer.sync_with(answered_by, now)

@@ -1,0 +1,250 @@
+"""Finding out who does not answer (SWIM §4.1 and §4.3, Lifeguard §IV-A)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+from meshp2p.core.address import Address
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.effects import CallFailed, Failure
+from meshp2p.core.messages import Ack, CallReply, Nack, Ping, PingRequest, Pong, Probe
+from meshp2p.core.record import tag_of
+from meshp2p.core.swim.membership import Membership
+
+__all__ = ["Prober"]
+
+RELAYS_MAX = 1024
+"""Pings under way on others' behalf; past it, requests are not served. Chosen, not measured."""
+
+
+class _Round:
+    """The probe of one node in one protocol period."""
+
+    __slots__ = ("address", "boot", "is_acknowledged", "nacks", "nacks_expected", "sent_at", "sequence", "target")
+
+    def __init__(self, sequence: int, target: str, boot: int, address: Address, now: float) -> None:
+        self.sequence = sequence
+        self.target = target
+        self.boot = boot
+        self.address = address
+        self.sent_at = now
+        self.is_acknowledged = False
+        self.nacks_expected = 0
+        self.nacks = 0
+
+
+class Prober:
+    """One probe a period. Where clocks agree each node is probed by exactly one other in each period, at some moment of
+    it, so that none waits for two. Whatever clocks do, each of n others has its turn in a round of at most 2n periods
+    (a bound of the kind of SWIM §4.3): :mod:`meshp2p.core.directory.nodes`.
+
+    A ping; where it has no answer, pings by three others, and a call over TCP, which goes where UDP does not; where all
+    that has no answer by the end of the period, an accusation. Relays that could not reach the target send a nack: a
+    prober that gets no nacks either is slow itself (Lifeguard §IV-A).
+    """
+
+    def __init__(self, state: NodeState, membership: Membership) -> None:
+        self._state = state
+        self._membership = membership
+        self.on_round: Callable[[str | None, float], None] = _ignore_round
+        """Told at the end of each round who answered, or None."""
+        self.on_view: Callable[[str, int, float], None] = _ignore_view
+        """Told the view's hash of a node that answered by TCP."""
+        self.on_ack: Callable[[Ack, str | None, float], bool] = _ignore_ack
+        """Told of an ack that answers no probe, and of its sender. Whether it answers something else."""
+        self._sequence = 0
+        self._round: _Round | None = None
+        self._relays: dict[int, tuple[Address, int]] = {}
+        self._round_trips: dict[str, float] = {}
+
+    def start(self, now: float) -> None:
+        self._state.timers.set(Timer.PROBE, now + self._state.random.random() * self._state.config.probe_interval)
+
+    def restart(self, now: float) -> None:
+        """Drop the round under way without a verdict, and begin the next at once."""
+        self._round = None
+        self._state.timers.cancel(Timer.PROBE_DIRECT)
+        self._state.timers.set(Timer.PROBE, now)
+
+    # The prober's side
+
+    def handle_period(self, now: float) -> None:
+        """A period ends and the next begins."""
+        state = self._state
+        self._conclude_round(now)
+        state.timers.set(Timer.PROBE, now + state.local_health.scale(state.config.probe_interval))
+        if state.is_leaving or not state.is_announced:
+            return
+        target = self._choose_target()
+        if target is None:
+            self.on_round(None, now)
+            return
+        state.counters.probes += 1
+        record = state.members.records[target]
+        self._round = _Round(self.next_sequence(), target, record.boot, state.address_of(record), now)
+        state.timers.set(Timer.PROBE_DIRECT, now + self.direct_timeout(target, now))
+        ping = state.ping(self._round.sequence, tag_of(target))
+        state.send_to_node(target, ping, now)
+
+    def direct_timeout(self, target: str, now: float) -> float:
+        """How long the target's answer may take, in seconds: three round trips, within bounds, stretched where this
+        node is slow, or the target is."""
+        config = self._state.config
+        round_trip = self._round_trips.get(target)
+        timeout = config.probe_timeout
+        if round_trip is not None:
+            timeout = min(timeout, max(config.probe_timeout_min, 3 * round_trip))
+        patient = min(timeout * self._state.patience.factor(target, now), max(timeout, 0.8 * config.probe_interval))
+        return self._state.local_health.scale(patient)
+
+    def handle_no_answer(self, now: float) -> None:
+        """The direct ping had no answer: ask others, and try TCP (SWIM §4.1)."""
+        state = self._state
+        current = self._round
+        if current is None or current.is_acknowledged or not self._is_listed(current):
+            return
+        target = state.members.records[current.target]
+        relays = state.choose_nodes(state.config.indirect_probes, current.target)
+        current.nacks_expected = len(relays)
+        for relay, address in zip(relays, itertools.cycle(state.ping_addresses(target)), strict=False):
+            request = PingRequest(current.sequence, state.tag, tag_of(current.target), address)
+            state.send_to_node(relay, request, now)
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            if isinstance(reply, Pong) and reply.id == current.target:
+                # it lives and UDP does not get there: the address it was heard from may be wrong, or forged
+                self._forget_address(current)
+                self._acknowledge(current, now)
+                self.on_view(current.target, reply.view, now)
+            elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
+                self._note_refused(current, now)
+
+        state.call_node(target, Probe(tag_of(current.target)), conclude)
+
+    def _note_refused(self, current: _Round, now: float) -> None:
+        """The target's host answers that nobody listens there, and UDP had no answer either."""
+        if current is self._round and not current.is_acknowledged and self._is_listed(current):
+            self._membership.accuse(current.target, now, is_refused=True)
+
+    def receive_ack(self, message: Ack, sender: str | None, now: float) -> None:
+        state = self._state
+        relay = self._relays.pop(message.sequence, None)
+        if relay is not None:
+            state.timers.cancel(Timer.RELAY, str(message.sequence))
+            address, sequence = relay
+            state.send(address, Ack(sequence, message.sender, message.view, message.local_health), now)
+            return
+        current = self._round
+        if current is None or current.sequence != message.sequence or sender != current.target:
+            if self.on_ack(message, sender, now):
+                return
+            state.counters.datagrams_unasked += 1
+            return
+        if not current.is_acknowledged:
+            if state.timers.is_set(Timer.PROBE_DIRECT):
+                self._note_round_trip(current.target, now - current.sent_at)
+            self._acknowledge(current, now)
+
+    def receive_nack(self, message: Nack) -> None:
+        current = self._round
+        if current is not None and current.sequence == message.sequence:
+            current.nacks += 1
+        else:
+            self._state.counters.datagrams_unasked += 1
+
+    def _acknowledge(self, current: _Round, now: float) -> None:
+        state = self._state
+        if current.is_acknowledged:
+            return
+        current.is_acknowledged = True
+        if current is self._round:
+            state.timers.cancel(Timer.PROBE_DIRECT)
+            state.local_health.change(-1)
+            self.on_round(current.target, now)
+        if state.is_live(current.target):
+            state.life.note(current.target, now)
+
+    def _conclude_round(self, now: float) -> None:
+        state = self._state
+        current, self._round = self._round, None
+        state.timers.cancel(Timer.PROBE_DIRECT)
+        if current is None or current.is_acknowledged or not self._is_listed(current):
+            return
+        state.counters.probes_failed += 1
+        self.on_round(None, now)
+        self._round_trips.pop(current.target, None)
+        self._forget_address(current)
+        if current.nacks_expected:
+            state.local_health.change(max(0, current.nacks_expected - current.nacks))
+        else:
+            state.local_health.change(+1)
+        self._membership.accuse(current.target, now)
+
+    def _forget_address(self, current: _Round) -> None:
+        """A ping had no answer: forget the address that the target was heard from, unless it was heard from another
+        since. A machine that moved without noticing may speak to this node just after each ping to its old address."""
+        if self._state.reach.get(current.target) == current.address:
+            del self._state.reach[current.target]
+
+    def _is_listed(self, current: _Round) -> bool:
+        """Whether the process that is probed is still the one that is listed under its id: it may be gone, or another
+        by now."""
+        record = self._state.members.records.get(current.target)
+        return record is not None and record.is_node and record.boot == current.boot
+
+    def _note_round_trip(self, target: str, seconds: float) -> None:
+        known = self._round_trips.get(target)
+        self._round_trips[target] = seconds if known is None else 0.75 * known + 0.25 * seconds
+
+    def _choose_target(self) -> str | None:
+        """Another node whose turn it is; None where there is none."""
+        state = self._state
+        period = int(state.wall_ms() / (1000 * state.config.probe_interval))
+        return state.members.nodes.choose_next(state.id, period, state.random)
+
+    def forget(self, node_id: str) -> None:
+        self._round_trips.pop(node_id, None)
+
+    def next_sequence(self) -> int:
+        self._sequence = self._sequence % 0xFFFF_FFFF + 1
+        return self._sequence
+
+    # The other side
+
+    def receive_ping(self, message: Ping, source: Address, now: float) -> None:
+        state = self._state
+        if message.target != state.tag:
+            state.counters.datagrams_unasked += 1
+            return
+        state.send(source, Ack(message.sequence, state.tag, state.members.view, state.local_health.score), now)
+
+    def receive_ping_request(self, message: PingRequest, source: Address, now: float) -> None:
+        """Ping a node for another; its ack is passed on, or a nack sent when it does not come in time."""
+        state = self._state
+        if len(self._relays) >= RELAYS_MAX:
+            return
+        sequence = self.next_sequence()
+        self._relays[sequence] = (source, message.sequence)
+        state.timers.set(Timer.RELAY, now + 0.8 * state.config.probe_timeout, str(sequence))
+        state.send(message.address, state.ping(sequence, message.target), now)
+
+    def handle_relay_no_answer(self, sequence: int, now: float) -> None:
+        relay = self._relays.pop(sequence, None)
+        if relay is not None:
+            address, asked = relay
+            self._state.send(address, Nack(asked, self._state.tag), now)
+
+
+def _ignore_round(_answered_by: str | None, _now: float) -> None:
+    """Nobody asked to be told."""
+
+
+def _ignore_view(_node_id: str, _view: int, _now: float) -> None:
+    """Nobody asked to be told."""
+
+
+def _ignore_ack(_message: Ack, _sender: str | None, _now: float) -> bool:
+    """Nobody asked to be told."""
+    return False

@@ -1,0 +1,259 @@
+"""Comparing two views and mending the difference (push-pull, by digest), and finding peers to compare with.
+
+A sync is a call: the asker sends a digest of its view, the replier all that it holds in the buckets that differ, and
+the asker then pushes what it holds there. It is how a node joins, how a healed partition becomes whole, and what mends
+whatever gossip lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from meshp2p.core.address import Address
+from meshp2p.core.digest import is_digest
+from meshp2p.core.directory.gossip import item_bytes
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.effects import CallFailed
+from meshp2p.core.messages import ITEMS_PER_CALL_MAX, CallReply, Done, Push, SyncReply, SyncRequest
+from meshp2p.core.record import Item, Record, Rumour, State
+from meshp2p.core.swim.candidates import Candidates
+from meshp2p.core.swim.election import Election
+from meshp2p.core.swim.membership import Membership
+from meshp2p.core.swim.ownership import Ownership
+from meshp2p.core.swim.view_digest import bucket_digest, differing_buckets, items_in
+
+__all__ = ["Syncer"]
+
+DIALS_MAX = 16
+"""Candidates that are dialled at the same time. Chosen, not measured."""
+
+
+class Syncer:
+    """Decides when to sync and with whom; dials candidates; answers the syncs of others."""
+
+    def __init__(self, state: NodeState, membership: Membership, ownership: Ownership, election: Election) -> None:
+        self._state = state
+        self._membership = membership
+        self._ownership = ownership
+        self._election = election
+        self.candidates: Candidates = Candidates(state.config, state.random)
+        self._dials = 0
+        self._is_syncing = False
+        self._has_looked = False
+        self._has_met_settled = False
+        self._view = 0
+        self._view_since = 0.0
+        self._agreed_at = 0.0
+
+    def start(self, now: float) -> None:
+        self._agreed_at = self._view_since = now
+
+    # When two views differ
+
+    def compare(self, node_id: str, view: int, now: float) -> None:
+        """A listed node told the hash of its view. Where it differs for longer than gossip takes, sync with it.
+
+        What is on its way as gossip changes this node's own view as it arrives: so a view that stays as it is and still
+        differs is one that gossip will not mend. Under constant change, ``5 x sync_grace`` without agreement with
+        anybody is enough.
+        """
+        state = self._state
+        own = state.members.view
+        if view == own:
+            self._agreed_at = now
+            return
+        if own != self._view:
+            self._view, self._view_since = own, now
+        grace = state.config.sync_grace
+        if now - self._view_since >= grace or now - self._agreed_at >= 5 * grace:
+            self.sync_with(node_id, now)
+
+    def sync_with(self, node_id: str, now: float) -> None:
+        """Sync with a listed node, unless one is under way."""
+        state = self._state
+        record = state.members.records.get(node_id)
+        if record is None or not record.is_node or self._is_syncing or not state.is_announced or state.is_leaving:
+            return
+        self._is_syncing = True
+        self._agreed_at = now
+        self._view_since = now
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            self._is_syncing = False
+            self._take_reply(reply, state.addresses_of(record), len(request.buckets) // 8, now)
+
+        request = self._request()
+        state.call_node(record, request, conclude)
+
+    # When a peer may be at an address
+
+    def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> None:
+        """A source saw that a peer may be at these addresses: try them all, unless the peer is listed already."""
+        if self._state.is_leaving:
+            return
+        self.candidates.offer(source, addresses, instance_id, now, nodes=len(self._state.members.nodes))
+        self.set_dial_timer(now)
+
+    def call_back(self, address: Address, instance_id: str, now: float) -> None:
+        """A node that is held dead spoke from this address: dial it at once, whatever else is being dialled."""
+        if self._state.is_leaving:
+            return
+        self.candidates.offer("packet", (address,), instance_id, now)
+        if self.candidates.take(address, now):
+            self._dial(address, now)
+
+    def note_gone(self, node_id: str, now: float, *, has_left: bool) -> None:
+        """A node is no longer listed: its addresses are worth a try again, at once unless it left of its own will."""
+        if has_left:
+            self.candidates.postpone(node_id, now)
+        else:
+            self.candidates.expect(node_id, now)
+        self.set_dial_timer(now)
+
+    def note_move(self, now: float) -> None:
+        """This node has other addresses: what was its own may be another's, and others may be reached from here."""
+        self.candidates.move(now)
+        self.set_dial_timer(now)
+
+    def handle_dial(self, now: float) -> None:
+        """Dial every candidate that is due and is not known to be listed, all at the same time."""
+        room = 0 if self._state.is_leaving else DIALS_MAX - self._dials
+        for address in self.candidates.take_due(now, room, without=self._is_needless):
+            self._dial(address, now)
+        self.set_dial_timer(now)
+
+    def _is_needless(self, _address: Address, instance_id: str | None) -> bool:
+        # our own id at another address is worth a call: another node may hold it too
+        return instance_id is not None and instance_id != self._state.id and self._state.is_live(instance_id)
+
+    def _dial(self, address: Address, now: float) -> None:
+        state = self._state
+        self._dials += 1
+        request = self._request()
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            self._dials -= 1
+            found = reply.sender if isinstance(reply, SyncReply) else None
+            is_own = found is not None and found.boot == state.own.boot
+            self.candidates.conclude(address, found.id if found is not None else None, now, is_own=is_own)
+            self._take_reply(reply, (address,), len(request.buckets) // 8, now)
+            self.set_dial_timer(now)
+
+        state.call((address,), request, conclude)
+
+    def set_dial_timer(self, now: float) -> None:
+        """Look again when the next candidate is due; to be run when a candidate was offered, tried, or may have lost
+        its peer."""
+        if self._state.is_leaving:
+            return
+        due = self.candidates.next_dial(without=self._is_needless)
+        if due is not None and self._dials < DIALS_MAX:
+            self._state.timers.set(Timer.DIAL, max(now, due))  # one in the past would look like a pause
+
+    # Both sides of the call
+
+    def _request(self) -> SyncRequest:
+        state = self._state
+        own = state.own if state.is_announced else None
+        return SyncRequest(bucket_digest(state.members), own, state.members.top_claim)
+
+    def _take_reply(
+        self, reply: CallReply | CallFailed, addresses: tuple[Address, ...], buckets: int, now: float
+    ) -> None:
+        state = self._state
+        if not isinstance(reply, SyncReply):
+            state.counters.syncs_failed += 1
+            return
+        if reply.sender.id == state.id and reply.sender.boot == state.own.boot:
+            return  # we called ourselves
+        state.counters.syncs += 1
+        sender: Item = reply.sender
+        if reply.is_leaving:
+            sender = Rumour(sender.id, sender.incarnation, State.LEFT, sender.id)
+        items = (item for item in reply.items if item.id != sender.id)
+        self._membership.take_all((sender, *items), now, by_sync=True)
+        self._membership.take_claim(reply.claim)
+        self.end_look_around()
+        self._has_met_settled |= reply.is_settled
+        self.announce_if_sure(now)
+        if state.is_announced and reply.is_settled:
+            self._election.settle()
+        if reply.sender.id in state.members.records:
+            state.life.note(reply.sender.id, now)
+        theirs = {item.id: item for item in (reply.sender, *reply.items)}
+        better = (item for item in self._held_in(reply.differing, buckets) if theirs.get(item.id) != item)
+        self._push(addresses, reply.sender, better)
+
+    def announce_if_sure(self, now: float) -> None:
+        """Tell of this node, once it has looked around and nobody is asked whether its id is another's."""
+        state = self._state
+        if state.is_announced or state.is_leaving or not self._ownership.is_kept:
+            return
+        if self._has_looked and not self._ownership.is_asking_rivals:
+            state.is_announced = True
+            if self._has_met_settled:
+                self._election.settle()  # it met one before it knew whose its id is
+            state.spread(state.own, now, at_birth=True)
+            self._ownership.take_up(now)
+
+    @property
+    def has_met_all(self) -> bool:
+        """Whether somebody answered, or is listed, at each address that this process was told of. If not, there may be
+        members that this node has never heard of."""
+        records = self._state.members.records
+        listed = {address for record in records.values() for address in record.addresses}
+        return all(
+            candidate.is_own or candidate.successes or candidate.instance_id in records or candidate.address in listed
+            for candidate in self.candidates
+        )
+
+    def end_look_around(self) -> None:
+        """This node met another, or nobody for a while."""
+        self._has_looked = True
+
+    def receive_push(self, push: Push, now: float) -> Done:
+        self._membership.take_all(push.items, now, by_sync=True)
+        self.end_look_around()
+        return Done()
+
+    def _push(self, addresses: tuple[Address, ...], node: Record, items: Iterable[Item]) -> None:
+        """Tell a node what it does not know, in one bounded call."""
+        state = self._state
+        bounded = tuple(self._bounded(items))
+        if bounded:
+            state.call(addresses, Push(state.tag, bounded), lambda _reply, _now: None, None, node)
+
+    def receive_request(self, request: SyncRequest, now: float) -> SyncReply:
+        state = self._state
+        if not is_digest(request.buckets):
+            return SyncReply(state.own, self._election.is_settled, (), (), is_leaving=state.is_leaving)
+        differing = differing_buckets(state.members, request.buckets)
+        items = tuple(self._bounded(self._held_in(differing, len(request.buckets) // 8)))
+        claim = state.members.top_claim
+        reply = SyncReply(state.own, self._election.is_settled, items, differing, claim, state.is_leaving)
+        if request.sender is not None:
+            self._membership.take_all((request.sender,), now, by_sync=True)
+        self._membership.take_claim(request.claim)
+        return reply
+
+    def _held_in(self, buckets: Iterable[int], of: int) -> list[Item]:
+        """All that may be told of these buckets, from a random place on, so that what does not fit this time may the
+        next."""
+        state = self._state
+        items = [item for item in items_in(state.members, buckets, of) if state.is_announced or not self._is_own(item)]
+        turn = state.random.randrange(0, len(items)) if items else 0
+        return items[turn:] + items[:turn]
+
+    def _is_own(self, item: Item) -> bool:
+        """Whether it is about this node, or about an instance that it hosts."""
+        return item.id == self._state.id or (isinstance(item, Record) and item.home == self._state.id)
+
+    def _bounded(self, items: Iterable[Item]) -> Iterator[Item]:
+        budget = self._state.config.sync_bytes_max
+        for item in islice(items, ITEMS_PER_CALL_MAX):
+            budget -= item_bytes(item)
+            if budget < 0:
+                return
+            yield item
