@@ -36,6 +36,7 @@ from meshp2p.errors import (
     ConnectionLost,
     DelegationFailed,
     DelegationState,
+    DelegationTimeout,
     HandlerConflict,
     IdConflict,
     InstanceConflict,
@@ -61,7 +62,6 @@ from meshp2p.errors import (
 from meshp2p.http.limits import HttpLimits
 from meshp2p.node.agent_side import IsolatedIterator
 from meshp2p.node.config import NodeConfig
-from meshp2p.node.correspondence import Inbox
 from meshp2p.node.delegation import Delegation, TaskProgress
 from meshp2p.node.graph_sync import (
     ClockOrder,
@@ -74,6 +74,7 @@ from meshp2p.node.graph_sync import (
 )
 from meshp2p.node.handlers import Declined
 from meshp2p.node.identity import generate_instance_id
+from meshp2p.node.inbox import Inbox
 from meshp2p.node.isolated import IsolatedDelegation, IsolatedNode
 from meshp2p.node.isolated_map import IsolatedSharedMap
 from meshp2p.node.leadership import FencingToken, Lease
@@ -99,6 +100,7 @@ __all__ = [
     "Delegation",
     "DelegationFailed",
     "DelegationState",
+    "DelegationTimeout",
     "EventsLost",
     "FencingToken",
     "GraphEdge",

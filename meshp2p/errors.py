@@ -22,6 +22,7 @@
     ├── RemoteError              the agent that was asked answered with an error
     ├── PayloadMismatch          a payload has another shape than the handler takes
     ├── DelegationFailed         a delegated task ended without a result
+    │   └── DelegationTimeout    its result did not come in time
     ├── RequestRefused           a node answered an HTTP request with an error status
     ├── StoreError               what is kept on disk cannot be read or written
     │   └── StoreFull            the disk has no room for what was to be kept; nothing of it was
@@ -158,6 +159,10 @@ class DelegationFailed(MeshError):
     def __init__(self, state: DelegationState, message: str) -> None:
         super().__init__(f"{state}: {message}")
         self.state = state
+
+
+class DelegationTimeout(DelegationFailed, TimeoutError):
+    """The result of a delegated task did not come in time. The agent was told to stop."""
 
 
 class RequestRefused(MeshError):

@@ -8,6 +8,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.carrier import Carrier, Route
 from meshp2p.core.directory.state import Counters, NodeState
 from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.mail.messaging import Messaging
 from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
 from meshp2p.core.record import Record
@@ -28,6 +29,7 @@ class View:
     _syncer: Syncer
     _maps: Maps
     _carrier: Carrier
+    _messaging: Messaging
 
     def __repr__(self) -> str:
         members = self._state.members
@@ -57,6 +59,11 @@ class View:
     def replica(self, name: str) -> ReplicatedMap | None:
         """The shared map of this name, to be read; None where it was not opened."""
         return self._maps.replica(name)
+
+    def has_mail(self, recipient: str, message_id: str) -> bool:
+        """Whether this message waits in the mailbox of the recipient at this node."""
+        mailbox = self._messaging.receiving.mailboxes.get(recipient)
+        return mailbox is not None and message_id in mailbox.pending
 
     def has_node(self, node_id: str) -> bool:
         """Whether this is a listed node."""

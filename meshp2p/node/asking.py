@@ -11,6 +11,7 @@ import trio
 
 from meshp2p.errors import ConnectionLost
 from meshp2p.node.payload import decode_error
+from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.received import QUERY, ReceivedMessage
 
 __all__ = ["Asking"]
@@ -82,13 +83,14 @@ class Asking:
     ) -> bytes:
         """Send, and wait for the answer.
 
-        Raises :class:`ConnectionLost` where who was asked is gone before it came,
-        :class:`~meshp2p.errors.RemoteError` where it is an error, and what sending raises.
+        Raises :class:`ConnectionLost` if the instance that was asked is gone before it came,
+        :class:`~meshp2p.errors.RemoteError` if it is an error, :class:`~meshp2p.errors.NodeClosed` if this node leaves,
+        and what sending raises.
         """
         asked = self._asked[correlation_id] = _Asked(target, take_progress)
         try:
             await self.send(target, payload, kind, correlation_id, timeout)
-            async with trio.open_nursery() as nursery:
+            async with open_plain_nursery() as nursery:
                 nursery.start_soon(self._watch, asked)
                 await asked.came.wait()
                 nursery.cancel_scope.cancel()

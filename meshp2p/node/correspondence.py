@@ -10,10 +10,10 @@
 
 from __future__ import annotations
 
-import collections
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, Self
+from typing import Final
 
 import trio
 
@@ -21,10 +21,11 @@ from meshp2p.core.message import Message
 from meshp2p.errors import MeshError, NodeClosed
 from meshp2p.node.asking import Asking
 from meshp2p.node.handlers import TASK_CANCEL, HandlerFunction, Handlers
+from meshp2p.node.inbox import Inbox, Unread
 from meshp2p.node.payload import describe_error, encode_payload
-from meshp2p.node.received import REPLY_KINDS, RESPONSE, TASK_RESULT, ReceivedMessage
+from meshp2p.node.received import RESPONSE, TASK_RESULT, ReceivedMessage
 
-__all__ = ["Correspondence", "Inbox"]
+__all__ = ["Correspondence"]
 
 _log = logging.getLogger("meshp2p.node")
 
@@ -34,93 +35,35 @@ PAGE: Final = 100
 WAIT: Final = 60.0
 
 
-class Inbox:
-    """An asynchronous iterator of messages that no handler takes, from the oldest that is not acknowledged.
-
-    What was iterated over and not acknowledged is handed out again by the next inbox, not by this one. Of several open
-    inboxes each message goes to one. It ends when the node has left; :meth:`close` it, or leave its ``async with``,
-    when it is no longer read.
-    """
-
-    def __init__(self, close: Callable[[Inbox], None]) -> None:
-        self._buffer: collections.deque[ReceivedMessage] = collections.deque()
-        self._handed: list[ReceivedMessage] = []
-        self._arrived = trio.Event()
-        self._is_ended = False
-        self._close = close
-
-    def __aiter__(self) -> Inbox:
-        return self
-
-    async def __anext__(self) -> ReceivedMessage:
-        await trio.lowlevel.checkpoint()
-        while (message := self.take_nowait()) is None:
-            if self._is_ended:
-                raise StopAsyncIteration
-            if self._arrived.is_set():
-                self._arrived = trio.Event()
-            await self._arrived.wait()
-        return message
-
-    def take_nowait(self) -> ReceivedMessage | None:
-        """The next message where it is there already, None where it is not."""
-        if not self._buffer:
-            return None
-        message = self._buffer.popleft()
-        self._handed.append(message)
-        return message
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """No further message comes here; what was not acknowledged is for the next inbox or handler."""
-        if not self._is_ended:
-            self.end()
-            self._close(self)
-
-    def put(self, message: ReceivedMessage) -> None:
-        self._buffer.append(message)
-        self._arrived.set()
-
-    def end(self) -> None:
-        self._is_ended = True
-        self._arrived.set()
-
-    def unfinished(self) -> list[ReceivedMessage]:
-        """What this inbox had, in order."""
-        return [*self._handed, *self._buffer]
-
-
 class Correspondence:
     """Reads the mailbox while somebody wants messages, and hands each to who it is for.
 
-    ``fetch(after, limit, wait)`` reads the own mailbox, ``acknowledge(ids)`` acknowledges, ``reply(message, payload,
+    ``fetch(after, limit, wait)`` reads the own mailbox, ``is_kept(id)`` tells whether a message is in it,
+    ``acknowledge(ids)`` acknowledges, ``reply(message, payload,
     is_error)`` answers, ``tell_progress(delegator, correlation_id, payload)`` tells how far a task is.
     """
 
     def __init__(
         self,
         fetch: Callable[[str, int, float], Awaitable[tuple[Message, ...]]],
+        is_kept: Callable[[str], bool],
         acknowledge: Callable[[tuple[str, ...]], Awaitable[None]],
         reply: Callable[[ReceivedMessage, bytes, bool], Awaitable[str]],
         tell_progress: Callable[[str, str, bytes], Awaitable[None]],
         asking: Asking,
     ) -> None:
         self._fetch = fetch
+        self._is_kept = is_kept
         self._acknowledge_ids = acknowledge
         self._reply = reply
         self._asking = asking
         self.handlers: Handlers = Handlers(reply, self.acknowledge_received, _report, tell_progress)
-        self._inboxes: list[Inbox] = []
-        self._unclaimed: dict[str, ReceivedMessage] = {}
-        self._open: dict[str, None] = {}
+        self._unread = Unread(self._offer_again)
+        self._open: dict[str, int] = {}
+        """The messages that were read and not acknowledged, and which of all it was."""
+        self._numbers = itertools.count()
         self._is_wanted = trio.Event()
         self._nursery: trio.Nursery | None = None
-        self._is_ended = False
 
     # What the agent wants
 
@@ -129,21 +72,9 @@ class Correspondence:
         self.want()
 
     def open_inbox(self) -> Inbox:
-        inbox = Inbox(self._close_inbox)
-        if self._is_ended:
-            inbox.end()
-        else:
-            self._inboxes.append(inbox)
-            self.want()
+        inbox = self._unread.open()
+        self.want()
         return inbox
-
-    def _close_inbox(self, inbox: Inbox) -> None:
-        if inbox in self._inboxes:
-            self._inboxes.remove(inbox)
-        for message in inbox.unfinished():
-            if message.id in self._open:
-                self._unclaimed[message.id] = message
-        self._offer_again()
 
     def want(self) -> None:
         """Somebody wants messages from now on."""
@@ -152,7 +83,11 @@ class Correspondence:
 
     async def acknowledge_received(self, message: ReceivedMessage) -> None:
         await self._acknowledge_ids((message.id,))
-        self._open.pop(message.id, None)
+        self._forget(message.id)
+
+    def _forget(self, message_id: str) -> None:
+        self._open.pop(message_id, None)
+        self._unread.forget(message_id)
 
     async def reply_to(self, message: ReceivedMessage, payload: object) -> str:
         return await self._reply(message, encode_payload(payload), False)
@@ -172,6 +107,7 @@ class Correspondence:
 
     async def _read(self) -> None:
         after = ""
+        next_sweep = trio.current_time() + WAIT
         while True:
             try:
                 messages = await self._fetch(after, PAGE, WAIT)
@@ -180,10 +116,18 @@ class Correspondence:
             for message in messages:
                 after = message.id
                 if message.id not in self._open:
-                    self._open[message.id] = None
-                    self._hand_over(ReceivedMessage(message, self))
+                    self._open[message.id] = number = next(self._numbers)
+                    self._hand_over(number, ReceivedMessage(message, self))
+            if trio.current_time() >= next_sweep:
+                next_sweep = trio.current_time() + WAIT
+                self._forget_gone()
 
-    def _hand_over(self, message: ReceivedMessage) -> None:
+    def _forget_gone(self) -> None:
+        """Forget what is no longer in the mailbox: it has expired, or was acknowledged by another client."""
+        for message_id in [one for one in self._open if not self._is_kept(one)]:
+            self._forget(message_id)
+
+    def _hand_over(self, number: int, message: ReceivedMessage) -> None:
         if message.kind == TASK_CANCEL:
             self.handlers.cancel(message)
             self._dispose(message)
@@ -191,10 +135,7 @@ class Correspondence:
             self._asking.take(message)  # where nobody waits for it any more it is thrown away
             self._dispose(message)
         elif not self.handlers.take(message):
-            if self._inboxes:
-                self._inboxes[0].put(message)
-            else:
-                self._unclaimed[message.id] = message
+            self._unread.put(number, message)
 
     def _dispose(self, message: ReceivedMessage) -> None:
         if self._nursery is not None:
@@ -207,18 +148,14 @@ class Correspondence:
             _log.debug("%r was not acknowledged: %s", message, error)
 
     def _offer_again(self) -> None:
-        unclaimed, self._unclaimed = self._unclaimed, {}
-        for message in unclaimed.values():
-            self._hand_over(message)
+        for number, message in self._unread.take_all():
+            self._hand_over(number, message)
 
     def end(self) -> None:
         """The node has left: whoever reads is told."""
-        self._is_ended = True
-        for inbox in self._inboxes:
-            inbox.end()
+        self._unread.end()
 
 
 def _report(message: ReceivedMessage, error: Exception) -> None:
-    is_answered = message.kind in REPLY_KINDS
     kind, said = describe_error(error)
-    _log.error("handling %r: %s: %s", message, kind, said, exc_info=None if is_answered else error)
+    _log.error("handling %r: %s: %s", message, kind, said, exc_info=error)

@@ -17,6 +17,7 @@ from meshp2p.errors import (
     ConnectionLost,
     DelegationFailed,
     DelegationState,
+    DelegationTimeout,
     LocalProtocolError,
     MailboxFull,
     MeshError,
@@ -74,7 +75,7 @@ class Delegating:
         async with self.open(payload, capability, profile) as task:
             with trio.move_on_after(math.inf if timeout is None else timeout):
                 return await task.result_text()
-            task.fail(f"no result within {timeout:g} s")
+            task.expire(f"no result within {timeout:g} s")
             return await task.result_text()
 
     @contextlib.asynccontextmanager
@@ -185,7 +186,7 @@ class Delegation:
         self._delegating = delegating
         self.reports: ProgressReports = ProgressReports()
         self._result = b""
-        self._why = ""
+        self._failure: MeshError | None = None
         self._ended = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -196,7 +197,7 @@ class Delegation:
         """See it to its end."""
         with self._scope:
             await self._run()
-        self._end(DelegationState.CANCELLED, "it was cancelled")
+        self._end(DelegationState.CANCELLED, DelegationFailed(DelegationState.CANCELLED, "it was cancelled"))
 
     async def _run(self) -> None:
         lost = ""
@@ -209,24 +210,35 @@ class Delegation:
                 lost = str(error)
             except RemoteError as error:
                 if error.kind != DECLINED:
-                    self._end(DelegationState.FAILED, f"{agent!r} answered {error}")
+                    self._end(DelegationState.FAILED, _failed(f"{agent!r} answered {error}"))
                     return
                 lost = f"{agent!r} declined: {error.message}"
+            except MeshError as error:  # of this node: it leaves, or its disk is full
+                self._end(DelegationState.FAILED, error)
+                return
             else:
-                self._end(DelegationState.COMPLETED, "")
+                self._end(DelegationState.COMPLETED, None)
                 return
         what = f"capability {self.capability!r}" if self.capability is not None else "that profile"
-        self._end(DelegationState.ORPHANED, lost or f"no live instance has {what}")
+        why = lost or f"no live instance has {what}"
+        self._end(DelegationState.ORPHANED, DelegationFailed(DelegationState.ORPHANED, why))
 
-    def _end(self, state: DelegationState, why: str) -> None:
+    def _end(self, state: DelegationState, failure: MeshError | None) -> None:
         if not self._ended.is_set():
-            self.state, self._why = state, why
+            self.state, self._failure = state, failure
             self._ended.set()
             self.reports.end()
 
     def fail(self, why: str) -> None:
         """Give it up, as failed: the agent is told."""
-        self._end(DelegationState.FAILED, why)
+        self._give_up(_failed(why))
+
+    def expire(self, why: str) -> None:
+        """Give it up because its time is over: the agent is told."""
+        self._give_up(DelegationTimeout(DelegationState.FAILED, why))
+
+    def _give_up(self, failure: MeshError) -> None:
+        self._end(DelegationState.FAILED, failure)
         self._scope.cancel()
 
     def cancel(self) -> None:
@@ -239,15 +251,20 @@ class Delegation:
         return TaskProgress(self.reports)
 
     async def result(self) -> Any:
-        """Wait for the end, and return the result. Raises :class:`DelegationFailed` where there is none."""
+        """Wait for the end, and return the result. Raises :class:`DelegationFailed` if there is none, and
+        :class:`~meshp2p.errors.NodeClosed` if the node left before."""
         return decode_payload(await self.result_text())
 
     async def result_text(self) -> bytes:
         """The result as JSON text."""
         await self._ended.wait()
-        if self.state is DelegationState.COMPLETED:
+        if self._failure is None:
             return self._result
-        raise DelegationFailed(self.state, self._why)
+        raise self._failure.with_traceback(None)
+
+
+def _failed(why: str) -> DelegationFailed:
+    return DelegationFailed(DelegationState.FAILED, why)
 
 
 def choose_delegate(

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import trio
 
-from meshp2p.errors import ConfigError, HandlerConflict, MeshError, NodeClosed
+from meshp2p.errors import ConfigError, HandlerConflict, MeshError, NodeClosed, PayloadMismatch
 from meshp2p.node.payload import encode_error, encode_payload
 from meshp2p.node.received import REPLY_KINDS, TASK, MessageView, ReceivedMessage, split_kind
 
@@ -293,9 +293,10 @@ class Handlers:
             self._report(message, failure)
 
     def note(self, message: ReceivedMessage, outcome: Outcome) -> None:
-        """Say what a handler raised, unless somebody is told of it who knows what it means."""
+        """Log what a handler raised, with its traceback. If its caller is told, what says something about the caller
+        alone is not logged: a payload of the wrong shape, a task that the agent declines."""
         error = outcome.error
-        if error is not None and not (message.kind in REPLY_KINDS and isinstance(error, (MeshError, Declined))):
+        if error is not None and not (message.kind in REPLY_KINDS and isinstance(error, (PayloadMismatch, Declined))):
             self._report(message, error)
 
 

@@ -23,9 +23,10 @@ from meshp2p.node.answering import QueryServer
 from meshp2p.node.asking import Asking
 from meshp2p.node.backend import NodeBackend
 from meshp2p.node.config import NodeConfig, check_name
-from meshp2p.node.correspondence import Correspondence, Inbox
+from meshp2p.node.correspondence import Correspondence
 from meshp2p.node.delegation import Delegating, Delegation
 from meshp2p.node.handlers import CONCURRENCY, HandlerFunction
+from meshp2p.node.inbox import Inbox
 from meshp2p.node.leadership import Lease, hold_leadership
 from meshp2p.node.payload import decode_payload, encode_payload
 from meshp2p.node.queries import Queries
@@ -61,6 +62,7 @@ class MeshNode(NodeBackend):
         self._asking = Asking(self._send_text, self._wait_gone, lambda: ids.next(wall_ms()))
         self._correspondence = Correspondence(
             lambda after, limit, wait: self.fetch(self.id, limit, after, wait),
+            lambda message_id: driver.machine.has_mail(driver.machine.id, message_id),
             lambda message_ids: self.acknowledge(self.id, message_ids),
             self._reply,
             self._tell_progress,

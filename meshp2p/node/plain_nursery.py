@@ -12,8 +12,10 @@ __all__ = ["open_plain_nursery"]
 
 @contextlib.asynccontextmanager
 async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery of which one failure comes out as it is, not as a group of one: the group that it would be is ours, and
-    nobody outside knows of it."""
+    """A nursery out of which a single failure comes as it is, not in a group: callers do not know that there is one.
+
+    A failure prevails over the cancellation of the surroundings at the same moment, as if a ``finally`` had raised it.
+    """
     group: BaseExceptionGroup[BaseException] | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -21,4 +23,6 @@ async def open_plain_nursery() -> AsyncIterator[trio.Nursery]:
     except BaseExceptionGroup as failures:
         group = failures
     if group is not None:
+        _, failed = group.split(trio.Cancelled)
+        group = failed or group
         raise group.exceptions[0] if len(group.exceptions) == 1 else group

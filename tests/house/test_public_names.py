@@ -14,6 +14,7 @@ PUBLIC_NAMES = [
     "Delegation",
     "DelegationFailed",
     "DelegationState",
+    "DelegationTimeout",
     "EventsLost",
     "FencingToken",
     "GraphEdge",
