@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Protocol, assert_never
 
 import msgspec
 
@@ -17,6 +18,7 @@ __all__ = [
     "Effect",
     "Emit",
     "Failure",
+    "Performer",
     "Persist",
     "Put",
     "Resolve",
@@ -27,6 +29,7 @@ __all__ = [
     "Watch",
     "WatchOpened",
     "Write",
+    "perform",
 ]
 
 
@@ -143,6 +146,42 @@ class Unwatch(msgspec.Struct, frozen=True):
 
 
 Effect = Send | Call | Persist | Store | Emit | Resolve | Watch | Unwatch
+
+
+class Performer(Protocol):
+    """What performs the effects of a machine: a driver, or a simulator. One method for each effect."""
+
+    def perform_send(self, effect: Send, /) -> None: ...
+    def perform_call(self, effect: Call, /) -> None: ...
+    def perform_persist(self, effect: Persist, /) -> None: ...
+    def perform_store(self, effect: Store, /) -> None: ...
+    def perform_emit(self, effect: Emit, /) -> None: ...
+    def perform_resolve(self, effect: Resolve, /) -> None: ...
+    def perform_watch(self, effect: Watch, /) -> None: ...
+    def perform_unwatch(self, effect: Unwatch, /) -> None: ...
+
+
+def perform(effect: Effect, performer: Performer) -> None:
+    """Let ``performer`` perform one effect."""
+    match effect:
+        case Send():
+            performer.perform_send(effect)
+        case Call():
+            performer.perform_call(effect)
+        case Emit():
+            performer.perform_emit(effect)
+        case Resolve():
+            performer.perform_resolve(effect)
+        case Store():
+            performer.perform_store(effect)
+        case Persist():
+            performer.perform_persist(effect)
+        case Watch():
+            performer.perform_watch(effect)
+        case Unwatch():
+            performer.perform_unwatch(effect)
+        case _:
+            assert_never(effect)
 
 
 class Failure(enum.StrEnum):

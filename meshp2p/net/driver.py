@@ -12,7 +12,7 @@ import collections
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, assert_never
+from typing import Final, Protocol
 
 import msgspec
 import trio
@@ -33,6 +33,7 @@ from meshp2p.core.effects import (
     Watch,
     WatchOpened,
     Write,
+    perform,
 )
 from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.machine import Machine
@@ -175,7 +176,8 @@ class Driver:
     def perform(self, effects: list[Effect]) -> None:
         """Perform these effects, in their order."""
         self._backlog.extend(effects)
-        self._perform_backlog()
+        while self._backlog:
+            perform(self._backlog.popleft(), self)
         self._sleep.deadline = min(self._sleep.deadline, self.machine.next_deadline())
         if self._driven.statistics().tasks_waiting:
             self._driven.set()
@@ -307,38 +309,39 @@ class Driver:
             self.perform(self.machine.receive(datagram, source, now))
         return False
 
-    def _perform_backlog(self) -> None:
-        while self._backlog:
-            effect = self._backlog.popleft()
-            match effect:
-                case Send(address=address, datagram=datagram):
-                    data = self._codec.encode(datagram)
-                    self.stats.datagrams_sent += 1
-                    self.stats.bytes_sent += len(data)
-                    self._datagrams.send_nowait(data, address)
-                case Call():
-                    self._start(self._call, effect)
-                case Watch():
-                    scope = self._watches[effect.watch_id] = trio.CancelScope()
-                    self._start(self._watch, effect, scope)
-                case Unwatch(watch_id=watch_id):
-                    self._watches.pop(watch_id, trio.CancelScope()).cancel()
-                case Persist():
-                    if self._persist is not None:
-                        self._start(self._keep, self._persist, KeptState(effect.incarnation, effect.epoch))
-                case Store():
-                    check(self._store is not None, "the machine stores messages, and there is no disk")
-                    self._stores.append(effect)
-                    self._has_stores.set()
-                case Emit(event=event):
-                    self._emit(event)
-                case Resolve(ticket=ticket, reply=reply):
-                    waiting = self._waiting.get(ticket)
-                    if waiting is not None:
-                        waiting[1].append(reply)
-                        waiting[0].set()
-                case _:
-                    assert_never(effect)
+    def perform_send(self, effect: Send) -> None:
+        data = self._codec.encode(effect.datagram)
+        self.stats.datagrams_sent += 1
+        self.stats.bytes_sent += len(data)
+        self._datagrams.send_nowait(data, effect.address)
+
+    def perform_call(self, effect: Call) -> None:
+        self._start(self._call, effect)
+
+    def perform_watch(self, effect: Watch) -> None:
+        scope = self._watches[effect.watch_id] = trio.CancelScope()
+        self._start(self._watch, effect, scope)
+
+    def perform_unwatch(self, effect: Unwatch) -> None:
+        self._watches.pop(effect.watch_id, trio.CancelScope()).cancel()
+
+    def perform_persist(self, effect: Persist) -> None:
+        if self._persist is not None:
+            self._start(self._keep, self._persist, KeptState(effect.incarnation, effect.epoch))
+
+    def perform_store(self, effect: Store) -> None:
+        check(self._store is not None, "the machine stores messages, and there is no disk")
+        self._stores.append(effect)
+        self._has_stores.set()
+
+    def perform_emit(self, effect: Emit) -> None:
+        self._emit(effect.event)
+
+    def perform_resolve(self, effect: Resolve) -> None:
+        waiting = self._waiting.get(effect.ticket)
+        if waiting is not None:
+            waiting[1].append(effect.reply)
+            waiting[0].set()
 
     def _start(self, function: Callable[..., Awaitable[None]], *arguments: object) -> None:
         if self._nursery is not None:

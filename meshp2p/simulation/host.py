@@ -23,8 +23,9 @@ from meshp2p.core.effects import (
     Unwatch,
     Watch,
     WatchOpened,
+    perform,
 )
-from meshp2p.core.events import Event, MapChanged, MemberEvent
+from meshp2p.core.events import MapChanged, MemberEvent
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, Datagram, Ping, Pong
 from meshp2p.core.requests import Request
@@ -102,6 +103,7 @@ class Host:
         self._wake_at = math.inf
         self._deadline = math.inf
         self._wake_cause = 0
+        self._cause = 0
         self._spins = 0
         self._spun_at = -1.0
         self._answering: dict[int, tuple[Exchange, int]] = {}
@@ -522,40 +524,11 @@ class Host:
 
     # What the machine asks for
 
-    def _perform(self, effects: list[Effect], cause: int) -> None:  # noqa: C901  # one branch for each
+    def _perform(self, effects: list[Effect], cause: int) -> None:
         """Perform effects in their order, then see when the machine is to be woken."""
         for effect in effects:
-            kind = type(effect)
-            if kind is Send:
-                datagram = effect.datagram  # type: ignore[union-attr]
-                if datagram.items:
-                    self._watcher.tells(self, datagram.items)
-                if type(datagram.body) is Ping:
-                    self._watcher.pinged(self, datagram.body)
-                if self.is_watched:
-                    self._watcher.sent(self, effect)  # type: ignore[arg-type]
-                self._network.send(self, effect, cause)  # type: ignore[arg-type]
-            elif isinstance(effect, Emit):
-                self._emit(effect.event, cause)
-            elif isinstance(effect, Persist):
-                if self._trace is not None:
-                    self._trace.add(self._engine.now, self.key, What.PERSIST, "", effect, cause)
-                if self.disk is not None:
-                    self._write(self._take_persisted, KeptState(effect.incarnation, effect.epoch))
-            elif isinstance(effect, Resolve):
-                if effect.ticket < 0:
-                    self._answer(effect.ticket, effect.reply)
-                else:
-                    self._watcher.resolved(self, effect.ticket, effect.reply)
-            elif isinstance(effect, Store):
-                self._write(self._take_stored, effect)
-            elif isinstance(effect, Watch):
-                self._network.watches.open(self, effect)
-            elif isinstance(effect, Unwatch):
-                self._network.watches.close(self, effect.watch_id)
-            elif isinstance(effect, Call):
-                self._watcher.calls(self, effect)
-                self._network.call(self, effect, cause)
+            self._cause = cause
+            perform(effect, self)
         machine = self.machine
         if machine is not None:
             self._deadline = deadline = machine.next_deadline()
@@ -563,11 +536,47 @@ class Host:
                 self._wake_cause = cause
                 self._set_wake(deadline)
 
-    def _emit(self, event: Event | MapChanged, cause: int) -> None:
+    def perform_send(self, effect: Send) -> None:
+        datagram = effect.datagram
+        if datagram.items:
+            self._watcher.tells(self, datagram.items)
+        if type(datagram.body) is Ping:
+            self._watcher.pinged(self, datagram.body)
+        if self.is_watched:
+            self._watcher.sent(self, effect)
+        self._network.send(self, effect, self._cause)
+
+    def perform_call(self, effect: Call) -> None:
+        self._watcher.calls(self, effect)
+        self._network.call(self, effect, self._cause)
+
+    def perform_watch(self, effect: Watch) -> None:
+        self._network.watches.open(self, effect)
+
+    def perform_unwatch(self, effect: Unwatch) -> None:
+        self._network.watches.close(self, effect.watch_id)
+
+    def perform_persist(self, effect: Persist) -> None:
+        if self._trace is not None:
+            self._trace.add(self._engine.now, self.key, What.PERSIST, "", effect, self._cause)
+        if self.disk is not None:
+            self._write(self._take_persisted, KeptState(effect.incarnation, effect.epoch))
+
+    def perform_store(self, effect: Store) -> None:
+        self._write(self._take_stored, effect)
+
+    def perform_resolve(self, effect: Resolve) -> None:
+        if effect.ticket < 0:
+            self._answer(effect.ticket, effect.reply)
+        else:
+            self._watcher.resolved(self, effect.ticket, effect.reply)
+
+    def perform_emit(self, effect: Emit) -> None:
+        event = effect.event
         if isinstance(event, MapChanged):
             return  # maps are looked at as a whole
         if self._trace is not None:
-            self._trace.add(self._engine.now, self.key, What.EVENT, "", event, cause)
+            self._trace.add(self._engine.now, self.key, What.EVENT, "", event, self._cause)
         if isinstance(event, MemberEvent):
             self._mark(float(event.record.incarnation) + float(event.record.state))
         self._watcher.event(self, event)

@@ -13,7 +13,22 @@ from typing import Final
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.keeping import KeptState
-from meshp2p.core.effects import Call, CallFailed, Delete, Effect, Failure, Persist, Put, Resolve, Send, Store, Watch
+from meshp2p.core.effects import (
+    Call,
+    CallFailed,
+    Delete,
+    Effect,
+    Emit,
+    Failure,
+    Persist,
+    Put,
+    Resolve,
+    Send,
+    Store,
+    Unwatch,
+    Watch,
+    perform,
+)
 from meshp2p.core.effects import WatchOpened as Opened
 from meshp2p.core.machine import Machine
 from meshp2p.core.message import Message
@@ -317,31 +332,41 @@ class Target:
 
     def _take(self, effects: list[Effect]) -> None:
         for effect in effects:
-            match effect:
-                case Send(datagram=datagram):
-                    data = _CODEC.encode(datagram)
-                    assert _CODEC.decode_datagram_untrusted(data) == datagram
-                    assert len(data) <= self._config.packet_bytes_max
-                    self._keep(Kind.DATAGRAM, data)
-                case Call():
-                    assert effect.addresses
-                    assert effect.timeout > 0
-                    self._check_request(effect.request)
-                    self._calls.append(effect)
-                case Watch():
-                    assert effect.addresses
-                    self._watches.append(effect)
-                case Resolve(ticket=ticket, reply=reply):
-                    assert ticket not in self._resolved, "answered twice"
-                    self._resolved[ticket] = None
-                    self._check_reply(reply)
-                case Store():
-                    assert self._disk is not None
-                    self._stores.append(effect)
-                case Persist():
-                    self._persists.append(effect)
-                case _:
-                    pass
+            perform(effect, self)
+
+    def perform_send(self, effect: Send) -> None:
+        data = _CODEC.encode(effect.datagram)
+        assert _CODEC.decode_datagram_untrusted(data) == effect.datagram
+        assert len(data) <= self._config.packet_bytes_max
+        self._keep(Kind.DATAGRAM, data)
+
+    def perform_call(self, effect: Call) -> None:
+        assert effect.addresses
+        assert effect.timeout > 0
+        self._check_request(effect.request)
+        self._calls.append(effect)
+
+    def perform_watch(self, effect: Watch) -> None:
+        assert effect.addresses
+        self._watches.append(effect)
+
+    def perform_unwatch(self, effect: Unwatch) -> None:
+        pass
+
+    def perform_resolve(self, effect: Resolve) -> None:
+        assert effect.ticket not in self._resolved, "answered twice"
+        self._resolved[effect.ticket] = None
+        self._check_reply(effect.reply)
+
+    def perform_store(self, effect: Store) -> None:
+        assert self._disk is not None
+        self._stores.append(effect)
+
+    def perform_persist(self, effect: Persist) -> None:
+        self._persists.append(effect)
+
+    def perform_emit(self, effect: Emit) -> None:
+        pass
 
     def _check_request(self, request: CallRequest) -> None:
         data = _CODEC.encode(request)

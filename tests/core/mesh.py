@@ -5,11 +5,27 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.keeping import KeptState
-from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Failure, Persist, Put, Resolve, Send, Store, Table
+from meshp2p.core.effects import (
+    Call,
+    CallFailed,
+    Effect,
+    Emit,
+    Failure,
+    Persist,
+    Put,
+    Resolve,
+    Send,
+    Store,
+    Table,
+    Unwatch,
+    Watch,
+    perform,
+)
 from meshp2p.core.events import Event, LeaderChanged, MapChanged
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, Datagram
@@ -191,28 +207,7 @@ class Mesh:
 
     def _perform(self, key: str, effects: list[Effect]) -> None:
         for effect in effects:
-            match effect:
-                case Send():
-                    self.sent += 1
-                    self.log.append((self.now, key, effect.address, effect.datagram))
-                    self._send(key, effect)
-                case Call():
-                    self.log.append((self.now, key, effect.addresses[0], effect.request))
-                    self._call(key, effect)
-                case Emit(event=MapChanged() as change):
-                    self.changes.setdefault(key, []).append(change)
-                case Emit(event=event):
-                    self.events[key].append(event)  # type: ignore[arg-type]  # the others
-                case Resolve():
-                    if effect.ticket in self._answering:
-                        caller, call = self._answering.pop(effect.ticket)
-                        self._reply(caller, call, effect.reply, self.now + self.delay, by=key)
-                    else:
-                        self.resolved[effect.ticket] = effect.reply
-                case Store():
-                    self._store(key, effect)
-                case Persist():
-                    self._persist(key, KeptState(effect.incarnation, effect.epoch))
+            perform(effect, _NodeEffects(self, key))
         machine = self.nodes.get(key)
         if machine is not None:
             self._wake(key, machine)
@@ -342,3 +337,47 @@ class Mesh:
                 self._perform(key, machine.receive_reply(call.call_id, reply, self.now))
 
         self._at(when, arrive)
+
+
+@dataclass(slots=True)
+class _NodeEffects:
+    """Performs the effects of one node of a mesh. Nobody watches."""
+
+    mesh: Mesh
+    key: str
+
+    def perform_send(self, effect: Send) -> None:
+        self.mesh.sent += 1
+        self.mesh.log.append((self.mesh.now, self.key, effect.address, effect.datagram))
+        self.mesh._send(self.key, effect)
+
+    def perform_call(self, effect: Call) -> None:
+        self.mesh.log.append((self.mesh.now, self.key, effect.addresses[0], effect.request))
+        self.mesh._call(self.key, effect)
+
+    def perform_emit(self, effect: Emit) -> None:
+        event = effect.event
+        if isinstance(event, MapChanged):
+            self.mesh.changes.setdefault(self.key, []).append(event)
+        else:
+            self.mesh.events[self.key].append(event)
+
+    def perform_resolve(self, effect: Resolve) -> None:
+        mesh = self.mesh
+        if effect.ticket in mesh._answering:
+            caller, call = mesh._answering.pop(effect.ticket)
+            mesh._reply(caller, call, effect.reply, mesh.now + mesh.delay, by=self.key)
+        else:
+            mesh.resolved[effect.ticket] = effect.reply
+
+    def perform_store(self, effect: Store) -> None:
+        self.mesh._store(self.key, effect)
+
+    def perform_persist(self, effect: Persist) -> None:
+        self.mesh._persist(self.key, KeptState(effect.incarnation, effect.epoch))
+
+    def perform_watch(self, effect: Watch) -> None:
+        pass
+
+    def perform_unwatch(self, effect: Unwatch) -> None:
+        pass
