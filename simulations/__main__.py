@@ -24,6 +24,7 @@ from simulations.chaos.command import add_chaos, run_chaos
 from simulations.floods.command import add_floods, run_floods
 from simulations.frontier_command import add_frontier, run_frontier
 from simulations.fuzz.command import add_fuzz, run_fuzz
+from simulations.lines import add_lines, run_lines
 from simulations.memory import add_memory, run_memory
 from simulations.mutants.command import add_mutants, run_mutants
 from simulations.regressions import read_regressions, run_regression
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add_floods(commands)
     add_frontier(commands)
     add_fuzz(commands)
+    add_lines(commands)
     add_memory(commands)
     add_mutants(commands)
     return parser
@@ -93,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         "floods": run_floods,
         "frontier": run_frontier,
         "fuzz": run_fuzz,
+        "lines": run_lines,
         "memory": run_memory,
         "mutants": run_mutants,
     }
