@@ -17,10 +17,10 @@ import msgspec
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.faults import Bursts, Crash, Fault, Lossy, Partition, Stalls
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.simulation import Result, run
+from meshp2p.virtual.faults import Bursts, Crash, Fault, Lossy, Partition, Stalls
 
 __all__ = ["CASES", "Figure", "compare", "measure", "read_baseline", "write_baseline"]
 

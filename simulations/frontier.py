@@ -16,10 +16,10 @@ import msgspec
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import Event, MemberDied
-from meshp2p.simulation.faults import Crash, Fault, Lossy, Pause, Slow, Stalls
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.simulation import Simulation
+from meshp2p.virtual.faults import Crash, Fault, Lossy, Pause, Slow, Stalls
 
 __all__ = [
     "DEFAULTS",

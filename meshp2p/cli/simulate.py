@@ -17,7 +17,7 @@ from meshp2p.simulation.scenarios import Options, build_schedule, scenarios
 from meshp2p.simulation.schedule import Schedule, dump_schedule
 from meshp2p.simulation.shrink import shrink
 from meshp2p.simulation.simulation import Result, Simulation
-from meshp2p.simulation.trace import Trace
+from meshp2p.virtual.trace import Trace
 
 __all__ = ["add_commands"]
 

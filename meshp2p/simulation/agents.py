@@ -6,10 +6,10 @@ from meshp2p.core.messages import CallReply, DeregisterReply, HeartbeatReply
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.simulation.engine import Engine
-from meshp2p.simulation.faults import Kind
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.schedule import AgentPlan
 from meshp2p.simulation.truth import Report, Truth
+from meshp2p.virtual.faults import Kind
 
 __all__ = ["Agent", "Agents"]
 

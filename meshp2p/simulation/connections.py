@@ -1,14 +1,9 @@
-"""TCP connections that stand between simulated processes, where it matters: over one that a hidden node opened, others
-call it as well."""
+"""TCP connections that stand between simulated processes: over one that a hidden node opened, others reach it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from meshp2p.simulation.endpoint import Endpoint, WatchLine
 from meshp2p.simulation.engine import Engine
-
-if TYPE_CHECKING:
-    from meshp2p.simulation.host import Host
 
 __all__ = ["Connections"]
 
@@ -17,22 +12,36 @@ IDLE_SECONDS = 60.0
 
 
 class Connections:
-    """Which processes called each other lately."""
+    """Which processes called each other lately, and which watch each other.
+
+    ``watches`` are the watch connections, by the key of the watcher's host, its life and the number of the watch.
+    """
 
     def __init__(self, engine: Engine) -> None:
+        self.watches: dict[tuple[str, int, int], WatchLine] = {}
         self._engine = engine
         self._used_at: dict[tuple[str, int, str, int], float] = {}
 
-    def note(self, one: Host, other: Host) -> None:
+    def note(self, one: Endpoint, other: Endpoint) -> None:
         """A call went between these processes."""
         self._used_at[_pair(one, other)] = self._engine.now
 
-    def stands(self, one: Host, other: Host) -> bool:
+    def stands(self, one: Endpoint, other: Endpoint) -> bool:
         """Whether there is a connection between these processes."""
         used_at = self._used_at.get(_pair(one, other))
-        return used_at is not None and self._engine.now - used_at < IDLE_SECONDS
+        is_used = used_at is not None and self._engine.now - used_at < IDLE_SECONDS
+        return is_used or self._is_watched(one, other)
+
+    def _is_watched(self, one: Endpoint, other: Endpoint) -> bool:
+        """Whether one of these processes watches the other."""
+        for line in self.watches.values():
+            if line.is_open and line.watched is not None and line.watched_life == line.watched.life:
+                ends = (line.watcher, line.watched)
+                if ends in ((one, other), (other, one)) and line.life == line.watcher.life:
+                    return True
+        return False
 
 
-def _pair(one: Host, other: Host) -> tuple[str, int, str, int]:
+def _pair(one: Endpoint, other: Endpoint) -> tuple[str, int, str, int]:
     first, second = sorted(((one.key, one.life), (other.key, other.life)))
     return (*first, *second)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
@@ -27,25 +27,54 @@ from meshp2p.core.effects import (
 )
 from meshp2p.core.events import MapChanged, MemberEvent
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply, Datagram, Ping, Pong
+from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping, Pong
+from meshp2p.core.record import Item
 from meshp2p.core.requests import Request
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, LocalProtocolError, RemoteProtocolError
-from meshp2p.simulation.disk import Disk
+from meshp2p.simulation.digest import Digest
+from meshp2p.simulation.endpoint import Exchange, WatchLine
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.inbox import Inbox
-from meshp2p.simulation.network import Exchange, Mangled, Network
-from meshp2p.simulation.trace import Digest, Trace, What
-from meshp2p.simulation.watcher import Watcher
-from meshp2p.simulation.watches import WatchLine
+from meshp2p.simulation.network import Network
+from meshp2p.virtual.corruption import Mangled
+from meshp2p.virtual.disk import Disk
+from meshp2p.virtual.trace import Trace, What
 
-__all__ = ["EPOCH_MS", "Host"]
+__all__ = ["EPOCH_MS", "Host", "Watcher"]
 
 EPOCH_MS = 1_700_000_000_000
 """Unix milliseconds at virtual time 0."""
 
 SPINS_MAX = 1000
 """Timers that may fire one after another without time going on. Chosen, not measured."""
+
+
+class Watcher(Protocol):
+    """The simulation, as its hosts see it."""
+
+    def event(self, host: Host, event: Event) -> None: ...
+
+    sent: Callable[[Host, Send], None]
+    """It sends a datagram: called for hosts with ``is_watched`` alone."""
+    heard: Callable[[Host, Datagram], None]
+    """It is about to receive one: called for hosts with ``is_watched`` alone."""
+    pinged: Callable[[Host, Ping], None]
+    """It sends a ping."""
+    tells: Callable[[Host, tuple[Item, ...]], None]
+    """It sends gossip, of one item or more."""
+    told: Callable[[Host, tuple[Item, ...]], None]
+    """It is about to receive gossip, of one item or more."""
+    calls: Callable[[Host, Call], None]
+    """It calls another node."""
+    called: Callable[[Host, CallRequest], None]
+    """It is about to receive another's call."""
+    replied: Callable[[Host, Call, CallReply | CallFailed], None]
+    """It is about to receive the reply to its call, or that there is none."""
+
+    def resolved(self, host: Host, ticket: int, reply: CallReply) -> None: ...
+    def failed(self, host: Host, what: str) -> None:
+        """The machine did what no machine may: raised, or spun."""
 
 
 class Host:
@@ -76,7 +105,7 @@ class Host:
         self.id: str = profile.id
         self.address: Address = address
         self.number = number
-        self.disk: Disk | None = Disk()
+        self.disk: Disk[KeptState] | None = Disk()
         self.machine: Machine | None = None
         self.life: int = 0
         self.began_at: float = 0.0

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,18 +12,17 @@ from meshp2p.core.address import Address
 from meshp2p.core.effects import Call, CallFailed, Failure, Send
 from meshp2p.core.messages import CallReply, CallRequest, Datagram
 from meshp2p.errors import check
-from meshp2p.simulation.connections import Connections
+from meshp2p.simulation.endpoint import Endpoint, Exchange
 from meshp2p.simulation.engine import Engine
-from meshp2p.simulation.faults import Hidden, Kind, Rejected
-from meshp2p.simulation.rules import Deliver, Flight, Impairment, Rule
-from meshp2p.simulation.schedule import LinkOptions
-from meshp2p.simulation.trace import Trace, What
+from meshp2p.simulation.paths import Paths
 from meshp2p.simulation.watches import WatchLines
+from meshp2p.virtual.corruption import mangle
+from meshp2p.virtual.faults import Kind, Rejected
+from meshp2p.virtual.impairments import Flight
+from meshp2p.virtual.links import LinkOptions
+from meshp2p.virtual.trace import Trace, What
 
-if TYPE_CHECKING:
-    from meshp2p.simulation.host import Host
-
-__all__ = ["Codec", "Exchange", "Mangled", "Network", "Traffic"]
+__all__ = ["Codec", "Network", "Traffic"]
 
 FRAME_BYTES = 12
 """What the frame adds to a body; :mod:`meshp2p.wire.frame` has the layout."""
@@ -37,10 +35,6 @@ class Codec(Protocol):
     def decode_datagram_untrusted(self, data: bytes) -> Datagram: ...
     def decode_request_untrusted(self, data: bytes) -> CallRequest: ...
     def decode_reply_untrusted(self, data: bytes) -> CallReply: ...
-
-
-class Mangled(bytes):
-    """A datagram that was corrupted on its way: its receiver's checksum catches what its codec does not."""
 
 
 class Traffic(msgspec.Struct):
@@ -56,111 +50,24 @@ class Traffic(msgspec.Struct):
     calls_failed: int = 0
 
 
-class Exchange:
-    """A call under way: it is settled once, by the first reply, or by the failure that comes last."""
-
-    __slots__ = ("caller", "cause", "effect", "is_done", "life", "refused", "relay")
-
-    def __init__(self, caller: Host, effect: Call, cause: int) -> None:
-        self.caller: Host = caller
-        self.life: int = caller.life
-        self.effect: Call = effect
-        self.cause: int = cause
-        self.is_done: bool = False
-        self.refused: int = 0
-        self.relay: Host | None = None
-
-
-class Network:
-    """All links. ``rules`` and ``impairments`` are those of the faults that are on, and of whoever adds one.
-
-    ``fired`` counts by a fault's name how many packets it touched.
-    """
+class Network(Paths):
+    """Carries datagrams, multicast and calls along its paths."""
 
     def __init__(self, engine: Engine, link: LinkOptions, draw: random.Random) -> None:
-        self.engine = engine
-        self.random = draw
-        self.rules: list[Rule] = []
-        self.impairments: list[Impairment] = []
-        self.rejections: list[Rejected] = []
-        self.hidden: list[Hidden] = []
-        self.connections: Connections = Connections(engine)
+        super().__init__(engine, link, draw)
         self.watches: WatchLines = WatchLines(self)
         self.traffic: Traffic = Traffic()
-        self.fired: dict[str, int] = {}
         self.codec: Codec | None = None
         self.trace: Trace | None = None
         self.overhear: Callable[[bytes, Address], None] | None = None
         """An attacker who listens: it is given each datagram's bytes and target."""
-        self.places: dict[str, str] = {}
-        """By the keys of hosts that stand where another does: the key of that one, which the rules name."""
-        self._delay, self._jitter = link.delay, link.jitter
-        self._listeners: dict[Address, Host] = {}
-        self._keys: dict[Address, str] = {}
-        self._draw = draw.random
 
     def __repr__(self) -> str:
         return f"<Network hosts={len(self._listeners)} rules={len(self.rules)} impairments={len(self.impairments)}>"
 
-    # Who is where
-
-    def attach(self, address: Address, host: Host) -> None:
-        """The host is reached at this address from now on, whether its process runs or not."""
-        self._listeners[address] = host
-        self._keys[address] = host.key
-
-    def detach(self, address: Address) -> None:
-        """Nobody is reached at this address any more."""
-        self._listeners.pop(address, None)
-
-    def key_at(self, address: Address) -> str:
-        """The key of the host that is, or was last, at this address; empty where none ever was."""
-        return self._keys.get(address, "")
-
-    def passes(self, sender: str, receiver: str, kind: Kind) -> bool:
-        """Whether the rules let this pass now. Chance is not asked."""
-        if kind is Kind.TCP and self.is_rejected(sender, receiver):
-            return False
-        return not self.rules or not self._objection(sender, receiver, kind)
-
-    def host_at(self, address: Address) -> Host | None:
-        return self._listeners.get(address)
-
-    def is_rejected(self, sender: str, receiver: str) -> bool:
-        """Whether a firewall refuses what this one sends to that one by TCP."""
-        if not self.rejections:
-            return False
-        sender, receiver = self.places.get(sender, sender), self.places.get(receiver, receiver)
-        return any(sender in fault.senders and receiver in fault.receivers for fault in self.rejections)
-
-    def may_connect(self, one: Host, other: Host) -> bool:
-        """Whether a call of one reaches the other: it may dial it, or there is a connection between them."""
-        if not any(not fault.nodes or other.key in fault.nodes for fault in self.hidden):
-            return True
-        if self.connections.stands(one, other) or self.watches.stands_between(one, other):
-            return True
-        self._fire(Hidden.__name__)
-        return False
-
-    def _objection(self, sender: str, receiver: str, kind: Kind) -> str:
-        sender, receiver = self.places.get(sender, sender), self.places.get(receiver, receiver)
-        for rule in self.rules:
-            verdict = rule.verdict(sender, receiver, self.engine.now, kind)
-            if not isinstance(verdict, Deliver):
-                return verdict.reason
-        return ""
-
-    @property
-    def leg(self) -> float:
-        """How long a leg takes at the most where no fault touches it, but for one in 150."""
-        return self._delay + 5 * self._jitter
-
-    def _delay_of_leg(self) -> float:
-        return self._delay - math.log(1.0 - self._draw()) * self._jitter
-
     # Datagrams
 
-    def send(self, sender: Host, effect: Send, cause: int) -> None:
+    def send(self, sender: Endpoint, effect: Send, cause: int) -> None:
         """Carry one datagram; ``cause`` is the trace's entry that led to it."""
         target = self._listeners.get(effect.address)
         packet: Any = effect.datagram
@@ -181,24 +88,19 @@ class Network:
             self._send_impaired(sender, target, effect.datagram, packet, cause)
         else:
             engine = self.engine
-            delay = self._delay - math.log(1.0 - self._draw()) * self._jitter
-            engine.at(engine.now + delay, target.take_datagram, (packet, sender.address, cause))
+            engine.at(engine.now + self.links.draw_delay(), target.take_datagram, (packet, sender.address, cause))
 
-    def _send_impaired(self, sender: Host, target: Host, datagram: Datagram, packet: Any, cause: int) -> None:
-        reason = self._objection(sender.key, target.key, Kind.UDP)
-        if reason:
-            self._fire(reason)
-            self._drop(reason, sender.key, target.key, cause)
-            return
+    def _send_impaired(self, sender: Endpoint, target: Endpoint, datagram: Datagram, packet: Any, cause: int) -> None:
         now = self.engine.now
         flight = Flight(sender.key, target.key, now, Kind.UDP, lambda: self._packet_bytes(datagram, packet))
-        self._impair(flight)
+        self.links.carry(flight)
         if flight.dropped:
             self._drop(flight.dropped, sender.key, target.key, cause)
             return
         if flight.is_corrupted:
-            packet = self._mangle(packet)
-        when = now + self._delay_of_leg() + flight.delay
+            check(isinstance(packet, bytes), "packets are corrupted only through wire")
+            packet = mangle(packet, self.links.random)
+        when = now + self.links.draw_delay() + flight.delay
         for later in (0.0, *flight.copies):
             self.engine.at(when + later, target.take_datagram, (packet, sender.address, cause))
 
@@ -206,32 +108,12 @@ class Network:
         """Carry bytes of an attacker."""
         host = self._listeners.get(target)
         if host is not None:
-            self.engine.at(self.engine.now + self._delay_of_leg(), host.take_datagram, (data, source, 0))
-
-    def _impair(self, flight: Flight) -> None:
-        for impairment in self.impairments:
-            if impairment.concerns(flight) and impairment.apply(flight):
-                self._fire(type(impairment.fault).__name__)
-                if flight.dropped:
-                    return
+            self.engine.at(self.engine.now + self.links.draw_delay(), host.take_datagram, (data, source, 0))
 
     def _packet_bytes(self, datagram: Datagram, packet: Any) -> int:
         if isinstance(packet, bytes):
             return len(packet)
         return FRAME_BYTES + len(msgspec.msgpack.encode(datagram))
-
-    def _mangle(self, packet: Any) -> Mangled:
-        check(isinstance(packet, bytes), "packets are corrupted only through wire")
-        data = bytearray(packet)
-        if self._draw() < 0.3:
-            del data[self.random.randrange(0, len(data)) :]
-        for _ in range(self.random.randrange(1, 4)):
-            if data:
-                data[self.random.randrange(0, len(data))] ^= self.random.randrange(1, 256)
-        return Mangled(data)
-
-    def _fire(self, name: str) -> None:
-        self.fired[name] = self.fired.get(name, 0) + 1
 
     def _drop(self, reason: str, sender: str, receiver: str, cause: int) -> None:
         self.traffic.dropped += 1
@@ -240,24 +122,25 @@ class Network:
 
     # Multicast
 
-    def multicast(self, sender: Host, action: Callable[[Any], None], receiver: Host) -> None:
+    def multicast(self, sender: Endpoint, action: Callable[[Any], None], receiver: Endpoint) -> None:
         """Run ``action(sender)`` when the sender's multicast reaches this receiver, if it does."""
-        reason = self._objection(sender.key, receiver.key, Kind.MULTICAST) if self.rules else ""
+        links, now = self.links, self.engine.now
+        reason = links.objection(sender.key, receiver.key, Kind.MULTICAST, now) if self.rules else ""
         if reason:
-            self._fire(reason)
+            links.count(reason)
             return
-        delay = self._delay_of_leg()
+        delay = links.draw_delay()
         if self.impairments:
-            flight = Flight(sender.key, receiver.key, self.engine.now, Kind.MULTICAST, lambda: 0)
-            self._impair(flight)
+            flight = Flight(sender.key, receiver.key, now, Kind.MULTICAST, lambda: 0)
+            links.impair(flight)
             if flight.dropped:
                 return
             delay += flight.delay
-        self.engine.at(self.engine.now + delay, action, sender)
+        self.engine.at(now + delay, action, sender)
 
     # Calls
 
-    def call(self, caller: Host, effect: Call, cause: int) -> None:
+    def call(self, caller: Endpoint, effect: Call, cause: int) -> None:
         """Carry a call to all of its addresses. The reply, or that there is none, is given to ``caller.take_reply``
         once."""
         self.traffic.calls += 1
@@ -274,20 +157,20 @@ class Network:
             if delay is None or target is None:
                 continue
             if self.is_rejected(caller.key, target.key):
-                self._fire(Rejected.__name__)
+                self.links.count(Rejected.__name__)
                 self.engine.at(self.engine.now + delay, self._reject, (exchange, target))
             else:
                 arrive = self._pass_on if effect.target else self._take_call
                 self.engine.at(self.engine.now + delay, arrive, (exchange, target))
         self.engine.at(self.engine.now + effect.timeout, self._expire, exchange)
 
-    def _take_call(self, arrival: tuple[Exchange, Host]) -> None:
+    def _take_call(self, arrival: tuple[Exchange, Endpoint]) -> None:
         exchange, target = arrival
         if self.hidden and target.machine is not None:
             self.connections.note(exchange.relay or exchange.caller, target)
         target.take_call(exchange)
 
-    def _pass_on(self, arrival: tuple[Exchange, Host]) -> None:
+    def _pass_on(self, arrival: tuple[Exchange, Endpoint]) -> None:
         """A call arrives at the relay that is to pass it on, which opens a connection to the target for it."""
         exchange, relay = arrival
         if exchange.relay is not None or relay.is_dark or relay.is_stopped:
@@ -309,26 +192,10 @@ class Network:
                 return
         self.reply(exchange, relay, CallFailed(Failure.UNREACHABLE, "the relay has no path"), exchange.cause)
 
-    def _reject(self, arrival: tuple[Exchange, Host]) -> None:
+    def _reject(self, arrival: tuple[Exchange, Endpoint]) -> None:
         self.refuse(*arrival)
 
-    def legs(self, sender: str, receiver: str, count: int) -> float | None:
-        """How long so many legs of a connection take; None where they do not pass."""
-        if self.rules:
-            reason = self._objection(sender, receiver, Kind.TCP) or self._objection(receiver, sender, Kind.TCP)
-            if reason:
-                self._fire(reason)
-                return None
-        delay = 0.0
-        for _ in range(count):
-            delay += self._delay_of_leg()
-            if self.impairments:
-                flight = Flight(sender, receiver, self.engine.now, Kind.TCP, lambda: 0)
-                self._impair(flight)
-                delay += flight.delay
-        return delay
-
-    def reply(self, exchange: Exchange, replier: Host, reply: CallReply | CallFailed, cause: int) -> None:
+    def reply(self, exchange: Exchange, replier: Endpoint, reply: CallReply | CallFailed, cause: int) -> None:
         """Carry a reply, or the word that the connection broke, back to the caller."""
         if exchange.is_done:
             return
@@ -341,11 +208,11 @@ class Network:
         if delay is not None:
             self.engine.at(self.engine.now + delay, self._arrive, (exchange, reply, replier.key, cause))
 
-    def _way_back(self, exchange: Exchange, replier: Host) -> tuple[str, ...]:
+    def _way_back(self, exchange: Exchange, replier: Endpoint) -> tuple[str, ...]:
         caller, relay = exchange.caller.key, exchange.relay
         return (caller,) if relay is None or relay is replier else (relay.key, caller)
 
-    def refuse(self, exchange: Exchange, replier: Host) -> None:
+    def refuse(self, exchange: Exchange, replier: Endpoint) -> None:
         """Nobody listens at one of the addresses: the call is refused when all refuse."""
         if exchange.relay is not None:
             failed = CallFailed(Failure.UNREACHABLE, "the relay was refused")

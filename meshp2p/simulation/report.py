@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from meshp2p.core.events import LeaderChanged, MemberDied, MemberEvent, MemberJoined, MemberLeft, MemberSuspected
 from meshp2p.simulation.simulation import Result
-from meshp2p.simulation.trace import Entry, Trace, What
+from meshp2p.virtual.trace import Entry, Trace, What
 
 __all__ = ["describe", "summary", "timeline"]
 

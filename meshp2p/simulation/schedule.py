@@ -12,12 +12,12 @@ import msgspec
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.message import PAYLOAD_BYTES_MAX
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.faults import Fault
+from meshp2p.virtual.faults import Fault
+from meshp2p.virtual.links import LinkOptions
 
 __all__ = [
     "FORMAT",
     "AgentPlan",
-    "LinkOptions",
     "MailPlan",
     "MapPlan",
     "NodePlan",
@@ -94,17 +94,6 @@ class MapPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     every: float = 1.0
     keys: int = 8
     deletions: float = 0.2
-
-
-class LinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the network is like where no fault touches it. A packet takes ``delay`` seconds plus an exponential
-    ``jitter``.
-
-    The defaults are a quiet LAN's. Chosen, not measured.
-    """
-
-    delay: float = 0.0002
-    jitter: float = 0.0002
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.faults import Crash, Faulty, Leave
-from meshp2p.simulation.schedule import LinkOptions, NodePlan, Schedule
+from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.simulation import run
+from meshp2p.virtual.faults import Crash, Faulty, Leave
+from meshp2p.virtual.links import LinkOptions
 
 __all__ = ["Shrinking", "shrink"]
 

@@ -11,10 +11,11 @@ import msgspec
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.presets import PRESETS
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.faults import Blocked, Crash, Fault, Leave, Moved, OneWay, Partition, Rejected
-from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, LinkOptions, MailPlan, MapPlan, NodePlan, Schedule
+from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, MailPlan, MapPlan, NodePlan, Schedule
 from meshp2p.simulation.swarm_faults import draw_faults
 from meshp2p.simulation.truth import MEETING
+from meshp2p.virtual.faults import Blocked, Crash, Fault, Leave, Moved, OneWay, Partition, Rejected
+from meshp2p.virtual.links import LinkOptions
 
 __all__ = ["draw_swarm"]
 

@@ -7,74 +7,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import get_args
 
-from meshp2p.simulation.faults import (
-    ALL_KINDS,
-    Blocked,
-    Bursts,
-    ClockRate,
-    ClockStep,
-    Corrupted,
-    Crash,
-    Delayed,
-    DiskFails,
-    DiskForgets,
-    DiskFull,
-    DiskSlow,
-    DiskTorn,
-    Duplicated,
-    Fault,
-    Forged,
-    Forgery,
-    Hidden,
-    Kind,
-    Leave,
-    Lossy,
-    Moved,
-    OneWay,
-    Oversized,
-    Partition,
-    Pause,
-    Rejected,
-    Reordered,
-    Sleep,
-    Slow,
-    Stalls,
-    Twin,
-)
+from meshp2p.virtual import faults
+from meshp2p.virtual.faults import ALL_KINDS, Fault, Kind
 
 __all__ = ["draw_faults"]
 
-_KINDS: tuple[type[Fault], ...] = (
-    Partition,
-    OneWay,
-    Blocked,
-    Rejected,
-    Hidden,
-    Lossy,
-    Bursts,
-    Duplicated,
-    Reordered,
-    Delayed,
-    Oversized,
-    Corrupted,
-    Crash,
-    Leave,
-    Twin,
-    Pause,
-    Sleep,
-    Slow,
-    Stalls,
-    ClockStep,
-    ClockRate,
-    Moved,
-    DiskForgets,
-    DiskFull,
-    DiskFails,
-    DiskSlow,
-    DiskTorn,
-    Forged,
-)
+_KINDS: tuple[type[Fault], ...] = get_args(Fault)
 
 _CUT_KINDS: tuple[tuple[Kind, ...], ...] = (ALL_KINDS, ALL_KINDS, ALL_KINDS, (Kind.UDP,), (Kind.TCP,))
 _LOST_KINDS: tuple[tuple[Kind, ...], ...] = ((Kind.UDP,), (Kind.UDP, Kind.TCP))
@@ -102,15 +42,15 @@ def _draw_together(draw: random.Random, kind: type[Fault], names: tuple[str, ...
     """A fault, and what makes it matter."""
     fault = _draw_fault(draw, kind, names, duration)
     yield fault
-    if isinstance(fault, DiskTorn):  # nobody notices before the next start
+    if isinstance(fault, faults.DiskTorn):  # nobody notices before the next start
         end = round(fault.begin + draw.uniform(0.1, 20.0), 3)
-        yield Crash(
+        yield faults.Crash(
             begin=max(0.0, round(fault.begin - 0.1, 3)), end=end, node=fault.node, is_silent=draw.random() < 0.5
         )
-    elif isinstance(fault, Twin) and fault.beside:
+    elif isinstance(fault, faults.Twin) and fault.beside:
         begin = max(0.0, round(fault.begin - draw.choice((1.0, 10.0, 40.0)), 3))
         end = round(fault.begin + draw.choice((1.0, 10.0, 40.0)), 3)
-        yield Partition(begin=begin, end=end, groups=_split(draw, names, fault.node, fault.beside))
+        yield faults.Partition(begin=begin, end=end, groups=_split(draw, names, fault.node, fault.beside))
 
 
 def _split(draw: random.Random, names: tuple[str, ...], one: str, other: str) -> tuple[tuple[str, ...], ...]:
@@ -127,49 +67,53 @@ def _draw_fault(draw: random.Random, kind: type[Fault], names: tuple[str, ...], 
     end = round(begin + draw.choice((0.5, 3.0, 10.0, 30.0, 60.0)) * (0.5 + draw.random()), 3)
     node = draw.choice(names)
     some = tuple(sorted(draw.sample(names, draw.randrange(1, len(names))))) if draw.random() < 0.3 else ()
-    if kind is Partition:
+    if kind is faults.Partition:
         begin = 0.0 if draw.random() < 0.15 else begin
         kinds = draw.choice(_CUT_KINDS)
         period = round(draw.uniform(0.2, 10.0), 2) if draw.random() < 0.2 else 0.0
-        return Partition(begin=begin, end=end, groups=_draw_groups(draw, names), kinds=kinds, period=period)
-    if kind in (OneWay, Rejected, Hidden):
+        return faults.Partition(begin=begin, end=end, groups=_draw_groups(draw, names), kinds=kinds, period=period)
+    if kind in (faults.OneWay, faults.Rejected, faults.Hidden):
         groups = _draw_groups(draw, names)
-        if kind is Hidden:
-            return Hidden(begin=begin, end=end, nodes=groups[0])
-        either = OneWay if kind is OneWay else Rejected
+        if kind is faults.Hidden:
+            return faults.Hidden(begin=begin, end=end, nodes=groups[0])
+        either = faults.OneWay if kind is faults.OneWay else faults.Rejected
         return either(begin=begin, end=end, senders=groups[0], receivers=groups[1])
-    if kind is Blocked:
-        return Blocked(begin=begin, end=end, nodes=some, kinds=(draw.choice(ALL_KINDS),))
-    if kind is Lossy:
+    if kind is faults.Blocked:
+        return faults.Blocked(begin=begin, end=end, nodes=some, kinds=(draw.choice(ALL_KINDS),))
+    if kind is faults.Lossy:
         kinds = draw.choice(_LOST_KINDS)
-        return Lossy(begin=begin, end=end, nodes=some, probability=draw.choice((0.01, 0.05, 0.1, 0.3)), kinds=kinds)
-    if kind is Bursts:
-        return Bursts(begin=begin, end=end, nodes=some, bad=draw.choice((0.2, 1.0, 5.0)))
-    if kind is Duplicated:
-        return Duplicated(begin=begin, end=end, nodes=some, probability=draw.choice((0.05, 0.5)))
-    if kind is Reordered:
-        return Reordered(begin=begin, end=end, nodes=some, probability=draw.choice((0.05, 0.5)))
-    if kind is Delayed:
+        return faults.Lossy(
+            begin=begin, end=end, nodes=some, probability=draw.choice((0.01, 0.05, 0.1, 0.3)), kinds=kinds
+        )
+    if kind is faults.Bursts:
+        return faults.Bursts(begin=begin, end=end, nodes=some, bad=draw.choice((0.2, 1.0, 5.0)))
+    if kind is faults.Duplicated:
+        return faults.Duplicated(begin=begin, end=end, nodes=some, probability=draw.choice((0.05, 0.5)))
+    if kind is faults.Reordered:
+        return faults.Reordered(begin=begin, end=end, nodes=some, probability=draw.choice((0.05, 0.5)))
+    if kind is faults.Delayed:
         seconds = draw.choice((0.01, 0.05, 0.2, 1.0))
-        return Delayed(begin=begin, end=end, nodes=some, seconds=seconds, jitter=seconds, spikes=draw.choice((0, 0.02)))
-    if kind is Oversized:
-        return Oversized(begin=begin, end=end, nodes=some, bytes_max=draw.choice((512, 1200)))
-    if kind is Corrupted:
-        return Corrupted(begin=begin, end=end, nodes=some, probability=draw.choice((0.05, 0.3)))
-    if kind is Forged:
-        what = draw.choice((Forgery.GARBAGE, Forgery.OTHER_MESH, Forgery.REPLAY))
-        return Forged(begin=begin, end=end, nodes=some, what=what, rate=draw.choice((5.0, 50.0)))
-    if kind is Twin:
+        return faults.Delayed(
+            begin=begin, end=end, nodes=some, seconds=seconds, jitter=seconds, spikes=draw.choice((0, 0.02))
+        )
+    if kind is faults.Oversized:
+        return faults.Oversized(begin=begin, end=end, nodes=some, bytes_max=draw.choice((512, 1200)))
+    if kind is faults.Corrupted:
+        return faults.Corrupted(begin=begin, end=end, nodes=some, probability=draw.choice((0.05, 0.3)))
+    if kind is faults.Forged:
+        what = draw.choice((faults.Forgery.GARBAGE, faults.Forgery.OTHER_MESH, faults.Forgery.REPLAY))
+        return faults.Forged(begin=begin, end=end, nodes=some, what=what, rate=draw.choice((5.0, 50.0)))
+    if kind is faults.Twin:
         beside = draw.choice([name for name in names if name != node]) if draw.random() < 0.5 else ""
-        return Twin(begin=begin, end=end, node=node, beside=beside)
-    if kind in (DiskForgets, DiskFull, DiskFails, DiskSlow, DiskTorn):
+        return faults.Twin(begin=begin, end=end, node=node, beside=beside)
+    if kind in (faults.DiskForgets, faults.DiskFull, faults.DiskFails, faults.DiskSlow, faults.DiskTorn):
         return _draw_disk_fault(draw, kind, node, begin, end)
     return _draw_host_fault(draw, kind, node, begin, end)
 
 
 def _draw_host_fault(draw: random.Random, kind: type[Fault], node: str, begin: float, end: float) -> Fault:
-    if kind is Crash:
-        return Crash(
+    if kind is faults.Crash:
+        return faults.Crash(
             begin=begin,
             end=end if draw.random() < 0.7 else None,
             node=node,
@@ -177,31 +121,31 @@ def _draw_host_fault(draw: random.Random, kind: type[Fault], node: str, begin: f
             keeps_state=draw.random() < 0.7,
             moves=draw.random() < 0.2,
         )
-    if kind is Leave:
-        return Leave(begin=begin, end=end if draw.random() < 0.7 else None, node=node)
-    if kind is Pause:
-        return Pause(begin=begin, end=end, node=node)
-    if kind is Sleep:
-        return Sleep(begin=begin, end=end, node=node, clock_stops=draw.random() < 0.5)
-    if kind is Slow:
-        return Slow(begin=begin, end=end, node=node, seconds=draw.choice((0.01, 0.1, 0.5)))
-    if kind is Stalls:
-        return Stalls(begin=begin, end=end, node=node, every=5.0, seconds=draw.choice((0.5, 1.5, 4.0)))
-    if kind is ClockStep:
+    if kind is faults.Leave:
+        return faults.Leave(begin=begin, end=end if draw.random() < 0.7 else None, node=node)
+    if kind is faults.Pause:
+        return faults.Pause(begin=begin, end=end, node=node)
+    if kind is faults.Sleep:
+        return faults.Sleep(begin=begin, end=end, node=node, clock_stops=draw.random() < 0.5)
+    if kind is faults.Slow:
+        return faults.Slow(begin=begin, end=end, node=node, seconds=draw.choice((0.01, 0.1, 0.5)))
+    if kind is faults.Stalls:
+        return faults.Stalls(begin=begin, end=end, node=node, every=5.0, seconds=draw.choice((0.5, 1.5, 4.0)))
+    if kind is faults.ClockStep:
         seconds = draw.choice((1.0, 5.0, 50.0, 3600.0)) * draw.choice((-1, 1))
-        return ClockStep(begin=begin, end=end, node=node, seconds=seconds)
-    if kind is ClockRate:
-        return ClockRate(begin=begin, end=end, node=node, rate=draw.choice((0.95, 0.99, 1.01, 1.05)))
-    return Moved(begin=begin, end=begin, node=node)
+        return faults.ClockStep(begin=begin, end=end, node=node, seconds=seconds)
+    if kind is faults.ClockRate:
+        return faults.ClockRate(begin=begin, end=end, node=node, rate=draw.choice((0.95, 0.99, 1.01, 1.05)))
+    return faults.Moved(begin=begin, end=begin, node=node)
 
 
 def _draw_disk_fault(draw: random.Random, kind: type[Fault], node: str, begin: float, end: float) -> Fault:
-    if kind is DiskFull:
-        return DiskFull(begin=begin, end=end, node=node)
-    if kind is DiskFails:
-        return DiskFails(begin=begin, end=end, node=node)
-    if kind is DiskSlow:
-        return DiskSlow(begin=begin, end=end, node=node, seconds=draw.choice((0.05, 0.5, 3.0)))
-    if kind is DiskTorn:
-        return DiskTorn(begin=begin, end=begin, node=node)
-    return DiskForgets(begin=begin, end=end, node=node)
+    if kind is faults.DiskFull:
+        return faults.DiskFull(begin=begin, end=end, node=node)
+    if kind is faults.DiskFails:
+        return faults.DiskFails(begin=begin, end=end, node=node)
+    if kind is faults.DiskSlow:
+        return faults.DiskSlow(begin=begin, end=end, node=node, seconds=draw.choice((0.05, 0.5, 3.0)))
+    if kind is faults.DiskTorn:
+        return faults.DiskTorn(begin=begin, end=begin, node=node)
+    return faults.DiskForgets(begin=begin, end=end, node=node)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.simulation.faults import (
+from meshp2p.virtual.faults import (
     Blocked,
     Bursts,
     Corrupted,

@@ -9,7 +9,10 @@ import msgspec
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.map_entry import Entry
 from meshp2p.simulation.engine import Engine
-from meshp2p.simulation.faults import (
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.network import Network
+from meshp2p.simulation.troubles import Troubles
+from meshp2p.virtual.faults import (
     Blocked,
     ClockRate,
     ClockStep,
@@ -30,9 +33,6 @@ from meshp2p.simulation.faults import (
     Stalls,
     Twin,
 )
-from meshp2p.simulation.host import Host
-from meshp2p.simulation.network import Network
-from meshp2p.simulation.troubles import Troubles
 
 __all__ = ["Component", "Letter", "MapWrite", "Report", "Truth"]
 

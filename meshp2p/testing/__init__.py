@@ -12,15 +12,15 @@
         await virtual_mesh.wait_until_whole()
 
 ``virtual_mesh`` is a pytest fixture that comes with meshp2p; without pytest there is :func:`run`. The faults of
-:mod:`meshp2p.simulation.faults` that concern the network can be given to ``virtual_mesh.fault(...)``.
+:mod:`meshp2p.virtual.faults` that concern the network can be given to ``virtual_mesh.fault(...)``.
 """
 
 from __future__ import annotations
 
-from meshp2p.simulation.schedule import LinkOptions
 from meshp2p.testing.faults import ActiveFault
 from meshp2p.testing.mesh import VirtualMesh
 from meshp2p.testing.running import run
 from meshp2p.testing.wholeness import NotWhole
+from meshp2p.virtual.links import LinkOptions
 
 __all__ = ["ActiveFault", "LinkOptions", "NotWhole", "VirtualMesh", "run"]

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
 import trio
 
 from meshp2p.core.address import Address
 from meshp2p.discovery.beacon_sockets import BEACON_PORT, Reply, Take
-from meshp2p.simulation.faults import Kind
 from meshp2p.testing.host import Host
-from meshp2p.testing.multicast import Group
+from meshp2p.testing.lan import Lan
 from meshp2p.testing.process import Process
-
-if TYPE_CHECKING:
-    from meshp2p.testing.lan import Lan
+from meshp2p.virtual.faults import Kind
 
 __all__ = ["VirtualAir"]
 
 
 class VirtualAir:
-    """A process' sockets for beacons: see :class:`~meshp2p.discovery.beacon_sockets.Air`. Broadcast is multicast."""
+    """A process' sockets for beacons: see :class:`~meshp2p.discovery.beacon_sockets.Air`. Broadcast is multicast.
 
-    def __init__(self, lan: Lan, group: Group, host: Host, process: Process) -> None:
+    ``listeners`` are all that run on the LAN; this one adds itself.
+    """
+
+    def __init__(self, lan: Lan, listeners: dict[VirtualAir, None], host: Host, process: Process) -> None:
         self._lan = lan
-        self._group = group
+        self._listeners = listeners
         self._host = host
         self._process = process
         self._take: Take | None = None
@@ -33,17 +32,17 @@ class VirtualAir:
     async def run(self, take: Take, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See :class:`~meshp2p.discovery.beacon_sockets.Air`."""
         self._take = take
-        self._group.airs[self] = None
+        self._listeners[self] = None
         try:
             task_status.started()
             await trio.sleep_forever()
         finally:
-            del self._group.airs[self]
+            del self._listeners[self]
 
     def shout(self, data: bytes) -> dict[str, OSError | None]:
         """See :class:`~meshp2p.discovery.beacon_sockets.Air`. A stopped process says nothing."""
         if not self._process.is_stopped:
-            for other in list(self._group.airs):
+            for other in list(self._listeners):
                 self._send(other, data, Kind.MULTICAST)
         return {}
 
@@ -57,9 +56,9 @@ class VirtualAir:
 
     def _arrive(self, data: bytes, source: Address, reply: Reply) -> None:
         """A packet has arrived. It is read when the process runs."""
-        if self in self._group.airs:
+        if self in self._listeners:
             self._process.do(lambda: self._read(data, source, reply))
 
     def _read(self, data: bytes, source: Address, reply: Reply) -> None:
-        if self in self._group.airs and self._take is not None:
+        if self in self._listeners and self._take is not None:
             self._take(data, source, reply)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from meshp2p.core.address import Address
 from meshp2p.errors import RemoteProtocolError
-from meshp2p.simulation.network import Mangled
+from meshp2p.testing.lan import Lan
 from meshp2p.testing.process import Process, Waiters
+from meshp2p.virtual.corruption import Mangled
 from meshp2p.wire.codec import Codec
-
-if TYPE_CHECKING:
-    from meshp2p.testing.lan import Lan
 
 __all__ = ["RECEIVE_BUFFER_BYTES", "VirtualDatagrams"]
 

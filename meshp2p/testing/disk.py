@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import trio
 
-from meshp2p.core.effects import Put, Table, Write
+from meshp2p.core.effects import Table, Write
 from meshp2p.discovery.cache import KnownPeer
 from meshp2p.errors import StartError
 from meshp2p.store.identity import Identity
 from meshp2p.testing.process import Process
+from meshp2p.virtual.disk import Disk
 
 __all__ = ["OpenDisk", "VirtualDisk"]
 
@@ -22,56 +24,27 @@ STORE_SECONDS: Final = 0.0002
 """How long a transaction of messages takes, which is not synced but left to the kernel."""
 
 
-class _Contents:
-    """What a directory holds."""
+class _Files(msgspec.Struct, frozen=True):
+    """The small files of a data directory."""
 
-    def __init__(self, identity: Identity | None = None, peers: tuple[KnownPeer, ...] = ()) -> None:
-        self.identity = identity
-        self.peers = peers
-        self.messages: dict[Table, dict[bytes, bytes]] = {table: {} for table in Table}
-
-    def copy(self) -> _Contents:
-        copy = _Contents(self.identity, self.peers)
-        copy.messages = {table: dict(values) for table, values in self.messages.items()}
-        return copy
-
-    def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
-        for writes in batches:
-            for write in writes:
-                if isinstance(write, Put):
-                    self.messages[write.table][write.key] = write.value
-                else:
-                    self.messages[write.table].pop(write.key, None)
+    identity: Identity | None = None
+    peers: tuple[KnownPeer, ...] = ()
 
 
-class VirtualDisk:
-    """One data directory of a host. What is written is in ``cached``; a crash leaves what is in ``synced``."""
+class VirtualDisk(Disk[_Files]):
+    """One data directory of a host, and the process that uses it."""
 
     def __init__(self) -> None:
-        self.synced: _Contents = _Contents()
-        self.cached: _Contents = _Contents()
-        self.is_forgetful: bool = False
+        super().__init__()
         self.user: Process | None = None
 
-    def sync(self) -> None:
-        """What was written survives from now on, unless the disk lies."""
-        if not self.is_forgetful:
-            self.synced = self.cached.copy()
+    @property
+    def files(self) -> _Files:
+        return self.read() or _Files()
 
-    def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
-        """Write messages; they survive as :meth:`sync` says."""
-        self.cached.store(batches)
-        if not self.is_forgetful:
-            self.synced.store(batches)
-
-    def become_honest(self) -> None:
-        """What was held back is on the disk now."""
-        self.is_forgetful = False
-        self.sync()
-
-    def crash(self) -> None:
-        self.cached = self.synced.copy()
+    def crash(self) -> bool:
         self.user = None
+        return super().crash()
 
 
 class OpenDisk:
@@ -83,30 +56,30 @@ class OpenDisk:
         disk.user = process
         self._disk = disk
         self._process = process
-        process.at_death[disk.crash] = None
+        process.at_death[self._crash] = None
+
+    def _crash(self) -> None:
+        self._disk.crash()
 
     def load_identity(self) -> Identity | None:
-        return self._disk.cached.identity
+        return self._disk.files.identity
 
     async def save_identity(self, identity: Identity) -> None:
         await self._process.sleep(SYNC_SECONDS)
         if not self._process.is_dead:
-            self._disk.cached.identity = identity
-            self._disk.sync()
+            self._disk.write(msgspec.structs.replace(self._disk.files, identity=identity))
 
     async def load_peers(self) -> tuple[KnownPeer, ...]:
         await self._process.sleep(0)
-        return self._disk.cached.peers
+        return self._disk.files.peers
 
     async def save_peers(self, peers: tuple[KnownPeer, ...]) -> None:
         await self._process.sleep(SYNC_SECONDS)
         if not self._process.is_dead:
-            self._disk.cached.peers = peers
-            self._disk.sync()
+            self._disk.write(msgspec.structs.replace(self._disk.files, peers=peers))
 
     def load_messages(self) -> list[tuple[Table, bytes, bytes]]:
-        kept = self._disk.cached.messages
-        return [(table, key, kept[table][key]) for table in Table for key in sorted(kept[table])]
+        return self._disk.read_messages()
 
     @property
     def age(self) -> float:
@@ -119,9 +92,10 @@ class OpenDisk:
     async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
         await self._process.sleep(STORE_SECONDS)
         if not self._process.is_dead:
-            self._disk.store(batches)
+            for writes in batches:
+                self._disk.write_messages(writes)
 
     def close(self) -> None:
         if not self._process.is_dead and self._disk.user is self._process:
             self._disk.user = None
-            self._process.at_death.pop(self._disk.crash, None)
+            self._process.at_death.pop(self._crash, None)

@@ -9,7 +9,9 @@ from typing import Final, Self
 import msgspec
 
 from meshp2p.errors import ConfigError, LocalProtocolError
-from meshp2p.simulation.faults import (
+from meshp2p.testing.host import Host
+from meshp2p.testing.lan import Lan
+from meshp2p.virtual.faults import (
     ALL_KINDS,
     Blocked,
     Delayed,
@@ -21,9 +23,7 @@ from meshp2p.simulation.faults import (
     Partition,
     Reordered,
 )
-from meshp2p.simulation.trace import What
-from meshp2p.testing.host import Host
-from meshp2p.testing.lan import Lan
+from meshp2p.virtual.trace import What
 
 __all__ = ["CLIENT_HOST", "ActiveFault", "NetworkFaults"]
 
@@ -125,7 +125,7 @@ class NetworkFaults:
         return self.fault(Blocked(nodes=self._names(hosts), kinds=(Kind.MULTICAST,)))
 
     def fault(self, fault: Faulty) -> ActiveFault:
-        """Set any fault of the network that :mod:`meshp2p.simulation.faults` has. It begins now, and its ``begin`` and
+        """Set any fault of the network that :mod:`meshp2p.virtual.faults` has. It begins now, and its ``begin`` and
         ``end`` are not looked at."""
         self._names(fault.names())
         return ActiveFault(self._lan, msgspec.structs.replace(fault, begin=self._lan.log.now, end=None))

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
+import trio
+
+from meshp2p.core.address import Address
 from meshp2p.testing.disk import VirtualDisk
 from meshp2p.testing.process import Process
+from meshp2p.wire.codec import Codec
 
-if TYPE_CHECKING:
-    from meshp2p.testing.datagrams import VirtualDatagrams
-    from meshp2p.testing.streams import VirtualListener
-
-__all__ = ["Host"]
+__all__ = ["Host", "TcpPort", "UdpPort"]
 
 _FIRST_FREE_PORT: Final = 49_152
+
+
+class UdpPort(Protocol):
+    """A bound UDP socket. ``codec`` is that of its owner's mesh."""
+
+    process: Process
+    address: Address
+    codec: Codec
+
+    def take(self, data: bytes, source: Address) -> bool:
+        """A packet has arrived. Whether there was room for it."""
+
+    def close(self) -> None: ...
+
+
+class TcpPort(Protocol):
+    """A bound TCP port of a process."""
+
+    process: Process
+    address: Address
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its backlog has no room for another connection."""
+
+    def take(self, stream: trio.abc.Stream, reset: Callable[[], None]) -> None:
+        """A connection has arrived: its end here, and what resets it where nobody accepts it."""
 
 
 class Host:
@@ -27,8 +55,8 @@ class Host:
         """Seconds by which its wall clock is ahead."""
         self.is_forgetful: bool = False
         self.disks: dict[str, VirtualDisk] = {}
-        self.udp: dict[int, VirtualDatagrams] = {}
-        self.tcp: dict[int, VirtualListener] = {}
+        self.udp: dict[int, UdpPort] = {}
+        self.tcp: dict[int, TcpPort] = {}
         self.process: Process = Process(name, 1)
         self.platforms = 0
         """How many nodes were opened here, ever: each has randomness of its own."""
@@ -62,6 +90,6 @@ class Host:
         self.is_forgetful = is_forgetful
         for disk in self.disks.values():
             if is_forgetful:
-                disk.is_forgetful = True
+                disk.become_forgetful()
             else:
                 disk.become_honest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from typing import Final
@@ -12,15 +11,14 @@ import trio
 from meshp2p.core.address import Address
 from meshp2p.core.messages import Datagram
 from meshp2p.errors import ConfigError, RemoteProtocolError
-from meshp2p.simulation.faults import Faulty, Kind
-from meshp2p.simulation.network import Mangled
-from meshp2p.simulation.rules import Deliver, Flight, Impairment, Rule, impairment_of, rule_of
-from meshp2p.simulation.schedule import LinkOptions
-from meshp2p.simulation.trace import What
 from meshp2p.testing.courier import Courier
-from meshp2p.testing.datagrams import VirtualDatagrams
-from meshp2p.testing.host import Host
+from meshp2p.testing.host import Host, UdpPort
 from meshp2p.testing.log import Log
+from meshp2p.virtual.corruption import mangle
+from meshp2p.virtual.faults import Faulty, Kind
+from meshp2p.virtual.impairments import Flight
+from meshp2p.virtual.links import LinkOptions, Links
+from meshp2p.virtual.trace import What
 
 __all__ = ["Lan"]
 
@@ -39,16 +37,12 @@ class Lan:
         self.courier = courier
         self.log = log
         self.hosts: dict[str, Host] = {}
-        self.fired: dict[str, int] = {}
         self._hosts_by_ip: dict[str, Host] = {}
         self._former: dict[str, Host] = {}
         """By addresses that nobody has any more: what was sent from there may still arrive."""
-        self._link = link
-        self._random = random.Random(f"network of {seed}")
-        self._faults: dict[int, tuple[Rule | None, Impairment | None]] = {}
+        self._links = Links(link, random.Random(f"network of {seed}"))
         self._fault_count = 0
-        self._rules: list[Rule] = []
-        self._impairments: list[Impairment] = []
+        self.fired: dict[str, int] = self._links.fired
 
     # Who is where
 
@@ -96,32 +90,20 @@ class Lan:
     def add_fault(self, fault: Faulty) -> int:
         """Set a fault of the network; returns what :meth:`end_fault` takes. Raises :class:`ConfigError` for one of
         another kind."""
-        rule, impairment = rule_of(fault), impairment_of(fault, self._random.random)
-        if rule is None and impairment is None:
+        self._fault_count += 1
+        if not self._links.begin(self._fault_count, fault):
             raise ConfigError(
                 f"{type(fault).__name__} is no fault of the network: see kill, pause, clock_step and forget_writes"
             )
-        self._fault_count += 1
-        self._faults[self._fault_count] = (rule, impairment)
-        self._set_faults()
         return self._fault_count
 
     def end_fault(self, number: int) -> bool:
         """Whether it was on."""
-        was_on = self._faults.pop(number, None) is not None
-        self._set_faults()
-        return was_on
+        return self._links.end(number)
 
     def end_all_faults(self) -> int:
         """How many were on."""
-        count = len(self._faults)
-        self._faults.clear()
-        self._set_faults()
-        return count
-
-    def _set_faults(self) -> None:
-        self._rules = [rule for rule, _ in self._faults.values() if rule is not None]
-        self._impairments = [impairment for _, impairment in self._faults.values() if impairment is not None]
+        return self._links.end_all()
 
     # What passes
 
@@ -133,18 +115,9 @@ class Lan:
         if sender is receiver:
             flight.delay = _LOOPBACK_SECONDS
             return flight
-        for rule in self._rules:
-            verdict = rule.verdict(sender.name, receiver.name, flight.now, kind)
-            if not isinstance(verdict, Deliver):
-                flight.dropped = verdict.reason
-                self._fire(verdict.reason)
-                return flight
-        for impairment in self._impairments:
-            if impairment.concerns(flight) and impairment.apply(flight):
-                self._fire(type(impairment.fault).__name__)
-                if flight.dropped:
-                    return flight
-        flight.delay += self._link.delay - math.log(1.0 - self._random.random()) * self._link.jitter
+        self._links.carry(flight)
+        if not flight.dropped:
+            flight.delay += self._links.draw_delay()
         return flight
 
     def tcp_delay(self, sender: Host, receiver: Host) -> float | None:
@@ -154,18 +127,13 @@ class Lan:
         forth = self.leg(sender, receiver, Kind.TCP)
         if forth is None or forth.dropped:
             return None
-        if self._rules and sender is not receiver:
-            for rule in self._rules:
-                if not isinstance(rule.verdict(receiver.name, sender.name, forth.now, Kind.TCP), Deliver):
-                    return None
+        if sender is not receiver and self._links.objection(receiver.name, sender.name, Kind.TCP, forth.now):
+            return None
         return forth.delay
-
-    def _fire(self, reason: str) -> None:
-        self.fired[reason] = self.fired.get(reason, 0) + 1
 
     # Datagrams
 
-    def send(self, socket: VirtualDatagrams, target: Address, data: bytes) -> None:
+    def send(self, socket: UdpPort, target: Address, data: bytes) -> None:
         """Carry one datagram."""
         sender = self.hosts[socket.process.host_name]
         receiver = self.host_at(target.host, sender)
@@ -180,7 +148,7 @@ class Lan:
             log.packet(peer, What.DROP, sender.name, flight.dropped, cause)
             return
         if flight.is_corrupted:
-            data = self._mangle(data)
+            data = mangle(data, self._links.random)
         when = trio.current_time() + flight.delay
         for later in (0.0, *flight.copies):
             self.courier.at(when + later, self._arrive, receiver, target.port, data, socket.address, cause)
@@ -196,17 +164,7 @@ class Lan:
         else:
             log.packet(receiver.name, What.RECEIVE, sender, None, cause)
 
-    def _mangle(self, data: bytes) -> Mangled:
-        draw = self._random
-        mangled = bytearray(data)
-        if draw.random() < 0.3:
-            del mangled[draw.randrange(0, len(mangled)) :]
-        for _ in range(draw.randrange(1, 4)):
-            if mangled:
-                mangled[draw.randrange(0, len(mangled))] ^= draw.randrange(1, 256)
-        return Mangled(mangled)
-
-    def close_datagrams(self, socket: VirtualDatagrams) -> None:
+    def close_datagrams(self, socket: UdpPort) -> None:
         """Nothing arrives at this socket any more."""
         host = self.hosts[socket.process.host_name]
         if host.udp.get(socket.address.port) is socket:
@@ -227,7 +185,7 @@ class Lan:
             action()
 
 
-def _decode(socket: VirtualDatagrams, data: bytes) -> Datagram | bytes:
+def _decode(socket: UdpPort, data: bytes) -> Datagram | bytes:
     """What a datagram says, for who reads the trace."""
     try:
         return socket.codec.decode_datagram_untrusted(data)

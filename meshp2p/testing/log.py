@@ -8,8 +8,8 @@ from typing import Any
 import trio
 
 from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent
-from meshp2p.simulation.trace import Entry, Trace, What
 from meshp2p.testing.courier import Courier
+from meshp2p.virtual.trace import Entry, Trace, What
 
 __all__ = ["Log"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
@@ -11,13 +11,10 @@ from meshp2p.core.address import Address
 from meshp2p.discovery.place import Place
 from meshp2p.discovery.source import Offer, Sighting
 from meshp2p.testing.host import Host
+from meshp2p.testing.lan import Lan
 from meshp2p.testing.process import Process
 
-if TYPE_CHECKING:
-    from meshp2p.testing.air import VirtualAir
-    from meshp2p.testing.lan import Lan
-
-__all__ = ["Group", "MulticastSource"]
+__all__ = ["MulticastSource"]
 
 _QUERY_PAUSES: Final = (1.0, 3.0, 9.0)
 """Seconds between the first queries; then one a minute: as :mod:`meshp2p.discovery.mdns` does, about."""
@@ -25,23 +22,18 @@ _QUERY_PAUSES: Final = (1.0, 3.0, 9.0)
 _QUERY_INTERVAL: Final = 60.0
 
 
-class Group:
-    """Who listens on the LAN's multicast addresses: that of mDNS, and that of beacons."""
-
-    def __init__(self) -> None:
-        self.members: dict[MulticastSource, None] = {}
-        self.airs: dict[VirtualAir, None] = {}
-
-
 class MulticastSource:
-    """Announces a node and offers others of its mesh. A query is also an announcement, and is answered."""
+    """Announces a node and offers others of its mesh. A query is also an announcement, and is answered.
+
+    ``listeners`` are all sources of the LAN that run; this one adds itself.
+    """
 
     name = "mdns"
 
     def __init__(
         self,
         lan: Lan,
-        group: Group,
+        listeners: dict[MulticastSource, None],
         host: Host,
         process: Process,
         mesh: str,
@@ -49,7 +41,7 @@ class MulticastSource:
         addresses: Sequence[Address],
     ) -> None:
         self._lan = lan
-        self._group = group
+        self._listeners = listeners
         self._host = host
         self._process = process
         self._mesh = mesh
@@ -64,13 +56,13 @@ class MulticastSource:
 
     def refresh(self) -> None:
         """See :class:`~meshp2p.discovery.source.Source`."""
-        if self in self._group.members:
+        if self in self._listeners:
             self._process.do(self._query)
 
     async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See :class:`~meshp2p.discovery.source.Source`."""
         self._offer = offer
-        self._group.members[self] = None
+        self._listeners[self] = None
         try:
             task_status.started()
             for pause in _QUERY_PAUSES:
@@ -80,10 +72,10 @@ class MulticastSource:
                 self._query()
                 await self._process.sleep(_QUERY_INTERVAL)
         finally:
-            del self._group.members[self]
+            del self._listeners[self]
 
     def _query(self) -> None:
-        for other in list(self._group.members):
+        for other in list(self._listeners):
             if other is not self and other._mesh == self._mesh:
                 self._send(other, is_query=True)
 
@@ -92,11 +84,11 @@ class MulticastSource:
 
     def _take(self, sender: MulticastSource, *, is_query: bool) -> None:
         """A packet has arrived. It is read when the process runs."""
-        if self in self._group.members:
+        if self in self._listeners:
             self._process.do(lambda: self._read(sender, is_query=is_query))
 
     def _read(self, sender: MulticastSource, *, is_query: bool) -> None:
-        if self._offer is None or self not in self._group.members:
+        if self._offer is None or self not in self._listeners:
             return
         if is_query:
             self._send(sender, is_query=False)

@@ -26,16 +26,24 @@ from meshp2p.testing.datagrams import VirtualDatagrams
 from meshp2p.testing.disk import OpenDisk
 from meshp2p.testing.host import Host
 from meshp2p.testing.lan import Lan
-from meshp2p.testing.multicast import Group, MulticastSource
+from meshp2p.testing.multicast import MulticastSource
 from meshp2p.testing.process import Process
 from meshp2p.testing.streams import VirtualListener, connect
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import PeerHello
 
-__all__ = ["VirtualPlatform"]
+__all__ = ["Listeners", "VirtualPlatform"]
 
 EPOCH_MS: Final = 1_767_225_600_000
 """What the wall clocks show when a virtual mesh begins: 2026-01-01T00:00:00Z."""
+
+
+class Listeners:
+    """Who listens on the LAN's multicast addresses: that of mDNS, and that of beacons."""
+
+    def __init__(self) -> None:
+        self.mdns: dict[MulticastSource, None] = {}
+        self.beacon: dict[VirtualAir, None] = {}
 
 
 class VirtualPlatform:
@@ -45,9 +53,9 @@ class VirtualPlatform:
     one address.
     """
 
-    def __init__(self, lan: Lan, group: Group, host: Host, process: Process, seed: object) -> None:
+    def __init__(self, lan: Lan, listeners: Listeners, host: Host, process: Process, seed: object) -> None:
         self._lan = lan
-        self._group = group
+        self._listeners = listeners
         self._host = host
         self._process = process
         host.platforms += 1
@@ -124,7 +132,13 @@ class VirtualPlatform:
         if config.mdns:
             sources.append(
                 MulticastSource(
-                    self._lan, self._group, self._host, self._process, config.mesh, instance_id, place.addresses
+                    self._lan,
+                    self._listeners.mdns,
+                    self._host,
+                    self._process,
+                    config.mesh,
+                    instance_id,
+                    place.addresses,
                 )
             )
         if config.has_beacon:
@@ -138,7 +152,7 @@ class VirtualPlatform:
         return sources
 
     def _open_air(self, _links: Sequence[Link]) -> VirtualAir:
-        return VirtualAir(self._lan, self._group, self._host, self._process)
+        return VirtualAir(self._lan, self._listeners.beacon, self._host, self._process)
 
     async def _resolve(self, seed: Address) -> Sequence[Address]:
         await self._process.wait_until_running()

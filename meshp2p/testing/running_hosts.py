@@ -16,14 +16,13 @@ from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.opening import node_opener, open_node
 from meshp2p.node.runner import open_node_on
 from meshp2p.node.settings import load_config
-from meshp2p.simulation.trace import What
 from meshp2p.testing.faults import NetworkFaults
 from meshp2p.testing.host import Host
 from meshp2p.testing.launched import Launched, Program
-from meshp2p.testing.multicast import Group
-from meshp2p.testing.platform import VirtualPlatform
+from meshp2p.testing.platform import Listeners, VirtualPlatform
 from meshp2p.testing.process import Process
 from meshp2p.testing.transport import VirtualTransport
+from meshp2p.virtual.trace import What
 
 __all__ = ["RunningHosts"]
 
@@ -42,7 +41,7 @@ class RunningHosts(NetworkFaults):
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._launched: dict[str, Launched] = {}
-        self._group = Group()
+        self._listeners = Listeners()
 
     def add_hosts(self, *names: str) -> None:
         """Make hosts on which nothing runs yet, so that faults can name them before anything starts. Those that exist
@@ -244,7 +243,7 @@ class RunningHosts(NetworkFaults):
 
     @asynccontextmanager
     async def _open_node(self, host: Host, process: Process, config: NodeConfig) -> AsyncIterator[MeshNode]:
-        platform = VirtualPlatform(self._lan, self._group, host, process, self.seed)
+        platform = VirtualPlatform(self._lan, self._listeners, host, process, self.seed)
         async with open_node_on(platform, config) as node:
             process.nodes.append(node)
             self._nursery.start_soon(self._follow, process, node)

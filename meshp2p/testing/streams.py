@@ -5,16 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.simulation.rules import RETRANSMISSION
+from meshp2p.testing.lan import Lan
 from meshp2p.testing.process import Process, Waiters
-
-if TYPE_CHECKING:
-    from meshp2p.testing.lan import Lan
+from meshp2p.virtual.impairments import RETRANSMISSION
 
 __all__ = ["VirtualListener", "VirtualStream", "connect"]
 
@@ -74,7 +73,7 @@ class VirtualStream(trio.abc.HalfCloseableStream):
         self._writers = Waiters(process)
         self._sending = _OneAtATime("another task is sending on this stream")
         self._receiving = _OneAtATime("another task is receiving from this stream")
-        process.at_death[self._die] = None
+        process.at_death[self.reset] = None
 
     @classmethod
     def pair(
@@ -169,7 +168,7 @@ class VirtualStream(trio.abc.HalfCloseableStream):
         if self._is_closed:
             return
         self._is_closed = True
-        self.process.at_death.pop(self._die, None)
+        self.process.at_death.pop(self.reset, None)
         if self._received:
             self.process.do(self._reset_peer)
         elif not self._has_sent_end and not self._is_broken:
@@ -251,8 +250,9 @@ class VirtualStream(trio.abc.HalfCloseableStream):
         self._readers.wake()
         self._writers.wake()
 
-    def _die(self) -> None:
-        """The process was killed: its kernel resets the connection."""
+    def reset(self) -> None:
+        """Reset the connection on both sides, as the kernel does for a process that was killed."""
+        self.process.at_death.pop(self.reset, None)
         self._reset_peer()
         self._break()
 
@@ -264,7 +264,7 @@ class VirtualListener(trio.abc.Listener[trio.abc.Stream]):
         self.process = process
         self.address = address
         self._lan = lan
-        self._backlog: deque[VirtualStream] = deque()
+        self._backlog: deque[tuple[trio.abc.Stream, Callable[[], None]]] = deque()
         self._is_closed = False
         self._acceptors = Waiters(process)
 
@@ -274,7 +274,8 @@ class VirtualListener(trio.abc.Listener[trio.abc.Stream]):
             await self._acceptors.wait()
         if self._is_closed:
             raise trio.ClosedResourceError
-        return self._backlog.popleft()
+        stream, _ = self._backlog.popleft()
+        return stream
 
     async def aclose(self) -> None:
         self.close()
@@ -289,20 +290,20 @@ class VirtualListener(trio.abc.Listener[trio.abc.Stream]):
         host = self._lan.hosts[self.process.host_name]
         if host.tcp.get(self.address.port) is self:
             del host.tcp[self.address.port]
-        for stream in self._backlog:
-            stream._die()
-            self.process.at_death.pop(stream._die, None)
+        for _, reset in self._backlog:
+            reset()
         self._backlog.clear()
         self._acceptors.wake()
 
-    def take(self, client: Process, local: Address) -> VirtualStream | None:
-        """A client asks for a connection; its end, or None where the backlog is full."""
-        if len(self._backlog) >= _BACKLOG_MAX:
-            return None
-        ours, theirs = VirtualStream.pair(self._lan, client, local, self.process, self.address)
-        self._backlog.append(theirs)
+    @property
+    def is_full(self) -> bool:
+        """Whether the backlog has no room for another connection."""
+        return len(self._backlog) >= _BACKLOG_MAX
+
+    def take(self, stream: trio.abc.Stream, reset: Callable[[], None]) -> None:
+        """A connection has arrived: its end here, and what resets it where nobody accepts it."""
+        self._backlog.append((stream, reset))
         self._acceptors.wake()
-        return ours
 
 
 async def connect(lan: Lan, process: Process, place: str, port: int) -> VirtualStream:
@@ -324,9 +325,12 @@ async def connect(lan: Lan, process: Process, place: str, port: int) -> VirtualS
             back = lan.tcp_delay(target, host)
             if back is not None:
                 listener = target.tcp.get(port)
-                stream = None if listener is None else listener.take(process, local)
-                if stream is not None or listener is None:
-                    return await _conclude(process, stream, back)
+                if listener is None:
+                    return await _conclude(process, None, back)
+                if not listener.is_full:
+                    ours, theirs = VirtualStream.pair(lan, process, local, listener.process, listener.address)
+                    listener.take(theirs, theirs.reset)
+                    return await _conclude(process, ours, back)
         await process.sleep(pause)
         pause *= 2
     raise _os_error(errno.ETIMEDOUT)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshp2p.simulation.faults import Fault
 from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.simulation import Simulation
+from meshp2p.virtual.faults import Fault
 
 
 def a_schedule(*faults: Fault, nodes: int = 4, duration: float = 60.0, seed: int = 1, **options: Any) -> Schedule:

@@ -16,11 +16,11 @@ from meshp2p.errors import ConfigError
 from meshp2p.simulation.ablation import SAFEGUARDS
 from meshp2p.simulation.checkers import CHECKERS
 from meshp2p.simulation.expectations import suspicion_seconds
-from meshp2p.simulation.faults import ALL_KINDS, Blocked, Crash, Delayed, Partition, Pause, Twin
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import AgentPlan, MailPlan
 from meshp2p.simulation.simulation import Simulation, run
 from meshp2p.simulation.truth import Letter, MapWrite
+from meshp2p.virtual.faults import ALL_KINDS, Blocked, Crash, Delayed, Partition, Pause, Twin
 from tests.simulation.simulated import a_mesh, a_schedule
 
 

@@ -11,8 +11,12 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import Put, Table
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.disk import Disk
-from meshp2p.simulation.faults import (
+from meshp2p.simulation.pictures.words import describe_fault
+from meshp2p.simulation.scenarios import Options, build_schedule
+from meshp2p.simulation.schedule import AgentPlan, MailPlan, NodePlan, Schedule, dump_schedule, load_schedule
+from meshp2p.simulation.simulation import Simulation, run
+from meshp2p.virtual.disk import Disk
+from meshp2p.virtual.faults import (
     ClockRate,
     ClockStep,
     Crash,
@@ -25,11 +29,7 @@ from meshp2p.simulation.faults import (
     Sleep,
     Twin,
 )
-from meshp2p.simulation.pictures.words import describe_fault
-from meshp2p.simulation.scenarios import Options, build_schedule
-from meshp2p.simulation.schedule import AgentPlan, MailPlan, NodePlan, Schedule, dump_schedule, load_schedule
-from meshp2p.simulation.simulation import Simulation, run
-from meshp2p.simulation.trace import What
+from meshp2p.virtual.trace import What
 from tests.simulation.simulated import a_mesh, a_schedule
 
 MAIL = (MailPlan(source="s", nodes=("n1",), target="n0", at=5.0, until=35.0, every=0.5),)
@@ -40,7 +40,7 @@ PUT = Put(Table.INCOMING, b"key", b"value")
 
 
 def test_a_full_disk_keeps_the_state_and_no_message() -> None:
-    disk = Disk()
+    disk = Disk[KeptState]()
     disk.is_full = True
     assert disk.write(KeptState(1, 1)) is None
     assert disk.write_messages([PUT]) is not None
@@ -48,7 +48,7 @@ def test_a_full_disk_keeps_the_state_and_no_message() -> None:
 
 
 def test_a_disk_that_fails_keeps_nothing() -> None:
-    disk = Disk()
+    disk = Disk[KeptState]()
     disk.write(KeptState(1, 1))
     disk.is_failing = True
     assert disk.write(KeptState(2, 2)) is not None

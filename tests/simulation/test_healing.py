@@ -6,8 +6,8 @@ import pytest
 
 from meshp2p.core.record import State
 from meshp2p.simulation.checkers import Wholeness
-from meshp2p.simulation.faults import Crash, Partition, Pause
 from meshp2p.simulation.simulation import Simulation
+from meshp2p.virtual.faults import Crash, Partition, Pause
 from tests.simulation.simulated import a_schedule
 
 NODES = 64

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from meshp2p.core.directory.carrier import Carrier
-from meshp2p.simulation.faults import Hidden, Kind, Partition
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import Simulation, run
+from meshp2p.virtual.faults import Hidden, Kind, Partition
 
 HIDDEN = Hidden(begin=0.0, end=1000.0, nodes=("n3",))
 APART = Partition(begin=20.0, end=1000.0, groups=(("n1",), ("n3",)), kinds=(Kind.TCP,))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.core.directory.keeping import KeptState
-from meshp2p.simulation.disk import Disk
-from meshp2p.simulation.faults import (
+from meshp2p.simulation.host import EPOCH_MS
+from meshp2p.simulation.simulation import run
+from meshp2p.virtual.disk import Disk
+from meshp2p.virtual.faults import (
     ClockRate,
     ClockStep,
     Crash,
@@ -23,14 +25,12 @@ from meshp2p.simulation.faults import (
     Stalls,
     Twin,
 )
-from meshp2p.simulation.host import EPOCH_MS
-from meshp2p.simulation.simulation import run
-from meshp2p.simulation.trace import What
+from meshp2p.virtual.trace import What
 from tests.simulation.simulated import a_mesh, a_schedule
 
 
 def test_a_disk_that_forgets_loses_what_was_not_written_before_a_crash() -> None:
-    disk = Disk()
+    disk = Disk[KeptState]()
     disk.write(KeptState(1, 1))
     disk.become_forgetful()
     disk.write(KeptState(2, 2))

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from meshp2p.simulation.faults import (
+from meshp2p.simulation.simulation import run
+from meshp2p.virtual.faults import (
     ALL_KINDS,
     Blocked,
     Bursts,
@@ -25,9 +26,9 @@ from meshp2p.simulation.faults import (
     Partition,
     Reordered,
 )
-from meshp2p.simulation.rules import DELIVER, Drop, Flight, impairment_of, rule_of
-from meshp2p.simulation.simulation import run
-from meshp2p.simulation.trace import What
+from meshp2p.virtual.impairments import Flight, impairment_of
+from meshp2p.virtual.rules import DELIVER, Drop, rule_of
+from meshp2p.virtual.trace import What
 from tests.simulation.simulated import a_mesh, a_schedule
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.faults import Crash, Duplicated, Lossy, Partition
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.shrink import shrink
+from meshp2p.virtual.faults import Crash, Duplicated, Lossy, Partition
 from tests.simulation.simulated import a_schedule
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import Event, MemberDied
-from meshp2p.simulation.faults import Lossy, Stalls
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.simulation import Simulation
+from meshp2p.virtual.faults import Lossy, Stalls
 from tests.simulation.simulated import a_schedule
 
 SECONDS = 60.0

@@ -6,8 +6,8 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from meshp2p.simulation.faults import Crash, Lossy, OneWay, Partition, Pause, Sleep
 from meshp2p.simulation.simulation import Simulation
+from meshp2p.virtual.faults import Crash, Lossy, OneWay, Partition, Pause, Sleep
 from tests.simulation.simulated import a_schedule
 
 NODES = [f"n{number}" for number in range(4)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from meshp2p.core.events import MemberDied, MemberSuspected
-from meshp2p.simulation.faults import Crash
 from meshp2p.simulation.report import summary, timeline
 from meshp2p.simulation.simulation import Simulation
-from meshp2p.simulation.trace import Trace, What
+from meshp2p.virtual.faults import Crash
+from meshp2p.virtual.trace import Trace, What
 from tests.simulation.simulated import a_mesh, a_schedule
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.simulation.expectations import call_seconds, detection_seconds, false_death_seconds, mending_seconds
-from meshp2p.simulation.faults import (
+from meshp2p.simulation.troubles import Troubles, impairs_link
+from meshp2p.virtual.faults import (
     Blocked,
     Crash,
     Fault,
@@ -21,7 +22,6 @@ from meshp2p.simulation.faults import (
     Partition,
     Pause,
 )
-from meshp2p.simulation.troubles import Troubles, impairs_link
 from tests.simulation.simulated import a_mesh
 
 CUT = Partition(groups=(("a", "b"), ("c",)))

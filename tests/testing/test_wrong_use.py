@@ -7,8 +7,8 @@ import trio
 import trio.testing
 
 import meshp2p
-from meshp2p.simulation import faults
 from meshp2p.testing import NotWhole, VirtualMesh, run
+from meshp2p.virtual import faults
 
 
 async def test_an_unknown_host_is_named_with_those_that_exist(virtual_mesh: VirtualMesh) -> None:

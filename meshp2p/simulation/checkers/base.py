@@ -12,9 +12,9 @@ from meshp2p.core.events import Event
 from meshp2p.core.message import Message
 from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
 from meshp2p.core.record import Item
-from meshp2p.simulation.faults import Fault
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Letter, Truth
+from meshp2p.virtual.faults import Fault
 
 __all__ = ["Checker", "Violation"]
 

@@ -23,9 +23,9 @@ from meshp2p.core.messages import Probe, Push, SyncRequest
 from meshp2p.core.swim.convergence_check import LOOKS_MAX
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.expectations import wanted_confirmations
-from meshp2p.simulation.faults import Crash, Fault, Kind, Leave, Partition
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
+from meshp2p.virtual.faults import Crash, Fault, Kind, Leave, Partition
 
 __all__ = ["Budgets"]
 

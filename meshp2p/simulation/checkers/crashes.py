@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.expectations import crash_seconds
-from meshp2p.simulation.faults import ClockStep, Crash, DiskForgets, Fault, Leave, Moved
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
+from meshp2p.virtual.faults import ClockStep, Crash, DiskForgets, Fault, Leave, Moved
 
 __all__ = ["CrashEvidence"]
 
@@ -55,7 +55,7 @@ class CrashEvidence(Checker):
         if host.is_dark or host.is_leaving or is_twin or self._has_moved or self._quiet_before < QUIET_FOR:
             return
         if all(isinstance(fault, _HARMLESS) for fault in truth.active.values()):
-            bound = crash_seconds(truth.config, truth.network.leg)
+            bound = crash_seconds(truth.config, truth.network.links.delay_max)
             truth.engine.at(truth.engine.now + bound, self._check, (host.id, truth.engine.now))
 
     def _check(self, argument: tuple[str, float]) -> None:

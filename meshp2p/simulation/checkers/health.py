@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from meshp2p.core.events import Event, MemberDied, MemberSuspected
 from meshp2p.simulation.checkers.base import Checker
-from meshp2p.simulation.faults import Crash, Leave
 from meshp2p.simulation.host import Host
+from meshp2p.virtual.faults import Crash, Leave
 
 __all__ = ["SelfDoubt"]
 

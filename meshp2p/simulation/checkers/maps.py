@@ -9,9 +9,9 @@ from typing import ClassVar
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.simulation.checkers.base import Checker
-from meshp2p.simulation.faults import ClockStep, Fault
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import MapWrite
+from meshp2p.virtual.faults import ClockStep, Fault
 
 __all__ = ["SharedMaps", "convergence_bound"]
 

@@ -16,9 +16,9 @@ from meshp2p.simulation.expectations import (
     refutation_seconds,
     turns_seconds,
 )
-from meshp2p.simulation.faults import Crash, Kind, Moved
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
+from meshp2p.virtual.faults import Crash, Kind, Moved
 
 __all__ = ["mending_bound"]
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker, Violation
-from meshp2p.simulation.faults import Blocked, DiskSlow, Fault, Leave, OneWay, Partition, Rejected, Twin
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Letter, Truth
+from meshp2p.virtual.faults import Blocked, DiskSlow, Fault, Leave, OneWay, Partition, Rejected, Twin
 
 __all__ = ["Messages"]
 

@@ -9,9 +9,9 @@ from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, Me
 from meshp2p.core.messages import Ping
 from meshp2p.core.record import tag_of
 from meshp2p.simulation.checkers.base import Checker, Violation
-from meshp2p.simulation.faults import ClockStep, Crash, Fault, Leave
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
+from meshp2p.virtual.faults import ClockStep, Crash, Fault, Leave
 
 __all__ = ["ProbeRing"]
 

@@ -10,9 +10,9 @@ from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberUpdated
 from meshp2p.core.record import Record
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.expectations import detection_seconds, mending_seconds, told_seconds
-from meshp2p.simulation.faults import Crash, Leave
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
+from meshp2p.virtual.faults import Crash, Leave
 
 __all__ = ["Registrations"]
 

@@ -11,9 +11,9 @@ from meshp2p.core.record import State
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.checkers.mending import mending_bound
 from meshp2p.simulation.expectations import mending_seconds
-from meshp2p.simulation.faults import DiskFails, DiskFull, DiskSlow, Fault
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Component, Truth
+from meshp2p.virtual.faults import DiskFails, DiskFull, DiskSlow, Fault
 
 __all__ = ["COMPONENTS_MAX", "Wholeness"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from meshp2p.core.events import LeaderChanged
-from meshp2p.simulation.faults import Fault
 from meshp2p.simulation.schedule import Schedule
-from meshp2p.simulation.trace import Entry, Trace, What
+from meshp2p.virtual.faults import Fault
+from meshp2p.virtual.trace import Entry, Trace, What
 
 __all__ = ["Band", "FaultSpan", "bands_of", "end_of", "fault_spans", "lanes_of"]
 

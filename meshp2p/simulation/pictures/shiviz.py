@@ -6,7 +6,7 @@ import json
 import re
 
 from meshp2p.simulation.pictures.words import printable
-from meshp2p.simulation.trace import Entry, Trace, What
+from meshp2p.virtual.trace import Entry, Trace, What
 
 __all__ = ["FAULTS", "NETWORK", "PARSER", "shiviz"]
 

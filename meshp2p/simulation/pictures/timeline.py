@@ -16,7 +16,7 @@ from meshp2p.core.events import (
 from meshp2p.simulation.pictures.lanes import Band, FaultSpan, bands_of, end_of, fault_spans, lanes_of
 from meshp2p.simulation.pictures.words import describe_fault, printable
 from meshp2p.simulation.schedule import Schedule
-from meshp2p.simulation.trace import Entry, Trace, What
+from meshp2p.virtual.trace import Entry, Trace, What
 
 __all__ = ["timeline"]
 

@@ -10,11 +10,11 @@ import msgspec
 
 from meshp2p.core.events import LeaderChanged, MemberDied, MemberRecovered, MemberSuspected
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.faults import ALL_KINDS, Fault, Lossy, OneWay, Partition
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.simulation import Result
-from meshp2p.simulation.trace import Trace, What
+from meshp2p.virtual.faults import ALL_KINDS, Fault, Lossy, OneWay, Partition
+from meshp2p.virtual.trace import Trace, What
 
 __all__ = ["describe_fault", "describe_run", "is_repeated_by", "outcome", "printable", "replay_command", "side"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.simulation.faults import ClockStep, Crash, Kind, Lossy, Partition, Pause
 from meshp2p.simulation.scenarios.draft import Draft, scenario
 from meshp2p.simulation.schedule import AgentPlan, MailPlan, MapPlan
+from meshp2p.virtual.faults import ClockStep, Crash, Kind, Lossy, Partition, Pause
 
 __all__: list[str] = []
 

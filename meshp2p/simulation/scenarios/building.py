@@ -11,10 +11,11 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.ablation import alteration
 from meshp2p.simulation.checkers import CHECKERS
-from meshp2p.simulation.faults import Lossy
 from meshp2p.simulation.scenarios.draft import SCENARIOS, Draft
-from meshp2p.simulation.schedule import NODES_MAX, LinkOptions, NodePlan, Schedule
+from meshp2p.simulation.schedule import NODES_MAX, NodePlan, Schedule
 from meshp2p.simulation.swarm import draw_swarm
+from meshp2p.virtual.faults import Lossy
+from meshp2p.virtual.links import LinkOptions
 
 __all__ = ["Options", "build_schedule", "scenario_names", "scenarios"]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.simulation.faults import Fault
 from meshp2p.simulation.schedule import AgentPlan, MailPlan, MapPlan
+from meshp2p.virtual.faults import Fault
 
 __all__ = ["SCENARIOS", "Draft", "Scenario", "scenario"]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.simulation.faults import (
+from meshp2p.simulation.scenarios.draft import Draft, scenario
+from meshp2p.simulation.schedule import MailPlan
+from meshp2p.virtual.faults import (
     ClockRate,
     ClockStep,
     Crash,
@@ -20,8 +22,6 @@ from meshp2p.simulation.faults import (
     Slow,
     Twin,
 )
-from meshp2p.simulation.scenarios.draft import Draft, scenario
-from meshp2p.simulation.schedule import MailPlan
 
 __all__: list[str] = []
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from meshp2p.simulation.faults import (
+from meshp2p.simulation.scenarios.draft import Draft, scenario
+from meshp2p.virtual.faults import (
     Blocked,
     Bursts,
     Crash,
@@ -15,7 +16,6 @@ from meshp2p.simulation.faults import (
     Rejected,
     Reordered,
 )
-from meshp2p.simulation.scenarios.draft import Draft, scenario
 
 __all__: list[str] = []
 

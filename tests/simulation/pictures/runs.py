@@ -11,12 +11,12 @@ from meshp2p.core.events import LeaderChanged, MemberDied, MemberJoined, MemberS
 from meshp2p.core.messages import Datagram, Gossip, Ping
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.simulation.checkers import Violation
-from meshp2p.simulation.faults import Crash, Partition
 from meshp2p.simulation.network import Traffic
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.simulation import Result, Simulation
-from meshp2p.simulation.trace import Entry, Trace, What
+from meshp2p.virtual.faults import Crash, Partition
+from meshp2p.virtual.trace import Entry, Trace, What
 
 
 class Run(msgspec.Struct, frozen=True):

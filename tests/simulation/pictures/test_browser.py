@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from meshp2p.core.events import LeaderChanged, MemberDied, MemberSuspected
-from meshp2p.simulation.faults import Partition
 from meshp2p.simulation.pictures import render_html, write_html
-from meshp2p.simulation.trace import What
+from meshp2p.virtual.faults import Partition
+from meshp2p.virtual.trace import What
 from tests.simulation.pictures.images import count_colours
 from tests.simulation.pictures.pages import Page
 from tests.simulation.pictures.runs import Run, a_partition, by_hand

@@ -5,7 +5,7 @@ import re
 
 from meshp2p.simulation.pictures import shiviz
 from meshp2p.simulation.pictures.shiviz import FAULTS, NETWORK, PARSER
-from meshp2p.simulation.trace import What
+from meshp2p.virtual.trace import What
 from tests.simulation.pictures.runs import a_partition, by_hand
 
 Event = tuple[str, str, dict[str, int]]

@@ -6,9 +6,7 @@ verdict can be followed back to the packet that was lost. Without a trace a run 
 
 from __future__ import annotations
 
-import array
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -17,7 +15,7 @@ import msgspec
 from meshp2p.core.events import MemberDied, MemberEvent, MemberLeft
 from meshp2p.core.record import Record
 
-__all__ = ["Digest", "Entry", "Trace", "What"]
+__all__ = ["Entry", "Trace", "What"]
 
 
 class What(StrEnum):
@@ -149,24 +147,3 @@ def _describe(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_describe(item) for item in value]
     return value
-
-
-class Digest:
-    """One word that says whether two runs were the same: BLAKE2b over the time and place of every step of a machine.
-
-    ``mark`` takes numbers and is as cheap as it can be; they are hashed in bulk.
-    """
-
-    def __init__(self) -> None:
-        self._hash = hashlib.blake2b(digest_size=16)
-        self._marks: list[float] = []
-        self.mark: Callable[[float], None] = self._marks.append
-
-    def flush(self) -> None:
-        """Hash what was marked since, and free its memory."""
-        self._hash.update(array.array("d", self._marks).tobytes())
-        self._marks.clear()
-
-    def hexdigest(self) -> str:
-        self.flush()
-        return self._hash.hexdigest()

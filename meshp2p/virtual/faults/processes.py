@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import msgspec
 
-from meshp2p.simulation.faults.base import FaultOfOne, Faulty
+from meshp2p.virtual.faults.base import FaultOfOne, Faulty
 
 __all__ = ["Crash", "Leave", "Moved", "Pause", "Sleep", "Slow", "Stalls", "Twin"]
 

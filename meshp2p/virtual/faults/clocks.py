@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.faults.base import FaultOfOne
+from meshp2p.virtual.faults.base import FaultOfOne
 
 __all__ = ["ClockRate", "ClockStep"]
 

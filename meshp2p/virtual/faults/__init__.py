@@ -17,10 +17,10 @@ meant.
 
 from __future__ import annotations
 
-from meshp2p.simulation.faults.base import ALL_KINDS, Faulty, Kind
-from meshp2p.simulation.faults.clocks import ClockRate, ClockStep
-from meshp2p.simulation.faults.disks import DiskFails, DiskForgets, DiskFull, DiskSlow, DiskTorn
-from meshp2p.simulation.faults.network import (
+from meshp2p.virtual.faults.base import ALL_KINDS, Faulty, Kind
+from meshp2p.virtual.faults.clocks import ClockRate, ClockStep
+from meshp2p.virtual.faults.disks import DiskFails, DiskForgets, DiskFull, DiskSlow, DiskTorn
+from meshp2p.virtual.faults.network import (
     Blocked,
     Bursts,
     Corrupted,
@@ -36,7 +36,7 @@ from meshp2p.simulation.faults.network import (
     Rejected,
     Reordered,
 )
-from meshp2p.simulation.faults.processes import Crash, Leave, Moved, Pause, Sleep, Slow, Stalls, Twin
+from meshp2p.virtual.faults.processes import Crash, Leave, Moved, Pause, Sleep, Slow, Stalls, Twin
 
 __all__ = [
     "ALL_KINDS",
@@ -46,8 +46,10 @@ __all__ = [
     "ClockStep",
     "Corrupted",
     "Crash",
+    "CuttingFault",
     "Delayed",
     "DiskFails",
+    "DiskFault",
     "DiskForgets",
     "DiskFull",
     "DiskSlow",
@@ -58,6 +60,8 @@ __all__ = [
     "Forged",
     "Forgery",
     "Hidden",
+    "HostFault",
+    "ImpairingFault",
     "Kind",
     "Leave",
     "Lossy",
@@ -74,33 +78,9 @@ __all__ = [
     "Twin",
 ]
 
-Fault = (
-    Partition
-    | OneWay
-    | Blocked
-    | Rejected
-    | Hidden
-    | Lossy
-    | Bursts
-    | Duplicated
-    | Reordered
-    | Delayed
-    | Oversized
-    | Corrupted
-    | Crash
-    | Leave
-    | Twin
-    | Pause
-    | Sleep
-    | Slow
-    | Stalls
-    | ClockStep
-    | ClockRate
-    | Moved
-    | DiskForgets
-    | DiskFull
-    | DiskFails
-    | DiskSlow
-    | DiskTorn
-    | Forged
-)
+CuttingFault = Partition | OneWay | Blocked | Rejected
+ImpairingFault = Lossy | Bursts | Duplicated | Reordered | Delayed | Oversized | Corrupted
+HostFault = Crash | Leave | Pause | Sleep | Slow | Stalls | ClockStep | ClockRate | Moved
+DiskFault = DiskForgets | DiskFull | DiskFails | DiskSlow | DiskTorn
+Fault = CuttingFault | Hidden | ImpairingFault | Crash | Leave | Twin | HostFault | DiskFault | Forged
+"""All of them. A swarm draws its kinds by their order here."""

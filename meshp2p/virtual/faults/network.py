@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.faults.base import ALL_KINDS, FaultOfNodes, Faulty, Kind
+from meshp2p.virtual.faults.base import ALL_KINDS, FaultOfNodes, Faulty, Kind
 
 __all__ = [
     "Blocked",
@@ -54,12 +54,11 @@ class Partition(Faulty, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, groups=groups) if len(groups) >= 2 else None
 
 
-class OneWay(Faulty, frozen=True, kw_only=True):
-    """Nothing passes from these senders to these receivers; the other way is open. A call needs both ways."""
+class FaultOfDirection(Faulty, frozen=True, kw_only=True):
+    """A fault of what these senders have for these receivers."""
 
     senders: tuple[str, ...]
     receivers: tuple[str, ...]
-    kinds: tuple[Kind, ...] = ALL_KINDS
 
     def names(self) -> tuple[str, ...]:
         return (*self.senders, *(name for name in self.receivers if name not in self.senders))
@@ -68,6 +67,12 @@ class OneWay(Faulty, frozen=True, kw_only=True):
         senders = tuple(name for name in self.senders if name != node_id)
         receivers = tuple(name for name in self.receivers if name != node_id)
         return msgspec.structs.replace(self, senders=senders, receivers=receivers) if senders and receivers else None
+
+
+class OneWay(FaultOfDirection, frozen=True, kw_only=True):
+    """Nothing passes from these senders to these receivers; the other way is open. A call needs both ways."""
+
+    kinds: tuple[Kind, ...] = ALL_KINDS
 
 
 class Blocked(FaultOfNodes, frozen=True, kw_only=True):
@@ -83,24 +88,14 @@ class Blocked(FaultOfNodes, frozen=True, kw_only=True):
         return self._is_multicast
 
 
-class Rejected(Faulty, frozen=True, kw_only=True):
+class Rejected(FaultOfDirection, frozen=True, kw_only=True):
     """A firewall resets and refuses what these senders have to these receivers by TCP; UDP passes, unless
     ``drops_udp``."""
 
-    senders: tuple[str, ...]
-    receivers: tuple[str, ...]
     drops_udp: bool = False
 
     def is_bearable(self) -> bool:
         return not self.drops_udp or len(self.senders) == 1  # one observer's evidence kills nobody
-
-    def names(self) -> tuple[str, ...]:
-        return (*self.senders, *(name for name in self.receivers if name not in self.senders))
-
-    def without(self, node_id: str) -> Faulty | None:
-        senders = tuple(name for name in self.senders if name != node_id)
-        receivers = tuple(name for name in self.receivers if name != node_id)
-        return msgspec.structs.replace(self, senders=senders, receivers=receivers) if senders and receivers else None
 
 
 class Hidden(FaultOfNodes, frozen=True, kw_only=True):

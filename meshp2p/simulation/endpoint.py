@@ -1,0 +1,61 @@
+"""A host as the network sees it, and what the network keeps of its calls and watches."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from meshp2p.core.address import Address
+from meshp2p.core.effects import Call, CallFailed, Watch, WatchOpened
+from meshp2p.core.machine import Machine
+from meshp2p.core.messages import CallReply
+
+__all__ = ["Endpoint", "Exchange", "WatchLine"]
+
+
+class Endpoint(Protocol):
+    """What the network reaches at an address. :class:`~meshp2p.simulation.host.Host` says what each is."""
+
+    key: str
+    life: int
+    address: Address
+    machine: Machine | None
+    is_dark: bool
+    is_stopped: bool
+
+    def take_datagram(self, packet: tuple[Any, Address, int]) -> None: ...
+    def take_call(self, exchange: Exchange) -> None: ...
+    def take_reply(self, exchange: Exchange, reply: CallReply | CallFailed, peer: str, cause: int) -> None: ...
+    def take_watcher(self, line: WatchLine) -> None: ...
+    def take_watch(self, line: WatchLine, outcome: WatchOpened | CallFailed) -> None: ...
+
+
+class Exchange:
+    """A call under way: it is settled once, by the first reply, or by the failure that comes last."""
+
+    __slots__ = ("caller", "cause", "effect", "is_done", "life", "refused", "relay")
+
+    def __init__(self, caller: Endpoint, effect: Call, cause: int) -> None:
+        self.caller: Endpoint = caller
+        self.life: int = caller.life
+        self.effect: Call = effect
+        self.cause: int = cause
+        self.is_done: bool = False
+        self.refused: int = 0
+        self.relay: Endpoint | None = None
+
+
+class WatchLine:
+    """One watch of one process: it is opened, stands, and is over."""
+
+    __slots__ = ("address", "effect", "is_open", "is_over", "life", "refused", "watched", "watched_life", "watcher")
+
+    def __init__(self, watcher: Endpoint, effect: Watch) -> None:
+        self.watcher: Endpoint = watcher
+        self.life: int = watcher.life
+        self.effect: Watch = effect
+        self.watched: Endpoint | None = None
+        self.watched_life: int = 0
+        self.address: Address | None = None
+        self.refused: int = 0
+        self.is_open: bool = False
+        self.is_over: bool = False

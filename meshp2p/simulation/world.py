@@ -1,0 +1,247 @@
+"""What a simulated run is about: its hosts, its network, what is true of them, and the checkers that look on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import ParamSpec
+
+from meshp2p.core.address import Address
+from meshp2p.core.effects import Call, CallFailed, Send
+from meshp2p.core.events import Event, IdConflictLost
+from meshp2p.core.message import Message
+from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
+from meshp2p.core.record import Item
+from meshp2p.core.swim.hosting import Profile
+from meshp2p.errors import ConfigError
+from meshp2p.simulation.ablation import ablated_config, alteration
+from meshp2p.simulation.agents import Agents
+from meshp2p.simulation.checkers import CHECKERS, Checker, Violation
+from meshp2p.simulation.digest import Digest
+from meshp2p.simulation.engine import Engine
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.mail import FIRST_TICKET, Mail
+from meshp2p.simulation.maps import Maps
+from meshp2p.simulation.multicast import Multicast
+from meshp2p.simulation.network import Network
+from meshp2p.simulation.schedule import NodePlan, Schedule
+from meshp2p.simulation.truth import Letter, Truth
+from meshp2p.virtual.faults import Corrupted, Fault, Forged
+from meshp2p.virtual.trace import Trace, What
+
+__all__ = ["World"]
+
+VIOLATIONS_MAX = 20
+"""A run ends after so many. Chosen, not measured."""
+
+PORT = 7700
+
+_Told = ParamSpec("_Told")
+
+
+def _together(hooks: Sequence[Callable[_Told, None]]) -> Callable[_Told, None]:
+    """One call for all of these; it is made for each packet, so it is as short as it can be."""
+    if len(hooks) == 1:
+        return hooks[0]
+
+    def tell(*arguments: _Told.args, **options: _Told.kwargs) -> None:
+        for hook in hooks:
+            hook(*arguments, **options)
+
+    return tell
+
+
+class World:
+    """One run's hosts and what they live in. Nothing runs before :meth:`open_clients` was called and time goes on.
+
+    Raises :class:`~meshp2p.errors.ConfigError` where the schedule names a checker or safeguard that does not exist.
+    """
+
+    def __init__(self, schedule: Schedule, *, trace: bool) -> None:
+        self.schedule = schedule
+        self.engine: Engine = Engine()
+        self.trace: Trace | None = Trace() if trace else None
+        self.digest: Digest = Digest()
+        self.violations: list[Violation] = []
+        self.refusals: dict[str, int] = {}
+        self.network: Network = Network(self.engine, schedule.link, random.Random(f"{schedule.seed}/network"))
+        self.network.trace = self.trace
+        self.fired: dict[str, int] = self.network.links.fired
+        if schedule.through_wire or any(isinstance(fault, Corrupted | Forged) for fault in schedule.faults):
+            from meshp2p.wire.codec import Codec  # noqa: PLC0415 - most runs need no bytes
+
+            self.network.codec = Codec("simulation")
+        self.truth: Truth = Truth(self.engine, self.network, schedule.config)
+        self._alter = alteration(schedule.ablations)
+        self._config = ablated_config(schedule.config, schedule.ablations)
+        self._set_checkers()
+        self._multicast: Multicast | None = None
+        if schedule.multicast_interval:
+            self._multicast = Multicast(self.engine, self.network, self.truth.hosts, schedule.multicast_interval)
+        self._plans = {plan.id: plan for plan in schedule.nodes}
+        self._addresses = 0
+        for plan in schedule.nodes:
+            self.add_host(plan.id, plan)
+        self.agents: Agents
+        self.maps: Maps
+        self.mail: Mail
+
+    def open_clients(self) -> None:
+        """Let agents and their mail begin, at their times. Called once."""
+        self.agents = Agents(self.schedule.agents, self.truth, self.engine)
+        self.maps = Maps(self.schedule.maps, self.truth, self.schedule.seed)
+        self.mail = Mail(self.schedule.mail, self.truth, self.agents, self.schedule.seed, self)
+
+    def _set_checkers(self) -> None:
+        names = tuple(CHECKERS) if self.schedule.checks is None else self.schedule.checks
+        unknown = [name for name in names if name not in CHECKERS]
+        if unknown:
+            raise ConfigError(f"checks: {unknown[0]!r}: expected one of {', '.join(CHECKERS)}")
+        self.checkers: dict[str, Checker] = {}
+        self._watching: dict[type, list[Checker]] = {}
+        for name, kind in CHECKERS.items():
+            if name not in names:
+                continue
+            checker = self.checkers[name] = kind(self.truth, self.report)
+            for event in kind.watches:
+                self._watching.setdefault(event, []).append(checker)
+        self._set_hooks()
+
+    def _set_hooks(self) -> None:
+        """What hosts tell of each packet and call goes straight to the checkers that override it."""
+        checkers = list(self.checkers.values())
+        self.sent: Callable[[Host, Send], None] = _together(
+            [each.sent for each in checkers if type(each).sent is not Checker.sent]
+        )
+        self.heard: Callable[[Host, Datagram], None] = _together(
+            [each.heard for each in checkers if type(each).heard is not Checker.heard]
+        )
+        self.pinged: Callable[[Host, Ping], None] = _together(
+            [each.pinged for each in checkers if type(each).pinged is not Checker.pinged]
+        )
+        self.tells: Callable[[Host, tuple[Item, ...]], None] = _together(
+            [each.tells for each in checkers if type(each).tells is not Checker.tells]
+        )
+        self.told: Callable[[Host, tuple[Item, ...]], None] = _together(
+            [each.told for each in checkers if type(each).told is not Checker.told]
+        )
+        self.calls: Callable[[Host, Call], None] = _together(
+            [each.calls for each in checkers if type(each).calls is not Checker.calls]
+        )
+        self.called: Callable[[Host, CallRequest], None] = _together(
+            [each.called for each in checkers if type(each).called is not Checker.called]
+        )
+        self.replied: Callable[[Host, Call, CallReply | CallFailed], None] = _together(
+            [each.replied for each in checkers if type(each).replied is not Checker.replied]
+        )
+
+    # Hosts
+
+    def new_address(self) -> Address:
+        self._addresses += 1
+        high, low = divmod(self._addresses - 1, 250)
+        return Address(f"10.{high // 250}.{high % 250}.{low + 1}", PORT)
+
+    def add_host(self, key: str, plan: NodePlan) -> Host:
+        """Another machine, with a process that is not started."""
+        address = self.new_address()
+        host = Host(
+            key,
+            Profile(plan.id, f"{key}.example", address.port),
+            address,
+            len(self.truth.hosts),
+            seed=self.schedule.seed,
+            engine=self.engine,
+            network=self.network,
+            config=self._config,
+            watcher=self,
+            digest=self.digest,
+            trace=self.trace,
+            alter=self._alter,
+        )
+        host.wall_skew = plan.wall_skew
+        if not plan.has_disk:
+            host.disk = None
+        self.truth.hosts[key] = host
+        return host
+
+    def start_host(self, host: Host, cause: int = 0) -> None:
+        """Start the host's process, tell it of its seeds, and let it look for others."""
+        host.prepare()
+        self.truth.note_process(host)
+        for checker in self.checkers.values():
+            checker.started(host)
+        host.start(cause)
+        self.maps.open(host)
+        seeds = [self.truth.hosts[seed] for seed in self._plans[host.id].seeds if seed != host.key]
+        if host.life > 1 and not any(seed.machine is not None for seed in seeds):
+            seeds += [other for other in self.truth.live if other.id != host.id][:1]
+        for seed in seeds:
+            self.truth.note_told(host, seed)
+            host.offer("seed", seed.address)
+        if self._multicast is not None:
+            self._multicast.begin(host)
+
+    def stop_host(self, host: Host, *, is_silent: bool, cause: int = 0) -> None:
+        """End the host's process, as a crash does."""
+        host.stop(is_silent=is_silent, cause=cause)
+        if host.disk is not None:
+            host.disk.crash()
+        self.truth.note_process(host)
+        for checker in self.checkers.values():
+            checker.stopped(host)
+
+    # What hosts tell (see Watcher)
+
+    def event(self, host: Host, event: Event) -> None:
+        for checker in self._watching.get(type(event), ()):
+            checker.event(host, event)
+        if isinstance(event, IdConflictLost):
+            self.engine.at(self.engine.now, self._close, (host, host.life))
+
+    def _close(self, argument: tuple[Host, int]) -> None:
+        host, life = argument
+        if host.machine is not None and host.life == life:
+            self.stop_host(host, is_silent=False)
+
+    def resolved(self, host: Host, ticket: int, reply: CallReply) -> None:
+        if ticket > FIRST_TICKET:
+            self.mail.resolved(ticket, reply)
+        else:
+            self.agents.resolved(ticket, reply)
+
+    def accepted(self, host: Host, letter: Letter) -> None:
+        for checker in self.checkers.values():
+            checker.accepted(host, letter)
+
+    def refused(self, why: str) -> None:
+        if why:
+            self.refusals[why] = self.refusals.get(why, 0) + 1
+
+    def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
+        for checker in self.checkers.values():
+            checker.was_read(recipient, messages, asked_at)
+
+    def failed(self, host: Host, what: str) -> None:
+        self.report(Violation("machine", self.engine.now, host.key, what))
+
+    def report(self, violation: Violation) -> None:
+        """Note that a law did not hold."""
+        self.violations.append(violation)
+        if self.trace is not None:
+            self.trace.add(self.engine.now, violation.node, What.VIOLATION, "", violation)
+        if len(self.violations) >= VIOLATIONS_MAX:
+            self.engine.stop()
+
+    def note_fault(self, number: int, fault: Fault, *, begins: bool) -> int:
+        """A fault begins or ends: tell the checkers, then let it be so. The trace's number for it."""
+        for checker in self.checkers.values():
+            checker.fault_changes(fault, begins=begins)
+        self.truth.note_fault(number, fault, begins=begins)
+        if self.trace is None:
+            return 0
+        return self.trace.add(self.engine.now, "", What.FAULT if begins else What.HEAL, "", fault)
+
+    def fire(self, fault: Fault) -> None:
+        """Count that a fault really did something."""
+        self.network.links.count(type(fault).__name__)

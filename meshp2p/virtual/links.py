@@ -1,0 +1,116 @@
+"""The links of a virtual network: what passes between two hosts, and how long it takes."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import msgspec
+
+from meshp2p.virtual.faults import Faulty, Kind
+from meshp2p.virtual.impairments import Flight, Impairment, impairment_of
+from meshp2p.virtual.rules import Deliver, Rule, rule_of
+
+__all__ = ["LinkOptions", "Links"]
+
+
+class LinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the network is like where no fault touches it. A packet takes ``delay`` seconds plus an exponential
+    ``jitter``.
+
+    The defaults are a quiet LAN's. Chosen, not measured.
+    """
+
+    delay: float = 0.0002
+    jitter: float = 0.0002
+
+
+class Links:
+    """All links of a network, and the faults that are on.
+
+    ``rules`` and ``impairments`` are those of the faults, and of whoever adds one. ``fired`` counts by a fault's name
+    how many packets it touched. ``random`` is what all chance of the network is drawn from.
+    """
+
+    def __init__(self, options: LinkOptions, draw: random.Random) -> None:
+        self.random: random.Random = draw
+        self.rules: list[Rule] = []
+        self.impairments: list[Impairment] = []
+        self.fired: dict[str, int] = {}
+        self.places: dict[str, str] = {}
+        """By the keys of hosts that stand where another does: the key of that one, which the rules name."""
+        self._draw = draw.random
+        self._delay, self._jitter = options.delay, options.jitter
+        self._faults: dict[int, tuple[Rule | None, Impairment | None]] = {}
+
+    # Faults
+
+    def begin(self, number: int, fault: Faulty) -> bool:
+        """Let a fault act on what is sent from now on; whether it is one that does. ``number`` names it."""
+        rule, impairment = rule_of(fault), impairment_of(fault, self._draw)
+        if rule is not None:
+            self.rules.append(rule)
+        if impairment is not None:
+            self.impairments.append(impairment)
+        if rule is None and impairment is None:
+            return False
+        self._faults[number] = (rule, impairment)
+        return True
+
+    def end(self, number: int) -> bool:
+        """End the fault with this number; whether it was on."""
+        if number not in self._faults:
+            return False
+        rule, impairment = self._faults.pop(number)
+        if rule is not None:
+            self.rules.remove(rule)
+        if impairment is not None:
+            self.impairments.remove(impairment)
+        return True
+
+    def end_all(self) -> int:
+        """End all faults; how many were on."""
+        numbers = list(self._faults)
+        for number in numbers:
+            self.end(number)
+        return len(numbers)
+
+    def count(self, name: str) -> None:
+        """Count that a fault of this name touched a packet."""
+        self.fired[name] = self.fired.get(name, 0) + 1
+
+    # Packets
+
+    @property
+    def delay_max(self) -> float:
+        """Seconds that a packet takes at the most where no fault touches it, but for one in 150."""
+        return self._delay + 5 * self._jitter
+
+    def draw_delay(self) -> float:
+        """Seconds that the next packet takes where no fault touches it."""
+        return self._delay - math.log(1.0 - self._draw()) * self._jitter
+
+    def objection(self, sender: str, receiver: str, kind: Kind, now: float) -> str:
+        """The name of the fault that lets nothing of this kind pass; empty if all passes."""
+        sender, receiver = self.places.get(sender, sender), self.places.get(receiver, receiver)
+        for rule in self.rules:
+            verdict = rule.verdict(sender, receiver, now, kind)
+            if not isinstance(verdict, Deliver):
+                return verdict.reason
+        return ""
+
+    def carry(self, flight: Flight) -> None:
+        """Let rules and impairments act on a packet: afterwards it is ``dropped``, or has its additional delay."""
+        flight.dropped = self.objection(flight.sender, flight.receiver, flight.kind, flight.now)
+        if flight.dropped:
+            self.count(flight.dropped)
+        else:
+            self.impair(flight)
+
+    def impair(self, flight: Flight) -> None:
+        """Let impairments alone act on a packet."""
+        for impairment in self.impairments:
+            if impairment.concerns(flight) and impairment.apply(flight):
+                self.count(type(impairment.fault).__name__)
+                if flight.dropped:
+                    return
