@@ -25,7 +25,7 @@ from meshp2p.core.effects import (
     WatchOpened,
     perform,
 )
-from meshp2p.core.events import MapChanged, MemberEvent
+from meshp2p.core.events import Event, MapChanged, MemberEvent
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping, Pong
 from meshp2p.core.record import Item
