@@ -24,9 +24,9 @@ class Disk(Generic[State]):
     def __init__(self) -> None:
         self.losses: int = 0
         """How often messages were lost."""
-        self.is_full = False
-        self.is_failing = False
-        self.is_forgetful = False
+        self.is_full: bool = False
+        self.is_failing: bool = False
+        self.is_forgetful: bool = False
         self.write_seconds: float = WRITE_SECONDS
         """How long a write takes, on average."""
         self.has_lost: bool = False
