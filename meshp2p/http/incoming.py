@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import h11
 import trio
 
+from meshp2p.errors import NodeClosed
 from meshp2p.http.channel import RECEIVE_BYTES, Channel, phrase
 from meshp2p.http.limits import HttpLimits, HttpRefusal
 from meshp2p.http.state import Refused
@@ -93,12 +94,15 @@ class Incoming:
 
     async def take_turns(self, steps: Generator[None, None, _T]) -> _T:
         """Do the steps. If there are several, all else of the node goes on between them, but no other request's steps:
-        those come one after the other."""
+        those come one after the other. Raises :class:`~meshp2p.errors.NodeClosed` between two steps once the server
+        shuts down."""
         try:
             next(steps)
             async with self._channel.server.turn:
                 while True:
                     await trio.lowlevel.checkpoint()
+                    if self._channel.is_closing:
+                        raise NodeClosed("this node leaves the mesh: ask another")
                     next(steps)
         except StopIteration as ended:
             value: _T = ended.value

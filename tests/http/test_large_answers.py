@@ -16,11 +16,12 @@ from trio.testing import MockClock
 
 from meshp2p.core.instance import Instance
 from meshp2p.core.record import State
+from meshp2p.errors import NodeClosed
 from meshp2p.http.backend import Backend
 from meshp2p.http.limits import HttpLimits, HttpRefusal
 from meshp2p.http.listing import Listing
 from meshp2p.http.request import Request, Response
-from tests.http.clients import GET, Serving, serving
+from tests.http.clients import GET, Answer, Client, Serving, serving
 
 
 class Node:
@@ -185,3 +186,37 @@ async def test_large_bodies_are_checked_one_after_the_other_and_all_else_goes_on
     for name in ("/a", "/b", "/c", "/small"):
         order.remove(name)  # a first step, before anybody's turn
     assert len([name for name, _ in itertools.groupby(order)]) == 3
+
+
+async def test_a_large_body_is_checked_no_further_once_the_server_shuts_down() -> None:
+    taken = 0
+
+    async def handler(request: Request) -> Response:
+        try:
+            return Response(200, await request.incoming.take_turns(steps()))
+        except NodeClosed as error:
+            return Response(503, str(error).encode())
+
+    def steps() -> Generator[None, None, bytes]:
+        nonlocal taken
+        while taken < 10_000:
+            taken += 1
+            yield
+        return b"checked"
+
+    async with serving(handler) as running, trio.open_nursery() as nursery:
+        clients = [running.connect() for _ in range(3)]
+        answers: list[Answer] = []
+
+        async def ask(client: Client) -> None:
+            answers.append(await client.ask(GET))
+
+        for client in clients:
+            nursery.start_soon(ask, client)
+        while taken < 10:
+            await trio.lowlevel.checkpoint()
+        running.server.shut_down()
+        before = taken
+        await running.ended.wait()
+    assert [(answer.status, answer.body) for answer in answers] == [(503, b"this node leaves the mesh: ask another")] * 3
+    assert taken <= before + 3
