@@ -66,10 +66,15 @@ class Traffic:
         except httpx.HTTPError:
             return None
 
-    async def _home_of(self, client: httpx.AsyncClient, agent: str, node: str) -> str:
-        """The home of a hosted agent, as this node lists it; empty if it does not answer, or lists none."""
-        answer = await self._ask(client, "GET", f"{self._urls[node]}/registry/agents/{agent}")
-        return str(answer.json()["home"]) if answer is not None and answer.status_code == 200 else ""
+    async def _record_of(self, client: httpx.AsyncClient, recipient: str, node: str) -> tuple[str, int]:
+        """The home and the incarnation of a recipient, as this node lists it; the home is empty if it does not answer,
+        or lists none. Each move gives an agent a greater incarnation."""
+        if recipient not in self._hosted:
+            return recipient, 0
+        answer = await self._ask(client, "GET", f"{self._urls[node]}/registry/agents/{recipient}")
+        if answer is None or answer.status_code != 200:
+            return "", 0
+        return str(answer.json()["home"]), int(answer.json()["incarnation"])
 
     async def _probe(self, client: httpx.AsyncClient, node: str) -> None:
         """Let the ledger know when this node is well."""
@@ -103,33 +108,36 @@ class Traffic:
         last_answer = trio.current_time()
         while True:
             node = self._draw.choice([*self._urls])
+            before = await self._record_of(client, recipient, node)
             answer = await self._ask(client, "GET", f"{self._urls[node]}/messages/{recipient}?wait=1&limit=50")
             if answer is not None and answer.status_code == 200:
                 self.longest_wait = max(self.longest_wait, trio.current_time() - last_answer)
                 last_answer = trio.current_time()
-                await self._take(client, recipient, answer.json()["messages"], node)
+                messages = answer.json()["messages"]
+                home = ""
+                if any(self._ledger.is_acknowledged(message["message_id"]) for message in messages):
+                    home = _home_of(before, await self._record_of(client, recipient, node))
+                await self._take(client, recipient, messages, home)
             else:
                 await trio.sleep(0.1)
 
     async def _take(
-        self, client: httpx.AsyncClient, recipient: str, messages: list[dict[str, Any]], asked: str
+        self, client: httpx.AsyncClient, recipient: str, messages: list[dict[str, Any]], home: str
     ) -> None:
         read = [(message["source_instance"], message["message_id"]) for message in messages]
         self._waiting[recipient] = len(read)
-        home = ""
-        if recipient in self._hosted and any(self._ledger.is_acknowledged(id_) for _, id_ in read):
-            home = await self._home_of(client, recipient, asked)
         self._ledger.note_read(recipient, read, home, trio.current_time())
         if read and self._draw.random() < 0.9:  # some crash between reading and acknowledging
             node = self._draw.choice([*self._urls])
             ids = [message_id for _, message_id in read]
             for _ in range(self._draw.choice([1, 1, 2])):  # some ask twice
                 url = f"{self._urls[node]}/messages/ack/{recipient}"
+                before = await self._record_of(client, recipient, node)
                 answer = await self._ask(client, "POST", url, {"message_ids": ids})
                 if answer is not None and answer.status_code == 204:
                     now = trio.current_time()
-                    home = await self._home_of(client, recipient, node) if recipient in self._hosted else recipient
-                    self._ledger.note_acknowledged(ids, home, now)
+                    took = _home_of(before, await self._record_of(client, recipient, node))
+                    self._ledger.note_acknowledged(ids, took, now)
                 elif answer is not None:
                     self._ledger.tally.acknowledgements_refused += 1
                 else:
@@ -161,3 +169,9 @@ class Traffic:
                 elif any(one["status"] != "acknowledged" for one in answer.json()["recipients"]):
                     found.append(f"{message_id}: {answer.json()['recipients']}")
         return found
+
+
+def _home_of(before: tuple[str, int], after: tuple[str, int]) -> str:
+    """The home of a recipient while something was asked, by what a node listed before it and after it; empty if it
+    moved meanwhile, so that nobody knows which home answered."""
+    return before[0] if before == after else ""
