@@ -22,7 +22,6 @@ __all__ = [
     "COUNTER_MAX",
     "EPOCH_MAX",
     "EPOCH_SKIP_MAX",
-    "EPOCH_STEP_MAX",
     "ID_BYTES_MAX",
     "INCARNATION_MAX",
     "INCARNATION_STEP_MAX",
@@ -36,6 +35,7 @@ __all__ = [
     "State",
     "claim_fingerprint",
     "epoch_above",
+    "epoch_limit",
     "fingerprint",
     "is_sound",
     "supersedes",
@@ -72,9 +72,12 @@ EPOCH_SKIP_MAX: Final = 1 << 20
 """By how much one claim to lead exceeds the greatest epoch that its process knows, at most. Two processes that know the
 same and share an id draw the same epoch once in so many times. Chosen, not measured."""
 
-EPOCH_STEP_MAX: Final = EPOCH_SKIP_MAX << 20
-"""By how much a claim may exceed the greatest epoch that a settled node knows. What exceeds it is made up: a million
-leaders did not follow one another unheard. Chosen, not measured."""
+EPOCHS_PER_MS: Final = 1 << 19
+"""How far leaders can have come in a millisecond, on average one claim: see :func:`epoch_limit`. With it the limit is
+``EPOCH_MAX`` in the year 2248. Chosen, not measured."""
+
+_EPOCHS_SINCE_MS: Final = 1_577_836_800_000
+"""The beginning of 2020, for a clock that was never set."""
 
 _MASK: Final = (1 << 64) - 1
 
@@ -241,6 +244,16 @@ def epoch_above(known: int, boot: int) -> int:
     hear of each other's claims; with a step of 1 both would hold the same fencing token.
     """
     return known + 1 + _mix(boot ^ _mix(known)) % EPOCH_SKIP_MAX
+
+
+def epoch_limit(wall_ms: int) -> int:
+    """The greatest epoch that is believed at this time of day, whatever was claimed before: no leaders can have come
+    further.
+
+    It is about the same for all nodes, also for one that has just begun, so that what one believes the others do. It
+    grows faster than leaders can claim, so that whatever is believed can be outbid.
+    """
+    return min(EPOCH_MAX, EPOCHS_PER_MS * max(wall_ms, _EPOCHS_SINCE_MS))
 
 
 def _mix(word: int) -> int:

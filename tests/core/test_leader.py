@@ -11,12 +11,12 @@ from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import LeaderChanged
-from meshp2p.core.messages import Probe, SyncReply, SyncRequest
-from meshp2p.core.record import EPOCH_MAX, EPOCH_SKIP_MAX, EPOCH_STEP_MAX, Rumour, State, epoch_above
+from meshp2p.core.messages import Datagram, Gossip, Probe, SyncReply, SyncRequest
+from meshp2p.core.record import EPOCH_MAX, EPOCH_SKIP_MAX, Rumour, State, epoch_above, epoch_limit
 from meshp2p.core.swim.election import Election
 from meshp2p.core.swim.hosting import Profile
-from tests.core.builders import a_machine, a_record, calls, emitted, hear, run_until, told
-from tests.core.mesh import Mesh
+from tests.core.builders import ELSEWHERE, NOW_MS, a_machine, a_record, calls, emitted, hear, run_until, told
+from tests.core.mesh import EPOCH_MS, Mesh
 
 
 def a_mesh(count: int, config: ProtocolConfig | None = None) -> Mesh:
@@ -248,16 +248,27 @@ def test_a_sync_tells_the_greatest_claim_both_ways() -> None:
     assert machine.leader_epoch == after
 
 
-def test_a_settled_node_refuses_an_epoch_that_no_leader_can_have_come_to() -> None:
+def test_an_epoch_that_no_leader_can_have_come_to_counts_for_nothing() -> None:
     machine = a_machine("a")
     before = machine.leader_epoch
-    made_up = before + EPOCH_STEP_MAX + 1
+    made_up = epoch_limit(NOW_MS) + 1
     hear(machine, [a_record("b", epoch=made_up)])
     machine.receive_call(SyncRequest(b"\0" * 8, None, (made_up, "b")), 1.0)
-    assert "b" not in machine.records()
-    assert (machine.leader_epoch, machine.counters.items_refused) == (before, 1)
-    hear(machine, [a_record("b", epoch=made_up - 1)])
-    assert machine.leader_epoch >= made_up
+    assert "b" in machine.records()
+    assert (machine.leader_epoch, machine.counters.items_refused) == (before, 2)
+    hear(machine, [a_record("0", epoch=made_up)])
+    assert (machine.leader_id, machine.leader_epoch) == ("0", 0)
+    hear(machine, [Rumour("0", 1, State.LEFT), a_record("c", epoch=made_up - 1)])
+    assert (machine.leader_id, machine.leader_epoch >= made_up) == ("a", True)
+
+
+def test_one_claim_further_is_believed_whatever_the_time_of_day_is() -> None:
+    machine = a_machine("a")
+    known = epoch_limit(NOW_MS)
+    for number in range(3):
+        hear(machine, [a_record("b", 2 + number, epoch=known)])
+        assert known < machine.leader_epoch <= known + EPOCH_SKIP_MAX
+        known = machine.leader_epoch + EPOCH_SKIP_MAX
 
 
 def test_a_node_that_has_just_begun_takes_the_epoch_that_its_mesh_has_come_to() -> None:
@@ -267,18 +278,46 @@ def test_a_node_that_has_just_begun_takes_the_epoch_that_its_mesh_has_come_to() 
     assert machine.leader_epoch > 1 << 50
 
 
-@pytest.mark.parametrize("epoch", [EPOCH_MAX - 1, EPOCH_MAX])
-def test_an_absurd_epoch_makes_nobody_claim_what_others_cannot_read_nor_for_ever(epoch: int) -> None:
+@pytest.mark.parametrize("epoch", [epoch_limit(NOW_MS), EPOCH_MAX - 1, EPOCH_MAX])
+@pytest.mark.parametrize("is_own", [False, True])
+def test_a_newcomer_that_is_told_of_an_absurd_epoch_can_be_outbid_and_leads(epoch: int, is_own: bool) -> None:
+    """By a record, by both sides of a sync, and by a record of its own from a life before."""
     machine = a_machine("a", is_announced=False)
-    hear(machine, [a_record("b", epoch=epoch)], now=0.1)
-    hear(machine, [a_record("b", 2, epoch=EPOCH_MAX)], now=0.1)
-    run_until(machine, 1.5)
+    for call in calls(hear(machine, [a_record("a" if is_own else "b", epoch=epoch)], now=0.1), Probe):
+        machine.receive_reply(call.call_id, CallFailed(Failure.TIMEOUT, ""), 0.1)  # no rival lives
+    machine.receive_call(SyncRequest(b"\0" * 8, None, (epoch, "b")), 0.2)
+    machine.offer("seed", (ELSEWHERE,), None, 0.3)
+    for call in calls(run_until(machine, 0.3), SyncRequest):
+        machine.receive_reply(call.call_id, SyncReply(a_record("c"), True, (), (), (epoch, "b")), 0.4)
+    run_until(machine, 4.0)
     assert machine.leader_id == "a"
-    assert machine.own.epoch <= EPOCH_MAX
-    run_until(machine, 3.0)
-    hear(machine, [a_record("c", epoch=(1 << 63) - 1)], 3.0)
-    assert "c" not in machine.records()
-    assert machine.counters.items_refused == 1
+    assert 0 < machine.leader_epoch <= epoch_limit(NOW_MS) + EPOCH_SKIP_MAX
+
+
+def test_a_mesh_whose_newcomer_was_told_of_an_absurd_epoch_agrees_on_its_token() -> None:
+    mesh = Mesh()
+    for node_id in "bc":
+        mesh.add(node_id, join=None if node_id == "b" else "b")
+    mesh.run_until(mesh.is_whole, within=10)
+    before = mesh.nodes["b"].leader_epoch
+    mesh.add("d", join="b")
+    for epoch in (EPOCH_MAX, epoch_limit(EPOCH_MS)):
+        forged = Datagram(Gossip(7), (a_record("x", epoch=epoch),))
+        mesh.do("d", mesh.nodes["d"].receive(forged, ELSEWHERE, mesh.now))
+    mesh.run_until(lambda: mesh.is_whole() and len({m.leader_epoch for m in mesh.nodes.values()}) == 1, within=20)
+    assert mesh.nodes["d"].leader_epoch > before
+    mesh.kill("b")
+    mesh.run_until(lambda: mesh.is_whole() and mesh.nodes["d"].leader_id == "c", within=30)
+    mesh.run_until(lambda: mesh.nodes["d"].leader_epoch == mesh.nodes["c"].leader_epoch > 0, within=5)
+
+
+def test_an_epoch_is_outbid_faster_than_it_can_be_forged() -> None:
+    """The limit leaves room for more claims than there can be, until the year 2248."""
+    for year in (0, 50, 200):
+        now_ms = NOW_MS + int(year * 365.25 * 86_400_000)
+        assert EPOCH_MAX - epoch_limit(now_ms) > 1000 * EPOCH_SKIP_MAX
+        assert epoch_limit(now_ms + 1000) - epoch_limit(now_ms) > 100 * EPOCH_SKIP_MAX
+    assert epoch_limit(0) == epoch_limit(1_500_000_000_000) > 1 << 59
 
 
 def test_a_node_that_does_not_know_yet_whose_its_id_is_names_no_leader() -> None:

@@ -62,7 +62,8 @@ def test_who_departed_so_long_ago_is_forgotten_at_the_very_deadline(since: float
 def test_the_greatest_claim_to_lead_is_remembered_when_its_maker_is_gone() -> None:
     members = Members()
     members.put(a_record("a", epoch=3))
-    members.put(a_record("b", epoch=2))
+    for claim in ((3, "a"), (2, "b")):
+        members.note_claim(claim)
     members.depart(Departed("a", 1, State.DEAD, (), True, 0.0))
     assert members.top_claim == (3, "a")
 

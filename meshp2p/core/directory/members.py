@@ -97,8 +97,6 @@ class Members:
             self.nodes.add(record.id)
         elif was_node and not record.is_node:
             self.nodes.remove(record.id)
-        if record.epoch:
-            self.note_claim((record.epoch, record.id))
 
     def note_claim(self, claim: Claim) -> None:
         """Keep it where it is the greatest that was seen.

@@ -28,7 +28,7 @@ from meshp2p.core.events import (
     MemberUpdated,
 )
 from meshp2p.core.messages import Body, CallReply, CallRequest, Datagram, Gossip, Ping, Push
-from meshp2p.core.record import Departed, Item, Record, Rumour, State, tag_of
+from meshp2p.core.record import EPOCH_SKIP_MAX, Departed, Item, Record, Rumour, State, epoch_limit, tag_of
 
 __all__ = ["Counters", "NodeState", "Randomness", "ReplyHandler"]
 
@@ -125,7 +125,8 @@ class NodeState:
         self.changes: list[MemberChange] = []
         """What happened to members and was not yet looked at by the parts that care."""
         self.reach: dict[str, Address] = {}
-        """The address from which a node was last heard."""
+        """The address at which a node answers, if it is not the first that it published: see
+        :mod:`meshp2p.core.paths`."""
         self.reached_at: float = -math.inf
         """When a packet or call of another last came that this node did not ask for."""
         self.patience: Patience = Patience(config.patience_max)
@@ -250,12 +251,12 @@ class NodeState:
         return self.reach.get(record.id) or record.addresses[0]
 
     def ping_addresses(self, record: Record) -> tuple[Address, ...]:
-        """Where a node may answer datagrams: where it was heard last, and where it says that it is. The first may be
-        anybody's who sent one of its packets again, the second an address that it left without noticing."""
+        """Where a node may answer datagrams: where it answered, and where it says that it is, which may be an address
+        that it left without noticing."""
         return tuple(dict.fromkeys((self.address_of(record), record.addresses[0])))
 
     def addresses_of(self, record: Record | Departed) -> tuple[Address, ...]:
-        """All addresses at which a node may be reached, the one it was last heard from first."""
+        """All addresses at which a node may be reached, the one at which it answered first."""
         heard = self.reach.get(record.id)
         if heard is None:
             return record.addresses
@@ -267,6 +268,12 @@ class NodeState:
 
     def is_live(self, instance_id: str) -> bool:
         return instance_id in self.members.records
+
+    def may_be_claimed(self, epoch: int) -> bool:
+        """Whether leaders can have come so far: to the :func:`~meshp2p.core.record.epoch_limit` of now, or one claim
+        further than this node knows, also if its clock is behind."""
+        known = max(self.members.top_claim[0], self.epoch_kept)
+        return epoch <= max(epoch_limit(self.wall_ms()), known + EPOCH_SKIP_MAX)
 
     # What changes
 

@@ -96,8 +96,8 @@ class Election:
     def epoch(self) -> int:
         """The epoch of the leader's claim, 0 while there is no leader or its claim is on its way."""
         record = self._state.members.records.get(self.leader_id or "")
-        if record is None or (record.epoch, record.id) < self._state.members.top_claim:
-            return 0  # what it claimed before somebody else led is no token any more
+        if record is None or (record.epoch, record.id) != self._state.members.top_claim:
+            return 0  # what it claimed before somebody else led is no token any more, nor what nobody believes
         if record.home == self._state.id and not self._has_claimed:
             return 0  # nor is what it claimed in an earlier term of its own
         return record.epoch
@@ -130,7 +130,7 @@ class Election:
             self._has_claimed = False
         if leader_id is not None:
             record = members.records[leader_id]
-            is_outbid = not self._has_claimed or members.top_claim != (record.epoch, record.id)
+            is_outbid = not self._has_claimed or members.top_claim > (record.epoch, record.id)
             epoch = epoch_above(max(members.top_claim[0], state.epoch_kept), state.own.boot)
             may_claim = record.home == state.id and not self._ownership.is_away
             if may_claim and is_outbid and epoch <= EPOCH_MAX and state.keeping.keep(0, epoch):

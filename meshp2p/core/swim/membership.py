@@ -21,8 +21,6 @@ from meshp2p.core.events import (
     MemberSuspected,
 )
 from meshp2p.core.record import (
-    EPOCH_MAX,
-    EPOCH_STEP_MAX,
     INCARNATION_MAX,
     Claim,
     Departed,
@@ -71,9 +69,6 @@ class Membership:
         if not is_sound(item, INCARNATION_MAX if is_own else _published(held)):
             state.counters.items_refused += 1
             return
-        if isinstance(item, Record) and not self._may_be_claimed(item.epoch):
-            state.counters.items_refused += 1
-            return
         if by_sync and isinstance(item, Record) and item_bytes(item) > state.config.sync_bytes_max:
             state.counters.items_refused += 1  # nobody could be told: it fits into no call of this node's
             return
@@ -100,15 +95,12 @@ class Membership:
             self._become_listed(item, now)
 
     def take_claim(self, claim: Claim) -> None:
-        """A claim to lead was heard of, whether or not the record that made it prevails."""
-        if self._may_be_claimed(claim[0]):
+        """A claim to lead was heard of, whether or not the record that made it prevails. One that no leader can have
+        made is as good as none; its record is taken all the same, for it may be this node's clock that is wrong."""
+        if self._state.may_be_claimed(claim[0]):
             self._state.members.note_claim(claim)
-
-    def _may_be_claimed(self, epoch: int) -> bool:
-        """Whether a leader can have come so far. A node that has just begun knows nothing to compare it with."""
-        state = self._state
-        known = max(state.members.top_claim[0], state.epoch_kept)
-        return epoch <= (min(EPOCH_MAX, known + EPOCH_STEP_MAX) if state.is_settled else EPOCH_MAX)
+        else:
+            self._state.counters.items_refused += 1
 
     def _take_suspicion(self, rumour: Rumour, held: Record, now: float, *, by_sync: bool) -> None:
         if rumour.incarnation < held.incarnation:

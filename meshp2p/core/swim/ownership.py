@@ -78,7 +78,9 @@ class Ownership:
             self._held_back = None
             state.own = record
         self._published_max = max(self._published_max, incarnation)
-        state.epoch_kept = max(state.epoch_kept, record.epoch)
+        if record.epoch and state.may_be_claimed(record.epoch):
+            state.epoch_kept = max(state.epoch_kept, record.epoch)
+            state.members.note_claim((record.epoch, record.id))
         state.life.note(record.id, now)
         state.put(record)
         state.spread(record, now, at_birth=at_birth)
@@ -123,7 +125,8 @@ class Ownership:
         if item.id == state.id:
             if isinstance(item, Record) and item.boot != state.own.boot and item.is_node:
                 # what an earlier process claimed is remembered by the mesh where this one lost its state
-                state.epoch_kept = max(state.epoch_kept, item.epoch)
+                if state.may_be_claimed(item.epoch):
+                    state.epoch_kept = max(state.epoch_kept, item.epoch)
                 self._ask_rival(item, now)
             elif not state.is_leaving and _contradicts(item, state.own):
                 self._note_contradiction(item)
