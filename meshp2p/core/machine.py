@@ -6,6 +6,7 @@
 
     Machine            takes what happened, hands it to the part it concerns, then looks at what changed
     ├── Prober         who does not answer: pings, indirect pings, accusations
+    ├── Paths          whether a node is where its packets come from
     ├── Watches        who crashed: connections that break when a process dies
     ├── Confirmer      checking at once who is suspect, or whose watch connection broke
     ├── Membership     what becomes of each claim: listed, suspect, departed
@@ -83,6 +84,7 @@ from meshp2p.core.swim.hosting import Hosting, Profile
 from meshp2p.core.swim.lease import LeadershipLease
 from meshp2p.core.swim.membership import Membership
 from meshp2p.core.swim.ownership import Ownership
+from meshp2p.core.swim.paths import Paths
 from meshp2p.core.swim.pause_guard import PauseGuard
 from meshp2p.core.swim.prober import Prober
 from meshp2p.core.swim.syncer import Syncer
@@ -144,6 +146,7 @@ class Machine(View):
         self._ownership = Ownership(self._state)
         self._membership = Membership(self._state, self._ownership)
         self._prober = Prober(self._state, self._membership)
+        self._paths = Paths(state, self._prober)
         self._carrier = Carrier(state)
         self._lease = LeadershipLease(state, self._carrier, self._lease_clock) if state.config.quorum else None
         self._election = Election(self._state, self._ownership, self._lease)
@@ -234,24 +237,9 @@ class Machine(View):
         else:
             state.life.note_listed(body.sender, now)
             # an ack may have been passed on: then its source is the relay
-            if record.addresses and state.address_of(record) != source and not isinstance(body, Ack):
-                state.reach[record.id] = source
-        match body:
-            case Ping():
-                self._prober.receive_ping(body, source, now)
-            case Ack():
-                self._prober.receive_ack(body, sender, now)
-            case Nack():
-                self._prober.receive_nack(body)
-            case PingRequest():
-                self._prober.receive_ping_request(body, source, now)
-            case Gossip():
-                pass
-            case Unreached(target=target):
-                if target == state.tag and record is not None:
-                    self._carrier.note_called_in_vain(record.id, now)
-            case _:
-                assert_never(body)
+            if record.addresses and not isinstance(body, Ack):
+                self._paths.hear(record, source, now)
+        self._receive_body(body, sender, source, now)
         if record is not None and isinstance(body, (Ping, Ack)):
             state.patience.note_health(record.id, body.local_health)
             if was_listed:
@@ -259,6 +247,25 @@ class Machine(View):
             else:
                 self._syncer.sync_with(record.id, now)
         return self._conclude(now)
+
+    def _receive_body(self, body: Body, sender: str | None, source: Address, now: float) -> None:
+        match body:
+            case Ping():
+                self._prober.receive_ping(body, source, now)
+            case Ack():
+                if not self._paths.receive_ack(body, sender, source):
+                    self._prober.receive_ack(body, sender, now)
+            case Nack():
+                self._prober.receive_nack(body)
+            case PingRequest():
+                self._prober.receive_ping_request(body, source, now)
+            case Gossip():
+                pass
+            case Unreached(target=target):
+                if target == self._state.tag and sender is not None and self._state.members.has_node(sender):
+                    self._carrier.note_called_in_vain(sender, now)
+            case _:
+                assert_never(body)
 
     def _receive_unlisted(self, body: Body, sender: str | None, source: Address, now: float) -> None:
         """A node speaks that is not listed: one that is held dead is told so and can refute, an unknown one is asked
@@ -401,6 +408,8 @@ class Machine(View):
                 self._watches.handle_look(now)
             case Timer.LOOK:
                 self._convergence.handle_look(now)
+            case Timer.PATH:
+                self._paths.handle_end(subject)
             case Timer.CHECK:
                 self._confirmer.handle_check(subject, now)
             case Timer.PUBLISH:
@@ -545,6 +554,7 @@ class Machine(View):
         match event:
             case MemberDied(record=record) | MemberLeft(record=record):
                 self._prober.forget(record.id)
+                self._paths.forget(record.id)
                 if record.is_node:
                     self._syncer.note_gone(record.id, now, has_left=isinstance(event, MemberLeft))
                     if isinstance(event, MemberDied):

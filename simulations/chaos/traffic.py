@@ -121,9 +121,7 @@ class Traffic:
             else:
                 await trio.sleep(0.1)
 
-    async def _take(
-        self, client: httpx.AsyncClient, recipient: str, messages: list[dict[str, Any]], home: str
-    ) -> None:
+    async def _take(self, client: httpx.AsyncClient, recipient: str, messages: list[dict[str, Any]], home: str) -> None:
         read = [(message["source_instance"], message["message_id"]) for message in messages]
         self._waiting[recipient] = len(read)
         self._ledger.note_read(recipient, read, home, trio.current_time())

@@ -27,6 +27,7 @@ def check_machine(machine: Machine, now: float) -> None:
     assert len(list(machine.candidates())) <= config.candidates_max
     assert set(state.reach) <= set(records)
     assert all(records[node_id].is_node for node_id in state.reach)
+    assert set(machine._paths._checks) <= set(members.nodes)
     assert set(state.life._heard) == set(map(tag_of, records))
     assert set(machine._prober._round_trips) <= set(records)
     assert len(state.gossip) <= config.members_max + config.departed_max

@@ -13,7 +13,7 @@ from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import Call, Effect, Emit, Send
 from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallRequest, Datagram, Gossip, Ping
+from meshp2p.core.messages import Ack, CallRequest, Datagram, Gossip, Ping
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.core.swim.hosting import Profile
 
@@ -94,6 +94,19 @@ def hear(machine: Machine, items: Iterable[Item], now: float = 1.0, *, sender: s
 
 def a_ping(sender: str, target: str, view: int = 0, sequence: int = 7) -> Datagram:
     return Datagram(Ping(sequence, tag_of(sender), tag_of(target), view))
+
+
+def checks_of(effects: Iterable[Effect]) -> dict[Address, int]:
+    """The numbers of the pings among these effects that find out where a node is, by the address that they go to."""
+    pings = [(send.address, send.datagram.body) for send in sends(effects)]
+    return {address: body.sequence for address, body in pings if isinstance(body, Ping) and body.sequence >= 1 << 32}
+
+
+def answer_from(machine: Machine, node_id: str, source: Address, now: float) -> list[Effect]:
+    """Let a machine hear a listed node from an address, and let the node answer there, and nowhere else."""
+    effects = machine.receive(Datagram(Gossip(tag_of(node_id))), source, now)
+    number = checks_of(effects)[source]
+    return effects + machine.receive(Datagram(Ack(number, tag_of(node_id), machine.view)), source, now)
 
 
 def sends(effects: Iterable[Effect]) -> list[Send]:

@@ -11,7 +11,7 @@ from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Failure, Unwatch, Watch, WatchOpened
 from meshp2p.core.events import LeaderChanged, MemberDied, MemberRecovered, MemberSuspected
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import Ack, Datagram, Gossip, Ping, Pong, Probe
+from meshp2p.core.messages import Ack, Datagram, Ping, Pong, Probe
 from meshp2p.core.record import Rumour, State, tag_of
 from tests.core.builders import ELSEWHERE, a_machine, a_record, calls, emitted, hear, run_until, sends, told
 
@@ -333,10 +333,10 @@ def test_who_accuses_tells_those_who_check() -> None:
     assert ELSEWHERE not in hearers
 
 
-def test_a_check_pings_also_where_the_node_says_that_it_is_if_its_packets_came_from_elsewhere() -> None:
-    """Its packets were sent again by somebody, and a firewall refuses its connections: it lives, and says so."""
+def test_a_check_pings_also_where_the_node_says_that_it_is_if_it_answered_elsewhere() -> None:
+    """Somebody answered in its place, and a firewall refuses its connections: it lives, and says so."""
     machine, opened = a_watcher("a", "b", "x", "y", "z")
-    machine.receive(Datagram(Gossip(tag_of("x"))), ELSEWHERE, 3.0)
+    machine._state.reach["x"] = ELSEWHERE
     broken = machine.receive_watch(opened["x"].watch_id, RESET, 3.0)
     pings = [one for one in sends(broken) if isinstance(one.datagram.body, Ping)]
     assert [one.address for one in pings] == [ELSEWHERE, machine.records()["x"].addresses[0]]

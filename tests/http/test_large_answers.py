@@ -218,5 +218,7 @@ async def test_a_large_body_is_checked_no_further_once_the_server_shuts_down() -
         running.server.shut_down()
         before = taken
         await running.ended.wait()
-    assert [(answer.status, answer.body) for answer in answers] == [(503, b"this node leaves the mesh: ask another")] * 3
+    assert [(answer.status, answer.body) for answer in answers] == [
+        (503, b"this node leaves the mesh: ask another")
+    ] * 3
     assert taken <= before + 3

@@ -48,6 +48,8 @@ class Timer(enum.IntEnum):
     """The home of a leader asks for the next grants, under a quorum."""
     LEASE_ENDS = 17
     """A lease that this node holds, or granted, may have ended. Subject: "held" or "granted"."""
+    PATH = 18
+    """The address in use of a node did not answer in time. Subject: its id."""
     DELIVER = 32
     """A delivery that failed is repeated. Subject: the home's id."""
     TELL = 33

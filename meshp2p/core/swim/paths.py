@@ -1,0 +1,106 @@
+"""Whether a node is where its packets come from.
+
+Anybody can send a packet that bears a node's tag, from anywhere. So a packet from another address than the node's only
+raises a question, and pings answer it (path validation as in QUIC, RFC 9000 §8.2 and §9):
+
+::
+
+    a packet from elsewhere ──> a ping there, and one to the address in use
+                                  │
+                                  ├── the address in use answers, or the other does not: nothing changes
+                                  └── only the other answers in time: the node is reached there from now on
+
+So a node behind NAT is reached where it is, and so is a machine that moved without noticing. Whoever pretends to be a
+node that answers gets none of its packets. It gets them, if nothing proves who sends, where the node does not answer.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshp2p.core.address import Address
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.effects import Send
+from meshp2p.core.messages import Ack, Datagram
+from meshp2p.core.record import Record, Rumour, State, tag_of
+from meshp2p.core.swim.prober import Prober
+
+__all__ = ["Paths"]
+
+CHECKS_MAX: Final = 256
+"""Nodes of which an address is checked at the same time. Chosen, not measured."""
+
+_SEQUENCE_MIN, _SEQUENCE_MAX = 1 << 32, 1 << 63
+"""Numbers that nobody guesses, and that no other ping of this node's bears."""
+
+
+class _Check:
+    __slots__ = ("address", "boot", "is_answered", "sequence", "sequence_in_use")
+
+    def __init__(self, boot: int, address: Address, sequence: int, sequence_in_use: int) -> None:
+        self.boot = boot
+        self.address = address
+        self.sequence = sequence
+        self.sequence_in_use = sequence_in_use
+        self.is_answered = False
+
+
+class Paths:
+    """Checks one address of a node at a time."""
+
+    def __init__(self, state: NodeState, prober: Prober) -> None:
+        self._state = state
+        self._prober = prober
+        self._checks: dict[str, _Check] = {}
+
+    def hear(self, record: Record, source: Address, now: float) -> None:
+        """A packet that bears the tag of this listed node came from this address."""
+        state = self._state
+        in_use = state.address_of(record)
+        if source == in_use or record.id in self._checks or len(self._checks) >= CHECKS_MAX:
+            return
+        sequence, sequence_in_use = (state.random.randrange(_SEQUENCE_MIN, _SEQUENCE_MAX) for _ in range(2))
+        self._checks[record.id] = _Check(record.boot, source, sequence, sequence_in_use)
+        state.timers.set(Timer.PATH, now + self._prober.direct_timeout(record.id, now), record.id)
+        accusation = (Rumour(record.id, record.incarnation, State.SUSPECT),) if record.state is State.SUSPECT else ()
+        # no gossip: a forged source must not draw more than was sent
+        for address, number in ((source, sequence), (in_use, sequence_in_use)):
+            state.effects.append(Send(address, Datagram(state.ping(number, tag_of(record.id)), accusation)))
+
+    def receive_ack(self, message: Ack, sender: str | None, source: Address) -> bool:
+        """An ack came from this address. Whether it answers one of these pings."""
+        check = self._checks.get(sender) if sender is not None else None
+        if check is None or sender is None:
+            return False
+        if message.sequence == check.sequence_in_use:
+            self._end(sender)
+        elif message.sequence != check.sequence:
+            return False
+        elif source == check.address:
+            record = self._state.members.records.get(sender)
+            check.is_answered = True
+            if record is not None and (source,) == record.addresses[:1]:
+                self._take(sender, check)  # where it says that it is
+        return True
+
+    def handle_end(self, node_id: str) -> None:
+        """The address in use did not answer in time."""
+        check = self._checks.get(node_id)
+        if check is not None:
+            self._take(node_id, check)
+
+    def _take(self, node_id: str, check: _Check) -> None:
+        self._end(node_id)
+        record = self._state.members.records.get(node_id)
+        if check.is_answered and record is not None and record.is_node and record.boot == check.boot:
+            self._state.reach[node_id] = check.address
+
+    def _end(self, node_id: str) -> None:
+        del self._checks[node_id]
+        self._state.timers.cancel(Timer.PATH, node_id)
+
+    def forget(self, node_id: str) -> None:
+        """It is no longer listed."""
+        if node_id in self._checks:
+            self._end(node_id)
