@@ -56,6 +56,7 @@ class Membership:
         """Take claims in their order. ``by_sync``: they were not told as news, and confirm no suspicion."""
         for item in items:
             self._take(item, now, by_sync=by_sync)
+        self._state.forget_departed(now)
         self._ownership.refute(now)
 
     def _take(self, item: Item, now: float, *, by_sync: bool) -> None:
@@ -302,18 +303,23 @@ class Membership:
             suspicion.restart(now)
             self._await_verdict(node_id, suspicion, now)
 
+    def _note_unlisted(self, rumour: Rumour, now: float) -> None:
+        """One that was never listed here died or left. Only that is kept, so that a late record does not list it, and
+        it is not told on: anybody can say so of any number of ids."""
+        state = self._state
+        state.members.depart(Departed(rumour.id, rumour.incarnation, rumour.state, (), True, now, rumour.by))
+        state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
+
     def become_departed(self, rumour: Rumour, now: float, *, is_spread: bool = True, at_birth: bool = False) -> None:
-        """A member died or left. Of one that was never listed here only that is kept, so that a late record does not
-        list it, and it is not told on.
+        """A member died or left, or one that departed did so anew.
 
         ``at_birth``: this node found it so, and tells others at once.
         """
         state = self._state
         held = state.members.claim_of(rumour.id)
-        addresses = state.addresses_of(held) if held is not None else ()
-        is_node = held.is_node if held is not None else True
-        boot = held.boot if held is not None else 0
-        home = held.home if held is not None else ""
+        if held is None:
+            self._note_unlisted(rumour, now)
+            return
         self._end_suspicion(rumour.id)
         published = _published(held)
         state.members.depart(
@@ -321,13 +327,13 @@ class Membership:
                 rumour.id,
                 rumour.incarnation,
                 rumour.state,
-                addresses,
-                is_node,
+                state.addresses_of(held),
+                held.is_node,
                 now,
                 rumour.by,
-                boot=boot,
+                boot=held.boot,
                 published=published,
-                home=home,
+                home=held.home,
             )
         )
         state.reach.pop(rumour.id, None)
