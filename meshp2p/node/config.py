@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import Any, Final, get_args
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from meshp2p.http.limits import HttpLimits
 from meshp2p.store.messages import Durability
 from meshp2p.wire.contract import WAIT_SECONDS_MAX
 
-__all__ = ["DEFAULT_PORT", "NodeConfig", "check_name", "is_loopback"]
+__all__ = ["DEFAULT_PORT", "NodeConfig", "check_name", "check_path", "is_loopback"]
 
 DEFAULT_PORT: Final = 7700
 _NAMES_BYTES_MAX: Final = 16 * 1024  # of what an agent says of itself, which every node is told: chosen, not measured
@@ -110,6 +111,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise ConfigError(f"{name} = {value!r}: expected {expected}")
+        if self.data_dir is not None:
+            check_path("data_dir", self.data_dir)
         if self.durability not in get_args(Durability):
             raise ConfigError(f"durability = {_show(self.durability)}: expected 'process' or 'power'")
         request_seconds = self.limits.request_seconds
@@ -134,7 +137,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         data_dir = options.get("data_dir")
         if data_dir == "":
             raise ConfigError("data_dir = '': expected a path")
-        if isinstance(data_dir, str):
+        if isinstance(data_dir, (str, os.PathLike)):
             options["data_dir"] = Path(data_dir)
         return msgspec.structs.replace(config or cls(), **options)
 
@@ -184,6 +187,17 @@ def check_name(field: str, name: object) -> None:
     if not isinstance(name, str):
         raise ConfigError(f"{field} = {_show(name)}: expected a string of at most {SHORT_MAX} characters")
     check_short(field, name)
+
+
+def check_path(field: str, path: str | os.PathLike[str]) -> None:
+    """Raise :class:`ConfigError` for what no file system can have as a path. A path need not be UTF-8: Python writes
+    its other bytes as surrogates (PEP 383)."""
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{field} = {_show(str(path))}: {error.reason}; expected a path") from None
+    if b"\0" in encoded:
+        raise ConfigError(f"{field} = {_show(str(path))}: expected a path, which has no null byte")
 
 
 def _check_origin(origin: str) -> None:

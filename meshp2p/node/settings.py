@@ -19,7 +19,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.presets import find_preset
 from meshp2p.errors import ConfigError
 from meshp2p.http.limits import HttpLimits
-from meshp2p.node.config import NodeConfig
+from meshp2p.node.config import NodeConfig, check_path
 
 __all__ = ["PREFIX", "choose_config", "load_config", "variable_of"]
 
@@ -79,7 +79,7 @@ def load_config(
     variables = os.environ if environment is None else environment
     settings = _read_environment(variables, is_strict=is_strict)
     file = path if path is not None else variables.get(_CONFIG_VARIABLE) or None
-    settings = (_read_file(Path(file).expanduser()) if file is not None else {}) | settings
+    settings = (_read_file(_find(file)) if file is not None else {}) | settings
     for name, value in options.items():
         if name not in _KINDS and name not in _GROUPS:
             allowed = ", ".join(("preset", *NodeConfig.__struct_fields__))
@@ -175,10 +175,23 @@ def _parse(variable: str, text: str, kind: Any) -> Any:
     except (ValueError, KeyError):
         expected = "true or false" if bool in kinds else "a whole number" if int in kinds else "a number"
         raise ConfigError(f"{variable} = {_show(text)}: expected {expected}") from None
-    return Path(text).expanduser() if Path in kinds else text
+    return _expanded(variable, text) if Path in kinds else text
+
+
+def _expanded(field: str, path: str | os.PathLike[str]) -> Path:
+    """The path, with a home directory in place of ``~`` or ``~user``."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{field} = {_show(str(path))}: {error}") from None
 
 
 # The file
+
+
+def _find(file: str | os.PathLike[str]) -> Path:
+    check_path("configuration file", file)
+    return _expanded("configuration file", file)
 
 
 def _read_file(path: Path) -> dict[str, _Setting]:
@@ -204,7 +217,7 @@ def _read_file(path: Path) -> dict[str, _Setting]:
                 " [protocol] or [limits]"
             )
         if key == "data_dir" and isinstance(setting.value, str) and setting.value:
-            settings[key] = _Setting(path.parent / Path(setting.value).expanduser(), source)
+            settings[key] = _Setting(path.parent / _expanded(key, setting.value), source)
     return settings
 
 

@@ -213,7 +213,7 @@ class MessageStore:
         # with no log there is nothing to read but the file; without locks, for a file that is not written cannot be
         # locked for itself alone, which is what keeps the log's index in memory
         mode = "mode=ro&vfs=unix-none" if self._beside("-wal").exists() else "mode=ro&immutable=1"
-        uri = f"file:{quote(str(self._path.absolute()))}?{mode}"
+        uri = f"file:{quote(os.fsencode(self._path.absolute()))}?{mode}"
         connecting = contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None))
         with self._keeping_log(), connecting as connection:
             connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
