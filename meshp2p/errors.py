@@ -152,6 +152,11 @@ class DelegationState(enum.StrEnum):
     ORPHANED = "orphaned"
     """The agent died or left, and no other was there to take it on."""
 
+    @property
+    def is_final(self) -> bool:
+        """Whether it is an end: it never changes from then on."""
+        return self is not DelegationState.RUNNING
+
 
 class DelegationFailed(MeshError):
     """A delegated task ended without a result. ``state`` says how; whether part of the work was done is unknown."""

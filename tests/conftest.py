@@ -1,8 +1,10 @@
-"""Two rules for all tests: in CI a skipped test is a failed one, and Hypothesis looks harder there."""
+"""Rules for all tests: in CI a skipped test is a failed one, Hypothesis looks harder there, and child processes obey
+signals."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -14,6 +16,22 @@ IN_CI = os.environ.get("CI") == "true"
 settings.register_profile("dev", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, max_examples=500, print_blob=True)
 settings.load_profile("ci" if IN_CI else "dev")
+
+
+def obey_signals() -> None:
+    """Ignore no signal that tests send to processes of theirs.
+
+    A shell ignores SIGINT in what it runs in the background, and ``nohup`` ignores SIGHUP. An ignored signal is
+    inherited through ``exec``, and Python then installs no handler of its own; a signal with a handler is reset.
+    """
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # still ignored here
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+obey_signals()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -143,6 +143,7 @@ class Lease:
 
     @property
     def token(self) -> FencingToken:
+        """What fences the writes of this leader against those of an earlier one."""
         return self._inner.token
 
     @property

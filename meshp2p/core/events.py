@@ -35,6 +35,7 @@ class MemberEvent(msgspec.Struct, frozen=True, tag_field="event", tag=str):
 
     @property
     def id(self) -> str:
+        """The member's id."""
         return self.record.id
 
 

@@ -87,6 +87,7 @@ class CopyStatus(enum.StrEnum):
 
     @property
     def is_final(self) -> bool:
+        """Whether it never changes from then on."""
         return self not in (CopyStatus.QUEUED, CopyStatus.DELIVERED)
 
 

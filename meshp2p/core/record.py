@@ -132,6 +132,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
     @property
     def is_live(self) -> bool:
+        """Whether the instance is listed: it is alive or suspected."""
         return self.state <= State.SUSPECT
 
 

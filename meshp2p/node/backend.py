@@ -53,6 +53,7 @@ class NodeBackend:
 
     @property
     def id(self) -> str:
+        """This node's id in the mesh."""
         return self._machine.id
 
     @property

@@ -140,6 +140,7 @@ class Inbox:
         return taken[1]
 
     def forget(self, message_id: str) -> None:
+        """Called by the node: the message needs not be handed out again."""
         self._handed.pop(message_id, None)
 
     async def __aenter__(self) -> Self:

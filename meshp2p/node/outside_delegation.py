@@ -22,6 +22,7 @@ class OutsideDelegation:
 
     @property
     def state(self) -> DelegationState:
+        """What became of it so far."""
         return self._inner.state
 
     @property
@@ -31,6 +32,7 @@ class OutsideDelegation:
 
     @property
     def tried(self) -> list[str]:
+        """The ids of the agents that were asked, in order."""
         return list(self._inner.tried)
 
     def fail(self, why: str) -> None:

@@ -30,6 +30,7 @@ class OutsideMap(Mapping[str, Any]):
 
     @property
     def name(self) -> str:
+        """The name under which nodes open it."""
         return self._inner.name
 
     @property

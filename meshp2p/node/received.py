@@ -58,22 +58,27 @@ class MessageView:
 
     @property
     def id(self) -> str:
+        """A UUIDv7, which the node that accepted the message gave it."""
         return self.message.id
 
     @property
     def source(self) -> str:
+        """The id of the instance that sent it."""
         return self.message.source
 
     @property
     def target(self) -> str | None:
+        """The id of the instance it was sent to; None for a broadcast."""
         return self.message.target
 
     @property
     def kind(self) -> str:
+        """One of the contract's kinds, or what its sender calls its own kind."""
         return self.message.name if self.message.kind == CUSTOM else self.message.kind
 
     @property
     def correlation_id(self) -> str | None:
+        """What its sender relates it to: for an answer the id of the question."""
         return self.message.correlation_id
 
     @property
@@ -84,6 +89,7 @@ class MessageView:
 
     @property
     def created_at(self) -> dt.datetime:
+        """When it was accepted, in UTC, by the clock of the node that accepted it."""
         return dt.datetime.fromtimestamp(self.message.created_at / 1000, dt.UTC)
 
     @property

@@ -65,6 +65,7 @@ class SharedMap(Mapping[str, Any]):
 
     @property
     def name(self) -> str:
+        """The name under which nodes open it."""
         return self._replica.name
 
     # What is so at this node
@@ -147,6 +148,7 @@ class SharedMap(Mapping[str, Any]):
         self._changed = trio.Event()
 
     def end(self) -> None:
+        """Called by the node when it has left: whoever reads changes or waits is told."""
         self._is_ended = True
         for feed in list(self._feeds):
             feed.end()

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
 import meshp2p
+import meshp2p.aio
+import meshp2p.blocking
+import meshp2p.testing
 
 PUBLIC_NAMES = [
     "Address",
@@ -85,21 +96,64 @@ PUBLIC_NAMES = [
 ]
 
 
+MODULES = (meshp2p, meshp2p.aio, meshp2p.blocking, meshp2p.testing)
+
+
+def everything() -> Iterator[tuple[str, Any]]:
+    """Each public name with its value, and each public method and property of each public class."""
+    for module in MODULES:
+        for name in module.__all__:
+            value = getattr(module, name)
+            if isinstance(value, (str, int)):
+                continue  # a constant has no docstring of its own
+            yield f"{module.__name__}.{name}", value
+            if inspect.isclass(value):
+                for attribute, found in members(value):
+                    yield f"{module.__name__}.{name}.{attribute}", found
+
+
+def members(of: type[Any]) -> Iterator[tuple[str, Any]]:
+    for owner in of.__mro__:
+        if not owner.__module__.startswith("meshp2p."):
+            continue
+        for name, found in vars(owner).items():
+            is_method = isinstance(found, (property, classmethod, staticmethod)) or inspect.isfunction(found)
+            if is_method and not name.startswith("_"):
+                yield name, found
+
+
 def test_these_are_the_public_names() -> None:
     assert sorted(meshp2p.__all__) == PUBLIC_NAMES
 
 
-def test_each_public_name_is_there_once_and_says_what_it_is() -> None:
-    assert len(meshp2p.__all__) == len(set(meshp2p.__all__))
-    for name in meshp2p.__all__:
-        value = getattr(meshp2p, name)
-        if name != "__version__":
-            assert value.__doc__, name
-            assert value.__doc__.strip().endswith((".", "``", ":")) or "\n" in value.__doc__, name
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_each_public_name_is_there_once_and_is_public_where_it_is_defined(module: ModuleType) -> None:
+    assert len(module.__all__) == len(set(module.__all__)) >= 5
+    for name in module.__all__:
+        assert not name.startswith("_") or name == "__version__"
+        home = sys.modules[getattr(getattr(module, name), "__module__", module.__name__)]
+        if inspect.isclass(getattr(module, name)) and home.__name__.startswith("meshp2p"):
+            assert getattr(module, name).__name__ in getattr(home, "__all__", vars(home)), name
 
 
-def test_each_public_method_and_property_of_a_node_says_what_it_is() -> None:
-    silent = {"id"}  # its name is all there is to say
-    for name, value in vars(meshp2p.MeshNode).items():
-        if not name.startswith("_") and name not in silent:
-            assert value.__doc__, name
+NAMED = dict(everything())
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_each_public_thing_says_in_whole_sentences_what_it_is(name: str) -> None:
+    value = NAMED[name]
+    text = vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
+    assert text, "it has no docstring of its own"
+    assert not text.startswith(f"{name.rpartition('.')[2]}("), "the docstring is the one that a dataclass makes"
+    first, *rest = inspect.cleandoc(text).split("\n\n")
+    assert len(first.split()) > 1
+    assert first[0].isupper() or first.startswith(("``", "`", "(", ":")) or first[0].isdigit(), first
+    assert first.rstrip().endswith((".", ":")), first
+    assert all(part.strip() for part in rest)
+
+
+def test_these_tests_see_what_agents_use() -> None:
+    assert len(NAMED) > 250
+    for name in ("MeshNode.send", "MeshNode.members", "MeshNode.leader", "SharedMap.set", "MeshClient.register"):
+        assert f"meshp2p.{name}" in NAMED
+    assert {"meshp2p.aio.MeshNode.send", "meshp2p.blocking.MeshNode.leader"} <= set(NAMED)

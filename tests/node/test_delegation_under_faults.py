@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 
 import pytest
@@ -16,16 +15,20 @@ WORKERS = ("b", "c", "d", "e")
 TASKS = 40
 
 
-async def work_on(node: meshp2p.MeshNode, draw: random.Random) -> None:
+async def work_on(node: meshp2p.MeshNode, draw: random.Random, under_way: list[int]) -> None:
     @node.handler("TaskDelegation")
     async def square(number: int) -> int:
-        await trio.sleep(draw.random() * 3)
+        under_way.append(number)
+        try:
+            await trio.sleep(draw.random() * 3)
+        finally:
+            under_way.remove(number)
         if draw.random() < 0.1:
             raise meshp2p.Declined("busy")
         return number * number
 
 
-async def trouble(mesh: VirtualMesh, draw: random.Random) -> None:
+async def trouble(mesh: VirtualMesh, draw: random.Random, under_way: list[int]) -> None:
     """One thing after another goes wrong, and is well again."""
     for _ in range(8):
         await mesh.sleep(draw.random() * 4)
@@ -35,7 +38,7 @@ async def trouble(mesh: VirtualMesh, draw: random.Random) -> None:
                 mesh.kill(victim)
                 await mesh.sleep(draw.random() * 5)
                 await mesh.restart(victim)
-                await work_on(mesh[victim], draw)
+                await work_on(mesh[victim], draw, under_way)
             case 1:
                 with mesh.isolate(victim):
                     await mesh.sleep(draw.random() * 12)
@@ -47,35 +50,65 @@ async def trouble(mesh: VirtualMesh, draw: random.Random) -> None:
                     await mesh.sleep(5)
 
 
+class Observed:
+    """A task, each state that it was seen in, and how its result came out."""
+
+    def __init__(self) -> None:
+        self.task: meshp2p.Delegation | None = None
+        self.states: list[DelegationState] = []
+        self.outcome: object = None
+
+    def look(self) -> None:
+        if self.task is not None and self.task.state not in self.states[-1:]:
+            self.states.append(self.task.state)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_each_task_has_one_end_whatever_goes_wrong(seed: int) -> None:
-    ends: dict[int, list[DelegationState]] = {number: [] for number in range(TASKS)}
+    observed = [Observed() for _ in range(TASKS)]
+    under_way: list[int] = []
 
     async def main(mesh: VirtualMesh) -> None:
         draw = random.Random(seed)
         await mesh.start("a")
         for node in await mesh.start(*WORKERS, capabilities=["square"]):
-            await work_on(node, draw)
+            await work_on(node, draw, under_way)
         await mesh.wait_until_whole()
+
+        async def watch() -> None:
+            """Look at all tasks, long after they have ended too."""
+            for _ in range(1800):
+                for seen in observed:
+                    seen.look()
+                await mesh.sleep(0.1)
 
         async def ask(number: int) -> None:
             await mesh.sleep(draw.random() * 30)
+            seen = observed[number]
             async with mesh["a"].delegation(number, capability="square") as task:
+                seen.task = task
                 if draw.random() < 0.1:
                     await mesh.sleep(draw.random())
                     task.cancel()
-                with trio.move_on_after(60):
-                    with contextlib.suppress(DelegationFailed):
-                        assert await task.result() == number * number
-            ends[number].append(task.state)
+                with trio.fail_after(120):
+                    try:
+                        seen.outcome = await task.result()
+                    except DelegationFailed as failure:
+                        seen.outcome = failure.state
+            seen.look()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trouble, mesh, draw)
+            nursery.start_soon(trouble, mesh, draw, under_way)
+            nursery.start_soon(watch)
             for number in range(TASKS):
                 nursery.start_soon(ask, number)
-        await mesh.sleep(90)
         assert await mesh["a"].fetch("a", 100) == (), "late results were refused and are no longer there"
 
     run(main, seed=seed)
-    assert all(len(states) == 1 and states[0] is not DelegationState.RUNNING for states in ends.values())
-    assert sum(states == [DelegationState.COMPLETED] for states in ends.values()) > TASKS / 2
+    for number, seen in enumerate(observed):
+        assert seen.states[-1].is_final, number
+        assert [state for state in seen.states if state.is_final] == seen.states[-1:], number
+        is_done = seen.states[-1] is DelegationState.COMPLETED
+        assert seen.outcome == (number * number if is_done else seen.states[-1]), number
+    assert sum(seen.states[-1] is DelegationState.COMPLETED for seen in observed) > TASKS / 2
+    assert under_way == [], "no agent goes on with a task that has an end"

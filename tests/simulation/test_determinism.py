@@ -7,7 +7,6 @@ simulator changed on purpose, ``MESHP2P_REWRITE_DIGESTS=1 pytest tests/simulatio
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +15,9 @@ import pytest
 
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import run
+from tests.simulation.pythons import OTHERS, ROOT, NoInterpreter, prepare
 
-ROOT = Path(__file__).parents[2]
 PINNED = Path(__file__).with_name("digests.txt")
-VERSIONS = ("3.11", "3.12", "3.13")
 
 PROGRAM = """
 from meshp2p.simulation.scenarios import Options, build_schedule
@@ -45,24 +43,6 @@ def digests(python: str, hash_seed: str) -> str:
     return done.stdout
 
 
-def pythons() -> list[str]:
-    """Interpreters of each supported version: those on PATH, pyenv's, and those that ``MESHP2P_PYTHONS`` lists (paths
-    with colons between them); without those that lack what meshp2p needs."""
-    found = [path for version in VERSIONS if (path := shutil.which(f"python{version}")) is not None]
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    for version in VERSIONS:
-        found += [str(path) for path in sorted(pyenv.glob(f"versions/{version}.*/bin/python"))]
-    found += [path for path in os.environ.get("MESHP2P_PYTHONS", "").split(":") if path]
-    return [python for python in dict.fromkeys(found) if can_run(python)]
-
-
-def can_run(python: str) -> bool:
-    """Whether this interpreter has what the simulator needs."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [python, "-c", "import meshp2p.simulation.simulation"]
-    return subprocess.run(command, capture_output=True, env=environment, check=False).returncode == 0
-
-
 def test_a_run_again_has_the_same_digest_with_a_trace_and_without() -> None:
     schedule = build_schedule("swarm", Options(seed=7, nodes=6))
     one, other = run(schedule), run(schedule, trace=True)
@@ -84,6 +64,10 @@ def test_the_pinned_runs_are_the_same_under_two_hash_seeds_on_this_python() -> N
 
 
 @pytest.mark.slow
-def test_the_pinned_runs_are_the_same_on_each_other_python_that_is_here() -> None:
-    for python in pythons():
-        assert digests(python, "0") == PINNED.read_text(), f"{python}: {RENEW}"
+@pytest.mark.parametrize("version", OTHERS)
+def test_the_pinned_runs_are_the_same_on_each_other_python(version: str) -> None:
+    try:
+        python = prepare(version)
+    except NoInterpreter as missing:
+        pytest.skip(str(missing))
+    assert digests(python, "0") == PINNED.read_text(), f"{python}: {RENEW}"
