@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import ipaddress
 import random
 import secrets
 import socket
-import struct
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -52,10 +49,8 @@ __all__ = ["Check", "Examination", "SeenNode"]
 CLOCK_MIN: Final = 1_767_225_600
 """The first second of 2026: a clock that shows less was never set."""
 CALL_TIMEOUT: Final = 2.0
+NO_CARRIER: Final = "it has no carrier: plug in its cable, or join its network"
 IS_OK, IS_WARNING, IS_BROKEN = "ok", "warning", "broken"
-_FLAGS: Final = {0x1: "up", 0x2: "broadcast", 0x8: "loopback", 0x40: "running"}
-_FLAG_MULTICAST: Final = 0x1000 if sys.platform.startswith("linux") else 0x8000
-
 
 Take = Callable[[bytes, Address], None]
 
@@ -164,12 +159,10 @@ class Examination:
         hosts: list[str] = []
         for interface in interfaces:
             addresses = ", ".join(interface.addresses) or "no address that a socket can be bound to"
-            flags = list(flags_of(interface.name))
-            is_down = bool(flags) and "up" not in flags
-            hosts += () if is_down else interface.addresses
-            text = f"{interface.name}: {addresses} ({', '.join(flags)})"
-            hint = f"it is down: ip link set {interface.name} up"
-            self._note("interface", IS_WARNING if is_down else IS_OK, text, hint)
+            hosts += interface.addresses if interface.has_carrier else ()
+            text = f"{interface.name}: {addresses} ({', '.join(interface.flags)})"
+            hint = f"it is down: ip link set {interface.name} up" if interface.is_down else NO_CARRIER
+            self._note("interface", IS_OK if interface.has_carrier else IS_WARNING, text, hint)
         if "127.0.0.1" not in hosts:
             self._note("loopback", IS_BROKEN, "no interface that is up has 127.0.0.1", "ip link set lo up")
         if all(ipaddress.ip_address(host).is_loopback for host in hosts):
@@ -370,16 +363,3 @@ async def _read(opened: socket.socket, take: Take) -> None:
             except OSError:
                 continue
             take(data, Address(str(source[0]).partition("%")[0], int(source[1])))
-
-
-def flags_of(name: str) -> Iterable[str]:
-    """An interface's flags as words; none where the system does not say."""
-    request = 0x8913 if sys.platform.startswith("linux") else 0xC0206911  # SIOCGIFFLAGS
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-            answer = fcntl.ioctl(any_socket, request, struct.pack("16s240x", name.encode()[:15]))
-    except OSError:
-        return ()
-    (bits,) = struct.unpack_from("@H", answer, 16)
-    words = [word for bit, word in _FLAGS.items() if bits & bit]
-    return (*words, "multicast") if bits & _FLAG_MULTICAST else words

@@ -23,7 +23,8 @@ class Address(msgspec.Struct, frozen=True, array_like=True, order=True):
 
 
 def parse_address(text: str, default_port: int) -> Address:
-    """Read ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT`` or a bare IPv6 address.
+    """Read ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT`` or a bare IPv6 address. A link-local IPv6 address needs its zone,
+    the interface of this machine that leads there: ``[fe80::1%eth0]:7700``.
 
     Raises :class:`ConfigError` naming the text where it is none of them.
     """
@@ -42,6 +43,11 @@ def parse_address(text: str, default_port: int) -> Address:
         host, _, port_text = text.rpartition(":")
         if not port_text or ":" in host:
             raise ConfigError(allowed)
+    if _is_ipv6(host) and "%" not in host and ipaddress.IPv6Address(host).is_link_local:
+        raise ConfigError(
+            f"address {text!r}: a link-local IPv6 address needs the interface of this machine that leads there, such as"
+            f" [{host}%eth0]:{port_text or default_port}"
+        )
     if not host or any(character.isspace() or character in "/[]@" for character in host) or len(host) > 253:
         raise ConfigError(allowed)
     if not port_text:

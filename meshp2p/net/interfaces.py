@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
+import re
 import socket
+import struct
+import sys
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import ifaddr
 import msgspec
@@ -14,25 +19,48 @@ __all__ = ["ADVERTISED_MAX", "Interface", "advertised_addresses", "list_interfac
 ADVERTISED_MAX = 8
 """Chosen, not measured: every record that is gossiped carries them, and a packet has room for 1,232 bytes."""
 
-BRIDGE_PREFIXES = (
-    *("docker", "br-", "podman", "cni", "nerdctl", "kube-", "flannel", "cali", "cilium", "lxcbr", "lxdbr", "incusbr"),
-    *("veth", "virbr", "vnet", "vmnet", "vboxnet", "vethernet"),
+_CONTAINERS: Final = re.compile(
+    r"""
+    docker\d+ | docker_gwbridge | br-[0-9a-f]{12}      # Docker; the digits are the first of the network's id
+    | podman\d+ | cni(-podman)?\d+ | nerdctl\d+
+    | kube-(ipvs\d+|bridge|dummy-if) | flannel(-v6)?\.\d+ | cali[0-9a-f]{11} | cilium_(host|net|vxlan)
+    | lxc(br\d+|[0-9a-f]{12}) | lxdbr\d+ | incusbr\d+
+    | veth\w* | virbr\d+(-nic)? | vnet\d+ | vmnet\d+ | vboxnet\d+ | vethernet\s.*
+    """,
+    re.VERBOSE | re.IGNORECASE,
 )
-"""Names, in lower case, of interfaces that lead to containers and virtual machines of this machine and to nobody else.
-Every machine with Docker has the same 172.17.0.1, so a peer that tries such an address reaches itself or a stranger."""
+"""Names that container engines and hypervisors give to the interfaces which lead to their guests on this machine and to
+nobody else: whole names, because people name real LANs ``br-lan``, ``br-mgmt`` or ``docker-lab``. Every machine with
+Docker has the same 172.17.0.1, so a peer that tries such an address reaches itself or a stranger."""
+
+_GET_FLAGS: Final = 0x8913 if sys.platform.startswith("linux") else 0xC0206911  # SIOCGIFFLAGS
+_UP, _BROADCAST, _LOOPBACK, _RUNNING = 0x1, 0x2, 0x8, 0x40
+_MULTICAST: Final = 0x1000 if sys.platform.startswith("linux") else 0x8000
 
 
 class Interface(msgspec.Struct, frozen=True):
     """An interface of this machine and the literal addresses, without scope, that a socket can be bound to now.
 
     ``prefixes`` are the lengths of their networks' prefixes, in the same order; ``index`` is the system's number of the
-    interface, 0 where it is not known.
+    interface, 0 where it is not known. ``flags`` are those of the system: of ``up``, ``broadcast``, ``loopback``,
+    ``running`` and ``multicast`` those that it has, and none where the system does not say.
     """
 
     name: str
     addresses: tuple[str, ...]
     prefixes: tuple[int, ...] = ()
     index: int = 0
+    flags: tuple[str, ...] = ()
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it is switched off."""
+        return bool(self.flags) and "up" not in self.flags
+
+    @property
+    def has_carrier(self) -> bool:
+        """Whether a packet can leave by it: it is up, and its cable is in or its radio has a station."""
+        return not self.flags or {"up", "running"} <= {*self.flags}
 
     def broadcast_of(self, host: str) -> str | None:
         """The broadcast address of the network of one of ``addresses``; None where it has none."""
@@ -56,7 +84,7 @@ def list_interfaces() -> tuple[Interface, ...]:
     for adapter in ifaddr.get_adapters():
         bindable = [(host, ip.network_prefix) for ip in adapter.ips if _is_bindable(host := _host_of(ip))]
         hosts, prefixes = tuple(host for host, _ in bindable), tuple(prefix for _, prefix in bindable)
-        found.append(Interface(adapter.nice_name, hosts, prefixes, adapter.index or 0))
+        found.append(Interface(adapter.nice_name, hosts, prefixes, adapter.index or 0, _flags_of(adapter.nice_name)))
     return tuple(found)
 
 
@@ -65,8 +93,9 @@ def advertised_addresses(bound_host: str, interfaces: ListInterfaces = list_inte
 
     A concrete address is advertised alone. For ``0.0.0.0`` (IPv4) and ``::`` (both families) it is the best of these
     that the machine has: addresses of its networks; self-assigned IPv4 ones (169.254/16); those of bridges to
-    containers and virtual machines; loopback, where nothing is up. The answer has a fixed order and at most
-    ``ADVERTISED_MAX`` addresses.
+    containers and virtual machines; those of interfaces without a carrier, so that a node whose only cable is out for a
+    moment does not move; loopback, where nothing is up. The answer has a fixed order and at most ``ADVERTISED_MAX``
+    addresses.
     Link-local IPv6 addresses are never in it: without the reader's own interface number they lead nowhere.
     """
     wildcard = {"0.0.0.0": (4,), "::": (4, 6)}.get(bound_host)
@@ -76,7 +105,7 @@ def advertised_addresses(bound_host: str, interfaces: ListInterfaces = list_inte
     for interface in interfaces():
         for host in interface.addresses:
             address = ipaddress.ip_address(host)
-            rank = _rank(interface.name, address)
+            rank = _rank(interface, address)
             if rank is not None and address.version in wildcard:
                 best.setdefault(rank, []).append((address.version, interface.name, int(address), host))
     if not best:
@@ -85,13 +114,15 @@ def advertised_addresses(bound_host: str, interfaces: ListInterfaces = list_inte
     return tuple(dict.fromkeys(ordered))[:ADVERTISED_MAX]
 
 
-def _rank(name: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int | None:
+def _rank(interface: Interface, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int | None:
     """How good an address is to advertise: 0 is best, ``None`` is never."""
     if address.is_loopback or address.is_unspecified or address.is_multicast:
         return None
     if address.is_link_local and address.version == 6:
         return None
-    if name.lower().startswith(BRIDGE_PREFIXES):
+    if not interface.has_carrier:
+        return 3
+    if _CONTAINERS.fullmatch(interface.name):
         return 2
     return 1 if address.is_link_local else 0
 
@@ -110,3 +141,15 @@ def _is_bindable(host: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _flags_of(name: str) -> tuple[str, ...]:
+    """An interface's flags as words; none where the system does not say."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            answer = fcntl.ioctl(any_socket, _GET_FLAGS, struct.pack("16s240x", name.encode()[:15]))
+    except OSError:
+        return ()
+    (bits,) = struct.unpack_from("@H", answer, 16)
+    words = {"up": _UP, "broadcast": _BROADCAST, "loopback": _LOOPBACK, "running": _RUNNING, "multicast": _MULTICAST}
+    return tuple(word for word, bit in words.items() if bits & bit)

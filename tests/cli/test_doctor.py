@@ -12,7 +12,7 @@ import pytest
 
 from meshp2p.cli import main
 from meshp2p.cli.doctor import verdict_of
-from meshp2p.cli.doctor_checks import Check, Examination, SeenNode, flags_of
+from meshp2p.cli.doctor_checks import Check, Examination, SeenNode
 from meshp2p.core.address import Address
 from meshp2p.core.effects import Call
 from meshp2p.core.messages import Pong, Probe, SyncReply, SyncRequest
@@ -140,9 +140,3 @@ def test_the_verdict_asks_for_the_name_where_other_meshes_are_there() -> None:
     found._other_names |= {"a", "b"}
     assert "2 mesh(es) of other names" in verdict_of(found, "lab")
     assert "everything works here" in verdict_of(an_examination(), "lab")
-
-
-def test_an_interface_that_is_not_there_has_no_flags() -> None:
-    assert list(flags_of("nosuchif0")) == []
-    names = [name for _, name in socket.if_nameindex()]
-    assert any("loopback" in flags_of(name) for name in names)

@@ -37,14 +37,39 @@ def test_the_order_does_not_depend_on_the_order_of_the_system() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["docker0", "br-1f2e3d", "virbr0", "veth12ab", "cni0", "lxcbr0", "podman1", "vEthernet (WSL)"]
+    "name",
+    [
+        *("docker0", "docker_gwbridge", "br-1f2e3d4c5b6a", "virbr0", "virbr0-nic", "veth12ab", "cni0", "cni-podman0"),
+        *("lxcbr0", "podman1", "vEthernet (WSL)", "cali0123456789a", "flannel.1", "kube-ipvs0", "vnet3", "incusbr0"),
+    ],
 )
 def test_a_bridge_to_containers_is_not_advertised(name: str) -> None:
     assert advertised_addresses("0.0.0.0", machine(LO, Interface(name, ("172.17.0.1",)), ETH0)) == ("192.0.2.7",)
 
 
-def test_a_bridge_that_is_a_network_of_its_own_is_advertised() -> None:
-    assert advertised_addresses("0.0.0.0", machine(LO, Interface("br0", ("192.0.2.9",)))) == ("192.0.2.9",)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("br0", "br-lan", "br-mgmt", "br-1f2e3d", "br-1f2e3d4c5b6a.7", "br-guest0000000", "docker-lab", "dockerlan"),
+        *("virbr-lan", "cni-lan", "calibration", "vnet-lab", "lxc-lan", "podman-net", "kube-lan", "flannel"),
+    ],
+)
+def test_a_bridge_with_a_name_that_a_person_gave_is_a_lan(name: str) -> None:
+    lan = Interface(name, ("192.0.2.9",))
+    assert advertised_addresses("0.0.0.0", machine(LO, lan, DOCKER0)) == ("192.0.2.9",)
+    assert advertised_addresses("0.0.0.0", machine(LO, lan, WLAN0)) == (
+        ("192.0.2.9", "198.51.100.7") if name < "wlan0" else ("198.51.100.7", "192.0.2.9")
+    )
+
+
+def test_an_interface_without_carrier_comes_after_all_that_have_one() -> None:
+    unplugged = Interface("eth0", ("192.0.2.7",), flags=("up", "broadcast", "multicast"))
+    down = Interface("eth2", ("192.0.2.8",), flags=("broadcast", "running"))
+    plugged = Interface("wlan0", ("198.51.100.7",), flags=("up", "running"))
+    for other in (plugged, WLAN0, DOCKER0, SELF_ASSIGNED):
+        expected = (other.addresses[0],)
+        assert advertised_addresses("0.0.0.0", machine(LO, unplugged, down, other)) == expected
+    assert advertised_addresses("0.0.0.0", machine(LO, unplugged)) == ("192.0.2.7",), "it does not move"
 
 
 def test_a_global_address_on_loopback_is_advertised() -> None:
@@ -78,6 +103,10 @@ def test_this_machine_has_a_loopback_and_advertises_something() -> None:
     addresses = [host for interface in list_interfaces() for host in interface.addresses]
     assert "127.0.0.1" in addresses
     assert not any("%" in host for host in addresses)
+    (loopback,) = (interface for interface in list_interfaces() if "127.0.0.1" in interface.addresses)
+    assert {"up", "loopback", "running"} <= {*loopback.flags}
+    assert loopback.has_carrier
+    assert not loopback.is_down
     assert set(advertised_addresses("::")) <= {*addresses, "::1"}
 
 
