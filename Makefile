@@ -38,6 +38,7 @@ test: $(VENV)/.installed-dev ## everything that CI runs: format, lint, layers, t
 
 # What takes too long for `make test`; each tool adds a line.
 test-long: test ## make test, then what takes longer: faults planted in the core (an hour on 2 cores)
+	$(BIN)/python -m pytest -m long
 	$(BIN)/python -m simulations mutants --jobs 2 --json build/mutants.json
 	$(BIN)/python -m simulations floods --json build/floods.json
 	$(BIN)/python -m simulations fuzz --minutes 60 --jobs 2

@@ -24,6 +24,7 @@ from simulations.chaos.command import add_chaos, run_chaos
 from simulations.floods.command import add_floods, run_floods
 from simulations.frontier_command import add_frontier, run_frontier
 from simulations.fuzz.command import add_fuzz, run_fuzz
+from simulations.lan.command import add_lan, run_lan
 from simulations.lines import add_lines, run_lines
 from simulations.memory import add_memory, run_memory
 from simulations.mutants.command import add_mutants, run_mutants
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     ablating.add_argument("--seeds", type=int, default=20, help="seeds of each (default: 20)")
     add_chaos(commands)
     add_floods(commands)
+    add_lan(commands)
     add_frontier(commands)
     add_fuzz(commands)
     add_lines(commands)
@@ -93,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         "baseline": _baseline,
         "chaos": run_chaos,
         "floods": run_floods,
+        "lan": run_lan,
         "frontier": run_frontier,
         "fuzz": run_fuzz,
         "lines": run_lines,

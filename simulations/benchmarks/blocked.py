@@ -22,7 +22,7 @@ from meshp2p.core.messages import Ack, Datagram, Ping
 from meshp2p.core.record import tag_of
 from meshp2p.wire.codec import Codec
 from simulations.benchmarks.blocked_program import KINDS
-from simulations.benchmarks.programs import Program
+from simulations.programs import Program
 
 __all__ = ["Outcome", "add_command", "measure"]
 

@@ -15,8 +15,8 @@ import trio
 from simulations.benchmarks.costs import count_traffic, memory_of, processor_seconds_of
 from simulations.benchmarks.hosts import Host
 from simulations.benchmarks.mesh import MeshFailed
-from simulations.benchmarks.programs import Program
 from simulations.benchmarks.report import Run
+from simulations.programs import Program
 
 __all__ = ["Process", "measure_crowds"]
 

@@ -25,7 +25,7 @@ import trio
 from simulations.benchmarks.cold_starts import measure_discovery
 from simulations.benchmarks.command_line import names_among, positive, run_until_signal
 from simulations.benchmarks.costs import free_memory
-from simulations.benchmarks.hosts import HOSTS_MAX, HostsUnavailable, Lan, open_lan
+from simulations.benchmarks.hosts import HOSTS_MAX, Lan, open_lan
 from simulations.benchmarks.measures import (
     measure_idle,
     measure_kills,
@@ -46,6 +46,7 @@ from simulations.benchmarks.switch import open_switch
 from simulations.benchmarks.systems import Meshp2p, PeerUnavailable, System
 from simulations.benchmarks.trial import Pace, Trial
 from simulations.benchmarks.troubles import measure_loss, measure_partition, measure_starved
+from simulations.namespaces import NamespacesUnavailable
 
 __all__ = ["MEASURES", "Options", "add_command", "run", "that_fit"]
 
@@ -228,7 +229,7 @@ async def _compare_all(systems: list[System], sizes: list[int], options: Options
         with open_lan(max(sizes, default=1)) as lan:
             for count in sizes:
                 await _compare(systems, lan, count, options, report, logs)
-    except* (HostsUnavailable, MeshFailed) as errors:
+    except* (NamespacesUnavailable, MeshFailed) as errors:
         for error in errors.exceptions:
             print(f"error: {error}", file=sys.stderr)
         code = 1
@@ -281,7 +282,7 @@ async def _measure(system: System, lan: Lan, run: Run, options: Options, logs: P
                 _say(run, name)
                 try:
                     await measure(trial)
-                except HostsUnavailable as error:
+                except NamespacesUnavailable as error:
                     run.notes.append(f"{name}: not measured: {error}")
             if name == "idle" and options.profile is not None and isinstance(system, Meshp2p):
                 await profile_idle(trial, options.profile.with_stem(f"{options.profile.stem}-{run.nodes}"))
@@ -291,7 +292,7 @@ async def _measure(system: System, lan: Lan, run: Run, options: Options, logs: P
         try:
             with open_switch(run.nodes) as switch:
                 await measure_discovery(system, switch, run, options.pace, options.repeats, logs)
-        except HostsUnavailable as error:
+        except NamespacesUnavailable as error:
             run.notes.append(f"{DISCOVERY}: not measured: {error}")
 
 

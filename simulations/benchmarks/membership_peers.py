@@ -18,8 +18,8 @@ from typing import Final
 import trio
 
 from simulations.benchmarks.hosts import Host
-from simulations.benchmarks.programs import ROOT, Program
 from simulations.benchmarks.systems import Kind, LineDriven, PeerUnavailable, Sighting, Source, System
+from simulations.programs import ROOT, Program
 
 __all__ = ["PEERS", "Kinship", "Memberlist", "Serf", "Zenoh"]
 

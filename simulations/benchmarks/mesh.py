@@ -11,8 +11,8 @@ from pathlib import Path
 import trio
 
 from simulations.benchmarks.hosts import Host
-from simulations.benchmarks.programs import Program
 from simulations.benchmarks.systems import Sighting, Source, System
+from simulations.programs import Program
 
 __all__ = ["Mesh", "MeshFailed", "Node", "Watch", "open_mesh"]
 

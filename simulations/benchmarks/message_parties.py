@@ -14,7 +14,7 @@ import trio
 
 from simulations.benchmarks.costs import processor_seconds_of
 from simulations.benchmarks.message_systems import MessageSystem
-from simulations.benchmarks.programs import Program
+from simulations.programs import Program
 
 __all__ = ["Parties", "PartyFailed", "open_parties"]
 

@@ -25,11 +25,12 @@ import trio
 import meshp2p
 from simulations.benchmarks.command_line import INTERRUPTED, positive, run_until_signal
 from simulations.benchmarks.crowds import measure_crowds
-from simulations.benchmarks.hosts import HostsUnavailable, open_lan
+from simulations.benchmarks.hosts import open_lan
 from simulations.benchmarks.mesh import MeshFailed
 from simulations.benchmarks.picture import picture
 from simulations.benchmarks.report import Report, Row, Run, describe_machine, table
 from simulations.benchmarks.simulated_scale import Measured, measure_each
+from simulations.namespaces import NamespacesUnavailable
 
 __all__ = ["SAME_WITHIN", "Options", "add_command", "is_flat", "run"]
 
@@ -164,7 +165,7 @@ async def _measure_real(options: Options, run: Run, logs: Path) -> int:
     try:
         with open_lan(1) as lan:
             await measure_crowds(lan.hosts[0], options.processes, options.each, options.idle, run, logs)
-    except* (HostsUnavailable, MeshFailed) as errors:
+    except* (NamespacesUnavailable, MeshFailed) as errors:
         for error in errors.exceptions:
             print(f"error: {error}", file=sys.stderr)
         code = 1

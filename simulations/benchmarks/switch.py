@@ -1,7 +1,4 @@
-"""Hosts that hear one another's multicast: network namespaces on one bridge, as on a switch that knows no better.
-
-As in ``hosts`` nothing has a name, and nothing is left however the process ends.
-"""
+"""Hosts that hear one another's multicast: network namespaces on one bridge, as on a switch that knows no better."""
 
 from __future__ import annotations
 
@@ -10,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from simulations.benchmarks.hosts import NETWORK, Host, add_host, dropping, explaining, ip, open_namespaces, set_option
+from simulations.benchmarks.hosts import NETWORK, Host, add_host, dropping, open_hosts
+from simulations.namespaces import explaining
 
 __all__ = ["Switch", "open_switch"]
 
@@ -27,7 +25,7 @@ class Switch:
     def without_multicast(self) -> Iterator[None]:
         """While the block lasts, no host sends or hears multicast; broadcast passes.
 
-        Raises :class:`~simulations.benchmarks.hosts.HostsUnavailable` where there is no iptables.
+        Raises :class:`~simulations.namespaces.NamespacesUnavailable` where there is no iptables.
         """
         with contextlib.ExitStack() as blocked:
             for host in self.hosts:
@@ -37,19 +35,19 @@ class Switch:
 
 @contextlib.contextmanager
 def open_switch(count: int) -> Iterator[Switch]:
-    """So many hosts in one network. Raises :class:`~simulations.benchmarks.hosts.HostsUnavailable`, where the kernel
+    """So many hosts in one network. Raises :class:`~simulations.namespaces.NamespacesUnavailable`, where the kernel
     has no bridge among other things."""
-    with open_namespaces(count) as (middle, namespaces):
+    with open_hosts(count) as (middle, namespaces):
         with explaining():
-            ip(middle, ["link add bridge type bridge mcast_snooping 0", "link set bridge up"])
+            middle.ip("link add bridge type bridge mcast_snooping 0", "link set bridge up")
             hosts = []
             for number, namespace in enumerate(namespaces):
                 if _IPV6.exists():
                     for which in ("all", "default"):  # else its IPv6 address is of no use for a second or two
-                        set_option(namespace, f"net/ipv6/conf/{which}/accept_dad", "0")
+                        namespace.set_option(f"net/ipv6/conf/{which}/accept_dad", "0")
                 hosts.append(add_host(middle, number, namespace, bits=NETWORK.prefixlen))
-                ip(middle, [f"link set host{number} master bridge"])
-                ip(namespace, ["route add default dev lan"])  # by which multicast goes that names no interface
+                middle.ip(f"link set host{number} master bridge")
+                namespace.ip("route add default dev lan")  # by which multicast goes that names no interface
             _introduce(hosts)
         yield Switch(hosts)
 
@@ -64,7 +62,7 @@ def _introduce(hosts: Sequence[Host]) -> None:
             for other in hosts
             if other is not host
         ]
-        ip(host.namespace, own + others)
+        host.namespace.ip(*own, *others)
 
 
 def _hardware_address(host: Host) -> str:

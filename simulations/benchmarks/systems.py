@@ -10,7 +10,7 @@ import msgspec
 
 import meshp2p
 from simulations.benchmarks.hosts import Host
-from simulations.benchmarks.programs import Program
+from simulations.programs import Program
 
 __all__ = ["Feature", "Kind", "LineDriven", "Meshp2p", "PeerUnavailable", "Sighting", "Source", "System"]
 

@@ -13,7 +13,7 @@ from meshp2p.core.address import Address
 from meshp2p.discovery.advertisement import Advertisement
 from meshp2p.discovery.mdns import SERVICE_TYPE, MdnsSource, browse_once, multicast_interfaces
 from meshp2p.discovery.source import Sighting
-from tests.processes.mdns_hosts import open_program, peer_command
+from tests.hosts.programs import open_program, peer_command
 
 LOOPBACK = ("127.0.0.1",)
 A, PTR, TXT, SRV = 1, 12, 16, 33
@@ -113,7 +113,7 @@ async def test_a_process_that_crashed_and_came_back_at_the_same_place_is_seen_ag
             async with open_program(*peer_command("peer", mesh, 7702, "127.0.0.1")) as peer:
                 assert await node.wait_for("peer") == (Address("127.0.0.1", 7702),)
                 assert await peer.wait_for_sighting("one") == ["127.0.0.1:7701"]
-                await peer.kill()
+                peer.kill()
             node.ids.clear()
             async with open_program(*peer_command("peer", mesh, 7702, "127.0.0.1")) as peer:
                 assert await node.wait_for("peer") == (Address("127.0.0.1", 7702),)

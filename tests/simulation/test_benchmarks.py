@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from simulations.benchmarks.costs import Traffic, count_packet, memory_of, processor_seconds_of
-from simulations.benchmarks.hosts import Host, HostsUnavailable, open_lan
+from simulations.benchmarks.hosts import Host, open_lan
 from simulations.benchmarks.measures import measure_idle, measure_start
 from simulations.benchmarks.membership import that_fit
 from simulations.benchmarks.membership_peers import PEERS, Serf
@@ -26,8 +26,11 @@ from simulations.benchmarks.switch import open_switch
 from simulations.benchmarks.systems import Meshp2p, PeerUnavailable, Sighting
 from simulations.benchmarks.trial import Pace, Trial
 from simulations.benchmarks.troubles import measure_partition
+from simulations.namespaces import Namespace, NamespacesUnavailable
 
 ROOT = Path(__file__).parents[2]
+NOWHERE = Namespace.__new__(Namespace)
+"""That of hosts on which nothing is started."""
 COMMAND = [sys.executable, "-m", "simulations.benchmarks", "membership"]
 
 
@@ -36,7 +39,7 @@ def namespaces() -> None:
     try:
         with open_lan(1):
             pass
-    except HostsUnavailable as error:
+    except NamespacesUnavailable as error:
         pytest.skip(str(error))
 
 
@@ -144,7 +147,7 @@ def test_a_peer_that_is_not_installed_says_what_is_missing(name: str, monkeypatc
 
 async def test_a_false_death_counts_once_for_all_who_hold_it_and_again_after_a_return(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
-        mesh = Mesh(Meshp2p(), [Host(number, 0) for number in range(3)], nursery, tmp_path)
+        mesh = Mesh(Meshp2p(), [Host(number, NOWHERE) for number in range(3)], nursery, tmp_path)
         one, two, three = mesh.nodes.values()
         for node in mesh.nodes.values():
             node.is_live = True
@@ -171,7 +174,7 @@ async def test_a_false_death_counts_once_for_all_who_hold_it_and_again_after_a_r
 
 async def test_a_mesh_is_led_where_all_name_the_lowest_under_one_epoch(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
-        mesh = Mesh(Meshp2p(), [Host(number, 0) for number in range(2)], nursery, tmp_path)
+        mesh = Mesh(Meshp2p(), [Host(number, NOWHERE) for number in range(2)], nursery, tmp_path)
         one, two = mesh.nodes.values()
 
         def name(node: Node, leader: Node, epoch: int, at: float) -> None:
@@ -248,7 +251,7 @@ async def test_hosts_on_a_switch_find_one_another_though_multicast_is_blocked(tm
     try:
         with open_switch(1):
             pass
-    except HostsUnavailable as error:
+    except NamespacesUnavailable as error:
         pytest.skip(str(error))
     with trio.fail_after(110), open_switch(3) as switch, switch.without_multicast():
         async with open_mesh(Meshp2p(), switch.hosts, tmp_path, "lan") as mesh:

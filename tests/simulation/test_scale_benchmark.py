@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from meshp2p.simulation.simulation import Simulation
-from simulations.benchmarks.hosts import HostsUnavailable, open_lan
+from simulations.benchmarks.hosts import open_lan
 from simulations.benchmarks.scale import is_flat
 from simulations.benchmarks.simulated_scale import Measured, measure, plan
+from simulations.namespaces import NamespacesUnavailable
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "simulations.benchmarks", "scale"]
@@ -74,7 +75,7 @@ def test_a_few_real_and_simulated_nodes_are_measured_and_drawn(tmp_path: Path) -
     try:
         with open_lan(1):
             pass
-    except HostsUnavailable as error:
+    except NamespacesUnavailable as error:
         pytest.skip(str(error))
     report, drawing = tmp_path / "report.json", tmp_path / "report.svg"
     arguments = ["--processes", "2", "--each", "3", "--simulated", "5,10", "--idle", "2"]

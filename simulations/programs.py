@@ -1,11 +1,12 @@
-"""Processes of a benchmark: their lines, with the time at which each arrived, and their certain end."""
+"""Processes that are measured or watched: their lines, with the time at which each arrived, and their certain end."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,20 +14,33 @@ import trio
 
 __all__ = ["ROOT", "Program"]
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[1]
 """The directory from which ``simulations`` is imported."""
 
 
 class Program:
     """A running process. ``hear`` is told each line of its output and when it arrived, by ``CLOCK_MONOTONIC``.
 
-    Its errors go to ``log``. Start it from the main thread, with :meth:`run` in a nursery, and :meth:`kill` it.
+    Its errors go to the file ``log``, or to this process's standard error if there is none; ``environment`` adds to
+    this process's. Start it from the main thread, with :meth:`run` in a nursery, and :meth:`kill` it.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, hear: Callable[[str, float], None]) -> None:
-        with log.open("ab") as errors:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path | None,
+        hear: Callable[[str, float], None],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        with contextlib.nullcontext() if log is None else log.open("ab") as errors:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, bufsize=0
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+                bufsize=0,
             )
         self.pid = self._process.pid
         self.ended = trio.Event()

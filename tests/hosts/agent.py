@@ -1,6 +1,6 @@
-"""An agent of the lab: it tells on its output what happens, and does what its input says, a line of JSON each.
+"""An agent: it tells on its output what happens, and does what its input says, a line of JSON each.
 
-``python lab_agent.py ID OPTIONS``
+``python agent.py ID OPTIONS``
 """
 
 from __future__ import annotations

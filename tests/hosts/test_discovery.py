@@ -6,14 +6,16 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
 
-from tests.processes.mdns_hosts import ROOT, Host, Program, open_hosts, open_program
+from simulations.lan.network import Host
+from simulations.programs import ROOT
+from tests.hosts.programs import Program, open_program, two_hosts, up
 
 LEFT, RIGHT = "10.9.0.1", "10.9.0.2"
 CABLE = (["10.9.0.1/24"], ["10.9.0.2/24"])
@@ -21,14 +23,8 @@ CABLE6 = (["fd00:9::1/64"], ["fd00:9::2/64"])
 BEACON_ALONE = ("--no-mdns", "--beacon")
 
 
-def up(host: Host, instance_id: str, *options: str) -> tuple[str, ...]:
-    """How to start a node that the network reaches."""
-    command = (sys.executable, "-m", "meshp2p.cli", "up", "--json", "--mesh", "lab", "--id", instance_id)
-    return host.command(*command, *options)
-
-
 @asynccontextmanager
-async def open_nodes(*commands: tuple[str, ...]) -> AsyncIterator[list[Program]]:
+async def open_nodes(*commands: Sequence[str]) -> AsyncIterator[list[Program]]:
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(open_program(*command)) for command in commands]
 
@@ -40,19 +36,16 @@ async def meet(one: Program, other: Program) -> None:
         nursery.start_soon(other.wait_for_line, '"joined","id":"one"')
 
 
-async def block_multicast(*hosts: Host) -> None:
-    if shutil.which("iptables") is None:
-        pytest.skip("needs iptables")
+def block_multicast(*hosts: Host) -> None:
     for host in hosts:
-        for chain in ("INPUT", "OUTPUT"):
-            await host.run("iptables", "-A", chain, "-d", "224.0.0.0/4", "-j", "DROP")
+        host.firewall(*(f"-A {chain} -d 224.0.0.0/4 -j DROP" for chain in ("INPUT", "OUTPUT")))
 
 
 @pytest.mark.parametrize("cable", [CABLE, CABLE6], ids=["ipv4", "ipv6"])
 async def test_two_hosts_meet_by_the_beacon_alone(cable: tuple[list[str], list[str]]) -> None:
     with trio.fail_after(60):
         async with (
-            open_hosts(*cable) as (left, right),
+            two_hosts(*cable) as (left, right),
             open_nodes(
                 up(left, "one", "--insecure-lan", *BEACON_ALONE), up(right, "other", "--insecure-lan", *BEACON_ALONE)
             ) as (one, other),
@@ -62,8 +55,8 @@ async def test_two_hosts_meet_by_the_beacon_alone(cable: tuple[list[str], list[s
 
 async def test_two_hosts_between_which_no_multicast_passes_meet_by_broadcast() -> None:
     with trio.fail_after(60):
-        async with open_hosts(*CABLE) as (left, right):
-            await block_multicast(left, right)
+        async with two_hosts(*CABLE) as (left, right):
+            block_multicast(left, right)
             async with open_nodes(up(left, "one", "--insecure-lan"), up(right, "other", "--insecure-lan")) as nodes:
                 await meet(*nodes)
 
@@ -72,7 +65,7 @@ async def test_two_hosts_between_which_no_multicast_passes_meet_by_broadcast() -
 async def test_two_processes_of_a_machine_without_a_network_meet(options: tuple[str, ...]) -> None:
     with trio.fail_after(60):
         async with (
-            open_hosts([], []) as (left, _),
+            two_hosts([], []) as (left, _),
             open_nodes(up(left, "one", *options), up(left, "other", *options)) as nodes,
         ):
             await meet(*nodes)
@@ -84,7 +77,7 @@ async def test_two_users_of_one_machine_meet() -> None:
         pytest.skip("needs setpriv (util-linux)")
     with trio.fail_after(60):
         async with (
-            open_hosts([], []) as (left, _),
+            two_hosts([], []) as (left, _),
             open_nodes(
                 up(left, "one", *BEACON_ALONE),
                 left.command(
@@ -98,16 +91,16 @@ async def test_two_users_of_one_machine_meet() -> None:
 
 async def test_a_machine_with_no_interface_up_does_not_end_a_node_that_meets_others_when_there_is_one() -> None:
     with trio.fail_after(60):
-        async with open_hosts(["10.9.0.1/24"], []) as (left, right):
-            await right.run("ip", "link", "set", "lo", "down")
-            await right.run("ip", "link", "set", "cable", "down")
+        async with two_hosts(["10.9.0.1/24"], []) as (left, right):
+            right.namespace.run("ip", "link", "set", "lo", "down")
+            right.namespace.run("ip", "link", "set", "lan", "down")
             async with open_nodes(up(left, "one", "--insecure-lan"), up(right, "other", "--insecure-lan")) as nodes:
                 one, other = nodes
                 await one.wait_for_line("ready")
                 await other.wait_for_line('"ready"')
-                await right.run("ip", "link", "set", "lo", "up")
-                await right.run("ip", "link", "set", "cable", "up")
-                await right.run("ip", "address", "add", "10.9.0.2/24", "dev", "cable")
+                right.namespace.run("ip", "link", "set", "lo", "up")
+                right.namespace.run("ip", "link", "set", "lan", "up")
+                right.namespace.run("ip", "address", "add", "10.9.0.2/24", "dev", "lan")
                 await meet(one, other)
 
 
@@ -115,15 +108,15 @@ async def test_a_machine_with_no_interface_up_does_not_end_a_node_that_meets_oth
 async def test_a_node_whose_address_changes_is_told_of_at_the_new_one(options: tuple[str, ...]) -> None:
     with trio.fail_after(60):
         async with (
-            open_hosts(*CABLE) as (left, right),
+            two_hosts(*CABLE) as (left, right),
             open_nodes(
                 up(left, "one", "--insecure-lan", *options), up(right, "other", "--insecure-lan", *options)
             ) as nodes,
         ):
             one, other = nodes
             await meet(one, other)
-            await right.run("ip", "address", "del", "10.9.0.2/24", "dev", "cable")
-            await right.run("ip", "address", "add", "10.9.0.3/24", "dev", "cable")
+            right.namespace.run("ip", "address", "del", "10.9.0.2/24", "dev", "lan")
+            right.namespace.run("ip", "address", "add", "10.9.0.3/24", "dev", "lan")
             # an update, or a recovery: it may have been suspected meanwhile
             await one.wait_for_line('"addresses":["10.9.0.3:7700"]')
             url = "http://10.9.0.3:7700/health"  # where it may be called by this name, too
@@ -135,19 +128,19 @@ async def test_a_node_whose_address_changes_is_told_of_at_the_new_one(options: t
 async def test_two_meshes_that_formed_before_their_network_came_up_are_one_then() -> None:
     """Two nodes on each host, who know each other by loopback, so that none of them is alone."""
     with trio.fail_after(100):
-        async with open_hosts([], []) as (left, right):
+        async with two_hosts([], []) as (left, right):
             names = (("one", left), ("two", left), ("other", right), ("another", right))
             async with open_nodes(*(up(host, name, "--insecure-lan") for name, host in names)) as nodes:
                 one, _, other, another = nodes
                 await one.wait_for_line('"joined","id":"two"')
                 await other.wait_for_line('"joined","id":"another"')
-                await left.run("ip", "address", "add", "10.9.0.1/24", "dev", "cable")
-                await right.run("ip", "address", "add", "10.9.0.2/24", "dev", "cable")
+                left.namespace.run("ip", "address", "add", "10.9.0.1/24", "dev", "lan")
+                right.namespace.run("ip", "address", "add", "10.9.0.2/24", "dev", "lan")
                 await one.wait_for_line('"joined","id":"other"')
                 await another.wait_for_line('"joined","id":"two"')
 
 
-def doctor(host: Host, *options: str) -> tuple[str, ...]:
+def doctor(host: Host, *options: str) -> list[str]:
     command = (sys.executable, "-m", "meshp2p.cli", "doctor", "--json", "--mesh", "lab", "--seconds", "2")
     return host.command(*command, *options)
 
@@ -167,7 +160,7 @@ def states(report: dict[str, Any], name: str) -> list[tuple[str, str]]:
 async def test_the_doctor_sees_a_node_of_another_host_and_says_through_what() -> None:
     with trio.fail_after(60):
         async with (
-            open_hosts(*CABLE) as (left, right),
+            two_hosts(*CABLE) as (left, right),
             open_nodes(up(left, "one", "--insecure-lan")) as (one,),
         ):
             await one.wait_for_line("ready")
@@ -178,30 +171,30 @@ async def test_the_doctor_sees_a_node_of_another_host_and_says_through_what() ->
             assert set(node["sources"]) == {"beacon", "mdns"}
             assert states(report, "link") == [
                 ("ok", "127.0.0.1 (lo): multicast and broadcast pass"),
-                ("ok", "10.9.0.2 (cable): multicast and broadcast pass"),
+                ("ok", "10.9.0.2 (lan): multicast and broadcast pass"),
             ]
 
 
 async def test_the_doctor_finds_a_firewall_that_blocks_multicast_and_one_that_blocks_the_port() -> None:
     with trio.fail_after(60):
-        async with open_hosts(*CABLE) as (left, right):
-            await block_multicast(right)
-            await left.run("iptables", "-A", "INPUT", "-i", "cable", "-p", "tcp", "-j", "DROP")
+        async with two_hosts(*CABLE) as (left, right):
+            block_multicast(right)
+            left.namespace.run("iptables", "-A", "INPUT", "-i", "lan", "-p", "tcp", "-j", "DROP")
             async with open_nodes(up(left, "one", "--insecure-lan")) as (one,):
                 await one.wait_for_line("ready")
                 code, report = await examine(right)
     assert (code, report["is_well"]) == (1, False)
     assert states(report, "link")[1][0] == "warning"
-    assert states(report, "link")[1][1].startswith("10.9.0.2 (cable): multicast: ")
+    assert states(report, "link")[1][1].startswith("10.9.0.2 (lan): multicast: ")
     assert states(report, "link")[1][1].endswith("; broadcast passes")
     assert states(report, "node") == [("broken", "one is seen by beacon; at 10.9.0.1:7700 nobody answers")]
 
 
 async def test_the_doctor_says_so_where_no_interface_is_up() -> None:
     with trio.fail_after(60):
-        async with open_hosts([], []) as (left, _):
-            await left.run("ip", "link", "set", "lo", "down")
-            await left.run("ip", "link", "set", "cable", "down")
+        async with two_hosts([], []) as (left, _):
+            left.namespace.run("ip", "link", "set", "lo", "down")
+            left.namespace.run("ip", "link", "set", "lan", "down")
             code, report = await examine(left)
     assert code == 1
     assert [state for state, _ in states(report, "loopback")] == ["broken"]

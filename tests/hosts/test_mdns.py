@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.processes.mdns_hosts import Host, open_hosts, open_program, peer_command
+from simulations.lan.network import Host
+from tests.hosts.programs import open_program, peer_command, two_hosts
 
 DBUS_CONFIG = """
 <busconfig>
@@ -51,7 +52,7 @@ async def test_two_hosts_on_one_cable_see_each_other_at_all_their_addresses(
     hosts_of = {side: [address.partition("/")[0] for address in side] for side in (left, right)}
     with trio.fail_after(30):
         async with (
-            open_hosts(left, right) as (one, other),
+            two_hosts(left, right) as (one, other),
             open_program(*one.command(*peer_command("one", "lab", 7700, *hosts_of[left]))) as first,
         ):
             await first.wait_for_line("started")
@@ -62,16 +63,16 @@ async def test_two_hosts_on_one_cable_see_each_other_at_all_their_addresses(
 
 async def test_a_host_whose_interface_is_down_at_first_is_seen_once_it_is_up() -> None:
     with trio.fail_after(60):
-        async with open_hosts(["10.9.0.1/24"], ["10.9.0.2/24"]) as (one, other):
+        async with two_hosts(["10.9.0.1/24"], ["10.9.0.2/24"]) as (one, other):
             # Its address stays, so that multicast is set up and every packet is refused: "Network is unreachable".
-            await other.run("ip", "link", "set", "cable", "down")
+            other.namespace.run("ip", "link", "set", "lan", "down")
             async with (
                 open_program(*one.command(*peer_command("one", "lab", 7700, "10.9.0.1"))) as first,
                 open_program(*other.command(*peer_command("other", "lab", 7700, "10.9.0.2"))) as second,
             ):
                 await first.wait_for_line("started")
                 await second.wait_for_line("started")
-                await other.run("ip", "link", "set", "cable", "up")
+                other.namespace.run("ip", "link", "set", "lan", "up")
                 assert await first.wait_for_sighting("other") == ["10.9.0.2:7700"]
                 assert await second.wait_for_sighting("one") == ["10.9.0.1:7700"]
 
@@ -79,23 +80,23 @@ async def test_a_host_whose_interface_is_down_at_first_is_seen_once_it_is_up() -
 async def test_a_host_that_gets_its_address_later_is_seen_then() -> None:
     with trio.fail_after(60):
         async with (
-            open_hosts(["10.9.0.1/24"], []) as (one, other),
+            two_hosts(["10.9.0.1/24"], []) as (one, other),
             open_program(*one.command(*peer_command("one", "lab", 7700, "10.9.0.1"))) as first,
             open_program(*other.command(*peer_command("other", "lab", 7700, "10.9.0.2"))) as second,
         ):
             await first.wait_for_line("started")
             await second.wait_for_line("started")
-            await other.run("ip", "address", "add", "10.9.0.2/24", "dev", "cable")
-            await second.write("refresh\n")
+            other.namespace.run("ip", "address", "add", "10.9.0.2/24", "dev", "lan")
+            second.write("refresh")
             assert await first.wait_for_sighting("other") == ["10.9.0.2:7700"]
             assert await second.wait_for_sighting("one") == ["10.9.0.1:7700"]
 
 
 async def test_hosts_whose_first_packets_were_lost_see_each_other_all_the_same() -> None:
     with trio.fail_after(60):
-        async with open_hosts(["10.9.0.1/24"], ["10.9.0.2/24"]) as (one, other):
+        async with two_hosts(["10.9.0.1/24"], ["10.9.0.2/24"]) as (one, other):
             for host in (one, other):
-                await host.run("tc", "qdisc", "add", "dev", "cable", "root", "pfifo", "limit", "0")  # drops everything
+                host.discard("-i lan")
             async with (
                 open_program(*one.command(*peer_command("one", "lab", 7700, "10.9.0.1"))) as first,
                 open_program(*other.command(*peer_command("other", "lab", 7700, "10.9.0.2"))) as second,
@@ -103,7 +104,7 @@ async def test_hosts_whose_first_packets_were_lost_see_each_other_all_the_same()
                 await first.wait_for_line("started")
                 await second.wait_for_line("started")
                 for host in (one, other):
-                    await host.run("tc", "qdisc", "del", "dev", "cable", "root")
+                    host.firewall("-F CUT")
                 assert await first.wait_for_sighting("other") == ["10.9.0.2:7700"]
                 assert await second.wait_for_sighting("one") == ["10.9.0.1:7700"]
 
@@ -114,14 +115,14 @@ async def test_avahi_on_another_host_sees_a_node_with_its_id_mesh_version_and_po
         pytest.skip(f"needs {', '.join(missing)} (Debian: avahi-daemon, avahi-utils, dbus)")
     with trio.fail_after(60):
         async with (
-            open_hosts(["10.9.0.1/24"], ["10.9.0.2/24"]) as (one, other),
+            two_hosts(["10.9.0.1/24"], ["10.9.0.2/24"]) as (one, other),
             open_avahi(other, tmp_path) as environment,
             open_program(*one.command(*peer_command("agent-7", "lab", 7712, "10.9.0.1"))) as node,
         ):
             await node.wait_for_line("started")
             browse = other.command("stdbuf", "--output=L", "avahi-browse", "--resolve", "--parsable", "_meshp2p._tcp")
             async with open_program(*browse, env=environment) as browser:
-                line = await browser.wait_for_line("=;cable;IPv4;meshp2p-")
+                line = await browser.wait_for_line("=;lan;IPv4;meshp2p-")
     *_, service_type, domain, host, address, port, text = line.split(";")
     assert (service_type, domain, address, port) == ("_meshp2p._tcp", "local", "10.9.0.1", "7712")
     assert host.startswith("meshp2p-")
@@ -139,7 +140,8 @@ async def open_avahi(host: Host, directory: Path) -> AsyncIterator[dict[str, str
     dbus = host.command("dbus-daemon", f"--config-file={dbus_config}", "--nofork", "--nopidfile", "--print-address")
     # `--no-rlimits` and the rest: it is started as root, and stays it, in a mount namespace of its own.
     daemon = ("avahi-daemon", "--no-drop-root", "--no-chroot", "--no-rlimits", f"--file={avahi_config}")
-    avahi = host.command("sh", "-c", 'exec "$0" "$@" 2>&1', *daemon)
+    own_run = 'mount -t tmpfs tmpfs /run && exec "$0" "$@" 2>&1'
+    avahi = host.command("unshare", "--mount", "sh", "-c", own_run, *daemon)
     async with open_program(*dbus) as bus_program:
         await bus_program.wait_for_line("unix:")
         async with open_program(*avahi, env=environment) as avahi_program:

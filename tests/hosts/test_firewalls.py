@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tests.processes.lab import Agent, Lab, open_lab
+from tests.hosts.agents import Agent, Lab, open_lab
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ async def start_three(lab: Lab) -> tuple[Agent, Agent, Agent]:
 async def test_a_node_behind_nat_receives_messages_and_queries() -> None:
     with trio.fail_after(SECONDS):
         async with open_lab("a", "b", "c") as lab:
-            await lab.hide("c")
+            lab.network.hide("c")
             agents = await start_three(lab)
             await meet(*agents)
             for other in agents[:2]:
@@ -57,7 +57,7 @@ async def test_a_node_behind_nat_receives_messages_and_queries() -> None:
 async def test_a_node_behind_a_firewall_receives_messages_and_queries(answers: bool) -> None:
     with trio.fail_after(SECONDS):
         async with open_lab("a", "b", "c") as lab:
-            await lab.admit_nothing("c", answers=answers)
+            lab.network.hosts["c"].admit_nothing(answers=answers)
             agents = await start_three(lab)
             await meet(*agents)
             for other in agents[:2]:
@@ -68,8 +68,8 @@ async def test_a_node_behind_a_firewall_receives_messages_and_queries(answers: b
 async def test_two_nodes_behind_firewalls_reach_each_other_through_a_third() -> None:
     with trio.fail_after(SECONDS):
         async with open_lab("a", "b", "c") as lab:
-            await lab.admit_nothing("b")
-            await lab.admit_nothing("c")
+            lab.network.hosts["b"].admit_nothing()
+            lab.network.hosts["c"].admit_nothing()
             agents = await start_three(lab)
             await meet(*agents)
             await exchange(agents[1], agents[2])
@@ -83,9 +83,7 @@ async def test_when_there_is_no_path_both_sides_and_the_messages_status_say_so()
             other = await lab.start("b", join="a")
             await meet(one, other)
             for name in ("a", "b"):  # from now on TCP passes in neither direction, and UDP does
-                await lab.iptables(
-                    lab.hosts[name], "-I INPUT -p tcp ! -i lo -j DROP", "-I OUTPUT -p tcp ! -o lo -j DROP"
-                )
+                lab.network.hosts[name].firewall("-I INPUT -p tcp ! -i lo -j DROP", "-I OUTPUT -p tcp ! -o lo -j DROP")
             sent = await one.do(do="send", to="b", payload="x")
             told = await one.hear("PeerUnreachable", id="b")
             assert told["reason"]
@@ -93,9 +91,7 @@ async def test_when_there_is_no_path_both_sides_and_the_messages_status_say_so()
             ((status, reason),) = (await one.do(do="status", id=sent["id"]))["status"]
             assert (status, "no path to node 'b'" in reason) == ("queued", True)
             for name in ("a", "b"):
-                await lab.iptables(
-                    lab.hosts[name], "-D INPUT -p tcp ! -i lo -j DROP", "-D OUTPUT -p tcp ! -o lo -j DROP"
-                )
+                lab.network.hosts[name].firewall("-D INPUT -p tcp ! -i lo -j DROP", "-D OUTPUT -p tcp ! -o lo -j DROP")
             assert (await other.hear("message", source="a"))["size"] == 1
             await one.hear("PeerReachable", id="b")
 
@@ -103,7 +99,7 @@ async def test_when_there_is_no_path_both_sides_and_the_messages_status_say_so()
 async def test_a_path_that_swallows_large_packets_delivers_large_records_and_messages() -> None:
     with trio.fail_after(SECONDS):
         async with open_lab("a", "b") as lab:
-            await lab.narrow("b")
+            lab.network.narrow("b")
             one = await lab.start("a")
             other = await lab.start("b", join="a")
             await meet(one, other)
@@ -116,10 +112,10 @@ async def test_a_path_that_swallows_large_packets_delivers_large_records_and_mes
 async def test_a_killed_node_behind_nat_is_held_dead_by_all() -> None:
     with trio.fail_after(SECONDS):
         async with open_lab("a", "b", "c") as lab:
-            await lab.hide("c")
+            lab.network.hide("c")
             agents = await start_three(lab)
             await meet(*agents)
             await exchange(agents[0], agents[2])
-            await agents[2].kill()
+            agents[2].kill()
             for other in agents[:2]:
                 await other.hear("MemberDied", id="c")

@@ -1,0 +1,194 @@
+"""A LAN: hosts on one switch, or each on a cable of its own to a router.
+
+::
+
+    open_switch: 10.9.0.1 (a) ──┐ bridge          open_router: 10.9.1.2 (a) ── 10.9.1.1 ──┐ router
+                 10.9.0.2 (b) ──┘                              10.9.2.2 (b) ── 10.9.2.1 ──┘
+
+The interface of each host is called ``lan``. What is cut or lost is discarded without a word by the host that would
+receive it, before anything on it sees the packet; faults of the switch itself are options of its ports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from simulations.namespaces import Namespace, NamespacesUnavailable, explaining, open_namespaces
+
+__all__ = ["SWITCH_HOSTS_MAX", "Host", "Network", "open_router", "open_switch"]
+
+SWITCH_HOSTS_MAX: Final = 30
+"""Hosts that all speak with one another through a switch fill the kernel's one table of neighbours, which all
+namespaces share, with N x (N - 1) entries: it holds 1,024."""
+
+_HAS_IPV6: Final = Path("/proc/sys/net/ipv6").exists()
+
+
+class Host:
+    """A machine, as far as the network goes. ``port`` names its cable in the namespace of the switch or router."""
+
+    def __init__(self, name: str, namespace: Namespace, address: str, port: str) -> None:
+        self.name = name
+        self.namespace = namespace
+        self.address = address
+        """The IPv4 address on ``lan``."""
+        self.port = port
+
+    def command(self, *command: str) -> list[str]:
+        """See :meth:`~simulations.namespaces.Namespace.command`."""
+        return self.namespace.command(*command)
+
+    def firewall(self, *rules: str) -> None:
+        """Have iptables take these rules, a line each, as the administrator of this host would."""
+        self.namespace.run("iptables-restore", "--noflush", text="\n".join(["*filter", *rules, "COMMIT", ""]))
+
+    def discard(self, *matches: str) -> None:
+        """Discard, without a word, what comes to this host and matches one of these, until :meth:`Network.heal`."""
+        self.firewall(*(f"-A CUT {match} -j DROP" for match in matches))
+
+    def admit_nothing(self, *, answers: bool = True) -> None:
+        """A firewall on this host admits nothing from outside, but for what answers the host itself; or, without
+        ``answers``, not even packets that do: only segments of TCP connections that it opened."""
+        established = "-m conntrack --ctstate ESTABLISHED"
+        passing = f"{established},RELATED" if answers else f"-p tcp {established}"
+        self.firewall("-A INPUT -i lo -j ACCEPT", f"-A INPUT {passing} -j ACCEPT", "-A INPUT -j DROP")
+
+    def move(self, address: str) -> None:
+        """It has this address now (``ADDRESS/BITS``), and not the one before."""
+        self.namespace.ip("address flush dev lan scope global", f"address add {address} broadcast + dev lan")
+        self.address = address.partition("/")[0]
+
+
+class Network:
+    """The hosts by their names, and the namespace of the switch or router between them."""
+
+    def __init__(self, middle: Namespace, hosts: Iterable[Host]) -> None:
+        self.middle = middle
+        self.hosts: dict[str, Host] = {host.name: host for host in hosts}
+
+    # Cuts
+
+    def cut(self, *sides: Sequence[str]) -> None:
+        """No packet passes between hosts of different sides, in either direction."""
+        for side in sides:
+            for name in side:
+                self.deafen(name, *(other for others in sides if others is not side for other in others))
+
+    def isolate(self, name: str) -> None:
+        """No packet passes between this host and the others."""
+        self.cut([name], [other for other in self.hosts if other != name])
+
+    def deafen(self, name: str, *speakers: str) -> None:
+        """This host receives nothing from those; they still receive what it sends."""
+        if speakers:
+            self.hosts[name].discard(f"-s {','.join(self.hosts[other].address for other in speakers)}")
+
+    def lose(self, share: float, *matches: str) -> None:
+        """Each packet that comes to any host and matches (``-p udp``) is lost with this probability."""
+        chance = f"-m statistic --mode random --probability {share}"
+        for host in self.hosts.values():
+            host.discard(*(f"-i lan {match} {chance}" for match in matches or ("",)))
+
+    def heal(self) -> None:
+        """End all cuts and losses."""
+        for host in self.hosts.values():
+            host.firewall("-F CUT")
+
+    # Cables and ports
+
+    def unplug(self, name: str) -> None:
+        """Pull the cable of this host: its interface has no carrier."""
+        self.middle.ip(f"link set {self.hosts[name].port} down")
+
+    def plug(self, name: str) -> None:
+        """Put the cable of this host back."""
+        self.middle.ip(f"link set {self.hosts[name].port} up")
+
+    def stop_multicast(self) -> None:
+        """The switch passes no multicast on; broadcast passes."""
+        for host in self.hosts.values():
+            self.middle.ip(f"link set {host.port} type bridge_slave mcast_flood off")
+
+    def stop_broadcast(self) -> None:
+        """The switch passes no broadcast on, but that by which addresses are resolved."""
+        for host in self.hosts.values():
+            host.namespace.run(
+                "iptables", "-A", "CUT", "-i", "lan", "-m", "pkttype", "--pkt-type", "broadcast", "-j", "DROP"
+            )
+
+    # The router
+
+    def hide(self, name: str) -> None:
+        """This host is behind NAT: others see the router's addresses, and cannot begin anything with it."""
+        host = self.hosts[name]
+        network = host.address.rpartition(".")[0] + ".0/24"
+        self.middle.run("iptables", *f"-t nat -A POSTROUTING -s {network} -j MASQUERADE".split())
+        established = "-m conntrack --ctstate ESTABLISHED,RELATED"
+        self.middle.run("iptables", *f"-A FORWARD -d {network} {established} -j ACCEPT".split())
+        self.middle.run("iptables", *f"-A FORWARD -d {network} -j DROP".split())
+
+    def narrow(self, name: str, mtu: int = 1280) -> None:
+        """The path to this host takes no larger packets, and no one is told."""
+        self.middle.ip(f"link set {self.hosts[name].port} mtu {mtu}")
+        self.middle.run("iptables", "-A", "OUTPUT", "-p", "icmp", "-j", "DROP")
+
+
+@contextlib.contextmanager
+def open_switch(*names: str, ipv4: bool = True, ipv6: bool = False, bits: int = 24) -> Iterator[Network]:
+    """These hosts on one switch, with addresses of these families. Raises
+    :class:`~simulations.namespaces.NamespacesUnavailable`."""
+    if len(names) > SWITCH_HOSTS_MAX:
+        raise NamespacesUnavailable(f"{len(names)} hosts: expected at most {SWITCH_HOSTS_MAX} on a switch")
+    with _open_hosts(names) as (middle, namespaces):
+        hosts = []
+        with explaining():
+            middle.ip("link add switch type bridge mcast_snooping 0", "link set switch up")
+            for number, (name, namespace) in enumerate(zip(names, namespaces, strict=True), 1):
+                host = _lay_cable(middle, name, namespace, f"10.9.0.{number}", number)
+                middle.ip(f"link set {host.port} master switch")
+                addresses = [f"{host.address}/{bits} broadcast +"] if ipv4 else []
+                addresses += [f"fd00:9::{number}/64"] if ipv6 else []
+                namespace.ip(*(f"address add {address} dev lan" for address in addresses), "link set lan up")
+                namespace.ip("route add 224.0.0.0/4 dev lan")  # by which multicast goes that names no interface
+                hosts.append(host)
+        yield Network(middle, hosts)
+
+
+@contextlib.contextmanager
+def open_router(*names: str) -> Iterator[Network]:
+    """These hosts, each on a network of its own, and a router. Raises
+    :class:`~simulations.namespaces.NamespacesUnavailable`."""
+    with _open_hosts(names) as (middle, namespaces):
+        hosts = []
+        with explaining():
+            middle.set_option("net/ipv4/ip_forward", "1")
+            for number, (name, namespace) in enumerate(zip(names, namespaces, strict=True), 1):
+                host = _lay_cable(middle, name, namespace, f"10.9.{number}.2", number)
+                middle.ip(f"address add 10.9.{number}.1/24 dev {host.port}")
+                namespace.ip(f"address add {host.address}/24 dev lan", "link set lan up")
+                namespace.ip(f"route add default via 10.9.{number}.1")
+                hosts.append(host)
+        yield Network(middle, hosts)
+
+
+@contextlib.contextmanager
+def _open_hosts(names: Sequence[str]) -> Iterator[tuple[Namespace, list[Namespace]]]:
+    with open_namespaces(1 + len(names)) as (middle, *namespaces):
+        with explaining():
+            middle.ip("link set lo up")
+            for namespace in namespaces:
+                if _HAS_IPV6:
+                    for which in ("all", "default"):  # else an IPv6 address is of no use for a second or two
+                        namespace.set_option(f"net/ipv6/conf/{which}/accept_dad", "0")
+        yield middle, namespaces
+
+
+def _lay_cable(middle: Namespace, name: str, namespace: Namespace, address: str, number: int) -> Host:
+    host = Host(name, namespace, address, f"port{number}")
+    middle.ip(f"link add {host.port} type veth peer name lan netns {namespace.path}", f"link set {host.port} up")
+    namespace.ip("link set lo up")
+    host.firewall(":CUT - [0:0]", "-A INPUT -j CUT")
+    return host

@@ -1,0 +1,119 @@
+"""Network namespaces: each is what a machine sees of the network.
+
+A namespace has no name. It lives as long as this process holds it open, or a process runs in it; and each process that
+is started in it by :meth:`Namespace.command` dies with this one. So nothing is left however this process ends, no run
+finds what an earlier one left, and any number of runs can go on at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+__all__ = ["Namespace", "NamespacesUnavailable", "explaining", "open_namespaces"]
+
+T = TypeVar("T")
+
+_CLONE_NEWNET: Final = 0x40000000
+
+
+class NamespacesUnavailable(Exception):
+    """Network namespaces cannot be made or set up here; the text says what is needed."""
+
+
+class Namespace:
+    """One namespace. Made by :func:`open_namespaces`."""
+
+    def __init__(self) -> None:
+        def make() -> int:
+            _call("unshare", _CLONE_NEWNET)
+            return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+        self._file = _in_thread(make)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    @property
+    def path(self) -> str:
+        """What tools of this machine call it."""
+        return f"/proc/{os.getpid()}/fd/{self._file}"
+
+    def command(self, *command: str) -> list[str]:
+        """How to start ``command`` in it: it keeps the pid it is started with, and dies with this process."""
+        # The signal comes when the *thread* that started it ends: start it from the main one.
+        return [*self._enter(), "setpriv", "--pdeathsig", "KILL", "--", *command]
+
+    def run(self, *command: str, text: str = "") -> str:
+        """Run a short command in it, with ``text`` as its input, and return its output. Raises ``OSError`` and
+        ``CalledProcessError``."""
+        finished = subprocess.run([*self._enter(), *command], input=text, capture_output=True, text=True, check=True)
+        return finished.stdout
+
+    def ip(self, *commands: str) -> None:
+        """Have ``ip`` of iproute2 do these. Raises as :meth:`run` does."""
+        self.run("ip", "-batch", "-", text="\n".join(commands))
+
+    def set_option(self, name: str, value: str) -> None:
+        """Set an option of the kernel, called as its file in ``/proc/sys``. Raises as :meth:`run` does."""
+        self.run("sh", "-c", f"echo {value} > /proc/sys/{name}")
+
+    def open_socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """A socket that belongs to it, wherever it is used."""
+        return self._within(lambda: socket.socket(family, kind, protocol))
+
+    def _within(self, function: Callable[[], T]) -> T:
+        def enter() -> T:
+            _call("setns", self._file, _CLONE_NEWNET)
+            return function()
+
+        return _in_thread(enter)
+
+    def _enter(self) -> list[str]:
+        return ["nsenter", f"--net={self.path}", "--"]
+
+
+@contextlib.contextmanager
+def open_namespaces(count: int) -> Iterator[list[Namespace]]:
+    """So many namespaces, until the block ends. Raises :class:`NamespacesUnavailable`."""
+    with contextlib.ExitStack() as held:
+        namespaces = []
+        with explaining():
+            for _ in range(count):
+                namespace = Namespace()
+                held.callback(namespace.close)
+                namespaces.append(namespace)
+        yield namespaces
+
+
+@contextlib.contextmanager
+def explaining() -> Iterator[None]:
+    """What keeps the block from setting up a network becomes :class:`NamespacesUnavailable`."""
+    try:
+        yield
+    except (OSError, subprocess.CalledProcessError) as error:
+        detail = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
+        raise NamespacesUnavailable(
+            f"cannot make network namespaces: {detail}. Needed: Linux, iproute2, iptables, util-linux, and root"
+            " (or `unshare --map-root-user --net` before the command)"
+        ) from error
+
+
+def _in_thread(function: Callable[[], T]) -> T:
+    """Run it in a thread of its own: a namespace is entered by one thread alone, and this one is over then."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(function).result()
+
+
+def _call(name: str, *arguments: int) -> None:
+    """A function of the C library that returns 0. Python has these from 3.12 on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")

@@ -1,0 +1,123 @@
+"""What tests with processes on hosts share: programs whose lines one reads, and networks that skip the test if they
+cannot be made here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import simulations.programs
+from simulations.lan.network import Host, Network, open_router, open_switch
+from simulations.namespaces import NamespacesUnavailable
+
+__all__ = ["Program", "open_program", "peer_command", "router", "switch", "two_hosts", "up"]
+
+PEER = Path(__file__).with_name("mdns_peer.py")
+
+
+class Program:
+    """A process that was started here: its lines can be waited for."""
+
+    def __init__(self, running: simulations.programs.Program, lines: trio.MemoryReceiveChannel[str]) -> None:
+        self._running = running
+        self._lines = lines
+        self.pid = running.pid
+
+    async def wait_for_line(self, fragment: str) -> str:
+        """Return the next line that contains ``fragment``. Fails if the process ends without one."""
+        skipped: list[str] = []
+        async for line in self._lines:
+            if fragment in line:
+                return line
+            skipped.append(line)
+        pytest.fail(f"it ended without {fragment!r}:\n" + "\n".join(skipped))
+
+    async def wait_for_sighting(self, instance_id: str) -> list[str]:
+        """Return the addresses at which a peer program next saw this id."""
+        event: dict[str, Any] = json.loads(await self.wait_for_line(f'"seen": "{instance_id}"'))
+        addresses: list[str] = event["addresses"]
+        return addresses
+
+    def write(self, text: str) -> None:
+        """Send it a line on its standard input."""
+        self._running.tell(text)
+
+    def send_signal(self, number: int) -> None:
+        self._running.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._running.kill()
+
+
+@asynccontextmanager
+async def open_program(
+    *command: str, env: Mapping[str, str] | None = None, log: Path | None = None
+) -> AsyncIterator[Program]:
+    """Run a command whose output is read; its standard error is ours, or goes to ``log``. It is killed when this
+    ends."""
+    send, receive = trio.open_memory_channel[str](100_000)
+    async with trio.open_nursery() as nursery:
+        running = simulations.programs.Program(command, log, lambda line, _: send.send_nowait(line), env)
+
+        async def read() -> None:
+            with send:
+                await running.run()
+
+        nursery.start_soon(read)
+        try:
+            yield Program(running, receive)
+        finally:
+            running.kill()
+            nursery.cancel_scope.cancel()
+            receive.close()
+
+
+def peer_command(instance_id: str, mesh: str, port: int, *addresses: str) -> tuple[str, ...]:
+    """How to start ``mdns_peer.py``."""
+    return (sys.executable, str(PEER), instance_id, mesh, str(port), *addresses)
+
+
+def up(host: Host, instance_id: str, *options: str) -> list[str]:
+    """How to start a node of the mesh ``lab``."""
+    command = (sys.executable, "-m", "meshp2p.cli", "up", "--json", "--mesh", "lab", "--id", instance_id)
+    return host.command(*command, *options)
+
+
+@contextmanager
+def switch(*names: str, ipv4: bool = True, ipv6: bool = False) -> Iterator[Network]:
+    """See :func:`~simulations.lan.network.open_switch`."""
+    with _skipping(), open_switch(*names, ipv4=ipv4, ipv6=ipv6) as network:
+        yield network
+
+
+@contextmanager
+def router(*names: str) -> Iterator[Network]:
+    """See :func:`~simulations.lan.network.open_router`."""
+    with _skipping(), open_router(*names) as network:
+        yield network
+
+
+@asynccontextmanager
+async def two_hosts(left: Sequence[str], right: Sequence[str]) -> AsyncIterator[tuple[Host, Host]]:
+    """Two hosts on one switch, each with these addresses (``ADDRESS/BITS``)."""
+    with switch("left", "right", ipv4=False) as network:
+        for host, addresses in zip(network.hosts.values(), (left, right), strict=True):
+            for address in addresses:
+                host.namespace.ip(f"address add {address} {'' if ':' in address else 'broadcast +'} dev lan")
+        yield network.hosts["left"], network.hosts["right"]
+
+
+@contextmanager
+def _skipping() -> Iterator[None]:
+    try:
+        yield
+    except NamespacesUnavailable as error:
+        pytest.skip(str(error))
