@@ -18,7 +18,8 @@ from meshp2p.simulation.report import summary, timeline
 from meshp2p.simulation.scenarios import Options, scenario_names
 from meshp2p.simulation.shrink import Shrinking, shrink
 from meshp2p.simulation.simulation import Simulation
-from simulations.ablations import table_lines
+from simulations.ablations.safeguards import ablation
+from simulations.ablations.table import table_lines
 from simulations.baseline import compare, measure, read_baseline, write_baseline
 from simulations.chaos.command import add_chaos, run_chaos
 from simulations.floods.command import add_floods, run_floods
@@ -151,7 +152,7 @@ def _open_cluster(address: str) -> AbstractContextManager[Cluster]:
 
 def _replay(given: argparse.Namespace) -> int:
     schedule, outcome = read_replay(given.file)
-    simulation = Simulation(schedule, trace=True)
+    simulation = Simulation(schedule, trace=True, ablate=ablation)
     result = simulation.run()
     if simulation.trace is not None:
         for line in timeline(simulation.trace, is_full=given.trace):
@@ -167,7 +168,7 @@ def _replay(given: argparse.Namespace) -> int:
 
 def _shrink(given: argparse.Namespace) -> int:
     schedule, _ = read_replay(given.file)
-    result = Simulation(schedule).run()
+    result = Simulation(schedule, ablate=ablation).run()
     if not result.violations:
         raise ConfigError(f"{given.file}: this run has no violation (any more): nothing to shrink")
 
@@ -178,9 +179,9 @@ def _shrink(given: argparse.Namespace) -> int:
             file=sys.stderr,
         )
 
-    found = shrink(schedule, result.violations[0].checker, runs_max=given.runs, progress=progress)
+    found = shrink(schedule, result.violations[0].checker, runs_max=given.runs, ablate=ablation, progress=progress)
     path = given.output or given.file.with_suffix(".least.json")
-    least = Simulation(found.schedule).run()
+    least = Simulation(found.schedule, ablate=ablation).run()
     write_replay(path, found.schedule, least)
     print(summary(least))
     for fault in found.schedule.faults:

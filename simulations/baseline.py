@@ -21,6 +21,7 @@ from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.simulation import Result, run
 from meshp2p.virtual.faults import Bursts, Crash, Fault, Lossy, Partition, Stalls
+from simulations.ablations.safeguards import ablation
 
 __all__ = ["CASES", "Figure", "compare", "measure", "read_baseline", "write_baseline"]
 
@@ -161,7 +162,7 @@ def _run(work: Work) -> Result:
     schedule = CASES[case].schedule(seed)
     if config is not None:
         schedule = msgspec.structs.replace(schedule, config=config)
-    return run(schedule)
+    return run(schedule, ablate=ablation)
 
 
 def _figures(case: str, results: list[Result]) -> Iterator[Figure]:

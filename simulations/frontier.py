@@ -20,6 +20,7 @@ from meshp2p.simulation.host import Host
 from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.simulation import Simulation
 from meshp2p.virtual.faults import Crash, Fault, Lossy, Pause, Slow, Stalls
+from simulations.ablations.safeguards import ablation
 
 __all__ = [
     "DEFAULTS",
@@ -238,7 +239,7 @@ class _Watched(Simulation):
 
     def __init__(self, schedule: Schedule) -> None:
         self.deaths: list[tuple[float, str, str, int]] = []
-        super().__init__(schedule)
+        super().__init__(schedule, ablate=ablation)
 
     def event(self, host: Host, event: Event) -> None:
         if isinstance(event, MemberDied):

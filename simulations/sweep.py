@@ -14,6 +14,7 @@ from meshp2p.simulation.checkers import Violation
 from meshp2p.simulation.replay import write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import Result, run
+from simulations.ablations.safeguards import ablation
 
 __all__ = ["Seed", "Spread", "Sweep", "run_seed", "sweep"]
 
@@ -78,7 +79,7 @@ class Sweep(msgspec.Struct):
 def run_seed(scenario: str, options: Options) -> Seed:
     """Run one seed. What the simulator raises is its result, so that a sweep goes on."""
     try:
-        return Seed(options.seed, run(build_schedule(scenario, options)))
+        return Seed(options.seed, run(build_schedule(scenario, options), ablate=ablation))
     except Exception as error:  # noqa: BLE001 - whatever it is belongs to this seed alone
         return Seed(options.seed, None, f"{type(error).__name__}: {error}")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from meshp2p.cli.output import printable, warn, write_line
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.ablation import SAFEGUARDS
 from meshp2p.simulation.checkers import CHECKERS
 from meshp2p.simulation.replay import read_replay, write_replay
 from meshp2p.simulation.report import summary
@@ -36,13 +35,6 @@ def add_commands(commands: Any) -> None:
     simulate.add_argument("--through-wire", action="store_true", help="encode and decode every message")
     simulate.add_argument(
         "--check", action="append", metavar="NAME", help=f"only these checkers: {', '.join(CHECKERS)}"
-    )
-    simulate.add_argument(
-        "--without",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help=f"switch off a safeguard: {', '.join(SAFEGUARDS)}",
     )
     simulate.add_argument("--replay", type=Path, metavar="FILE", help="run what a failure wrote, exactly as it was")
     simulate.add_argument("--shrink", action="store_true", help="find the least schedule that still fails")
@@ -107,7 +99,6 @@ def _schedule_of(options: argparse.Namespace) -> Schedule:
             delay=options.delay,
             through_wire=options.through_wire,
             checks=None if options.check is None else tuple(options.check),
-            ablations=tuple(options.without),
         ),
     )
 

@@ -102,8 +102,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Until ``duration`` faults come and go. Then all end, crashed nodes that were to come back are back, and the mesh
     must become whole within a bound that follows from ``config``; it is then watched for ``calm`` seconds more.
     ``checks`` names the checkers, None means all of them and ``()`` none. ``ablations`` names the safeguards that are
-    switched off. ``through_wire`` encodes and decodes each datagram. Every ``multicast_interval`` seconds each node
-    looks for others by multicast; 0: never.
+    switched off, as ``python -m simulations`` can. ``through_wire`` encodes and decodes each datagram.
+    Every ``multicast_interval`` seconds each node looks for others by multicast; 0: never.
     """
 
     format: int = FORMAT

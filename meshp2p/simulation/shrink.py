@@ -9,6 +9,7 @@ import msgspec
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.simulation import run
+from meshp2p.simulation.world import Ablate
 from meshp2p.virtual.faults import Crash, Faulty, Leave
 from meshp2p.virtual.links import LinkOptions
 
@@ -23,17 +24,13 @@ class Shrinking(msgspec.Struct):
     removed: int = 0
 
 
-def fails_with(schedule: Schedule, checker: str) -> bool:
-    """Whether this checker finds a violation in a run of the schedule."""
-    return any(violation.checker == checker for violation in run(schedule).violations)
-
-
 def shrink(
     schedule: Schedule,
     checker: str,
     *,
     runs_max: int = 400,
-    fails: Callable[[Schedule, str], bool] = fails_with,
+    fails: Callable[[Schedule, str], bool] | None = None,
+    ablate: Ablate | None = None,
     progress: Callable[[Shrinking], None] | None = None,
 ) -> Shrinking:
     """Remove faults, nodes, agents and time from a schedule for as long as ``checker`` still finds a violation.
@@ -41,6 +38,11 @@ def shrink(
     Raises :class:`ConfigError` where it finds none in the schedule itself. What is returned is minimal where fewer than
     ``runs_max`` runs were made: nothing more can be taken away alone.
     """
+
+    def has_violation(candidate: Schedule, checker: str) -> bool:
+        return any(violation.checker == checker for violation in run(candidate, ablate=ablate).violations)
+
+    fails = fails or has_violation
     if not fails(schedule, checker):
         raise ConfigError(f"nothing to shrink: checker {checker!r} finds no violation in seed {schedule.seed}")
     state = Shrinking(schedule, 1)

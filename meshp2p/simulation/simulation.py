@@ -16,7 +16,7 @@ from meshp2p.simulation.checkers.messages import Messages
 from meshp2p.simulation.injection import Injector
 from meshp2p.simulation.network import Traffic
 from meshp2p.simulation.schedule import Schedule
-from meshp2p.simulation.world import VIOLATIONS_MAX, World
+from meshp2p.simulation.world import VIOLATIONS_MAX, Ablate, World
 from meshp2p.virtual.faults import Crash, Fault, Leave
 
 __all__ = ["Result", "Simulation", "run"]
@@ -70,8 +70,8 @@ class Simulation(World):
     Raises :class:`~meshp2p.errors.ConfigError` where the schedule names a checker or safeguard that does not exist.
     """
 
-    def __init__(self, schedule: Schedule, *, trace: bool = False) -> None:
-        super().__init__(schedule, trace=trace)
+    def __init__(self, schedule: Schedule, *, trace: bool = False, ablate: Ablate | None = None) -> None:
+        super().__init__(schedule, trace=trace, ablate=ablate)
         self.recovered_after: float | None = None
         self._injector = Injector(self)
         self._faults = len(schedule.faults)
@@ -236,6 +236,6 @@ class Simulation(World):
         )
 
 
-def run(schedule: Schedule, *, trace: bool = False) -> Result:
+def run(schedule: Schedule, *, trace: bool = False, ablate: Ablate | None = None) -> Result:
     """Run a schedule and say what came of it. For the trace itself use :class:`Simulation`."""
-    return Simulation(schedule, trace=trace).run()
+    return Simulation(schedule, trace=trace, ablate=ablate).run()

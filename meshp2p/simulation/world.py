@@ -6,7 +6,10 @@ import random
 from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
+import msgspec
+
 from meshp2p.core.address import Address
+from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Send
 from meshp2p.core.events import Event, IdConflictLost
 from meshp2p.core.message import Message
@@ -14,7 +17,6 @@ from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
 from meshp2p.core.record import Item
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.ablation import ablated_config, alteration
 from meshp2p.simulation.agents import Agents
 from meshp2p.simulation.checkers import CHECKERS, Checker, Violation
 from meshp2p.simulation.digest import Digest
@@ -29,7 +31,7 @@ from meshp2p.simulation.truth import Letter, Truth
 from meshp2p.virtual.faults import Corrupted, Fault, Forged
 from meshp2p.virtual.trace import Trace, What
 
-__all__ = ["World"]
+__all__ = ["Ablate", "Ablation", "World"]
 
 VIOLATIONS_MAX = 20
 """A run ends after so many. Chosen, not measured."""
@@ -51,13 +53,26 @@ def _together(hooks: Sequence[Callable[_Told, None]]) -> Callable[_Told, None]:
     return tell
 
 
+class Ablation(msgspec.Struct, frozen=True):
+    """What the machines of a run have in place of the schedule's configuration, and what is done to each host's machine
+    that was just made. Checkers go by the schedule."""
+
+    config: ProtocolConfig
+    alter: Callable[[Host], None] | None = None
+
+
+Ablate = Callable[[Schedule], Ablation]
+"""Switches off the safeguards that a schedule names. Raises :class:`~meshp2p.errors.ConfigError` for an unknown one."""
+
+
 class World:
     """One run's hosts and what they live in. Nothing runs before :meth:`open_clients` was called and time goes on.
 
-    Raises :class:`~meshp2p.errors.ConfigError` where the schedule names a checker or safeguard that does not exist.
+    ``ablate`` switches off the safeguards that the schedule names. Raises :class:`~meshp2p.errors.ConfigError` if the
+    schedule names a checker that does not exist, or safeguards without an ``ablate``.
     """
 
-    def __init__(self, schedule: Schedule, *, trace: bool) -> None:
+    def __init__(self, schedule: Schedule, *, trace: bool, ablate: Ablate | None = None) -> None:
         self.schedule = schedule
         self.engine: Engine = Engine()
         self.trace: Trace | None = Trace() if trace else None
@@ -72,8 +87,12 @@ class World:
 
             self.network.codec = Codec("simulation")
         self.truth: Truth = Truth(self.engine, self.network, schedule.config)
-        self._alter = alteration(schedule.ablations)
-        self._config = ablated_config(schedule.config, schedule.ablations)
+        if schedule.ablations and ablate is None:
+            raise ConfigError(
+                f"ablation {schedule.ablations[0]!r}: safeguards are switched off by `python -m simulations` of a"
+                " checkout alone: use its replay and shrink"
+            )
+        self._ablation = Ablation(schedule.config) if ablate is None else ablate(schedule)
         self._set_checkers()
         self._multicast: Multicast | None = None
         if schedule.multicast_interval:
@@ -153,11 +172,11 @@ class World:
             seed=self.schedule.seed,
             engine=self.engine,
             network=self.network,
-            config=self._config,
+            config=self._ablation.config,
             watcher=self,
             digest=self.digest,
             trace=self.trace,
-            alter=self._alter,
+            alter=self._ablation.alter,
         )
         host.wall_skew = plan.wall_skew
         if not plan.has_disk:

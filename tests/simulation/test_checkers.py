@@ -13,7 +13,6 @@ from meshp2p.core.map_entry import Entry, Stamp
 from meshp2p.core.record import Record, State
 from meshp2p.core.swim import election
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.ablation import SAFEGUARDS
 from meshp2p.simulation.checkers import CHECKERS
 from meshp2p.simulation.expectations import suspicion_seconds
 from meshp2p.simulation.scenarios import Options, build_schedule
@@ -21,6 +20,7 @@ from meshp2p.simulation.schedule import AgentPlan, MailPlan
 from meshp2p.simulation.simulation import Simulation, run
 from meshp2p.simulation.truth import Letter, MapWrite
 from meshp2p.virtual.faults import ALL_KINDS, Blocked, Crash, Delayed, Partition, Pause, Twin
+from simulations.ablations.safeguards import SAFEGUARDS, ablation
 from tests.simulation.simulated import a_mesh, a_schedule
 
 
@@ -43,10 +43,18 @@ def test_without_a_safeguard_the_checker_that_is_for_it_fails(safeguard: str) ->
     """The seeds are few: a safeguard that shows in one run of ten is shown by some of twenty."""
     wanted = SAFEGUARDS[safeguard]
     for seed in range(20):
-        result = run(build_schedule(wanted.scenario, Options(seed=seed, ablations=(safeguard,))))
+        result = run(build_schedule(wanted.scenario, Options(seed=seed, ablations=(safeguard,))), ablate=ablation)
         if any(violation.checker == wanted.checker for violation in result.violations):
             return
     pytest.fail(f"{wanted.checker} sees nothing in 20 seeds of {wanted.scenario} without {safeguard}")
+
+
+def test_a_safeguard_that_is_unknown_or_cannot_be_switched_off_here_is_refused() -> None:
+    schedule = build_schedule("calm", Options(ablations=("nonsense",)))
+    with pytest.raises(ConfigError, match="ablation 'nonsense': expected one of refutation"):
+        run(schedule, ablate=ablation)
+    with pytest.raises(ConfigError, match="ablation 'nonsense': safeguards are switched off by `python -m"):
+        run(schedule)
 
 
 def test_every_checker_is_shown_to_catch_something() -> None:

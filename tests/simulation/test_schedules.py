@@ -97,7 +97,6 @@ def test_in_a_swarm_the_node_that_all_were_told_of_is_not_gone_for_good_before_t
         ("partition", Options(loss=1.5), "loss = 1.5"),
         ("partition", Options(delay=-1.0), "delay = -1.0"),
         ("partition", Options(checks=("nonsense",)), "check 'nonsense'"),
-        ("partition", Options(ablations=("nonsense",)), "ablation 'nonsense'"),
     ],
 )
 def test_impossible_options_get_one_clear_line(name: str, options: Options, named: str) -> None:

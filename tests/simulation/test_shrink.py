@@ -8,6 +8,7 @@ from meshp2p.errors import ConfigError
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.shrink import shrink
 from meshp2p.virtual.faults import Crash, Duplicated, Lossy, Partition
+from simulations.ablations.safeguards import ablation
 from tests.simulation.simulated import a_schedule
 
 
@@ -49,6 +50,6 @@ def test_a_real_failure_shrinks_to_its_heart() -> None:
         ablations=("refutation",),
         checks=("wholeness",),
     )
-    least = shrink(schedule, "wholeness", runs_max=60).schedule
+    least = shrink(schedule, "wholeness", runs_max=60, ablate=ablation).schedule
     assert [type(fault) for fault in least.faults] == [Partition]
     assert len(least.nodes) <= 3

@@ -12,6 +12,7 @@ from meshp2p.simulation.replay import write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import run
 from simulations.__main__ import main
+from simulations.ablations.safeguards import ablation
 from simulations.regressions import read_regressions, run_regression
 from simulations.sweep import sweep
 
@@ -86,7 +87,7 @@ def test_wrong_input_gets_one_line_and_status_2(
 def test_a_failure_can_be_shrunk_from_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schedule = build_schedule("partition", Options(seed=1, ablations=("refutation",)))
     path = tmp_path / "failure.json"
-    write_replay(path, schedule, run(schedule))
+    write_replay(path, schedule, run(schedule, ablate=ablation))
     assert main(["shrink", str(path), "--runs", "40"]) == 1
     assert "python -m simulations replay" in capsys.readouterr().out
     assert path.with_suffix(".least.json").exists()

@@ -86,8 +86,7 @@ def replay_command(schedule: Schedule) -> str:
     """
     losses = [fault.probability for fault in schedule.faults if isinstance(fault, Lossy) and not fault.nodes]
     nodes, duration, loss = len(schedule.nodes), schedule.duration, losses[-1] if losses else None
-    base = Options(seed=schedule.seed, ablations=schedule.ablations)
-    switches = "".join(f" --without {shlex.quote(name)}" for name in schedule.ablations)
+    base = Options(seed=schedule.seed)
     for changes in (
         {},
         {"nodes": nodes},
@@ -101,9 +100,7 @@ def replay_command(schedule: Schedule) -> str:
             options = msgspec.structs.replace(base, through_wire=bool(wire), **changes)
             if is_repeated_by(schedule, options):
                 given = "".join(f" --{name} {_plain(value)}" for name, value in changes.items())
-                return (
-                    f"meshp2p simulate {shlex.quote(schedule.scenario)} --seed {schedule.seed}{given}{wire}{switches}"
-                )
+                return f"meshp2p simulate {shlex.quote(schedule.scenario)} --seed {schedule.seed}{given}{wire}"
     return "meshp2p simulate --replay FILE"
 
 

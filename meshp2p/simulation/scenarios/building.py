@@ -9,7 +9,6 @@ import msgspec
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.ablation import alteration
 from meshp2p.simulation.checkers import CHECKERS
 from meshp2p.simulation.scenarios.draft import SCENARIOS, Draft
 from meshp2p.simulation.schedule import NODES_MAX, NodePlan, Schedule
@@ -48,7 +47,7 @@ def scenario_names() -> tuple[str, ...]:
 def build_schedule(name: str, options: Options | None = None) -> Schedule:
     """The schedule of a scenario, with every option expanded.
 
-    Raises :class:`ConfigError` with one line for an unknown name, checker or safeguard, and for impossible options.
+    Raises :class:`ConfigError` with one line for an unknown name or checker, and for impossible options.
     """
     options = options or Options()
     if name not in scenarios():
@@ -57,7 +56,6 @@ def build_schedule(name: str, options: Options | None = None) -> Schedule:
     for check in checks:
         if check not in CHECKERS:
             raise ConfigError(f"check {check!r}: expected one of {', '.join(CHECKERS)}")
-    alteration(options.ablations)
     if options.loss is not None and not 0 <= options.loss < 1:
         raise ConfigError(f"loss = {options.loss}: expected 0 to less than 1")
     if options.delay is not None and not 0 <= options.delay <= 10:

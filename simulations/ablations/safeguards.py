@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.alterations import (
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.schedule import Schedule
+from meshp2p.simulation.world import Ablation
+from simulations.ablations.alterations import (
     believe_late_records,
     count_one_confirmation,
     forget_acknowledged,
@@ -23,9 +25,8 @@ from meshp2p.simulation.alterations import (
     without_tcp_probe,
     write_nothing,
 )
-from meshp2p.simulation.host import Host
 
-__all__ = ["SAFEGUARDS", "Safeguard", "ablated_config", "alteration"]
+__all__ = ["SAFEGUARDS", "Safeguard", "ablation"]
 
 
 class Safeguard(msgspec.Struct, frozen=True):
@@ -214,22 +215,19 @@ def _named(names: tuple[str, ...]) -> list[Safeguard]:
     return [SAFEGUARDS[name] for name in names]
 
 
-def ablated_config(config: ProtocolConfig, names: tuple[str, ...]) -> ProtocolConfig:
-    """The configuration of the machines. Checkers go by the schedule's own. Raises :class:`ConfigError` for an unknown
-    name."""
-    for safeguard in _named(names):
+def ablation(schedule: Schedule) -> Ablation:
+    """What switches off the safeguards that the schedule names. Checkers go by the schedule's own configuration.
+
+    Raises :class:`ConfigError` for an unknown name.
+    """
+    config = schedule.config
+    safeguards = _named(schedule.ablations)
+    for safeguard in safeguards:
         config = msgspec.structs.replace(config, **safeguard.config)
-    return config
-
-
-def alteration(names: tuple[str, ...]) -> Callable[[Host], None] | None:
-    """What switches these safeguards off in a host's machine. Raises :class:`ConfigError` for an unknown name."""
-    changes = [safeguard.alter for safeguard in _named(names) if safeguard.alter is not None]
-    if not changes:
-        return None
 
     def alter(host: Host) -> None:
-        for change in changes:
-            change(host)
+        for safeguard in safeguards:
+            if safeguard.alter is not None:
+                safeguard.alter(host)
 
-    return alter
+    return Ablation(config, alter)

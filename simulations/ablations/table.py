@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from meshp2p.simulation.ablation import SAFEGUARDS
 from meshp2p.simulation.scenarios import Options
+from simulations.ablations.safeguards import SAFEGUARDS
 from simulations.sweep import run_seed
 
 __all__ = ["Ablated", "ablate", "table_lines"]

@@ -1,0 +1,1 @@
+"""Safeguards of the protocol, each switched off to see which checker fails without it."""
