@@ -43,6 +43,7 @@ test-long: test ## make test, then what takes longer: faults planted in the core
 	$(BIN)/python -m simulations floods --json build/floods.json
 	$(BIN)/python -m simulations fuzz --minutes 60 --jobs 2
 	$(BIN)/python -m simulations memory --minutes 10
+	$(BIN)/python -m simulations memory --minutes 10 --nodes
 	$(BIN)/python -m simulations chaos --minutes 10
 
 demo: $(VENV)/.installed ## a small mesh on this machine, at work

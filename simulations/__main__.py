@@ -27,7 +27,7 @@ from simulations.frontier_command import add_frontier, run_frontier
 from simulations.fuzz.command import add_fuzz, run_fuzz
 from simulations.lan.command import add_lan, run_lan
 from simulations.lines import add_lines, run_lines
-from simulations.memory import add_memory, run_memory
+from simulations.memory.command import add_memory, run_memory
 from simulations.mutants.command import add_mutants, run_mutants
 from simulations.regressions import read_regressions, run_regression
 from simulations.reports import summary_lines, write_json, write_junit

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from meshp2p.core.directory.life_signs import LifeSigns
+from meshp2p.testing import VirtualMesh, run
 from simulations.__main__ import main
-from simulations.memory import SLOPE_MAX, Churn, growth, measure, slope
+from simulations.memory.machine_churn import Churn, measure_machine
+from simulations.memory.minutes import SLOPE_MAX, growth, slope
+from simulations.memory.node_churn import NodeChurn, measure_nodes
 
 
 def test_a_machine_does_not_grow_under_churn() -> None:
-    found = measure(4)
+    found = measure_machine(4)
     assert slope(found) < SLOPE_MAX
 
 
@@ -26,10 +30,27 @@ def test_the_churn_is_one() -> None:
 def test_what_is_never_forgotten_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[list[str]] = []
     monkeypatch.setattr(LifeSigns, "forget", lambda _self, instance_id: kept.append([instance_id] * 1000))
-    found = measure(4)
+    found = measure_machine(4)
     assert slope(found) > SLOPE_MAX
     assert growth(found)["list"] > 20
 
 
 def test_the_command_wants_two_minutes() -> None:
     assert main(["memory", "--minutes", "1"]) == 2
+
+
+def test_in_the_churn_of_whole_nodes_all_is_done() -> None:
+    async def churn(mesh: VirtualMesh) -> dict[str, int]:
+        happening = NodeChurn(mesh, 1)
+        with trio.move_on_after(12.0):
+            await happening.run()
+        return happening.done
+
+    done = run(churn, seed=1)
+    acts = [f"act {number}" for number in range(8)]
+    assert set(done) >= {*acts, "read", "event", "change", "term", "registered", "came and went"}
+
+
+@pytest.mark.slow
+def test_whole_nodes_do_not_grow_under_churn() -> None:
+    assert slope(measure_nodes(3)) < SLOPE_MAX

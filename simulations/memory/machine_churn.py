@@ -1,23 +1,17 @@
-"""What a machine's memory does under churn: ``python -m simulations memory`` counts objects by type, minute by minute.
+"""One machine under churn.
 
 Instances come, are accused, die and are forgotten under ever new ids; agents register and expire; messages are sent,
-delivered and acknowledged; a shared map is written. All tables have small bounds, so that they are full after the first
-minutes: what grows after that is a leak.
+delivered and acknowledged; a shared map is written.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
-import gc
 import random
 import tracemalloc
 from typing import Final
 
-import msgspec
-
 from meshp2p.core.address import Address
-from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Resolve, Watch
 from meshp2p.core.machine import Machine
 from meshp2p.core.mail.uuid7 import uuid7
@@ -26,32 +20,12 @@ from meshp2p.core.messages import Datagram, Deliver, FetchReply, Gossip, Parcel,
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.requests import Acknowledge, Fetch, SendMessage
 from meshp2p.core.swim.hosting import Profile
-from meshp2p.errors import ConfigError, LocalProtocolError
+from meshp2p.errors import LocalProtocolError
+from simulations.memory.minutes import SMALL, Minute, look
 
-__all__ = ["Churn", "Minute", "add_memory", "measure", "run_memory"]
+__all__ = ["Churn", "measure_machine"]
 
-SLOPE_MAX: Final = 0.1
-"""MB a minute that need no explanation."""
-
-_CONFIG: Final = ProtocolConfig(
-    departed_max=64,
-    receipts_max=64,
-    remembered_max=64,
-    candidates_max=64,
-    departed_retention=60.0,
-    message_timeout=30.0,
-    return_timeout=5.0,
-    map_deleted_retention=30.0,
-)
 _START_MS: Final = 1_700_000_000_000
-
-
-class Minute(msgspec.Struct, frozen=True):
-    """What there is after so many minutes: bytes that Python allocated, and objects by type."""
-
-    minute: int
-    bytes: int
-    objects: dict[str, int]
 
 
 class Churn:
@@ -66,7 +40,7 @@ class Churn:
         self.machine = Machine(
             Profile("me", "h", 1),
             (Address("10.0.0.7", 7),),
-            _CONFIG,
+            SMALL,
             random.Random(seed),
             lambda: _START_MS + int(self.now * 1000),
             lease_clock=lambda: self.now,
@@ -158,7 +132,7 @@ class Churn:
                 waiting += self.machine.receive_watch(effect.watch_id, failed, self.now)
 
 
-def measure(minutes: int, seed: int = 0) -> list[Minute]:
+def measure_machine(minutes: int, seed: int = 0) -> list[Minute]:
     """Churn for so many virtual minutes, and look after each."""
     churn = Churn(seed)
     found: list[Minute] = []
@@ -166,43 +140,7 @@ def measure(minutes: int, seed: int = 0) -> list[Minute]:
     try:
         for minute in range(1, minutes + 1):
             churn.run(60.0)
-            tag_of.cache_clear()  # of 65,536 ids, 13 MB when it is full: it would grow for as long as that takes
-            gc.collect()
-            objects = collections.Counter(type(one).__qualname__ for one in gc.get_objects())
-            found.append(Minute(minute, tracemalloc.get_traced_memory()[0], dict(objects)))
+            found.append(look(minute))
     finally:
         tracemalloc.stop()
     return found
-
-
-def slope(found: list[Minute]) -> float:
-    """MB a minute over the second half."""
-    half = found[len(found) // 2 :]
-    return (half[-1].bytes - half[0].bytes) / 1e6 / max(1, len(half) - 1)
-
-
-def growth(found: list[Minute]) -> dict[str, float]:
-    """Objects a minute by type over the second half, those that grew, the most first."""
-    first, last = found[len(found) // 2], found[-1]
-    minutes = max(1, last.minute - first.minute)
-    grown = {name: (count - first.objects.get(name, 0)) / minutes for name, count in last.objects.items()}
-    return dict(sorted(((name, rate) for name, rate in grown.items() if rate >= 1), key=lambda entry: -entry[1]))
-
-
-def add_memory(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("memory", help="count a machine's objects by type through minutes of churn")
-    parser.add_argument("--minutes", type=int, default=10, help="virtual ones (default: 10)")
-    parser.add_argument("--seed", type=int, default=0)
-
-
-def run_memory(given: argparse.Namespace) -> int:
-    """Exit status 1 if it grew by more than ``SLOPE_MAX`` MB a minute."""
-    if given.minutes < 2:
-        raise ConfigError(f"--minutes {given.minutes}: expected 2 or more")
-    found = measure(given.minutes, given.seed)
-    for minute in found:
-        print(f"minute {minute.minute:3}  {minute.bytes / 1e6:8.2f} MB  {sum(minute.objects.values()):8} objects")
-    for name, rate in list(growth(found).items())[:10]:
-        print(f"{rate:+10.1f} a minute  {name}")
-    print(f"{slope(found):+.3f} MB a minute in the second half")
-    return int(slope(found) > SLOPE_MAX)

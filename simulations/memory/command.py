@@ -1,0 +1,32 @@
+"""``python -m simulations memory``: minutes of churn, what there is after each, and what grows."""
+
+from __future__ import annotations
+
+import argparse
+
+from meshp2p.errors import ConfigError
+from simulations.memory.machine_churn import measure_machine
+from simulations.memory.minutes import SLOPE_MAX, growth, slope
+from simulations.memory.node_churn import measure_nodes
+
+__all__ = ["add_memory", "run_memory"]
+
+
+def add_memory(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("memory", help="count objects by type through minutes of churn")
+    parser.add_argument("--minutes", type=int, default=10, help="virtual ones (default: 10)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--nodes", action="store_true", help="whole nodes, and not one machine alone")
+
+
+def run_memory(given: argparse.Namespace) -> int:
+    """Exit status 1 if it grew by more than ``SLOPE_MAX`` MB a minute."""
+    if given.minutes < 2:
+        raise ConfigError(f"--minutes {given.minutes}: expected 2 or more")
+    found = (measure_nodes if given.nodes else measure_machine)(given.minutes, given.seed)
+    for minute in found:
+        print(f"minute {minute.minute:3}  {minute.bytes / 1e6:8.2f} MB  {sum(minute.objects.values()):8} objects")
+    for name, rate in list(growth(found).items())[:10]:
+        print(f"{rate:+10.1f} a minute  {name}")
+    print(f"{slope(found):+.3f} MB a minute in the second half")
+    return int(slope(found) > SLOPE_MAX)

@@ -1,0 +1,60 @@
+"""What there is after each minute, and what grows."""
+
+from __future__ import annotations
+
+import collections
+import gc
+import tracemalloc
+from typing import Final
+
+import msgspec
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.record import tag_of
+
+__all__ = ["SLOPE_MAX", "SMALL", "Minute", "growth", "look", "slope"]
+
+SLOPE_MAX: Final = 0.1
+"""MB a minute that need no explanation."""
+
+SMALL: Final = ProtocolConfig(
+    departed_max=64,
+    receipts_max=64,
+    remembered_max=64,
+    candidates_max=64,
+    departed_retention=60.0,
+    message_timeout=30.0,
+    return_timeout=5.0,
+    map_deleted_retention=30.0,
+)
+"""Tables with small bounds, so that they are full after the first minutes."""
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """What there is after so many minutes: bytes that Python allocated, and objects by type."""
+
+    minute: int
+    bytes: int
+    objects: dict[str, int]
+
+
+def look(minute: int) -> Minute:
+    """What there is now, while ``tracemalloc`` runs."""
+    tag_of.cache_clear()  # of 65,536 ids, 13 MB when it is full: it would grow for as long as that takes
+    gc.collect()
+    objects = collections.Counter(type(one).__qualname__ for one in gc.get_objects())
+    return Minute(minute, tracemalloc.get_traced_memory()[0], dict(objects))
+
+
+def slope(found: list[Minute]) -> float:
+    """MB a minute over the second half."""
+    half = found[len(found) // 2 :]
+    return (half[-1].bytes - half[0].bytes) / 1e6 / max(1, len(half) - 1)
+
+
+def growth(found: list[Minute]) -> dict[str, float]:
+    """Objects a minute by type over the second half, those that grew, the most first."""
+    first, last = found[len(found) // 2], found[-1]
+    minutes = max(1, last.minute - first.minute)
+    grown = {name: (count - first.objects.get(name, 0)) / minutes for name, count in last.objects.items()}
+    return dict(sorted(((name, rate) for name, rate in grown.items() if rate >= 1), key=lambda entry: -entry[1]))
