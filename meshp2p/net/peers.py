@@ -44,6 +44,10 @@ UNREACHABLE_SECONDS: Final = 5.0
 BUFFERED_BYTES_MAX: Final = 64 << 20
 """Bytes of calls that are buffered for all connections together. Chosen, not measured."""
 
+RELAY_SECONDS: Final = 2.0
+"""How long a connection to the target of a call that is passed on may take; then the asker is told that there is no
+path. Chosen, not measured."""
+
 _SWEEP_SECONDS: Final = 1.0
 
 _log = logging.getLogger("meshp2p.net")
@@ -351,12 +355,15 @@ class Peers:
     # Calls that are passed on
 
     async def _find_for_relay(self, node_id: str) -> PeerConnection | None:
-        """A connection to the target of a call that is passed on; None if there is none and none can be made."""
+        """A connection to the target of a call that is passed on; None if there is none and none can be made soon."""
         route = None if self.service is None else self.service.relay_route(node_id)
         if route is None:
             return None
-        found = await self.find(route.node_id, route.boot, route.addresses)
-        return found if isinstance(found, PeerConnection) and found.peer and found.peer.id == node_id else None
+        with trio.move_on_after(RELAY_SECONDS):
+            found = await self.find(route.node_id, route.boot, route.addresses)
+            if isinstance(found, PeerConnection) and found.peer and found.peer.id == node_id:
+                return found
+        return None
 
     def _start(self, function: Callable[..., Awaitable[None]], *arguments: object) -> bool:
         """Run this in a task; whether that could be: not after the end."""

@@ -7,11 +7,8 @@ what waits here is bounded by the windows of the two ends.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
-import trio
-
-from meshp2p.net.peer_connection import PeerConnection
 from meshp2p.wire.peer_events import (
     CallReset,
     ChunkArrived,
@@ -19,15 +16,27 @@ from meshp2p.wire.peer_events import (
     RelayAsked,
     WindowGranted,
 )
-from meshp2p.wire.peer_frames import LAST, ResetReason
+from meshp2p.wire.peer_frames import LAST, OpenFrame, PeerHello, ResetReason
+from meshp2p.wire.peer_protocol import PeerProtocol
 
-__all__ = ["Relays"]
+__all__ = ["Line", "Relays"]
 
 RELAYS_MAX: Final = 256
 """Calls that are passed on at a time; one more is reset as busy. Chosen, not measured."""
 
-RELAY_SECONDS: Final = 2.0
-"""How long a connection to the target may take; then the asker is told that there is no path. Chosen, not measured."""
+
+class Line(Protocol):
+    """What is needed of a connection: :class:`~meshp2p.net.peer_connection.PeerConnection` has it."""
+
+    protocol: PeerProtocol
+
+    @property
+    def peer(self) -> PeerHello | None: ...
+    @property
+    def is_usable(self) -> bool: ...
+    def open_passed(self, opened: OpenFrame, source: str) -> int: ...
+    def reset(self, call_id: int, reason: ResetReason, message: str = "") -> None: ...
+    def flush(self) -> None: ...
 
 
 class _Half:
@@ -35,7 +44,7 @@ class _Half:
 
     __slots__ = ("call", "connection", "has_sent_last", "is_near", "other", "waiting")
 
-    def __init__(self, connection: PeerConnection | None, call: int, *, is_near: bool) -> None:
+    def __init__(self, connection: Line | None, call: int, *, is_near: bool) -> None:
         self.connection = connection
         self.call = call
         self.is_near = is_near
@@ -66,17 +75,18 @@ class _Half:
 
 
 class Relays:
-    """``find(node_id)`` gives a connection to a target, ``start`` runs a function in a task."""
+    """``find(node_id)`` gives a connection to a target, None if there is none in time; ``start`` runs a function in a
+    task."""
 
-    def __init__(self, find: Callable[[str], Awaitable[PeerConnection | None]], start: Callable[..., object]) -> None:
+    def __init__(self, find: Callable[[str], Awaitable[Line | None]], start: Callable[..., object]) -> None:
         self._find = find
         self._start = start
-        self._halves: dict[tuple[PeerConnection, int], _Half] = {}
+        self._halves: dict[tuple[Line, int], _Half] = {}
 
     def __len__(self) -> int:
         return len(self._halves)
 
-    def take(self, connection: PeerConnection, event: PeerEvent) -> None:
+    def take(self, connection: Line, event: PeerEvent) -> None:
         """Something happened to a call that is passed on, or is to be."""
         if isinstance(event, RelayAsked):
             self._begin(connection, event)
@@ -95,7 +105,7 @@ class Relays:
             if half.has_sent_last and half.other.has_sent_last:
                 self._forget(half)
 
-    def _begin(self, connection: PeerConnection, asked: RelayAsked) -> None:
+    def _begin(self, connection: Line, asked: RelayAsked) -> None:
         near, far = _Half(connection, asked.call, is_near=True), _Half(None, 0, is_near=False)
         near.other, far.other = far, near
         if len(self._halves) >= 2 * RELAYS_MAX:
@@ -107,9 +117,7 @@ class Relays:
 
     async def _open(self, near: _Half, asked: RelayAsked) -> None:
         target, opened, connection = asked.opened.target, asked.opened, near.connection
-        found: PeerConnection | None = None
-        with trio.move_on_after(RELAY_SECONDS):
-            found = await self._find(target)
+        found = await self._find(target)
         if connection is None or self._halves.get((connection, asked.call)) is not near:
             if connection is not None:
                 connection.protocol.drop_passed(len(opened.data))
@@ -130,12 +138,12 @@ class Relays:
         for event in waiting:
             far.send(event)
 
-    def release(self, connection: PeerConnection) -> None:
+    def release(self, connection: Line) -> None:
         """A connection is over: so are the calls that were passed on over it."""
         for half in [half for (at, _), half in self._halves.items() if at is connection]:
-            half.connection = None
             self._forget(half)
             half.other.reset(ResetReason.CANCELLED if half.is_near else ResetReason.LOST, "the other half broke")
+            half.connection = None
 
     def _forget(self, half: _Half) -> None:
         for one in (half, half.other):

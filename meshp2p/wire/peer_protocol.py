@@ -297,13 +297,25 @@ class PeerProtocol:
 
         Raises :class:`RemoteProtocolError`, and nothing else.
         """
+        events: list[PeerEvent] = []
+        try:
+            self._receive(data, events)
+        except RemoteProtocolError:
+            for event in events:  # nobody hears of these
+                if isinstance(event, ChunkArrived):
+                    self.drop_passed(len(event.data))
+                elif isinstance(event, RelayAsked):
+                    self.drop_passed(len(event.opened.data))
+            raise
+        return events
+
+    def _receive(self, data: bytes | bytearray, events: list[PeerEvent]) -> None:
         incoming = self._incoming + data if self._incoming else bytes(data)
         at = 0
-        events: list[PeerEvent] = []
         if not self._has_preamble:
             if len(incoming) < PREAMBLE_BYTES:
                 self._incoming = incoming
-                return events
+                return
             open_preamble_untrusted(incoming[:PREAMBLE_BYTES], self._tag)
             self._has_preamble = True
             at = PREAMBLE_BYTES
@@ -316,7 +328,6 @@ class PeerProtocol:
             self._receive_frame(incoming[at + 4 : at + 4 + size], events)
             at += 4 + size
         self._incoming = incoming[at:]
-        return events
 
     def _receive_frame(self, body: bytes, events: list[PeerEvent]) -> None:
         frame = decode_frame_untrusted(body)

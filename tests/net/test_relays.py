@@ -148,3 +148,25 @@ async def test_when_the_target_dies_the_asker_hears_it_and_when_the_asker_dies_t
             assert ended.is_set()
         await settle()
         assert (len(relay.peers._relays), relay.peers._budget.bytes_taken) == (0, 0)
+
+
+async def test_what_waits_for_a_connection_is_given_back_when_the_asker_dies(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with wired("asker", "relay", "target") as (wires, (asker, relay, target)):
+        assert await target.peers.call(call_to(relay)) == Done()
+        del wires.nodes[target.address]
+
+        async def find(*_: object) -> None:
+            await trio.sleep_forever()
+
+        monkeypatch.setattr(relay.peers, "find", find)
+        async with asker.peers.open_call("target", b"?" * 200_000, trio.current_time() + 20) as call:
+            await trio.sleep(0.5)
+            assert relay.peers._budget.bytes_taken > 150_000
+            for connection in asker.peers.connections:
+                connection.close()
+            with pytest.raises(ConnectionLost):
+                await call.receive_part()
+        await trio.sleep(10)
+        assert (len(relay.peers._relays), relay.peers._budget.bytes_taken) == (0, 0)

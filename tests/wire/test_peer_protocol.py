@@ -351,6 +351,19 @@ def test_all_connections_share_one_budget() -> None:
     assert budget.bytes_taken == 0
 
 
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_what_came_before_a_mistake_is_given_back(chunks: int) -> None:
+    """Nobody hears of a call that was to be passed on if what came with it broke the rules."""
+    budget = Budget(1 << 20)
+    relay = fresh(budget=budget)
+    frames: list[PeerFrame] = [OpenFrame(1, CallKind.QUERY, 0, b"?" * 50_000, target="target")]
+    frames += [DataFrame(1, 0, b"?" * 50_000)] * (chunks - 1)
+    data = b"".join(map(raw, frames)) + raw(PeerHello("a second hello", 1))
+    with pytest.raises(RemoteProtocolError):
+        relay.receive_data(data)
+    assert budget.bytes_taken == 0
+
+
 def test_empty_chunks_without_end_are_bounded_too() -> None:
     protocol = fresh(is_dialler=True)
     call = protocol.open_call(QUERY, b"?")
