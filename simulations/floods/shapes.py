@@ -201,6 +201,21 @@ def _rumours(dice: random.Random, count: int) -> bytes:
     return Codec("default").encode(Datagram(Gossip(tag_of("stranger")), items))
 
 
+async def _packets_of_rumours(target: Target) -> None:
+    """As many rumours as a packet may carry, about ever other ids, as fast as a member can send them."""
+    dice = random.Random(1)
+    ids = [[f"{dice.getrandbits(16):x}" for _ in range(128)] for _ in range(400)]
+    codec = Codec("default")
+    packets = [
+        codec.encode(Datagram(Gossip(tag_of("stranger")), tuple(Rumour(one, 1, State.DEAD) for one in chosen)))
+        for chosen in ids
+    ]
+    with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for packet in itertools.cycle(packets):
+            await sock.sendto(packet, (target.host, target.port))
+            await trio.sleep(0.0005)
+
+
 def _message(payload: bytes) -> bytes:
     """A message for nobody, so that all of it is checked and nothing kept."""
     body = b'{"target_instance":"nobody","message_type":"Query","payload":' + payload + b"}"
@@ -249,6 +264,7 @@ SHAPES: Final[dict[str, Flood]] = {
     "registrations and removals": _connections(8, _churn),
     "random datagrams": _datagrams(lambda dice: dice.randbytes(dice.randrange(1400)), 0.0),
     "datagrams of 45 KB": _datagrams(lambda dice: dice.randbytes(45_000), 0.001),
+    "2,000 packets of 128 rumours a second": _packets_of_rumours,
     "rumours about unknown ids": _datagrams(lambda dice: _rumours(dice, 40), 0.001),
     "rumours of 45 KB": _datagrams(lambda dice: _rumours(dice, 2_500), 0.05),
 }

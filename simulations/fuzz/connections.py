@@ -10,7 +10,7 @@ from meshp2p.wire.peer_events import CallArrived, PartArrived
 from meshp2p.wire.peer_frames import CallKind, PeerHello, ResetReason
 from meshp2p.wire.peer_protocol import PeerProtocol
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "change_bytes"]
 
 _TAG: Final = bytes(8)
 _PREAMBLE_BYTES: Final = 14
@@ -37,7 +37,7 @@ class Connection:
         self._act(speaker)
         data = bytearray(speaker.data_to_send())
         if data and draw.random() < 0.3:
-            self._change(data)
+            change_bytes(data, draw)
         try:
             for event in hearer.receive_data(bytes(data)):
                 self._answer(hearer, event)
@@ -71,18 +71,19 @@ class Connection:
         elif isinstance(event, PartArrived) and draw.random() < 0.5:
             side.consume(event.call)
 
-    def _change(self, data: bytearray) -> None:
-        draw = self._draw
-        for _ in range(draw.choice((1, 1, 2, 5))):
-            place = draw.randrange(len(data))
-            match draw.randrange(4):
-                case 0:
-                    data[place] ^= 1 << draw.randrange(8)
-                case 1:
-                    data[place] = draw.choice((0, 1, 0x7F, 0x80, 0x91, 0xC0, 0xDD, 0xFF))
-                case 2:
-                    data[place:place] = draw.randbytes(draw.choice((1, 4, 100)))
-                case _:
-                    del data[place : place + draw.choice((1, 4))]
-            if not data:
-                data += b"\0"
+
+def change_bytes(data: bytearray, draw: random.Random) -> None:
+    """Change some bytes, put some in, or take some out."""
+    for _ in range(draw.choice((1, 1, 2, 5))):
+        place = draw.randrange(len(data))
+        match draw.randrange(4):
+            case 0:
+                data[place] ^= 1 << draw.randrange(8)
+            case 1:
+                data[place] = draw.choice((0, 1, 0x7F, 0x80, 0x91, 0xC0, 0xDD, 0xFF))
+            case 2:
+                data[place:place] = draw.randbytes(draw.choice((1, 4, 100)))
+            case _:
+                del data[place : place + draw.choice((1, 4))]
+        if not data:
+            data += b"\0"

@@ -1,4 +1,5 @@
-"""Runs of the fuzzer: lives of machines under fire, one after another, each repeated by its seed."""
+"""Runs of the fuzzer: lives under fire of machines, connections and relays, one after another, each repeated by its
+seed."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ import msgspec
 
 from simulations.fuzz.connections import Connection
 from simulations.fuzz.mutation import Mutator
+from simulations.fuzz.queries import feed_query
+from simulations.fuzz.relays import RelayedCalls
 from simulations.fuzz.target import Kind, Target, golden_bodies
 
 __all__ = ["Finding", "fuzz", "run_life"]
@@ -48,13 +51,18 @@ def run_life(seed: int) -> tuple[int, Finding | None]:
 def _steps(draw: random.Random, mutator: Mutator) -> Iterator[Callable[[], None]]:
     target = Target(draw)
     connection = Connection(draw)
+    relayed = RelayedCalls(draw)
     kinds = (Kind.DATAGRAM, Kind.DATAGRAM, Kind.REQUEST, Kind.REQUEST, Kind.REPLY)
     for number in range(LIFE_INPUTS):
         kind = draw.random()
         if kind < 0.25:
             yield target.happen
-        elif kind < 0.35:
+        elif kind < 0.33:
             yield connection.feed
+        elif kind < 0.43:
+            yield relayed.step
+        elif kind < 0.45:
+            yield lambda: feed_query(draw, mutator)
         else:
             way = draw.choice(kinds)
             bodies = target.sent[way] if target.sent[way] and draw.random() < 0.4 else golden_bodies()[way]
@@ -62,6 +70,7 @@ def _steps(draw: random.Random, mutator: Mutator) -> Iterator[Callable[[], None]
             yield lambda way=way, body=body: target.feed(way, body)  # type: ignore[misc]
         if number % CHECK_EVERY == 0 or number == LIFE_INPUTS - 1:
             target.check()
+    yield relayed.end
 
 
 def fuzz(first: int, *, seconds: float, findings_max: int = 10) -> tuple[int, list[Finding]]:

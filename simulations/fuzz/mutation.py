@@ -41,6 +41,8 @@ class Mutator:
     def __init__(self, draw: random.Random) -> None:
         self._draw = draw
         self._spare: list[Any] = []
+        self._elements = 0
+        """At most so many are in the message that is changed."""
 
     def keep(self, value: Any) -> None:
         """Remember a part of a message, if it is small."""
@@ -56,8 +58,9 @@ class Mutator:
         """Another body made of this one: some changes of its structure, and now and then of its bytes."""
         draw = self._draw
         value = msgpack.unpackb(body, use_list=True, raw=False, strict_map_key=False)
+        self._elements = len(body) if len(body) <= _ELEMENTS_MAX else _size(value)  # each has a byte or more
         for _ in range(draw.choice((0, 1, 1, 1, 2, 3, 6))):
-            if _size(value) <= _ELEMENTS_MAX:
+            if self._elements <= _ELEMENTS_MAX:
                 value = self._change(value)
         try:
             data = msgpack.packb(value, use_bin_type=True)
@@ -78,6 +81,7 @@ class Mutator:
         if isinstance(value, list):
             self.keep(value)
         if self._spare and draw.random() < 0.05:
+            self._elements += _PART_MAX
             return _copy(draw.choice(self._spare))
         return self._scalar(value)
 
@@ -87,15 +91,22 @@ class Mutator:
             case 0:
                 del items[place]
             case 1:
-                items.insert(place, _copy(items[place]))
+                self._insert(items, place, items[place])
             case 2:
-                items.extend([items[place]] * min(draw.choice((1, 2, 16, 130, 5000)), _ELEMENTS_MAX // _size(items)))
+                size = _size(items[place])
+                count = min(draw.choice((1, 2, 16, 130, 5000)), max(0, _ELEMENTS_MAX - self._elements) // size)
+                self._elements += count * size
+                items.extend([items[place]] * count)
             case 3:
                 draw.shuffle(items)
             case 4:
                 items.append(self._scalar(None))
             case _:
-                items.insert(place, _copy(items[draw.randrange(len(items))]))
+                self._insert(items, place, items[draw.randrange(len(items))])
+
+    def _insert(self, items: list[Any], place: int, value: Any) -> None:
+        self._elements += _size(value)
+        items.insert(place, _copy(value))
 
     def _scalar(self, value: Any) -> Any:
         """Another value: mostly of the same type, for what has another is refused by its shape."""

@@ -61,7 +61,7 @@ class NodeChurn:
         @node.handler("TaskDelegation")
         async def work(payload: int) -> int:
             if payload % 5 == 0:
-                raise ValueError(payload)
+                raise meshp2p.Declined
             await trio.sleep(0.2)
             return payload
 
