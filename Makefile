@@ -47,7 +47,7 @@ test-long: test ## make test, then what takes longer: faults planted in the core
 	$(BIN)/python -m simulations chaos --minutes 10
 
 demo: $(VENV)/.installed ## a small mesh on this machine, at work
-	$(BIN)/python -m meshp2p.cli demo
+	$(BIN)/python demo.py
 
 docs: $(VENV)/.installed-dev ## the documentation as HTML, in build/docs
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs

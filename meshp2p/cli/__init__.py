@@ -34,7 +34,6 @@ _MODULES = {
     "messages": "messages",
     "status": "messages",
     "doctor": "doctor",
-    "demo": "demo",
     "simulate": "simulate",
 }
 """Which module has each command."""
