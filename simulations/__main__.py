@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshp2p.errors import ConfigError
+from meshp2p.simulation.pictures.words import summary
 from meshp2p.simulation.replay import read_replay, write_replay
-from meshp2p.simulation.report import summary, timeline
 from meshp2p.simulation.scenarios import Options, scenario_names
 from meshp2p.simulation.shrink import Shrinking, shrink
 from meshp2p.simulation.simulation import Simulation
+from meshp2p.virtual.words import is_notable, lines_of
 from simulations.ablations.safeguards import ablation
 from simulations.ablations.table import table_lines
 from simulations.baseline import compare, measure, read_baseline, write_baseline
@@ -155,7 +156,7 @@ def _replay(given: argparse.Namespace) -> int:
     simulation = Simulation(schedule, trace=True, ablate=ablation)
     result = simulation.run()
     if simulation.trace is not None:
-        for line in timeline(simulation.trace, is_full=given.trace):
+        for line in lines_of(entry for entry in simulation.trace if given.trace or is_notable(entry)):
             print(line)
     print(summary(result))
     if outcome.digest:

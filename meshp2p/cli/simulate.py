@@ -9,14 +9,15 @@ from typing import Any
 from meshp2p.cli.output import printable, warn, write_line
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.checkers import CHECKERS
+from meshp2p.simulation.pictures import shiviz, timeline, write_html
+from meshp2p.simulation.pictures.words import summary
 from meshp2p.simulation.replay import read_replay, write_replay
-from meshp2p.simulation.report import summary
-from meshp2p.simulation.report import timeline as every_entry
 from meshp2p.simulation.scenarios import Options, build_schedule, scenarios
 from meshp2p.simulation.schedule import Schedule, dump_schedule
 from meshp2p.simulation.shrink import shrink
 from meshp2p.simulation.simulation import Result, Simulation
 from meshp2p.virtual.trace import Trace
+from meshp2p.virtual.words import describe_fault, lines_of
 
 __all__ = ["add_commands"]
 
@@ -104,8 +105,6 @@ def _schedule_of(options: argparse.Namespace) -> Schedule:
 
 
 def _describe(schedule: Schedule) -> None:
-    from meshp2p.simulation.pictures.words import describe_fault  # noqa: PLC0415  # only where a person reads
-
     write_line(
         f"scenario {schedule.scenario}, seed {schedule.seed}: {len(schedule.nodes)} nodes,"
         f" {schedule.duration:g} virtual seconds, delay {schedule.link.delay * 1000:g} ms"
@@ -116,11 +115,9 @@ def _describe(schedule: Schedule) -> None:
 
 def _show(trace: Trace, schedule: Schedule, result: Result, options: argparse.Namespace) -> None:
     """Print and write the pictures that were asked for."""
-    from meshp2p.simulation.pictures import shiviz, timeline, write_html  # noqa: PLC0415  # only where one is drawn
-
     if options.trace:
-        for line in every_entry(trace, is_full=True):
-            write_line(printable(line))
+        for line in lines_of(trace):
+            write_line(line)
     elif not options.json:
         write_line(printable_lines(timeline(trace, schedule)))
     if options.html is not None:

@@ -24,6 +24,7 @@ from meshp2p.virtual.faults import (
     Reordered,
 )
 from meshp2p.virtual.trace import What
+from meshp2p.virtual.words import describe_fault
 
 __all__ = ["CLIENT_HOST", "ActiveFault", "NetworkFaults"]
 
@@ -41,15 +42,15 @@ class ActiveFault:
         self.fault = fault
         self._lan = lan
         self._number = lan.add_fault(fault)
-        lan.log.add("", What.FAULT, detail=_text_of(fault))
+        lan.log.add("", What.FAULT, detail=describe_fault(fault))
 
     def __repr__(self) -> str:
-        return f"<ActiveFault {_text_of(self.fault)}>"
+        return f"<ActiveFault {describe_fault(self.fault)}>"
 
     def end(self) -> None:
         """End it. Ending it again changes nothing."""
         if self._lan.end_fault(self._number):
-            self._lan.log.add("", What.HEAL, detail=_text_of(self.fault))
+            self._lan.log.add("", What.HEAL, detail=describe_fault(self.fault))
 
     def __enter__(self) -> Self:
         return self
@@ -155,23 +156,3 @@ class NetworkFaults:
         if not named:
             raise ConfigError("no host is named: expected at least one")
         return named
-
-
-def _text_of(fault: Faulty) -> str:
-    """The fault in short: what differs from its defaults."""
-    told = []
-    for field in msgspec.structs.fields(fault):
-        value = getattr(fault, field.name)
-        if field.name not in ("begin", "end") and value != field.default:
-            told.append(f"{field.name}={_plain(value)}")
-    return f"{type(fault).__name__}({', '.join(told)})"
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, tuple):
-        return " | ".join(_plain(item) for item in value) if _is_nested(value) else ",".join(map(_plain, value))
-    return str(value)
-
-
-def _is_nested(value: tuple[object, ...]) -> bool:
-    return any(isinstance(item, tuple) for item in value)

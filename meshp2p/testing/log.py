@@ -7,9 +7,9 @@ from typing import Any
 
 import trio
 
-from meshp2p.core.events import IdConflictLost, LeaderChanged, MemberEvent
 from meshp2p.testing.courier import Courier
-from meshp2p.virtual.trace import Entry, Trace, What
+from meshp2p.virtual.trace import Trace, What
+from meshp2p.virtual.words import lines_of
 
 __all__ = ["Log"]
 
@@ -58,24 +58,10 @@ class Log:
         """The trace without packets, a line each: ``time node what``."""
         told = [entry for entry in self.trace if entry.what not in _PACKETS]
         shown = told if last is None else told[-last:]
-        lines = [f"{entry.at:10.3f}  {entry.node or '-':<12} {_text_of(entry)}" for entry in shown]
+        lines = list(lines_of(shown))
         if len(shown) < len(told):
             lines.insert(0, f"({len(told) - len(shown)} earlier lines)")
         return "\n".join(lines)
 
 
 _PACKETS = (What.SEND, What.RECEIVE, What.DROP)
-
-
-def _text_of(entry: Entry) -> str:
-    match entry.detail:
-        case None:
-            return str(entry.what)
-        case LeaderChanged(leader_id=leader_id, epoch=epoch):
-            return "sees no leader" if leader_id is None else f"sees {leader_id!r} lead (epoch {epoch})"
-        case MemberEvent(record=record):
-            return f"{type(entry.detail).__name__}: {record.id!r}"
-        case IdConflictLost(id=lost):
-            return f"lost its id {lost!r}"
-        case detail:
-            return f"{entry.what}: {detail}"

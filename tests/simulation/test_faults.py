@@ -11,7 +11,6 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import Put, Table
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.pictures.words import describe_fault
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import AgentPlan, MailPlan, NodePlan, Schedule, dump_schedule, load_schedule
 from meshp2p.simulation.simulation import Simulation, run
@@ -30,6 +29,7 @@ from meshp2p.virtual.faults import (
     Twin,
 )
 from meshp2p.virtual.trace import What
+from meshp2p.virtual.words import describe_fault
 from tests.simulation.simulated import a_mesh, a_schedule
 
 MAIL = (MailPlan(source="s", nodes=("n1",), target="n0", at=5.0, until=35.0, every=0.5),)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 from meshp2p.core.events import MemberDied, MemberSuspected
-from meshp2p.simulation.report import summary, timeline
+from meshp2p.simulation.pictures.words import summary
 from meshp2p.simulation.simulation import Simulation
 from meshp2p.virtual.faults import Crash
 from meshp2p.virtual.trace import Trace, What
+from meshp2p.virtual.words import is_notable, lines_of
 from tests.simulation.simulated import a_mesh, a_schedule
 
 
@@ -62,10 +63,10 @@ def test_a_trace_as_json_is_a_line_for_each_entry() -> None:
 
 def test_the_timeline_tells_of_faults_and_verdicts_and_in_full_of_packets() -> None:
     trace = a_trace()
-    brief, full = "\n".join(timeline(trace)), "\n".join(timeline(trace, is_full=True))
-    assert "fault Crash" in brief
-    assert "holds dead n3" in brief
-    assert "leader is n0" in brief
+    brief, full = "\n".join(lines_of(filter(is_notable, trace))), "\n".join(lines_of(trace))
+    assert "fault begins: Crash" in brief
+    assert "declares n3 dead" in brief
+    assert "thinks that n0 leads" in brief
     assert "Ping" not in brief
     assert "send to n1: Ping" in full
 

@@ -51,7 +51,7 @@ async def test_a_host_that_gets_another_address_stays_in_its_mesh(virtual_mesh: 
     assert virtual_mesh["b"].url == f"http://{address}:7700"
     await virtual_mesh.sleep(30)
     await virtual_mesh.wait_until_whole(timeout=5)
-    assert "died" not in virtual_mesh.story()
+    assert "declares" not in virtual_mesh.story()
     async with virtual_mesh.client("b") as client:  # at the new address, under which it may be called
         assert len((await client.list_instances()).instances) == 3
 

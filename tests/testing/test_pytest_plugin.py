@@ -72,7 +72,7 @@ def test_a_failed_test_shows_the_seed_and_the_story(tmp_path: Path, options: lis
     output = run_pytest(tmp_path, FAILS, "--mesh-seed=5", *options)
     assert "E       AssertionError: assert {'a': <MeshNo" in output, output
     assert "<VirtualMesh seed=5 at" in output, output
-    assert "a            start: a node" in output, output
+    assert "  a  starts (a node)" in output, output
     assert "_run" not in output, output
 
 

@@ -89,7 +89,7 @@ async def test_a_wait_that_fails_says_what_each_node_sees(virtual_mesh: VirtualM
     leader = virtual_mesh["b"].leader
     assert leader is not None
     assert f"b: lists b; leader b (epoch {leader.epoch})" in message
-    assert "Partition(groups=a | b)" in message
+    assert "Partition  A: a | B: b" in message
     assert f"(seed {virtual_mesh.seed})" in message
 
 

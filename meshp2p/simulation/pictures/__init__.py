@@ -1,5 +1,5 @@
 """What a run looks like: a page for a browser, lines for a terminal, a log for ShiViz. All are made from a
-:class:`~meshp2p.simulation.trace.Trace`."""
+:class:`~meshp2p.virtual.trace.Trace`."""
 
 from meshp2p.simulation.pictures.html import render_html, write_html
 from meshp2p.simulation.pictures.shiviz import shiviz

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from meshp2p.simulation.pictures.words import printable
 from meshp2p.virtual.trace import Entry, Trace, What
+from meshp2p.virtual.words import printable
 
 __all__ = ["FAULTS", "NETWORK", "PARSER", "shiviz"]
 

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import string
 
-from meshp2p.core.events import (
-    IdConflictLost,
-    LeaderChanged,
-    MemberDied,
-    MemberLeft,
-    MemberRecovered,
-    MemberSuspected,
-    StorageFailed,
-)
+from meshp2p.core.events import MemberDied, MemberLeft, MemberRecovered, MemberSuspected
 from meshp2p.simulation.pictures.lanes import Band, FaultSpan, bands_of, end_of, fault_spans, lanes_of
-from meshp2p.simulation.pictures.words import describe_fault, printable
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.virtual.trace import Entry, Trace, What
+from meshp2p.virtual.words import describe, describe_fault, is_notable, printable
 
 __all__ = ["timeline"]
 
@@ -174,51 +166,14 @@ def _signs(trace: Trace, lanes: list[str]) -> dict[str, list[tuple[float, str]]]
     return found
 
 
-def _words(entry: Entry) -> str:
-    """What is worth a line of its own, without who; empty where it is not."""
-    detail = entry.detail
-    match entry.what, detail:
-        case What.FAULT, _:
-            return f"fault begins: {describe_fault(detail)}"
-        case What.HEAL, _:
-            return f"fault ends: {describe_fault(detail)}"
-        case What.VIOLATION, _:
-            return f"VIOLATION of {detail.checker}: {detail.message}"
-        case What.START, _:
-            return "starts"
-        case What.STOP, str():
-            return "begins to leave" if detail == "leaving" else f"ends ({detail})"
-        case What.PAUSE, str():
-            return f"stands still ({detail})"
-        case What.RESUME, _:
-            return "goes on"
-        case What.EVENT, MemberSuspected():
-            return f"suspects {detail.id}"
-        case What.EVENT, MemberDied():
-            return f"declares {detail.id} dead"
-        case What.EVENT, MemberRecovered():
-            return f"sees that {detail.id} lives"
-        case What.EVENT, MemberLeft():
-            return f"sees that {detail.id} left"
-        case What.EVENT, LeaderChanged():
-            epoch = f", epoch {detail.epoch}" if detail.epoch else ""
-            return f"thinks that {detail.leader_id} leads{epoch}" if detail.leader_id else "knows no leader"
-        case What.EVENT, StorageFailed():
-            return f"keeps nothing on disk: {detail.reason}"
-        case What.EVENT, IdConflictLost():
-            return f"gives up its id to {detail.address}"
-        case _:
-            return ""
-
-
 def _notes(trace: Trace) -> list[str]:
     """What happened, one line for what several nodes did at about the same time."""
     groups: list[tuple[float, str, list[str]]] = []
     recent: dict[str, int] = {}
     for entry in trace:
-        words = _words(entry)
-        if not words:
+        if not is_notable(entry):
             continue
+        words = describe(entry)
         place = recent.get(words)
         if place is not None and entry.node and entry.at - groups[place][0] <= TOGETHER:
             if entry.node not in groups[place][2]:

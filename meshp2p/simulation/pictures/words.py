@@ -1,10 +1,9 @@
-"""A run in words: its faults, its outcome, and the command that repeats it."""
+"""A run in words: its outcome, and the command that repeats it."""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable
 
 import msgspec
 
@@ -13,62 +12,11 @@ from meshp2p.errors import ConfigError
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.simulation import Result
-from meshp2p.virtual.faults import ALL_KINDS, Fault, Lossy, OneWay, Partition
+from meshp2p.virtual.faults import Lossy
 from meshp2p.virtual.trace import Trace, What
+from meshp2p.virtual.words import listed
 
-__all__ = ["describe_fault", "describe_run", "is_repeated_by", "outcome", "printable", "replay_command", "side"]
-
-NAMES_MAX = 8
-"""Nodes that are named in a list; the rest are counted. Chosen, not measured."""
-
-
-def printable(text: str) -> str:
-    """The text with all that would move a terminal's cursor or hide itself written as an escape."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def side(number: int) -> str:
-    """What the group with this number of a partition is called."""
-    return chr(ord("A") + number) if number < 26 else f"#{number + 1}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    all_names = list(names)
-    shown = [printable(name) for name in all_names[:NAMES_MAX]]
-    more = len(all_names) - len(shown)
-    return " ".join(shown) + (f" +{more}" if more else "")
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float | int):
-        return f"{value:g}"
-    if isinstance(value, tuple):
-        return "+".join(_plain(item) for item in value)
-    return str(value)
-
-
-def describe_fault(fault: Fault) -> str:
-    """One line about a fault: what it is, whom it concerns, and each value that is not the default."""
-    name = type(fault).__name__
-    if isinstance(fault, Partition):
-        groups = " | ".join(f"{side(number)}: {_listed(group)}" for number, group in enumerate(fault.groups))
-        words = [f"{name}  {groups}"]
-        told = {"groups"}
-    elif isinstance(fault, OneWay):
-        words = [f"{name}  from {_listed(fault.senders)} nothing reaches {_listed(fault.receivers)}"]
-        told = {"senders", "receivers"}
-    else:
-        words = [f"{name}  {_listed(fault.names())}" if fault.names() else name]
-        told = {"node", "nodes"}
-    for field in msgspec.structs.fields(fault):
-        value = getattr(fault, field.name)
-        if field.name in {*told, "begin", "end"} or value in (field.default, ALL_KINDS):
-            continue
-        named = field.name.replace("_", " ")
-        words.append(named if value is True else f"{named} {_plain(value)}")
-    return ", ".join(words)
+__all__ = ["describe_run", "is_repeated_by", "outcome", "replay_command", "summary"]
 
 
 def is_repeated_by(schedule: Schedule, options: Options) -> bool:
@@ -99,9 +47,22 @@ def replay_command(schedule: Schedule) -> str:
         for wire in ("", " --through-wire") if schedule.through_wire else ("",):
             options = msgspec.structs.replace(base, through_wire=bool(wire), **changes)
             if is_repeated_by(schedule, options):
-                given = "".join(f" --{name} {_plain(value)}" for name, value in changes.items())
+                given = "".join(f" --{name} {value:g}" for name, value in changes.items())
                 return f"meshp2p simulate {shlex.quote(schedule.scenario)} --seed {schedule.seed}{given}{wire}"
     return "meshp2p simulate --replay FILE"
+
+
+def summary(result: Result) -> str:
+    """One line about a run, then one for each violation."""
+    fired = ", ".join(f"{name} {count}" for name, count in result.faults.items()) or "no faults fired"
+    fired += "".join(f", {name} {count}" for name, count in result.refusals.items())
+    recovered = "" if result.recovered_after is None else f", whole {result.recovered_after:.2f} s after the last fault"
+    speed = result.virtual_seconds / result.wall_seconds if result.wall_seconds else 0.0
+    line = (
+        f"{result.scenario} seed {result.seed}: {result.nodes} nodes, {result.virtual_seconds:.1f} virtual seconds in"
+        f" {result.wall_seconds:.2f} s ({speed:,.0f} times real time){recovered}; {fired}; digest {result.digest}"
+    )
+    return "\n".join([line, *(f"  VIOLATION {violation}" for violation in result.violations)])
 
 
 def outcome(result: Result) -> str:
@@ -132,7 +93,7 @@ def describe_run(trace: Trace, result: Result) -> str:
     parts.append(deaths if kinds[MemberDied] else "nobody declared dead")
     if drops:
         parts.append(_count(drops, "packet dropped", "packets dropped"))
-    parts.append(_count(len(leaders), "leader", "leaders") + f" ({_listed(leaders)})" if leaders else "no leader")
+    parts.append(_count(len(leaders), "leader", "leaders") + f" ({listed(leaders)})" if leaders else "no leader")
     if result.recovered_after is not None:
         parts.append(f"whole {result.recovered_after:.1f} s after the last fault")
     return " · ".join(parts)

@@ -1,0 +1,159 @@
+"""What happened in a run, in words: the one text of a fault and of an entry of the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from meshp2p.core.events import (
+    IdConflictLost,
+    LeaderChanged,
+    MemberDied,
+    MemberEvent,
+    MemberJoined,
+    MemberLeft,
+    MemberRecovered,
+    MemberSuspected,
+    StorageFailed,
+)
+from meshp2p.virtual.faults import ALL_KINDS, Faulty, OneWay, Partition
+from meshp2p.virtual.trace import Entry, What
+
+__all__ = ["describe", "describe_fault", "is_notable", "lines_of", "listed", "printable", "side"]
+
+NAMES_MAX = 8
+"""Nodes that are named in a list; the rest are counted. Chosen, not measured."""
+
+
+def printable(text: str) -> str:
+    """The text with all that would move a terminal's cursor or hide itself written as an escape."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def side(number: int) -> str:
+    """What the group with this number of a partition is called."""
+    return chr(ord("A") + number) if number < 26 else f"#{number + 1}"
+
+
+def listed(names: Iterable[str]) -> str:
+    all_names = list(names)
+    shown = [printable(name) for name in all_names[:NAMES_MAX]]
+    more = len(all_names) - len(shown)
+    return " ".join(shown) + (f" +{more}" if more else "")
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float | int):
+        return f"{value:g}"
+    if isinstance(value, tuple):
+        return "+".join(_plain(item) for item in value)
+    return str(value)
+
+
+def describe_fault(fault: Faulty) -> str:
+    """One line about a fault: what it is, whom it concerns, and each value that is not the default."""
+    name = type(fault).__name__
+    if isinstance(fault, Partition):
+        groups = " | ".join(f"{side(number)}: {listed(group)}" for number, group in enumerate(fault.groups))
+        words = [f"{name}  {groups}"]
+        told = {"groups"}
+    elif isinstance(fault, OneWay):
+        words = [f"{name}  from {listed(fault.senders)} nothing reaches {listed(fault.receivers)}"]
+        told = {"senders", "receivers"}
+    else:
+        words = [f"{name}  {listed(fault.names())}" if fault.names() else name]
+        told = {"node", "nodes"}
+    for field in msgspec.structs.fields(fault):
+        value = getattr(fault, field.name)
+        if field.name in {*told, "begin", "end"} or value in (field.default, ALL_KINDS):
+            continue
+        named = field.name.replace("_", " ")
+        words.append(named if value is True else f"{named} {_plain(value)}")
+    return ", ".join(words)
+
+
+_VERBS = {
+    MemberJoined: "lists {}",
+    MemberSuspected: "suspects {}",
+    MemberDied: "declares {} dead",
+    MemberRecovered: "sees that {} lives",
+    MemberLeft: "sees that {} left",
+}
+_NOTABLE = (MemberSuspected, MemberDied, MemberRecovered, MemberLeft, LeaderChanged, StorageFailed, IdConflictLost)
+
+
+def is_notable(entry: Entry) -> bool:
+    """Whether it tells of a process, a fault, a verdict or a violation, and not of a packet, a call or a timer."""
+    match entry.what:
+        case What.EVENT:
+            return isinstance(entry.detail, _NOTABLE)
+        case What.START | What.STOP | What.PAUSE | What.RESUME | What.FAULT | What.HEAL | What.VIOLATION:
+            return True
+        case _:
+            return False
+
+
+def lines_of(entries: Iterable[Entry]) -> Iterator[str]:
+    """A line for each entry: when, where, what. They hold no control characters."""
+    told = list(entries)
+    width = max((len(printable(entry.node)) for entry in told), default=0)
+    for entry in told:
+        yield printable(f"{entry.at:12.6f}  {printable(entry.node) or '-':{width}}  {describe(entry)}")
+
+
+def describe(entry: Entry) -> str:
+    """One entry in words, without when and where."""
+    detail = entry.detail
+    match entry.what:
+        case What.FAULT | What.HEAL:
+            text = describe_fault(detail) if isinstance(detail, Faulty) else str(detail)
+            return f"fault {'begins' if entry.what is What.FAULT else 'ends'}: {text}"
+        case What.VIOLATION:
+            return f"VIOLATION of {detail.checker}: {detail.message}"
+        case What.START:
+            return f"starts ({detail})" if isinstance(detail, str) else "starts"
+        case What.STOP:
+            return "begins to leave" if detail == "leaving" else f"ends ({detail})"
+        case What.PAUSE:
+            return f"stands still ({detail})"
+        case What.RESUME:
+            return "goes on"
+        case What.EVENT:
+            return _describe_event(detail)
+        case What.SEND | What.CALL:
+            return f"{entry.what} to {entry.peer}: {_describe_message(detail)}"
+        case What.RECEIVE | What.CALLED | What.REPLY:
+            return f"{entry.what} from {entry.peer}: {_describe_message(detail)}"
+        case What.DROP:
+            return f"lost from {entry.peer}: {detail}"
+        case _:
+            return f"{entry.what} {entry.peer} {detail or ''}".rstrip()
+
+
+def _describe_event(event: object) -> str:
+    match event:
+        case LeaderChanged(leader_id=None):
+            return "knows no leader"
+        case LeaderChanged():
+            epoch = f", epoch {event.epoch}" if event.epoch else ""
+            return f"thinks that {event.leader_id} leads{epoch}"
+        case MemberEvent():
+            verb = _VERBS.get(type(event), f"{type(event).__name__.removeprefix('Member').lower()} {{}}")
+            return verb.format(event.id)
+        case StorageFailed():
+            return f"keeps nothing on disk: {event.reason}"
+        case IdConflictLost():
+            return f"gives up its id to {event.address}"
+        case _:
+            return repr(event)
+
+
+def _describe_message(message: object) -> str:
+    body = getattr(message, "body", message)
+    items = getattr(message, "items", ())
+    told = ", ".join(f"{item.id}/{item.incarnation}/{item.state.name.lower()}" for item in items[:6])
+    more = f" and {len(items) - 6} more" if len(items) > 6 else ""
+    return type(body).__name__ + (f" with {told}{more}" if told else "")
