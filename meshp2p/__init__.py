@@ -84,7 +84,7 @@ from meshp2p.node.received import ReceivedMessage
 from meshp2p.node.reply_parts import ReplyParts
 from meshp2p.node.settings import load_config
 from meshp2p.node.shared import MapChange, SharedMap
-from meshp2p.node.subscriptions import EventsLost
+from meshp2p.node.subscriptions import EventsLost, NetworkProblemFound
 from meshp2p.version import __version__
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ __all__ = [
     "MeshError",
     "MeshNode",
     "Message",
+    "NetworkProblemFound",
     "NoHandler",
     "NodeClosed",
     "NodeConfig",

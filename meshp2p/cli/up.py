@@ -26,7 +26,7 @@ from meshp2p.core.events import (
 from meshp2p.core.presets import PRESETS
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
-from meshp2p.node.subscriptions import EventsLost, NodeEvent
+from meshp2p.node.subscriptions import EventsLost, NetworkProblemFound, NodeEvent
 
 __all__ = ["add_commands"]
 
@@ -171,6 +171,8 @@ def _line(event: NodeEvent) -> str:
             return f"leader is {event.leader_id} (epoch {event.epoch})"
         case MemberEvent():
             return f"{_word(event)} {event.id}"
+        case NetworkProblemFound(reason=reason, advice=advice):
+            return f"{reason}; {advice}"
         case EventsLost(count=count):
             return f"{count} events were lost: this terminal is too slow"
         case StorageFailed(reason=reason):
@@ -206,6 +208,13 @@ def _as_json(event: NodeEvent) -> dict[str, Any]:
                 "leader_id": event.leader_id,
                 "previous_id": event.previous_id,
                 "epoch": event.epoch,
+            }
+        case NetworkProblemFound():
+            return {
+                "event": "network-problem",
+                "problem": event.problem,
+                "reason": event.reason,
+                "advice": event.advice,
             }
         case EventsLost(count=count):
             return {"event": "lost", "count": count}

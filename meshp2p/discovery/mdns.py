@@ -15,6 +15,7 @@ a machine share that port the kernel gives it to any one of them.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import ipaddress
 import secrets
@@ -30,6 +31,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from meshp2p.core.address import Address
 from meshp2p.discovery.advertisement import NAME_BYTES_MAX, Advertisement, parse_service_untrusted
 from meshp2p.discovery.inbox import Inbox
+from meshp2p.discovery.mdns_port import try_multicast
 from meshp2p.discovery.place import Place
 from meshp2p.discovery.source import ADDRESSES_MAX, FailureLog, Offer, delays, logger
 from meshp2p.errors import ConfigError, RemoteProtocolError, StartError
@@ -138,6 +140,7 @@ class MdnsSource:
     async def _keep_looking(self, inbox: Inbox[Advertisement], has_tried: trio.Event) -> None:
         """Run one responder after another: the next at once where one ended, and after a back-off where it failed."""
         failures = FailureLog("discovery by multicast DNS")
+        sending = FailureLog("sending multicast DNS through some interfaces")
 
         def on_seen(seen: Advertisement) -> None:
             if seen.mesh == self._own.mesh:
@@ -147,11 +150,22 @@ class MdnsSource:
             failures.succeeded()
             has_tried.set()
 
+        def note_tried(outcome: dict[str, OSError | None]) -> None:
+            failed = [f"{host}: {error.strerror}" for host, error in outcome.items() if error is not None]
+            if failed:
+                sending.failed(OSError(", ".join(failed)))
+            else:
+                sending.succeeded()
+
         retry = delays(RETRY_FIRST, RETRY_LAST)
         while True:
             self._has_moved = trio.Event()
             self._responder = self._make_responder(
-                self._interfaces, self._own, on_seen=on_seen, on_up=lambda: inbox.call_soon(note_up)
+                self._interfaces,
+                self._own,
+                on_seen=on_seen,
+                on_up=lambda: inbox.call_soon(note_up),
+                on_tried=lambda outcome: inbox.call_soon(functools.partial(note_tried, outcome)),
             )
             try:
                 await _run_responder(self._responder)
@@ -241,7 +255,8 @@ def make_service(own: Advertisement) -> AsyncServiceInfo:
 class Responder:
     """Announces ``own`` (``None``: nothing) on ``interfaces`` and reports what others announce.
 
-    :meth:`run` is its whole life, in a thread of its own. ``on_seen`` and ``on_up`` are called in that thread.
+    :meth:`run` is its whole life, in a thread of its own. ``on_seen``, ``on_up`` and ``on_tried`` are called in that
+    thread; the last is given what came of sending through each interface.
     """
 
     def __init__(
@@ -251,11 +266,13 @@ class Responder:
         *,
         on_seen: Callable[[Advertisement], None],
         on_up: Callable[[], None] = lambda: None,
+        on_tried: Callable[[dict[str, OSError | None]], None] = lambda _: None,
     ) -> None:
         self._interfaces = tuple(interfaces)
         self._service = None if own is None else make_service(own)
         self._on_seen = on_seen
         self._on_up = on_up
+        self._on_tried = on_tried
         self._may_be_loopback = any(ipaddress.ip_address(host).is_loopback for host in interfaces)
         self._services: dict[str, Advertisement | None] = {}  # None: not known, or refused
         self._resolutions: dict[str, asyncio.Task[None]] = {}
@@ -290,6 +307,7 @@ class Responder:
         interfaces = self._usable_interfaces()
         if not interfaces:
             raise OSError(f"no interface has any of the addresses {', '.join(self._interfaces)}")
+        self._on_tried(try_multicast(interfaces))
         multicast = AsyncZeroconf(interfaces=interfaces)
         zeroconf = multicast.zeroconf
         announcing: asyncio.Future[None] | None = None

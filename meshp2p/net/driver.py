@@ -37,7 +37,8 @@ from meshp2p.core.effects import (
 )
 from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply, Pong
+from meshp2p.core.messages import CallReply, Datagram, Gossip, Pong
+from meshp2p.core.record import tag_of
 from meshp2p.core.requests import Request
 from meshp2p.errors import Refusal, RemoteProtocolError, StoreError, check
 from meshp2p.wire.codec import Codec
@@ -83,6 +84,7 @@ class DriverStats(msgspec.Struct):
     bytes_sent: int = 0
     calls_made: int = 0
     calls_failed: int = 0
+    calls_succeeded: int = 0
     calls_answered: int = 0
     stores: int = 0
     stores_failed: int = 0
@@ -273,6 +275,10 @@ class Driver:
         """The direct way to a node, for a call that this node is to pass on; None if it should not."""
         return self.machine.relay_route(node_id)
 
+    def knock(self, address: Address) -> None:
+        """Send a datagram that tells nothing: for somebody who wants to know whether one arrives."""
+        self.perform([Send(address, Datagram(Gossip(tag_of(self.machine.id))))])
+
     def _take_ticket(self) -> int:
         """A ticket, under which its answer comes. It is to be given back."""
         self._tickets += 1
@@ -354,6 +360,8 @@ class Driver:
             self.stats.calls_failed += 1
             _log.debug("%s failed: %s", type(call.request).__name__, reply.reason)
             await self._hear_all()  # who left has said so before it refused
+        else:
+            self.stats.calls_succeeded += 1
         self.perform(self.machine.receive_reply(call.call_id, reply, trio.current_time()))
 
     async def _watch(self, watch: Watch, scope: trio.CancelScope) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 import ifaddr
 import msgspec
 
-__all__ = ["ADVERTISED_MAX", "Interface", "advertised_addresses", "list_interfaces"]
+__all__ = ["ADVERTISED_MAX", "Interface", "advertised_addresses", "list_interfaces", "why_no_network"]
 
 ADVERTISED_MAX = 8
 """Chosen, not measured: every record that is gossiped carries them, and a packet has room for 1,232 bytes."""
@@ -112,6 +112,23 @@ def advertised_addresses(bound_host: str, interfaces: ListInterfaces = list_inte
         return ("127.0.0.1",) if wildcard == (4,) else ("127.0.0.1", "::1")
     ordered = (host for *_, host in sorted(best[min(best)]))
     return tuple(dict.fromkeys(ordered))[:ADVERTISED_MAX]
+
+
+def why_no_network(interfaces: Iterable[Interface]) -> str:
+    """Why no other machine can be reached through these, in words; empty if one may be."""
+    others = [interface for interface in interfaces if "loopback" not in interface.flags]
+    if not others:
+        return "this machine has no network interface but loopback"
+    if not any(interface.has_carrier for interface in others):
+        words = [f"{one.name} {'is down' if one.is_down else 'has no carrier'}" for one in others]
+        return f"no network is up: {', '.join(words)}"
+    if not any(_is_of_network(host) for one in others if one.has_carrier for host in one.addresses):
+        return f"no interface has an address: {', '.join(one.name for one in others)}"
+    return ""
+
+
+def _is_of_network(host: str) -> bool:
+    return not ipaddress.ip_address(host).is_loopback
 
 
 def _rank(interface: Interface, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int | None:

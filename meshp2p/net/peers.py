@@ -8,6 +8,7 @@ the lower id dialled. The other is retired: its calls go on to their end, and wa
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
@@ -48,6 +49,9 @@ RELAY_SECONDS: Final = 2.0
 """How long a connection to the target of a call that is passed on may take; then the asker is told that there is no
 path. Chosen, not measured."""
 
+DIAL_BACK_SECONDS: Final = 3.0
+"""How long a connection that another node asked for is waited for: a second try of TCP fits. Chosen, not measured."""
+
 _SWEEP_SECONDS: Final = 1.0
 
 _log = logging.getLogger("meshp2p.net")
@@ -71,12 +75,17 @@ class PeerService(Router, Protocol):
     def relay_route(self, node_id: str) -> Route | None:
         """The direct way to a node, for a call that this node is to pass on; None if it should not."""
 
+    def knock(self, address: Address) -> None:
+        """Send a datagram that tells nothing."""
+
 
 class PeerStats:
     """Levels and counters since the start."""
 
     def __init__(self) -> None:
         self.accepted: int = 0
+        self.accepted_from_outside: int = 0
+        """Of these, from other machines."""
         self.dialled: int = 0
 
 
@@ -101,6 +110,7 @@ class Peers:
         self._gate = gate
         self._budget = Budget(BUFFERED_BYTES_MAX)
         self._connections = Connections(own)
+        self._connect = connect
         self._dials = Dials(connect, self._begin, self._start)
         self.service: PeerService | None = None
         self._serve_query: ServeCall | None = None
@@ -143,6 +153,7 @@ class Peers:
         protocol = PeerProtocol(self._codec.tag, self._own, is_dialler=False, budget=self._budget)
         connection = PeerConnection(stream, protocol, host, None)
         self.stats.accepted += 1
+        self.stats.accepted_from_outside += not ipaddress.ip_address(host.partition("%")[0]).is_loopback
         self._nursery.start_soon(self._run, connection)
 
     async def _run(self, connection: PeerConnection) -> None:
@@ -247,6 +258,23 @@ class Peers:
         finally:
             query.close()
 
+    async def ask_dial_back(self, node_id: str, boot: int, addresses: tuple[Address, ...], port: int) -> str | None:
+        """Let a node connect to this port of the machine that this node's connection to it comes from: the empty text
+        if it could, else why it could not; None if it could not be asked. It sends a datagram there as well."""
+        with trio.move_on_after(2 * DIAL_BACK_SECONDS):
+            connection = await self.find(node_id, boot, addresses)
+            if isinstance(connection, CallFailed):
+                return None
+            body = port.to_bytes(2, "big")
+            asked = connection.open_call(CallKind.DIAL_BACK, body, seconds=2 * DIAL_BACK_SECONDS)
+            try:
+                return (await asked.receive() or b"").decode(errors="replace")
+            except CallBroken:
+                return None
+            finally:
+                asked.close()
+        return None
+
     # Which connection
 
     async def find(self, node_id: str, boot: int, addresses: tuple[Address, ...]) -> PeerConnection | CallFailed:
@@ -322,6 +350,9 @@ class Peers:
                         connection.flush()
                         await service.wait_until_left()
                         connection.protocol.end_reply(served.id)
+                    case CallKind.DIAL_BACK:
+                        reply = (await self._dial_back(served, service)).encode()
+                        connection.protocol.send_part(served.id, reply, is_last=True)
                     case CallKind.QUERY:
                         if self._serve_query is None:
                             raise RemoteProtocolError(Refusal.BAD_VALUE, "this node takes no queries")
@@ -335,6 +366,21 @@ class Peers:
                 _log.error("serving a call failed: please report it", exc_info=error)
                 reset, message = ResetReason.FAILED, "internal error"
         connection.finish(served, reset, message)
+
+    async def _dial_back(self, served: ServedCall, service: PeerService) -> str:
+        """Connect to where the asker is, and nowhere else: that it asks gives nobody a way to others."""
+        connection, port = served.connection, int.from_bytes(served.body, "big")
+        if len(served.body) != 2 or port == 0 or served.source != (connection.peer.id if connection.peer else ""):
+            raise RemoteProtocolError(Refusal.BAD_VALUE, "a dial-back names a port, and is not passed on")
+        address = Address(connection.host, port)
+        service.knock(address)
+        with trio.move_on_after(DIAL_BACK_SECONDS):
+            try:
+                await trio.aclose_forcefully(await self._connect(address))
+            except (OSError, ValueError) as error:
+                return f"{address}: {error}"
+            return ""
+        return f"{address}: no answer in {DIAL_BACK_SECONDS:g} s"
 
     def _release_served(self, connection: PeerConnection) -> None:
         """The connection is over: nobody waits for what is served on it. A query may go on for a while: its asker may

@@ -28,7 +28,7 @@ from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
 from meshp2p.errors import StoreError
 from meshp2p.net.driver import Datagrams
-from meshp2p.net.interfaces import Interface, advertised_addresses, list_interfaces
+from meshp2p.net.interfaces import Interface, advertised_addresses, list_interfaces, why_no_network
 from meshp2p.net.peers import Peers
 from meshp2p.net.port import Listener
 from meshp2p.net.sockets import open_sockets
@@ -115,6 +115,9 @@ class Platform(Protocol):
     async def look_around(self, config: NodeConfig, bound: Bound) -> Surroundings:
         """Which addresses and networks there are now. Raises ``OSError`` where that cannot be told."""
 
+    def why_no_network(self) -> str:
+        """Why no other machine can be reached at all; empty if one may be."""
+
     def make_peers(self, codec: Codec, own: PeerHello) -> Peers:
         """The node's connections to others, none yet."""
 
@@ -161,6 +164,12 @@ class SystemPlatform:
         if bound.host in ("::", "0.0.0.0"):
             names |= {host for interface in interfaces for host in interface.addresses}
         return Surroundings(place, frozenset(name.lower() for name in names))
+
+    def why_no_network(self) -> str:
+        try:
+            return why_no_network(list_interfaces())
+        except OSError as error:
+            return f"the interfaces of this machine cannot be listed: {error}"
 
     def make_peers(self, codec: Codec, own: PeerHello) -> Peers:
         return Peers(codec, own)

@@ -36,6 +36,7 @@ from meshp2p.node.identity import Self
 from meshp2p.node.mesh_node import MeshNode
 from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.platform import Bound, Disk, Platform, Surroundings
+from meshp2p.node.self_check import SelfCheck
 from meshp2p.node.shared import SharedMaps
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.version import __version__
@@ -162,6 +163,10 @@ class _Runner:
                         parts.start_soon(source.run, offer)
                     look = functools.partial(platform.look_around, config, bound)
                     parts.start_soon(follow, look, platform.wall_ms, around, sources, take)
+                    check = SelfCheck(
+                        config, bound.host, driver, peers, sources, platform.why_no_network, self._subscriptions.put
+                    )
+                    parts.start_soon(check.run)
                     if own.disk is not None:
                         parts.start_soon(_keep_peers, node, own.disk)
                     await driver.wait_until(lambda: machine.is_announced or machine.has_lost_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Generic, Literal, Self, TypeVar
 
 import msgspec
 import trio
@@ -13,7 +13,7 @@ import trio
 from meshp2p.core.events import Event
 from meshp2p.errors import NodeClosed
 
-__all__ = ["EventsLost", "Feed", "NodeEvent", "Subscription", "Subscriptions"]
+__all__ = ["EventsLost", "Feed", "NetworkProblemFound", "NodeEvent", "Subscription", "Subscriptions"]
 
 _T = TypeVar("_T")
 
@@ -27,7 +27,16 @@ class EventsLost(msgspec.Struct, frozen=True, tag_field="event", tag=str):
     count: int
 
 
-NodeEvent = Event | EventsLost
+class NetworkProblemFound(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """The node found nobody in its first seconds (``alone``), is not reached from other machines (``unreachable``), or
+    hears no UDP (``no-udp``). ``reason`` is the likely cause, ``advice`` what to do next. Each is told once."""
+
+    problem: Literal["alone", "unreachable", "no-udp"]
+    reason: str
+    advice: str
+
+
+NodeEvent = Event | NetworkProblemFound | EventsLost
 
 
 class Feed(Generic[_T]):
@@ -76,7 +85,7 @@ class Feed(Generic[_T]):
         self._arrived.set()
 
 
-class Subscription(Feed[Event]):
+class Subscription(Feed[Event | NetworkProblemFound]):
     """An asynchronous iterator of events, from the moment it was made. It ends when the node has left."""
 
 
@@ -89,7 +98,7 @@ class Subscriptions:
         self._changed = trio.Event()
         self._is_ended = False
 
-    def open(self, snapshot: Iterable[Event]) -> Subscription:
+    def open(self, snapshot: Iterable[Event | NetworkProblemFound]) -> Subscription:
         """A new reader: first the snapshot, then what happens."""
         subscription = Subscription(snapshot)
         if self._is_ended:
@@ -97,7 +106,7 @@ class Subscriptions:
         self._readers.add(subscription)
         return subscription
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event | NetworkProblemFound) -> None:
         for reader in list(self._readers):
             reader.put(event)
         self._changed.set()

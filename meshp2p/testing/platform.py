@@ -101,6 +101,9 @@ class VirtualPlatform:
         place = Place((Address(ip, bound.port),), (Link("virtual", ip, 1, None),))
         return Surroundings(place, frozenset(name.lower() for name in names))
 
+    def why_no_network(self) -> str:
+        return ""
+
     def make_peers(self, codec: Codec, own: PeerHello) -> Peers:
         lan, process = self._lan, self._process
         # no outcome reaches a process that is stopped, not even that the time is up

@@ -71,6 +71,9 @@ class CallKind(enum.IntEnum):
     """The body is a Probe, the first part of the reply a Pong. The reply does not end before the node has left."""
     QUERY = 2
     """Opaque bytes, answered in any number of parts."""
+    DIAL_BACK = 3
+    """The body is a port number (2 bytes, big-endian): connect to it, at the address that this connection comes from,
+    and send a datagram there. The reply is one part: empty if the connection stood, else why it did not, in UTF-8."""
 
 
 class ResetReason(enum.IntEnum):

@@ -44,6 +44,7 @@ class Script:
                 *,
                 on_seen: Callable[[Advertisement], None],
                 on_up: Callable[[], None] = lambda: None,
+                on_tried: Callable[[dict[str, OSError | None]], None] = lambda _: None,
             ) -> None:
                 script.made.append((trio.current_time(), tuple(interfaces), own))
                 self.see, self.come_up = on_seen, on_up

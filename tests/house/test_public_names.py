@@ -61,6 +61,7 @@ PUBLIC_NAMES = [
     "MeshError",
     "MeshNode",
     "Message",
+    "NetworkProblemFound",
     "NoHandler",
     "NodeClosed",
     "NodeConfig",

@@ -38,6 +38,7 @@ class Node:
         self.peers = Peers(codec, PeerHello(name, boot), connect=connect)
         self.noted: list[tuple[str, str, str]] = []
         self.queries: list[IncomingCall] = []
+        self.knocked: list[Address] = []
         self.answer_query: Callable[[IncomingCall], Awaitable[None]] | None = None
 
     def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
@@ -75,6 +76,9 @@ class Node:
     def relay_route(self, node_id: str) -> Route | None:
         node = self.known.get(node_id)
         return None if node is None else Route(node.name, node.boot, (node.address,))
+
+    def knock(self, address: Address) -> None:
+        self.knocked.append(address)
 
     async def serve_query(self, call: IncomingCall) -> None:
         self.queries.append(call)

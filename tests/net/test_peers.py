@@ -16,8 +16,10 @@ from meshp2p.errors import ConnectionLost, Unreachable
 from meshp2p.net.connections import IDLE_SECONDS
 from meshp2p.net.dials import Connect
 from meshp2p.net.open_calls import IncomingCall
+from meshp2p.net.peer_connection import CallBroken, PeerConnection
 from meshp2p.net.peers import UNREACHABLE_SECONDS
 from meshp2p.wire.codec import Codec
+from meshp2p.wire.peer_frames import CallKind
 from tests.net.service import CODEC, Node, running
 
 REQUEST = Push(1, ())
@@ -496,3 +498,47 @@ async def test_over_real_sockets_calls_queries_and_watches_work_side_by_side() -
         assert one.open_connections == other.open_connections == 1
         nursery.cancel_scope.cancel()
     assert CODEC.decode_request_untrusted(one.requests[0]) == REQUEST
+
+
+# Asking to be dialled
+
+
+async def test_a_node_that_is_asked_to_dial_back_says_whether_it_could_and_knocks(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with wired("a", "b") as (wires, (one, other)):
+        assert await one.peers.ask_dial_back("b", 1, (other.address,), 7700) == ""
+        assert await one.peers.ask_dial_back("b", 1, (other.address,), 7701) == "10.0.0.1:7701: [Errno 111] refused"
+        assert other.knocked == [Address("10.0.0.1", 7700), Address("10.0.0.1", 7701)]
+        del wires.nodes[one.address]
+        assert "refused" in str(await one.peers.ask_dial_back("b", 1, (other.address,), 7700))
+        assert one.knocked == []
+
+
+async def test_a_dial_back_that_cannot_be_asked_for_has_no_answer(autojump_clock: trio.testing.MockClock) -> None:
+    async with wired("a") as (_, (one,)):
+        assert await one.peers.ask_dial_back("b", 1, (Address("10.0.0.9", 1),), 7700) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"\0", b"\0\0", b"\0\1\2"])
+async def test_a_dial_back_that_names_no_port_is_refused(autojump_clock: trio.testing.MockClock, body: bytes) -> None:
+    async with wired("a", "b") as (wires, (one, other)):
+        connection = await one.peers.find("b", 1, (other.address,))
+        assert isinstance(connection, PeerConnection)
+        asked = connection.open_call(CallKind.DIAL_BACK, body)
+        with pytest.raises(CallBroken, match="names a port"):
+            await asked.receive()
+        asked.close()
+        assert (wires.dialled, other.knocked) == (1, [])
+
+
+async def test_a_dial_back_is_not_passed_on(autojump_clock: trio.testing.MockClock) -> None:
+    """Else it would have the target dial the relay."""
+    async with wired("a", "b", "c") as (_, (one, relay, target)):
+        connection = await one.peers.find("b", 1, (relay.address,))
+        assert isinstance(connection, PeerConnection)
+        asked = connection.open_call(CallKind.DIAL_BACK, (7700).to_bytes(2, "big"), target="c")
+        with pytest.raises(CallBroken, match="is not passed on"):
+            await asked.receive()
+        asked.close()
+        assert (relay.knocked, target.knocked) == ([], [])

@@ -11,9 +11,8 @@ import trio.testing
 
 import meshp2p
 from meshp2p import EventsLost, LeaderChanged, MemberDied, MemberJoined, MemberLeft, MemberUpdated
-from meshp2p.core.events import Event
 from meshp2p.core.swim.hosting import Profile
-from meshp2p.node.subscriptions import BUFFER_MAX, Subscription, Subscriptions
+from meshp2p.node.subscriptions import BUFFER_MAX, NodeEvent, Subscription, Subscriptions
 from tests.http.meshes import QUICK, calling, open_mesh
 
 OPTIONS: dict[str, Any] = {"port": 0, "mdns": False, "protocol": QUICK}
@@ -167,6 +166,6 @@ async def test_readers_of_one_node_all_see_the_same() -> None:
         readers = [node.events() for _ in range(3)]
         async with meshp2p.open_node(**OPTIONS, id="b", join=[str(node.addresses[0])]):
             await node.wait_for_members(2)
-    seen: list[list[Event | EventsLost]] = [[event async for event in reader] for reader in readers]
+    seen: list[list[NodeEvent]] = [[event async for event in reader] for reader in readers]
     assert seen[0] == seen[1] == seen[2]
     assert {type(event) for event in seen[0]} >= {MemberJoined, LeaderChanged, MemberLeft}

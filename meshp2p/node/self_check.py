@@ -1,0 +1,214 @@
+"""Whether a node is found by others, is reached by them, and hears their datagrams: what is not so is told once, with
+the likely reason and what to do next.
+
+::
+
+    alone         nobody was found within ``ALONE_SECONDS`` of the start
+    unreachable   others were found, none of them ever connected to this node, and one that was asked to could not
+    no-udp        for ten seconds calls over TCP succeeded, again and again, and no datagram came
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+import trio
+
+from meshp2p.core.record import Record
+from meshp2p.core.swim.candidates import SourceStats
+from meshp2p.discovery.beacon import BeaconSource
+from meshp2p.discovery.source import Source
+from meshp2p.errors import Refusal
+from meshp2p.net.driver import Driver
+from meshp2p.net.peers import Peers
+from meshp2p.node.config import NodeConfig, is_loopback
+from meshp2p.node.subscriptions import NetworkProblemFound
+
+__all__ = ["Search", "SelfCheck", "why_alone"]
+
+_log = logging.getLogger("meshp2p.node")
+
+# All of these are chosen, not measured.
+LOOK_INTERVAL: Final = 1.0
+ALONE_SECONDS: Final = 10.0
+SILENT_LOOKS: Final = 10  # counted, and not timed: this process may have been stopped itself
+CALLS_MIN: Final = 3  # of these looks, in which a call had succeeded: where UDP fails each probe is a call
+COMPANY_SECONDS: Final = 10.0  # after which somebody should have connected to this node, if anybody can
+ASKED_MAX: Final = 3  # nodes that are asked to connect to this one
+
+DOCTOR: Final = "`meshp2p doctor` looks further"
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node looked for others: what :func:`why_alone` needs to know."""
+
+    mesh: str
+    bound_host: str
+    has_mdns: bool
+    has_beacon: bool
+    seeds: tuple[str, ...]
+    sources: Mapping[str, SourceStats]
+    """What was seen through each source."""
+    hears_other_meshes: bool
+    no_network: str
+    """Why no other machine can be reached at all; empty if one may be."""
+
+
+def why_alone(search: Search) -> tuple[str, str]:
+    """The likely reason that a node found nobody, and what to do next."""
+    seen = [name for name, stats in search.sources.items() if name != "seed" and stats.silent]
+    seeds = search.sources.get("seed")
+    looks = search.has_mdns or search.has_beacon
+    if is_loopback(search.bound_host):
+        reason = f"it is bound to {search.bound_host}, so it sees only nodes of this machine"
+        return reason, "for other machines give it --insecure-lan, or --host and an address of this machine"
+    if search.no_network:
+        return search.no_network, "plug in a cable, join a network, or set an address"
+    if seen:
+        reason = f"nodes are seen by {' and '.join(seen)}, and none answers at its address"
+        return reason, "open the nodes' TCP port in the firewalls of both machines"
+    if seeds is not None and seeds.silent:
+        reason = f"no node of mesh {search.mesh!r} answers at {', '.join(search.seeds)}"
+        return reason, "check that it runs there, that its mesh has this name, and that its TCP port is open"
+    if search.seeds and seeds is None:
+        return f"{', '.join(search.seeds)} has no address", "check the name, or give an address"
+    if search.hears_other_meshes:
+        return f"nodes are heard, and none is of mesh {search.mesh!r}", "check --mesh here and there"
+    if not looks and not search.seeds:
+        reason = "mDNS and the beacon are off and no node is named"
+        return reason, "turn one of them on, or name a node with --join HOST:PORT"
+    reason = f"nobody of mesh {search.mesh!r} is heard: no other node runs, or multicast and broadcast do not pass"
+    return reason, "start another node, or name one with --join HOST:PORT"
+
+
+class SelfCheck:
+    """Checks one node, whose sockets are bound to ``bound_host``. ``put`` takes what it finds. ``why_no_network`` says
+    why no other machine can be reached, empty if one may be."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        bound_host: str,
+        driver: Driver,
+        peers: Peers,
+        sources: Sequence[Source],
+        why_no_network: Callable[[], str],
+        put: Callable[[NetworkProblemFound], None],
+    ) -> None:
+        self._config = config
+        self._bound_host = bound_host
+        self._driver = driver
+        self._machine = driver.machine
+        self._peers = peers
+        self._sources = sources
+        self._why_no_network = why_no_network
+        self._put = put
+
+    async def run(self) -> None:
+        """Look until nothing is left to be told."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_for_company)
+            nursery.start_soon(self._look_for_callers)
+            nursery.start_soon(self._listen)
+
+    def _tell(self, problem: NetworkProblemFound) -> None:
+        _log.warning("%s; %s", problem.reason, problem.advice)
+        self._put(problem)
+
+    # Company
+
+    async def _look_for_company(self) -> None:
+        with trio.move_on_after(ALONE_SECONDS):
+            await self._driver.wait_until(self._has_company)
+            return
+        config = self._config
+        search = Search(
+            mesh=config.mesh,
+            bound_host=self._bound_host,
+            has_mdns=config.mdns,
+            has_beacon=config.has_beacon,
+            seeds=config.join,
+            sources=self._machine.sources(),
+            hears_other_meshes=self._hears_other_meshes(),
+            no_network=self._why_no_network(),
+        )
+        reason, advice = why_alone(search)
+        reason = f"this node found nobody in {ALONE_SECONDS:g} s: {reason}"
+        self._tell(NetworkProblemFound("alone", reason, f"{advice}; {DOCTOR}"))
+
+    def _has_company(self) -> bool:
+        return self._machine.node_count() > 1
+
+    def _hears_other_meshes(self) -> bool:
+        counts = [source.stats.refused for source in self._sources if isinstance(source, BeaconSource)]
+        return any(count.get(Refusal.OTHER_MESH, 0) for count in (*counts, self._driver.stats.refused))
+
+    # Callers
+
+    async def _look_for_callers(self) -> None:
+        """If nobody connected to this node by itself, have somebody try."""
+        asked: set[str] = set()
+        while len(asked) < ASKED_MAX and not self._is_called():
+            await self._driver.wait_until(lambda: any(record.id not in asked for record in self._others()))
+            await trio.sleep(COMPANY_SECONDS)
+            for record in [record for record in self._others() if record.id not in asked][:1]:
+                asked.add(record.id)
+                port = self._machine.own.addresses[0].port
+                failure = await self._peers.ask_dial_back(record.id, record.boot, record.addresses, port)
+                if failure is not None:
+                    if failure and not self._is_called():
+                        self._tell(_unreachable(record.id, failure, port))
+                    return
+
+    def _is_called(self) -> bool:
+        return self._peers.stats.accepted_from_outside > 0
+
+    def _others(self) -> list[Record]:
+        """The listed nodes of other machines."""
+        return [
+            record
+            for record in self._machine.records().values()
+            if record.is_node
+            and record.id != self._machine.id
+            and record.addresses
+            and not all(is_loopback(address.host) for address in record.addresses)
+        ]
+
+    # Datagrams
+
+    async def _listen(self) -> None:
+        stats = self._driver.stats
+        datagrams = calls = looks_in_silence = calls_in_silence = 0
+        while True:
+            await trio.sleep(LOOK_INTERVAL)
+            looks_in_silence += 1
+            if stats.datagrams_received != datagrams or not self._others():
+                looks_in_silence = calls_in_silence = 0
+            elif stats.calls_succeeded + stats.calls_answered != calls:
+                calls_in_silence += 1
+            datagrams, calls = stats.datagrams_received, stats.calls_succeeded + stats.calls_answered
+            if looks_in_silence >= SILENT_LOOKS:
+                if calls_in_silence >= CALLS_MIN:
+                    self._tell(_no_udp(self._machine.own.addresses[0].port))
+                    return
+                looks_in_silence = calls_in_silence = 0
+
+
+def _unreachable(asked: str, failure: str, port: int) -> NetworkProblemFound:
+    return NetworkProblemFound(
+        "unreachable",
+        f"other machines cannot connect to this node: {asked} tried {failure}",
+        f"open UDP and TCP port {port} in the firewall of this machine (behind NAT it is served over the connections"
+        f" that it opens itself); {DOCTOR}",
+    )
+
+
+def _no_udp(port: int) -> NetworkProblemFound:
+    return NetworkProblemFound(
+        "no-udp",
+        "no UDP comes from other nodes, and TCP does: they are probed over TCP alone",
+        f"open UDP port {port} in the firewalls of this machine and theirs; {DOCTOR}",
+    )
