@@ -15,6 +15,7 @@
     ├── Syncer         comparing views, dialling candidates
     ├── ConvergenceCheck  asking somebody whether all was heard, once the mesh is quiet
     ├── Departures     calling the dead, forgetting the departed
+    ├── Mail           durable messages: see :mod:`meshp2p.core.mail.machine`
     ├── Maps           shared maps: who has them, comparing, telling changes
     ├── Hosting        instances that speak only HTTP: heartbeats, expiry, adoption
     ├── PauseGuard     being careful after this node itself was stopped
@@ -40,7 +41,7 @@ from meshp2p.core.directory.state import NodeState, Randomness
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Emit, Resolve, Table, WatchOpened
 from meshp2p.core.events import LeaderChanged, MemberChange, MemberDied, MemberJoined, MemberLeft
-from meshp2p.core.mail.messaging import Messaging
+from meshp2p.core.mail.machine import Mail
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
 from meshp2p.core.messages import (
@@ -157,8 +158,7 @@ class Machine(View):
         )
         self._prober.on_round = self._pause_guard.note_round
         self._prober.on_view = self._syncer.compare
-        self._messaging = Messaging(self._state, self._carrier, self._hosting, kept_messages)
-        self._messaging.receiving.has_met_all = lambda: self._syncer.has_met_all
+        self._mail = Mail(self._state, self._carrier, self._hosting, self._syncer, kept_messages)
         self._confirmer = Confirmer(self._state, self._membership, self._prober)
         self._convergence = ConvergenceCheck(self._state, self._prober, self._syncer)
         self._prober.on_ack = self._take_ack
@@ -181,7 +181,7 @@ class Machine(View):
         self._election.start(now)
         self._syncer.start(now)
         self._pause_guard.start(now)
-        self._messaging.start(now)
+        self._mail.start(now)
         return self._conclude(now)
 
     def rebuild(self, now: float) -> list[Effect]:
@@ -190,14 +190,14 @@ class Machine(View):
 
         What was asked before is never answered: replies to earlier calls are ignored, and of tickets nothing is known.
         """
-        old, messaging, maps, watches = self._state, self._messaging, self._maps, self._watches
+        old, mail, maps, watches = self._state, self._mail, self._maps, self._watches
         known, leader_id, candidates = old.members.records, self.leader_id, list(self.candidates())
         own = msgspec.structs.replace(old.own, incarnation=min(self._ownership.next_incarnation, INCARNATION_MAX))
         kept = old.keeping.kept
         state = NodeState(own, old.config, old.random, old.wall_ms, kept, is_durable=old.keeping.is_durable)
         self._age = old.age_zero + now
-        self._build(state, messaging.rows())
-        self._messaging.resume(messaging)
+        self._build(state, mail.rows())
+        self._mail.resume(mail)
         state.resume(old, now)
         self._watches.resume(watches)
         self._maps.resume(maps, now)
@@ -306,9 +306,9 @@ class Machine(View):
             case ForwardDeregister(id=instance_id):
                 reply = self._hosting.take_deregister(instance_id, now)
             case Deposit() | Deliver() | Acknowledged():
-                self._messaging.receive_call(ticket, request, now)
+                self._mail.receive_call(ticket, request, now)
             case ForwardFetch() | ForwardAcknowledge() | ForwardStatus():
-                self._messaging.receive_call(ticket, request, now)
+                self._mail.receive_call(ticket, request, now)
             case LeaseAsk():
                 reply = LeaseReply(is_granted=False) if self._lease is None else self._lease.take_ask(request, now)
             case LeaseRelease():
@@ -421,7 +421,7 @@ class Machine(View):
             case Timer.MAP_SYNC | Timer.MAP_TELL:
                 self._maps.handle_timer(timer, subject, now)
             case _:
-                self._messaging.handle_timer(timer, subject, now)
+                self._mail.handle_timer(timer, subject, now)
 
     def _settle(self, now: float) -> None:
         self._syncer.end_look_around()
@@ -444,14 +444,14 @@ class Machine(View):
             case Deregister():
                 self._hosting.deregister(ticket, request, now)
             case SendMessage() | Fetch() | Acknowledge() | AskStatus():
-                self._messaging.request(ticket, request, now)
+                self._mail.request(ticket, request, now)
             case _:
                 assert_never(request)
         return self._conclude(now)
 
     def abandon(self, ticket: int) -> None:
         """Nobody waits any more for the answer to what was asked under this ticket. It may have taken effect."""
-        self._messaging.receiving.abandon(ticket)
+        self._mail.abandon(ticket)
         self._early_syncs.pop(ticket, None)
 
     def register(self, profile: Profile, now: float) -> list[Effect]:
@@ -511,7 +511,7 @@ class Machine(View):
         """Leave the mesh of one's own will: everybody is told, and :attr:`has_left` says when enough have heard."""
         if not self._state.is_leaving:
             self._state.is_leaving = True
-            self._messaging.leave(now)
+            self._mail.leave(now)
             self._maps.leave(now)
             self._dissemination.say_farewell()
             self._watches.close()
@@ -520,7 +520,7 @@ class Machine(View):
     @property
     def has_left(self) -> bool:
         """Whether it leaves and enough have heard so."""
-        is_busy = self._dissemination.is_saying_farewell or self._messaging.is_handing_over or self._maps.is_telling
+        is_busy = self._dissemination.is_saying_farewell or self._mail.is_handing_over or self._maps.is_telling
         return self._state.is_leaving and not is_busy
 
     def _check_running(self) -> None:
@@ -547,7 +547,8 @@ class Machine(View):
     def _notice(self, event: MemberChange, now: float) -> None:
         self._membership.notice(event)
         self._hosting.notice(event, now)
-        self._messaging.notice(event, now)
+        self._carrier.notice(event)
+        self._mail.notice(event, now)
         self._watches.notice(event, now)
         self._convergence.notice(event, now)
         self._maps.notice(event, now)

@@ -8,7 +8,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.carrier import Carrier, Route
 from meshp2p.core.directory.state import Counters, NodeState
 from meshp2p.core.instance import Instance, Leader
-from meshp2p.core.mail.messaging import Messaging
+from meshp2p.core.mail.machine import Mail
 from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
 from meshp2p.core.record import Record
@@ -29,7 +29,7 @@ class View:
     _syncer: Syncer
     _maps: Maps
     _carrier: Carrier
-    _messaging: Messaging
+    _mail: Mail
 
     def __repr__(self) -> str:
         members = self._state.members
@@ -62,8 +62,7 @@ class View:
 
     def has_mail(self, recipient: str, message_id: str) -> bool:
         """Whether this message waits in the mailbox of the recipient at this node."""
-        mailbox = self._messaging.receiving.mailboxes.get(recipient)
-        return mailbox is not None and message_id in mailbox.pending
+        return self._mail.mailboxes.is_pending((recipient, message_id))
 
     def has_node(self, node_id: str) -> bool:
         """Whether this is a listed node."""

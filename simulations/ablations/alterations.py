@@ -79,15 +79,15 @@ def without_tcp_probe(host: Host) -> None:
 
 def forget_acknowledged(host: Host) -> None:
     """Let no mailbox remember what was acknowledged."""
-    receiving: Any = host.machine._messaging.receiving  # type: ignore[union-attr]
-    tell = receiving.telling.tell
+    mail: Any = host.machine._mail  # type: ignore[union-attr]
+    tell = mail.notifier.tell
 
     def tell_and_forget(ticket: int, recipient: str, *more: Any) -> None:
         tell(ticket, recipient, *more)
-        if recipient in receiving.mailboxes:
-            receiving.mailboxes[recipient].acknowledged.clear()
+        if recipient in mail.mailboxes.by_recipient:
+            mail.mailboxes.by_recipient[recipient].acknowledged.clear()
 
-    receiving.telling.tell = tell_and_forget
+    mail.notifier.tell = tell_and_forget
 
 
 def without_second_observer(host: Host) -> None:

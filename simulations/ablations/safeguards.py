@@ -196,7 +196,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "who accepted a message delivers it again where its recipient's home forgot it, or is another",
         "home-forgets",
         "messages",
-        alter=without_method("_messaging", "sending", "notice"),
+        alter=without_method("_mail", "delivery", "notice"),
     ),
     "remembered-ids": Safeguard(
         "a mailbox remembers what was acknowledged",

@@ -55,8 +55,8 @@ def _check_tables(machine: Machine) -> None:
 
 def _check_messages(machine: Machine) -> None:
     """The counts are those of the tables, and whatever waits is in its line once."""
-    sending, receiving = machine._messaging.sending, machine._messaging.receiving
-    outbox = sending.outbox
+    mail = machine._mail
+    outbox, reading = mail.outbox, mail.reading
     held = outbox.by_id.values()
     assert outbox.copies == sum(one.open for one in held)
     assert outbox.bytes == sum(one.size for one in held if one.open)
@@ -69,11 +69,11 @@ def _check_messages(machine: Machine) -> None:
     for line in outbox.lines.values():
         assert line.waiting or line.delivered
         assert list(line.waiting) == sorted(line.waiting)
-    for mailbox in receiving.mailboxes.values():
+    for mailbox in mail.mailboxes.by_recipient.values():
         assert mailbox.bytes == sum(incoming.message.size for incoming in mailbox.pending.values())
         assert not set(mailbox.pending) & set(mailbox.acknowledged)
         numbers = [incoming.number for incoming in mailbox.pending.values()]
         assert numbers == sorted(numbers)
-    assert receiving.waits.count == sum(map(len, receiving.waits._waits.values()))
-    assert all(receiving.waits._waits.values())
-    assert sending._reserved >= 0
+    assert reading.wait_count == sum(map(len, reading._waits.values()))
+    assert all(reading._waits.values())
+    assert outbox.reserved >= 0

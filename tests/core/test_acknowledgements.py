@@ -287,12 +287,12 @@ def test_what_became_of_a_message_is_known_after_a_restart_of_the_node_that_acce
     acknowledge(mesh, "b", "b", sent["acknowledged"])
     mesh.answer("b", Deregister("x"))
     mesh.run(70)
-    before = {name: mesh.nodes["a"]._messaging.sending.status(sent[name]).receipts for name in sent}
+    before = {name: mesh.nodes["a"]._mail.receipts.status(sent[name]).receipts for name in sent}
     assert {receipt.status for receipt in before["all"]} == {CopyStatus.EXPIRED, CopyStatus.UNDELIVERABLE}
     restart(mesh, "a", "b")
     mesh.run(5)
     for name, message_id in sent.items():
-        assert mesh.nodes["a"]._messaging.sending.status(message_id).receipts == before[name]
+        assert mesh.nodes["a"]._mail.receipts.status(message_id).receipts == before[name]
         assert status(mesh, "b", message_id) == {receipt.recipient: receipt.status for receipt in before[name]}
 
 

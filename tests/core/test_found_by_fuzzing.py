@@ -7,7 +7,8 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Watch, WatchOpened
-from meshp2p.core.mail.outbox import Outbox, Outgoing
+from meshp2p.core.mail.outbox import Outbox
+from meshp2p.core.mail.outgoing import Outgoing
 from meshp2p.core.mail.uuid7 import uuid7
 from meshp2p.core.map_entry import COUNT_MAX, Stamp
 from meshp2p.core.maps.hybrid_clock import HybridClock
@@ -50,8 +51,8 @@ def test_an_instance_that_departed_is_registered_again_only_if_there_is_room() -
 
 
 def test_copies_wait_in_the_order_of_their_numbers_whenever_they_were_kept() -> None:
-    outbox = Outbox(10)
+    outbox = Outbox(a_machine()._state)
     for number in (2, 1, 3):
         message = Message(uuid7(NOW_MS, number), "s", "a", "Query", "", b"1", None, NOW_MS)
-        outbox.add(Outgoing(number, message, ["a"], 60.0, NOW_MS))
+        outbox.add(Outgoing(number, message, ["a"], 60.0, NOW_MS), 0.0)
     assert list(outbox.lines["a"].waiting) == [1, 2, 3]

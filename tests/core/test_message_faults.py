@@ -111,14 +111,28 @@ def test_an_acknowledgement_that_a_full_disk_refused_holds_once_it_is_repeated()
     assert held_on_disk(mesh, "a") == []
 
 
+def test_an_acknowledgement_that_a_full_disk_refused_lets_no_earlier_one_be_forgotten() -> None:
+    mesh = a_mesh("a", "b", config=ProtocolConfig(remembered_max=2))
+    sent = [send(mesh, "a", "b", str(number)).message_id for number in range(4)]
+    mesh.run(0.1)
+    mesh.is_cut = lambda _one, _other: True
+    for message_id in sent[:2]:
+        mesh.ask("b", Acknowledge("b", (message_id,)))
+    mailbox = mesh.nodes["b"]._mail.mailboxes.by_recipient["b"]
+    assert mailbox.acknowledged == {message_id: ["a"] for message_id in sent[:2]}
+    mesh.full["b"] = "no space left"
+    assert isinstance(mesh.answer("b", Acknowledge("b", tuple(sent[2:]))), Refused)
+    assert mailbox.acknowledged == {message_id: ["a"] for message_id in sent[:2]}
+    assert mesh.nodes["b"]._mail.notifier.untold["a"].keys() == {("b", message_id) for message_id in sent[:2]}
+
+
 def test_nothing_grows_with_what_was_acknowledged() -> None:
     mesh = a_mesh("a", "b", disks=False, config=ProtocolConfig(remembered_max=10, receipts_max=10))
     for number in range(400):
         sent = send(mesh, "a", "b", str(number))
         acknowledge(mesh, "b", "b", sent.message_id)
-    sending, receiving = mesh.nodes["a"]._messaging.sending, mesh.nodes["b"]._messaging.receiving
-    assert len(sending._expiries) < 200
-    assert len(receiving._expiries) < 200
+    assert len(mesh.nodes["a"]._mail.outbox._expiries) < 200
+    assert len(mesh.nodes["b"]._mail.mailboxes._expiries) < 200
 
 
 def test_what_a_gone_recipient_acknowledged_is_forgotten_when_it_cannot_come_again() -> None:
@@ -129,9 +143,9 @@ def test_what_a_gone_recipient_acknowledged_is_forgotten_when_it_cannot_come_aga
     acknowledge(mesh, "b", "x", sent.message_id)
     mesh.run(5.0)
     assert "x" not in mesh.nodes["a"].records()
-    assert mesh.nodes["b"]._messaging.receiving.mailboxes
+    assert mesh.nodes["b"]._mail.mailboxes.by_recipient
     mesh.run(40.0)
-    assert not mesh.nodes["b"]._messaging.receiving.mailboxes
+    assert not mesh.nodes["b"]._mail.mailboxes.by_recipient
     assert held_on_disk(mesh, "b") == []
 
 
@@ -143,13 +157,13 @@ def test_what_a_gone_node_was_to_be_told_is_forgotten_with_it() -> None:
     mesh.kill("a")
     acknowledge(mesh, "b", "b", sent.message_id)
     mesh.run(10.0)
-    receiving, sending = mesh.nodes["b"]._messaging.receiving, mesh.nodes["b"]._messaging.sending
-    assert "a" in receiving.telling.untold
+    mail = mesh.nodes["b"]._mail
+    assert "a" in mail.notifier.untold
     mesh.run(60.0)
-    assert "a" not in receiving.telling.untold
-    assert "a" not in receiving.telling.lanes
-    assert "a" not in sending.delivery.lanes
-    assert "a" not in sending.delivery.ready
+    assert "a" not in mail.notifier.untold
+    assert "a" not in mail.notifier.queues
+    assert "a" not in mail.delivery.queues
+    assert "a" not in mail.delivery.ready
 
 
 def test_many_recipients_of_many_small_messages_fit_into_a_call() -> None:
@@ -263,7 +277,7 @@ def test_a_recipient_that_a_deposit_names_twice_has_one_copy() -> None:
     twice = msgspec.structs.replace(a_parcel("x", seconds=10.0), recipients=("x", "x"))
     for parcel in (a_parcel("y", seconds=10.0), twice):
         mesh.do("a", node.receive_call(Deposit((parcel,)), mesh.now, -900)[1])
-    outbox = node._messaging.sending.outbox
+    outbox = node._mail.outbox
     assert outbox.copies == 2
     mesh.run(15.0)
     assert outbox.copies == 0

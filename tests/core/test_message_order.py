@@ -168,8 +168,7 @@ def a_mailbox(*incoming: Incoming) -> Mailbox:
 def test_reading_goes_on_behind_a_message_that_was_acknowledged() -> None:
     first, second, third = (an_incoming(number) for number in (1, 2, 3))
     mailbox = a_mailbox(first, second, third)
-    mailbox.remove(second.message.id)
-    mailbox.acknowledge(second, [])
+    mailbox.acknowledge(second.message.id, [])
     assert mailbox.read(second.message.id, 10, 1000) == (third.message,)
 
 
@@ -181,11 +180,13 @@ def test_a_message_that_is_larger_than_a_read_is_read_alone() -> None:
 def test_ids_that_all_holders_know_are_forgotten_before_those_that_may_come_again() -> None:
     mailbox = a_mailbox()
     untold, told, newest = (an_incoming(number) for number in (1, 2, 3))
-    mailbox.acknowledge(untold, ["a"])
-    mailbox.acknowledge(told, [])
-    mailbox.acknowledge(newest, ["a"])
-    assert mailbox.forget(2) == {told.message.id: []}
+    mailbox.acknowledge(untold.message.id, ["a"])
+    mailbox.acknowledge(told.message.id, [])
+    assert mailbox.choose_forgotten({newest.message.id: ["a"]}, 2) == {told.message.id: []}
+    assert mailbox.choose_forgotten({newest.message.id: ["a"]}, 1) == {told.message.id: [], untold.message.id: ["a"]}
+    mailbox.forget([told.message.id])
     assert mailbox.knows(untold.message.id)
+    assert not mailbox.knows(told.message.id)
 
 
 def test_a_mailbox_that_is_read_and_acknowledged_never_fills() -> None:

@@ -18,7 +18,7 @@ from meshp2p.core.effects import Delete, Effect, Emit, Persist, Put, Store, Tabl
 from meshp2p.core.events import StorageFailed, StorageRecovered
 from meshp2p.core.record import INCARNATION_MAX
 
-__all__ = ["Keeping", "KeptState", "StoreHandler"]
+__all__ = ["Keeping", "KeptState", "StoreHandler", "ignore_failure"]
 
 INCARNATION_RESERVE: Final = 1 << 16
 """How many incarnations one write covers. A node uses a few an hour; half of it is left when the next write begins.
@@ -35,6 +35,11 @@ _PROBE: Final = (Put(Table.SETTLED, bytes(8), b"expired"), Delete(Table.SETTLED,
 """Writes that change nothing and need room: no message has the number 0."""
 
 StoreHandler = Callable[[str | None, float], None]
+
+
+def ignore_failure(_failure: str | None, _now: float) -> None:
+    """The handler of writes that only delete: what a full disk does not forget comes back after a restart, and is then
+    forgotten."""
 
 
 class KeptState(msgspec.Struct, frozen=True):

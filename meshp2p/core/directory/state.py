@@ -17,7 +17,7 @@ from meshp2p.core.directory.local_health import LocalHealth
 from meshp2p.core.directory.members import Members
 from meshp2p.core.directory.patience import Patience
 from meshp2p.core.directory.timers import Timer, Timers
-from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Send, Write
+from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Resolve, Send, Write
 from meshp2p.core.events import (
     Event,
     MapChanged,
@@ -237,6 +237,10 @@ class NodeState:
     def store(self, writes: Iterable[Write], handler: StoreHandler, now: float) -> None:
         """See :meth:`~meshp2p.core.directory.keeping.Keeping.store`."""
         self.keeping.store(writes, handler, now)
+
+    def resolve(self, ticket: int, reply: CallReply) -> None:
+        """Answer what was asked under this ticket."""
+        self.effects.append(Resolve(ticket, reply))
 
     def emit(self, event: Event | MapChanged) -> None:
         self.effects.append(Emit(event))

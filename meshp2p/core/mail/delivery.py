@@ -1,49 +1,97 @@
-"""On its way: from the lines of the outbox to the recipients' homes."""
+"""Copies on their way from the lines of the outbox to the recipients' homes."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterable
 
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.mail.outbox import Line, Outbox, Outgoing
-from meshp2p.core.mail.peer_queue import PeerQueue, wake_failed
+from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberUpdated
+from meshp2p.core.mail.intake import Intake
+from meshp2p.core.mail.ledger import Change, Ledger
+from meshp2p.core.mail.line import Line
+from meshp2p.core.mail.outbox import Outbox
+from meshp2p.core.mail.outgoing import Outgoing
+from meshp2p.core.mail.peer_queue import PeerQueues
+from meshp2p.core.mail.settling import Settling
 from meshp2p.core.message import Message
-from meshp2p.core.messages import CallReply, Deliver, DeliverReply, Outcome, Parcel, Passed
+from meshp2p.core.messages import CallReply, Deliver, DeliverReply, Outcome
 
 __all__ = ["Delivery"]
 
 
 class Delivery:
-    """A lane to each home, in which the lines of all recipients there share batches.
-
-    ``take_here`` puts parcels into this node's own mailboxes; ``acknowledged`` hears of copies, as pairs of
-    (recipient, message), that a home says are acknowledged; ``tried`` hears of each message of which a batch was
-    concluded.
-    """
+    """Delivers in batches which the lines of all recipients at one home share: at once, and again whenever something
+    happens to the recipient or the home."""
 
     def __init__(
-        self,
-        state: NodeState,
-        carrier: Carrier,
-        outbox: Outbox,
-        take_here: Callable[[tuple[Parcel, ...], float], tuple[tuple[Outcome, ...], ...]],
-        acknowledged: Callable[[list[tuple[str, Message]], float], None],
-        tried: Callable[[Outgoing], None],
+        self, state: NodeState, carrier: Carrier, outbox: Outbox, settling: Settling, ledger: Ledger, intake: Intake
     ) -> None:
         self._state = state
-        self._carrier = carrier
         self._outbox = outbox
-        self._take_here = take_here
-        self.acknowledged: Callable[[list[tuple[str, Message]], float], None] = acknowledged
-        self.tried: Callable[[Outgoing], None] = tried
-        self.lanes: dict[str, PeerQueue] = {}
+        self._settling = settling
+        self._ledger = ledger
+        self._intake = intake
+        self.queues: PeerQueues[Deliver] = PeerQueues(state, carrier, Timer.DELIVER, self)
         self.ready: dict[str, dict[str, None]] = {}
         """By home, the recipients whose lines have something waiting."""
 
-    def route(self, recipient: str) -> str | None:
+    # What happened
+
+    def begin(self, outgoing: Outgoing, now: float) -> None:
+        """A message is kept: bring it on its way."""
+        for recipient in outgoing.copies:
+            if self._route(recipient) is None and recipient in self._outbox.lines:
+                # it may have departed while this was written: then nobody says so again
+                self._state.timers.set_earlier(Timer.RETURN, now + self._state.config.return_timeout, recipient)
+        lines = [line for recipient in outgoing.copies if (line := self._outbox.lines.get(recipient)) is not None]
+        for home in dict.fromkeys(line.home[0] for line in lines if line.home is not None):
+            self.flush(home, now)
+        self._settling.note_progress(outgoing)
+
+    def notice(self, event: MemberChange, now: float) -> None:
+        """A recipient, or a home, came, went or changed: what waits for it flows at once."""
+        instance_id = event.id
+        line = self._outbox.lines.get(instance_id)
+        match event:
+            case MemberJoined() | MemberUpdated() | MemberRecovered():
+                before = line.home if line is not None else None
+                home = self._route(instance_id)
+                if home is not None and line is not None and line.home != before:
+                    self._wake(home, now)
+                if instance_id in self.queues and not isinstance(event, MemberUpdated):
+                    self.queues.wake(instance_id, now)
+                elif instance_id in self.queues:
+                    self.queues.flush(instance_id, now)
+                if isinstance(event, MemberJoined) and event.record.is_node:
+                    self.queues.wake_failing(now)  # whoever joined may be the way to others
+            case MemberLeft(record=record) if not record.is_node:
+                self._route(instance_id)  # what waits is given up
+            case MemberLeft() | MemberDied():
+                self._route(instance_id)
+                reason = "it left the mesh" if isinstance(event, MemberLeft) else "it is held to be dead"
+                for outgoing in line.waiting.values() if line is not None else ():
+                    outgoing.copies[instance_id].reason = f"{reason}: kept until it returns"
+                if isinstance(event, MemberLeft) and line is not None:
+                    self._state.timers.set(Timer.RETURN, now + self._state.config.return_timeout, instance_id)
+            case _:
+                pass
+
+    def unblock(self, recipient: str, now: float) -> None:
+        """A copy that was refused is offered again."""
+        line = self._outbox.lines.get(recipient)
+        if line is not None and line.home is not None:
+            line.is_blocked = False
+            self.flush(line.home[0], now)
+
+    def forget_home(self, home: str) -> None:
+        """A node is gone for good."""
+        self.queues.forget(home)
+        self.ready.pop(home, None)
+
+    # Where to
+
+    def _route(self, recipient: str) -> str | None:
         """Find the recipient's home; which that is. What was delivered to another, or to an earlier life of it, is
         delivered again."""
         line = self._outbox.lines.get(recipient)
@@ -66,56 +114,34 @@ class Delivery:
             self.ready.setdefault(line.home[0], {})[recipient] = None
         return line.home[0]
 
-    def flush_all(self, recipients: Iterable[str], now: float) -> None:
-        homes = dict.fromkeys(
-            line.home[0] for id_ in recipients if (line := self._outbox.lines.get(id_)) is not None and line.home
-        )
-        for home in homes:
-            self._flush(home, now)
-
-    def _flush(self, home: str, now: float) -> None:
+    def flush(self, home: str, now: float) -> None:
+        """Deliver what waits for the recipients at this home."""
         if home == self._state.id:
             self._deliver_here(now)
         else:
-            self._lane(home).flush(now)
+            self.queues.flush(home, now)
 
-    def _lane(self, home: str) -> PeerQueue:
-        lane = self.lanes.get(home)
-        if lane is None:
-            latest: Deliver | None = None
-
-            def make(now: float) -> Passed | None:
-                nonlocal latest
-                parcels = self._batch(home, now)
-                if not parcels:
-                    return None
-                latest = Deliver(self._state.id, parcels, self._state.members.records[home].boot)
-                return latest
-
-            def conclude(request: Passed, reply: CallReply | CallFailed, now: float) -> None:
-                if isinstance(request, Deliver):
-                    self._conclude(home, request.parcels, reply, now, is_late=request is not latest)
-
-            lane = self.lanes[home] = PeerQueue(
-                self._state, self._carrier, Timer.DELIVER, home, make, conclude, self.retry_failed
-            )
-        return lane
+    def _wake(self, home: str, now: float) -> None:
+        if home == self._state.id:
+            self._deliver_here(now)
+        else:
+            self.queues.wake(home, now)
 
     def _deliver_here(self, now: float) -> None:
         """The recipient's home is this node: the mailbox is next door, and the outbox keeps the message on disk."""
-        state = self._state
-        while parcels := self._batch(state.id, now):
-            outcomes = self._take_here(parcels, now)
-            self._conclude(state.id, parcels, DeliverReply(outcomes), now)
+        home = self._state.id
+        while (request := self.next_request(home, now)) is not None:
+            self.conclude(home, request, self._intake.take_here(request.parcels, now), now, is_latest=True)
 
-    def _batch(self, home: str, now: float) -> tuple[Parcel, ...]:
+    # Batches
+
+    def next_request(self, home: str, now: float) -> Deliver | None:
         """What is to be delivered next: each recipient's oldest copies, one message for several where they share it."""
         ready = self.ready.get(home)
-        if not ready:
-            return ()
-        room = self._state.config.delivery_bytes_max
         record = self._state.members.records.get(home)
-        boot = record.boot if record is not None else 0
+        if not ready or record is None:
+            return None
+        room = self._state.config.delivery_bytes_max
         chosen: dict[int, tuple[Outgoing, list[str]]] = {}
         for recipient in list(ready):
             if room <= 0:
@@ -124,7 +150,9 @@ class Delivery:
             if line is None or not line.waiting or line.home is None or line.home[0] != home:
                 del ready[recipient]
                 continue
-            if line.is_blocked or line.home[1] != boot:  # it was started again, and that is not known of both yet
+            if (
+                line.is_blocked or line.home[1] != record.boot
+            ):  # it was started again, and that is not known of both yet
                 continue
             for number, outgoing in line.waiting.items():
                 if number not in chosen:
@@ -138,27 +166,17 @@ class Delivery:
                     break  # one is enough to see whether there is room
             del ready[recipient]  # the next batch begins with the others
             ready[recipient] = None
-        return tuple(
-            Parcel(outgoing.message, tuple(recipients), max(0.0, outgoing.deadline - now))
-            for _, (outgoing, recipients) in sorted(chosen.items())
-        )
+        parcels = tuple(outgoing.parcel(recipients, now) for _, (outgoing, recipients) in sorted(chosen.items()))
+        return Deliver(self._state.id, parcels, record.boot) if parcels else None
 
-    def _conclude(
-        self,
-        home: str,
-        parcels: tuple[Parcel, ...],
-        reply: CallReply | CallFailed,
-        now: float,
-        *,
-        is_late: bool = False,
+    def conclude(
+        self, home: str, request: Deliver, reply: CallReply | CallFailed, now: float, *, is_latest: bool
     ) -> None:
-        """What came of a batch. ``is_late``: the same was told again meanwhile, perhaps to a home that was started
-        again and has none of it."""
-        state = self._state
+        """What came of a batch. Without ``is_latest`` the same was told again meanwhile, perhaps to a home that was
+        started again and has none of it."""
         outcomes = reply.outcomes if isinstance(reply, DeliverReply) else ()
         acknowledged: list[tuple[str, Message]] = []
-        wall_ms = state.wall_ms()
-        for index, parcel in enumerate(parcels):
+        for index, parcel in enumerate(request.parcels):
             outgoing = self._outbox.by_id.get(parcel.message.id)
             if outgoing is None:
                 continue
@@ -166,28 +184,35 @@ class Delivery:
             for place, recipient in enumerate(parcel.recipients):
                 copy = outgoing.copies.get(recipient)
                 line = self._outbox.lines.get(recipient)
-                if copy is None or line is None or copy.status.is_final:
+                if copy is None or line is None or copy.is_final:
                     continue
                 copy.is_tried = True
                 outcome = done[place] if place < len(done) else None
                 if outcome is Outcome.ACKNOWLEDGED:
                     acknowledged.append((recipient, outgoing.message))
-                elif line.home is None or line.home[0] != home:
-                    pass  # it has another home by now
-                elif is_late:
-                    pass  # the later call says what holds
+                elif not is_latest or line.home is None or line.home[0] != home:
+                    pass  # the later call says what holds, or it has another home by now
                 elif outcome is Outcome.TAKEN:
-                    self._outbox.note_delivered(outgoing, recipient, wall_ms)
+                    self._outbox.note_delivered(outgoing, recipient)
                     line.note_room()
                 else:
                     copy.reason = _why_waiting(outcome, recipient, home)
                     if outcome is not None and not line.is_blocked:
                         self._block(recipient, line, is_full=outcome is Outcome.FULL, now=now)
-            self.tried(outgoing)
+            self._settling.note_progress(outgoing)
         if acknowledged:
-            self.acknowledged(acknowledged, now)
+            self._settle(acknowledged, now)
 
-    def try_again(self, recipient: str, now: float) -> None:
+    def _settle(self, copies: list[tuple[str, Message]], now: float) -> None:
+        """A home says of what was delivered again that it is acknowledged; asked again if that cannot be kept."""
+
+        def conclude(failure: str | None, now: float) -> None:
+            for recipient in dict.fromkeys(recipient for recipient, _ in copies) if failure is not None else ():
+                self._try_again(recipient, now)
+
+        self._ledger.commit(Change(settled=copies), conclude, now)
+
+    def _try_again(self, recipient: str, now: float) -> None:
         """Deliver to this recipient again what was delivered, after a pause."""
         line = self._outbox.lines.get(recipient)
         if line is None or line.home is None:
@@ -204,31 +229,6 @@ class Delivery:
         pause = self._state.config.delivery_pause(line.refusals)
         line.refusals += 1
         self._state.timers.set(Timer.UNBLOCK, now + pause, recipient)
-
-    def retry(self, home: str, now: float) -> None:
-        """A call that failed is repeated."""
-        self._flush(home, now)
-
-    def unblock(self, recipient: str, now: float) -> None:
-        """A copy that was refused is offered again."""
-        line = self._outbox.lines.get(recipient)
-        if line is not None and line.home is not None:
-            line.is_blocked = False
-            self._flush(line.home[0], now)
-
-    def retry_failed(self, now: float) -> None:
-        """Something is well again: try at once what was to be repeated later."""
-        wake_failed(self.lanes.values(), now)
-
-    def wake(self, home: str, now: float) -> None:
-        if home == self._state.id:
-            self._deliver_here(now)
-        else:
-            self._lane(home).wake(now)
-
-    def forget_home(self, home: str) -> None:
-        self.lanes.pop(home, None)
-        self.ready.pop(home, None)
 
 
 def _why_waiting(outcome: Outcome | None, recipient: str, home: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import dropwhile, islice, takewhile
+from collections.abc import Iterable, Iterator
+from itertools import chain, dropwhile, islice, takewhile
 
 from meshp2p.core.message import Message
 
@@ -47,14 +47,14 @@ class Mailbox:
         self.pending[incoming.message.id] = incoming
         self.bytes += incoming.message.size
 
-    def acknowledge(self, incoming: Incoming, untold: list[str]) -> None:
-        """It was removed because its recipient acknowledged it; these holders do not know yet."""
-        self.acknowledged[incoming.message.id] = untold
-        self._places[incoming.message.id] = incoming.number
-
-    def acknowledge_early(self, message_id: str, untold: list[str]) -> None:
-        """It was read elsewhere, and did not come here yet; these may deliver it still."""
+    def acknowledge(self, message_id: str, untold: list[str]) -> Incoming | None:
+        """Its recipient acknowledged it, and these holders do not know yet; what was removed. None if it was read
+        elsewhere, and did not come here yet: these may deliver it still."""
+        incoming = self.remove(message_id)
         self.acknowledged[message_id] = untold
+        if incoming is not None:
+            self._places[message_id] = incoming.number
+        return incoming
 
     def knows(self, message_id: str) -> bool:
         """Whether it waits here, or was acknowledged and that is remembered."""
@@ -66,12 +66,21 @@ class Mailbox:
             self.bytes -= incoming.message.size
         return incoming
 
-    def put_back(self, incoming: list[Incoming]) -> None:
-        """What was removed waits again, in its place."""
-        for one in incoming:
-            self.acknowledged.pop(one.message.id, None)
-            self._places.pop(one.message.id, None)
-            self.put(one)
+    def take_all(self) -> list[Incoming]:
+        """Remove all that waits, in its order."""
+        waiting, self.pending, self.bytes = list(self.pending.values()), {}, 0
+        return waiting
+
+    def revert(self, acknowledged: Iterable[str], removed: Iterable[Incoming], forgotten: dict[str, list[str]]) -> None:
+        """These are not acknowledged after all; what was removed waits again, in its place, and what was forgotten for
+        them is remembered."""
+        for message_id in acknowledged:
+            self.acknowledged.pop(message_id, None)
+            self._places.pop(message_id, None)
+        if forgotten:
+            self.acknowledged = {**forgotten, **self.acknowledged}
+        for incoming in removed:
+            self.put(incoming)
         self.pending = dict(sorted(self.pending.items(), key=lambda entry: entry[1].number))
 
     def read(self, after: str, limit: int, bytes_max: int) -> tuple[Message, ...]:
@@ -98,16 +107,22 @@ class Mailbox:
         behind = list(takewhile(lambda incoming: incoming.number > place, reversed(self.pending.values())))
         return reversed(behind)
 
-    def forget(self, remembered_max: int) -> dict[str, list[str]]:
-        """Forget the oldest acknowledged ids above the number, first those that every holder knows; which these
-        were, and who does not know."""
-        excess = len(self.acknowledged) - remembered_max
+    def choose_forgotten(self, added: dict[str, list[str]], remembered_max: int) -> dict[str, list[str]]:
+        """The oldest acknowledged ids above the number, once these are added, and which holders do not know of them:
+        first those that every holder knows."""
+        excess = len(self.acknowledged) + len(added) - remembered_max
         if excess <= 0:
             return {}
-        forgotten = list(islice((id_ for id_, holders in self.acknowledged.items() if not holders), excess))
-        if len(forgotten) < excess:
-            rest = (id_ for id_, holders in self.acknowledged.items() if holders)
-            forgotten += islice(rest, excess - len(forgotten))
-        for message_id in forgotten:
+
+        def remembered() -> Iterator[tuple[str, list[str]]]:
+            return chain(self.acknowledged.items(), added.items())
+
+        forgotten = dict(islice((each for each in remembered() if not each[1]), excess))
+        forgotten.update(islice((each for each in remembered() if each[1]), excess - len(forgotten)))
+        return forgotten
+
+    def forget(self, message_ids: Iterable[str]) -> None:
+        """Remember these no longer."""
+        for message_id in message_ids:
             self._places.pop(message_id, None)
-        return {message_id: self.acknowledged.pop(message_id) for message_id in forgotten}
+            del self.acknowledged[message_id]

@@ -1,16 +1,36 @@
-"""The messages that this node holds until each recipient acknowledged its copy."""
+"""The messages that this node holds until each recipient acknowledged its copy.
+
+A holder is a node that has a message in its outbox: the one that accepted it, or one that took it over from another
+that left. Only holders deliver, and only they forget when the recipient has acknowledged.
+"""
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import Delete, Put, Table, Write
+from meshp2p.core.mail.copy_state import Copy, CopyEvent
+from meshp2p.core.mail.deadlines import Deadlines
+from meshp2p.core.mail.line import Line
+from meshp2p.core.mail.outgoing import Outgoing
+from meshp2p.core.mail.uuid7 import node_bits_of
 from meshp2p.core.message import CopyStatus, Message, Receipt
 
-__all__ = ["Copy", "Line", "Outbox", "Outgoing", "finished_row"]
+__all__ = ["Outbox"]
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """What is on disk of a message in the outbox. ``expires_at`` is by the clock of
+    :meth:`~meshp2p.core.directory.state.NodeState.age_at`."""
+
+    message: Message
+    recipients: tuple[str, ...]
+    expires_at: int
 
 
 class _Finished(msgspec.Struct, array_like=True):
@@ -20,117 +40,110 @@ class _Finished(msgspec.Struct, array_like=True):
     receipts: tuple[Receipt, ...]
 
 
-class Copy:
-    """One recipient's copy: what became of it, and when (Unix milliseconds). ``is_tried``: its home was called."""
-
-    __slots__ = ("changed_at", "is_tried", "reason", "status")
-
-    def __init__(self, changed_at: int) -> None:
-        self.status: CopyStatus = CopyStatus.QUEUED
-        self.changed_at: int = changed_at
-        self.reason: str = ""
-        self.is_tried: bool = False
-
-
-class Outgoing:
-    """One message and all its copies. ``number`` orders what this node holds; ``open`` counts the copies that are not
-    final; ``deadline`` is the caller's clock."""
-
-    __slots__ = ("copies", "deadline", "message", "number", "open", "size")
-
-    def __init__(self, number: int, message: Message, recipients: Iterable[str], deadline: float, wall_ms: int) -> None:
-        self.number: int = number
-        self.message: Message = message
-        self.copies: dict[str, Copy] = {recipient: Copy(wall_ms) for recipient in recipients}
-        self.deadline: float = deadline
-        self.open: int = len(self.copies)
-        self.size: int = message.size
-
-    @property
-    def key(self) -> bytes:
-        return self.number.to_bytes(8, "big")
-
-
-class Line:
-    """The copies for one recipient that are not final, by number, in their order.
-
-    ``home`` is the home and the boot of it to which the delivered ones were delivered. ``refusals`` counts how often in
-    a row that home had no room, or said that the recipient is elsewhere; after each the line is blocked for a while.
-    """
-
-    __slots__ = ("delivered", "home", "is_blocked", "is_full", "refusals", "waiting")
-
-    def __init__(self) -> None:
-        self.waiting: dict[int, Outgoing] = {}
-        self.delivered: dict[int, Outgoing] = {}
-        self.home: tuple[str, int] | None = None
-        self.refusals: int = 0
-        self.is_blocked: bool = False
-        self.is_full: bool = False
-
-    def wait(self, outgoing: Outgoing) -> None:
-        """Its copy waits, in its place: what came before may have been written to disk later."""
-        is_last = not self.waiting or next(reversed(self.waiting)) < outgoing.number
-        self.waiting[outgoing.number] = outgoing
-        if not is_last:
-            self.waiting = dict(sorted(self.waiting.items()))
-
-    def requeue(self) -> None:
-        """What was delivered is to be delivered again: to another home, or to one that forgot it."""
-        if self.delivered:
-            self.waiting = dict(sorted({**self.delivered, **self.waiting}.items()))
-            self.delivered = {}
-        self.note_room()
-
-    def note_room(self) -> None:
-        """Its home takes messages, as far as is known."""
-        self.is_blocked = self.is_full = False
-        self.refusals = 0
-
-
 class Outbox:
-    """All that this node holds. It changes copies and lines together, says what is to be kept on disk for it, and knows
-    neither homes nor calls."""
+    """All that this node holds. It changes copies and lines together, says what is to be written for it, and knows
+    no calls."""
 
-    def __init__(self, finished_max: int) -> None:
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
         self.by_id: dict[str, Outgoing] = {}
         self.lines: dict[str, Line] = {}
+        """By recipient; none of them is empty."""
         self.copies: int = 0
         """How many copies are not final."""
         self.bytes: int = 0
+        self.reserved: int = 0
+        """How many copies of accepted messages are being written to disk, and are not held yet."""
+        self._number = 0
+        self._expiries = Deadlines(self._is_open, state.timers, Timer.EXPIRE_MESSAGES)
         self._finished: collections.deque[str] = collections.deque()
-        self._finished_max = finished_max
+        self._from_others: dict[int, dict[str, None]] = {}
+        """By the bits of the node that accepted them, the ids of messages that another node accepted."""
 
-    def add(self, outgoing: Outgoing, settled: Iterable[tuple[str, CopyStatus]] = ()) -> None:
-        """Hold a message. ``settled`` are copies that were final before a restart."""
-        for recipient, status in settled:
-            copy = outgoing.copies.get(recipient)
-            if copy is not None and not copy.status.is_final:
-                copy.status = status
-                outgoing.open -= 1
+    # What is asked of it
+
+    def _is_open(self, message_id: str) -> bool:
+        outgoing = self.by_id.get(message_id)
+        return outgoing is not None and outgoing.open > 0
+
+    def is_held(self, recipient: str, message_id: str) -> bool:
+        """Whether this copy is here and not final."""
+        outgoing = self.by_id.get(message_id)
+        copy = outgoing.copies.get(recipient) if outgoing is not None else None
+        return copy is not None and not copy.is_final
+
+    def held(self, copies: Iterable[tuple[str, str]]) -> list[tuple[str, Message]]:
+        """Those of these copies, pairs of (recipient, message id), that are here and not final, with their messages."""
+        return [(to, self.by_id[id_].message) for to, id_ in copies if self.is_held(to, id_)]
+
+    def held_for(self, maker_bits: int) -> list[Outgoing]:
+        """The messages with open copies that the node with these bits accepted, in their order."""
+        held = [self.by_id[id_] for id_ in self._from_others.get(maker_bits, ()) if self._is_open(id_)]
+        return sorted(held, key=lambda outgoing: outgoing.number)
+
+    def line(self, recipient: str) -> Line:
+        """The recipient's line; a new one if there is none, which the caller is to fill."""
+        line = self.lines.get(recipient)
+        if line is None:
+            line = self.lines[recipient] = Line()
+        return line
+
+    # Holding
+
+    def create(
+        self, message: Message, recipients: tuple[str, ...], seconds: float | None, changed_at: int, now: float
+    ) -> Outgoing:
+        """A message under the next number, to be held for so many seconds, ``message_timeout`` at most. It is not held
+        yet: see :meth:`add`."""
+        self._number += 1
+        return Outgoing(self._number, message, recipients, self._deadline(seconds, now), changed_at)
+
+    def _deadline(self, seconds: float | None, now: float) -> float:
+        longest = self._state.config.message_timeout
+        return now + (longest if seconds is None else min(max(0.0, seconds), longest))
+
+    def add(self, outgoing: Outgoing, now: float) -> None:
+        """Hold a message."""
         self.by_id[outgoing.message.id] = outgoing
         self.copies += outgoing.open
         self.bytes += outgoing.size
-        for recipient, copy in outgoing.copies.items():
-            if not copy.status.is_final:
-                self.line(recipient).wait(outgoing)
+        for recipient in outgoing.pending:
+            self.line(recipient).wait(outgoing)
+        self._expiries.add(outgoing.deadline, outgoing.message.id, now)
+        bits = node_bits_of(outgoing.message.id)
+        if bits is not None and bits != self._state.tag >> 32:
+            self._from_others.setdefault(bits, {})[outgoing.message.id] = None
 
-    def extend(self, outgoing: Outgoing, message: Message, recipients: Iterable[str], wall_ms: int) -> None:
-        """Hold further copies of a message that is held, or that was."""
-        if not outgoing.open:
-            self.bytes += outgoing.size
-            outgoing.message = message
+    def extend(
+        self, outgoing: Outgoing, message: Message, recipients: Iterable[str], seconds: float, now: float
+    ) -> list[Write]:
+        """Hold further copies of a message that is held, or was; what is to be written beside :meth:`row`."""
+        writes: list[Write] = []
+        if not outgoing.open:  # of what was final only the receipts are on disk
+            outgoing.deadline = self._deadline(seconds, now)
+            writes.append(Delete(Table.RECEIPTS, outgoing.key))
+            writes += map(outgoing.settled_row, outgoing.copies)
+        self._reopen(outgoing, message)
+        wall_ms = self._state.wall_ms()
         for recipient in recipients:
             outgoing.copies[recipient] = Copy(wall_ms)
             outgoing.open += 1
             self.copies += 1
             self.line(recipient).wait(outgoing)
+        self._expiries.add(outgoing.deadline, outgoing.message.id, now)
+        return writes
+
+    def _reopen(self, outgoing: Outgoing, message: Message) -> None:
+        """Copies of it are about to be held again, or further ones."""
+        if not outgoing.open:
+            self.bytes += outgoing.size
+            outgoing.message = message
 
     def withdraw(self, outgoing: Outgoing, recipients: Iterable[str]) -> None:
-        """Hold these copies no longer: they could not be kept. Nobody is told what became of them."""
+        """Hold these copies no longer: they could not be kept, or another holds them. Nobody is told of it."""
         for recipient in recipients:
             copy = outgoing.copies.pop(recipient, None)
-            if copy is None or copy.status.is_final:
+            if copy is None or copy.is_final:
                 continue
             self._close(outgoing, recipient)
             if not outgoing.open and outgoing.copies:
@@ -139,94 +152,147 @@ class Outbox:
                 self.bytes -= outgoing.size
         if not outgoing.copies:
             self.by_id.pop(outgoing.message.id, None)
+            self._forget_maker(outgoing.message.id)
 
-    def reopen(self, outgoing: Outgoing, message: Message, recipient: str, wall_ms: int) -> None:
-        """A copy is not final after all, for that could not be kept: it is in the mailbox still."""
-        if not outgoing.open:
-            self.bytes += outgoing.size
-            outgoing.message = message
-        copy = outgoing.copies[recipient]
-        copy.status, copy.changed_at = CopyStatus.DELIVERED, wall_ms
-        outgoing.open += 1
-        self.copies += 1
-        self.line(recipient).delivered[outgoing.number] = outgoing
+    # What becomes of a copy
 
-    def line(self, recipient: str) -> Line:
-        line = self.lines.get(recipient)
-        if line is None:
-            line = self.lines[recipient] = Line()
-        return line
-
-    def note_delivered(self, outgoing: Outgoing, recipient: str, wall_ms: int) -> None:
+    def note_delivered(self, outgoing: Outgoing, recipient: str) -> None:
         """The recipient's home has it."""
         line = self.lines.get(recipient)
-        if line is not None and line.waiting.pop(outgoing.number, None) is not None:
-            line.delivered[outgoing.number] = outgoing
-            copy = outgoing.copies[recipient]
-            copy.status, copy.changed_at, copy.reason = CopyStatus.DELIVERED, wall_ms, ""
+        if line is not None and line.note_taken(outgoing):
+            outgoing.copies[recipient].advance(CopyEvent.TAKEN, self._state.wall_ms())
 
-    def settle(self, outgoing: Outgoing, recipient: str, status: CopyStatus, reason: str, wall_ms: int) -> list[Write]:
-        """A copy is final; what is to be written for it. Nothing where it was."""
+    def settle(self, outgoing: Outgoing, recipient: str, event: CopyEvent, reason: str = "") -> list[Write]:
+        """A copy becomes final; what is to be written for it. Nothing happens if it is not here, or is final."""
         copy = outgoing.copies.get(recipient)
-        if copy is None or copy.status.is_final:
+        if copy is None or copy.is_final:
             return []
-        copy.status, copy.changed_at, copy.reason = status, wall_ms, reason
+        counters = self._state.counters
+        counters.copies_acknowledged += event is CopyEvent.ACKNOWLEDGED
+        counters.copies_expired += event is CopyEvent.EXPIRED
+        counters.copies_undeliverable += event is CopyEvent.GIVEN_UP
+        copy.advance(event, self._state.wall_ms(), reason)
         self._close(outgoing, recipient)
-        key = outgoing.key
         if outgoing.open:
-            return [Put(Table.SETTLED, key + recipient.encode(), status.encode())]
-        receipts = self.receipts(outgoing.message.id)
+            return [outgoing.settled_row(recipient)]
+        self._forget_maker(outgoing.message.id)
         forgotten = self._finish(outgoing)
-        settled = (Delete(Table.SETTLED, key + other.encode()) for other in outgoing.copies if other != recipient)
-        return [Delete(Table.OUTGOING, key), *settled, finished_row(outgoing, receipts), *forgotten]
+        settled = (
+            Delete(Table.SETTLED, outgoing.key + other.encode()) for other in outgoing.copies if other != recipient
+        )
+        return [Delete(Table.OUTGOING, outgoing.key), *settled, self.row(outgoing), *forgotten]
+
+    def acknowledge(self, copies: Iterable[tuple[str, Message]]) -> list[Write]:
+        """These copies, pairs of (recipient, message), were acknowledged; what is to be written."""
+        writes: list[Write] = []
+        for recipient, message in copies:
+            if (outgoing := self.by_id.get(message.id)) is not None:
+                writes += self.settle(outgoing, recipient, CopyEvent.ACKNOWLEDGED)
+        return writes
+
+    def reopen(self, copies: Iterable[tuple[str, Message]], now: float) -> None:
+        """What :meth:`acknowledge` settled could not be kept: it is in the mailbox still."""
+        for recipient, message in copies:
+            outgoing = self.by_id.get(message.id)
+            copy = outgoing.copies.get(recipient) if outgoing is not None else None
+            if outgoing is None or copy is None or copy.status is not CopyStatus.ACKNOWLEDGED:
+                continue
+            self._state.counters.copies_acknowledged -= 1
+            self._reopen(outgoing, message)
+            copy.advance(CopyEvent.REOPENED, self._state.wall_ms())
+            outgoing.open += 1
+            self.copies += 1
+            line, record = self.line(recipient), self._state.members.records.get(recipient)
+            line.delivered[outgoing.number] = outgoing
+            if line.home is None and record is not None:
+                line.home = (record.home, record.boot)  # which has it
+            self._expiries.add(outgoing.deadline, message.id, now)
 
     def _close(self, outgoing: Outgoing, recipient: str) -> None:
         outgoing.open -= 1
         self.copies -= 1
         line = self.lines[recipient]
-        line.waiting.pop(outgoing.number, None)
-        line.delivered.pop(outgoing.number, None)
-        if not line.waiting and not line.delivered:
+        line.remove(outgoing)
+        if not line:
             del self.lines[recipient]
-
-    def restore_finished(self, key: bytes, value: bytes, now: float) -> None:
-        """Know again what became of a message that is held no longer."""
-        kept = msgspec.msgpack.decode(value, type=_Finished)
-        if kept.message.id in self.by_id:
-            return  # it was taken over again later
-        recipients = [receipt.recipient for receipt in kept.receipts]
-        outgoing = Outgoing(int.from_bytes(key, "big"), kept.message, recipients, now, 0)
-        outgoing.open = 0
-        for receipt in kept.receipts:
-            copy = outgoing.copies[receipt.recipient]
-            copy.status, copy.reason, copy.changed_at = receipt.status, receipt.reason, receipt.changed_at
-        self.by_id[kept.message.id] = outgoing
-        self._finished.append(kept.message.id)
 
     def _finish(self, outgoing: Outgoing) -> list[Write]:
         """Of a message whose copies are all final only the receipts are kept, of so many messages; what is to be
         written for those that are forgotten."""
         self.bytes -= outgoing.size
-        outgoing.message = msgspec.structs.replace(outgoing.message, payload=b"null")
+        outgoing.drop_payload()
         self._finished.append(outgoing.message.id)
         forgotten: list[Write] = []
-        while len(self._finished) > self._finished_max:
+        while len(self._finished) > self._state.config.receipts_max:
             oldest = self.by_id.get(self._finished.popleft())
             if oldest is not None and not oldest.open:
                 del self.by_id[oldest.message.id]
                 forgotten.append(Delete(Table.RECEIPTS, oldest.key))
         return forgotten
 
-    def receipts(self, message_id: str) -> tuple[Receipt, ...]:
-        """What became of each copy; empty where no such message is known."""
-        outgoing = self.by_id.get(message_id)
-        if outgoing is None:
-            return ()
-        return tuple(
-            Receipt(recipient, copy.status, copy.reason, copy.changed_at) for recipient, copy in outgoing.copies.items()
-        )
+    def _forget_maker(self, message_id: str) -> None:
+        if not self._from_others:
+            return
+        bits = node_bits_of(message_id) or 0
+        ids = self._from_others.get(bits, {})
+        ids.pop(message_id, None)
+        if not ids:
+            self._from_others.pop(bits, None)
 
+    def pop_expired(self, now: float) -> list[Outgoing]:
+        """Take the messages whose time is over; some of them may be final."""
+        due = [self.by_id[id_] for id_ in self._expiries.pop_due(now) if id_ in self.by_id]
+        return [outgoing for outgoing in due if outgoing.deadline <= now]
 
-def finished_row(outgoing: Outgoing, receipts: tuple[Receipt, ...]) -> Put:
-    """What is kept of a message whose copies are all final."""
-    return Put(Table.RECEIPTS, outgoing.key, msgspec.msgpack.encode(_Finished(outgoing.message, receipts)))
+    # On disk
+
+    def row(self, outgoing: Outgoing) -> Put:
+        """What is on disk of it."""
+        if outgoing.open:
+            kept = _Kept(outgoing.message, tuple(outgoing.copies), self._state.age_at(outgoing.deadline))
+            return Put(Table.OUTGOING, outgoing.key, msgspec.msgpack.encode(kept))
+        finished = _Finished(outgoing.message, outgoing.receipts())
+        return Put(Table.RECEIPTS, outgoing.key, msgspec.msgpack.encode(finished))
+
+    def rows(self) -> Iterator[Put]:
+        """What a disk would have of what is held, and was."""
+        for outgoing in self.by_id.values():
+            yield self.row(outgoing)
+            for recipient, copy in outgoing.copies.items() if outgoing.open else ():
+                if copy.is_final:
+                    yield outgoing.settled_row(recipient)
+
+    def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
+        """Hold again what was held before a restart."""
+        settled: dict[bytes, dict[str, CopyStatus]] = {}
+        for table, key, value in kept:
+            if table is Table.SETTLED:
+                settled.setdefault(key[:8], {})[key[8:].decode()] = CopyStatus(value.decode())
+        for table, key, value in kept:
+            if table is Table.OUTGOING:
+                self._restore_held(key, msgspec.msgpack.decode(value, type=_Kept), settled.get(key), now)
+        for table, key, value in kept:
+            if table is Table.RECEIPTS:
+                self._restore_finished(key, msgspec.msgpack.decode(value, type=_Finished), now)
+
+    def _restore_held(self, key: bytes, kept: _Kept, settled: dict[str, CopyStatus] | None, now: float) -> None:
+        state = self._state
+        number = int.from_bytes(key, "big")
+        deadline = self._deadline((kept.expires_at - state.age_at(now)) / 1000, now)
+        self.add(Outgoing(number, kept.message, kept.recipients, deadline, state.wall_ms(), settled), now)
+        self._number = max(self._number, number)
+
+    def _restore_finished(self, key: bytes, kept: _Finished, now: float) -> None:
+        number = int.from_bytes(key, "big")
+        self._number = max(self._number, number)
+        if kept.message.id in self.by_id:
+            return  # it was taken over again later
+        outgoing = Outgoing(number, kept.message, (), now, 0)
+        for receipt in kept.receipts:
+            outgoing.copies[receipt.recipient] = Copy(receipt.changed_at, receipt.status, receipt.reason)
+        self.by_id[kept.message.id] = outgoing
+        self._finished.append(kept.message.id)
+
+    def resume(self, old: Outbox) -> None:
+        """Give no message the number of an earlier one."""
+        self._number = old._number

@@ -1,8 +1,9 @@
-"""What one node is told by another, a batch at a time."""
+"""What this node tells others, a batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar
 
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
@@ -10,91 +11,108 @@ from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.messages import CallReply, Parcel, Passed, Refused
 
-__all__ = ["PeerQueue", "count_fitting", "wake_failed"]
+__all__ = ["PeerQueues", "count_fitting"]
 
 
-class PeerQueue:
-    """Calls to one node, one under way at a time: what comes up meanwhile goes with the next, so that batches grow with
-    the load.
+_Request = TypeVar("_Request", bound=Passed)
 
-    ``make`` gives the next request, None where there is nothing to tell; ``conclude(request, reply, now)`` looks at
-    what came of it, and may be told twice of what was told once. A call that failed, or was refused, is repeated after
-    a pause that doubles. ``recovered`` is told when a call succeeds after one that failed: what was wrong may be over
-    for others too.
+
+class PeerCaller(Protocol[_Request]):
+    """What has something to tell to other nodes."""
+
+    def next_request(self, node_id: str, now: float, /) -> _Request | None:
+        """What this node is told next; None if there is nothing."""
+
+    def conclude(
+        self, node_id: str, request: _Request, reply: CallReply | CallFailed, now: float, /, *, is_latest: bool
+    ) -> None:
+        """Look at what came of a request. Without ``is_latest`` the same was told again meanwhile."""
+
+
+class _Queue:
+    __slots__ = ("attempt", "failures", "is_calling")
+
+    def __init__(self) -> None:
+        self.attempt = 0
+        self.failures = 0
+        self.is_calling = False
+
+
+class PeerQueues(Generic[_Request]):
+    """Calls to other nodes, one under way at a time for each: what comes up meanwhile goes with the next, so that
+    batches grow with the load.
+
+    A call that failed, or was refused, is repeated after a pause that doubles, which ends with ``timer``. If a call
+    succeeds after one that failed, the other nodes whose calls failed are called at once: what was wrong may be over
+    for them too.
     """
 
-    def __init__(
-        self,
-        state: NodeState,
-        carrier: Carrier,
-        timer: Timer,
-        node_id: str,
-        make: Callable[[float], Passed | None],
-        conclude: Callable[[Passed, CallReply | CallFailed, float], None],
-        recovered: Callable[[float], None],
-    ) -> None:
+    def __init__(self, state: NodeState, carrier: Carrier, timer: Timer, caller: PeerCaller[_Request]) -> None:
         self._state = state
         self._carrier = carrier
         self._timer = timer
-        self._node_id = node_id
-        self._make = make
-        self._conclude = conclude
-        self._recovered = recovered
-        self._attempt = 0
-        self._is_calling = False
-        self.failures: int = 0
+        self._caller = caller
+        self._queues: dict[str, _Queue] = {}
 
-    def flush(self, now: float) -> None:
+    def __contains__(self, node_id: str) -> bool:
+        return node_id in self._queues
+
+    def is_failing(self, node_id: str) -> bool:
+        """Whether the last call to this node failed."""
+        return node_id in self._queues and self._queues[node_id].failures > 0
+
+    def flush(self, node_id: str, now: float) -> None:
         """Tell what there is, unless a call is under way or a failed one is to be repeated later."""
         state = self._state
-        if self._is_calling or not state.members.has_node(self._node_id):
+        queue = self._queues.get(node_id)
+        if queue is None:
+            queue = self._queues[node_id] = _Queue()
+        if queue.is_calling or not state.members.has_node(node_id) or state.timers.is_set(self._timer, node_id):
             return
-        if state.timers.is_set(self._timer, self._node_id):
-            return
-        request = self._make(now)
+        request = self._caller.next_request(node_id, now)
         if request is None:
             return
-        self._is_calling = True
-        self._attempt += 1
-        attempt = self._attempt
+        queue.is_calling = True
+        queue.attempt += 1
+        attempt = queue.attempt
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
-            is_latest = attempt == self._attempt
+            is_latest = attempt == queue.attempt
             has_recovered = False
             if is_latest:
-                self._is_calling = False
+                queue.is_calling = False
                 if isinstance(reply, CallFailed | Refused):
-                    self.failures += 1
-                    self.pause(now)
+                    queue.failures += 1
+                    pause = state.config.delivery_pause(queue.failures) * (0.75 + 0.5 * state.random.random())
+                    state.timers.set_earlier(self._timer, now + pause, node_id)
                 else:
-                    has_recovered = self.failures > 0
-                    self.failures = 0
-            self._conclude(request, reply, now)
+                    has_recovered = queue.failures > 0
+                    queue.failures = 0
+            self._caller.conclude(node_id, request, reply, now, is_latest=is_latest)
             if is_latest:
-                self.flush(now)
+                self.flush(node_id, now)
             if has_recovered:
-                self._recovered(now)
+                self.wake_failing(now)
 
-        self._carrier.call(self._node_id, request, conclude, state.config.forward_timeout, now)
+        self._carrier.call(node_id, request, conclude, state.config.forward_timeout, now)
 
-    def pause(self, now: float) -> None:
-        """Wait before the next call: longer each time."""
-        pause = self._state.config.delivery_pause(self.failures) * (0.75 + 0.5 * self._state.random.random())
-        self._state.timers.set_earlier(self._timer, now + pause, self._node_id)
-
-    def wake(self, now: float) -> None:
+    def wake(self, node_id: str, now: float) -> None:
         """The node is there again, or another: call at once, also beside a call that may never end."""
-        self.failures = 0
-        self._is_calling = False
-        self._state.timers.cancel(self._timer, self._node_id)
-        self.flush(now)
+        if (queue := self._queues.get(node_id)) is not None:
+            queue.failures = 0
+            queue.is_calling = False
+        self._state.timers.cancel(self._timer, node_id)
+        self.flush(node_id, now)
 
+    def wake_failing(self, now: float) -> None:
+        """Something is well again: try at once what was to be repeated later."""
+        for node_id, queue in list(self._queues.items()):
+            if queue.failures:
+                self.wake(node_id, now)
 
-def wake_failed(lanes: Iterable[PeerQueue], now: float) -> None:
-    """Something is well again: try at once what was to be repeated later."""
-    for lane in lanes:
-        if lane.failures:
-            lane.wake(now)
+    def forget(self, node_id: str) -> None:
+        """A node is gone for good."""
+        self._queues.pop(node_id, None)
 
 
 def count_fitting(parcels: Iterable[Parcel], bytes_max: int) -> int:

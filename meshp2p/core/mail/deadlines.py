@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
+
+from meshp2p.core.directory.timers import Timer, Timers
 
 __all__ = ["Deadlines"]
 
@@ -15,11 +17,13 @@ SLACK = 64
 
 
 class Deadlines(Generic[_Key]):
-    """A heap of deadlines. A key whose thing is over, as ``is_live`` says, is not taken out: it is dropped once there
-    are as many of them as live ones."""
+    """A heap of deadlines; ``timer`` is set for the earliest. A key whose thing is over, as ``is_live`` says, is not
+    taken out: it is dropped once there are as many of them as live ones."""
 
-    def __init__(self, is_live: Callable[[_Key], bool]) -> None:
+    def __init__(self, is_live: Callable[[_Key], bool], timers: Timers, timer: Timer) -> None:
         self._is_live = is_live
+        self._timers = timers
+        self._timer = timer
         self._heap: list[tuple[float, int, _Key]] = []
         self._count = 0
         self._sweep_at = SLACK
@@ -27,20 +31,20 @@ class Deadlines(Generic[_Key]):
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, deadline: float, key: _Key) -> None:
+    def add(self, deadline: float, key: _Key, now: float) -> None:
         self._count += 1
         heapq.heappush(self._heap, (deadline, self._count, key))
         if len(self._heap) > self._sweep_at:
             self._heap = [entry for entry in self._heap if self._is_live(entry[2])]
             heapq.heapify(self._heap)
             self._sweep_at = 2 * len(self._heap) + SLACK
+        self._timers.set_earlier(self._timer, max(now, deadline))
 
-    def pop_due(self, now: float) -> Iterator[_Key]:
+    def pop_due(self, now: float) -> list[_Key]:
         """Take those that are due at ``now``, the earliest first; some of them may be over."""
+        due: list[_Key] = []
         while self._heap and self._heap[0][0] <= now:
-            yield heapq.heappop(self._heap)[2]
-
-    @property
-    def earliest(self) -> float | None:
-        """The next deadline, perhaps of something that is over; absent where there is none."""
-        return self._heap[0][0] if self._heap else None
+            due.append(heapq.heappop(self._heap)[2])
+        if self._heap:
+            self._timers.set(self._timer, max(now, self._heap[0][0]))
+        return due

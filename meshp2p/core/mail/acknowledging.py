@@ -1,0 +1,254 @@
+"""Acknowledgements: taken at the recipient's home, told to the holders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from meshp2p.core.directory.adoption import Acquaintance
+from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.keeping import ignore_failure
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.effects import CallFailed, Delete, Table
+from meshp2p.core.mail.ack_notifier import AckNotifier
+from meshp2p.core.mail.home_calls import HomeCalls
+from meshp2p.core.mail.ledger import Change, Ledger
+from meshp2p.core.mail.mailbox import Mailbox
+from meshp2p.core.mail.mailboxes import Mailboxes
+from meshp2p.core.mail.outbox import Outbox
+from meshp2p.core.mail.uuid7 import node_bits_of
+from meshp2p.core.message import CopyStatus
+from meshp2p.core.messages import (
+    Acknowledged,
+    CallReply,
+    Done,
+    ForwardAcknowledge,
+    ForwardStatus,
+    Refused,
+    StatusReply,
+    Why,
+)
+from meshp2p.core.record import State
+from meshp2p.core.requests import Acknowledge
+
+__all__ = ["Acknowledging"]
+
+
+@dataclass(eq=False, repr=False)
+class Acknowledging:
+    """Takes acknowledgements of agents, here or at the recipient's home, and those that homes tell this holder. What
+    was acknowledged is never handed out again."""
+
+    _state: NodeState
+    _carrier: Carrier
+    _acquaintance: Acquaintance
+    _outbox: Outbox
+    _mailboxes: Mailboxes
+    _notifier: AckNotifier
+    _ledger: Ledger
+    _home_calls: HomeCalls
+    _restored: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict, init=False)
+    """By holder, the copies of a restored mailbox that it was not asked about yet."""
+
+    # Asked by an agent
+
+    def acknowledge(self, ticket: int, request: Acknowledge, now: float) -> None:
+        """Take an acknowledgement, here or at the recipient's home; also that of a recipient that is not listed now, if
+        this node remembers it."""
+        state = self._state
+        record = state.members.records.get(request.recipient)
+        if record is None and not self._keeps_for(request.recipient):
+            self._acknowledge_elsewhere(ticket, request, now)
+            return
+        if record is None or record.home == state.id:
+            self._acknowledge_here(ticket, request.recipient, request.message_ids, now)
+            return
+
+        def take(reply: CallReply, _now: float) -> None:
+            state.resolve(ticket, reply)
+
+        def again(now: float) -> None:
+            self.acknowledge(ticket, request, now)
+
+        forwarded = ForwardAcknowledge(request.recipient, request.message_ids)
+        self._home_calls.forward(ticket, record, forwarded, take, again, now)
+
+    def _keeps_for(self, recipient: str) -> bool:
+        """Whether this node is the recipient's home, or was its last one and has its mailbox still."""
+        members = self._state.members
+        if recipient in members.records:
+            return self._mailboxes.is_home(recipient)
+        departed = members.departed.get(recipient)
+        if departed is not None and departed.home:
+            return departed.home == self._state.id and departed.state is State.DEAD
+        return recipient in self._mailboxes.by_recipient and self._is_sure
+
+    @property
+    def _is_sure(self) -> bool:
+        """Whether this node would list a member that there is. One that was started again, or is cut off, has not heard
+        of all."""
+        return self._state.is_settled and self._acquaintance.has_met_all
+
+    def _acknowledge_elsewhere(self, ticket: int, request: Acknowledge, now: float) -> None:
+        """The recipient is not listed: let its last home take it. Refused if there is one, or may be one, that is not
+        reached: it may have the message still, and would hand it out when it is back."""
+        state = self._state
+        recipient = request.recipient
+        departed = state.members.departed.get(recipient)
+        home = "" if departed is None else departed.id if departed.is_node else departed.home
+
+        def conclude(reply: CallReply | CallFailed, _now: float) -> None:
+            if isinstance(reply, CallFailed) or (isinstance(reply, Refused) and reply.why is Why.NOT_HOME):
+                why = f"{recipient!r} is not listed, and its home {home!r} does not answer: try again, or register it"
+                reply = Refused(Why.UNREACHABLE, why)
+            state.resolve(ticket, reply)
+
+        if departed is None and recipient not in self._outbox.lines and self._is_sure:
+            state.resolve(ticket, Done())  # nobody has heard of it
+        elif departed is not None and departed.state is State.LEFT and not departed.is_node:
+            state.resolve(ticket, Done())  # it was deregistered, and its messages with it
+        else:
+            forwarded = ForwardAcknowledge(recipient, request.message_ids)
+            self._carrier.call(home, forwarded, conclude, state.config.forward_timeout, now)
+
+    # At the recipient's home
+
+    def receive_forwarded(self, ticket: int, request: ForwardAcknowledge, now: float) -> None:
+        """Another node forwards an acknowledgement."""
+        recipient = request.recipient
+        if self._keeps_for(recipient):
+            self._acknowledge_here(ticket, recipient, request.message_ids, now)
+        else:
+            why = f"{recipient!r} is not at home at {self._state.id!r}"
+            self._state.resolve(ticket, Refused(Why.NOT_HOME, why))
+
+    def _acknowledge_here(self, ticket: int, recipient: str, message_ids: tuple[str, ...], now: float) -> None:
+        """These are never handed out again. Answered when that is kept, and the holders know or do not answer."""
+        mailbox = self._mailboxes.mailbox(recipient)
+        change = self._plan(recipient, mailbox, message_ids)
+
+        def conclude(failure: str | None, now: float) -> None:
+            if failure is None and not all(message_id in mailbox.acknowledged for message_id in message_ids):
+                failure = "an acknowledgement that this one repeats could not be kept"
+            if failure is None:
+                self._notifier.tell(ticket, recipient, change.acknowledged, now)
+            else:
+                self._state.resolve(ticket, Refused(Why.STORE_FULL, failure))
+
+        self._ledger.commit(change, conclude, now)
+
+    def _plan(self, recipient: str, mailbox: Mailbox, message_ids: tuple[str, ...]) -> Change:
+        """What changes if these are acknowledged."""
+        state = self._state
+        change = Change(recipient=recipient)
+        held_here: list[tuple[str, str]] = []
+        makers: dict[int, str] | None = None
+        for message_id in dict.fromkeys(message_ids):
+            if message_id in mailbox.acknowledged:
+                continue
+            incoming = mailbox.pending.get(message_id)
+            if incoming is not None:
+                holders = incoming.holders
+            else:  # read at a home that is gone, and not delivered here yet: who accepted it still holds it
+                makers = state.members.node_by_bits() if makers is None else makers
+                maker = makers.get(node_bits_of(message_id) or 0)
+                holders = [] if maker is None else [maker]
+            untold = change.acknowledged[message_id] = [holder for holder in holders if holder != state.id]
+            if len(untold) < len(holders):
+                held_here.append((recipient, message_id))
+            if (untold or incoming is None) and state.keeping.is_durable:
+                if incoming is not None:
+                    change.writes.append(Delete(Table.INCOMING, incoming.key))
+                change.writes.append(self._mailboxes.ack_row(recipient, message_id, untold))
+        change.forgotten = mailbox.choose_forgotten(change.acknowledged, state.config.remembered_max)
+        change.writes += self._mailboxes.forgotten_rows(recipient, change.forgotten)
+        change.settled = self._outbox.held(held_here)
+        return change
+
+    # At a holder
+
+    def receive_acknowledged(self, ticket: int, request: Acknowledged, now: float) -> None:
+        """A home tells what was acknowledged; answered when that is kept and the recipients' present homes know, and
+        refused if it cannot be kept.
+
+        While a recipient moves, the home that took its acknowledgement may be another than the one to which this node
+        delivers.
+        """
+        state = self._state
+        held = self._outbox.held(request.copies)
+        moved: dict[str, list[str]] = {}
+        for recipient, message in held:
+            record = state.members.records.get(recipient)
+            if request.by and record is not None and record.home != request.by:
+                moved.setdefault(recipient, []).append(message.id)
+
+        def conclude(failure: str | None, now: float) -> None:
+            if any(self._outbox.is_held(*copy) for copy in request.copies):  # or what this repeats could not be kept
+                why = failure or "what was told before could not be kept"
+                state.resolve(ticket, Refused(Why.STORE_FULL, why))
+            else:
+                self._tell_present_homes(ticket, moved, now)
+
+        self._ledger.commit(Change(settled=held), conclude, now)
+
+    def _tell_present_homes(self, ticket: int, moved: dict[str, list[str]], now: float) -> None:
+        """Let nobody hand out what was acknowledged; answer ``ticket`` when those that are reached know."""
+        state = self._state
+        left = 1
+
+        def conclude(_outcome: object, _now: float) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                state.resolve(ticket, Done())
+
+        for recipient, message_ids in moved.items():
+            record = state.members.records.get(recipient)
+            if record is None:
+                continue
+            left += 1
+            if record.home == state.id:
+                state.store(self._mailboxes.note_acknowledged(recipient, message_ids), conclude, now)
+            else:
+                told = ForwardAcknowledge(recipient, tuple(message_ids))
+                self._carrier.call(record.home, told, conclude, state.config.forward_timeout, now)
+        conclude(None, now)
+
+    # After a restart
+
+    def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
+        """Take up again what was in the mailboxes before a restart, and what holders are still to be told."""
+        for table, key, value in kept:
+            row = self._mailboxes.restore(table, key, value, now)
+            if row is None:
+                continue
+            recipient, message_id, holders = row
+            for holder in holders:
+                if table is Table.INCOMING:
+                    self._restored.setdefault(holder, {})[recipient, message_id] = None
+                else:
+                    self._notifier.remember(holder, recipient, message_id)
+        for instance_id in (*self._mailboxes.by_recipient, *self._notifier.untold):
+            self._mailboxes.forget_later(instance_id, now)
+
+    def ask_holder(self, holder: str, now: float) -> None:
+        """Learn what was acknowledged at another home while this node was not there, one copy after another. A holder
+        that does not answer is asked on when it joins again."""
+        state = self._state
+        copies = self._restored.get(holder, {})
+        while copies and not self._mailboxes.is_pending(next(iter(copies))):
+            del copies[next(iter(copies))]
+        if not copies:
+            self._restored.pop(holder, None)
+            return
+        recipient, message_id = copy = next(iter(copies))
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            if not isinstance(reply, StatusReply) or copy not in copies:
+                return  # it does not answer, or was asked twice
+            del copies[copy]
+            statuses = {receipt.recipient: receipt.status for receipt in reply.receipts}
+            if statuses.get(recipient) is CopyStatus.ACKNOWLEDGED and self._mailboxes.is_pending(copy):
+                state.store(self._mailboxes.note_acknowledged(recipient, [message_id]), ignore_failure, now)
+            self.ask_holder(holder, now)
+
+        self._carrier.call(holder, ForwardStatus(message_id), conclude, state.config.forward_timeout, now)

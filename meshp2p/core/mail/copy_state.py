@@ -1,0 +1,78 @@
+"""The life of one recipient's copy of a message, as a table of transitions.
+
+::
+
+    queued ──> delivered ──┬──> acknowledged
+       └───────────────────┼──> expired
+                           └──> undeliverable
+
+A final copy changes once only: if its acknowledgement could not be written to disk, it is delivered again. Whether a
+delivered copy is to be sent again, because the home changed, is not part of its state: see
+:class:`~meshp2p.core.mail.line.Line`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+from meshp2p.core.message import CopyStatus
+from meshp2p.errors import InternalError
+
+__all__ = ["TRANSITIONS", "Copy", "CopyEvent"]
+
+
+class CopyEvent(enum.Enum):
+    """What can happen to a copy."""
+
+    TAKEN = "taken"
+    """The recipient's home put it into the mailbox."""
+    ACKNOWLEDGED = "acknowledged"
+    """The recipient acknowledged it, here or at another node."""
+    EXPIRED = "expired"
+    """Nobody acknowledged it in time."""
+    GIVEN_UP = "given up"
+    """The recipient is gone for good."""
+    REOPENED = "reopened"
+    """Its acknowledgement could not be written to disk."""
+
+
+_SETTLED: Final = {
+    CopyEvent.ACKNOWLEDGED: CopyStatus.ACKNOWLEDGED,
+    CopyEvent.EXPIRED: CopyStatus.EXPIRED,
+    CopyEvent.GIVEN_UP: CopyStatus.UNDELIVERABLE,
+}
+
+TRANSITIONS: Final[Mapping[CopyStatus, Mapping[CopyEvent, CopyStatus]]] = {
+    CopyStatus.QUEUED: {CopyEvent.TAKEN: CopyStatus.DELIVERED, **_SETTLED},
+    CopyStatus.DELIVERED: {CopyEvent.TAKEN: CopyStatus.DELIVERED, **_SETTLED},
+    CopyStatus.ACKNOWLEDGED: {CopyEvent.REOPENED: CopyStatus.DELIVERED},
+    CopyStatus.EXPIRED: {},
+    CopyStatus.UNDELIVERABLE: {},
+}
+"""For each status, what may happen to a copy that has it, and the status that it has then."""
+
+
+class Copy:
+    """One recipient's copy: its status, since when (Unix milliseconds) and why. ``is_tried``: its home was called."""
+
+    __slots__ = ("changed_at", "is_tried", "reason", "status")
+
+    def __init__(self, changed_at: int, status: CopyStatus = CopyStatus.QUEUED, reason: str = "") -> None:
+        self.status: CopyStatus = status
+        self.changed_at: int = changed_at
+        self.reason: str = reason
+        self.is_tried: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        return self.status.is_final
+
+    def advance(self, event: CopyEvent, wall_ms: int, reason: str = "") -> None:
+        """Change the status as the table says. Raises :class:`InternalError` if the event is illegal now; then nothing
+        changed."""
+        following = TRANSITIONS[self.status].get(event)
+        if following is None:
+            raise InternalError(f"a copy that is {self.status} cannot be {event.value}")
+        self.status, self.changed_at, self.reason = following, wall_ms, reason

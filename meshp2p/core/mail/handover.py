@@ -1,0 +1,219 @@
+"""Messages that change their holder.
+
+::
+
+    a node leaves ──────────────────────> another node holds what only the leaving one has
+    the node that accepted it is back ──> it holds again what was taken over
+    a recipient has another home ───────> the holders of its mail are asked whether they still hold it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from meshp2p.core.directory.keeping import StoreHandler, ignore_failure
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.effects import CallFailed, Delete, Table, Write
+from meshp2p.core.mail.delivery import Delivery
+from meshp2p.core.mail.ledger import Change, Ledger
+from meshp2p.core.mail.mailbox import Incoming
+from meshp2p.core.mail.mailboxes import Mailboxes
+from meshp2p.core.mail.outbox import Outbox
+from meshp2p.core.mail.outgoing import Outgoing
+from meshp2p.core.mail.peer_queue import count_fitting
+from meshp2p.core.messages import CallReply, Deposit, Done, Parcel, Refused, Why
+from meshp2p.core.record import tag_of
+
+__all__ = ["Handover"]
+
+DEPOSITS_MAX = 3
+"""How many nodes a leaving one asks, one after another, to take over what it holds. Chosen, not measured."""
+
+
+@dataclass(eq=False, repr=False)
+class Handover:
+    """Takes messages over from other nodes, and lets others take over from this one."""
+
+    _state: NodeState
+    _outbox: Outbox
+    _mailboxes: Mailboxes
+    _ledger: Ledger
+    _delivery: Delivery
+    _returning: dict[str, None] = field(default_factory=dict, init=False)
+    is_handing_over: bool = field(default=False, init=False)
+    """Whether this node leaves, and another is asked to take over."""
+
+    # From others
+
+    def receive(self, ticket: int, request: Deposit, now: float) -> None:
+        """Another node hands over; answered when that is kept."""
+        state = self._state
+        if state.is_leaving:
+            state.resolve(ticket, Refused(Why.UNREACHABLE, f"node {state.id!r} leaves"))
+            return
+
+        def conclude(failure: str | None, _now: float) -> None:
+            state.resolve(ticket, Done() if failure is None else Refused(Why.STORE_FULL, failure))
+
+        self._take_over(request.parcels, conclude, now)
+
+    def _take_over(self, parcels: Sequence[Parcel], conclude: StoreHandler, now: float) -> None:
+        """Hold these copies in another's place; those that are held, or were settled here, stay as they are."""
+        outbox = self._outbox
+        wall_ms = self._state.wall_ms()
+        change = Change()
+        for parcel in parcels:
+            message = parcel.message
+            held = outbox.by_id.get(message.id)
+            named = dict.fromkeys(parcel.recipients)  # a peer may name one twice
+            recipients = tuple(id_ for id_ in named if held is None or id_ not in held.copies)
+            if not recipients:
+                continue
+            if held is None:
+                held = outbox.create(message, recipients, parcel.seconds_left, wall_ms, now)
+                outbox.add(held, now)
+            else:
+                change.writes += outbox.extend(held, message, recipients, parcel.seconds_left, now)
+            change.writes.append(outbox.row(held))
+            change.held.append((held, recipients))
+
+        def stored(failure: str | None, now: float) -> None:
+            for outgoing, _ in change.held if failure is None else ():
+                self._delivery.begin(outgoing, now)
+            if failure is None and not all(map(self._is_known, parcels)):
+                failure = "what came before could not be kept"
+            conclude(failure, now)
+
+        self._ledger.commit(change, stored, now)
+
+    def _is_known(self, parcel: Parcel) -> bool:
+        """Whether these copies are held, or were; what is known no more was settled long ago."""
+        held = self._outbox.by_id.get(parcel.message.id)
+        return held is None or all(recipient in held.copies for recipient in parcel.recipients)
+
+    # To the node that accepted them
+
+    def give_back(self, maker: str, now: float) -> None:
+        """A node is there: let it hold again what it accepted and this node took over. Of two holders one might not
+        hear of an acknowledgement, and deliver the message to another home."""
+        held = self._outbox.held_for(tag_of(maker) >> 32)
+        if not held or maker in self._returning or not self._state.members.has_node(maker):
+            return
+        self._returning[maker] = None
+        parcels = [outgoing.parcel(outgoing.pending, now) for outgoing in held]
+
+        def conclude(is_taken: bool, now: float) -> None:
+            del self._returning[maker]
+            writes: list[Write] = []
+            for outgoing, parcel in zip(held, parcels, strict=True) if is_taken else ():
+                pending = set(outgoing.pending)
+                if pending and pending <= set(parcel.recipients):  # else it was settled, or extended, meanwhile
+                    writes.append(Delete(Table.OUTGOING, outgoing.key))
+                    writes += [Delete(Table.SETTLED, outgoing.key + to.encode()) for to in outgoing.copies]
+                    self._outbox.withdraw(outgoing, list(outgoing.copies))
+            if writes:
+                self._state.store(writes, ignore_failure, now)
+
+        self._deposit(parcels, [maker], 0, conclude, now)
+
+    # To the holders of mail
+
+    def return_mail(self, recipient: str, now: float) -> None:
+        """The recipient has another home. Its messages are delivered there by their holders; of those whose holders
+        are gone this node becomes one."""
+        state = self._state
+        by_holder: dict[str, list[Incoming]] = {}
+        for incoming in self._mailboxes.give_up(recipient, now):
+            if state.id in incoming.holders:
+                continue  # the outbox has it
+            listed = [holder for holder in incoming.holders if state.members.has_node(holder)]
+            by_holder.setdefault(listed[0] if listed else "", []).append(incoming)
+        for holder, batch in by_holder.items():
+            self._return_to(holder, recipient, batch, 0, now)
+
+    def _return_to(self, holder: str, recipient: str, batch: list[Incoming], begin: int, now: float) -> None:
+        """Ask a holder whether it still holds these from ``begin`` on: it takes them if it does not know them. If it
+        does not answer, hold all of them here, so that none is delivered without those before it."""
+        state = self._state
+        parcels = tuple(Parcel(one.message, (recipient,), max(0.0, one.deadline - now)) for one in batch)
+        end = begin + count_fitting(parcels[begin:], state.config.delivery_bytes_max)
+
+        def forget(returned: list[Incoming], now: float) -> None:
+            state.store([Delete(Table.INCOMING, incoming.key) for incoming in returned], ignore_failure, now)
+
+        def conclude_here(failure: str | None, now: float) -> None:
+            if failure is None:
+                forget(batch, now)
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            if not isinstance(reply, Done):
+                self._take_over(parcels, conclude_here, now)
+                return
+            forget(batch[begin:end], now)
+            if end < len(batch):
+                self._return_to(holder, recipient, batch, end, now)
+
+        record = state.members.records.get(holder)
+        if record is None:
+            self._take_over(parcels, conclude_here, now)
+        else:
+            state.call_node(record, Deposit(parcels[begin:end]), conclude)
+
+    # Leaving
+
+    def leave(self, now: float) -> None:
+        """This node leaves: let another hold what the recipients' homes do not have, or what only this one has.
+
+        With what waits goes what was delivered before it and is not acknowledged, so that both are in order wherever
+        the recipient is at home by then.
+        """
+        parcels = self._parcels(now)
+        if not parcels:
+            return
+        self.is_handing_over = True
+
+        def conclude(_is_taken: bool, _now: float) -> None:
+            self.is_handing_over = False
+
+        self._deposit(parcels, self._state.choose_nodes(DEPOSITS_MAX), 0, conclude, now)
+
+    def _parcels(self, now: float) -> list[Parcel]:
+        chosen: dict[int, tuple[Outgoing, list[str]]] = {}
+        for recipient, line in self._outbox.lines.items():
+            if recipient == self._state.id:
+                continue
+            is_here = line.home is not None and line.home[0] == self._state.id
+            if not is_here and not line.waiting:
+                continue
+            for number, outgoing in [*line.delivered.items(), *line.waiting.items()]:
+                chosen.setdefault(number, (outgoing, []))[1].append(recipient)
+        return [outgoing.parcel(recipients, now) for _, (outgoing, recipients) in sorted(chosen.items())]
+
+    def _deposit(
+        self,
+        parcels: list[Parcel],
+        nodes: list[str],
+        begin: int,
+        conclude: Callable[[bool, float], None],
+        now: float,
+    ) -> None:
+        """Hand over the parcels from ``begin`` on to the first of ``nodes``; ``conclude`` is told whether one took all.
+
+        One that refuses, or does not answer, may hold the first ones; the next one is given all, so that none holds a
+        message without those before it.
+        """
+        state = self._state
+        record = state.members.records.get(nodes[0]) if nodes else None
+        if begin == len(parcels) or record is None:
+            conclude(begin == len(parcels), now)
+            return
+        end = begin + count_fitting(parcels[begin:], state.config.delivery_bytes_max)
+
+        def take(reply: CallReply | CallFailed, now: float) -> None:
+            if isinstance(reply, Done):
+                self._deposit(parcels, nodes, end, conclude, now)
+            else:
+                self._deposit(parcels, nodes[1:], 0, conclude, now)
+
+        state.call_node(record, Deposit(tuple(parcels[begin:end])), take, state.config.forward_timeout)

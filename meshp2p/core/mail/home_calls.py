@@ -1,0 +1,60 @@
+"""Calls to a recipient's home on behalf of an agent that asked another node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from meshp2p.core.directory.adoption import Adoption
+from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.effects import CallFailed
+from meshp2p.core.messages import CallReply, ForwardAcknowledge, ForwardFetch, Refused, Why
+from meshp2p.core.record import Record
+
+__all__ = ["HomeCalls"]
+
+
+@dataclass(eq=False, repr=False)
+class HomeCalls:
+    """Lets the home answer. If it is gone, or is not reached, this node adopts the recipient, if that is a hosted
+    one."""
+
+    _state: NodeState
+    _carrier: Carrier
+    _adoption: Adoption
+
+    def forward(
+        self,
+        ticket: int,
+        held: Record,
+        request: ForwardFetch | ForwardAcknowledge,
+        take: Callable[[CallReply, float], None],
+        again: Callable[[float], None],
+        now: float,
+        *,
+        wait: float = 0.0,
+    ) -> None:
+        """Call the home of this record, which may take ``wait`` seconds longer than others to answer. ``take(reply,
+        now)`` gets its answer; ``again(now)`` repeats the request if the recipient has another home by then; otherwise
+        ``ticket`` is refused."""
+        state = self._state
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            present = state.members.records.get(held.id)
+            if isinstance(reply, Refused) and reply.why is Why.NOT_HOME:
+                if present is not None and present.home != held.home:
+                    again(now)
+                    return
+                reply = Refused(Why.UNREACHABLE, f"the home of {held.id!r} changes: try again")
+            if not isinstance(reply, CallFailed):
+                take(reply, now)
+            elif held.is_node or state.is_leaving:
+                why = f"node {held.home!r}, where {held.id!r} is at home, does not answer"
+                state.resolve(ticket, Refused(Why.UNREACHABLE, why))
+            else:
+                if present is not None and present.home == held.home:
+                    self._adoption.adopt(held.id, now)
+                again(now)
+
+        self._carrier.call(held.home, request, conclude, state.config.forward_timeout + wait, now)

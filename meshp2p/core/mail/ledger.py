@@ -1,0 +1,88 @@
+"""What one request changes: applied at once, written, and reverted as a whole if it could not be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from meshp2p.core.directory.keeping import StoreHandler
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.effects import Write
+from meshp2p.core.mail.ack_notifier import AckNotifier
+from meshp2p.core.mail.mailbox import Incoming, Mailbox
+from meshp2p.core.mail.mailboxes import Mailboxes
+from meshp2p.core.mail.outbox import Outbox
+from meshp2p.core.mail.outgoing import Outgoing
+from meshp2p.core.message import Message
+
+__all__ = ["Change", "Ledger"]
+
+
+@dataclass(slots=True)
+class Change:
+    """What a request changes in the outbox and the mailboxes, and what is to be written for it.
+
+    :meth:`Ledger.commit` applies what is planned: ``reserved``, ``settled``, ``acknowledged`` and ``forgotten``. What
+    is ``taken`` or ``held`` is there already, since later parts of the same request depend on it.
+    """
+
+    writes: list[Write] = field(default_factory=list)
+    reserved: int = 0
+    """Copies for which the outbox keeps room while they are written."""
+    held: list[tuple[Outgoing, tuple[str, ...]]] = field(default_factory=list)
+    """Messages that were added to the outbox, for these recipients."""
+    settled: list[tuple[str, Message]] = field(default_factory=list)
+    """Copies in the outbox that become acknowledged, by recipient."""
+    taken: list[tuple[str, str]] = field(default_factory=list)
+    """Copies that were put into mailboxes: recipient and message id."""
+    recipient: str = ""
+    """In whose mailbox the following happens."""
+    acknowledged: dict[str, list[str]] = field(default_factory=dict)
+    """Message ids that become acknowledged, and the holders that do not know yet."""
+    forgotten: dict[str, list[str]] = field(default_factory=dict)
+    """Acknowledged ids that are not remembered any more, and the holders that do not know."""
+
+
+@dataclass(eq=False, repr=False)
+class Ledger:
+    """Applies changes and writes them; the only place that reverts one."""
+
+    _state: NodeState
+    _outbox: Outbox
+    _mailboxes: Mailboxes
+    _notifier: AckNotifier
+
+    def commit(self, change: Change, then: StoreHandler, now: float) -> None:
+        """Apply a change and write it. ``then(None or why it failed, now)`` runs once: when it is written, or when it
+        could not be written and is reverted."""
+        self._outbox.reserved += change.reserved
+        mailbox = self._mailboxes.mailbox(change.recipient) if change.recipient else None
+        removed = self._acknowledge(mailbox, change) if mailbox is not None else []
+        writes = [*change.writes, *self._outbox.acknowledge(change.settled)]
+
+        def conclude(failure: str | None, now: float) -> None:
+            self._outbox.reserved -= change.reserved
+            if failure is not None:
+                self._revert(change, mailbox, removed, now)
+            then(failure, now)
+
+        self._state.store(writes, conclude, now)
+
+    def _acknowledge(self, mailbox: Mailbox, change: Change) -> list[Incoming]:
+        removed = [mailbox.acknowledge(message_id, untold) for message_id, untold in change.acknowledged.items()]
+        mailbox.forget(change.forgotten)
+        for message_id, holders in change.forgotten.items():
+            for holder in holders:
+                self._notifier.forget(holder, change.recipient, message_id)
+        return [incoming for incoming in removed if incoming is not None]
+
+    def _revert(self, change: Change, mailbox: Mailbox | None, removed: list[Incoming], now: float) -> None:
+        for outgoing, recipients in change.held:
+            self._outbox.withdraw(outgoing, recipients)
+        for recipient, message_id in change.taken:
+            self._mailboxes.remove(recipient, message_id)
+        if mailbox is not None:
+            mailbox.revert(change.acknowledged, removed, change.forgotten)
+            for message_id, holders in change.forgotten.items():
+                for holder in holders:
+                    self._notifier.remember(holder, change.recipient, message_id)
+        self._outbox.reopen(change.settled, now)

@@ -1,0 +1,59 @@
+"""The copies in the outbox that are for one recipient."""
+
+from __future__ import annotations
+
+from meshp2p.core.mail.outgoing import Outgoing
+
+__all__ = ["Line"]
+
+
+class Line:
+    """The copies for one recipient that are not final, by number, in their order.
+
+    ``waiting`` are to be delivered, ``delivered`` are at ``home``: the recipient's home and the boot of it.
+    ``refusals`` counts how often in a row that home had no room, or said that the recipient is elsewhere; after each
+    the line is blocked for a while.
+    """
+
+    __slots__ = ("delivered", "home", "is_blocked", "is_full", "refusals", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, Outgoing] = {}
+        self.delivered: dict[int, Outgoing] = {}
+        self.home: tuple[str, int] | None = None
+        self.refusals: int = 0
+        self.is_blocked: bool = False
+        self.is_full: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.waiting or self.delivered)
+
+    def wait(self, outgoing: Outgoing) -> None:
+        """Its copy waits, in its place: what came before may have been written to disk later."""
+        is_last = not self.waiting or next(reversed(self.waiting)) < outgoing.number
+        self.waiting[outgoing.number] = outgoing
+        if not is_last:
+            self.waiting = dict(sorted(self.waiting.items()))
+
+    def note_taken(self, outgoing: Outgoing) -> bool:
+        """The home has the copy; whether it was waiting."""
+        if self.waiting.pop(outgoing.number, None) is None:
+            return False
+        self.delivered[outgoing.number] = outgoing
+        return True
+
+    def remove(self, outgoing: Outgoing) -> None:
+        self.waiting.pop(outgoing.number, None)
+        self.delivered.pop(outgoing.number, None)
+
+    def requeue(self) -> None:
+        """Deliver again what was delivered: to another home, or to one that forgot it."""
+        if self.delivered:
+            self.waiting = dict(sorted({**self.delivered, **self.waiting}.items()))
+            self.delivered = {}
+        self.note_room()
+
+    def note_room(self) -> None:
+        """Its home takes messages, as far as is known."""
+        self.is_blocked = self.is_full = False
+        self.refusals = 0

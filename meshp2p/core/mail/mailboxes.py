@@ -1,0 +1,192 @@
+"""The mailboxes of the recipients that are at home at this node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from meshp2p.core.directory.keeping import ignore_failure
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.effects import Delete, Put, Table, Write
+from meshp2p.core.mail.deadlines import Deadlines
+from meshp2p.core.mail.mailbox import Incoming, Mailbox
+from meshp2p.core.message import Message
+
+__all__ = ["Mailboxes"]
+
+
+class _KeptMail(msgspec.Struct, array_like=True):
+    """What is on disk of a message in a mailbox. ``expires_at`` is by the clock of
+    :meth:`~meshp2p.core.directory.state.NodeState.age_at`."""
+
+    recipient: str
+    message: Message
+    holders: list[str]
+    expires_at: int
+
+
+class _KeptAck(msgspec.Struct, array_like=True):
+    """What is on disk of an acknowledged message."""
+
+    recipient: str
+    message_id: str
+    holders: list[str]
+
+
+class Mailboxes:
+    """All mailboxes of this node, by recipient: a recipient's messages until they are acknowledged, expired or given
+    back, and what it has acknowledged."""
+
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
+        self.by_recipient: dict[str, Mailbox] = {}
+        self._number = 0
+        self._expiries = Deadlines(self.is_pending, state.timers, Timer.EXPIRE_MAIL)
+
+    # What is asked of them
+
+    def is_home(self, recipient: str) -> bool:
+        """Whether this node is the recipient's home."""
+        record = self._state.members.records.get(recipient)
+        return record is not None and record.home == self._state.id
+
+    def is_pending(self, copy: tuple[str, str]) -> bool:
+        """Whether this copy, a pair of (recipient, message id), waits here."""
+        mailbox = self.by_recipient.get(copy[0])
+        return mailbox is not None and copy[1] in mailbox.pending
+
+    def knows(self, recipient: str, message_id: str) -> bool:
+        """Whether this copy waits here, or was acknowledged and that is remembered."""
+        mailbox = self.by_recipient.get(recipient)
+        return mailbox is not None and mailbox.knows(message_id)
+
+    def has_room(self, recipient: str, size: int) -> bool:
+        """Whether the mailbox takes a message of so many bytes. One that is empty takes any, which else nobody could
+        ever deliver."""
+        mailbox = self.by_recipient.get(recipient)
+        config = self._state.config
+        if mailbox is None or not mailbox.pending:
+            return True
+        return len(mailbox.pending) < config.mailbox_messages_max and mailbox.bytes + size <= config.mailbox_bytes_max
+
+    def read(self, recipient: str, after: str, limit: int) -> tuple[Message, ...]:
+        """See :meth:`~meshp2p.core.mail.mailbox.Mailbox.read`."""
+        mailbox = self.by_recipient.get(recipient)
+        return () if mailbox is None else mailbox.read(after, limit, self._state.config.fetch_bytes_max)
+
+    def mailbox(self, recipient: str) -> Mailbox:
+        """The recipient's mailbox; a new one if there is none."""
+        mailbox = self.by_recipient.get(recipient)
+        if mailbox is None:
+            mailbox = self.by_recipient[recipient] = Mailbox()
+        return mailbox
+
+    # What changes
+
+    def put(self, recipient: str, message: Message, holders: list[str], deadline: float, now: float) -> Incoming:
+        """Put a message into a mailbox, behind all others that this node took in."""
+        self._number += 1
+        incoming = Incoming(self._number, message, holders, deadline)
+        self.mailbox(recipient).put(incoming)
+        self._expiries.add(deadline, (recipient, message.id), now)
+        return incoming
+
+    def remove(self, recipient: str, message_id: str) -> Incoming | None:
+        """Take a message out of a mailbox; what was taken out."""
+        mailbox = self.by_recipient.get(recipient)
+        return None if mailbox is None else mailbox.remove(message_id)
+
+    def note_told(self, recipient: str, message_id: str, holder: str) -> None:
+        """A holder knows that this was acknowledged."""
+        mailbox = self.by_recipient.get(recipient)
+        holders = mailbox.acknowledged.get(message_id) if mailbox is not None else None
+        if holders is not None and holder in holders:
+            holders.remove(holder)
+
+    def note_acknowledged(self, recipient: str, message_ids: Iterable[str]) -> list[Write]:
+        """A former home took these acknowledgements, and the holders know: nothing is handed out here either. What is
+        to be written."""
+        mailbox = self.mailbox(recipient)
+        removed = [mailbox.acknowledge(message_id, []) for message_id in message_ids]
+        return [Delete(Table.INCOMING, incoming.key) for incoming in removed if incoming is not None]
+
+    def give_up(self, recipient: str, now: float) -> list[Incoming]:
+        """The recipient has another home: what waited here, for others to deliver there. What it acknowledged is
+        remembered for a while."""
+        mailbox = self.by_recipient[recipient]
+        if not mailbox.acknowledged:
+            del self.by_recipient[recipient]
+        self.forget_later(recipient, now)
+        return mailbox.take_all()
+
+    def drop(self, recipient: str, now: float) -> None:
+        """A recipient is gone for good, and what it had here with it."""
+        mailbox = self.by_recipient.pop(recipient, None)
+        if mailbox is None:
+            return
+        writes: list[Write] = [Delete(Table.INCOMING, incoming.key) for incoming in mailbox.pending.values()]
+        writes += [Delete(Table.ACKNOWLEDGED, _ack_key(recipient, id_)) for id_ in mailbox.acknowledged]
+        self._state.store(writes, ignore_failure, now)
+
+    def handle_expiry(self, now: float) -> None:
+        """Take out of the mailboxes what nobody acknowledged in time."""
+        writes: list[Write] = []
+        for recipient, message_id in self._expiries.pop_due(now):
+            mailbox = self.by_recipient.get(recipient)
+            incoming = mailbox.pending.get(message_id) if mailbox is not None else None
+            if mailbox is not None and incoming is not None and incoming.deadline <= now:
+                mailbox.remove(message_id)
+                writes.append(Delete(Table.INCOMING, incoming.key))
+        if writes:
+            self._state.store(writes, ignore_failure, now)
+
+    def forget_later(self, instance_id: str, now: float) -> None:
+        """An instance is gone, or elsewhere: forget what it had here once nothing of it can be under way."""
+        self._state.timers.set(Timer.FORGET_MAIL, now + self._state.config.message_timeout, instance_id)
+
+    # On disk
+
+    def row(self, recipient: str, incoming: Incoming, holders: list[str]) -> Put:
+        """What is on disk of a message that these hold."""
+        mail = _KeptMail(recipient, incoming.message, holders, self._state.age_at(incoming.deadline))
+        return Put(Table.INCOMING, incoming.key, msgspec.msgpack.encode(mail))
+
+    def ack_row(self, recipient: str, message_id: str, untold: list[str]) -> Put:
+        """What is on disk of an acknowledged message of which these holders do not know."""
+        ack = _KeptAck(recipient, message_id, untold)
+        return Put(Table.ACKNOWLEDGED, _ack_key(recipient, message_id), msgspec.msgpack.encode(ack))
+
+    def forgotten_rows(self, recipient: str, message_ids: Iterable[str]) -> list[Write]:
+        """What is to be written if these are not to be known as acknowledged any more."""
+        return [Delete(Table.ACKNOWLEDGED, _ack_key(recipient, message_id)) for message_id in message_ids]
+
+    def rows(self) -> Iterator[Put]:
+        """What a disk would have of the mailboxes: what this node holds itself is among what it sends."""
+        for recipient, mailbox in self.by_recipient.items():
+            for incoming in mailbox.pending.values():
+                if holders := [holder for holder in incoming.holders if holder != self._state.id]:
+                    yield self.row(recipient, incoming, holders)
+            for message_id, untold in mailbox.acknowledged.items():
+                yield self.ack_row(recipient, message_id, untold)
+
+    def restore(self, table: Table, key: bytes, value: bytes, now: float) -> tuple[str, str, list[str]] | None:
+        """Take up again one row that was kept: its recipient, its message id and its holders. None if the row is not of
+        a mailbox."""
+        state = self._state
+        if table is Table.INCOMING:
+            mail = msgspec.msgpack.decode(value, type=_KeptMail)
+            left = min((mail.expires_at - state.age_at(now)) / 1000, state.config.message_timeout)
+            self._number = int.from_bytes(key, "big") - 1
+            self.put(mail.recipient, mail.message, mail.holders, now + max(0.0, left), now)
+            return mail.recipient, mail.message.id, mail.holders
+        if table is Table.ACKNOWLEDGED:
+            ack = msgspec.msgpack.decode(value, type=_KeptAck)
+            self.mailbox(ack.recipient).acknowledged[ack.message_id] = ack.holders
+            return ack.recipient, ack.message_id, ack.holders
+        return None
+
+
+def _ack_key(recipient: str, message_id: str) -> bytes:
+    return f"{message_id} {recipient}".encode()

@@ -1,0 +1,68 @@
+"""A message that this node holds, with all its copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from meshp2p.core.effects import Put, Table
+from meshp2p.core.mail.copy_state import Copy
+from meshp2p.core.message import CopyStatus, Message, Receipt
+from meshp2p.core.messages import Parcel
+
+__all__ = ["Outgoing"]
+
+
+class Outgoing:
+    """One message and its copies, by recipient. ``number`` orders what this node holds; ``open`` counts the copies that
+    are not final; ``deadline`` is the caller's clock. ``settled`` are copies that were final before a restart."""
+
+    __slots__ = ("copies", "deadline", "message", "number", "open", "size")
+
+    def __init__(
+        self,
+        number: int,
+        message: Message,
+        recipients: Iterable[str],
+        deadline: float,
+        wall_ms: int,
+        settled: Mapping[str, CopyStatus] | None = None,
+    ) -> None:
+        settled = settled or {}
+        self.number: int = number
+        self.message: Message = message
+        self.copies: dict[str, Copy] = {
+            recipient: Copy(wall_ms, settled.get(recipient, CopyStatus.QUEUED)) for recipient in recipients
+        }
+        self.deadline: float = deadline
+        self.open: int = len(self.pending)
+        self.size: int = message.size
+
+    @property
+    def key(self) -> bytes:
+        """Its key on disk."""
+        return self.number.to_bytes(8, "big")
+
+    @property
+    def pending(self) -> list[str]:
+        """The recipients whose copies are not final."""
+        return [recipient for recipient, copy in self.copies.items() if not copy.is_final]
+
+    def receipts(self) -> tuple[Receipt, ...]:
+        """What became of each copy."""
+        return tuple(
+            Receipt(recipient, copy.status, copy.reason, copy.changed_at) for recipient, copy in self.copies.items()
+        )
+
+    def parcel(self, recipients: Iterable[str], now: float) -> Parcel:
+        """What another node is given of it."""
+        return Parcel(self.message, tuple(recipients), max(0.0, self.deadline - now))
+
+    def drop_payload(self) -> None:
+        """All copies are final: only the receipts are kept."""
+        self.message = msgspec.structs.replace(self.message, payload=b"null")
+
+    def settled_row(self, recipient: str) -> Put:
+        """The row that says that a copy is final, while others are not."""
+        return Put(Table.SETTLED, self.key + recipient.encode(), self.copies[recipient].status.encode())
