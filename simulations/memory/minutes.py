@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import gc
+import statistics
 import tracemalloc
 from typing import Final
 
@@ -47,9 +48,11 @@ def look(minute: int) -> Minute:
 
 
 def slope(found: list[Minute]) -> float:
-    """MB a minute over the second half."""
+    """MB a minute over the second half, by least squares."""
     half = found[len(found) // 2 :]
-    return (half[-1].bytes - half[0].bytes) / 1e6 / max(1, len(half) - 1)
+    if len(half) < 2:
+        return 0.0
+    return statistics.linear_regression([one.minute for one in half], [one.bytes / 1e6 for one in half]).slope
 
 
 def growth(found: list[Minute]) -> dict[str, float]:
