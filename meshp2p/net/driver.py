@@ -47,7 +47,7 @@ __all__ = ["Datagrams", "Driver", "DriverStats"]
 
 _log = logging.getLogger("meshp2p.net")
 
-DRAIN_SECONDS: Final = 0.01
+DRAIN_SECONDS: Final = 0.003
 DRAIN_MAX: Final = 1024
 """How long, and how many datagrams, the driver reads in one go before it lets other tasks run. Chosen, not measured."""
 

@@ -243,7 +243,7 @@ async def test_under_a_flood_other_tasks_have_their_turn(autojump_clock: trio.te
             await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
             assert bench.datagrams.read - read <= 4 * DRAIN_SECONDS / 0.001
-        assert bench.datagrams.read > 500
+        assert bench.datagrams.read > 50 * DRAIN_SECONDS / 0.001
 
 
 async def test_under_a_flood_a_deadline_is_kept_when_all_that_waited_was_read(
