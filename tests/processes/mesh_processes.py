@@ -73,6 +73,10 @@ class Up:
         """What was said of one instance, in order."""
         return [event["event"] for event in self.events if event.get("id") == instance_id and event["event"] != "ready"]
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def end(self, number: signal.Signals) -> int:
         """Send it a signal and return its exit code."""
         self._process.send_signal(number)

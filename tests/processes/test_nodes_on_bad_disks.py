@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import secrets
 import shutil
 import signal
@@ -14,6 +15,9 @@ import httpx
 import pytest
 import trio
 
+from meshp2p.core.messages import Datagram, Gossip
+from meshp2p.core.record import Rumour, State, tag_of
+from meshp2p.wire.codec import Codec
 from tests.processes.mesh_processes import Up, open_ups
 
 pytestmark = pytest.mark.slow
@@ -131,4 +135,30 @@ async def test_a_directory_that_is_removed_under_a_node_refuses_messages_and_sto
             assert await send(client, node.ready["url"], "b") == 507
             assert "was removed or replaced" in await until_ready(client, node.ready["url"], 503)
             assert (await client.get(node.ready["url"] + "/health")).status_code == 200
+            assert await node.end(signal.SIGTERM) == 0
+
+
+async def test_a_node_whose_descriptors_are_all_taken_serves_on_and_writes_when_it_can(tmp_path: Path) -> None:
+    """Meanwhile something is said of it that it can refute only after a write."""
+    name = f"test-{secrets.token_hex(8)}"
+    here = ("--mesh", name, "--no-mdns", "--id", "b", "--data-dir", str(tmp_path / "data"))
+    with trio.fail_after(100):
+        async with open_ups() as up, httpx.AsyncClient(trust_env=False) as client:
+            other: Up = await up("--mesh", name, "--no-mdns", "--id", "z")
+            node: Up = await up(*here, f"--join={other.ready['url'].removeprefix('http://')}")
+            await node.until_sees("b", "z")
+            own = (await client.get(f"{other.ready['url']}/registry/agents/b")).json()
+            ahead = Rumour("b", own["incarnation"] + 10_000_000, State.SUSPECT, "somebody")
+            soft, hard = resource.prlimit(node.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (3, hard))  # what is open stays open
+            with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as sock:
+                host, port = node.ready["url"].removeprefix("http://").split(":")
+                forged = Codec(name).encode(Datagram(Gossip(tag_of("somebody")), (ahead,)))
+                await sock.sendto(forged, (host, int(port)))
+            await node.until(lambda up: any(event["event"] == "storage-failed" for event in up.events))
+            resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (soft, hard))
+            await node.until(lambda up: any(event["event"] == "storage-recovered" for event in up.events))
+            await until_ready(client, node.ready["url"], 200)
+            assert await send(client, node.ready["url"], "b") == 200
+            assert not {"died", "left"} & {*other.words("b")}
             assert await node.end(signal.SIGTERM) == 0
