@@ -90,7 +90,7 @@ class Injector:
             case faults.Stalls():
                 self._stall((number, fault, host))
             case faults.ClockStep():
-                host.wall_skew += fault.seconds
+                host.clock.wall_skew += fault.seconds
             case faults.ClockRate():
                 host.set_rate(fault.rate)
             case faults.Moved():
@@ -154,12 +154,12 @@ class Injector:
                 if is_same_life and host.is_stopped:
                     seconds = self._engine.now - fault.begin
                     if isinstance(fault, faults.Sleep) and fault.clock_stops:
-                        host.offset -= seconds * host.rate
+                        host.clock.offset -= seconds * host.clock.rate
                     self._resume(host, seconds, cause)
             case faults.Slow():
                 host.set_service(0.0)
             case faults.ClockStep():
-                host.wall_skew -= fault.seconds
+                host.clock.wall_skew -= fault.seconds
             case faults.ClockRate():
                 host.set_rate(1.0)
             case faults.DiskForgets() | faults.DiskFull() | faults.DiskFails() | faults.DiskSlow():

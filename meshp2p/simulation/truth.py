@@ -206,7 +206,7 @@ class Truth:
         """Whether all wall clocks have shown the same since then, so that all probe along one ring."""
         if any(isinstance(fault, ClockRate) for fault in self.active.values()):
             return False
-        return len({host.wall_skew for host in self.live}) <= 1 and self.clock_stepped_at < when
+        return len({host.clock.wall_skew for host in self.live}) <= 1 and self.clock_stepped_at < when
 
     def components(self) -> list[Component]:
         """The live nodes, by who reaches whom."""

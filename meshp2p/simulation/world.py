@@ -178,7 +178,7 @@ class World:
             trace=self.trace,
             alter=self._ablation.alter,
         )
-        host.wall_skew = plan.wall_skew
+        host.clock.wall_skew = plan.wall_skew
         if not plan.has_disk:
             host.disk = None
         self.truth.hosts[key] = host

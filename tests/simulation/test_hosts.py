@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.core.directory.keeping import KeptState
-from meshp2p.simulation.host import EPOCH_MS
+from meshp2p.simulation.clock import EPOCH_MS
 from meshp2p.simulation.simulation import run
 from meshp2p.virtual.disk import Disk
 from meshp2p.virtual.faults import (
@@ -81,9 +81,9 @@ def test_a_slow_process_answers_late_and_in_order() -> None:
 def test_a_wall_clock_can_be_set_back_and_comes_right() -> None:
     simulation = a_mesh(ClockStep(begin=5.0, end=8.0, node="n1", seconds=-3600.0), until=6.0)
     host = simulation.truth.hosts["n1"]
-    assert host.wall_ms() == EPOCH_MS - 3_594_000
+    assert host.clock.wall_ms() == EPOCH_MS - 3_594_000
     simulation.run_until(9.0)
-    assert host.wall_ms() == EPOCH_MS + 9_000
+    assert host.clock.wall_ms() == EPOCH_MS + 9_000
 
 
 def test_a_crash_ends_a_process_and_what_it_kept_is_there_when_it_comes_back() -> None:

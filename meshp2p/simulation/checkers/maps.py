@@ -38,7 +38,7 @@ class SharedMaps(Checker):
     was_clock_wrong: bool = False
 
     def started(self, host: Host) -> None:
-        self.was_clock_wrong |= self._is_wrong(host.wall_skew)
+        self.was_clock_wrong |= self._is_wrong(host.clock.wall_skew)
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         if isinstance(fault, ClockStep):

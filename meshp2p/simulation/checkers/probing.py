@@ -119,7 +119,7 @@ class ProbeRing(Checker):
     def _is_one_ring(self) -> bool:
         truth = self.truth
         live = truth.live
-        if len({host.wall_skew for host in live}) > 1 or truth.network.impairments or truth.network.rules:
+        if len({host.clock.wall_skew for host in live}) > 1 or truth.network.impairments or truth.network.rules:
             return False
         if not all(isinstance(fault, Crash | Leave) for fault in truth.active.values()):
             return False

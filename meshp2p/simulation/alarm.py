@@ -1,0 +1,62 @@
+"""What wakes a simulated process when one of its timers is due."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from meshp2p.simulation.clock import HostClock
+from meshp2p.simulation.engine import Engine
+
+__all__ = ["Alarm"]
+
+SPINS_MAX = 1000
+"""Timers that may fire one after another without time going on. Chosen, not measured."""
+
+
+class Alarm:
+    """Calls ``ring`` when the host's monotonic clock shows ``deadline``, or sooner: whoever is called looks whether it
+    is due. ``cause`` is the trace's entry that led to the deadline."""
+
+    def __init__(self, engine: Engine, clock: HostClock, ring: Callable[[], None]) -> None:
+        self.deadline: float = math.inf
+        self.cause: int = 0
+        self._engine = engine
+        self._clock = clock
+        self._ring = ring
+        self._at = math.inf
+        self._spins = 0
+        self._spun_at = -1.0
+
+    def forget(self) -> None:
+        """The process is another: nothing is due."""
+        self._at = math.inf
+        self._spins = 0
+
+    def set(self, deadline: float, cause: int) -> None:
+        """Ring at this time of the host's monotonic clock."""
+        self.deadline = deadline
+        if self._clock.when(deadline) < self._at:
+            self.cause = cause
+            self.look()
+
+    def look(self) -> None:
+        """Ring at the deadline, unless an earlier time is set: the clock's rate has changed, or it rang early."""
+        when = self._clock.when(self.deadline)
+        if when < self._at:
+            self._at = when = max(when, self._engine.now)
+            self._engine.at(when, self._wake, when)
+
+    def is_due(self) -> bool:
+        return self.deadline <= self._clock.now + 1e-9
+
+    def is_spinning(self) -> bool:
+        """Whether too many timers were due at this moment; asked once for each."""
+        self._spins = self._spins + 1 if self._engine.now == self._spun_at else 0
+        self._spun_at = self._engine.now
+        return self._spins > SPINS_MAX
+
+    def _wake(self, when: float) -> None:
+        if when == self._at:
+            self._at = math.inf
+            self._ring()

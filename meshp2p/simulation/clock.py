@@ -1,0 +1,43 @@
+"""The clocks of a simulated machine."""
+
+from __future__ import annotations
+
+from meshp2p.simulation.engine import Engine
+
+__all__ = ["EPOCH_MS", "HostClock"]
+
+EPOCH_MS = 1_700_000_000_000
+"""Unix milliseconds at virtual time 0."""
+
+
+class HostClock:
+    """One machine's clocks. The monotonic clock shows ``rate`` times virtual time, and ``offset`` seconds more;
+    ``wall_skew`` is what the wall clock is ahead of the true time, in seconds."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.rate: float = 1.0
+        self.offset: float = 0.0
+        self.wall_skew: float = 0.0
+        self._engine = engine
+
+    @property
+    def now(self) -> float:
+        """The monotonic clock, in seconds."""
+        return self._engine.now * self.rate + self.offset
+
+    def wall_ms(self) -> int:
+        """The wall clock, in Unix milliseconds."""
+        return EPOCH_MS + int((self._engine.now + self.wall_skew) * 1000)
+
+    def lease_seconds(self) -> float:
+        """A clock that also runs while the machine sleeps, in seconds."""
+        return self._engine.now
+
+    def set_rate(self, rate: float) -> None:
+        """From now on the monotonic clock runs at this rate; 1 is right. It does not jump."""
+        self.offset += self._engine.now * (self.rate - rate)
+        self.rate = rate
+
+    def when(self, now: float) -> float:
+        """The virtual time at which the monotonic clock shows this."""
+        return (now - self.offset) / self.rate

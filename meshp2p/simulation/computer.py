@@ -1,0 +1,159 @@
+"""A simulated computer: its address, clocks, disk and sockets, and what waits there for the process on it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from meshp2p.core.address import Address
+from meshp2p.core.directory.keeping import KeptState
+from meshp2p.core.effects import CallFailed, WatchOpened
+from meshp2p.core.machine import Machine
+from meshp2p.core.messages import CallReply
+from meshp2p.simulation.clock import HostClock
+from meshp2p.simulation.endpoint import Exchange, WatchLine
+from meshp2p.simulation.engine import Engine
+from meshp2p.simulation.inbox import Inbox
+from meshp2p.simulation.network import Network
+from meshp2p.virtual.disk import Disk
+
+__all__ = ["Computer"]
+
+
+class Computer:
+    """``key`` tells computers apart, ``id`` is the node's: two may have one id. ``life`` counts processes.
+
+    The process runs if ``machine`` is not None. What arrives is given to its ``_receive`` methods at once, or waits in
+    the inbox until the process gets to it.
+    """
+
+    def __init__(
+        self, key: str, node_id: str, address: Address, *, seed: int, engine: Engine, network: Network
+    ) -> None:
+        self.key: str = key
+        self.id: str = node_id
+        self.address: Address = address
+        self.disk: Disk[KeptState] | None = Disk()
+        self.clock: HostClock = HostClock(engine)
+        self.machine: Machine | None = None
+        self.life: int = 0
+        self.is_dark: bool = False
+        """It is off or asleep: what is sent to it is lost, and nothing is refused."""
+        self.is_stopped: bool = False
+        """The process stands still; the kernel takes what fits into its buffers."""
+        self._engine = engine
+        self._network = network
+        self._is_direct = True
+        self._inbox = Inbox(engine, self._may_serve, random.Random(f"{seed}/{key}/service").random)
+        self._stored_at = 0.0
+        self._store_draw = random.Random(f"{seed}/{key}/store").random
+        network.attach(address, self)
+
+    @property
+    def is_up(self) -> bool:
+        return self.machine is not None
+
+    @property
+    def now(self) -> float:
+        """The monotonic clock of this machine."""
+        return self.clock.now
+
+    def move(self, address: Address) -> None:
+        """The machine has another address. The process is not told."""
+        self._network.detach(self.address)
+        self.address = address
+        self._network.attach(address, self)
+
+    def _drain(self) -> None:
+        for action, arguments in self._inbox.drain():
+            if self.machine is not None:
+                action(*arguments)
+
+    def set_service(self, seconds: float) -> None:
+        """From now on the process takes so long for one thing, on average; 0: no time."""
+        self._inbox.service = seconds
+        self._set_direct()
+        if self._is_direct:
+            self._drain()
+
+    def _set_direct(self) -> None:
+        self._is_direct = not self.is_stopped and not self.is_dark and not self._inbox.service
+
+    def _may_serve(self) -> bool:
+        return self.machine is not None and not self.is_stopped
+
+    def _write(self, write: Callable[[Disk[KeptState]], str | None], written: Callable[[str | None], None]) -> None:
+        """Write to the disk, which takes its time, one write after another. Then the process is told why it failed, or
+        None."""
+        seconds = self.disk.write_seconds if self.disk is not None else 0.0
+        delay = seconds * (0.5 + self._store_draw())
+        self._stored_at = max(self._stored_at, self._engine.now + delay)
+        self._engine.at(self._stored_at, self._finish_write, (write, written, self.life))
+
+    def _finish_write(
+        self, writing: tuple[Callable[[Disk[KeptState]], str | None], Callable[[str | None], None], int]
+    ) -> None:
+        write, written, life = writing
+        if self.machine is not None and life == self.life and self.disk is not None:
+            self._arrive(written, write(self.disk))
+
+    # What arrives
+
+    def take_datagram(self, packet: tuple[Any, Address, int]) -> None:
+        """A datagram arrives at the machine: (message or bytes, source, cause)."""
+        if self.machine is None:
+            return
+        if self._is_direct:
+            self._receive(*packet)
+        elif not self.is_dark:
+            self._inbox.put(self._receive, *packet, is_datagram=True)
+
+    def take_call(self, exchange: Exchange) -> None:
+        """A call arrives at the machine."""
+        if self.is_dark:
+            return
+        if self.machine is None:
+            self._network.refuse(exchange, self)
+        else:
+            self._arrive(self._receive_call, exchange)
+
+    def take_reply(self, exchange: Exchange, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
+        """What came of a call of this host's."""
+        if self.machine is None or exchange.life != self.life:
+            return
+        self._arrive(self._receive_reply, exchange, reply, peer, cause)
+
+    def take_watcher(self, line: WatchLine) -> None:
+        """Somebody watches this process from now on."""
+        self._arrive(self._receive_watcher, line)
+
+    def take_watch(self, line: WatchLine, outcome: WatchOpened | CallFailed) -> None:
+        """A watch of this host's stands, or is over."""
+        if self.machine is None or line.life != self.life:
+            return
+        self._arrive(self._receive_watch, line, outcome)
+
+    def _arrive(self, action: Callable[..., None], *arguments: Any) -> None:
+        """Let the process do this now, or when it gets to it."""
+        if self._is_direct:
+            action(*arguments)
+        else:
+            self._inbox.put(action, *arguments)
+
+    # What the process does with it
+
+    def _receive(self, packet: Any, source: Address, cause: int) -> None:
+        raise NotImplementedError
+
+    def _receive_call(self, exchange: Exchange) -> None:
+        raise NotImplementedError
+
+    def _receive_reply(self, exchange: Exchange, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
+        raise NotImplementedError
+
+    def _receive_watcher(self, line: WatchLine) -> None:
+        raise NotImplementedError
+
+    def _receive_watch(self, line: WatchLine, outcome: WatchOpened | CallFailed) -> None:
+        raise NotImplementedError
