@@ -77,6 +77,16 @@ class Computer:
         if self._is_direct:
             self._drain()
 
+    def _begin_life(self) -> None:
+        """Another process begins, on a machine that is in order."""
+        self.life += 1
+        self._inbox.clear()
+        self._set_state(is_dark=False, is_stopped=False)
+
+    def _set_state(self, *, is_dark: bool, is_stopped: bool) -> None:
+        self.is_dark, self.is_stopped = is_dark, is_stopped
+        self._set_direct()
+
     def _set_direct(self) -> None:
         self._is_direct = not self.is_stopped and not self.is_dark and not self._inbox.service
 

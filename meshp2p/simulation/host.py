@@ -88,11 +88,9 @@ class Host(Computer):
 
     def prepare(self) -> None:
         """Make a process with what the disk has; :meth:`start` lets it begin."""
-        self.life += 1
-        self.is_leaving = self.is_dark = self.is_stopped = False
-        self._inbox.clear()
+        self._begin_life()
+        self.is_leaving = False
         self._alarm.forget()
-        self._set_direct()
         self._answering = {}
         kept = self.disk.read() if self.disk is not None else None
         mail = self.disk.read_messages() if self.disk is not None else None
@@ -126,8 +124,7 @@ class Host(Computer):
         self._network.watches.break_all(self, is_silent=is_silent)
         self._network.watches.forget(self)
         self.machine = None
-        self.is_dark = is_silent
-        self.is_stopped = False
+        self._set_state(is_dark=is_silent, is_stopped=False)
         self._note(What.STOP, "", "silent" if is_silent else "killed", cause)
         for action, arguments, _ in self._inbox.clear():
             if action == self._receive_call and not is_silent:
@@ -143,15 +140,12 @@ class Host(Computer):
 
     def pause(self, *, is_asleep: bool, cause: int = 0) -> None:
         """The process stands still; ``is_asleep``: its machine too."""
-        self.is_stopped = True
-        self.is_dark = is_asleep
-        self._set_direct()
+        self._set_state(is_dark=is_asleep, is_stopped=True)
         self._note(What.PAUSE, "", "asleep" if is_asleep else "stopped", cause)
 
     def resume(self, cause: int = 0) -> None:
         """It goes on: it reads all that waits in its sockets before it looks at its clock."""
-        self.is_stopped = self.is_dark = False
-        self._set_direct()
+        self._set_state(is_dark=False, is_stopped=False)
         if self._trace is not None and self.machine is not None:
             self._trace.add(self._engine.now, self.key, What.RESUME, "", None, cause)
         if self._inbox.service:
