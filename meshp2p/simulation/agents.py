@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from meshp2p.core.messages import CallReply, DeregisterReply, HeartbeatReply
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.hosting import Profile
@@ -11,7 +13,7 @@ from meshp2p.simulation.schedule import AgentPlan
 from meshp2p.simulation.truth import Report, Truth
 from meshp2p.virtual.faults import Kind
 
-__all__ = ["Agent", "Agents"]
+__all__ = ["Agent", "Agents", "Listed"]
 
 ANSWER_TIMEOUT = 5.0
 """Seconds that an agent waits for a node's answer. Chosen, not measured."""
@@ -27,6 +29,10 @@ TWICE_AFTER, AGAIN_AFTER = 10.0, 1.0
 held back by its home, and no later one is there in time to say it again."""
 
 
+Listed = tuple[frozenset[str], str | None]
+"""The ids that a node lists, and whom it names as leader."""
+
+
 class Agent:
     """One agent. ``is_registered`` from a successful registration until it is told that nobody knows it. ``beats``
     counts its heartbeats, ``report`` is what the last one said."""
@@ -39,11 +45,16 @@ class Agent:
         self.has_ended = False
         self.beats: int = 0
         self.report: tuple[str, str] = ("busy", "")
+        self.listed: Listed | None = None
+        """What its home knew when it was asked last; None where another node was asked."""
 
     def next_report(self) -> tuple[str, str]:
         """The status and the metrics of the next heartbeat."""
         if self.plan.varies and self.beats % BEATS < BEATS // 2:
-            self.report = ("busy" if self.beats % BEATS < BEATS // 4 else "idle", f'{{"beats":{self.beats}}}')
+            text = f'"beats":{self.beats}'
+            room = self.plan.metrics_bytes - len(text) - len('{,"more":""}')
+            more = f',"more":"{"." * room}"' if room > 0 else ""
+            self.report = ("busy" if self.beats % BEATS < BEATS // 4 else "idle", f"{{{text}{more}}}")
         return self.report
 
     def registers_again(self) -> bool:
@@ -53,10 +64,21 @@ class Agent:
 
 
 class Agents:
-    """All agents of a run. The truth knows which of them must be listed."""
+    """All agents of a run. The truth knows which of them must be listed.
 
-    def __init__(self, plans: tuple[AgentPlan, ...], truth: Truth, engine: Engine) -> None:
+    ``answered(host, agent_id, listed, should_sync)`` hears of each answer: see
+    :meth:`~meshp2p.simulation.checkers.base.Checker.beat`.
+    """
+
+    def __init__(
+        self,
+        plans: tuple[AgentPlan, ...],
+        truth: Truth,
+        engine: Engine,
+        answered: Callable[[Host, str, Listed, bool], None],
+    ) -> None:
         self._truth = truth
+        self._answered = answered
         self._engine = engine
         self._tickets: dict[int, Agent] = {}
         self._count = 0
@@ -119,6 +141,7 @@ class Agents:
             self._count += 1
             agent.ticket = self._count
             self._tickets[self._count] = agent
+            agent.listed = _listed(host) if _is_home(host, plan.id) else None
             refusal = host.ask(self._count, Heartbeat(plan.id, *agent.next_report()))
             if refusal:
                 self._tickets.pop(agent.ticket, None)
@@ -130,6 +153,7 @@ class Agents:
             agent.turn += 1
             self._try(agent, tries - 1)
         else:
+            self._answered(host, plan.id, _listed(host), True)
             self._note_answer(agent)
 
     def _note_answer(self, agent: Agent) -> None:
@@ -143,7 +167,7 @@ class Agents:
             agent.turn += 1
             self._truth.agents[agent.plan.id] = None
 
-    def resolved(self, ticket: int, reply: CallReply) -> None:
+    def resolved(self, host: Host, ticket: int, reply: CallReply) -> None:
         """A node answered."""
         agent = self._tickets.pop(ticket, None)
         if agent is not None and isinstance(reply, DeregisterReply):
@@ -153,6 +177,7 @@ class Agents:
         if agent is None or agent.has_ended:
             return
         if isinstance(reply, HeartbeatReply) and reply.is_acknowledged:
+            self._answered(host, agent.plan.id, agent.listed or _listed(host), reply.should_sync or not agent.listed)
             self._note_answer(agent)
             said = self._truth.reports.get(agent.plan.id)
             if said is None or (said.status, said.metrics) != agent.report:
@@ -161,3 +186,13 @@ class Agents:
             agent.is_registered = False
             self._truth.agents[agent.plan.id] = None
             self._try(agent, len(agent.plan.nodes))
+
+
+def _listed(host: Host) -> Listed:
+    machine = host.machine
+    return (frozenset(), None) if machine is None else (frozenset(machine.records()), machine.leader_id)
+
+
+def _is_home(host: Host, agent_id: str) -> bool:
+    record = host.machine.records().get(agent_id) if host.machine is not None else None
+    return record is not None and record.home == host.id

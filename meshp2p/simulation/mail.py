@@ -9,13 +9,13 @@ from typing import Protocol
 from meshp2p.core.message import Message
 from meshp2p.core.messages import CallReply, Done, FetchReply, Refused, SendReply, Why
 from meshp2p.core.requests import Acknowledge, Fetch, Request, SendMessage
-from meshp2p.errors import LimitExceeded, MailboxFull, StoreFull
+from meshp2p.errors import LimitExceeded, LocalProtocolError, MailboxFull, StoreFull
 from meshp2p.simulation.agents import Agents
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.schedule import MailPlan
-from meshp2p.simulation.truth import Letter, Truth
+from meshp2p.simulation.truth import Letter, Reading, Truth
 
-__all__ = ["FIRST_TICKET", "Mail", "Postmaster"]
+__all__ = ["FIRST_TICKET", "READ_EVERY", "READ_MAX", "Mail", "Postmaster"]
 
 FIRST_TICKET = 1 << 40
 """Far above the tickets of those who only register."""
@@ -24,6 +24,9 @@ READ_EVERY = 1.0
 """Seconds between two reads by one recipient. Chosen, not measured."""
 
 READ_MAX = 50
+ON_MAX = 8
+"""After so many reads one who reads on begins with the oldest message, for what it did not acknowledge."""
+
 ACKNOWLEDGED_SHARE = 0.8
 """How much of what it reads an agent acknowledges; the rest it must see again. Chosen, not measured."""
 
@@ -35,7 +38,11 @@ class Postmaster(Protocol):
     """Who is told what agents see."""
 
     def accepted(self, host: Host, letter: Letter) -> None: ...
-    def refused(self, why: str) -> None: ...
+    def refused(self, host: Host, target: str, size: int, why: str) -> None: ...
+    def reads(self, host: Host, reading: Reading) -> None: ...
+    def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...]) -> None: ...
+    def acknowledges(self, recipient: str, message_ids: tuple[str, ...]) -> None: ...
+    def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: CallReply | None) -> None: ...
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None: ...
 
 
@@ -43,7 +50,13 @@ class Mail:
     """All correspondence of a run."""
 
     def __init__(
-        self, plans: tuple[MailPlan, ...], truth: Truth, agents: Agents, seed: int, postmaster: Postmaster
+        self,
+        plans: tuple[MailPlan, ...],
+        reads_on: tuple[str, ...],
+        truth: Truth,
+        agents: Agents,
+        seed: int,
+        postmaster: Postmaster,
     ) -> None:
         self._truth = truth
         self._agents = agents
@@ -53,6 +66,9 @@ class Mail:
         self._tickets: dict[int, Callable[[CallReply], None]] = {}
         self._count = FIRST_TICKET
         self._sent = 0
+        self._readings = 0
+        self._reads_on = dict.fromkeys(reads_on, ("", 0))
+        """What each of those who read on read last, and how many times it did."""
         engine = truth.engine
         for plan in plans:
             engine.at(plan.at, self._send, plan)
@@ -61,14 +77,14 @@ class Mail:
             for recipient in recipients:
                 engine.at(self._draw.random() * READ_EVERY, self._read, recipient)
 
-    def _ask(self, host: Host, request: Request, answered: Callable[[CallReply], None]) -> None:
+    def _ask(self, host: Host, request: Request, answered: Callable[[CallReply], None]) -> LocalProtocolError | None:
+        """Why it was refused at once; None where it was not."""
         self._count += 1
         self._tickets[self._count] = answered
         refusal = host.ask(self._count, request)
         if refusal is not None:
             self._tickets.pop(self._count, None)
-            if isinstance(refusal, MailboxFull | LimitExceeded):
-                self._postmaster.refused(type(refusal).__name__)
+        return refusal
 
     def resolved(self, ticket: int, reply: CallReply) -> None:
         """A node answered."""
@@ -102,9 +118,12 @@ class Mail:
                 self._truth.letters[letter.id] = letter
                 self._postmaster.accepted(host, letter)
             elif isinstance(reply, Refused):
-                self._postmaster.refused(_NAMES.get(reply.why, ""))
+                self._postmaster.refused(host, plan.target, len(payload), _NAMES.get(reply.why, ""))
 
-        self._ask(host, SendMessage(plan.source, plan.target or None, "Notification", "", payload), answered)
+        message = SendMessage(plan.source, plan.target or None, "Notification", "", payload)
+        refusal = self._ask(host, message, answered)
+        if isinstance(refusal, MailboxFull | LimitExceeded):
+            self._postmaster.refused(host, plan.target, len(payload), type(refusal).__name__)
 
     def _payload(self, plan: MailPlan) -> bytes:
         """What only this message says, filled up to a size whose logarithm is evenly distributed."""
@@ -123,12 +142,30 @@ class Mail:
         asked_at = engine.now
         wait = 5.0 if self._draw.random() < 0.1 else 0.0
 
+        after = self._place_of(recipient)
+        self._readings += 1
+        reading = Reading(self._readings, recipient, host.key, host.life, asked_at, after, wait)
+
         def answered(reply: CallReply) -> None:
-            if isinstance(reply, FetchReply) and reply.messages:
+            if not isinstance(reply, FetchReply):
+                return
+            self._postmaster.was_answered(host, reading, reply.messages)
+            if reply.messages:
+                if recipient in self._reads_on:
+                    self._reads_on[recipient] = (reply.messages[-1].id, self._reads_on[recipient][1])
                 self._postmaster.was_read(recipient, reply.messages, asked_at)
                 self._acknowledge(recipient, host, reply.messages)
 
-        self._ask(host, Fetch(recipient, READ_MAX, "", wait), answered)
+        self._postmaster.reads(host, reading)
+        self._ask(host, Fetch(recipient, READ_MAX, after, wait), answered)
+
+    def _place_of(self, recipient: str) -> str:
+        """Behind which message the recipient reads now."""
+        if recipient not in self._reads_on:
+            return ""
+        place, times = self._reads_on[recipient]
+        self._reads_on[recipient] = (place, times + 1)
+        return place if times % ON_MAX else ""
 
     def _acknowledge(self, recipient: str, host: Host, messages: tuple[Message, ...]) -> None:
         chosen = tuple(message.id for message in messages if self._draw.random() < ACKNOWLEDGED_SHARE)
@@ -138,11 +175,14 @@ class Mail:
             host = self._draw.choice(self._truth.live or [host])
 
         def answered(reply: CallReply) -> None:
+            self._postmaster.was_acknowledged(recipient, chosen, reply)
             if isinstance(reply, Done):
                 for message_id in chosen:
                     self._truth.acknowledged.setdefault((recipient, message_id), self._truth.engine.now)
 
-        self._ask(host, Acknowledge(recipient, chosen), answered)
+        self._postmaster.acknowledges(recipient, chosen)
+        if self._ask(host, Acknowledge(recipient, chosen), answered) is not None:
+            self._postmaster.was_acknowledged(recipient, chosen, None)
 
     def _host_of(self, recipient: str) -> Host | None:
         """Where the recipient reads: its own node, or the one that it talks to now."""

@@ -53,7 +53,8 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     It stands in the network where the first of its ``nodes`` stands, asks them in turn, and goes to the next when one
     does not answer. With ``varies`` the status and the metrics that it reports change now and then, and it registers
-    again. With ``deregisters`` it takes itself off the list at ``until``, at another node than it talked to last.
+    again; the metrics are filled up to ``metrics_bytes``. With ``deregisters`` it takes itself off the list at
+    ``until``, at another node than it talked to last.
     """
 
     id: str
@@ -62,6 +63,7 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     until: float | None = None
     every: float = 5.0
     varies: bool = False
+    metrics_bytes: int = 0
     deregisters: bool = False
 
 
@@ -101,9 +103,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Until ``duration`` faults come and go. Then all end, crashed nodes that were to come back are back, and the mesh
     must become whole within a bound that follows from ``config``; it is then watched for ``calm`` seconds more.
-    ``checks`` names the checkers, None means all of them and ``()`` none. ``ablations`` names the safeguards that are
-    switched off, as ``python -m simulations`` can. ``through_wire`` encodes and decodes each datagram.
-    Every ``multicast_interval`` seconds each node looks for others by multicast; 0: never.
+    ``reads_on`` names recipients that read on behind what they read last, for a while; all others read from the oldest
+    message each time. ``checks`` names the checkers, None means all of them and ``()`` none. ``ablations`` names the
+    safeguards that are switched off, as ``python -m simulations`` can. ``through_wire`` encodes and decodes each
+    datagram. Every ``multicast_interval`` seconds each node looks for others by multicast; 0: never.
     """
 
     format: int = FORMAT
@@ -115,6 +118,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     agents: tuple[AgentPlan, ...] = ()
     mail: tuple[MailPlan, ...] = ()
     maps: tuple[MapPlan, ...] = ()
+    reads_on: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
     link: LinkOptions = LinkOptions()
     config: ProtocolConfig = ProtocolConfig()

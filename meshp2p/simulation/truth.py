@@ -34,11 +34,15 @@ from meshp2p.virtual.faults import (
     Twin,
 )
 
-__all__ = ["Component", "Letter", "MapWrite", "Report", "Truth"]
+__all__ = ["MESSAGE_BYTES", "Component", "Letter", "MapWrite", "Reading", "Report", "Truth"]
 
 
 MEETING = 5.0
 """Seconds within which nodes that were told of one another, all of them together, have met. Chosen, not measured."""
+
+
+MESSAGE_BYTES = 256
+"""What a message counts beside its payload, by the documentation of its limits."""
 
 
 class Letter(msgspec.Struct):
@@ -51,6 +55,19 @@ class Letter(msgspec.Struct):
     accepted_at: float
     payload: bytes
     recipients: tuple[str, ...]
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """That a recipient asked the host ``node``, in its process ``life``, for its mail: behind which message, and how
+    many seconds it would wait. ``number`` counts all of them."""
+
+    number: int
+    recipient: str
+    node: str
+    life: int
+    asked_at: float
+    after: str
+    wait: float
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -191,6 +208,10 @@ class Truth:
     def was_troubled(self) -> bool:
         """Whether there ever was a trouble for the whole mesh, or packets were lost."""
         return self._troubled_at > -math.inf or bool(self.network.impairments)
+
+    def active_troubles(self) -> bool:
+        """Whether anything is wrong now but processes that are gone."""
+        return bool(self.network.impairments) or not all(isinstance(f, Crash | Leave) for f in self.active.values())
 
     def steady_for(self, host: Host) -> float:
         """Seconds since this host's process started or ended."""

@@ -17,7 +17,7 @@ from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
 from meshp2p.core.record import Item
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.agents import Agents
+from meshp2p.simulation.agents import Agents, Listed
 from meshp2p.simulation.checkers import CHECKERS, Checker, Violation
 from meshp2p.simulation.digest import Digest
 from meshp2p.simulation.engine import Engine
@@ -27,7 +27,7 @@ from meshp2p.simulation.maps import Maps
 from meshp2p.simulation.multicast import Multicast
 from meshp2p.simulation.network import Network
 from meshp2p.simulation.schedule import NodePlan, Schedule
-from meshp2p.simulation.truth import Letter, Truth
+from meshp2p.simulation.truth import Letter, Reading, Truth
 from meshp2p.virtual.faults import Corrupted, Fault, Forged
 from meshp2p.virtual.trace import Trace, What
 
@@ -107,9 +107,10 @@ class World:
 
     def open_clients(self) -> None:
         """Let agents and their mail begin, at their times. Called once."""
-        self.agents = Agents(self.schedule.agents, self.truth, self.engine)
+        self.agents = Agents(self.schedule.agents, self.truth, self.engine, self.beat)
         self.maps = Maps(self.schedule.maps, self.truth, self.schedule.seed)
-        self.mail = Mail(self.schedule.mail, self.truth, self.agents, self.schedule.seed, self)
+        plans, reads_on = self.schedule.mail, self.schedule.reads_on
+        self.mail = Mail(plans, reads_on, self.truth, self.agents, self.schedule.seed, self)
 
     def _set_checkers(self) -> None:
         names = tuple(CHECKERS) if self.schedule.checks is None else self.schedule.checks
@@ -192,8 +193,8 @@ class World:
             checker.started(host)
         host.start(cause)
         self.maps.open(host)
-        seeds = [self.truth.hosts[seed] for seed in self._plans[host.id].seeds if seed != host.key]
-        if host.life > 1 and not any(seed.machine is not None for seed in seeds):
+        seeds = [self.truth.hosts[seed] for seed in self._plans[host.id].seeds]
+        if host.life > 1 and not any(seed.machine is not None and seed is not host for seed in seeds):
             seeds += [other for other in self.truth.live if other.id != host.id][:1]
         for seed in seeds:
             self.truth.note_told(host, seed)
@@ -227,15 +228,37 @@ class World:
         if ticket > FIRST_TICKET:
             self.mail.resolved(ticket, reply)
         else:
-            self.agents.resolved(ticket, reply)
+            self.agents.resolved(host, ticket, reply)
 
     def accepted(self, host: Host, letter: Letter) -> None:
         for checker in self.checkers.values():
             checker.accepted(host, letter)
 
-    def refused(self, why: str) -> None:
+    def beat(self, host: Host, agent_id: str, listed: Listed, should_sync: bool) -> None:
+        for checker in self.checkers.values():
+            checker.beat(host, agent_id, listed, should_sync)
+
+    def refused(self, host: Host, target: str, size: int, why: str) -> None:
         if why:
             self.refusals[why] = self.refusals.get(why, 0) + 1
+        for checker in self.checkers.values():
+            checker.refused(host, target, size, why)
+
+    def reads(self, host: Host, reading: Reading) -> None:
+        for checker in self.checkers.values():
+            checker.reads(host, reading)
+
+    def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...]) -> None:
+        for checker in self.checkers.values():
+            checker.was_answered(host, reading, messages)
+
+    def acknowledges(self, recipient: str, message_ids: tuple[str, ...]) -> None:
+        for checker in self.checkers.values():
+            checker.acknowledges(recipient, message_ids)
+
+    def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: CallReply | None) -> None:
+        for checker in self.checkers.values():
+            checker.was_acknowledged(recipient, message_ids, reply)
 
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
         for checker in self.checkers.values():

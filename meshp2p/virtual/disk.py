@@ -31,6 +31,8 @@ class Disk(Generic[State]):
         """How long a write takes, on average."""
         self.has_lost: bool = False
         """Whether it lost what was written since the last write that is still there."""
+        self.promised: State | None = None
+        """The state that the node was told is kept, whether or not it still is."""
         self._saved: State | None = None
         self._cached: State | None = None
         self._messages: dict[tuple[Table, bytes], bytes] = {}
@@ -47,6 +49,7 @@ class Disk(Generic[State]):
         """Keep the node's state; why it could not be kept, or None. A full disk has room reserved for it."""
         if self.is_failing:
             return FAILURE
+        self.promised = state
         if self.is_forgetful:
             self._cached = state
         else:
@@ -107,7 +110,7 @@ class Disk(Generic[State]):
     def erase(self) -> None:
         """All files are gone."""
         self.has_lost = True
-        self._saved = self._cached = None
+        self._saved = self._cached = self.promised = None
         self.losses += 1
         self._messages = {}
         self._cached_messages = None

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from meshp2p.simulation.checkers.accusations import Accusations, Rivals
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.checkers.bounds import Bounds
 from meshp2p.simulation.checkers.budgets import Budgets
 from meshp2p.simulation.checkers.claims import Epochs, Incarnations
+from meshp2p.simulation.checkers.comparing import Comparing
 from meshp2p.simulation.checkers.crashes import CrashEvidence
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
+from meshp2p.simulation.checkers.dials import Detours, Dials
+from meshp2p.simulation.checkers.grants import Grants
 from meshp2p.simulation.checkers.health import SelfDoubt
+from meshp2p.simulation.checkers.homes import AgentNews, Homes
+from meshp2p.simulation.checkers.ids import GivingWay, Returns
+from meshp2p.simulation.checkers.kept import Kept
 from meshp2p.simulation.checkers.leases import OneLeader
+from meshp2p.simulation.checkers.mail_calls import MailCalls
+from meshp2p.simulation.checkers.mail_flow import MailFlow
+from meshp2p.simulation.checkers.mail_ids import MessageIds
+from meshp2p.simulation.checkers.mail_kept import MailKept
+from meshp2p.simulation.checkers.mail_room import MailRoom, ReadingOn
 from meshp2p.simulation.checkers.maps import SharedMaps
 from meshp2p.simulation.checkers.messages import Messages
 from meshp2p.simulation.checkers.pauses import PauseGuard
 from meshp2p.simulation.checkers.probing import ProbeRing
+from meshp2p.simulation.checkers.records import Ages, Records
 from meshp2p.simulation.checkers.registrations import Registrations
 from meshp2p.simulation.checkers.settling import Settling
+from meshp2p.simulation.checkers.sides import Sides
 from meshp2p.simulation.checkers.suspicions import Suspicions
 from meshp2p.simulation.checkers.wholeness import Wholeness
 
@@ -41,6 +55,26 @@ CHECKERS: dict[str, type[Checker]] = {
         SharedMaps,
         Bounds,
         Budgets,
+        Kept,
+        Grants,
+        Sides,
+        GivingWay,
+        Returns,
+        Homes,
+        AgentNews,
+        MailFlow,
+        MailKept,
+        MailCalls,
+        MailRoom,
+        ReadingOn,
+        MessageIds,
+        Records,
+        Ages,
+        Accusations,
+        Rivals,
+        Dials,
+        Detours,
+        Comparing,
     )
 }
 """All checkers by name."""

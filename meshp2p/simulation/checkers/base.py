@@ -13,7 +13,7 @@ from meshp2p.core.message import Message
 from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
 from meshp2p.core.record import Item
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Letter, Truth
+from meshp2p.simulation.truth import Letter, Reading, Truth
 from meshp2p.virtual.faults import Fault
 
 __all__ = ["Checker", "Violation"]
@@ -93,6 +93,25 @@ class Checker:
 
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
         """An agent read its mailbox; when it asked."""
+
+    def refused(self, host: Host, target: str, size: int, why: str) -> None:
+        """A node refused to accept a message of so many bytes, for all where ``target`` is empty; the error's name."""
+
+    def reads(self, host: Host, reading: Reading) -> None:
+        """An agent is about to ask a node for its mail."""
+
+    def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...]) -> None:
+        """That was answered, perhaps with nothing."""
+
+    def acknowledges(self, recipient: str, message_ids: tuple[str, ...]) -> None:
+        """An agent is about to acknowledge these."""
+
+    def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: CallReply | None) -> None:
+        """That was answered: counted (``Done``) or refused; None where the node refused at once."""
+
+    def beat(self, host: Host, agent_id: str, listed: tuple[frozenset[str], str | None], should_sync: bool) -> None:
+        """A host answered for an instance that is at home there: whom it listed and named as leader when it was asked,
+        and whether it told the agent to look at that anew; so it does where the agent registers."""
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         """A fault is about to begin or to end."""

@@ -21,7 +21,7 @@ _HARMLESS = (Crash, Leave, ClockStep, DiskForgets)
 
 class CrashEvidence(Checker):
     """A process that dies alone, while its machine lives and nothing else goes wrong, is held dead by all within the
-    crash bound."""
+    crash bound; so are all others of a node at once."""
 
     name: ClassVar[str] = "crash-evidence"
 
@@ -61,8 +61,8 @@ class CrashEvidence(Checker):
     def _check(self, argument: tuple[str, float]) -> None:
         node_id, at = argument
         truth = self.truth
-        if self._disturbed_at > at or self._stops > 1:
-            return
+        if self._disturbed_at > at or (self._stops > 1 and len(truth.live) > 1):
+            return  # of several that die at once some may be found by their silence alone, unless nobody else is left
         for other in truth.live:
             if other.machine is not None and node_id in other.machine.records():
                 after = truth.engine.now - at

@@ -37,7 +37,8 @@ class PauseGuard(Checker):
         super().__init__(truth, report)
         self._epochs: dict[str, int] = {}
         self._asked: dict[str, dict[int, None]] = {}
-        self._well: dict[str, dict[str, None]] = {}
+        self._well: dict[str, dict[str, bool]] = {}
+        """By host, whom it listed when it went on, and whether it did not suspect it then."""
         self._resumed_at: dict[str, float] = {}
 
     def resumed(self, host: Host, seconds: float) -> None:
@@ -48,7 +49,7 @@ class PauseGuard(Checker):
             self._asked[host.key] = {}
             self._resumed_at[host.key] = self.truth.engine.now
             self._well[host.key] = {
-                record.id: None for record in machine.records().values() if record.state is State.ALIVE
+                record.id: record.state is State.ALIVE for record in machine.records().values() if record.is_node
             }
 
     def paused(self, host: Host) -> None:
@@ -80,8 +81,10 @@ class PauseGuard(Checker):
         for item in datagram.items:
             if item.id == target:
                 continue  # who is suspect is told so, whoever says it
-            # an accusation from before may still go round
-            if isinstance(item, Rumour) and item.by == host.id and item.state is not State.LEFT and item.id in well:
+            if not isinstance(item, Rumour) or item.by != host.id or item.state is State.LEFT:
+                continue
+            # an accusation from before may still go round, and no verdict of before is about one that it listed
+            if item.id in well and (item.state is State.DEAD or well[item.id]):
                 self.violated(host, f"was stopped, and says that {item.id} is {item.state.name.lower()}")
                 self._release(host)
                 return

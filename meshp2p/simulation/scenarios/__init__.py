@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Each of the three notes its scenarios, which are listed in this order.
+# Each of these notes its scenarios, which are listed in this order.
 from meshp2p.simulation.scenarios import networks
 
 # isort: split
@@ -10,6 +10,12 @@ from meshp2p.simulation.scenarios import hosts
 
 # isort: split
 from meshp2p.simulation.scenarios import agents
+
+# isort: split
+from meshp2p.simulation.scenarios import roles
+
+# isort: split
+from meshp2p.simulation.scenarios import mails
 from meshp2p.simulation.scenarios.building import Options, build_schedule, scenario_names, scenarios
 
-__all__ = ["Options", "agents", "build_schedule", "hosts", "networks", "scenario_names", "scenarios"]
+__all__ = ["Options", "agents", "build_schedule", "hosts", "mails", "networks", "roles", "scenario_names", "scenarios"]

@@ -120,5 +120,6 @@ def _named(name: str, options: Options) -> Schedule:
         maps=tuple(draft.maps),
         faults=tuple(draft.faults),
         config=draft.config,
+        reads_on=draft.reads_on,
         multicast_interval=draft.multicast_interval,
     )

@@ -32,6 +32,7 @@ class Draft(msgspec.Struct):
     multicast_interval: float = 0.0
     calm: float = 5.0
     config: ProtocolConfig = ProtocolConfig()
+    reads_on: tuple[str, ...] = ()
 
     @property
     def chaos_end(self) -> float:

@@ -1,0 +1,93 @@
+"""Whom a node may accuse, and what it asks before it tells of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.events import Event, MemberEvent, MemberJoined, MemberRecovered, MemberUpdated
+from meshp2p.core.messages import CallReply, Probe
+from meshp2p.core.record import Item, Record, Rumour, State, tag_of
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth
+
+__all__ = ["Accusations", "Rivals"]
+
+OBSERVERS_MAX = 64
+"""In a larger mesh only so many hosts are followed. Chosen, not measured."""
+
+MARGIN = 0.05
+"""By what part of a period a probe may end early. Chosen, not measured."""
+
+
+class Accusations(Checker):
+    """A node that accuses another process of silence has listed that process for a period: what did not answer before
+    was another one."""
+
+    name: ClassVar[str] = "accusations"
+    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated, MemberRecovered)
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._listed: dict[str, dict[str, tuple[int, int, float]]] = {}
+        """By host and id: the boot, the incarnation and the time by the host's clock from which it listed that."""
+
+    def started(self, host: Host) -> None:
+        self._listed[host.key] = {}
+
+    def event(self, host: Host, event: Event) -> None:
+        if not isinstance(event, MemberEvent) or not event.record.is_node or host.number >= OBSERVERS_MAX:
+            return
+        record = event.record
+        listed = self._listed[host.key]
+        before = listed.get(record.id)
+        if before is None or before[0] != record.boot:
+            listed[record.id] = (record.boot, record.incarnation, host.now)
+
+    def tells(self, host: Host, items: tuple[Item, ...]) -> None:
+        if host.number >= OBSERVERS_MAX:
+            return
+        for item in items:
+            if type(item) is not Rumour or item.state is not State.SUSPECT or item.by != host.id or item.is_refused:
+                continue
+            _, incarnation, since = self._listed[host.key].get(item.id, (0, 0, 0.0))
+            period = self.truth.config.probe_interval
+            if item.incarnation >= incarnation and host.now - since < (1 - MARGIN) * period:
+                about = f"{item.id} of silence, whose process it has listed for {host.now - since:.3f} s"
+                self.violated(host, f"accuses {about}")
+
+
+class Rivals(Checker):
+    """A node that has just begun, and asks whether another process holds its id, tells nobody of itself before that is
+    answered."""
+
+    name: ClassVar[str] = "rivals"
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._asking: dict[str, dict[int, None]] = {}
+        self._told: dict[str, bool] = {}
+
+    def started(self, host: Host) -> None:
+        self._asking[host.key] = {}
+        self._told[host.key] = False
+
+    def calls(self, host: Host, effect: Call) -> None:
+        if type(effect.request) is Probe and effect.request.target == tag_of(host.id) and not self._told[host.key]:
+            self._asking[host.key][effect.call_id] = None
+
+    def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
+        if type(effect.request) is Probe:
+            self._asking[host.key].pop(effect.call_id, None)
+
+    def tells(self, host: Host, items: tuple[Item, ...]) -> None:
+        if self._told.get(host.key, True):
+            return
+        machine = host.machine
+        for item in items:
+            if type(item) is Record and item.id == host.id and machine is not None and item.boot == machine.own.boot:
+                self._told[host.key] = True
+                if self._asking[host.key]:
+                    self.violated(host, "tells of itself while it asks whether its id is another's")

@@ -1,0 +1,71 @@
+"""Two nodes that compared their replicas of a shared map hold the same afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.messages import CallReply, MapDifference, MapSync
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth
+from meshp2p.virtual.faults import ClockStep, Fault
+
+__all__ = ["Comparing"]
+
+ENTRIES_MAX = 500
+"""Of larger replicas nothing is asked: what differs may not fit into one call. Chosen, not measured."""
+
+_LIMITS = ("map_entries_max", "map_bytes_max", "map_sync_bytes_max")
+
+
+class Comparing(Checker):
+    """Who compares, and is told all that differs, tells the other what that lacks: within two calls' time it has each
+    entry that the asker had when the answer came, or a later one. Where nothing is in the way of the two, and all
+    clocks are within the bound."""
+
+    name: ClassVar[str] = "comparing"
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._has_room = all(getattr(truth.config, name) >= getattr(ProtocolConfig(), name) for name in _LIMITS)
+        self._was_clock_wrong = False
+
+    def started(self, host: Host) -> None:
+        self._was_clock_wrong |= abs(host.wall_skew) > self.truth.config.map_clock_error_max / 2
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        if isinstance(fault, ClockStep):
+            self._was_clock_wrong |= abs(fault.seconds) > self.truth.config.map_clock_error_max / 2
+
+    def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
+        if type(reply) is not MapDifference or type(effect.request) is not MapSync:
+            return
+        name, truth = effect.request.name, self.truth
+        replica = None if host.machine is None else host.machine.replica(name)
+        if replica is None or not (reply.has_map and reply.differing and reply.is_complete) or not self._has_room:
+            return
+        if replica.entries_count > ENTRIES_MAX or self._was_clock_wrong:
+            return
+        others = [other for other in truth.hosts.values() if other.id == effect.node_id]
+        if len(others) == 1:
+            had = [(entry.key, entry.stamp) for entry in replica.entries()]
+            due = truth.engine.now + 2 * truth.config.call_timeout
+            truth.engine.at(due, self._look, (host, host.life, others[0], others[0].life, name, had, truth.engine.now))
+
+    def _look(self, argument: tuple[Host, int, Host, int, str, list[tuple[str, object]], float]) -> None:
+        host, life, other, other_life, name, had, at = argument
+        truth = self.truth
+        if truth.disturbed_at > at or truth.active_troubles() or (host.life, other.life) != (life, other_life):
+            return
+        if host not in truth.live or other not in truth.live or other.machine is None:
+            return
+        replica = other.machine.replica(name)
+        for key, stamp in had if replica is not None else ():
+            held = replica.entry(key) if replica is not None else None
+            if held is None or held.stamp < stamp:  # type: ignore[operator]
+                after = truth.engine.now - at
+                self.violated(other, f"lacks {key!r} of map {name!r}, {after:.1f} s after {host.key} compared with it")
+                return

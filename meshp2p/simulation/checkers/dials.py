@@ -1,0 +1,98 @@
+"""Which addresses a node dials, and which ways its calls take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.address import Address
+from meshp2p.core.directory.carrier import DIRECT_RETRY_MAX
+from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.messages import CallReply, SyncReply, SyncRequest
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth
+from meshp2p.virtual.faults import Crash, Fault, Leave, Moved
+
+__all__ = ["Detours", "Dials"]
+
+OWN_DIALS_MAX = 3
+"""How often a process dials its own address: once an hour, and once more where it was told of it anew."""
+
+
+class Dials(Checker):
+    """An address at which somebody answered has no failures to its name, so that whoever is lost there is looked for at
+    once; and a node that found itself at an address does not dial it for an hour."""
+
+    name: ClassVar[str] = "dials"
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._own: dict[str, int] = {}
+        self._have_moved = False
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        self._have_moved = self._have_moved or isinstance(fault, Moved)
+
+    def started(self, host: Host) -> None:
+        self._own[host.key] = 0
+
+    def calls(self, host: Host, effect: Call) -> None:
+        if type(effect.request) is SyncRequest and effect.addresses == (host.address,) and not self._have_moved:
+            self._own[host.key] += 1
+            if self._own[host.key] == OWN_DIALS_MAX + 1:
+                self.violated(host, f"dials its own address for the {OWN_DIALS_MAX + 1}th time")
+
+    def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
+        is_dial = type(effect.request) is SyncRequest and not effect.node_id and len(effect.addresses) == 1
+        if is_dial and type(reply) is SyncReply:
+            engine = self.truth.engine
+            engine.at(engine.now, self._look, (host, host.life, effect.addresses[0]))
+
+    def _look(self, argument: tuple[Host, int, Address]) -> None:
+        host, life, address = argument
+        if host.machine is None or host.life != life or host.is_stopped or host.machine.has_lost_id:
+            return
+        for candidate in host.machine.candidates():
+            if candidate.address == address and candidate.failures and not candidate.is_dialling:
+                failures = f"{candidate.failures} failures are counted of it"
+                self.violated(host, f"was answered at {address}, and {failures}")
+
+
+class Detours(Checker):
+    """A call goes through a relay only until the direct way was tried again and found to be open: for
+    ``DIRECT_RETRY_MAX`` after nothing was in the way any more, and then for the call that tries it."""
+
+    name: ClassVar[str] = "detours"
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._open_since = 0.0
+        self._tried_at: dict[tuple[str, int, str], float] = {}
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        self._open_since = self.truth.engine.now
+
+    def started(self, host: Host) -> None:
+        self._open_since = self.truth.engine.now
+
+    def stopped(self, host: Host) -> None:
+        self._open_since = self.truth.engine.now
+
+    def calls(self, host: Host, effect: Call) -> None:
+        if not effect.target:
+            return
+        truth = self.truth
+        now = truth.engine.now
+        due = max(self._open_since, truth.disturbed_at) + DIRECT_RETRY_MAX
+        if now < due or truth.network.impairments:
+            return
+        if not all(isinstance(fault, Crash | Leave) for fault in truth.active.values()):
+            return
+        way = (host.key, host.life, effect.target)
+        tried_at = self._tried_at.setdefault(way, now)
+        if tried_at < due:
+            self._tried_at[way] = now
+        elif now - tried_at > truth.config.call_timeout and any(other.id == effect.target for other in truth.live):
+            about = f"{effect.target} through {effect.node_id}, {now - due + DIRECT_RETRY_MAX:.0f} s"
+            self.violated(host, f"calls {about} after the direct way was open again")

@@ -1,0 +1,90 @@
+"""What homes do for their agents: who may say that one is gone, and what an agent is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.events import Event, MemberEvent, MemberJoined, MemberUpdated
+from meshp2p.core.messages import CallReply, CallRequest, Push, SyncReply
+from meshp2p.core.record import Item, Rumour, State
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth
+
+__all__ = ["AgentNews", "Homes"]
+
+
+class Homes(Checker):
+    """Only a node that is, or was, the home of an instance says that it is dead; and no node publishes one that has
+    deregistered, once it heard of that."""
+
+    name: ClassVar[str] = "homes"
+    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated)
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._homes: dict[str, dict[str, None]] = {}
+        """By agent, the keys of the hosts that published it."""
+        self._goodbyes: dict[tuple[str, str], int] = {}
+        """By the key of a host and an agent, the incarnation that it heard has deregistered."""
+
+    def started(self, host: Host) -> None:
+        for key in [key for key in self._goodbyes if key[0] == host.key]:
+            del self._goodbyes[key]
+
+    def event(self, host: Host, event: Event) -> None:
+        if not isinstance(event, MemberEvent) or event.record.home != host.id or event.record.is_node:
+            return
+        record = event.record
+        self._homes.setdefault(record.id, {})[host.key] = None
+        heard = self._goodbyes.get((host.key, record.id))
+        is_gone = record.id in self.truth.deregistered and self.truth.agents.get(record.id) is None
+        if heard is not None and is_gone and record.incarnation > heard:
+            self.violated(host, f"publishes {record.id} again, of which it heard that it has deregistered")
+
+    def tells(self, host: Host, items: tuple[Item, ...]) -> None:
+        if not self.truth.agents:
+            return
+        for item in items:
+            if type(item) is not Rumour or item.state is not State.DEAD or item.by != host.id:
+                continue
+            if item.id in self.truth.agents and host.key not in self._homes.get(item.id, {}):
+                self.violated(host, f"tells that {item.id} is dead, whose home it never was")
+
+    def told(self, host: Host, items: tuple[Item, ...]) -> None:
+        if self.truth.agents:
+            self._note_goodbyes(host, items)
+
+    def called(self, host: Host, request: CallRequest) -> None:
+        if type(request) is Push:
+            self._note_goodbyes(host, request.items)
+
+    def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
+        if type(reply) is SyncReply:
+            self._note_goodbyes(host, reply.items)
+
+    def _note_goodbyes(self, host: Host, items: Iterable[Item]) -> None:
+        for item in items:
+            if type(item) is Rumour and item.state is State.LEFT and item.id in self.truth.agents:
+                key = (host.key, item.id)
+                self._goodbyes[key] = max(item.incarnation, self._goodbyes.get(key, 0))
+
+
+class AgentNews(Checker):
+    """An agent whose home answers its heartbeats is told to look at who is listed and who leads, whenever that is not
+    what it was when the one before was answered."""
+
+    name: ClassVar[str] = "agent-news"
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._seen: dict[str, tuple[str, int, tuple[frozenset[str], str | None]]] = {}
+
+    def beat(self, host: Host, agent_id: str, listed: tuple[frozenset[str], str | None], should_sync: bool) -> None:
+        key, life, before = self._seen.get(agent_id, (host.key, host.life, listed))
+        self._seen[agent_id] = (host.key, host.life, listed)
+        if (key, life) == (host.key, host.life) and before != listed and not should_sync:
+            what = "another leads" if before[0] == listed[0] else "others are listed"
+            self.violated(host, f"answers {agent_id} that nothing is new, though {what} than when it answered last")

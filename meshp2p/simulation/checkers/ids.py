@@ -1,0 +1,72 @@
+"""Which of two processes with one id gives way, and how often a node returns that nobody reaches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.events import Event, IdConflictLost, MemberEvent, MemberJoined
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth
+from meshp2p.virtual.faults import Rejected
+
+__all__ = ["GivingWay", "Returns"]
+
+RETURNS_SECONDS, RETURNS_MAX = 120.0, 8
+"""The pauses before a return double from 5 to 60 s, so five of them fit into the time."""
+
+
+class GivingWay(Checker):
+    """Of two processes with one id the younger one stops."""
+
+    name: ClassVar[str] = "giving-way"
+    watches: ClassVar[tuple[type, ...]] = (IdConflictLost,)
+
+    def event(self, host: Host, event: Event) -> None:
+        machine = host.machine
+        if not isinstance(event, IdConflictLost) or not event.address or machine is None:
+            return
+        # a rival that has ended since may be the one that it gave way to
+        rivals = [other for other in self.truth.hosts.values() if other.id == host.id and other is not host]
+        boots = [other.machine.own.boot for other in rivals if other.machine is not None]
+        if boots and len(boots) == len(rivals) and min(boots) > machine.own.boot:
+            self.violated(host, "gives its id up to a process that has held it for a shorter time")
+
+
+class Returns(Checker):
+    """A node that asks others and is reached by nobody, as behind a firewall that drops all, comes back from the dead
+    ever more rarely."""
+
+    name: ClassVar[str] = "returns"
+    watches: ClassVar[tuple[type, ...]] = (MemberJoined,)
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._returns: dict[tuple[str, str], deque[float]] = {}
+
+    def event(self, host: Host, event: Event) -> None:
+        if not isinstance(event, MemberEvent) or not event.record.is_node:
+            return
+        now = self.truth.engine.now
+        since = self._walled_since(event.record.id)
+        if since is None:
+            return
+        returns = self._returns.setdefault((host.key, event.record.id), deque())
+        returns.append(now)
+        while returns[0] < max(since, now - RETURNS_SECONDS):
+            returns.popleft()
+        if len(returns) > RETURNS_MAX:
+            returns.clear()
+            about = f"{RETURNS_MAX} times in {RETURNS_SECONDS:.0f} s, and is reached by nobody"
+            self.violated(host, f"sees {event.record.id} return more than {about}")
+
+    def _walled_since(self, node_id: str) -> float | None:
+        """Since when a firewall lets nothing of others to this node; None where none does."""
+        for fault in self.truth.active.values():
+            if not isinstance(fault, Rejected) or not fault.drops_udp or fault.receivers != (node_id,):
+                continue
+            if all(host.key in fault.senders or host.id == node_id for host in self.truth.hosts.values()):
+                return fault.begin
+        return None

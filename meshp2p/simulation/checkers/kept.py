@@ -1,0 +1,30 @@
+"""What a node tells others of itself is on its disk."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from meshp2p.core.record import Item, Record
+from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.host import Host
+
+__all__ = ["Kept"]
+
+
+class Kept(Checker):
+    """A node with a disk tells nobody of an incarnation or an epoch of its own before the disk has said that it is
+    kept: after a crash it would publish less than others have heard."""
+
+    name: ClassVar[str] = "kept"
+
+    def tells(self, host: Host, items: tuple[Item, ...]) -> None:
+        disk, machine = host.disk, host.machine
+        if disk is None or machine is None:
+            return
+        for item in items:
+            if type(item) is not Record or item.id != host.id or item.boot != machine.own.boot:
+                continue
+            kept = disk.promised
+            if kept is None or item.incarnation > kept.incarnation or item.epoch > kept.epoch:
+                told = f"its incarnation {item.incarnation} and its epoch {item.epoch}"
+                self.violated(host, f"tells {told}, and {kept} is on its disk")

@@ -1,0 +1,139 @@
+"""The calls that bring messages to their homes: how large, how many at a time, and when after a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.events import Event, MemberEvent, MemberJoined, MemberRecovered, MemberUpdated
+from meshp2p.core.messages import Acknowledged, CallReply, Deliver, DeliverReply, Deposit, Outcome, Parcel, Refused
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Truth
+
+__all__ = ["MailCalls"]
+
+AGAIN_WITHIN = 1.5
+"""Seconds beyond its pause within which what was refused is offered again: the pauses are random by a quarter, and
+another call may be under way. Chosen, not measured."""
+
+Queue = tuple[str, int, str, type]
+"""The key and life of a caller, the id of whom it calls, and the kind of call."""
+
+
+class _State:
+    """The calls under way, when the first of them began, and whether one failed since all were answered."""
+
+    __slots__ = ("began_at", "has_failed", "under_way")
+
+    def __init__(self) -> None:
+        self.under_way: dict[int, None] = {}
+        self.began_at = 0.0
+        self.has_failed = False
+
+
+class _Line:
+    """One recipient at one home: how often in a row it was refused, and when it was offered something last."""
+
+    __slots__ = ("offered_at", "refusals")
+
+    def __init__(self) -> None:
+        self.refusals = 0
+        self.offered_at = -1.0
+
+
+class MailCalls(Checker):
+    """A call has one message, or as many as fit into ``delivery_bytes_max``. One call of a kind to one node is under
+    way at a time, unless something happened to that node or its recipients meanwhile, or the call before failed. What
+    was refused for want of room is offered again after a pause that counts the refusals since it was last taken.
+    """
+
+    name: ClassVar[str] = "mail-calls"
+    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated, MemberRecovered)
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._queues: dict[Queue, _State] = {}
+        self._lines: dict[tuple[str, int, str, str], _Line] = {}
+        """By the key and life of the holder, the home and the recipient."""
+        self._happened_at: dict[str, float] = {}
+        """By the key of a host, when anything happened to a member there that may set calls going."""
+
+    def event(self, host: Host, event: Event) -> None:
+        if isinstance(event, MemberEvent) and event.record.id != host.id:
+            self._happened_at[host.key] = self.truth.engine.now
+
+    def calls(self, host: Host, effect: Call) -> None:
+        request = effect.request
+        kind = type(request)
+        if kind is Deliver or kind is Deposit:
+            self._check_size(host, request.parcels)  # type: ignore[union-attr]
+        if kind is not Deliver and kind is not Acknowledged:
+            return
+        to = effect.target or effect.node_id
+        now = self.truth.engine.now
+        state = self._queues.setdefault((host.key, host.life, to, kind), _State())
+        if state.under_way and not state.has_failed and self._happened_at.get(host.key, -1.0) < state.began_at:
+            self.violated(host, f"calls {to} while its call of {now - state.began_at:.3f} s ago is under way")
+        if not state.under_way:
+            state.began_at = now
+        state.under_way[effect.call_id] = None
+        if isinstance(request, Deliver):
+            for recipient in dict.fromkeys(name for parcel in request.parcels for name in parcel.recipients):
+                line = self._lines.setdefault((host.key, host.life, to, recipient), _Line())
+                line.offered_at = now
+
+    def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
+        request = effect.request
+        kind = type(request)
+        if kind is not Deliver and kind is not Acknowledged:
+            return
+        to = effect.target or effect.node_id
+        state = self._queues.get((host.key, host.life, to, kind))
+        if state is not None:
+            state.under_way.pop(effect.call_id, None)
+            if isinstance(reply, CallFailed | Refused):
+                state.has_failed = True
+            elif not state.under_way:
+                state.has_failed = False
+        if isinstance(request, Deliver) and isinstance(reply, DeliverReply):
+            self._note_outcomes(host, to, request, reply)
+
+    def _check_size(self, host: Host, parcels: tuple[Parcel, ...]) -> None:
+        sizes = [parcel.message.size for parcel in parcels]
+        room = self.truth.config.delivery_bytes_max
+        if len(sizes) > 1 and sum(sizes) - max(sizes) > room:
+            self.violated(host, f"delivers {len(sizes)} messages of {sum(sizes)} bytes in one call, {room} are allowed")
+
+    # Refusals
+
+    def _note_outcomes(self, host: Host, home: str, request: Deliver, reply: DeliverReply) -> None:
+        blocked: dict[str, str] = {}
+        for parcel, outcomes in zip(request.parcels, reply.outcomes, strict=False):
+            for recipient, outcome in zip(parcel.recipients, outcomes, strict=False):
+                line = self._lines.get((host.key, host.life, home, recipient))
+                if line is None:
+                    continue
+                if outcome is Outcome.TAKEN:
+                    line.refusals = 0
+                    blocked.pop(recipient, None)
+                elif outcome is Outcome.FULL or outcome is Outcome.ELSEWHERE:
+                    blocked.setdefault(recipient, parcel.message.id)
+        engine, config = self.truth.engine, self.truth.config
+        for recipient, message_id in blocked.items():
+            line = self._lines[host.key, host.life, home, recipient]
+            due = engine.now + 1.25 * config.delivery_pause(line.refusals) + AGAIN_WITHIN
+            line.refusals += 1
+            engine.at(due, self._look, (host, host.life, home, recipient, message_id, engine.now))
+
+    def _look(self, argument: tuple[Host, int, str, str, str, float]) -> None:
+        host, life, home, recipient, message_id, refused_at = argument
+        line = self._lines.get((host.key, life, home, recipient))
+        truth = self.truth
+        is_quiet = truth.disturbed_at < refused_at and not truth.active_troubles()
+        is_well = host.life == life and host in truth.live and self._happened_at.get(host.key, -1.0) < refused_at
+        is_open = (recipient, message_id) not in truth.acknowledged
+        if line is not None and line.offered_at <= refused_at and is_quiet and is_well and is_open:
+            after = truth.engine.now - refused_at
+            self.violated(host, f"has not offered {home} the mail of {recipient} again, {after:.1f} s after a refusal")

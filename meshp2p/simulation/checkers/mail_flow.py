@@ -1,0 +1,192 @@
+"""Messages flow: in a mesh that is whole they are read soon, and who waits for one does not wait in vain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.message import Message
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.wholeness import Wholeness
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.truth import Letter, Reading, Truth
+from meshp2p.virtual.faults import (
+    Blocked,
+    ClockRate,
+    ClockStep,
+    Crash,
+    Fault,
+    Hidden,
+    Kind,
+    Leave,
+    Lossy,
+    Reordered,
+    Twin,
+)
+
+__all__ = ["MailFlow"]
+
+AT_ONCE = 0.5
+"""Seconds within which a read that waits is answered where the message was accepted. Chosen, not measured."""
+
+GONE_MAX = 1
+"""Nodes that may be down, and listed still, when one leaves: it asks the next one, and is given time for that."""
+
+_LIMITS = (
+    "mailbox_messages_max",
+    "mailbox_bytes_max",
+    "outbox_copies_max",
+    "outbox_bytes_max",
+    "fetch_bytes_max",
+    "delivery_bytes_max",
+    "waits_max",
+)
+"""Where one of these is low messages wait for room."""
+
+
+def flow_seconds(config: ProtocolConfig) -> float:
+    """Within so many seconds a message is read: it waits for the pause of a call that failed, then for a call, perhaps
+    through relays, and for its reader."""
+    return 1.25 * config.delivery_interval_max + 4 * config.forward_timeout + 2 * config.call_timeout + 3.0
+
+
+class MailFlow(Checker):
+    """What is accepted while the mesh is whole, and nothing is in the way of calls, is read within
+    :func:`flow_seconds`, during the run as well as at its end; a node that is hidden counts as one that is reached.
+    A read that waits at the recipient's home is answered as soon as a message is accepted there.
+
+    Not where limits are so low that messages wait for room.
+    """
+
+    name: ClassVar[str] = "mail-flow"
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._mesh = Wholeness(truth, lambda _violation: None)
+        self._bound = flow_seconds(truth.config)
+        self._has_room = all(getattr(truth.config, name) >= getattr(ProtocolConfig(), name) for name in _LIMITS)
+        self._unread: dict[tuple[str, str], Letter] = {}
+        self._read: dict[tuple[str, str], None] = {}
+        """What was read: perhaps before its sender heard that it is accepted."""
+        self._whole_since = math.inf
+        self._looked_at = 0.0
+        self._odd: dict[str, None] = {}
+        """Those that left or had a twin."""
+        self._waiting: dict[str, dict[int, Reading]] = {}
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        if isinstance(fault, Twin | Leave):
+            self._odd[fault.node] = None
+
+    def accepted(self, host: Host, letter: Letter) -> None:
+        if not self._has_room:
+            return
+        for recipient in letter.recipients:
+            if (recipient, letter.id) not in self._read:
+                self._unread[recipient, letter.id] = letter
+        engine = self.truth.engine
+        for recipient in letter.recipients:
+            for reading in self._waiting.get(recipient, {}).values():
+                if (reading.node, reading.life) == (host.key, host.life) and _is_home(host, recipient):
+                    engine.at(engine.now + AT_ONCE, self._look_at_wait, (host, reading))
+
+    def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
+        for message in messages:
+            self._unread.pop((recipient, message.id), None)
+            self._read[recipient, message.id] = None
+
+    # Reads that wait
+
+    def reads(self, host: Host, reading: Reading) -> None:
+        if reading.wait and not reading.after and _is_home(host, reading.recipient):
+            self._waiting.setdefault(reading.recipient, {})[reading.number] = reading
+
+    def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...]) -> None:
+        self._waiting.get(reading.recipient, {}).pop(reading.number, None)
+
+    def _look_at_wait(self, argument: tuple[Host, Reading]) -> None:
+        host, reading = argument
+        waiting = self._waiting.get(reading.recipient, {})
+        is_well = self.truth.troubles.node_until(host.id) < reading.asked_at and not host.is_stopped
+        is_well = is_well and _is_home(host, reading.recipient)
+        if reading.number in waiting and host.life == reading.life and is_well and not host.is_leaving:
+            del waiting[reading.number]
+            if self.truth.engine.now < reading.asked_at + reading.wait:
+                since = f"{reading.asked_at:.3f} s, though a message was accepted there {AT_ONCE} s ago"
+                self.violated(host, f"lets {reading.recipient} wait for a message since {since}")
+
+    # In calm
+
+    def finish(self) -> None:
+        """What was accepted by a node that left is with those that are there, where nothing but single nodes was gone
+        when it left: it handed over what was not delivered, and what only its own mailboxes had."""
+        truth = self.truth
+        if truth.was_troubled or not all(isinstance(fault, Crash | Leave) for fault in truth.all_faults):
+            return
+        for (recipient, message_id), letter in self._unread.items():
+            left_at = self._left_at(letter)
+            if left_at is None or letter.accepted_at >= left_at:
+                continue
+            if truth.engine.now - max(truth.disturbed_at, letter.accepted_at) < self._bound:
+                continue
+            gone = [fault for fault in truth.all_faults if isinstance(fault, Crash) and _is_gone(fault, left_at)]
+            others = {other.id: other for other in truth.live}
+            since = truth.agents.get(recipient)
+            is_there = recipient in others or (since is not None and truth.engine.now - since > self._bound)
+            if len(gone) <= GONE_MAX and is_there and recipient not in self._odd and len(others) > GONE_MAX:
+                self.violated(None, f"{recipient} never read {message_id}, which {letter.node} had when it left")
+
+    def _left_at(self, letter: Letter) -> float | None:
+        """When the process that accepted this left, once and for good; None where it did not."""
+        leaves = [fault for fault in self.truth.all_faults if isinstance(fault, Leave) and fault.node == letter.node]
+        host = self.truth.hosts[letter.node]
+        is_gone = host.machine is None and host.life == letter.life
+        return leaves[0].begin if len(leaves) == 1 and is_gone and leaves[0].end is None else None
+
+    def tick(self) -> None:
+        truth = self.truth
+        now = truth.engine.now
+        if not self._unread or not self._is_clear() or not self._mesh.is_whole():
+            self._whole_since = math.inf
+        elif self._whole_since == math.inf or truth.disturbed_at >= self._looked_at:
+            self._whole_since = now
+        self._looked_at = now
+        if now - self._whole_since < self._bound:
+            return
+        live = {host.id: host for host in truth.live}
+        for (recipient, message_id), letter in list(self._unread.items()):
+            since = truth.agents.get(recipient)
+            if now - max(letter.accepted_at, self._whole_since) < self._bound or letter.node in self._odd:
+                continue
+            holder = truth.hosts[letter.node]
+            if recipient in self._odd or holder not in truth.live or holder.life != letter.life:
+                continue
+            if recipient in live or (since is not None and now - since > self._bound):
+                del self._unread[recipient, message_id]
+                accepted = f"which {letter.node} accepted {now - letter.accepted_at:.1f} s ago"
+                self.violated(None, f"{recipient} has not read {message_id}, {accepted}, and the mesh is whole")
+
+    def _is_clear(self) -> bool:
+        """Whether nothing is in the way of calls now."""
+        return all(_leaves_calls(fault) for fault in self.truth.active.values())
+
+
+def _is_gone(crash: Crash, at: float) -> bool:
+    return crash.begin <= at + 5.0 and (crash.end is None or crash.end >= at - 1.0)
+
+
+def _leaves_calls(fault: Fault) -> bool:
+    match fault:
+        case Crash() | Leave() | Hidden() | ClockStep() | ClockRate() | Reordered():
+            return True
+        case Blocked(kinds=kinds) | Lossy(kinds=kinds):
+            return Kind.TCP not in kinds
+        case _:
+            return False
+
+
+def _is_home(host: Host, recipient: str) -> bool:
+    record = host.machine.records().get(recipient) if host.machine is not None else None
+    return record is not None and record.home == host.id

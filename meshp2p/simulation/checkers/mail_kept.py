@@ -1,0 +1,155 @@
+"""What was taken into a mailbox, or handed out from it, is there until it is acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.message import Message
+from meshp2p.core.messages import CallReply, Deliver, DeliverReply, Done, Outcome, Refused, Why
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.messages import READ_WITHIN
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.mail import READ_MAX
+from meshp2p.simulation.truth import MESSAGE_BYTES, Letter, Reading, Truth
+from meshp2p.virtual.faults import DiskFails, DiskForgets, DiskFull, DiskSlow, Fault, Leave, Twin
+
+__all__ = ["MailKept"]
+
+WRITTEN_WITHIN = 5.0
+"""Seconds after a disk was slow within which all is written that waited. Chosen, not measured."""
+
+Copy = tuple[str, str]
+"""A recipient and the id of a message."""
+
+
+class _Taken:
+    """That a home said it took a copy: which home, in which life of its process, how often its disk had lost messages,
+    and when."""
+
+    __slots__ = ("at", "home", "life", "losses")
+
+    def __init__(self, home: Host, losses: int, at: float) -> None:
+        self.home = home
+        self.life = home.life
+        self.losses = losses
+        self.at = at
+
+
+class MailKept(Checker):
+    """What a home with a disk said that it took is read from it, whatever becomes of the sender, and hears of an
+    acknowledgement or not: a node's own mail over restarts, an agent's also where the agent went to another node.
+
+    A read from the oldest message on gives all that an earlier one gave and that was not acknowledged: also where the
+    acknowledgement was refused because it could not be kept.
+    """
+
+    name: ClassVar[str] = "mail-kept"
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._taken: dict[Copy, _Taken] = {}
+        self._read: dict[Copy, None] = {}
+        self._odd: dict[str, None] = {}
+        """Those that left or had a twin."""
+        self._forgot_at = -1.0
+        self._handed_out: dict[str, dict[str, float]] = {}
+        """By recipient, what is to be handed out again, and since when."""
+        self._asked: dict[Copy, None] = {}
+        """What somebody asked to count as acknowledged, and may have been."""
+        self._largest = 0
+        """The size of the largest message that was accepted."""
+        self._lives: dict[str, tuple[str, int]] = {}
+        """By recipient, the host and the life of its process that it reads at."""
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        if isinstance(fault, Twin | Leave):
+            self._odd[fault.node] = None
+        elif isinstance(fault, DiskForgets):
+            self._forgot_at = self.truth.engine.now
+
+    def accepted(self, host: Host, letter: Letter) -> None:
+        self._largest = max(self._largest, len(letter.payload) + MESSAGE_BYTES)
+
+    # What homes take
+
+    def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
+        if type(reply) is not DeliverReply or type(effect.request) is not Deliver:
+            return
+        homes = [other for other in self.truth.hosts.values() if other.id == (effect.target or effect.node_id)]
+        if len(homes) != 1 or homes[0].disk is None:
+            return
+        home, disk, now = homes[0], homes[0].disk, self.truth.engine.now
+        for parcel, outcomes in zip(effect.request.parcels, reply.outcomes, strict=False):
+            for recipient, outcome in zip(parcel.recipients, outcomes, strict=False):
+                copy = (recipient, parcel.message.id)
+                if outcome is Outcome.TAKEN and copy not in self._read:
+                    self._taken.setdefault(copy, _Taken(home, disk.losses, now))
+
+    def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
+        for message in messages:
+            self._read[recipient, message.id] = None
+            self._taken.pop((recipient, message.id), None)
+
+    def finish(self) -> None:
+        truth = self.truth
+        now = truth.engine.now
+        if self._forgot_at >= 0 or now - truth.disturbed_at < READ_WITHIN:
+            return
+        for (recipient, message_id), taken in self._taken.items():
+            home, disk = taken.home, taken.home.disk
+            is_kept = disk is not None and disk.losses == taken.losses and home in truth.live
+            if not is_kept or recipient in self._odd or home.id in self._odd or now - taken.at < READ_WITHIN:
+                continue
+            if recipient == home.id or self._is_there(recipient, taken):
+                about = f"{recipient} never read {message_id}, which this node took at {taken.at:.3f} s"
+                self.violated(home, about)
+
+    def _is_there(self, agent_id: str, taken: _Taken) -> bool:
+        """Whether the agent was listed all the time, nothing was cut, and its home then runs as it did."""
+        truth = self.truth
+        since = truth.agents.get(agent_id)
+        is_quiet = not truth.was_troubled and taken.home.life == taken.life
+        return since is not None and since < taken.at and is_quiet
+
+    # What is handed out
+
+    def acknowledges(self, recipient: str, message_ids: tuple[str, ...]) -> None:
+        handed_out = self._handed_out.get(recipient, {})
+        for message_id in message_ids:
+            handed_out.pop(message_id, None)
+            self._asked[recipient, message_id] = None
+
+    def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: CallReply | None) -> None:
+        if isinstance(reply, Done) or (isinstance(reply, Refused) and reply.why is not Why.STORE_FULL):
+            return
+        for message_id in message_ids:  # it is as if the agent had never asked
+            if self._asked.pop((recipient, message_id), "") is None and recipient in self._handed_out:
+                self._handed_out[recipient][message_id] = self.truth.engine.now
+
+    def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...]) -> None:
+        recipient = reading.recipient
+        if recipient != host.id or recipient in self._odd:
+            return
+        if self._lives.get(recipient) != (host.key, host.life):
+            self._lives[recipient] = (host.key, host.life)
+            self._handed_out[recipient] = {}
+        handed_out = self._handed_out[recipient]
+        size = sum(message.size for message in messages)
+        is_whole = len(messages) < READ_MAX and size + self._largest <= self.truth.config.fetch_bytes_max
+        if not reading.after and is_whole and (reading.node, reading.life) == (host.key, host.life):
+            given = {message.id for message in messages}
+            for message_id, since in list(handed_out.items()):
+                if since < reading.asked_at and message_id not in given:
+                    del handed_out[message_id]
+                    since_then = f"which was read before {since:.3f} s, and never acknowledged"
+                    self.violated(host, f"does not hand out {message_id} again, {since_then}")
+        for message in () if self._is_writing_slow() else messages:
+            if (recipient, message.id) not in self._asked:
+                handed_out.setdefault(message.id, self.truth.engine.now)
+
+    def _is_writing_slow(self) -> bool:
+        """Whether a disk may not have kept yet what its node hands out."""
+        slow = any(isinstance(fault, DiskFull | DiskFails | DiskSlow) for fault in self.truth.active.values())
+        return slow or self.truth.engine.now - self.truth.disk_failed_at < WRITTEN_WITHIN

@@ -1,0 +1,102 @@
+"""What is listed of a member is what its owner published, and no younger than its last sign of life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from meshp2p.core.events import (
+    Event,
+    MemberEvent,
+    MemberJoined,
+    MemberRecovered,
+    MemberSuspected,
+    MemberUpdated,
+)
+from meshp2p.core.record import Record
+from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.host import EPOCH_MS, Host
+from meshp2p.simulation.truth import Truth
+from meshp2p.virtual.faults import Fault, Twin
+
+__all__ = ["Ages", "Records"]
+
+OBSERVERS_MAX = 64
+"""In a larger mesh only so many hosts are followed. Chosen, not measured."""
+
+Content = tuple[int, str, int, str, str, tuple[object, ...]]
+
+
+class Records(Checker):
+    """Every record that is listed says what its owner said in the incarnation that it bears: the process, the home,
+    the epoch, the status, the metrics and the addresses."""
+
+    name: ClassVar[str] = "records"
+    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated, MemberRecovered, MemberSuspected)
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._published: dict[tuple[str, int], list[Content]] = {}
+        self._twins: dict[str, None] = {}
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        if isinstance(fault, Twin):
+            self._twins[fault.node] = None
+
+    def event(self, host: Host, event: Event) -> None:
+        if not isinstance(event, MemberEvent):
+            return
+        record = event.record
+        if record.home == host.id and not isinstance(event, MemberSuspected):
+            contents = self._published.setdefault((record.id, record.incarnation), [])
+            if (content := _content(record)) not in contents:
+                contents.append(content)
+        elif host.number < OBSERVERS_MAX and record.id not in self._twins and record.home not in self._twins:
+            contents = self._published.get((record.id, record.incarnation), [])
+            if contents and _content(record) not in contents:
+                listed = f"lists {record.id} in incarnation {record.incarnation} as {_content(record)}"
+                self.violated(host, f"{listed}, and {contents[-1]} was published")
+
+
+def _content(record: Record) -> Content:
+    return record.boot, record.home, record.epoch, record.status, record.metrics, record.addresses
+
+
+SLACK = 1.0
+"""Ages are told in tenths of a second, on clocks that may differ by 5 %. Chosen, not measured."""
+
+
+class Ages(Checker):
+    """An agent that has stopped, and is listed still, was last heard of when it last sent a heartbeat: its age is told
+    from node to node, and does not shrink on the way. Asked of nodes that listed it all the time."""
+
+    name: ClassVar[str] = "ages"
+    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated)
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._told_at: dict[tuple[str, str], float] = {}
+        """By the key of a host and an agent, when it began to be listed there, or its record changed."""
+
+    def event(self, host: Host, event: Event) -> None:
+        if isinstance(event, MemberEvent) and event.record.id in self.truth.agents:
+            self._told_at[host.key, event.record.id] = self.truth.engine.now
+
+    def tick(self) -> None:
+        truth = self.truth
+        now = truth.engine.now
+        stopped = [agent_id for agent_id, since in truth.agents.items() if since is None]
+        for host in truth.live if stopped else ():
+            machine = host.machine
+            if machine is None or host.is_stopped or host.number >= OBSERVERS_MAX:
+                continue
+            for agent_id in stopped:
+                tried_at = truth.agents_tried_at.get(agent_id, now)
+                shown = machine.instance(agent_id, host.now)
+                if shown is None or self._told_at.get((host.key, agent_id), now) > tried_at + SLACK:
+                    continue
+                skew_ms = host.wall_skew * 1000
+                heard_at = (shown.last_heartbeat - EPOCH_MS - skew_ms) / 1000
+                if heard_at > tried_at + SLACK + 0.06 * (now - tried_at):
+                    about = f"{agent_id} at {heard_at:.1f} s, which has been silent since {tried_at:.1f} s"
+                    self.violated(host, f"says that it heard of {about}")
