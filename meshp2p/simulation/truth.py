@@ -210,8 +210,9 @@ class Truth:
         return self._troubled_at > -math.inf or bool(self.network.impairments)
 
     def active_troubles(self) -> bool:
-        """Whether anything is wrong now but processes that are gone."""
-        return bool(self.network.impairments) or not all(isinstance(f, Crash | Leave) for f in self.active.values())
+        """Whether anything is wrong now but processes that are gone, and clocks."""
+        harmless = Crash | Leave | ClockStep | ClockRate
+        return bool(self.network.impairments) or not all(isinstance(fault, harmless) for fault in self.active.values())
 
     def steady_for(self, host: Host) -> float:
         """Seconds since this host's process started or ended."""

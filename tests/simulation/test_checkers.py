@@ -57,11 +57,6 @@ def test_a_safeguard_that_is_unknown_or_cannot_be_switched_off_here_is_refused()
         run(schedule)
 
 
-def test_every_checker_is_shown_to_catch_something() -> None:
-    shown = {safeguard.checker for safeguard in SAFEGUARDS.values()} | {"detection", "bounds"}
-    assert shown >= set(CHECKERS)
-
-
 def test_an_incarnation_that_falls_is_seen() -> None:
     simulation = a_mesh()
     own = a_record(simulation)

@@ -19,7 +19,6 @@ from meshp2p.simulation.checkers.kept import Kept
 from meshp2p.simulation.checkers.leases import OneLeader
 from meshp2p.simulation.checkers.mail_calls import MailCalls
 from meshp2p.simulation.checkers.mail_flow import MailFlow
-from meshp2p.simulation.checkers.mail_ids import MessageIds
 from meshp2p.simulation.checkers.mail_kept import MailKept
 from meshp2p.simulation.checkers.mail_room import MailRoom, ReadingOn
 from meshp2p.simulation.checkers.maps import SharedMaps
@@ -67,7 +66,6 @@ CHECKERS: dict[str, type[Checker]] = {
         MailCalls,
         MailRoom,
         ReadingOn,
-        MessageIds,
         Records,
         Ages,
         Accusations,

@@ -22,8 +22,8 @@ _LIMITS = ("map_entries_max", "map_bytes_max", "map_sync_bytes_max")
 
 
 class Comparing(Checker):
-    """Who compares, and is told all that differs, tells the other what that lacks: within two calls' time it has each
-    entry that the asker had when the answer came, or a later one. Where nothing is in the way of the two, and all
+    """Who compares, and is told all that differs, tells the other what that lacks: within half a call's time it has
+    each entry that the asker had when the answer came, or a later one. Where nothing is in the way of the two, and all
     clocks are within the bound."""
 
     name: ClassVar[str] = "comparing"
@@ -52,7 +52,7 @@ class Comparing(Checker):
         others = [other for other in truth.hosts.values() if other.id == effect.node_id]
         if len(others) == 1:
             had = [(entry.key, entry.stamp) for entry in replica.entries()]
-            due = truth.engine.now + 2 * truth.config.call_timeout
+            due = truth.engine.now + truth.config.call_timeout / 2
             truth.engine.at(due, self._look, (host, host.life, others[0], others[0].life, name, had, truth.engine.now))
 
     def _look(self, argument: tuple[Host, int, Host, int, str, list[tuple[str, object]], float]) -> None:

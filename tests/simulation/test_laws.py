@@ -1,0 +1,61 @@
+"""Each of these checkers sees a fault that was planted in the core, in a run that is among those of the hunt."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from meshp2p.core.events import MemberUpdated
+from meshp2p.simulation.checkers import CHECKERS
+from simulations.ablations.safeguards import SAFEGUARDS
+from simulations.mutants.hunt import hunted, planned_runs
+from simulations.mutants.planted import copied, read_mutants
+from tests.simulation.simulated import a_mesh
+
+MUTANTS = {mutant.name: mutant for mutant in read_mutants()}
+
+CAUGHT = {
+    "accusations": ("new-process-pays-for-the-old-one", "restart", 0),
+    "agent-news": ("agents-miss-changes-of-leader", "early-agents", 0),
+    "ages": ("age-is-rounded-down", "homes", 1),
+    "comparing": ("other-half-of-a-comparison-is-lost", "maps-apart", 1),
+    "detours": ("detour-for-ever", "detour-ends", 0),
+    "dials": ("candidate-failures-are-never-reset", "late-seed", 0),
+    "giving-way": ("older-twin-gives-way", "twin", 0),
+    "grants": ("restarted-granter-grants-at-once", "quorum-agents", 0),
+    "homes": ("orphans-are-declared-dead-to-all", "both-gone", 0),
+    "kept": ("epoch-is-said-before-it-is-kept", "calm", 0),
+    "mail-calls": ("batches-without-a-bound", "home-moves", 0),
+    "mail-flow": ("relays-without-a-connection", "hidden-far", 0),
+    "mail-kept": ("mail-on-disk-expires-at-once", "sender-dies", 0),
+    "mail-room": ("mailbox-bytes-leak", "small-mailboxes", 0),
+    "reading-on": ("reading-on-begins-anew", "small-reads", 0),
+    "returns": ("unreached-node-returns-as-often", "walled", 0),
+    "rivals": ("announced-while-asking-rivals", "twin", 0),
+    "sides": ("cut-off-side-stays-settled", "quorum-agents", 0),
+}
+
+
+@pytest.mark.parametrize("checker", sorted(CAUGHT))
+def test_a_planted_fault_is_seen_by_the_checker_that_is_for_it(checker: str) -> None:
+    name, scenario, seed = CAUGHT[checker]
+    with copied(MUTANTS[name]) as copy:
+        caught = hunted(copy, [1 + planned_runs().index((scenario, seed))])
+    assert caught is not None
+    assert caught.checker == checker
+
+
+def test_a_record_that_is_not_what_its_owner_published_is_seen() -> None:
+    simulation = a_mesh()
+    machine = simulation.truth.hosts["n1"].machine
+    assert machine is not None
+    before = len(simulation.violations)
+    simulation.event(simulation.truth.hosts["n0"], MemberUpdated(machine.own))
+    assert len(simulation.violations) == before
+    simulation.event(simulation.truth.hosts["n0"], MemberUpdated(msgspec.structs.replace(machine.own, status="busy")))
+    assert [violation.checker for violation in simulation.violations[before:]] == ["records"]
+
+
+def test_every_checker_is_shown_to_catch_something() -> None:
+    shown = {safeguard.checker for safeguard in SAFEGUARDS.values()} | {"detection", "bounds", "records", *CAUGHT}
+    assert shown >= set(CHECKERS)
