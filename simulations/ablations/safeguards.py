@@ -165,7 +165,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     "rivals": Safeguard(
         "two processes with one id find one another, and one gives way",
         "twin",
-        "wholeness",
+        "giving-way",
         alter=without_method("_ownership", "_ask_rival"),
     ),
     "adoption": Safeguard(

@@ -10,16 +10,19 @@ from meshp2p.core.events import Event, IdConflictLost, MemberEvent, MemberJoined
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
-from meshp2p.virtual.faults import Rejected
+from meshp2p.virtual.faults import Crash, Leave, Rejected, Twin
 
 __all__ = ["GivingWay", "Returns"]
+
+TOGETHER_MAX = 15.0
+"""Seconds within which two processes with one id find each other. Chosen, not measured."""
 
 RETURNS_SECONDS, RETURNS_MAX = 120.0, 8
 """The pauses before a return double from 5 to 60 s, so five of them fit into the time."""
 
 
 class GivingWay(Checker):
-    """Of two processes with one id the younger one stops."""
+    """Of two processes with one id that reach each other one stops within ``TOGETHER_MAX``, and it is the younger."""
 
     name: ClassVar[str] = "giving-way"
     watches: ClassVar[tuple[type, ...]] = (IdConflictLost,)
@@ -33,6 +36,17 @@ class GivingWay(Checker):
         boots = [other.machine.own.boot for other in rivals if other.machine is not None]
         if boots and len(boots) == len(rivals) and min(boots) > machine.own.boot:
             self.violated(host, "gives its id up to a process that has held it for a shorter time")
+
+    def tick(self) -> None:
+        truth = self.truth
+        together_for = truth.engine.now - truth.disturbed_at
+        if together_for <= TOGETHER_MAX or not all(isinstance(f, Crash | Leave | Twin) for f in truth.active.values()):
+            return
+        seen: dict[str, Host] = {}
+        for host in truth.live:
+            if host.id in seen:
+                self.violated(host, f"has run for {together_for:.0f} s, and so has {seen[host.id].key} with its id")
+            seen[host.id] = host
 
 
 class Returns(Checker):

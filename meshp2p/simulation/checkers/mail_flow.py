@@ -11,6 +11,7 @@ from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.checkers.wholeness import Wholeness
 from meshp2p.simulation.host import Host
+from meshp2p.simulation.mail import READ_MAX
 from meshp2p.simulation.truth import Letter, Reading, Truth
 from meshp2p.virtual.faults import (
     Blocked,
@@ -75,6 +76,8 @@ class MailFlow(Checker):
         self._odd: dict[str, None] = {}
         """Those that left or had a twin."""
         self._waiting: dict[str, dict[int, Reading]] = {}
+        self._behind_at: dict[str, float] = {}
+        """When each recipient last read as much as one read gives: it may have a backlog."""
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         if isinstance(fault, Twin | Leave):
@@ -105,6 +108,9 @@ class MailFlow(Checker):
 
     def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...]) -> None:
         self._waiting.get(reading.recipient, {}).pop(reading.number, None)
+        size = sum(message.size for message in messages)
+        if len(messages) >= READ_MAX or 2 * size > self.truth.config.fetch_bytes_max:
+            self._behind_at[reading.recipient] = self.truth.engine.now
 
     def _look_at_wait(self, argument: tuple[Host, Reading]) -> None:
         host, reading = argument
@@ -159,6 +165,8 @@ class MailFlow(Checker):
         for (recipient, message_id), letter in list(self._unread.items()):
             since = truth.agents.get(recipient)
             if now - max(letter.accepted_at, self._whole_since) < self._bound or letter.node in self._odd:
+                continue
+            if now - self._behind_at.get(recipient, -math.inf) < self._bound:
                 continue
             holder = truth.hosts[letter.node]
             if recipient in self._odd or holder not in truth.live or holder.life != letter.life:
