@@ -34,7 +34,7 @@ class Comparing(Checker):
         self._was_clock_wrong = False
 
     def started(self, host: Host) -> None:
-        self._was_clock_wrong |= abs(host.wall_skew) > self.truth.config.map_clock_error_max / 2
+        self._was_clock_wrong |= abs(host.clock.wall_skew) > self.truth.config.map_clock_error_max / 2
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         if isinstance(fault, ClockStep):

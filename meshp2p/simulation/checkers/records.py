@@ -15,7 +15,8 @@ from meshp2p.core.events import (
 )
 from meshp2p.core.record import Record
 from meshp2p.simulation.checkers.base import Checker, Violation
-from meshp2p.simulation.host import EPOCH_MS, Host
+from meshp2p.simulation.clock import EPOCH_MS
+from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
 from meshp2p.virtual.faults import Fault, Twin
 
@@ -95,7 +96,7 @@ class Ages(Checker):
                 shown = machine.instance(agent_id, host.now)
                 if shown is None or self._told_at.get((host.key, agent_id), now) > tried_at + SLACK:
                     continue
-                skew_ms = host.wall_skew * 1000
+                skew_ms = host.clock.wall_skew * 1000
                 heard_at = (shown.last_heartbeat - EPOCH_MS - skew_ms) / 1000
                 if heard_at > tried_at + SLACK + 0.06 * (now - tried_at):
                     about = f"{agent_id} at {heard_at:.1f} s, which has been silent since {tried_at:.1f} s"
