@@ -26,55 +26,53 @@ class HelloArrived(msgspec.Struct, frozen=True):
     peer: PeerHello
 
 
-class CallArrived(msgspec.Struct, frozen=True):
-    """The other side, or ``source`` through it, opened a call, and its body is complete."""
+class CallEvent(msgspec.Struct, frozen=True):
+    """Something about the call with this number."""
 
     call: int
+
+
+class CallArrived(CallEvent, frozen=True):
+    """The other side, or ``source`` through it, opened a call, and its body is complete."""
+
     kind: CallKind
     body: bytes
     seconds: float
     source: str
 
 
-class RelayAsked(msgspec.Struct, frozen=True):
+class RelayAsked(CallEvent, frozen=True):
     """The other side asks to pass a call on; this is its first chunk."""
 
-    call: int
     opened: OpenFrame
 
 
-class ChunkArrived(msgspec.Struct, frozen=True):
+class ChunkArrived(CallEvent, frozen=True):
     """A chunk of a call that is passed on."""
 
-    call: int
     flags: int
     data: bytes
 
 
-class WindowGranted(msgspec.Struct, frozen=True):
+class WindowGranted(CallEvent, frozen=True):
     """The receiver of a call that is passed on takes so many more bytes."""
 
-    call: int
     count: int
 
 
-class PartArrived(msgspec.Struct, frozen=True):
+class PartArrived(CallEvent, frozen=True):
     """A part of the reply to a call that was opened here."""
 
-    call: int
     data: bytes
 
 
-class CallEnded(msgspec.Struct, frozen=True):
+class CallEnded(CallEvent, frozen=True):
     """The reply to a call that was opened here has ended."""
 
-    call: int
 
-
-class CallReset(msgspec.Struct, frozen=True):
+class CallReset(CallEvent, frozen=True):
     """A call is over, in both directions: the other side, or a bound of this one, ended it early."""
 
-    call: int
     reason: ResetReason
     message: str
 

@@ -21,8 +21,7 @@ import msgspec
 
 from simulations.benchmarks.couriers.courier import Courier, Place, make_payload
 from simulations.benchmarks.couriers.jetstream import open_jetstream
-from simulations.benchmarks.couriers.mesh import open_mesh_http, open_mesh_node
-from simulations.benchmarks.couriers.mesh_asyncio import open_mesh_asyncio
+from simulations.benchmarks.couriers.mesh import open_mesh_asyncio, open_mesh_http, open_mesh_node
 from simulations.benchmarks.couriers.redis_streams import open_redis
 from simulations.benchmarks.couriers.zenoh_queries import open_zenoh
 

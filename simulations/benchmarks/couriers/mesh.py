@@ -1,4 +1,4 @@
-"""meshp2p: an agent that embeds a node, both ends with a ``data_dir``; and the same nodes asked over HTTP."""
+"""meshp2p: agents that embed a node, each with a ``data_dir``, on trio and asyncio; and nodes asked over HTTP."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import anyio
 import msgspec
 import trio
 
-import meshp2p
+import meshp2p.aio
 from simulations.benchmarks.couriers.courier import Courier, Place, make_payload, sent_at
 
-__all__ = ["open_mesh_http", "open_mesh_node"]
+__all__ = ["open_mesh_asyncio", "open_mesh_http", "open_mesh_node"]
 
 _KIND: Final = "Notification"
 _PATIENCE: Final = 60.0
@@ -25,12 +26,35 @@ _MAILBOX_MAX: Final = 20_000
 """More than ever wait: with the default of 10,000 a mailbox of 10,000 would take no more."""
 
 
-class _Node(Courier):
+class _Caller(Courier):
+    """Request and reply alone, on trio or asyncio."""
+
     def __init__(self, node: Any, recipient: str) -> None:
         self.address = str(node.addresses[0])
         self._node = node
         self._recipient = recipient
 
+    async def ask(self, payload: bytes) -> bytes:
+        return msgspec.json.encode(await self._node.query(self._recipient, msgspec.Raw(payload), timeout=_PATIENCE))
+
+    async def answer(self, count: int, begun: Callable[[], None]) -> None:
+        left = count
+        is_over = anyio.Event()
+
+        async def echo(question: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if not left:
+                is_over.set()
+            return question
+
+        self._node.handler("Query", concurrency=1)(echo)
+        begun()
+        await is_over.wait()
+        await anyio.sleep(_LAST_ANSWER_SECONDS)  # the last answer is still to be sent
+
+
+class _Node(_Caller):
     async def send(self, payload: bytes) -> None:
         await self._send(self._recipient, _KIND, payload)
 
@@ -96,46 +120,44 @@ class _Node(Courier):
             await self._node.acknowledge(self._node.id, tuple(message.id for message in found))
             count -= len(found)
 
-    async def ask(self, payload: bytes) -> bytes:
-        return msgspec.json.encode(await self._node.query(self._recipient, msgspec.Raw(payload), timeout=_PATIENCE))
-
-    async def answer(self, count: int, begun: Callable[[], None]) -> None:
-        left = count
-        is_over = trio.Event()
-
-        async def echo(question: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if not left:
-                is_over.set()
-            return question
-
-        self._node.handler("Query", concurrency=1)(echo)
-        begun()
-        await is_over.wait()
-        await trio.sleep(_LAST_ANSWER_SECONDS)  # the last answer is still to be sent
-
     async def _send(self, target: str, kind: str, payload: bytes, correlation_id: str | None = None) -> None:
         await self._node.send_message(self._node.id, target, kind, "", payload, correlation_id)
 
 
-@contextlib.asynccontextmanager
-async def open_mesh_node(place: Place) -> AsyncIterator[Courier]:
-    """A node named as the client. It joins by way of ``place.address``, and begins when it knows the recipient."""
-    config = meshp2p.NodeConfig.of(
+def _config(place: Place, **options: Any) -> meshp2p.NodeConfig:
+    """Of a node named as the client, that joins by way of ``place.address``."""
+    return meshp2p.NodeConfig.of(
         id=place.name,
         port=0,
         mesh="benchmark",
         mdns=False,
         join=(place.address,) if place.address else (),
         data_dir=place.directory / place.name,
-        protocol=meshp2p.ProtocolConfig(mailbox_messages_max=_MAILBOX_MAX),
+        **options,
     )
+
+
+async def _wait_for_recipient(node: Any, place: Place) -> None:
+    await node.wait_for_leader()
+    while node.member(place.recipient) is None:
+        await node.wait_for_members(len(node.members()) + 1)
+
+
+@contextlib.asynccontextmanager
+async def open_mesh_node(place: Place) -> AsyncIterator[Courier]:
+    """A node in the loop of its agent. It begins when it knows the recipient."""
+    config = _config(place, protocol=meshp2p.ProtocolConfig(mailbox_messages_max=_MAILBOX_MAX))
     async with meshp2p.open_node(config) as node:
-        await node.wait_for_leader()
-        while node.member(place.recipient) is None:
-            await node.wait_for_members(len(node.members()) + 1)
+        await _wait_for_recipient(node, place)
         yield _Node(node, place.recipient)
+
+
+@contextlib.asynccontextmanager
+async def open_mesh_asyncio(place: Place) -> AsyncIterator[Courier]:
+    """An agent on asyncio, with its node in a thread. It begins when it knows the recipient."""
+    async with meshp2p.aio.open_node(_config(place)) as node:
+        await _wait_for_recipient(node, place)
+        yield _Caller(node, place.recipient)
 
 
 class _Body(msgspec.Struct):
