@@ -11,6 +11,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.message import CopyStatus, Message
 from meshp2p.core.messages import (
+    Acknowledged,
     CallReply,
     Deliver,
     DeliverReply,
@@ -320,3 +321,52 @@ def test_what_an_adopter_acknowledged_that_the_holder_never_knew_of_is_not_hande
     acknowledge(mesh, "c", "x", sent.message_id)
     assert mesh.nodes["a"].records()["x"].home == "b"
     assert read(mesh, "b", "x") == []
+
+
+@pytest.mark.parametrize("disks", [True, False])
+@pytest.mark.parametrize("holder", ["a", "c"])
+@pytest.mark.parametrize("rivals", [("c",), ("c", "d")])
+def test_a_home_that_was_cut_off_learns_what_was_acknowledged_at_others_when_it_meets_them(
+    disks: bool, holder: str, rivals: tuple[str, ...]
+) -> None:
+    """The agent is registered at it again before it has heard that it was not the home for a while."""
+    mesh = a_mesh("a", "b", "c", "d", disks=disks)
+    host(mesh, "b", "x")
+    sent = send(mesh, holder, "x")
+    mesh.run(1.0)
+    assert read(mesh, "b", "x") == ["hello"]
+    mesh.is_cut = lambda sender, receiver: "b" in (sender, receiver)
+    for rival in rivals:
+        mesh.do(rival, mesh.nodes[rival].register(Profile("x", "h", 1), mesh.now))
+        mesh.run(1.0)
+        if rival == rivals[0]:
+            assert read(mesh, rival, "x") == ["hello"]
+            acknowledge(mesh, rival, "x", sent.message_id)
+        assert read(mesh, rival, "x") == []
+    for port in range(2, 8):  # so that its record prevails
+        mesh.do("b", mesh.nodes["b"].register(Profile("x", "h", port), mesh.now))
+    mesh.is_cut = lambda _sender, _receiver: False
+    mesh.run_until(lambda: all(machine.records()["x"].home == "b" for machine in mesh.nodes.values()), 60)
+    mesh.run(1.0)
+    assert read(mesh, "b", "x") == []
+    assert status(mesh, holder, sent.message_id) == {"x": CopyStatus.ACKNOWLEDGED}
+    mesh.kill("b")
+    mesh.add("b", join="a", address=mesh.address("b"))
+    mesh.run(5.0)
+    mesh.do("b", mesh.nodes["b"].register(Profile("x", "h", 9), mesh.now))
+    mesh.run(1.0)
+    assert read(mesh, "b", "x") == []
+
+
+def test_what_is_told_to_the_next_home_is_bounded_and_told_once() -> None:
+    mesh = a_mesh("a", "b", disks=False)
+    host(mesh, "a", "x")
+    mesh.run(1.0)
+    ids = tuple(f"00000000-0000-7000-8000-{number:012x}" for number in range(5000))
+    acknowledge(mesh, "a", "x", *ids)
+    for home in ("b", "a", "b"):
+        mesh.do(home, mesh.nodes[home].register(Profile("x", "h", 1), mesh.now))
+        mesh.run(2.0)
+    told = [len(what.copies) for _, _, _, what in mesh.log if isinstance(what, Acknowledged)]
+    assert told == [4096, 4096], "the first home knew what it was told back"
+    assert list(mesh.nodes["b"]._mail.mailboxes.by_recipient["x"].acknowledged) == list(ids[-4096:])

@@ -175,6 +175,11 @@ class Acknowledging:
         """
         state = self._state
         held = self._outbox.held(request.copies)
+        change = Change(settled=held)
+        for recipient, message_id in request.copies:  # this node may be a home, or one that has not heard that it moved
+            is_new = self._mailboxes.is_home(recipient) and not self._mailboxes.knows(recipient, message_id)
+            if is_new or self._mailboxes.is_pending((recipient, message_id)):
+                change.writes += self._mailboxes.note_acknowledged(recipient, [message_id])
         moved: dict[str, list[str]] = {}
         for recipient, message in held:
             record = state.members.records.get(recipient)
@@ -188,7 +193,7 @@ class Acknowledging:
             else:
                 self._tell_present_homes(ticket, moved, now)
 
-        self._ledger.commit(Change(settled=held), conclude, now)
+        self._ledger.commit(change, conclude, now)
 
     def _tell_present_homes(self, ticket: int, moved: dict[str, list[str]], now: float) -> None:
         """Let nobody hand out what was acknowledged; answer ``ticket`` when those that are reached know."""
@@ -203,15 +208,26 @@ class Acknowledging:
 
         for recipient, message_ids in moved.items():
             record = state.members.records.get(recipient)
-            if record is None:
+            if record is None or record.home == state.id:
                 continue
             left += 1
-            if record.home == state.id:
-                state.store(self._mailboxes.note_acknowledged(recipient, message_ids), conclude, now)
-            else:
-                told = ForwardAcknowledge(recipient, tuple(message_ids))
-                self._carrier.call(record.home, told, conclude, state.config.forward_timeout, now)
+            told = ForwardAcknowledge(recipient, tuple(message_ids))
+            self._carrier.call(record.home, told, conclude, state.config.forward_timeout, now)
         conclude(None, now)
+
+    # When the recipient moves
+
+    def pass_on(self, recipient: str, now: float) -> None:
+        """The recipient has another home: tell that one what was acknowledged here. If it was cut off meanwhile, it may
+        have these still, and need not ever have heard that it was not the home."""
+        record = self._state.members.records.get(recipient)
+        mailbox = self._mailboxes.by_recipient.get(recipient)
+        passing = [] if mailbox is None else mailbox.take_passing()
+        if record is None or not passing:
+            return
+        for message_id in passing:
+            self._notifier.remember(record.home, recipient, message_id)
+        self._notifier.queues.flush(record.home, now)
 
     # After a restart
 

@@ -206,6 +206,7 @@ class Mail:
                 if not self.mailboxes.is_home(instance_id):
                     self.reading.end_waits(instance_id)
                     if instance_id in self.mailboxes.by_recipient:
+                        self._acknowledging.pass_on(instance_id, now)
                         self._handover.return_mail(instance_id, now)
                 if isinstance(event, MemberJoined):
                     self.notifier.wake(instance_id, now)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, dropwhile, islice, takewhile
+from typing import Final
 
 from meshp2p.core.message import Message
 
 __all__ = ["Incoming", "Mailbox"]
+
+PASSED_MAX: Final = 4096
+"""How many acknowledged ids are told to the next home. Chosen, not measured."""
 
 
 class Incoming:
@@ -34,7 +38,7 @@ class Mailbox:
     Taking, reading the oldest and acknowledging cost the same however many wait.
     """
 
-    __slots__ = ("_places", "acknowledged", "bytes", "pending")
+    __slots__ = ("_passing", "_places", "acknowledged", "bytes", "pending")
 
     def __init__(self) -> None:
         self.pending: dict[str, Incoming] = {}
@@ -42,6 +46,7 @@ class Mailbox:
         self.acknowledged: dict[str, list[str]] = {}
         """By message id, the holders that do not know yet. Oldest first."""
         self._places: dict[str, int] = {}
+        self._passing: dict[str, None] = {}
 
     def put(self, incoming: Incoming) -> None:
         self.pending[incoming.message.id] = incoming
@@ -52,6 +57,9 @@ class Mailbox:
         elsewhere, and did not come here yet: these may deliver it still."""
         incoming = self.remove(message_id)
         self.acknowledged[message_id] = untold
+        self._passing[message_id] = None
+        if len(self._passing) > PASSED_MAX:
+            del self._passing[next(iter(self._passing))]
         if incoming is not None:
             self._places[message_id] = incoming.number
         return incoming
@@ -71,12 +79,19 @@ class Mailbox:
         waiting, self.pending, self.bytes = list(self.pending.values()), {}, 0
         return waiting
 
+    def take_passing(self) -> list[str]:
+        """The latest ids that were acknowledged since this was asked last: the next home may have them still, from when
+        it was the home before."""
+        passing, self._passing = list(self._passing), {}
+        return passing
+
     def revert(self, acknowledged: Iterable[str], removed: Iterable[Incoming], forgotten: dict[str, list[str]]) -> None:
         """These are not acknowledged after all; what was removed waits again, in its place, and what was forgotten for
         them is remembered."""
         for message_id in acknowledged:
             self.acknowledged.pop(message_id, None)
             self._places.pop(message_id, None)
+            self._passing.pop(message_id, None)
         if forgotten:
             self.acknowledged = {**forgotten, **self.acknowledged}
         for incoming in removed:
