@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["MDNS_PORT", "try_multicast"]
+__all__ = ["MDNS_PORT", "open_shared", "send_marked", "try_multicast"]
 
 MDNS_PORT: Final = 5353
 _GROUP: Final = "224.0.0.251"
@@ -25,9 +25,24 @@ def try_multicast(interfaces: Sequence[str]) -> dict[str, OSError | None]:
     if not hosts:
         return {}
     outcome: dict[str, OSError | None] = {}
-    refused: OSError | None = None
-    joined = 0
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+    with open_shared(hosts, is_all=len(hosts) == len(interfaces)) as opened:
+        for host in hosts:
+            try:
+                send_marked(opened, host)
+                outcome[host] = None
+            except OSError as error:
+                outcome[host] = error
+    return outcome
+
+
+def open_shared(hosts: Sequence[str], *, is_all: bool = True) -> socket.socket:
+    """A socket at the port, shared with whoever else has it, that hears multicast on the interfaces of these addresses.
+
+    Raises ``OSError`` if the port cannot be shared; and, if these are all interfaces that matter (``is_all``), if none
+    of them takes part in multicast.
+    """
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
         opened.setblocking(False)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "SO_REUSEPORT"):
@@ -36,22 +51,27 @@ def try_multicast(interfaces: Sequence[str]) -> dict[str, OSError | None]:
             opened.bind(("", MDNS_PORT))
         except OSError as error:
             raise OSError(error.errno, f"UDP port {MDNS_PORT}: {error.strerror}") from error
-        for host in hosts:
-            try:
-                opened.setsockopt(
-                    socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(_GROUP) + socket.inet_aton(host)
-                )
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:  # joined through another address of the interface
-                    refused = outcome[host] = error
-                    continue
-            joined += 1
-            try:
-                opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(host))
-                opened.sendto(_EMPTY_RESPONSE, (_GROUP, MDNS_PORT))
-                outcome[host] = None
-            except OSError as error:
-                outcome[host] = error
-    if refused is not None and len(hosts) == len(interfaces) and joined == 0:
-        raise OSError(refused.errno, f"multicast is refused on {', '.join(hosts)}: {refused.strerror}")
-    return outcome
+        refused = [error for error in (_join(opened, host) for host in hosts) if error is not None]
+        if is_all and hosts and len(refused) == len(hosts):
+            raise OSError(refused[0].errno, f"multicast is refused on {', '.join(hosts)}: {refused[0].strerror}")
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def send_marked(opened: socket.socket, host: str, marker: bytes = b"") -> None:
+    """Multicast a packet that everybody ignores, and that ends with ``marker``. Raises ``OSError``."""
+    opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(host))
+    opened.sendto(_EMPTY_RESPONSE + marker, (_GROUP, MDNS_PORT))
+
+
+def _join(opened: socket.socket, host: str) -> OSError | None:
+    try:
+        opened.setsockopt(
+            socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(_GROUP) + socket.inet_aton(host)
+        )
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:  # joined through another address of the interface
+            return error
+    return None

@@ -113,11 +113,9 @@ class Network:
             self.middle.ip(f"link set {host.port} type bridge_slave mcast_flood off")
 
     def stop_broadcast(self) -> None:
-        """The switch passes no broadcast on, but that by which addresses are resolved."""
+        """The switch passes no broadcast on, but that by which addresses are resolved. A host hears its own."""
         for host in self.hosts.values():
-            host.namespace.run(
-                "iptables", "-A", "CUT", "-i", "lan", "-m", "pkttype", "--pkt-type", "broadcast", "-j", "DROP"
-            )
+            host.discard(f"-i lan -m pkttype --pkt-type broadcast ! -s {host.address}")
 
     # The router
 

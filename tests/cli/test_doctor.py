@@ -12,7 +12,8 @@ import pytest
 
 from meshp2p.cli import main
 from meshp2p.cli.doctor import verdict_of
-from meshp2p.cli.doctor_checks import Check, Examination, SeenNode
+from meshp2p.cli.doctor.examination import Examination
+from meshp2p.cli.doctor.findings import Check, Findings, SeenNode
 from meshp2p.core.address import Address
 from meshp2p.core.effects import Call
 from meshp2p.core.messages import Pong, Probe, SyncReply, SyncRequest
@@ -21,17 +22,13 @@ from meshp2p.node.config import NodeConfig
 from tests.net.service import CODEC, Node, running
 
 
-def an_examination() -> Examination:
-    return Examination(NodeConfig.of(mesh="lab"), 1.0)
-
-
 def test_it_says_what_it_looked_at_and_who_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--seconds", "0.5", "--mesh", f"test-{secrets.token_hex(8)}", "--port", "0", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["is_well"]
     assert report["nodes"] == []
     checks = {check["name"]: check for check in report["checks"]}
-    assert {"interface", "port", "clock", "link", "mdns"} <= set(checks)
+    assert {"interface", "port", "clock", "link", "mdns port"} <= set(checks)
     loopback = [check["text"] for check in report["checks"] if "127.0.0.1 (" in check["text"]]
     assert loopback == [f"127.0.0.1 ({checks_name(report)}): multicast and broadcast pass"]
 
@@ -48,7 +45,7 @@ def test_a_seed_that_nobody_answers_at_is_what_is_broken(capsys: pytest.CaptureF
         assert main(["doctor", "--seconds", "0.5", "--mesh", f"test-{secrets.token_hex(8)}", "--join", seed]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith(f"broken   seed: {seed}") for line in lines)
-    assert "this is broken here" in lines[-1]
+    assert "this is broken" in lines[-1]
 
 
 def test_a_name_that_has_no_address_is_what_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,29 +111,48 @@ async def test_members_that_cannot_be_called_directly_or_at_all_are_told_of() ->
         await hidden.peers.call(Call(1, (relay.address,), Probe(0), 5.0))
         relay.known = {"hidden": hidden}
         found = Examination(NodeConfig.of(mesh="default"), 1.0)
-        found.nodes = [SeenNode("one", [str(relay.address)], ["seed"], True)]
+        found.findings.nodes = [SeenNode("one", [str(relay.address)], ["seed"], True)]
         await found._call_members()
-    told = {check.state: check.text for check in found.checks}
+    told = {check.state: check.text for check in found.findings.checks}
     assert "hidden is a member" in told["warning"]
     assert "one passes calls on to it" in told["warning"]
     assert "lost is a member" in told["broken"]
-    assert [(node.id, node.is_reachable) for node in found.nodes] == [("one", True), ("hidden", False), ("lost", False)]
+    assert [(node.id, node.is_reachable) for node in found.findings.nodes] == [
+        ("one", True),
+        ("hidden", False),
+        ("lost", False),
+    ]
 
 
-def test_the_verdict_names_the_first_thing_that_is_broken_and_how_many_more() -> None:
-    found = an_examination()
+def test_the_verdict_says_who_is_reached_then_what_is_broken_first_and_how_many_more() -> None:
+    found = Findings()
     found.checks += [
         Check("port", "warning", "taken", "another"),
         Check("loopback", "broken", "no loopback", "bring it up"),
         Check("seed", "broken", "no seed", ""),
     ]
-    assert verdict_of(found, "lab").endswith("(and 1 more, above): no loopback: bring it up")
-    found.nodes.append(SeenNode("a", ["127.0.0.1:7700"], ["mdns"], is_reachable=True))
-    assert verdict_of(found, "lab") == "1 node of mesh 'lab' can be reached from here."
+    verdict = verdict_of(found, "lab")
+    assert verdict.startswith("nobody of mesh 'lab' can be reached, and this is broken")
+    assert verdict.endswith("(and 1 more, above): no loopback: bring it up")
+    found.nodes.append(SeenNode("a", ["192.0.2.1:7700"], ["mdns"], is_reachable=True))
+    assert verdict_of(found, "lab").startswith(
+        "1 node of mesh 'lab' on other machines can be reached, and this is broken"
+    )
+    assert not found.is_well
+
+
+def test_the_verdict_tells_nodes_of_this_machine_from_others() -> None:
+    found = Findings()
+    found.nodes.append(SeenNode("here", ["127.0.0.1:7700"], ["mdns"], is_reachable=True, is_here=True))
+    assert "1 node of mesh 'lab' of this machine can be reached, and none of another" in verdict_of(found, "lab")
+    found.nodes.append(SeenNode("there", ["192.0.2.1:7700"], ["mdns"], is_reachable=True))
+    assert verdict_of(found, "lab") == (
+        "1 node of mesh 'lab' on other machines can be reached, and 1 node of this machine; nothing is broken."
+    )
 
 
 def test_the_verdict_asks_for_the_name_where_other_meshes_are_there() -> None:
-    found = an_examination()
-    found._other_names |= {"a", "b"}
+    found = Findings()
+    assert "nothing is broken here" in verdict_of(found, "lab")
+    found.other_names |= {"a", "b"}
     assert "2 mesh(es) of other names" in verdict_of(found, "lab")
-    assert "everything works here" in verdict_of(an_examination(), "lab")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 import pytest
 import trio
 
 from simulations.lan.network import Host
-from simulations.programs import ROOT
 from tests.hosts.programs import Program, open_program, two_hosts, up
 
 LEFT, RIGHT = "10.9.0.1", "10.9.0.2"
@@ -138,64 +134,3 @@ async def test_two_meshes_that_formed_before_their_network_came_up_are_one_then(
                 right.namespace.run("ip", "address", "add", "10.9.0.2/24", "dev", "lan")
                 await one.wait_for_line('"joined","id":"other"')
                 await another.wait_for_line('"joined","id":"two"')
-
-
-def doctor(host: Host, *options: str) -> list[str]:
-    command = (sys.executable, "-m", "meshp2p.cli", "doctor", "--json", "--mesh", "lab", "--seconds", "2")
-    return host.command(*command, *options)
-
-
-async def examine(host: Host, *options: str) -> tuple[int, dict[str, Any]]:
-    """The doctor's exit code and report."""
-    finished = await trio.run_process(
-        doctor(host, *options), capture_stdout=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
-    return finished.returncode, json.loads(finished.stdout)
-
-
-def states(report: dict[str, Any], name: str) -> list[tuple[str, str]]:
-    return [(check["state"], check["text"]) for check in report["checks"] if check["name"] == name]
-
-
-async def test_the_doctor_sees_a_node_of_another_host_and_says_through_what() -> None:
-    with trio.fail_after(60):
-        async with (
-            two_hosts(*CABLE) as (left, right),
-            open_nodes(up(left, "one", "--insecure-lan")) as (one,),
-        ):
-            await one.wait_for_line("ready")
-            code, report = await examine(right)
-            assert (code, report["is_well"]) == (0, True)
-            (node,) = report["nodes"]
-            assert (node["id"], node["is_reachable"]) == ("one", True)
-            assert set(node["sources"]) == {"beacon", "mdns"}
-            assert states(report, "link") == [
-                ("ok", "127.0.0.1 (lo): multicast and broadcast pass"),
-                ("ok", "10.9.0.2 (lan): multicast and broadcast pass"),
-            ]
-
-
-async def test_the_doctor_finds_a_firewall_that_blocks_multicast_and_one_that_blocks_the_port() -> None:
-    with trio.fail_after(60):
-        async with two_hosts(*CABLE) as (left, right):
-            block_multicast(right)
-            left.namespace.run("iptables", "-A", "INPUT", "-i", "lan", "-p", "tcp", "-j", "DROP")
-            async with open_nodes(up(left, "one", "--insecure-lan")) as (one,):
-                await one.wait_for_line("ready")
-                code, report = await examine(right)
-    assert (code, report["is_well"]) == (1, False)
-    assert states(report, "link")[1][0] == "warning"
-    assert states(report, "link")[1][1].startswith("10.9.0.2 (lan): multicast: ")
-    assert states(report, "link")[1][1].endswith("; broadcast passes")
-    assert states(report, "node") == [("broken", "one is seen by beacon; at 10.9.0.1:7700 nobody answers")]
-
-
-async def test_the_doctor_says_so_where_no_interface_is_up() -> None:
-    with trio.fail_after(60):
-        async with two_hosts([], []) as (left, _):
-            left.namespace.run("ip", "link", "set", "lo", "down")
-            left.namespace.run("ip", "link", "set", "lan", "down")
-            code, report = await examine(left)
-    assert code == 1
-    assert [state for state, _ in states(report, "loopback")] == ["broken"]
-    assert "ip link set lo up" in report["verdict"]

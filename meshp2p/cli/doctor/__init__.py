@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 import trio
 
-from meshp2p.cli.doctor_checks import Examination
+from meshp2p.cli.doctor.examination import Examination
+from meshp2p.cli.doctor.findings import Findings
 from meshp2p.cli.output import printable, write_line
+from meshp2p.core.swim.candidates import SourceStats
 from meshp2p.node.settings import load_config
 
 __all__ = ["add_commands"]
@@ -46,58 +48,70 @@ def add_commands(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(options).items() if name in CONFIGURED and value is not None}
     config = load_config(options.config, is_strict=True, **given)
-    found = Examination(config, max(0.5, min(60.0, options.seconds)))
-    trio.run(found.run)
-    is_well = found.reachable > 0 or not found.broken
+    examination = Examination(config, max(0.5, min(60.0, options.seconds)))
+    trio.run(examination.run)
+    found = examination.findings
     verdict = verdict_of(found, config.mesh)
     if options.json:
         write_line(
             msgspec.json.encode(
                 {
                     "mesh": config.mesh,
-                    "is_well": is_well,
+                    "is_well": found.is_well,
                     "verdict": verdict,
                     "checks": found.checks,
                     "nodes": found.nodes,
-                    "sources": found.sources,
+                    "sources": examination.sources,
                     "other_meshes": found.other_meshes,
+                    "other_names": sorted(found.other_names),
                 }
             ).decode()
         )
     else:
-        print_report(found, verdict)
-    return 0 if is_well else 1
+        print_report(found, examination.sources, verdict)
+    return 0 if found.is_well else 1
 
 
-def verdict_of(found: Examination, mesh: str) -> str:
-    """All in a sentence or two."""
-    if found.reachable:
-        many = "1 node" if found.reachable == 1 else f"{found.reachable} nodes"
-        return f"{many} of mesh {mesh!r} can be reached from here."
+def verdict_of(found: Findings, mesh: str) -> str:
+    """All in a sentence or two: what is broken, then who can be reached."""
+    reached = _reached(found, mesh)
     if found.broken:
         first = found.broken[0]
         also = f" (and {len(found.broken) - 1} more, above)" if len(found.broken) > 1 else ""
         hint = f": {first.hint}" if first.hint else ""
-        return f"nobody of mesh {mesh!r} can be reached, and this is broken here{also}: {first.text}{hint}"
+        return f"{reached}, and this is broken{also}: {first.text}{hint}"
+    if found.others:
+        return f"{reached}; nothing is broken."
     if found.other_meshes:
-        return (
-            f"everything works here, and nobody of mesh {mesh!r} is there; {found.other_meshes} mesh(es) of other names"
-            " are: is the name right?"
-        )
+        return f"{reached}; {found.other_meshes} mesh(es) of other names are there: is the name right?"
     return (
-        f"everything works here, and nobody of mesh {mesh!r} is there. If one should be: a node without --insecure-lan"
-        " or --host is seen on its own machine alone; and where the network passes neither multicast nor broadcast,"
-        " name a node with --join HOST:PORT."
+        f"{reached}; nothing is broken here. If one should be there: a node without --insecure-lan or --host is seen on"
+        " its own machine alone; and where the network passes neither multicast nor broadcast, name a node with"
+        " --join HOST:PORT."
     )
 
 
-def print_report(found: Examination, verdict: str) -> None:
+def _reached(found: Findings, mesh: str) -> str:
+    here, others = found.reachable - len(found.others), len(found.others)
+    if others:
+        also = f", and {_count(here)} of this machine" if here else ""
+        return f"{_count(others)} of mesh {mesh!r} on other machines can be reached{also}"
+    if here:
+        return f"{_count(here)} of mesh {mesh!r} of this machine can be reached, and none of another"
+    return f"nobody of mesh {mesh!r} can be reached"
+
+
+def _count(nodes: int) -> str:
+    return "1 node" if nodes == 1 else f"{nodes} nodes"
+
+
+def print_report(found: Findings, sources: dict[str, SourceStats], verdict: str) -> None:
     for check in found.checks:
         write_line(printable(f"{check.state:8} {check.name}: {check.text}"))
         if check.hint:
             write_line(printable(f"{'':8} -> {check.hint}"))
     for source in ("mdns", "beacon", "seed", "cache"):
-        stats = found.sources.get(source)
+        stats = sources.get(source)
         if stats is None:
             if source in ("mdns", "beacon"):
                 write_line(f"{'seen':8} by {source}: nobody")
@@ -105,7 +119,8 @@ def print_report(found: Examination, verdict: str) -> None:
             write_line(f"{'seen':8} by {source}: {stats.addresses} addresses, of which {stats.answered} answered")
     for node in found.nodes:
         word = "answers" if node.is_reachable else "silent"
-        line = f"{word:8} {node.id or 'unknown'} at {', '.join(node.addresses)} (by {', '.join(node.sources)})"
+        where = "; of this machine" if node.is_here else ""
+        line = f"{word:8} {node.id or 'unknown'} at {', '.join(node.addresses)} (by {', '.join(node.sources)}{where})"
         write_line(printable(line))
     if found.other_meshes:
         write_line(f"{'seen':8} {found.other_meshes} mesh(es) of other names")

@@ -1,0 +1,206 @@
+"""What ``meshp2p doctor`` does: it looks at this machine and its networks, looks for nodes through each source of
+discovery, calls them, and has one of them call back."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import trio
+
+from meshp2p.cli.doctor.findings import IS_BROKEN, IS_OK, IS_WARNING, Findings, SeenNode
+from meshp2p.cli.doctor.inbound import check_inbound
+from meshp2p.cli.doctor.links import LinkTrial
+from meshp2p.cli.doctor.machine import CALL_TIMEOUT, Machine
+from meshp2p.cli.doctor.members import call_members
+from meshp2p.core.address import Address, parse_address
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import Call, CallFailed, Failure
+from meshp2p.core.messages import Pong, Probe
+from meshp2p.core.swim.candidates import Candidates, SourceStats
+from meshp2p.discovery.cache import PeerCache
+from meshp2p.discovery.mdns import browse_once, multicast_interfaces
+from meshp2p.discovery.place import Place
+from meshp2p.discovery.seeds import resolve
+from meshp2p.errors import StartError
+from meshp2p.net.peers import open_stranger
+from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
+from meshp2p.node.platform import find_place
+from meshp2p.wire.codec import Codec
+
+__all__ = ["Examination"]
+
+
+class Examination:
+    """One run of all checks, for a node with this configuration. ``seconds`` is how long it listens."""
+
+    def __init__(self, config: NodeConfig, seconds: float) -> None:
+        self.findings: Findings = Findings()
+        self._config = config
+        self._seconds = seconds
+        self._codec = Codec(config.mesh)
+        self._machine = Machine(config, self._codec, self.findings)
+        self._table = Candidates(ProtocolConfig(), random.SystemRandom())
+
+    async def run(self) -> None:
+        """Look at everything. Raises nothing that the machine or the network does."""
+        machine = self._machine
+        try:
+            await machine.check()
+            host = self._config.bound_host
+            is_any = self._config.host is None or not machine.is_host_own
+            place = find_place("::" if is_any else host, machine.port, machine.interfaces)
+
+            def offer(addresses: tuple[Address, ...], instance_id: str) -> None:
+                self._offer("beacon", addresses, instance_id)
+
+            trial = LinkTrial(place.links, self._codec, machine.own_hosts, self.findings, offer)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trial.run, self._seconds)
+                if self._config.mdns:
+                    nursery.start_soon(trial.run_mdns, self._seconds)
+                nursery.start_soon(self._look_by_mdns, place)
+                for seed in self._config.join:
+                    nursery.start_soon(self._look_by_seed, parse_address(seed, DEFAULT_PORT))
+                nursery.start_soon(self._look_into_cache)
+            await self._call_all()
+            await self._call_members()
+            reached = self._reached()
+            trial.judge([(name, address.host) for name, address in reached])
+            if not is_loopback(host) and machine.is_host_own:
+                await self._check_inbound(reached)
+            self._note_other_meshes()
+        finally:
+            machine.close()
+
+    @property
+    def sources(self) -> dict[str, SourceStats]:
+        """What each source is worth."""
+        return self._table.statistics()
+
+    # The sources
+
+    async def _look_by_mdns(self, place: Place) -> None:
+        try:
+            seen = await browse_once(None, self._seconds, multicast_interfaces(place.hosts))
+        except StartError as error:
+            self.findings.note("mdns", IS_WARNING, str(error), "the beacon and --join do without it")
+            return
+        for advertisement in seen:
+            if advertisement.mesh == self._config.mesh:
+                self._offer("mdns", advertisement.addresses, advertisement.instance_id)
+            else:
+                self.findings.other_names.add(advertisement.mesh)
+
+    async def _look_by_seed(self, seed: Address) -> None:
+        try:
+            with trio.fail_after(self._seconds):
+                addresses = await resolve(seed)
+        except (OSError, ValueError, trio.TooSlowError) as error:
+            self.findings.note("seed", IS_BROKEN, f"{seed}: the name has no address: {error}", "is it spelled right?")
+            return
+        self._offer("seed", addresses, None)
+        async with open_stranger(self._codec) as peers:
+            reply = await peers.call(Call(0, tuple(addresses), Probe(0), CALL_TIMEOUT))
+        if isinstance(reply, Pong):
+            self.findings.note("seed", IS_OK, f"{seed}: node {reply.id} answers")
+        elif isinstance(reply, CallFailed):
+            if "other_mesh" in reply.reason:
+                self.findings.other_tags.add(b"")
+            text, hint = _explain(seed, reply, self._config.mesh)
+            self.findings.note("seed", IS_BROKEN, text, hint)
+
+    async def _look_into_cache(self) -> None:
+        if self._config.data_dir is not None:
+            for peer in await PeerCache(Path(self._config.data_dir) / "peers.json").load():
+                self._offer("cache", peer.addresses, peer.instance_id)
+
+    def _offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None) -> None:
+        self._table.offer(source, addresses, instance_id, trio.current_time())
+
+    # Who answers
+
+    async def _call_all(self) -> None:
+        by_id: dict[str, SeenNode] = {}
+        now = trio.current_time()
+        due = self._table.take_due(now, 64, without=lambda _address, _id: False)
+        told = {candidate.address: candidate for candidate in self._table}
+
+        async def call(address: Address) -> None:
+            reply = await peers.call(Call(0, (address,), Probe(0), CALL_TIMEOUT))
+            answered = reply.id if isinstance(reply, Pong) else None
+            self._table.conclude(address, answered, now)
+            name = answered or told[address].instance_id or str(address)
+            node = by_id.setdefault(name, SeenNode(answered or told[address].instance_id, [], []))
+            is_here = address.host in self._machine.own_hosts or is_loopback(address.host)
+            node.is_here = node.is_here or is_here
+            node.addresses.insert(0 if answered is not None else len(node.addresses), str(address))
+            node.sources = sorted({*node.sources, *told[address].sources})
+            node.is_reachable = node.is_reachable or answered is not None
+
+        async with open_stranger(self._codec) as peers, trio.open_nursery() as nursery:
+            for address in due:
+                nursery.start_soon(call, address)
+        nodes = self.findings.nodes = [by_id[name] for name in sorted(by_id)]
+        for node in nodes:
+            if not node.is_reachable and node.id is not None:
+                hint = "open its UDP and TCP port in the firewall of its machine"
+                text = f"{node.id} is seen by {', '.join(node.sources)}; at {', '.join(node.addresses)} nobody answers"
+                self.findings.note("node", IS_WARNING if node.sources == ["cache"] else IS_BROKEN, text, hint)
+
+    async def _call_members(self) -> None:
+        """Who is a member and was seen through no source: whether it can be called."""
+        findings = self.findings
+        reachable = {node.id: node.addresses[0] for node in findings.nodes if node.is_reachable and node.id is not None}
+        for member in await call_members(self._codec, reachable):
+            addresses = [str(address) for address in member.addresses]
+            is_here = any(address.host in self._machine.own_hosts for address in member.addresses)
+            findings.nodes = [node for node in findings.nodes if node.id != member.id]
+            is_reachable = member.answers and member.via is None
+            findings.nodes.append(SeenNode(member.id, addresses, ["mesh"], is_reachable, is_here))
+            where = f"{member.id} is a member, and does not answer at {', '.join(addresses)}"
+            if member.answers and member.via is not None:
+                text = f"{where}; {member.via} passes calls on to it, so it receives messages"
+                hint = "a firewall or NAT hides it: open its TCP port, or leave it so"
+                findings.note("member", IS_WARNING, text, hint)
+            elif not member.answers:
+                text = f"{where}; {member.via} has no path to it either: it receives no messages from here"
+                findings.note("member", IS_BROKEN, text, "open its TCP port in the firewall of its machine")
+
+    def _reached(self) -> list[tuple[str, Address]]:
+        """The nodes of other machines that answered, and where."""
+        return [
+            (node.id, parse_address(node.addresses[0], DEFAULT_PORT))
+            for node in self.findings.others
+            if node.id is not None
+        ]
+
+    async def _check_inbound(self, reached: list[tuple[str, Address]]) -> None:
+        if reached:
+            await check_inbound(self._codec, self._machine, reached[0], self.findings)
+            return
+        text = f"no node of another machine answers, so whether others reach port {self._machine.port} is not known"
+        self.findings.note("inbound", IS_OK, text)
+
+    def _note_other_meshes(self) -> None:
+        findings = self.findings
+        if findings.other_meshes:
+            names = (
+                ", ".join(map(repr, sorted(findings.other_names))) or f"{findings.other_meshes} whose name is not told"
+            )
+            state = IS_OK if findings.others else IS_WARNING
+            text = f"nodes of other meshes are here: {names}; nodes of {self._config.mesh!r} do not see them"
+            findings.note("mesh", state, text, "give all nodes the same --mesh")
+
+
+def _explain(seed: Address, failed: CallFailed, mesh: str) -> tuple[str, str]:
+    """Why a seed does not answer, and what to do."""
+    if "other_mesh" in failed.reason:
+        return f"{seed}: a node of another mesh answers, and none of {mesh!r}", "give both nodes the same --mesh"
+    if failed.failure is Failure.REFUSED:
+        hint = "is the node up, and is this its port? Its first line shows it"
+        return f"{seed}: the machine refuses connections: nothing listens at this port", hint
+    if failed.failure is Failure.TIMEOUT:
+        hint = "is the machine up? A firewall there may drop what comes to the port"
+        return f"{seed}: no answer in {CALL_TIMEOUT:g} s", hint
+    return f"{seed}: {failed.reason.removeprefix(f'{seed}: ')}", "is a node of this mesh there, and is this its port?"
