@@ -19,7 +19,7 @@ import msgspec
 
 from meshp2p.core.plain_json import PAYLOAD_DEPTH_MAX, NotPlainJson, check_in_steps
 
-__all__ = ["BODY_DEPTH_MAX", "BadRequest", "decode_in_steps", "decode_json", "encode_json"]
+__all__ = ["BODY_DEPTH_MAX", "BadRequest", "decode_in_steps", "encode_json"]
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class BadRequest(Exception):
 
 
 def encode_json(value: object) -> bytes:
-    """``value`` as JSON in UTF-8, without spaces. What :func:`decode_json` returned comes out with the same meaning.
+    """``value`` as JSON in UTF-8, without spaces. What :func:`decode_in_steps` gave comes out with the same meaning.
 
     Raises ``TypeError`` for what JSON has no form for, and ``UnicodeEncodeError`` for a lone surrogate. NaN and the
     infinities, which no decoded body holds, become ``null``.
@@ -53,9 +53,10 @@ def encode_json(value: object) -> bytes:
     return _encoder.encode(value)
 
 
-def decode_json(body: bytes, shape: type[T], content_type: str | None, *, depth_max: int = BODY_DEPTH_MAX) -> T:
-    """Read ``body`` as a ``shape``, a type that msgspec can decode. It may hold ``msgspec.Raw``, for the bytes of a
-    value as they were sent, without the blanks around it.
+def decode_in_steps(body: bytes, shape: type[T], content_type: str | None) -> Generator[None, None, T]:
+    """Read ``body`` as a ``shape``, a type that msgspec can decode, in steps of some milliseconds; a body of 64 KiB or
+    less is one step. The shape may hold ``msgspec.Raw``, for the bytes of a value as they were sent, without the blanks
+    around it.
 
     ``content_type`` is the request's header, or None if it has none. Integers are exact at any size up to a double's;
     other numbers are the nearest double, and ``-0`` is 0. Of equal keys the last one holds. Unknown keys are checked
@@ -63,24 +64,11 @@ def decode_json(body: bytes, shape: type[T], content_type: str | None, *, depth_
 
     Raises :class:`BadRequest` and nothing else: 415, 400 or 422 as in the module's docstring.
     """
-    steps = decode_in_steps(body, shape, content_type, depth_max)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as ended:
-            value: T = ended.value
-            return value
-
-
-def decode_in_steps(
-    body: bytes, shape: type[T], content_type: str | None, depth_max: int = BODY_DEPTH_MAX
-) -> Generator[None, None, T]:
-    """:func:`decode_json` in steps of some milliseconds; a body of 64 KiB or less is one step."""
     if content_type != "application/json" and not is_json(content_type):
         shown = "no Content-Type" if content_type is None else f"Content-Type {content_type[:_SHOWN_BYTES_MAX]!r}"
         raise BadRequest(415, f"{shown}: expected application/json in UTF-8")
     try:
-        yield from check_in_steps(body, depth_max)
+        yield from check_in_steps(body, BODY_DEPTH_MAX)
     except NotPlainJson as error:
         raise BadRequest(400, f"the body {error}") from None
     try:

@@ -48,7 +48,7 @@ class Request:
         return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
 
     async def read_json(self, shape: type[_T], *, bytes_max: int | None = None) -> _T:
-        """The JSON body as a ``shape``, as :func:`~meshp2p.http.body.decode_json` reads it.
+        """The JSON body as a ``shape``, as :func:`~meshp2p.http.body.decode_in_steps` reads it.
 
         Raises :class:`~meshp2p.http.body.BadRequest`, and what :meth:`Incoming.read` raises.
         """

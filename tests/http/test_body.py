@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshp2p.core.plain_json import PAYLOAD_DEPTH_MAX
-from meshp2p.http.body import BODY_DEPTH_MAX, BadRequest, decode_json, encode_json
+from meshp2p.http.body import BODY_DEPTH_MAX, BadRequest, decode_in_steps, encode_json
 
 JSON = "application/json"
 
@@ -28,6 +28,16 @@ class Order(msgspec.Struct, frozen=True):
     inner: Inner | None = None
     share: float = 0.0
     table: dict[str, int] = {}
+
+
+def decode_json(body: bytes, shape: Any, content_type: str | None) -> Any:
+    """All steps at once."""
+    steps = decode_in_steps(body, shape, content_type)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            return ended.value
 
 
 def refusal(body: bytes, shape: Any = Any, content_type: str | None = JSON) -> BadRequest:
