@@ -152,6 +152,10 @@ class NodeState:
         this, for a wall clock may be set, and the driver's clock begins anew with each process."""
         return int((self.age_zero + when) * 1000)
 
+    def seconds_until(self, age: int, now: float) -> float:
+        """How long it is until :meth:`age_at` is ``age``; negative if that is over."""
+        return (age - self.age_at(now)) / 1000
+
     def resume(self, old: NodeState, now: float) -> None:
         """Take up what is known of the mesh, and the numbers under which something was asked."""
         for departed in old.members.departed.values():

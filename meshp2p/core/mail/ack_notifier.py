@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
@@ -16,14 +18,12 @@ TOLD_MAX = 4096
 """How many acknowledgements one call tells. Chosen, not measured."""
 
 
+@dataclass(slots=True)
 class _Confirmation:
     """An acknowledgement that waits for so many holders to know."""
 
-    __slots__ = ("left", "ticket")
-
-    def __init__(self, ticket: int) -> None:
-        self.ticket = ticket
-        self.left = 0
+    ticket: int
+    left: int = 0
 
 
 class AckNotifier:

@@ -173,7 +173,6 @@ class Acknowledging:
         While a recipient moves, the home that took its acknowledgement may be another than the one to which this node
         delivers.
         """
-        state = self._state
         held = self._outbox.held(request.copies)
         change = Change(settled=held)
         for recipient, message_id in request.copies:  # this node may be a home, or one that has not heard that it moved
@@ -182,14 +181,14 @@ class Acknowledging:
                 change.writes += self._mailboxes.note_acknowledged(recipient, [message_id])
         moved: dict[str, list[str]] = {}
         for recipient, message in held:
-            record = state.members.records.get(recipient)
+            record = self._state.members.records.get(recipient)
             if request.by and record is not None and record.home != request.by:
                 moved.setdefault(recipient, []).append(message.id)
 
         def conclude(failure: str | None, now: float) -> None:
             if any(self._outbox.is_held(*copy) for copy in request.copies):  # or what this repeats could not be kept
                 why = failure or "what was told before could not be kept"
-                state.resolve(ticket, Refused(Why.STORE_FULL, why))
+                self._state.resolve(ticket, Refused(Why.STORE_FULL, why))
             else:
                 self._tell_present_homes(ticket, moved, now)
 
@@ -249,7 +248,6 @@ class Acknowledging:
     def ask_holder(self, holder: str, now: float) -> None:
         """Learn what was acknowledged at another home while this node was not there, one copy after another. A holder
         that does not answer is asked on when it joins again."""
-        state = self._state
         copies = self._restored.get(holder, {})
         while copies and not self._mailboxes.is_pending(next(iter(copies))):
             del copies[next(iter(copies))]
@@ -264,7 +262,7 @@ class Acknowledging:
             del copies[copy]
             statuses = {receipt.recipient: receipt.status for receipt in reply.receipts}
             if statuses.get(recipient) is CopyStatus.ACKNOWLEDGED and self._mailboxes.is_pending(copy):
-                state.store(self._mailboxes.note_acknowledged(recipient, [message_id]), ignore_failure, now)
+                self._state.store(self._mailboxes.note_acknowledged(recipient, [message_id]), ignore_failure, now)
             self.ask_holder(holder, now)
 
-        self._carrier.call(holder, ForwardStatus(message_id), conclude, state.config.forward_timeout, now)
+        self._carrier.call(holder, ForwardStatus(message_id), conclude, self._state.config.forward_timeout, now)

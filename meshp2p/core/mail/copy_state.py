@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from meshp2p.core.message import CopyStatus
@@ -54,16 +55,14 @@ TRANSITIONS: Final[Mapping[CopyStatus, Mapping[CopyEvent, CopyStatus]]] = {
 """For each status, what may happen to a copy that has it, and the status that it has then."""
 
 
+@dataclass(slots=True)
 class Copy:
     """One recipient's copy: its status, since when (Unix milliseconds) and why. ``is_tried``: its home was called."""
 
-    __slots__ = ("changed_at", "is_tried", "reason", "status")
-
-    def __init__(self, changed_at: int, status: CopyStatus = CopyStatus.QUEUED, reason: str = "") -> None:
-        self.status: CopyStatus = status
-        self.changed_at: int = changed_at
-        self.reason: str = reason
-        self.is_tried: bool = False
+    changed_at: int
+    status: CopyStatus = CopyStatus.QUEUED
+    reason: str = ""
+    is_tried: bool = False
 
     @property
     def is_final(self) -> bool:

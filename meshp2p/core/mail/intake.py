@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.mail.ledger import Change, Ledger
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.reading import Reading
-from meshp2p.core.message import Message
 from meshp2p.core.messages import Deliver, DeliverReply, Outcome, Parcel
 
 __all__ = ["Intake"]
 
-_Place = tuple[int, int, str, str]
-"""Where the outcome of a copy stands in a reply (parcel, recipient), and which copy it is (recipient, message id)."""
 
+@dataclass(slots=True)
+class _Batch:
+    """One delivery while it is taken in. Copies are pairs of (recipient, message id)."""
 
-class _Taking:
-    """What came of a delivery so far."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[list[Outcome]] = []
-        self.taken: list[_Place] = []
-        self.repeated: list[_Place] = []
-        self.change: Change = Change()
-        self.full: dict[str, None] = {}
-        """Recipients whose mailbox had no room."""
+    holder: str
+    change: Change = field(default_factory=Change)
+    repeated: list[tuple[str, str]] = field(default_factory=list)
+    """Copies that were here."""
+    full: dict[str, None] = field(default_factory=dict)
+    """Recipients whose mailbox had no room."""
 
 
 @dataclass(eq=False, repr=False)
@@ -41,70 +36,63 @@ class Intake:
 
     def receive(self, ticket: int, request: Deliver, now: float) -> None:
         """Another node delivers; answered when what was taken is kept."""
-        state = self._state
-        taking = _Taking()
-        outcomes = taking.outcomes
-        if request.boot in (0, state.own.boot):
-            self._take(taking, request.holder, request.parcels, now)
+        batch = _Batch(request.holder)
+        if request.boot in (0, self._state.own.boot):
+            outcomes = self._take(batch, request.parcels, now)
         else:
-            outcomes += ([Outcome.ELSEWHERE] * len(parcel.recipients) for parcel in request.parcels)
+            outcomes = [[Outcome.ELSEWHERE] * len(parcel.recipients) for parcel in request.parcels]
 
         def conclude(failure: str | None, _now: float) -> None:
-            for index, place, _, _ in taking.taken if failure is not None else ():
-                outcomes[index][place] = Outcome.FULL
-            for index, place, recipient, message_id in taking.repeated:
-                if not self._mailboxes.knows(recipient, message_id):
-                    outcomes[index][place] = Outcome.FULL  # what it repeated could not be kept
-            state.resolve(ticket, DeliverReply(tuple(map(tuple, outcomes))))
+            lost = {
+                copy for copy in batch.repeated if not self._mailboxes.knows(*copy)
+            }  # what they repeat was not kept
+            if failure is not None:
+                lost.update(batch.change.taken)
+            for parcel, places in zip(request.parcels, outcomes, strict=True) if lost else ():
+                for place, recipient in enumerate(parcel.recipients):
+                    if (recipient, parcel.message.id) in lost:
+                        places[place] = Outcome.FULL
+            self._state.resolve(ticket, DeliverReply(tuple(map(tuple, outcomes))))
 
-        self._ledger.commit(taking.change, conclude, now)
-        self._wake(taking)  # behind the store: an answer may be next
+        self._ledger.commit(batch.change, conclude, now)
+        self._wake(batch)  # behind the store: an answer may be next
 
     def take_here(self, parcels: tuple[Parcel, ...], now: float) -> DeliverReply:
         """Deliver what this node itself holds, which is on disk already."""
-        taking = _Taking()
-        self._take(taking, self._state.id, parcels, now)
-        self._wake(taking)
-        return DeliverReply(tuple(map(tuple, taking.outcomes)))
+        batch = _Batch(self._state.id)
+        outcomes = self._take(batch, parcels, now)
+        self._wake(batch)
+        return DeliverReply(tuple(map(tuple, outcomes)))
 
-    def _wake(self, taking: _Taking) -> None:
-        self._reading.wake(dict.fromkeys(recipient for _, _, recipient, _ in taking.taken))
+    def _wake(self, batch: _Batch) -> None:
+        self._reading.wake(dict.fromkeys(recipient for recipient, _ in batch.change.taken))
 
-    def _take(self, taking: _Taking, holder: str, parcels: Iterable[Parcel], now: float) -> None:
-        for index, parcel in enumerate(parcels):
-            places: list[Outcome] = []
-            taking.outcomes.append(places)
-            seconds = min(parcel.seconds_left, self._state.config.message_timeout)
-            for recipient in parcel.recipients:
-                place = (index, len(places), recipient, parcel.message.id)
-                places.append(self._take_copy(taking, place, holder, parcel.message, now + seconds, now))
+    def _take(self, batch: _Batch, parcels: tuple[Parcel, ...], now: float) -> list[list[Outcome]]:
+        return [
+            [self._take_copy(batch, parcel, recipient, now) for recipient in parcel.recipients] for parcel in parcels
+        ]
 
-    def _take_copy(
-        self, taking: _Taking, place: _Place, holder: str, message: Message, deadline: float, now: float
-    ) -> Outcome:
-        state, mailboxes = self._state, self._mailboxes
-        recipient = place[2]
+    def _take_copy(self, batch: _Batch, parcel: Parcel, recipient: str, now: float) -> Outcome:
+        counters, mailboxes, message, holder = self._state.counters, self._mailboxes, parcel.message, batch.holder
         if not mailboxes.is_home(recipient):
             return Outcome.ELSEWHERE
         mailbox = mailboxes.mailbox(recipient)
-        present = mailbox.pending.get(message.id)
-        if present is not None:
+        if (present := mailbox.pending.get(message.id)) is not None:
             if holder not in present.holders:
                 present.holders.append(holder)
-            state.counters.messages_repeated += 1
-            taking.repeated.append(place)
+            counters.messages_repeated += 1
+            batch.repeated.append((recipient, message.id))
             return Outcome.TAKEN
         if message.id in mailbox.acknowledged:
-            state.counters.messages_repeated += 1
+            counters.messages_repeated += 1
             mailboxes.note_told(recipient, message.id, holder)
             return Outcome.ACKNOWLEDGED
-        if recipient in taking.full or not mailboxes.has_room(recipient, message.size):
-            taking.full[recipient] = None  # and what comes behind it waits too, for it must not be read before
+        if recipient in batch.full or not mailboxes.has_room(recipient, message.size):
+            batch.full[recipient] = None  # and what comes behind it waits too, for it must not be read before
             return Outcome.FULL
-        incoming = mailboxes.put(recipient, message, [holder], deadline, now)
-        if state.keeping.is_durable and holder != state.id:
-            taking.change.writes.append(mailboxes.row(recipient, incoming, [holder]))
-        taking.taken.append(place)
-        taking.change.taken.append((recipient, message.id))
-        state.counters.messages_taken += 1
+        incoming = mailboxes.put(recipient, message, [holder], parcel.seconds_left, now)
+        if self._state.keeping.is_durable and holder != self._state.id:
+            batch.change.writes.append(mailboxes.row(recipient, incoming, [holder]))
+        batch.change.taken.append((recipient, message.id))
+        counters.messages_taken += 1
         return Outcome.TAKEN

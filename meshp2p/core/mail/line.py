@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from meshp2p.core.mail.outgoing import Outgoing
 
 __all__ = ["Line"]
 
 
+@dataclass(slots=True)
 class Line:
     """The copies for one recipient that are not final, by number, in their order.
 
@@ -15,15 +18,12 @@ class Line:
     the line is blocked for a while.
     """
 
-    __slots__ = ("delivered", "home", "is_blocked", "is_full", "refusals", "waiting")
-
-    def __init__(self) -> None:
-        self.waiting: dict[int, Outgoing] = {}
-        self.delivered: dict[int, Outgoing] = {}
-        self.home: tuple[str, int] | None = None
-        self.refusals: int = 0
-        self.is_blocked: bool = False
-        self.is_full: bool = False
+    waiting: dict[int, Outgoing] = field(default_factory=dict)
+    delivered: dict[int, Outgoing] = field(default_factory=dict)
+    home: tuple[str, int] | None = None
+    refusals: int = 0
+    is_blocked: bool = False
+    is_full: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.waiting or self.delivered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, dropwhile, islice, takewhile
 from typing import Final
 
@@ -14,17 +15,15 @@ PASSED_MAX: Final = 4096
 """How many acknowledged ids are told to the next home. Chosen, not measured."""
 
 
+@dataclass(slots=True)
 class Incoming:
     """One message in a mailbox. ``holders`` are the nodes that keep it until it is acknowledged; ``number`` orders what
     this node took in; ``deadline`` is the caller's clock."""
 
-    __slots__ = ("deadline", "holders", "message", "number")
-
-    def __init__(self, number: int, message: Message, holders: list[str], deadline: float) -> None:
-        self.number: int = number
-        self.message: Message = message
-        self.holders: list[str] = holders
-        self.deadline: float = deadline
+    number: int
+    message: Message
+    holders: list[str]
+    deadline: float
 
     @property
     def key(self) -> bytes:

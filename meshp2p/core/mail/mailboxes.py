@@ -85,9 +85,11 @@ class Mailboxes:
 
     # What changes
 
-    def put(self, recipient: str, message: Message, holders: list[str], deadline: float, now: float) -> Incoming:
-        """Put a message into a mailbox, behind all others that this node took in."""
+    def put(self, recipient: str, message: Message, holders: list[str], seconds: float, now: float) -> Incoming:
+        """Put a message into a mailbox, behind all others that this node took in, for so many seconds: at most
+        ``message_timeout``."""
         self._number += 1
+        deadline = now + min(max(0.0, seconds), self._state.config.message_timeout)
         incoming = Incoming(self._number, message, holders, deadline)
         self.mailbox(recipient).put(incoming)
         self._expiries.add(deadline, (recipient, message.id), now)
@@ -127,8 +129,7 @@ class Mailboxes:
         if mailbox is None:
             return
         writes: list[Write] = [Delete(Table.INCOMING, incoming.key) for incoming in mailbox.pending.values()]
-        writes += [Delete(Table.ACKNOWLEDGED, _ack_key(recipient, id_)) for id_ in mailbox.acknowledged]
-        self._state.store(writes, ignore_failure, now)
+        self._state.store(writes + self.forgotten_rows(recipient, mailbox.acknowledged), ignore_failure, now)
 
     def handle_expiry(self, now: float) -> None:
         """Take out of the mailboxes what nobody acknowledged in time."""
@@ -174,12 +175,10 @@ class Mailboxes:
     def restore(self, table: Table, key: bytes, value: bytes, now: float) -> tuple[str, str, list[str]] | None:
         """Take up again one row that was kept: its recipient, its message id and its holders. None if the row is not of
         a mailbox."""
-        state = self._state
         if table is Table.INCOMING:
             mail = msgspec.msgpack.decode(value, type=_KeptMail)
-            left = min((mail.expires_at - state.age_at(now)) / 1000, state.config.message_timeout)
             self._number = int.from_bytes(key, "big") - 1
-            self.put(mail.recipient, mail.message, mail.holders, now + max(0.0, left), now)
+            self.put(mail.recipient, mail.message, mail.holders, self._state.seconds_until(mail.expires_at, now), now)
             return mail.recipient, mail.message.id, mail.holders
         if table is Table.ACKNOWLEDGED:
             ack = msgspec.msgpack.decode(value, type=_KeptAck)

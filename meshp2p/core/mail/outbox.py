@@ -271,23 +271,20 @@ class Outbox:
         for table, key, value in kept:
             if table is Table.OUTGOING:
                 self._restore_held(key, msgspec.msgpack.decode(value, type=_Kept), settled.get(key), now)
-        for table, key, value in kept:
-            if table is Table.RECEIPTS:
+            elif table is Table.RECEIPTS:
                 self._restore_finished(key, msgspec.msgpack.decode(value, type=_Finished), now)
+            if table in (Table.OUTGOING, Table.RECEIPTS):
+                self._number = max(self._number, int.from_bytes(key, "big"))
 
     def _restore_held(self, key: bytes, kept: _Kept, settled: dict[str, CopyStatus] | None, now: float) -> None:
-        state = self._state
-        number = int.from_bytes(key, "big")
-        deadline = self._deadline((kept.expires_at - state.age_at(now)) / 1000, now)
-        self.add(Outgoing(number, kept.message, kept.recipients, deadline, state.wall_ms(), settled), now)
-        self._number = max(self._number, number)
+        deadline = self._deadline(self._state.seconds_until(kept.expires_at, now), now)
+        number, wall_ms = int.from_bytes(key, "big"), self._state.wall_ms()
+        self.add(Outgoing(number, kept.message, kept.recipients, deadline, wall_ms, settled), now)
 
     def _restore_finished(self, key: bytes, kept: _Finished, now: float) -> None:
-        number = int.from_bytes(key, "big")
-        self._number = max(self._number, number)
         if kept.message.id in self.by_id:
             return  # it was taken over again later
-        outgoing = Outgoing(number, kept.message, (), now, 0)
+        outgoing = Outgoing(int.from_bytes(key, "big"), kept.message, (), now, 0)
         for receipt in kept.receipts:
             outgoing.copies[receipt.recipient] = Copy(receipt.changed_at, receipt.status, receipt.reason)
         self.by_id[kept.message.id] = outgoing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from meshp2p.core.directory.carrier import Carrier
@@ -29,13 +30,11 @@ class PeerCaller(Protocol[_Request]):
         """Look at what came of a request. Without ``is_latest`` the same was told again meanwhile."""
 
 
+@dataclass(slots=True)
 class _Queue:
-    __slots__ = ("attempt", "failures", "is_calling")
-
-    def __init__(self) -> None:
-        self.attempt = 0
-        self.failures = 0
-        self.is_calling = False
+    attempt: int = 0
+    failures: int = 0
+    is_calling: bool = False
 
 
 class PeerQueues(Generic[_Request]):
