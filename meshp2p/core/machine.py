@@ -451,7 +451,7 @@ class Machine(View):
 
     def abandon(self, ticket: int) -> None:
         """Nobody waits any more for the answer to what was asked under this ticket. It may have taken effect."""
-        self._mail.abandon(ticket)
+        self._mail.reading.abandon(ticket)
         self._early_syncs.pop(ticket, None)
 
     def register(self, profile: Profile, now: float) -> list[Effect]:
@@ -520,7 +520,7 @@ class Machine(View):
     @property
     def has_left(self) -> bool:
         """Whether it leaves and enough have heard so."""
-        is_busy = self._dissemination.is_saying_farewell or self._mail.is_handing_over or self._maps.is_telling
+        is_busy = self._dissemination.is_saying_farewell or self._mail.handover.is_handing_over or self._maps.is_telling
         return self._state.is_leaving and not is_busy
 
     def _check_running(self) -> None:

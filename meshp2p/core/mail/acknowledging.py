@@ -96,19 +96,13 @@ class Acknowledging:
         departed = state.members.departed.get(recipient)
         home = "" if departed is None else departed.id if departed.is_node else departed.home
 
-        def conclude(reply: CallReply | CallFailed, _now: float) -> None:
-            if isinstance(reply, CallFailed) or (isinstance(reply, Refused) and reply.why is Why.NOT_HOME):
-                why = f"{recipient!r} is not listed, and its home {home!r} does not answer: try again, or register it"
-                reply = Refused(Why.UNREACHABLE, why)
-            state.resolve(ticket, reply)
-
         if departed is None and recipient not in self._outbox.lines and self._is_sure:
             state.resolve(ticket, Done())  # nobody has heard of it
         elif departed is not None and departed.state is State.LEFT and not departed.is_node:
             state.resolve(ticket, Done())  # it was deregistered, and its messages with it
         else:
-            forwarded = ForwardAcknowledge(recipient, request.message_ids)
-            self._carrier.call(home, forwarded, conclude, state.config.forward_timeout, now)
+            why = f"{recipient!r} is not listed, and its home {home!r} does not answer: try again, or register it"
+            self._home_calls.ask(ticket, home, ForwardAcknowledge(recipient, request.message_ids), why, now)
 
     # At the recipient's home
 

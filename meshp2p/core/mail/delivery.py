@@ -59,10 +59,9 @@ class Delivery:
                 home = self._route(instance_id)
                 if home is not None and line is not None and line.home != before:
                     self._wake(home, now)
-                if instance_id in self.queues and not isinstance(event, MemberUpdated):
-                    self.queues.wake(instance_id, now)
-                elif instance_id in self.queues:
-                    self.queues.flush(instance_id, now)
+                if instance_id in self.queues:
+                    deliver = self.queues.flush if isinstance(event, MemberUpdated) else self.queues.wake
+                    deliver(instance_id, now)
                 if isinstance(event, MemberJoined) and event.record.is_node:
                     self.queues.wake_failing(now)  # whoever joined may be the way to others
             case MemberLeft(record=record) if not record.is_node:

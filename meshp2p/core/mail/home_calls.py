@@ -9,7 +9,7 @@ from meshp2p.core.directory.adoption import Adoption
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.messages import CallReply, ForwardAcknowledge, ForwardFetch, Refused, Why
+from meshp2p.core.messages import CallReply, CallRequest, ForwardAcknowledge, ForwardFetch, Refused, Why
 from meshp2p.core.record import Record
 
 __all__ = ["HomeCalls"]
@@ -23,6 +23,16 @@ class HomeCalls:
     _state: NodeState
     _carrier: Carrier
     _adoption: Adoption
+
+    def ask(self, ticket: int, node_id: str, request: CallRequest, why: str, now: float) -> None:
+        """Let one node answer ``ticket``; refused for this reason if it does not, or says that it is not the home."""
+
+        def conclude(reply: CallReply | CallFailed, _now: float) -> None:
+            if isinstance(reply, CallFailed) or (isinstance(reply, Refused) and reply.why is Why.NOT_HOME):
+                reply = Refused(Why.UNREACHABLE, why)
+            self._state.resolve(ticket, reply)
+
+        self._carrier.call(node_id, request, conclude, self._state.config.forward_timeout, now)
 
     def forward(
         self,

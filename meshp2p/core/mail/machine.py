@@ -75,9 +75,9 @@ class Mail:
         self._kept = list(kept or ())
         self.outbox: Outbox = Outbox(state)
         self.mailboxes: Mailboxes = Mailboxes(state)
-        self.receipts: Receipts = Receipts(state, carrier, self.outbox)
         self.notifier: AckNotifier = AckNotifier(state, carrier, self.mailboxes)
         home_calls = HomeCalls(state, carrier, adoption)
+        self.receipts: Receipts = Receipts(state, carrier, self.outbox, home_calls)
         self.reading: Reading = Reading(state, self.mailboxes, home_calls)
         self._settling = Settling(state, self.outbox)
         ledger = Ledger(state, self.outbox, self.mailboxes, self.notifier)
@@ -86,7 +86,7 @@ class Mail:
         )
         self._intake = Intake(state, self.mailboxes, self.reading, ledger)
         self.delivery: Delivery = Delivery(state, carrier, self.outbox, self._settling, ledger, self._intake)
-        self._handover = Handover(state, self.outbox, self.mailboxes, ledger, self.delivery)
+        self.handover: Handover = Handover(state, self.outbox, self.mailboxes, ledger, self.delivery)
         ids = MessageIds(state.tag, state.random)
         self._accepting = Accepting(state, ids, self.outbox, self.mailboxes, self._settling, ledger, self.delivery)
 
@@ -115,11 +115,7 @@ class Mail:
     def leave(self, now: float) -> None:
         """Answer whoever waits, and let another node hold what only this one has."""
         self.reading.end_all_waits()
-        self._handover.leave(now)
-
-    @property
-    def is_handing_over(self) -> bool:
-        return self._handover.is_handing_over
+        self.handover.leave(now)
 
     # What happened
 
@@ -137,15 +133,11 @@ class Mail:
             case _:
                 assert_never(request)
 
-    def abandon(self, ticket: int) -> None:
-        """Nobody waits any more for the answer to what was asked under this ticket."""
-        self.reading.abandon(ticket)
-
     def receive_call(self, ticket: int, request: Passed | Deposit, now: float) -> None:
         """Another node calls; the reply is resolved under ``ticket``."""
         match request:
             case Deposit():
-                self._handover.receive(ticket, request, now)
+                self.handover.receive(ticket, request, now)
             case Deliver():
                 self._intake.receive(ticket, request, now)
             case Acknowledged():
@@ -207,7 +199,7 @@ class Mail:
                     self.reading.end_waits(instance_id)
                     if instance_id in self.mailboxes.by_recipient:
                         self._acknowledging.pass_on(instance_id, now)
-                        self._handover.return_mail(instance_id, now)
+                        self.handover.return_mail(instance_id, now)
                 if isinstance(event, MemberJoined):
                     self.notifier.wake(instance_id, now)
                     self._acknowledging.ask_holder(instance_id, now)
@@ -221,7 +213,7 @@ class Mail:
         self.delivery.notice(event, now)
         match event:
             case MemberJoined() | MemberUpdated() | MemberRecovered():
-                self._handover.give_back(instance_id, now)
+                self.handover.give_back(instance_id, now)
             case MemberLeft(record=record) if not record.is_node:
                 self._settling.give_up(instance_id, "it was deregistered", now)
             case _:

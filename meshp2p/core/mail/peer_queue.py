@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from meshp2p.core.directory.carrier import Carrier
@@ -37,6 +37,7 @@ class _Queue:
     is_calling: bool = False
 
 
+@dataclass(eq=False, repr=False)
 class PeerQueues(Generic[_Request]):
     """Calls to other nodes, one under way at a time for each: what comes up meanwhile goes with the next, so that
     batches grow with the load.
@@ -46,12 +47,11 @@ class PeerQueues(Generic[_Request]):
     for them too.
     """
 
-    def __init__(self, state: NodeState, carrier: Carrier, timer: Timer, caller: PeerCaller[_Request]) -> None:
-        self._state = state
-        self._carrier = carrier
-        self._timer = timer
-        self._caller = caller
-        self._queues: dict[str, _Queue] = {}
+    _state: NodeState
+    _carrier: Carrier
+    _timer: Timer
+    _caller: PeerCaller[_Request]
+    _queues: dict[str, _Queue] = field(default_factory=dict, init=False)
 
     def __contains__(self, node_id: str) -> bool:
         return node_id in self._queues

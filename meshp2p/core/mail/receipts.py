@@ -8,11 +8,11 @@ import msgspec
 
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
-from meshp2p.core.effects import CallFailed
+from meshp2p.core.mail.home_calls import HomeCalls
 from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.uuid7 import node_bits_of
 from meshp2p.core.message import Receipt
-from meshp2p.core.messages import CallReply, ForwardStatus, Refused, StatusReply, Why
+from meshp2p.core.messages import ForwardStatus, StatusReply
 from meshp2p.core.record import tag_of
 from meshp2p.core.requests import AskStatus
 
@@ -26,25 +26,19 @@ class Receipts:
     _state: NodeState
     _carrier: Carrier
     _outbox: Outbox
+    _home_calls: HomeCalls
 
     def ask(self, ticket: int, request: AskStatus, now: float) -> None:
         """An agent asks. The id of a message tells which node accepted it."""
-        state = self._state
         reply = self.status(request.message_id)
-        holder: str | None = None
-        if not reply.receipts:
-            bits = node_bits_of(request.message_id)
-            holder = next((id_ for id_ in state.members.nodes if tag_of(id_) >> 32 == bits and id_ != state.id), None)
+        bits = None if reply.receipts else node_bits_of(request.message_id)
+        nodes = self._state.members.nodes if bits is not None else ()
+        holder = next((id_ for id_ in nodes if tag_of(id_) >> 32 == bits and id_ != self._state.id), None)
         if holder is None:
-            state.resolve(ticket, reply)
-            return
-
-        def conclude(answer: CallReply | CallFailed, _now: float) -> None:
-            if isinstance(answer, CallFailed):
-                answer = Refused(Why.UNREACHABLE, f"node {holder!r}, which accepted it, does not answer")
-            state.resolve(ticket, answer)
-
-        self._carrier.call(holder, ForwardStatus(request.message_id), conclude, state.config.forward_timeout, now)
+            self._state.resolve(ticket, reply)
+        else:
+            why = f"node {holder!r}, which accepted it, does not answer"
+            self._home_calls.ask(ticket, holder, ForwardStatus(request.message_id), why, now)
 
     def status(self, message_id: str) -> StatusReply:
         """What became of each copy, and why one that is still here is not delivered, if its home cannot be reached."""
