@@ -63,14 +63,11 @@ class Acknowledging:
             self._acknowledge_here(ticket, request.recipient, request.message_ids, now)
             return
 
-        def take(reply: CallReply, _now: float) -> None:
-            state.resolve(ticket, reply)
-
         def again(now: float) -> None:
             self.acknowledge(ticket, request, now)
 
         forwarded = ForwardAcknowledge(request.recipient, request.message_ids)
-        self._home_calls.forward(ticket, record, forwarded, take, again, now)
+        self._home_calls.forward(ticket, record, forwarded, again, now)
 
     def _keeps_for(self, recipient: str) -> bool:
         """Whether this node is the recipient's home, or was its last one and has its mailbox still."""
@@ -95,7 +92,6 @@ class Acknowledging:
         recipient = request.recipient
         departed = state.members.departed.get(recipient)
         home = "" if departed is None else departed.id if departed.is_node else departed.home
-
         if departed is None and recipient not in self._outbox.lines and self._is_sure:
             state.resolve(ticket, Done())  # nobody has heard of it
         elif departed is not None and departed.state is State.LEFT and not departed.is_node:

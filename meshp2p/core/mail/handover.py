@@ -130,35 +130,25 @@ class Handover:
             listed = [holder for holder in incoming.holders if state.members.has_node(holder)]
             by_holder.setdefault(listed[0] if listed else "", []).append(incoming)
         for holder, batch in by_holder.items():
-            self._return_to(holder, recipient, batch, 0, now)
+            self._return_to(holder, recipient, batch, now)
 
-    def _return_to(self, holder: str, recipient: str, batch: list[Incoming], begin: int, now: float) -> None:
-        """Ask a holder whether it still holds these from ``begin`` on: it takes them if it does not know them. If it
-        does not answer, hold all of them here, so that none is delivered without those before it."""
-        state = self._state
-        parcels = tuple(Parcel(one.message, (recipient,), max(0.0, one.deadline - now)) for one in batch)
-        end = begin + count_fitting(parcels[begin:], state.config.delivery_bytes_max)
+    def _return_to(self, holder: str, recipient: str, batch: list[Incoming], now: float) -> None:
+        """Ask a holder whether it still holds these: it takes them if it does not know them. If it does not answer, or
+        is not there, hold all of them here, so that none is delivered without those before it."""
+        parcels = [Parcel(one.message, (recipient,), max(0.0, one.deadline - now)) for one in batch]
 
-        def forget(returned: list[Incoming], now: float) -> None:
-            state.store([Delete(Table.INCOMING, incoming.key) for incoming in returned], ignore_failure, now)
-
-        def conclude_here(failure: str | None, now: float) -> None:
+        def forget(failure: str | None, now: float) -> None:
             if failure is None:
-                forget(batch, now)
+                deletes = [Delete(Table.INCOMING, incoming.key) for incoming in batch]
+                self._state.store(deletes, ignore_failure, now)
 
-        def conclude(reply: CallReply | CallFailed, now: float) -> None:
-            if not isinstance(reply, Done):
-                self._take_over(parcels, conclude_here, now)
-                return
-            forget(batch[begin:end], now)
-            if end < len(batch):
-                self._return_to(holder, recipient, batch, end, now)
+        def conclude(is_taken: bool, now: float) -> None:
+            if is_taken:
+                forget(None, now)
+            else:
+                self._take_over(parcels, forget, now)
 
-        record = state.members.records.get(holder)
-        if record is None:
-            self._take_over(parcels, conclude_here, now)
-        else:
-            state.call_node(record, Deposit(parcels[begin:end]), conclude)
+        self._deposit(parcels, [holder], 0, conclude, now)
 
     # Leaving
 

@@ -39,15 +39,15 @@ class HomeCalls:
         ticket: int,
         held: Record,
         request: ForwardFetch | ForwardAcknowledge,
-        take: Callable[[CallReply, float], None],
         again: Callable[[float], None],
         now: float,
         *,
+        take: Callable[[CallReply, float], None] | None = None,
         wait: float = 0.0,
     ) -> None:
-        """Call the home of this record, which may take ``wait`` seconds longer than others to answer. ``take(reply,
-        now)`` gets its answer; ``again(now)`` repeats the request if the recipient has another home by then; otherwise
-        ``ticket`` is refused."""
+        """Call the home of this record, which may take ``wait`` seconds longer than others to answer. Its answer is
+        that to ``ticket``, unless ``take(reply, now)`` gets it. ``again(now)`` repeats the request if the recipient has
+        another home by then; if there is no home to answer, ``ticket`` is refused."""
         state = self._state
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
@@ -57,8 +57,10 @@ class HomeCalls:
                     again(now)
                     return
                 reply = Refused(Why.UNREACHABLE, f"the home of {held.id!r} changes: try again")
-            if not isinstance(reply, CallFailed):
+            if not isinstance(reply, CallFailed) and take is not None:
                 take(reply, now)
+            elif not isinstance(reply, CallFailed):
+                state.resolve(ticket, reply)
             elif held.is_node or state.is_leaving:
                 why = f"node {held.home!r}, where {held.id!r} is at home, does not answer"
                 state.resolve(ticket, Refused(Why.UNREACHABLE, why))

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from meshp2p.core.directory.deadlines import Deadlines
 from meshp2p.core.directory.keeping import ignore_failure
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import Delete, Put, Table, Write
-from meshp2p.core.mail.deadlines import Deadlines
 from meshp2p.core.mail.mailbox import Incoming, Mailbox
 from meshp2p.core.message import Message
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from meshp2p.core.directory.deadlines import Deadlines
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import Delete, Put, Table, Write
 from meshp2p.core.mail.copy_state import Copy, CopyEvent
-from meshp2p.core.mail.deadlines import Deadlines
 from meshp2p.core.mail.line import Line
 from meshp2p.core.mail.outgoing import Outgoing
 from meshp2p.core.mail.uuid7 import node_bits_of

@@ -76,7 +76,7 @@ class Reading:
             state.resolve(ticket, reply)
 
         forwarded = ForwardFetch(request.recipient, request.limit, request.after, turn)
-        self._home_calls.forward(ticket, record, forwarded, take, again, now, wait=turn)
+        self._home_calls.forward(ticket, record, forwarded, again, now, take=take, wait=turn)
 
     def fetch_here(self, ticket: int, request: ForwardFetch, now: float) -> None:
         """Read a mailbox of this node; if nothing is in it, wait."""
