@@ -184,7 +184,7 @@ def test_ids_that_all_holders_know_are_forgotten_before_those_that_may_come_agai
     mailbox.acknowledge(told.message.id, [])
     assert mailbox.choose_forgotten({newest.message.id: ["a"]}, 2) == {told.message.id: []}
     assert mailbox.choose_forgotten({newest.message.id: ["a"]}, 1) == {told.message.id: [], untold.message.id: ["a"]}
-    mailbox.forget([told.message.id])
+    mailbox.forget(told.message.id)
     assert mailbox.knows(untold.message.id)
     assert not mailbox.knows(told.message.id)
 

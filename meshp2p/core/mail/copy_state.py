@@ -24,7 +24,7 @@ from meshp2p.errors import InternalError
 __all__ = ["TRANSITIONS", "Copy", "CopyEvent"]
 
 
-class CopyEvent(enum.Enum):
+class CopyEvent(enum.StrEnum):
     """What can happen to a copy."""
 
     TAKEN = "taken"
@@ -73,5 +73,5 @@ class Copy:
         changed."""
         following = TRANSITIONS[self.status].get(event)
         if following is None:
-            raise InternalError(f"a copy that is {self.status} cannot be {event.value}")
+            raise InternalError(f"a copy that is {self.status} cannot be {event}")
         self.status, self.changed_at, self.reason = following, wall_ms, reason

@@ -137,8 +137,7 @@ class Delivery:
     def next_request(self, home: str, now: float) -> Deliver | None:
         """What is to be delivered next: each recipient's oldest copies, one message for several where they share it."""
         ready = self.ready.get(home)
-        record = self._state.members.records.get(home)
-        if not ready or record is None:
+        if not ready or (record := self._state.members.records.get(home)) is None:
             return None
         room = self._state.config.delivery_bytes_max
         chosen: dict[int, tuple[Outgoing, list[str]]] = {}

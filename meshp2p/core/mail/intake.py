@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.mail.ledger import Change, Ledger
@@ -13,15 +15,14 @@ from meshp2p.core.messages import Deliver, DeliverReply, Outcome, Parcel
 __all__ = ["Intake"]
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Batch(msgspec.Struct):
     """One delivery while it is taken in. Copies are pairs of (recipient, message id)."""
 
     holder: str
-    change: Change = field(default_factory=Change)
-    repeated: list[tuple[str, str]] = field(default_factory=list)
+    change: Change
+    repeated: list[tuple[str, str]] = []
     """Copies that were here."""
-    full: dict[str, None] = field(default_factory=dict)
+    full: dict[str, None] = {}
     """Recipients whose mailbox had no room."""
 
 
@@ -36,7 +37,7 @@ class Intake:
 
     def receive(self, ticket: int, request: Deliver, now: float) -> None:
         """Another node delivers; answered when what was taken is kept."""
-        batch = _Batch(request.holder)
+        batch = _Batch(request.holder, Change())
         if request.boot in (0, self._state.own.boot):
             outcomes = self._take(batch, request.parcels, now)
         else:
@@ -59,7 +60,7 @@ class Intake:
 
     def take_here(self, parcels: tuple[Parcel, ...], now: float) -> DeliverReply:
         """Deliver what this node itself holds, which is on disk already."""
-        batch = _Batch(self._state.id)
+        batch = _Batch(self._state.id, Change())
         outcomes = self._take(batch, parcels, now)
         self._wake(batch)
         return DeliverReply(tuple(map(tuple, outcomes)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from meshp2p.core.directory.keeping import StoreHandler
 from meshp2p.core.directory.state import NodeState
@@ -17,28 +19,27 @@ from meshp2p.core.message import Message
 __all__ = ["Change", "Ledger"]
 
 
-@dataclass(slots=True)
-class Change:
+class Change(msgspec.Struct):
     """What a request changes in the outbox and the mailboxes, and what is to be written for it.
 
     :meth:`Ledger.commit` applies what is planned: ``reserved``, ``settled``, ``acknowledged`` and ``forgotten``. What
     is ``taken`` or ``held`` is there already, since later parts of the same request depend on it.
     """
 
-    writes: list[Write] = field(default_factory=list)
+    writes: list[Write] = []
     reserved: int = 0
     """Copies for which the outbox keeps room while they are written."""
-    held: list[tuple[Outgoing, tuple[str, ...]]] = field(default_factory=list)
+    held: list[tuple[Outgoing, tuple[str, ...]]] = []
     """Messages that were added to the outbox, for these recipients."""
-    settled: list[tuple[str, Message]] = field(default_factory=list)
+    settled: list[tuple[str, Message]] = []
     """Copies in the outbox that become acknowledged, by recipient."""
-    taken: list[tuple[str, str]] = field(default_factory=list)
+    taken: list[tuple[str, str]] = []
     """Copies that were put into mailboxes: recipient and message id."""
     recipient: str = ""
     """In whose mailbox the following happens."""
-    acknowledged: dict[str, list[str]] = field(default_factory=dict)
+    acknowledged: dict[str, list[str]] = {}
     """Message ids that become acknowledged, and the holders that do not know yet."""
-    forgotten: dict[str, list[str]] = field(default_factory=dict)
+    forgotten: dict[str, list[str]] = {}
     """Acknowledged ids that are not remembered any more, and the holders that do not know."""
 
 
@@ -57,7 +58,8 @@ class Ledger:
         self._outbox.reserved += change.reserved
         mailbox = self._mailboxes.mailbox(change.recipient) if change.recipient else None
         removed = self._acknowledge(mailbox, change) if mailbox is not None else []
-        writes = [*change.writes, *self._outbox.acknowledge(change.settled)]
+        if change.settled:
+            change.writes += self._outbox.acknowledge(change.settled)
 
         def conclude(failure: str | None, now: float) -> None:
             self._outbox.reserved -= change.reserved
@@ -65,12 +67,12 @@ class Ledger:
                 self._revert(change, mailbox, removed, now)
             then(failure, now)
 
-        self._state.store(writes, conclude, now)
+        self._state.store(change.writes, conclude, now)
 
     def _acknowledge(self, mailbox: Mailbox, change: Change) -> list[Incoming]:
         removed = [mailbox.acknowledge(message_id, untold) for message_id, untold in change.acknowledged.items()]
-        mailbox.forget(change.forgotten)
         for message_id, holders in change.forgotten.items():
+            mailbox.forget(message_id)
             for holder in holders:
                 self._notifier.forget(holder, change.recipient, message_id)
         return [incoming for incoming in removed if incoming is not None]

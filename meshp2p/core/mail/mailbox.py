@@ -135,8 +135,7 @@ class Mailbox:
         forgotten.update(islice((each for each in remembered() if each[1]), excess - len(forgotten)))
         return forgotten
 
-    def forget(self, message_ids: Iterable[str]) -> None:
-        """Remember these no longer."""
-        for message_id in message_ids:
-            self._places.pop(message_id, None)
-            del self.acknowledged[message_id]
+    def forget(self, message_id: str) -> None:
+        """Remember no longer that this was acknowledged."""
+        self._places.pop(message_id, None)
+        del self.acknowledged[message_id]

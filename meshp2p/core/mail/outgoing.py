@@ -36,7 +36,7 @@ class Outgoing:
             recipient: Copy(wall_ms, settled.get(recipient, CopyStatus.QUEUED)) for recipient in recipients
         }
         self.deadline: float = deadline
-        self.open: int = len(self.pending)
+        self.open: int = len(self.pending) if settled else len(self.copies)
         self.size: int = message.size
 
     @property

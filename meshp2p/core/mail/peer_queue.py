@@ -63,7 +63,9 @@ class PeerQueues(Generic[_Request]):
     def flush(self, node_id: str, now: float) -> None:
         """Tell what there is, unless a call is under way or a failed one is to be repeated later."""
         state = self._state
-        queue = self._queues.setdefault(node_id, _Queue())
+        queue = self._queues.get(node_id)
+        if queue is None:
+            queue = self._queues[node_id] = _Queue()
         if queue.is_calling or not state.members.has_node(node_id) or state.timers.is_set(self._timer, node_id):
             return
         request = self._caller.next_request(node_id, now)
