@@ -40,12 +40,14 @@ class Delivery:
 
     def begin(self, outgoing: Outgoing, now: float) -> None:
         """A message is kept: bring it on its way."""
+        homes: dict[str, None] = {}
         for recipient in outgoing.copies:
-            if self._route(recipient) is None and recipient in self._outbox.lines:
+            if (home := self._route(recipient)) is not None:
+                homes[home] = None
+            elif recipient in self._outbox.lines:
                 # it may have departed while this was written: then nobody says so again
                 self._state.timers.set_earlier(Timer.RETURN, now + self._state.config.return_timeout, recipient)
-        lines = [line for recipient in outgoing.copies if (line := self._outbox.lines.get(recipient)) is not None]
-        for home in dict.fromkeys(line.home[0] for line in lines if line.home is not None):
+        for home in homes:
             self.flush(home, now)
         self._settling.note_progress(outgoing)
 

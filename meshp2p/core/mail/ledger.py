@@ -70,12 +70,15 @@ class Ledger:
         self._state.store(change.writes, conclude, now)
 
     def _acknowledge(self, mailbox: Mailbox, change: Change) -> list[Incoming]:
-        removed = [mailbox.acknowledge(message_id, untold) for message_id, untold in change.acknowledged.items()]
+        removed: list[Incoming] = []
+        for message_id, untold in change.acknowledged.items():
+            if (incoming := mailbox.acknowledge(message_id, untold)) is not None:
+                removed.append(incoming)
         for message_id, holders in change.forgotten.items():
             mailbox.forget(message_id)
             for holder in holders:
                 self._notifier.forget(holder, change.recipient, message_id)
-        return [incoming for incoming in removed if incoming is not None]
+        return removed
 
     def _revert(self, change: Change, mailbox: Mailbox | None, removed: list[Incoming], now: float) -> None:
         for outgoing, recipients in change.held:
