@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import (
+    ContactLost,
+    ContactRestored,
     LeaderChanged,
     MemberDied,
     MemberJoined,
@@ -95,6 +97,8 @@ __all__ = [
     "ClockOrder",
     "ConfigError",
     "ConnectionLost",
+    "ContactLost",
+    "ContactRestored",
     "CopyStatus",
     "Declined",
     "Delegation",

@@ -14,6 +14,8 @@ import trio
 from meshp2p import MeshNode, NodeConfig, load_config, open_node
 from meshp2p.cli.output import OutputError, printable, warn, write_line
 from meshp2p.core.events import (
+    ContactLost,
+    ContactRestored,
     IdConflictLost,
     LeaderChanged,
     MemberEvent,
@@ -185,6 +187,10 @@ def _line(event: NodeEvent) -> str:
             return f"calls to {node_id} arrive again"
         case PeersCannotCall(id=node_id):
             return f"calls from {node_id} do not arrive here: open this node's TCP port in the firewall"
+        case ContactLost(seconds=seconds):
+            return f"no other node was heard for {seconds:.1f} s: the network may be cut"
+        case ContactRestored():
+            return "other nodes are heard again"
         case IdConflictLost():
             return f"the id {event.id} is held by another node, at {event.address}"
 
@@ -228,6 +234,10 @@ def _as_json(event: NodeEvent) -> dict[str, Any]:
             return {"event": "peer-reachable", "id": node_id}
         case PeersCannotCall(id=node_id):
             return {"event": "peers-cannot-call", "id": node_id}
+        case ContactLost(seconds=seconds):
+            return {"event": "contact-lost", "seconds": round(seconds, 3)}
+        case ContactRestored():
+            return {"event": "contact-restored"}
         case IdConflictLost(id=own_id, address=address):
             return {"event": "conflict", "id": own_id, "address": address}
 

@@ -8,6 +8,8 @@ import msgspec
 from meshp2p.core.record import Record
 
 __all__ = [
+    "ContactLost",
+    "ContactRestored",
     "Event",
     "IdConflictLost",
     "LeaderChanged",
@@ -125,6 +127,17 @@ class StorageRecovered(msgspec.Struct, frozen=True, tag_field="event", tag=str):
     """The disk of this node takes what is to be kept again."""
 
 
+class ContactLost(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """This node lists others and has heard none of them for so many ``seconds``: its network may be cut. It checks them
+    all, and names no leader meanwhile."""
+
+    seconds: float
+
+
+class ContactRestored(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """Another node is heard again, after :class:`ContactLost`."""
+
+
 Event = (
     MemberChange
     | LeaderChanged
@@ -134,4 +147,6 @@ Event = (
     | PeerUnreachable
     | PeerReachable
     | PeersCannotCall
+    | ContactLost
+    | ContactRestored
 )

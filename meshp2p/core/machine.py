@@ -9,6 +9,8 @@
     ├── Paths          whether a node is where its packets come from
     ├── Watches        who crashed: connections that break when a process dies
     ├── Confirmer      checking at once who is suspect, or whose watch connection broke
+    ├── RollCall       checking many at once, after a probe that met silence on all ways
+    ├── Contact        whether anybody is heard at all
     ├── Membership     what becomes of each claim: listed, suspect, departed
     ├── Ownership      what this node alone may say: publishing, refuting, rivals for its id
     ├── Dissemination  telling: rounds of gossip, the farewell
@@ -77,6 +79,7 @@ from meshp2p.core.messages import (
 from meshp2p.core.record import INCARNATION_MAX, Record, State
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, Request, SendMessage
 from meshp2p.core.swim.confirmer import Confirmer
+from meshp2p.core.swim.contact import Contact
 from meshp2p.core.swim.convergence_check import ConvergenceCheck
 from meshp2p.core.swim.departures import Departures
 from meshp2p.core.swim.dissemination import Dissemination
@@ -88,6 +91,7 @@ from meshp2p.core.swim.ownership import Ownership
 from meshp2p.core.swim.paths import Paths
 from meshp2p.core.swim.pause_guard import PauseGuard
 from meshp2p.core.swim.prober import Prober
+from meshp2p.core.swim.roll_call import RollCall
 from meshp2p.core.swim.syncer import Syncer
 from meshp2p.core.swim.watches import Watches
 from meshp2p.core.validity import check_item
@@ -160,6 +164,10 @@ class Machine(View):
         self._prober.on_view = self._syncer.compare
         self._mail = Mail(self._state, self._carrier, self._hosting, self._syncer, kept_messages)
         self._confirmer = Confirmer(self._state, self._membership, self._prober)
+        self._roll_call = RollCall(self._state, self._confirmer)
+        self._prober.on_silence = lambda relays, now: self._roll_call.begin(now, relays)
+        self._confirmer.on_answer = self._roll_call.note_answer
+        self._contact = Contact(self._state, self._election, self._roll_call)
         self._convergence = ConvergenceCheck(self._state, self._prober, self._syncer)
         self._prober.on_ack = self._take_ack
         self._membership.on_suspicion = self._confirmer.notice
@@ -224,6 +232,7 @@ class Machine(View):
             return []
         self._pause_guard.check_arrival(now)
         state.reached_at = now
+        self._contact.note_heard(now)
         sender = state.members.id_of(body.sender)
         was_listed = sender is not None and state.is_live(sender)
         if datagram.items:
@@ -236,6 +245,7 @@ class Machine(View):
             self._receive_unlisted(body, sender, source, now)
         else:
             state.life.note_listed(body.sender, now)
+            state.heard[record.id] = now
             # an ack may have been passed on: then its source is the relay
             if record.addresses and not isinstance(body, Ack):
                 self._paths.hear(record, source, now)
@@ -280,9 +290,10 @@ class Machine(View):
                 self._syncer.call_back(source, departed.id, now)
 
     def _take_ack(self, message: Ack, sender: str | None, now: float) -> bool:
-        return self._confirmer.receive_ack(message.sequence, sender) or self._convergence.receive_ack(
-            message, sender, now
-        )
+        is_awaited = self._confirmer.receive_ack(message.sequence, sender, now)
+        if not is_awaited and sender is not None:
+            self._roll_call.note_answer(sender, now)
+        return is_awaited or self._convergence.receive_ack(message, sender, now)
 
     def receive_call(self, request: CallRequest, now: float, ticket: int = 0) -> tuple[CallReply | None, list[Effect]]:
         """Another node calls; the reply is to be sent back once the effects were performed. Where it is None it comes
@@ -290,6 +301,7 @@ class Machine(View):
         state = self._state
         self._pause_guard.check_arrival(now)
         state.reached_at = now
+        self._contact.note_heard(now)
         reply: CallReply | None = None
         match request:
             case Probe():
@@ -340,6 +352,8 @@ class Machine(View):
         """The reply to a :class:`~meshp2p.core.effects.Call`, or that there was none. An unknown ``call_id`` is
         ignored."""
         self._pause_guard.check_arrival(now)
+        if not isinstance(reply, CallFailed):
+            self._contact.note_heard(now)
         handler = self._state.take_call(call_id)
         if handler is not None and not self._ownership.has_lost_id:
             handler(reply, now)
@@ -406,6 +420,10 @@ class Machine(View):
                 self._hosting.handle_orphaned(subject, now)
             case Timer.WATCH:
                 self._watches.handle_look(now)
+            case Timer.ROLL_CALL:
+                self._roll_call.handle_wave(now)
+            case Timer.CONTACT:
+                self._contact.handle_look(now)
             case Timer.LOOK:
                 self._convergence.handle_look(now)
             case Timer.PATH:
@@ -425,9 +443,10 @@ class Machine(View):
 
     def _settle(self, now: float) -> None:
         self._syncer.end_look_around()
-        self._election.settle()
+        if not self._contact.is_checking:
+            self._election.settle()
         if not self._election.is_settled:
-            self._election.look_again(now)  # it is guarded
+            self._election.look_again(now)  # it is guarded, or hears nobody
 
     # What the agent asks
 
@@ -539,6 +558,8 @@ class Machine(View):
             for event in changes:
                 state.emit(event)
                 self._notice(event, now)
+            if changes:
+                self._membership.weigh_confirmers(now)
             self._election.update(now)
             self._hosting.leader_version = self._election.version
         effects, state.effects = state.effects, []
@@ -551,6 +572,7 @@ class Machine(View):
         self._mail.notice(event, now)
         self._watches.notice(event, now)
         self._convergence.notice(event, now)
+        self._contact.notice(event, now)
         self._maps.notice(event, now)
         match event:
             case MemberDied(record=record) | MemberLeft(record=record):

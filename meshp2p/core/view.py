@@ -13,6 +13,7 @@ from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
 from meshp2p.core.record import Record
 from meshp2p.core.swim.candidates import Candidate, SourceStats
+from meshp2p.core.swim.contact import Contact
 from meshp2p.core.swim.election import Election
 from meshp2p.core.swim.ownership import Ownership
 from meshp2p.core.swim.syncer import Syncer
@@ -29,6 +30,7 @@ class View:
     _syncer: Syncer
     _maps: Maps
     _carrier: Carrier
+    _contact: Contact
     _mail: Mail
 
     def __repr__(self) -> str:
@@ -125,6 +127,11 @@ class View:
     def storage_failure(self) -> str | None:
         """Why the disk keeps nothing now; None while it does."""
         return self._state.keeping.failure
+
+    @property
+    def hears_nobody(self) -> bool:
+        """Whether this node lists others, hears none of them, and checks them now."""
+        return self._contact.is_checking
 
     @property
     def local_health(self) -> int:

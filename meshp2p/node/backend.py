@@ -93,6 +93,8 @@ class NodeBackend:
         """Why this node should not be asked now; None where it may be."""
         if self._is_leaving:
             return "the node is leaving"
+        if self._machine.hears_nobody:
+            return "no other node is heard: the network may be cut, and it is checked who lives"
         if not self._machine.is_settled:
             return "the node looks around: it has just begun, or was stopped, or lost many at once"
         failure = self._machine.storage_failure

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 import trio
 
 from meshp2p.core.events import (
+    ContactLost,
+    ContactRestored,
     Event,
     IdConflictLost,
     LeaderChanged,
@@ -233,6 +235,10 @@ class _Runner:
                 _log.warning("calls to %s arrive again", node_id)
             case PeersCannotCall(id=node_id):
                 _log.warning("calls from %s do not arrive here: open this node's TCP port in the firewall", node_id)
+            case ContactLost(seconds=seconds):
+                _log.warning("no other node was heard for %.1f s: the network may be cut", seconds)
+            case ContactRestored():
+                _log.warning("other nodes are heard again")
             case MemberEvent():
                 _log.info("%s: %s", type(event).__name__, event.id)
         self._subscriptions.put(event)

@@ -11,11 +11,15 @@ import math
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.swim.candidates import DIAL_PATIENCE, SEED_INTERVAL_LAST
 from meshp2p.core.swim.confirmer import RECHECK_PERIODS
+from meshp2p.core.swim.contact import SILENT_PERIODS
 from meshp2p.core.swim.lease import GRANT_MARGIN, lease_seconds
+from meshp2p.core.swim.roll_call import FIRST, GROWTH
 
 __all__ = [
     "call_seconds",
+    "contact_seconds",
     "crash_seconds",
+    "cut_seconds",
     "detection_seconds",
     "false_death_seconds",
     "lonely_detection_seconds",
@@ -35,8 +39,11 @@ def wanted_confirmations(config: ProtocolConfig, nodes: int) -> int:
     return wanted if nodes - 2 >= wanted else 0
 
 
-def suspicion_seconds(config: ProtocolConfig, nodes: int, confirmations: int, *, is_doubted: bool = False) -> float:
+def suspicion_seconds(
+    config: ProtocolConfig, nodes: int, confirmations: int, *, is_doubted: bool = False, silent: int = 0
+) -> float:
     """How long a suspicion lasts that so many others confirmed. ``is_doubted``: another view holds the suspect dead.
+    ``silent`` of the other nodes are suspected too, or dead: nobody waits for those that were drawn to confirm it.
 
     By the rule in docs/protocol.md (Lifeguard §IV-B), written anew, and without patience, which makes it longer.
     """
@@ -45,9 +52,11 @@ def suspicion_seconds(config: ProtocolConfig, nodes: int, confirmations: int, *,
     least = base
     if wanted and config.confirmers:
         least = min(base, config.suspicion_confirmed_multiplier * config.probe_interval)
+    longest = max(base, least) * config.suspicion_max_multiplier
+    if config.confirmers:
+        wanted = min(wanted, max(0, min(config.confirmers, nodes - 2) - silent))
     seconds = least
     if wanted:
-        longest = max(base, least) * config.suspicion_max_multiplier
         share = math.log(min(confirmations, wanted) + 1) / math.log(wanted + 1)
         seconds = max(least, longest - (longest - least) * share)
     if is_doubted:
@@ -107,6 +116,23 @@ def lonely_detection_seconds(config: ProtocolConfig, nodes: int, health: int) ->
     and the next, and a suspicion that nobody confirms."""
     wait = turns_seconds(config, 4 * max(1, nodes - 1), health, is_recovering=True)
     return wait + (health + 1) * config.probe_interval + suspicion_seconds(config, nodes, 0)
+
+
+def cut_seconds(config: ProtocolConfig, nodes: int) -> float:
+    """Until each side of a cut lists itself alone, among so many nodes that were whole and well before, whatever its
+    size: 8 s with the defaults (ADR 0056).
+
+    A probe that meets silence is begun within a period and over after another; the waves of the roll call, each so many
+    times as large as those before; its last checks; the suspicion; five rounds of gossip.
+    """
+    waves = 1 + max(0, math.ceil(math.log(max(1, nodes / FIRST), 1 + GROWTH)))
+    lasts = suspicion_seconds(config, nodes, wanted_confirmations(config, nodes))
+    return 3 * config.probe_interval + waves * config.probe_timeout + lasts + 5 * config.gossip_interval
+
+
+def contact_seconds(config: ProtocolConfig) -> float:
+    """Until a node that hears nobody says so: what it heard last may have come just before the cut, or a leg later."""
+    return (SILENT_PERIODS + 0.1) * config.probe_interval
 
 
 def told_seconds(config: ProtocolConfig) -> float:

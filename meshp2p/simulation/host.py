@@ -70,6 +70,8 @@ class Host(Computer):
         """When its process started, by its monotonic clock."""
         self.is_leaving: bool = False
         self.is_watched = False
+        self.heard_at: dict[int, float] = {}
+        """By the sender's tag, when the process last received a datagram of its, by its own clock."""
         self._seed = seed
         self._config = config
         self._watcher = watcher
@@ -90,6 +92,7 @@ class Host(Computer):
         """Make a process with what the disk has; :meth:`start` lets it begin."""
         self._begin_life()
         self.is_leaving = False
+        self.heard_at.clear()
         self._alarm.forget()
         self._answering = {}
         kept = self.disk.read() if self.disk is not None else None
@@ -185,7 +188,9 @@ class Host(Computer):
             self._watcher.heard(self, packet)
         if packet.items:
             self._watcher.told(self, packet.items)
-        self._perform(machine.receive(packet, source, self.clock.now), cause)
+        now = self.clock.now
+        self.heard_at[packet.body.sender] = now
+        self._perform(machine.receive(packet, source, now), cause)
 
     def _decode(self, data: bytes) -> Datagram | None:
         codec = self._network.codec

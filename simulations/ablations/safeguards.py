@@ -12,6 +12,7 @@ from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.world import Ablation
 from simulations.ablations.alterations import (
     believe_late_records,
+    believe_verdicts,
     count_one_confirmation,
     forget_acknowledged,
     grant_to_all,
@@ -161,6 +162,18 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "restart",
         "incarnations",
         alter=write_nothing,
+    ),
+    "roll-call": Safeguard(
+        "a probe that meets silence on all ways has many nodes checked at once (ADR 0056)",
+        "isolated",
+        "cuts",
+        alter=without_method("_roll_call", "begin"),
+    ),
+    "hearsay": Safeguard(
+        "a verdict on a node that was just heard is a suspicion (ADR 0057)",
+        "flapping",
+        "suspicions",
+        alter=believe_verdicts,
     ),
     "rivals": Safeguard(
         "two processes with one id find one another, and one gives way",

@@ -32,7 +32,7 @@ def a_mesh(*ids: str) -> Mesh:
 def test_deaths_far_apart_evict_nobody_for_long(steps: tuple[int, ...]) -> None:
     mesh = a_mesh("a", "b", "c")
     published = mesh.nodes["b"].own.incarnation
-    far = [Rumour("b", published + step * (INCARNATION_STEP_MAX - 1), State.DEAD, "zz") for step in steps]
+    far = [Rumour("b", published + step * (INCARNATION_STEP_MAX - 1), State.DEAD, "zz", True) for step in steps]
     for key in ("a", "c"):  # and not the one whom it is about
         mesh.do(key, mesh.nodes[key].receive(Datagram(Gossip(7), tuple(far)), ELSEWHERE, mesh.now))
     assert "b" not in mesh.nodes["a"].records()

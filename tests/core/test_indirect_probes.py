@@ -29,24 +29,43 @@ def next_bodies(machine: Machine, kind: type[Ping | PingRequest]) -> tuple[float
             return now, bodies
 
 
-def blame_after(nacks: int, *, earlier: int = 0) -> int:
+def blame_after(nacks: int, *, earlier: int = 0, answering: int = 3) -> int:
     """How slow a prober finds itself after a round without an ack, in which so many relays sent their nack, and so many
-    nacks of an earlier round came."""
+    nacks of an earlier round came. So many of the other relays answer when they are checked after that."""
     machine = a_prober()
     machine._state.local_health.score = 0
     now, requests = next_bodies(machine, PingRequest)
     machine._state.local_health.score = 0
     assert len(requests) == 3
+    relays = relays_asked(machine)
     for number in range(nacks + earlier):
         sequence = requests[0].sequence - (number >= nacks)
-        machine.receive(Datagram(Nack(sequence, tag_of(OTHERS[number]))), ELSEWHERE, now)
-    _, pings = next_bodies(machine, Ping)
-    return next(ping.local_health for ping in pings if isinstance(ping, Ping) and ping.sequence)
+        machine.receive(Datagram(Nack(sequence, tag_of(relays[number % 3]))), ELSEWHERE, now)
+    now, pings = next_bodies(machine, Ping)
+    living = [tag_of(relay) for relay in relays[nacks : nacks + answering]]
+    probe = machine._prober._round
+    assert probe is not None
+    for ping in pings:
+        if isinstance(ping, Ping) and ping.target in living and ping.sequence != probe.sequence:
+            machine.receive(Datagram(Ack(ping.sequence, ping.target, 0)), ELSEWHERE, now)
+    return machine.local_health
+
+
+def relays_asked(machine: Machine) -> list[str]:
+    """Those of the round under way."""
+    under_way = machine._prober._round
+    assert under_way is not None
+    return list(under_way.owing.values())
 
 
 @pytest.mark.parametrize(("nacks", "blame"), [(3, 0), (2, 1), (0, 3)])
-def test_a_prober_finds_itself_slow_by_the_nacks_that_it_missed(nacks: int, blame: int) -> None:
+def test_a_prober_finds_itself_slow_by_the_nacks_that_relays_owe_it_which_live(nacks: int, blame: int) -> None:
     assert blame_after(nacks) == blame
+
+
+@pytest.mark.parametrize("answering", [0, 1, 2])
+def test_relays_that_are_gone_owe_no_nack(answering: int) -> None:
+    assert blame_after(0, answering=answering) == answering
 
 
 def test_nacks_of_an_earlier_round_excuse_nothing() -> None:

@@ -77,7 +77,7 @@ def test_a_node_that_answers_where_it_says_that_it_is_is_reached_there_at_once()
 
 
 @pytest.mark.parametrize(
-    "item", [Rumour("a", 1, State.DEAD, "b"), a_record("a", 2, home="b"), a_record("a", 2, boot=9)]
+    "item", [Rumour("a", 1, State.DEAD, "b", True), a_record("a", 2, home="b"), a_record("a", 2, boot=9)]
 )
 def test_who_is_gone_or_another_process_meanwhile_is_not_moved(item: Rumour) -> None:
     machine = a_machine()

@@ -18,6 +18,8 @@ import pytest
 
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.events import (
+    ContactLost,
+    ContactRestored,
     Event,
     IdConflictLost,
     LeaderChanged,
@@ -175,6 +177,8 @@ class Scribe(Mesh):
                 return "StorageRecovered"
             case PeerUnreachable() | PeerReachable() | PeersCannotCall():
                 return f"{type(event).__name__} {event.id}"
+            case ContactLost() | ContactRestored():
+                return type(event).__name__
             case MemberEvent(record=record):
                 return f"{type(event).__name__} {record.id}"
 

@@ -20,6 +20,8 @@ PUBLIC_NAMES = [
     "ClockOrder",
     "ConfigError",
     "ConnectionLost",
+    "ContactLost",
+    "ContactRestored",
     "CopyStatus",
     "Declined",
     "Delegation",

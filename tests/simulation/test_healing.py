@@ -67,10 +67,10 @@ def test_who_was_cut_off_alone_suspects_nobody_soon_after(seed: int) -> None:
     """None of the others has heard of its suspicions, nor of those that they have of it: no view's hash tells."""
     simulation, names = a_mesh(nodes=33, seed=seed)
     cut = simulation.begin(Partition(begin=0, groups=(tuple(names[:-1]), tuple(names[-1:]))))
-    simulation.run_until(17.0)
+    simulation.run_until(14.0)
     assert suspects(simulation)
     simulation.end(cut)
-    simulation.run_until(17.0 + 5.0)
+    simulation.run_until(14.0 + 5.0)
     assert not suspects(simulation)
 
 

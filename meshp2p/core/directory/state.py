@@ -129,6 +129,12 @@ class NodeState:
         :mod:`meshp2p.core.paths`."""
         self.reached_at: float = -math.inf
         """When a packet or call of another last came that this node did not ask for."""
+        self.heard_at: float = -math.inf
+        """When anything of another node's last arrived."""
+        self.heard: dict[str, float] = {}
+        """When a listed node itself was last heard, by a packet or an answer of its own."""
+        self.silent: dict[str, None] = {}
+        """The nodes that are checked, and did not answer half of the check."""
         self.patience: Patience = Patience(config.patience_max)
         self.epoch_kept: int = kept.epoch
         self.is_announced = False
@@ -274,6 +280,19 @@ class NodeState:
         """Up to ``count`` other listed nodes, in an order drawn at random."""
         return self.members.nodes.draw(self.random, count, self.id, *without)
 
+    def is_silent(self, node_id: str) -> bool:
+        """Whether a listed node is suspected, or did not answer half of a check."""
+        return node_id in self.silent or self.members.records[node_id].state is State.SUSPECT
+
+    def choose_listeners(self, count: int) -> list[str]:
+        """The same, of those that are not silent if there is one: what a small side of a cut tells to nodes of the
+        other is told to nobody."""
+        chosen = self.choose_nodes(count)
+        if not any(map(self.is_silent, chosen)):
+            return chosen
+        heard = [node_id for node_id in self.members.nodes if node_id != self.id and not self.is_silent(node_id)]
+        return self.random.sample(heard, min(count, len(heard))) or chosen
+
     def is_live(self, instance_id: str) -> bool:
         return instance_id in self.members.records
 
@@ -318,7 +337,7 @@ class NodeState:
         self.gossip.put(item)
         due = now
         if at_birth and self.is_announced:
-            for node_id in self.choose_nodes(self.config.birth_fanout):
+            for node_id in self.choose_listeners(self.config.birth_fanout):
                 self.tell(node_id, item)
             due += self.config.gossip_interval  # those who were told begin their rounds at once
         self.timers.set_earlier(Timer.GOSSIP, max(due, self.gossip_after))

@@ -50,6 +50,10 @@ class Timer(enum.IntEnum):
     """A lease that this node holds, or granted, may have ended. Subject: "held" or "granted"."""
     PATH = 18
     """The address in use of a node did not answer in time. Subject: its id."""
+    ROLL_CALL = 19
+    """Those that live have answered a wave of checks: whether there is to be another."""
+    CONTACT = 20
+    """Whether anybody was heard of late."""
     DELIVER = 32
     """A delivery that failed is repeated. Subject: the home's id."""
     TELL = 33

@@ -17,6 +17,7 @@ it, the surer it hears and refutes.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from itertools import islice
 
 from meshp2p.core.address import Address
@@ -68,6 +69,8 @@ class Confirmer:
         self._membership = membership
         self._prober = prober
         self._checks: dict[str, _Check] = {}
+        self.on_answer: Callable[[str, float], None] = _ignore_answer
+        """Told of each node that answered a check."""
 
     # Who checks
 
@@ -77,12 +80,14 @@ class Confirmer:
         if not rumour.by:
             return
         is_own = rumour.by == state.id
+        chosen = self._choose(rumour)
+        self._membership.note_confirmers(rumour.id, chosen)
         if not is_own and self._membership.has_accused(rumour.id, is_refused=rumour.is_refused):
             return
-        chosen = self._choose(rumour)
         if is_own:
             for node_id in chosen:
-                state.tell(node_id, rumour)
+                if not state.is_silent(node_id):
+                    state.tell(node_id, rumour)
             self._check_again(rumour.id, now)
         elif state.id in chosen:
             self.check(rumour.id, now)
@@ -111,9 +116,25 @@ class Confirmer:
 
     # One check
 
-    def check(self, node_id: str, now: float, watched_at: tuple[Address, ...] = ()) -> None:
+    @property
+    def room(self) -> int:
+        """How many more checks may be begun."""
+        return CHECKS_MAX - len(self._checks)
+
+    def is_checking(self, node_id: str) -> bool:
+        """Whether a node is checked and has not answered yet."""
+        return node_id in self._checks
+
+    def is_silent(self, node_id: str) -> bool:
+        """Whether a node that was checked has not answered: it is checked still, suspected, or gone."""
+        record = self._state.members.records.get(node_id)
+        return node_id in self._checks or record is None or record.state is not State.ALIVE
+
+    def check(
+        self, node_id: str, now: float, watched_at: tuple[Address, ...] = (), *, by_udp_first: bool = False
+    ) -> None:
         """Find out at once whether a listed node lives, by UDP and TCP. ``watched_at``: its watch connection stood
-        there, and broke."""
+        there, and broke. ``by_udp_first``: no call unless half of the time went by without an ack."""
         state = self._state
         record = state.members.records.get(node_id)
         if record is None or not record.is_node or node_id == state.id:
@@ -128,9 +149,11 @@ class Confirmer:
         period = state.local_health.scale(state.config.probe_interval)
         check = _Check(record.boot, self._prober.next_sequence(), watched_at, now, now + period)
         self._checks[node_id] = check
+        state.silent.pop(node_id, None)
         state.timers.set(Timer.CHECK, now + period / 2, node_id)
         self._ping(node_id, check, now)
-        self._call(node_id, check)
+        if not by_udp_first:
+            self._call(node_id, check)
 
     def _ping(self, node_id: str, check: _Check, now: float) -> None:
         state = self._state
@@ -146,6 +169,8 @@ class Confirmer:
                 return
             if isinstance(reply, Pong) and reply.id == node_id:
                 self._end(node_id)
+                state.heard[node_id] = now
+                self.on_answer(node_id, now)
                 self._check_again(node_id, now)  # it did not hear by this that it is suspected
                 state.life.note_listed(tag_of(node_id), now)
                 self._prober.on_view(node_id, reply.view, now)
@@ -184,8 +209,12 @@ class Confirmer:
             self._call(node_id, check)
         elif now < check.deadline and check.pings == 1:
             check.pings += 1
+            state.silent[node_id] = None
             state.timers.set(Timer.CHECK, check.deadline, node_id)
             self._ping(node_id, check, now)
+            if not check.calls:
+                check.asked_at = now
+                self._call(node_id, check)
         else:
             self._end(node_id)
             self._membership.accuse(node_id, now)
@@ -205,17 +234,23 @@ class Confirmer:
         else:
             self.check(node_id, now)
 
-    def receive_ack(self, sequence: int, sender: str | None) -> bool:
+    def receive_ack(self, sequence: int, sender: str | None, now: float) -> bool:
         """An ack that answers no probe of the prober's. Whether it answers a check."""
         check = self._checks.get(sender) if sender is not None else None
         if check is None or sender is None or check.sequence != sequence:
             return False
         self._end(sender)
+        self.on_answer(sender, now)
         return True
 
     def _end(self, node_id: str) -> None:
         del self._checks[node_id]
+        self._state.silent.pop(node_id, None)
         self._state.timers.cancel(Timer.CHECK, node_id)
+
+
+def _ignore_answer(_node_id: str, _now: float) -> None:
+    """Nobody asked to be told."""
 
 
 def _mix(word: int) -> int:

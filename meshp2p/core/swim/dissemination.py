@@ -30,7 +30,7 @@ class Dissemination:
         state = self._state
         if not len(state.gossip) or not state.is_announced:
             return
-        nodes = state.choose_nodes(state.config.gossip_fanout)
+        nodes = state.choose_listeners(state.config.gossip_fanout)
         if not nodes:
             return
         oversize = state.gossip.take_oversize(state.config.sync_bytes_max)

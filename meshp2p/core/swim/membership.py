@@ -7,6 +7,7 @@ claim. Claims about this node, or about an instance that it hosts, are not taken
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -82,8 +83,10 @@ class Membership:
                 if isinstance(held, Record) and held.is_node:
                     self._take_suspicion(item, held, now, by_sync=by_sync)
                 return
-            if by_sync and item.state is State.DEAD and isinstance(held, Record) and self._doubt(item, held, now):
-                return
+            if item.state is State.DEAD and isinstance(held, Record):
+                is_doubtful = by_sync or self._contradicts_life(item, held, now)
+                if is_doubtful and self._doubt(item, held, now):
+                    return
         if held is not None and not supersedes(item, held):
             state.counters.items_stale += 1
             return
@@ -112,8 +115,16 @@ class Membership:
             self.confirm_suspicion(rumour, now)
             self._weigh_refusals(now)
 
+    def _contradicts_life(self, rumour: Rumour, held: Record, now: float) -> bool:
+        """Whether this node itself heard the accused since that must have been silent for such a verdict: then it is
+        one of another view, as after a cut. Two nodes that were refused have seen more than silence."""
+        config = self._state.config
+        silence = config.suspicion_confirmed_multiplier * config.probe_interval
+        heard_at = self._state.heard.get(rumour.id, -math.inf)
+        return held.is_node and not rumour.is_refused and now - heard_at < silence
+
     def _doubt(self, rumour: Rumour, held: Record, now: float) -> bool:
-        """A peer of another view holds dead whom this node lists. Whether it is doubted instead of taken.
+        """Another view holds dead whom this node lists. Whether it is doubted instead of taken.
 
         After a partition each side holds the other dead, and merging that would kill both. So a node is only suspected
         and told, and checked where that does not help; an instance is believed dead when its home says so.
@@ -270,11 +281,30 @@ class Membership:
             return False
         return self._state.id in suspicion.refused if is_refused else suspicion.has_accused(self._state.id)
 
+    def note_confirmers(self, node_id: str, confirmers: Iterable[str]) -> None:
+        """These were drawn to check a suspect."""
+        suspicion = self._suspicions.get(node_id)
+        if suspicion is not None:
+            suspicion.confirmers = tuple(confirmers)
+
+    def weigh_confirmers(self, now: float) -> None:
+        """Members changed: nobody waits for a confirmation of a node that is suspected itself."""
+        records, own = self._state.members.records, self._state.id
+        for node_id, suspicion in self._suspicions.items():
+            if suspicion.confirmers:
+                able = 0
+                for confirmer in suspicion.confirmers:
+                    record = records.get(confirmer)
+                    is_alive = record is not None and record.state is State.ALIVE
+                    able += is_alive or confirmer == own or suspicion.has_accused(confirmer)
+                if suspicion.expect(able):
+                    self._await_verdict(node_id, suspicion, now)
+
     def _await_verdict(self, node_id: str, suspicion: Suspicion, now: float) -> None:
         timers = self._state.timers
         deadline = max(now, suspicion.deadline())
         timers.set(Timer.SUSPICION, deadline, node_id)
-        if suspicion.is_confirmed:
+        if suspicion.is_shared:
             timers.cancel(Timer.LAST_WORD, node_id)
         else:
             timers.set(Timer.LAST_WORD, max(now, deadline - self._state.config.probe_timeout), node_id)
@@ -337,6 +367,7 @@ class Membership:
             )
         )
         state.reach.pop(rumour.id, None)
+        state.heard.pop(rumour.id, None)
         state.patience.forget_health(rumour.id)
         state.life.forget(rumour.id)
         if isinstance(held, Record):

@@ -87,6 +87,7 @@ class PauseGuard:
         state.counters.pauses += 1
         state.is_guarded = True
         self._rounds_failed = 0
+        state.heard_at = now  # what was not heard meanwhile is nobody's silence
         self._membership.restart_suspicions(now)
         self._hosting.restart_expiries(now)
         self._prober.restart(now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from meshp2p.core.address import Address
 from meshp2p.core.directory.state import NodeState
@@ -22,7 +22,7 @@ RELAYS_MAX = 1024
 class _Round:
     """The probe of one node in one protocol period."""
 
-    __slots__ = ("address", "boot", "is_acknowledged", "nacks", "nacks_expected", "sent_at", "sequence", "target")
+    __slots__ = ("address", "boot", "has_relays", "is_acknowledged", "owing", "sent_at", "sequence", "target")
 
     def __init__(self, sequence: int, target: str, boot: int, address: Address, now: float) -> None:
         self.sequence = sequence
@@ -31,8 +31,9 @@ class _Round:
         self.address = address
         self.sent_at = now
         self.is_acknowledged = False
-        self.nacks_expected = 0
-        self.nacks = 0
+        self.has_relays = False
+        self.owing: dict[int, str] = {}
+        """By tag, the relays that were asked and sent no nack."""
 
 
 class Prober:
@@ -41,8 +42,8 @@ class Prober:
     (a bound of the kind of SWIM §4.3): :mod:`meshp2p.core.directory.nodes`.
 
     A ping; where it has no answer, pings by three others, and a call over TCP, which goes where UDP does not; where all
-    that has no answer by the end of the period, an accusation. Relays that could not reach the target send a nack: a
-    prober that gets no nacks either is slow itself (Lifeguard §IV-A).
+    that has no answer by the end of the period, an accusation. Relays that could not reach the target send a nack: if
+    they do not, the prober is slow itself (Lifeguard §IV-A), or much is gone: :mod:`meshp2p.core.swim.roll_call`.
     """
 
     def __init__(self, state: NodeState, membership: Membership) -> None:
@@ -54,6 +55,8 @@ class Prober:
         """Told the view's hash of a node that answered by TCP."""
         self.on_ack: Callable[[Ack, str | None, float], bool] = _ignore_ack
         """Told of an ack that answers no probe, and of its sender. Whether it answers something else."""
+        self.on_silence: Callable[[Iterable[str], float], None] = _ignore_silence
+        """Told at the end of a round without an answer which relays sent no nack."""
         self._sequence = 0
         self._round: _Round | None = None
         self._relays: dict[int, tuple[Address, int]] = {}
@@ -107,7 +110,8 @@ class Prober:
             return
         target = state.members.records[current.target]
         relays = state.choose_nodes(state.config.indirect_probes, current.target)
-        current.nacks_expected = len(relays)
+        current.has_relays = bool(relays)
+        current.owing = {tag_of(relay): relay for relay in relays}
         for relay, address in zip(relays, itertools.cycle(state.ping_addresses(target)), strict=False):
             request = PingRequest(current.sequence, state.tag, tag_of(current.target), address)
             state.send_to_node(relay, request, now)
@@ -150,7 +154,7 @@ class Prober:
     def receive_nack(self, message: Nack) -> None:
         current = self._round
         if current is not None and current.sequence == message.sequence:
-            current.nacks += 1
+            current.owing.pop(message.sender, None)
         else:
             self._state.counters.datagrams_unasked += 1
 
@@ -164,6 +168,7 @@ class Prober:
             state.local_health.change(-1)
             self.on_round(current.target, now)
         if state.is_live(current.target):
+            state.heard[current.target] = now
             state.life.note(current.target, now)
 
     def _conclude_round(self, now: float) -> None:
@@ -176,11 +181,11 @@ class Prober:
         self.on_round(None, now)
         self._round_trips.pop(current.target, None)
         self._forget_address(current)
-        if current.nacks_expected:
-            state.local_health.change(max(0, current.nacks_expected - current.nacks))
-        else:
-            state.local_health.change(+1)
         self._membership.accuse(current.target, now)
+        if not current.has_relays:
+            state.local_health.change(+1)
+        elif current.owing:
+            self.on_silence(current.owing.values(), now)
 
     def _forget_address(self, current: _Round) -> None:
         """A ping had no answer: forget the address that the target was heard from, unless it was heard from another
@@ -238,6 +243,10 @@ class Prober:
 
 
 def _ignore_round(_answered_by: str | None, _now: float) -> None:
+    """Nobody asked to be told."""
+
+
+def _ignore_silence(_relays: Iterable[str], _now: float) -> None:
     """Nobody asked to be told."""
 
 

@@ -23,6 +23,8 @@ class Suspicion:
         "_since",
         "_timeout_max",
         "_timeout_min",
+        "_wanted",
+        "confirmers",
         "refused",
     )
 
@@ -31,11 +33,13 @@ class Suspicion:
     ) -> None:
         self._accusers = {accuser} if accuser else set()
         self._confirmations = 0
-        self._confirmations_max = confirmations_max
+        self._confirmations_max = self._wanted = confirmations_max
         self._is_held_dead = False
         self._since = now
         self._timeout_min = timeout_min
         self._timeout_max = timeout_max if confirmations_max > 0 else timeout_min
+        self.confirmers: tuple[str, ...] = ()
+        """Who was drawn to check the suspect; empty if that is not known."""
         self.refused: dict[str, None] = {}
         """Who was refused: the host lives, the process does not. And who holds it dead, in a view other than ours."""
 
@@ -58,20 +62,31 @@ class Suspicion:
         self._is_held_dead = True
         self.refused[by] = None
         self._confirmations = min(1, len(self._accusers - {by}))
-        self._confirmations_max = 1
+        self._confirmations_max = self._wanted = 1
         self._accusers.add(by)
         self._since = now
         self._timeout_min = timeout_min
         self._timeout_max = timeout_max
         return True
 
+    def expect(self, confirmers: int) -> bool:
+        """So many of those that were drawn could confirm it: nobody waits for those that are suspected themselves.
+        Whether that changes how long it lasts."""
+        before, self._confirmations_max = self._confirmations_max, min(self._wanted, confirmers)
+        return before != self._confirmations_max
+
     def has_accused(self, accuser: str) -> bool:
         return accuser in self._accusers
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether as many others confirmed it as count."""
-        return 0 < self._confirmations_max <= self._confirmations
+        """Whether as many others confirmed it as count, or as could."""
+        return self._wanted > 0 and self._confirmations_max <= self._confirmations
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether as many others confirmed it as count, and at least one."""
+        return self.is_confirmed and self._confirmations > 0
 
     def restart(self, now: float) -> None:
         """Begin anew, with the accusers known: whoever keeps it was not there to hear a refutation."""

@@ -9,6 +9,7 @@ from meshp2p.simulation.checkers.budgets import Budgets
 from meshp2p.simulation.checkers.claims import Epochs, Incarnations
 from meshp2p.simulation.checkers.comparing import Comparing
 from meshp2p.simulation.checkers.crashes import CrashEvidence
+from meshp2p.simulation.checkers.cuts import Cuts
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
 from meshp2p.simulation.checkers.dials import Detours, Dials
 from meshp2p.simulation.checkers.grants import Grants
@@ -44,6 +45,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Detection,
         CrashEvidence,
         Wholeness,
+        Cuts,
         PauseGuard,
         ProbeRing,
         SelfDoubt,

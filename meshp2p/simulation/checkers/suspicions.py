@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.events import Event, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberSuspected
 from meshp2p.core.messages import CallReply, CallRequest, Push, SyncReply
-from meshp2p.core.record import Item, Rumour, State
+from meshp2p.core.record import Item, Rumour, State, tag_of
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.expectations import suspicion_seconds
 from meshp2p.simulation.host import Host
@@ -24,23 +25,28 @@ ROUNDING = 1e-3
 
 class _Case:
     """What one node heard of one suspect: when its suspicion began and among how many nodes, who accused it of which
-    incarnation, who was refused by it, which incarnation is dead in another view, and which is in gossip."""
+    incarnation, who was refused by it, which incarnation is dead in another view, and which is in gossip; whether
+    gossip says that two were refused; and when the suspect was listed."""
 
-    __slots__ = ("accusers", "dead", "doubted", "nodes", "refused", "since")
+    __slots__ = ("accusers", "dead", "doubted", "is_crash", "joined_at", "nodes", "others", "refused", "since")
 
     def __init__(self) -> None:
         self.since: float | None = None
         self.nodes = range(1, 2)
+        self.others: tuple[str, ...] = ()
         self.accusers: dict[str, int] = {}
         self.refused: dict[str, int] = {}
         self.doubted = -1
         self.dead = -1
+        self.is_crash = False
+        self.joined_at = -math.inf
 
 
 class Suspicions(Checker):
     """Who declares a suspect dead has suspected it for as long as the number of independent accusers wants, as far as
-    gossip told it of them: what a sync tells is nobody's own finding. Without any suspicion only those are dead that
-    refused this node and another."""
+    gossip told it of them: what a sync tells is nobody's own finding. Nobody waits for those who were to confirm it and
+    are suspected themselves. What gossip says of a node that was just heard is no verdict (ADR 0057). Without any
+    suspicion only those are dead that refused this node and another."""
 
     name: ClassVar[str] = "suspicions"
     watches: ClassVar[tuple[type, ...]] = (MemberSuspected, MemberRecovered, MemberDied, MemberJoined, MemberLeft)
@@ -71,6 +77,7 @@ class Suspicions(Checker):
                 else:
                     case = self._case(host, item.id)
                     case.dead = max(case.dead, item.incarnation)
+                    case.is_crash |= item.is_refused or item.state is State.LEFT
 
     def _note(self, host: Host, rumour: Rumour) -> None:
         if not rumour.by or host.number >= OBSERVERS_MAX:
@@ -107,12 +114,29 @@ class Suspicions(Checker):
         if isinstance(event, MemberSuspected):
             case = self._case(host, event.record.id)
             case.since, case.nodes = host.now, range(min(before, nodes), max(before, nodes) + 1)
+            unlike = (host.id, event.record.id)
+            case.others = tuple(
+                each.id for each in machine.records().values() if each.is_node and each.id not in unlike
+            )
+        elif isinstance(event, MemberJoined):
+            self._case(host, event.record.id).joined_at = host.now
         elif isinstance(event, MemberRecovered):
             self._case(host, event.record.id).since = None
         elif isinstance(event, MemberDied) and event.record.is_node:
             case = self._cases.setdefault(host.key, {}).pop(event.record.id, _Case())
-            if case.dead < event.record.incarnation:
+            is_told = case.dead >= event.record.incarnation
+            if is_told and not case.is_crash and self._hears(host, event.record.id, case):
+                case.doubted = event.record.incarnation  # what it was told is no more than a suspicion
+                is_told = False
+            if not is_told:
                 self._check_verdict(host, event.record.id, event.record.incarnation, case)
+
+    def _hears(self, host: Host, accused: str, case: _Case) -> bool:
+        """Whether the accused itself was heard since it must have been silent to be found dead."""
+        config = self.truth.config
+        heard_at = host.heard_at.get(tag_of(accused), -math.inf)
+        silence = config.suspicion_confirmed_multiplier * config.probe_interval
+        return heard_at > case.joined_at and host.now - heard_at < silence
 
     def _check_verdict(self, host: Host, accused: str, incarnation: int, case: _Case) -> None:
         # it may have failed to reach the accused just now, and told nobody before its verdict
@@ -122,7 +146,10 @@ class Suspicions(Checker):
         if host.id in refused and (len(refused) > 1 or is_doubted or self._has_nobody_to_ask(host)):
             return
         config, confirmations = self.truth.config, len(accusers) - 1
-        wanted = min(suspicion_seconds(config, each, confirmations, is_doubted=is_doubted) for each in case.nodes)
+        silent = self._count_silent(host, case)
+        wanted = min(
+            suspicion_seconds(config, each, confirmations, is_doubted=is_doubted, silent=silent) for each in case.nodes
+        )
         lasted = 0.0 if case.since is None else host.now - case.since
         if lasted < wanted - ROUNDING:
             self.violated(
@@ -130,6 +157,12 @@ class Suspicions(Checker):
                 f"declares {accused} dead after {lasted:.2f} s of suspicion: with {len(accusers)} accusers"
                 f" ({', '.join(accusers)}) among {case.nodes[-1]} nodes it is to last {wanted:.2f} s",
             )
+
+    def _count_silent(self, host: Host, case: _Case) -> int:
+        """How many of those that were listed beside the suspect are suspected now, or no longer listed."""
+        records = host.machine.records() if host.machine is not None else {}
+        at_once = max(0, case.nodes[-1] - 2 - len(case.others))  # those that went when the suspicion began
+        return at_once + sum(name not in records or records[name].state is not State.ALIVE for name in case.others)
 
     def _has_nobody_to_ask(self, host: Host) -> bool:
         """Whether all other nodes that it lists refused it too."""

@@ -11,6 +11,8 @@ from typing import Any
 
 from meshp2p.core.effects import CallFailed, Persist
 from meshp2p.core.events import (
+    ContactLost,
+    ContactRestored,
     IdConflictLost,
     LeaderChanged,
     MemberEvent,
@@ -148,6 +150,10 @@ class _Encoder:
                 return ("F", "")
             case PeerUnreachable(id=name) | PeerReachable(id=name) | PeersCannotCall(id=name):
                 return ("U", type(detail).__name__, self.word(name))
+            case ContactLost(seconds=seconds):
+                return ("C", round(seconds, 1))
+            case ContactRestored():
+                return ("C", 0)
             case CallFailed(failure=failure, reason=reason):
                 return ("X", str(failure), reason)
             case Persist(incarnation=incarnation, epoch=epoch):

@@ -45,6 +45,17 @@ def _isolate(draft: Draft) -> None:
     draft.faults.append(Partition(begin=draft.chaos_begin, end=draft.chaos_end, groups=((one,), rest)))
 
 
+@scenario("isolated", "a side of one node, of a few, of an eighth or up to half of the mesh is cut off", nodes=8)
+def _isolated(draft: Draft) -> None:
+    count = len(draft.names)
+    sizes = sorted({1, 2, 3, count // 8, count // 4, count // 2})
+    few = draft.random.choice([size for size in sizes if 1 <= size <= count // 2])
+    side = tuple(sorted(draft.random.sample(draft.names, few)))
+    rest = tuple(name for name in draft.names if name not in side)
+    begin = round(draft.chaos_begin + draft.random.random(), 3)
+    draft.faults.append(Partition(begin=begin, end=draft.chaos_end, groups=(side, rest)))
+
+
 @scenario("one-way", "one group cannot send to the other, but hears it")
 def _one_way(draft: Draft) -> None:
     senders, receivers = draft.halves()

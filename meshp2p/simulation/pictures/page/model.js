@@ -50,6 +50,8 @@ function eventOf(number) {
   }
   if (detail[0] === "L") return { kind: "leader", leader: word(detail[1]), previous: word(detail[2]), epoch: detail[3] };
   if (detail[0] === "F") return { kind: "storage", reason: detail[1] };
+  if (detail[0] === "C") return { kind: "contact", seconds: detail[1] };
+  if (detail[0] === "U") return { kind: "path", what: detail[1], id: word(detail[2]) };
   return { kind: "conflict", id: word(detail[1]), address: word(detail[2]) };
 }
 
@@ -238,7 +240,7 @@ function viewAt(place, number) {
       else if (event.kind === "died" || event.kind === "left") {
         view.members.delete(event.id);
         view.gone.set(event.id, { ...event, number: each });
-      } else if (event.kind !== "conflict" && event.kind !== "storage") {
+      } else if (!["conflict", "storage", "contact", "path"].includes(event.kind)) {
         view.gone.delete(event.id);
         view.members.set(event.id, { ...event, number: each });
       }

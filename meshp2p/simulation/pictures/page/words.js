@@ -43,6 +43,8 @@ function eventWords(node, event) {
     case "died": return `${node} declares ${event.id} dead`;
     case "left": return `${node} hears that ${event.id} left`;
     case "storage": return event.reason ? `${node} keeps nothing on its disk: ${event.reason}` : `the disk of ${node} keeps what it is given again`;
+    case "contact": return event.seconds ? `${node} has heard nobody for ${event.seconds} s` : `${node} hears others again`;
+    case "path": return `${node} ${event.what === "PeerReachable" ? "reaches" : "has no path to or from"} ${event.id}`;
     case "conflict": return `${node} gives up its id: a process at ${event.address} has held it for longer`;
   }
   if (!event.leader) return `${node} knows no leader any more`;

@@ -1,0 +1,75 @@
+"""Whether this node hears anybody at all.
+
+A node that lists others and hears none of them for ``SILENT_PERIODS`` says so, checks them all, and names no leader
+until either somebody answered or all of them are held dead. After a pause of this node itself the time begins anew:
+what it did not hear then is nobody's silence (:mod:`meshp2p.core.swim.pause_guard`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.events import ContactLost, ContactRestored, MemberChange, MemberJoined
+from meshp2p.core.record import State
+from meshp2p.core.swim.election import Election
+from meshp2p.core.swim.roll_call import RollCall
+
+__all__ = ["Contact"]
+
+SILENT_PERIODS: Final = 3
+"""Probe intervals without a sign of anybody. In each of them a node that is not cut off is pinged, and answered."""
+
+
+class Contact:
+    """Notices silence, and its end."""
+
+    def __init__(self, state: NodeState, election: Election, roll_call: RollCall) -> None:
+        self._state = state
+        self._election = election
+        self._roll_call = roll_call
+        self._is_lost = False
+
+    @property
+    def is_checking(self) -> bool:
+        """Whether this node hears nobody, and still lists others."""
+        return self._is_lost and len(self._state.members.nodes) > 1
+
+    def notice(self, event: MemberChange, now: float) -> None:
+        if isinstance(event, MemberJoined) and event.record.is_node:
+            self._state.timers.set_earlier(Timer.CONTACT, now + self._patience())
+
+    def note_heard(self, now: float) -> None:
+        """Another node's packet, call or reply arrives."""
+        state = self._state
+        state.heard_at = now
+        if self._is_lost:
+            self._is_lost = False
+            self._forget_verdicts()
+            state.emit(ContactRestored())
+            state.timers.set(Timer.CONTACT, now + self._patience())
+
+    def handle_look(self, now: float) -> None:
+        """Somebody should have been heard since this was set."""
+        state = self._state
+        due = state.heard_at + self._patience()
+        if len(state.members.nodes) < 2 or state.is_leaving:
+            return
+        if now < due or state.is_guarded:
+            state.timers.set(Timer.CONTACT, due if now < due else now + self._patience())
+            return
+        self._is_lost = True
+        state.emit(ContactLost(now - state.heard_at))
+        self._election.unsettle(now)
+        self._roll_call.begin(now)
+
+    def _forget_verdicts(self) -> None:
+        """What this node found while it heard nobody is not told on: others know better who lives."""
+        state = self._state
+        for departed in state.members.departed.values():
+            if departed.by == state.id and departed.state is State.DEAD:
+                state.gossip.discard(departed.id)
+
+    def _patience(self) -> float:
+        return SILENT_PERIODS * self._state.config.probe_interval

@@ -1,0 +1,83 @@
+"""What each side of a cut knows, and how soon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.expectations import contact_seconds, cut_seconds
+from meshp2p.simulation.host import Host
+from meshp2p.virtual.faults import Fault, Kind, Partition
+
+__all__ = ["Cuts"]
+
+QUIET = 60.0
+"""Seconds without any trouble after which nobody is waited for longer, because it was accused and lived (ADR 0033)."""
+
+
+class Cuts(Checker):
+    """Where a mesh that is whole and well falls into parts, each part lists itself and nobody else within
+    ``cut_seconds``, however small it is. A node all alone says within ``contact_seconds`` that it hears nobody, and
+    names no leader until it lists nobody else."""
+
+    name: ClassVar[str] = "cuts"
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        if not begins or not isinstance(fault, Partition) or not self._is_clean(fault) or not self._is_well():
+            return
+        engine, config = self.truth.engine, self.truth.config
+        argument = (fault.groups, engine.now)
+        if any(len(group) == 1 for group in fault.groups):
+            engine.at(engine.now + contact_seconds(config), self._look_at_lone, argument)
+        engine.at(engine.now + cut_seconds(config, len(self.truth.hosts)), self._look, argument)
+
+    def _is_clean(self, fault: Partition) -> bool:
+        has_all_kinds = all(kind in fault.kinds for kind in (Kind.UDP, Kind.TCP)) and not fault.period
+        return has_all_kinds and sorted(fault.names()) == sorted(self.truth.hosts)
+
+    def _is_well(self) -> bool:
+        truth = self.truth
+        if truth.active or truth.network.impairments or truth.troubles.any_until() > truth.engine.now - QUIET:
+            return False
+        machines = [host.machine for host in truth.live if host.machine is not None]
+        return len(machines) == len(truth.hosts) and all(
+            machine.node_count() == len(machines) and not machine.local_health for machine in machines
+        )
+
+    def _is_undisturbed(self, since: float) -> bool:
+        return self.truth.disturbed_at <= since and len(self.truth.live) == len(self.truth.hosts)
+
+    def _look(self, argument: tuple[Sequence[Sequence[str]], float]) -> None:
+        groups, since = argument
+        if not self._is_undisturbed(since):
+            return
+        for group in groups:
+            for key in group:
+                host = self.truth.hosts[key]
+                listed = _listed_nodes(host)
+                if listed != sorted(group):
+                    after = self.truth.engine.now - since
+                    self.violated(
+                        host, f"lists {len(listed)} nodes {after:.1f} s after the cut, its side has {len(group)}"
+                    )
+                    return
+
+    def _look_at_lone(self, argument: tuple[Sequence[Sequence[str]], float]) -> None:
+        groups, since = argument
+        if not self._is_undisturbed(since):
+            return
+        for [key] in (group for group in groups if len(group) == 1):
+            host = self.truth.hosts[key]
+            machine = host.machine
+            if machine is None or len(_listed_nodes(host)) == 1:
+                continue
+            if not machine.hears_nobody:
+                self.violated(host, f"does not say that it hears nobody, {self.truth.engine.now - since:.1f} s after")
+            elif machine.leader_id is not None:
+                self.violated(host, f"hears nobody, has not checked, and names {machine.leader_id} as leader")
+
+
+def _listed_nodes(host: Host) -> list[str]:
+    machine = host.machine
+    return sorted(record.id for record in machine.records().values() if record.is_node) if machine is not None else []
