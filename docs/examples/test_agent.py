@@ -29,11 +29,13 @@ async def test_each_side_counts_and_tokens_tell_which_is_to_be_believed(virtual_
     await mesh.wait_until_whole("x", "y", "z")
     await mesh.sleep(10)
     [old] = [name for name, log in logs.items() if log]  # one of them leads
+    token = logs[old][-1][0]
 
     with mesh.partition([old], [name for name in logs if name != old]):
         await mesh.sleep(60)
         [new] = [name for name, log in logs.items() if log and name != old]
-        assert logs[new][-1][0] > logs[old][-1][0]  # a store that has seen the new token refuses the old leader
+        assert logs[new][-1][0] > token  # a store that has seen the new token refuses what the old leader began
+        assert logs[old][-1][0] > token  # which lost its lease when it heard nobody, and leads its side in a new term
     await mesh.wait_until_whole()
 
     await mesh.sleep(10)
