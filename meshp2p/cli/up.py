@@ -68,6 +68,13 @@ def add_commands(commands: Any) -> None:
     )
     up.add_argument("--capability", dest="capabilities", action="append", help="what this agent can do; may repeat")
     up.add_argument("--profile", dest="profiles", action="append", help="an agent profile that runs here; may repeat")
+    up.add_argument(
+        "--allow-host",
+        dest="allow_hosts",
+        action="append",
+        metavar="NAME",
+        help="another name or address of this node that callers may use; may repeat",
+    )
     up.add_argument("--data-dir", help="where the node keeps who it is, whom it met, and its messages")
     up.add_argument(
         "--insecure-lan",

@@ -515,15 +515,19 @@ class Machine(View):
         self._syncer.offer(source, addresses, instance_id, now)
         return self._conclude(now)
 
-    def readdress(self, addresses: tuple[Address, ...], now: float) -> list[Effect]:
-        """Others reach this node at these addresses from now on, best first: publish that.
+    def readdress(self, addresses: tuple[Address, ...], now: float, *, hostname: str | None = None) -> list[Effect]:
+        """Others reach this node at these addresses from now on, best first, and its machine has this name: publish
+        that.
 
         Nothing happens where they are what they were, and once it leaves.
         """
         state = self._state
-        if addresses != state.own.addresses and not state.is_leaving:
-            self._ownership.publish(msgspec.structs.replace(state.own, addresses=addresses), now)
-            self._syncer.note_move(now)
+        moved = msgspec.structs.replace(state.own, addresses=addresses, hostname=hostname or state.own.hostname)
+        if moved != state.own and not state.is_leaving:
+            has_moved = addresses != state.own.addresses
+            self._ownership.publish(moved, now)
+            if has_moved:
+                self._syncer.note_move(now)
         return self._conclude(now)
 
     def leave(self, now: float) -> list[Effect]:

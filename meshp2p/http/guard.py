@@ -16,7 +16,6 @@ from meshp2p.wire.contract import ErrorBody
 
 __all__ = ["Guard", "canonical_host", "host_of"]
 
-_ALWAYS: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 _EXPOSED_HEADERS: Final = (b"access-control-expose-headers", b"Retry-After, WWW-Authenticate")
 _PREFLIGHT_HEADERS: Final = (
     (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
@@ -32,7 +31,7 @@ class Guard:
     ``allowed_origins``.
 
     ``allowed_hosts()`` is asked at each request for this node's names and addresses, without ports; ``localhost`` and
-    the loopback addresses are always allowed. An origin is ours if it is ``http://``, an allowed host, and any port.
+    all loopback addresses are always allowed. An origin is ours if it is ``http://``, an allowed host, and any port.
     ``allowed_origins`` are whole origins such as ``https://board.example:8443``: they may call, and read the answers.
     """
 
@@ -72,7 +71,7 @@ class Guard:
         host = host_of(authority)
         if host is None:
             return False
-        if host in _ALWAYS:
+        if host == "localhost" or _is_loopback(host):
             return True
         allowed = self._allowed_hosts()
         return host in allowed or any(canonical_host(name) == host for name in allowed)
@@ -95,6 +94,18 @@ def host_of(authority: bytes) -> str | None:
     if not host or (port and not port.isdigit()):
         return None
     return canonical_host(host)
+
+
+@lru_cache(maxsize=256)
+def _is_loopback(host: str) -> bool:
+    """Whether it is an address of 127.0.0.0/8, in IPv6 too, or ``::1``. A page of another machine cannot have one as
+    its name."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 @lru_cache(maxsize=256)

@@ -12,6 +12,7 @@ import collections
 import logging
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from meshp2p.core.address import Address
@@ -115,8 +116,8 @@ class SupervisedMachine(Machine):
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> list[Effect]:
         return self._take(now, super().offer, source, addresses, instance_id, now)
 
-    def readdress(self, addresses: tuple[Address, ...], now: float) -> list[Effect]:
-        return self._take(now, super().readdress, addresses, now)
+    def readdress(self, addresses: tuple[Address, ...], now: float, *, hostname: str | None = None) -> list[Effect]:
+        return self._take(now, partial(super().readdress, hostname=hostname), addresses, now)
 
     def leave(self, now: float) -> list[Effect]:
         return self._take(now, super().leave, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Any, Final, get_args
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ __all__ = ["DEFAULT_PORT", "NodeConfig", "check_name", "check_path", "is_loopbac
 
 DEFAULT_PORT: Final = 7700
 _NAMES_BYTES_MAX: Final = 16 * 1024  # of what an agent says of itself, which every node is told: chosen, not measured
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 _KINDS: Final[tuple[tuple[str, Any, str], ...]] = (
     ("mdns", bool, "True or False"),
     ("beacon", bool | None, "True, False or None"),
@@ -80,6 +82,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str | None = None
     """The name that the registry shows. None is this machine's."""
 
+    allow_hosts: tuple[str, ...] = ()
+    """More names and addresses, without a port, by which callers may name this node in ``Host``: those of a proxy or of
+    DNS."""
+
     allow_origins: tuple[str, ...] = ()
     """Web origins (``https://board.example``) whose pages may call this node."""
 
@@ -95,7 +101,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         _check_text("hostname", self.hostname, 253)
         if self.port is not None and not (_is_int(self.port) and 0 <= self.port <= 65535):
             raise ConfigError(f"port = {self.port!r}: expected a number from 0 to 65535, 0 for any that is free")
-        for name in ("capabilities", "profiles", "join", "allow_origins"):
+        for name in ("capabilities", "profiles", "join", "allow_hosts", "allow_origins"):
             _check_names(name, getattr(self, name))
         size = sum(len(name.encode()) for name in (*self.capabilities, *self.profiles))
         if size > _NAMES_BYTES_MAX:
@@ -105,6 +111,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
                 parse_address(seed, DEFAULT_PORT)
             except ConfigError as error:
                 raise ConfigError(f"join[{index}]: {error}") from None
+        for host in self.allow_hosts:
+            _check_host(host)
         for origin in self.allow_origins:
             _check_origin(origin)
         for name, kind, expected in _KINDS:
@@ -198,6 +206,16 @@ def check_path(field: str, path: str | os.PathLike[str]) -> None:
         raise ConfigError(f"{field} = {_show(str(path))}: {error.reason}; expected a path") from None
     if b"\0" in encoded:
         raise ConfigError(f"{field} = {_show(str(path))}: expected a path, which has no null byte")
+
+
+def _check_host(host: str) -> None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if len(host) > 253 or _HOST_NAME.fullmatch(host) is None:
+            raise ConfigError(
+                f"allow_hosts holds {_show(host)}: expected a name or an address without a port, in ASCII"
+            ) from None
 
 
 def _check_origin(origin: str) -> None:

@@ -59,6 +59,8 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     place: Place
     allowed_hosts: frozenset[str]
+    hostname: str
+    """The name that the registry is to show."""
 
 
 class Disk(Protocol):
@@ -160,10 +162,11 @@ class SystemPlatform:
         await trio.lowlevel.checkpoint()
         interfaces = list_interfaces()
         place = find_place(bound.host, bound.port, interfaces)
-        names = {self.hostname, f"{self.hostname}.local", config.hostname or "localhost", *place.hosts}
+        name = self.hostname
+        names = {name, f"{name}.local", config.hostname or "localhost", *place.hosts, *config.allow_hosts}
         if bound.host in ("::", "0.0.0.0"):
             names |= {host for interface in interfaces for host in interface.addresses}
-        return Surroundings(place, frozenset(name.lower() for name in names))
+        return Surroundings(place, frozenset(name.lower() for name in names), config.hostname or name)
 
     def why_no_network(self) -> str:
         try:

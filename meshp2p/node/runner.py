@@ -148,7 +148,8 @@ class _Runner:
                     nonlocal around
                     around = found
                     node.addresses = found.place.addresses
-                    driver.perform(machine.readdress(found.place.addresses, trio.current_time()))
+                    now = trio.current_time()
+                    driver.perform(machine.readdress(found.place.addresses, now, hostname=found.hostname))
 
                 with trio.CancelScope(shield=True):  # once it runs, only the end below ends it
                     parts: trio.Nursery = await nursery.start(_shelter)

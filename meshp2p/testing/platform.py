@@ -97,9 +97,9 @@ class VirtualPlatform:
         await trio.lowlevel.checkpoint()
         await self._process.wait_until_running()
         ip, name = self._host.ip, self._host.name
-        names = (ip, name, f"{name}.local", config.hostname or "localhost")
+        names = (ip, name, f"{name}.local", config.hostname or "localhost", *config.allow_hosts)
         place = Place((Address(ip, bound.port),), (Link("virtual", ip, 1, None),))
-        return Surroundings(place, frozenset(name.lower() for name in names))
+        return Surroundings(place, frozenset(each.lower() for each in names), config.hostname or name)
 
     def why_no_network(self) -> str:
         return ""
