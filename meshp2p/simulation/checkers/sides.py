@@ -30,7 +30,8 @@ class _Deaths:
 
 class Sides(Checker):
     """A node that lost more than a third of its view within a settle window, and at least two, looks around before it
-    names a leader again; and without a quorum it ceases to name one only for that, for a pause of its own, or to leave.
+    names a leader again; and without a quorum it ceases to name one only for that, for a pause of its own, to leave, or
+    because it hears nobody (ADR 0056).
     """
 
     name: ClassVar[str] = "sides"
@@ -58,7 +59,7 @@ class Sides(Checker):
                 _forget(deaths.every, host.now - window - ROUNDING)
                 # what it listed then is not known for certain: one node more or less
                 is_cut_off = _is_a_third(len(deaths.every), machine.node_count() - 1)
-                if not was_paused and not is_cut_off and not host.is_leaving:
+                if not (was_paused or is_cut_off or host.is_leaving or machine.hears_nobody):
                     gone = f"{len(deaths.every)} of {machine.node_count() + len(deaths.every)} nodes"
                     self.violated(host, f"names no leader, though it was not paused, and {gone} died at once")
             deaths.pauses = machine.counters.pauses
