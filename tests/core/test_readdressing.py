@@ -72,3 +72,12 @@ def test_a_node_that_moves_before_it_is_announced_announces_where_it_is() -> Non
     run_until(machine, 2.0)
     assert machine.is_announced
     assert machine.own.addresses == (THERE,)
+
+
+def test_a_machine_that_was_renamed_is_known_by_its_new_name_without_looking_for_others_anew() -> None:
+    machine = a_machine()
+    assert machine.readdress((HERE,), 2.0, hostname=machine.own.hostname) == []
+    (event,) = emitted(machine.readdress((HERE,), 2.0, hostname="new-name"))
+    assert isinstance(event, MemberUpdated)
+    assert event.record.hostname == "new-name"
+    assert machine.own == event.record

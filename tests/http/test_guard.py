@@ -40,12 +40,14 @@ async def call(*headers: tuple[bytes, bytes], method: str = "GET", origins: tupl
 OWN_HOSTS = [
     *(b"localhost", b"LocalHost:7700", b"localhost.", b"127.0.0.1", b"127.0.0.1:1", b"[::1]", b"[::1]:7700"),
     *(b"agent-7", b"AGENT-7:80", b"agent-7.local.", b"192.168.1.4:7700", b"[fe80::1]:7700", b"[2001:db8::5]"),
-    *(b"[2001:0db8:0:0:0:0:0:5]:9", b"localhost:"),
+    *(b"[2001:0db8:0:0:0:0:0:5]:9", b"localhost:", b"127.0.0.2", b"127.255.255.254:7700", b"[0:0:0:0:0:0:0:1]"),
+    *(b"[::ffff:127.0.0.1]:7700", b"[::ffff:7f00:2]"),
 ]
 FOREIGN_HOSTS = [
     *(b"evil.example", b"localhost.evil.example", b"evil-localhost", b"127.0.0.1.evil.example", b"agent-7.evil"),
     *(b"", b":7700", b"localhost:x", b"localhost:80:80", b"localhost@evil", b"user@localhost", b"localhost/", b"[::1"),
     *(b"::1", b"[::1]x", b"[localhost]", b"[]", b"[fe80::1%25eth0]", b"192.168.1.5", b"2130706433", b"0x7f.1"),
+    *(b"128.0.0.1", b"127.1", b"127.0.0.256", b"[::2]", b"[::ffff:128.0.0.1]", b"[::127.0.0.1]", b"0.0.0.0"),
     *(b"localhost..", b"local\xffhost", b"a" * 10_000, b"localhost, evil"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 from urllib.parse import quote
 
@@ -420,6 +421,25 @@ async def test_a_host_that_is_not_the_nodes_is_421_and_a_foreign_origin_403(path
         for host in ("localhost", "LOCALHOST:1", "127.0.0.1", f"[::1]:{nodes[0].addresses[0].port}"):
             for response in await caller.ask_each("GET", path, headers={"host": host, "origin": f"http://{host}"}):
                 assert response.status_code not in (421, 403)
+
+
+async def test_a_host_that_was_allowed_and_the_present_name_of_the_machine_reach_the_routes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("meshp2p.node.follower.LOOK_INTERVAL", 0.02)
+    async with calling("node-a", "node-b", allow_hosts=["Board.example"]) as (caller, nodes):
+
+        async def statuses(host: str) -> set[int]:
+            return {answer.status_code for answer in await caller.ask_each("GET", "/health", headers={"host": host})}
+
+        assert await statuses("board.example:443") == {200}
+        assert await statuses("new-name") == {421}
+        monkeypatch.setattr(socket, "gethostname", lambda: "new-name")
+        for node in nodes:
+            while {member.hostname for member in node.members()} != {"new-name"}:
+                await caller.get("/health")
+        assert await statuses("New-Name.local:80") == {200}
+        assert await statuses("new-name") == {200}
 
 
 async def test_an_origin_that_was_allowed_may_read_the_answers() -> None:

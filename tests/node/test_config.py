@@ -27,6 +27,13 @@ WRONG: dict[str, list[Any]] = {
     "insecure_lan": [None, 1, "yes"],
     "data_dir": ["", 7, b"directory"],
     "durability": ["", "fsync", None, True, ["power"]],
+    "allow_hosts": [
+        *("board.example", [7], None),
+        *(
+            [text]
+            for text in ("", "*", "a:80", "[::1]", "[::1]:80", "ü", "a b", "http://a", "a/b", ".a", "a..b", "x" * 254)
+        ),
+    ],
     "allow_origins": [
         *("https://a", [7]),
         *([text] for text in ("", "*", "null", "board.example", "https://", "https://ü", "https://a/b", "https://a?b")),
@@ -67,6 +74,7 @@ async def test_a_wrong_value_is_refused_by_its_name(name: str, value: Any) -> No
         ("data_dir", None),
         ("data_dir", "relative"),
         ("data_dir", Path("relative")),
+        ("allow_hosts", ["board.example", "board.example.", "x_1", "10.0.0.7", "::1", "2001:db8::5"]),
         ("allow_origins", ["https://board.example:8443", "http://[::1]:1/"]),
     ],
 )
