@@ -56,6 +56,10 @@ class Host:
         passing = f"{established},RELATED" if answers else f"-p tcp {established}"
         self.firewall("-A INPUT -i lo -j ACCEPT", f"-A INPUT {passing} -j ACCEPT", "-A INPUT -j DROP")
 
+    def begin_nothing(self) -> None:
+        """A firewall on this host lets nothing out but answers to what others began."""
+        self.firewall("-A OUTPUT -o lan -m conntrack --ctstate NEW -j DROP")
+
     def move(self, address: str) -> None:
         """It has this address now (``ADDRESS/BITS``), and not the one before."""
         self.namespace.ip("address flush dev lan scope global", f"address add {address} broadcast + dev lan")
@@ -115,7 +119,8 @@ class Network:
     def stop_broadcast(self) -> None:
         """The switch passes no broadcast on, but that by which addresses are resolved. A host hears its own."""
         for host in self.hosts.values():
-            host.discard(f"-i lan -m pkttype --pkt-type broadcast ! -s {host.address}")
+            everybody = host.address.rpartition(".")[0] + ".255"
+            host.discard(*(f"-i lan -d {to} ! -s {host.address}" for to in (everybody, "255.255.255.255")))
 
     # The router
 
@@ -127,6 +132,20 @@ class Network:
         established = "-m conntrack --ctstate ESTABLISHED,RELATED"
         self.middle.run("iptables", *f"-A FORWARD -d {network} {established} -j ACCEPT".split())
         self.middle.run("iptables", *f"-A FORWARD -d {network} -j DROP".split())
+
+    def forward(self, name: str, *, port: int = 7700) -> str:
+        """What comes to this port of the router goes to the one of this host, which is behind NAT; returns the address
+        of the router at which all hosts reach it."""
+        host = self.hosts[name]
+        gateway = host.address.rpartition(".")[0] + ".1"
+        for protocol in ("tcp", "udp"):
+            matches = f"-d {gateway} -p {protocol} --dport {port}"
+            self.middle.run(
+                "iptables", *f"-t nat -A PREROUTING {matches} -j DNAT --to-destination {host.address}".split()
+            )
+            admitted = f"-d {host.address} -p {protocol} --dport {port} -m conntrack --ctstate DNAT"
+            self.middle.run("iptables", *f"-I FORWARD {admitted} -j ACCEPT".split())
+        return gateway
 
     def narrow(self, name: str, mtu: int = 1280) -> None:
         """The path to this host takes no larger packets, and no one is told."""

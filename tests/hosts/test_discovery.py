@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -134,3 +135,52 @@ async def test_two_meshes_that_formed_before_their_network_came_up_are_one_then(
                 right.namespace.run("ip", "address", "add", "10.9.0.2/24", "dev", "lan")
                 await one.wait_for_line('"joined","id":"other"')
                 await another.wait_for_line('"joined","id":"two"')
+
+
+async def test_two_hosts_meet_by_a_link_local_address_with_its_zone() -> None:
+    with trio.fail_after(60):
+        async with two_hosts([], []) as (left, right):
+            shown = json.loads(
+                right.namespace.run("ip", "-json", "-6", "address", "show", "dev", "lan", "scope", "link")
+            )
+            address = shown[0]["addr_info"][0]["local"]
+            async with open_nodes(up(right, "other", "--insecure-lan", "--no-mdns")) as (other,):
+                await other.wait_for_line('"ready"')
+                seed = f"[{address}%lan]:7700"
+                async with open_nodes(up(left, "one", "--insecure-lan", "--no-mdns", "--join", seed)) as (one,):
+                    await meet(one, other)
+
+
+async def addresses_of(host: Host) -> list[str]:
+    """What a node that starts there says where it is reached."""
+    async with open_nodes(up(host, "one", "--insecure-lan")) as (node,):
+        told: list[str] = json.loads(await node.wait_for_line('"ready"'))["addresses"]
+        return told
+
+
+async def test_bridges_that_a_person_named_are_advertised_and_those_of_an_engine_are_not() -> None:
+    with trio.fail_after(60):
+        async with two_hosts(["10.9.0.1/24"], []) as (left, _):
+            left.namespace.ip("link set lan down", "link set lan name br-lan", "link set br-lan up")
+            others = {"br-mgmt": "10.9.1.1", "docker0": "172.17.0.1", "br-0123456789ab": "172.18.0.1"}
+            for number, (name, address) in enumerate(others.items()):
+                left.namespace.ip(
+                    f"link add {name} type veth peer name far{number}",
+                    f"address add {address}/24 dev {name}",
+                    f"link set {name} up",
+                    f"link set far{number} up",
+                )
+            assert await addresses_of(left) == ["10.9.0.1:7700", "10.9.1.1:7700"]
+
+
+async def test_an_interface_without_carrier_is_advertised_once_it_has_one() -> None:
+    with trio.fail_after(60):
+        async with two_hosts(["10.9.0.1/24"], []) as (left, _):
+            left.namespace.ip(
+                "link add eth9 type veth peer name far", "address add 10.9.5.1/24 dev eth9", "link set eth9 up"
+            )
+            async with open_nodes(up(left, "one", "--insecure-lan")) as (node,):
+                assert json.loads(await node.wait_for_line('"ready"'))["addresses"] == ["10.9.0.1:7700"]
+                left.namespace.ip("link set far up")
+                while "10.9.5.1:7700" not in json.loads(await node.wait_for_line('"updated"'))["addresses"]:
+                    pass

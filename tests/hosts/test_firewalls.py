@@ -76,6 +76,31 @@ async def test_two_nodes_behind_firewalls_reach_each_other_through_a_third() -> 
             await exchange(agents[1], agents[2], LARGE)
 
 
+async def test_a_node_that_may_begin_nothing_is_joined_by_others_and_sends_over_their_connections() -> None:
+    with trio.fail_after(SECONDS):
+        async with open_lab("a", "b", "c") as lab:
+            lab.network.hosts["c"].begin_nothing()
+            closed = await lab.start("c")
+            agents = await lab.start("a", join="c"), await lab.start("b", join="a"), closed
+            await meet(*agents)
+            for other in agents[:2]:
+                await exchange(other, closed)
+                await exchange(other, closed, LARGE)
+
+
+async def test_a_node_behind_nat_with_a_forwarded_port_is_joined_at_the_routers_address() -> None:
+    with trio.fail_after(SECONDS):
+        async with open_lab("a", "b", "c") as lab:
+            lab.network.hide("c")
+            address = lab.network.forward("c")
+            hidden = await lab.start("c")
+            first = await lab.start("a", options={"join": [f"{address}:7700"]})
+            agents = first, await lab.start("b", join="a"), hidden
+            await meet(*agents)
+            for other in agents[:2]:
+                await exchange(other, hidden)
+
+
 async def test_when_there_is_no_path_both_sides_and_the_messages_status_say_so() -> None:
     with trio.fail_after(SECONDS):
         async with open_lab("a", "b") as lab:
