@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from simulations.benchmarks import blocked, calls, membership, messages, scale, simulator
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a benchmark; its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m simulations.benchmarks",
         description="What meshp2p costs and how fast it is, beside other systems.",
@@ -21,7 +23,7 @@ def main() -> int:
     messages.add_command(commands)
     scale.add_command(commands)
     simulator.add_command(commands)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     code: int = options.run(options)
     return code
 

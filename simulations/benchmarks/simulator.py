@@ -87,21 +87,21 @@ def _resident() -> float:
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
-def _seeds() -> list[Measure]:
-    return [measure_seeds()]
+def _seeds(seeds: int) -> list[Measure]:
+    return [measure_seeds(seeds)]
 
 
-def _idle(nodes: int) -> list[Measure]:
-    return list(measure_idle(nodes))
+def _idle(nodes: int, repeats: int) -> list[Measure]:
+    return list(measure_idle(nodes, repeats))
 
 
-def measure_all(sizes: tuple[int, ...] = SIZES) -> Iterator[Measure]:
+def measure_all(sizes: tuple[int, ...] = SIZES, *, seeds: int = 40, repeats: int = 3) -> Iterator[Measure]:
     """All measures, each in a process of its own, so that none finds the memory of another."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
-        yield from pool.submit(_seeds).result()
+        yield from pool.submit(_seeds, seeds).result()
         for nodes in sizes:
-            yield from pool.submit(_idle, nodes).result()
+            yield from pool.submit(_idle, nodes, repeats).result()
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -111,6 +111,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--nodes", type=int, help="form one large mesh in waves, lose a node of it, and tell how it goes"
     )
+    parser.add_argument("--quick", action="store_true", help="few seeds and one repeat: shows that it works")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
@@ -123,7 +124,8 @@ def _run(given: argparse.Namespace) -> int:
             print(msgspec.json.encode(progress).decode() if given.json else progress, flush=True)
         return 0
     measures = []
-    for measure in measure_all(tuple(given.sizes)):
+    amounts = {"seeds": 2, "repeats": 1} if given.quick else {}
+    for measure in measure_all(tuple(given.sizes), **amounts):
         measures.append(measure)
         if not given.json:
             goal = (

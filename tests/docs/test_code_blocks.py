@@ -13,6 +13,8 @@ The convention, which CONTRIBUTING.md tells authors:
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -26,6 +28,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from meshp2p.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -106,9 +110,15 @@ def run_python(*arguments: str, directory: Path) -> subprocess.CompletedProcess[
 @cache
 def help_of(words: tuple[str, ...]) -> str:
     """What ``meshp2p WORDS --help`` prints; fails the test where there is no such command."""
-    result = run_python("-m", "meshp2p.cli", *words, "--help", directory=ROOT)
-    assert result.returncode == 0, f"meshp2p {shlex.join(words)}: {result.stderr}"
-    return result.stdout
+    printed, complaints = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(complaints),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main([*words, "--help"])
+    assert ended.value.code == 0, f"meshp2p {shlex.join(words)}: {complaints.getvalue()}"
+    return printed.getvalue()
 
 
 @blocks_in("python")

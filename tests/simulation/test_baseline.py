@@ -37,6 +37,7 @@ def test_a_quarter_more_probes_are_seen() -> None:
     assert "bytes a node and second went from" in said
 
 
+@pytest.mark.long
 def test_crashes_that_are_found_half_a_period_later_are_seen() -> None:
     said = differing("silent", ProtocolConfig(suspicion_confirmed_multiplier=3.5))
     assert "seconds until a crash is known, median went from" in said

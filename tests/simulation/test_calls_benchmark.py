@@ -9,9 +9,8 @@ import pytest
 from simulations.benchmarks.__main__ import main
 
 
-def test_it_prints_what_a_call_costs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["benchmarks", "calls", "--calls", "32", "--json"])
-    assert main() == 0
+def test_it_prints_what_a_call_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calls", "--calls", "32", "--json"]) == 0
     costs = json.loads(capsys.readouterr().out)
     assert [cost["name"] for cost in costs] == ["1 at a time", "16 at a time"]
     assert all(cost["processor_us"] > 0 for cost in costs)

@@ -119,7 +119,7 @@ def test_the_page_shows_a_picture_that_is_there() -> None:
     assert ET.parse(DOCS / "frontier.svg").getroot().tag.endswith("svg")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_prints_the_table_and_writes_what_it_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

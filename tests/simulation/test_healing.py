@@ -26,7 +26,7 @@ def every_second_from_the_others(names: list[str]) -> Partition:
     return Partition(begin=0, groups=(tuple(names[::2]), tuple(names[1::2])))
 
 
-@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("seed", [1, 2])
 def test_sixty_four_nodes_are_whole_within_a_second_after_a_cut(seed: int) -> None:
     simulation, names = a_mesh(seed=seed)
     cut = simulation.begin(every_second_from_the_others(names))

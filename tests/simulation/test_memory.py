@@ -13,6 +13,7 @@ from simulations.memory.minutes import SLOPE_MAX, growth, slope
 from simulations.memory.node_churn import NodeChurn, measure_nodes
 
 
+@pytest.mark.long
 def test_a_machine_does_not_grow_under_churn() -> None:
     found = measure_machine(4)
     assert slope(found) < SLOPE_MAX
@@ -27,6 +28,7 @@ def test_the_churn_is_one() -> None:
     assert len(churn.machine._state.members.departed) == churn.machine.config.departed_max
 
 
+@pytest.mark.long
 def test_what_is_never_forgotten_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[list[str]] = []
     monkeypatch.setattr(LifeSigns, "forget", lambda _self, instance_id: kept.append([instance_id] * 1000))
@@ -51,6 +53,6 @@ def test_in_the_churn_of_whole_nodes_all_is_done() -> None:
     assert set(done) >= {*acts, "read", "event", "change", "term", "registered", "came and went"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_whole_nodes_do_not_grow_under_churn() -> None:
     assert slope(measure_nodes(3)) < SLOPE_MAX

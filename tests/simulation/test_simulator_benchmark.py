@@ -12,9 +12,8 @@ from simulations.benchmarks.formation import form
 from simulations.benchmarks.simulator import Measure, measure_seeds
 
 
-def test_it_prints_a_line_for_each_measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["benchmarks", "simulator", "--sizes", "5", "--json"])
-    assert main() == 0
+def test_it_prints_a_line_for_each_measure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulator", "--sizes", "5", "--quick", "--json"]) == 0
     measures = json.loads(capsys.readouterr().out)
     assert [measure["name"].split(":")[0] for measure in measures] == [
         "partition, 5 nodes, 120 s",
