@@ -19,6 +19,7 @@
     ├── Departures     calling the dead, forgetting the departed
     ├── Mail           durable messages: see :mod:`meshp2p.core.mail.machine`
     ├── Maps           shared maps: who has them, comparing, telling changes
+    ├── Lookups        reading one instance through to its home
     ├── Hosting        instances that speak only HTTP: heartbeats, expiry, adoption
     ├── PauseGuard     being careful after this node itself was stopped
     └── Election       who leads, under a quorum with a LeadershipLease
@@ -49,6 +50,7 @@ from meshp2p.core.maps.shared_maps import Maps
 from meshp2p.core.messages import (
     Ack,
     Acknowledged,
+    AskInstance,
     Body,
     CallReply,
     CallRequest,
@@ -77,7 +79,16 @@ from meshp2p.core.messages import (
     Unreached,
 )
 from meshp2p.core.record import INCARNATION_MAX, Record, State
-from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, Request, SendMessage
+from meshp2p.core.requests import (
+    Acknowledge,
+    AskStatus,
+    Deregister,
+    Fetch,
+    Heartbeat,
+    ReadInstance,
+    Request,
+    SendMessage,
+)
 from meshp2p.core.swim.confirmer import Confirmer
 from meshp2p.core.swim.contact import Contact
 from meshp2p.core.swim.convergence_check import ConvergenceCheck
@@ -86,6 +97,7 @@ from meshp2p.core.swim.dissemination import Dissemination
 from meshp2p.core.swim.election import Election
 from meshp2p.core.swim.hosting import Hosting, Profile
 from meshp2p.core.swim.lease import LeadershipLease
+from meshp2p.core.swim.lookups import Lookups
 from meshp2p.core.swim.membership import Membership
 from meshp2p.core.swim.ownership import Ownership
 from meshp2p.core.swim.paths import Paths
@@ -156,6 +168,7 @@ class Machine(View):
         self._lease = LeadershipLease(state, self._carrier, self._lease_clock) if state.config.quorum else None
         self._election = Election(self._state, self._ownership, self._lease)
         self._hosting = Hosting(self._state, self._membership, self._ownership)
+        self._lookups = Lookups(self._state, self._hosting)
         self._syncer = Syncer(self._state, self._membership, self._ownership, self._election)
         self._pause_guard = PauseGuard(
             self._state, self._membership, self._prober, self._hosting, self._syncer, self._election
@@ -315,6 +328,8 @@ class Machine(View):
                 reply = self._syncer.receive_push(request, now)
             case ForwardHeartbeat(id=instance_id, status=status, metrics=metrics):
                 reply = self._hosting.take_heartbeat(instance_id, status, metrics, now)
+            case AskInstance(id=instance_id):
+                reply = self._hosting.take_question(instance_id, now)
             case ForwardDeregister(id=instance_id):
                 reply = self._hosting.take_deregister(instance_id, now)
             case Deposit() | Deliver() | Acknowledged():
@@ -428,6 +443,8 @@ class Machine(View):
                 self._convergence.handle_look(now)
             case Timer.PATH:
                 self._paths.handle_end(subject)
+            case Timer.LOOKUP:
+                self._lookups.handle_over(subject)
             case Timer.CHECK:
                 self._confirmer.handle_check(subject, now)
             case Timer.PUBLISH:
@@ -462,6 +479,8 @@ class Machine(View):
                 self._hosting.heartbeat(ticket, request, now)
             case Deregister():
                 self._hosting.deregister(ticket, request, now)
+            case ReadInstance(id=instance_id):
+                self._lookups.ask(ticket, instance_id, now)
             case SendMessage() | Fetch() | Acknowledge() | AskStatus():
                 self._mail.request(ticket, request, now)
             case _:
@@ -472,6 +491,7 @@ class Machine(View):
         """Nobody waits any more for the answer to what was asked under this ticket. It may have taken effect."""
         self._mail.reading.abandon(ticket)
         self._early_syncs.pop(ticket, None)
+        self._lookups.abandon(ticket)
 
     def register(self, profile: Profile, now: float) -> list[Effect]:
         """Host an instance that speaks only HTTP: see :meth:`~meshp2p.core.swim.hosting.Hosting.register`."""

@@ -28,6 +28,7 @@ __all__ = [
     "ITEMS_PER_PACKET_MAX",
     "Ack",
     "Acknowledged",
+    "AskInstance",
     "Body",
     "CallReply",
     "CallRequest",
@@ -45,6 +46,7 @@ __all__ = [
     "ForwardStatus",
     "Gossip",
     "HeartbeatReply",
+    "InstanceReply",
     "LeaseAsk",
     "LeaseRelease",
     "LeaseReply",
@@ -253,6 +255,22 @@ class DeregisterReply(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """Whether there was such an instance."""
 
     was_found: bool
+
+
+class AskInstance(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """What the receiver knows of an instance that it hosts (or is). Answered with :class:`InstanceReply`."""
+
+    id: str
+
+
+class InstanceReply(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """``record`` with the status and metrics that the instance reported last, published or not, and the milliseconds
+    since its last sign of life; None if there is no such instance any more. It is shown and not kept: no incarnation
+    stands for it. ``is_home``: the replier answers for the instance, or did until it departed."""
+
+    record: Record | None
+    age_ms: Word = 0
+    is_home: bool = True
 
 
 class Parcel(msgspec.Struct, frozen=True, array_like=True):
@@ -466,6 +484,7 @@ CallRequest = (
     | Push
     | ForwardHeartbeat
     | ForwardDeregister
+    | AskInstance
     | Deliver
     | Acknowledged
     | Deposit
@@ -483,6 +502,7 @@ CallReply = (
     | Done
     | HeartbeatReply
     | DeregisterReply
+    | InstanceReply
     | DeliverReply
     | FetchReply
     | StatusReply

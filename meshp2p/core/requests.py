@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Acknowledge", "AskStatus", "Deregister", "Fetch", "Heartbeat", "Request", "SendMessage"]
+__all__ = ["Acknowledge", "AskStatus", "Deregister", "Fetch", "Heartbeat", "ReadInstance", "Request", "SendMessage"]
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -74,4 +74,11 @@ class AskStatus(msgspec.Struct, frozen=True):
     message_id: str
 
 
-Request = Heartbeat | Deregister | SendMessage | Fetch | Acknowledge | AskStatus
+class ReadInstance(msgspec.Struct, frozen=True):
+    """One instance as its home knows it, or as this node does where the home does not answer in time. Answered with
+    :class:`~meshp2p.core.messages.InstanceReply`."""
+
+    id: str
+
+
+Request = Heartbeat | Deregister | ReadInstance | SendMessage | Fetch | Acknowledge | AskStatus

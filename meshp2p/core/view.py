@@ -15,6 +15,7 @@ from meshp2p.core.record import Record
 from meshp2p.core.swim.candidates import Candidate, SourceStats
 from meshp2p.core.swim.contact import Contact
 from meshp2p.core.swim.election import Election
+from meshp2p.core.swim.hosting import Hosting
 from meshp2p.core.swim.ownership import Ownership
 from meshp2p.core.swim.syncer import Syncer
 
@@ -31,6 +32,7 @@ class View:
     _maps: Maps
     _carrier: Carrier
     _contact: Contact
+    _hosting: Hosting
     _mail: Mail
 
     def __repr__(self) -> str:
@@ -145,7 +147,7 @@ class View:
     @property
     def listed_version(self) -> tuple[int, str | None]:
         """Differs whenever what :meth:`instances` lists has changed, but for the times of the last heartbeats."""
-        return self._state.members.changes, self.leader_id
+        return self._state.members.changes + self._hosting.reports, self.leader_id
 
     def records(self) -> dict[str, Record]:
         """The live records by id, in no order: a view that changes with the machine, not to be changed."""
@@ -163,12 +165,16 @@ class View:
 
     def instance(self, instance_id: str, now: float) -> Instance | None:
         """A live instance as this node knows it; None where there is none of this id."""
-        record = self._state.members.records.get(instance_id)
-        return None if record is None else self._show(record, now)
+        record = self._hosting.present(instance_id)
+        return None if record is None else self.show(record, now)
 
     def instances(self, now: float) -> list[Instance]:
         """All live instances, ordered by the bytes of their ids."""
-        return [self._show(record, now) for _, record in sorted(self._state.members.records.items(), key=_by_id_bytes)]
+        present = self._hosting.present
+        return [
+            self.show(present(instance_id) or record, now)
+            for instance_id, record in sorted(self._state.members.records.items(), key=_by_id_bytes)
+        ]
 
     def leader(self) -> Leader | None:
         """Who leads; None while nobody does."""
@@ -178,10 +184,11 @@ class View:
         epoch = self.leader_epoch
         return Leader(record.id, epoch, record.epoch_since if epoch else None, record.id == self.id)
 
-    def _show(self, record: Record, now: float) -> Instance:
+    def show(self, record: Record, now: float) -> Instance:
+        """An instance of which this is the record."""
         state = self._state
         heard = state.life[record.id]
-        age = 0.0 if record.id == state.id or heard is None else max(0.0, now - heard)
+        heard = now if record.id == state.id or heard is None else min(now, heard)
         return Instance(
             id=record.id,
             hostname=record.hostname,
@@ -196,7 +203,7 @@ class View:
             status=record.status,
             metrics=record.metrics,
             created_at=record.created_at,
-            last_heartbeat=state.wall_ms() - int(age * 1000),
+            last_heartbeat=state.unix_ms_at(heard, now),
         )
 
 

@@ -45,7 +45,8 @@ class Backend(Protocol):
     def listed_version(self) -> tuple[int, str | None]:
         """Differs whenever what :meth:`members` lists has changed, but for the times of the last heartbeats."""
 
-    def member(self, instance_id: str) -> Instance | None: ...
+    async def look_up(self, instance_id: str) -> Instance | None:
+        """A live instance as its home knows it now, or as this node does; None where there is none."""
 
     @property
     def leader(self) -> Leader | None: ...

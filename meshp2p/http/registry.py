@@ -84,7 +84,7 @@ def registry_routes(node: Backend) -> list[Route]:
 
     async def show_agent(request: Request) -> Response:
         instance_id = request.path_id()
-        instance = node.member(instance_id)
+        instance = await node.look_up(instance_id)
         if instance is None:
             return json_response(ErrorBody(f"Instance {instance_id!r} not found"), 404)
         return json_response(detail_of(instance))

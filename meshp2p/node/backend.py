@@ -16,12 +16,13 @@ from meshp2p.core.messages import (
     Done,
     FetchReply,
     HeartbeatReply,
+    InstanceReply,
     Refused,
     SendReply,
     StatusReply,
     Why,
 )
-from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, SendMessage
+from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, ReadInstance, SendMessage
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, MailboxFull, MeshError, StoreFull, Unreachable
 from meshp2p.net.driver import Driver
@@ -86,6 +87,14 @@ class NodeBackend:
     def member(self, instance_id: str) -> Instance | None:
         """The live instance of this id; None where there is none."""
         return self._machine.instance(instance_id, trio.current_time())
+
+    async def look_up(self, instance_id: str) -> Instance | None:
+        """The live instance of this id as its home knows it, or as this node does where the home does not answer within
+        250 ms; None where there is none."""
+        if self._is_leaving:
+            return self.member(instance_id)
+        record = _expect(InstanceReply, await self._driver.request(ReadInstance(instance_id))).record
+        return None if record is None else self._machine.show(record, trio.current_time())
 
     # What the HTTP endpoints ask: the Backend protocol
 

@@ -23,6 +23,7 @@ from meshp2p.core.message import Message
 from meshp2p.core.messages import (
     DATAGRAM_BYTES_MAX,
     Acknowledged,
+    AskInstance,
     CallReply,
     CallRequest,
     Datagram,
@@ -34,6 +35,7 @@ from meshp2p.core.messages import (
     ForwardFetch,
     ForwardHeartbeat,
     ForwardStatus,
+    InstanceReply,
     LeaseAsk,
     LeaseRelease,
     MapDifference,
@@ -50,7 +52,7 @@ from meshp2p.core.messages import (
     SyncRequest,
 )
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
-from meshp2p.core.record import Item
+from meshp2p.core.record import Item, Record
 from meshp2p.core.validity import (
     TIME_MAX,
     check_addresses,
@@ -168,6 +170,8 @@ def _check_reply(reply: CallReply) -> None:
             check_bytes("id", claim[1])
         case Pong(id=instance_id):
             check_id(instance_id)
+        case InstanceReply(record=Record() as record):
+            check_item(record)
         case FetchReply(messages=messages):
             for message in messages:
                 _check_message(message)
@@ -201,7 +205,12 @@ def _check_request(request: CallRequest) -> None:  # one line for each
             check_id(instance_id)
             check_short("status", status)
             check_metrics(metrics)
-        case ForwardDeregister(id=instance_id) | LeaseAsk(leader_id=instance_id) | LeaseRelease(leader_id=instance_id):
+        case (
+            AskInstance(id=instance_id)
+            | ForwardDeregister(id=instance_id)
+            | LeaseAsk(leader_id=instance_id)
+            | LeaseRelease(leader_id=instance_id)
+        ):
             check_id(instance_id)
         case Deliver(holder=holder, parcels=parcels):
             check_id(holder)

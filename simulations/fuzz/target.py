@@ -34,6 +34,7 @@ from meshp2p.core.machine import Machine
 from meshp2p.core.message import Message
 from meshp2p.core.messages import (
     Acknowledged,
+    AskInstance,
     CallReply,
     CallRequest,
     Datagram,
@@ -123,7 +124,12 @@ def _likely() -> list[Datagram | CallRequest | CallReply]:
             SyncReply(nodes[0], True, items, (0,)),
         ]
     messages += [Deliver("a", parcels), Deposit(parcels), Acknowledged(copies)]
-    messages += [ForwardHeartbeat("agent", "busy", "{}"), ForwardDeregister("agent"), SyncRequest(bytes(8), nodes[0])]
+    messages += [
+        ForwardHeartbeat("agent", "busy", "{}"),
+        ForwardDeregister("agent"),
+        AskInstance("agent"),
+        SyncRequest(bytes(8), nodes[0]),
+    ]
     messages += [
         ForwardAcknowledge("agent", (query.id,)),
         ForwardFetch("agent", 10, "", 30.0),

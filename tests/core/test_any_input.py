@@ -19,6 +19,7 @@ from meshp2p.core.message import Message
 from meshp2p.core.messages import (
     Ack,
     Acknowledged,
+    AskInstance,
     CallReply,
     CallRequest,
     Datagram,
@@ -35,6 +36,7 @@ from meshp2p.core.messages import (
     ForwardStatus,
     Gossip,
     HeartbeatReply,
+    InstanceReply,
     MapDifference,
     MapPush,
     MapSync,
@@ -147,6 +149,7 @@ requests: st.SearchStrategy[CallRequest] = st.one_of(
     st.builds(Push, tags, items),
     st.builds(ForwardHeartbeat, ids, texts, metrics),
     st.builds(ForwardDeregister, ids),
+    st.builds(AskInstance, ids),
     st.builds(MapSync, st.sampled_from(["m", "other"]), ids, numbers, digests),
     st.builds(MapPush, st.sampled_from(["m", "other"]), ids, numbers, entries),
     passed,
@@ -158,6 +161,7 @@ replies: st.SearchStrategy[CallReply | CallFailed] = st.one_of(
     st.just(Done()),
     st.just(HeartbeatReply(True, False)),
     st.just(DeregisterReply(True)),
+    st.builds(InstanceReply, st.one_of(st.none(), records), numbers, st.booleans()),
     st.builds(
         MapDifference,
         st.booleans(),

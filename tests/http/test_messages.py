@@ -103,7 +103,7 @@ class Node:
     def listed_version(self) -> tuple[int, str | None]:
         return (0, None)
 
-    def member(self, instance_id: str) -> Instance | None:
+    async def look_up(self, instance_id: str) -> Instance | None:
         return None
 
 

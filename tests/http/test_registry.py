@@ -255,3 +255,18 @@ async def test_the_id_of_a_live_node_can_neither_be_registered_nor_deregistered(
                 assert response.json().keys() == {"error"}
                 assert instance_id in response.json()["error"]
         assert await caller.listed() == ["node-a", "node-b"]
+
+
+async def test_a_heartbeat_that_was_answered_is_seen_by_whoever_asks_any_node() -> None:
+    async with calling("node-a", "node-b", "node-c") as (caller, _):
+        await caller.register("agent")
+        times: dict[int, str] = {}
+        for number in range(30):  # far more often than a status is published
+            await caller.heartbeat("agent", status=f"s{number}", metrics={"n": number})
+            for place, answer in enumerate(await caller.ask_each("GET", "/registry/agents/agent")):
+                shown = answer.json()
+                assert (shown["status"], shown["metrics"]) == (f"s{number}", {"n": number})
+                assert shown["last_heartbeat"] >= times.get(place, "")
+                times[place] = shown["last_heartbeat"]
+        assert await caller.deregister("agent") == 204
+        assert {answer.status_code for answer in await caller.ask_each("GET", "/registry/agents/agent")} == {404}

@@ -146,12 +146,20 @@ class NodeState:
         """Whether this node was stopped and has heard nobody since: see :mod:`meshp2p.core.swim.pause_guard`."""
         self._calls: dict[int, ReplyHandler] = {}
         self._call_count = 0
+        self._unix_zero = -(1 << 62)
+        """The greatest Unix time, in milliseconds, that the driver's time 0 was found to be."""
         self.age_zero: float = 0.0
         """What the clock of :meth:`age_at` shows at the driver's time 0, in seconds."""
         self.keeping: Keeping = Keeping(kept, self._ask, self.timers, is_durable=is_durable)
 
     def _ask(self, effect: Effect) -> None:
         self.effects.append(effect)
+
+    def unix_ms_at(self, when: float, now: float) -> int:
+        """What a moment was in Unix milliseconds. A later moment is never shown as an earlier one: a wall clock that is
+        set back is not followed, one that ran ahead is, as after the machine slept."""
+        self._unix_zero = max(self._unix_zero, self.wall_ms() - math.ceil(now * 1000))
+        return self._unix_zero + int(when * 1000)
 
     def age_at(self, when: float) -> int:
         """The milliseconds that will have passed at this time since the node's directory was made: what is kept bears

@@ -54,6 +54,8 @@ class Timer(enum.IntEnum):
     """Those that live have answered a wave of checks: whether there is to be another."""
     CONTACT = 20
     """Whether anybody was heard of late."""
+    LOOKUP = 21
+    """A question for an instance waited for its home for long enough. Subject: its ticket and the id."""
     DELIVER = 32
     """A delivery that failed is repeated. Subject: the home's id."""
     TELL = 33

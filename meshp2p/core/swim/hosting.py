@@ -23,6 +23,7 @@ from meshp2p.core.messages import (
     ForwardDeregister,
     ForwardHeartbeat,
     HeartbeatReply,
+    InstanceReply,
 )
 from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.requests import Deregister, Heartbeat
@@ -64,6 +65,8 @@ class Hosting:
         self._membership = membership
         self._ownership = ownership
         self._hosted: dict[str, _Hosted] = {}
+        self.reports: int = 0
+        """Counts what instances of this node reported that is not published yet."""
         self.leader_version = 0
         """Counts the changes of leader; kept up to date by the machine."""
 
@@ -210,6 +213,25 @@ class Hosting:
         self._membership.become_departed(farewell, now, at_birth=True)
         return DeregisterReply(True)
 
+    def present(self, instance_id: str) -> Record | None:
+        """A listed instance, with what it reported last if this node answers for it, published or not."""
+        record = self._state.members.records.get(instance_id)
+        hosted = self._hosted.get(instance_id)
+        if record is None or hosted is None or hosted.report is None:
+            return record
+        return msgspec.structs.replace(record, status=hosted.report[0], metrics=hosted.report[1])
+
+    def take_question(self, instance_id: str, now: float) -> InstanceReply:
+        """Another node asks for an instance that it takes for this node's."""
+        state = self._state
+        record = self.present(instance_id)
+        if record is None:
+            departed = state.members.departed.get(instance_id)
+            return InstanceReply(None, is_home=departed is not None and departed.home == state.id)
+        heard = state.life[instance_id]
+        age = 0.0 if instance_id == state.id or heard is None else max(0.0, now - heard)
+        return InstanceReply(record, int(age * 1000), record.home == state.id)
+
     def mark_seen(self, instance_id: str) -> None:
         """The agent was just told who is listed and who leads."""
         hosted = self._hosted.get(instance_id)
@@ -251,6 +273,7 @@ class Hosting:
         due = hosted.published_at + (state.config.status_interval if is_status else state.config.metrics_interval)
         if now < due:
             hosted.report = (status, metrics)
+            self.reports += 1
             state.timers.set(Timer.PUBLISH, due, record.id)
             return
         hosted.published_at = now
