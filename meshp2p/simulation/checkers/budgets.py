@@ -25,7 +25,7 @@ from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.expectations import wanted_confirmations
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
-from meshp2p.virtual.faults import Crash, Fault, Kind, Leave, Partition
+from meshp2p.virtual.faults import Crash, Fault, Forged, Kind, Leave, Partition
 
 __all__ = ["Budgets"]
 
@@ -37,6 +37,10 @@ RECHECKS = 10
 
 DIALS_FIRST = 5
 """Tries of one address until its pauses have doubled to the longest."""
+
+FORGED_ANSWERS = 4
+"""Datagrams that a forged packet draws at the most: an ack, a ping to the address it came from, one to the address in
+use, and the ack to that."""
 
 _CHANGES = (MemberJoined, MemberUpdated, MemberSuspected, MemberRecovered, MemberDied, MemberLeft)
 
@@ -64,7 +68,7 @@ class Budgets(Checker):
     A probe that has no answer in time costs up to four more for each relay: request, ping, ack, and the ack or nack
     that is passed on. Each change that a node hears of it tells on as often as a rumour is told, and then it looks up
     to ``LOOKS_MAX`` times; a suspicion besides has its confirmations, and is checked again and again; whoever
-    publishes or finds a death tells ``birth_fanout`` more.
+    publishes or finds a death tells ``birth_fanout`` more. A packet that an attacker sends draws ``FORGED_ANSWERS``.
     """
 
     name: ClassVar[str] = "budgets"
@@ -79,6 +83,7 @@ class Budgets(Checker):
         self._datagrams = self._bytes = 0
         self._nodes = 0
         self._detours = 0
+        self._forged = 0
 
     def started(self, host: Host) -> None:
         self._nodes += 1
@@ -122,6 +127,7 @@ class Budgets(Checker):
         self._compare("calls", self._calls, self._calls_max(seconds), seconds, state)
         self._spent_before, self._spent = self._spent, _Spent()
         self._datagrams, self._bytes, self._calls = traffic.datagrams, traffic.packet_bytes, 0
+        self._forged = self._forged_packets()
         self._looked_at = now
         self._nodes = len(truth.live)
         self._detours = sum(len(host.machine.detours) for host in truth.live if host.machine is not None)
@@ -163,8 +169,13 @@ class Budgets(Checker):
         probes = self._nodes * (2 + 4 * config.indirect_probes) * periods
         changes = self._spent.datagrams + self._spent.tellings
         changes += self._spent_before.datagrams + self._spent_before.tellings
+        forged = FORGED_ANSWERS * (self._forged_packets() - self._forged)
         # a call of a dead node that lives is answered, and so is the answer
-        return probes + 3 * (called + 3 * math.sqrt(called)) + changes
+        return probes + 3 * (called + 3 * math.sqrt(called)) + changes + forged
+
+    def _forged_packets(self) -> int:
+        """How many packets attackers have sent."""
+        return self.truth.network.links.fired.get(Forged.__name__, 0)
 
     def _calls_max(self, seconds: float) -> float:
         config = self.truth.config
