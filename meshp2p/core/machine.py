@@ -298,7 +298,7 @@ class Machine(View):
         if departed is None:
             self._syncer.offer("packet", (source,), None, now)
         elif not isinstance(body, Gossip):
-            state.send(source, Gossip(state.tag), now, first=departed.as_rumour())
+            state.answer(source, body.sender, Gossip(state.tag), now, first=departed.as_rumour())
             if departed.state is State.DEAD:
                 self._syncer.call_back(source, departed.id, now)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from meshp2p.core.address import Address
@@ -101,6 +102,33 @@ def test_a_forged_source_draws_few_and_small_packets() -> None:
         effects += run_until(machine, 1.0 + number / 1000)
         drawn += sum(len(codec.encode(one.datagram)) for one in sends(effects) if one.address == FAR)
     assert 0 < drawn < sent / 10
+
+
+PING, REQUEST = Ping(7, A, tag_of("me"), 0), PingRequest(7, A, tag_of("b"), FAR)
+
+
+@pytest.mark.parametrize("sender", ["a", "gone", "nobody"])
+@pytest.mark.parametrize("body", [PING, REQUEST], ids=lambda body: type(body).__name__)
+def test_gossip_goes_only_to_where_a_listed_node_is_known_to_be(sender: str, body: Body) -> None:
+    """Else anybody would draw it from those for whom it is, and send large packets to anybody."""
+    machine = a_machine()
+    hear(machine, [a_record("a"), a_record("b"), a_record("gone"), Rumour("gone", 1, State.DEAD, "a")])
+    hear(machine, [a_record(f"n{number}") for number in range(30)])
+    forged = msgspec.structs.replace(body, sender=tag_of(sender))
+    effects = machine.receive(Datagram(forged), ELSEWHERE, 1.5)
+    effects += run_until(machine, 2.5)  # a relay says that it had no answer
+    answers = [one.datagram for one in sends(effects) if one.address in (FAR, ELSEWHERE)]
+    assert answers
+    assert [item for one in answers for item in one.items if item.id != "gone"] == []
+
+
+def test_gossip_goes_with_an_answer_to_a_listed_node() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a"), *(a_record(f"n{number}") for number in range(30))])
+    place = machine.records()["a"].addresses[0]
+    [ack] = [one.datagram for one in sends(machine.receive(Datagram(PING), place, 1.0)) if one.address == place]
+    assert isinstance(ack.body, Ack)
+    assert ack.items
 
 
 class Impostor(Mesh):

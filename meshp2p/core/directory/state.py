@@ -188,6 +188,15 @@ class NodeState:
 
     # What leaves the node
 
+    def answer(self, address: Address, to: int, body: Body, now: float, first: Item | None = None) -> None:
+        """Send ``body`` to where a packet came from that bears the tag ``to``. Gossip goes with it only if that node is
+        known to be there: a forged source must draw no more than was sent, and what a stranger is told is not told."""
+        record = self.members.records.get(self.members.id_of(to) or "")
+        if record is not None and address in self.addresses_of(record):
+            self.send(address, body, now, first)
+        else:
+            self.effects.append(Send(address, Datagram(body, () if first is None else (first,))))
+
     def send(self, address: Address, body: Body, now: float, first: Item | None = None) -> None:
         """Send ``body`` with whatever gossip fits; ``first`` goes ahead of it, for whom it concerns."""
         config = self.config

@@ -59,7 +59,8 @@ class Prober:
         """Told at the end of a round without an answer which relays sent no nack."""
         self._sequence = 0
         self._round: _Round | None = None
-        self._relays: dict[int, tuple[Address, int]] = {}
+        self._relays: dict[int, tuple[Address, int, int]] = {}
+        """By the number of the ping: where its asker is, the asker's tag and number."""
         self._round_trips: dict[str, float] = {}
 
     def start(self, now: float) -> None:
@@ -137,8 +138,8 @@ class Prober:
         relay = self._relays.pop(message.sequence, None)
         if relay is not None:
             state.timers.cancel(Timer.RELAY, str(message.sequence))
-            address, sequence = relay
-            state.send(address, Ack(sequence, message.sender, message.view, message.local_health), now)
+            address, asker, sequence = relay
+            state.answer(address, asker, Ack(sequence, message.sender, message.view, message.local_health), now)
             return
         current = self._round
         if current is None or current.sequence != message.sequence or sender != current.target:
@@ -223,7 +224,8 @@ class Prober:
         if message.target != state.tag:
             state.counters.datagrams_unasked += 1
             return
-        state.send(source, Ack(message.sequence, state.tag, state.members.view, state.local_health.score), now)
+        ack = Ack(message.sequence, state.tag, state.members.view, state.local_health.score)
+        state.answer(source, message.sender, ack, now)
 
     def receive_ping_request(self, message: PingRequest, source: Address, now: float) -> None:
         """Ping a node for another; its ack is passed on, or a nack sent when it does not come in time."""
@@ -231,15 +233,15 @@ class Prober:
         if len(self._relays) >= RELAYS_MAX:
             return
         sequence = self.next_sequence()
-        self._relays[sequence] = (source, message.sequence)
+        self._relays[sequence] = (source, message.sender, message.sequence)
         state.timers.set(Timer.RELAY, now + 0.8 * state.config.probe_timeout, str(sequence))
-        state.send(message.address, state.ping(sequence, message.target), now)
+        state.answer(message.address, message.target, state.ping(sequence, message.target), now)
 
     def handle_relay_no_answer(self, sequence: int, now: float) -> None:
         relay = self._relays.pop(sequence, None)
         if relay is not None:
-            address, asked = relay
-            self._state.send(address, Nack(asked, self._state.tag), now)
+            address, asker, asked = relay
+            self._state.answer(address, asker, Nack(asked, self._state.tag), now)
 
 
 def _ignore_round(_answered_by: str | None, _now: float) -> None:
