@@ -65,7 +65,7 @@ async def _run(seconds: float, seed: int, directory: Path) -> list[str]:
             return [*problems, *(end for node in world.nodes for end in node.ended_alone)]
         traffic = Traffic({node.id: node.url for node in world.nodes}, HOSTED, ledger, random.Random(seed + 1))
         nursery.start_soon(traffic.run)
-        faults = Faults(world, draw)
+        faults = Faults(world, draw, ledger)
         with trio.move_on_after(seconds):
             await faults.run()
         await faults.end()
@@ -77,7 +77,7 @@ async def _run(seconds: float, seed: int, directory: Path) -> list[str]:
         problems += [f"{id_} for {ledger.accepted[id_]} was accepted and not read" for id_ in ledger.missing]
         sample = draw.sample([*ledger.accepted], min(SAMPLE, len(ledger.accepted)))
         problems += [f"status of {text}" for text in await traffic.unknown_statuses(sample)]
-        for line in _report(ledger, faults, traffic):
+        for line in (*_report(ledger, faults, traffic), *world.errors()):
             print(line, flush=True)
         nursery.cancel_scope.cancel()
     return [*problems, *ledger.violations, *(end for node in world.nodes for end in node.ended_alone)]
@@ -108,8 +108,9 @@ async def _until_ready(world: World) -> list[str]:
 class Faults:
     """One fault after another, and now and then two at once."""
 
-    def __init__(self, world: World, draw: random.Random) -> None:
+    def __init__(self, world: World, draw: random.Random, ledger: Ledger) -> None:
         self.counts: dict[str, int] = {}
+        self._ledger = ledger
         self._world = world
         self._draw = draw
         kinds = {
@@ -135,7 +136,10 @@ class Faults:
             await trio.sleep(3 * self._draw.random())
             name = self._draw.choice([*self._kinds])
             self.counts[name] = self.counts.get(name, 0) + 1
-            await self._kinds[name](self._draw.choice(self._world.nodes))
+            node = self._draw.choice(self._world.nodes)
+            self._ledger.faults.append((trio.current_time(), f"{name} {node.id}"))
+            await self._kinds[name](node)
+            self._ledger.faults.append((trio.current_time(), f"end of {name} {node.id}"))
 
     async def end(self) -> None:
         """Everything is well again: all nodes run, all links and disks are whole."""

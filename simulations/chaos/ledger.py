@@ -28,10 +28,12 @@ class Tally(msgspec.Struct):
 
 
 class _Acknowledgement(msgspec.Struct, frozen=True):
-    """When it was answered, and the recipient's home by the node that answered; empty if that was not learned."""
+    """When it was answered, the recipient's home by the node that answered, empty if that was not learned, and that
+    node."""
 
     at: float
     home: str
+    asked: str
 
 
 class Ledger:
@@ -46,6 +48,8 @@ class Ledger:
         self.tally: Tally = Tally()
         self.violations: list[str] = []
         self.contacts: Contacts = Contacts()
+        self.faults: list[tuple[float, str]] = []
+        """When each fault began, or ended, and what it was."""
         self.accepted: dict[str, str] = {}
         """Recipients by message id."""
         self._read: set[str] = set()
@@ -61,20 +65,22 @@ class Ledger:
     def is_acknowledged(self, message_id: str) -> bool:
         return message_id in self._acknowledged
 
-    def note_acknowledged(self, message_ids: Iterable[str], home: str, now: float) -> None:
-        """The acknowledgement was answered 204, by a node that lists ``home`` as the recipient's; empty if it is not
-        known."""
+    def note_acknowledged(self, message_ids: Iterable[str], home: str, now: float, asked: str = "") -> None:
+        """The acknowledgement was answered 204 by the node ``asked``, which lists ``home`` as the recipient's; empty if
+        it is not known."""
         for message_id in message_ids:
             self.tally.acknowledged += message_id not in self._acknowledged
-            self._acknowledged.setdefault(message_id, []).append(_Acknowledgement(now, home))
+            self._acknowledged.setdefault(message_id, []).append(_Acknowledgement(now, home, asked))
 
-    def note_read(self, recipient: str, messages: Iterable[tuple[str, str]], home: str, now: float) -> None:
+    def note_read(
+        self, recipient: str, messages: Iterable[tuple[str, str]], home: str, now: float, asked: str = ""
+    ) -> None:
         """A read that was begun after all acknowledgements known here were answered gave these, as pairs of
-        (source, message id), in this order. ``home`` is the recipient's, which is asked for only if one of these is
-        acknowledged."""
+        (source, message id), in this order, at the node ``asked``. ``home`` is the recipient's, which is asked for only
+        if one of these is acknowledged."""
         for sender, message_id in messages:
             if message_id in self._acknowledged:
-                self._note_read_again(recipient, message_id, home, now)
+                self._note_read_again(recipient, message_id, home, now, asked)
             if message_id in self._read:
                 continue
             self._read.add(message_id)
@@ -85,16 +91,20 @@ class Ledger:
                 self.violations.append(f"{recipient} read {message_id} after {last} of the same source and node")
             self._last_read[lane] = max(last, message_id)
 
-    def _note_read_again(self, recipient: str, message_id: str, home: str, now: float) -> None:
+    def _note_read_again(self, recipient: str, message_id: str, home: str, now: float, asked: str) -> None:
         maker = self._makers.get(node_bits_of(message_id) or 0, "")
         taken = self._acknowledged[message_id]
         if recipient in self._hosted and all(self._is_lost(one, maker, home, now) for one in taken):
             self.tally.moved += 1
         else:
-            homes = ", ".join(f"{now - one.at:.2f} s after {one.home or 'an unknown home'}" for one in taken)
+            homes = ", ".join(
+                f"{now - one.at:.2f} s after {one.home or 'an unknown home'} (by {one.asked})" for one in taken
+            )
+            began = min(one.at for one in taken)
+            faults = "; ".join(f"{at - began:+.1f} {what}" for at, what in self.faults if began - 20 <= at <= now)
             self.violations.append(
-                f"{recipient} was handed {message_id} of {maker} out at {home or 'an unknown home'}"
-                f" {homes} took its acknowledgement"
+                f"{recipient} was handed {message_id} of {maker} out at {home or 'an unknown home'} (by {asked})"
+                f" {homes} took its acknowledgement; faults, in seconds from then: {faults}"
             )
 
     def _is_lost(self, acknowledgement: _Acknowledgement, maker: str, home: str, now: float) -> bool:

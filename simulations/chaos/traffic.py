@@ -117,14 +117,16 @@ class Traffic:
                 home = ""
                 if any(self._ledger.is_acknowledged(message["message_id"]) for message in messages):
                     home = _home_of(before, await self._record_of(client, recipient, node))
-                await self._take(client, recipient, messages, home)
+                await self._take(client, recipient, messages, home, node)
             else:
                 await trio.sleep(0.1)
 
-    async def _take(self, client: httpx.AsyncClient, recipient: str, messages: list[dict[str, Any]], home: str) -> None:
+    async def _take(
+        self, client: httpx.AsyncClient, recipient: str, messages: list[dict[str, Any]], home: str, asked: str
+    ) -> None:
         read = [(message["source_instance"], message["message_id"]) for message in messages]
         self._waiting[recipient] = len(read)
-        self._ledger.note_read(recipient, read, home, trio.current_time())
+        self._ledger.note_read(recipient, read, home, trio.current_time(), asked)
         if read and self._draw.random() < 0.9:  # some crash between reading and acknowledging
             node = self._draw.choice([*self._urls])
             ids = [message_id for _, message_id in read]
@@ -135,7 +137,7 @@ class Traffic:
                 if answer is not None and answer.status_code == 204:
                     now = trio.current_time()
                     took = _home_of(before, await self._record_of(client, recipient, node))
-                    self._ledger.note_acknowledged(ids, took, now)
+                    self._ledger.note_acknowledged(ids, took, now, node)
                 elif answer is not None:
                     self._ledger.tally.acknowledgements_refused += 1
                 else:

@@ -5,6 +5,7 @@ All of it lives in one network and mount namespace of this process, and is gone 
 
 from __future__ import annotations
 
+import collections
 import os
 import signal
 import subprocess
@@ -73,6 +74,9 @@ class Node:
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env=environment
             )
 
+    def log_lines(self) -> list[str]:
+        return self._log.read_text(errors="replace").splitlines()
+
     async def watch(self) -> None:
         """Note an end that nobody asked for. Runs until it is cancelled."""
         while True:
@@ -138,6 +142,16 @@ class World:
     @property
     def has_clocks(self) -> bool:
         return FAKETIME.exists()
+
+    def errors(self) -> list[str]:
+        """What the nodes logged as errors, each line once, and how often."""
+        lines = collections.Counter(
+            f"{node.id}: {line.partition(' ERROR ')[2]}"
+            for node in self.nodes
+            for line in node.log_lines()
+            if " ERROR " in line
+        )
+        return [f"{count} x {line}" for line, count in lines.items()]
 
     async def start(self, node: Node) -> None:
         await node.start([other for other in self.nodes if other is not node])

@@ -47,10 +47,14 @@ def test_a_read_after_the_acknowledgement_is_a_violation_and_one_before_it_is_no
     ledger.note_read("r", [("s", one)], "", 1.0)
     ledger.note_read("r", [("s", one)], "", 2.0)
     assert ledger.violations == []
-    ledger.note_acknowledged([one], "r", 3.0)
+    ledger.faults += [(-30.0, "stop a"), (2.5, "cut a"), (5.0, "end of cut a")]
+    ledger.note_acknowledged([one], "r", 3.0, "b")
     ledger.note_read("r", [("s", one)], "", 4.0)
     assert len(ledger.violations) == 1
-    assert "1.00 s after r took its acknowledgement" in ledger.violations[0]
+    assert (
+        "1.00 s after r (by b) took its acknowledgement; faults, in seconds from then: -0.5 cut a"
+        in (ledger.violations[0])
+    )
 
 
 def probe(ledger: Ledger, node: str, begin: int, end: int) -> None:
