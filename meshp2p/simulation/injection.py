@@ -16,8 +16,7 @@ from meshp2p.virtual.faults import CuttingFault, DiskFault, Fault, HostFault, Im
 __all__ = ["Injector"]
 
 LEAVE_STEP = 0.05
-LEAVE_MAX = 2.0
-"""Seconds after which a node that leaves is ended, heard or not."""
+"""Seconds between two looks whether a node that leaves was heard; it is ended after ``leave_timeout``, heard or not."""
 
 OVERHEARD_MAX = 200
 """Packets that an attacker keeps to send again."""
@@ -82,7 +81,7 @@ class Injector:
                 world.stop_host(host, is_silent=fault.is_silent, cause=cause)
             case faults.Leave():
                 host.leave(cause)
-                self._await_leaving((host, host.life, self._engine.now + LEAVE_MAX))
+                self._await_leaving((host, host.life, self._engine.now + self._world.schedule.config.leave_timeout))
             case faults.Pause() | faults.Sleep():
                 self._pause(host, is_asleep=isinstance(fault, faults.Sleep), cause=cause)
             case faults.Slow():

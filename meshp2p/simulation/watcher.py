@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from meshp2p.core.effects import Call, CallFailed, Send
+from meshp2p.core.effects import Call, CallFailed, Send, Watch
 from meshp2p.core.events import Event
 from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
 from meshp2p.core.record import Item
@@ -32,6 +32,8 @@ class Watcher(Protocol[AHost]):
     """It is about to receive gossip, of one item or more."""
     calls: Callable[[AHost, Call], None]
     """It calls another node."""
+    watches: Callable[[AHost, Watch], None]
+    """It opens a watch connection."""
     called: Callable[[AHost, CallRequest], None]
     """It is about to receive another's call."""
     replied: Callable[[AHost, Call, CallReply | CallFailed], None]

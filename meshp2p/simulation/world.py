@@ -10,7 +10,7 @@ import msgspec
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import Call, CallFailed, Send
+from meshp2p.core.effects import Call, CallFailed, Send, Watch
 from meshp2p.core.events import Event, IdConflictLost
 from meshp2p.core.message import Message
 from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
@@ -147,6 +147,9 @@ class World:
         )
         self.calls: Callable[[Host, Call], None] = _together(
             [each.calls for each in checkers if type(each).calls is not Checker.calls]
+        )
+        self.watches: Callable[[Host, Watch], None] = _together(
+            [each.watching for each in checkers if type(each).watching is not Checker.watching]
         )
         self.called: Callable[[Host, CallRequest], None] = _together(
             [each.called for each in checkers if type(each).called is not Checker.called]

@@ -284,7 +284,7 @@ def test_a_former_home_holds_what_a_holder_does_not_answer_for() -> None:
 
 
 @pytest.mark.parametrize("silent", [("c", "d"), ("b", "d"), ("b", "c")])
-def test_a_leaving_node_asks_others_until_one_takes_over(silent: tuple[str, str]) -> None:
+def test_a_leaving_node_asks_others_until_one_takes_over_before_its_time_ends(silent: tuple[str, str]) -> None:
     mesh = a_mesh("a", "b", "c", "d", "e")
     cut(mesh, {"a", "e"}, *({"a", one} for one in silent))
     mesh.ask("a", SendMessage("s", "e", "Query", "", b'"far"'))
@@ -292,7 +292,7 @@ def test_a_leaving_node_asks_others_until_one_takes_over(silent: tuple[str, str]
     mesh.kill("e")
     mesh.run_until(lambda: "e" not in mesh.nodes["a"].records(), 30)
     mesh.leave("a")
-    mesh.run_until(lambda: mesh.nodes["a"].has_left, 10)
+    mesh.run_until(lambda: mesh.nodes["a"].has_left, ProtocolConfig().leave_timeout)
     mesh.kill("a")
     cut(mesh)
     mesh.add("e", join="d", address=mesh.address("e"))

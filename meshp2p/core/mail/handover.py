@@ -115,7 +115,7 @@ class Handover:
             if writes:
                 self._state.store(writes, ignore_failure, now)
 
-        self._deposit(parcels, [maker], 0, conclude, now)
+        self._deposit(parcels, [maker], 0, conclude, now, self._state.config.forward_timeout)
 
     # To the holders of mail
 
@@ -166,7 +166,10 @@ class Handover:
         def conclude(_is_taken: bool, _now: float) -> None:
             self.is_handing_over = False
 
-        self._deposit(parcels, self._state.choose_nodes(DEPOSITS_MAX), 0, conclude, now)
+        # the process ends after leave_timeout: by then each of these nodes must have been asked
+        config = self._state.config
+        timeout = config.leave_timeout / DEPOSITS_MAX or config.forward_timeout
+        self._deposit(parcels, self._state.choose_nodes(DEPOSITS_MAX), 0, conclude, now, timeout)
 
     def _parcels(self, now: float) -> list[Parcel]:
         chosen: dict[int, tuple[Outgoing, list[str]]] = {}
@@ -187,6 +190,7 @@ class Handover:
         begin: int,
         conclude: Callable[[bool, float], None],
         now: float,
+        timeout: float,
     ) -> None:
         """Hand over the parcels from ``begin`` on to the first of ``nodes``; ``conclude`` is told whether one took all.
 
@@ -202,8 +206,8 @@ class Handover:
 
         def take(reply: CallReply | CallFailed, now: float) -> None:
             if isinstance(reply, Done):
-                self._deposit(parcels, nodes, end, conclude, now)
+                self._deposit(parcels, nodes, end, conclude, now, timeout)
             else:
-                self._deposit(parcels, nodes[1:], 0, conclude, now)
+                self._deposit(parcels, nodes[1:], 0, conclude, now, timeout)
 
-        state.call_node(record, Deposit(tuple(parcels[begin:end])), take, state.config.forward_timeout)
+        state.call_node(record, Deposit(tuple(parcels[begin:end])), take, timeout)

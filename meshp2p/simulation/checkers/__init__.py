@@ -11,7 +11,7 @@ from meshp2p.simulation.checkers.comparing import Comparing
 from meshp2p.simulation.checkers.crashes import CrashEvidence
 from meshp2p.simulation.checkers.cuts import Cuts
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
-from meshp2p.simulation.checkers.dials import Detours, Dials
+from meshp2p.simulation.checkers.dials import Detours, Dials, Watching
 from meshp2p.simulation.checkers.grants import Grants
 from meshp2p.simulation.checkers.health import SelfDoubt
 from meshp2p.simulation.checkers.homes import AgentNews, Homes
@@ -74,6 +74,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Rivals,
         Dials,
         Detours,
+        Watching,
         Comparing,
     )
 }

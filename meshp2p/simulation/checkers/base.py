@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
-from meshp2p.core.effects import Call, CallFailed, Send
+from meshp2p.core.effects import Call, CallFailed, Send, Watch
 from meshp2p.core.events import Event
 from meshp2p.core.message import Message
 from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
@@ -81,6 +81,9 @@ class Checker:
 
     def calls(self, host: Host, effect: Call) -> None:
         """A host calls another."""
+
+    def watching(self, host: Host, effect: Watch) -> None:
+        """A host opens a watch connection."""
 
     def called(self, host: Host, request: CallRequest) -> None:
         """A host is about to receive another's call."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import ClassVar
 
 from meshp2p.core.address import Address
 from meshp2p.core.directory.carrier import DIRECT_RETRY_MAX
-from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.effects import Call, CallFailed, Watch
 from meshp2p.core.messages import CallReply, SyncReply, SyncRequest
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
 from meshp2p.virtual.faults import Crash, Fault, Leave, Moved
 
-__all__ = ["Detours", "Dials"]
+__all__ = ["Detours", "Dials", "Watching"]
 
 OWN_DIALS_MAX = 3
 """How often a process dials its own address: once an hour, and once more where it was told of it anew."""
@@ -57,6 +58,30 @@ class Dials(Checker):
             if candidate.address == address and candidate.failures and not candidate.is_dialling:
                 failures = f"{candidate.failures} failures are counted of it"
                 self.violated(host, f"was answered at {address}, and {failures}")
+
+
+WATCHES_SECONDS, WATCHES_MAX = 20.0, 10
+"""Pauses between the tries of a watch double from half a second, so seven of them fit into the time."""
+
+
+class Watching(Checker):
+    """A watch connection that cannot be opened is tried ever more rarely."""
+
+    name: ClassVar[str] = "watching"
+
+    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
+        super().__init__(truth, report)
+        self._opened: dict[tuple[str, int, str, int], deque[float]] = {}
+
+    def watching(self, host: Host, effect: Watch) -> None:
+        now = self.truth.engine.now
+        opened = self._opened.setdefault((host.key, host.life, effect.node_id, effect.boot), deque())
+        opened.append(now)
+        while opened[0] < now - WATCHES_SECONDS:
+            opened.popleft()
+        if len(opened) > WATCHES_MAX:
+            opened.clear()
+            self.violated(host, f"opens a watch of {effect.node_id} more than {WATCHES_MAX} times in 20 s")
 
 
 class Detours(Checker):

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.core.events import Event, MemberEvent, MemberJoined, MemberUpdated
+from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberUpdated
 from meshp2p.core.messages import CallReply, CallRequest, Push, SyncReply
 from meshp2p.core.record import Item, Rumour, State
 from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.pauses import PAUSE_MIN
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
 
 __all__ = ["AgentNews", "Homes"]
 
 
+ROUNDING = 1e-3
+
+
 class Homes(Checker):
-    """Only a node that is, or was, the home of an instance says that it is dead; and no node publishes one that has
-    deregistered, once it heard of that."""
+    """Only a node that is, or was, the home of an instance says that it is dead, and not before it could hear the
+    instance for ``instance_timeout`` since it was itself stopped; and no node publishes one that has deregistered, once
+    it heard of that."""
 
     name: ClassVar[str] = "homes"
-    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated)
+    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated, MemberDied)
 
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
+        self._resumed_at: dict[str, float] = {}
+        """When each host was last stopped for long and went on, by its own clock."""
         self._homes: dict[str, dict[str, None]] = {}
         """By agent, the keys of the hosts that published it."""
         self._goodbyes: dict[tuple[str, str], int] = {}
         """By the key of a host and an agent, the incarnation that it heard has deregistered."""
 
     def started(self, host: Host) -> None:
+        self._resumed_at.pop(host.key, None)
         for key in [key for key in self._goodbyes if key[0] == host.key]:
             del self._goodbyes[key]
 
@@ -38,11 +47,22 @@ class Homes(Checker):
         if not isinstance(event, MemberEvent) or event.record.home != host.id or event.record.is_node:
             return
         record = event.record
+        if isinstance(event, MemberDied):
+            heard_for = host.clock.now - self._resumed_at.get(host.key, -math.inf)
+            if heard_for < self.truth.config.instance_timeout - ROUNDING:
+                self.violated(
+                    host, f"lets {record.id} go, which it could hear for {heard_for:.1f} s since it was stopped"
+                )
+            return
         self._homes.setdefault(record.id, {})[host.key] = None
         heard = self._goodbyes.get((host.key, record.id))
         is_gone = record.id in self.truth.deregistered and self.truth.agents.get(record.id) is None
         if heard is not None and is_gone and record.incarnation > heard:
             self.violated(host, f"publishes {record.id} again, of which it heard that it has deregistered")
+
+    def resumed(self, host: Host, seconds: float) -> None:
+        if seconds >= PAUSE_MIN:
+            self._resumed_at[host.key] = host.clock.now
 
     def tells(self, host: Host, items: tuple[Item, ...]) -> None:
         if not self.truth.agents:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from meshp2p.core.effects import Call, CallFailed, Send
 from meshp2p.core.events import Event, MemberJoined, MemberUpdated
-from meshp2p.core.messages import Ack, CallReply, Datagram, Ping, Pong
+from meshp2p.core.messages import Ack, CallReply, Datagram, Ping, Pong, SyncRequest
 from meshp2p.core.record import Rumour, State
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
@@ -23,11 +23,16 @@ PAUSE_MIN = 3.0
 """A shorter pause need not be noticed. Chosen, not measured."""
 
 
+ANSWERED_WITHIN = 0.3
+"""Seconds within which a node that goes on has probed another, and had its answer. Chosen, not measured."""
+
+
 class PauseGuard(Checker):
     """A node that was stopped accuses nobody and claims no leadership before a probe of its own succeeded, or went
     without answer for ``ROUNDS_SILENT`` rounds.
 
-    A node all alone cannot probe, and may claim.
+    Where all others are there and nothing is in the way it has a probe answered at once, and then syncs: it asks what
+    it missed. A node all alone cannot probe, and may claim.
     """
 
     name: ClassVar[str] = "pause-guard"
@@ -40,6 +45,10 @@ class PauseGuard(Checker):
         self._well: dict[str, dict[str, bool]] = {}
         """By host, whom it listed when it went on, and whether it did not suspect it then."""
         self._resumed_at: dict[str, float] = {}
+        self._synced_at: dict[str, float] = {}
+        """When each host synced since it went on."""
+        self._paused_at: dict[str, float] = {}
+        """When each host was last stopped, by its own clock."""
 
     def resumed(self, host: Host, seconds: float) -> None:
         machine = host.machine
@@ -52,7 +61,27 @@ class PauseGuard(Checker):
                 record.id: record.state is State.ALIVE for record in machine.records().values() if record.is_node
             }
 
+            truth = self.truth
+            self._synced_at.pop(host.key, None)
+            # where its clock stood still as well nothing is due, and it learns of its pause by what comes
+            has_run = host.clock.now - self._paused_at.get(host.key, host.clock.now) > PAUSE_MIN / 2
+            if has_run and not truth.active_troubles() and machine.node_count() == len(truth.live) > 2:
+                truth.engine.at(truth.engine.now + ANSWERED_WITHIN, self._look_for_sync, (host, host.life))
+
+    def calls(self, host: Host, effect: Call) -> None:
+        if type(effect.request) is SyncRequest:
+            self._synced_at[host.key] = self.truth.engine.now
+
+    def _look_for_sync(self, argument: tuple[Host, int]) -> None:
+        host, life = argument
+        truth = self.truth
+        is_there = host.machine is not None and host.life == life and not host.is_stopped and not host.is_leaving
+        is_quiet = truth.engine.now - truth.disturbed_at >= ANSWERED_WITHIN - 1e-6 and not truth.active_troubles()
+        if is_there and is_quiet and host.key not in self._synced_at:
+            self.violated(host, f"was stopped, and syncs with nobody for {ANSWERED_WITHIN} s")
+
     def paused(self, host: Host) -> None:
+        self._paused_at[host.key] = host.clock.now
         self._release(host)
 
     def stopped(self, host: Host) -> None:

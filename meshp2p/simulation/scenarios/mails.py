@@ -50,7 +50,7 @@ def _sender_leaves(draft: Draft) -> None:
     begin = draft.chaos_begin
     draft.calm = 15.0
     down, sender, home, *rest = draft.random.sample(draft.names, len(draft.names))
-    draft.agents.append(AgentPlan(id="agent", nodes=(home, *rest), at=2.0, every=1.0))
+    draft.agents.append(AgentPlan(id="agent", nodes=(home, *rest), at=2.0, every=3.0))
     draft.mail += [
         _mail("to the node", sender, down, 5.0, begin + 3.0, 0.3),
         _mail("to the agent", home, "agent", 5.0, begin + 31.0, 0.1),

@@ -130,21 +130,6 @@ def _last_one(draft: Draft) -> None:
 
 
 @scenario(
-    "two-naps", "of two nodes one is stopped, then the other, while it suspects the first", nodes=2, duration=80.0
-)
-def _two_naps(draft: Draft) -> None:
-    one, other = draft.names[:2]
-    begin = draft.chaos_begin
-    while begin < draft.chaos_end - 15.0:
-        woken = round(begin + draft.random.uniform(2.5, 4.5), 3)
-        draft.faults += [
-            Pause(begin=round(begin, 3), end=woken, node=one),
-            Pause(begin=round(woken - 0.05, 3), end=round(woken + draft.random.uniform(4.0, 6.0), 3), node=other),
-        ]
-        begin += 20.0
-
-
-@scenario(
     "late-seed", "nodes are told of one that starts minutes later and knows nobody, and of themselves", duration=200.0
 )
 def _late_seed(draft: Draft) -> None:
@@ -174,3 +159,23 @@ def _large_views(draft: Draft) -> None:
             id=f"agent{number:02}", nodes=(node,), at=2.0, every=3.0, varies=True, metrics_bytes=7_000, until=None
         )
         draft.agents.append(plan)
+
+
+@scenario("home-stands", "an agent's only home stands still for as long as it waits for a heartbeat", duration=120.0)
+def _home_stands(draft: Draft) -> None:
+    home = draft.one()
+    draft.agents.append(AgentPlan(id="agent", nodes=(home,), at=2.0, every=2.0))
+    begin = draft.chaos_begin
+    end = round(begin + draft.random.uniform(15.5, 17.5), 3)
+    draft.faults.append(Pause(begin=begin, end=end, node=home))
+
+
+@scenario("wakes-alone", "a process is stopped, and cut off from all others before it goes on", least=3)
+def _wakes_alone(draft: Draft) -> None:
+    one = draft.one()
+    rest = tuple(name for name in draft.names if name != one)
+    begin = draft.chaos_begin
+    draft.faults += [
+        Pause(begin=begin, end=begin + 6.0, node=one),
+        Partition(begin=begin + 5.0, end=begin + 40.0, groups=((one,), rest)),
+    ]
