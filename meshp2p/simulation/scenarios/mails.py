@@ -43,21 +43,23 @@ def _forgets_at_once(draft: Draft) -> None:
 @scenario(
     "sender-leaves",
     "nodes leave while they hold mail: for a node that is down, and for agents of theirs",
-    nodes=4,
-    least=4,
+    nodes=5,
+    least=5,
 )
 def _sender_leaves(draft: Draft) -> None:
     begin = draft.chaos_begin
     draft.calm = 15.0
-    down, sender, home, *rest = draft.random.sample(draft.names, len(draft.names))
+    down, sender, second, home, *rest = draft.random.sample(draft.names, len(draft.names))
     draft.agents.append(AgentPlan(id="agent", nodes=(home, *rest), at=2.0, every=3.0))
     draft.mail += [
         _mail("to the node", sender, down, 5.0, begin + 3.0, 0.3),
+        _mail("to it too", second, down, 5.0, begin + 3.2, 0.3),
         _mail("to the agent", home, "agent", 5.0, begin + 31.0, 0.1),
     ]
     draft.faults += [
         Crash(begin=begin, end=begin + 20.0, node=down, is_silent=True),
         Leave(begin=begin + 3.1, node=sender),  # and may ask the one that is down to take over
+        Leave(begin=begin + 3.3, node=second),
         Crash(begin=begin + 27.6, end=begin + 45.0, node=down, is_silent=True),
         Leave(begin=begin + 30.0 + round(draft.random.random(), 3), node=home),
     ]
