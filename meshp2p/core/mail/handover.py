@@ -115,7 +115,7 @@ class Handover:
             if writes:
                 self._state.store(writes, ignore_failure, now)
 
-        self._deposit(parcels, [maker], 0, conclude, now, self._state.config.forward_timeout)
+        self._deposit(parcels, [maker], 0, conclude, now)
 
     # To the holders of mail
 
@@ -167,8 +167,7 @@ class Handover:
             self.is_handing_over = False
 
         # the process ends after leave_timeout: by then each of these nodes must have been asked
-        config = self._state.config
-        timeout = config.leave_timeout / DEPOSITS_MAX or config.forward_timeout
+        timeout = self._state.config.leave_timeout / DEPOSITS_MAX
         self._deposit(parcels, self._state.choose_nodes(DEPOSITS_MAX), 0, conclude, now, timeout)
 
     def _parcels(self, now: float) -> list[Parcel]:
@@ -190,12 +189,13 @@ class Handover:
         begin: int,
         conclude: Callable[[bool, float], None],
         now: float,
-        timeout: float,
+        timeout: float | None = None,
     ) -> None:
         """Hand over the parcels from ``begin`` on to the first of ``nodes``; ``conclude`` is told whether one took all.
 
         One that refuses, or does not answer, may hold the first ones; the next one is given all, so that none holds a
-        message without those before it.
+        message without those before it. ``timeout`` is
+        for each of them, ``forward_timeout`` if it is absent or 0.
         """
         state = self._state
         record = state.members.records.get(nodes[0]) if nodes else None
@@ -210,4 +210,4 @@ class Handover:
             else:
                 self._deposit(parcels, nodes[1:], 0, conclude, now, timeout)
 
-        state.call_node(record, Deposit(tuple(parcels[begin:end])), take, timeout)
+        state.call_node(record, Deposit(tuple(parcels[begin:end])), take, timeout or state.config.forward_timeout)
