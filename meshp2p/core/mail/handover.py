@@ -194,8 +194,8 @@ class Handover:
         """Hand over the parcels from ``begin`` on to the first of ``nodes``; ``conclude`` is told whether one took all.
 
         One that refuses, or does not answer, may hold the first ones; the next one is given all, so that none holds a
-        message without those before it. ``timeout`` is
-        for each of them, ``forward_timeout`` if it is absent or 0.
+        message without those before it. Each call is given ``timeout`` seconds, ``forward_timeout`` if that is absent
+        or 0.
         """
         state = self._state
         record = state.members.records.get(nodes[0]) if nodes else None
