@@ -60,11 +60,10 @@ from meshp2p.errors import (
     UnknownInstance,
     Unreachable,
     WaitTimeout,
+    WrongLoop,
 )
 from meshp2p.http.limits import HttpLimits
-from meshp2p.node.agent_side import IsolatedIterator
 from meshp2p.node.config import NodeConfig
-from meshp2p.node.delegation import Delegation, TaskProgress
 from meshp2p.node.graph_sync import (
     ClockOrder,
     GraphEdge,
@@ -76,17 +75,18 @@ from meshp2p.node.graph_sync import (
 )
 from meshp2p.node.handlers import Declined
 from meshp2p.node.identity import generate_instance_id
-from meshp2p.node.inbox import Inbox
-from meshp2p.node.isolated import IsolatedDelegation, IsolatedNode
-from meshp2p.node.isolated_map import IsolatedSharedMap
-from meshp2p.node.leadership import FencingToken, Lease
-from meshp2p.node.mesh_node import MeshNode
-from meshp2p.node.opening import open_node
+from meshp2p.node.leadership import FencingToken
+from meshp2p.node.local_map import MapChange
+from meshp2p.node.options import NodeOptions
 from meshp2p.node.received import ReceivedMessage
-from meshp2p.node.reply_parts import ReplyParts
 from meshp2p.node.settings import load_config
-from meshp2p.node.shared import MapChange, SharedMap
 from meshp2p.node.subscriptions import EventsLost, NetworkProblemFound
+from meshp2p.threaded.delegation import Delegation
+from meshp2p.threaded.lease import Lease
+from meshp2p.threaded.mesh_node import MeshNode
+from meshp2p.threaded.node_iterator import NodeIterator
+from meshp2p.threaded.opening import open_node
+from meshp2p.threaded.shared_map import SharedMap
 from meshp2p.version import __version__
 
 if TYPE_CHECKING:
@@ -115,14 +115,9 @@ __all__ = [
     "HandlerConflict",
     "HttpLimits",
     "IdConflict",
-    "Inbox",
     "Instance",
     "InstanceConflict",
     "InternalError",
-    "IsolatedDelegation",
-    "IsolatedIterator",
-    "IsolatedNode",
-    "IsolatedSharedMap",
     "Leader",
     "LeaderChanged",
     "Lease",
@@ -144,6 +139,8 @@ __all__ = [
     "NoHandler",
     "NodeClosed",
     "NodeConfig",
+    "NodeIterator",
+    "NodeOptions",
     "PayloadMismatch",
     "PeerReachable",
     "PeerUnreachable",
@@ -155,7 +152,6 @@ __all__ = [
     "Record",
     "RemoteError",
     "RemoteProtocolError",
-    "ReplyParts",
     "RequestRefused",
     "SharedMap",
     "StartError",
@@ -164,11 +160,11 @@ __all__ = [
     "StorageRecovered",
     "StoreError",
     "StoreFull",
-    "TaskProgress",
     "UnknownInstance",
     "Unreachable",
     "VectorClock",
     "WaitTimeout",
+    "WrongLoop",
     "__version__",
     "generate_instance_id",
     "load_config",

@@ -11,6 +11,7 @@
     │   ├── UnknownInstance      no live instance has this id
     │   ├── NoHandler            the agent that was asked has no handler for queries
     │   ├── HandlerConflict      there is a handler for this kind already
+    │   ├── WrongLoop            the node is used in another loop or thread than it was opened in
     │   ├── LimitExceeded        a bound of the configuration is reached
     │   ├── MailboxFull          there is no room for a further message now
     │   └── NodeClosed           the node has left the mesh
@@ -70,6 +71,11 @@ class NoHandler(LocalProtocolError):
 
 class HandlerConflict(LocalProtocolError):
     """There is a handler for this kind already: a message is handled once. Nothing changed."""
+
+
+class WrongLoop(LocalProtocolError):
+    """The node is awaited in another loop or thread than it was opened in, or opened where none runs that it could use.
+    The message names the right call. Nothing changed."""
 
 
 class LimitExceeded(LocalProtocolError):

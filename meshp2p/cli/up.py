@@ -118,7 +118,7 @@ async def _up(config: NodeConfig, is_json: bool) -> None:
 
             nursery.start_soon(stop_on_signal)
             try:
-                async with open_node(config) as node:
+                async with open_node(config, in_loop=True) as node:
                     with stop:
                         await output.greet(node)
                         async for event in node.events():

@@ -164,20 +164,23 @@ class View:
         return self._syncer.candidates.statistics()
 
     def instance(self, instance_id: str, now: float) -> Instance | None:
-        """A live instance as this node knows it; None where there is none of this id."""
+        """A live instance as this node knows it; None if there is none of this id. May be asked from any thread."""
         record = self._hosting.present(instance_id)
         return None if record is None else self.show(record, now)
 
     def instances(self, now: float) -> list[Instance]:
-        """All live instances, ordered by the bytes of their ids."""
+        """All live instances, ordered by the bytes of their ids.
+
+        May be asked from any thread: records are immutable, and the dictionary of them is copied in one step.
+        """
         present = self._hosting.present
         return [
             self.show(present(instance_id) or record, now)
-            for instance_id, record in sorted(self._state.members.records.items(), key=_by_id_bytes)
+            for instance_id, record in sorted(self._state.members.records.copy().items(), key=_by_id_bytes)
         ]
 
     def leader(self) -> Leader | None:
-        """Who leads; None while nobody does."""
+        """Who leads; None while nobody does. May be asked from any thread."""
         record = self._state.members.records.get(self.leader_id or "")
         if record is None:
             return None

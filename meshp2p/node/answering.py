@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import trio
 
@@ -12,8 +12,9 @@ from meshp2p.core.message import Message
 from meshp2p.errors import LocalProtocolError, RemoteProtocolError
 from meshp2p.net.open_calls import IncomingCall
 from meshp2p.node.handlers import Handler, Handlers
-from meshp2p.node.payload import describe_error
+from meshp2p.node.payload import EncodedPayload, describe_error
 from meshp2p.node.received import QUERY, ReceivedMessage
+from meshp2p.node.within import within
 from meshp2p.wire.queries import (
     ERROR_TEXT_MAX,
     ProgressReport,
@@ -27,6 +28,8 @@ from meshp2p.wire.queries import (
 )
 
 __all__ = ["HANDLER_TIMEOUT", "QueryServer"]
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("meshp2p.node")
 
@@ -135,8 +138,11 @@ class _OfCalls:
     async def acknowledge_received(self, message: ReceivedMessage) -> None:
         """A call is not kept, so there is nothing to acknowledge."""
 
-    async def reply_to(self, message: ReceivedMessage, payload: object) -> str:
+    async def reply_to(self, message: ReceivedMessage, payload: EncodedPayload) -> str:
         raise LocalProtocolError(f"{message!r} is a call: what its handler returns is the answer")
+
+    async def wait(self, function: Callable[[], Awaitable[_T]], timeout: float | None, what: str) -> _T:
+        return await within(function, timeout, what)
 
 
 _OF_CALLS: Final = _OfCalls()

@@ -49,7 +49,8 @@ class NodeBackend:
         """What was lost on disk before the start; None if nothing was."""
         self._driver = driver
         self._machine = driver.machine
-        self._started = trio.current_time()
+        self._clock = trio.lowlevel.current_clock()
+        self._started = self._clock.current_time()
         self._is_leaving = False
 
     @property
@@ -66,7 +67,7 @@ class NodeBackend:
     @property
     def uptime(self) -> float:
         """Seconds since the start."""
-        return trio.current_time() - self._started
+        return self._clock.current_time() - self._started
 
     # What is so
 
@@ -77,7 +78,7 @@ class NodeBackend:
 
     def members(self) -> list[Instance]:
         """All live instances, this one among them, ordered by the bytes of their ids."""
-        return self._machine.instances(trio.current_time())
+        return self._machine.instances(self._clock.current_time())
 
     @property
     def listed_version(self) -> tuple[int, str | None]:
@@ -86,7 +87,7 @@ class NodeBackend:
 
     def member(self, instance_id: str) -> Instance | None:
         """The live instance of this id; None where there is none."""
-        return self._machine.instance(instance_id, trio.current_time())
+        return self._machine.instance(instance_id, self._clock.current_time())
 
     async def look_up(self, instance_id: str) -> Instance | None:
         """The live instance of this id as its home knows it, or as this node does where the home does not answer within

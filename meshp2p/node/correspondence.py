@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
@@ -22,10 +22,13 @@ from meshp2p.errors import MeshError, NodeClosed
 from meshp2p.node.asking import Asking
 from meshp2p.node.handlers import TASK_CANCEL, HandlerFunction, Handlers
 from meshp2p.node.inbox import Inbox, Unread
-from meshp2p.node.payload import describe_error, encode_payload
+from meshp2p.node.payload import EncodedPayload, describe_error
 from meshp2p.node.received import RESPONSE, TASK_RESULT, ReceivedMessage
+from meshp2p.node.within import within
 
 __all__ = ["Correspondence"]
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("meshp2p.node")
 
@@ -89,8 +92,11 @@ class Correspondence:
         self._open.pop(message_id, None)
         self._unread.forget(message_id)
 
-    async def reply_to(self, message: ReceivedMessage, payload: object) -> str:
-        return await self._reply(message, encode_payload(payload), False)
+    async def reply_to(self, message: ReceivedMessage, payload: EncodedPayload) -> str:
+        return await self._reply(message, payload.text, False)
+
+    async def wait(self, function: Callable[[], Awaitable[_T]], timeout: float | None, what: str) -> _T:
+        return await within(function, timeout, what)
 
     # The reader
 

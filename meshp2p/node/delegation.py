@@ -6,7 +6,7 @@ import collections
 import contextlib
 import math
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, Final, Self
+from typing import Final
 
 import trio
 
@@ -26,11 +26,10 @@ from meshp2p.errors import (
 )
 from meshp2p.node.asking import Asking
 from meshp2p.node.handlers import TASK_CANCEL
-from meshp2p.node.payload import decode_payload
 from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.received import TASK
 
-__all__ = ["Delegating", "Delegation", "TaskProgress", "choose_delegate"]
+__all__ = ["Delegating", "LocalDelegation", "ProgressReports", "choose_delegate"]
 
 DECLINED: Final = "Declined"
 
@@ -60,7 +59,7 @@ class Delegating:
 
     def open(
         self, payload: bytes, capability: str | None, profile: str | None
-    ) -> contextlib.AbstractAsyncContextManager[Delegation]:
+    ) -> contextlib.AbstractAsyncContextManager[LocalDelegation]:
         """Delegate a task for the time of a block; at the block's end it is cancelled unless it has an end.
 
         Raises :class:`~meshp2p.errors.ConfigError` where nothing says who can do it.
@@ -68,7 +67,7 @@ class Delegating:
         if capability is None and profile is None:
             raise ConfigError("delegation: name a capability or a profile, so that it is known who can do it")
         self._want()
-        return self._open(Delegation(self, payload, capability, profile))
+        return self._open(LocalDelegation(self, payload, capability, profile))
 
     async def run(self, payload: bytes, capability: str | None, profile: str | None, timeout: float | None) -> bytes:
         """Delegate a task, and return its result; after ``timeout`` seconds it has failed."""
@@ -79,13 +78,13 @@ class Delegating:
             return await task.result_text()
 
     @contextlib.asynccontextmanager
-    async def _open(self, delegation: Delegation) -> AsyncIterator[Delegation]:
+    async def _open(self, delegation: LocalDelegation) -> AsyncIterator[LocalDelegation]:
         async with open_plain_nursery() as nursery:
             nursery.start_soon(delegation.run)
             yield delegation
             delegation.cancel()
 
-    async def attempt(self, delegation: Delegation, agent: str) -> bytes:
+    async def attempt(self, delegation: LocalDelegation, agent: str) -> bytes:
         """Let one agent do it. Where this is cancelled the agent is told."""
         correlation_id = self._asking.new_id()
         self._outstanding[agent] = self._outstanding.get(agent, 0) + 1
@@ -112,7 +111,7 @@ class Delegating:
         ):
             await self._asking.send(agent, b"null", TASK_CANCEL, correlation_id, math.inf)
 
-    def choose(self, delegation: Delegation) -> str | None:
+    def choose(self, delegation: LocalDelegation) -> str | None:
         """Who is to do it next: see :func:`choose_delegate`."""
         fitting = [
             instance
@@ -144,6 +143,9 @@ class ProgressReports:
     def take_nowait(self) -> bytes | None:
         return self._reports.popleft() if self._reports else None
 
+    def close(self) -> None:
+        """A reader is done with it; others go on."""
+
     def put(self, report: bytes) -> None:
         self._reports.append(report)
         self._arrived.set()
@@ -153,21 +155,7 @@ class ProgressReports:
         self._arrived.set()
 
 
-class TaskProgress:
-    """An asynchronous iterator of what the agent that does a task reports of it: best effort, so that reports may be
-    missing, and at most 64 wait to be read. Each report goes to one reader. It ends with the task."""
-
-    def __init__(self, reports: ProgressReports) -> None:
-        self._reports = reports
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        return decode_payload(await self._reports.__anext__())
-
-
-class Delegation:
+class LocalDelegation:
     """A task that some agent does. It has one end: see :class:`~meshp2p.errors.DelegationState`.
 
     When the agent dies, leaves or declines, the next is asked, so that a task may be begun more than once; what an
@@ -246,17 +234,12 @@ class Delegation:
         if not self._ended.is_set():
             self._scope.cancel()
 
-    def progress(self) -> TaskProgress:
-        """What the agent reports while it does the task: what its handler yields. Each report goes to one reader."""
-        return TaskProgress(self.reports)
-
-    async def result(self) -> Any:
-        """Wait for the end, and return the result. Raises :class:`DelegationFailed` if there is none, and
-        :class:`~meshp2p.errors.NodeClosed` if the node left before."""
-        return decode_payload(await self.result_text())
-
     async def result_text(self) -> bytes:
-        """The result as JSON text."""
+        """Wait for the end, and return the result as JSON text.
+
+        Raises :class:`DelegationFailed` if there is none, and :class:`~meshp2p.errors.NodeClosed` if the node left
+        before.
+        """
         await self._ended.wait()
         if self._failure is None:
             return self._result

@@ -11,8 +11,9 @@ import trio
 from meshp2p.core.instance import Leader
 from meshp2p.errors import NodeClosed
 from meshp2p.node.plain_nursery import open_plain_nursery
+from meshp2p.node.within import within
 
-__all__ = ["FencingToken", "Lease", "hold_leadership"]
+__all__ = ["FencingToken", "HeldLease", "hold_leadership"]
 
 
 class FencingToken(msgspec.Struct, frozen=True, order=True):
@@ -26,7 +27,7 @@ class FencingToken(msgspec.Struct, frozen=True, order=True):
         return f"{self.epoch}:{self.leader_id}"
 
 
-class Lease:
+class HeldLease:
     """The time for which this node leads. ``is_leading`` tells whether it does now."""
 
     def __init__(self, token: FencingToken, is_leading: Callable[[], bool]) -> None:
@@ -34,6 +35,8 @@ class Lease:
         self._is_leading = is_leading
         self._was_lost = False
         self._is_over = False
+        self.over: trio.Event = trio.Event()
+        """Set when the leadership, or the block, is over."""
 
     @property
     def was_lost(self) -> bool:
@@ -46,6 +49,7 @@ class Lease:
         """The leadership, or the block, is over."""
         self._was_lost = self._was_lost or was_lost
         self._is_over = True
+        self.over.set()
 
     def __repr__(self) -> str:
         return f"<Lease {self.token}{' lost' if self.was_lost else ''}>"
@@ -56,7 +60,8 @@ async def hold_leadership(
     own_leader: Callable[[], Leader | None],
     wait_until: Callable[[Callable[[], bool]], Awaitable[None]],
     is_leading: Callable[[], bool],
-) -> AsyncIterator[Lease]:
+    timeout: float | None = None,
+) -> AsyncIterator[HeldLease]:
     """Wait until this node leads, run the block, and cancel it when the leadership ends: then the block ends quietly,
     with ``lease.was_lost``. ``own_leader`` tells the leader if that is this node."""
 
@@ -64,9 +69,13 @@ async def hold_leadership(
         leader = own_leader()
         return leader is not None and leader.epoch > 0
 
-    while (leader := own_leader()) is None or not leader.epoch:
-        await wait_until(leads)
-    lease = Lease(FencingToken(leader.epoch, leader.id), is_leading)
+    async def wait_until_leading() -> Leader:
+        while (leader := own_leader()) is None or not leader.epoch:
+            await wait_until(leads)
+        return leader
+
+    leader = await within(wait_until_leading, timeout, "this node did not lead")
+    lease = HeldLease(FencingToken(leader.epoch, leader.id), is_leading)
 
     def is_over() -> bool:
         present = own_leader()

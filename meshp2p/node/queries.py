@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, TypeVar
+from typing import Final
 
 import trio
 
@@ -43,8 +43,6 @@ from meshp2p.wire.queries import (
 )
 
 __all__ = ["Queries"]
-
-_Iterator = TypeVar("_Iterator", bound=ReplyTexts)
 
 STREAM_SECONDS_MAX: Final = 24 * 3600.0
 """How long an answer in parts may take. Chosen, not measured."""
@@ -138,7 +136,7 @@ class Queries:
             return answer
         raise _why(watch, timeout)
 
-    def ask(self, iterator: type[_Iterator], target: str, payload: bytes, timeout: float) -> _Iterator:
+    def ask(self, target: str, payload: bytes, timeout: float) -> ReplyTexts:
         """Ask, and return an iterator of the parts; ``timeout`` is for each of them. Raises
         :class:`~meshp2p.errors.ConfigError`; all else the iterator raises."""
         _checked(timeout)
@@ -154,7 +152,7 @@ class Queries:
                 return
             raise _why(watch, timeout)
 
-        return iterator(self._nursery, produce)
+        return ReplyTexts(self._nursery, produce)
 
     async def _fetch_parts(
         self, watch: _Watch, payload: bytes, timeout: float, put: Callable[[bytes], Awaitable[None]]

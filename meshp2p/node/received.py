@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeVar
 
 from meshp2p.core.message import CUSTOM, KINDS, Message
 from meshp2p.errors import ConfigError
-from meshp2p.node.payload import decode_payload
+from meshp2p.node.payload import EncodedPayload, decode_payload
 
 __all__ = [
     "QUERY",
@@ -35,7 +36,9 @@ class Answering(Protocol):
     """What a received message does with its node."""
 
     async def acknowledge_received(self, message: ReceivedMessage) -> None: ...
-    async def reply_to(self, message: ReceivedMessage, payload: object) -> str: ...
+    async def reply_to(self, message: ReceivedMessage, payload: EncodedPayload) -> str: ...
+    async def wait(self, function: Callable[[], Awaitable[T]], timeout: float | None, what: str) -> T:
+        """Call one of the other two where the node runs."""
 
 
 class MessageView:
@@ -126,17 +129,20 @@ class ReceivedMessage(MessageView):
         super().__init__(message)
         self._answering = answering
 
-    async def acknowledge(self) -> None:
-        """It is done with: it is never handed out again. Raises :class:`~meshp2p.errors.StoreFull`."""
-        await self._answering.acknowledge_received(self)
+    async def acknowledge(self, *, timeout: float | None = None) -> None:
+        """It is done with: it is never handed out again. Raises :class:`~meshp2p.errors.StoreFull`, and
+        :class:`~meshp2p.errors.WaitTimeout` after ``timeout`` seconds: whether it is acknowledged is then unknown."""
+        node = self._answering
+        await node.wait(lambda: node.acknowledge_received(self), timeout, f"{self!r} was not acknowledged")
 
-    async def reply(self, payload: object) -> str:
+    async def reply(self, payload: object, *, timeout: float | None = None) -> str:
         """Answer its source, with a Response, or a TaskResult for a TaskDelegation; the answer's message id.
 
-        Does not acknowledge. Raises what :meth:`~meshp2p.node.mesh_node.MeshNode.send` raises, and
+        Does not acknowledge. Raises what :meth:`MeshNode.send() <meshp2p.MeshNode.send>` raises, and
         :class:`~meshp2p.errors.LocalProtocolError` for a query: what its handler returns is the answer.
         """
-        return await self._answering.reply_to(self, payload)
+        text, node = EncodedPayload(payload), self._answering
+        return await node.wait(lambda: node.reply_to(self, text), timeout, "the reply was not accepted")
 
 
 def split_kind(kind: str) -> tuple[str, str]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
 
 import trio
 
 from meshp2p.errors import NodeClosed
-from meshp2p.node.payload import decode_payload
 
-__all__ = ["ReplyParts", "ReplyTexts"]
+__all__ = ["ReplyTexts"]
 
 Produce = Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
 """Asks, and hands each part to the function that it is given, which waits until the part is taken."""
@@ -38,30 +34,17 @@ class _Pump:
 
 
 class ReplyTexts:
-    """An asynchronous iterator of the parts of an answer, as JSON text.
-
-    A part is asked for when the one before was taken. :meth:`close` it, leave its ``async with``, or forget it, when it
-    is no longer read: then the agent that answers is cancelled.
-    """
+    """The parts of an answer as JSON text. A part is asked for when the one before was taken. It is to be closed: then
+    the agent that answers is cancelled."""
 
     def __init__(self, nursery: trio.Nursery | None, produce: Produce) -> None:
-        self._pump = pump = _Pump(produce)
-        token = trio.lowlevel.current_trio_token()
-
-        def forget() -> None:  # perhaps in another thread
-            with contextlib.suppress(trio.RunFinishedError):
-                token.run_sync_soon(pump.scope.cancel)
-
-        weakref.finalize(self, forget).atexit = False
+        self._pump = _Pump(produce)
         if nursery is None:
-            pump.parts.close()
+            self._pump.parts.close()
         else:
-            nursery.start_soon(pump.run)
+            nursery.start_soon(self._pump.run)
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> bytes:
         pump = self._pump
         try:
             return await pump.parts.receive()
@@ -74,25 +57,7 @@ class ReplyTexts:
     def take_nowait(self) -> None:
         """None: a part comes only when it is waited for, so that the agent that answers is not ahead of the reader."""
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
-        """No further part comes. Nothing where the answer is complete."""
+        """No further part comes. Nothing if the answer is complete."""
         self._pump.failure = None
         self._pump.scope.cancel()
-
-
-class ReplyParts(ReplyTexts):
-    """An asynchronous iterator of the parts of an answer: tokens, steps, whatever a handler yields. The last one is the
-    answer.
-
-    A part is asked for when the one before was taken, so a slow reader slows the agent that answers. :meth:`close` it,
-    leave its ``async with``, or forget it, when it is no longer read: then that agent is cancelled.
-    """
-
-    async def __anext__(self) -> Any:
-        return decode_payload(await super().__anext__())

@@ -35,11 +35,11 @@ from meshp2p.net.supervised import SupervisedMachine
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.follower import follow
 from meshp2p.node.identity import Self
-from meshp2p.node.mesh_node import MeshNode
+from meshp2p.node.local_map import LocalMaps
+from meshp2p.node.local_node import LocalNode
 from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.platform import Bound, Disk, Platform, Surroundings
 from meshp2p.node.self_check import SelfCheck
-from meshp2p.node.shared import SharedMaps
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.version import __version__
 from meshp2p.wire.codec import Codec
@@ -53,8 +53,8 @@ _CACHE_INTERVAL = 30.0  # seconds between two writes of the peers that were met:
 
 
 @contextlib.asynccontextmanager
-async def open_node_on(platform: Platform, config: NodeConfig) -> AsyncIterator[MeshNode]:
-    """Run a node in a world that need not be this machine: see :func:`~meshp2p.node.opening.open_node`."""
+async def open_node_on(platform: Platform, config: NodeConfig) -> AsyncIterator[LocalNode]:
+    """Run a node in a world that need not be this machine: see :func:`meshp2p.open_node`."""
     own = Self(config, platform)
     try:
         while True:
@@ -81,13 +81,13 @@ class _Runner:
         self._platform = platform
         self._own = own
         self._subscriptions = Subscriptions()
-        self._maps = SharedMaps()
+        self._maps = LocalMaps()
         self._lost_id: IdConflictLost | None = None
         self._failure: InternalError | None = None
         self._scope = trio.CancelScope()
 
     @contextlib.asynccontextmanager
-    async def run(self) -> AsyncIterator[MeshNode]:
+    async def run(self) -> AsyncIterator[LocalNode]:
         config, platform, own = self._config, self._platform, self._own
         bound = platform.bind(config)
         codec = Codec(config.mesh)
@@ -125,7 +125,7 @@ class _Runner:
                 store = None if own.disk is None else own.disk.store
                 driver = Driver(machine, codec, bound.datagrams, peers, self._emit, keep, store)
                 place = around.place
-                node = MeshNode(
+                node = LocalNode(
                     config,
                     driver,
                     self._subscriptions,
@@ -275,7 +275,7 @@ async def _serve(
         served.set()
 
 
-async def _keep_peers(node: MeshNode, disk: Disk) -> None:
+async def _keep_peers(node: LocalNode, disk: Disk) -> None:
     """Write down who was met, so that the next start finds them."""
     while True:
         await trio.sleep(_CACHE_INTERVAL)

@@ -74,6 +74,8 @@ class Feed(Generic[_T]):
     def put(self, event: _T) -> None:
         """Called by the node; never waits. What comes while events are lost is lost too, so that none is out of
         order."""
+        if self._is_ended:
+            return
         if self._lost or len(self._buffer) >= self._room:
             self._lost += 1
         else:
@@ -81,8 +83,15 @@ class Feed(Generic[_T]):
         self._arrived.set()
 
     def end(self) -> None:
+        """Nothing further comes."""
         self._is_ended = True
         self._arrived.set()
+
+    def close(self) -> None:
+        """Its reader is done with it."""
+        self._buffer.clear()
+        self._lost = 0
+        self.end()
 
 
 class Subscription(Feed[Event | NetworkProblemFound]):

@@ -13,13 +13,13 @@ import trio.testing
 from meshp2p.client import MeshClient
 from meshp2p.errors import LocalProtocolError
 from meshp2p.node.config import DEFAULT_PORT
-from meshp2p.node.mesh_node import MeshNode
 from meshp2p.testing.courier import Courier
 from meshp2p.testing.faults import CLIENT_HOST
 from meshp2p.testing.lan import Lan
 from meshp2p.testing.log import Log
 from meshp2p.testing.running_hosts import RunningHosts
 from meshp2p.testing.wholeness import NotWhole, report, why_not_whole
+from meshp2p.threaded.mesh_node import MeshNode
 from meshp2p.virtual.links import LinkOptions
 from meshp2p.virtual.trace import Trace
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from meshp2p.node.mesh_node import MeshNode
+    from meshp2p.threaded.mesh_node import MeshNode
 
 __all__ = ["Process", "Waiters"]
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import trio
 
 from meshp2p.client import client_transport
 from meshp2p.errors import ConfigError, LocalProtocolError
 from meshp2p.node.config import NodeConfig
-from meshp2p.node.mesh_node import MeshNode
-from meshp2p.node.opening import node_opener, open_node
+from meshp2p.node.handlers import HandlerFunction
+from meshp2p.node.local_node import LocalNode
+from meshp2p.node.options import NodeOptions
 from meshp2p.node.runner import open_node_on
 from meshp2p.node.settings import load_config
 from meshp2p.testing.faults import NetworkFaults
@@ -22,6 +23,8 @@ from meshp2p.testing.launched import Launched, Program
 from meshp2p.testing.platform import Listeners, VirtualPlatform
 from meshp2p.testing.process import Process
 from meshp2p.testing.transport import VirtualTransport
+from meshp2p.threaded.mesh_node import MeshNode
+from meshp2p.threaded.opening import node_in_loop, node_opener, open_node
 from meshp2p.virtual.trace import What
 
 __all__ = ["RunningHosts"]
@@ -52,14 +55,14 @@ class RunningHosts(NetworkFaults):
             if name not in self._lan.hosts:
                 self._lan.add_host(name)
 
-    async def start(self, *names: str, **options: Any) -> tuple[MeshNode, ...]:
+    async def start(self, *names: str, **options: Unpack[NodeOptions]) -> tuple[MeshNode, ...]:
         """Start a node on each of these hosts, at the same time, and return them when all are open.
 
         A node has the host's name for an id, port 7700, and a disk; ``options`` are those of
         :func:`~meshp2p.open_node`; the environment is not asked. Hosts are made where there are none. Raises what
         opening a node raises.
         """
-        config = load_config(environment={}, **{"data_dir": _DATA_DIR, **options})
+        config = load_config(environment={}, **_with_disk(options))
         if not names or len(dict.fromkeys(names)) != len(names):
             raise ConfigError(f"start{names!r}: expected names of hosts, each once")
         if config.id is not None and len(names) > 1:
@@ -106,10 +109,12 @@ class RunningHosts(NetworkFaults):
             node_opener.reset(opener)
 
     @asynccontextmanager
-    async def node(self, name: str, **options: Any) -> AsyncIterator[MeshNode]:
+    async def node(
+        self, name: str, *, handlers: Mapping[str, HandlerFunction] | None = None, **options: Unpack[NodeOptions]
+    ) -> AsyncIterator[MeshNode]:
         """Run a node on this host for as long as the block does: :func:`meshp2p.open_node` in :meth:`host`."""
         with self.host(name):
-            async with open_node(**{"id": name, "data_dir": _DATA_DIR, **options}) as node:
+            async with open_node(handlers=handlers, **_with_id(name, _with_disk(options))) as node:
                 yield node
 
     def kill(self, name: str, *, silently: bool = False) -> None:
@@ -242,18 +247,19 @@ class RunningHosts(NetworkFaults):
         return self[name]
 
     @asynccontextmanager
-    async def _open_node(self, host: Host, process: Process, config: NodeConfig) -> AsyncIterator[MeshNode]:
+    async def _open_node(self, host: Host, process: Process, config: NodeConfig) -> AsyncIterator[LocalNode]:
         platform = VirtualPlatform(self._lan, self._listeners, host, process, self.seed)
         async with open_node_on(platform, config) as node:
-            process.nodes.append(node)
+            shown = node_in_loop(node)
+            process.nodes.append(shown)
             self._nursery.start_soon(self._follow, process, node)
             try:
                 yield node
             finally:
-                if node in process.nodes:
-                    process.nodes.remove(node)
+                if shown in process.nodes:
+                    process.nodes.remove(shown)
 
-    async def _follow(self, process: Process, node: MeshNode) -> None:
+    async def _follow(self, process: Process, node: LocalNode) -> None:
         """Write a node's events into the trace, until it has left or is dead."""
         async for event in node.events():
             if process.is_dead:
@@ -265,6 +271,14 @@ class RunningHosts(NetworkFaults):
             host.is_on = False
         host.process.kill()
         host.process.nodes.clear()
+
+
+def _with_disk(options: NodeOptions) -> NodeOptions:
+    return {"data_dir": _DATA_DIR, **options}
+
+
+def _with_id(name: str, options: NodeOptions) -> NodeOptions:
+    return {"id": name, **options}
 
 
 def _node_program(name: str, config: NodeConfig) -> Program:

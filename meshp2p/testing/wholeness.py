@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from meshp2p.core.record import State
 from meshp2p.errors import MeshError
-from meshp2p.node.mesh_node import MeshNode
+from meshp2p.threaded.mesh_node import MeshNode
 
 __all__ = ["NotWhole", "report", "why_not_whole"]
 

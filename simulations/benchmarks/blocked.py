@@ -103,8 +103,8 @@ async def measure(rung: str, kinds: list[str], seconds: float) -> list[Outcome]:
     send, lines = trio.open_memory_channel[str](100)
     options: dict[str, Any] = {"mesh": "blocked", "port": 0, "mdns": False}
     async with (
-        meshp2p.open_node(id="watcher-1", **options) as one,
-        meshp2p.open_node(id="watcher-2", join=[str(one.addresses[0])], **options) as other,
+        meshp2p.open_node(in_loop=True, id="watcher-1", **options) as one,
+        meshp2p.open_node(in_loop=True, id="watcher-2", join=[str(one.addresses[0])], **options) as other,
         trio.open_nursery() as nursery,
     ):
         with tempfile.TemporaryDirectory() as directory:

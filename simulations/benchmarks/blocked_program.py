@@ -92,9 +92,9 @@ def main() -> None:
     options: dict[str, Any] = {"id": given.rung, "mesh": "blocked", "port": 0, "mdns": False, "join": [given.join]}
     match given.rung:
         case "trio":
-            trio.run(run_trio, options)
+            trio.run(run_trio, {**options, "in_loop": True})
         case "thread":
-            trio.run(run_trio, {**options, "isolation": "thread"})
+            trio.run(run_trio, options)
         case "aio":
             asyncio.run(run_aio(options))
         case _:

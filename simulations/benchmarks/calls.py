@@ -36,8 +36,10 @@ class CallCost(msgspec.Struct, frozen=True):
 @asynccontextmanager
 async def _two_nodes() -> AsyncIterator[tuple[MeshNode, MeshNode]]:
     async with (
-        open_node(id="one", mdns=False, host="127.0.0.1", port=0) as one,
-        open_node(id="other", mdns=False, host="127.0.0.1", port=0, join=[str(one.addresses[0])]) as other,
+        open_node(in_loop=True, id="one", mdns=False, host="127.0.0.1", port=0) as one,
+        open_node(
+            in_loop=True, id="other", mdns=False, host="127.0.0.1", port=0, join=[str(one.addresses[0])]
+        ) as other,
     ):
         async for _ in other.events():
             if other.member("one") is not None:
@@ -49,12 +51,12 @@ async def measure_calls(calls: int = 500, *, at_once: tuple[int, ...] = (1, 16))
     """Probes from one node to another, so many of them at a time, ``calls`` of them a round."""
     costs = []
     async with _two_nodes() as (one, other):
-        record = one._driver.machine.own
+        record = one._node._driver.machine.own
         call = Call(1, record.addresses, Probe(0), TIMEOUT, record.id, record.boot)
 
         async def ask(count: int) -> None:
             for _ in range(count):
-                reply = await other._driver._caller.call(call)
+                reply = await other._node._driver._caller.call(call)
                 assert not isinstance(reply, CallFailed), reply
 
         await ask(50)

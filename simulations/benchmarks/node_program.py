@@ -38,7 +38,7 @@ class Agent:
 
     async def run(self) -> None:
         with trio.CancelScope() as self._scope:
-            async with meshp2p.open_node(self._config) as self._node:
+            async with meshp2p.open_node(self._config, in_loop=True) as self._node:
                 async for event in self._node.events():
                     match event:
                         case meshp2p.MemberJoined(record=record):

@@ -53,7 +53,7 @@ class Crowd:
         self, node_id: str, seed: str | None, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
     ) -> None:
         config = meshp2p.NodeConfig(id=node_id, port=0, mesh="benchmark", join=(seed,) if seed else (), mdns=False)
-        async with meshp2p.open_node(config) as node:
+        async with meshp2p.open_node(config, in_loop=True) as node:
             task_status.started(str(node.addresses[0]))
             listed: set[str] = {node_id}
             self._listed[node_id] = listed

@@ -170,7 +170,7 @@ async def test_each_url_is_asked_once_and_the_error_names_what_each_said() -> No
 async def test_when_the_node_that_answered_goes_another_is_asked() -> None:
     async with open_mesh("node-a", "node-b") as (one, other), MeshClient([other.url, one.url]) as client:
         assert (await client.leader()).is_self is False
-        other._driver.machine.leave(trio.current_time())
+        other._node._driver.machine.leave(trio.current_time())
         async with open_mesh("node-c") as (third,), MeshClient([third.url, one.url]) as second:
             assert (await second.leader()).leader_id == "node-c"
             urls = (third.url, one.url)

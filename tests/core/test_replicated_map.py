@@ -102,7 +102,7 @@ def test_the_buckets_grow_with_the_map() -> None:
 
 def test_a_deletion_hides_the_key_and_is_forgotten_later() -> None:
     replica = a_replica(Entry("a", Stamp(1, 0, 0), b"1"), Entry("a", Stamp(5, 0, 0), b""))
-    assert (len(replica), list(replica.keys()), replica.value("a")) == (0, [], None)
+    assert (len(replica), list(replica.values()), replica.value("a")) == (0, [], None)
     assert not replica.put(Entry("a", Stamp(4, 0, 0), b"1"))
     replica.forget_deleted(5)
     assert replica.entries_count == 1

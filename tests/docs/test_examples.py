@@ -79,7 +79,7 @@ async def test_an_agent_without_python_asks_one_that_embeds_a_node(tmp_path: Pat
         [asker] = askers
         assert asker.startswith("shell-")
         assert [instance.id for instance in painter.members()] == ["painter"]
-        assert await painter.fetch(asker, 10) == ()
+        assert await painter._node.fetch(asker, 10) == ()
 
 
 def test_the_test_of_an_agent_passes(tmp_path: Path) -> None:

@@ -295,7 +295,7 @@ def test_an_id_that_is_lost_cancels_the_block_and_comes_out_of_it() -> None:
 def test_what_cannot_be_started_says_so_and_a_start_may_be_cancelled() -> None:
     async def main() -> None:
         with pytest.raises(meshp2p.ConfigError, match="unknown option"):
-            async with meshp2p.aio.open_node(colour="red"):
+            async with meshp2p.aio.open_node(colour="red"):  # type: ignore[call-arg]
                 pytest.fail("it was opened")
         async with meshp2p.aio.open_node(**options("a")) as a:
             with pytest.raises(meshp2p.StartError, match="in use"):

@@ -21,7 +21,7 @@ async def test_an_agent_on_trio_that_blocks_is_alive_with_a_thread_of_its_own() 
 
             def block() -> None:
                 async def agent() -> None:
-                    async with meshp2p.open_node(**options("b", a), isolation="thread") as b:
+                    async with meshp2p.open_node(**options("b", a)) as b:
                         handled = trio.Event()
 
                         @b.handler("work")
@@ -47,8 +47,8 @@ async def test_an_agent_on_trio_that_blocks_is_alive_with_a_thread_of_its_own() 
 async def test_the_isolated_node_of_a_trio_agent_is_like_any_other() -> None:
     with trio.fail_after(LONG):
         async with (
-            meshp2p.open_node(**options("a", capabilities=["sum"]), isolation="thread") as a,
-            meshp2p.open_node(**options("b", a, capabilities=["sum"]), isolation="thread") as b,
+            meshp2p.open_node(**options("a", capabilities=["sum"])) as a,
+            meshp2p.open_node(**options("b", a, capabilities=["sum"])) as b,
         ):
             await a.wait_for_members(2)
             await b.wait_for_members(2)
@@ -89,7 +89,7 @@ async def test_an_isolated_node_that_loses_its_id_ends_the_block() -> None:
 
         async def lose() -> None:
             async with (
-                meshp2p.open_node(**options("x"), isolation="thread") as second,
+                meshp2p.open_node(**options("x")) as second,
                 meshp2p.open_node(**options("c", first, second)),
             ):
                 await trio.sleep_forever()
@@ -98,10 +98,16 @@ async def test_an_isolated_node_that_loses_its_id_ends_the_block() -> None:
             await lose()
 
 
-async def test_another_isolation_is_refused() -> None:
-    with pytest.raises(ConfigError, match="expected None or 'thread'"):
-        async with meshp2p.open_node(isolation="moon"):  # type: ignore[call-overload]
-            pytest.fail("it was opened")
+def test_the_old_name_of_the_default_is_taken_with_a_warning_and_no_other() -> None:
+    with pytest.warns(DeprecationWarning, match="is the default: leave it out"):
+        meshp2p.open_node(isolation="thread")
+    with pytest.raises(ConfigError, match="expected 'thread', which is the default"):
+        meshp2p.open_node(isolation="moon")  # type: ignore[arg-type]
+    with (
+        pytest.raises(ConfigError, match="in_loop = True and isolation = 'thread'"),
+        pytest.warns(DeprecationWarning, match="is the default"),
+    ):
+        meshp2p.open_node(isolation="thread", in_loop=True)
 
 
 @pytest.mark.slow

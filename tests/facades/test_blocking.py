@@ -212,7 +212,7 @@ def test_what_cannot_be_started_says_so() -> None:
         meshp2p.blocking.open_node(**{**options("b"), "port": a.addresses[0].port}),
     ):
         pytest.fail("it was opened")
-    with pytest.raises(ConfigError, match="unknown option"), meshp2p.blocking.open_node(colour="red"):
+    with pytest.raises(ConfigError, match="unknown option"), meshp2p.blocking.open_node(colour="red"):  # type: ignore[call-arg]
         pytest.fail("it was opened")
 
 

@@ -1,8 +1,10 @@
-"""The three faces of a node, and of what it gives, have the same names and the same arguments."""
+"""The faces of a node, and of what it gives, have the same names, arguments and documentation."""
 
 from __future__ import annotations
 
 import inspect
+import typing
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,57 +12,77 @@ import pytest
 import meshp2p
 import meshp2p.aio
 import meshp2p.blocking
-from meshp2p.node.backend import NodeBackend
-from meshp2p.node.mesh_node import MeshNode
 
-BACKEND = set(vars(NodeBackend)) - {"addresses", "id", "leader", "member", "members", "message_status", "uptime", "url"}
-"""What the HTTP endpoints ask of a node, and no agent."""
-PARTS = {"run_agent"}
-ATTRIBUTES = {"id", "config", "addresses"}
-OF_MAPS = {"end", "put", "texts"}
-"""What a node calls of a shared map, and no agent."""
+PAIRS = [
+    (meshp2p.blocking.MeshNode, meshp2p.MeshNode),
+    (meshp2p.blocking.SharedMap, meshp2p.SharedMap),
+    (meshp2p.blocking.Delegation, meshp2p.Delegation),
+    (meshp2p.blocking.Lease, meshp2p.Lease),
+    (meshp2p.blocking.NodeIterator, meshp2p.NodeIterator),
+    (meshp2p.blocking.ReceivedMessage, meshp2p.ReceivedMessage),
+]
 
 
 def public(of: type[Any]) -> dict[str, Any]:
     names = {name for name in dir(of) if not name.startswith("_")}
-    return {name: inspect.getattr_static(of, name) for name in names - BACKEND - PARTS - ATTRIBUTES - OF_MAPS}
+    return {name: inspect.getattr_static(of, name) for name in names}
 
 
-def check_same(facade: type[Any], of: type[Any], is_blocking: bool) -> None:
-    ours, theirs = public(facade), public(of)
+def shape(function: Callable[..., Any]) -> list[tuple[str, Any, bool]]:
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return [(one.name, one.kind, one.default is one.empty) for one in parameters]
+
+
+@pytest.mark.parametrize(("blocking", "awaited"), PAIRS, ids=lambda one: one.__name__)
+def test_the_blocking_face_has_the_names_arguments_and_documentation_of_the_other(
+    blocking: type[Any], awaited: type[Any]
+) -> None:
+    ours, theirs = public(blocking), public(awaited)
     assert sorted(ours) == sorted(theirs)
-    for name, value in theirs.items():
-        assert ours[name].__doc__ or not value.__doc__, name
-        if not callable(value):
-            continue
-        expected = inspect.signature(value).parameters
-        found = dict(inspect.signature(ours[name]).parameters)
-        if is_blocking and "timeout" not in expected:
-            found.pop("timeout", None)
-        assert [(one.name, one.kind) for one in found.values()] == [(one.name, one.kind) for one in expected.values()]
-        is_async = inspect.iscoroutinefunction(value) and not is_blocking
-        assert inspect.iscoroutinefunction(ours[name]) is is_async, name
+    methods = [name for name, value in theirs.items() if inspect.isfunction(value)]
+    assert methods
+    for name in methods:
+        assert shape(ours[name]) == shape(theirs[name]), name
+        assert ours[name].__doc__, name
+        assert not inspect.iscoroutinefunction(ours[name]), name
+        if inspect.iscoroutinefunction(theirs[name]) and name not in ("start", "get"):
+            assert ours[name].__doc__ == theirs[name].__doc__, name
+            assert typing.get_type_hints(ours[name]) == typing.get_type_hints(theirs[name]), name
 
 
-@pytest.mark.parametrize("facade", [meshp2p.IsolatedNode, meshp2p.aio.MeshNode, meshp2p.blocking.MeshNode])
-def test_a_facade_has_the_names_and_arguments_of_the_node(facade: type[Any]) -> None:
-    check_same(facade, MeshNode, facade is meshp2p.blocking.MeshNode)
-    assert all(value.__doc__ for value in public(facade).values())
+def test_asyncio_has_the_very_same_classes() -> None:
+    for name in meshp2p.aio.__all__:
+        assert getattr(meshp2p.aio, name) is getattr(meshp2p, name), name
+    assert set(meshp2p.aio.__all__) == set(meshp2p.blocking.__all__) - {"CONCURRENCY"}
 
 
-@pytest.mark.parametrize("facade", [meshp2p.IsolatedSharedMap, meshp2p.aio.SharedMap, meshp2p.blocking.SharedMap])
-def test_a_shared_map_of_a_facade_has_the_names_and_arguments_of_the_nodes(facade: type[Any]) -> None:
-    check_same(facade, meshp2p.SharedMap, facade is meshp2p.blocking.SharedMap)
-
-
-@pytest.mark.parametrize("facade", [meshp2p.IsolatedDelegation, meshp2p.aio.Delegation, meshp2p.blocking.Delegation])
-def test_a_task_of_a_facade_has_the_names_of_the_nodes(facade: type[Any]) -> None:
-    own = {"run", "result_text"}  # what the node calls of a task, and no agent
-    attributes = {"state", "agent", "tried"}
-    assert set(public(facade)) - attributes == set(public(meshp2p.Delegation)) - own
-    assert attributes <= set(public(facade))
-    for name in ("cancel", "fail", "progress", "result"):
-        expected = inspect.signature(getattr(meshp2p.Delegation, name)).parameters
-        found = dict(inspect.signature(getattr(facade, name)).parameters)
-        found.pop("timeout", None)
-        assert list(found) == list(expected)
+def test_agents_see_no_internal_method() -> None:
+    assert sorted(public(meshp2p.MeshNode)) == [
+        "addresses",
+        "ask",
+        "broadcast",
+        "close",
+        "config",
+        "delegate",
+        "delegation",
+        "events",
+        "find",
+        "handler",
+        "id",
+        "inbox",
+        "leader",
+        "leadership",
+        "leave",
+        "member",
+        "members",
+        "message_status",
+        "query",
+        "send",
+        "set_status",
+        "shared",
+        "start",
+        "uptime",
+        "url",
+        "wait_for_leader",
+        "wait_for_members",
+    ]

@@ -28,7 +28,7 @@ from tests.facades.meshes import LONG, has_left, options, program
         """
         import trio
         async def main():
-            async with meshp2p.open_node(**OPTIONS, isolation="thread") as node:
+            async with meshp2p.open_node(**OPTIONS) as node:
                 print("open", flush=True)
                 await node.wait_for_members(99)
         trio.run(main)

@@ -151,8 +151,8 @@ def test_agents_on_asyncio_ask_for_parts() -> None:
 def test_agents_on_trio_beside_their_nodes_threads_ask_for_parts() -> None:
     async def main() -> None:
         async with (
-            meshp2p.open_node(isolation="thread", **options("a")) as a,
-            meshp2p.open_node(isolation="thread", **options("b", a, capabilities=["count"])) as b,
+            meshp2p.open_node(**options("a")) as a,
+            meshp2p.open_node(**options("b", a, capabilities=["count"])) as b,
         ):
             await a.wait_for_members(2)
             await _use(a, b, trio.Cancelled, trio.Event)
@@ -160,11 +160,11 @@ def test_agents_on_trio_beside_their_nodes_threads_ask_for_parts() -> None:
     trio.run(main)
 
 
-def test_agents_on_trio_ask_for_parts_over_the_network() -> None:
+def test_agents_on_trio_with_their_nodes_in_the_loop_ask_for_parts_over_the_network() -> None:
     async def main() -> None:
         async with (
-            meshp2p.open_node(**options("a")) as a,
-            meshp2p.open_node(**options("b", a, capabilities=["count"])) as b,
+            meshp2p.open_node(in_loop=True, **options("a")) as a,
+            meshp2p.open_node(in_loop=True, **options("b", a, capabilities=["count"])) as b,
         ):
             await a.wait_for_members(2)
             await _use(a, b, trio.Cancelled, trio.Event)

@@ -204,8 +204,8 @@ def test_an_agent_on_asyncio_is_told_of_wrong_use_and_of_the_end() -> None:
 async def test_an_agent_on_trio_beside_its_node_shares_a_map() -> None:
     with trio.fail_after(LONG):
         async with (
-            meshp2p.open_node(**options("a")) as a,
-            meshp2p.open_node(**options("b", a), isolation="thread") as b,
+            meshp2p.open_node(in_loop=True, **options("a")) as a,
+            meshp2p.open_node(**options("b", a)) as b,
         ):
             ours, theirs = a.shared("m"), b.shared("m")
             changes = theirs.changes()

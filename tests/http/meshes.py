@@ -40,7 +40,7 @@ async def open_mesh(*ids: str, **options: Any) -> AsyncIterator[list[MeshNode]]:
         for node_id in ids:
             join = [str(nodes[0].addresses[0])] if nodes else []
             settings = {"id": node_id, "port": 0, "mdns": False, "join": join, "protocol": QUICK, **options}
-            nodes.append(await stack.enter_async_context(meshp2p.open_node(**settings)))
+            nodes.append(await stack.enter_async_context(meshp2p.open_node(in_loop=True, **settings)))
         for node in nodes:
             await node.wait_for_members(len(nodes))
             await node.wait_for_leader()

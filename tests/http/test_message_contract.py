@@ -351,11 +351,11 @@ async def test_a_read_that_waits_in_vain_gets_an_empty_list() -> None:
 
 async def test_a_client_that_hangs_up_leaves_no_wait_behind() -> None:
     async with talking("agent") as (talker, (home, _)):
-        reading = home._driver.machine._mail.reading
+        reading = home._node._driver.machine._mail.reading
         stream = await trio.open_tcp_stream(home.addresses[0].host, home.addresses[0].port)
         await stream.send_all(b"GET /messages/agent?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with trio.fail_after(30):
-            await home._driver.wait_until(lambda: reading.wait_count == 1)
+            await home._node._driver.wait_until(lambda: reading.wait_count == 1)
             await stream.aclose()
             while reading.wait_count:
                 await talker.caller.get("/livez")

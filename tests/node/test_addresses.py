@@ -26,8 +26,8 @@ def _needs_ipv6() -> None:
 
 async def test_nodes_at_ipv6_loopback_form_a_mesh() -> None:
     async with (
-        meshp2p.open_node(**OPTIONS, id="a", host="::1") as one,
-        meshp2p.open_node(**OPTIONS, id="b", host="::1", join=[str(one.addresses[0])]) as other,
+        meshp2p.open_node(in_loop=True, **OPTIONS, id="a", host="::1") as one,
+        meshp2p.open_node(in_loop=True, **OPTIONS, id="b", host="::1", join=[str(one.addresses[0])]) as other,
         httpx.AsyncClient(trust_env=False) as client,
     ):
         assert one.url.startswith("http://[::1]:")
@@ -38,10 +38,10 @@ async def test_nodes_at_ipv6_loopback_form_a_mesh() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_a_node_of_both_families_meets_peers_of_either(host: str) -> None:
-    async with meshp2p.open_node(**OPTIONS, id="both", host="::") as both:
+    async with meshp2p.open_node(in_loop=True, **OPTIONS, id="both", host="::") as both:
         port = both.addresses[0].port
         join = [f"[::1]:{port}" if ":" in host else f"127.0.0.1:{port}"]
-        async with meshp2p.open_node(**OPTIONS, id="peer", host=host, join=join) as peer:
+        async with meshp2p.open_node(in_loop=True, **OPTIONS, id="peer", host=host, join=join) as peer:
             with trio.fail_after(30):
                 await both.wait_for_members(2)
                 await peer.wait_for_members(2)
@@ -55,11 +55,11 @@ async def test_a_node_of_both_families_meets_peers_of_either(host: str) -> None:
 
 
 async def test_peers_of_both_families_see_one_another_through_a_node_of_both() -> None:
-    async with meshp2p.open_node(**OPTIONS, id="both", host="::") as both:
+    async with meshp2p.open_node(in_loop=True, **OPTIONS, id="both", host="::") as both:
         port = both.addresses[0].port
         async with (
-            meshp2p.open_node(**OPTIONS, id="four", host="127.0.0.1", join=[f"127.0.0.1:{port}"]) as four,
-            meshp2p.open_node(**OPTIONS, id="six", host="::1", join=[f"[::1]:{port}"]) as six,
+            meshp2p.open_node(in_loop=True, **OPTIONS, id="four", host="127.0.0.1", join=[f"127.0.0.1:{port}"]) as four,
+            meshp2p.open_node(in_loop=True, **OPTIONS, id="six", host="::1", join=[f"[::1]:{port}"]) as six,
         ):
             with trio.fail_after(30):
                 for node in (both, four, six):
@@ -69,22 +69,22 @@ async def test_peers_of_both_families_see_one_another_through_a_node_of_both() -
 async def test_meshes_of_different_names_never_mix() -> None:
     async with open_mesh("a", "b", mesh="one") as (a, b):
         join = [str(node.addresses[0]) for node in (a, b)]
-        async with meshp2p.open_node(**OPTIONS, id="a", mesh="two", join=join) as c:
+        async with meshp2p.open_node(in_loop=True, **OPTIONS, id="a", mesh="two", join=join) as c:
             with trio.fail_after(30):
-                while sum(c._driver.stats.refused.values()) + c._driver.stats.calls_failed == 0:
-                    await c._driver.wait_until(lambda: c._driver.stats.calls_failed > 0)
+                while sum(c._node._driver.stats.refused.values()) + c._node._driver.stats.calls_failed == 0:
+                    await c._node._driver.wait_until(lambda: c._node._driver.stats.calls_failed > 0)
             assert [member.id for member in c.members()] == ["a"]
             assert [member.id for member in a.members()] == [member.id for member in b.members()] == ["a", "b"]
-            assert {reason.value for node in (a, b) for reason in node._driver.stats.refused} == {"other_mesh"}
+            assert {reason.value for node in (a, b) for reason in node._node._driver.stats.refused} == {"other_mesh"}
 
 
 async def test_a_port_that_another_mesh_had_is_not_taken_for_the_old_peer() -> None:
     async with open_mesh("a", mesh="one") as (a,):
-        async with meshp2p.open_node(**OPTIONS, id="b", mesh="one", join=[str(a.addresses[0])]) as b:
+        async with meshp2p.open_node(in_loop=True, **OPTIONS, id="b", mesh="one", join=[str(a.addresses[0])]) as b:
             await a.wait_for_members(2)
             port = b.addresses[0].port
-        async with meshp2p.open_node(**{**OPTIONS, "port": port}, id="b", mesh="two") as stranger:
-            a._driver.perform(a._machine.offer("seed", stranger.addresses, None, trio.current_time()))
+        async with meshp2p.open_node(in_loop=True, **{**OPTIONS, "port": port}, id="b", mesh="two") as stranger:
+            a._node._driver.perform(a._node._machine.offer("seed", stranger.addresses, None, trio.current_time()))
             with trio.fail_after(30):
-                await a._driver.wait_until(lambda: a._driver.stats.calls_failed > 0)
+                await a._node._driver.wait_until(lambda: a._node._driver.stats.calls_failed > 0)
             assert [member.id for member in a.members()] == ["a"]

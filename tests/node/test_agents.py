@@ -61,7 +61,7 @@ def test_a_message_is_in_the_inbox_until_it_is_acknowledged() -> None:
             again = await anext(inbox)
             assert again.id == first
             await again.acknowledge()
-        assert await b.fetch("b", 10) == ()
+        assert await b._node.fetch("b", 10) == ()
 
     run(main)
 
@@ -106,7 +106,7 @@ def test_a_handler_answers_a_query_whatever_shape_it_takes() -> None:
             await a.query("b", {"text": 7})
         assert caught.value.kind == PayloadMismatch.__name__
         await mesh.sleep(1)
-        assert await b.fetch("b", 10) == ()
+        assert await b._node.fetch("b", 10) == ()
 
     run(main)
 
@@ -139,7 +139,7 @@ def test_a_query_that_is_not_answered_ends_and_what_comes_later_is_thrown_away()
         with pytest.raises(QueryTimeout, match="within 1 s"):
             await a.query("b", 1, timeout=1)
         await mesh.sleep(5)
-        assert await a.fetch("a", 10) == ()
+        assert await a._node.fetch("a", 10) == ()
         with pytest.raises(UnknownInstance):
             await a.query("nobody", 1)
 
@@ -305,8 +305,8 @@ def test_a_task_has_one_end() -> None:
             await a.delegate(1, capability="fly")
         assert caught.value.state is DelegationState.ORPHANED
         await mesh.sleep(2)
-        assert await a.fetch("a", 10) == ()
-        assert await b.fetch("b", 10) == ()
+        assert await a._node.fetch("a", 10) == ()
+        assert await b._node.fetch("b", 10) == ()
 
     run(main)
 

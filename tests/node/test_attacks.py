@@ -56,12 +56,12 @@ async def test_ten_thousand_random_datagrams_do_a_node_no_harm() -> None:
     async with open_mesh("node-a", "node-b") as (one, other):
         address = one.addresses[0]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire, trio.fail_after(60):
-            stats = one._driver.stats
+            stats = one._node._driver.stats
             for sent in range(100):
                 for _ in range(100):
                     wire.sendto(random_packet(dice), (address.host, address.port))
                 wanted = (sent + 1) * 100
-                await one._driver.wait_until(lambda wanted=wanted: stats.datagrams_received >= wanted)  # type: ignore[misc]
+                await one._node._driver.wait_until(lambda wanted=wanted: stats.datagrams_received >= wanted)  # type: ignore[misc]
         assert sum(stats.refused.values()) > 7000
         assert len(stats.refused) >= 4
         await assert_healthy(one.url)
@@ -92,7 +92,7 @@ async def test_random_calls_are_refused_and_counted() -> None:
                 await stream.send_all(data)
             while protocol.calls:
                 protocol.receive_data(await stream.receive_some())
-        assert sum(one._driver.stats.refused.values()) > 400
+        assert sum(one._node._driver.stats.refused.values()) > 400
         await assert_healthy(one.url)
 
 
@@ -105,7 +105,7 @@ async def test_a_stranger_that_says_we_are_dead_is_refuted() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire, trio.fail_after(30):
             for node in (one, other):
                 wire.sendto(packet, (node.addresses[0].host, node.addresses[0].port))
-            await other._driver.wait_until(lambda: _incarnation(other.member("node-a")) > rumour.incarnation)
+            await other._node._driver.wait_until(lambda: _incarnation(other.member("node-a")) > rumour.incarnation)
         await assert_healthy(one.url)
 
 
@@ -127,13 +127,13 @@ async def test_what_strangers_make_up_is_bounded_and_can_be_shown() -> None:
             for ghost in (*ghosts, odd):
                 packet = CODEC.encode(Datagram(Gossip(tag_of("stranger")), (ghost,)))
                 wire.sendto(packet, (one.addresses[0].host, one.addresses[0].port))
-            await one._driver.wait_until(lambda: one.member("odd") is not None)
+            await one._node._driver.wait_until(lambda: one.member("odd") is not None)
             late = replace(odd, id="late", created_at=TIME_MAX + 1)
             ages = (tag_of("odd"), (1 << 64) - 1, tag_of("node-b"), 1 << 63)
             for datagram in (Datagram(Gossip(1), (late,)), Datagram(Gossip(1), (), ages)):
                 wire.sendto(CODEC.encode(datagram), (one.addresses[0].host, one.addresses[0].port))
-            stats = one._driver.stats
-            await one._driver.wait_until(lambda: Refusal.BAD_VALUE in stats.refused)
+            stats = one._node._driver.stats
+            await one._node._driver.wait_until(lambda: Refusal.BAD_VALUE in stats.refused)
         for path in ("/registry/agents", "/registry/agents/odd", "/registry/agents/ghost%00%0A1", "/registry/leader"):
             response = await client.get(one.url + path)
             assert response.status_code == 200, (path, response.text)

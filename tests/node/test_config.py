@@ -48,7 +48,7 @@ CASES = [(name, value) for name, values in WRONG.items() for value in values]
 @pytest.mark.parametrize(("name", "value"), CASES, ids=lambda value: ascii(value)[:40])
 async def test_a_wrong_value_is_refused_by_its_name(name: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
-        async with meshp2p.open_node(**{"port": 0, "mdns": False, name: value}):
+        async with meshp2p.open_node(in_loop=True, **{"port": 0, "mdns": False, name: value}):
             pytest.fail("it was opened")
     message = str(caught.value)
     assert name in message or (name == "join" and "address" in message)
@@ -85,7 +85,7 @@ def test_a_right_value_is_taken(name: str, value: Any) -> None:
 
 async def test_an_unknown_option_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(ConfigError, match=r"unknown option 'prot': .*id, .*port, .*protocol"):
-        async with meshp2p.open_node(prot=1):
+        async with meshp2p.open_node(prot=1):  # type: ignore[call-arg]
             pytest.fail("it was opened")
 
 

@@ -102,7 +102,7 @@ def test_each_task_has_one_end_whatever_goes_wrong(seed: int) -> None:
             nursery.start_soon(watch)
             for number in range(TASKS):
                 nursery.start_soon(ask, number)
-        assert await mesh["a"].fetch("a", 100) == (), "late results were refused and are no longer there"
+        assert await mesh["a"]._node.fetch("a", 100) == (), "late results were refused and are no longer there"
 
     run(main, seed=seed)
     for number, seen in enumerate(observed):

@@ -12,7 +12,7 @@ import trio.testing
 import meshp2p
 from meshp2p import EventsLost, LeaderChanged, MemberDied, MemberJoined, MemberLeft, MemberUpdated
 from meshp2p.core.swim.hosting import Profile
-from meshp2p.node.subscriptions import BUFFER_MAX, NodeEvent, Subscription, Subscriptions
+from meshp2p.node.subscriptions import BUFFER_MAX, NodeEvent, Subscriptions
 from tests.http.meshes import QUICK, calling, open_mesh
 
 OPTIONS: dict[str, Any] = {"port": 0, "mdns": False, "protocol": QUICK}
@@ -22,7 +22,7 @@ def change(number: int) -> LeaderChanged:
     return LeaderChanged(str(number), None, number)
 
 
-async def take(subscription: Subscription, count: int) -> list[Any]:
+async def take(subscription: Any, count: int) -> list[Any]:
     return [await anext(subscription) for _ in range(count)]
 
 
@@ -33,7 +33,7 @@ async def test_what_is_so_comes_first_then_each_change() -> None:
         assert [type(event) for event in first] == [MemberJoined, MemberJoined, LeaderChanged]
         assert [event.id for event in first[:2]] == ["a", "b"]
         assert first[2] == LeaderChanged("a", None, one.leader.epoch if one.leader else -1)
-        async with meshp2p.open_node(**OPTIONS, id="c", join=[str(one.addresses[0])]):
+        async with meshp2p.open_node(in_loop=True, **OPTIONS, id="c", join=[str(one.addresses[0])]):
             with trio.fail_after(30):
                 while not isinstance(event := await anext(events), MemberJoined):
                     pass
@@ -77,11 +77,11 @@ async def test_no_change_is_missed_between_what_is_so_and_what_follows() -> None
 
 async def test_an_event_that_the_snapshot_holds_is_not_told_again(tmp_path: Path) -> None:
     """What waits for the disk has happened, and was not told yet."""
-    async with meshp2p.open_node(**OPTIONS, id="m", data_dir=tmp_path) as node:
+    async with meshp2p.open_node(in_loop=True, **OPTIONS, id="m", data_dir=tmp_path) as node:
         for name in ("p", "a", "q"):
             registering = Profile(name, "h", 1)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(node.register, registering)
+                nursery.start_soon(node._node.register, registering)
                 await trio.lowlevel.checkpoint()
                 reader = node.events()
             seen = []
@@ -164,7 +164,7 @@ async def test_a_reader_that_is_gone_is_forgotten() -> None:
 async def test_readers_of_one_node_all_see_the_same() -> None:
     async with open_mesh("a") as (node,):
         readers = [node.events() for _ in range(3)]
-        async with meshp2p.open_node(**OPTIONS, id="b", join=[str(node.addresses[0])]):
+        async with meshp2p.open_node(in_loop=True, **OPTIONS, id="b", join=[str(node.addresses[0])]):
             await node.wait_for_members(2)
     seen: list[list[NodeEvent]] = [[event async for event in reader] for reader in readers]
     assert seen[0] == seen[1] == seen[2]

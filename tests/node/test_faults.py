@@ -21,7 +21,7 @@ POISON = Codec("default").encode(Datagram(Gossip(7), (Rumour("poison", 1, State.
 
 def plant_fault(node: MeshNode) -> None:
     """From now on this node cannot handle a claim about ``poison``."""
-    membership = node._machine._membership
+    membership = node._node._machine._membership
     take_all = membership.take_all
 
     def fail(items: Iterable[Item], now: float, *, by_sync: bool = False) -> None:
@@ -34,11 +34,11 @@ def plant_fault(node: MeshNode) -> None:
 
 
 async def poison(node: MeshNode) -> None:
-    rebuilds = node._machine.counters.rebuilds
+    rebuilds = node._node._machine.counters.rebuilds
     plant_fault(node)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
         wire.sendto(POISON, (node.addresses[0].host, node.addresses[0].port))
-    await node._driver.wait_until(lambda: node._machine.counters.rebuilds > rebuilds)
+    await node._node._driver.wait_until(lambda: node._node._machine.counters.rebuilds > rebuilds)
 
 
 async def test_after_a_fault_a_node_is_what_it_was() -> None:
@@ -70,7 +70,7 @@ async def test_a_node_with_too_many_faults_leaves_with_an_error() -> None:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
                 wire.sendto(POISON, (other.addresses[0].host, other.addresses[0].port))
             with trio.fail_after(30):
-                await one._driver.wait_until(lambda: "node-b" not in one._machine.records())
-                departed = one._machine._state.members.departed["node-b"]
+                await one._node._driver.wait_until(lambda: "node-b" not in one._node._machine.records())
+                departed = one._node._machine._state.members.departed["node-b"]
                 assert departed.state is State.LEFT
                 await trio.sleep_forever()

@@ -26,14 +26,14 @@ async def incarnation_of(node: MeshNode, at: MeshNode) -> int:
 
 
 async def open_and_close(**options: Any) -> None:
-    async with meshp2p.open_node(**{**OPTIONS, **options}):
+    async with meshp2p.open_node(in_loop=True, **{**OPTIONS, **options}):
         pass
 
 
 async def test_a_made_id_is_a_tilde_a_uuid7_and_the_hosts_name_and_greater_than_those_before() -> None:
     ids = []
     for _ in range(3):
-        async with meshp2p.open_node(**OPTIONS, hostname="desk") as node:
+        async with meshp2p.open_node(in_loop=True, **OPTIONS, hostname="desk") as node:
             ids.append(node.id)
     assert all(made[0] == "~" and made[15] == "7" and made[37:] == "-desk" for made in ids)
     assert ids == sorted(ids, key=str.encode)
@@ -43,7 +43,7 @@ async def test_a_made_id_is_a_tilde_a_uuid7_and_the_hosts_name_and_greater_than_
 async def test_a_restart_keeps_the_id_and_raises_the_incarnation_and_the_epoch(tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     for _ in range(3):
-        async with meshp2p.open_node(**OPTIONS, data_dir=tmp_path) as node:
+        async with meshp2p.open_node(in_loop=True, **OPTIONS, data_dir=tmp_path) as node:
             leader = await node.wait_for_leader()
             seen.append((node.id, await incarnation_of(node, node), leader.epoch))
     assert len({made for made, _, _ in seen}) == 1
@@ -56,7 +56,7 @@ async def test_a_restart_is_listed_again_by_those_who_saw_it_leave(tmp_path: Pat
         seen = []
         for directory in (tmp_path, tmp_path, None):
             join = [str(other.addresses[0])]
-            async with meshp2p.open_node(**OPTIONS, id="node", data_dir=directory, join=join) as node:
+            async with meshp2p.open_node(in_loop=True, **OPTIONS, id="node", data_dir=directory, join=join) as node:
                 with trio.fail_after(30):
                     await other.wait_for_members(2)
                     await node.wait_for_members(2)
@@ -83,7 +83,7 @@ async def test_of_two_meshes_that_meet_the_newer_node_of_one_id_ends() -> None:
 
         async def run_second(*, task_status: trio.TaskStatus[MeshNode]) -> None:
             try:
-                async with meshp2p.open_node(**OPTIONS, id="node") as node:
+                async with meshp2p.open_node(in_loop=True, **OPTIONS, id="node") as node:
                     task_status.started(node)
                     await trio.sleep_forever()
             except IdConflict as error:
@@ -94,7 +94,7 @@ async def test_of_two_meshes_that_meet_the_newer_node_of_one_id_ends() -> None:
                 second: MeshNode = await nursery.start(run_second)
                 # a third brings them together
                 join = [str(first.addresses[0]), str(second.addresses[0])]
-                async with meshp2p.open_node(**OPTIONS, id="third", join=join) as third:
+                async with meshp2p.open_node(in_loop=True, **OPTIONS, id="third", join=join) as third:
                     while not outcome:
                         await trio.testing.wait_all_tasks_blocked(0.01)
                     await third.wait_for_members(2)
@@ -106,14 +106,18 @@ async def test_a_node_whose_directory_was_copied_takes_a_new_id(tmp_path: Path) 
     original, copy = tmp_path / "original", tmp_path / "copy"
     await open_and_close(data_dir=original)
     shutil.copytree(original, copy)
-    async with meshp2p.open_node(**OPTIONS, data_dir=original) as first:
+    async with meshp2p.open_node(in_loop=True, **OPTIONS, data_dir=original) as first:
         join = [str(first.addresses[0])]
-        async with meshp2p.open_node(**{**OPTIONS, "protocol": PATIENT}, data_dir=copy, join=join) as second:
+        async with meshp2p.open_node(
+            in_loop=True, **{**OPTIONS, "protocol": PATIENT}, data_dir=copy, join=join
+        ) as second:
             made = second.id
             assert made != first.id
             with trio.fail_after(30):
                 assert len(await first.wait_for_members(2)) == 2
-        async with meshp2p.open_node(**{**OPTIONS, "protocol": PATIENT}, data_dir=copy, join=join) as second:
+        async with meshp2p.open_node(
+            in_loop=True, **{**OPTIONS, "protocol": PATIENT}, data_dir=copy, join=join
+        ) as second:
             assert second.id == made
 
 
@@ -121,7 +125,7 @@ async def test_a_chosen_id_in_a_copied_directory_is_refused(tmp_path: Path) -> N
     original, copy = tmp_path / "original", tmp_path / "copy"
     await open_and_close(data_dir=original, id="node")
     shutil.copytree(original, copy)
-    async with meshp2p.open_node(**OPTIONS, data_dir=original) as first:
+    async with meshp2p.open_node(in_loop=True, **OPTIONS, data_dir=original) as first:
         assert first.id == "node"
         with pytest.raises(IdConflict):
             await open_and_close(data_dir=copy, join=[str(first.addresses[0])], protocol=PATIENT)
@@ -135,7 +139,7 @@ async def test_a_directory_of_another_id_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_directory_that_a_running_node_uses_is_refused(tmp_path: Path) -> None:
-    async with meshp2p.open_node(**OPTIONS, data_dir=tmp_path):
+    async with meshp2p.open_node(in_loop=True, **OPTIONS, data_dir=tmp_path):
         with pytest.raises(StartError, match="used by another running node"):
             await open_and_close(data_dir=tmp_path)
     await open_and_close(data_dir=tmp_path)

@@ -56,24 +56,24 @@ def test_a_reader_that_is_cancelled_leaves_its_turn_to_the_next() -> None:
         scope = trio.CancelScope()
         taken: list[Any] = []
 
-        async def give_up(inbox: meshp2p.Inbox) -> None:
+        async def give_up(inbox: meshp2p.NodeIterator[meshp2p.ReceivedMessage]) -> None:
             with scope:
                 taken.append(await anext(inbox))
 
-        async def read(inbox: meshp2p.Inbox) -> None:
+        async def read(inbox: meshp2p.NodeIterator[meshp2p.ReceivedMessage]) -> None:
             taken.append(await anext(inbox))
 
         await a.send("b", 7)
         async with b.inbox() as inbox:
             message = await anext(inbox)
-        (entry,) = b._correspondence._unread.take_all()
+        (entry,) = b._node._correspondence._unread.take_all()
         async with b.inbox() as one, b.inbox() as other, trio.open_nursery() as nursery:
             nursery.start_soon(give_up, one)
             await mesh.sleep(1)
             nursery.start_soon(read, other)  # second in the line
             await mesh.sleep(1)
             scope.cancel()
-            b._correspondence._unread.put(*entry)  # the turn is that of the reader that is being cancelled
+            b._node._correspondence._unread.put(*entry)  # the turn is that of the reader that is being cancelled
             await mesh.wait_until(lambda: taken)
         assert taken == [message]
 

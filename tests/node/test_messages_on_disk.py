@@ -21,11 +21,11 @@ OPTIONS: dict[str, Any] = {
 
 
 async def send(node: MeshNode, target: str, text: str) -> str:
-    return (await node.send_message("sender", target, CUSTOM, "n", f'"{text}"'.encode(), None)).message_id
+    return (await node._node.send_message("sender", target, CUSTOM, "n", f'"{text}"'.encode(), None)).message_id
 
 
 async def read(node: MeshNode, recipient: str) -> list[str]:
-    return [message.payload.decode().strip('"') for message in await node.fetch(recipient, 100, wait=5.0)]
+    return [message.payload.decode().strip('"') for message in await node._node.fetch(recipient, 100, wait=5.0)]
 
 
 @pytest.mark.parametrize("durability", ["process", "power"])
@@ -33,11 +33,11 @@ async def test_what_was_accepted_is_there_after_a_restart_and_what_was_acknowled
     tmp_path: Path, durability: str
 ) -> None:
     options = {**OPTIONS, "data_dir": tmp_path, "durability": durability}
-    async with meshp2p.open_node(**options) as node:
+    async with meshp2p.open_node(in_loop=True, **options) as node:
         done = await send(node, "node", "one")
         await send(node, "node", "two")
-        await node.acknowledge("node", (done,))
-    async with meshp2p.open_node(**options) as node:
+        await node._node.acknowledge("node", (done,))
+    async with meshp2p.open_node(in_loop=True, **options) as node:
         assert await read(node, "node") == ["two"]
 
 
@@ -48,11 +48,11 @@ async def test_a_damaged_store_is_refused_at_the_start_by_its_name_and_the_direc
     store.write_bytes(b"something else")
     for _ in range(2):
         with pytest.raises(StoreError, match=r"messages\.sqlite3"):
-            async with meshp2p.open_node(**OPTIONS, data_dir=tmp_path):
+            async with meshp2p.open_node(in_loop=True, **OPTIONS, data_dir=tmp_path):
                 pass
         assert store.read_bytes() == b"something else"
     store.unlink()
-    async with meshp2p.open_node(**OPTIONS, data_dir=tmp_path):
+    async with meshp2p.open_node(in_loop=True, **OPTIONS, data_dir=tmp_path):
         pass
 
 

@@ -32,7 +32,7 @@ def test_a_data_directory_may_have_any_name(name: bytes, kind: type[str | Path],
     directory = kind(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
 
     async def live(number: int) -> None:
-        async with meshp2p.open_node(port=0, mdns=False, data_dir=directory, protocol=QUICK) as node:
+        async with meshp2p.open_node(in_loop=True, port=0, mdns=False, data_dir=directory, protocol=QUICK) as node:
             await node.send(node.id, number)
             async with node.inbox() as inbox:
                 assert [(await anext(inbox)).payload for _ in range(number + 1)] == list(range(number + 1))

@@ -53,17 +53,17 @@ def test_nothing_is_kept_of_a_query() -> None:
         @b.handler("Query")
         async def answer(message: meshp2p.ReceivedMessage) -> int:
             seen.append((message.source, message.target, message.kind, message.payload, len(message.id)))
-            seen.append(len(await b.fetch("b", 10)) + len(await a.fetch("a", 10)))
+            seen.append(len(await b._node.fetch("b", 10)) + len(await a._node.fetch("a", 10)))
             await message.acknowledge()  # which is right for mail and changes nothing here
             with pytest.raises(errors.LocalProtocolError, match="what its handler returns is the answer"):
                 await message.reply(2)
             return 1
 
-        stores = a._driver.stats.stores + b._driver.stats.stores
+        stores = a._node._driver.stats.stores + b._node._driver.stats.stores
         assert await a.query("b", {"n": [1]}) == 1
         assert seen == [("a", "b", "Query", {"n": [1]}, 36), 0]
         await mesh.sleep(2)
-        assert a._driver.stats.stores + b._driver.stats.stores == stores
+        assert a._node._driver.stats.stores + b._node._driver.stats.stores == stores
 
     run_pair(test)
 

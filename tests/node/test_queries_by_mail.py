@@ -71,7 +71,7 @@ def test_a_query_to_an_agent_that_speaks_only_http_is_in_its_mailbox_and_its_res
                 with pytest.raises(errors.RemoteError) as caught:
                     await a.query("hosted", 1, timeout=20)
             assert str(caught.value) == expected
-        assert await a.fetch("a", 10) == ()
+        assert await a._node.fetch("a", 10) == ()
 
     run_hosted(test)
 
@@ -88,7 +88,7 @@ def test_a_query_in_a_mailbox_expires_with_its_deadline() -> None:
         await client.send("hosted", 1, target="a", kind="Response", correlation_id=message.correlation_id)
         await mesh.sleep(6)
         assert (await client.messages("hosted")).messages == []
-        assert await a.fetch("a", 10) == ()  # nobody waited for the answer, and it was thrown away
+        assert await a._node.fetch("a", 10) == ()  # nobody waited for the answer, and it was thrown away
 
     run_hosted(test)
 
@@ -185,7 +185,7 @@ def test_an_error_that_cannot_be_described_is_an_answer_all_the_same() -> None:
             assert caught.value.kind == kind
             with pytest.raises(errors.DelegationFailed, match=kind):
                 await a.delegate(which, capability="fail")
-            assert await b.fetch("b", 10) == ()
+            assert await b._node.fetch("b", 10) == ()
 
     run(main)
 

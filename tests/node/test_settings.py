@@ -225,7 +225,7 @@ async def test_a_node_is_opened_by_the_environment_and_a_configuration_is_comple
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MESHP2P_ID", "from-the-environment")
     monkeypatch.setenv("MESHP2P_PRESET", "local")
-    async with meshp2p.open_node(port=0, mdns=False) as node:
+    async with meshp2p.open_node(in_loop=True, port=0, mdns=False) as node:
         assert (node.id, node.config.host) == ("from-the-environment", "127.0.0.1")
     async with meshp2p.open_node(NodeConfig(id="given"), port=0, mdns=False) as node:
         assert (node.id, node.config.host) == ("given", None)

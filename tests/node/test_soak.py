@@ -17,7 +17,7 @@ import trio
 from trio._core._run import Deadlines
 
 import meshp2p
-from meshp2p.errors import DelegationFailed, MeshError, QueryTimeout
+from meshp2p.errors import DelegationFailed, MeshError, QueryTimeout, WaitTimeout
 from meshp2p.node import asking
 from meshp2p.testing import VirtualMesh, run
 
@@ -120,8 +120,7 @@ class Work:
         with trio.move_on_after(0.01):
             await a.wait_for_members(99)
         b.events()
-        while self.events.take_nowait() is not None:
-            pass
+        await drain(self.events)
         await client.register(f"hosted {number}", "host", 0)
         await client.heartbeat(f"hosted {number}", metrics={"n": number})
         await client.send("a", "to the hosted", target=f"hosted {number}")
@@ -133,6 +132,13 @@ class Work:
         for operation in (a.send("nobody", 1), a.query("nobody", 1, timeout=0.1)):
             with pytest.raises(MeshError):
                 await operation
+
+
+async def drain(iterator: meshp2p.NodeIterator[Any]) -> None:
+    """Read what is there."""
+    with contextlib.suppress(WaitTimeout):
+        while True:
+            await iterator.get(timeout=0.01)
 
 
 def _ask_all(node: meshp2p.MeshNode) -> Any:
@@ -168,8 +174,7 @@ def test_what_an_agent_does_leaves_nothing_behind_in_its_node(
                 for number in range(begin, begin + ROUNDS):
                     await work.round(number, client)
                 await mesh.sleep(300)
-                while work.events.take_nowait() is not None:
-                    pass
+                await drain(work.events)
                 gc.collect()
                 counts.append(reachable(a, b, client))
         assert work.handled == 4 * ROUNDS

@@ -54,7 +54,7 @@ class Watchers:
 async def test_a_watch_stands_until_the_node_has_left() -> None:
     async with open_stranger(Codec("default")) as peers, trio.open_nursery() as nursery:
         watchers = Watchers(peers)
-        async with open_node(CONFIG) as node:
+        async with open_node(CONFIG, in_loop=True) as node:
             address = node.addresses[0]
             nursery.start_soon(watchers.watch, address)
             await watchers.opened.until()
@@ -68,7 +68,11 @@ async def test_a_watch_stands_until_the_node_has_left() -> None:
 
 
 async def test_of_several_addresses_the_one_that_answers_is_kept_and_a_closed_port_is_no_break() -> None:
-    async with open_stranger(Codec("default")) as peers, open_node(CONFIG) as node, trio.open_nursery() as nursery:
+    async with (
+        open_stranger(Codec("default")) as peers,
+        open_node(CONFIG, in_loop=True) as node,
+        trio.open_nursery() as nursery,
+    ):
         watchers = Watchers(peers)
         nursery.start_soon(watchers.watch, Address("127.0.0.1", 1), node.addresses[0])
         await watchers.opened.until()
@@ -79,7 +83,7 @@ async def test_of_several_addresses_the_one_that_answers_is_kept_and_a_closed_po
 
 
 async def test_a_node_of_another_mesh_is_not_watched() -> None:
-    async with open_stranger(Codec("another")) as peers, open_node(CONFIG) as node:
+    async with open_stranger(Codec("another")) as peers, open_node(CONFIG, in_loop=True) as node:
         watchers = Watchers(peers)
         await watchers.watch(*node.addresses)
         assert watchers.failed.all[0].failure is Failure.UNREACHABLE

@@ -142,12 +142,12 @@ async def test_who_is_paused_for_a_moment_is_missed_by_nobody_and_reads_all_that
     nodes = await virtual_mesh.start("a", "b", "c")
     await virtual_mesh.wait_until_whole()
     deaths = len([line for line in virtual_mesh.story().splitlines() if "declares" in line])
-    received = nodes[1]._driver.stats.datagrams_received
+    received = nodes[1]._node._driver.stats.datagrams_received
     virtual_mesh.pause("b", 3)
     await virtual_mesh.sleep(2.9)
-    assert nodes[1]._driver.stats.datagrams_received == received
+    assert nodes[1]._node._driver.stats.datagrams_received == received
     await virtual_mesh.sleep(0.2)
-    assert nodes[1]._driver.stats.datagrams_received > received
+    assert nodes[1]._node._driver.stats.datagrams_received > received
     await virtual_mesh.wait_until_whole(timeout=5)
     assert deaths == len([line for line in virtual_mesh.story().splitlines() if "declares" in line])
 

@@ -43,7 +43,7 @@ async def test_a_host_is_started_once(virtual_mesh: VirtualMesh) -> None:
     with pytest.raises(meshp2p.ConfigError, match="id = 'd' for 2 nodes"):
         await virtual_mesh.start("d", "e", id="d")
     with pytest.raises(meshp2p.ConfigError, match="unknown option 'colour'"):
-        await virtual_mesh.start("d", colour="red")
+        await virtual_mesh.start("d", colour="red")  # type: ignore[call-arg]
 
 
 async def test_what_does_not_run_is_not_stopped_killed_or_paused(virtual_mesh: VirtualMesh) -> None:

@@ -53,7 +53,8 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 class ReplicatedMap:
-    """One replica."""
+    """One replica. Its length, its keys and their values may be read from any thread: an entry is immutable, takes the
+    place of another in one step, and the dictionary of them is copied in one step."""
 
     def __init__(self, name: str, merge: Merge | None = None) -> None:
         self.name = name
@@ -65,13 +66,14 @@ class ReplicatedMap:
         self._held: dict[str, _Held] = {}
         self._deleted: dict[str, int] = {}
         self._words = [0] * BUCKETS_MAX
+        self._values = 0
 
     def __repr__(self) -> str:
         return f"<ReplicatedMap {self.name!r} entries={len(self)} deleted={len(self._deleted)} view={self.view:016x}>"
 
     def __len__(self) -> int:
         """How many keys have a value."""
-        return len(self._held) - len(self._deleted)
+        return self._values
 
     @property
     def entries_count(self) -> int:
@@ -88,9 +90,9 @@ class ReplicatedMap:
         held = self._held.get(key)
         return held.entry.value if held is not None and held.entry.value else None
 
-    def keys(self) -> Iterator[str]:
-        """The keys that have a value."""
-        return (key for key in self._held if key not in self._deleted)
+    def values(self) -> dict[str, bytes]:
+        """The keys that have a value and their values as JSON text, in no order."""
+        return {key: held.entry.value for key, held in self._held.copy().items() if held.entry.value}
 
     def entries(self) -> Iterator[Entry]:
         """All entries, deletions too."""
@@ -110,24 +112,26 @@ class ReplicatedMap:
 
     def replace(self, entry: Entry) -> None:
         """Hold this entry, whatever is held of its key."""
-        self._remove(entry.key)
         stamp, hashed = entry.stamp, _hash_of(entry.key)
         bucket = int.from_bytes(hashed.digest(), "big") % BUCKETS_MAX
         hashed.update(b"%d %d %d " % (stamp.wall_ms, stamp.count, stamp.node))
         hashed.update(entry.value)
         held = _Held(entry, bucket, int.from_bytes(hashed.digest(), "big"))
+        previous = self._held.get(entry.key)
         self._held[entry.key] = held
+        self._deleted.pop(entry.key, None)
         if entry.is_deleted:
             self._deleted[entry.key] = stamp.wall_ms
-        self._count(held, 1)
+        self._count(held, previous)
 
-    def _remove(self, key: str) -> None:
-        held = self._held.pop(key, None)
-        if held is not None:
-            self._deleted.pop(key, None)
-            self._count(held, -1)
+    def _count(self, held: _Held | None, previous: _Held | None) -> None:
+        """One entry took the place of another, or of none."""
+        self._values += _has_value(held) - _has_value(previous)
+        for one, sign in ((held, 1), (previous, -1)):
+            if one is not None:
+                self._weigh(one, sign)
 
-    def _count(self, held: _Held, sign: int) -> None:
+    def _weigh(self, held: _Held, sign: int) -> None:
         self.bytes += sign * held.entry.size
         self.view ^= held.fingerprint
         self._words[held.bucket] ^= held.fingerprint
@@ -135,7 +139,8 @@ class ReplicatedMap:
     def forget_deleted(self, before_ms: int) -> None:
         """Forget the deletions that were made before this time."""
         for key in [key for key, wall_ms in self._deleted.items() if wall_ms < before_ms]:
-            self._remove(key)
+            del self._deleted[key]
+            self._count(None, self._held.pop(key, None))
 
     # Comparing it
 
@@ -171,3 +176,7 @@ class ReplicatedMap:
         found = [held for held in self._held.values() if held.bucket & mask in wanted]
         found.sort(key=lambda held: (held.bucket - first) & mask)
         return [held.entry for held in found]
+
+
+def _has_value(held: _Held | None) -> bool:
+    return held is not None and not held.entry.is_deleted

@@ -214,12 +214,14 @@ class Hosting:
         return DeregisterReply(True)
 
     def present(self, instance_id: str) -> Record | None:
-        """A listed instance, with what it reported last if this node answers for it, published or not."""
+        """A listed instance, with what it reported last if this node answers for it, published or not. May be asked from
+        any thread."""
         record = self._state.members.records.get(instance_id)
         hosted = self._hosted.get(instance_id)
-        if record is None or hosted is None or hosted.report is None:
+        report = None if hosted is None else hosted.report
+        if record is None or report is None:
             return record
-        return msgspec.structs.replace(record, status=hosted.report[0], metrics=hosted.report[1])
+        return msgspec.structs.replace(record, status=report[0], metrics=report[1])
 
     def take_question(self, instance_id: str, now: float) -> InstanceReply:
         """Another node asks for an instance that it takes for this node's."""

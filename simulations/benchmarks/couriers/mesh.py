@@ -147,7 +147,7 @@ async def _wait_for_recipient(node: Any, place: Place) -> None:
 async def open_mesh_node(place: Place) -> AsyncIterator[Courier]:
     """A node in the loop of its agent. It begins when it knows the recipient."""
     config = _config(place, protocol=meshp2p.ProtocolConfig(mailbox_messages_max=_MAILBOX_MAX))
-    async with meshp2p.open_node(config) as node:
+    async with meshp2p.open_node(config, in_loop=True) as node:
         await _wait_for_recipient(node, place)
         yield _Node(node, place.recipient)
 

@@ -1,10 +1,10 @@
-"""Shared maps, as the agent that embeds a node sees them: ``node.shared("name")``."""
+"""The shared maps of one node, in its own loop."""
 
 from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +19,16 @@ from meshp2p.errors import ConfigError, LocalProtocolError, NodeClosed
 from meshp2p.net.driver import Driver
 from meshp2p.node.subscriptions import Feed
 
-__all__ = ["MapChange", "MapChanges", "MergeFunction", "SharedMap", "SharedMaps", "decode_value", "encode_value"]
+__all__ = [
+    "LocalMap",
+    "LocalMaps",
+    "MapChange",
+    "MapChanges",
+    "MergeFunction",
+    "check_key",
+    "decode_value",
+    "encode_value",
+]
 
 _log = logging.getLogger("meshp2p.node")
 
@@ -43,97 +52,37 @@ class MapChanges(Feed[MapChange]):
     """An asynchronous iterator of changes, from the moment it was made. It ends when the node has left."""
 
 
-class SharedMap(Mapping[str, Any]):
-    """A map that all nodes of the mesh which open it have in common: reads are local, and writes are told at once.
-
-    Keys are text of at most 512 bytes, values whatever JSON has a form for. It reads as a mapping, in the order of the
-    keys; each read gives a value of its own, so changing that changes nothing. Of two writes to a key the later one
-    prevails, by hybrid clocks; with a merge function values are joined instead. Made by
-    :meth:`~meshp2p.node.mesh_node.MeshNode.shared`.
-    """
+class LocalMap:
+    """A shared map at one node: the replica, and those who wait for its changes. What only reads may be asked from any
+    thread."""
 
     def __init__(self, replica: ReplicatedMap, driver: Driver, merge: MergeFunction | None) -> None:
         self.merge = merge
-        self._replica = replica
+        self.replica = replica
         self._driver = driver
         self._feeds: weakref.WeakSet[MapChanges] = weakref.WeakSet()
         self._changed = trio.Event()
         self._is_ended = False
 
-    def __repr__(self) -> str:
-        return f"<SharedMap {self.name!r} of {len(self)} keys, version {self.version}>"
-
-    @property
-    def name(self) -> str:
-        """The name under which nodes open it."""
-        return self._replica.name
-
-    # What is so at this node
-
-    def __getitem__(self, key: str) -> Any:
-        value = self._replica.value(key)
-        if value is None:
-            raise KeyError(key)
-        return _decode(value)
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._replica.value(key) is not None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._replica.keys()))
-
-    def __len__(self) -> int:
-        return len(self._replica)
-
-    @property
-    def version(self) -> str:
-        """The same text on two nodes whose maps are the same, deletions that are remembered among it."""
-        return f"{self._replica.view:016x}"
-
-    def texts(self) -> dict[str, bytes]:
-        """All values as JSON text, in the order of the keys; for who decodes them in another thread."""
-        return {key: text for key in self if (text := self._replica.value(key)) is not None}
-
-    # Writing
-
-    async def set(self, key: str, value: Any) -> None:
-        """Let the key have this value. When this returns it is so here, in memory, and others are about to be told.
-
-        Raises :class:`~meshp2p.errors.ConfigError` for a key or value that cannot be kept,
-        :class:`~meshp2p.errors.LimitExceeded` where the map is full or the value too large, and
-        :class:`~meshp2p.errors.NodeClosed`; then nothing changed.
-        """
-        self._write(key, _as_json(value, f"value of {key!r}"))
+    async def write(self, key: str, value: bytes) -> None:
+        """Let the key have this value, which is JSON text that was checked; no value deletes it."""
+        self._driver.perform(self._driver.machine.write_map(self.replica.name, key, value, trio.current_time()))
         await trio.lowlevel.checkpoint()
-
-    async def delete(self, key: str) -> None:
-        """Take the key out; one that is not there changes nothing. Raises :class:`~meshp2p.errors.NodeClosed`."""
-        self._write(key, b"")
-        await trio.lowlevel.checkpoint()
-
-    def _write(self, key: str, value: bytes) -> None:
-        _check_text("key", key, MAP_KEY_BYTES_MAX)
-        self._driver.perform(self._driver.machine.write_map(self.name, key, value, trio.current_time()))
-
-    # What happens
 
     def changes(self) -> MapChanges:
-        """What is so now, a :class:`MapChange` a key, then each change, here or elsewhere, with no gap.
-
-        A reader that is too slow is told so by :class:`~meshp2p.node.subscriptions.EventsLost`: what the map holds now
-        is what to go on with.
-        """
-        feed = MapChanges([MapChange(key, self[key]) for key in self])
+        """What is so now, a :class:`MapChange` a key, then each change, here or elsewhere, with no gap."""
+        values = sorted(self.replica.values().items())
+        feed = MapChanges([MapChange(key, decode_value(value)) for key, value in values])
         if self._is_ended:
             feed.end()
         self._feeds.add(feed)
         return feed
 
-    async def wait_until(self, holds: Callable[[], bool]) -> None:
-        """Return when ``holds()``, which is asked after each change. Raises :class:`~meshp2p.errors.NodeClosed` when
+    async def wait_for_change(self, seen: int) -> None:
+        """Return when the map is another than the one of this ``view``. Raises :class:`~meshp2p.errors.NodeClosed` when
         the node has left before. Cancel-safe."""
         await trio.lowlevel.checkpoint()
-        while not holds():
+        while self.replica.view == seen:
             if self._is_ended:
                 raise NodeClosed("the node has left the mesh, and what was waited for did not come")
             await self._changed.wait()
@@ -141,28 +90,28 @@ class SharedMap(Mapping[str, Any]):
     def put(self, event: MapChanged) -> None:
         """Called by the node; never waits."""
         if self._feeds:
-            value = _decode(event.value) if event.value else None
+            value = decode_value(event.value) if event.value else None
             for feed in list(self._feeds):
                 feed.put(MapChange(event.key, value, not event.value))
         self._changed.set()
         self._changed = trio.Event()
 
     def end(self) -> None:
-        """Called by the node when it has left: whoever reads changes or waits is told."""
+        """The node has left: whoever reads changes or waits is told."""
         self._is_ended = True
         for feed in list(self._feeds):
             feed.end()
         self._changed.set()
 
 
-class SharedMaps:
+class LocalMaps:
     """All maps that one node has opened."""
 
     def __init__(self) -> None:
-        self._maps: dict[str, SharedMap] = {}
+        self._maps: dict[str, LocalMap] = {}
 
-    def open(self, name: str, merge: MergeFunction | None, driver: Driver) -> SharedMap:
-        """The map of this name: see :meth:`~meshp2p.node.mesh_node.MeshNode.shared`."""
+    def open(self, name: str, merge: MergeFunction | None, driver: Driver) -> LocalMap:
+        """The map of this name. Raises what :meth:`MeshNode.shared() <meshp2p.MeshNode.shared>` raises."""
         _check_text("name", name, ID_BYTES_MAX)
         present = self._maps.get(name)
         if present is not None:
@@ -171,7 +120,7 @@ class SharedMaps:
             return present
         joined = None if merge is None else _joined(name, merge)
         replica, effects = driver.machine.open_map(name, joined, trio.current_time())
-        opened = self._maps[name] = SharedMap(replica, driver, merge)
+        opened = self._maps[name] = LocalMap(replica, driver, merge)
         driver.perform(effects)
         return opened
 
@@ -186,14 +135,20 @@ class SharedMaps:
 
 
 def decode_value(text: bytes) -> Any:
-    """What a text of :meth:`SharedMap.texts` stands for."""
+    """The value that a JSON text of a map stands for."""
     return _decode(text)
 
 
-def encode_value(key: str, value: Any) -> msgspec.Raw:
-    """A value for :meth:`SharedMap.set`, which may be changed from now on. Raises
-    :class:`~meshp2p.errors.ConfigError` for one that cannot be kept."""
-    return msgspec.Raw(_as_json(value, f"value of {key!r}"))
+def encode_value(key: str, value: Any) -> bytes:
+    """A value of a map as JSON text. Raises :class:`~meshp2p.errors.ConfigError` for a key or value that cannot be
+    kept."""
+    check_key(key)
+    return _as_json(value, f"value of {key!r}")
+
+
+def check_key(key: str) -> None:
+    """Raises :class:`~meshp2p.errors.ConfigError` for what cannot be a key."""
+    _check_text("key", key, MAP_KEY_BYTES_MAX)
 
 
 def _as_json(value: Any, what: str) -> bytes:

@@ -1,8 +1,8 @@
 """A node in a thread of its own, so that an agent that blocks stays alive to the others.
 
-The thread runs trio; the agent's side knows nothing of it. What the agent wants done is an :class:`Operation`: it runs
-in the node's thread, and its end is a :class:`concurrent.futures.Future`, which any thread or loop can wait for.
-Nothing of the agent's ever runs in the node's thread, but for the merge functions of shared maps.
+The thread runs trio. What the agent wants done is an :class:`Operation`: it runs in the node's thread, and its end is a
+:class:`concurrent.futures.Future`, which any thread or loop can wait for. Nothing of the agent's ever runs in the
+node's thread, but for the merge functions of shared maps.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import trio
 
 from meshp2p.errors import NodeClosed
 from meshp2p.node.config import NodeConfig
-from meshp2p.node.mesh_node import MeshNode
+from meshp2p.node.local_node import LocalNode
 from meshp2p.node.platform import SystemPlatform
 from meshp2p.node.runner import open_node_on
 
-__all__ = ["Hold", "NodeThread", "Opening", "Operation", "Waitable"]
+__all__ = ["Hold", "NodeThread", "Operation", "ThreadStart", "Waitable"]
 
 _log = logging.getLogger("meshp2p.node")
 
@@ -109,7 +109,7 @@ class NodeThread:
     """
 
     def __init__(self, config: NodeConfig) -> None:
-        self.opened: concurrent.futures.Future[MeshNode] = concurrent.futures.Future()
+        self.opened: concurrent.futures.Future[LocalNode] = concurrent.futures.Future()
         self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.failure: BaseException | None = None
         """What ended the node, where that was not :meth:`stop`."""
@@ -146,6 +146,11 @@ class NodeThread:
         if self.ended.done():
             raise self._reason()
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this is that thread: who waits here for the node waits for ever."""
+        return threading.current_thread() is self._thread
+
     def post(self, function: Callable[[], object]) -> None:
         """Run a function in the node's thread, soon; from any thread. Raises what :meth:`check` raises."""
         self.check()
@@ -166,7 +171,7 @@ class NodeThread:
 
     def call(self, function: Callable[[], _T]) -> _T:
         """Run a function in the node's thread, which takes a moment, and return what it returns."""
-        if threading.current_thread() is self._thread:
+        if self.is_current:
             return function()
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
 
@@ -248,11 +253,11 @@ class NodeThread:
         del self._unended[operation]  # nothing here refers to it any more, so that a forgotten iterator is closed
 
 
-class Opening:
+class ThreadStart:
     """A node's start, to be waited for; cancelled, the node ends."""
 
     def __init__(self, thread: NodeThread) -> None:
-        self.future: concurrent.futures.Future[MeshNode] = thread.opened
+        self.future: concurrent.futures.Future[LocalNode] = thread.opened
         self.cancel: Callable[[], None] = thread.stop
 
 

@@ -1,12 +1,10 @@
-"""What an agent outside of the node's thread has of its node: iterators, and the runs of its handlers."""
+"""Handlers that run at the agent's side on behalf of a node in another thread."""
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import trio
 
@@ -14,73 +12,16 @@ from meshp2p.errors import MeshError
 from meshp2p.node.handlers import Parameters, name_of
 from meshp2p.node.payload import EncodedPayload
 from meshp2p.node.received import MessageView, ReceivedMessage
-from meshp2p.node.thread import NodeThread, Operation
+from meshp2p.threaded.node_thread import NodeThread, Operation
 
-__all__ = ["Errand", "Feed", "forwarded"]
+__all__ = ["HandlerCall", "forwarded"]
 
-_T = TypeVar("_T")
-_Item_co = TypeVar("_Item_co", covariant=True)
 _Message = TypeVar("_Message", bound=MessageView)
 
 
-class Source(Protocol[_Item_co]):
-    """An iterator in the node's thread."""
-
-    async def __anext__(self) -> _Item_co: ...
-    def take_nowait(self) -> _Item_co | None: ...
-
-
-class Feed(Generic[_T]):
-    """What comes from an iterator in the node's thread, for one reader outside.
-
-    :meth:`fill` it whenever ``waiting`` is empty. What a cancelled ``fill`` had taken is in ``waiting`` and nothing is
-    lost. It is closed when nobody refers to it any more, at the latest. ``ends_with_node``: whoever iterates is done
-    when the node has left; what else there should be is cut off then, and that is an error.
-    """
-
-    def __init__(
-        self,
-        thread: NodeThread,
-        open_source: Callable[[], tuple[Source[_T], Callable[[], None]]],
-        *,
-        ends_with_node: bool = True,
-    ) -> None:
-        def open_and_keep() -> tuple[Source[_T], Callable[[], None]]:
-            source, close = open_source()
-            return source, thread.keep(source, close)
-
-        self.waiting: collections.deque[_T] = collections.deque()
-        self._ends_with_node = ends_with_node
-        self._thread = thread
-        self._lock = trio.Lock()
-        self.close: Callable[[], None]
-        self._source, self.close = thread.call(open_and_keep)
-        weakref.finalize(self, self.close).atexit = False
-
-    @property
-    def is_over(self) -> bool:
-        """Whether all is well where the node is closed: not in a child of the process that the node runs in."""
-        return self._ends_with_node and not self._thread.is_forked
-
-    def fill(self) -> Operation[bool]:
-        """Wait until something is in ``waiting``; False where nothing will be any more."""
-        return self._thread.submit(self._fill)
-
-    async def _fill(self) -> bool:
-        async with self._lock:  # of several readers the next looks whether the one before left something
-            if not self.waiting:
-                try:
-                    self.waiting.append(await self._source.__anext__())
-                except StopAsyncIteration:
-                    return False
-                while (item := self._source.take_nowait()) is not None:
-                    self.waiting.append(item)
-            return True
-
-
-class Errand(Generic[_Message]):
-    """One run of a handler, on behalf of the node and at the agent's side, which :meth:`perform` or
-    :meth:`perform_async` it, unless ``is_cancelled``, or call :meth:`end`."""
+class HandlerCall(Generic[_Message]):
+    """One run of a handler. Unless it ``is_cancelled``, the agent's side calls :meth:`perform`, :meth:`perform_async`
+    or :meth:`end`."""
 
     def __init__(
         self, thread: NodeThread, function: Callable[..., Any], parameters: Parameters, message: _Message
@@ -101,7 +42,9 @@ class Errand(Generic[_Message]):
 
     # In the node's thread
 
-    async def run(self, start: Callable[[Errand[_Message]], None], cancel: Callable[[Errand[_Message]], None]) -> Any:
+    async def run(
+        self, start: Callable[[HandlerCall[_Message]], None], cancel: Callable[[HandlerCall[_Message]], None]
+    ) -> Any:
         """Have it performed and return the answer, or raise what the handler raised. Cancelled, it does not wait for
         the handler to end. ``start`` and ``cancel`` must not wait."""
         start(self)
@@ -114,7 +57,7 @@ class Errand(Generic[_Message]):
         return self._answer
 
     async def stream(
-        self, start: Callable[[Errand[_Message]], None], cancel: Callable[[Errand[_Message]], None]
+        self, start: Callable[[HandlerCall[_Message]], None], cancel: Callable[[HandlerCall[_Message]], None]
     ) -> AsyncGenerator[EncodedPayload, None]:
         """The same for a generator: what it yields. It goes on when a part was taken; closed, it is cancelled."""
         start(self)
@@ -127,7 +70,7 @@ class Errand(Generic[_Message]):
         if self._error is not None:
             raise self._error
 
-    def _abandon(self, cancel: Callable[[Errand[_Message]], None]) -> None:
+    def _abandon(self, cancel: Callable[[HandlerCall[_Message]], None]) -> None:
         if not self._ended.is_set():
             self.message.is_cancelled = True
             cancel(self)
@@ -188,9 +131,9 @@ class Errand(Generic[_Message]):
 def forwarded(
     function: Callable[..., Any],
     parameters: Parameters,
-    make: Callable[[ReceivedMessage], Errand[_Message]],
-    start: Callable[[Errand[_Message]], None],
-    cancel: Callable[[Errand[_Message]], None],
+    make: Callable[[ReceivedMessage], HandlerCall[_Message]],
+    start: Callable[[HandlerCall[_Message]], None],
+    cancel: Callable[[HandlerCall[_Message]], None],
 ) -> Callable[[ReceivedMessage], Any]:
     """The handler in the node's thread that has ``function`` run at the agent's side."""
     if parameters.is_stream:

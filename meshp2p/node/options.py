@@ -1,0 +1,36 @@
+"""The options of a node, as typed keywords."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypedDict
+
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.http.limits import HttpLimits
+from meshp2p.store.messages import Durability
+
+__all__ = ["NodeOptions"]
+
+
+class NodeOptions(TypedDict, total=False):
+    """The keywords of :func:`meshp2p.open_node`: the fields of :class:`~meshp2p.NodeConfig`, where lists may be given
+    for tuples and text for paths, and ``preset``."""
+
+    preset: str | None
+    id: str | None
+    host: str | None
+    port: int | None
+    mesh: str
+    join: Sequence[str]
+    mdns: bool
+    beacon: bool | None
+    capabilities: Sequence[str]
+    profiles: Sequence[str]
+    data_dir: str | os.PathLike[str] | None
+    durability: Durability
+    insecure_lan: bool
+    hostname: str | None
+    allow_origins: Sequence[str]
+    protocol: ProtocolConfig
+    limits: HttpLimits

@@ -1,0 +1,283 @@
+"""The node for plain threads: the operations of :class:`~meshp2p.MeshNode`, each of which blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
+
+from meshp2p.node.local_map import MapChange, MergeFunction
+from meshp2p.node.received import MessageView, ReceivedMessage
+from meshp2p.node.subscriptions import EventsLost, NodeEvent
+from meshp2p.threaded.delegation import Delegation, DelegationView
+from meshp2p.threaded.lease import Lease, LeaseView
+from meshp2p.threaded.life import Opening
+from meshp2p.threaded.mesh_node import MeshNode
+from meshp2p.threaded.node_iterator import NodeIterator, NothingFurther
+from meshp2p.threaded.node_view import NodeView
+from meshp2p.threaded.shared_map import MapView, SharedMap
+from meshp2p.threaded.thread_side import complete
+
+__all__ = [
+    "CONCURRENCY",
+    "BlockingDelegation",
+    "BlockingIterator",
+    "BlockingLease",
+    "BlockingMap",
+    "BlockingMessage",
+    "BlockingNode",
+]
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+_Handler = TypeVar("_Handler", bound=Callable[..., Any])
+
+CONCURRENCY: Final = 4
+"""How many messages of one kind are handled at the same time, unless the handler says otherwise. Chosen, not
+measured."""
+
+
+def _blocks(
+    method: Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]],
+) -> Callable[[Callable[..., Any]], Callable[Concatenate[Any, _P], _T]]:
+    """Give a method the arguments, the documentation and the result of an async one, which it runs to its end."""
+
+    def replace(_: Callable[..., Any]) -> Callable[Concatenate[Any, _P], _T]:
+        def call(self: Any, /, *arguments: _P.args, **options: _P.kwargs) -> _T:
+            return complete(method(self._face, *arguments, **options))
+
+        functools.update_wrapper(call, method)
+        return call
+
+    return replace
+
+
+class BlockingMessage(MessageView):
+    """One message. It is handed out again, after a restart too, until it is acknowledged."""
+
+    __slots__ = ("_face",)
+
+    def __init__(self, face: ReceivedMessage) -> None:
+        super().__init__(face.message)
+        self._face = face
+
+    @_blocks(ReceivedMessage.acknowledge)
+    def acknowledge(self) -> None: ...
+
+    @_blocks(ReceivedMessage.reply)
+    def reply(self) -> None: ...
+
+
+class BlockingIterator(Generic[_T]):
+    """An iterator of what a node gives, for any number of threads: each item goes to one of them.
+
+    It ends when the node has left; :meth:`close` it, leave its ``with``, or forget it, when it is no longer read.
+    """
+
+    def __init__(self, face: NodeIterator[_T]) -> None:
+        self._face = face
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> _T:
+        try:
+            return self.get()
+        except NothingFurther:
+            raise StopIteration from None
+
+    def get(self, *, timeout: float | None = None) -> _T:
+        """The next item.
+
+        Raises :class:`~meshp2p.errors.WaitTimeout` if none came within ``timeout`` seconds, and then none is lost, and
+        :class:`~meshp2p.errors.NodeClosed` if none will come any more.
+        """
+        return complete(self._face.get(timeout=timeout))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing further comes here. A message that was not acknowledged is for the next inbox or handler."""
+        self._face.close()
+
+
+class BlockingMap(MapView):
+    """A map that all nodes which open it have in common: see :class:`~meshp2p.SharedMap`. For any number of threads."""
+
+    def __init__(self, face: SharedMap) -> None:
+        super().__init__(face._bridge, face._inner)
+        self._face = face
+
+    @_blocks(SharedMap.set)
+    def set(self) -> None: ...
+
+    @_blocks(SharedMap.delete)
+    def delete(self) -> None: ...
+
+    @_blocks(SharedMap.wait_until)
+    def wait_until(self) -> None: ...
+
+    def changes(self) -> BlockingIterator[MapChange | EventsLost]:
+        """What is so now, then each change, with no gap: see :meth:`SharedMap.changes()
+        <meshp2p.SharedMap.changes>`."""
+        return BlockingIterator(self._face.changes())
+
+
+class BlockingDelegation(DelegationView):
+    """A task that some agent does: see :class:`~meshp2p.Delegation`."""
+
+    def __init__(self, face: Delegation) -> None:
+        super().__init__(face._bridge, face._inner)
+        self._face = face
+
+    @_blocks(Delegation.result)
+    def result(self) -> None: ...
+
+    def progress(self) -> BlockingIterator[Any]:
+        """What the agent reports while it does the task: see :meth:`Delegation.progress()
+        <meshp2p.Delegation.progress>`."""
+        return BlockingIterator(self._face.progress())
+
+
+class BlockingLease(LeaseView):
+    """The time for which this node leads. Nobody can interrupt a thread: look at ``was_lost`` before each step, and let
+    ``token`` fence what the step writes."""
+
+    def __init__(self, face: Lease) -> None:
+        super().__init__(face._bridge, face._inner)
+        self._face = face
+
+    @_blocks(Lease.wait_until_lost)
+    def wait_until_lost(self) -> None: ...
+
+
+class BlockingNode(NodeView):
+    """A node for plain threads, to be used from any number of them. Made by :func:`meshp2p.blocking.open_node`.
+
+    It has the operations of :class:`~meshp2p.MeshNode`. Whatever waits takes a ``timeout`` in seconds, and raises
+    :class:`~meshp2p.errors.WaitTimeout`; Ctrl-C ends each wait.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        super().__init__(None)
+        self._face = MeshNode(opening)
+        self._maps: dict[str, BlockingMap] = {}
+
+    # Its life
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> Self:
+        """Join the mesh: see :meth:`MeshNode.start() <meshp2p.MeshNode.start>`."""
+        complete(self._face.start())
+        self._life = self._face._life
+        return self
+
+    @_blocks(MeshNode.close)
+    def close(self) -> None: ...
+
+    # What happens
+
+    def events(self) -> BlockingIterator[NodeEvent]:
+        """What is so now, then each change, with no gap: see :meth:`MeshNode.events() <meshp2p.MeshNode.events>`."""
+        return BlockingIterator(self._face.events())
+
+    @_blocks(MeshNode.wait_for_members)
+    def wait_for_members(self) -> None: ...
+
+    @_blocks(MeshNode.wait_for_leader)
+    def wait_for_leader(self) -> None: ...
+
+    @_blocks(MeshNode.set_status)
+    def set_status(self) -> None: ...
+
+    def shared(self, name: str, *, merge: MergeFunction | None = None) -> BlockingMap:
+        """The map of this name, which all nodes that open it have in common: see :meth:`MeshNode.shared()
+        <meshp2p.MeshNode.shared>`. The same one for the same name."""
+        face = self._face.shared(name, merge=merge)
+        return self._maps.setdefault(name, BlockingMap(face))
+
+    # Messages
+
+    @_blocks(MeshNode.send)
+    def send(self) -> None: ...
+
+    @_blocks(MeshNode.broadcast)
+    def broadcast(self) -> None: ...
+
+    @_blocks(MeshNode.message_status)
+    def message_status(self) -> None: ...
+
+    def inbox(self) -> BlockingIterator[BlockingMessage]:
+        """The messages that no handler takes: see :meth:`MeshNode.inbox() <meshp2p.MeshNode.inbox>`."""
+        bridge = self._bridge
+        feed = bridge.iterate(self._node.inbox)
+        return BlockingIterator(NodeIterator(feed, lambda message: BlockingMessage(bridge.received(message))))
+
+    def handler(
+        self, kind: str, *, concurrency: int = CONCURRENCY, timeout: float | None = None
+    ) -> Callable[[_Handler], _Handler]:
+        """Handle the messages of this kind in a thread of the node's pool: a decorator of a plain function, otherwise
+        as :meth:`MeshNode.handler() <meshp2p.MeshNode.handler>` is.
+
+        A generator function answers in parts: what it yields. No thread can be interrupted: when whoever asked gave up
+        or is gone, or after ``timeout`` seconds, ``message.is_cancelled`` is set, and the handler goes on, in one of
+        the 16 threads that there are. A generator is closed at its next ``yield`` then.
+        """
+        return self._face.handler(kind, concurrency=concurrency, timeout=timeout)
+
+    @_blocks(MeshNode.query)
+    def query(self) -> None: ...
+
+    def ask(self, target: str, payload: object, *, timeout: float = 30.0) -> BlockingIterator[Any]:
+        """Ask another agent, and iterate over the parts of its answer as they come: see :meth:`MeshNode.ask()
+        <meshp2p.MeshNode.ask>`."""
+        return BlockingIterator(self._face.ask(target, payload, timeout=timeout))
+
+    @_blocks(MeshNode.delegate)
+    def delegate(self) -> None: ...
+
+    @contextlib.contextmanager
+    def delegation(
+        self, payload: object, *, capability: str | None = None, profile: str | None = None
+    ) -> Iterator[BlockingDelegation]:
+        """Let some live agent do a task, for the time of a block: see :meth:`MeshNode.delegation()
+        <meshp2p.MeshNode.delegation>`."""
+        with _entered(self._face.delegation(payload, capability=capability, profile=profile)) as face:
+            yield BlockingDelegation(face)
+
+    @contextlib.contextmanager
+    def leadership(self, *, timeout: float | None = None) -> Iterator[BlockingLease]:
+        """Wait until this node leads, ``timeout`` seconds at most, and run the block. Nobody can interrupt it when the
+        leadership ends: ``lease.was_lost`` says so, at once."""
+        with _entered(self._face.leadership(timeout=timeout)) as face:
+            yield BlockingLease(face)
+
+    @_blocks(MeshNode.leave)
+    def leave(self) -> None: ...
+
+
+@contextlib.contextmanager
+def _entered(manager: contextlib.AbstractAsyncContextManager[_T]) -> Iterator[_T]:
+    """An asynchronous context manager whose steps block."""
+    given = complete(_awaited(manager.__aenter__()))
+    try:
+        yield given
+    except BaseException as error:
+        if not complete(_awaited(manager.__aexit__(type(error), error, error.__traceback__))):
+            raise
+    else:
+        complete(_awaited(manager.__aexit__(None, None, None)))
+
+
+async def _awaited(awaitable: Awaitable[_T]) -> _T:
+    return await awaitable

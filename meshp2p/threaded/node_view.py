@@ -1,0 +1,81 @@
+"""What a node shows of itself and of the mesh, to be read in any thread."""
+
+from __future__ import annotations
+
+from meshp2p.core.address import Address
+from meshp2p.core.instance import Instance, Leader
+from meshp2p.errors import LocalProtocolError
+from meshp2p.node.config import NodeConfig
+from meshp2p.node.local_node import LocalNode
+from meshp2p.threaded.bridge import Bridge
+from meshp2p.threaded.life import Life
+
+__all__ = ["NodeView"]
+
+
+class NodeView:
+    """The side of a node that waits for nobody: it reads the node's present view."""
+
+    def __init__(self, life: Life | None) -> None:
+        self._life = life
+
+    def __repr__(self) -> str:
+        if self._life is None:
+            return f"<{type(self).__name__} that is not open>"
+        return f"<{type(self).__name__} {self.id!r} of mesh {self.config.mesh!r} at {self.url}>"
+
+    @property
+    def _bridge(self) -> Bridge:
+        return self._open_life.bridge
+
+    @property
+    def _node(self) -> LocalNode:
+        return self._open_life.node
+
+    @property
+    def _open_life(self) -> Life:
+        if self._life is None:
+            raise LocalProtocolError("the node is not open: use it in 'async with', or await node.start() first")
+        return self._life
+
+    @property
+    def id(self) -> str:
+        """This node's id in the mesh."""
+        return self._node.id
+
+    @property
+    def config(self) -> NodeConfig:
+        """What it was opened with."""
+        return self._node.config
+
+    @property
+    def url(self) -> str:
+        """The base of this node's HTTP endpoints."""
+        return self._node.url
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The addresses at which others reach this node, best first. They change when the machine's addresses do."""
+        return self._node.addresses
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return self._bridge.read(lambda: self._node.uptime)
+
+    @property
+    def leader(self) -> Leader | None:
+        """The leader; None while there is none: the node has just begun, or its side of a partition has no quorum."""
+        return self._bridge.read(lambda: self._node.leader)
+
+    def members(self) -> list[Instance]:
+        """All live instances, this one among them, ordered by the bytes of their ids."""
+        return self._bridge.read(self._node.members)
+
+    def member(self, instance_id: str) -> Instance | None:
+        """The live instance of this id; None if there is none."""
+        return self._bridge.read(lambda: self._node.member(instance_id))
+
+    def find(self, *, capability: str | None = None, profile: str | None = None) -> list[Instance]:
+        """The live instances that have the capability and the profile, each if it is given."""
+        return self._bridge.read(lambda: self._node.find(capability=capability, profile=profile))

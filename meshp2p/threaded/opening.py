@@ -1,0 +1,169 @@
+"""Opening a node: the front door."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import warnings
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Final, Literal, Unpack
+
+import trio
+
+from meshp2p.errors import ConfigError, WrongLoop
+from meshp2p.node.config import NodeConfig
+from meshp2p.node.handlers import HandlerFunction, check_handlers
+from meshp2p.node.local_node import LocalNode
+from meshp2p.node.options import NodeOptions
+from meshp2p.node.platform import SystemPlatform
+from meshp2p.node.runner import open_node_on
+from meshp2p.node.settings import choose_config
+from meshp2p.threaded.agent_side import AgentSide
+from meshp2p.threaded.asyncio_side import AsyncioSide
+from meshp2p.threaded.blocking_node import BlockingMessage, BlockingNode
+from meshp2p.threaded.life import BlockLife, Life, LoopLife, ThreadLife, open_in_loop
+from meshp2p.threaded.mesh_node import MeshNode
+from meshp2p.threaded.node_thread import NodeThread
+from meshp2p.threaded.thread_side import ThreadSide
+from meshp2p.threaded.trio_side import TrioSide
+
+__all__ = ["node_in_loop", "node_opener", "open_blocking_node", "open_node"]
+
+node_opener: Final[ContextVar[Callable[[NodeConfig], contextlib.AbstractAsyncContextManager[LocalNode]] | None]] = (
+    ContextVar("meshp2p.node_opener", default=None)
+)
+"""What opens the nodes of :func:`open_node` in this context: a hook for :mod:`meshp2p.testing`, so that an agent's own
+code can run on a virtual network. None: they are opened on this machine."""
+
+
+def open_node(
+    config: NodeConfig | None = None,
+    *,
+    handlers: Mapping[str, HandlerFunction] | None = None,
+    in_loop: bool = False,
+    isolation: Literal["thread"] | None = None,
+    **options: Unpack[NodeOptions],
+) -> MeshNode:
+    """Join a mesh, on trio or asyncio: ``async with meshp2p.open_node(...) as node``, or ``await node.start()`` and
+    ``await node.close()``.
+
+    ``options`` are those of :class:`~meshp2p.NodeConfig`, and ``preset``. A ``config`` is complete; without one, what
+    the options leave out is what :func:`~meshp2p.load_config` finds in the environment. The block begins when the node
+    serves and its id is known to be its own, which takes until it met a peer, or ``settle_timeout`` if there is none.
+    At its end the node leaves properly. If the node fails the block is cancelled, and what it failed with comes out.
+    ``handlers`` are added before the block begins, one for each kind, so that no query comes before them.
+
+    The node runs in a thread of its own, and stays alive to the others while the agent's loop is blocked; handlers run
+    in the agent's loop. With ``in_loop=True``, on trio alone, it runs in the agent's loop, and is silent while that is
+    blocked. On the virtual network of :mod:`meshp2p.testing`, where nothing blocks, it always does.
+    ``isolation="thread"`` is deprecated: it is the default.
+
+    Opening raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is
+    started, :class:`~meshp2p.errors.WrongLoop` without a loop of either kind, and
+    :class:`~meshp2p.errors.IdConflict`, at any time, if another live node has held this id for longer.
+    """
+    if isolation not in (None, "thread"):
+        raise ConfigError(f"isolation = {isolation!r}: expected 'thread', which is the default")
+    if isolation is not None:
+        warnings.warn('isolation="thread" is the default: leave it out', DeprecationWarning, stacklevel=2)
+        if in_loop:
+            raise ConfigError("in_loop = True and isolation = 'thread': expected one of them")
+    return MeshNode(_Opening(config, handlers or {}, options, in_loop=in_loop))
+
+
+def open_blocking_node(
+    config: NodeConfig | None, handlers: Mapping[str, HandlerFunction], options: NodeOptions
+) -> BlockingNode:
+    """See :func:`meshp2p.blocking.open_node`."""
+    return BlockingNode(_ThreadsOpening(config, handlers, options))
+
+
+class _ThreadsOpening:
+    """What a node for plain threads is opened with."""
+
+    def __init__(
+        self, config: NodeConfig | None, handlers: Mapping[str, HandlerFunction], options: NodeOptions
+    ) -> None:
+        self.handlers: Mapping[str, HandlerFunction] = handlers
+        self._config = config
+        self._options = options
+
+    def open(self) -> contextlib.AbstractAsyncContextManager[Life]:
+        return ThreadLife.run_block(self._choose(), _make_thread_side)
+
+    async def start(self) -> Life:
+        return await ThreadLife.begin(self._choose(), _make_thread_side)
+
+    def _choose(self) -> NodeConfig:
+        check_handlers(self.handlers, is_async=False)
+        return choose_config(self._config, self._options)
+
+
+def _make_thread_side(thread: NodeThread) -> AgentSide:
+    return ThreadSide(thread, BlockingMessage)
+
+
+class _Opening:
+    """What a node is opened with, and where."""
+
+    def __init__(
+        self,
+        config: NodeConfig | None,
+        handlers: Mapping[str, HandlerFunction],
+        options: NodeOptions,
+        *,
+        in_loop: bool,
+    ) -> None:
+        self.handlers: Mapping[str, HandlerFunction] = handlers
+        self._config = config
+        self._options = options
+        self._in_loop = in_loop
+
+    def open(self) -> contextlib.AbstractAsyncContextManager[Life]:
+        config = self._choose()
+        open_local = self._local_opener()
+        if open_local is not None:
+            return open_in_loop(config, open_local)
+        return ThreadLife.run_block(config, _side_of_loop())
+
+    async def start(self) -> Life:
+        config = self._choose()
+        open_local = self._local_opener()
+        if open_local is not None:
+            return await LoopLife.begin(config, open_local)
+        return await ThreadLife.begin(config, _side_of_loop())
+
+    def _choose(self) -> NodeConfig:
+        check_handlers(self.handlers)
+        environment: dict[str, str] | None = None if node_opener.get() is None else {}  # a virtual one has none
+        return choose_config(self._config, self._options, environment)
+
+    def _local_opener(self) -> Callable[[NodeConfig], contextlib.AbstractAsyncContextManager[LocalNode]] | None:
+        """What opens the node in this loop; None if it goes into a thread."""
+        opener = node_opener.get()
+        if opener is not None:
+            return opener
+        if not self._in_loop:
+            return None
+        if not trio.lowlevel.in_trio_task():
+            raise WrongLoop("in_loop = True needs a trio loop: leave it out, and the node runs in a thread of its own")
+        return lambda config: open_node_on(SystemPlatform(), config)
+
+
+def node_in_loop(node: LocalNode) -> MeshNode:
+    """The public face of a node that runs in this loop."""
+    return MeshNode(None, BlockLife(node))
+
+
+def _side_of_loop() -> Callable[[NodeThread], AgentSide]:
+    """What makes the agent's side for the loop that runs now."""
+    if trio.lowlevel.in_trio_task():
+        return lambda _: TrioSide()
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise WrongLoop(
+            "neither trio nor asyncio runs here: in plain code open a node with meshp2p.blocking.open_node()"
+        ) from None
+    return lambda _: AsyncioSide()
