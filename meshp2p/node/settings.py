@@ -11,7 +11,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Unpack
 
 import msgspec
 
@@ -20,6 +20,7 @@ from meshp2p.core.presets import find_preset
 from meshp2p.errors import ConfigError
 from meshp2p.http.limits import HttpLimits
 from meshp2p.node.config import NodeConfig, check_path
+from meshp2p.node.options import NodeOptions
 
 __all__ = ["PREFIX", "choose_config", "load_config", "variable_of"]
 
@@ -62,7 +63,7 @@ def load_config(
     *,
     environment: Mapping[str, str] | None = None,
     is_strict: bool = False,
-    **options: Any,
+    **options: Unpack[NodeOptions],
 ) -> NodeConfig:
     """A configuration from ``options``, then the environment, then a TOML file, then a preset: of those that give a
     value the first wins.

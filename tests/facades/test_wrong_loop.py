@@ -255,7 +255,7 @@ def test_a_node_that_is_not_open_says_how_to_open_it() -> None:
     node = meshp2p.open_node(**options("a"))
     for name, read in READ.items():
         if name != "repr":
-            with pytest.raises(LocalProtocolError, match="use it in 'async with', or await node.start"):
+            with pytest.raises(LocalProtocolError, match=r"use it in 'async with', or await node\.start"):
                 read(node)
     assert repr(node) == "<MeshNode that is not open>"
     with pytest.raises(LocalProtocolError, match="is not open"):
