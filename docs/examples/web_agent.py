@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from meshp2p import QueryTimeout, aio
+import meshp2p
 
 
 def make_app(seed: str) -> Starlette:
@@ -23,7 +23,7 @@ def make_app(seed: str) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with aio.open_node(id="web", preset="local", port=0, mdns=False, join=[seed]) as node:
+        async with meshp2p.open_node(id="web", preset="local", port=0, mdns=False, join=[seed]) as node:
             await node.wait_for_members(2)
             app.state.node = node
             yield
@@ -31,7 +31,7 @@ def make_app(seed: str) -> Starlette:
     async def paint(request: Request) -> JSONResponse:
         try:
             answer = await request.app.state.node.query("painter", dict(request.query_params), timeout=5)
-        except QueryTimeout as error:
+        except meshp2p.QueryTimeout as error:
             return JSONResponse({"error": str(error)}, status_code=504)
         return JSONResponse(answer)
 
@@ -39,7 +39,7 @@ def make_app(seed: str) -> Starlette:
 
 
 async def serve() -> None:
-    async with aio.open_node(id="painter", preset="local", port=0, mdns=False) as painter:
+    async with meshp2p.open_node(id="painter", preset="local", port=0, mdns=False) as painter:
 
         @painter.handler("Query")
         async def answer(scene: dict[str, str]) -> dict[str, str]:
