@@ -31,6 +31,7 @@ class NodeOptions(TypedDict, total=False):
     durability: Durability
     insecure_lan: bool
     hostname: str | None
+    allow_hosts: Sequence[str]
     allow_origins: Sequence[str]
     protocol: ProtocolConfig
     limits: HttpLimits

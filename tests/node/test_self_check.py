@@ -52,7 +52,7 @@ def test_the_likely_reason_comes_with_the_next_step(search: Search, reason: str,
 
 async def problems(virtual_mesh: VirtualMesh, node: meshp2p.MeshNode, seconds: float) -> list[str]:
     """What the node tells in so many seconds."""
-    events = node.events()
+    events = node._node.events()
     await virtual_mesh.sleep(seconds)
     told: list[str] = []
     while (event := events.take_nowait()) is not None:
