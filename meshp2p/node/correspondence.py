@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -164,4 +165,9 @@ class Correspondence:
 
 def _report(message: ReceivedMessage, error: Exception) -> None:
     kind, said = describe_error(error)
-    _log.error("handling %r: %s: %s", message, kind, said, exc_info=error)
+    lines = "".join(traceback.format_exception(error))
+    if lines.isascii():
+        _log.error("handling %r: %s: %s", message, kind, said, exc_info=error)
+    else:  # a lone surrogate in it can be written to no file in UTF-8
+        lines = lines.encode(errors="backslashreplace").decode().rstrip()
+        _log.error("handling %r: %s: %s\n%s", message, kind, said, lines)

@@ -156,6 +156,22 @@ def test_the_traceback_of_a_handler_is_logged(
     assert f"in {function.__name__}" in caplog.text
 
 
+def test_a_traceback_that_utf_8_cannot_write_is_logged_escaped(caplog: pytest.LogCaptureFixture) -> None:
+    async def main(mesh: VirtualMesh) -> None:
+        a, b = await mesh.start("a", "b")
+        await mesh.wait_until_whole()
+
+        @b.handler("Query")
+        async def answer(_message: Any) -> None:
+            raise ValueError("\ud800 ü")
+
+        with pytest.raises(RemoteError):
+            await a.query("b", 1)
+
+    run(main)
+    assert b"ValueError: \\ud800 \xc3\xbc" in caplog.text.encode()
+
+
 @pytest.mark.parametrize("error", [meshp2p.Declined("busy"), PayloadMismatch("no number")])
 def test_what_says_something_of_the_caller_alone_is_not_logged(
     error: Exception, caplog: pytest.LogCaptureFixture
