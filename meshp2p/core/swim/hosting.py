@@ -214,8 +214,8 @@ class Hosting:
         return DeregisterReply(True)
 
     def present(self, instance_id: str) -> Record | None:
-        """A listed instance, with what it reported last if this node answers for it, published or not. May be asked from
-        any thread."""
+        """A listed instance, with what it reported last if this node answers for it, published or not. From any
+        thread."""
         record = self._state.members.records.get(instance_id)
         hosted = self._hosted.get(instance_id)
         report = None if hosted is None else hosted.report
