@@ -22,6 +22,11 @@ SECONDS = 60
 Report = dict[str, Any]
 
 
+def long(*values: object) -> Any:
+    """Only `make test-long` takes these values."""
+    return pytest.param(*values, marks=pytest.mark.long)
+
+
 @asynccontextmanager
 async def open_ups(*commands: Sequence[str]) -> AsyncIterator[list[Program]]:
     """Nodes that are ready."""
@@ -79,11 +84,11 @@ async def test_a_host_that_is_not_of_this_machine() -> None:
     assert [node["id"] for node in report["nodes"]] == ["a"], "the rest is looked at all the same"
 
 
-@pytest.mark.parametrize("chains", [("INPUT",), ("OUTPUT",), ("INPUT", "OUTPUT")], ids="-".join)
-async def test_the_port_of_mdns_is_dropped(chains: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("chains", [long("INPUT"), long("OUTPUT"), "INPUT OUTPUT"])
+async def test_the_port_of_mdns_is_dropped(chains: str) -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
-        b.firewall(*(f"-A {chain} -p udp --dport 5353 -j DROP" for chain in chains))
+        b.firewall(*(f"-A {chain} -p udp --dport 5353 -j DROP" for chain in chains.split()))
         async with open_ups(up(a, "a", ANY)):
             code, report = await examine(b, ANY)
     assert code == 1
@@ -92,7 +97,7 @@ async def test_the_port_of_mdns_is_dropped(chains: tuple[str, ...]) -> None:
     assert report["nodes"][0]["sources"] == ["beacon"]
 
 
-@pytest.mark.parametrize(("protocol", "open_one"), [("tcp", "UDP"), ("udp", "TCP")])
+@pytest.mark.parametrize(("protocol", "open_one"), [("tcp", "UDP"), long("udp", "TCP")])
 async def test_an_inbound_port_is_closed(protocol: str, open_one: str) -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
@@ -115,7 +120,7 @@ input()
 """
 
 
-@pytest.mark.parametrize("holder", ["tcp", "udp", "another mesh"])
+@pytest.mark.parametrize("holder", [long("tcp"), "udp", long("another mesh")])
 async def test_the_own_port_is_taken(holder: str) -> None:
     with trio.fail_after(SECONDS), switch("a") as network:
         (a,) = network.hosts.values()
@@ -146,7 +151,7 @@ async def test_another_mesh_is_present() -> None:
     assert "a node of another mesh answers, and none of 'lab'" in found(by_seed, "seed")["broken"]
 
 
-@pytest.mark.parametrize("drops", ["multicast", "broadcast", "both"])
+@pytest.mark.parametrize("drops", ["multicast", long("broadcast"), long("both")])
 async def test_a_switch_drops_what_goes_to_all(drops: str) -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
@@ -164,7 +169,7 @@ async def test_a_switch_drops_what_goes_to_all(drops: str) -> None:
         assert f"the network does not pass {drops}" in text
 
 
-@pytest.mark.parametrize("is_named", [True, False], ids=["seed", "no seed"])
+@pytest.mark.parametrize("is_named", [True, long(False)])
 async def test_a_firewall_of_this_host_admits_nothing(is_named: bool) -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
@@ -177,6 +182,7 @@ async def test_a_firewall_of_this_host_admits_nothing(is_named: bool) -> None:
     assert ("broken" in found(report, "inbound")) == is_named
 
 
+@pytest.mark.long
 async def test_multicast_is_refused_by_a_firewall_here_and_tcp_by_one_there() -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
@@ -218,7 +224,7 @@ async def test_a_node_that_runs_here_hides_none_of_that() -> None:
     assert {(node["id"], node["is_here"]) for node in report["nodes"]} == {("a", False), ("b", True)}
 
 
-@pytest.mark.parametrize("fault", ["down", "no carrier"])
+@pytest.mark.parametrize("fault", [long("down"), "no carrier"])
 async def test_no_network_is_up(fault: str) -> None:
     with trio.fail_after(SECONDS), switch("a") as network:
         (a,) = network.hosts.values()
@@ -233,6 +239,7 @@ async def test_no_network_is_up(fault: str) -> None:
     assert word in found(report, "network")["broken"]
 
 
+@pytest.mark.long
 async def test_nat_hides_this_host() -> None:
     with trio.fail_after(SECONDS), router("a", "b") as network:
         network.hide("b")

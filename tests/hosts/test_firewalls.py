@@ -88,6 +88,7 @@ async def test_a_node_that_may_begin_nothing_is_joined_by_others_and_sends_over_
                 await exchange(other, closed, LARGE)
 
 
+@pytest.mark.long
 async def test_a_node_behind_nat_with_a_forwarded_port_is_joined_at_the_routers_address() -> None:
     with trio.fail_after(SECONDS):
         async with open_lab("a", "b", "c") as lab:

@@ -13,12 +13,8 @@ pytestmark = pytest.mark.slow
 
 SHORT = {
     "discovery without multicast": 3,
-    "discovery without port 5353": 3,
-    "discovery by one seed": 3,
     "halves": 4,
     "isolated host": 3,
-    "bridge node": 3,
-    "cable out and in": 3,
     "killed process": 3,
     "restarts under message load": 2,
 }

@@ -99,6 +99,7 @@ async def test_a_node_behind_a_firewall_or_nat_says_that_nobody_reaches_it_and_w
     assert "cannot connect" not in (tmp_path / "a.log").read_text()
 
 
+@pytest.mark.long
 async def test_a_node_whose_udp_is_dropped_says_so(tmp_path: Path) -> None:
     with trio.fail_after(SECONDS), switch("a", "b", "c") as network:
         network.hosts["c"].firewall("-A INPUT -i lan -p udp --dport 7700 -j DROP")
