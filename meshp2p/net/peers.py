@@ -8,7 +8,6 @@ the lower id dialled. The other is retired: its calls go on to their end, and wa
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
@@ -52,6 +51,9 @@ path. Chosen, not measured."""
 DIAL_BACK_SECONDS: Final = 3.0
 """How long a connection that another node asked for is waited for: a second try of TCP fits. Chosen, not measured."""
 
+CALLERS_MAX: Final = 64
+"""Hosts that are remembered. Chosen, not measured: only whether there is one of another machine is asked."""
+
 _SWEEP_SECONDS: Final = 1.0
 
 _log = logging.getLogger("meshp2p.net")
@@ -84,8 +86,8 @@ class PeerStats:
 
     def __init__(self) -> None:
         self.accepted: int = 0
-        self.accepted_from_outside: int = 0
-        """Of these, from other machines."""
+        self.callers: set[str] = set()
+        """The hosts that they came from: of many, some."""
         self.dialled: int = 0
 
 
@@ -153,7 +155,8 @@ class Peers:
         protocol = PeerProtocol(self._codec.tag, self._own, is_dialler=False, budget=self._budget)
         connection = PeerConnection(stream, protocol, host, None)
         self.stats.accepted += 1
-        self.stats.accepted_from_outside += not ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        if len(self.stats.callers) < CALLERS_MAX:
+            self.stats.callers.add(host)
         self._nursery.start_soon(self._run, connection)
 
     async def _run(self, connection: PeerConnection) -> None:

@@ -164,7 +164,10 @@ class SelfCheck:
                     return
 
     def _is_called(self) -> bool:
-        return self._peers.stats.accepted_from_outside > 0
+        return any(not self._is_here(host) for host in self._peers.stats.callers)
+
+    def _is_here(self, host: str) -> bool:
+        return is_loopback(host) or any(own.host == host for own in self._machine.own.addresses)
 
     def _others(self) -> list[Record]:
         """The listed nodes of other machines."""
@@ -174,7 +177,7 @@ class SelfCheck:
             if record.is_node
             and record.id != self._machine.id
             and record.addresses
-            and not all(is_loopback(address.host) for address in record.addresses)
+            and not all(self._is_here(address.host) for address in record.addresses)
         ]
 
     # Datagrams

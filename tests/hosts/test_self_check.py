@@ -88,7 +88,10 @@ async def test_a_node_behind_a_firewall_or_nat_says_that_nobody_reaches_it_and_w
         network.hosts["b"].admit_nothing()
         network.hide("c")
         join = [ANY, "--join", f"{network.hosts['a'].address}:7700"]
-        async with open_ups(network, tmp_path, [ANY], join, join) as (open_to_all, *hidden):
+        async with (
+            open_ups(network, tmp_path, [ANY], join, join) as (open_to_all, *hidden),
+            open_program(*up(network.hosts["b"], "beside-b", ANY)),  # which reaches b, and says nothing of others
+        ):
             for node in hidden:
                 told = await problem(node)
                 assert told["problem"] == "unreachable"
