@@ -11,6 +11,7 @@ import anyio
 import httpx
 import msgspec
 
+from meshp2p.core.address import parse_endpoint
 from meshp2p.errors import ConfigError, RequestRefused, Unreachable
 from meshp2p.wire.contract import (
     WAIT_SECONDS_MAX,
@@ -42,10 +43,10 @@ client_transport: Final[ContextVar[Callable[[], httpx.AsyncBaseTransport] | None
 class MeshClient:
     """Calls any node of a mesh; all of them give the same answers.
 
-    ``urls`` is one base URL or several. The one that answered last is asked first; where it cannot be reached, does not
-    answer within ``timeout`` seconds or is not ready (503), the next is asked, each once a call. An async context
-    manager, for trio and asyncio alike. ``token`` is sent as a bearer token. ``transport`` stands for the network,
-    where that is not this machine's.
+    ``urls`` is one base URL or ``HOST:PORT``, or several. The one that answered last is asked first; if it cannot be
+    reached, does not answer within ``timeout`` seconds or is not ready (503), the next is asked, each once a call. An
+    async context manager, for trio and asyncio alike. ``token`` is sent as a bearer token. ``transport`` stands for the
+    network, if that is not this machine's.
 
     Every call raises :class:`Unreachable` where no node answered, naming what each said, and :class:`RequestRefused`
     with the status where one refused. A message that may have been accepted is not sent to the next: then
@@ -60,11 +61,9 @@ class MeshClient:
         token: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._urls = [urls] if isinstance(urls, str) else list(urls)
+        self._urls = [_base_url(url) for url in ([urls] if isinstance(urls, str) else urls)]
         if not self._urls:
             raise ConfigError("urls is empty: expected at least one base URL, such as http://127.0.0.1:7700")
-        for url in self._urls:
-            _check_url(url)
         self._timeout = timeout
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         make_transport = client_transport.get()
@@ -290,7 +289,11 @@ def _segment(instance_id: str) -> str:
     return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
 
 
-def _check_url(url: str) -> None:
+def _base_url(text: str) -> str:
+    """The base URL that a text stands for: a URL, or ``HOST:PORT``. Raises :class:`ConfigError`."""
+    if not isinstance(text, str):
+        raise ConfigError(f"URL {text!r:.80}: expected a base URL such as http://127.0.0.1:7700")
+    url = text if "://" in text else f"http://{parse_endpoint(text)}"
     try:
         parts = urlsplit(url)
         is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -300,3 +303,4 @@ def _check_url(url: str) -> None:
         is_right = False
     if not is_right:
         raise ConfigError(f"URL {url!r}: expected a base URL such as http://127.0.0.1:7700")
+    return url

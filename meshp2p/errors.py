@@ -61,7 +61,7 @@ class InstanceConflict(LocalProtocolError):
     """The id belongs to a live node that embeds meshp2p, so nobody may register or deregister it. Nothing changed."""
 
 
-class UnknownInstance(LocalProtocolError):
+class UnknownInstance(LocalProtocolError, LookupError):
     """No live instance has this id. Nothing changed."""
 
 

@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
 
 def add_node_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that asks a node."""
-    parser.add_argument("--node", metavar="URL", help="the node to ask; found by itself where absent")
+    parser.add_argument("--node", metavar="NODE", help="the node to ask, a URL or HOST:PORT; found by itself if absent")
     parser.add_argument("--mesh", default="default", help="the mesh in which to find a node (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
@@ -115,6 +115,6 @@ async def find_nodes(mesh: str) -> list[str]:
     if not isinstance(reply, Pong):
         raise Unreachable(
             f"no node of mesh {mesh!r} was seen by mDNS or the beacon, and none answers at http://{fallback}:"
-            " start one with `meshp2p up`, or name one with --node URL"
+            " start one with `meshp2p up`, or name one with --node"
         )
     return [f"http://{fallback}"]

@@ -53,7 +53,9 @@ def add_commands(commands: Any) -> None:
         "--port", type=int, help="UDP and TCP port; 0 takes any; 7700, or any where that is taken, if absent"
     )
     up.add_argument("--mesh", help="the mesh's name (default)")
-    up.add_argument("--join", action="append", metavar="HOST:PORT", help="a node to begin with; may repeat")
+    up.add_argument(
+        "--join", action="append", metavar="NODE", help="a node to begin with, HOST:PORT or URL; may repeat"
+    )
     up.add_argument(
         "--no-mdns",
         dest="mdns",

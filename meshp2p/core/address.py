@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
 from meshp2p.errors import ConfigError
 
-__all__ = ["Address", "parse_address"]
+__all__ = ["DEFAULT_PORT", "Address", "parse_address", "parse_endpoint"]
+
+DEFAULT_PORT: Final = 7700
 
 
 class Address(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -55,6 +57,23 @@ def parse_address(text: str, default_port: int) -> Address:
     if not (port_text.isascii() and port_text.isdigit() and len(port_text) <= 5 and 1 <= int(port_text) <= 65535):
         raise ConfigError(allowed)
     return Address(host, int(port_text))
+
+
+def parse_endpoint(text: str) -> Address:
+    """Read what names a node: an address as :func:`parse_address` takes it, with port 7700 if it has none, or the URL
+    of a node, ``http://HOST:PORT``.
+
+    Raises :class:`ConfigError` naming the text if it is neither.
+    """
+    scheme, is_url, rest = text.partition("://")
+    if not is_url:
+        return parse_address(text, DEFAULT_PORT)
+    try:
+        if scheme.lower() != "http":
+            raise ConfigError("it is no URL with http://")
+        return parse_address(rest.removesuffix("/"), DEFAULT_PORT)
+    except ConfigError:
+        raise ConfigError(f"URL {text!r}: expected http://HOST:PORT, without a path, or HOST:PORT") from None
 
 
 def _is_ipv6(text: str) -> bool:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from meshp2p.core.address import parse_address
+from meshp2p.core.address import DEFAULT_PORT, parse_endpoint
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.record import ID_BYTES_MAX, NAMES_MAX, SHORT_MAX
 from meshp2p.core.validity import check_short
@@ -22,7 +22,6 @@ from meshp2p.wire.contract import WAIT_SECONDS_MAX
 
 __all__ = ["DEFAULT_PORT", "NodeConfig", "check_name", "check_path", "is_loopback"]
 
-DEFAULT_PORT: Final = 7700
 _NAMES_BYTES_MAX: Final = 16 * 1024  # of what an agent says of itself, which every node is told: chosen, not measured
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 _KINDS: Final[tuple[tuple[str, Any, str], ...]] = (
@@ -54,7 +53,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The mesh's name: nodes of other meshes are neither heard nor seen."""
 
     join: tuple[str, ...] = ()
-    """``HOST:PORT`` of nodes to begin with. They are tried for ever, and names are resolved again each time."""
+    """``HOST:PORT`` or URLs of nodes to begin with. They are tried for ever, and names are resolved again each time."""
 
     mdns: bool = True
     """Whether to announce this node and look for others by mDNS."""
@@ -108,7 +107,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"capabilities and profiles have {size} bytes: expected at most {_NAMES_BYTES_MAX}")
         for index, seed in enumerate(self.join):
             try:
-                parse_address(seed, DEFAULT_PORT)
+                parse_endpoint(seed)
             except ConfigError as error:
                 raise ConfigError(f"join[{index}]: {error}") from None
         for host in self.allow_hosts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final
 
 import trio
@@ -41,24 +41,34 @@ PROGRESS_MAX: Final = 64
 
 
 class Delegating:
-    """The delegator's side of tasks. ``candidates`` are the live instances but this one; ``want`` has the mailbox read,
-    into which results come."""
+    """The delegator's side of tasks. ``members`` are the live instances; ``wait_until`` waits for a change of them;
+    ``want`` has the mailbox read, into which results come."""
 
     def __init__(
         self,
+        own_id: str,
         asking: Asking,
-        candidates: Callable[[], list[Instance]],
+        members: Callable[[], list[Instance]],
+        wait_until: Callable[[Callable[[], bool]], Awaitable[None]],
         want: Callable[[], None],
         random: Randomness,
     ) -> None:
+        self._own_id = own_id
         self._asking = asking
-        self._candidates = candidates
+        self._members = members
+        self._wait_until = wait_until
         self._want = want
         self._random = random
         self._outstanding: dict[str, int] = {}
 
     def open(
-        self, payload: bytes, capability: str | None, profile: str | None
+        self,
+        payload: bytes,
+        capability: str | None,
+        profile: str | None,
+        *,
+        waits: bool = False,
+        includes_self: bool = False,
     ) -> contextlib.AbstractAsyncContextManager[LocalDelegation]:
         """Delegate a task for the time of a block; at the block's end it is cancelled unless it has an end.
 
@@ -67,11 +77,20 @@ class Delegating:
         if capability is None and profile is None:
             raise ConfigError("delegation: name a capability or a profile, so that it is known who can do it")
         self._want()
-        return self._open(LocalDelegation(self, payload, capability, profile))
+        return self._open(LocalDelegation(self, payload, capability, profile, waits, includes_self))
 
-    async def run(self, payload: bytes, capability: str | None, profile: str | None, timeout: float | None) -> bytes:
+    async def run(
+        self,
+        payload: bytes,
+        capability: str | None,
+        profile: str | None,
+        timeout: float | None,
+        *,
+        waits: bool = False,
+        includes_self: bool = False,
+    ) -> bytes:
         """Delegate a task, and return its result; after ``timeout`` seconds it has failed."""
-        async with self.open(payload, capability, profile) as task:
+        async with self.open(payload, capability, profile, waits=waits, includes_self=includes_self) as task:
             with trio.move_on_after(math.inf if timeout is None else timeout):
                 return await task.result_text()
             task.expire(f"no result within {timeout:g} s")
@@ -113,13 +132,20 @@ class Delegating:
 
     def choose(self, delegation: LocalDelegation) -> str | None:
         """Who is to do it next: see :func:`choose_delegate`."""
-        fitting = [
+        return choose_delegate(self._fitting(delegation), delegation.tried, self._outstanding, self._random)
+
+    async def wait_for_candidate(self, delegation: LocalDelegation) -> None:
+        """Wait until somebody can do it who was not asked. Raises :class:`~meshp2p.errors.NodeClosed`."""
+        await self._wait_until(lambda: any(one.id not in delegation.tried for one in self._fitting(delegation)))
+
+    def _fitting(self, delegation: LocalDelegation) -> list[Instance]:
+        return [
             instance
-            for instance in self._candidates()
+            for instance in self._members()
             if (delegation.capability is None or delegation.capability in instance.capabilities)
             and (delegation.profile is None or delegation.profile in instance.profiles)
+            and (delegation.includes_self or instance.id != self._own_id)
         ]
-        return choose_delegate(fitting, delegation.tried, self._outstanding, self._random)
 
 
 class ProgressReports:
@@ -162,11 +188,21 @@ class LocalDelegation:
     agent answers that is no longer the one is thrown away.
     """
 
-    def __init__(self, delegating: Delegating, payload: bytes, capability: str | None, profile: str | None) -> None:
+    def __init__(
+        self,
+        delegating: Delegating,
+        payload: bytes,
+        capability: str | None,
+        profile: str | None,
+        waits: bool,
+        includes_self: bool,
+    ) -> None:
         self.text: bytes = payload
         """What is to be done, as JSON text."""
         self.capability: str | None = capability
         self.profile: str | None = profile
+        self.includes_self: bool = includes_self
+        self._waits = waits
         self.state: DelegationState = DelegationState.RUNNING
         self.agent: str | None = None
         """Who does it now, or did it."""
@@ -184,12 +220,15 @@ class LocalDelegation:
     async def run(self) -> None:
         """See it to its end."""
         with self._scope:
-            await self._run()
+            try:
+                await self._run()
+            except MeshError as error:  # this node left while it waited for somebody
+                self._end(DelegationState.FAILED, error)
         self._end(DelegationState.CANCELLED, DelegationFailed(DelegationState.CANCELLED, "it was cancelled"))
 
     async def _run(self) -> None:
         lost = ""
-        while (agent := self._delegating.choose(self)) is not None:
+        while (agent := await self._next_agent()) is not None:
             self.agent = agent
             self.tried.append(agent)
             try:
@@ -210,6 +249,11 @@ class LocalDelegation:
         what = f"capability {self.capability!r}" if self.capability is not None else "that profile"
         why = lost or f"no live instance has {what}"
         self._end(DelegationState.ORPHANED, DelegationFailed(DelegationState.ORPHANED, why))
+
+    async def _next_agent(self) -> str | None:
+        while (agent := self._delegating.choose(self)) is None and self._waits:
+            await self._delegating.wait_for_candidate(self)
+        return agent
 
     def _end(self, state: DelegationState, failure: MeshError | None) -> None:
         if not self._ended.is_set():

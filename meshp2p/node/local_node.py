@@ -68,7 +68,9 @@ class LocalNode(NodeBackend):
         self.queries: Queries = Queries(
             self.id, opener, self.answering.serve, driver.machine.has_node, self._query_by_mail, ids, wall_ms
         )
-        self.delegating: Delegating = Delegating(self._asking, self._others, self._correspondence.want, random)
+        self.delegating: Delegating = Delegating(
+            self.id, self._asking, self.members, self._subscriptions.wait_until, self._correspondence.want, random
+        )
         self._status_changed = trio.Event()
         self._status_deadline = math.inf
 
@@ -96,6 +98,11 @@ class LocalNode(NodeBackend):
     async def wait_for_members(self, count: int) -> list[Instance]:
         await self._subscriptions.wait_until(lambda: len(self._machine.records()) >= count)
         return self.members()
+
+    async def wait_for(self, count: int, capability: str | None, profile: str | None) -> list[Instance]:
+        """Wait until at least so many instances have the capability and the profile."""
+        await self._subscriptions.wait_until(lambda: len(self.find(capability=capability, profile=profile)) >= count)
+        return self.find(capability=capability, profile=profile)
 
     async def wait_for_leader(self) -> Leader:
         """Wait until there is a leader; if it is this node, until its claim is on disk."""
@@ -159,9 +166,6 @@ class LocalNode(NodeBackend):
 
     async def _tell_progress(self, delegator: str, correlation_id: str, payload: bytes) -> None:
         await self.queries.tell_progress(delegator, correlation_id, payload)
-
-    def _others(self) -> list[Instance]:
-        return [instance for instance in self.members() if instance.id != self.id]
 
     async def _query_by_mail(self, target: str, payload: bytes, timeout: float) -> bytes:
         self._correspondence.want()

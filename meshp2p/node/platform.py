@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 import trio
 
-from meshp2p.core.address import Address, parse_address
+from meshp2p.core.address import Address, parse_endpoint
 from meshp2p.core.directory.state import Randomness
 from meshp2p.core.effects import Table, Write
 from meshp2p.discovery.beacon import BeaconSource
@@ -190,7 +190,7 @@ class SystemPlatform:
     ) -> list[Source]:
         sources: list[Source] = []
         if config.join:
-            sources.append(SeedSource([parse_address(seed, DEFAULT_PORT) for seed in config.join]))
+            sources.append(SeedSource([parse_endpoint(seed) for seed in config.join]))
         if config.has_beacon:
             sources.append(BeaconSource(instance_id, Codec(config.mesh), place, company, self.random))
         if config.mdns:

@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from meshp2p.core.address import Address, parse_address
+from meshp2p.core.address import Address, parse_endpoint
 from meshp2p.core.directory.state import Randomness
 from meshp2p.discovery.beacon import BeaconSource
 from meshp2p.discovery.cache import CacheSource, KnownPeer
@@ -130,7 +130,7 @@ class VirtualPlatform:
     ) -> list[Source]:
         sources: list[Source] = []
         if config.join:
-            seeds = [parse_address(seed, DEFAULT_PORT) for seed in config.join]
+            seeds = [parse_endpoint(seed) for seed in config.join]
             sources.append(SeedSource(seeds, resolve=self._resolve))
         if config.mdns:
             sources.append(

@@ -194,6 +194,9 @@ class BlockingNode(NodeView):
     @_blocks(MeshNode.wait_for_members)
     def wait_for_members(self) -> None: ...
 
+    @_blocks(MeshNode.wait_for)
+    def wait_for(self) -> None: ...
+
     @_blocks(MeshNode.wait_for_leader)
     def wait_for_leader(self) -> None: ...
 
@@ -248,11 +251,20 @@ class BlockingNode(NodeView):
 
     @contextlib.contextmanager
     def delegation(
-        self, payload: object, *, capability: str | None = None, profile: str | None = None
+        self,
+        payload: object,
+        *,
+        capability: str | None = None,
+        profile: str | None = None,
+        wait: bool = False,
+        include_self: bool = False,
     ) -> Iterator[BlockingDelegation]:
         """Let some live agent do a task, for the time of a block: see :meth:`MeshNode.delegation()
         <meshp2p.MeshNode.delegation>`."""
-        with _entered(self._face.delegation(payload, capability=capability, profile=profile)) as face:
+        task = self._face.delegation(
+            payload, capability=capability, profile=profile, wait=wait, include_self=include_self
+        )
+        with _entered(task) as face:
             yield BlockingDelegation(face)
 
     @contextlib.contextmanager

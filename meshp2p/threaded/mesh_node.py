@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -105,6 +106,19 @@ class MeshNode(NodeView):
         return await self._bridge.run(
             lambda: self._node.wait_for_members(count), timeout, f"there were not {count} members"
         )
+
+    async def wait_for(
+        self,
+        *,
+        capability: str | None = None,
+        profile: str | None = None,
+        count: int = 1,
+        timeout: float | None = None,
+    ) -> list[Instance]:
+        """Wait until at least so many live instances have the capability and the profile, and return all that have
+        them."""
+        what = f"there were not {count} instances with capability {capability!r} and profile {profile!r}"
+        return await self._bridge.run(lambda: self._node.wait_for(count, capability, profile), timeout, what)
 
     async def wait_for_leader(self, *, timeout: float | None = None) -> Leader:
         """Wait until there is a leader, and return it: if it is this node, once its claim is on disk."""
@@ -256,6 +270,8 @@ class MeshNode(NodeView):
         *,
         capability: str | None = None,
         profile: str | None = None,
+        wait: bool = False,
+        include_self: bool = False,
         timeout: float | None = None,
     ) -> Any:
         """Let some live agent do a task, and return its result: see :meth:`delegation`.
@@ -265,21 +281,34 @@ class MeshNode(NodeView):
         """
         text = encode_payload(payload)
         return decode_payload(
-            await self._bridge.run(lambda: self._node.delegating.run(text, capability, profile, timeout))
+            await self._bridge.run(
+                lambda: self._node.delegating.run(
+                    text, capability, profile, timeout, waits=wait, includes_self=include_self
+                )
+            )
         )
 
     @contextlib.asynccontextmanager
     async def delegation(
-        self, payload: object, *, capability: str | None = None, profile: str | None = None
+        self,
+        payload: object,
+        *,
+        capability: str | None = None,
+        profile: str | None = None,
+        wait: bool = False,
+        include_self: bool = False,
     ) -> AsyncIterator[Delegation]:
         """Let some live agent that has the capability and the profile do a task, for the time of a block.
 
         It goes to one that is not busy and has the fewest tasks of this node's, and to the next one if that dies,
-        leaves or declines (by raising :class:`~meshp2p.Declined`). At the end of the block it is cancelled unless it
-        has ended.
+        leaves or declines (by raising :class:`~meshp2p.Declined`). If nobody is left it has failed; with ``wait`` the
+        next one that comes is waited for. It never goes to this node itself, unless ``include_self``. At the end of the
+        block it is cancelled unless it has ended.
         """
         text = encode_payload(payload)
-        async with self._bridge.hold(lambda: self._node.delegating.open(text, capability, profile)) as inner:
+        delegating = self._node.delegating
+        make = functools.partial(delegating.open, text, capability, profile, waits=wait, includes_self=include_self)
+        async with self._bridge.hold(make) as inner:
             yield Delegation(self._bridge, inner)
 
     @contextlib.asynccontextmanager

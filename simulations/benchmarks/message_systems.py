@@ -59,8 +59,7 @@ class MeshMessages(MessageSystem):
     needs_port = False
 
     def prepare(self) -> None:
-        if not hasattr(meshp2p.MeshNode, "send_message"):
-            raise PeerUnavailable("meshp2p: this tree's nodes carry no messages")
+        """It is here."""
 
 
 class MeshOnAsyncio(MessageSystem):

@@ -259,7 +259,6 @@ async def test_a_token_is_sent_and_a_proxy_is_not_used(monkeypatch: pytest.Monke
     "url",
     [
         "",
-        "127.0.0.1:7700",
         "ftp://127.0.0.1",
         "http://",
         "http://:7700",

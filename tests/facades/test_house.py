@@ -83,6 +83,7 @@ def test_agents_see_no_internal_method() -> None:
         "start",
         "uptime",
         "url",
+        "wait_for",
         "wait_for_leader",
         "wait_for_members",
     ]

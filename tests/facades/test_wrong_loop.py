@@ -45,6 +45,7 @@ AWAITED: dict[str, Callable[[Any], Awaitable[object]]] = {
     "query": lambda node: node.query("a", 1),
     "send": lambda node: node.send("a", 1),
     "set_status": lambda node: node.set_status("busy"),
+    "wait_for": lambda node: node.wait_for(capability="nobody has it"),
     "wait_for_leader": lambda node: node.wait_for_leader(),
     "wait_for_members": lambda node: node.wait_for_members(9),
     "SharedMap.changes": lambda node: _iterate(node.shared("m").changes()),

@@ -47,6 +47,8 @@ WAITS: dict[str, Callable[[meshp2p.MeshNode], Awaitable[object]]] = {
     "ask itself": lambda node: _first(node.ask("a", "never", timeout=600)),
     "ask by mail": lambda node: _first(node.ask("hosted", "never", timeout=600)),
     "delegate": lambda node: node.delegate("never", capability="work"),
+    "wait_for": lambda node: node.wait_for(capability="nobody has it"),
+    "delegate to whoever comes": lambda node: node.delegate(1, capability="nobody has it", wait=True),
     "delegate with a timeout": lambda node: node.delegate("never", capability="work", timeout=600),
     "delegation": lambda node: _in_block(node.delegation("never", capability="work"), lambda task: task.result()),
     "progress": lambda node: _in_block(

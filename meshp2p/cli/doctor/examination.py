@@ -13,7 +13,7 @@ from meshp2p.cli.doctor.inbound import check_inbound
 from meshp2p.cli.doctor.links import LinkTrial
 from meshp2p.cli.doctor.machine import CALL_TIMEOUT, Machine
 from meshp2p.cli.doctor.members import call_members
-from meshp2p.core.address import Address, parse_address
+from meshp2p.core.address import Address, parse_address, parse_endpoint
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Failure
 from meshp2p.core.messages import Pong, Probe
@@ -61,7 +61,7 @@ class Examination:
                     nursery.start_soon(trial.run_mdns, self._seconds)
                 nursery.start_soon(self._look_by_mdns, place)
                 for seed in self._config.join:
-                    nursery.start_soon(self._look_by_seed, parse_address(seed, DEFAULT_PORT))
+                    nursery.start_soon(self._look_by_seed, parse_endpoint(seed))
                 nursery.start_soon(self._look_into_cache)
             await self._call_all()
             await self._call_members()
