@@ -13,22 +13,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import shutil
 import sqlite3
 import struct
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
 
-from meshp2p.core.effects import Delete, Put, Table, Write
+from meshp2p.core.effects import Table, Write
 from meshp2p.errors import InternalError, StoreError, StoreFull
 from meshp2p.store.age import AgeClock
 from meshp2p.store.counter import Counter
 from meshp2p.store.replacement import replace_durably
+from meshp2p.store.tables import AGE, MARKS, MIGRATIONS, TRANSACTIONS, mark, read_tables, statements_of, transact
 
 __all__ = ["Durability", "MessageStore"]
 
@@ -38,24 +37,6 @@ Durability = Literal["process", "power"]
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER: Final = struct.Struct(">16s44xI4xI")  # magic, user_version, application_id: SQLite's file format §1.3
 _APPLICATION_ID: Final = 0x6D703270  # "mp2p"
-
-_MARKS: Final = "marks"
-"""The table of what the store itself keeps: the number of transactions, and how old the directory is."""
-_TRANSACTIONS: Final = b"transactions"
-_AGE: Final = b"age"
-
-
-def _make_tables(*tables: str) -> str:
-    columns = "(key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, crc INTEGER NOT NULL)"
-    return "".join(f"CREATE TABLE {table} {columns} STRICT;" for table in tables)
-
-
-_MIGRATIONS: Final[tuple[str, ...]] = (
-    _make_tables("outgoing", "settled", "incoming", "acknowledged"),
-    _make_tables("receipts", _MARKS),
-)
-"""What makes a file of each schema from one of the schema before; that before the first is empty. Append-only. Tables
-keep their rowid: WITHOUT ROWID halves the writes a second for values of 1 KiB, because they do not fit its pages."""
 
 _CHECKPOINT_PAGES: Final = 4000
 """The log's pages (4 KiB each) that start a checkpoint. 1000, SQLite's own, costs a third of the writes a second;
@@ -67,9 +48,6 @@ not measured: 8 MiB."""
 
 _SHRINK_PAGES: Final = 256
 """By so many pages a transaction is followed at most: it bounds what the next one waits. Chosen, not measured."""
-
-_CHUNKS: Final = (64, 8, 1)
-"""Rows of one statement: each statement gives up the interpreter's lock, and may wait long to have it again."""
 
 
 class MessageStore:
@@ -103,18 +81,18 @@ class MessageStore:
         """
         if self._connection is not None:
             with self._failing("read"):
-                return _read(self._connection)[0]
+                return read_tables(self._connection)[0]
         with self._failing("opened"):
             version = self._find_version()
             if version:
                 with self._keeping_log():
                     pass  # an end in the midst of the last check left it beside its place
                 self._read_untouched(version)
-            if version < len(_MIGRATIONS):
+            if version < len(MIGRATIONS):
                 self._migrate(version)
-            kept, marks = self._read_untouched(len(_MIGRATIONS))
-            self._transactions = int.from_bytes(marks.get(_TRANSACTIONS, b""), "big")
-            self._age = AgeClock(marks.get(_AGE))
+            kept, marks = self._read_untouched(len(MIGRATIONS))
+            self._transactions = int.from_bytes(marks.get(TRANSACTIONS, b""), "big")
+            self._age = AgeClock(marks.get(AGE))
             self._counter = Counter(self._beside("-count"))
             self.missing = max(0, self._counter.value - self._transactions)
             if self.missing and self._beside("-wal").exists():
@@ -139,25 +117,25 @@ class MessageStore:
         """
         if not self._is_loaded:
             raise InternalError("the message store is written to before it was loaded")
-        statements = [statement for batch in _runs(batches) for statement in batch]
+        statements = list(statements_of(batches))
         with self._failing("written"):
             connection = self._find_place()
             age = self._age.new_mark()
             if not statements and age is None:
                 return
             count = self._transactions + 1
-            statements.append(_mark(_TRANSACTIONS, count.to_bytes(8, "big")))
+            statements.append(mark(TRANSACTIONS, count.to_bytes(8, "big")))
             if age is not None:
-                statements.append(_mark(_AGE, age))
+                statements.append(mark(AGE, age))
             try:
-                _transact(connection, statements)
+                transact(connection, statements)
             except sqlite3.Error as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                     raise
                 # a log that was taken in begins anew, in the room that it has already
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                _transact(connection, statements)
+                transact(connection, statements)
         self._transactions = count
         if age is not None:
             self._age.note_kept()
@@ -203,8 +181,8 @@ class MessageStore:
         _, version, application_id = _HEADER.unpack(header)
         if application_id != _APPLICATION_ID or version == 0:
             raise StoreError(f"{str(self._path)!r} is another program's: choose another data directory")
-        if version > len(_MIGRATIONS):
-            raise StoreError(f"{str(self._path)!r} has schema {version}: this version reads up to {len(_MIGRATIONS)}")
+        if version > len(MIGRATIONS):
+            raise StoreError(f"{str(self._path)!r} has schema {version}: this version reads up to {len(MIGRATIONS)}")
         return int(version)
 
     def _read_untouched(self, version: int) -> tuple[list[tuple[Table, bytes, bytes]], dict[bytes, bytes]]:
@@ -221,10 +199,10 @@ class MessageStore:
             if found != "ok":
                 raise sqlite3.DatabaseError(" ".join(str(found).split()))
             tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-            expected = {*Table, _MARKS} if version == len(_MIGRATIONS) else set[str]()
+            expected = {*Table, MARKS} if version == len(MIGRATIONS) else set[str]()
             if not tables.issuperset(expected):
                 raise sqlite3.DatabaseError("tables are missing")
-            return _read(connection, tables)
+            return read_tables(connection, tables)
 
     @contextlib.contextmanager
     def _keeping_log(self) -> Iterator[None]:
@@ -319,8 +297,8 @@ class MessageStore:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=DELETE")
             connection.execute("PRAGMA synchronous=FULL")
-            steps = "".join(_MIGRATIONS[version:])
-            marks = f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={len(_MIGRATIONS)};"
+            steps = "".join(MIGRATIONS[version:])
+            marks = f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={len(MIGRATIONS)};"
             connection.executescript(f"BEGIN; {steps} {marks} COMMIT;")
             connection.execute("PRAGMA journal_mode=WAL")
         new.chmod(0o600)
@@ -357,74 +335,3 @@ def _stat(path: Path) -> os.stat_result | None:
         return path.stat()
     except FileNotFoundError:
         return None
-
-
-def _transact(connection: sqlite3.Connection, statements: list[tuple[str, list[bytes | int]]]) -> None:
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in statements:
-            connection.execute(*statement)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _read(
-    connection: sqlite3.Connection, tables: Iterable[str] = (*Table, _MARKS)
-) -> tuple[list[tuple[Table, bytes, bytes]], dict[bytes, bytes]]:
-    kept = [(table, key, value) for table in Table if table in tables for key, value in _rows(connection, table)]
-    return kept, dict(_rows(connection, _MARKS)) if _MARKS in tables else {}
-
-
-def _rows(connection: sqlite3.Connection, table: str) -> Iterator[tuple[bytes, bytes]]:
-    for key, value, crc in connection.execute(f"SELECT key, value, crc FROM {table} ORDER BY key"):
-        if _crc(key, value) != crc:
-            raise sqlite3.DatabaseError(f"the value of key {key.hex()} in {table} is not what was written")
-        yield key, value
-
-
-def _mark(key: bytes, value: bytes) -> tuple[str, list[bytes | int]]:
-    return _make_put(_MARKS, 1), [key, value, _crc(key, value)]
-
-
-def _crc(key: bytes, value: bytes) -> int:
-    return zlib.crc32(value, zlib.crc32(key))
-
-
-def _runs(batches: Sequence[Iterable[Write]]) -> Iterator[Iterator[tuple[str, list[bytes | int]]]]:
-    """The statements of these writes: those of one kind to one table that follow one another go together."""
-    writes = itertools.chain.from_iterable(batches)
-    for (kind, table), run in itertools.groupby(writes, lambda write: (type(write), write.table)):
-        yield _chunks(kind, table, list(run))
-
-
-def _chunks(kind: type[Write], table: Table, run: list[Write]) -> Iterator[tuple[str, list[bytes | int]]]:
-    start = 0
-    while start < len(run):
-        rows = next(size for size in _CHUNKS if size <= len(run) - start)
-        parameters: list[bytes | int] = []
-        for write in run[start : start + rows]:
-            parameters.append(write.key)
-            if isinstance(write, Put):
-                parameters += (write.value, _crc(write.key, write.value))
-        yield _STATEMENTS[kind, table, rows], parameters
-        start += rows
-
-
-def _make_put(table: str, rows: int) -> str:
-    values = ", ".join(["(?, ?, ?)"] * rows)
-    return f"INSERT INTO {table} VALUES {values} ON CONFLICT (key) DO UPDATE SET value=excluded.value, crc=excluded.crc"
-
-
-def _make_delete(table: Table, rows: int) -> str:
-    return f"DELETE FROM {table} WHERE key IN ({', '.join('?' * rows)})"
-
-
-_STATEMENTS: Final = {
-    (kind, table, rows): make(table, rows)
-    for kind, make in ((Put, _make_put), (Delete, _make_delete))
-    for table in Table
-    for rows in _CHUNKS
-}

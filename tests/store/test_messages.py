@@ -22,6 +22,7 @@ from meshp2p.errors import InternalError, StoreError, StoreFull
 from meshp2p.store import messages
 from meshp2p.store.age import AgeClock, Moment
 from meshp2p.store.messages import Durability, MessageStore
+from meshp2p.store.tables import MIGRATIONS
 
 FORK = multiprocessing.get_context("fork")
 VALUE = bytes(range(256)) * 4
@@ -216,7 +217,7 @@ def _make_foreign(path: Path) -> None:
 def _make_newer(path: Path) -> None:
     load(path)
     connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version={len(messages._MIGRATIONS) + 1}")
+    connection.execute(f"PRAGMA user_version={len(MIGRATIONS) + 1}")
     connection.close()
 
 
@@ -311,7 +312,7 @@ def test_a_place_where_no_file_can_be_is_refused_by_its_name(path: Path) -> None
 
 def test_a_file_of_an_older_schema_is_taken_through_the_migrations(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_a_process(_leave_a_log, path)
-    monkeypatch.setattr(messages, "_MIGRATIONS", (*messages._MIGRATIONS, "DELETE FROM outgoing;", "VALUES (1);"))
+    monkeypatch.setattr(messages, "MIGRATIONS", (*MIGRATIONS, "DELETE FROM outgoing;", "VALUES (1);"))
     assert load(path) == []
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchall() == [(4,)]
@@ -322,12 +323,12 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatc
     _make_full(path)
     before = path.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(messages, "_MIGRATIONS", (*messages._MIGRATIONS, "DELETE FROM outgoing; NONSENSE;"))
+        patch.setattr(messages, "MIGRATIONS", (*MIGRATIONS, "DELETE FROM outgoing; NONSENSE;"))
         with pytest.raises(StoreError, match="syntax error"):
             load(path)
     assert path.read_bytes() == before
     assert len(load(path)) == 500
-    monkeypatch.setattr(messages, "_MIGRATIONS", (*messages._MIGRATIONS, "DELETE FROM outgoing;"))
+    monkeypatch.setattr(messages, "MIGRATIONS", (*MIGRATIONS, "DELETE FROM outgoing;"))
     assert load(path) == []
     assert names_beside(path) == {path.name}
 
@@ -534,7 +535,7 @@ def test_a_disk_that_fails_is_told_as_what_it_is_and_used_on(
             raise error
 
         with monkeypatch.context() as patched:
-            patched.setattr(messages, "_transact", fail)
+            patched.setattr(messages, "transact", fail)
             with pytest.raises(StoreFull if code == "SQLITE_FULL" else StoreError):
                 store.apply([(put(2),)])
         store.apply([(put(3),)])
