@@ -12,6 +12,7 @@ import httpx
 import msgspec
 
 from meshp2p.core.address import parse_endpoint
+from meshp2p.core.message import IfAbsent, check_if_absent
 from meshp2p.errors import ConfigError, RequestRefused, Unreachable
 from meshp2p.wire.contract import (
     WAIT_SECONDS_MAX,
@@ -143,6 +144,7 @@ class MeshClient:
         kind: str | Mapping[str, str] = "Notification",
         correlation_id: str | None = None,
         is_error: bool = False,
+        if_absent: IfAbsent = "refuse",
     ) -> SendMessageResponse:
         """Send a message from ``source`` to ``target``, or to all others where that is None. When this returns it is
         kept, and will be delivered.
@@ -150,7 +152,8 @@ class MeshClient:
         ``payload`` is what JSON has a form for, or ``msgspec.Raw`` for JSON that is to arrive byte for byte. ``kind``
         is one of the plain names, or ``{"Custom": name}``. ``is_error`` marks a Response or TaskResult that is an
         error: who asked gets a :class:`~meshp2p.errors.RemoteError`. A ``target`` that is not there is refused with
-        400, a full mailbox with 429.
+        400, a full mailbox with 429. With ``if_absent="queue"`` a message for a ``target`` that the mesh remembers as
+        dead is kept until it is back, or until the message expires.
         """
         body = {
             "target_instance": target,
@@ -159,7 +162,8 @@ class MeshClient:
             "correlation_id": correlation_id,
             **({"is_error": True} if is_error else {}),
         }
-        path = f"/messages/send/{_segment(source)}"
+        check_if_absent(if_absent)
+        path = f"/messages/send/{_segment(source)}" + ("?if_absent=queue" if if_absent == "queue" else "")
         response = await self._send("POST", path, body, is_repeatable=False)
         return _decode(response, SendMessageResponse, (200,))
 

@@ -35,6 +35,12 @@ def add_commands(commands: Any) -> None:
         help=f"{kinds}, or {CUSTOM}:NAME for one of your own (%(default)s)",
     )
     send.add_argument("--correlation-id", type=_text, metavar="TEXT", help="what the answer to it will bear")
+    send.add_argument(
+        "--if-absent",
+        choices=("refuse", "queue"),
+        default="refuse",
+        help="whether a message for an agent that is held dead is refused, or waits for it (%(default)s)",
+    )
     send.set_defaults(run=lambda options: trio.run(_send, options))
 
     messages = commands.add_parser("messages", help="read what waits for an agent", allow_abbrev=False)
@@ -69,6 +75,7 @@ async def _send(options: argparse.Namespace) -> int:
             target=options.target,
             kind=kind,
             correlation_id=options.correlation_id,
+            if_absent=options.if_absent,
         )
     if options.json:
         write_line(msgspec.json.encode(answer).decode())

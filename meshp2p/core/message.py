@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -11,7 +11,7 @@ from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.core.validity import check_id, check_short
 from meshp2p.errors import ConfigError
 
-__all__ = ["CUSTOM", "KINDS", "PAYLOAD_BYTES_MAX", "CopyStatus", "Message", "Receipt"]
+__all__ = ["CUSTOM", "KINDS", "PAYLOAD_BYTES_MAX", "CopyStatus", "IfAbsent", "Message", "Receipt", "check_if_absent"]
 
 CUSTOM: Final = "Custom"
 """The kind of a message whose sender names it: ``Message.name``."""
@@ -72,6 +72,17 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     def size(self) -> int:
         """What it counts against limits, in bytes: its payload and 256 for the rest."""
         return len(self.payload) + 256
+
+
+IfAbsent: TypeAlias = Literal["refuse", "queue"]
+"""What becomes of a message for an instance that is not listed: it is refused, or kept if the mesh remembers that the
+instance died."""
+
+
+def check_if_absent(value: object) -> None:
+    """Raise :class:`ConfigError` for what is no :data:`IfAbsent`."""
+    if value not in get_args(IfAbsent):
+        raise ConfigError(f"if_absent = {str(value)[:40]!r}: expected 'refuse' or 'queue'")
 
 
 class CopyStatus(enum.StrEnum):

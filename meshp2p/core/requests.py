@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from meshp2p.core.message import IfAbsent
+
 __all__ = ["Acknowledge", "AskStatus", "Deregister", "Fetch", "Heartbeat", "ReadInstance", "Request", "SendMessage"]
 
 
@@ -27,7 +29,8 @@ class Deregister(msgspec.Struct, frozen=True):
 class SendMessage(msgspec.Struct, frozen=True):
     """Accept a message from ``source`` for ``target``, or for every other live instance where that is absent.
     ``payload`` is JSON text that has been checked; ``is_error`` marks the answer that is an error. It is kept for so
-    many seconds as ``timeout`` says, ``message_timeout`` at the most.
+    many seconds as ``timeout`` says, ``message_timeout`` at the most. ``if_absent`` says what becomes of it if
+    ``target`` is not listed.
 
     Answered with :class:`~meshp2p.core.messages.SendReply` once it is kept, or with
     :class:`~meshp2p.core.messages.Refused`.
@@ -41,6 +44,7 @@ class SendMessage(msgspec.Struct, frozen=True):
     correlation_id: str | None = None
     is_error: bool = False
     timeout: float | None = None
+    if_absent: IfAbsent = "refuse"
 
 
 class Fetch(msgspec.Struct, frozen=True):

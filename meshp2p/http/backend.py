@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from meshp2p.core.instance import Instance, Leader
-from meshp2p.core.message import Message, Receipt
+from meshp2p.core.message import IfAbsent, Message, Receipt
 from meshp2p.core.messages import HeartbeatReply, SendReply
 from meshp2p.core.swim.hosting import Profile
 
@@ -60,9 +60,12 @@ class Backend(Protocol):
         payload: bytes,
         correlation_id: str | None,
         is_error: bool = False,
+        *,
+        if_absent: IfAbsent = "refuse",
     ) -> SendReply:
         """Accept a message, for one or, where ``target`` is None, for all others. ``payload`` is JSON that was checked;
-        ``is_error`` marks an answer that is an error.
+        ``is_error`` marks an answer that is an error. With ``if_absent="queue"`` ``target`` may be an instance that the
+        mesh remembers as dead.
 
         Raises ``UnknownInstance``, ``MailboxFull``, ``StoreFull``, ``LimitExceeded`` and ``NodeClosed``; then nothing
         was kept.

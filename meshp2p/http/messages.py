@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping, Sequence
-from typing import Final
+from typing import Final, get_args
 
 from meshp2p.core.mail.uuid7 import is_uuid7
-from meshp2p.core.message import CUSTOM, KINDS, Message
+from meshp2p.core.message import CUSTOM, KINDS, IfAbsent, Message
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.errors import UnknownInstance
 from meshp2p.http.backend import Backend
@@ -46,9 +46,11 @@ def message_routes(node: Backend) -> list[Route]:
             size = len(target.encode())
             raise BadRequest(422, f"target_instance of {size} bytes at $.target_instance: expected 1 to {ID_BYTES_MAX}")
         kind, name = _kind_and_name(body.message_type)
+        if_absent = _if_absent(request.query_values())
+        payload, is_error = bytes(body.payload), bool(body.is_error)
         try:
             reply = await node.send_message(
-                source, target, kind, name, bytes(body.payload), body.correlation_id, bool(body.is_error)
+                source, target, kind, name, payload, body.correlation_id, is_error, if_absent=if_absent
             )
         except UnknownInstance:
             return json_response(ErrorBody(f"Target instance '{target}' not found"), 400)
@@ -115,6 +117,15 @@ def _kind_and_name(message_type: str | dict[str, str | None]) -> tuple[str, str]
 
 def _last(query: Mapping[str, Sequence[str]], key: str, default: str) -> str:
     return query[key][-1] if key in query else default
+
+
+def _if_absent(query: Mapping[str, Sequence[str]]) -> IfAbsent:
+    text = _last(query, "if_absent", "refuse")
+    for known in get_args(IfAbsent):
+        if text == known:
+            found: IfAbsent = known
+            return found
+    raise BadRequest(422, f"if_absent={text[:_SHOWN_MAX]!r} in the query: expected refuse or queue")
 
 
 def _integer(query: Mapping[str, Sequence[str]], key: str, default: int, largest: int) -> int:

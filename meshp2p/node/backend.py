@@ -9,7 +9,7 @@ import trio
 from meshp2p.core.address import Address
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.mail.uuid7 import is_uuid7
-from meshp2p.core.message import Message, Receipt
+from meshp2p.core.message import IfAbsent, Message, Receipt
 from meshp2p.core.messages import (
     CallReply,
     DeregisterReply,
@@ -142,16 +142,18 @@ class NodeBackend:
         correlation_id: str | None,
         is_error: bool = False,
         timeout: float | None = None,
+        if_absent: IfAbsent = "refuse",
     ) -> SendReply:
         """Accept a message from ``source`` for ``target``, or for every other live instance where that is None. When
         this returns it is kept. ``payload`` is JSON text that has been checked; ``is_error`` marks an answer that is an
-        error. It is kept for ``timeout`` seconds, or as long as any message.
+        error. It is kept for ``timeout`` seconds, or as long as any message. With ``if_absent="queue"`` ``target`` may
+        be an instance that the mesh remembers as dead.
 
         Raises :class:`~meshp2p.errors.UnknownInstance`, :class:`~meshp2p.errors.MailboxFull`,
         :class:`~meshp2p.errors.StoreFull`, :class:`~meshp2p.errors.LimitExceeded` and
         :class:`~meshp2p.errors.NodeClosed`; then nothing was kept.
         """
-        request = SendMessage(source, target, kind, name, payload, correlation_id, is_error, timeout)
+        request = SendMessage(source, target, kind, name, payload, correlation_id, is_error, timeout, if_absent)
         return _expect(SendReply, await self._driver.request(request))
 
     async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:

@@ -13,6 +13,7 @@ from meshp2p.core.directory.state import Randomness
 from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, MemberLeft
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.mail.uuid7 import MessageIds
+from meshp2p.core.message import IfAbsent
 from meshp2p.core.record import tag_of
 from meshp2p.errors import ConfigError, NodeClosed, check
 from meshp2p.net.driver import Driver
@@ -142,10 +143,18 @@ class LocalNode(NodeBackend):
 
     # Messages: payloads are JSON text that was checked
 
-    async def send(self, target: str | None, payload: bytes, kind: str, correlation_id: str | None) -> str:
+    async def send(
+        self,
+        target: str | None,
+        payload: bytes,
+        kind: str,
+        correlation_id: str | None,
+        if_absent: IfAbsent = "refuse",
+    ) -> str:
         """Accept a message for one instance, or for every other one if ``target`` is None; its id."""
         name, own = split_kind(kind)
-        return (await self.send_message(self.id, target, name, own, payload, correlation_id)).message_id
+        reply = await self.send_message(self.id, target, name, own, payload, correlation_id, if_absent=if_absent)
+        return reply.message_id
 
     def inbox(self) -> Inbox:
         return self._correspondence.open_inbox()

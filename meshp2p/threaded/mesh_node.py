@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from meshp2p.core.instance import Instance, Leader
-from meshp2p.core.message import Receipt
+from meshp2p.core.message import IfAbsent, Receipt, check_if_absent
 from meshp2p.errors import ConfigError, LocalProtocolError
 from meshp2p.node.config import check_name
 from meshp2p.node.handlers import CONCURRENCY, HandlerFunction
@@ -169,22 +169,25 @@ class MeshNode(NodeView):
         *,
         kind: str = "Notification",
         correlation_id: str | None = None,
+        if_absent: IfAbsent = "refuse",
         timeout: float | None = None,
     ) -> str:
         """Send a message; its id. When this returns it is kept, and will be delivered: see the page on messages.
 
         ``kind`` is one of the contract's (``"Query"``, ``"Notification"``, ...) or any text of your own; ``payload`` is
-        whatever JSON has a form for, at most 2 MiB of it.
+        whatever JSON has a form for, at most 2 MiB of it. With ``if_absent="queue"`` a message for an instance that the
+        mesh remembers as dead is kept until it is back, or until the message expires.
 
-        Raises :class:`~meshp2p.errors.UnknownInstance` if ``target`` is not listed,
+        Raises :class:`~meshp2p.errors.UnknownInstance` if ``target`` is not listed, nor remembered so,
         :class:`~meshp2p.errors.MailboxFull`, :class:`~meshp2p.errors.StoreFull`,
         :class:`~meshp2p.errors.LimitExceeded`, and :class:`~meshp2p.errors.ConfigError` for a payload or kind that
         cannot be sent; then nothing was kept. Cancelled, or after ``timeout``, it is unknown whether it was accepted.
         """
         check_name("target", target)
+        check_if_absent(if_absent)
         text = encode_payload(payload)
         return await self._bridge.run(
-            lambda: self._node.send(target, text, kind, correlation_id),
+            lambda: self._node.send(target, text, kind, correlation_id, if_absent),
             timeout,
             f"the message to {target!r} was not accepted",
         )

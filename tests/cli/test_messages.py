@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from meshp2p import MeshClient
+from meshp2p import MemberDied, MeshClient, ProtocolConfig
 from meshp2p.cli import main
 from tests.http.meshes import open_mesh
 
@@ -85,6 +85,23 @@ async def test_what_a_terminal_would_obey_is_escaped(capsys: pytest.CaptureFixtu
         _, out, _ = await sh.run("messages", "agent")
         assert out.isascii()
         assert "\x1b" not in out
+
+
+async def test_a_message_waits_for_an_agent_that_is_held_dead(capsys: pytest.CaptureFixture[str]) -> None:
+    quick = ProtocolConfig(instance_timeout=1.0)
+    async with open_mesh("node", protocol=quick) as (node,), MeshClient(node.url) as client:
+        sh = Shell(node.url, capsys)
+        events = node.events()
+        await client.register("agent", "h", 1)
+        while not isinstance(await anext(events), MemberDied):
+            pass
+        assert (await sh.run("send", "--from", "node", "--to", "agent", "1"))[0] == 1
+        code, out, _ = await sh.run("send", "--from", "node", "--to", "agent", "1", "--if-absent", "queue")
+        message_id, recipients = out.split()
+        assert (code, recipients) == (0, "agent")
+        assert (await sh.run("status", message_id))[1].split()[:2] == ["agent", "queued"]
+        await client.register("agent", "h", 1)
+        assert (await sh.run("messages", "agent"))[1].startswith(message_id)
 
 
 async def test_what_the_node_refuses_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -348,6 +348,16 @@ async def test_agents_talk_over_http_on_asyncio() -> None:
 QUEUED = http(b'{"message_id": "m", "status": "queued", "delivered_to": []}')
 
 
+async def test_a_sender_says_whether_a_message_waits_for_an_absent_target() -> None:
+    async with serving(QUEUED) as server, MeshClient(server.url) as client:
+        await client.send("a", 1, target="b")
+        await client.send("a", 1, target="b", if_absent="queue")
+        with pytest.raises(ConfigError, match=r"if_absent = 'wait': expected 'refuse' or 'queue'"):
+            await client.send("a", 1, target="b", if_absent="wait")  # type: ignore[arg-type]
+    paths = [request.split(b" ")[1] for request in server.requests]
+    assert paths == [b"/messages/send/a", b"/messages/send/a?if_absent=queue"]
+
+
 async def test_a_message_goes_to_the_next_node_where_the_first_cannot_have_taken_it() -> None:
     async with (
         serving(http(b'{"error": "leaving"}', "503 Busy")) as busy,

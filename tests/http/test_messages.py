@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.mail.uuid7 import uuid7
-from meshp2p.core.message import KINDS, CopyStatus, Message, Receipt
+from meshp2p.core.message import KINDS, CopyStatus, IfAbsent, Message, Receipt
 from meshp2p.core.messages import HeartbeatReply, SendReply
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import LimitExceeded, MailboxFull, MeshError, NodeClosed, StoreFull, UnknownInstance, Unreachable
@@ -40,6 +40,7 @@ class Node:
         self.failure = failure
         self.receipts: tuple[Receipt, ...] = ()
         self.asked: list[tuple[Any, ...]] = []
+        self.if_absent: list[str] = []
         self.waiting = 0
         self.came = trio.Event()
 
@@ -57,8 +58,11 @@ class Node:
         payload: bytes,
         correlation_id: str | None,
         is_error: bool = False,
+        *,
+        if_absent: IfAbsent = "refuse",
     ) -> SendReply:
         self._take(source, target, kind, name, payload, correlation_id, is_error)
+        self.if_absent.append(if_absent)
         return SendReply(ID, ("to",))
 
     async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:
@@ -142,6 +146,32 @@ async def test_a_message_is_queued_for_those_who_get_it() -> None:
         {"message_id": ID, "status": "queued", "delivered_to": ["to"]},
     )
     assert node.asked == [("from", "to", "Query", "", b'{"a": 1}', "c", False)]
+    assert node.if_absent == ["refuse"]
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("", "refuse"),
+        ("?if_absent=queue", "queue"),
+        ("?if_absent=refuse", "refuse"),
+        ("?if_absent=%71ueue&x=1", "queue"),
+    ],
+)
+async def test_a_sender_says_what_becomes_of_a_message_for_an_absent_target(query: str, wanted: str) -> None:
+    node = Node()
+    body = b'{"target_instance":"to","message_type":"Query","payload":1}'
+    assert (await ask(node, post("/messages/send/from" + query, body))).status == 200
+    assert node.if_absent == [wanted]
+
+
+@pytest.mark.parametrize("query", ["", "Queue", "queue,refuse", "1", "%c3%bc"])
+async def test_another_value_of_if_absent_is_a_422(query: str) -> None:
+    node = Node()
+    body = b'{"target_instance":"to","message_type":"Query","payload":1}'
+    answer = await ask(node, post("/messages/send/from?if_absent=" + query, body))
+    assert (answer.status, node.asked) == (422, [])
+    assert "expected refuse or queue" in json.loads(answer.body)["error"]
 
 
 @pytest.mark.parametrize(

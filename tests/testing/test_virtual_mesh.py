@@ -346,3 +346,23 @@ async def test_hosts_that_never_met_are_two_meshes_until_the_network_heals(virtu
     assert (a.leader.id, b.leader.id) == ("a", "b")
     virtual_mesh.heal()
     await virtual_mesh.wait_until_whole(timeout=60)
+
+
+async def test_a_message_for_the_other_side_of_a_cut_is_refused_or_waits_as_its_sender_says(
+    virtual_mesh: VirtualMesh,
+) -> None:
+    a, b = await virtual_mesh.start("a", "b")
+    await virtual_mesh.wait_until_whole()
+    virtual_mesh.partition("a")
+    await virtual_mesh.wait_until(lambda: len(a.members()) == 1)
+    with pytest.raises(meshp2p.UnknownInstance):
+        await a.send("b", 1)
+    with pytest.raises(meshp2p.ConfigError, match="if_absent"):
+        await a.send("b", 1, if_absent="wait")  # type: ignore[arg-type]
+    message_id = await a.send("b", 2, if_absent="queue")
+    [receipt] = await a.message_status(message_id)
+    assert (receipt.recipient, receipt.status) == ("b", "queued")
+    assert "held to be dead" in receipt.reason
+    virtual_mesh.heal()
+    message = await anext(b.inbox())
+    assert (message.id, message.payload) == (message_id, 2)

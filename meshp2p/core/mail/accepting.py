@@ -13,6 +13,7 @@ from meshp2p.core.mail.settling import Settling
 from meshp2p.core.mail.uuid7 import MessageIds
 from meshp2p.core.message import PAYLOAD_BYTES_MAX, Message
 from meshp2p.core.messages import Refused, SendReply, Why
+from meshp2p.core.record import State
 from meshp2p.core.requests import SendMessage
 from meshp2p.errors import LimitExceeded, MailboxFull, UnknownInstance
 
@@ -71,10 +72,15 @@ class Accepting:
         target = request.target
         if target is None:
             return tuple(sorted((id_ for id_ in records if id_ != request.source), key=str.encode))
-        if target not in records:
+        if target not in records and not self._may_wait(request):
             self._state.counters.messages_refused += 1
             raise UnknownInstance(f"Target instance {target!r} not found")
         return (target,)
+
+    def _may_wait(self, request: SendMessage) -> bool:
+        """Whether the message may wait for a recipient that was held dead, and may come back."""
+        departed = self._state.members.departed.get(request.target or "")
+        return request.if_absent == "queue" and departed is not None and departed.state is State.DEAD
 
     def _check_room(self, request: SendMessage, copies: int) -> None:
         state, outbox = self._state, self._outbox

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
@@ -18,6 +20,10 @@ from meshp2p.core.message import Message
 from meshp2p.core.messages import CallReply, Deliver, DeliverReply, Outcome
 
 __all__ = ["Delivery"]
+
+
+_KEPT_FOR_THE_DEAD: Final = "it is held to be dead: kept until it returns"
+_KEPT_FOR_THE_LEFT: Final = "it left the mesh: kept until it returns"
 
 
 class Delivery:
@@ -45,7 +51,9 @@ class Delivery:
             if (home := self._route(recipient)) is not None:
                 homes[home] = None
             elif recipient in self._outbox.lines:
-                # it may have departed while this was written: then nobody says so again
+                # it departed before, or while this was written: then nobody says so again
+                outgoing.copies[recipient].is_tried = True
+                outgoing.copies[recipient].reason = _KEPT_FOR_THE_DEAD
                 self._state.timers.set_earlier(Timer.RETURN, now + self._state.config.return_timeout, recipient)
         for home in homes:
             self.flush(home, now)
@@ -70,9 +78,9 @@ class Delivery:
                 self._route(instance_id)  # what waits is given up
             case MemberLeft() | MemberDied():
                 self._route(instance_id)
-                reason = "it left the mesh" if isinstance(event, MemberLeft) else "it is held to be dead"
+                has_left = isinstance(event, MemberLeft)
                 for outgoing in line.waiting.values() if line is not None else ():
-                    outgoing.copies[instance_id].reason = f"{reason}: kept until it returns"
+                    outgoing.copies[instance_id].reason = _KEPT_FOR_THE_LEFT if has_left else _KEPT_FOR_THE_DEAD
                 if isinstance(event, MemberLeft) and line is not None:
                     self._state.timers.set(Timer.RETURN, now + self._state.config.return_timeout, instance_id)
             case _:
