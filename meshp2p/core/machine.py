@@ -251,14 +251,16 @@ class Machine(View):
         if datagram.items:
             self._membership.take_all(datagram.items, now)
             sender = state.members.id_of(body.sender)  # its own record may have been among them
-        if datagram.ages:
+        is_fresh = not state.is_guarded  # what waited while this node was stopped is older than it looks
+        if datagram.ages and is_fresh:
             state.life.unpack(datagram.ages, now)
         record = state.members.records.get(sender) if sender is not None else None
         if record is None:
             self._receive_unlisted(body, sender, source, now)
         else:
-            state.life.note_listed(body.sender, now)
-            state.heard[record.id] = now
+            if is_fresh:
+                state.life.note_listed(body.sender, now)
+                state.heard[record.id] = now
             # an ack may have been passed on: then its source is the relay
             if record.addresses and not isinstance(body, Ack):
                 self._paths.hear(record, source, now)

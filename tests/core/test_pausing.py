@@ -154,3 +154,17 @@ def test_who_was_stopped_asks_the_first_that_answers_what_it_missed() -> None:
             now = machine.next_deadline()
             effects = machine.handle_timeouts(now)
     assert calls(effects, SyncRequest)
+
+
+def test_what_waited_while_a_node_was_stopped_is_no_sign_of_life_of_now() -> None:
+    machine = a_machine()
+    hear(machine, [a_record("a"), a_record("x", home="a")])
+    before = machine.instance("x", 1.0)
+    waited = Datagram(Gossip(tag_of("a")), (), (tag_of("x"), 1))
+    machine.receive(waited, ELSEWHERE, 300.0)  # it lay in the socket's buffer
+    shown, sender = machine.instance("x", 300.0), machine.instance("a", 300.0)
+    assert before is not None
+    assert shown is not None
+    assert sender is not None
+    assert shown.last_heartbeat == before.last_heartbeat
+    assert sender.last_heartbeat == before.last_heartbeat

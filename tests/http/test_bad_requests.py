@@ -132,7 +132,10 @@ TABLE: dict[str, tuple[int, list[Asked]]] = {
         [
             *(asked("GET", "/messages/" + wrong) for wrong in ("%", "%f", "%zz", "%ff", "%c3%28", "%ed%a0%80")),
             *(asked("DELETE", "/registry/deregister/" + wrong) for wrong in ("%ff", "%+1")),
-            *(asked("GET", "/registry/agents?capability=" + wrong) for wrong in ("%", "%zz", "%ff", "%E9", "caf%e9", "a%c0%af")),
+            *(
+                asked("GET", "/registry/agents?capability=" + wrong)
+                for wrong in ("%", "%zz", "%ff", "%E9", "caf%e9", "a%c0%af")
+            ),
             asked("GET", "/registry/agents?%ff=1"),
             asked("GET", "/messages/agent?wait=%ff"),
         ],
