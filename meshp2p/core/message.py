@@ -99,7 +99,10 @@ class CopyStatus(enum.StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether it never changes from then on."""
-        return self not in (CopyStatus.QUEUED, CopyStatus.DELIVERED)
+        return self in _FINAL
+
+
+_FINAL: Final = frozenset((CopyStatus.ACKNOWLEDGED, CopyStatus.EXPIRED, CopyStatus.UNDELIVERABLE))
 
 
 class Receipt(msgspec.Struct, frozen=True, array_like=True):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.mail.delivery import Delivery
-from meshp2p.core.mail.ledger import Change, Ledger
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.settling import Settling
@@ -29,7 +28,6 @@ class Accepting:
     _outbox: Outbox
     _mailboxes: Mailboxes
     _settling: Settling
-    _ledger: Ledger
     _delivery: Delivery
 
     def accept(self, ticket: int, request: SendMessage, now: float) -> None:
@@ -50,6 +48,7 @@ class Accepting:
         outgoing = self._outbox.create(message, recipients, request.timeout, message.created_at, now)
 
         def conclude(failure: str | None, now: float) -> None:
+            self._outbox.reserved -= len(recipients)
             if failure is not None:
                 state.counters.messages_refused += 1
                 state.resolve(ticket, Refused(Why.STORE_FULL, failure))
@@ -62,10 +61,8 @@ class Accepting:
             self._outbox.add(outgoing, now)
             self._delivery.begin(outgoing, now)
 
-        change = Change(reserved=len(recipients))
-        if state.keeping.is_durable:
-            change.writes.append(self._outbox.row(outgoing))
-        self._ledger.commit(change, conclude, now)
+        self._outbox.reserved += len(recipients)
+        state.store([self._outbox.row(outgoing)] if state.keeping.is_durable else (), conclude, now)
 
     def _recipients(self, request: SendMessage) -> tuple[str, ...]:
         records = self._state.members.records

@@ -150,7 +150,8 @@ class Acknowledging:
                     change.writes.append(Delete(Table.INCOMING, incoming.key))
                 change.writes.append(self._mailboxes.ack_row(recipient, message_id, untold))
         change.forgotten = mailbox.choose_forgotten(change.acknowledged, state.config.remembered_max)
-        change.writes += self._mailboxes.forgotten_rows(recipient, change.forgotten)
+        if change.forgotten:
+            change.writes += self._mailboxes.forgotten_rows(recipient, change.forgotten)
         change.settled = self._outbox.held(held_here)
         return change
 

@@ -15,14 +15,13 @@ from meshp2p.core.messages import Deliver, DeliverReply, Outcome, Parcel
 __all__ = ["Intake"]
 
 
-class _Batch(msgspec.Struct):
-    """One delivery while it is taken in. Copies are pairs of (recipient, message id)."""
+class _Taking(Change):
+    """What one delivery changes. Copies are pairs of (recipient, message id)."""
 
-    holder: str
-    change: Change
-    repeated: list[tuple[str, str]] = []
+    holder: str = ""
+    repeated: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """Copies that were here."""
-    full: dict[str, None] = {}
+    full: dict[str, None] = msgspec.field(default_factory=dict)
     """Recipients whose mailbox had no room."""
 
 
@@ -37,44 +36,43 @@ class Intake:
 
     def receive(self, ticket: int, request: Deliver, now: float) -> None:
         """Another node delivers; answered when what was taken is kept."""
-        batch = _Batch(request.holder, Change())
+        taking = _Taking(holder=request.holder)
         if request.boot in (0, self._state.own.boot):
-            outcomes = self._take(batch, request.parcels, now)
+            outcomes = self._take(taking, request.parcels, now)
         else:
             outcomes = [[Outcome.ELSEWHERE] * len(parcel.recipients) for parcel in request.parcels]
 
         def conclude(failure: str | None, _now: float) -> None:
-            lost = {
-                copy for copy in batch.repeated if not self._mailboxes.knows(*copy)
-            }  # what they repeat was not kept
-            if failure is not None:
-                lost.update(batch.change.taken)
+            lost = set() if failure is None else set(taking.taken)
+            for copy in taking.repeated:
+                if not self._mailboxes.knows(*copy):
+                    lost.add(copy)  # what it repeats could not be kept
             for parcel, places in zip(request.parcels, outcomes, strict=True) if lost else ():
                 for place, recipient in enumerate(parcel.recipients):
                     if (recipient, parcel.message.id) in lost:
                         places[place] = Outcome.FULL
             self._state.resolve(ticket, DeliverReply(tuple(map(tuple, outcomes))))
 
-        self._ledger.commit(batch.change, conclude, now)
-        self._wake(batch)  # behind the store: an answer may be next
+        self._ledger.commit(taking, conclude, now)
+        self._wake(taking)  # behind the store: an answer may be next
 
     def take_here(self, parcels: tuple[Parcel, ...], now: float) -> DeliverReply:
         """Deliver what this node itself holds, which is on disk already."""
-        batch = _Batch(self._state.id, Change())
-        outcomes = self._take(batch, parcels, now)
-        self._wake(batch)
+        taking = _Taking(holder=self._state.id)
+        outcomes = self._take(taking, parcels, now)
+        self._wake(taking)
         return DeliverReply(tuple(map(tuple, outcomes)))
 
-    def _wake(self, batch: _Batch) -> None:
-        self._reading.wake(dict.fromkeys(recipient for recipient, _ in batch.change.taken))
+    def _wake(self, taking: _Taking) -> None:
+        self._reading.wake(dict.fromkeys(recipient for recipient, _ in taking.taken))
 
-    def _take(self, batch: _Batch, parcels: tuple[Parcel, ...], now: float) -> list[list[Outcome]]:
+    def _take(self, taking: _Taking, parcels: tuple[Parcel, ...], now: float) -> list[list[Outcome]]:
         return [
-            [self._take_copy(batch, parcel, recipient, now) for recipient in parcel.recipients] for parcel in parcels
+            [self._take_copy(taking, parcel, recipient, now) for recipient in parcel.recipients] for parcel in parcels
         ]
 
-    def _take_copy(self, batch: _Batch, parcel: Parcel, recipient: str, now: float) -> Outcome:
-        counters, mailboxes, message, holder = self._state.counters, self._mailboxes, parcel.message, batch.holder
+    def _take_copy(self, taking: _Taking, parcel: Parcel, recipient: str, now: float) -> Outcome:
+        counters, mailboxes, message, holder = self._state.counters, self._mailboxes, parcel.message, taking.holder
         if not mailboxes.is_home(recipient):
             return Outcome.ELSEWHERE
         mailbox = mailboxes.mailbox(recipient)
@@ -82,18 +80,18 @@ class Intake:
             if holder not in present.holders:
                 present.holders.append(holder)
             counters.messages_repeated += 1
-            batch.repeated.append((recipient, message.id))
+            taking.repeated.append((recipient, message.id))
             return Outcome.TAKEN
         if message.id in mailbox.acknowledged:
             counters.messages_repeated += 1
             mailboxes.note_told(recipient, message.id, holder)
             return Outcome.ACKNOWLEDGED
-        if recipient in batch.full or not mailboxes.has_room(recipient, message.size):
-            batch.full[recipient] = None  # and what comes behind it waits too, for it must not be read before
+        if recipient in taking.full or not mailboxes.has_room(recipient, message.size):
+            taking.full[recipient] = None  # and what comes behind it waits too, for it must not be read before
             return Outcome.FULL
         incoming = mailboxes.put(recipient, message, [holder], parcel.seconds_left, now)
         if self._state.keeping.is_durable and holder != self._state.id:
-            batch.change.writes.append(mailboxes.row(recipient, incoming, [holder]))
-        batch.change.taken.append((recipient, message.id))
+            taking.writes.append(mailboxes.row(recipient, incoming, [holder]))
+        taking.taken.append((recipient, message.id))
         counters.messages_taken += 1
         return Outcome.TAKEN

@@ -22,13 +22,11 @@ __all__ = ["Change", "Ledger"]
 class Change(msgspec.Struct):
     """What a request changes in the outbox and the mailboxes, and what is to be written for it.
 
-    :meth:`Ledger.commit` applies what is planned: ``reserved``, ``settled``, ``acknowledged`` and ``forgotten``. What
-    is ``taken`` or ``held`` is there already, since later parts of the same request depend on it.
+    :meth:`Ledger.commit` applies what is planned: ``settled``, ``acknowledged`` and ``forgotten``. What is ``taken`` or
+    ``held`` is there already, since later parts of the same request depend on it.
     """
 
     writes: list[Write] = []
-    reserved: int = 0
-    """Copies for which the outbox keeps room while they are written."""
     held: list[tuple[Outgoing, tuple[str, ...]]] = []
     """Messages that were added to the outbox, for these recipients."""
     settled: list[tuple[str, Message]] = []
@@ -55,14 +53,12 @@ class Ledger:
     def commit(self, change: Change, then: StoreHandler, now: float) -> None:
         """Apply a change and write it. ``then(None or why it failed, now)`` runs once: when it is written, or when it
         could not be written and is reverted."""
-        self._outbox.reserved += change.reserved
         mailbox = self._mailboxes.mailbox(change.recipient) if change.recipient else None
         removed = self._acknowledge(mailbox, change) if mailbox is not None else []
         if change.settled:
             change.writes += self._outbox.acknowledge(change.settled)
 
         def conclude(failure: str | None, now: float) -> None:
-            self._outbox.reserved -= change.reserved
             if failure is not None:
                 self._revert(change, mailbox, removed, now)
             then(failure, now)

@@ -88,7 +88,7 @@ class Mail:
         self.delivery: Delivery = Delivery(state, carrier, self.outbox, self._settling, ledger, self._intake)
         self.handover: Handover = Handover(state, self.outbox, self.mailboxes, ledger, self.delivery)
         ids = MessageIds(state.tag, state.random)
-        self._accepting = Accepting(state, ids, self.outbox, self.mailboxes, self._settling, ledger, self.delivery)
+        self._accepting = Accepting(state, ids, self.outbox, self.mailboxes, self._settling, self.delivery)
 
     # Its life
 
