@@ -41,8 +41,8 @@ class _Finished(msgspec.Struct, array_like=True):
 
 
 class Outbox:
-    """All that this node holds. It changes copies and lines together, says what is to be written for it, and knows
-    no calls."""
+    """All that this node holds. It changes copies and lines together, says what is to be written for it, and calls
+    nobody."""
 
     def __init__(self, state: NodeState) -> None:
         self._state = state
