@@ -2,12 +2,14 @@
 
 ::
 
-    sender's node                                              recipient's home
-    agent ──> Accepting ──> Outbox, Delivery ──(Deliver)──> Intake ──> Mailboxes ──> Reading ──> agent
-                               Settling <───(Acknowledged)─── AckNotifier <── Acknowledging <── agent
+    sender's node                                                     recipient's home
+    agent ──> Accepting ──> Outbox ──> Delivery ──(Deliver)──> Intake ──> Mailboxes ──> Reading ──> agent
+                               ^
+                         Acknowledging <──(Acknowledged)── AckNotifier <────────── Acknowledging <── agent
 
     Outbox, Mailboxes    what this node holds for senders, and for recipients
     Ledger               applies what a request changes, writes it, and reverts it if it could not be written
+    Settling             copies that expire or are given up, and answers that wait for the recipients' homes
     HomeCalls            reads and acknowledgements that arrive at another node than the recipient's home
     Handover             messages that change their holder: at leaving, coming back, and moving
     Receipts             what became of a message
