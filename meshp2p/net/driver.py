@@ -37,7 +37,7 @@ from meshp2p.core.effects import (
 )
 from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply, Datagram, Gossip, Pong
+from meshp2p.core.messages import Ack, CallReply, Datagram, Gossip, Pong
 from meshp2p.core.record import tag_of
 from meshp2p.core.requests import Request
 from meshp2p.errors import Refusal, RemoteProtocolError, StoreError, check
@@ -54,6 +54,9 @@ DRAIN_MAX: Final = 1024
 QUEUE_MAX: Final = 4096
 """More datagrams than wait in a socket at a time: the receive buffer that is asked for, doubled by Linux, holds 2,730
 of the smallest. When so many were read since a deadline came, all that had arrived by then was among them."""
+
+ACK_HOSTS_MAX: Final = 64
+"""Hosts that are remembered between two questions for them. Chosen, not measured."""
 
 STORE_SECONDS_MAX: Final = 5.0
 """How long the end waits for messages that are still to be written. Chosen, not measured."""
@@ -119,6 +122,7 @@ class Driver:
         self._emit = emit
         self._persist = persist
         self._store = store
+        self._ack_hosts: set[str] = set()
         self._stores: list[Store] = []
         self._storing = trio.CancelScope(shield=True)
         self._is_ending = False
@@ -275,6 +279,11 @@ class Driver:
         """The direct way to a node, for a call that this node is to pass on; None if it should not."""
         return self.machine.relay_route(node_id)
 
+    def take_ack_hosts(self) -> set[str]:
+        """From where pings were answered since this was asked last: of many hosts, some."""
+        hosts, self._ack_hosts = self._ack_hosts, set()
+        return hosts
+
     def knock(self, address: Address) -> None:
         """Send a datagram that tells nothing: for somebody who wants to know whether one arrives."""
         self.perform([Send(address, Datagram(Gossip(tag_of(self.machine.id))))])
@@ -312,6 +321,8 @@ class Driver:
                 stats.count_refused(error.reason)
                 _log.debug("refused a datagram from %s: %s", source, error)
                 continue
+            if isinstance(datagram.body, Ack) and len(self._ack_hosts) < ACK_HOSTS_MAX:
+                self._ack_hosts.add(source.host)
             self.perform(self.machine.receive(datagram, source, now))
         return False
 

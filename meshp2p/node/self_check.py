@@ -5,7 +5,7 @@ the likely reason and what to do next.
 
     alone         nobody was found within ``ALONE_SECONDS`` of the start
     unreachable   others were found, none of them ever connected to this node, and one that was asked to could not
-    no-udp        for ten seconds calls over TCP succeeded, again and again, and no datagram came
+    no-udp        for ten seconds calls over TCP succeeded, again and again, and no ping was answered
 """
 
 from __future__ import annotations
@@ -184,15 +184,16 @@ class SelfCheck:
 
     async def _listen(self) -> None:
         stats = self._driver.stats
-        datagrams = calls = looks_in_silence = calls_in_silence = 0
+        calls = looks_in_silence = calls_in_silence = 0
         while True:
             await trio.sleep(LOOK_INTERVAL)
             looks_in_silence += 1
-            if stats.datagrams_received != datagrams or not self._others():
+            is_heard = any(not self._is_here(host) for host in self._driver.take_ack_hosts())
+            if is_heard or not self._others():
                 looks_in_silence = calls_in_silence = 0
             elif stats.calls_succeeded + stats.calls_answered != calls:
                 calls_in_silence += 1
-            datagrams, calls = stats.datagrams_received, stats.calls_succeeded + stats.calls_answered
+            calls = stats.calls_succeeded + stats.calls_answered
             if looks_in_silence >= SILENT_LOOKS:
                 if calls_in_silence >= CALLS_MIN:
                     self._tell(_no_udp(self._machine.own.addresses[0].port))
@@ -212,6 +213,6 @@ def _unreachable(asked: str, failure: str, port: int) -> NetworkProblemFound:
 def _no_udp(port: int) -> NetworkProblemFound:
     return NetworkProblemFound(
         "no-udp",
-        "no UDP comes from other nodes, and TCP does: they are probed over TCP alone",
+        "no UDP passes between this node and others, and TCP does: they are probed over TCP alone",
         f"open UDP port {port} in the firewalls of this machine and theirs; {DOCTOR}",
     )

@@ -10,6 +10,7 @@ import meshp2p
 from meshp2p.core.swim.candidates import SourceStats
 from meshp2p.node.self_check import ALONE_SECONDS, Search, why_alone
 from meshp2p.testing import VirtualMesh
+from meshp2p.virtual.faults import Kind, OneWay
 
 SILENT, ANSWERS = SourceStats(1, 0, 1), SourceStats(1, 1, 0)
 FINE = Search(
@@ -90,6 +91,19 @@ async def test_a_node_that_hears_no_udp_says_so_once(virtual_mesh: VirtualMesh, 
         told = {node.id: await problems(virtual_mesh, node, 60) for node in nodes}
     assert told["a"] == ["no-udp"]
     assert told["b"] == ([] if hosts else told["b"])
+
+
+@pytest.mark.parametrize("is_outgoing", [True, False])
+async def test_a_node_whose_udp_passes_in_one_direction_only_says_so(
+    virtual_mesh: VirtualMesh, is_outgoing: bool
+) -> None:
+    a, b, *_ = await virtual_mesh.start("a", "b", "c")
+    await virtual_mesh.wait_until_whole()
+    one, others = ("a",), ("b", "c")
+    senders, receivers = (one, others) if is_outgoing else (others, one)
+    with virtual_mesh.fault(OneWay(senders=senders, receivers=receivers, kinds=(Kind.UDP,))):
+        assert await problems(virtual_mesh, a, 60) == ["no-udp"]
+    assert await problems(virtual_mesh, b, 1) == []
 
 
 async def test_a_node_that_is_cut_off_or_sleeps_does_not_blame_udp(virtual_mesh: VirtualMesh) -> None:
