@@ -29,7 +29,8 @@ class EventsLost(msgspec.Struct, frozen=True, tag_field="event", tag=str):
 
 class NetworkProblemFound(msgspec.Struct, frozen=True, tag_field="event", tag=str):
     """The node found nobody in its first seconds (``alone``), is not reached from other machines (``unreachable``), or
-    has no answers by UDP (``no-udp``). ``reason`` is the likely cause, ``advice`` what to do next. Each is told once."""
+    has no answers by UDP (``no-udp``). ``reason`` is the likely cause, ``advice`` what to do next. Each is told
+    once."""
 
     problem: Literal["alone", "unreachable", "no-udp"]
     reason: str
