@@ -358,6 +358,28 @@ def test_a_home_that_was_cut_off_learns_what_was_acknowledged_at_others_when_it_
     assert read(mesh, "b", "x") == []
 
 
+def test_a_home_that_was_cut_off_asks_the_holders_of_what_it_has_when_it_meets_them() -> None:
+    """The home in between is the holder, and was started again: it remembers what became of the message, and no more
+    that it was the home."""
+    mesh = a_mesh("a", "b", "c")
+    host(mesh, "b", "x")
+    sent = send(mesh, "c", "x")
+    mesh.run(1.0)
+    assert read(mesh, "b", "x") == ["hello"]
+    mesh.is_cut = lambda sender, receiver: "b" in (sender, receiver)
+    mesh.do("c", mesh.nodes["c"].register(Profile("x", "h", 1), mesh.now))
+    mesh.run(1.0)
+    acknowledge(mesh, "c", "x", sent.message_id)
+    mesh.kill("c")
+    mesh.add("c", join="a", address=mesh.address("c"))
+    mesh.run(20.0)
+    mesh.do("b", mesh.nodes["b"].register(Profile("x", "h", 2), mesh.now))
+    mesh.is_cut = lambda _sender, _receiver: False
+    mesh.run_until(lambda: all({"b", "x"} <= set(machine.records()) for machine in mesh.nodes.values()), 60)
+    mesh.run(1.0)
+    assert read(mesh, "b", "x") == []
+
+
 def test_what_is_told_to_the_next_home_is_bounded_and_told_once() -> None:
     mesh = a_mesh("a", "b", disks=False)
     host(mesh, "a", "x")

@@ -46,8 +46,9 @@ class Acknowledging:
     _notifier: AckNotifier
     _ledger: Ledger
     _home_calls: HomeCalls
-    _restored: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict, init=False)
-    """By holder, the copies of a restored mailbox that it was not asked about yet."""
+    _unsure: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict, init=False)
+    """By holder, the copies in mailboxes that may have been acknowledged elsewhere while this node, or the holder, was
+    away, and that it was not asked about yet."""
 
     # Asked by an agent
 
@@ -219,7 +220,7 @@ class Acknowledging:
             self._notifier.remember(record.home, recipient, message_id)
         self._notifier.queues.flush(record.home, now)
 
-    # After a restart
+    # After this node, or another, was away
 
     def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
         """Take up again what was in the mailboxes before a restart, and what holders are still to be told."""
@@ -230,20 +231,27 @@ class Acknowledging:
             recipient, message_id, holders = row
             for holder in holders:
                 if table is Table.INCOMING:
-                    self._restored.setdefault(holder, {})[recipient, message_id] = None
+                    self._unsure.setdefault(holder, {})[recipient, message_id] = None
                 else:
                     self._notifier.remember(holder, recipient, message_id)
         for instance_id in (*self._mailboxes.by_recipient, *self._notifier.untold):
             self._mailboxes.forget_later(instance_id, now)
 
+    def note_away(self, holder: str) -> None:
+        """A node is gone, or this one is cut off from it: what it holds may be acknowledged elsewhere meanwhile."""
+        for recipient, mailbox in self._mailboxes.by_recipient.items():
+            for message_id, incoming in mailbox.pending.items():
+                if holder in incoming.holders:
+                    self._unsure.setdefault(holder, {})[recipient, message_id] = None
+
     def ask_holder(self, holder: str, now: float) -> None:
-        """Learn what was acknowledged at another home while this node was not there, one copy after another. A holder
-        that does not answer is asked on when it joins again."""
-        copies = self._restored.get(holder, {})
+        """Learn what was acknowledged at another home meanwhile, one copy after another. A holder that does not answer
+        is asked on when it joins again."""
+        copies = self._unsure.get(holder, {})
         while copies and not self._mailboxes.is_pending(next(iter(copies))):
             del copies[next(iter(copies))]
         if not copies:
-            self._restored.pop(holder, None)
+            self._unsure.pop(holder, None)
             return
         recipient, message_id = copy = next(iter(copies))
 

@@ -210,6 +210,7 @@ class Mail:
             case MemberDied(record=record) | MemberLeft(record=record):
                 if record.is_node or instance_id in self.mailboxes.by_recipient:
                     self.mailboxes.forget_later(instance_id, now)
+                self._acknowledging.note_away(instance_id)
             case _:
                 pass
         self.delivery.notice(event, now)
