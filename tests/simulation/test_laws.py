@@ -37,7 +37,13 @@ CAUGHT = {
 }
 
 
-@pytest.mark.parametrize("checker", sorted(CAUGHT))
+SMOKE = ("giving-way", "homes", "kept")
+"""The laws that `make test` tries so; `make test-long` tries all."""
+
+
+@pytest.mark.parametrize(
+    "checker", [pytest.param(each, marks=() if each in SMOKE else pytest.mark.long) for each in sorted(CAUGHT)]
+)
 def test_a_planted_fault_is_seen_by_the_checker_that_is_for_it(checker: str) -> None:
     name, scenario, seed = CAUGHT[checker]
     with copied(MUTANTS[name]) as copy:
