@@ -13,11 +13,7 @@ from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
 from meshp2p.core.record import Record
 from meshp2p.core.swim.candidates import Candidate, SourceStats
-from meshp2p.core.swim.contact import Contact
-from meshp2p.core.swim.election import Election
-from meshp2p.core.swim.hosting import Hosting
-from meshp2p.core.swim.ownership import Ownership
-from meshp2p.core.swim.syncer import Syncer
+from meshp2p.core.swim.machine import Swim
 
 __all__ = ["View"]
 
@@ -26,13 +22,9 @@ class View:
     """The reading side of a :class:`~meshp2p.core.machine.Machine`: nothing here changes anything."""
 
     _state: NodeState
-    _ownership: Ownership
-    _election: Election
-    _syncer: Syncer
+    _swim: Swim
     _maps: Maps
     _carrier: Carrier
-    _contact: Contact
-    _hosting: Hosting
     _mail: Mail
 
     def __repr__(self) -> str:
@@ -100,21 +92,21 @@ class View:
 
     @property
     def leader_id(self) -> str | None:
-        return self._election.leader_id
+        return self._swim.election.leader_id
 
     @property
     def is_leading(self) -> bool:
         """Whether this node itself leads now. May be asked from any thread."""
-        return self._election.is_leading
+        return self._swim.election.is_leading
 
     @property
     def leader_epoch(self) -> int:
-        return self._election.epoch
+        return self._swim.election.epoch
 
     @property
     def is_settled(self) -> bool:
         """Whether the node has been in the mesh for long enough to name a leader."""
-        return self._election.is_settled and self._state.is_announced
+        return self._swim.election.is_settled and self._state.is_announced
 
     @property
     def is_announced(self) -> bool:
@@ -123,7 +115,7 @@ class View:
 
     @property
     def has_lost_id(self) -> bool:
-        return self._ownership.has_lost_id
+        return self._swim.ownership.has_lost_id
 
     @property
     def storage_failure(self) -> str | None:
@@ -133,7 +125,7 @@ class View:
     @property
     def hears_nobody(self) -> bool:
         """Whether this node lists others, hears none of them, and checks them now."""
-        return self._contact.is_checking
+        return self._swim.contact.is_checking
 
     @property
     def local_health(self) -> int:
@@ -147,7 +139,7 @@ class View:
     @property
     def listed_version(self) -> tuple[int, str | None]:
         """Differs whenever what :meth:`instances` lists has changed, but for the times of the last heartbeats."""
-        return self._state.members.changes + self._hosting.reports, self.leader_id
+        return self._state.members.changes + self._swim.hosting.reports, self.leader_id
 
     def records(self) -> dict[str, Record]:
         """The live records by id, in no order: a view that changes with the machine, not to be changed."""
@@ -157,15 +149,15 @@ class View:
         return len(self._state.members.nodes)
 
     def candidates(self) -> Iterator[Candidate]:
-        return iter(self._syncer.candidates)
+        return iter(self._swim.syncer.candidates)
 
     def sources(self) -> dict[str, SourceStats]:
         """What each source of discovery is worth."""
-        return self._syncer.candidates.statistics()
+        return self._swim.syncer.candidates.statistics()
 
     def instance(self, instance_id: str, now: float) -> Instance | None:
         """A live instance as this node knows it; None if there is none of this id. May be asked from any thread."""
-        record = self._hosting.present(instance_id)
+        record = self._swim.hosting.present(instance_id)
         return None if record is None else self.show(record, now)
 
     def instances(self, now: float) -> list[Instance]:
@@ -173,7 +165,7 @@ class View:
 
         May be asked from any thread: records are immutable, and the dictionary of them is copied in one step.
         """
-        present = self._hosting.present
+        present = self._swim.hosting.present
         return [
             self.show(present(instance_id) or record, now)
             for instance_id, record in sorted(self._state.members.records.copy().items(), key=_by_id_bytes)

@@ -55,7 +55,7 @@ def without_method(*path: str) -> Callable[[Host], None]:
 
 
 def believe_late_records(host: Host) -> None:
-    membership: Any = host.machine._membership  # type: ignore[union-attr]
+    membership: Any = host.machine._swim.membership  # type: ignore[union-attr]
     members: Any = host.machine._state.members  # type: ignore[union-attr]
     take = membership._take
 
@@ -92,7 +92,7 @@ def forget_acknowledged(host: Host) -> None:
 
 
 def without_second_observer(host: Host) -> None:
-    membership: Any = host.machine._membership  # type: ignore[union-attr]
+    membership: Any = host.machine._swim.membership  # type: ignore[union-attr]
     accuse = membership.accuse
 
     def accuse_and_convict(node_id: str, now: float, *, is_refused: bool = False) -> None:
@@ -106,13 +106,13 @@ def without_second_observer(host: Host) -> None:
 
 
 def without_crash_ping(host: Host) -> None:
-    prober: Any = host.machine._prober  # type: ignore[union-attr]
-    prober.on_ack = lambda _message, _sender, _now: False
+    swim: Any = host.machine._swim  # type: ignore[union-attr]
+    swim.confirmer.receive_ack = lambda _sequence, _sender: False
 
 
 def count_one_confirmation(host: Host) -> None:
     """Let one independent confirmation be enough."""
-    membership: Any = host.machine._membership  # type: ignore[union-attr]
+    membership: Any = host.machine._swim.membership  # type: ignore[union-attr]
 
     class Hasty(dict[str, Suspicion]):
         def __setitem__(self, node_id: str, suspicion: Suspicion) -> None:
@@ -124,13 +124,13 @@ def count_one_confirmation(host: Host) -> None:
 
 def believe_verdicts(host: Host) -> None:
     """Let each verdict that goes round be believed, whoever was heard since."""
-    membership: Any = host.machine._membership  # type: ignore[union-attr]
+    membership: Any = host.machine._swim.membership  # type: ignore[union-attr]
     membership._contradicts_life = lambda *_arguments: False
 
 
 def settle_on_anybody(host: Host) -> None:
     """Let each sync settle a node, whoever it was with."""
-    syncer: Any = host.machine._syncer  # type: ignore[union-attr]
+    syncer: Any = host.machine._swim.syncer  # type: ignore[union-attr]
     take_reply = syncer._take_reply
 
     def take_reply_as_settled(reply: Any, *arguments: Any) -> None:
@@ -157,7 +157,7 @@ def miscount_the_ring(host: Host) -> None:
 
 
 def grant_to_all(host: Host) -> None:
-    lease: Any = host.machine._lease  # type: ignore[union-attr]
+    lease: Any = host.machine._swim.lease  # type: ignore[union-attr]
     if lease is None:
         return
     take_ask = lease.take_ask
@@ -179,7 +179,7 @@ def tell_for_ever(host: Host) -> None:
 
 def lead_again(host: Host) -> None:
     """Let a node that led take up its old claim."""
-    election: Any = host.machine._election  # type: ignore[union-attr]
+    election: Any = host.machine._swim.election  # type: ignore[union-attr]
 
     class Resuming(Election):
         @property

@@ -46,7 +46,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "a node answers what is wrongly said of it (SWIM §4.2)",
         "partition",
         "wholeness",
-        alter=without_method("_ownership", "refute"),
+        alter=without_method("_swim", "ownership", "refute"),
     ),
     "suspicion": Safeguard(
         "a node that does not answer is suspected before it is held dead (SWIM §4.2)",
@@ -71,7 +71,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "a relay says that it lives though the target does not answer (Lifeguard §IV-A)",
         "crash",
         "local-health",
-        alter=without_method("_prober", "handle_relay_no_answer"),
+        alter=without_method("_swim", "prober", "handle_relay_no_answer"),
     ),
     "watches": Safeguard(
         "two predecessors hold a connection to each node, which breaks when its process dies",
@@ -101,13 +101,13 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "the dead are called again, for they may live beyond a partition",
         "seeds-gone",
         "wholeness",
-        alter=without_method("_departures", "handle_call"),
+        alter=without_method("_swim", "departures", "handle_call"),
     ),
     "sync": Safeguard(
         "nodes whose views differ compare them",
         "deaf",
         "wholeness",
-        alter=without_method("_syncer", "sync_with"),
+        alter=without_method("_swim", "syncer", "sync_with"),
     ),
     "told-enough": Safeguard(
         "a rumour is told so often that all hear it, and no more (SWIM §4.1)",
@@ -155,7 +155,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "a node that was stopped accuses nobody before it heard somebody",
         "late-news",
         "pause-guard",
-        alter=without_method("_pause_guard", "_begin"),
+        alter=without_method("_swim", "pause_guard", "_begin"),
     ),
     "persistence": Safeguard(
         "a node keeps its incarnation and epoch across restarts",
@@ -167,7 +167,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "a probe that meets silence on all ways has many nodes checked at once (ADR 0056)",
         "isolated",
         "cuts",
-        alter=without_method("_roll_call", "begin"),
+        alter=without_method("_swim", "roll_call", "begin"),
     ),
     "hearsay": Safeguard(
         "a verdict on a node that was just heard is a suspicion (ADR 0057)",
@@ -179,13 +179,13 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "two processes with one id find one another, and one gives way",
         "twin",
         "giving-way",
-        alter=without_method("_ownership", "_ask_rival"),
+        alter=without_method("_swim", "ownership", "_ask_rival"),
     ),
     "adoption": Safeguard(
         "an instance whose home is gone is taken over by the node that hears of it",
         "homes",
         "machine",
-        alter=without_method("_hosting", "adopt"),
+        alter=without_method("_swim", "hosting", "adopt"),
     ),
     "map-comparing": Safeguard(
         "nodes that share a map compare their replicas, by digest",
@@ -203,7 +203,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "an instance that sends no heartbeats is let go",
         "homes",
         "registrations",
-        alter=without_method("_hosting", "handle_expired"),
+        alter=without_method("_swim", "hosting", "handle_expired"),
     ),
     "redelivery": Safeguard(
         "who accepted a message delivers it again where its recipient's home forgot it, or is another",

@@ -27,14 +27,14 @@ def check_machine(machine: Machine, now: float) -> None:
     assert len(list(machine.candidates())) <= config.candidates_max
     assert set(state.reach) <= set(records)
     assert all(records[node_id].is_node for node_id in state.reach)
-    assert set(machine._paths._checks) <= set(members.nodes)
+    assert set(machine._swim.paths._checks) <= set(members.nodes)
     assert set(state.life._heard) == set(map(tag_of, records))
-    assert set(machine._prober._round_trips) <= set(records)
+    assert set(machine._swim.prober._round_trips) <= set(records)
     assert len(state.gossip) <= config.members_max + config.departed_max
     suspects = {record.id for record in records.values() if record.state is State.SUSPECT}
-    assert set(machine._membership._suspicions) == suspects
+    assert set(machine._swim.membership._suspicions) == suspects
     assert suspects <= set(members.nodes)
-    assert set(machine._hosting._hosted) <= {record.id for record in records.values() if record.home == machine.id}
+    assert set(machine._swim.hosting._hosted) <= {record.id for record in records.values() if record.home == machine.id}
     _check_messages(machine)
     machine.instances(now)
     machine.leader()

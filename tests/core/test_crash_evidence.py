@@ -28,7 +28,7 @@ def watches(effects: Iterable[Effect]) -> dict[str, Watch]:
 
 def probe_nobody(machine: Machine) -> None:
     """Let it forget that nobody answered it so far, and go on without probing."""
-    machine._prober.restart(1e6)
+    machine._swim.prober.restart(1e6)
     machine._state.local_health.score = 0
 
 
@@ -59,7 +59,7 @@ def refuse(machine: Machine, watch: Watch, now: float = 3.0) -> list[Effect]:
 def test_a_node_watches_its_two_successors_in_the_order_of_ids() -> None:
     machine, opened = a_watcher("a", "b", "x", "y", "z")
     assert list(opened) == ["x", "y"]
-    assert machine._watches.watched == ["x", "y"]
+    assert machine._swim.watches.watched == ["x", "y"]
 
 
 def test_behind_the_last_id_the_order_goes_on_with_the_first() -> None:
@@ -181,7 +181,7 @@ def test_another_process_at_its_port_is_not_watched_and_says_nothing_of_it() -> 
     opened = machine.receive_watch(watch.watch_id, WatchOpened(watch.addresses[0], Pong("y", 9, 0)), 3.0)
     assert opened == [Unwatch(watch.watch_id)]
     assert machine.receive_watch(watch.watch_id, REFUSED, 3.0) == []
-    assert machine._watches.watched == []
+    assert machine._swim.watches.watched == []
 
 
 def test_silence_after_a_connection_broke_is_a_plain_suspicion() -> None:
@@ -252,7 +252,7 @@ def test_a_break_after_it_left_is_nothing() -> None:
 
 def test_a_node_that_was_stopped_accuses_nobody_of_whom_it_finds_the_connection_broken() -> None:
     machine, opened = a_watcher("a", "x")
-    machine._prober.restart(3.0)
+    machine._swim.prober.restart(3.0)
     effects = machine.receive_watch(opened["x"].watch_id, RESET, 63.0)
     assert machine.counters.pauses == 1
     assert calls(effects, Probe) == []
@@ -323,7 +323,7 @@ def test_who_accuses_tells_those_who_check() -> None:
     machine = a_machine("m")
     names = "abcdefghxyz"
     hear(machine, [a_record(name) for name in names])
-    machine._membership.accuse("a", 1.2)
+    machine._swim.membership.accuse("a", 1.2)
     effects = machine._conclude(1.2)
     accusation = Rumour("a", 1, State.SUSPECT, "m")
     hearers = [send.address for send in sends(effects) if accusation in send.datagram.items]

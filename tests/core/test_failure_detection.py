@@ -81,7 +81,7 @@ def test_independent_confirmations_shorten_a_suspicion() -> None:
     hear(alone, [Rumour("a", 1, State.SUSPECT, "b")])
     for accuser in "bcd":
         hear(among_many, [Rumour("a", 1, State.SUSPECT, accuser)])
-    deadlines = [machine._membership._suspicions["a"].deadline() for machine in (alone, among_many)]
+    deadlines = [machine._swim.membership._suspicions["a"].deadline() for machine in (alone, among_many)]
     assert deadlines == [1.0 + 24.0, 1.0 + 2.5]
 
 
@@ -90,11 +90,11 @@ def test_a_sync_confirms_nothing() -> None:
     for instance_id in "abcdef":
         hear(machine, [a_record(instance_id)])
     hear(machine, [Rumour("a", 1, State.SUSPECT, "b")])
-    before = machine._membership._suspicions["a"].deadline()
+    before = machine._swim.membership._suspicions["a"].deadline()
     for accuser in "cde":
         machine.receive_call(Push(tag_of("b"), (Rumour("a", 1, State.SUSPECT, accuser),)), 1.0)
     machine.receive_call(Push(tag_of("b"), (a_record("a", state=State.SUSPECT),)), 1.0)
-    assert machine._membership._suspicions["a"].deadline() == before
+    assert machine._swim.membership._suspicions["a"].deadline() == before
 
 
 def test_of_a_suspicion_that_came_by_sync_the_accuser_confirms_nothing_either() -> None:
@@ -105,7 +105,7 @@ def test_of_a_suspicion_that_came_by_sync_the_accuser_confirms_nothing_either() 
         machine.receive_call(Push(tag_of("c"), (Rumour("a", 1, State.SUSPECT, accuser),)), 1.0)
         for heard in "cd":
             hear(machine, [Rumour("a", 1, State.SUSPECT, heard)])
-    deadlines = [machine._membership._suspicions["a"].deadline() for machine in (synced, anonymous)]
+    deadlines = [machine._swim.membership._suspicions["a"].deadline() for machine in (synced, anonymous)]
     assert deadlines[0] == deadlines[1]
 
 
@@ -161,7 +161,7 @@ def test_a_suspect_that_lives_refutes_and_is_alive_on_all() -> None:
 def test_the_accused_is_told_by_who_finds_it_so_and_in_every_ping() -> None:
     machine = a_machine()
     hear(machine, [a_record("a", addresses=(ELSEWHERE,))])
-    machine._membership.accuse("a", 1.0)
+    machine._swim.membership.accuse("a", 1.0)
     effects = machine._conclude(1.0)
     assert Rumour("a", 1, State.SUSPECT, "me") in told([send for send in sends(effects) if send.address == ELSEWHERE])
     effects = run_until(machine, 4.0)
@@ -244,7 +244,7 @@ def test_a_node_that_gets_no_nacks_from_relays_which_live_finds_that_it_is_slow_
     mesh.is_cut = lambda sender, receiver: "n0" in (sender, receiver)
     mesh.is_dropped = lambda _sender, receiver, datagram: receiver == "n4" and isinstance(datagram.body, Nack)
     mesh.run_until(lambda: mesh.nodes["n4"].local_health > 0, within=10)
-    timeout = mesh.nodes["n4"]._prober.direct_timeout("n1", mesh.now)
+    timeout = mesh.nodes["n4"]._swim.prober.direct_timeout("n1", mesh.now)
     assert timeout == pytest.approx(0.2 * (mesh.nodes["n4"].local_health + 1), rel=0.01) or timeout >= 0.5
     mesh.is_cut = lambda _sender, _receiver: False
     mesh.is_dropped = lambda _sender, _receiver, _datagram: False
@@ -256,8 +256,8 @@ def test_a_node_that_gets_no_nacks_from_relays_which_live_finds_that_it_is_slow_
 def test_a_target_that_dies_and_comes_back_as_a_hosted_instance_within_a_probe_is_let_be() -> None:
     machine = a_machine()
     hear(machine, [a_record("a"), a_record("b")])
-    machine._prober.handle_period(1.0)
-    current = machine._prober._round
+    machine._swim.handle_timer(Timer.PROBE, "", 1.0)
+    current = machine._swim.prober._round
     assert current is not None
     target, other = ("a", "b") if current.target == "a" else ("b", "a")
     hear(machine, [Rumour(target, 1, State.DEAD, other), a_record(target, 2, home=other)])
@@ -300,7 +300,7 @@ def test_a_relay_serves_no_more_than_it_can_remember() -> None:
     assert answered == 1024
     nacks = [send for send in sends(run_until(machine, 2.0)) if isinstance(send.datagram.body, Nack)]
     assert len(nacks) == 1024
-    assert machine._prober._relays == {}
+    assert machine._swim.prober._relays == {}
 
 
 def test_acks_and_nacks_that_nobody_asked_for_are_counted_and_change_nothing() -> None:
@@ -316,7 +316,7 @@ def test_acks_and_nacks_that_nobody_asked_for_are_counted_and_change_nothing() -
 def test_a_probe_that_another_node_answers_saves_nobody() -> None:
     machine = a_machine()
     hear(machine, [a_record("a")])
-    machine._prober.handle_period(1.0)
+    machine._swim.handle_timer(Timer.PROBE, "", 1.0)
     machine._conclude(1.0)
     (call,) = calls(run_until(machine, 1.6), Probe)
     machine.receive_reply(call.call_id, Pong("b", 1, 0), 1.6)
@@ -328,7 +328,7 @@ def test_the_address_at_which_a_node_answers_is_kept_though_a_ping_to_its_old_on
     """It moved without noticing, and pings this node always a moment after it was pinged at its old address."""
     machine = a_machine()
     hear(machine, [a_record("a"), a_record("b")])
-    machine._prober.handle_period(1.0)
+    machine._swim.handle_timer(Timer.PROBE, "", 1.0)
     effects = machine._conclude(1.0)
     [pinged] = [one for one in sends(effects) if isinstance(one.datagram.body, Ping)]
     target = "a" if pinged.datagram.body.target == tag_of("a") else "b"  # type: ignore[union-attr]
@@ -343,7 +343,7 @@ def test_an_address_at_which_a_node_answered_is_forgotten_when_a_ping_to_it_has_
     machine = a_machine()
     hear(machine, [a_record("a")])
     machine._state.reach["a"] = ELSEWHERE
-    machine._prober.handle_period(1.0)
+    machine._swim.handle_timer(Timer.PROBE, "", 1.0)
     machine._conclude(1.0)
     (call,) = calls(run_until(machine, 1.6), Probe)
     machine.receive_reply(call.call_id, Pong("a", 1, 0), 1.6)
@@ -384,7 +384,7 @@ def test_many_nodes_together_call_a_dead_one_about_once_an_interval() -> None:
     hear(machine, [Rumour("a", 1, State.DEAD, "b")])
     called = 0
     for turn in range(200):
-        machine._departures.handle_call(2.0 + turn)
+        machine._swim.departures.handle_call(2.0 + turn)
         called += len(sends(machine._state.effects))
         machine._state.effects.clear()
     assert 5 < called < 60  # one of eleven would be 18
@@ -420,7 +420,7 @@ def test_a_death_that_a_peer_of_another_view_tells_is_doubted_and_the_accused_is
     _, effects = machine.receive_call(Push(tag_of("b"), (Rumour("a", 1, State.DEAD, "b"),)), 1.0)
     assert machine.records()["a"].state is State.SUSPECT
     assert told([send for send in sends(effects) if send.address == ELSEWHERE]) == [Rumour("a", 1, State.SUSPECT)]
-    assert machine._membership._suspicions["a"].deadline() == 5.0
+    assert machine._swim.membership._suspicions["a"].deadline() == 5.0
     machine.receive_call(Push(tag_of("b"), (Rumour("c", 1, State.LEFT, "c"),)), 1.0)
     assert "c" not in machine.records()
 
@@ -429,7 +429,7 @@ def a_doubting_machine() -> Machine:
     """It is told, at time 1, by a peer of another view that ``a`` is dead; it probes nobody."""
     machine = a_machine()
     hear(machine, [a_record("a", addresses=(ELSEWHERE,)), *(a_record(name) for name in "bcdefgh")])
-    machine._prober.restart(1e6)
+    machine._swim.prober.restart(1e6)
     machine._state.local_health.score = 0
     _, effects = machine.receive_call(Push(tag_of("b"), (Rumour("a", 1, State.DEAD, "b"),)), 1.0)
     assert calls(effects, Probe) == []
@@ -467,15 +467,15 @@ def test_one_who_is_held_dead_in_another_view_and_answers_lives() -> None:
 def test_a_long_suspicion_is_short_and_begins_anew_once_another_view_holds_the_suspect_dead() -> None:
     machine = a_machine()
     hear(machine, [a_record(name) for name in "abcdefgh"])
-    machine._prober.restart(1e6)
+    machine._swim.prober.restart(1e6)
     machine.receive_call(Push(tag_of("b"), (Rumour("a", 1, State.SUSPECT),)), 1.0)
-    assert machine._membership._suspicions["a"].deadline() == 25.0
+    assert machine._swim.membership._suspicions["a"].deadline() == 25.0
     run_until(machine, 3.0)
     machine.receive_call(Push(tag_of("c"), (Rumour("a", 1, State.DEAD, "c"),)), 3.0)
-    assert machine._membership._suspicions["a"].deadline() == 7.0
+    assert machine._swim.membership._suspicions["a"].deadline() == 7.0
     run_until(machine, 4.0)
     machine.receive_call(Push(tag_of("d"), (Rumour("a", 1, State.DEAD, "d"),)), 4.0)
-    assert machine._membership._suspicions["a"].deadline() == 7.0, "who syncs often must not lengthen it"
+    assert machine._swim.membership._suspicions["a"].deadline() == 7.0, "who syncs often must not lengthen it"
 
 
 def test_a_record_of_the_same_incarnation_does_not_clear_a_suspicion_nor_look_like_news() -> None:
@@ -495,5 +495,5 @@ def test_a_suspicion_waits_for_confirmations_only_if_enough_others_could_give_th
     machine = a_machine()
     hear(machine, [a_record(instance_id) for instance_id in others])
     hear(machine, [Rumour("a", 1, State.SUSPECT, "b")])
-    lasts = machine._membership._suspicions["a"].deadline() - 1.0
+    lasts = machine._swim.membership._suspicions["a"].deadline() - 1.0
     assert lasts == multiplier * machine.config.suspicion_timeout(1 + len(others))

@@ -203,7 +203,7 @@ def test_of_an_instance_that_was_adopted_only_to_be_deregistered_nothing_is_kept
     hear(machine, [a_record("x", home="gone")])
     machine.request(1, Deregister("x"), 1.0)
     assert list(machine.records()) == ["me"]
-    assert machine._hosting._hosted == {}
+    assert machine._swim.hosting._hosted == {}
     assert machine._state.life["x"] is None
 
 
@@ -246,7 +246,7 @@ def test_a_home_refutes_that_its_instance_is_dead() -> None:
     assert machine.records()["x"].incarnation == held.incarnation + 1
     hear(machine, [Rumour("x", held.incarnation + 1, State.LEFT, "somebody")])
     assert "x" not in machine.records(), "it was deregistered elsewhere"
-    assert machine._hosting._hosted == {}
+    assert machine._swim.hosting._hosted == {}
 
 
 def test_a_death_of_an_instance_that_a_peer_tells_in_a_sync_is_believed_of_its_home_alone() -> None:

@@ -43,7 +43,7 @@ def blame_after(nacks: int, *, earlier: int = 0, answering: int = 3) -> int:
         machine.receive(Datagram(Nack(sequence, tag_of(relays[number % 3]))), ELSEWHERE, now)
     now, pings = next_bodies(machine, Ping)
     living = [tag_of(relay) for relay in relays[nacks : nacks + answering]]
-    probe = machine._prober._round
+    probe = machine._swim.prober._round
     assert probe is not None
     for ping in pings:
         if isinstance(ping, Ping) and ping.target in living and ping.sequence != probe.sequence:
@@ -53,7 +53,7 @@ def blame_after(nacks: int, *, earlier: int = 0, answering: int = 3) -> int:
 
 def relays_asked(machine: Machine) -> list[str]:
     """Those of the round under way."""
-    under_way = machine._prober._round
+    under_way = machine._swim.prober._round
     assert under_way is not None
     return list(under_way.owing.values())
 

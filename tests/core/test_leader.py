@@ -324,7 +324,7 @@ def test_a_node_that_does_not_know_yet_whose_its_id_is_names_no_leader() -> None
     machine = a_machine("a", is_announced=False)
     hear(machine, [a_record("a", 1 << 42, boot=1)], now=0.9)
     run_until(machine, 1.5)
-    assert machine._election.is_settled
+    assert machine._swim.election.is_settled
     assert not machine.is_announced
     assert machine.leader_id is None
 
@@ -363,7 +363,7 @@ def test_a_node_with_a_disk_claims_a_new_epoch_when_it_leads_again() -> None:
     mesh.run(5)
     before = mesh.nodes["n0"].leader_epoch
     assert before > 0
-    mesh.nodes["n0"]._election.unsettle(mesh.now)
+    mesh.nodes["n0"]._swim.election.unsettle(mesh.now)
     mesh.do("n0", mesh.nodes["n0"].handle_timeouts(mesh.now))
     mesh.run_until(lambda: mesh.nodes["n0"].leader_id is None, within=1)
     mesh.run(5)

@@ -213,7 +213,7 @@ def ask(number: int = 1, leader: str = "a", **changes: object) -> LeaseAsk:
 def a_granter(now: float = WAIT) -> Machine:
     machine = a_machine("m", ProtocolConfig(quorum=2))
     hear(machine, [a_record("a"), a_record("b")])
-    machine._lease._clock = lambda: now  # type: ignore[union-attr]
+    machine._swim.lease._clock = lambda: now  # type: ignore[union-attr]
     return machine
 
 
@@ -250,7 +250,7 @@ def test_a_node_without_a_quorum_grants_nothing() -> None:
 
 def test_a_release_ends_a_grant_unless_it_was_asked_for_again_since() -> None:
     machine = a_granter()
-    held = machine._lease
+    held = machine._swim.lease
     assert held is not None
     assert answer(machine, ask(5)) == GRANTED
     boot = a_record("a").boot
@@ -271,7 +271,7 @@ def asks(effects: list[Effect]) -> list[Call]:
 
 def test_a_grant_that_was_asked_for_before_a_release_does_not_count() -> None:
     machine = a_machine("m", ProtocolConfig(quorum=2))
-    lease = machine._lease
+    lease = machine._swim.lease
     assert lease is not None
     lease._clock = lambda: WAIT
     early = asks(hear(machine, [a_record("x"), a_record("y")]))[0]

@@ -204,7 +204,7 @@ def test_a_node_alone_through_which_instances_come_and_go_does_not_grow() -> Non
     assert len(state.gossip) <= 11
     assert len(state.members._ids) == 11
     assert len(state.timers._heap) < 200
-    assert len(machine._hosting._hosted) == 0
+    assert len(machine._swim.hosting._hosted) == 0
     assert len(state.life._heard) == 1
 
 
@@ -223,12 +223,12 @@ def test_through_years_of_churn_no_table_of_a_node_grows() -> None:
         mesh.nodes.pop(f"b{number}", None)
     mesh.run(30)
     machine = mesh.nodes["a"]
-    state, prober = machine._state, machine._prober
+    state, prober = machine._state, machine._swim.prober
     assert list(machine.records()) == ["a"]
     assert len(state.members.departed) <= 5
     assert state.reach == {}
     assert prober._round_trips == {}
     assert len(state.members.nodes) <= 2
     assert len(state._calls) <= 16
-    assert machine._membership._suspicions == {}
+    assert machine._swim.membership._suspicions == {}
     assert len(list(machine.candidates())) <= 8

@@ -299,7 +299,7 @@ def test_what_a_former_home_acknowledged_is_not_handed_out_by_the_present_one(
     mesh.is_dropped = lambda _sender, receiver, _datagram: receiver == "b"
     mesh.is_cut = lambda sender, receiver: {sender, receiver} == {adopter, "b"} and adopter == "c"
     machine = mesh.nodes[adopter]
-    machine._hosting.adopt("x", mesh.now)
+    machine._swim.hosting.adopt("x", mesh.now)
     mesh.do(adopter, machine._conclude(mesh.now))
     mesh.run(pause)
     assert mesh.nodes["b"].records()["x"].home == "b"
@@ -316,7 +316,7 @@ def test_what_an_adopter_acknowledged_that_the_holder_never_knew_of_is_not_hande
     mesh.run(1.0)
     mesh.is_dropped = lambda sender, _receiver, _datagram: sender == "c"
     machine = mesh.nodes["c"]
-    machine._hosting.adopt("x", mesh.now)
+    machine._swim.hosting.adopt("x", mesh.now)
     mesh.do("c", machine._conclude(mesh.now))
     acknowledge(mesh, "c", "x", sent.message_id)
     assert mesh.nodes["a"].records()["x"].home == "b"

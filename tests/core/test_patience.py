@@ -52,14 +52,14 @@ def seconds_suspected(machine: Machine, now: float) -> float:
     incarnation = machine.records()["a"].incarnation
     for accuser in "bcd":
         hear(machine, [Rumour("a", incarnation, State.SUSPECT, accuser)], now=now)
-    return machine._membership._suspicions["a"].deadline() - now
+    return machine._swim.membership._suspicions["a"].deadline() - now
 
 
 def a_listener() -> Machine:
     """A machine that lists eight others and probes nobody."""
     machine = a_machine("m")
     hear(machine, [a_record(name) for name in "abcdefgh"])
-    machine._prober.restart(1e6)
+    machine._swim.prober.restart(1e6)
     machine._state.local_health.score = 0
     return machine
 

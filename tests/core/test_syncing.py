@@ -98,7 +98,7 @@ def test_what_the_asker_knows_better_is_pushed_and_the_rest_is_not() -> None:
     hear(here, [here_only, both, a_record("v", 2)])
     hear(there, [there_only, both, a_record("v", 1)])
     hear(here, [there.own])
-    here._syncer.sync_with("b", 1.0)
+    here._swim.syncer.sync_with("b", 1.0)
     (call,) = calls(here._conclude(1.0), SyncRequest)
     assert isinstance(call.request, SyncRequest)
     reply, _ = there.receive_call(call.request, 1.0)

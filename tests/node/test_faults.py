@@ -21,7 +21,7 @@ POISON = Codec("default").encode(Datagram(Gossip(7), (Rumour("poison", 1, State.
 
 def plant_fault(node: MeshNode) -> None:
     """From now on this node cannot handle a claim about ``poison``."""
-    membership = node._node._machine._membership
+    membership = node._node._machine._swim.membership
     take_all = membership.take_all
 
     def fail(items: Iterable[Item], now: float, *, by_sync: bool = False) -> None:

@@ -113,7 +113,7 @@ def test_a_leader_that_is_not_the_lowest_is_seen() -> None:
     simulation = a_mesh()
     machine = simulation.truth.hosts["n0"].machine
     assert machine is not None
-    machine._election._named_id = "n2"
+    machine._swim.election._named_id = "n2"
     assert told(simulation, LeaderChanged("n2", "n0", 1)) == ["epochs"]
 
 
@@ -135,7 +135,7 @@ def test_an_agent_that_stopped_may_be_listed_for_a_while(until: float, seen: lis
     simulation = a_mesh(until=5.0, duration=240.0, agents=(agent,), checks=("registrations",))
     machine = simulation.truth.hosts["n1"].machine
     assert machine is not None
-    machine._hosting.handle_expired = lambda instance_id, now: None  # type: ignore[method-assign]
+    machine._swim.hosting.handle_expired = lambda instance_id, now: None  # type: ignore[method-assign]
     assert [violation.checker for violation in simulation.run().violations][:1] == seen
 
 
@@ -177,7 +177,7 @@ def test_a_report_that_was_held_back_and_never_published_is_seen() -> None:
     simulation = a_mesh(until=2.0, duration=240.0, agents=(REPORTING,), checks=("registrations",))
     machine = simulation.truth.hosts["n1"].machine
     assert machine is not None
-    machine._hosting.handle_publish = lambda instance_id, now: None  # type: ignore[method-assign]
+    machine._swim.hosting.handle_publish = lambda instance_id, now: None  # type: ignore[method-assign]
     violations = simulation.run().violations
     assert {violation.checker for violation in violations} == {"registrations"}
     assert "which has reported" in violations[0].message
@@ -241,7 +241,7 @@ def test_a_crash_that_nobody_notices_is_seen() -> None:
     schedule = a_schedule(Crash(begin=20.0, node="n3"), duration=200.0, checks=("detection",))
     simulation = Simulation(schedule)
     for host in simulation.truth.hosts.values():
-        host._alter = lambda host: setattr(host.machine._membership, "accuse", lambda *_, **__: None)  # type: ignore[union-attr]
+        host._alter = lambda host: setattr(host.machine._swim.membership, "accuse", lambda *_, **__: None)  # type: ignore[union-attr]
     result = simulation.run()
     assert {violation.checker for violation in result.violations} == {"detection"}
     assert len(result.violations) == 3  # one for each that is left

@@ -137,6 +137,8 @@ class NodeState:
         """The nodes that are checked, and did not answer half of the check."""
         self.patience: Patience = Patience(config.patience_max)
         self.epoch_kept: int = kept.epoch
+        self.leader_version: int = 0
+        """Counts the changes of leader."""
         self.is_announced = False
         """Whether this node may tell others of itself: it knows that its id is its own."""
         self.is_settled = False

@@ -17,7 +17,6 @@ it, the surer it hears and refutes.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
 from itertools import islice
 
 from meshp2p.core.address import Address
@@ -26,6 +25,7 @@ from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.messages import CallReply, Pong, Probe
 from meshp2p.core.record import Rumour, State, tag_of
+from meshp2p.core.swim.findings import CheckAnswered, Findings, ViewHeard
 from meshp2p.core.swim.membership import Membership
 from meshp2p.core.swim.prober import Prober
 
@@ -64,13 +64,12 @@ class _Check:
 class Confirmer:
     """Decides who checks a suspect besides the prober's rounds, and checks."""
 
-    def __init__(self, state: NodeState, membership: Membership, prober: Prober) -> None:
+    def __init__(self, state: NodeState, membership: Membership, prober: Prober, findings: Findings) -> None:
         self._state = state
+        self._findings = findings
         self._membership = membership
         self._prober = prober
         self._checks: dict[str, _Check] = {}
-        self.on_answer: Callable[[str, float], None] = _ignore_answer
-        """Told of each node that answered a check."""
 
     # Who checks
 
@@ -170,10 +169,10 @@ class Confirmer:
             if isinstance(reply, Pong) and reply.id == node_id:
                 self._end(node_id)
                 state.heard[node_id] = now
-                self.on_answer(node_id, now)
+                self._findings.append(CheckAnswered(node_id))
                 self._check_again(node_id, now)  # it did not hear by this that it is suspected
                 state.life.note_listed(tag_of(node_id), now)
-                self._prober.on_view(node_id, reply.view, now)
+                self._findings.append(ViewHeard(node_id, reply.view))
             elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
                 check.is_refused = True
                 # where it lives its ack takes about as long as the refusal did
@@ -234,23 +233,19 @@ class Confirmer:
         else:
             self.check(node_id, now)
 
-    def receive_ack(self, sequence: int, sender: str | None, now: float) -> bool:
+    def receive_ack(self, sequence: int, sender: str | None) -> bool:
         """An ack that answers no probe of the prober's. Whether it answers a check."""
         check = self._checks.get(sender) if sender is not None else None
         if check is None or sender is None or check.sequence != sequence:
             return False
         self._end(sender)
-        self.on_answer(sender, now)
+        self._findings.append(CheckAnswered(sender))
         return True
 
     def _end(self, node_id: str) -> None:
         del self._checks[node_id]
         self._state.silent.pop(node_id, None)
         self._state.timers.cancel(Timer.CHECK, node_id)
-
-
-def _ignore_answer(_node_id: str, _now: float) -> None:
-    """Nobody asked to be told."""
 
 
 def _mix(word: int) -> int:

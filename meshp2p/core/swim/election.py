@@ -38,8 +38,6 @@ class Election:
         self._epoch_told = 0
         self._has_claimed = False
         """Whether this term of a leader that is at home here has an epoch of its own."""
-        self.version: int = 0
-        """Counts the changes of leader."""
         self._grounds: tuple[bool, bool, bool, Claim, int, bool] | None = None
 
     @property
@@ -140,7 +138,7 @@ class Election:
                 self._ownership.publish(claim, now)
                 self._has_claimed = True
         if leader_id != previous_id:
-            self.version += 1
+            self._state.leader_version += 1
         elif self.epoch == self._epoch_told:
             return
         self._epoch_told = self.epoch

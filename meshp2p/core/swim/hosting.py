@@ -67,8 +67,6 @@ class Hosting:
         self._hosted: dict[str, _Hosted] = {}
         self.reports: int = 0
         """Counts what instances of this node reported that is not published yet."""
-        self.leader_version = 0
-        """Counts the changes of leader; kept up to date by the machine."""
 
     # What agents ask
 
@@ -199,7 +197,7 @@ class Hosting:
             return HeartbeatReply(False, False)
         hosted = self._host(instance_id, now)
         self._report(hosted, held, status, metrics, now)
-        versions = (state.members.version, self.leader_version)
+        versions = (state.members.version, state.leader_version)
         should_sync = hosted.seen != versions
         hosted.seen = versions
         return HeartbeatReply(True, should_sync)
@@ -238,7 +236,7 @@ class Hosting:
         """The agent was just told who is listed and who leads."""
         hosted = self._hosted.get(instance_id)
         if hosted is not None:
-            hosted.seen = (self._state.members.version, self.leader_version)
+            hosted.seen = (self._state.members.version, self._state.leader_version)
 
     def _host(self, instance_id: str, now: float) -> _Hosted:
         """Answer for an instance from now on, or for a further ``instance_timeout``."""

@@ -8,7 +8,7 @@ claim. Claims about this node, or about an instance that it hosts, are not taken
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
@@ -33,6 +33,7 @@ from meshp2p.core.record import (
     supersedes,
     tag_of,
 )
+from meshp2p.core.swim.findings import Doubted, Findings, Suspected
 from meshp2p.core.swim.ownership import Ownership
 from meshp2p.core.swim.suspicion import Suspicion
 
@@ -42,14 +43,11 @@ __all__ = ["Membership"]
 class Membership:
     """SWIM's dissemination and suspicion for one node (SWIM §4.1, §4.2; Lifeguard §IV-B)."""
 
-    def __init__(self, state: NodeState, ownership: Ownership) -> None:
+    def __init__(self, state: NodeState, ownership: Ownership, findings: Findings) -> None:
         self._state = state
+        self._findings = findings
         self._ownership = ownership
         self._suspicions: dict[str, Suspicion] = {}
-        self.on_suspicion: Callable[[Rumour, float], None] = _ignore_suspicion
-        """Told of each suspicion that is new, and of each refusal, who found it."""
-        self.on_doubt: Callable[[str, float], None] = _ignore_doubt
-        """Told of each node that is listed here and held dead in another view."""
 
     # What is heard
 
@@ -154,7 +152,7 @@ class Membership:
         if suspicion.note_death(rumour.by, now, timeout_min=min(timeout_min, timeout_max), timeout_max=timeout_max):
             state.tell(rumour.id, Rumour(rumour.id, rumour.incarnation, State.SUSPECT))
             self._await_verdict(rumour.id, suspicion, now)
-            self.on_doubt(rumour.id, now)
+            self._findings.append(Doubted(rumour.id))
 
     # What becomes of a member
 
@@ -228,7 +226,7 @@ class Membership:
         state.spread(rumour, now)
         if rumour.by == state.id:
             state.tell(rumour.id, rumour)
-        self.on_suspicion(rumour, now)
+        self._findings.append(Suspected(rumour))
 
     def confirm_suspicion(self, rumour: Rumour, now: float) -> None:
         """Another node, or this one, finds a suspect unresponsive too: where that is news it shortens the suspicion and
@@ -243,9 +241,9 @@ class Membership:
         if rumour.is_refused and rumour.by and rumour.by not in suspicion.refused:
             suspicion.refused[rumour.by] = None
             is_news = True
-            self.on_suspicion(rumour, now)
+            self._findings.append(Suspected(rumour))
         elif rumour.is_refused and rumour.by == self._state.id:
-            self.on_suspicion(rumour, now)  # nobody else was refused yet: ask again
+            self._findings.append(Suspected(rumour))  # nobody else was refused yet: ask again
         if is_news:
             self._state.spread(rumour, now)
 
@@ -405,11 +403,3 @@ def _is_known(record: Record, held: Record) -> bool:
     if record == held:
         return True
     return record.incarnation < held.incarnation and record.boot == held.boot and not record.epoch
-
-
-def _ignore_suspicion(_rumour: Rumour, _now: float) -> None:
-    """Nobody asked to be told."""
-
-
-def _ignore_doubt(_node_id: str, _now: float) -> None:
-    """Nobody asked to be told."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
 
 from meshp2p.core.address import Address
 from meshp2p.core.directory.state import NodeState
@@ -11,15 +10,16 @@ from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.messages import Ack, CallReply, Nack, Ping, PingRequest, Pong, Probe
 from meshp2p.core.record import tag_of
+from meshp2p.core.swim.findings import Findings, ProbeAnswered, ViewHeard
 from meshp2p.core.swim.membership import Membership
 
-__all__ = ["Prober"]
+__all__ = ["Prober", "Round"]
 
 RELAYS_MAX = 1024
 """Pings under way on others' behalf; past it, requests are not served. Chosen, not measured."""
 
 
-class _Round:
+class Round:
     """The probe of one node in one protocol period."""
 
     __slots__ = ("address", "boot", "has_relays", "is_acknowledged", "owing", "sent_at", "sequence", "target")
@@ -46,19 +46,12 @@ class Prober:
     they do not, the prober is slow itself (Lifeguard §IV-A), or much is gone: :mod:`meshp2p.core.swim.roll_call`.
     """
 
-    def __init__(self, state: NodeState, membership: Membership) -> None:
+    def __init__(self, state: NodeState, membership: Membership, findings: Findings) -> None:
         self._state = state
+        self._findings = findings
         self._membership = membership
-        self.on_round: Callable[[str | None, float], None] = _ignore_round
-        """Told at the end of each round who answered, or None."""
-        self.on_view: Callable[[str, int, float], None] = _ignore_view
-        """Told the view's hash of a node that answered by TCP."""
-        self.on_ack: Callable[[Ack, str | None, float], bool] = _ignore_ack
-        """Told of an ack that answers no probe, and of its sender. Whether it answers something else."""
-        self.on_silence: Callable[[Iterable[str], float], None] = _ignore_silence
-        """Told at the end of a round without an answer which relays sent no nack."""
         self._sequence = 0
-        self._round: _Round | None = None
+        self._round: Round | None = None
         self._relays: dict[int, tuple[Address, int, int]] = {}
         """By the number of the ping: where its asker is, the asker's tag and number."""
         self._round_trips: dict[str, float] = {}
@@ -74,23 +67,22 @@ class Prober:
 
     # The prober's side
 
-    def handle_period(self, now: float) -> None:
-        """A period ends and the next begins."""
+    def begin_round(self, now: float) -> bool:
+        """Probe the next node. False if there is nobody to probe."""
         state = self._state
-        self._conclude_round(now)
         state.timers.set(Timer.PROBE, now + state.local_health.scale(state.config.probe_interval))
         if state.is_leaving or not state.is_announced:
-            return
+            return True
         target = self._choose_target()
         if target is None:
-            self.on_round(None, now)
-            return
+            return False
         state.counters.probes += 1
         record = state.members.records[target]
-        self._round = _Round(self.next_sequence(), target, record.boot, state.address_of(record), now)
+        self._round = Round(self.next_sequence(), target, record.boot, state.address_of(record), now)
         state.timers.set(Timer.PROBE_DIRECT, now + self.direct_timeout(target, now))
         ping = state.ping(self._round.sequence, tag_of(target))
         state.send_to_node(target, ping, now)
+        return True
 
     def direct_timeout(self, target: str, now: float) -> float:
         """How long the target's answer may take, in seconds: three round trips, within bounds, stretched where this
@@ -122,35 +114,34 @@ class Prober:
                 # it lives and UDP does not get there: the address it was heard from may be wrong, or forged
                 self._forget_address(current)
                 self._acknowledge(current, now)
-                self.on_view(current.target, reply.view, now)
+                self._findings.append(ViewHeard(current.target, reply.view))
             elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
                 self._note_refused(current, now)
 
         state.call_node(target, Probe(tag_of(current.target)), conclude)
 
-    def _note_refused(self, current: _Round, now: float) -> None:
+    def _note_refused(self, current: Round, now: float) -> None:
         """The target's host answers that nobody listens there, and UDP had no answer either."""
         if current is self._round and not current.is_acknowledged and self._is_listed(current):
             self._membership.accuse(current.target, now, is_refused=True)
 
-    def receive_ack(self, message: Ack, sender: str | None, now: float) -> None:
+    def receive_ack(self, message: Ack, sender: str | None, now: float) -> bool:
+        """An ack came. Whether it answers a probe of this node's, or a ping on another's behalf."""
         state = self._state
         relay = self._relays.pop(message.sequence, None)
         if relay is not None:
             state.timers.cancel(Timer.RELAY, str(message.sequence))
             address, asker, sequence = relay
             state.answer(address, asker, Ack(sequence, message.sender, message.view, message.local_health), now)
-            return
+            return True
         current = self._round
         if current is None or current.sequence != message.sequence or sender != current.target:
-            if self.on_ack(message, sender, now):
-                return
-            state.counters.datagrams_unasked += 1
-            return
+            return False
         if not current.is_acknowledged:
             if state.timers.is_set(Timer.PROBE_DIRECT):
                 self._note_round_trip(current.target, now - current.sent_at)
             self._acknowledge(current, now)
+        return True
 
     def receive_nack(self, message: Nack) -> None:
         current = self._round
@@ -159,7 +150,7 @@ class Prober:
         else:
             self._state.counters.datagrams_unasked += 1
 
-    def _acknowledge(self, current: _Round, now: float) -> None:
+    def _acknowledge(self, current: Round, now: float) -> None:
         state = self._state
         if current.is_acknowledged:
             return
@@ -167,34 +158,30 @@ class Prober:
         if current is self._round:
             state.timers.cancel(Timer.PROBE_DIRECT)
             state.local_health.change(-1)
-            self.on_round(current.target, now)
+            self._findings.append(ProbeAnswered(current.target))
         if state.is_live(current.target):
             state.heard[current.target] = now
             state.life.note(current.target, now)
 
-    def _conclude_round(self, now: float) -> None:
+    def end_round(self) -> Round | None:
+        """End the round under way. The round, if the node that was probed did not answer; it is to be accused."""
         state = self._state
         current, self._round = self._round, None
         state.timers.cancel(Timer.PROBE_DIRECT)
         if current is None or current.is_acknowledged or not self._is_listed(current):
-            return
+            return None
         state.counters.probes_failed += 1
-        self.on_round(None, now)
         self._round_trips.pop(current.target, None)
         self._forget_address(current)
-        self._membership.accuse(current.target, now)
-        if not current.has_relays:
-            state.local_health.change(+1)
-        elif current.owing:
-            self.on_silence(current.owing.values(), now)
+        return current
 
-    def _forget_address(self, current: _Round) -> None:
+    def _forget_address(self, current: Round) -> None:
         """A ping had no answer: forget the address that the target was heard from, unless it was heard from another
         since. A machine that moved without noticing may speak to this node just after each ping to its old address."""
         if self._state.reach.get(current.target) == current.address:
             del self._state.reach[current.target]
 
-    def _is_listed(self, current: _Round) -> bool:
+    def _is_listed(self, current: Round) -> bool:
         """Whether the process that is probed is still the one that is listed under its id: it may be gone, or another
         by now."""
         record = self._state.members.records.get(current.target)
@@ -242,20 +229,3 @@ class Prober:
         if relay is not None:
             address, asker, asked = relay
             self._state.answer(address, asker, Nack(asked, self._state.tag), now)
-
-
-def _ignore_round(_answered_by: str | None, _now: float) -> None:
-    """Nobody asked to be told."""
-
-
-def _ignore_silence(_relays: Iterable[str], _now: float) -> None:
-    """Nobody asked to be told."""
-
-
-def _ignore_view(_node_id: str, _view: int, _now: float) -> None:
-    """Nobody asked to be told."""
-
-
-def _ignore_ack(_message: Ack, _sender: str | None, _now: float) -> bool:
-    """Nobody asked to be told."""
-    return False

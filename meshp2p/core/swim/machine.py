@@ -1,0 +1,361 @@
+"""Membership: the router of the parts of :mod:`meshp2p.core.swim`.
+
+::
+
+    Prober         who does not answer: pings, indirect pings, accusations
+    Paths          whether a node is where its packets come from
+    Watches        who crashed: connections that break when a process dies
+    Confirmer      checking at once who is suspect, or whose watch connection broke
+    RollCall       checking many at once, after a probe that met silence on all ways
+    Contact        whether anybody is heard at all
+    Membership     what becomes of each claim: listed, suspect, departed
+    Ownership      what this node alone may say: publishing, refuting, rivals for its id
+    Dissemination  telling: rounds of gossip, the farewell
+    Syncer         comparing views, dialling candidates
+    Convergence    asking somebody whether all was heard, once the mesh is quiet
+    Departures     calling the dead, forgetting the departed
+    Hosting        instances that speak only HTTP: heartbeats, expiry, adoption
+    Lookups        one instance, asked of its home
+    PauseGuard     being careful after this node itself was stopped
+    Election       who leads, under a quorum with a LeadershipLease
+
+The parts are built from the bottom up: each gets those that it uses. What one of them finds for those above it comes as
+a :mod:`finding <meshp2p.core.swim.findings>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+from meshp2p.core.address import Address
+from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.effects import Resolve
+from meshp2p.core.events import MemberChange, MemberDied, MemberLeft
+from meshp2p.core.messages import (
+    Ack,
+    AskInstance,
+    Body,
+    CallReply,
+    Datagram,
+    Done,
+    ForwardDeregister,
+    ForwardHeartbeat,
+    Gossip,
+    LeaseAsk,
+    LeaseRelease,
+    LeaseReply,
+    Nack,
+    Ping,
+    PingRequest,
+    Pong,
+    Probe,
+    Push,
+    SyncRequest,
+    Unreached,
+)
+from meshp2p.core.record import State
+from meshp2p.core.requests import Deregister, Heartbeat, ReadInstance
+from meshp2p.core.swim.confirmer import Confirmer
+from meshp2p.core.swim.contact import Contact
+from meshp2p.core.swim.convergence_check import ConvergenceCheck
+from meshp2p.core.swim.departures import Departures
+from meshp2p.core.swim.dissemination import Dissemination
+from meshp2p.core.swim.election import Election
+from meshp2p.core.swim.findings import CheckAnswered, Doubted, Findings, ProbeAnswered, Suspected, ViewHeard
+from meshp2p.core.swim.hosting import Hosting
+from meshp2p.core.swim.lease import LeadershipLease
+from meshp2p.core.swim.lookups import Lookups
+from meshp2p.core.swim.membership import Membership
+from meshp2p.core.swim.ownership import Ownership
+from meshp2p.core.swim.paths import Paths
+from meshp2p.core.swim.pause_guard import PauseGuard
+from meshp2p.core.swim.prober import Prober
+from meshp2p.core.swim.roll_call import RollCall
+from meshp2p.core.swim.syncer import Syncer
+from meshp2p.core.swim.watches import Watches
+from meshp2p.errors import InternalError
+
+__all__ = ["Swim", "SwimRequest"]
+
+SwimRequest = Probe | SyncRequest | Push | ForwardHeartbeat | AskInstance | ForwardDeregister | LeaseAsk | LeaseRelease
+"""The calls of other nodes that concern membership."""
+
+
+class Swim:
+    """Hands each packet, call, timer and change of a member to the parts that it concerns."""
+
+    def __init__(self, state: NodeState, carrier: Carrier, lease_clock: Callable[[], float]) -> None:
+        self._state = state
+        self._carrier = carrier
+        self._findings: Findings = []
+        self.ownership: Ownership = Ownership(state)
+        self.membership: Membership = Membership(state, self.ownership, self._findings)
+        self.prober: Prober = Prober(state, self.membership, self._findings)
+        self.paths: Paths = Paths(state, self.prober)
+        self.lease: LeadershipLease | None = (
+            LeadershipLease(state, carrier, lease_clock) if state.config.quorum else None
+        )
+        self.election: Election = Election(state, self.ownership, self.lease)
+        self.hosting: Hosting = Hosting(state, self.membership, self.ownership)
+        self.lookups: Lookups = Lookups(state, self.hosting)
+        self.syncer: Syncer = Syncer(state, self.membership, self.ownership, self.election)
+        self.pause_guard: PauseGuard = PauseGuard(
+            state, self.membership, self.prober, self.hosting, self.syncer, self.election
+        )
+        self.confirmer: Confirmer = Confirmer(state, self.membership, self.prober, self._findings)
+        self.roll_call: RollCall = RollCall(state, self.confirmer)
+        self.contact: Contact = Contact(state, self.election, self.roll_call)
+        self.convergence: ConvergenceCheck = ConvergenceCheck(state, self.prober, self.syncer)
+        self.watches: Watches = Watches(state, self.confirmer)
+        self.dissemination: Dissemination = Dissemination(state)
+        self.departures: Departures = Departures(state)
+        self._early_syncs: dict[int, SyncRequest] = {}
+        """Those that are answered when what the answer tells of this node is on disk."""
+
+    # Its life
+
+    def start(self, now: float) -> None:
+        self.ownership.publish(self._state.own, now)
+        self.prober.start(now)
+        self.election.start(now)
+        self.syncer.start(now)
+        self.pause_guard.start(now)
+
+    def leave(self) -> None:
+        self.dissemination.say_farewell()
+        self.watches.close()
+
+    def abandon(self, ticket: int) -> None:
+        """Nobody waits any more for the answer under this ticket."""
+        self._early_syncs.pop(ticket, None)
+        self.lookups.abandon(ticket)
+
+    # What happened
+
+    def receive(self, datagram: Datagram, source: Address, now: float) -> None:
+        """A packet of another node came from this address."""
+        state = self._state
+        body = datagram.body
+        sender = state.members.id_of(body.sender)
+        was_listed = sender is not None and state.is_live(sender)
+        if datagram.items:
+            self.membership.take_all(datagram.items, now)
+            self.route_findings(now)
+            sender = state.members.id_of(body.sender)  # its own record may have been among them
+        is_fresh = not state.is_guarded  # what waited while this node was stopped is older than it looks
+        if datagram.ages and is_fresh:
+            state.life.unpack(datagram.ages, now)
+        record = state.members.records.get(sender) if sender is not None else None
+        if record is None:
+            self._receive_unlisted(body, sender, source, now)
+        else:
+            if is_fresh:
+                state.life.note_listed(body.sender, now)
+                state.heard[record.id] = now
+            # an ack may have been passed on: then its source is the relay
+            if record.addresses and not isinstance(body, Ack):
+                self.paths.hear(record, source, now)
+        self._receive_body(body, sender, source, now)
+        self.route_findings(now)
+        if record is not None and isinstance(body, (Ping, Ack)):
+            state.patience.note_health(record.id, body.local_health)
+            if was_listed:
+                self.syncer.compare(record.id, body.view, now)
+            else:
+                self.syncer.sync_with(record.id, now)
+
+    def _receive_body(self, body: Body, sender: str | None, source: Address, now: float) -> None:
+        match body:
+            case Ping():
+                self.prober.receive_ping(body, source, now)
+            case Ack():
+                self._receive_ack(body, sender, source, now)
+            case Nack():
+                self.prober.receive_nack(body)
+            case PingRequest():
+                self.prober.receive_ping_request(body, source, now)
+            case Gossip():
+                pass
+            case Unreached(target=target):
+                if target == self._state.tag and sender is not None and self._state.members.has_node(sender):
+                    self._carrier.note_called_in_vain(sender, now)
+            case _:
+                assert_never(body)
+
+    def _receive_ack(self, message: Ack, sender: str | None, source: Address, now: float) -> None:
+        """Whoever asked for it takes it: at most one part does."""
+        if self.paths.receive_ack(message, sender, source) or self.prober.receive_ack(message, sender, now):
+            return
+        if self.confirmer.receive_ack(message.sequence, sender):
+            return
+        if sender is not None:
+            self.roll_call.note_answer(sender, now)
+        if not self.convergence.receive_ack(message, sender, now):
+            self._state.counters.datagrams_unasked += 1
+
+    def _receive_unlisted(self, body: Body, sender: str | None, source: Address, now: float) -> None:
+        """A node speaks that is not listed: one that is held dead is told so and can refute, an unknown one is asked
+        who it is."""
+        state = self._state
+        departed = state.members.departed.get(sender) if sender is not None else None
+        if departed is None:
+            self.syncer.offer("packet", (source,), None, now)
+        elif not isinstance(body, Gossip):
+            state.answer(source, body.sender, Gossip(state.tag), now, first=departed.as_rumour())
+            if departed.state is State.DEAD:
+                self.syncer.call_back(source, departed.id, now)
+
+    def receive_call(self, ticket: int, request: SwimRequest, now: float) -> CallReply | None:
+        """Another node calls. The reply; if it is None, the reply is resolved under ``ticket`` later."""
+        state = self._state
+        match request:
+            case Probe():
+                return Pong(state.id, state.own.boot, state.members.view)
+            case SyncRequest():
+                if self.ownership.is_kept:
+                    return self.syncer.receive_request(request, now)
+                self._early_syncs[ticket] = request
+                return None
+            case Push():
+                return self.syncer.receive_push(request, now)
+            case ForwardHeartbeat(id=instance_id, status=status, metrics=metrics):
+                return self.hosting.take_heartbeat(instance_id, status, metrics, now)
+            case AskInstance(id=instance_id):
+                return self.hosting.take_question(instance_id, now)
+            case ForwardDeregister(id=instance_id):
+                return self.hosting.take_deregister(instance_id, now)
+            case LeaseAsk():
+                return LeaseReply(is_granted=False) if self.lease is None else self.lease.take_ask(request, now)
+            case LeaseRelease():
+                return Done() if self.lease is None else self.lease.take_release(request)
+            case _:
+                assert_never(request)
+
+    def note_persisted(self, now: float, *, is_new: bool) -> None:
+        """What this node keeps of itself is on disk, or is not."""
+        if is_new and not self.ownership.has_lost_id:
+            self.ownership.publish_kept(now)
+        if self._early_syncs and self.ownership.is_kept:
+            early, self._early_syncs = self._early_syncs, {}
+            for ticket, request in early.items():
+                self._state.effects.append(Resolve(ticket, self.syncer.receive_request(request, now)))
+
+    def request(self, ticket: int, request: Heartbeat | Deregister | ReadInstance, now: float) -> None:
+        """An agent asks. Raises :class:`~meshp2p.errors.LocalProtocolError` if it is refused."""
+        match request:
+            case Heartbeat():
+                self.hosting.heartbeat(ticket, request, now)
+            case Deregister():
+                self.hosting.deregister(ticket, request, now)
+            case ReadInstance(id=instance_id):
+                self.lookups.ask(ticket, instance_id, now)
+            case _:
+                assert_never(request)
+
+    def handle_timer(self, timer: Timer, subject: str, now: float) -> None:  # noqa: C901  # one line for each
+        match timer:
+            case Timer.PROBE:
+                self._handle_probe(now)
+            case Timer.PROBE_DIRECT:
+                self.prober.handle_no_answer(now)
+            case Timer.RELAY:
+                self.prober.handle_relay_no_answer(int(subject), now)
+            case Timer.GOSSIP:
+                self.dissemination.handle_round(now)
+            case Timer.SUSPICION:
+                self.membership.end_suspicion_period(subject, now)
+            case Timer.LAST_WORD:
+                self.membership.give_last_word(subject, now)
+            case Timer.CALL_DEAD:
+                self.departures.handle_call(now)
+            case Timer.FORGET:
+                self.departures.handle_forget(now)
+            case Timer.DIAL:
+                self.syncer.handle_dial(now)
+            case Timer.SETTLE:
+                self._settle(now)
+            case Timer.EXPIRE:
+                self.hosting.handle_expired(subject, now)
+            case Timer.ORPHAN:
+                self.hosting.handle_orphaned(subject, now)
+            case Timer.WATCH:
+                self.watches.handle_look(now)
+            case Timer.ROLL_CALL:
+                self.roll_call.handle_wave(now)
+            case Timer.CONTACT:
+                self.contact.handle_look(now)
+            case Timer.LOOK:
+                self.convergence.handle_look(now)
+            case Timer.PATH:
+                self.paths.handle_end(subject)
+            case Timer.LOOKUP:
+                self.lookups.handle_over(subject)
+            case Timer.CHECK:
+                self.confirmer.handle_check(subject, now)
+            case Timer.PUBLISH:
+                self.hosting.handle_publish(subject, now)
+            case Timer.LEASE | Timer.LEASE_ENDS:
+                self.election.handle_lease(timer, subject, now)
+            case _:
+                raise InternalError(f"nobody handles {timer!r}")
+        self.route_findings(now)
+
+    def _handle_probe(self, now: float) -> None:
+        """A protocol period ends and the next begins."""
+        failed = self.prober.end_round()
+        if failed is not None:
+            self.pause_guard.note_round(None, now)
+            self.membership.accuse(failed.target, now)
+            self.route_findings(now)
+            if not failed.has_relays:
+                self._state.local_health.change(+1)
+            elif failed.owing:
+                self.roll_call.begin(now, failed.owing.values())
+        if not self.prober.begin_round(now):
+            self.pause_guard.note_round(None, now)
+
+    def _settle(self, now: float) -> None:
+        self.syncer.end_look_around()
+        if not self.contact.is_checking:
+            self.election.settle()
+        if not self.election.is_settled:
+            self.election.look_again(now)  # it is guarded, or hears nobody
+
+    def notice(self, event: MemberChange, now: float) -> None:
+        """A member joined, changed, or is gone."""
+        self.membership.notice(event)
+        self.hosting.notice(event, now)
+        self.watches.notice(event, now)
+        self.convergence.notice(event, now)
+        self.contact.notice(event, now)
+        match event:
+            case MemberDied(record=record) | MemberLeft(record=record):
+                self.prober.forget(record.id)
+                self.paths.forget(record.id)
+                if record.is_node:
+                    self.syncer.note_gone(record.id, now, has_left=isinstance(event, MemberLeft))
+                    if isinstance(event, MemberDied):
+                        self.election.note_death(now)
+            case _:
+                pass
+
+    def route_findings(self, now: float) -> None:
+        """Hand what was found to the parts that it concerns."""
+        while self._findings:
+            finding = self._findings.pop(0)
+            match finding:
+                case ProbeAnswered(node_id=node_id):
+                    self.pause_guard.note_round(node_id, now)
+                case ViewHeard(node_id=node_id, view=view):
+                    self.syncer.compare(node_id, view, now)
+                case Suspected(rumour=rumour):
+                    self.confirmer.notice(rumour, now)
+                case Doubted(node_id=node_id):
+                    self.confirmer.doubt(node_id, now)
+                case CheckAnswered(node_id=node_id):
+                    self.roll_call.note_answer(node_id, now)
+                case _:
+                    assert_never(finding)
