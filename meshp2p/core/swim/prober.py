@@ -25,13 +25,13 @@ class Round:
     __slots__ = ("address", "boot", "has_relays", "is_acknowledged", "owing", "sent_at", "sequence", "target")
 
     def __init__(self, sequence: int, target: str, boot: int, address: Address, now: float) -> None:
-        self.sequence = sequence
-        self.target = target
-        self.boot = boot
-        self.address = address
-        self.sent_at = now
-        self.is_acknowledged = False
-        self.has_relays = False
+        self.sequence: int = sequence
+        self.target: str = target
+        self.boot: int = boot
+        self.address: Address = address
+        self.sent_at: float = now
+        self.is_acknowledged: bool = False
+        self.has_relays: bool = False
         self.owing: dict[int, str] = {}
         """By tag, the relays that were asked and sent no nack."""
 
