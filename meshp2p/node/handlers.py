@@ -13,8 +13,10 @@ from typing import Any, Final
 import trio
 
 from meshp2p.errors import ConfigError, HandlerConflict, MeshError, NodeClosed, PayloadMismatch
+from meshp2p.node.arguments import check_count, check_seconds
 from meshp2p.node.payload import encode_error, encode_payload
 from meshp2p.node.received import REPLY_KINDS, TASK, MessageView, ReceivedMessage, split_kind
+from meshp2p.node.values import check_shape
 
 __all__ = [
     "CONCURRENCY",
@@ -84,14 +86,23 @@ class Parameters:
                 f"handler {name} for kind {kind!r}: expected (message), (payload: SHAPE) or (payload: SHAPE, message)"
             )
         first = hints.get(wanted[0].name, MessageView)
-        is_message = isinstance(first, type) and issubclass(first, MessageView)
+        is_message = _is_message(first)
         self._takes_message = len(wanted) == 2 or is_message
         self._shape: Any = None
-        """None where the payload is not taken."""
+        """None if the payload is not taken."""
         if len(wanted) == 2:
+            if (is_message and wanted[0].name in hints) or not _is_message(hints.get(wanted[1].name, MessageView)):
+                raise ConfigError(
+                    f"handler {name} for kind {kind!r}: expected (payload: SHAPE, message), in this order"
+                )
             self._shape = Any if is_message else first
         elif not is_message:
             self._shape = first
+        if self._shape is not None:
+            try:
+                check_shape(self._shape)
+            except ConfigError as error:
+                raise ConfigError(f"handler {name} for kind {kind!r}, parameter {wanted[0].name!r}: {error}") from None
 
     def of(self, message: MessageView) -> list[Any]:
         """The arguments for this message. Raises :class:`~meshp2p.errors.PayloadMismatch`."""
@@ -209,10 +220,9 @@ class Handlers:
             raise HandlerConflict(
                 f"kind {kind!r} has a handler already, {name_of(self._handlers[kind].function)}: use one for each kind"
             )
-        if concurrency < 1:
-            raise ConfigError(f"concurrency = {concurrency!r} for kind {kind!r}: expected a whole number from 1")
-        if timeout is not None and not timeout > 0:
-            raise ConfigError(f"timeout = {timeout!r} for kind {kind!r}: expected seconds above 0, or None")
+        check_count("concurrency", concurrency, 1)
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         self._handlers[kind] = Handler(kind, function, concurrency, timeout)
         self._added.set()
         self._added = trio.Event()
@@ -305,6 +315,10 @@ def check_handlers(handlers: Mapping[str, HandlerFunction], *, is_async: bool = 
     for kind, function in handlers.items():
         split_kind(kind)
         Parameters(kind, function, is_async=is_async)
+
+
+def _is_message(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, MessageView)
 
 
 def name_of(function: Callable[..., Any]) -> str:

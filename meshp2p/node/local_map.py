@@ -18,6 +18,7 @@ from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.errors import ConfigError, LocalProtocolError, NodeClosed
 from meshp2p.net.driver import Driver
 from meshp2p.node.subscriptions import Feed
+from meshp2p.node.values import Formless, to_json
 
 __all__ = [
     "LocalMap",
@@ -37,7 +38,6 @@ MergeFunction = Callable[[Any, Any], Any]
 where the node does, in the midst of a write or of a message's receipt: it must be quick, and not use the node."""
 
 _decode: Final = msgspec.json.Decoder().decode
-_encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class MapChange(msgspec.Struct, frozen=True):
@@ -154,12 +154,12 @@ def check_key(key: str) -> None:
 def _as_json(value: Any, what: str) -> bytes:
     """The value as JSON text, equal values as equal text."""
     try:
-        text = _encode(value)
+        text = to_json(value, is_sorted=True)
         check_plain_json(text)
     except NotPlainJson as error:
         raise ConfigError(f"{what} {error}") from None
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{what}: {error}; expected what JSON has a form for") from None
+    except Formless as error:
+        raise ConfigError(f"{what}: {error}") from None
     return text
 
 

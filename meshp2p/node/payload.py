@@ -14,6 +14,7 @@ from meshp2p.core.message import PAYLOAD_BYTES_MAX
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
 from meshp2p.core.record import SHORT_MAX
 from meshp2p.errors import ConfigError, LimitExceeded, PayloadMismatch, RemoteError
+from meshp2p.node.values import Formless, from_json, to_json
 from meshp2p.wire.queries import ERROR_TEXT_MAX
 
 __all__ = ["EncodedPayload", "decode_error", "decode_payload", "describe_error", "encode_error", "encode_payload"]
@@ -53,9 +54,9 @@ def encode_payload(payload: object) -> bytes:
     if isinstance(payload, EncodedPayload):
         return payload.text
     try:
-        text = msgspec.json.encode(payload)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"payload: {error}; expected what JSON has a form for") from None
+        text = to_json(payload)
+    except Formless as error:
+        raise ConfigError(f"payload: {error}") from None
     if len(text) > PAYLOAD_BYTES_MAX:
         raise LimitExceeded(f"payload of {len(text)} bytes: at most {PAYLOAD_BYTES_MAX} are allowed")
     try:
@@ -72,7 +73,7 @@ def decode_payload(text: bytes, shape: type[_T] | None = None, what: str = "payl
     check it.
     """
     try:
-        return _decode(text) if shape is None else msgspec.json.decode(text, type=shape)
+        return _decode(text) if shape is None else from_json(text, shape)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise PayloadMismatch(f"{what}: {error}") from None
 

@@ -15,7 +15,6 @@ import trio
 
 from meshp2p.core.mail.uuid7 import MessageIds
 from meshp2p.errors import (
-    ConfigError,
     ConnectionLost,
     LimitExceeded,
     MeshError,
@@ -28,6 +27,7 @@ from meshp2p.errors import (
     Unreachable,
 )
 from meshp2p.net.open_calls import CallOpener, OutgoingCall, ServeCall
+from meshp2p.node.arguments import check_seconds
 from meshp2p.node.local_call import open_local_call
 from meshp2p.node.reply_parts import ReplyTexts
 from meshp2p.wire.queries import (
@@ -230,6 +230,5 @@ def _closed() -> NodeClosed:
 
 
 def _checked(timeout: float) -> float:
-    if not 0 < timeout < math.inf:
-        raise ConfigError(f"timeout = {timeout!r}: expected seconds above 0")
+    check_seconds("timeout", timeout)
     return timeout

@@ -109,7 +109,7 @@ class MessageView:
         return self._decoded(None)
 
     def payload_as(self, shape: type[T]) -> T:
-        """The payload as a Struct, dataclass, TypedDict, or whatever msgspec converts to.
+        """The payload as a Struct, dataclass, TypedDict, Pydantic model, or whatever msgspec converts to.
 
         Raises :class:`~meshp2p.errors.PayloadMismatch` where it is something else.
         """
@@ -145,8 +145,17 @@ class ReceivedMessage(MessageView):
         return await node.wait(lambda: node.reply_to(self, text), timeout, "the reply was not accepted")
 
 
+def check_kind(kind: object) -> None:
+    """Raise :class:`~meshp2p.errors.ConfigError` for what cannot be a kind."""
+    if callable(kind):
+        raise ConfigError(f"kind = {kind!r:.80}: expected text; write @node.handler(KIND), with parentheses")
+    if not isinstance(kind, str) or not kind:
+        raise ConfigError(f"kind = {kind!r:.80}: expected one of the contract's kinds, or text of your own")
+
+
 def split_kind(kind: str) -> tuple[str, str]:
     """A kind as the contract has it: its name, and what a sender calls its own."""
+    check_kind(kind)
     if kind == CUSTOM:
         raise ConfigError(f"kind {kind!r}: name your own kind; any text that is none of the contract's kinds is one")
     return (kind, "") if kind in KINDS else (CUSTOM, kind)

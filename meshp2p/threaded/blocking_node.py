@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, overload
 
 from meshp2p.node.local_map import MapChange, MergeFunction
 from meshp2p.node.received import MessageView, ReceivedMessage
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_Reply = TypeVar("_Reply")
 _P = ParamSpec("_P")
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
@@ -238,8 +239,13 @@ class BlockingNode(NodeView):
         """
         return self._face.handler(kind, concurrency=concurrency, timeout=timeout)
 
-    @_blocks(MeshNode.query)
-    def query(self) -> None: ...
+    @overload
+    def query(self, target: str, payload: object, *, reply: type[_Reply], timeout: float = 30.0) -> _Reply: ...
+    @overload
+    def query(self, target: str, payload: object, *, reply: Any = None, timeout: float = 30.0) -> Any: ...
+    def query(self, target: str, payload: object, *, reply: Any = None, timeout: float = 30.0) -> Any:
+        """Ask another agent, and return its answer: see :meth:`MeshNode.query() <meshp2p.MeshNode.query>`."""
+        return complete(self._face.query(target, payload, reply=reply, timeout=timeout))
 
     def ask(self, target: str, payload: object, *, timeout: float = 30.0) -> BlockingIterator[Any]:
         """Ask another agent, and iterate over the parts of its answer as they come: see :meth:`MeshNode.ask()

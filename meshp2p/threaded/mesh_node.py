@@ -6,19 +6,27 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-import msgspec
+from typing import Any, Self, TypeVar, overload
 
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.message import IfAbsent, Receipt, check_if_absent
 from meshp2p.errors import ConfigError, LocalProtocolError
+from meshp2p.node.arguments import (
+    check_callable,
+    check_count,
+    check_flag,
+    check_mapping,
+    check_optional_name,
+    check_seconds,
+)
 from meshp2p.node.config import check_name
 from meshp2p.node.handlers import CONCURRENCY, HandlerFunction
 from meshp2p.node.local_map import MergeFunction
 from meshp2p.node.payload import decode_payload, encode_payload
 from meshp2p.node.received import ReceivedMessage, split_kind
 from meshp2p.node.subscriptions import NodeEvent
+from meshp2p.node.values import Formless, check_shape, to_json
+from meshp2p.node.within import check_timeout
 from meshp2p.threaded.delegation import Delegation
 from meshp2p.threaded.lease import Lease
 from meshp2p.threaded.life import Life, Opening
@@ -29,6 +37,7 @@ from meshp2p.threaded.shared_map import SharedMap
 __all__ = ["MeshNode"]
 
 _Handler = TypeVar("_Handler", bound=HandlerFunction)
+_Reply = TypeVar("_Reply")
 
 
 class MeshNode(NodeView):
@@ -103,6 +112,7 @@ class MeshNode(NodeView):
 
     async def wait_for_members(self, count: int, *, timeout: float | None = None) -> list[Instance]:
         """Wait until at least so many instances are live, this one among them, and return them."""
+        check_count("count", count)
         return await self._bridge.run(
             lambda: self._node.wait_for_members(count), timeout, f"there were not {count} members"
         )
@@ -117,6 +127,8 @@ class MeshNode(NodeView):
     ) -> list[Instance]:
         """Wait until at least so many live instances have the capability and the profile, and return all that have
         them."""
+        _check_wanted(capability, profile)
+        check_count("count", count)
         what = f"there were not {count} instances with capability {capability!r} and profile {profile!r}"
         return await self._bridge.run(lambda: self._node.wait_for(count, capability, profile), timeout, what)
 
@@ -136,12 +148,14 @@ class MeshNode(NodeView):
         Raises :class:`~meshp2p.errors.ConfigError` for others; then nothing changed.
         """
         check_name("status", status)
+        if metrics is not None:
+            check_mapping("metrics", metrics)
         try:
-            text = "" if metrics is None else msgspec.json.encode(dict(metrics)).decode()
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"metrics: {error}; expected what JSON has a form for") from None
-        if until is not None and not until > 0:
-            raise ConfigError(f"until = {until!r}: expected seconds above 0, or None")
+            text = "" if metrics is None else to_json(dict(metrics)).decode()
+        except Formless as error:
+            raise ConfigError(f"metrics: {error}") from None
+        if until is not None:
+            check_seconds("until", until)
         await self._bridge.run(lambda: self._node.set_status(status, text, until))
 
     # What is shared
@@ -157,6 +171,8 @@ class MeshNode(NodeView):
         Raises :class:`~meshp2p.errors.ConfigError`, :class:`~meshp2p.errors.LimitExceeded`, and
         :class:`~meshp2p.errors.LocalProtocolError` if it is open with another ``merge``.
         """
+        if merge is not None:
+            check_callable("merge", merge)
         inner = self._bridge.call(lambda: self._node.shared(name, merge))
         return self._maps.setdefault(name, SharedMap(self._bridge, inner))
 
@@ -185,6 +201,8 @@ class MeshNode(NodeView):
         """
         check_name("target", target)
         check_if_absent(if_absent)
+        split_kind(kind)
+        check_optional_name("correlation_id", correlation_id)
         text = encode_payload(payload)
         return await self._bridge.run(
             lambda: self._node.send(target, text, kind, correlation_id, if_absent),
@@ -194,6 +212,7 @@ class MeshNode(NodeView):
 
     async def broadcast(self, payload: object, *, kind: str = "Notification", timeout: float | None = None) -> str:
         """Send a message to every other live instance; its id. Raises what :meth:`send` raises."""
+        split_kind(kind)
         text = encode_payload(payload)
         return await self._bridge.run(
             lambda: self._node.send(None, text, kind, None), timeout, "the message was not accepted"
@@ -204,6 +223,7 @@ class MeshNode(NodeView):
 
         Raises :class:`~meshp2p.errors.Unreachable`.
         """
+        check_name("message_id", message_id)
         return await self._bridge.run(lambda: self._node.message_status(message_id), timeout, "nobody answered")
 
     def inbox(self) -> NodeIterator[ReceivedMessage]:
@@ -221,10 +241,10 @@ class MeshNode(NodeView):
         """Handle the messages of this kind: a decorator of an async function. It runs in the agent's loop.
 
         It takes ``(message)``, ``(payload: SHAPE)`` or ``(payload: SHAPE, message)``, where the shape is a Struct,
-        dataclass, TypedDict or anything msgspec converts to. What it returns is the answer to a Query (a Response) or a
-        TaskDelegation (a TaskResult); for other kinds only what is not None is sent. An async generator answers in
-        parts: what it yields. Then the message is acknowledged. An exception is answered as an error, and logged.
-        ``concurrency`` messages are handled at a time.
+        dataclass, TypedDict, Pydantic model or anything msgspec converts to. What it returns is the answer to a Query
+        (a Response) or a TaskDelegation (a TaskResult); for other kinds only what is not None is sent. An async
+        generator answers in parts: what it yields. Then the message is acknowledged. An exception is answered as an
+        error, and logged. ``concurrency`` messages are handled at a time.
 
         Raises :class:`~meshp2p.errors.HandlerConflict` and :class:`~meshp2p.errors.ConfigError`.
         """
@@ -237,21 +257,32 @@ class MeshNode(NodeView):
 
         return add
 
-    async def query(self, target: str, payload: object, *, timeout: float = 30.0) -> Any:
+    @overload
+    async def query(self, target: str, payload: object, *, reply: type[_Reply], timeout: float = 30.0) -> _Reply: ...
+    @overload
+    async def query(self, target: str, payload: object, *, reply: Any = None, timeout: float = 30.0) -> Any: ...
+    async def query(self, target: str, payload: object, *, reply: Any = None, timeout: float = 30.0) -> Any:
         """Ask another agent, and return its answer: one call, and nothing is kept of it.
 
-        At most once: nothing is asked again. If this is cancelled or its time is over, the handler that answers is
-        cancelled. The last of what a handler yields is its answer. An agent that speaks only HTTP finds the question in
-        its mailbox until the time is over, and its Response is the answer.
+        With ``reply`` the answer is made into that: a Struct, dataclass, TypedDict, Pydantic model, or anything msgspec
+        converts to. At most once: nothing is asked again. If this is cancelled or its time is over, the handler that
+        answers is cancelled. The last of what a handler yields is its answer. An agent that speaks only HTTP finds the
+        question in its mailbox until the time is over, and its Response is the answer.
 
         Raises :class:`~meshp2p.errors.QueryTimeout` after so many seconds, :class:`~meshp2p.errors.ConnectionLost`
         if the agent died or left, or the connection broke, before it answered, :class:`~meshp2p.errors.NoHandler` if it
         has no handler for queries (in the second after it was opened one is waited for),
         :class:`~meshp2p.errors.RemoteError` if it answers with an error, :class:`~meshp2p.errors.Unreachable` if no
-        connection can be made, and for a payload what :meth:`send` raises.
+        connection can be made, :class:`~meshp2p.errors.PayloadMismatch` if the answer is no ``reply``, and for a
+        payload what :meth:`send` raises.
         """
+        check_name("target", target)
+        check_seconds("timeout", timeout)
+        if reply is not None:
+            check_shape(reply)
         text = encode_payload(payload)
-        return decode_payload(await self._bridge.run(lambda: self._node.queries.query(target, text, timeout)))
+        answer = await self._bridge.run(lambda: self._node.queries.query(target, text, timeout))
+        return decode_payload(answer, reply, f"answer of {target!r}")
 
     def ask(self, target: str, payload: object, *, timeout: float = 30.0) -> NodeIterator[Any]:
         """Ask another agent, and iterate over the parts of its answer: ``async for part in node.ask(...)``.
@@ -263,6 +294,8 @@ class MeshNode(NodeView):
 
         The iterator raises what :meth:`query` raises; the parts before an error were given.
         """
+        check_name("target", target)
+        check_seconds("timeout", timeout)
         text = encode_payload(payload)
         feed = self._bridge.iterate(lambda: self._node.queries.ask(target, text, timeout), ends_with_node=False)
         return NodeIterator(feed, decode_payload)
@@ -282,6 +315,9 @@ class MeshNode(NodeView):
         Raises :class:`~meshp2p.errors.DelegationFailed`, whose ``state`` tells how it ended; after ``timeout`` seconds
         it is a :class:`~meshp2p.errors.DelegationTimeout`. Cancelled, it cancels the task.
         """
+        _check_task(capability, profile, wait, include_self)
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         text = encode_payload(payload)
         return decode_payload(
             await self._bridge.run(
@@ -308,6 +344,7 @@ class MeshNode(NodeView):
         next one that comes is waited for. It never goes to this node itself, unless ``include_self``. At the end of the
         block it is cancelled unless it has ended.
         """
+        _check_task(capability, profile, wait, include_self)
         text = encode_payload(payload)
         delegating = self._node.delegating
         make = functools.partial(delegating.open, text, capability, profile, waits=wait, includes_self=include_self)
@@ -321,9 +358,21 @@ class MeshNode(NodeView):
 
         Raises :class:`~meshp2p.errors.WaitTimeout` if it did not lead within ``timeout`` seconds.
         """
+        check_timeout(timeout)
         async with self._bridge.hold(lambda: self._node.leadership(timeout), is_cut=True) as inner:
             yield Lease(self._bridge, inner)
 
     async def leave(self) -> None:
         """Tell the mesh that this node goes. The end of the block and :meth:`close` do it."""
         await self._bridge.run(self._node.leave)
+
+
+def _check_wanted(capability: object, profile: object) -> None:
+    check_optional_name("capability", capability)
+    check_optional_name("profile", profile)
+
+
+def _check_task(capability: object, profile: object, wait: object, include_self: object) -> None:
+    _check_wanted(capability, profile)
+    check_flag("wait", wait)
+    check_flag("include_self", include_self)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from meshp2p.core.address import Address
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.errors import LocalProtocolError
-from meshp2p.node.config import NodeConfig
+from meshp2p.node.arguments import check_optional_name
+from meshp2p.node.config import NodeConfig, check_name
 from meshp2p.node.local_node import LocalNode
 from meshp2p.threaded.bridge import Bridge
 from meshp2p.threaded.life import Life
@@ -74,8 +75,11 @@ class NodeView:
 
     def member(self, instance_id: str) -> Instance | None:
         """The live instance of this id; None if there is none."""
+        check_name("instance_id", instance_id)
         return self._bridge.read(lambda: self._node.member(instance_id))
 
     def find(self, *, capability: str | None = None, profile: str | None = None) -> list[Instance]:
         """The live instances that have the capability and the profile, each if it is given."""
+        check_optional_name("capability", capability)
+        check_optional_name("profile", profile)
         return self._bridge.read(lambda: self._node.find(capability=capability, profile=profile))

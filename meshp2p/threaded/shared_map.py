@@ -6,6 +6,7 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Va
 from typing import Any
 
 from meshp2p.errors import WaitTimeout
+from meshp2p.node.arguments import check_callable
 from meshp2p.node.local_map import LocalMap, MapChange, check_key, decode_value, encode_value
 from meshp2p.node.subscriptions import EventsLost
 from meshp2p.node.within import check_timeout
@@ -115,6 +116,7 @@ class SharedMap(MapView):
         after ``timeout`` seconds. Cancel-safe.
         """
         check_timeout(timeout)
+        check_callable("holds", holds)
         ends = None if timeout is None else self._bridge.now() + timeout
         what = f"what was waited for in map {self.name!r} did not come"
         while True:

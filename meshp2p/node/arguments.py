@@ -1,0 +1,44 @@
+"""Checks of what agents hand in. Each raises :class:`~meshp2p.errors.ConfigError`, which names the argument, its value
+and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from meshp2p.errors import ConfigError
+from meshp2p.node.config import check_name
+
+__all__ = ["check_callable", "check_count", "check_flag", "check_mapping", "check_optional_name", "check_seconds"]
+
+
+def check_optional_name(field: str, name: object) -> None:
+    """None, or text that can stand in a record."""
+    if name is not None:
+        check_name(field, name)
+
+
+def check_count(field: str, count: object, least: int = 0) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or count < least:
+        raise ConfigError(f"{field} = {count!r:.80}: expected a whole number from {least}")
+
+
+def check_flag(field: str, flag: object) -> None:
+    if not isinstance(flag, bool):
+        raise ConfigError(f"{field} = {flag!r:.80}: expected True or False")
+
+
+def check_callable(field: str, function: object) -> None:
+    if not callable(function):
+        raise ConfigError(f"{field} = {function!r:.80}: expected a function")
+
+
+def check_mapping(field: str, mapping: object) -> None:
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{field} = {mapping!r:.80}: expected a mapping of text to values")
+
+
+def check_seconds(field: str, seconds: object) -> None:
+    """A finite number of seconds above 0."""
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not 0 < seconds < float("inf"):  # type: ignore[operator]  # a number
+        raise ConfigError(f"{field} = {seconds!r:.80}: expected seconds above 0")
