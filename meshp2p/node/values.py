@@ -95,6 +95,11 @@ def check_shape(shape: Any) -> None:
 
 def _find_formless(value: object) -> str:
     """What of the value has no form in JSON; empty if all of it has one. It is known to end."""
+    kind = type(value)
+    if kind is dict:  # the common kinds first: a payload may hold many
+        return _find_in(value) or _find_in(value.values())  # type: ignore[attr-defined, arg-type]  # a dict
+    if kind is list:
+        return _find_in(value)  # type: ignore[arg-type]  # a list
     if isinstance(value, float):
         return "" if math.isfinite(value) else "NaN" if math.isnan(value) else "an infinity"
     if isinstance(value, _BINARY):
@@ -109,8 +114,7 @@ def _find_formless(value: object) -> str:
 
 
 def _find_in(values: Iterable[object]) -> str:
-    kinds = set(map(type, values))
-    if kinds <= _PLAIN:
+    if _PLAIN.issuperset(map(type, values)):
         return ""
     for one in values:
         if type(one) not in _PLAIN and (found := _find_formless(one)):

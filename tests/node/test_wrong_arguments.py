@@ -32,6 +32,15 @@ RIGHT: dict[str, Any] = {
 }
 """Arguments that are right, for the ones that a call needs beside the wrong one."""
 
+WRONG: dict[str, Any] = {
+    "an object": Nothing(),
+    "a class": Nothing,
+    "a list": [1],
+    "below 0": -1,
+    "empty text": "",
+    "NaN": float("nan"),
+}
+
 ANYTHING = {"reply"}
 """Of these a class is right, and what is no shape is said in other words."""
 
@@ -59,7 +68,7 @@ def wrong_calls() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("method", "parameter"), list(wrong_calls()))
-@pytest.mark.parametrize("wrong", [Nothing(), Nothing, [1], -1, "", float("nan")], ids=repr)
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_a_wrong_argument_is_named(method: str, parameter: str, wrong: Any) -> None:
     fine = {
         "payload": ([1], -1, "", Nothing),
