@@ -91,7 +91,8 @@ class Parameters:
         self._shape: Any = None
         """None if the payload is not taken."""
         if len(wanted) == 2:
-            if (is_message and wanted[0].name in hints) or not _is_message(hints.get(wanted[1].name, MessageView)):
+            second = hints.get(wanted[1].name, MessageView)
+            if (is_message and wanted[0].name in hints) or not (second in (Any, object) or _is_message(second)):
                 raise ConfigError(
                     f"handler {name} for kind {kind!r}: expected (payload: SHAPE, message), in this order"
                 )

@@ -192,7 +192,7 @@ def test_a_decorator_without_parentheses_says_how_it_is_written() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("hint", [MessageView, meshp2p.ReceivedMessage])
+@pytest.mark.parametrize("hint", [MessageView, meshp2p.ReceivedMessage, Any, object])
 def test_a_handler_may_take_the_payload_and_the_message(hint: type[Any]) -> None:
     async def main(mesh: VirtualMesh) -> None:
         a, b = await mesh.start("a", "b")
