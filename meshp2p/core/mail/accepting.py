@@ -31,7 +31,7 @@ class Accepting:
     _delivery: Delivery
 
     def accept(self, ticket: int, request: SendMessage, now: float) -> None:
-        """Take a message on. Answered when it is kept: on disk, or, without a disk, at its recipients' homes too.
+        """Accept a message. Answered when it is on disk, or, without a disk, when it is at its recipients' homes too.
 
         Raises :class:`UnknownInstance`, :class:`MailboxFull`, :class:`LimitExceeded` and
         :class:`~meshp2p.errors.ConfigError`; then nothing changed.

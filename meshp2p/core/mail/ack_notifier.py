@@ -20,25 +20,25 @@ TOLD_MAX = 4096
 
 @dataclass(slots=True)
 class _Confirmation:
-    """An acknowledgement that waits for so many holders to know."""
+    """An acknowledgement that is answered when ``left`` more holders know."""
 
     ticket: int
     left: int = 0
 
 
 class AckNotifier:
-    """Knows for each holder what it does not know yet: copies, as pairs of (recipient, message id)."""
+    """Keeps for each holder the acknowledged copies, pairs of (recipient, message id), that it does not know of."""
 
     def __init__(self, state: NodeState, carrier: Carrier, mailboxes: Mailboxes) -> None:
         self._state = state
         self._mailboxes = mailboxes
         self.queues: PeerQueues[Acknowledged] = PeerQueues(state, carrier, Timer.TELL, self)
         self.untold: dict[str, dict[tuple[str, str], _Confirmation | None]] = {}
-        """By holder; with the acknowledgement that waits for it."""
+        """By holder and copy, the acknowledgement that waits for the holder to know; None if none does."""
         self._confirmations: dict[int, _Confirmation] = {}
 
     def remember(self, holder: str, recipient: str, message_id: str) -> None:
-        """A holder is still to be told, and nobody waits for it."""
+        """Tell a holder of this with the next call; no acknowledgement waits for it."""
         self.untold.setdefault(holder, {})[recipient, message_id] = None
 
     def forget(self, holder: str, recipient: str, message_id: str) -> None:
@@ -70,20 +70,20 @@ class AckNotifier:
             self.queues.flush(holder, now)
 
     def end_confirmation(self, ticket: int) -> None:
-        """Answer an acknowledgement, whoever knows of it."""
+        """Answer an acknowledgement, even if some holders do not know yet."""
         if self._confirmations.pop(ticket, None) is not None:
             self._state.timers.cancel(Timer.CONFIRM, str(ticket))
             self._state.resolve(ticket, Done())
 
     def next_request(self, node_id: str, _now: float) -> Acknowledged | None:
-        """What a holder is told next."""
+        """The next call to a holder; None if it knows everything."""
         untold = self.untold.get(node_id)
         return Acknowledged(tuple(untold)[:TOLD_MAX], self._state.id) if untold else None
 
     def conclude(
         self, node_id: str, request: Acknowledged, reply: CallReply | CallFailed, _now: float, *, is_latest: bool
     ) -> None:
-        """A holder was told, or does not answer."""
+        """Note the outcome of a call to a holder."""
         untold = self.untold.get(node_id, {})
         for copy in request.copies:
             confirmation = untold.get(copy)
@@ -100,6 +100,6 @@ class AckNotifier:
             self.untold.pop(node_id, None)
 
     def wake(self, holder: str, now: float) -> None:
-        """A holder is there again."""
+        """A holder is reachable again: call it at once."""
         if holder in self.untold:
             self.queues.wake(holder, now)

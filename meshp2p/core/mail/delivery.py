@@ -45,13 +45,13 @@ class Delivery:
     # What happened
 
     def begin(self, outgoing: Outgoing, now: float) -> None:
-        """A message is kept: bring it on its way."""
+        """Deliver a message that was just kept."""
         homes: dict[str, None] = {}
         for recipient in outgoing.copies:
             if (home := self._route(recipient)) is not None:
                 homes[home] = None
             elif recipient in self._outbox.lines:
-                # it departed before, or while this was written: then nobody says so again
+                # it departed before, or during the write: no further event will tell
                 outgoing.copies[recipient].is_tried = True
                 outgoing.copies[recipient].reason = _KEPT_FOR_THE_DEAD
                 self._state.timers.set_earlier(Timer.RETURN, now + self._state.config.return_timeout, recipient)
@@ -60,7 +60,7 @@ class Delivery:
         self._settling.note_progress(outgoing)
 
     def notice(self, event: MemberChange, now: float) -> None:
-        """A recipient, or a home, came, went or changed: what waits for it flows at once."""
+        """Deliver at once what waits for a recipient, or a home, that joined or changed; note why other copies wait."""
         instance_id = event.id
         line = self._outbox.lines.get(instance_id)
         match event:
@@ -73,7 +73,7 @@ class Delivery:
                     deliver = self.queues.flush if isinstance(event, MemberUpdated) else self.queues.wake
                     deliver(instance_id, now)
                 if isinstance(event, MemberJoined) and event.record.is_node:
-                    self.queues.wake_failing(now)  # whoever joined may be the way to others
+                    self.queues.wake_failing(now)  # the new node may be a relay to others
             case MemberLeft(record=record) if not record.is_node:
                 self._route(instance_id)  # what waits is given up
             case MemberLeft() | MemberDied():
@@ -87,7 +87,7 @@ class Delivery:
                 pass
 
     def unblock(self, recipient: str, now: float) -> None:
-        """A copy that was refused is offered again."""
+        """Deliver again to a recipient whose home refused."""
         line = self._outbox.lines.get(recipient)
         if line is not None and line.home is not None:
             line.is_blocked = False
@@ -101,8 +101,8 @@ class Delivery:
     # Where to
 
     def _route(self, recipient: str) -> str | None:
-        """Find the recipient's home; which that is. What was delivered to another, or to an earlier life of it, is
-        delivered again."""
+        """Find the recipient's home and return its id. What was delivered to another home, or to an earlier process of
+        this one, is delivered again."""
         line = self._outbox.lines.get(recipient)
         if line is None:
             return None
@@ -137,7 +137,7 @@ class Delivery:
             self.queues.wake(home, now)
 
     def _deliver_here(self, now: float) -> None:
-        """The recipient's home is this node: the mailbox is next door, and the outbox keeps the message on disk."""
+        """Deliver to the mailboxes of this node. Nothing is written: the outbox has the messages on disk."""
         home = self._state.id
         while (request := self.next_request(home, now)) is not None:
             self.conclude(home, request, self._intake.take_here(request.parcels, now), now, is_latest=True)
@@ -145,7 +145,7 @@ class Delivery:
     # Batches
 
     def next_request(self, home: str, now: float) -> Deliver | None:
-        """What is to be delivered next: each recipient's oldest copies, one message for several where they share it."""
+        """The next batch: each recipient's oldest copies; a message for several recipients is in it once."""
         ready = self.ready.get(home)
         if not ready or (record := self._state.members.records.get(home)) is None:
             return None
@@ -172,7 +172,7 @@ class Delivery:
                 room -= len(recipient)
                 if line.refusals:
                     break  # one is enough to see whether there is room
-            del ready[recipient]  # the next batch begins with the others
+            del ready[recipient]  # so that the next batch begins with the other recipients
             ready[recipient] = None
         parcels = tuple(outgoing.parcel(recipients, now) for _, (outgoing, recipients) in sorted(chosen.items()))
         return Deliver(self._state.id, parcels, record.boot) if parcels else None
@@ -180,8 +180,8 @@ class Delivery:
     def conclude(
         self, home: str, request: Deliver, reply: CallReply | CallFailed, now: float, *, is_latest: bool
     ) -> None:
-        """What came of a batch. Without ``is_latest`` the same was told again meanwhile, perhaps to a home that was
-        started again and has none of it."""
+        """Note the outcome of a batch. Without ``is_latest`` a later call delivers the same, perhaps to a home that was
+        started again and has lost it."""
         outcomes = reply.outcomes if isinstance(reply, DeliverReply) else ()
         acknowledged: list[tuple[str, Message]] = []
         for index, parcel in enumerate(request.parcels):
@@ -212,7 +212,7 @@ class Delivery:
             self._settle(acknowledged, now)
 
     def _settle(self, copies: list[tuple[str, Message]], now: float) -> None:
-        """A home says of what was delivered again that it is acknowledged; asked again if that cannot be kept."""
+        """A home says that these were acknowledged already. Deliver them again later if that cannot be written."""
 
         def conclude(failure: str | None, now: float) -> None:
             for recipient in dict.fromkeys(recipient for recipient, _ in copies) if failure is not None else ():
@@ -232,7 +232,7 @@ class Delivery:
         self._block(recipient, line, is_full=False, now=now)
 
     def _block(self, recipient: str, line: Line, *, is_full: bool, now: float) -> None:
-        """Its home refused: try again after a pause that doubles."""
+        """Stop delivering to a recipient whose home refused, for a pause that doubles."""
         line.is_blocked, line.is_full = True, is_full
         pause = self._state.config.delivery_pause(line.refusals)
         line.refusals += 1

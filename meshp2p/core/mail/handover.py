@@ -59,7 +59,7 @@ class Handover:
         self._take_over(request.parcels, conclude, now)
 
     def _take_over(self, parcels: Sequence[Parcel], conclude: StoreHandler, now: float) -> None:
-        """Hold these copies in another's place; those that are held, or were settled here, stay as they are."""
+        """Hold these copies in place of another node. Copies that are held or final here stay as they are."""
         outbox = self._outbox
         wall_ms = self._state.wall_ms()
         change = Change()
@@ -88,15 +88,15 @@ class Handover:
         self._ledger.commit(change, stored, now)
 
     def _is_known(self, parcel: Parcel) -> bool:
-        """Whether these copies are held, or were; what is known no more was settled long ago."""
+        """Whether these copies are held or final here. A message that is not known any more was settled long ago."""
         held = self._outbox.by_id.get(parcel.message.id)
         return held is None or all(recipient in held.copies for recipient in parcel.recipients)
 
     # To the node that accepted them
 
     def give_back(self, maker: str, now: float) -> None:
-        """A node is there: let it hold again what it accepted and this node took over. Of two holders one might not
-        hear of an acknowledgement, and deliver the message to another home."""
+        """Let a node that is back hold again what it accepted and this node took over. With two holders, one might not
+        hear of an acknowledgement, and would deliver the message to another home."""
         held = self._outbox.held_for(tag_of(maker) >> 32)
         if not held or maker in self._returning or not self._state.members.has_node(maker):
             return

@@ -1,4 +1,4 @@
-"""Deliveries of other nodes, and of this one, into the mailboxes."""
+"""Takes deliveries of other nodes, and of this one, into the mailboxes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Intake:
             lost = set() if failure is None else set(taking.taken)
             for copy in taking.repeated:
                 if not self._mailboxes.knows(*copy):
-                    lost.add(copy)  # what it repeats could not be kept
+                    lost.add(copy)  # the delivery that it repeats could not be written
             for parcel, places in zip(request.parcels, outcomes, strict=True) if lost else ():
                 for place, recipient in enumerate(parcel.recipients):
                     if (recipient, parcel.message.id) in lost:
@@ -54,7 +54,7 @@ class Intake:
             self._state.resolve(ticket, DeliverReply(tuple(map(tuple, outcomes))))
 
         self._ledger.commit(taking, conclude, now)
-        self._wake(taking)  # behind the store: an answer may be next
+        self._wake(taking)  # after the store, which must be made before a read is answered
 
     def take_here(self, parcels: tuple[Parcel, ...], now: float) -> DeliverReply:
         """Deliver what this node itself holds, which is on disk already."""
@@ -87,7 +87,7 @@ class Intake:
             mailboxes.note_told(recipient, message.id, holder)
             return Outcome.ACKNOWLEDGED
         if recipient in taking.full or not mailboxes.has_room(recipient, message.size):
-            taking.full[recipient] = None  # and what comes behind it waits too, for it must not be read before
+            taking.full[recipient] = None  # later messages wait too: they must not be read before this one
             return Outcome.FULL
         incoming = mailboxes.put(recipient, message, [holder], parcel.seconds_left, now)
         if self._state.keeping.is_durable and holder != self._state.id:

@@ -29,7 +29,7 @@ class Line:
         return bool(self.waiting or self.delivered)
 
     def wait(self, outgoing: Outgoing) -> None:
-        """Its copy waits, in its place: what came before may have been written to disk later."""
+        """Queue its copy in the order of numbers: an earlier message may have been written to disk later."""
         is_last = not self.waiting or next(reversed(self.waiting)) < outgoing.number
         self.waiting[outgoing.number] = outgoing
         if not is_last:
@@ -54,6 +54,6 @@ class Line:
         self.note_room()
 
     def note_room(self) -> None:
-        """Its home takes messages, as far as is known."""
+        """Its home is not known to refuse messages."""
         self.is_blocked = self.is_full = False
         self.refusals = 0

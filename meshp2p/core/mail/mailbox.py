@@ -52,8 +52,8 @@ class Mailbox:
         self.bytes += incoming.message.size
 
     def acknowledge(self, message_id: str, untold: list[str]) -> Incoming | None:
-        """Its recipient acknowledged it, and these holders do not know yet; what was removed. None if it was read
-        elsewhere, and did not come here yet: these may deliver it still."""
+        """Remember that the recipient acknowledged it, and that these holders do not know yet. Returns what was
+        removed; None if it was read elsewhere and not delivered here yet."""
         incoming = self.remove(message_id)
         self.acknowledged[message_id] = untold
         self._passing[message_id] = None
@@ -85,8 +85,7 @@ class Mailbox:
         return passing
 
     def revert(self, acknowledged: Iterable[str], removed: Iterable[Incoming], forgotten: dict[str, list[str]]) -> None:
-        """These are not acknowledged after all; what was removed waits again, in its place, and what was forgotten for
-        them is remembered."""
+        """Undo :meth:`acknowledge` and :meth:`forget`: what was removed waits again, in its place."""
         for message_id in acknowledged:
             self.acknowledged.pop(message_id, None)
             self._places.pop(message_id, None)
@@ -110,7 +109,7 @@ class Mailbox:
         return tuple(messages)
 
     def _behind(self, after: str) -> Iterator[Incoming]:
-        """What waits behind this message. It is looked for from the nearer end: whoever reads on is near the newest."""
+        """What waits behind this message. The search begins at the nearer end: most reads go on near the newest."""
         present = self.pending.get(after)
         place = present.number if present is not None else self._places.get(after)
         if not self.pending or place is None:

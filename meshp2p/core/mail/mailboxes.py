@@ -45,7 +45,7 @@ class Mailboxes:
         self._number = 0
         self._expiries = Deadlines(self.is_pending, state.timers, Timer.EXPIRE_MAIL)
 
-    # What is asked of them
+    # Questions
 
     def is_home(self, recipient: str) -> bool:
         """Whether this node is the recipient's home."""
@@ -63,8 +63,8 @@ class Mailboxes:
         return mailbox is not None and mailbox.knows(message_id)
 
     def has_room(self, recipient: str, size: int) -> bool:
-        """Whether the mailbox takes a message of so many bytes. One that is empty takes any, which else nobody could
-        ever deliver."""
+        """Whether the mailbox takes a message of so many bytes. An empty one takes any message: otherwise
+        a large one could never be delivered."""
         mailbox = self.by_recipient.get(recipient)
         config = self._state.config
         if mailbox is None or not mailbox.pending:
@@ -83,7 +83,7 @@ class Mailboxes:
             mailbox = self.by_recipient[recipient] = Mailbox()
         return mailbox
 
-    # What changes
+    # Changes
 
     def put(self, recipient: str, message: Message, holders: list[str], seconds: float, now: float) -> Incoming:
         """Put a message into a mailbox, behind all others that this node took in, for so many seconds: at most
@@ -108,15 +108,15 @@ class Mailboxes:
             holders.remove(holder)
 
     def note_acknowledged(self, recipient: str, message_ids: Iterable[str]) -> list[Write]:
-        """A former home took these acknowledgements, and the holders know: nothing is handed out here either. What is
+        """Another home took these acknowledgements, and the holders know: hand out nothing here either. Returns what is
         to be written."""
         mailbox = self.mailbox(recipient)
         removed = [mailbox.acknowledge(message_id, []) for message_id in message_ids]
         return [Delete(Table.INCOMING, incoming.key) for incoming in removed if incoming is not None]
 
     def give_up(self, recipient: str, now: float) -> list[Incoming]:
-        """The recipient has another home: what waited here, for others to deliver there. What it acknowledged is
-        remembered for a while."""
+        """The recipient has another home: remove and return what waited here. What it acknowledged is remembered for a
+        while."""
         mailbox = self.by_recipient[recipient]
         if not mailbox.acknowledged:
             del self.by_recipient[recipient]
@@ -124,7 +124,7 @@ class Mailboxes:
         return mailbox.take_all()
 
     def drop(self, recipient: str, now: float) -> None:
-        """A recipient is gone for good, and what it had here with it."""
+        """Remove the mailbox of a recipient that is gone for good."""
         mailbox = self.by_recipient.pop(recipient, None)
         if mailbox is None:
             return
@@ -132,7 +132,7 @@ class Mailboxes:
         self._state.store(writes + self.forgotten_rows(recipient, mailbox.acknowledged), ignore_failure, now)
 
     def handle_expiry(self, now: float) -> None:
-        """Take out of the mailboxes what nobody acknowledged in time."""
+        """Remove what was not acknowledged in time."""
         writes: list[Write] = []
         for recipient, message_id in self._expiries.pop_due(now):
             mailbox = self.by_recipient.get(recipient)
@@ -144,7 +144,7 @@ class Mailboxes:
             self._state.store(writes, ignore_failure, now)
 
     def forget_later(self, instance_id: str, now: float) -> None:
-        """An instance is gone, or elsewhere: forget what it had here once nothing of it can be under way."""
+        """Forget what an instance that is gone, or elsewhere, had here, once its messages have expired everywhere."""
         self._state.timers.set(Timer.FORGET_MAIL, now + self._state.config.message_timeout, instance_id)
 
     # On disk
@@ -164,7 +164,7 @@ class Mailboxes:
         return [Delete(Table.ACKNOWLEDGED, _ack_key(recipient, message_id)) for message_id in message_ids]
 
     def rows(self) -> Iterator[Put]:
-        """What a disk would have of the mailboxes: what this node holds itself is among what it sends."""
+        """What a disk would have of the mailboxes. Messages that this node holds itself are rows of the outbox."""
         for recipient, mailbox in self.by_recipient.items():
             for incoming in mailbox.pending.values():
                 if holders := [holder for holder in incoming.holders if holder != self._state.id]:

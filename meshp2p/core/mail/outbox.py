@@ -60,7 +60,7 @@ class Outbox:
         self._from_others: dict[int, dict[str, None]] = {}
         """By the bits of the node that accepted them, the ids of messages that another node accepted."""
 
-    # What is asked of it
+    # Questions
 
     def _is_open(self, message_id: str) -> bool:
         outgoing = self.by_id.get(message_id)
@@ -134,13 +134,13 @@ class Outbox:
         return writes
 
     def _reopen(self, outgoing: Outgoing, message: Message) -> None:
-        """Copies of it are about to be held again, or further ones."""
+        """Count its bytes again, and restore its payload, if all its copies were final."""
         if not outgoing.open:
             self.bytes += outgoing.size
             outgoing.message = message
 
     def withdraw(self, outgoing: Outgoing, recipients: Iterable[str]) -> None:
-        """Hold these copies no longer: they could not be kept, or another holds them. Nobody is told of it."""
+        """Stop holding these copies: they could not be written, or another node holds them. They leave no receipt."""
         for recipient in recipients:
             copy = outgoing.copies.pop(recipient, None)
             if copy is None or copy.is_final:
@@ -240,7 +240,7 @@ class Outbox:
             self._from_others.pop(bits, None)
 
     def pop_expired(self, now: float) -> list[Outgoing]:
-        """Take the messages whose time is over; some of them may be final."""
+        """Take the messages that have expired; some of them may be final."""
         due = [self.by_id[id_] for id_ in self._expiries.pop_due(now) if id_ in self.by_id]
         return [outgoing for outgoing in due if outgoing.deadline <= now]
 

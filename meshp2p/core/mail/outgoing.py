@@ -56,7 +56,7 @@ class Outgoing:
         )
 
     def parcel(self, recipients: Iterable[str], now: float) -> Parcel:
-        """What another node is given of it."""
+        """The message as it is sent to another node, for these recipients."""
         return Parcel(self.message, tuple(recipients), max(0.0, self.deadline - now))
 
     def drop_payload(self) -> None:

@@ -1,4 +1,4 @@
-"""What this node tells others, a batch at a time."""
+"""Calls to other nodes, a batch at a time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _Request = TypeVar("_Request", bound=Passed)
 
 
 class PeerCaller(Protocol[_Request]):
-    """What has something to tell to other nodes."""
+    """Makes the requests of :class:`PeerQueues`, and hears what came of them."""
 
     def next_request(self, node_id: str, now: float, /) -> _Request | None:
-        """What this node is told next; None if there is nothing."""
+        """The next request to a node; None if there is nothing to tell."""
 
     def conclude(
         self, node_id: str, request: _Request, reply: CallReply | CallFailed, now: float, /, *, is_latest: bool
     ) -> None:
-        """Look at what came of a request. Without ``is_latest`` the same was told again meanwhile."""
+        """Note the outcome of a request. Without ``is_latest`` a later one told the same again."""
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class PeerQueues(Generic[_Request]):
         return node_id in self._queues and self._queues[node_id].failures > 0
 
     def flush(self, node_id: str, now: float) -> None:
-        """Tell what there is, unless a call is under way or a failed one is to be repeated later."""
+        """Send the next request, unless one is under way or a failed one is to be repeated later."""
         state = self._state
         queue = self._queues.get(node_id)
         if queue is None:
@@ -96,7 +96,7 @@ class PeerQueues(Generic[_Request]):
         self._carrier.call(node_id, request, conclude, state.config.forward_timeout, now)
 
     def wake(self, node_id: str, now: float) -> None:
-        """The node is there again, or another: call at once, also beside a call that may never end."""
+        """Call a node that is reachable again at once, even if an earlier call is still under way."""
         if (queue := self._queues.get(node_id)) is not None:
             queue.failures = 0
             queue.is_calling = False
@@ -104,7 +104,7 @@ class PeerQueues(Generic[_Request]):
         self.flush(node_id, now)
 
     def wake_failing(self, now: float) -> None:
-        """Something is well again: try at once what was to be repeated later."""
+        """Repeat all failed calls at once."""
         for node_id, queue in list(self._queues.items()):
             if queue.failures:
                 self.wake(node_id, now)

@@ -20,8 +20,8 @@ WAIT_MAX = 60.0
 """The longest time in seconds that a read waits for a message."""
 
 TURN_SECONDS = 5.0
-"""How long a read that is forwarded waits at the home before it is forwarded anew: no longer it waits at a home that
-hangs, or that is not the home any more. Chosen, not measured."""
+"""How long a read that is forwarded waits at the home before it is forwarded anew: this bounds the wait at a home that
+hangs, or is not the home any more. Chosen, not measured."""
 
 
 @dataclass(eq=False, repr=False)
@@ -97,7 +97,7 @@ class Reading:
     # What ends a wait
 
     def wake(self, recipients: Iterable[str]) -> None:
-        """There is something new for these."""
+        """Answer the reads of these recipients that find something now."""
         for recipient in recipients:
             for ticket, (after, limit) in list(self._waits.get(recipient, {}).items()):
                 messages = self._mailboxes.read(recipient, after, limit)
@@ -105,25 +105,25 @@ class Reading:
                     self._end_wait(recipient, ticket, FetchReply(messages))
 
     def handle_wait_over(self, subject: str) -> None:
-        """A read waited for long enough."""
+        """Answer a read that has waited for as long as it asked to."""
         ticket, recipient = subject.split(" ", 1)
         self._end_wait(recipient, int(ticket), FetchReply(()))
 
     def abandon(self, ticket: int) -> None:
-        """Whoever read under this ticket waits no longer."""
+        """Forget a read whose client is gone."""
         self._waits_elsewhere.discard(ticket)
         recipient = next((recipient for recipient, waits in self._waits.items() if ticket in waits), None)
         if recipient is not None:
             self._end_wait(recipient, ticket, None)
 
     def end_waits(self, recipient: str) -> None:
-        """Nobody reads for this recipient here any more: the answer says whether this node is still its home."""
+        """Answer all reads of this recipient; the answers say whether this node is still its home."""
         is_home = self._mailboxes.is_home(recipient)
         for ticket in list(self._waits.get(recipient, {})):
             self._end_wait(recipient, ticket, FetchReply((), is_home=is_home))
 
     def end_all_waits(self) -> None:
-        """This node leaves: answer all reads."""
+        """Answer all reads, since this node leaves."""
         for recipient in list(self._waits):
             self.end_waits(recipient)
 

@@ -30,7 +30,7 @@ class Settling:
     # Copies
 
     def give_up(self, recipient: str, reason: str, now: float) -> None:
-        """A recipient is gone for good."""
+        """Settle all copies of a recipient that is gone for good."""
         line = self._outbox.lines.get(recipient)
         if line is None:
             return
@@ -41,7 +41,7 @@ class Settling:
         self._state.store(writes, ignore_failure, now)
 
     def handle_expiry(self, now: float) -> None:
-        """Settle what nobody acknowledged in time."""
+        """Settle the copies that were not acknowledged in time."""
         writes: list[Write] = []
         for outgoing in self._outbox.pop_expired(now):
             for recipient in outgoing.pending:
@@ -52,7 +52,7 @@ class Settling:
             self._state.store(writes, ignore_failure, now)
 
     def handle_no_return(self, instance_id: str, now: float) -> None:
-        """A node left, or was not seen since a restart of this one, for ``return_timeout``."""
+        """Give up a node that left and did not come back within ``return_timeout``."""
         departed = self._state.members.departed.get(instance_id)
         if departed is not None and departed.state is State.LEFT:
             self.give_up(instance_id, "it left the mesh, and did not come back", now)
@@ -66,14 +66,14 @@ class Settling:
         self._state.timers.set(Timer.ACCEPT, now + self._state.config.accept_timeout, reply.message_id)
 
     def note_progress(self, outgoing: Outgoing) -> None:
-        """A copy was tried, or is final: answer, if that is true of all."""
+        """Answer if all copies were tried or are final."""
         if outgoing.message.id not in self._unanswered:
             return
         if all(copy.is_tried or copy.status is not CopyStatus.QUEUED for copy in outgoing.copies.values()):
             self.answer(outgoing.message.id)
 
     def answer(self, message_id: str) -> None:
-        """Answer, whatever became of the copies."""
+        """Answer now, even if some copies were not tried."""
         unanswered = self._unanswered.pop(message_id, None)
         if unanswered is not None:
             self._state.timers.cancel(Timer.ACCEPT, message_id)
