@@ -213,11 +213,16 @@ def test_a_node_that_one_cannot_reach_is_reached_through_others() -> None:
 def test_an_ack_that_a_relay_passed_on_does_not_make_the_relays_address_the_targets() -> None:
     mesh = a_mesh(5)
     mesh.is_dropped = lambda sender, receiver, _datagram: {sender, receiver} == {"n0", "n1"}
+    looked_at = 0
     for _ in range(300):
         mesh.run(0.1)
         for machine in mesh.nodes.values():
-            for node_id, address in machine._state.reach.items():
-                assert address == mesh.address(node_id)
+            for record in machine.records().values():
+                assert machine._state.address_of(record) == mesh.address(record.id)
+                looked_at += record.id != machine.id
+    assert looked_at > 20 * 250
+    asked = [what for _, _, _, what in mesh.log if isinstance(what, Datagram) and isinstance(what.body, PingRequest)]
+    assert len(asked) > 10, "no ack was passed on"
 
 
 def test_the_tcp_probe_saves_a_node_whose_udp_is_dead() -> None:

@@ -66,7 +66,7 @@ async def test_a_queue_of_work_survives_the_death_of_its_leader(tmp_path: Path) 
 
 
 async def test_an_agent_without_python_asks_one_that_embeds_a_node(tmp_path: Path) -> None:
-    async with meshp2p.open_node(id="painter", port=0, mdns=False) as painter:
+    async with meshp2p.open_node(in_loop=True, id="painter", port=0, mdns=False) as painter:
 
         @painter.handler("Query")
         async def paint(scene: dict[str, str], message: meshp2p.ReceivedMessage) -> dict[str, Any]:
