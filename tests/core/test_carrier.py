@@ -67,6 +67,15 @@ def test_a_message_to_a_node_that_cannot_be_called_arrives_through_a_relay_and_t
     assert delivered_by(mesh, began, "a", "c") == []
 
 
+def test_a_node_that_only_one_node_can_call_is_reached_whichever_that_is() -> None:
+    """Two sides of a cut that reach one node in common, which the target need not watch."""
+    for bridge in "bdefgh":
+        mesh = a_mesh("a", "b", "c", "d", "e", "f", "g", "h")
+        mesh.is_call_lost = closed("c", bridge)  # type: ignore[assignment]
+        sent = send(mesh, "a", "c")
+        mesh.run_until(lambda mesh=mesh, sent=sent: is_delivered(mesh, "a", sent), within=300)  # type: ignore[misc]
+
+
 def test_while_a_detour_is_taken_the_direct_way_is_probed_beside_it_and_no_message_waits() -> None:
     mesh = a_mesh("a", "b", "c", "d")
     mesh.is_call_lost = closed("c", "d")  # type: ignore[assignment]

@@ -160,12 +160,13 @@ class Carrier:
         return Route(record.id, record.boot, self._state.addresses_of(record), node_id if way else "")
 
     def _relays(self, node_id: str) -> list[str]:
-        """Who may have a connection to this node: those it watches, and somebody else."""
+        """Who may have a connection to this node: those it watches. While it is not reached, somebody else as well,
+        another each time: between two sides of a cut there may be a way through one node alone."""
         state = self._state
         successors = islice(state.members.nodes.successors(node_id), state.config.watches)
         watched = [relay for relay in successors if relay != state.id]
         others = state.choose_nodes(RELAYS_MAX, node_id, *watched)
-        return [*watched, *others][:RELAYS_MAX]
+        return [*watched, *others][: RELAYS_MAX + (node_id in self._failing)]
 
     def _detour_of(self, node_id: str, now: float) -> str:
         """The relay through which calls to this node go now, empty if they go directly."""
