@@ -13,7 +13,7 @@ import trio
 from simulations.lan.network import Network
 from simulations.lan.nodes import Meshp2pNode, Node
 
-__all__ = ["Lab", "NeverSeen", "open_lab"]
+__all__ = ["SEEN_TIMEOUT", "Lab", "NeverSeen", "open_lab"]
 
 LOOK_INTERVAL: Final = 0.1
 """Seconds between two looks at all nodes: times are right to about this. Chosen, not measured."""

@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from simulations.lan.http import ask
-from simulations.lan.lab import Lab
+from simulations.lan.lab import SEEN_TIMEOUT, Lab, NeverSeen
 
 __all__ = ["SCENARIOS", "Scenario"]
 
@@ -142,11 +142,13 @@ async def deliver(lab: Lab, source: str, target: str, what: str) -> None:
     body = {"target_instance": target, "message_type": "Notification", "payload": "x"}
     status, sent = await ask(lab.network.hosts[source], "POST", f"/messages/send/{source}", body)
     assert status == 200, sent
-    while True:
-        _, box = await ask(lab.network.hosts[target], "GET", f"/messages/{target}?wait=2")
-        if sent["message_id"] in {message["message_id"] for message in box["messages"]}:
-            lab.times[what] = trio.current_time() - began
-            return
+    with trio.move_on_after(SEEN_TIMEOUT):
+        while True:
+            _, box = await ask(lab.network.hosts[target], "GET", f"/messages/{target}?wait=2")
+            if sent["message_id"] in {message["message_id"] for message in box["messages"]}:
+                lab.times[what] = trio.current_time() - began
+                return
+    raise NeverSeen(f"{what}: not after {SEEN_TIMEOUT:.0f} s")
 
 
 async def flapping(lab: Lab) -> None:
@@ -260,11 +262,14 @@ async def restarts(lab: Lab) -> None:
         is_over = True
     began = trio.current_time()
     missing = set(accepted)
-    while missing:
-        _, box = await ask(lab.network.hosts[second], "GET", f"/messages/{second}?wait=2")
-        taken = [message["message_id"] for message in box["messages"]]
-        missing -= {*taken}
-        await ask(lab.network.hosts[second], "POST", f"/messages/ack/{second}", {"message_ids": taken})
+    with trio.move_on_after(SEEN_TIMEOUT):
+        while missing:
+            _, box = await ask(lab.network.hosts[second], "GET", f"/messages/{second}?wait=2")
+            taken = [message["message_id"] for message in box["messages"]]
+            missing -= {*taken}
+            await ask(lab.network.hosts[second], "POST", f"/messages/ack/{second}", {"message_ids": taken})
+    if missing:
+        raise NeverSeen(f"{len(missing)} of {len(accepted)} accepted messages are lost")
     del lab.times[""]
     lab.times["started again -> all accepted messages are there"] = trio.current_time() - began
 
