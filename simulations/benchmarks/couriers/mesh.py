@@ -72,11 +72,11 @@ class _Node(_Caller):
                 nursery.start_soon(send_some)
 
     async def receive(self, limit: int) -> Sequence[tuple[bytes, Any]]:
-        found = await self._node.fetch(self._node.id, limit, "", _PATIENCE)
+        found = await self._node._node.fetch(self._node.id, limit, "", _PATIENCE)
         return [(message.payload, message.id) for message in found]
 
     async def acknowledge(self, tokens: Sequence[Any]) -> None:
-        await self._node.acknowledge(self._node.id, tuple(tokens))
+        await self._node._node.acknowledge(self._node.id, tuple(tokens))
 
     async def consume(self, count: int, limit: int) -> list[float]:
         """Messages are acknowledged while the next ones are read: behind the last, which may not be out of the mailbox
@@ -87,7 +87,7 @@ class _Node(_Caller):
         async with trio.open_nursery() as nursery, done:
             nursery.start_soon(self._acknowledge_all, to_do)
             while len(taken) < count:
-                found = await self._node.fetch(self._node.id, min(limit, count - len(taken)), last, _PATIENCE)
+                found = await self._node._node.fetch(self._node.id, min(limit, count - len(taken)), last, _PATIENCE)
                 now = time.monotonic()
                 for message in found:
                     taken.append(now - sent_at(message.payload))
@@ -105,23 +105,23 @@ class _Node(_Caller):
             await self.acknowledge(batch)
 
     async def page(self, limit: int) -> Sequence[Any]:
-        return [message.id for message in await self._node.fetch(self._node.id, limit)]
+        return [message.id for message in await self._node._node.fetch(self._node.id, limit)]
 
     async def await_pending(self, count: int) -> None:
         seen, last = 0, ""
         while seen < count:
-            found = await self._node.fetch(self._node.id, _PAGE, last, _PATIENCE)
+            found = await self._node._node.fetch(self._node.id, _PAGE, last, _PATIENCE)
             seen += len(found)
             last = found[-1].id if found else last
 
     async def clear(self, count: int) -> None:
         while count:
-            found = await self._node.fetch(self._node.id, _PAGE, "", _PATIENCE)
-            await self._node.acknowledge(self._node.id, tuple(message.id for message in found))
+            found = await self._node._node.fetch(self._node.id, _PAGE, "", _PATIENCE)
+            await self._node._node.acknowledge(self._node.id, tuple(message.id for message in found))
             count -= len(found)
 
     async def _send(self, target: str, kind: str, payload: bytes, correlation_id: str | None = None) -> None:
-        await self._node.send_message(self._node.id, target, kind, "", payload, correlation_id)
+        await self._node._node.send_message(self._node.id, target, kind, "", payload, correlation_id)
 
 
 def _config(place: Place, **options: Any) -> meshp2p.NodeConfig:
