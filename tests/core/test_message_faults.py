@@ -380,6 +380,27 @@ def test_a_home_that_was_cut_off_asks_the_holders_of_what_it_has_when_it_meets_t
     assert read(mesh, "b", "x") == []
 
 
+@pytest.mark.parametrize("disks", [True, False])
+def test_a_present_home_that_does_not_answer_the_holder_is_told_again(disks: bool) -> None:
+    mesh = a_mesh("a", "b", "c", disks=disks)
+    host(mesh, "b", "x")
+    sent = send(mesh, "a", "x")
+    mesh.run(1.0)
+    mesh.is_dropped = lambda sender, _receiver, _datagram: sender == "c"
+    machine = mesh.nodes["c"]
+    machine._hosting.adopt("x", mesh.now)  # which nobody hears of
+    mesh.do("c", machine._conclude(mesh.now))
+    mesh.is_call_lost = lambda _caller, called: called == "b"
+    acknowledge(mesh, "c", "x", sent.message_id)
+    assert status(mesh, "a", sent.message_id) == {"x": CopyStatus.ACKNOWLEDGED}
+    assert mesh.nodes["a"].records()["x"].home == "b"
+    mesh.is_cut = lambda sender, receiver: "c" in (sender, receiver)
+    mesh.run(3.0)
+    mesh.is_call_lost = lambda _caller, _called: False
+    mesh.run(8.0)
+    assert read(mesh, "b", "x") == []
+
+
 def test_what_is_told_to_the_next_home_is_bounded_and_told_once() -> None:
     mesh = a_mesh("a", "b", disks=False)
     host(mesh, "a", "x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from meshp2p.core.directory.adoption import Acquaintance
@@ -202,9 +203,29 @@ class Acknowledging:
             if record is None or record.home == state.id:
                 continue
             left += 1
-            told = ForwardAcknowledge(recipient, tuple(message_ids))
-            self._carrier.call(record.home, told, conclude, state.config.forward_timeout, now)
+            self._tell_home(record.home, recipient, message_ids, conclude, now)
         conclude(None, now)
+
+    def _tell_home(
+        self,
+        home: str,
+        recipient: str,
+        message_ids: list[str],
+        then: Callable[[CallReply | CallFailed, float], None],
+        now: float,
+    ) -> None:
+        """Let a home hand these out no more. If it does not take note, it is told again until it does, and nobody waits
+        for that."""
+
+        def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            if not isinstance(reply, Done):
+                for message_id in message_ids:
+                    self._notifier.remember(home, recipient, message_id)
+                self._notifier.queues.flush(home, now)
+            then(reply, now)
+
+        told = ForwardAcknowledge(recipient, tuple(message_ids))
+        self._carrier.call(home, told, conclude, self._state.config.forward_timeout, now)
 
     # When the recipient moves
 
