@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import Watch, WatchOpened
+from meshp2p.core.effects import Call, CallFailed, Failure, Resolve, Watch, WatchOpened
 from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.outgoing import Outgoing
 from meshp2p.core.mail.uuid7 import uuid7
@@ -14,7 +14,8 @@ from meshp2p.core.map_entry import COUNT_MAX, Stamp
 from meshp2p.core.maps.hybrid_clock import HybridClock
 from meshp2p.core.message import Message
 from meshp2p.core.messages import Pong
-from meshp2p.core.record import Rumour, State
+from meshp2p.core.record import INCARNATION_MAX, Rumour, State
+from meshp2p.core.requests import Acknowledge, Deregister, Fetch, Heartbeat, Request
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.core.validity import TIME_MAX
 from meshp2p.errors import LimitExceeded
@@ -56,3 +57,26 @@ def test_copies_wait_in_the_order_of_their_numbers_whenever_they_were_kept() -> 
         message = Message(uuid7(NOW_MS, number), "s", "a", "Query", "", b"1", None, NOW_MS)
         outbox.add(Outgoing(number, message, ["a"], 60.0, NOW_MS), 0.0)
     assert list(outbox.lines["a"].waiting) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("home", ["gone", "a"])
+@pytest.mark.parametrize(
+    "request_",
+    [Fetch("agent", 1, "", 0.0), Acknowledge("agent", ("x",)), Heartbeat("agent", "busy", ""), Deregister("agent")],
+    ids=lambda request: type(request).__name__,
+)
+def test_what_is_asked_of_an_instance_that_nobody_can_adopt_is_refused_once(home: str, request_: Request) -> None:
+    """Its home is not there, and the claim that it is at home there cannot be outbid: adopting it changes nothing."""
+    machine = a_machine()
+    hear(machine, [a_record("a"), a_record("agent", INCARNATION_MAX, home=home)])
+    waiting = machine.request(7, request_, 1.0)
+    resolved: list[int] = []
+    for _ in range(20):
+        effects, waiting = waiting, []
+        for effect in effects:
+            if isinstance(effect, Resolve):
+                resolved.append(effect.ticket)
+            elif isinstance(effect, Call):
+                waiting += machine.receive_reply(effect.call_id, CallFailed(Failure.REFUSED, ""), 1.0)
+    assert resolved == [7]
+    assert machine.records()["agent"].home == home

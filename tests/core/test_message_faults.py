@@ -388,7 +388,7 @@ def test_a_present_home_that_does_not_answer_the_holder_is_told_again(disks: boo
     mesh.run(1.0)
     mesh.is_dropped = lambda sender, _receiver, _datagram: sender == "c"
     machine = mesh.nodes["c"]
-    machine._hosting.adopt("x", mesh.now)  # which nobody hears of
+    machine._swim.hosting.adopt("x", mesh.now)  # which nobody hears of
     mesh.do("c", machine._conclude(mesh.now))
     mesh.is_call_lost = lambda _caller, called: called == "b"
     acknowledge(mesh, "c", "x", sent.message_id)

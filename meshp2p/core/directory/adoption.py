@@ -10,8 +10,9 @@ __all__ = ["Acquaintance", "Adoption"]
 class Adoption(Protocol):
     """Takes over hosted instances whose home is gone."""
 
-    def adopt(self, instance_id: str, now: float) -> None:
-        """Become the home of an instance whose home is gone."""
+    def adopt(self, instance_id: str, now: float) -> bool:
+        """Become the home of an instance whose home is gone. Whether this node is its home now: it is not if it leaves,
+        or if others' claims cannot be outbid."""
 
 
 class Acquaintance(Protocol):

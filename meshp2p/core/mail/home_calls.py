@@ -61,12 +61,14 @@ class HomeCalls:
                 take(reply, now)
             elif not isinstance(reply, CallFailed):
                 state.resolve(ticket, reply)
-            elif held.is_node or state.is_leaving:
+            elif (
+                present is None
+                or present.home != held.home
+                or (not held.is_node and self._adoption.adopt(held.id, now))
+            ):
+                again(now)
+            else:
                 why = f"node {held.home!r}, where {held.id!r} is at home, does not answer"
                 state.resolve(ticket, Refused(Why.UNREACHABLE, why))
-            else:
-                if present is not None and present.home == held.home:
-                    self._adoption.adopt(held.id, now)
-                again(now)
 
         self._carrier.call(held.home, request, conclude, state.config.forward_timeout + wait, now)

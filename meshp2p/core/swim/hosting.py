@@ -14,7 +14,7 @@ import msgspec
 from meshp2p.core.directory.gossip import item_bytes
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.effects import CallFailed, Resolve
+from meshp2p.core.effects import CallFailed, Failure, Resolve
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberUpdated
 from meshp2p.core.messages import (
     CallReply,
@@ -164,28 +164,24 @@ class Hosting:
         """Let the home answer. Where it is gone, or does not answer in time, adopt the instance: an agent must not
         depend on one node."""
         state = self._state
-        home = state.members.records.get(held.home)
-        if home is None or not home.is_node:
-            self.adopt(held.id, now)
-            again(now)
-            return
-
         refusal: CallReply = HeartbeatReply(False, False)
         if isinstance(request, ForwardDeregister):
             refusal = DeregisterReply(False)
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
+            present = state.members.records.get(held.id)
             if not isinstance(reply, CallFailed):
                 state.effects.append(Resolve(ticket, reply))
-            elif held.is_node or state.is_leaving:
-                state.effects.append(Resolve(ticket, refusal))
-            else:
-                present = state.members.records.get(held.id)
-                if present is not None and present.home == held.home:
-                    self.adopt(held.id, now)
+            elif present is None or present.home != held.home or self.adopt(held.id, now):
                 again(now)
+            else:
+                state.effects.append(Resolve(ticket, refusal))
 
-        state.call_node(home, request, conclude, state.config.forward_timeout)
+        home = state.members.records.get(held.home)
+        if home is None or not home.is_node:
+            conclude(CallFailed(Failure.UNREACHABLE, "it is not listed"), now)
+        else:
+            state.call_node(home, request, conclude, state.config.forward_timeout)
 
     # What the home does
 
@@ -254,12 +250,19 @@ class Hosting:
             self._state.timers.cancel(Timer.EXPIRE, instance_id)
             self._state.timers.cancel(Timer.PUBLISH, instance_id)
 
-    def adopt(self, instance_id: str, now: float) -> None:
-        """Become the home of an instance whose home is gone."""
-        held = self._state.members.records.get(instance_id)
-        if held is not None and not held.is_node and held.home != self._state.id and not self._state.is_leaving:
+    def adopt(self, instance_id: str, now: float) -> bool:
+        """Become the home of an instance whose home is gone. Whether this node is its home now: it is not if it leaves,
+        or if others' claims cannot be outbid."""
+        state = self._state
+        held = state.members.records.get(instance_id)
+        if held is None or held.is_node or state.is_leaving:
+            return False
+        if held.home != state.id:
             self._ownership.publish(held, now)
+            if state.members.records[instance_id].home != state.id:
+                return False
             self._host(instance_id, now)
+        return True
 
     def _report(self, hosted: _Hosted, record: Record, status: str, metrics: str, now: float) -> None:
         """Publish what an instance reports of itself, at once or, where it does so often, when it may be published
