@@ -15,7 +15,7 @@ from tests.simulation.simulated import a_mesh
 MUTANTS = {mutant.name: mutant for mutant in read_mutants()}
 
 CAUGHT = {
-    "accusations": ("new-process-pays-for-the-old-one", "restart", 0),
+    "accusations": ("new-process-pays-for-the-old-one", "home-returns", 0),
     "agent-news": ("agents-miss-changes-of-leader", "early-agents", 0),
     "ages": ("age-is-rounded-down", "homes", 1),
     "comparing": ("other-half-of-a-comparison-is-lost", "maps-apart", 1),

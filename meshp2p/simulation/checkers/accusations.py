@@ -12,6 +12,7 @@ from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
+from meshp2p.virtual.faults import Fault, Twin
 
 __all__ = ["Accusations", "Rivals"]
 
@@ -31,8 +32,12 @@ class Accusations(Checker):
 
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
+        self._has_twins = False
         self._listed: dict[str, dict[str, tuple[int, int, float]]] = {}
         """By host and id: the boot, the incarnation and the time by the host's clock from which it listed that."""
+
+    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
+        self._has_twins = self._has_twins or isinstance(fault, Twin)
 
     def started(self, host: Host) -> None:
         self._listed[host.key] = {}
@@ -47,7 +52,8 @@ class Accusations(Checker):
             listed[record.id] = (record.boot, record.incarnation, host.now)
 
     def tells(self, host: Host, items: tuple[Item, ...]) -> None:
-        if host.number >= OBSERVERS_MAX:
+        # of a process that was started again others may tell what the one before it found
+        if host.number >= OBSERVERS_MAX or host.life > 1 or self._has_twins:
             return
         for item in items:
             if type(item) is not Rumour or item.state is not State.SUSPECT or item.by != host.id or item.is_refused:
@@ -69,13 +75,18 @@ class Rivals(Checker):
         super().__init__(truth, report)
         self._asking: dict[str, dict[int, None]] = {}
         self._told: dict[str, bool] = {}
+        self._started_at: dict[str, float] = {}
 
     def started(self, host: Host) -> None:
+        self._started_at[host.key] = self.truth.engine.now
         self._asking[host.key] = {}
         self._told[host.key] = False
 
     def calls(self, host: Host, effect: Call) -> None:
-        if type(effect.request) is Probe and effect.request.target == tag_of(host.id) and not self._told[host.key]:
+        if type(effect.request) is not Probe or effect.request.target != tag_of(host.id) or self._told[host.key]:
+            return
+        # whoever met nobody for so long counts its id as its own, and may meet a rival later
+        if self.truth.engine.now - self._started_at[host.key] < 0.9 * self.truth.config.settle_timeout:
             self._asking[host.key][effect.call_id] = None
 
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:

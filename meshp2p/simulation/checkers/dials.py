@@ -9,6 +9,7 @@ from typing import ClassVar
 from meshp2p.core.address import Address
 from meshp2p.core.directory.carrier import DIRECT_RETRY_MAX
 from meshp2p.core.effects import Call, CallFailed, Watch
+from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
 from meshp2p.core.messages import CallReply, SyncReply, SyncRequest
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
@@ -68,10 +69,17 @@ class Watching(Checker):
     """A watch connection that cannot be opened is tried ever more rarely."""
 
     name: ClassVar[str] = "watching"
+    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberDied, MemberLeft)
 
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
         self._opened: dict[tuple[str, int, str, int], deque[float]] = {}
+
+    def event(self, host: Host, event: Event) -> None:
+        """Whoever comes back is watched anew."""
+        if isinstance(event, MemberEvent):
+            for key in [key for key in self._opened if (key[0], key[2]) == (host.key, event.record.id)]:
+                del self._opened[key]
 
     def watching(self, host: Host, effect: Watch) -> None:
         now = self.truth.engine.now

@@ -23,7 +23,11 @@ from meshp2p.virtual.faults import (
     Kind,
     Leave,
     Lossy,
+    Pause,
     Reordered,
+    Sleep,
+    Slow,
+    Stalls,
     Twin,
 )
 
@@ -116,7 +120,8 @@ class MailFlow(Checker):
         host, reading = argument
         waiting = self._waiting.get(reading.recipient, {})
         is_well = self.truth.troubles.node_until(host.id) < reading.asked_at and not host.is_stopped
-        is_well = is_well and _is_home(host, reading.recipient)
+        stops = (fault for fault in self.truth.all_faults if isinstance(fault, Pause | Sleep | Slow | Stalls))
+        is_well = is_well and _is_home(host, reading.recipient) and all(fault.node != host.id for fault in stops)
         if reading.number in waiting and host.life == reading.life and is_well and not host.is_leaving:
             del waiting[reading.number]
             if self.truth.engine.now < reading.asked_at + reading.wait:

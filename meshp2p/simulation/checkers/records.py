@@ -79,6 +79,11 @@ class Ages(Checker):
         super().__init__(truth, report)
         self._told_at: dict[tuple[str, str], float] = {}
         """By the key of a host and an agent, when it began to be listed there, or its record changed."""
+        self._started_at = 0.0
+        """When a process began last: what it lists anew it takes for heard then, and tells others so."""
+
+    def started(self, host: Host) -> None:
+        self._started_at = self.truth.engine.now
 
     def event(self, host: Host, event: Event) -> None:
         if isinstance(event, MemberEvent) and event.record.id in self.truth.agents:
@@ -95,6 +100,8 @@ class Ages(Checker):
                 continue
             for agent_id in stopped:
                 tried_at = truth.agents_tried_at.get(agent_id, now)
+                if tried_at < self._started_at:
+                    continue
                 shown = machine.instance(agent_id, host.now)
                 if shown is None or self._told_at.get((host.key, agent_id), now) > tried_at + SLACK:
                     continue
