@@ -90,11 +90,11 @@ class MailFlow(Checker):
     def accepted(self, host: Host, letter: Letter) -> None:
         if not self._has_room:
             return
-        for recipient in letter.recipients:
-            if (recipient, letter.id) not in self._read:
-                self._unread[recipient, letter.id] = letter
         engine = self.truth.engine
         for recipient in letter.recipients:
+            if (recipient, letter.id) in self._read:
+                continue
+            self._unread[recipient, letter.id] = letter
             for reading in self._waiting.get(recipient, {}).values():
                 if (reading.node, reading.life) == (host.key, host.life) and _is_home(host, recipient):
                     engine.at(engine.now + AT_ONCE, self._look_at_wait, (host, reading))
