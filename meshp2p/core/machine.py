@@ -192,11 +192,13 @@ class Machine(View):
 
     def receive_stored(self, number: int, failure: str | None, now: float) -> list[Effect]:
         """The writes of a :class:`~meshp2p.core.effects.Store` were made, or none of them was, for this reason."""
+        self._swim.pause_guard.check_arrival(now)
         self._state.keeping.receive_stored(number, failure, now)
         return self._conclude(now)
 
     def receive_persisted(self, failure: str | None, now: float) -> list[Effect]:
         """What a :class:`~meshp2p.core.effects.Persist` asked for is on disk, or is not for this reason."""
+        self._swim.pause_guard.check_arrival(now)
         is_new = self._state.keeping.receive_persisted(failure, now)
         self._swim.note_persisted(now, is_new=is_new)
         return self._conclude(now)

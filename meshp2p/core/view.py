@@ -128,6 +128,11 @@ class View:
         return self._swim.contact.is_checking
 
     @property
+    def is_guarded(self) -> bool:
+        """Whether this node was stopped and has heard nobody since."""
+        return self._state.is_guarded
+
+    @property
     def local_health(self) -> int:
         return self._state.local_health.score
 

@@ -189,8 +189,10 @@ class Host(Computer):
         if packet.items:
             self._watcher.told(self, packet.items)
         now = self.clock.now
-        self.heard_at[packet.body.sender] = now
-        self._perform(machine.receive(packet, source, now), cause)
+        effects = machine.receive(packet, source, now)
+        if not machine.is_guarded:  # what waited while the process was stopped is no sign of life of now
+            self.heard_at[packet.body.sender] = now
+        self._perform(effects, cause)
 
     def _decode(self, data: bytes) -> Datagram | None:
         codec = self._network.codec

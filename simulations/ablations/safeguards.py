@@ -181,12 +181,6 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "giving-way",
         alter=without_method("_swim", "ownership", "_ask_rival"),
     ),
-    "adoption": Safeguard(
-        "an instance whose home is gone is taken over by the node that hears of it",
-        "homes",
-        "machine",
-        alter=without_method("_swim", "hosting", "adopt"),
-    ),
     "map-comparing": Safeguard(
         "nodes that share a map compare their replicas, by digest",
         "maps",

@@ -1,9 +1,8 @@
 """Whether this node hears anybody at all.
 
-A node that lists others and hears none of them for two probe intervals checks a few. After ``SILENT_PERIODS`` without
-anybody it says so, checks them all, and names no leader until either somebody answered or all of them are held dead.
-After a pause of this node itself the time begins anew: what it did not hear then is nobody's silence
-(:mod:`meshp2p.core.swim.pause_guard`).
+A node that lists others and hears none of them for ``SILENT_PERIODS`` says so, checks them all, and names no leader
+until either somebody answered or all of them are held dead. After a pause of this node itself the time begins anew:
+what it did not hear then is nobody's silence (:mod:`meshp2p.core.swim.pause_guard`).
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from meshp2p.core.swim.roll_call import RollCall
 __all__ = ["Contact"]
 
 SILENT_PERIODS: Final = 3
-"""Probe intervals without a sign of anybody. A node that is not cut off pings somebody in each of them; one that finds
-itself slow pings less often, so it checks a few before it gives the others up."""
+"""Protocol periods without a sign of anybody. In each of them a node that is not cut off pings somebody; the periods of
+one that finds itself slow are longer."""
 
 
 class Contact:
@@ -58,14 +57,8 @@ class Contact:
         due = state.heard_at + self._patience()
         if len(state.members.nodes) < 2 or state.is_leaving:
             return
-        if state.is_guarded:
-            state.timers.set(Timer.CONTACT, now + self._patience())
-            return
-        if now < due:
-            ask_at = due - state.config.probe_interval
-            if now >= ask_at:
-                self._roll_call.begin(now)  # a node that probes slowly may have asked nobody of late
-            state.timers.set(Timer.CONTACT, due if now >= ask_at else ask_at)
+        if now < due or state.is_guarded:
+            state.timers.set(Timer.CONTACT, due if now < due else now + self._patience())
             return
         self._is_lost = True
         state.emit(ContactLost(now - state.heard_at))
@@ -80,4 +73,4 @@ class Contact:
                 state.gossip.discard(departed.id)
 
     def _patience(self) -> float:
-        return SILENT_PERIODS * self._state.config.probe_interval
+        return SILENT_PERIODS * self._state.local_health.scale(self._state.config.probe_interval)
