@@ -66,8 +66,8 @@ class Agent:
 class Agents:
     """All agents of a run. The truth knows which of them must be listed.
 
-    ``answered(host, agent_id, listed, should_sync)`` hears of each answer: see
-    :meth:`~meshp2p.simulation.checkers.base.Checker.beat`.
+    ``answered`` and ``refused`` are called for each answer: see ``beat`` and ``beat_refused`` of
+    :class:`~meshp2p.simulation.checkers.base.Checker`.
     """
 
     def __init__(
@@ -76,9 +76,11 @@ class Agents:
         truth: Truth,
         engine: Engine,
         answered: Callable[[Host, str, Listed, bool], None],
+        refused: Callable[[Host, str], None],
     ) -> None:
         self._truth = truth
         self._answered = answered
+        self._refused = refused
         self._engine = engine
         self._tickets: dict[int, Agent] = {}
         self._count = 0
@@ -183,6 +185,8 @@ class Agents:
             if said is None or (said.status, said.metrics) != agent.report:
                 self._truth.reports[agent.plan.id] = Report(*agent.report, self._engine.now)
         else:
+            if isinstance(reply, HeartbeatReply):
+                self._refused(host, agent.plan.id)
             agent.is_registered = False
             self._truth.agents[agent.plan.id] = None
             self._try(agent, len(agent.plan.nodes))

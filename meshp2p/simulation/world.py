@@ -107,7 +107,7 @@ class World:
 
     def open_clients(self) -> None:
         """Let agents and their mail begin, at their times. Called once."""
-        self.agents = Agents(self.schedule.agents, self.truth, self.engine, self.beat)
+        self.agents = Agents(self.schedule.agents, self.truth, self.engine, self.beat, self.beat_refused)
         self.maps = Maps(self.schedule.maps, self.truth, self.schedule.seed)
         plans, reads_on = self.schedule.mail, self.schedule.reads_on
         self.mail = Mail(plans, reads_on, self.truth, self.agents, self.schedule.seed, self)
@@ -240,6 +240,10 @@ class World:
     def beat(self, host: Host, agent_id: str, listed: Listed, should_sync: bool) -> None:
         for checker in self.checkers.values():
             checker.beat(host, agent_id, listed, should_sync)
+
+    def beat_refused(self, host: Host, agent_id: str) -> None:
+        for checker in self.checkers.values():
+            checker.beat_refused(host, agent_id)
 
     def refused(self, host: Host, target: str, size: int, why: str) -> None:
         if why:

@@ -181,6 +181,12 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "giving-way",
         alter=without_method("_swim", "ownership", "_ask_rival"),
     ),
+    "adoption": Safeguard(
+        "a node that is asked for an instance whose home is gone becomes its home",
+        "homes",
+        "adoption",
+        alter=without_method("_swim", "hosting", "adopt"),
+    ),
     "map-comparing": Safeguard(
         "nodes that share a map compare their replicas, by digest",
         "maps",

@@ -14,7 +14,7 @@ from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
 from meshp2p.simulation.checkers.dials import Detours, Dials, Watching
 from meshp2p.simulation.checkers.grants import Grants
 from meshp2p.simulation.checkers.health import SelfDoubt
-from meshp2p.simulation.checkers.homes import AgentNews, Homes
+from meshp2p.simulation.checkers.homes import Adoption, AgentNews, Homes
 from meshp2p.simulation.checkers.ids import GivingWay, Returns
 from meshp2p.simulation.checkers.kept import Kept
 from meshp2p.simulation.checkers.leases import OneLeader
@@ -62,6 +62,7 @@ CHECKERS: dict[str, type[Checker]] = {
         GivingWay,
         Returns,
         Homes,
+        Adoption,
         AgentNews,
         MailFlow,
         MailKept,

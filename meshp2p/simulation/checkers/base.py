@@ -116,6 +116,9 @@ class Checker:
         """A host answered for an instance that is at home there: whom it listed and named as leader when it was asked,
         and whether it told the agent to look at that anew; so it does where the agent registers."""
 
+    def beat_refused(self, host: Host, agent_id: str) -> None:
+        """A host answered the heartbeat of an agent that it knows no such instance."""
+
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         """A fault is about to begin or to end."""
 

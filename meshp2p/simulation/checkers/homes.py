@@ -15,7 +15,7 @@ from meshp2p.simulation.checkers.pauses import PAUSE_MIN
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
 
-__all__ = ["AgentNews", "Homes"]
+__all__ = ["Adoption", "AgentNews", "Homes"]
 
 
 ROUNDING = 1e-3
@@ -108,3 +108,18 @@ class AgentNews(Checker):
         if (key, life) == (host.key, host.life) and before != listed and not should_sync:
             what = "another leads" if before[0] == listed[0] else "others are listed"
             self.violated(host, f"answers {agent_id} that nothing is new, though {what} than when it answered last")
+
+
+class Adoption(Checker):
+    """A node takes the heartbeat of an instance that it lists, if it does not list the instance's home: it becomes the
+    home itself."""
+
+    name: ClassVar[str] = "adoption"
+
+    def beat_refused(self, host: Host, agent_id: str) -> None:
+        machine = host.machine
+        if machine is None or host.is_leaving or machine.has_lost_id:
+            return
+        record = machine.records().get(agent_id)
+        if record is not None and not record.is_node and not machine.has_node(record.home):
+            self.violated(host, f"refuses a heartbeat of {agent_id}, whose home {record.home} it holds to be gone")
