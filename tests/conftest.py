@@ -1,5 +1,5 @@
-"""Rules for all tests: in CI a skipped test is a failed one, Hypothesis looks harder there, and child processes obey
-signals."""
+"""Rules for all tests: in CI a skipped test is a failed one, and Hypothesis looks harder there. Child processes obey
+signals and find the system's tools."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 IN_CI = os.environ.get("CI") == "true"
+
+# A user's PATH need not have the system's tools (ip, tc, avahi-daemon), though they are installed.
+os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
 # No deadline and no `too_slow`: both measure the wall clock. The counts of examples are chosen, not measured.
 settings.register_profile("dev", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])

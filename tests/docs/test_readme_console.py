@@ -6,19 +6,19 @@ All of them run in one network namespace of their own, so that port 7700 is free
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from simulations.namespaces import Namespace, explaining, open_namespaces
 from tests.docs.test_code_blocks import Block, find_blocks
+from tests.hosts.programs import skip_without_namespaces
 
 ROOT = Path(__file__).parents[2]
 BLOCKS: Final = list(find_blocks((ROOT / "README.md").read_text(), "README.md"))
@@ -56,10 +56,10 @@ def steps(block: Block) -> list[tuple[str, str]]:
 class Terminal:
     """A command that runs until the end, and what it has printed so far."""
 
-    def __init__(self, command: str, namespace: list[str], environment: dict[str, str], directory: Path) -> None:
+    def __init__(self, command: str, namespace: Namespace, environment: dict[str, str], directory: Path) -> None:
         self.printed = ""
         self.process = subprocess.Popen(
-            [*namespace, "sh", "-c", f"exec {command}"],
+            namespace.command("sh", "-c", f"exec {command}"),
             cwd=directory,
             env=environment,
             stdout=subprocess.PIPE,
@@ -79,28 +79,8 @@ class Terminal:
             self.printed += line
 
 
-@contextlib.contextmanager
-def network_namespace() -> Iterator[list[str]]:
-    """A network with nothing but loopback; the words that run a command in it."""
-    holder = subprocess.Popen(
-        ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up; exec cat"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert holder.stdout is not None
-    try:
-        assert holder.stdout.readline() == "up\n"
-        yield ["nsenter", "--net", f"--target={holder.pid}"]
-    finally:
-        holder.communicate()
-
-
 @pytest.mark.timeout(120)
 def test_the_console_blocks_of_the_readme_print_what_it_shows(tmp_path: Path) -> None:
-    assert os.geteuid() == 0 or os.environ.get("CI") != "true", "network namespaces need root"
-    if os.geteuid() != 0:
-        pytest.skip("network namespaces need root")
     binaries = tmp_path / "bin"
     binaries.mkdir()
     (binaries / "meshp2p").write_text(f'#!/bin/sh\nexec {sys.executable} -m meshp2p.cli "$@"\n')
@@ -113,7 +93,9 @@ def test_the_console_blocks_of_the_readme_print_what_it_shows(tmp_path: Path) ->
     terminals: list[Terminal] = []
     ran: list[str] = []
     console = [block for block in BLOCKS if block.language == "console"]
-    with network_namespace() as namespace:
+    with skip_without_namespaces(), open_namespaces(1) as (namespace,):
+        with explaining():
+            namespace.ip("link set lo up")
         try:
             for command, shown in itertools.chain.from_iterable(map(steps, console)):
                 if not command.startswith(RAN):
@@ -127,7 +109,7 @@ def test_the_console_blocks_of_the_readme_print_what_it_shows(tmp_path: Path) ->
                         terminals[0].wait_for(["joined writer-1"])
                     continue
                 done = subprocess.run(
-                    [*namespace, "sh", "-c", command],
+                    namespace.command("sh", "-c", command),
                     cwd=tmp_path,
                     env=environment,
                     capture_output=True,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,19 @@ import simulations.programs
 from simulations.lan.network import Host, Network, open_router, open_switch
 from simulations.namespaces import NamespacesUnavailable
 
-__all__ = ["Program", "open_program", "peer_command", "router", "switch", "two_hosts", "up"]
+__all__ = [
+    "Program",
+    "open_program",
+    "open_programs",
+    "open_ready",
+    "peer_command",
+    "router",
+    "skip_without_namespaces",
+    "switch",
+    "two_hosts",
+    "up",
+    "up_command",
+]
 
 PEER = Path(__file__).with_name("mdns_peer.py")
 
@@ -80,28 +92,48 @@ async def open_program(
             receive.close()
 
 
+@asynccontextmanager
+async def open_programs(*commands: Sequence[str]) -> AsyncIterator[list[Program]]:
+    """Run these commands. See :func:`open_program`."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(open_program(*command)) for command in commands]
+
+
+@asynccontextmanager
+async def open_ready(*commands: Sequence[str]) -> AsyncIterator[list[Program]]:
+    """Run nodes, and wait until each is ready."""
+    async with open_programs(*commands) as nodes:
+        for node in nodes:
+            await node.wait_for_line('"ready"')
+        yield nodes
+
+
 def peer_command(instance_id: str, mesh: str, port: int, *addresses: str) -> tuple[str, ...]:
     """How to start ``mdns_peer.py``."""
     return (sys.executable, str(PEER), instance_id, mesh, str(port), *addresses)
 
 
-def up(host: Host, instance_id: str, *options: str) -> list[str]:
+def up_command(instance_id: str, *options: str) -> tuple[str, ...]:
     """How to start a node of the mesh ``lab``."""
-    command = (sys.executable, "-m", "meshp2p.cli", "up", "--json", "--mesh", "lab", "--id", instance_id)
-    return host.command(*command, *options)
+    return (sys.executable, "-m", "meshp2p.cli", "up", "--json", "--mesh", "lab", "--id", instance_id, *options)
+
+
+def up(host: Host, instance_id: str, *options: str) -> list[str]:
+    """How to start a node of the mesh ``lab`` on a host."""
+    return host.command(*up_command(instance_id, *options))
 
 
 @contextmanager
 def switch(*names: str, ipv4: bool = True, ipv6: bool = False) -> Iterator[Network]:
     """See :func:`~simulations.lan.network.open_switch`."""
-    with _skipping(), open_switch(*names, ipv4=ipv4, ipv6=ipv6) as network:
+    with skip_without_namespaces(), open_switch(*names, ipv4=ipv4, ipv6=ipv6) as network:
         yield network
 
 
 @contextmanager
 def router(*names: str) -> Iterator[Network]:
     """See :func:`~simulations.lan.network.open_router`."""
-    with _skipping(), open_router(*names) as network:
+    with skip_without_namespaces(), open_router(*names) as network:
         yield network
 
 
@@ -116,7 +148,8 @@ async def two_hosts(left: Sequence[str], right: Sequence[str]) -> AsyncIterator[
 
 
 @contextmanager
-def _skipping() -> Iterator[None]:
+def skip_without_namespaces() -> Iterator[None]:
+    """Skip the test if network namespaces cannot be made here."""
     try:
         yield
     except NamespacesUnavailable as error:

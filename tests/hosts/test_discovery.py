@@ -5,25 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
 
 from simulations.lan.network import Host
-from tests.hosts.programs import Program, open_program, two_hosts, up
+from tests.hosts.programs import Program, open_program, open_programs, two_hosts, up, up_command
 
-LEFT, RIGHT = "10.9.0.1", "10.9.0.2"
 CABLE = (["10.9.0.1/24"], ["10.9.0.2/24"])
 CABLE6 = (["fd00:9::1/64"], ["fd00:9::2/64"])
 BEACON_ALONE = ("--no-mdns", "--beacon")
-
-
-@asynccontextmanager
-async def open_nodes(*commands: Sequence[str]) -> AsyncIterator[list[Program]]:
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(open_program(*command)) for command in commands]
 
 
 async def meet(one: Program, other: Program) -> None:
@@ -43,7 +34,7 @@ async def test_two_hosts_meet_by_the_beacon_alone(cable: tuple[list[str], list[s
     with trio.fail_after(60):
         async with (
             two_hosts(*cable) as (left, right),
-            open_nodes(
+            open_programs(
                 up(left, "one", "--insecure-lan", *BEACON_ALONE), up(right, "other", "--insecure-lan", *BEACON_ALONE)
             ) as (one, other),
         ):
@@ -54,7 +45,7 @@ async def test_two_hosts_between_which_no_multicast_passes_meet_by_broadcast() -
     with trio.fail_after(60):
         async with two_hosts(*CABLE) as (left, right):
             block_multicast(left, right)
-            async with open_nodes(up(left, "one", "--insecure-lan"), up(right, "other", "--insecure-lan")) as nodes:
+            async with open_programs(up(left, "one", "--insecure-lan"), up(right, "other", "--insecure-lan")) as nodes:
                 await meet(*nodes)
 
 
@@ -63,7 +54,7 @@ async def test_two_processes_of_a_machine_without_a_network_meet(options: tuple[
     with trio.fail_after(60):
         async with (
             two_hosts([], []) as (left, _),
-            open_nodes(up(left, "one", *options), up(left, "other", *options)) as nodes,
+            open_programs(up(left, "one", *options), up(left, "other", *options)) as nodes,
         ):
             await meet(*nodes)
 
@@ -75,11 +66,11 @@ async def test_two_users_of_one_machine_meet() -> None:
     with trio.fail_after(60):
         async with (
             two_hosts([], []) as (left, _),
-            open_nodes(
+            open_programs(
                 up(left, "one", *BEACON_ALONE),
                 left.command(
                     *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
-                    *up(left, "other", *BEACON_ALONE)[len(left.command()) :],
+                    *up_command("other", *BEACON_ALONE),
                 ),
             ) as nodes,
         ):
@@ -89,15 +80,15 @@ async def test_two_users_of_one_machine_meet() -> None:
 async def test_a_machine_with_no_interface_up_does_not_end_a_node_that_meets_others_when_there_is_one() -> None:
     with trio.fail_after(60):
         async with two_hosts(["10.9.0.1/24"], []) as (left, right):
-            right.namespace.run("ip", "link", "set", "lo", "down")
-            right.namespace.run("ip", "link", "set", "lan", "down")
-            async with open_nodes(up(left, "one", "--insecure-lan"), up(right, "other", "--insecure-lan")) as nodes:
+            right.namespace.ip("link set lo down")
+            right.namespace.ip("link set lan down")
+            async with open_programs(up(left, "one", "--insecure-lan"), up(right, "other", "--insecure-lan")) as nodes:
                 one, other = nodes
                 await one.wait_for_line("ready")
                 await other.wait_for_line('"ready"')
-                right.namespace.run("ip", "link", "set", "lo", "up")
-                right.namespace.run("ip", "link", "set", "lan", "up")
-                right.namespace.run("ip", "address", "add", "10.9.0.2/24", "dev", "lan")
+                right.namespace.ip("link set lo up")
+                right.namespace.ip("link set lan up")
+                right.namespace.ip("address add 10.9.0.2/24 dev lan")
                 await meet(one, other)
 
 
@@ -106,14 +97,14 @@ async def test_a_node_whose_address_changes_is_told_of_at_the_new_one(options: t
     with trio.fail_after(60):
         async with (
             two_hosts(*CABLE) as (left, right),
-            open_nodes(
+            open_programs(
                 up(left, "one", "--insecure-lan", *options), up(right, "other", "--insecure-lan", *options)
             ) as nodes,
         ):
             one, other = nodes
             await meet(one, other)
-            right.namespace.run("ip", "address", "del", "10.9.0.2/24", "dev", "lan")
-            right.namespace.run("ip", "address", "add", "10.9.0.3/24", "dev", "lan")
+            right.namespace.ip("address del 10.9.0.2/24 dev lan")
+            right.namespace.ip("address add 10.9.0.3/24 dev lan")
             # an update, or a recovery: it may have been suspected meanwhile
             await one.wait_for_line('"addresses":["10.9.0.3:7700"]')
             url = "http://10.9.0.3:7700/health"  # where it may be called by this name, too
@@ -127,12 +118,12 @@ async def test_two_meshes_that_formed_before_their_network_came_up_are_one_then(
     with trio.fail_after(100):
         async with two_hosts([], []) as (left, right):
             names = (("one", left), ("two", left), ("other", right), ("another", right))
-            async with open_nodes(*(up(host, name, "--insecure-lan") for name, host in names)) as nodes:
+            async with open_programs(*(up(host, name, "--insecure-lan") for name, host in names)) as nodes:
                 one, _, other, another = nodes
                 await one.wait_for_line('"joined","id":"two"')
                 await other.wait_for_line('"joined","id":"another"')
-                left.namespace.run("ip", "address", "add", "10.9.0.1/24", "dev", "lan")
-                right.namespace.run("ip", "address", "add", "10.9.0.2/24", "dev", "lan")
+                left.namespace.ip("address add 10.9.0.1/24 dev lan")
+                right.namespace.ip("address add 10.9.0.2/24 dev lan")
                 await one.wait_for_line('"joined","id":"other"')
                 await another.wait_for_line('"joined","id":"two"')
 
@@ -144,16 +135,16 @@ async def test_two_hosts_meet_by_a_link_local_address_with_its_zone() -> None:
                 right.namespace.run("ip", "-json", "-6", "address", "show", "dev", "lan", "scope", "link")
             )
             address = shown[0]["addr_info"][0]["local"]
-            async with open_nodes(up(right, "other", "--insecure-lan", "--no-mdns")) as (other,):
+            async with open_programs(up(right, "other", "--insecure-lan", "--no-mdns")) as (other,):
                 await other.wait_for_line('"ready"')
                 seed = f"[{address}%lan]:7700"
-                async with open_nodes(up(left, "one", "--insecure-lan", "--no-mdns", "--join", seed)) as (one,):
+                async with open_programs(up(left, "one", "--insecure-lan", "--no-mdns", "--join", seed)) as (one,):
                     await meet(one, other)
 
 
 async def addresses_of(host: Host) -> list[str]:
     """What a node that starts there says where it is reached."""
-    async with open_nodes(up(host, "one", "--insecure-lan")) as (node,):
+    async with open_programs(up(host, "one", "--insecure-lan")) as (node,):
         told: list[str] = json.loads(await node.wait_for_line('"ready"'))["addresses"]
         return told
 
@@ -179,7 +170,7 @@ async def test_an_interface_without_carrier_is_advertised_once_it_has_one() -> N
             left.namespace.ip(
                 "link add eth9 type veth peer name far", "address add 10.9.5.1/24 dev eth9", "link set eth9 up"
             )
-            async with open_nodes(up(left, "one", "--insecure-lan")) as (node,):
+            async with open_programs(up(left, "one", "--insecure-lan")) as (node,):
                 assert json.loads(await node.wait_for_line('"ready"'))["addresses"] == ["10.9.0.1:7700"]
                 left.namespace.ip("link set far up")
                 while "10.9.5.1:7700" not in json.loads(await node.wait_for_line('"updated"'))["addresses"]:

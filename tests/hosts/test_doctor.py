@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 import trio
 
 from simulations.lan.network import Host, Network
-from tests.hosts.programs import Program, open_program, router, switch, up
+from tests.hosts.programs import open_program, open_ready, router, switch, up
 
 pytestmark = pytest.mark.slow
 
@@ -25,16 +23,6 @@ Report = dict[str, Any]
 def long(*values: object) -> Any:
     """Only `make test-long` takes these values."""
     return pytest.param(*values, marks=pytest.mark.long)
-
-
-@asynccontextmanager
-async def open_ups(*commands: Sequence[str]) -> AsyncIterator[list[Program]]:
-    """Nodes that are ready."""
-    async with AsyncExitStack() as stack:
-        nodes = [await stack.enter_async_context(open_program(*command)) for command in commands]
-        for node in nodes:
-            await node.wait_for_line('"ready"')
-        yield nodes
 
 
 async def examine(host: Host, *options: str) -> tuple[int, Report]:
@@ -58,7 +46,7 @@ def join(network: Network, name: str) -> tuple[str, str]:
 async def test_a_healthy_lan_has_no_finding_and_the_node_of_another_host_is_seen() -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
-        async with open_ups(up(a, "a", ANY)):
+        async with open_ready(up(a, "a", ANY)):
             code, report = await examine(b, ANY)
     assert (code, report["is_well"]) == (0, True), report
     assert {check["state"] for check in report["checks"]} == {"ok"}, report
@@ -74,7 +62,7 @@ async def test_a_healthy_lan_has_no_finding_and_the_node_of_another_host_is_seen
 async def test_a_host_that_is_not_of_this_machine() -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
-        async with open_ups(up(a, "a", ANY)):
+        async with open_ready(up(a, "a", ANY)):
             code, report = await examine(b, "--host", "10.9.0.99")
     assert (code, report["is_well"]) == (1, False)
     assert "'10.9.0.99' is no address of this machine" in found(report, "host")["broken"]
@@ -89,7 +77,7 @@ async def test_the_port_of_mdns_is_dropped(chains: str) -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
         b.firewall(*(f"-A {chain} -p udp --dport 5353 -j DROP" for chain in chains.split()))
-        async with open_ups(up(a, "a", ANY)):
+        async with open_ready(up(a, "a", ANY)):
             code, report = await examine(b, ANY)
     assert code == 1
     assert "UDP 5353" in found(report, "mdns port")["broken"]
@@ -102,7 +90,7 @@ async def test_an_inbound_port_is_closed(protocol: str, open_one: str) -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
         b.firewall(f"-A INPUT -i lan -p {protocol} --dport 7700 -j DROP")
-        async with open_ups(up(a, "a", ANY)):
+        async with open_ready(up(a, "a", ANY)):
             code, report = await examine(b, ANY)
     assert code == 1
     inbound = found(report, "inbound")
@@ -141,7 +129,7 @@ async def test_the_own_port_is_taken(holder: str) -> None:
 async def test_another_mesh_is_present() -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
-        async with open_ups(up(a, "a", ANY, "--mesh", "other")):
+        async with open_ready(up(a, "a", ANY, "--mesh", "other")):
             code, report = await examine(b, ANY)
             seed_code, by_seed = await examine(b, ANY, *join(network, "a"))
     assert (code, report["nodes"], report["other_names"]) == (0, [], ["other"])
@@ -159,7 +147,7 @@ async def test_a_switch_drops_what_goes_to_all(drops: str) -> None:
             network.stop_multicast()
         if drops != "multicast":
             network.stop_broadcast()
-        async with open_ups(up(a, "a", ANY)):
+        async with open_ready(up(a, "a", ANY)):
             _, report = await examine(b, ANY, *join(network, "a"))
     assert found(report, "link").keys() == {"ok"}, "this machine is not to blame"
     text = found(report, "passage")["warning"]
@@ -174,7 +162,7 @@ async def test_a_firewall_of_this_host_admits_nothing(is_named: bool) -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
         b.admit_nothing()
-        async with open_ups(up(a, "a", ANY)):
+        async with open_ready(up(a, "a", ANY)):
             code, report = await examine(b, ANY, *(join(network, "a") if is_named else ()))
     assert code == 1
     assert "10.9.0.2 (lan): multicast: sent, not heard" in found(report, "link")["broken"]
@@ -188,7 +176,7 @@ async def test_multicast_is_refused_by_a_firewall_here_and_tcp_by_one_there() ->
         a, b = network.hosts.values()
         b.firewall("-A OUTPUT -d 224.0.0.0/4 -j DROP")
         a.firewall("-A INPUT -i lan -p tcp -j DROP")
-        async with open_ups(up(a, "a", ANY)):
+        async with open_ready(up(a, "a", ANY)):
             code, report = await examine(b, ANY)
     assert code == 1
     assert found(report, "link")["warning"].endswith("Operation not permitted; broadcast passes")
@@ -199,7 +187,7 @@ async def test_a_seed_does_not_answer_though_another_node_does() -> None:
     with trio.fail_after(SECONDS), switch("a", "b", "c") as network:
         a, b, c = network.hosts.values()
         c.firewall("-A INPUT -i lan -p tcp -j DROP")
-        async with open_ups(up(a, "a", ANY)):
+        async with open_ready(up(a, "a", ANY)):
             code, report = await examine(b, ANY, *join(network, "a"), *join(network, "c"))
             refused_code, refused = await examine(b, ANY, "--join", f"{a.address}:7701")
     assert (code, refused_code) == (1, 1)
@@ -211,9 +199,9 @@ async def test_a_node_that_runs_here_hides_none_of_that() -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
         b.firewall("-A INPUT -i lan -p tcp --dport 7700 -j DROP", "-A INPUT -p udp --dport 5353 -j DROP")
-        async with open_ups(up(b, "b", ANY)):
+        async with open_ready(up(b, "b", ANY)):
             lone_code, lone = await examine(b, ANY, *join(network, "a"))
-            async with open_ups(up(a, "a", ANY)):
+            async with open_ready(up(a, "a", ANY)):
                 code, report = await examine(b, ANY)
     assert (lone_code, code) == (1, 1)
     assert "1 node of mesh 'lab' of this machine can be reached, and none of another" in lone["verdict"]
@@ -243,7 +231,7 @@ async def test_no_network_is_up(fault: str) -> None:
 async def test_nat_hides_this_host() -> None:
     with trio.fail_after(SECONDS), router("a", "b") as network:
         network.hide("b")
-        async with open_ups(up(network.hosts["a"], "a", ANY)):
+        async with open_ready(up(network.hosts["a"], "a", ANY)):
             code, report = await examine(network.hosts["b"], ANY, *join(network, "a"))
     assert code == 1
     texts = [check["text"] for check in report["checks"] if check["name"] == "inbound"]
@@ -256,7 +244,7 @@ async def test_the_printed_report_says_the_same(tmp_path: Path) -> None:
         a, b = network.hosts.values()
         command = (sys.executable, "-m", "meshp2p.cli", "doctor", "--mesh", "lab", "--seconds", "1", ANY)
         async with (
-            open_ups(up(a, "a", ANY)),
+            open_ready(up(a, "a", ANY)),
             open_program(*b.command(*command), log=tmp_path / "log") as doctor,
         ):
             await doctor.wait_for_line("ok       inbound: UDP port 7700 is reached by a")

@@ -65,14 +65,14 @@ async def test_a_host_whose_interface_is_down_at_first_is_seen_once_it_is_up() -
     with trio.fail_after(60):
         async with two_hosts(["10.9.0.1/24"], ["10.9.0.2/24"]) as (one, other):
             # Its address stays, so that multicast is set up and every packet is refused: "Network is unreachable".
-            other.namespace.run("ip", "link", "set", "lan", "down")
+            other.namespace.ip("link set lan down")
             async with (
                 open_program(*one.command(*peer_command("one", "lab", 7700, "10.9.0.1"))) as first,
                 open_program(*other.command(*peer_command("other", "lab", 7700, "10.9.0.2"))) as second,
             ):
                 await first.wait_for_line("started")
                 await second.wait_for_line("started")
-                other.namespace.run("ip", "link", "set", "lan", "up")
+                other.namespace.ip("link set lan up")
                 assert await first.wait_for_sighting("other") == ["10.9.0.2:7700"]
                 assert await second.wait_for_sighting("one") == ["10.9.0.1:7700"]
 
@@ -86,7 +86,7 @@ async def test_a_host_that_gets_its_address_later_is_seen_then() -> None:
         ):
             await first.wait_for_line("started")
             await second.wait_for_line("started")
-            other.namespace.run("ip", "address", "add", "10.9.0.2/24", "dev", "lan")
+            other.namespace.ip("address add 10.9.0.2/24 dev lan")
             second.write("refresh")
             assert await first.wait_for_sighting("other") == ["10.9.0.2:7700"]
             assert await second.wait_for_sighting("one") == ["10.9.0.1:7700"]

@@ -7,7 +7,7 @@ import pytest
 from simulations.lan.command import Outcome, perform, table_lines
 from simulations.lan.nodes import Meshp2pNode, Node, SerfNode
 from simulations.lan.scenarios import SCENARIOS
-from simulations.namespaces import NamespacesUnavailable
+from tests.hosts.programs import skip_without_namespaces
 
 pytestmark = pytest.mark.slow
 
@@ -22,10 +22,8 @@ SHORT = {
 
 
 async def run(name: str, system: type[Node] = Meshp2pNode, hosts: int = 0) -> Outcome:
-    try:
+    with skip_without_namespaces():
         return await perform(SCENARIOS[name], system, hosts)
-    except NamespacesUnavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize(("name", "hosts"), SHORT.items())
