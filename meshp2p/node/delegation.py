@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final
@@ -29,7 +30,7 @@ from meshp2p.node.handlers import TASK_CANCEL
 from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.received import TASK
 
-__all__ = ["Delegating", "LocalDelegation", "ProgressReports", "choose_delegate"]
+__all__ = ["Delegating", "LocalDelegation", "ProgressReports", "Task", "choose_delegate"]
 
 DECLINED: Final = "Declined"
 
@@ -40,61 +41,57 @@ PROGRESS_MAX: Final = 64
 """Progress reports that wait to be read; then the oldest is dropped. Chosen, not measured."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be done, as JSON text that was checked, and what an instance must have that does it."""
+
+    text: bytes
+    capability: str | None
+    profile: str | None
+    waits: bool = False
+    """Whether to wait for an instance if there is none."""
+    includes_self: bool = False
+    """Whether it may be this node."""
+
+
 class Delegating:
-    """The delegator's side of tasks. ``members`` are the live instances; ``wait_until`` waits for a change of them;
-    ``want`` has the mailbox read, into which results come."""
+    """The delegator's side of tasks. ``find`` gives the live instances that have a capability and a profile;
+    ``wait_until`` waits for a change of them; ``want`` has the mailbox read, into which results come."""
 
     def __init__(
         self,
         own_id: str,
         asking: Asking,
-        members: Callable[[], list[Instance]],
+        find: Callable[[str | None, str | None], list[Instance]],
         wait_until: Callable[[Callable[[], bool]], Awaitable[None]],
         want: Callable[[], None],
         random: Randomness,
     ) -> None:
         self._own_id = own_id
         self._asking = asking
-        self._members = members
+        self._find = find
         self._wait_until = wait_until
         self._want = want
         self._random = random
         self._outstanding: dict[str, int] = {}
 
-    def open(
-        self,
-        payload: bytes,
-        capability: str | None,
-        profile: str | None,
-        *,
-        waits: bool = False,
-        includes_self: bool = False,
-    ) -> contextlib.AbstractAsyncContextManager[LocalDelegation]:
+    def open(self, task: Task) -> contextlib.AbstractAsyncContextManager[LocalDelegation]:
         """Delegate a task for the time of a block; at the block's end it is cancelled unless it has an end.
 
         Raises :class:`~meshp2p.errors.ConfigError` where nothing says who can do it.
         """
-        if capability is None and profile is None:
+        if task.capability is None and task.profile is None:
             raise ConfigError("delegation: name a capability or a profile, so that it is known who can do it")
         self._want()
-        return self._open(LocalDelegation(self, payload, capability, profile, waits, includes_self))
+        return self._open(LocalDelegation(self, task))
 
-    async def run(
-        self,
-        payload: bytes,
-        capability: str | None,
-        profile: str | None,
-        timeout: float | None,
-        *,
-        waits: bool = False,
-        includes_self: bool = False,
-    ) -> bytes:
+    async def run(self, task: Task, timeout: float | None) -> bytes:
         """Delegate a task, and return its result; after ``timeout`` seconds it has failed."""
-        async with self.open(payload, capability, profile, waits=waits, includes_self=includes_self) as task:
+        async with self.open(task) as delegation:
             with trio.move_on_after(math.inf if timeout is None else timeout):
-                return await task.result_text()
-            task.expire(f"no result within {timeout:g} s")
-            return await task.result_text()
+                return await delegation.result_text()
+            delegation.expire(f"no result within {timeout:g} s")
+            return await delegation.result_text()
 
     @contextlib.asynccontextmanager
     async def _open(self, delegation: LocalDelegation) -> AsyncIterator[LocalDelegation]:
@@ -110,7 +107,7 @@ class Delegating:
         is_withdrawn = True
         put = delegation.reports.put
         try:
-            answer = await self._asking.ask(agent, delegation.text, TASK, correlation_id, take_progress=put)
+            answer = await self._asking.ask(agent, delegation.task.text, TASK, correlation_id, take_progress=put)
             is_withdrawn = False
             return answer
         except MeshError:
@@ -139,13 +136,9 @@ class Delegating:
         await self._wait_until(lambda: any(one.id not in delegation.tried for one in self._fitting(delegation)))
 
     def _fitting(self, delegation: LocalDelegation) -> list[Instance]:
-        return [
-            instance
-            for instance in self._members()
-            if (delegation.capability is None or delegation.capability in instance.capabilities)
-            and (delegation.profile is None or delegation.profile in instance.profiles)
-            and (delegation.includes_self or instance.id != self._own_id)
-        ]
+        task = delegation.task
+        found = self._find(task.capability, task.profile)
+        return [instance for instance in found if task.includes_self or instance.id != self._own_id]
 
 
 class ProgressReports:
@@ -188,21 +181,8 @@ class LocalDelegation:
     agent answers that is no longer the one is thrown away.
     """
 
-    def __init__(
-        self,
-        delegating: Delegating,
-        payload: bytes,
-        capability: str | None,
-        profile: str | None,
-        waits: bool,
-        includes_self: bool,
-    ) -> None:
-        self.text: bytes = payload
-        """What is to be done, as JSON text."""
-        self.capability: str | None = capability
-        self.profile: str | None = profile
-        self.includes_self: bool = includes_self
-        self._waits = waits
+    def __init__(self, delegating: Delegating, task: Task) -> None:
+        self.task: Task = task
         self.state: DelegationState = DelegationState.RUNNING
         self.agent: str | None = None
         """Who does it now, or did it."""
@@ -246,12 +226,13 @@ class LocalDelegation:
             else:
                 self._end(DelegationState.COMPLETED, None)
                 return
-        what = f"capability {self.capability!r}" if self.capability is not None else "that profile"
+        capability = self.task.capability
+        what = f"capability {capability!r}" if capability is not None else "that profile"
         why = lost or f"no live instance has {what}"
         self._end(DelegationState.ORPHANED, DelegationFailed(DelegationState.ORPHANED, why))
 
     async def _next_agent(self) -> str | None:
-        while (agent := self._delegating.choose(self)) is None and self._waits:
+        while (agent := self._delegating.choose(self)) is None and self.task.waits:
             await self._delegating.wait_for_candidate(self)
         return agent
 

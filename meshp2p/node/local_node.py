@@ -70,7 +70,7 @@ class LocalNode(NodeBackend):
             self.id, opener, self.answering.serve, driver.machine.has_node, self._query_by_mail, ids, wall_ms
         )
         self.delegating: Delegating = Delegating(
-            self.id, self._asking, self.members, self._subscriptions.wait_until, self._correspondence.want, random
+            self.id, self._asking, self.find, self._subscriptions.wait_until, self._correspondence.want, random
         )
         self._status_changed = trio.Event()
         self._status_deadline = math.inf
@@ -78,8 +78,8 @@ class LocalNode(NodeBackend):
     def __repr__(self) -> str:
         return f"<LocalNode {self.id!r} of mesh {self.config.mesh!r} at {self.url}>"
 
-    def find(self, *, capability: str | None = None, profile: str | None = None) -> list[Instance]:
-        """The live instances that have the capability and the profile, each where it is given."""
+    def find(self, capability: str | None, profile: str | None) -> list[Instance]:
+        """The live instances that have the capability and the profile, each if it is given."""
         return [
             instance
             for instance in self.members()
@@ -102,8 +102,8 @@ class LocalNode(NodeBackend):
 
     async def wait_for(self, count: int, capability: str | None, profile: str | None) -> list[Instance]:
         """Wait until at least so many instances have the capability and the profile."""
-        await self._subscriptions.wait_until(lambda: len(self.find(capability=capability, profile=profile)) >= count)
-        return self.find(capability=capability, profile=profile)
+        await self._subscriptions.wait_until(lambda: len(self.find(capability, profile)) >= count)
+        return self.find(capability, profile)
 
     async def wait_for_leader(self) -> Leader:
         """Wait until there is a leader; if it is this node, until its claim is on disk."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, TypeVar
 
 from meshp2p.errors import WrongLoop
 from meshp2p.node.received import ReceivedMessage
-from meshp2p.threaded.agent_side import Block
 from meshp2p.threaded.handler_call import HandlerCall
-from meshp2p.threaded.node_thread import Waitable
 
 __all__ = ["AsyncioSide"]
 
@@ -28,7 +25,7 @@ class AsyncioSide:
         self.is_async: bool = True
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
-        self._tasks: dict[HandlerCall[Any], asyncio.Task[None]] = {}
+        self._tasks: dict[HandlerCall, asyncio.Task[None]] = {}
         self._is_ended = False
 
     def check(self) -> None:
@@ -42,16 +39,17 @@ class AsyncioSide:
             " asyncio.run_coroutine_threadsafe(...), or open a node for any thread with meshp2p.blocking.open_node()"
         )
 
-    async def wait(self, operation: Waitable[_T]) -> _T:
-        await self._wait_for_end(operation.future, operation.cancel)
-        return operation.future.result()
+    async def wait(self, future: Future[_T], cancel: Callable[[], None]) -> _T:
+        await self._wait_for_end(future, cancel)
+        return future.result()
 
     async def wait_shielded(self, future: Future[None]) -> None:
         await self._wait_for_end(future, lambda: None)
 
     async def _wait_for_end(self, future: Future[Any], cancel: Callable[[], None]) -> None:
         """Cancelled, it calls ``cancel`` and goes on waiting, and raises that in the end."""
-        ended = self._future_of(future)
+        ended: asyncio.Future[None] = self._loop.create_future()
+        future.add_done_callback(lambda _: self._call_soon(_set, ended))
         cancelled: asyncio.CancelledError | None = None
         while not ended.done():
             try:
@@ -62,33 +60,28 @@ class AsyncioSide:
         if cancelled is not None:
             raise cancelled
 
-    def _future_of(self, future: Future[Any]) -> asyncio.Future[None]:
-        ended: asyncio.Future[None] = self._loop.create_future()
-        future.add_done_callback(lambda _: _call_soon(self._loop, _set, ended))
-        return ended
+    def start(self, call: HandlerCall) -> None:
+        self._call_soon(self._start, call)
 
-    def start(self, call: HandlerCall[Any]) -> None:
-        _call_soon(self._loop, self._start, call)
-
-    def _start(self, call: HandlerCall[Any]) -> None:
+    def _start(self, call: HandlerCall) -> None:
         if self._is_ended or call.is_cancelled:
             return
         task = self._loop.create_task(call.perform_async(self.wait), context=self._context.copy())
         self._tasks[call] = task
         task.add_done_callback(lambda _: self._end_call(call))
 
-    def _end_call(self, call: HandlerCall[Any]) -> None:
+    def _end_call(self, call: HandlerCall) -> None:
         task = self._tasks.pop(call)
         if task.cancelled() and not call.is_cancelled and not self._is_ended:
             call.end(None, RuntimeError("the handler cancelled itself"))
 
-    def cancel(self, call: HandlerCall[Any]) -> None:
+    def cancel(self, call: HandlerCall) -> None:
         def cancel() -> None:
             task = self._tasks.get(call)
             if task is not None:
                 task.cancel()
 
-        _call_soon(self._loop, cancel)
+        self._call_soon(cancel)
 
     def shown(self, message: ReceivedMessage) -> ReceivedMessage:
         return message
@@ -101,42 +94,36 @@ class AsyncioSide:
         if tasks:
             await asyncio.wait(tasks)
 
-    def open_block(self) -> Block:
-        return cast("Block", _AsyncioBlock(self._loop))
+    @contextlib.contextmanager
+    def cut(self, future: Future[Any]) -> Iterator[None]:
+        """It cancels the current task, the way ``asyncio.timeout`` does it."""
+        task = asyncio.current_task()
+        if task is None:  # a callback of the loop, which nobody can cancel
+            yield
+            return
+        cancelling = task.cancelling()
+        is_cut = is_over = False
 
+        def cut() -> None:
+            nonlocal is_cut
+            if not is_over:
+                is_cut = True
+                task.cancel()
 
-class _AsyncioBlock:
-    """A block of the current task that can be cut short, the way ``asyncio.timeout`` does it."""
+        future.add_done_callback(lambda _: self._call_soon(cut))
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not is_cut or task.cancelling() > cancelling + 1:  # somebody else cancelled it too
+                raise
+        finally:
+            is_over = True
+            if is_cut:
+                task.uncancel()
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._task: asyncio.Task[Any] | None = None
-        self._cancelling = 0
-        self._is_cut = False
-
-    def __enter__(self) -> Self:
-        self._task = asyncio.current_task()
-        self._cancelling = 0 if self._task is None else self._task.cancelling()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> bool:
-        task, self._task = self._task, None
-        if task is None or not self._is_cut:
-            return False
-        return task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError)
-
-    def cut(self, _: object = None) -> None:
-        _call_soon(self._loop, self._cut)
-
-    def _cut(self) -> None:
-        if self._task is not None and not self._is_cut:
-            self._is_cut = True
-            self._task.cancel()
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *arguments: Any) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed
-        loop.call_soon_threadsafe(function, *arguments)
+    def _call_soon(self, function: Callable[..., object], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(function, *arguments)
 
 
 def _set(future: asyncio.Future[None]) -> None:

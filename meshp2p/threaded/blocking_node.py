@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, overload
 
-from meshp2p.node.local_map import MapChange, MergeFunction
+from meshp2p.node.local_map import MergeFunction
 from meshp2p.node.received import MessageView, ReceivedMessage
-from meshp2p.node.subscriptions import EventsLost, NodeEvent
 from meshp2p.threaded.delegation import Delegation, DelegationView
 from meshp2p.threaded.lease import Lease, LeaseView
 from meshp2p.threaded.life import Opening
 from meshp2p.threaded.mesh_node import MeshNode
-from meshp2p.threaded.node_iterator import NodeIterator, NothingFurther
+from meshp2p.threaded.node_iterator import NodeIterator
 from meshp2p.threaded.node_view import NodeView
 from meshp2p.threaded.shared_map import MapView, SharedMap
 from meshp2p.threaded.thread_side import complete
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_U = TypeVar("_U")
 _Reply = TypeVar("_Reply")
 _P = ParamSpec("_P")
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
@@ -43,15 +44,49 @@ def _blocks(
     method: Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]],
 ) -> Callable[[Callable[..., Any]], Callable[Concatenate[Any, _P], _T]]:
     """Give a method the arguments, the documentation and the result of an async one, which it runs to its end."""
+    return _converts(method, complete)
 
-    def replace(_: Callable[..., Any]) -> Callable[Concatenate[Any, _P], _T]:
-        def call(self: Any, /, *arguments: _P.args, **options: _P.kwargs) -> _T:
-            return complete(method(self._face, *arguments, **options))
+
+def _converts(
+    method: Callable[Concatenate[Any, _P], _T], convert: Callable[[_T], _U]
+) -> Callable[[Callable[..., Any]], Callable[Concatenate[Any, _P], _U]]:
+    """Give a method the arguments and the documentation of another, of whose result it converts what it returns. Its
+    own documentation prevails."""
+
+    def replace(stub: Callable[..., Any]) -> Callable[Concatenate[Any, _P], _U]:
+        def call(self: Any, /, *arguments: _P.args, **options: _P.kwargs) -> _U:
+            return convert(method(self._face, *arguments, **options))
 
         functools.update_wrapper(call, method)
+        call.__doc__ = stub.__doc__ or method.__doc__
         return call
 
     return replace
+
+
+def _enters(
+    method: Callable[Concatenate[Any, _P], AbstractAsyncContextManager[_T]], convert: Callable[[_T], _U]
+) -> Callable[[Callable[..., Any]], Callable[Concatenate[Any, _P], AbstractContextManager[_U]]]:
+    """Give a method the arguments and the documentation of one that gives an asynchronous context manager. Its own
+    block gets what ``convert`` makes."""
+    return _converts(method, lambda block: _entered(block, convert))
+
+
+@contextlib.contextmanager
+def _entered(manager: AbstractAsyncContextManager[_T], convert: Callable[[_T], _U]) -> Iterator[_U]:
+    """An asynchronous context manager whose steps block. It gives what ``convert`` makes."""
+    given = complete(_awaited(manager.__aenter__()))
+    try:
+        yield convert(given)
+    except BaseException as error:
+        if not complete(_awaited(manager.__aexit__(type(error), error, error.__traceback__))):
+            raise
+    else:
+        complete(_awaited(manager.__aexit__(None, None, None)))
+
+
+async def _awaited(awaitable: Awaitable[_T]) -> _T:
+    return await awaitable
 
 
 class BlockingMessage(MessageView):
@@ -84,8 +119,8 @@ class BlockingIterator(Generic[_T]):
 
     def __next__(self) -> _T:
         try:
-            return self.get()
-        except NothingFurther:
+            return complete(self._face.__anext__())
+        except StopAsyncIteration:
             raise StopIteration from None
 
     def get(self, *, timeout: float | None = None) -> _T:
@@ -123,10 +158,8 @@ class BlockingMap(MapView):
     @_blocks(SharedMap.wait_until)
     def wait_until(self) -> None: ...
 
-    def changes(self) -> BlockingIterator[MapChange | EventsLost]:
-        """What is so now, then each change, with no gap: see :meth:`SharedMap.changes()
-        <meshp2p.SharedMap.changes>`."""
-        return BlockingIterator(self._face.changes())
+    @_converts(SharedMap.changes, BlockingIterator)
+    def changes(self) -> None: ...
 
 
 class BlockingDelegation(DelegationView):
@@ -139,10 +172,8 @@ class BlockingDelegation(DelegationView):
     @_blocks(Delegation.result)
     def result(self) -> None: ...
 
-    def progress(self) -> BlockingIterator[Any]:
-        """What the agent reports while it does the task: see :meth:`Delegation.progress()
-        <meshp2p.Delegation.progress>`."""
-        return BlockingIterator(self._face.progress())
+    @_converts(Delegation.progress, BlockingIterator)
+    def progress(self) -> None: ...
 
 
 class BlockingLease(LeaseView):
@@ -188,9 +219,8 @@ class BlockingNode(NodeView):
 
     # What happens
 
-    def events(self) -> BlockingIterator[NodeEvent]:
-        """What is so now, then each change, with no gap: see :meth:`MeshNode.events() <meshp2p.MeshNode.events>`."""
-        return BlockingIterator(self._face.events())
+    @_converts(MeshNode.events, BlockingIterator)
+    def events(self) -> None: ...
 
     @_blocks(MeshNode.wait_for_members)
     def wait_for_members(self) -> None: ...
@@ -255,47 +285,13 @@ class BlockingNode(NodeView):
     @_blocks(MeshNode.delegate)
     def delegate(self) -> None: ...
 
-    @contextlib.contextmanager
-    def delegation(
-        self,
-        payload: object,
-        *,
-        capability: str | None = None,
-        profile: str | None = None,
-        wait: bool = False,
-        include_self: bool = False,
-    ) -> Iterator[BlockingDelegation]:
-        """Let some live agent do a task, for the time of a block: see :meth:`MeshNode.delegation()
-        <meshp2p.MeshNode.delegation>`."""
-        task = self._face.delegation(
-            payload, capability=capability, profile=profile, wait=wait, include_self=include_self
-        )
-        with _entered(task) as face:
-            yield BlockingDelegation(face)
+    @_enters(MeshNode.delegation, BlockingDelegation)
+    def delegation(self) -> None: ...
 
-    @contextlib.contextmanager
-    def leadership(self, *, timeout: float | None = None) -> Iterator[BlockingLease]:
+    @_enters(MeshNode.leadership, BlockingLease)
+    def leadership(self) -> None:
         """Wait until this node leads, ``timeout`` seconds at most, and run the block. Nobody can interrupt it when the
         leadership ends: ``lease.was_lost`` says so, at once."""
-        with _entered(self._face.leadership(timeout=timeout)) as face:
-            yield BlockingLease(face)
 
     @_blocks(MeshNode.leave)
     def leave(self) -> None: ...
-
-
-@contextlib.contextmanager
-def _entered(manager: contextlib.AbstractAsyncContextManager[_T]) -> Iterator[_T]:
-    """An asynchronous context manager whose steps block."""
-    given = complete(_awaited(manager.__aenter__()))
-    try:
-        yield given
-    except BaseException as error:
-        if not complete(_awaited(manager.__aexit__(type(error), error, error.__traceback__))):
-            raise
-    else:
-        complete(_awaited(manager.__aexit__(None, None, None)))
-
-
-async def _awaited(awaitable: Awaitable[_T]) -> _T:
-    return await awaitable

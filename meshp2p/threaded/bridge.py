@@ -12,7 +12,7 @@ import trio
 from meshp2p.errors import NodeClosed
 from meshp2p.node.handlers import HandlerFunction, Parameters
 from meshp2p.node.payload import EncodedPayload
-from meshp2p.node.received import MessageView, ReceivedMessage
+from meshp2p.node.received import ReceivedMessage
 from meshp2p.node.within import check_timeout, within
 from meshp2p.threaded.agent_side import AgentSide
 from meshp2p.threaded.feed import Feed, LoopFeed, Source, ThreadFeed
@@ -95,7 +95,6 @@ class LoopBridge:
         return LoopFeed(self._loop, open_source())
 
     def forward(self, kind: str, function: HandlerFunction) -> HandlerFunction:
-        Parameters(kind, function)
         return function
 
     def received(self, message: ReceivedMessage) -> ReceivedMessage:
@@ -116,7 +115,8 @@ class ThreadBridge:
     async def run(self, function: Callable[[], Awaitable[_T]], timeout: float | None = None, what: str = "") -> _T:
         self._check()
         check_timeout(timeout)
-        return await self._side.wait(self._thread.submit(lambda: within(function, timeout, what)))
+        operation = self._thread.submit(lambda: within(function, timeout, what))
+        return await self._side.wait(operation.future, operation.cancel)
 
     def call(self, function: Callable[[], _T]) -> _T:
         return self._thread.call(function)
@@ -134,17 +134,15 @@ class ThreadBridge:
     ) -> AsyncIterator[_T]:
         self._check()
         hold = Hold(self._thread, make)
-        given = await self._side.wait(hold)
+        given = await self._side.wait(hold.future, hold.cancel)
         try:
-            with self._side.open_block() as block:
-                if is_cut:
-                    hold.block.future.add_done_callback(block.cut)
+            with self._side.cut(hold.block.future) if is_cut else contextlib.nullcontext():
                 yield given
         finally:
             if not self._thread.is_forked:
                 hold.release()
                 with contextlib.suppress(NodeClosed):
-                    await self._side.wait(hold.block)
+                    await self._side.wait(hold.block.future, hold.cancel)
 
     def iterate(self, open_source: Callable[[], Source[_T]], *, ends_with_node: bool = True) -> Feed[_T]:
         return ThreadFeed(self._thread, self._side, open_source, ends_with_node=ends_with_node)
@@ -152,10 +150,10 @@ class ThreadBridge:
     def forward(self, kind: str, function: HandlerFunction) -> HandlerFunction:
         parameters = Parameters(kind, function, is_async=self._side.is_async)
 
-        def make(message: ReceivedMessage) -> HandlerCall[MessageView]:
-            return HandlerCall(self._thread, function, parameters, self._side.shown(self.received(message)))
+        def make(message: ReceivedMessage) -> HandlerCall:
+            return HandlerCall(self._thread, self._side, function, parameters, self._side.shown(self.received(message)))
 
-        return forwarded(function, parameters, make, self._side.start, self._side.cancel)
+        return forwarded(function, parameters, make)
 
     def received(self, message: ReceivedMessage) -> ReceivedMessage:
         return ReceivedMessage(message.message, _Answering(self, message))

@@ -102,7 +102,7 @@ class ThreadFeed(Generic[_T]):
                 pass
             try:
                 fill = self._thread.submit(lambda: within(self._fill, timeout, "nothing came"))
-                is_more = await self._side.wait(fill)
+                is_more = await self._side.wait(fill.future, fill.cancel)
             except NodeClosed:
                 if not self._ends_with_node or self._thread.is_forked:
                     raise

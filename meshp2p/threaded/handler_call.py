@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from concurrent.futures import Future
+from typing import Any, Protocol
 
 import trio
 
@@ -14,20 +15,34 @@ from meshp2p.node.payload import EncodedPayload
 from meshp2p.node.received import MessageView, ReceivedMessage
 from meshp2p.threaded.node_thread import NodeThread, Operation
 
-__all__ = ["HandlerCall", "forwarded"]
-
-_Message = TypeVar("_Message", bound=MessageView)
+__all__ = ["HandlerCall", "Performer", "forwarded"]
 
 
-class HandlerCall(Generic[_Message]):
+class Performer(Protocol):
+    """The agent's side, as a call sees it. Both are called in the node's thread, and never wait."""
+
+    def start(self, call: HandlerCall) -> None:
+        """Run a handler, soon."""
+
+    def cancel(self, call: HandlerCall) -> None:
+        """Cancel what was started."""
+
+
+class HandlerCall:
     """One run of a handler. Unless it ``is_cancelled``, the agent's side calls :meth:`perform`, :meth:`perform_async`
     or :meth:`end`."""
 
     def __init__(
-        self, thread: NodeThread, function: Callable[..., Any], parameters: Parameters, message: _Message
+        self,
+        thread: NodeThread,
+        side: Performer,
+        function: Callable[..., Any],
+        parameters: Parameters,
+        message: MessageView,
     ) -> None:
-        self.message = message
+        self.message: MessageView = message
         self._thread = thread
+        self._side = side
         self._function = function
         self._parameters = parameters
         self._ended = trio.Event()
@@ -42,50 +57,47 @@ class HandlerCall(Generic[_Message]):
 
     # In the node's thread
 
-    async def run(
-        self, start: Callable[[HandlerCall[_Message]], None], cancel: Callable[[HandlerCall[_Message]], None]
-    ) -> Any:
+    async def run(self) -> Any:
         """Have it performed and return the answer, or raise what the handler raised. Cancelled, it does not wait for
-        the handler to end. ``start`` and ``cancel`` must not wait."""
-        start(self)
+        the handler to end."""
+        self._side.start(self)
         try:
             await self._ended.wait()
         finally:
-            self._abandon(cancel)
+            self._abandon()
         if self._error is not None:
             raise self._error
         return self._answer
 
-    async def stream(
-        self, start: Callable[[HandlerCall[_Message]], None], cancel: Callable[[HandlerCall[_Message]], None]
-    ) -> AsyncGenerator[EncodedPayload, None]:
+    async def stream(self) -> AsyncGenerator[EncodedPayload, None]:
         """The same for a generator: what it yields. It goes on when a part was taken; closed, it is cancelled."""
-        start(self)
+        self._side.start(self)
         try:
             async for part in self._parts:
                 yield part
         finally:
             self._parts.close()
-            self._abandon(cancel)
+            self._abandon()
         if self._error is not None:
             raise self._error
 
-    def _abandon(self, cancel: Callable[[HandlerCall[_Message]], None]) -> None:
+    def _abandon(self) -> None:
         if not self._ended.is_set():
             self.message.is_cancelled = True
-            cancel(self)
+            self._side.cancel(self)
 
     # At the agent's side
 
-    async def perform_async(self, wait: Callable[[Operation[None]], Awaitable[None]]) -> None:
-        """``wait`` waits for the end of an operation in the node's thread."""
+    async def perform_async(self, wait: Callable[[Future[None], Callable[[], None]], Awaitable[None]]) -> None:
+        """``wait`` is that of the agent's side."""
         answer: object = None
         try:
             arguments = self._parameters.of(self.message)
             if self._parameters.is_stream:
                 async with contextlib.aclosing(self._function(*arguments)) as parts:
                     async for part in parts:
-                        await wait(self._hand_over(part))
+                        handed = self._hand_over(part)
+                        await wait(handed.future, handed.cancel)
             else:
                 answer = await self._function(*arguments)
         except Exception as error:  # noqa: BLE001 - it becomes the answer
@@ -131,15 +143,13 @@ class HandlerCall(Generic[_Message]):
 def forwarded(
     function: Callable[..., Any],
     parameters: Parameters,
-    make: Callable[[ReceivedMessage], HandlerCall[_Message]],
-    start: Callable[[HandlerCall[_Message]], None],
-    cancel: Callable[[HandlerCall[_Message]], None],
+    make: Callable[[ReceivedMessage], HandlerCall],
 ) -> Callable[[ReceivedMessage], Any]:
     """The handler in the node's thread that has ``function`` run at the agent's side."""
     if parameters.is_stream:
 
         async def stream(message: ReceivedMessage) -> AsyncGenerator[EncodedPayload, None]:
-            async with contextlib.aclosing(make(message).stream(start, cancel)) as parts:
+            async with contextlib.aclosing(make(message).stream()) as parts:
                 async for part in parts:
                     yield part
 
@@ -147,7 +157,7 @@ def forwarded(
     else:
 
         async def run(message: ReceivedMessage) -> Any:
-            return await make(message).run(start, cancel)
+            return await make(message).run()
 
         forward = run
     forward.__qualname__ = name_of(function)

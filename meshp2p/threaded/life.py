@@ -14,7 +14,7 @@ from meshp2p.node.handlers import HandlerFunction
 from meshp2p.node.local_node import LocalNode
 from meshp2p.threaded.agent_side import AgentSide
 from meshp2p.threaded.bridge import Bridge, LoopBridge, ThreadBridge
-from meshp2p.threaded.node_thread import NodeThread, ThreadStart
+from meshp2p.threaded.node_thread import NodeThread
 
 __all__ = ["BlockLife", "Life", "LoopLife", "Opening", "ThreadLife", "open_in_loop"]
 
@@ -58,7 +58,7 @@ class ThreadLife:
         side = make_side(thread)
         thread.start()
         try:
-            return cls(thread, side, await side.wait(ThreadStart(thread)))
+            return cls(thread, side, await side.wait(thread.opened, thread.stop))
         except BaseException:
             await _stop(thread, side)
             raise
@@ -68,8 +68,7 @@ class ThreadLife:
     async def run_block(cls, config: NodeConfig, make_side: Callable[[NodeThread], AgentSide]) -> AsyncIterator[Life]:
         life = await cls.begin(config, make_side)
         try:
-            with life._side.open_block() as block:
-                life._thread.ended.add_done_callback(block.cut)
+            with life._side.cut(life._thread.ended):
                 yield life
         finally:
             await _stop(life._thread, life._side)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -20,6 +19,7 @@ from meshp2p.node.arguments import (
     check_seconds,
 )
 from meshp2p.node.config import check_name
+from meshp2p.node.delegation import Task
 from meshp2p.node.handlers import CONCURRENCY, HandlerFunction
 from meshp2p.node.local_map import MergeFunction
 from meshp2p.node.payload import decode_payload, encode_payload
@@ -315,17 +315,10 @@ class MeshNode(NodeView):
         Raises :class:`~meshp2p.errors.DelegationFailed`, whose ``state`` tells how it ended; after ``timeout`` seconds
         it is a :class:`~meshp2p.errors.DelegationTimeout`. Cancelled, it cancels the task.
         """
-        _check_task(capability, profile, wait, include_self)
+        task = _make_task(payload, capability, profile, wait, include_self)
         if timeout is not None:
             check_seconds("timeout", timeout)
-        text = encode_payload(payload)
-        return decode_payload(
-            await self._bridge.run(
-                lambda: self._node.delegating.run(
-                    text, capability, profile, timeout, waits=wait, includes_self=include_self
-                )
-            )
-        )
+        return decode_payload(await self._bridge.run(lambda: self._node.delegating.run(task, timeout)))
 
     @contextlib.asynccontextmanager
     async def delegation(
@@ -344,11 +337,8 @@ class MeshNode(NodeView):
         next one that comes is waited for. It never goes to this node itself, unless ``include_self``. At the end of the
         block it is cancelled unless it has ended.
         """
-        _check_task(capability, profile, wait, include_self)
-        text = encode_payload(payload)
-        delegating = self._node.delegating
-        make = functools.partial(delegating.open, text, capability, profile, waits=wait, includes_self=include_self)
-        async with self._bridge.hold(make) as inner:
+        task = _make_task(payload, capability, profile, wait, include_self)
+        async with self._bridge.hold(lambda: self._node.delegating.open(task)) as inner:
             yield Delegation(self._bridge, inner)
 
     @contextlib.asynccontextmanager
@@ -372,7 +362,8 @@ def _check_wanted(capability: object, profile: object) -> None:
     check_optional_name("profile", profile)
 
 
-def _check_task(capability: object, profile: object, wait: object, include_self: object) -> None:
+def _make_task(payload: object, capability: str | None, profile: str | None, wait: bool, include_self: bool) -> Task:
     _check_wanted(capability, profile)
     check_flag("wait", wait)
     check_flag("include_self", include_self)
+    return Task(encode_payload(payload), capability, profile, wait, include_self)

@@ -8,13 +8,9 @@ from typing import Any, Generic, Self, TypeVar
 from meshp2p.errors import NodeClosed
 from meshp2p.threaded.feed import Feed
 
-__all__ = ["NodeIterator", "NothingFurther"]
+__all__ = ["NodeIterator"]
 
 _T = TypeVar("_T")
-
-
-class NothingFurther(NodeClosed):
-    """There is nothing more to iterate over."""
 
 
 class NodeIterator(Generic[_T]):
@@ -42,7 +38,7 @@ class NodeIterator(Generic[_T]):
         try:
             return self._wrap(await self._feed.next(timeout))
         except StopAsyncIteration:
-            raise NothingFurther("nothing further comes") from None
+            raise NodeClosed("nothing further comes") from None
 
     async def __aenter__(self) -> Self:
         return self

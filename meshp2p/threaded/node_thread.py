@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import trio
 
@@ -25,7 +25,7 @@ from meshp2p.node.local_node import LocalNode
 from meshp2p.node.platform import SystemPlatform
 from meshp2p.node.runner import open_node_on
 
-__all__ = ["Hold", "NodeThread", "Operation", "ThreadStart", "Waitable"]
+__all__ = ["Hold", "NodeThread", "Operation"]
 
 _log = logging.getLogger("meshp2p.node")
 
@@ -33,14 +33,6 @@ _T = TypeVar("_T")
 
 EXIT_TIMEOUT: Final = 3.0
 """Seconds that the interpreter's exit waits for nodes that nobody closed to say farewell. Chosen, not measured."""
-
-
-class Waitable(Protocol[_T]):
-    """Something that ends in the node's thread. ``cancel`` asks for its end, from any thread."""
-
-    @property
-    def future(self) -> concurrent.futures.Future[_T]: ...
-    def cancel(self) -> None: ...
 
 
 class Operation(Generic[_T]):
@@ -251,14 +243,6 @@ class NodeThread:
     async def _see_through(self, operation: Operation[Any]) -> None:
         await operation.run()
         del self._unended[operation]  # nothing here refers to it any more, so that a forgotten iterator is closed
-
-
-class ThreadStart:
-    """A node's start, to be waited for; cancelled, the node ends."""
-
-    def __init__(self, thread: NodeThread) -> None:
-        self.future: concurrent.futures.Future[LocalNode] = thread.opened
-        self.cancel: Callable[[], None] = thread.stop
 
 
 def _plain(error: Any) -> Any:

@@ -82,4 +82,4 @@ class NodeView:
         """The live instances that have the capability and the profile, each if it is given."""
         check_optional_name("capability", capability)
         check_optional_name("profile", profile)
-        return self._bridge.read(lambda: self._node.find(capability=capability, profile=profile))
+        return self._bridge.read(lambda: self._node.find(capability, profile))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from meshp2p.errors import WrongLoop, check
 from meshp2p.node.received import MessageView, ReceivedMessage
-from meshp2p.threaded.agent_side import Block
 from meshp2p.threaded.handler_call import HandlerCall
-from meshp2p.threaded.node_thread import NodeThread, Waitable
+from meshp2p.threaded.node_thread import NodeThread
 from meshp2p.threaded.pool import Pool
 
 __all__ = ["ThreadSide", "complete"]
@@ -46,27 +45,27 @@ class ThreadSide:
         if self._thread.is_current:
             raise WrongLoop("this is the node's own thread, as in a merge function: use the node in another thread")
 
-    async def wait(self, operation: Waitable[_T]) -> _T:
+    async def wait(self, future: Future[_T], cancel: Callable[[], None]) -> _T:
         try:
-            return operation.future.result()
+            return future.result()
         except BaseException:
-            if not operation.future.done():  # Ctrl-C
-                operation.cancel()
+            if not future.done():  # Ctrl-C
+                cancel()
                 with contextlib.suppress(Exception):
-                    operation.future.result()
+                    future.result()
             raise
 
     async def wait_shielded(self, future: Future[None]) -> None:
         future.result()
 
-    def start(self, call: HandlerCall[Any]) -> None:
+    def start(self, call: HandlerCall) -> None:
         def perform() -> None:
             if not call.is_cancelled:
                 call.perform()
 
         self._pool.start(perform)
 
-    def cancel(self, call: HandlerCall[Any]) -> None:
+    def cancel(self, call: HandlerCall) -> None:
         """Nobody can interrupt a thread: ``message.is_cancelled`` is set."""
 
     def shown(self, message: ReceivedMessage) -> MessageView:
@@ -76,18 +75,6 @@ class ThreadSide:
         """Handlers that still run are not waited for, and what they return is thrown away."""
         self._pool.close()
 
-    def open_block(self) -> Block:
-        return cast("Block", _ThreadBlock())
-
-
-class _ThreadBlock(contextlib.AbstractContextManager["_ThreadBlock", None]):
-    """A block of a thread, which nobody can interrupt."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def cut(self, _: object = None) -> None:
-        """It goes on; the next call of the node raises what the node failed with."""
+    def cut(self, future: Future[Any]) -> contextlib.AbstractContextManager[object]:
+        """The block goes on: nobody can interrupt a thread."""
+        return contextlib.nullcontext()
