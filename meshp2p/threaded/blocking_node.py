@@ -50,8 +50,8 @@ def _blocks(
 def _converts(
     method: Callable[Concatenate[Any, _P], _T], convert: Callable[[_T], _U]
 ) -> Callable[[Callable[..., Any]], Callable[Concatenate[Any, _P], _U]]:
-    """Give a method the arguments and the documentation of another, of whose result it converts what it returns. Its
-    own documentation prevails."""
+    """Replace a stub by a method that calls another one with the same arguments, and converts its result. It has the
+    stub's documentation, or that of the other method if the stub has none."""
 
     def replace(stub: Callable[..., Any]) -> Callable[Concatenate[Any, _P], _U]:
         def call(self: Any, /, *arguments: _P.args, **options: _P.kwargs) -> _U:
@@ -67,14 +67,13 @@ def _converts(
 def _enters(
     method: Callable[Concatenate[Any, _P], AbstractAsyncContextManager[_T]], convert: Callable[[_T], _U]
 ) -> Callable[[Callable[..., Any]], Callable[Concatenate[Any, _P], AbstractContextManager[_U]]]:
-    """Give a method the arguments and the documentation of one that gives an asynchronous context manager. Its own
-    block gets what ``convert`` makes."""
+    """The same for a method that returns an asynchronous context manager: its block gets what ``convert`` returns."""
     return _converts(method, lambda block: _entered(block, convert))
 
 
 @contextlib.contextmanager
 def _entered(manager: AbstractAsyncContextManager[_T], convert: Callable[[_T], _U]) -> Iterator[_U]:
-    """An asynchronous context manager whose steps block. It gives what ``convert`` makes."""
+    """An asynchronous context manager as one that blocks. Its block gets what ``convert`` returns."""
     given = complete(_awaited(manager.__aenter__()))
     try:
         yield convert(given)

@@ -16,7 +16,7 @@ from meshp2p.threaded.agent_side import AgentSide
 from meshp2p.threaded.bridge import Bridge, LoopBridge, ThreadBridge
 from meshp2p.threaded.node_thread import NodeThread
 
-__all__ = ["BlockLife", "Life", "LoopLife", "Opening", "ThreadLife", "open_in_loop"]
+__all__ = ["BlockLife", "Life", "LoopLife", "OpenLocal", "Opening", "ThreadLife", "open_in_loop"]
 
 OpenLocal = Callable[[NodeConfig], contextlib.AbstractAsyncContextManager[LocalNode]]
 
@@ -54,6 +54,7 @@ class ThreadLife:
 
     @classmethod
     async def begin(cls, config: NodeConfig, make_side: Callable[[NodeThread], AgentSide]) -> ThreadLife:
+        """``make_side`` raises :class:`~meshp2p.errors.WrongLoop` before anything is started."""
         thread = NodeThread(config)
         side = make_side(thread)
         thread.start()
@@ -93,54 +94,50 @@ async def _stop(thread: NodeThread, side: AgentSide) -> None:
 
 
 class LoopLife:
-    """A node in the agent's own trio loop."""
+    """A node in the agent's own trio loop, in a system task of it."""
 
-    def __init__(self, node: LocalNode) -> None:
+    def __init__(self) -> None:
         self.bridge: Bridge = LoopBridge()
-        self.node: LocalNode = node
-        self.closing: trio.Event = trio.Event()
-        self.ended: trio.Event = trio.Event()
-        self.failure: BaseException | None = None
+        self.node: LocalNode
+        self._closing = trio.Event()
+        self._begun = trio.Event()
+        self._ended = trio.Event()
+        self._scope = trio.CancelScope()
+        self._failure: BaseException | None = None
 
     @classmethod
     async def begin(cls, config: NodeConfig, open_local: OpenLocal) -> LoopLife:
-        """Run it in a system task."""
-        begun, lives, failures = trio.Event(), list[LoopLife](), list[BaseException]()
-        scope = trio.CancelScope()
-
-        async def host() -> None:
-            try:
-                with scope:
-                    async with open_local(config) as node:
-                        lives.append(cls(node))
-                        begun.set()
-                        await lives[0].closing.wait()
-            except trio.Cancelled:
-                raise
-            except BaseException as error:  # noqa: BLE001 - it is told by start() or close()
-                failures.append(error)
-            finally:
-                begun.set()
-                for one in lives:
-                    one.failure = failures[0] if failures else None
-                    one.ended.set()
-
-        trio.lowlevel.spawn_system_task(host, context=contextvars.copy_context())
+        life = cls()
+        trio.lowlevel.spawn_system_task(life._host, config, open_local, context=contextvars.copy_context())
         try:
-            await begun.wait()
+            await life._begun.wait()
         except trio.Cancelled:
-            scope.cancel()
+            life._scope.cancel()
             raise
-        if not lives:
-            raise failures[0]
-        return lives[0]
+        if life._failure is not None:
+            raise life._failure
+        return life
+
+    async def _host(self, config: NodeConfig, open_local: OpenLocal) -> None:
+        try:
+            with self._scope:
+                async with open_local(config) as self.node:
+                    self._begun.set()
+                    await self._closing.wait()
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised by begin() or end()
+            self._failure = error
+        finally:
+            self._begun.set()
+            self._ended.set()
 
     async def end(self) -> None:
-        self.closing.set()
+        self._closing.set()
         with trio.CancelScope(shield=True):
-            await self.ended.wait()
-        if self.failure is not None:
-            raise self.failure.with_traceback(None)
+            await self._ended.wait()
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
 
 
 @contextlib.asynccontextmanager

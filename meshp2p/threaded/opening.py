@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Final, Literal, Unpack
 
@@ -22,7 +23,7 @@ from meshp2p.node.settings import choose_config
 from meshp2p.threaded.agent_side import AgentSide
 from meshp2p.threaded.asyncio_side import AsyncioSide
 from meshp2p.threaded.blocking_node import BlockingMessage, BlockingNode
-from meshp2p.threaded.life import BlockLife, Life, LoopLife, ThreadLife, open_in_loop
+from meshp2p.threaded.life import BlockLife, Life, LoopLife, OpenLocal, ThreadLife, open_in_loop
 from meshp2p.threaded.mesh_node import MeshNode
 from meshp2p.threaded.node_thread import NodeThread
 from meshp2p.threaded.thread_side import ThreadSide
@@ -30,9 +31,7 @@ from meshp2p.threaded.trio_side import TrioSide
 
 __all__ = ["node_in_loop", "node_opener", "open_blocking_node", "open_node"]
 
-node_opener: Final[ContextVar[Callable[[NodeConfig], contextlib.AbstractAsyncContextManager[LocalNode]] | None]] = (
-    ContextVar("meshp2p.node_opener", default=None)
-)
+node_opener: Final[ContextVar[OpenLocal | None]] = ContextVar("meshp2p.node_opener", default=None)
 """What opens the nodes of :func:`open_node` in this context: a hook for :mod:`meshp2p.testing`, so that an agent's own
 code can run on a virtual network. None: they are opened on this machine."""
 
@@ -76,32 +75,7 @@ def open_blocking_node(
     config: NodeConfig | None, handlers: Mapping[str, HandlerFunction], options: NodeOptions
 ) -> BlockingNode:
     """See :func:`meshp2p.blocking.open_node`."""
-    return BlockingNode(_ThreadsOpening(config, handlers, options))
-
-
-class _ThreadsOpening:
-    """What a node for plain threads is opened with."""
-
-    def __init__(
-        self, config: NodeConfig | None, handlers: Mapping[str, HandlerFunction], options: NodeOptions
-    ) -> None:
-        self.handlers: Mapping[str, HandlerFunction] = handlers
-        self._config = config
-        self._options = options
-
-    def open(self) -> contextlib.AbstractAsyncContextManager[Life]:
-        return ThreadLife.run_block(self._choose(), _make_thread_side)
-
-    async def start(self) -> Life:
-        return await ThreadLife.begin(self._choose(), _make_thread_side)
-
-    def _choose(self) -> NodeConfig:
-        check_handlers(self.handlers, is_async=False)
-        return choose_config(self._config, self._options)
-
-
-def _make_thread_side(thread: NodeThread) -> AgentSide:
-    return ThreadSide(thread, BlockingMessage)
+    return BlockingNode(_Opening(config, handlers, options, is_async=False))
 
 
 class _Opening:
@@ -113,42 +87,43 @@ class _Opening:
         handlers: Mapping[str, HandlerFunction],
         options: NodeOptions,
         *,
-        in_loop: bool,
+        in_loop: bool = False,
+        is_async: bool = True,
     ) -> None:
         self.handlers: Mapping[str, HandlerFunction] = handlers
         self._config = config
         self._options = options
         self._in_loop = in_loop
+        self._is_async = is_async
 
     def open(self) -> contextlib.AbstractAsyncContextManager[Life]:
-        config = self._choose()
-        open_local = self._local_opener()
+        config, open_local = self._choose()
         if open_local is not None:
             return open_in_loop(config, open_local)
-        return ThreadLife.run_block(config, _side_of_loop())
+        return ThreadLife.run_block(config, self._make_side)
 
     async def start(self) -> Life:
-        config = self._choose()
-        open_local = self._local_opener()
+        config, open_local = self._choose()
         if open_local is not None:
             return await LoopLife.begin(config, open_local)
-        return await ThreadLife.begin(config, _side_of_loop())
+        return await ThreadLife.begin(config, self._make_side)
 
-    def _choose(self) -> NodeConfig:
-        check_handlers(self.handlers)
-        environment: dict[str, str] | None = None if node_opener.get() is None else {}  # a virtual one has none
-        return choose_config(self._config, self._options, environment)
+    def _choose(self) -> tuple[NodeConfig, OpenLocal | None]:
+        """The configuration, and what opens the node in this loop; None if it goes into a thread."""
+        check_handlers(self.handlers, is_async=self._is_async)
+        opener = node_opener.get() if self._is_async else None
+        environment: dict[str, str] | None = None if opener is None else {}  # a virtual one has none
+        config = choose_config(self._config, self._options, environment)
+        if opener is None and self._in_loop:
+            if not trio.lowlevel.in_trio_task():
+                raise WrongLoop(
+                    "in_loop = True needs a trio loop: leave it out, and the node runs in a thread of its own"
+                )
+            opener = functools.partial(open_node_on, SystemPlatform())
+        return config, opener
 
-    def _local_opener(self) -> Callable[[NodeConfig], contextlib.AbstractAsyncContextManager[LocalNode]] | None:
-        """What opens the node in this loop; None if it goes into a thread."""
-        opener = node_opener.get()
-        if opener is not None:
-            return opener
-        if not self._in_loop:
-            return None
-        if not trio.lowlevel.in_trio_task():
-            raise WrongLoop("in_loop = True needs a trio loop: leave it out, and the node runs in a thread of its own")
-        return lambda config: open_node_on(SystemPlatform(), config)
+    def _make_side(self, thread: NodeThread) -> AgentSide:
+        return _side_of_loop() if self._is_async else ThreadSide(thread, BlockingMessage)
 
 
 def node_in_loop(node: LocalNode) -> MeshNode:
@@ -156,14 +131,14 @@ def node_in_loop(node: LocalNode) -> MeshNode:
     return MeshNode(None, BlockLife(node))
 
 
-def _side_of_loop() -> Callable[[NodeThread], AgentSide]:
-    """What makes the agent's side for the loop that runs now."""
+def _side_of_loop() -> AgentSide:
+    """The agent's side in the loop that runs now."""
     if trio.lowlevel.in_trio_task():
-        return lambda _: TrioSide()
+        return TrioSide()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         raise WrongLoop(
             "neither trio nor asyncio runs here: in plain code open a node with meshp2p.blocking.open_node()"
         ) from None
-    return lambda _: AsyncioSide()
+    return AsyncioSide()
