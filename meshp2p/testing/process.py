@@ -7,7 +7,8 @@ packets are queued up to a bound, connections are taken into the backlog.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import trio
@@ -79,6 +80,16 @@ class Process:
             scope.cancel()
 
     # What it does
+
+    @contextlib.contextmanager
+    def run(self) -> Iterator[trio.CancelScope]:
+        """A block that runs in it: cancelled when it is killed or asked to end."""
+        with trio.CancelScope() as scope:
+            self.scopes[scope] = None
+            try:
+                yield scope
+            finally:
+                del self.scopes[scope]
 
     def do(self, action: Callable[[], None]) -> None:
         """Do it now, or when the process is resumed; never when it is dead."""

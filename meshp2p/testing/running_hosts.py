@@ -10,7 +10,7 @@ from typing import Any, Final, Unpack
 import trio
 
 from meshp2p.client import client_transport
-from meshp2p.errors import ConfigError, LocalProtocolError
+from meshp2p.errors import ConfigError, LocalProtocolError, NodeClosed
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.handlers import HandlerFunction
 from meshp2p.node.local_node import LocalNode
@@ -98,12 +98,8 @@ class RunningHosts(NetworkFaults):
         opener = node_opener.set(lambda config: self._open_node(host, process, config))
         transport = client_transport.set(lambda: VirtualTransport(self._lan, process))
         try:
-            with trio.CancelScope() as scope:
-                process.scopes[scope] = None
-                try:
-                    yield
-                finally:
-                    del process.scopes[scope]
+            with process.run():
+                yield
         finally:
             client_transport.reset(transport)
             node_opener.reset(opener)
@@ -249,15 +245,20 @@ class RunningHosts(NetworkFaults):
     @asynccontextmanager
     async def _open_node(self, host: Host, process: Process, config: NodeConfig) -> AsyncIterator[LocalNode]:
         platform = VirtualPlatform(self._lan, self._listeners, host, process, self.seed)
-        async with open_node_on(platform, config) as node:
-            shown = node_in_loop(node)
-            process.nodes.append(shown)
-            self._nursery.start_soon(self._follow, process, node)
-            try:
-                yield node
-            finally:
-                if shown in process.nodes:
-                    process.nodes.remove(shown)
+        has_begun = False
+        with process.run() as scope:
+            async with open_node_on(platform, config) as node:
+                shown = node_in_loop(node)
+                process.nodes.append(shown)
+                self._nursery.start_soon(self._follow, process, node)
+                has_begun = True
+                try:
+                    yield node
+                finally:
+                    if shown in process.nodes:
+                        process.nodes.remove(shown)
+        if not has_begun and scope.cancelled_caught:
+            raise NodeClosed(f"host {process.host_name!r} was killed, or asked to end, before its node was open")
 
     async def _follow(self, process: Process, node: LocalNode) -> None:
         """Write a node's events into the trace, until it has left or is dead."""

@@ -46,6 +46,34 @@ async def test_when_the_leader_is_killed_the_next_leads_and_its_events_end(virtu
     assert [type(event).__name__ async for event in events][:3] == ["MemberJoined"] * 3
 
 
+async def test_a_kill_ends_a_node_that_was_opened_without_a_block(virtual_mesh: VirtualMesh) -> None:
+    virtual_mesh.add_hosts("a")
+    with virtual_mesh.host("a"):
+        node = await meshp2p.open_node(id="a").start()
+    with trio.fail_after(5):
+        virtual_mesh.kill("a")
+        with pytest.raises(meshp2p.NodeClosed):
+            await node.wait_for_members(2)
+        await node.close()
+
+
+async def test_a_kill_ends_a_start_that_is_under_way(virtual_mesh: VirtualMesh) -> None:
+    errors: list[meshp2p.NodeClosed] = []
+
+    async def start() -> None:
+        with pytest.raises(meshp2p.NodeClosed, match="killed") as raised:
+            await meshp2p.open_node(id="a").start()
+        errors.append(raised.value)
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            with virtual_mesh.host("a"):
+                nursery.start_soon(start)
+            await trio.sleep(0.2)
+            virtual_mesh.kill("a")
+    assert len(errors) == 1
+
+
 async def test_a_killed_node_is_known_to_all_at_once_and_the_next_leads(virtual_mesh: VirtualMesh) -> None:
     nodes = await virtual_mesh.start("a", "b", "c", "d", "e")
     await virtual_mesh.wait_until_whole()
