@@ -22,14 +22,14 @@ from meshp2p.virtual.words import is_notable, lines_of
 from simulations.ablations.safeguards import ablation
 from simulations.ablations.table import table_lines
 from simulations.baseline import compare, measure, read_baseline, write_baseline
-from simulations.chaos.command import add_chaos, run_chaos
-from simulations.floods.command import add_floods, run_floods
-from simulations.frontier_command import add_frontier, run_frontier
-from simulations.fuzz.command import add_fuzz, run_fuzz
-from simulations.lan.command import add_lan, run_lan
-from simulations.lines import add_lines, run_lines
-from simulations.memory.command import add_memory, run_memory
-from simulations.mutants.command import add_mutants, run_mutants
+from simulations.chaos.command import add_chaos
+from simulations.floods.command import add_floods
+from simulations.frontier_command import add_frontier
+from simulations.fuzz.command import add_fuzz
+from simulations.lan.command import add_lan
+from simulations.lines import add_lines
+from simulations.memory.command import add_memory
+from simulations.mutants.command import add_mutants
 from simulations.regressions import read_regressions, run_regression
 from simulations.reports import summary_lines, write_json, write_junit
 from simulations.sweep import sweep, write_failures
@@ -42,12 +42,13 @@ FAILURES = Path("build/simulations")
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m simulations", description="Sweeps and replays of simulated meshes."
+        prog="python -m simulations",
+        description="Sweeps of the simulator, fuzzers, faults in real meshes, measurements.",
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     sweeping = commands.add_parser("sweep", help="run many seeds of a scenario")
-    sweeping.add_argument("--seeds", type=int, default=100, help="how many (default: 100)")
+    sweeping.add_argument("--seeds", type=int, default=100, help="number of seeds (default: 100)")
     sweeping.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
     where = sweeping.add_mutually_exclusive_group()
     where.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
@@ -57,23 +58,30 @@ def _parser() -> argparse.ArgumentParser:
     sweeping.add_argument("--duration", type=float, help="virtual seconds of each run")
     sweeping.add_argument("--junit", type=Path, help="write JUnit's XML here")
     sweeping.add_argument("--json", type=Path, help="write a report as JSON here")
-    sweeping.add_argument("--failures", type=Path, default=FAILURES, help=f"replay files of failures ({FAILURES})")
+    sweeping.add_argument(
+        "--failures", type=Path, default=FAILURES, help=f"write replay files of failures here ({FAILURES})"
+    )
+    sweeping.set_defaults(run=_sweep)
 
     replaying = commands.add_parser("replay", help="run a replay file again")
     replaying.add_argument("file", type=Path)
     replaying.add_argument("--trace", action="store_true", help="print the timeline with every packet")
+    replaying.set_defaults(run=_replay)
 
     shrinking = commands.add_parser("shrink", help="find the least schedule that fails as a replay file does")
     shrinking.add_argument("file", type=Path)
     shrinking.add_argument("--output", type=Path, help="where to write it (default: beside the file, .least.json)")
     shrinking.add_argument("--runs", type=int, default=400, help="runs at most (default: 400)")
+    shrinking.set_defaults(run=_shrink)
 
-    commands.add_parser("regressions", help="run every seed that once failed")
+    commands.add_parser("regressions", help="run every seed that once failed").set_defaults(run=_regressions)
     recording = commands.add_parser("baseline", help="compare figures of fixed runs with the recorded ones")
     recording.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     recording.add_argument("--record", action="store_true", help="record what is found instead")
+    recording.set_defaults(run=_baseline)
     ablating = commands.add_parser("ablations", help="switch off each safeguard and see which checker fails")
     ablating.add_argument("--seeds", type=int, default=20, help="seeds of each (default: 20)")
+    ablating.set_defaults(run=_ablations)
     add_chaos(commands)
     add_floods(commands)
     add_lan(commands)
@@ -88,24 +96,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
     given = _parser().parse_args(arguments)
-    commands = {
-        "sweep": _sweep,
-        "replay": _replay,
-        "shrink": _shrink,
-        "regressions": _regressions,
-        "ablations": _ablations,
-        "baseline": _baseline,
-        "chaos": run_chaos,
-        "floods": run_floods,
-        "lan": run_lan,
-        "frontier": run_frontier,
-        "fuzz": run_fuzz,
-        "lines": run_lines,
-        "memory": run_memory,
-        "mutants": run_mutants,
-    }
     try:
-        return commands[given.command](given)
+        return int(given.run(given))
     except ConfigError as error:
         print(f"simulations: {error}", file=sys.stderr)
         return 2

@@ -20,7 +20,7 @@ from simulations.frontier import (
 from simulations.frontier_picture import picture
 from simulations.frontier_report import table_lines, verdict_lines, write_docs, write_frontier
 
-__all__ = ["add_frontier", "run_frontier"]
+__all__ = ["add_frontier"]
 
 OUTPUT = Path("build/frontier")
 NODES_MIN = 8
@@ -29,7 +29,7 @@ NODES_MIN = 8
 
 def add_frontier(commands: Any) -> None:
     """The command and its options; ``commands`` is what ``add_subparsers`` gave."""
-    parser = commands.add_parser("frontier", help="detection time, false deaths and bytes for many parameters")
+    parser = commands.add_parser("frontier", help="measure detection time, false deaths and bytes for many parameters")
     parser.add_argument("--nodes", type=int, default=32, help="nodes of each run (default: 32)")
     parser.add_argument("--larger", type=int, default=128, help="nodes of the larger mesh; 0: none (default: 128)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds for each figure (default: 3)")
@@ -43,6 +43,7 @@ def add_frontier(commands: Any) -> None:
         parser.add_argument(name, type=_numbers, default=default, help=f"{about} (default: {default})")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"frontier.json and .svg go here ({OUTPUT})")
     parser.add_argument("--write-docs", action="store_true", help="write docs/frontier.md's figures and picture anew")
+    parser.set_defaults(run=_run)
 
 
 def _numbers(text: str) -> list[float]:
@@ -60,7 +61,7 @@ def _look_at_larger(frontier: Frontier, goals: Goals, nodes: int) -> None:
             return
 
 
-def run_frontier(given: argparse.Namespace) -> int:
+def _run(given: argparse.Namespace) -> int:
     """Measure, print the table, and write JSON and the picture. Always 0: a table judges nothing."""
     if given.seeds < 1 or given.jobs < 1 or given.nodes < NODES_MIN or 0 < given.larger < NODES_MIN or given.larger < 0:
         raise ConfigError(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
+from simulations.command_line import write_json_file
 from simulations.frontier import DEFAULTS, LOSSES, PAUSE, SWIM, Frontier, Goals, Row, Setting
 from simulations.frontier_picture import picture
 
@@ -88,8 +87,7 @@ def verdict_lines(frontier: Frontier, goals: Goals) -> Iterator[str]:
 
 def write_frontier(frontier: Frontier, path: Path) -> None:
     """All figures as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(frontier), indent=1) + b"\n")
+    write_json_file(path, frontier)
 
 
 def write_docs(frontier: Frontier, goals: Goals, docs: Path = DOCS) -> None:

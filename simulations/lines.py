@@ -8,7 +8,7 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["FILE_LINES_MAX", "add_lines", "code_lines", "long_files", "package_lines", "run_lines"]
+__all__ = ["FILE_LINES_MAX", "add_lines", "code_lines", "long_files", "package_lines"]
 
 FILE_LINES_MAX = 400
 """Lines that a file may have, everything counted."""
@@ -64,9 +64,10 @@ def add_lines(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     """Add the command to the command line."""
     counting = commands.add_parser("lines", help="count the lines of code of each package")
     counting.add_argument("folder", type=Path, nargs="?", default=ROOT, help=f"what to count (default: {ROOT.name}/)")
+    counting.set_defaults(run=_run)
 
 
-def run_lines(given: argparse.Namespace) -> int:
+def _run(given: argparse.Namespace) -> int:
     """Print the counts, and the files that are too long; 0."""
     root: Path = given.folder
     counts = package_lines(root)

@@ -6,8 +6,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
+from simulations.command_line import write_json_file
 from simulations.sweep import Sweep
 
 __all__ = ["share", "summary_lines", "write_json", "write_junit"]
@@ -59,7 +58,7 @@ def write_json(sweep: Sweep, path: Path) -> None:
         "detected_after": {"p50": share(detections, 0.5), "p99": share(detections, 0.99), "max": share(detections, 1)},
         "failures": sweep.failures,
     }
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    write_json_file(path, report)
 
 
 def write_junit(sweep: Sweep, path: Path) -> None:
@@ -84,4 +83,5 @@ def write_junit(sweep: Sweep, path: Path) -> None:
         if seed.has_failed:
             failure = ET.SubElement(case, "failure", message=str(seed.violations[0]))
             failure.text = "\n".join(str(violation) for violation in seed.violations)
+    path.parent.mkdir(parents=True, exist_ok=True)
     ET.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)

@@ -13,6 +13,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from simulations.command_line import write_json_file
+
 __all__ = ["Figure", "Machine", "Report", "Row", "Run", "describe_machine", "show_number", "table"]
 
 
@@ -116,7 +118,7 @@ class Report(msgspec.Struct):
                 for name in ("median", "p99", "least", "worst"):
                     value = getattr(figure, name)
                     shown["figures"][key][name] = value if math.isfinite(value) else None
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n")
+        write_json_file(path, plain)
 
 
 def describe_machine() -> Machine:

@@ -21,7 +21,7 @@ from simulations.chaos.ledger import Ledger
 from simulations.chaos.traffic import Traffic
 from simulations.chaos.world import Node, World, open_world
 
-__all__ = ["add_chaos", "run_chaos"]
+__all__ = ["add_chaos"]
 
 NODES: Final = 4
 HOSTED: Final = ["agent-0", "agent-1"]
@@ -33,11 +33,12 @@ _INSIDE: Final = "CHAOS_INSIDE"
 
 def add_chaos(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("chaos", help="kill, stop, cut and fill real nodes while messages are sent")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of faults (default: 10)")
-    parser.add_argument("--seed", type=int, default=0, help="of the faults (default: 0)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="minutes of faults (default: 10)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the faults (default: 0)")
+    parser.set_defaults(run=_run_command)
 
 
-def run_chaos(given: argparse.Namespace) -> int:
+def _run_command(given: argparse.Namespace) -> int:
     """Exit status 1 if a promise was broken, 2 if it cannot be run here."""
     if os.environ.get(_INSIDE) is None:
         if os.geteuid() != 0:

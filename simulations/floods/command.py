@@ -8,33 +8,35 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import trio
 
+from simulations.command_line import names_with, write_json_file
 from simulations.floods.shapes import SHAPES
 from simulations.floods.trial import Outcome, measure
 
-__all__ = ["add_floods", "run_floods", "table_lines"]
+__all__ = ["add_floods", "table_lines"]
 
 _AIMS: Final = "aims: 250 ms, 100 MB, no suspicion, 3 s"
 
 
 def add_floods(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("floods", help="flood a real node and measure a client that means well beside it")
-    parser.add_argument("--only", metavar="WORD", nargs="+", default=[], help="floods with one of these in their name")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each flood (default: 8)")
+    parser.add_argument(
+        "--only", metavar="WORD", nargs="+", default=[], help="run only floods with one of these in their name"
+    )
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds of each flood (default: 8)")
     parser.add_argument("--package", type=Path, metavar="DIR", help="measure the meshp2p in this directory")
     parser.add_argument("--json", type=Path, help="write a report as JSON here")
+    parser.set_defaults(run=_run)
 
 
-def run_floods(given: argparse.Namespace) -> int:
+def _run(given: argparse.Namespace) -> int:
     """Exit status 1 if a node did not end by itself or a client got no answer to any request."""
-    shapes = [name for name in SHAPES if not given.only or any(word in name for word in given.only)]
     outcomes: list[Outcome] = []
-    for line in table_lines(_measured(shapes, given, outcomes)):
+    for line in table_lines(_measured(names_with(given.only, SHAPES), given, outcomes)):
         print(line, flush=True)
     if given.json is not None:
-        given.json.write_bytes(msgspec.json.format(msgspec.json.encode(outcomes)))
+        write_json_file(given.json, outcomes)
     return int(any(outcome.exit_status != 0 or outcome.unanswered == outcome.requests for outcome in outcomes))
 
 

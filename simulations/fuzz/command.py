@@ -12,21 +12,24 @@ from pathlib import Path
 from meshp2p.errors import ConfigError
 from simulations.fuzz.fuzzer import Finding, fuzz, run_life
 
-__all__ = ["add_fuzz", "run_fuzz"]
+__all__ = ["add_fuzz"]
 
 _SEEDS_PER_JOB = 1 << 32
 
 
 def add_fuzz(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("fuzz", help="send changed packets and calls to codecs and a machine")
-    parser.add_argument("--minutes", type=float, default=1.0, help="how long (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="the first life's (default: 0)")
+    parser = commands.add_parser("fuzz", help="send changed packets and calls to codecs, connections and a machine")
+    parser.add_argument("--minutes", type=float, default=1.0, help="minutes to run (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first life (default: 0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
-    parser.add_argument("--life", type=int, metavar="SEED", help="run this life alone, and print what it found")
+    parser.add_argument(
+        "--life", type=int, metavar="SEED", help="run only the life with this seed, and print what it found"
+    )
     parser.add_argument("--guided", type=Path, metavar="DIR", help="let coverage guide it, and keep bodies in DIR")
+    parser.set_defaults(run=_run)
 
 
-def run_fuzz(given: argparse.Namespace) -> int:
+def _run(given: argparse.Namespace) -> int:
     """Exit status 1 if a law was broken."""
     if not given.minutes > 0 or given.jobs < 1:
         raise ConfigError(f"--minutes {given.minutes} --jobs {given.jobs}: expected more than 0 minutes, and jobs")

@@ -6,17 +6,23 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import trio
 
+from meshp2p.errors import ConfigError
+from simulations.command_line import names_with, write_json_file
 from simulations.lan.lab import NeverSeen, open_lab
 from simulations.lan.network import open_router, open_switch
-from simulations.lan.nodes import Meshp2pNode, Node, SerfNode
+from simulations.lan.nodes import SYSTEMS, Meshp2pNode, Node, SerfNode
 from simulations.lan.scenarios import SCENARIOS, Scenario
 from simulations.namespaces import NamespacesUnavailable
 
-__all__ = ["Outcome", "add_lan", "perform", "run_lan", "table_lines"]
+__all__ = ["Outcome", "add_lan", "perform", "table_lines"]
+
+HOSTS_MIN: Final = 3
+"""With fewer, a scenario lacks the hosts that it names."""
 
 
 class Outcome(msgspec.Struct):
@@ -34,39 +40,42 @@ class Outcome(msgspec.Struct):
 def add_lan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("lan", help="disturb real meshes on LANs of network namespaces, and time them")
     parser.add_argument(
-        "--only", metavar="WORD", nargs="+", default=[], help="scenarios with one of these in their name"
+        "--only", metavar="WORD", nargs="+", default=[], help="run only scenarios with one of these in their name"
     )
-    parser.add_argument("--hosts", type=int, help="so many hosts instead of each scenario's own number")
-    parser.add_argument("--system", choices=["all", "meshp2p", "serf"], default="all", help="(%(default)s)")
+    parser.add_argument("--hosts", type=int, help="number of hosts, instead of each scenario's own")
+    parser.add_argument("--system", choices=["all", *SYSTEMS], default="all", help="(%(default)s)")
     parser.add_argument("--json", type=Path, help="write a report as JSON here")
+    parser.set_defaults(run=_run)
 
 
-def run_lan(given: argparse.Namespace) -> int:
-    """Exit status 1 if views of meshp2p were not right in the end, or a healthy node of it was held dead."""
-    systems: list[type[Node]] = [Meshp2pNode, SerfNode]
-    if given.system != "all":
-        systems = [system for system in systems if system.system == given.system]
-    elif not SerfNode.is_here():
+def _run(given: argparse.Namespace) -> int:
+    """Exit status 1 if views of meshp2p were not right in the end, or a healthy node of it was held dead; 2 if nothing
+    can be run here."""
+    if given.hosts is not None and given.hosts < HOSTS_MIN:
+        raise ConfigError(f"--hosts {given.hosts}: expected {HOSTS_MIN} or more")
+    scenarios = [SCENARIOS[name] for name in names_with(given.only, SCENARIOS)]
+    systems = list(SYSTEMS.values()) if given.system == "all" else [SYSTEMS[given.system]]
+    if SerfNode in systems and not SerfNode.is_here():
         print("serf: not installed (Debian: serf)", file=sys.stderr)
-        systems = [Meshp2pNode]
+        systems.remove(SerfNode)
+    if not systems:
+        return 2
     outcomes: list[Outcome] = []
     print(f"{'scenario':<38} {'hosts':>5}  {'what is waited for':<50} " + " ".join(f"{s.system:>9}" for s in systems))
-    for scenario in SCENARIOS.values():
-        if not given.only or any(word in scenario.name for word in given.only):
-            hosts = given.hosts or scenario.hosts
-            found = []
-            for system in systems:
-                if system is Meshp2pNode or scenario.is_for_all:
-                    try:
-                        found.append(trio.run(perform, scenario, system, hosts))
-                    except NamespacesUnavailable as error:
-                        print(error, file=sys.stderr)
-                        return 2
-            outcomes += found
-            for line in table_lines(found, [system.system for system in systems]):
-                print(line, flush=True)
+    for scenario in scenarios:
+        found = []
+        for system in systems:
+            if system is Meshp2pNode or scenario.is_for_all:
+                try:
+                    found.append(trio.run(perform, scenario, system, given.hosts or scenario.hosts))
+                except NamespacesUnavailable as error:
+                    print(error, file=sys.stderr)
+                    return 2
+        outcomes += found
+        for line in table_lines(found, [system.system for system in systems]):
+            print(line, flush=True)
     if given.json is not None:
-        given.json.write_bytes(msgspec.json.format(msgspec.json.encode(outcomes)))
+        write_json_file(given.json, outcomes)
     return int(any(o.system == Meshp2pNode.system and (o.failure or o.wrongly_dead) for o in outcomes))
 
 

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from meshp2p.errors import ConfigError
 from simulations.memory.machine_churn import measure_machine
 from simulations.memory.minutes import SLOPE_MAX, growth, slope
 from simulations.memory.node_churn import measure_nodes
 
-__all__ = ["add_memory", "run_memory"]
+__all__ = ["add_memory"]
 
 
 def add_memory(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("memory", help="count objects by type through minutes of churn")
-    parser.add_argument("--minutes", type=int, default=10, help="virtual ones (default: 10)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--nodes", action="store_true", help="whole nodes, and not one machine alone")
+    parser.add_argument("--minutes", type=int, default=10, help="virtual minutes (default: 10)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the churn (default: 0)")
+    parser.add_argument("--nodes", action="store_true", help="whole nodes instead of one machine")
+    parser.set_defaults(run=_run)
 
 
-def run_memory(given: argparse.Namespace) -> int:
+def _run(given: argparse.Namespace) -> int:
     """Exit status 1 if it grew by more than ``SLOPE_MAX`` MB a minute."""
     if given.minutes < 2:
         raise ConfigError(f"--minutes {given.minutes}: expected 2 or more")
+    logging.getLogger("meshp2p").setLevel(logging.ERROR)  # nodes warn of the cuts that are made here
     found = (measure_nodes if given.nodes else measure_machine)(given.minutes, given.seed)
     for minute in found:
         print(f"minute {minute.minute:3}  {minute.bytes / 1e6:8.2f} MB  {sum(minute.objects.values()):8} objects")

@@ -12,11 +12,12 @@ import msgspec
 
 from meshp2p.errors import ConfigError
 from simulations.baseline import CASES
+from simulations.command_line import write_json_file
 from simulations.mutants.hunt import BASELINE, RUNS_MAX, Catch, Survey, hunted, surveyed
 from simulations.mutants.planted import ROOT, Mutant, copied, read_mutants
 from simulations.mutants.unit import failing_test
 
-__all__ = ["SIMULATOR_SHARE", "UNIT_SHARE", "Finding", "add_mutants", "run_mutants", "table_lines"]
+__all__ = ["SIMULATOR_SHARE", "UNIT_SHARE", "Finding", "add_mutants", "table_lines"]
 
 UNIT_SHARE, SIMULATOR_SHARE = 0.95, 0.60
 """How many of the faults the unit tests must catch, and how many the simulator."""
@@ -42,9 +43,10 @@ def add_mutants(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings here after each mutant")
     parser.add_argument("--resume", action="store_true", help="keep what FILE has, and go on behind it")
     parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help="another checkout to plant them in")
+    parser.set_defaults(run=_run)
 
 
-def run_mutants(given: argparse.Namespace) -> int:
+def _run(given: argparse.Namespace) -> int:
     """Exit status: 1 where an instrument catches too few, a survivor has no explanation, or a fault could not be
     planted; 0 where only some were asked for."""
     if given.jobs < 1:
@@ -71,7 +73,7 @@ def run_mutants(given: argparse.Namespace) -> int:
             findings[finding.name] = finding
             print(f"{done}/{len(mutants)} {_line(finding)}", file=sys.stderr, flush=True)
             if given.json is not None:
-                given.json.write_bytes(msgspec.json.format(msgspec.json.encode(list(findings.values()))))
+                write_json_file(given.json, list(findings.values()))
     ordered = [(mutant, findings[mutant.name]) for mutant in mutants]
     for line in table_lines(ordered):
         print(line)

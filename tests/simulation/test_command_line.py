@@ -1,60 +1,39 @@
-"""What the benchmarks' command lines have in common."""
+"""What the commands of ``python -m simulations`` share."""
 
 from __future__ import annotations
 
-import argparse
-import signal
+import json
+from pathlib import Path
 
 import pytest
-import trio
-import trio.testing
 
-from simulations.benchmarks.command_line import INTERRUPTED, names_among, positive, run_until_signal
-
-
-def test_a_number_is_positive_or_refused() -> None:
-    assert positive("1") == 1
-    with pytest.raises(argparse.ArgumentTypeError, match="0: expected 1 or more"):
-        positive("0")
+from simulations.__main__ import main
+from simulations.command_line import names_with, write_json_file
 
 
-def test_names_are_taken_with_commas_between_them_and_none_where_that_is_allowed() -> None:
-    assert names_among(["serf", "zenoh"])("zenoh,serf") == ("zenoh", "serf")
-    assert names_among(["serf"], may_be_none=True)("none") == ()
-    with pytest.raises(argparse.ArgumentTypeError, match=r"^'none': expected one of serf, zenoh$"):
-        names_among(["serf", "zenoh"])("none")
-    with pytest.raises(argparse.ArgumentTypeError, match=r"^'consul': expected one of serf, or none$"):
-        names_among(["serf"], may_be_none=True)("serf,consul")
+def test_a_report_is_written_into_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
+    path = tmp_path / "build" / "reports" / "one.json"
+    write_json_file(path, {"figures": [1, 2]})
+    assert json.loads(path.read_text()) == {"figures": [1, 2]}
 
 
-async def test_a_body_that_ends_says_the_exit_code() -> None:
-    async def body(code: int) -> int:
-        await trio.lowlevel.checkpoint()
-        return code
-
-    assert [await run_until_signal(body, code) for code in (0, 1)] == [0, 1]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_cancels_the_body_and_it_cleans_up(number: signal.Signals) -> None:
-    cleaned_up = []
-
-    async def body() -> int:
-        signal.raise_signal(number)
-        try:
-            await trio.sleep_forever()
-        finally:
-            cleaned_up.append(number)
-
-    assert await run_until_signal(body) == INTERRUPTED == 130
-    assert cleaned_up == [number]
+def test_names_are_picked_by_words() -> None:
+    names = ["cut in halves", "cut off", "killed"]
+    assert names_with([], names) == names
+    assert names_with(["cut"], names) == names[:2]
+    assert names_with(["off", "kill"], names) == names[1:]
 
 
-async def test_a_body_that_fails_because_of_the_signal_was_interrupted() -> None:
-    async def body() -> int:
-        signal.raise_signal(signal.SIGINT)
-        with trio.CancelScope(shield=True):
-            await trio.testing.wait_all_tasks_blocked()
-        return 1
+@pytest.mark.parametrize("command", ["floods", "lan"])
+def test_a_word_that_no_name_contains_is_refused_with_the_names(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--only", "nonsense"]) == 2
+    complaint = capsys.readouterr().err
+    assert "--only nonsense: no match" in complaint
+    assert "rumours of 45 KB" in complaint or "killed process" in complaint
 
-    assert await run_until_signal(body) == INTERRUPTED
+
+def test_a_mesh_of_too_few_hosts_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lan", "--hosts", "2"]) == 2
+    assert "--hosts 2: expected 3 or more" in capsys.readouterr().err
