@@ -56,6 +56,7 @@ class Troubles:
     def __init__(self, config: ProtocolConfig) -> None:
         # who stands still is accused one period after a probe, and has its suspicion less half a period to say it lives
         self._pause_max = (config.suspicion_confirmed_multiplier + 0.5) * config.probe_interval
+        self._active: dict[int, Fault] = {}
         self._lasting: dict[int, _Span] = {}
         self._spans: list[_Span] = []
         self._moved: dict[str, None] = {}
@@ -64,12 +65,25 @@ class Troubles:
         """A fault begins or ends. What is bearable is no trouble."""
         if isinstance(fault, Moved):
             self._moved[fault.node] = None
+        if not begins:
+            self._active.pop(number, None)
+            if number in self._lasting:
+                self._lasting.pop(number).end = now
+            return
+        self._active[number] = fault
         is_long = isinstance(fault, Pause) and (fault.end is None or fault.end - fault.begin > self._pause_max)
-        if begins and (is_long or not fault.is_bearable() or _is_replay(fault)):
+        if is_long or not fault.is_bearable() or _is_replay(fault):
+            self._begin(number, fault, now)
+        if any(isinstance(other, Rejected) for other in self._active.values()):
+            # two refusals prove a crash, unless the node answers pings meanwhile
+            for paused, other in self._active.items():
+                if isinstance(other, Pause):
+                    self._begin(paused, other, now)
+
+    def _begin(self, number: int, fault: Fault, now: float) -> None:
+        if number not in self._lasting:
             span = self._lasting[number] = _Span(fault, now)
             self._spans.append(span)
-        elif not begins and number in self._lasting:
-            self._lasting.pop(number).end = now
 
     def _until(self, concerns: Callable[[Fault], bool]) -> float:
         return max((span.end for span in self._spans if concerns(span.fault)), default=-math.inf)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
-from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.effects import Call, CallFailed, Failure
 from meshp2p.core.events import Event, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberSuspected
 from meshp2p.core.messages import CallReply, CallRequest, Push, SyncReply
 from meshp2p.core.record import Item, Rumour, State, tag_of
@@ -94,6 +94,11 @@ class Suspicions(Checker):
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         if type(reply) is SyncReply:
             self._note_doubts(host, reply.items)
+        elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
+            record = host.machine.records().get(effect.node_id) if host.machine is not None else None
+            if record is not None and record.boot == effect.boot:
+                # a verdict by two refusals follows at once: then it tells nobody that it was refused
+                self._note(host, Rumour(record.id, record.incarnation, State.SUSPECT, host.id, is_refused=True))
 
     def _note_doubts(self, host: Host, items: Iterable[Item]) -> None:
         for item in items:
