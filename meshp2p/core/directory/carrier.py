@@ -61,10 +61,11 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class _Detour:
-    __slots__ = ("pause", "retry_at", "via")
+    __slots__ = ("answered_at", "pause", "retry_at", "via")
 
     def __init__(self, via: str, now: float) -> None:
         self.via = via
+        self.answered_at = now
         self.pause = DIRECT_RETRY_MIN
         self.retry_at = now + self.pause
 
@@ -96,10 +97,11 @@ class Carrier:
     ) -> None:
         """Take the first of these ways: through the node named, or directly if none is; then the others."""
         state = self._state
+        tried_at = now
         way, *rest = ways
         record = self._record(way or node_id)
         if record is None:
-            self._try_rest(node_id, rest, request, handler, timeout, "it is not listed any more", now)
+            self._try_rest(node_id, rest, request, handler, timeout, "it is not listed any more", now, tried_at)
             return
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
@@ -107,14 +109,9 @@ class Carrier:
                 self.note_answered(node_id, way, now)
                 handler(reply, now)
                 return
-            if way:
-                self._detours.pop(node_id, None)
-            else:
-                self._direct_at.pop(node_id, None)
-            if not way and not rest:
-                self._try_rest(node_id, self._relays(node_id), request, handler, timeout, reply.reason, now)
-                return
-            self._try_rest(node_id, rest, request, handler, timeout, reply.reason, now)
+            self._note_way_failed(node_id, way, tried_at)
+            others = rest if way or rest else self._relays(node_id)
+            self._try_rest(node_id, others, request, handler, timeout, reply.reason, now, tried_at)
 
         if way:
             state.call(state.addresses_of(record), request, conclude, timeout * 2, record, target=node_id)
@@ -130,12 +127,30 @@ class Carrier:
         timeout: float,
         reason: str,
         now: float,
+        tried_at: float,
     ) -> None:
         if ways and not self._state.is_leaving:
             self._try(node_id, ways, request, handler, timeout, now)
             return
-        self.note_failed(node_id, reason, now)
+        if not self._has_answered_since(node_id, tried_at):
+            self.note_failed(node_id, reason, now)
         handler(CallFailed(Failure.UNREACHABLE, f"node {node_id!r} was not reached, nor through others: {reason}"), now)
+
+    def _note_way_failed(self, node_id: str, way: str, tried_at: float) -> None:
+        """A call by this way, which began at ``tried_at``, had no answer. A later call may have had one since: then the
+        way is open."""
+        if self._has_answered_since(node_id, tried_at):
+            return
+        if not way:
+            self._direct_at.pop(node_id, None)
+        elif node_id in self._detours and self._detours[node_id].via == way:
+            del self._detours[node_id]
+
+    def _has_answered_since(self, node_id: str, tried_at: float) -> bool:
+        """Whether the node answered a call by any way after this time."""
+        detour = self._detours.get(node_id)
+        through = -math.inf if detour is None else detour.answered_at
+        return max(through, self._direct_at.get(node_id, -math.inf)) > tried_at
 
     # Ways
 
@@ -197,6 +212,8 @@ class Carrier:
             pass  # it was begun before the direct way was found to be open again
         elif node_id not in self._detours or self._detours[node_id].via != via:
             self._detours[node_id] = _Detour(via, now)
+        else:
+            self._detours[node_id].answered_at = now
         self._failing.pop(node_id, None)
         if self._unreachable.pop(node_id, None) is not None:
             self._state.emit(PeerReachable(node_id))
