@@ -43,8 +43,8 @@ class Correspondence:
     """Reads the mailbox while somebody wants messages, and hands each to who it is for.
 
     ``fetch(after, limit, wait)`` reads the own mailbox, ``is_kept(id)`` tells whether a message is in it,
-    ``acknowledge(ids)`` acknowledges, ``reply(message, payload,
-    is_error)`` answers, ``tell_progress(delegator, correlation_id, payload)`` tells how far a task is.
+    ``acknowledge(ids)`` acknowledges, ``reply(message, payload, is_error)`` answers, ``tell_progress(delegator,
+    correlation_id, payload)`` tells how far a task is.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Correspondence:
         self.handlers: Handlers = Handlers(reply, self.acknowledge_received, _report, tell_progress)
         self._unread = Unread(self._offer_again)
         self._open: dict[str, int] = {}
-        """The messages that were read and not acknowledged, and which of all it was."""
+        """The ids of messages that were read and not acknowledged, each with its number in the order of reading."""
         self._numbers = itertools.count()
         self._is_wanted = trio.Event()
         self._nursery: trio.Nursery | None = None

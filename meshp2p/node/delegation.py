@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import math
@@ -29,6 +28,7 @@ from meshp2p.node.asking import Asking
 from meshp2p.node.handlers import TASK_CANCEL
 from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.received import TASK
+from meshp2p.node.subscriptions import Feed
 
 __all__ = ["Delegating", "LocalDelegation", "ProgressReports", "Task", "choose_delegate"]
 
@@ -141,37 +141,19 @@ class Delegating:
         return [instance for instance in found if task.includes_self or instance.id != self._own_id]
 
 
-class ProgressReports:
-    """What the agent that does a task reports of it, as JSON text, until somebody reads it."""
+class ProgressReports(Feed[bytes]):
+    """What the agent that does a task reports of it, as JSON text. If there are too many, the oldest are dropped."""
 
     def __init__(self) -> None:
-        self._reports: collections.deque[bytes] = collections.deque(maxlen=PROGRESS_MAX)
-        self._arrived = trio.Event()
-        self._is_ended = False
+        super().__init__(())
 
-    async def __anext__(self) -> bytes:
-        await trio.lowlevel.checkpoint()
-        while (report := self.take_nowait()) is None:
-            if self._is_ended:
-                raise StopAsyncIteration
-            if self._arrived.is_set():
-                self._arrived = trio.Event()
-            await self._arrived.wait()
-        return report
-
-    def take_nowait(self) -> bytes | None:
-        return self._reports.popleft() if self._reports else None
+    def put(self, event: bytes) -> None:
+        if len(self._buffer) == PROGRESS_MAX:
+            self._buffer.popleft()
+        super().put(event)
 
     def close(self) -> None:
         """A reader is done with it; others go on."""
-
-    def put(self, report: bytes) -> None:
-        self._reports.append(report)
-        self._arrived.set()
-
-    def end(self) -> None:
-        self._is_ended = True
-        self._arrived.set()
 
 
 class LocalDelegation:

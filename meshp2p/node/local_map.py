@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,16 +14,15 @@ from meshp2p.core.map_entry import MAP_KEY_BYTES_MAX, MAP_VALUE_BYTES_MAX
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
 from meshp2p.core.record import ID_BYTES_MAX
-from meshp2p.errors import ConfigError, LocalProtocolError, NodeClosed
+from meshp2p.errors import ConfigError, LocalProtocolError
 from meshp2p.net.driver import Driver
-from meshp2p.node.subscriptions import Feed
+from meshp2p.node.subscriptions import Feed, Readers
 from meshp2p.node.values import Formless, to_json
 
 __all__ = [
     "LocalMap",
     "LocalMaps",
     "MapChange",
-    "MapChanges",
     "MergeFunction",
     "check_key",
     "decode_value",
@@ -48,10 +46,6 @@ class MapChange(msgspec.Struct, frozen=True):
     is_deleted: bool = False
 
 
-class MapChanges(Feed[MapChange]):
-    """An asynchronous iterator of changes, from the moment it was made. It ends when the node has left."""
-
-
 class LocalMap:
     """A shared map at one node: the replica, and those who wait for its changes. What only reads may be asked from any
     thread."""
@@ -60,48 +54,34 @@ class LocalMap:
         self.merge = merge
         self.replica = replica
         self._driver = driver
-        self._feeds: weakref.WeakSet[MapChanges] = weakref.WeakSet()
-        self._changed = trio.Event()
-        self._is_ended = False
+        self._readers: Readers[MapChange] = Readers()
 
     async def write(self, key: str, value: bytes) -> None:
         """Let the key have this value, which is JSON text that was checked; no value deletes it."""
         self._driver.perform(self._driver.machine.write_map(self.replica.name, key, value, trio.current_time()))
         await trio.lowlevel.checkpoint()
 
-    def changes(self) -> MapChanges:
+    def changes(self) -> Feed[MapChange]:
         """What is so now, a :class:`MapChange` a key, then each change, here or elsewhere, with no gap."""
         values = sorted(self.replica.values().items())
-        feed = MapChanges([MapChange(key, decode_value(value)) for key, value in values])
-        if self._is_ended:
-            feed.end()
-        self._feeds.add(feed)
-        return feed
+        return self._readers.open([MapChange(key, decode_value(value)) for key, value in values])
 
     async def wait_for_change(self, seen: int) -> None:
         """Return when the map is another than the one of this ``view``. Raises :class:`~meshp2p.errors.NodeClosed` when
         the node has left before. Cancel-safe."""
-        await trio.lowlevel.checkpoint()
-        while self.replica.view == seen:
-            if self._is_ended:
-                raise NodeClosed("the node has left the mesh, and what was waited for did not come")
-            await self._changed.wait()
+        await self._readers.wait_until(lambda: self.replica.view != seen)
 
     def put(self, event: MapChanged) -> None:
         """Called by the node; never waits."""
-        if self._feeds:
+        if self._readers:
             value = decode_value(event.value) if event.value else None
-            for feed in list(self._feeds):
-                feed.put(MapChange(event.key, value, not event.value))
-        self._changed.set()
-        self._changed = trio.Event()
+            self._readers.put(MapChange(event.key, value, not event.value))
+        else:
+            self._readers.wake()
 
     def end(self) -> None:
         """The node has left: whoever reads changes or waits is told."""
-        self._is_ended = True
-        for feed in list(self._feeds):
-            feed.end()
-        self._changed.set()
+        self._readers.end()
 
 
 class LocalMaps:

@@ -30,7 +30,7 @@ from meshp2p.node.leadership import HeldLease, hold_leadership
 from meshp2p.node.local_map import LocalMap, LocalMaps, MergeFunction
 from meshp2p.node.queries import Queries
 from meshp2p.node.received import REPLY_KINDS, RESPONSE, ReceivedMessage, split_kind
-from meshp2p.node.subscriptions import Subscription, Subscriptions
+from meshp2p.node.subscriptions import Feed, NetworkProblemFound, Subscriptions
 
 __all__ = ["LocalNode"]
 
@@ -89,7 +89,7 @@ class LocalNode(NodeBackend):
 
     # What happens
 
-    def events(self) -> Subscription:
+    def events(self) -> Feed[Event | NetworkProblemFound]:
         """What is so now, as ``MemberJoined`` and ``LeaderChanged``, then each change, with no gap."""
         snapshot: list[Event] = [MemberJoined(record) for _, record in sorted(self._machine.records().items())]
         if self._machine.leader_id is not None:

@@ -13,7 +13,7 @@ import trio
 from meshp2p.core.events import Event
 from meshp2p.errors import NodeClosed
 
-__all__ = ["EventsLost", "Feed", "NetworkProblemFound", "NodeEvent", "Subscription", "Subscriptions"]
+__all__ = ["EventsLost", "Feed", "NetworkProblemFound", "NodeEvent", "Readers", "Subscriptions"]
 
 _T = TypeVar("_T")
 
@@ -95,30 +95,33 @@ class Feed(Generic[_T]):
         self.end()
 
 
-class Subscription(Feed[Event | NetworkProblemFound]):
-    """An asynchronous iterator of events, from the moment it was made. It ends when the node has left."""
-
-
-class Subscriptions:
-    """All readers of one node's events, and those who wait for something to become so. Readers that are gone are
-    forgotten."""
+class Readers(Generic[_T]):
+    """All readers of one kind of event, and all that wait for a condition. Readers that are gone are forgotten."""
 
     def __init__(self) -> None:
-        self._readers: weakref.WeakSet[Subscription] = weakref.WeakSet()
+        self._readers: weakref.WeakSet[Feed[_T]] = weakref.WeakSet()
         self._changed = trio.Event()
         self._is_ended = False
 
-    def open(self, snapshot: Iterable[Event | NetworkProblemFound]) -> Subscription:
-        """A new reader: first the snapshot, then what happens."""
-        subscription = Subscription(snapshot)
-        if self._is_ended:
-            subscription.end()
-        self._readers.add(subscription)
-        return subscription
+    def __bool__(self) -> bool:
+        """Whether anybody reads."""
+        return bool(self._readers)
 
-    def put(self, event: Event | NetworkProblemFound) -> None:
+    def open(self, snapshot: Iterable[_T]) -> Feed[_T]:
+        """A new reader: first the snapshot, then what happens. It ends when the node has left."""
+        feed = Feed(snapshot)
+        if self._is_ended:
+            feed.end()
+        self._readers.add(feed)
+        return feed
+
+    def put(self, event: _T) -> None:
         for reader in list(self._readers):
             reader.put(event)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have each condition asked that is waited for."""
         self._changed.set()
         self._changed = trio.Event()
 
@@ -136,3 +139,7 @@ class Subscriptions:
             if self._is_ended:
                 raise NodeClosed("the node has left the mesh, and what was waited for did not come")
             await self._changed.wait()
+
+
+class Subscriptions(Readers[Event | NetworkProblemFound]):
+    """All readers of one node's events, and all that wait for a condition that depends on them."""
