@@ -19,7 +19,8 @@ _T = TypeVar("_T")
 
 
 class AsyncioSide:
-    """The loop that runs now. What is cancelled is cancelled in the node too, before the cancellation goes on."""
+    """The loop that runs now. What is cancelled is cancelled in the node too, before the cancellation goes on. Raises
+    ``RuntimeError`` if no loop runs."""
 
     def __init__(self) -> None:
         self.is_async: bool = True

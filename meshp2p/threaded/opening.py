@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import warnings
@@ -21,7 +20,6 @@ from meshp2p.node.platform import SystemPlatform
 from meshp2p.node.runner import open_node_on
 from meshp2p.node.settings import choose_config
 from meshp2p.threaded.agent_side import AgentSide
-from meshp2p.threaded.asyncio_side import AsyncioSide
 from meshp2p.threaded.blocking_node import BlockingMessage, BlockingNode
 from meshp2p.threaded.life import BlockLife, Life, LoopLife, OpenLocal, ThreadLife, open_in_loop
 from meshp2p.threaded.mesh_node import MeshNode
@@ -135,10 +133,11 @@ def _side_of_loop() -> AgentSide:
     """The agent's side in the loop that runs now."""
     if trio.lowlevel.in_trio_task():
         return TrioSide()
+    from meshp2p.threaded.asyncio_side import AsyncioSide  # noqa: PLC0415  # asyncio takes long to load
+
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+        return AsyncioSide()
+    except RuntimeError:  # of asyncio
         raise WrongLoop(
             "neither trio nor asyncio runs here: in plain code open a node with meshp2p.blocking.open_node()"
         ) from None
-    return AsyncioSide()

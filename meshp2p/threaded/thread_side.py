@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-from meshp2p.errors import WrongLoop, check
+from meshp2p.errors import InternalError, WrongLoop
 from meshp2p.node.received import MessageView, ReceivedMessage
 from meshp2p.threaded.handler_call import HandlerCall
 from meshp2p.threaded.node_thread import NodeThread
@@ -28,8 +28,7 @@ def complete(coroutine: Coroutine[Any, Any, _T]) -> _T:
     except StopIteration as ended:
         result: _T = ended.value
         return result
-    check(False, "what waits for a node in a plain thread was suspended")
-    raise AssertionError  # not reached
+    raise InternalError("what waits for a node in a plain thread was suspended")
 
 
 class ThreadSide:
