@@ -34,7 +34,8 @@ def test_a_final_copy_stays_final_unless_its_acknowledgement_was_not_kept(events
             copy.advance(event, 1)
             assert not before.is_final or (before, event) == (CopyStatus.ACKNOWLEDGED, CopyEvent.REOPENED)
             assert copy.status is not CopyStatus.QUEUED, "what left the queue never counts as not delivered again"
-        assert copy.is_final == (copy.status in (CopyStatus.ACKNOWLEDGED, CopyStatus.EXPIRED, CopyStatus.UNDELIVERABLE))
+        finals = (CopyStatus.ACKNOWLEDGED, CopyStatus.EXPIRED, CopyStatus.UNDELIVERABLE)
+        assert copy.status.is_final == (copy.status in finals)
 
 
 def test_every_open_copy_can_end_in_each_way() -> None:

@@ -168,7 +168,9 @@ class Acknowledging:
         """
         held = self._outbox.held(request.copies)
         change = Change(settled=held)
-        for recipient, message_id in request.copies:  # this node may be a home, or one that has not heard that it moved
+        # This node may be a home as well, or one that has not heard that the recipient moved. If the write fails, its
+        # mailbox is not reverted: these were acknowledged, and must not be handed out again.
+        for recipient, message_id in request.copies:
             is_new = self._mailboxes.is_home(recipient) and not self._mailboxes.knows(recipient, message_id)
             if is_new or self._mailboxes.is_pending((recipient, message_id)):
                 change.writes += self._mailboxes.note_acknowledged(recipient, [message_id])

@@ -64,10 +64,6 @@ class Copy:
     reason: str = ""
     is_tried: bool = False
 
-    @property
-    def is_final(self) -> bool:
-        return self.status.is_final
-
     def advance(self, event: CopyEvent, wall_ms: int, reason: str = "") -> None:
         """Change the status as the table says. Raises :class:`InternalError` if the event is illegal now; then nothing
         changed."""

@@ -192,7 +192,7 @@ class Delivery:
             for place, recipient in enumerate(parcel.recipients):
                 copy = outgoing.copies.get(recipient)
                 line = self._outbox.lines.get(recipient)
-                if copy is None or line is None or copy.is_final:
+                if copy is None or line is None or copy.status.is_final:
                     continue
                 copy.is_tried = True
                 outcome = done[place] if place < len(done) else None

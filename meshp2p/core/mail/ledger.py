@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -29,7 +30,7 @@ class Change(msgspec.Struct):
     writes: list[Write] = []
     held: list[tuple[Outgoing, tuple[str, ...]]] = []
     """Messages that were added to the outbox, for these recipients."""
-    settled: list[tuple[str, Message]] = []
+    settled: Sequence[tuple[str, Message]] = ()
     """Copies in the outbox that become acknowledged, by recipient."""
     taken: list[tuple[str, str]] = []
     """Copies that were put into mailboxes: recipient and message id."""

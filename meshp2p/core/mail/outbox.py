@@ -70,7 +70,7 @@ class Outbox:
         """Whether this copy is here and not final."""
         outgoing = self.by_id.get(message_id)
         copy = outgoing.copies.get(recipient) if outgoing is not None else None
-        return copy is not None and not copy.is_final
+        return copy is not None and not copy.status.is_final
 
     def held(self, copies: Iterable[tuple[str, str]]) -> list[tuple[str, Message]]:
         """Those of these copies, pairs of (recipient, message id), that are here and not final, with their messages."""
@@ -143,7 +143,7 @@ class Outbox:
         """Stop holding these copies: they could not be written, or another node holds them. They leave no receipt."""
         for recipient in recipients:
             copy = outgoing.copies.pop(recipient, None)
-            if copy is None or copy.is_final:
+            if copy is None or copy.status.is_final:
                 continue
             self._close(outgoing, recipient)
             if not outgoing.open and outgoing.copies:
@@ -165,7 +165,7 @@ class Outbox:
     def settle(self, outgoing: Outgoing, recipient: str, event: CopyEvent, reason: str = "") -> list[Write]:
         """A copy becomes final; what is to be written for it. Nothing happens if it is not here, or is final."""
         copy = outgoing.copies.get(recipient)
-        if copy is None or copy.is_final:
+        if copy is None or copy.status.is_final:
             return []
         counters = self._state.counters
         counters.copies_acknowledged += event is CopyEvent.ACKNOWLEDGED
@@ -259,7 +259,7 @@ class Outbox:
         for outgoing in self.by_id.values():
             yield self.row(outgoing)
             for recipient, copy in outgoing.copies.items() if outgoing.open else ():
-                if copy.is_final:
+                if copy.status.is_final:
                     yield outgoing.settled_row(recipient)
 
     def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
@@ -270,16 +270,18 @@ class Outbox:
                 settled.setdefault(key[:8], {})[key[8:].decode()] = CopyStatus(value.decode())
         for table, key, value in kept:
             if table is Table.OUTGOING:
-                self._restore_held(key, msgspec.msgpack.decode(value, type=_Kept), settled.get(key), now)
+                self._restore_held(key, msgspec.msgpack.decode(value, type=_Kept), settled.get(key, {}), now)
             elif table is Table.RECEIPTS:
                 self._restore_finished(key, msgspec.msgpack.decode(value, type=_Finished), now)
             if table in (Table.OUTGOING, Table.RECEIPTS):
                 self._number = max(self._number, int.from_bytes(key, "big"))
 
-    def _restore_held(self, key: bytes, kept: _Kept, settled: dict[str, CopyStatus] | None, now: float) -> None:
+    def _restore_held(self, key: bytes, kept: _Kept, settled: dict[str, CopyStatus], now: float) -> None:
         deadline = self._deadline(self._state.seconds_until(kept.expires_at, now), now)
         number, wall_ms = int.from_bytes(key, "big"), self._state.wall_ms()
-        self.add(Outgoing(number, kept.message, kept.recipients, deadline, wall_ms, settled), now)
+        outgoing = Outgoing(number, kept.message, kept.recipients, deadline, wall_ms)
+        outgoing.restore(settled)
+        self.add(outgoing, now)
 
     def _restore_finished(self, key: bytes, kept: _Finished, now: float) -> None:
         if kept.message.id in self.by_id:

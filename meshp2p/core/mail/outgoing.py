@@ -16,7 +16,7 @@ __all__ = ["Outgoing"]
 
 class Outgoing:
     """One message and its copies, by recipient. ``number`` orders what this node holds; ``open`` counts the copies that
-    are not final; ``deadline`` is the caller's clock. ``settled`` are copies that were final before a restart."""
+    are not final; ``deadline`` is the caller's clock."""
 
     __slots__ = ("copies", "deadline", "message", "number", "open", "size")
 
@@ -27,17 +27,19 @@ class Outgoing:
         recipients: Iterable[str],
         deadline: float,
         wall_ms: int,
-        settled: Mapping[str, CopyStatus] | None = None,
     ) -> None:
-        settled = settled or {}
         self.number: int = number
         self.message: Message = message
-        self.copies: dict[str, Copy] = {
-            recipient: Copy(wall_ms, settled.get(recipient, CopyStatus.QUEUED)) for recipient in recipients
-        }
+        self.copies: dict[str, Copy] = {recipient: Copy(wall_ms) for recipient in recipients}
         self.deadline: float = deadline
-        self.open: int = len(self.pending) if settled else len(self.copies)
+        self.open: int = len(self.copies)
         self.size: int = message.size
+
+    def restore(self, settled: Mapping[str, CopyStatus]) -> None:
+        """These copies were final before a restart."""
+        for recipient, copy in self.copies.items():
+            copy.status = settled.get(recipient, copy.status)
+        self.open = len(self.pending)
 
     @property
     def key(self) -> bytes:
@@ -47,7 +49,7 @@ class Outgoing:
     @property
     def pending(self) -> list[str]:
         """The recipients whose copies are not final."""
-        return [recipient for recipient, copy in self.copies.items() if not copy.is_final]
+        return [recipient for recipient, copy in self.copies.items() if not copy.status.is_final]
 
     def receipts(self) -> tuple[Receipt, ...]:
         """What became of each copy."""
