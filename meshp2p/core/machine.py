@@ -191,8 +191,10 @@ class Machine(View):
         return reply, self._conclude(now)
 
     def receive_stored(self, number: int, failure: str | None, now: float) -> list[Effect]:
-        """The writes of a :class:`~meshp2p.core.effects.Store` were made, or none of them was, for this reason."""
-        self._swim.pause_guard.check_arrival(now)
+        """The writes of a :class:`~meshp2p.core.effects.Store` were made, or none of them was, for this reason.
+
+        They are of messages, and say nothing about members: nobody looks for a pause here.
+        """
         self._state.keeping.receive_stored(number, failure, now)
         return self._conclude(now)
 
@@ -365,7 +367,8 @@ class Machine(View):
         """Let the parts look at what changed, until nothing does, and hand out the effects."""
         state = self._state
         swim = self._swim
-        swim.route_findings(now)
+        if swim.findings:
+            swim.route_findings(now)
         if not state.is_announced:
             swim.syncer.announce_if_sure(now)
         while state.changes or not swim.election.is_current:

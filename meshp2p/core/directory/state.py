@@ -30,7 +30,7 @@ from meshp2p.core.events import (
 from meshp2p.core.messages import Body, CallReply, CallRequest, Datagram, Gossip, Ping, Push
 from meshp2p.core.record import EPOCH_SKIP_MAX, Departed, Item, Record, Rumour, State, epoch_limit, tag_of
 
-__all__ = ["Counters", "NodeState", "Randomness", "ReplyHandler"]
+__all__ = ["Counters", "NodeState", "Randomness", "ReplyHandler", "accusation_of"]
 
 _T = TypeVar("_T")
 
@@ -126,7 +126,7 @@ class NodeState:
         """What happened to members and was not yet looked at by the parts that care."""
         self.reach: dict[str, Address] = {}
         """The address at which a node answers, if it is not the first that it published: see
-        :mod:`meshp2p.core.paths`."""
+        :mod:`meshp2p.core.swim.paths`."""
         self.reached_at: float = -math.inf
         """When a packet or call of another last came that this node did not ask for."""
         self.heard_at: float = -math.inf
@@ -197,7 +197,11 @@ class NodeState:
         if record is not None and address in self.addresses_of(record):
             self.send(address, body, now, first)
         else:
-            self.effects.append(Send(address, Datagram(body, () if first is None else (first,))))
+            self.send_bare(address, body, first)
+
+    def send_bare(self, address: Address, body: Body, first: Item | None = None) -> None:
+        """Send ``body`` and ``first`` without gossip."""
+        self.effects.append(Send(address, Datagram(body, () if first is None else (first,))))
 
     def send(self, address: Address, body: Body, now: float, first: Item | None = None) -> None:
         """Send ``body`` with whatever gossip fits; ``first`` goes ahead of it, for whom it concerns."""
@@ -216,9 +220,7 @@ class NodeState:
         that it is (Lifeguard §IV-C, buddy system), by nobody: whoever else lives at that address by now is not to
         count it as this node's finding."""
         record = self.members.records[node_id]
-        accusation = None
-        if record.state is State.SUSPECT:
-            accusation = Rumour(node_id, record.incarnation, State.SUSPECT)
+        accusation = accusation_of(record)
         for address in self.ping_addresses(record) if is_everywhere else (self.address_of(record),):
             self.send(address, body, now, accusation)
 
@@ -230,7 +232,7 @@ class NodeState:
         """Send one item at once, beside the gossip that goes round."""
         record = self.members.records[node_id]
         if item_bytes(item) <= self.item_bytes_max:
-            self.effects.append(Send(self.address_of(record), Datagram(Gossip(self.tag), (item,))))
+            self.send_bare(self.address_of(record), Gossip(self.tag), item)
         else:
             self.call_node(record, Push(self.tag, (item,)), _ignore)
 
@@ -360,6 +362,11 @@ class NodeState:
                 self.tell(node_id, item)
             due += self.config.gossip_interval  # those who were told begin their rounds at once
         self.timers.set_earlier(Timer.GOSSIP, max(due, self.gossip_after))
+
+
+def accusation_of(record: Record) -> Rumour | None:
+    """What a suspect is told of itself, by nobody; None for one that is not suspected."""
+    return Rumour(record.id, record.incarnation, State.SUSPECT) if record.state is State.SUSPECT else None
 
 
 def _ignore(_reply: CallReply | CallFailed, _now: float) -> None:

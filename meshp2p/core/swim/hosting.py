@@ -14,7 +14,7 @@ import msgspec
 from meshp2p.core.directory.gossip import item_bytes
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.effects import CallFailed, Failure, Resolve
+from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberUpdated
 from meshp2p.core.messages import (
     CallReply,
@@ -127,7 +127,7 @@ class Hosting:
         self._check_report(request.status, request.metrics)
         held = state.members.records.get(request.id)
         if held is None or held.home == state.id:
-            state.effects.append(Resolve(ticket, self.take_heartbeat(request.id, request.status, request.metrics, now)))
+            state.resolve(ticket, self.take_heartbeat(request.id, request.status, request.metrics, now))
             return
         forwarded = ForwardHeartbeat(request.id, request.status, request.metrics)
         self._forward(ticket, held, forwarded, lambda now: self.heartbeat(ticket, request, now), now)
@@ -152,7 +152,7 @@ class Hosting:
         if held is not None and held.is_node:
             raise InstanceConflict(f"instance {request.id!r} is a live node that embeds meshp2p: it leaves by itself")
         if held is None or held.home == state.id:
-            state.effects.append(Resolve(ticket, self.take_deregister(request.id, now)))
+            state.resolve(ticket, self.take_deregister(request.id, now))
             return
         self._forward(
             ticket, held, ForwardDeregister(request.id), lambda now: self.deregister(ticket, request, now), now
@@ -171,11 +171,11 @@ class Hosting:
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             present = state.members.records.get(held.id)
             if not isinstance(reply, CallFailed):
-                state.effects.append(Resolve(ticket, reply))
+                state.resolve(ticket, reply)
             elif present is None or present.home != held.home or self.adopt(held.id, now):
                 again(now)
             else:
-                state.effects.append(Resolve(ticket, refusal))
+                state.resolve(ticket, refusal)
 
         home = state.members.records.get(held.home)
         if home is None or not home.is_node:

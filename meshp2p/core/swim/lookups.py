@@ -12,7 +12,7 @@ from typing import Final
 
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.effects import CallFailed, Resolve
+from meshp2p.core.effects import CallFailed
 from meshp2p.core.messages import AskInstance, CallReply, InstanceReply
 from meshp2p.core.record import Record, tag_of
 from meshp2p.core.swim.hosting import Hosting
@@ -49,12 +49,10 @@ class Lookups:
             self._answer_by_view(ticket, instance_id)
             return
         state.timers.set(Timer.LOOKUP, now + LOOKUP_SECONDS, f"{ticket} {instance_id}")
-        call = self._calls.get(instance_id)
-        if call is not None:
-            call.later.append(ticket)
-        else:
-            self._calls[instance_id] = call = _Call()
-            call.later.append(ticket)
+        is_first = instance_id not in self._calls
+        call = self._calls.setdefault(instance_id, _Call())
+        call.later.append(ticket)
+        if is_first:
             self._call_home(instance_id, call)
 
     def handle_over(self, subject: str) -> None:
@@ -111,7 +109,7 @@ class Lookups:
         if found is None:
             self._answer_by_view(ticket, instance_id)
         else:
-            self._state.effects.append(Resolve(ticket, found))
+            self._state.resolve(ticket, found)
 
     def _answer_by_view(self, ticket: int, instance_id: str) -> None:
-        self._state.effects.append(Resolve(ticket, InstanceReply(self._hosting.present(instance_id))))
+        self._state.resolve(ticket, InstanceReply(self._hosting.present(instance_id)))

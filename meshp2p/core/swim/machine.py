@@ -32,7 +32,6 @@ from meshp2p.core.address import Address
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.effects import Resolve
 from meshp2p.core.events import MemberChange, MemberDied, MemberLeft
 from meshp2p.core.messages import (
     Ack,
@@ -90,10 +89,10 @@ class Swim:
     def __init__(self, state: NodeState, carrier: Carrier, lease_clock: Callable[[], float]) -> None:
         self._state = state
         self._carrier = carrier
-        self._findings: Findings = []
+        self.findings: Findings = []
         self.ownership: Ownership = Ownership(state)
-        self.membership: Membership = Membership(state, self.ownership, self._findings)
-        self.prober: Prober = Prober(state, self.membership, self._findings)
+        self.membership: Membership = Membership(state, self.ownership, self.findings)
+        self.prober: Prober = Prober(state, self.membership, self.findings)
         self.paths: Paths = Paths(state, self.prober)
         self.lease: LeadershipLease | None = (
             LeadershipLease(state, carrier, lease_clock) if state.config.quorum else None
@@ -105,7 +104,7 @@ class Swim:
         self.pause_guard: PauseGuard = PauseGuard(
             state, self.membership, self.prober, self.hosting, self.syncer, self.election
         )
-        self.confirmer: Confirmer = Confirmer(state, self.membership, self.prober, self._findings)
+        self.confirmer: Confirmer = Confirmer(state, self.membership, self.prober, self.findings)
         self.roll_call: RollCall = RollCall(state, self.confirmer)
         self.contact: Contact = Contact(state, self.election, self.roll_call)
         self.convergence: ConvergenceCheck = ConvergenceCheck(state, self.prober, self.syncer)
@@ -241,7 +240,7 @@ class Swim:
         if self._early_syncs and self.ownership.is_kept:
             early, self._early_syncs = self._early_syncs, {}
             for ticket, request in early.items():
-                self._state.effects.append(Resolve(ticket, self.syncer.receive_request(request, now)))
+                self._state.resolve(ticket, self.syncer.receive_request(request, now))
 
     def request(self, ticket: int, request: Heartbeat | Deregister | ReadInstance, now: float) -> None:
         """An agent asks. Raises :class:`~meshp2p.errors.LocalProtocolError` if it is refused."""
@@ -344,8 +343,8 @@ class Swim:
 
     def route_findings(self, now: float) -> None:
         """Hand what was found to the parts that it concerns."""
-        while self._findings:
-            finding = self._findings.pop(0)
+        while self.findings:
+            finding = self.findings.pop(0)
             match finding:
                 case ProbeAnswered(node_id=node_id):
                     self.pause_guard.note_round(node_id, now)

@@ -19,11 +19,10 @@ from __future__ import annotations
 from typing import Final
 
 from meshp2p.core.address import Address
-from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.state import NodeState, accusation_of
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.effects import Send
-from meshp2p.core.messages import Ack, Datagram
-from meshp2p.core.record import Record, Rumour, State, tag_of
+from meshp2p.core.messages import Ack
+from meshp2p.core.record import Record, tag_of
 from meshp2p.core.swim.prober import Prober
 
 __all__ = ["Paths"]
@@ -63,10 +62,9 @@ class Paths:
         sequence, sequence_in_use = (state.random.randrange(_SEQUENCE_MIN, _SEQUENCE_MAX) for _ in range(2))
         self._checks[record.id] = _Check(record.boot, source, sequence, sequence_in_use)
         state.timers.set(Timer.PATH, now + self._prober.direct_timeout(record.id, now), record.id)
-        accusation = (Rumour(record.id, record.incarnation, State.SUSPECT),) if record.state is State.SUSPECT else ()
         # no gossip: a forged source must not draw more than was sent
         for address, number in ((source, sequence), (in_use, sequence_in_use)):
-            state.effects.append(Send(address, Datagram(state.ping(number, tag_of(record.id)), accusation)))
+            state.send_bare(address, state.ping(number, tag_of(record.id)), accusation_of(record))
 
     def receive_ack(self, message: Ack, sender: str | None, source: Address) -> bool:
         """An ack came from this address. Whether it answers one of these pings."""
