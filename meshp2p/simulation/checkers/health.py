@@ -24,8 +24,10 @@ class SelfDoubt(Checker):
     def event(self, host: Host, event: Event) -> None:
         truth = self.truth
         machine = host.machine
-        if machine is None or truth.was_troubled or truth.steady_for(host) < truth.config.call_timeout:
+        if machine is None or truth.was_troubled:
             return
+        if any(truth.steady_for(other) < truth.config.call_timeout for other in truth.live):
+            return  # its probe may have begun before there was another node to ask
         gone = sum(isinstance(fault, Crash | Leave) for fault in truth.active.values())
         if gone == 1 and len(truth.active) == 1 and machine.local_health > SCORE_MAX:
             self.violated(host, f"takes itself for slow (local health {machine.local_health}) since another crashed")

@@ -133,7 +133,8 @@ class MailCalls(Checker):
         truth = self.truth
         is_quiet = truth.disturbed_at < refused_at and not truth.active_troubles()
         is_well = host.life == life and host in truth.live and self._happened_at.get(host.key, -1.0) < refused_at
-        is_open = (recipient, message_id) not in truth.acknowledged
+        record = host.machine.records().get(recipient) if host.machine is not None else None
+        is_open = (recipient, message_id) not in truth.acknowledged and record is not None and record.home == home
         if line is not None and line.offered_at <= refused_at and is_quiet and is_well and is_open:
             after = truth.engine.now - refused_at
             self.violated(host, f"has not offered {home} the mail of {recipient} again, {after:.1f} s after a refusal")
