@@ -46,7 +46,7 @@ class Backend(Protocol):
         """Differs whenever what :meth:`members` lists has changed, but for the times of the last heartbeats."""
 
     async def look_up(self, instance_id: str) -> Instance | None:
-        """A live instance as its home knows it now, or as this node does; None where there is none."""
+        """A live instance as its home knows it now, or as this node does; None if there is none."""
 
     @property
     def leader(self) -> Leader | None: ...

@@ -56,7 +56,7 @@ QUEUE_MAX: Final = 4096
 of the smallest. When so many were read since a deadline came, all that had arrived by then was among them."""
 
 ACK_HOSTS_MAX: Final = 64
-"""Hosts that are remembered between two questions for them. Chosen, not measured."""
+"""Hosts that are remembered between two calls of :meth:`Driver.take_ack_hosts`. Chosen, not measured."""
 
 STORE_SECONDS_MAX: Final = 5.0
 """How long the end waits for messages that are still to be written. Chosen, not measured."""
@@ -280,12 +280,12 @@ class Driver:
         return self.machine.relay_route(node_id)
 
     def take_ack_hosts(self) -> set[str]:
-        """From where pings were answered since this was asked last: of many hosts, some."""
+        """Hosts that answered pings since the last call of this, ``ACK_HOSTS_MAX`` at most."""
         hosts, self._ack_hosts = self._ack_hosts, set()
         return hosts
 
     def knock(self, address: Address) -> None:
-        """Send a datagram that tells nothing: for somebody who wants to know whether one arrives."""
+        """Send a datagram without content, so that its receiver can see whether datagrams arrive."""
         self.perform([Send(address, Datagram(Gossip(tag_of(self.machine.id))))])
 
     def _take_ticket(self) -> int:

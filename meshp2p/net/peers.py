@@ -52,7 +52,7 @@ DIAL_BACK_SECONDS: Final = 3.0
 """How long a connection that another node asked for is waited for: a second try of TCP fits. Chosen, not measured."""
 
 CALLERS_MAX: Final = 64
-"""Hosts that are remembered. Chosen, not measured: only whether there is one of another machine is asked."""
+"""Hosts that are remembered. Chosen, not measured: they only tell whether another machine connected to this one."""
 
 _SWEEP_SECONDS: Final = 1.0
 
@@ -87,7 +87,7 @@ class PeerStats:
     def __init__(self) -> None:
         self.accepted: int = 0
         self.callers: set[str] = set()
-        """The hosts that they came from: of many, some."""
+        """Hosts that they came from, ``CALLERS_MAX`` at most."""
         self.dialled: int = 0
 
 
@@ -262,8 +262,9 @@ class Peers:
             query.close()
 
     async def ask_dial_back(self, node_id: str, boot: int, addresses: tuple[Address, ...], port: int) -> str | None:
-        """Let a node connect to this port of the machine that this node's connection to it comes from: the empty text
-        if it could, else why it could not; None if it could not be asked. It sends a datagram there as well."""
+        """Ask a node to connect to this port of our machine, at the address that our connection to it comes from, and
+        to send a datagram there. Returns the empty text if it could connect, else why not; None if it could not be
+        asked."""
         with trio.move_on_after(2 * DIAL_BACK_SECONDS):
             connection = await self.find(node_id, boot, addresses)
             if isinstance(connection, CallFailed):
@@ -371,7 +372,7 @@ class Peers:
         connection.finish(served, reset, message)
 
     async def _dial_back(self, served: ServedCall, service: PeerService) -> str:
-        """Connect to where the asker is, and nowhere else: that it asks gives nobody a way to others."""
+        """Connect to the asker's own address, and to no other: nobody can reach others through this node by asking."""
         connection, port = served.connection, int.from_bytes(served.body, "big")
         if len(served.body) != 2 or port == 0 or served.source != (connection.peer.id if connection.peer else ""):
             raise RemoteProtocolError(Refusal.BAD_VALUE, "a dial-back names a port, and is not passed on")

@@ -90,8 +90,8 @@ class NodeBackend:
         return self._machine.instance(instance_id, self._clock.current_time())
 
     async def look_up(self, instance_id: str) -> Instance | None:
-        """The live instance of this id as its home knows it, or as this node does where the home does not answer within
-        250 ms; None where there is none."""
+        """The live instance of this id as its home knows it, or as this node does if the home does not answer within
+        250 ms; None if there is none."""
         if self._is_leaving:
             return self.member(instance_id)
         record = _expect(InstanceReply, await self._driver.request(ReadInstance(instance_id))).record
@@ -104,7 +104,7 @@ class NodeBackend:
         if self._is_leaving:
             return "the node is leaving"
         if self._machine.hears_nobody:
-            return "no other node is heard: the network may be cut, and it is checked who lives"
+            return "no other node is heard: the network may be cut, and the node checks which others live"
         if not self._machine.is_settled:
             return "the node looks around: it has just begun, or was stopped, or lost many at once"
         failure = self._machine.storage_failure

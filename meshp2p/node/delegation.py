@@ -78,7 +78,7 @@ class Delegating:
     def open(self, task: Task) -> contextlib.AbstractAsyncContextManager[LocalDelegation]:
         """Delegate a task for the time of a block; at the block's end it is cancelled unless it has an end.
 
-        Raises :class:`~meshp2p.errors.ConfigError` where nothing says who can do it.
+        Raises :class:`~meshp2p.errors.ConfigError` if it names neither a capability nor a profile.
         """
         if task.capability is None and task.profile is None:
             raise ConfigError("delegation: name a capability or a profile, so that it is known who can do it")
@@ -101,7 +101,7 @@ class Delegating:
             delegation.cancel()
 
     async def attempt(self, delegation: LocalDelegation, agent: str) -> bytes:
-        """Let one agent do it. Where this is cancelled the agent is told."""
+        """Let one agent do it. If this is cancelled, the agent is told."""
         correlation_id = self._asking.new_id()
         self._outstanding[agent] = self._outstanding.get(agent, 0) + 1
         is_withdrawn = True
@@ -132,7 +132,7 @@ class Delegating:
         return choose_delegate(self._fitting(delegation), delegation.tried, self._outstanding, self._random)
 
     async def wait_for_candidate(self, delegation: LocalDelegation) -> None:
-        """Wait until somebody can do it who was not asked. Raises :class:`~meshp2p.errors.NodeClosed`."""
+        """Wait until an instance can do it that was not asked. Raises :class:`~meshp2p.errors.NodeClosed`."""
         await self._wait_until(lambda: any(one.id not in delegation.tried for one in self._fitting(delegation)))
 
     def _fitting(self, delegation: LocalDelegation) -> list[Instance]:
@@ -237,7 +237,7 @@ class LocalDelegation:
         self._scope.cancel()
 
     def cancel(self) -> None:
-        """Give it up: the agent is told, and what it answers is thrown away. Nothing where it has an end."""
+        """Give it up: the agent is told, and what it answers is thrown away. Nothing happens if it has an end."""
         if not self._ended.is_set():
             self._scope.cancel()
 
@@ -260,8 +260,8 @@ def _failed(why: str) -> DelegationFailed:
 def choose_delegate(
     fitting: Iterable[Instance], tried: list[str], outstanding: dict[str, int], random: Randomness
 ) -> str | None:
-    """Whom to ask next of those who could do a task: none twice, who says "busy" last, then who has the fewest of our
-    tasks, then anybody. None where nobody is left."""
+    """Which of the instances that could do a task to ask next: none twice, busy ones last, then the one with the fewest
+    of our tasks, then any. None if there is none."""
     ranked = [
         ((instance.status == "busy", outstanding.get(instance.id, 0)), instance.id)
         for instance in fitting

@@ -1,5 +1,5 @@
-"""Whether a node is found by others, is reached by them, and hears their datagrams: what is not so is told once, with
-the likely reason and what to do next.
+"""A node checks by itself whether it finds others, whether they can connect to it, and whether UDP passes. It reports
+each problem once, with the likely reason and the next step.
 
 ::
 
@@ -35,7 +35,7 @@ _log = logging.getLogger("meshp2p.node")
 LOOK_INTERVAL: Final = 1.0
 ALONE_SECONDS: Final = 10.0
 SILENT_LOOKS: Final = 10  # counted, and not timed: this process may have been stopped itself
-CALLS_MIN: Final = 3  # of these looks, in which a call had succeeded: where UDP fails each probe is a call
+CALLS_MIN: Final = 3  # of these looks, in which a call had succeeded: if UDP fails, each probe is a call
 COMPANY_SECONDS: Final = 10.0  # after which somebody should have connected to this node, if anybody can
 ASKED_MAX: Final = 3  # nodes that are asked to connect to this one
 

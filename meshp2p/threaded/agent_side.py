@@ -24,11 +24,11 @@ class AgentSide(Performer, Protocol):
         """Raise :class:`~meshp2p.errors.WrongLoop` unless the caller may wait here."""
 
     async def wait(self, future: Future[_T], cancel: Callable[[], None]) -> _T:
-        """Wait for the future, and return its result. Cancelled, call ``cancel``, which makes it end soon, and wait for
-        that."""
+        """Wait for the future, and return its result. If this is cancelled, it calls ``cancel``, which makes the future
+        end soon, and waits for that."""
 
     async def wait_shielded(self, future: Future[None]) -> None:
-        """Wait, whatever cancels."""
+        """Wait. It cannot be cancelled."""
 
     def shown(self, message: ReceivedMessage) -> MessageView:
         """The message as handlers take it."""

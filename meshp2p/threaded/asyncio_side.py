@@ -48,7 +48,7 @@ class AsyncioSide:
         await self._wait_for_end(future, lambda: None)
 
     async def _wait_for_end(self, future: Future[Any], cancel: Callable[[], None]) -> None:
-        """Cancelled, it calls ``cancel`` and goes on waiting, and raises that in the end."""
+        """If this is cancelled, it calls ``cancel``, goes on waiting, and raises the cancellation at the end."""
         ended: asyncio.Future[None] = self._loop.create_future()
         future.add_done_callback(lambda _: self._call_soon(_set, ended))
         cancelled: asyncio.CancelledError | None = None

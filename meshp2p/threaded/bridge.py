@@ -32,7 +32,7 @@ class Bridge(Protocol):
     """
 
     async def run(self, function: Callable[[], Awaitable[_T]], timeout: float | None = None, what: str = "") -> _T:
-        """Await a function. Cancelled, it cancels that. After ``timeout`` seconds
+        """Await a function; cancelling this cancels it. After ``timeout`` seconds
         :class:`~meshp2p.errors.WaitTimeout` says ``what`` did not happen."""
 
     def call(self, function: Callable[[], _T]) -> _T:
@@ -51,8 +51,8 @@ class Bridge(Protocol):
         block is cancelled when that ends by itself."""
 
     def iterate(self, open_source: Callable[[], Source[_T]], *, ends_with_node: bool = True) -> Feed[_T]:
-        """Iterate over a source. ``ends_with_node``: the reader is done when the node has left; what else there should
-        be is cut off then, and that is an error."""
+        """Iterate over a source. With ``ends_with_node`` the iteration ends when the node has left; otherwise that
+        raises :class:`~meshp2p.errors.NodeClosed`, because items are missing."""
 
     def forward(self, kind: str, function: HandlerFunction) -> HandlerFunction:
         """The handler that calls ``function`` where the agent is."""

@@ -58,8 +58,8 @@ class HandlerCall:
     # In the node's thread
 
     async def run(self) -> Any:
-        """Have it performed and return the answer, or raise what the handler raised. Cancelled, it does not wait for
-        the handler to end."""
+        """Have it performed and return the answer, or raise what the handler raised. If this is cancelled, it does not
+        wait for the handler to end."""
         self._side.start(self)
         try:
             await self._ended.wait()
@@ -70,7 +70,8 @@ class HandlerCall:
         return self._answer
 
     async def stream(self) -> AsyncGenerator[EncodedPayload, None]:
-        """The same for a generator: what it yields. It goes on when a part was taken; closed, it is cancelled."""
+        """The same for a generator: what it yields. The generator goes on when a part was taken. Closing this cancels
+        it."""
         self._side.start(self)
         try:
             async for part in self._parts:
@@ -121,7 +122,7 @@ class HandlerCall:
             self.end(answer, None)
 
     def _hand_over(self, part: object) -> Operation[None]:
-        """Ends when the part was taken; it fails where nobody takes it any more."""
+        """Ends when the part was taken; fails if nobody takes parts any more."""
         payload = EncodedPayload(part)
         return self._thread.submit(lambda: self._sender.send(payload))
 
@@ -137,7 +138,7 @@ class HandlerCall:
             self._ended.set()
             self._sender.close()
 
-        self._thread.post_quietly(tell)  # where the node is gone a message that is kept is handed out again
+        self._thread.post_quietly(tell)  # if the node is gone, a message that is kept is handed out again
 
 
 def forwarded(

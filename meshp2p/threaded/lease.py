@@ -28,7 +28,8 @@ class LeaseView:
 
     @property
     def was_lost(self) -> bool:
-        """It ended before the block did. Under a quorum the clock is read each time: the lease may have expired."""
+        """Whether it ended before the block did. Under a quorum the clock is read each time, as the lease may have
+        expired."""
         return self._inner.was_lost
 
 

@@ -84,7 +84,8 @@ class MeshNode(NodeView):
         return self
 
     async def close(self) -> None:
-        """Leave the mesh, and stop. Raises what the node failed with. Nothing if it was never started or is closed."""
+        """Leave the mesh, and stop. Raises what the node failed with. Nothing happens if it was never started or is
+        closed."""
         if self._life is not None:
             await self._life.end()
 
@@ -103,9 +104,9 @@ class MeshNode(NodeView):
     # What happens
 
     def events(self) -> NodeIterator[NodeEvent]:
-        """What is so now, as ``MemberJoined`` and ``LeaderChanged``, then each change, with no gap.
+        """The present view, as ``MemberJoined`` and ``LeaderChanged``, then each change, with no gap.
 
-        A reader that is slower than the mesh is told so by ``EventsLost``, and never slows the node.
+        A reader that is slower than the mesh gets ``EventsLost``. It never slows the node.
         """
         return NodeIterator(self._bridge.iterate(self._node.events), lambda event: event)
 
@@ -138,13 +139,13 @@ class MeshNode(NodeView):
     async def set_status(
         self, status: str, metrics: dict[str, Any] | None = None, *, until: float | None = None
     ) -> None:
-        """Report status. Rate-limited: of several in a second the last one is told.
+        """Report status. Rate-limited: of several in a second only the last is told.
 
         ``status`` has at most 1,024 characters; ``metrics`` become a JSON object of at most ``metrics_bytes_max``
-        bytes. After ``until`` seconds the status is empty again, unless it was set anew: an agent that hangs does not
-        stay busy for ever. Agents whose status is ``"busy"`` are delegated a task last.
+        bytes. After ``until`` seconds the status is empty again, unless it was set anew, so an agent that hangs does
+        not stay busy for ever. Agents whose status is ``"busy"`` are delegated a task last.
 
-        Raises :class:`~meshp2p.errors.ConfigError` for others; then nothing changed.
+        Raises :class:`~meshp2p.errors.ConfigError` for other values; then nothing changed.
         """
         check_name("status", status)
         if metrics is not None:
@@ -196,7 +197,8 @@ class MeshNode(NodeView):
         Raises :class:`~meshp2p.errors.UnknownInstance` if ``target`` is not listed, nor remembered so,
         :class:`~meshp2p.errors.MailboxFull`, :class:`~meshp2p.errors.StoreFull`,
         :class:`~meshp2p.errors.LimitExceeded`, and :class:`~meshp2p.errors.ConfigError` for a payload or kind that
-        cannot be sent; then nothing was kept. Cancelled, or after ``timeout``, it is unknown whether it was accepted.
+        cannot be sent; then nothing was kept. If this is cancelled, or after ``timeout``, it is unknown whether the
+        message was accepted.
         """
         check_name("target", target)
         check_if_absent(if_absent)
@@ -218,7 +220,7 @@ class MeshNode(NodeView):
         )
 
     async def message_status(self, message_id: str, *, timeout: float | None = None) -> tuple[Receipt, ...]:
-        """What became of each copy of a message, wherever it was accepted; empty if nobody knows it.
+        """The status of each copy of a message, whichever node accepted it; empty if no node knows it.
 
         Raises :class:`~meshp2p.errors.Unreachable`.
         """
@@ -312,7 +314,7 @@ class MeshNode(NodeView):
         """Let some live agent do a task, and return its result: see :meth:`delegation`.
 
         Raises :class:`~meshp2p.errors.DelegationFailed`, whose ``state`` tells how it ended; after ``timeout`` seconds
-        it is a :class:`~meshp2p.errors.DelegationTimeout`. Cancelled, it cancels the task.
+        it is a :class:`~meshp2p.errors.DelegationTimeout`. Cancelling this cancels the task.
         """
         task = _make_task(payload, capability, profile, wait, include_self)
         if timeout is not None:
@@ -332,8 +334,8 @@ class MeshNode(NodeView):
         """Let some live agent that has the capability and the profile do a task, for the time of a block.
 
         It goes to one that is not busy and has the fewest tasks of this node's, and to the next one if that dies,
-        leaves or declines (by raising :class:`~meshp2p.Declined`). If nobody is left it has failed; with ``wait`` the
-        next one that comes is waited for. It never goes to this node itself, unless ``include_self``. At the end of the
+        leaves or declines (by raising :class:`~meshp2p.Declined`). If nobody is left it has failed; with ``wait`` it
+        waits for the next one that comes. It never goes to this node itself, unless ``include_self``. At the end of the
         block it is cancelled unless it has ended.
         """
         task = _make_task(payload, capability, profile, wait, include_self)

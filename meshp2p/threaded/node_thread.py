@@ -32,13 +32,13 @@ _log = logging.getLogger("meshp2p.node")
 _T = TypeVar("_T")
 
 EXIT_TIMEOUT: Final = 3.0
-"""Seconds that the interpreter's exit waits for nodes that nobody closed to say farewell. Chosen, not measured."""
+"""Seconds that the interpreter's exit waits for nodes that nobody closed to leave the mesh. Chosen, not measured."""
 
 
 class Operation(Generic[_T]):
     """An asynchronous function that runs in the node's thread.
 
-    ``future`` is done when it has ended, also where it was cancelled; then it is a
+    ``future`` is done when the function has ended. If it was cancelled, the future raises
     :class:`concurrent.futures.CancelledError`.
     """
 
@@ -49,11 +49,11 @@ class Operation(Generic[_T]):
         self._scope = trio.CancelScope()
 
     def cancel(self) -> None:
-        """Ask for its end; nothing where it has ended."""
+        """Ask for its end. Nothing happens if it has ended."""
         self._thread.post_quietly(self._scope.cancel)
 
     async def run(self) -> None:
-        """Called in the node's thread. Raises only what ends the node: it is then the thread's to end the future."""
+        """Called in the node's thread. It raises only what ends the node; then the thread ends the future."""
         try:
             with self._scope:
                 self.future.set_result(await self._function())
@@ -94,7 +94,7 @@ class Hold(Generic[_T]):
 
 
 class NodeThread:
-    """One node and its thread, a daemon: an agent that ends without closing its node is not held up.
+    """One node and its thread, a daemon: it does not hold up an agent that ends without closing its node.
 
     :meth:`start` it, wait for ``opened``, and :meth:`stop` it, whatever came of it; ``ended`` is done when the node has
     left and the thread is gone. What the node failed with is raised by each call from then on.
@@ -104,7 +104,7 @@ class NodeThread:
         self.opened: concurrent.futures.Future[LocalNode] = concurrent.futures.Future()
         self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.failure: BaseException | None = None
-        """What ended the node, where that was not :meth:`stop`."""
+        """What the node failed with; None if it did not fail."""
         self._config = config
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="meshp2p-node", daemon=True)
@@ -120,7 +120,7 @@ class NodeThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the node leave. Nothing where it has, or in a forked child."""
+        """Let the node leave. Nothing happens if it has left, or in a forked child."""
         self.post_quietly(self._scope.cancel)
 
     @property
@@ -129,7 +129,7 @@ class NodeThread:
         return os.getpid() != self._pid
 
     def check(self) -> None:
-        """Raise what the node failed with, or :class:`~meshp2p.errors.NodeClosed` where it has left or runs in another
+        """Raise what the node failed with, or :class:`~meshp2p.errors.NodeClosed` if it has left or runs in another
         process."""
         if self.is_forked:
             raise NodeClosed(
@@ -140,7 +140,7 @@ class NodeThread:
 
     @property
     def is_current(self) -> bool:
-        """Whether this is that thread: who waits here for the node waits for ever."""
+        """Whether the caller is in the node's thread, where a wait for the node would never end."""
         return threading.current_thread() is self._thread
 
     def post(self, function: Callable[[], object]) -> None:
@@ -157,7 +157,7 @@ class NodeThread:
         self.check()
 
     def post_quietly(self, function: Callable[[], object]) -> None:
-        """The same where it does not matter that the thread may be gone."""
+        """The same, but nothing happens if the thread is gone."""
         with contextlib.suppress(Exception):
             self.post(function)
 
@@ -246,7 +246,7 @@ class NodeThread:
 
 
 def _plain(error: Any) -> Any:
-    """What a group of one holds: the groups are those of our own nurseries."""
+    """The error in a group of one: such groups come from our own nurseries."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
@@ -257,7 +257,7 @@ _running: Final[dict[NodeThread, None]] = {}
 
 @atexit.register
 def _leave_at_exit() -> None:
-    """Nodes that nobody closed say farewell, for so long as there is time."""
+    """Let nodes that nobody closed leave the mesh, for ``EXIT_TIMEOUT`` seconds at most."""
     left = [thread for thread in list(_running) if not thread.is_forked]
     deadline = time.monotonic() + EXIT_TIMEOUT
     for thread in left:

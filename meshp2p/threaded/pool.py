@@ -25,7 +25,7 @@ class Pool:
         self._is_closed = False
 
     def start(self, function: Callable[[], None]) -> None:
-        """Run it as soon as a thread is free; never waits. Nothing where the pool is closed."""
+        """Run it as soon as a thread is free; never waits. Nothing happens if the pool is closed."""
         with self._changed:
             if self._is_closed:
                 return
@@ -37,7 +37,7 @@ class Pool:
         threading.Thread(target=self._run, name="meshp2p-handler", daemon=True).start()
 
     def close(self) -> None:
-        """What has not begun never will; threads end when what they run has."""
+        """Drop the functions that have not begun. Each thread ends when its function has."""
         with self._changed:
             self._is_closed = True
             self._work.clear()

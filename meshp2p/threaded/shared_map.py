@@ -42,7 +42,7 @@ class MapView(Mapping[str, Any]):
         """The same text on two nodes whose maps are the same, deletions that are remembered among it."""
         return self._bridge.read(lambda: f"{self._replica.view:016x}")
 
-    # What is so at this node
+    # Reading
 
     def __getitem__(self, key: str) -> Any:
         value = self._bridge.read(lambda: self._replica.value(key))
@@ -85,7 +85,7 @@ class SharedMap(MapView):
     # Writing
 
     async def set(self, key: str, value: Any) -> None:
-        """Let the key have this value. When this returns it is so here, in memory, and others are about to be told.
+        """Set the value of a key. When this returns, it holds here, in memory, and others are about to be told.
 
         Raises :class:`~meshp2p.errors.ConfigError` for a key or value that cannot be kept,
         :class:`~meshp2p.errors.LimitExceeded` if the map is full or the value too large, and
@@ -95,22 +95,21 @@ class SharedMap(MapView):
         await self._bridge.run(lambda: self._inner.write(key, text))
 
     async def delete(self, key: str) -> None:
-        """Take the key out; one that is not there changes nothing. Raises :class:`~meshp2p.errors.NodeClosed`."""
+        """Remove the key; nothing happens if it is not there. Raises :class:`~meshp2p.errors.NodeClosed`."""
         check_key(key)
         await self._bridge.run(lambda: self._inner.write(key, b""))
 
     # What happens
 
     def changes(self) -> NodeIterator[MapChange | EventsLost]:
-        """What is so now, a :class:`MapChange` a key, then each change, here or elsewhere, with no gap.
+        """The present entries, a :class:`MapChange` for each key, then each change, here or elsewhere, with no gap.
 
-        A reader that is too slow is told so by :class:`~meshp2p.EventsLost`: what the map holds now is what to go on
-        with.
+        A reader that is too slow gets :class:`~meshp2p.EventsLost`, and should read the map anew.
         """
         return NodeIterator(self._bridge.iterate(self._inner.changes), lambda change: change)
 
     async def wait_until(self, holds: Callable[[], bool], *, timeout: float | None = None) -> None:
-        """Return when ``holds()``, which is asked where the agent is, at first and when the map has changed.
+        """Wait until ``holds()`` is true. It is called where the agent runs, at first and when the map has changed.
 
         Raises :class:`~meshp2p.errors.NodeClosed` if the node leaves before, and :class:`~meshp2p.errors.WaitTimeout`
         after ``timeout`` seconds. Cancel-safe.
