@@ -31,7 +31,7 @@ from meshp2p.threaded.blocking_node import (
     BlockingMessage,
     BlockingNode,
 )
-from meshp2p.threaded.opening import open_blocking_node
+from meshp2p.threaded.opening import NodeOpening
 
 __all__ = [
     "CONCURRENCY",
@@ -68,4 +68,4 @@ def open_node(
     Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started, and
     :class:`~meshp2p.errors.IdConflict`, at any time, if another live node has held this id for longer.
     """
-    return open_blocking_node(config, handlers or {}, options)
+    return MeshNode(NodeOpening(config, handlers or {}, options, is_async=False))

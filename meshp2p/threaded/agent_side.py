@@ -8,14 +8,14 @@ from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 from meshp2p.node.received import MessageView, ReceivedMessage
-from meshp2p.threaded.handler_call import Performer
+from meshp2p.threaded.handler_call import HandlerRunner
 
 __all__ = ["AgentSide"]
 
 _T = TypeVar("_T")
 
 
-class AgentSide(Performer, Protocol):
+class AgentSide(HandlerRunner, Protocol):
     """The loop that a node was opened in, or plain threads. ``is_async`` tells which kind of functions handlers are."""
 
     is_async: bool

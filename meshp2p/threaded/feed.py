@@ -16,7 +16,7 @@ from meshp2p.threaded.agent_side import AgentSide
 from meshp2p.threaded.node_thread import NodeThread
 from meshp2p.threaded.trio_loop import TrioLoop
 
-__all__ = ["Feed", "LoopFeed", "Source", "ThreadFeed"]
+__all__ = ["AgentFeed", "LoopFeed", "Source", "ThreadFeed"]
 
 _T = TypeVar("_T")
 _Item_co = TypeVar("_Item_co", covariant=True)
@@ -33,7 +33,7 @@ class Source(Protocol[_Item_co]):
     def close(self) -> None: ...
 
 
-class Feed(Protocol[_Item_co]):
+class AgentFeed(Protocol[_Item_co]):
     """The items of a source, for any number of readers of one agent. It is closed when nobody refers to it."""
 
     async def next(self, timeout: float | None = None) -> _Item_co:

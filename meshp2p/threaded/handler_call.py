@@ -15,10 +15,10 @@ from meshp2p.node.payload import EncodedPayload
 from meshp2p.node.received import MessageView, ReceivedMessage
 from meshp2p.threaded.node_thread import NodeThread, Operation
 
-__all__ = ["HandlerCall", "Performer", "forwarded"]
+__all__ = ["HandlerCall", "HandlerRunner", "forwarded"]
 
 
-class Performer(Protocol):
+class HandlerRunner(Protocol):
     """The agent's side, as a call sees it. Both are called in the node's thread, and never wait."""
 
     def start(self, call: HandlerCall) -> None:
@@ -35,7 +35,7 @@ class HandlerCall:
     def __init__(
         self,
         thread: NodeThread,
-        side: Performer,
+        side: HandlerRunner,
         function: Callable[..., Any],
         parameters: Parameters,
         message: MessageView,

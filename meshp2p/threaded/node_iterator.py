@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
 
 from meshp2p.errors import NodeClosed
-from meshp2p.threaded.feed import Feed
+from meshp2p.threaded.feed import AgentFeed
 
 __all__ = ["NodeIterator"]
 
@@ -19,7 +19,7 @@ class NodeIterator(Generic[_T]):
     It ends when the node has left; :meth:`close` it, leave its ``async with``, or forget it, when it is no longer read.
     """
 
-    def __init__(self, feed: Feed[Any], wrap: Callable[[Any], _T]) -> None:
+    def __init__(self, feed: AgentFeed[Any], wrap: Callable[[Any], _T]) -> None:
         self._feed = feed
         self._wrap = wrap
 

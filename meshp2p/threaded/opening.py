@@ -20,14 +20,14 @@ from meshp2p.node.platform import SystemPlatform
 from meshp2p.node.runner import open_node_on
 from meshp2p.node.settings import choose_config
 from meshp2p.threaded.agent_side import AgentSide
-from meshp2p.threaded.blocking_node import BlockingMessage, BlockingNode
+from meshp2p.threaded.blocking_node import BlockingMessage
 from meshp2p.threaded.life import BlockLife, Life, LoopLife, OpenLocal, ThreadLife, open_in_loop
 from meshp2p.threaded.mesh_node import MeshNode
 from meshp2p.threaded.node_thread import NodeThread
 from meshp2p.threaded.thread_side import ThreadSide
 from meshp2p.threaded.trio_side import TrioSide
 
-__all__ = ["node_in_loop", "node_opener", "open_blocking_node", "open_node"]
+__all__ = ["NodeOpening", "node_in_loop", "node_opener", "open_node"]
 
 node_opener: Final[ContextVar[OpenLocal | None]] = ContextVar("meshp2p.node_opener", default=None)
 """What opens the nodes of :func:`open_node` in this context: a hook for :mod:`meshp2p.testing`, so that an agent's own
@@ -66,18 +66,11 @@ def open_node(
         warnings.warn('isolation="thread" is the default: leave it out', DeprecationWarning, stacklevel=2)
         if in_loop:
             raise ConfigError("in_loop = True and isolation = 'thread': expected one of them")
-    return MeshNode(_Opening(config, handlers or {}, options, in_loop=in_loop))
+    return MeshNode(NodeOpening(config, handlers or {}, options, in_loop=in_loop))
 
 
-def open_blocking_node(
-    config: NodeConfig | None, handlers: Mapping[str, HandlerFunction], options: NodeOptions
-) -> BlockingNode:
-    """See :func:`meshp2p.blocking.open_node`."""
-    return BlockingNode(_Opening(config, handlers, options, is_async=False))
-
-
-class _Opening:
-    """What a node is opened with, and where."""
+class NodeOpening:
+    """What a node is opened with, and where. Without ``is_async`` it is for plain threads."""
 
     def __init__(
         self,
