@@ -103,8 +103,7 @@ class Component(msgspec.Struct, frozen=True):
 class Truth:
     """Ground truth of a run.
 
-    ``disturbed_at`` is when last a fault began or ended, or a process started or stopped; ``troubled_at`` the same
-    without what a healthy mesh bears and what concerns single processes.
+    ``disturbed_at`` is when last a fault began or ended, or a process started or stopped.
     """
 
     def __init__(self, engine: Engine, network: Network, config: ProtocolConfig) -> None:
@@ -121,6 +120,10 @@ class Truth:
         self.disk_failed_at: float = -math.inf
         """When last a disk began or ceased to refuse writes, or to take long for them."""
         self.disturbed_at: float = 0.0
+        self.left: dict[str, None] = {}
+        """Nodes that were told to leave."""
+        self.twins: dict[str, None] = {}
+        """Nodes of which two processes had the id."""
         self.agents: dict[str, float | None] = {}
         """Hosted instances, and since when they must be listed: registered, and all heartbeats answered; None where
         they must not."""
@@ -136,7 +139,6 @@ class Truth:
         """When each last tried to register or to send a heartbeat."""
         self.map_writes: list[MapWrite] = []
         """All that was written into shared maps, in order."""
-        self._troubles = 0
         self._troubled_at = -math.inf
         self._host_disturbed_at: dict[str, float] = {}
         self._cut_at = -math.inf
@@ -160,6 +162,10 @@ class Truth:
         self.troubles.note(number, fault, now, begins=begins)
         if isinstance(fault, DiskFull | DiskFails | DiskSlow):
             self.disk_failed_at = now
+        if isinstance(fault, Leave):
+            self.left[fault.node] = None
+        if isinstance(fault, Twin):
+            self.twins[fault.node] = None
         if isinstance(fault, ClockStep | ClockRate):
             self.clock_stepped_at = now
         step = 1 if begins else -1
@@ -174,7 +180,6 @@ class Truth:
         if isinstance(fault, Crash | Leave | Twin) or fault.is_bearable():
             return
         self._troubled_at = now
-        self._troubles += step
 
     def note_process(self, host: Host) -> None:
         """Its process started, or ended."""
@@ -200,14 +205,18 @@ class Truth:
         ]
 
     @property
-    def troubled_for(self) -> float:
-        """Seconds since the last trouble for the whole mesh ended; negative infinity while there is one."""
-        return -math.inf if self._troubles else self.engine.now - self._troubled_at
-
-    @property
     def was_troubled(self) -> bool:
         """Whether there ever was a trouble for the whole mesh, or packets were lost."""
         return self._troubled_at > -math.inf or bool(self.network.impairments)
+
+    def is_odd(self, node_id: str) -> bool:
+        """Whether this node was told to leave, or two processes had its id."""
+        return node_id in self.left or node_id in self.twins
+
+    def only_host(self, node_id: str) -> Host | None:
+        """The host with this node; None if there is none, or more than one."""
+        hosts = [host for host in self.hosts.values() if host.id == node_id]
+        return hosts[0] if len(hosts) == 1 else None
 
     def active_troubles(self) -> bool:
         """Whether anything is wrong now but processes that are gone, and clocks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import msgspec
 
@@ -128,34 +128,30 @@ class World:
         self._set_hooks()
 
     def _set_hooks(self) -> None:
-        """What hosts tell of each packet and call goes straight to the checkers that override it."""
-        checkers = list(self.checkers.values())
-        self.sent: Callable[[Host, Send], None] = _together(
-            [each.sent for each in checkers if type(each).sent is not Checker.sent]
-        )
-        self.heard: Callable[[Host, Datagram], None] = _together(
-            [each.heard for each in checkers if type(each).heard is not Checker.heard]
-        )
-        self.pinged: Callable[[Host, Ping], None] = _together(
-            [each.pinged for each in checkers if type(each).pinged is not Checker.pinged]
-        )
-        self.tells: Callable[[Host, tuple[Item, ...]], None] = _together(
-            [each.tells for each in checkers if type(each).tells is not Checker.tells]
-        )
-        self.told: Callable[[Host, tuple[Item, ...]], None] = _together(
-            [each.told for each in checkers if type(each).told is not Checker.told]
-        )
-        self.calls: Callable[[Host, Call], None] = _together(
-            [each.calls for each in checkers if type(each).calls is not Checker.calls]
-        )
-        self.watches: Callable[[Host, Watch], None] = _together(
-            [each.watching for each in checkers if type(each).watching is not Checker.watching]
-        )
-        self.called: Callable[[Host, CallRequest], None] = _together(
-            [each.called for each in checkers if type(each).called is not Checker.called]
-        )
-        self.replied: Callable[[Host, Call, CallReply | CallFailed], None] = _together(
-            [each.replied for each in checkers if type(each).replied is not Checker.replied]
+        """What hosts and agents tell goes straight to the checkers that override it."""
+        self.sent: Callable[[Host, Send], None] = self._hook("sent")
+        self.heard: Callable[[Host, Datagram], None] = self._hook("heard")
+        self.pinged: Callable[[Host, Ping], None] = self._hook("pinged")
+        self.tells: Callable[[Host, tuple[Item, ...]], None] = self._hook("tells")
+        self.told: Callable[[Host, tuple[Item, ...]], None] = self._hook("told")
+        self.calls: Callable[[Host, Call], None] = self._hook("calls")
+        self.watches: Callable[[Host, Watch], None] = self._hook("watching")
+        self.called: Callable[[Host, CallRequest], None] = self._hook("called")
+        self.replied: Callable[[Host, Call, CallReply | CallFailed], None] = self._hook("replied")
+        self.accepted: Callable[[Host, Letter], None] = self._hook("accepted")
+        self.beat: Callable[[Host, str, Listed, bool], None] = self._hook("beat")
+        self.beat_refused: Callable[[Host, str], None] = self._hook("beat_refused")
+        self.reads: Callable[[Host, Reading], None] = self._hook("reads")
+        self.was_answered: Callable[[Host, Reading, tuple[Message, ...]], None] = self._hook("was_answered")
+        self.acknowledges: Callable[[str, tuple[str, ...]], None] = self._hook("acknowledges")
+        self.was_acknowledged: Callable[[str, tuple[str, ...], CallReply | None], None] = self._hook("was_acknowledged")
+        self.was_read: Callable[[str, tuple[Message, ...], float], None] = self._hook("was_read")
+
+    def _hook(self, name: str) -> Any:
+        """One call of this method for all checkers that override it."""
+        checkers = self.checkers.values()
+        return _together(
+            [getattr(each, name) for each in checkers if getattr(type(each), name) is not getattr(Checker, name)]
         )
 
     # Hosts
@@ -233,43 +229,11 @@ class World:
         else:
             self.agents.resolved(host, ticket, reply)
 
-    def accepted(self, host: Host, letter: Letter) -> None:
-        for checker in self.checkers.values():
-            checker.accepted(host, letter)
-
-    def beat(self, host: Host, agent_id: str, listed: Listed, should_sync: bool) -> None:
-        for checker in self.checkers.values():
-            checker.beat(host, agent_id, listed, should_sync)
-
-    def beat_refused(self, host: Host, agent_id: str) -> None:
-        for checker in self.checkers.values():
-            checker.beat_refused(host, agent_id)
-
     def refused(self, host: Host, target: str, size: int, why: str) -> None:
         if why:
             self.refusals[why] = self.refusals.get(why, 0) + 1
         for checker in self.checkers.values():
             checker.refused(host, target, size, why)
-
-    def reads(self, host: Host, reading: Reading) -> None:
-        for checker in self.checkers.values():
-            checker.reads(host, reading)
-
-    def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...]) -> None:
-        for checker in self.checkers.values():
-            checker.was_answered(host, reading, messages)
-
-    def acknowledges(self, recipient: str, message_ids: tuple[str, ...]) -> None:
-        for checker in self.checkers.values():
-            checker.acknowledges(recipient, message_ids)
-
-    def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: CallReply | None) -> None:
-        for checker in self.checkers.values():
-            checker.was_acknowledged(recipient, message_ids, reply)
-
-    def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
-        for checker in self.checkers.values():
-            checker.was_read(recipient, messages, asked_at)
 
     def failed(self, host: Host, what: str) -> None:
         self.report(Violation("machine", self.engine.now, host.key, what))

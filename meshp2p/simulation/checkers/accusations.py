@@ -75,10 +75,8 @@ class Rivals(Checker):
         super().__init__(truth, report)
         self._asking: dict[str, dict[int, None]] = {}
         self._told: dict[str, bool] = {}
-        self._started_at: dict[str, float] = {}
 
     def started(self, host: Host) -> None:
-        self._started_at[host.key] = self.truth.engine.now
         self._asking[host.key] = {}
         self._told[host.key] = False
 
@@ -86,7 +84,7 @@ class Rivals(Checker):
         if type(effect.request) is not Probe or effect.request.target != tag_of(host.id) or self._told[host.key]:
             return
         # whoever met nobody for so long counts its id as its own, and may meet a rival later
-        if self.truth.engine.now - self._started_at[host.key] < 0.9 * self.truth.config.settle_timeout:
+        if self.truth.steady_for(host) < 0.9 * self.truth.config.settle_timeout:
             self._asking[host.key][effect.call_id] = None
 
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
+from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Send, Watch
 from meshp2p.core.events import Event
 from meshp2p.core.message import Message
@@ -46,6 +47,10 @@ class Checker:
 
     def violated(self, host: Host | None, message: str) -> None:
         self._report(Violation(self.name, self.truth.engine.now, host.key if host is not None else "", message))
+
+    def has_room(self, *limits: str) -> bool:
+        """Whether these limits of the configuration are no lower than by default."""
+        return all(getattr(self.truth.config, name) >= getattr(ProtocolConfig(), name) for name in limits)
 
     # What happens
 

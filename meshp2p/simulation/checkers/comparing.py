@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.messages import CallReply, MapDifference, MapSync
 from meshp2p.simulation.checkers.base import Checker, Violation
@@ -18,8 +17,6 @@ __all__ = ["Comparing"]
 ENTRIES_MAX = 500
 """Of larger replicas nothing is asked: what differs may not fit into one call. Chosen, not measured."""
 
-_LIMITS = ("map_entries_max", "map_bytes_max", "map_sync_bytes_max")
-
 
 class Comparing(Checker):
     """Who compares, and is told all that differs, tells the other what that lacks: within half a call's time it has
@@ -30,7 +27,7 @@ class Comparing(Checker):
 
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
-        self._has_room = all(getattr(truth.config, name) >= getattr(ProtocolConfig(), name) for name in _LIMITS)
+        self._has_room = self.has_room("map_entries_max", "map_bytes_max", "map_sync_bytes_max")
         self._was_clock_wrong = False
 
     def started(self, host: Host) -> None:
@@ -49,11 +46,11 @@ class Comparing(Checker):
             return
         if replica.entries_count > ENTRIES_MAX or self._was_clock_wrong:
             return
-        others = [other for other in truth.hosts.values() if other.id == effect.node_id]
-        if len(others) == 1:
+        other = truth.only_host(effect.node_id)
+        if other is not None:
             had = [(entry.key, entry.stamp) for entry in replica.entries()]
             due = truth.engine.now + truth.config.call_timeout / 2
-            truth.engine.at(due, self._look, (host, host.life, others[0], others[0].life, name, had, truth.engine.now))
+            truth.engine.at(due, self._look, (host, host.life, other, other.life, name, had, truth.engine.now))
 
     def _look(self, argument: tuple[Host, int, Host, int, str, list[tuple[str, object]], float]) -> None:
         host, life, other, other_life, name, had, at = argument

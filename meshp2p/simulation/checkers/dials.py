@@ -100,24 +100,14 @@ class Detours(Checker):
 
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
-        self._open_since = 0.0
         self._tried_at: dict[tuple[str, int, str], float] = {}
-
-    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
-        self._open_since = self.truth.engine.now
-
-    def started(self, host: Host) -> None:
-        self._open_since = self.truth.engine.now
-
-    def stopped(self, host: Host) -> None:
-        self._open_since = self.truth.engine.now
 
     def calls(self, host: Host, effect: Call) -> None:
         if not effect.target:
             return
         truth = self.truth
         now = truth.engine.now
-        due = max(self._open_since, truth.disturbed_at) + DIRECT_RETRY_MAX
+        due = truth.disturbed_at + DIRECT_RETRY_MAX
         if now < due or truth.network.impairments:
             return
         if not all(isinstance(fault, Crash | Leave) for fault in truth.active.values()):

@@ -80,9 +80,9 @@ class Grants(Checker):
         expires = self._held.setdefault(host.key, {})
         expires[granter] = max(asked_at + self._seconds, expires.get(granter, 0.0))
         self._look_later(host)
-        givers = [other for other in self.truth.hosts.values() if other.id == granter]
-        if len(givers) == 1:
-            self._check_granter(givers[0], _Grant(_holder(ask), ask.number, asked_at, now))
+        giver = self.truth.only_host(granter)
+        if giver is not None:
+            self._check_granter(giver, _Grant(_holder(ask), ask.number, asked_at, now))
 
     # Holders
 

@@ -28,7 +28,6 @@ from meshp2p.virtual.faults import (
     Sleep,
     Slow,
     Stalls,
-    Twin,
 )
 
 __all__ = ["MailFlow"]
@@ -71,21 +70,15 @@ class MailFlow(Checker):
         super().__init__(truth, report)
         self._mesh = Wholeness(truth, lambda _violation: None)
         self._bound = flow_seconds(truth.config)
-        self._has_room = all(getattr(truth.config, name) >= getattr(ProtocolConfig(), name) for name in _LIMITS)
+        self._has_room = self.has_room(*_LIMITS)
         self._unread: dict[tuple[str, str], Letter] = {}
         self._read: dict[tuple[str, str], None] = {}
         """What was read: perhaps before its sender heard that it is accepted."""
         self._whole_since = math.inf
         self._looked_at = 0.0
-        self._odd: dict[str, None] = {}
-        """Those that left or had a twin."""
         self._waiting: dict[str, dict[int, Reading]] = {}
         self._behind_at: dict[str, float] = {}
         """When each recipient last read as much as one read gives: it may have a backlog."""
-
-    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
-        if isinstance(fault, Twin | Leave):
-            self._odd[fault.node] = None
 
     def accepted(self, host: Host, letter: Letter) -> None:
         if not self._has_room:
@@ -146,7 +139,7 @@ class MailFlow(Checker):
             others = {other.id: other for other in truth.live}
             since = truth.agents.get(recipient)
             is_there = recipient in others or (since is not None and truth.engine.now - since > self._bound)
-            if len(gone) <= GONE_MAX and is_there and recipient not in self._odd and len(others) > GONE_MAX:
+            if len(gone) <= GONE_MAX and is_there and not truth.is_odd(recipient) and len(others) > GONE_MAX:
                 self.violated(None, f"{recipient} never read {message_id}, which {letter.node} had when it left")
 
     def _left_at(self, letter: Letter) -> float | None:
@@ -169,12 +162,12 @@ class MailFlow(Checker):
         live = {host.id: host for host in truth.live}
         for (recipient, message_id), letter in list(self._unread.items()):
             since = truth.agents.get(recipient)
-            if now - max(letter.accepted_at, self._whole_since) < self._bound or letter.node in self._odd:
+            if now - max(letter.accepted_at, self._whole_since) < self._bound or truth.is_odd(letter.node):
                 continue
             if now - self._behind_at.get(recipient, -math.inf) < self._bound:
                 continue
             holder = truth.hosts[letter.node]
-            if recipient in self._odd or holder not in truth.live or holder.life != letter.life:
+            if truth.is_odd(recipient) or holder not in truth.live or holder.life != letter.life:
                 continue
             if recipient in live or (since is not None and now - since > self._bound):
                 del self._unread[recipient, message_id]

@@ -13,7 +13,7 @@ from meshp2p.simulation.checkers.messages import READ_WITHIN
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.mail import READ_MAX
 from meshp2p.simulation.truth import MESSAGE_BYTES, Letter, Reading, Truth
-from meshp2p.virtual.faults import DiskFails, DiskForgets, DiskFull, DiskSlow, Fault, Leave, Twin
+from meshp2p.virtual.faults import DiskFails, DiskForgets, DiskFull, DiskSlow, Fault
 
 __all__ = ["MailKept"]
 
@@ -51,8 +51,6 @@ class MailKept(Checker):
         super().__init__(truth, report)
         self._taken: dict[Copy, _Taken] = {}
         self._read: dict[Copy, None] = {}
-        self._odd: dict[str, None] = {}
-        """Those that left or had a twin."""
         self._forgot_at = -1.0
         self._handed_out: dict[str, dict[str, float]] = {}
         """By recipient, what is to be handed out again, and since when."""
@@ -64,9 +62,7 @@ class MailKept(Checker):
         """By recipient, the host and the life of its process that it reads at."""
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
-        if isinstance(fault, Twin | Leave):
-            self._odd[fault.node] = None
-        elif isinstance(fault, DiskForgets):
+        if isinstance(fault, DiskForgets):
             self._forgot_at = self.truth.engine.now
 
     def accepted(self, host: Host, letter: Letter) -> None:
@@ -77,15 +73,15 @@ class MailKept(Checker):
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         if type(reply) is not DeliverReply or type(effect.request) is not Deliver:
             return
-        homes = [other for other in self.truth.hosts.values() if other.id == (effect.target or effect.node_id)]
-        if len(homes) != 1 or homes[0].disk is None:
+        home = self.truth.only_host(effect.target or effect.node_id)
+        if home is None or home.disk is None:
             return
-        home, disk, now = homes[0], homes[0].disk, self.truth.engine.now
+        now = self.truth.engine.now
         for parcel, outcomes in zip(effect.request.parcels, reply.outcomes, strict=False):
             for recipient, outcome in zip(parcel.recipients, outcomes, strict=False):
                 copy = (recipient, parcel.message.id)
                 if outcome is Outcome.TAKEN and copy not in self._read:
-                    self._taken.setdefault(copy, _Taken(home, disk.losses, now))
+                    self._taken.setdefault(copy, _Taken(home, home.disk.losses, now))
 
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
         for message in messages:
@@ -100,7 +96,7 @@ class MailKept(Checker):
         for (recipient, message_id), taken in self._taken.items():
             home, disk = taken.home, taken.home.disk
             is_kept = disk is not None and disk.losses == taken.losses and home in truth.live
-            if not is_kept or recipient in self._odd or home.id in self._odd or now - taken.at < READ_WITHIN:
+            if not is_kept or truth.is_odd(recipient) or truth.is_odd(home.id) or now - taken.at < READ_WITHIN:
                 continue
             if recipient == home.id or self._is_there(recipient, taken):
                 about = f"{recipient} never read {message_id}, which this node took at {taken.at:.3f} s"
@@ -130,7 +126,7 @@ class MailKept(Checker):
 
     def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...]) -> None:
         recipient = reading.recipient
-        if recipient != host.id or recipient in self._odd:
+        if recipient != host.id or self.truth.is_odd(recipient):
             return
         if self._lives.get(recipient) != (host.key, host.life):
             self._lives[recipient] = (host.key, host.life)

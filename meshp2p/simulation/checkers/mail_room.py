@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from meshp2p.core.message import Message
+from meshp2p.core.messages import CallReply, Done
 from meshp2p.errors import MailboxFull
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
@@ -27,6 +28,9 @@ class MailRoom(Checker):
 
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
+        config = truth.config
+        self._mailbox = (config.mailbox_messages_max, config.mailbox_bytes_max)
+        self._outbox = (config.outbox_copies_max, config.outbox_bytes_max)
         self._open: dict[tuple[str, str], Letter] = {}
         self._counted: dict[str, list[int]] = {}
         """By recipient, and by the key of a node with an ``@`` before it: how many copies are open, and their bytes."""
@@ -38,19 +42,17 @@ class MailRoom(Checker):
             self._open[recipient, letter.id] = letter
             self._count(recipient, letter, 1)
 
-    def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: object) -> None:
+    def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: CallReply | None) -> None:
         for message_id in message_ids:
             letter = self._open.get((recipient, message_id))
-            if letter is not None and type(reply).__name__ == "Done":
+            if letter is not None and isinstance(reply, Done):
                 del self._open[recipient, message_id]
                 self._count(recipient, letter, -1)
 
     def _count(self, recipient: str, letter: Letter, copies: int) -> None:
-        config, now = self.truth.config, self.truth.engine.now
+        now = self.truth.engine.now
         size = copies * (len(letter.payload) + MESSAGE_BYTES)
-        mailbox = (config.mailbox_messages_max, config.mailbox_bytes_max)
-        outbox = (config.outbox_copies_max, config.outbox_bytes_max)
-        for name, limits in ((recipient, mailbox), (f"@{letter.node}", outbox)):
+        for name, limits in ((recipient, self._mailbox), (f"@{letter.node}", self._outbox)):
             counted = self._counted.setdefault(name, [0, 0])
             was_full = _is_half(counted, limits)
             counted[0] += copies
@@ -62,14 +64,12 @@ class MailRoom(Checker):
         if why != MailboxFull.__name__ or not target:
             return
         config, now = self.truth.config, self.truth.engine.now
-        mailbox = (config.mailbox_messages_max, config.mailbox_bytes_max)
-        outbox = (config.outbox_copies_max, config.outbox_bytes_max)
-        if size + MESSAGE_BYTES > mailbox[1] // 2 or size + MESSAGE_BYTES > outbox[1] // 2:
+        if size + MESSAGE_BYTES > min(self._mailbox[1], self._outbox[1]) // 2:
             return
         if self.truth.active_troubles() or now - self.truth.disturbed_at < TOLD_WITHIN:
             return  # a disk may keep nothing, and holders may not know what was acknowledged
         within = 1.25 * config.delivery_interval_max + config.forward_timeout + 1.0
-        for name, limits in ((target, mailbox), (f"@{host.key}", outbox)):
+        for name, limits in ((target, self._mailbox), (f"@{host.key}", self._outbox)):
             if _is_half(self._counted.get(name, [0, 0]), limits) or now - self._full_at.get(name, -within) < within:
                 return
         copies, taken = self._counted.get(target, [0, 0])

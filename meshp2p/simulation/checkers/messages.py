@@ -9,7 +9,7 @@ from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Letter, Truth
-from meshp2p.virtual.faults import Blocked, DiskSlow, Fault, Leave, OneWay, Partition, Rejected, Twin
+from meshp2p.virtual.faults import Blocked, DiskSlow, Fault, OneWay, Partition, Rejected
 
 __all__ = ["Messages"]
 
@@ -37,8 +37,6 @@ class Messages(Checker):
         super().__init__(truth, report)
         self._lost: dict[str, list[float]] = {}
         self._losses: dict[str, int] = {}
-        self._twins: dict[str, None] = {}
-        self._left: dict[str, None] = {}
         self._newest: dict[tuple[str, str, str], str] = {}
         self._cut_at = -1.0
         self._has_slow_disks = False
@@ -50,10 +48,6 @@ class Messages(Checker):
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         match fault:
-            case Twin(node=node):
-                self._twins[node] = None
-            case Leave(node=node):
-                self._left[node] = None
             case Partition() | OneWay() | Blocked() | Rejected():
                 self._cut_at = self.truth.engine.now
             case DiskSlow():
@@ -103,7 +97,7 @@ class Messages(Checker):
         return any(when >= letter.accepted_at for when in self._lost.get(letter.node, ()))
 
     def _may_repeat(self, recipient: str, letter: Letter | None) -> bool:
-        if letter is None or recipient in self._twins or letter.node in self._twins or recipient in self._left:
+        if letter is None or self.truth.is_odd(recipient) or letter.node in self.truth.twins:
             return True
         at = self.truth.acknowledged[recipient, letter.id]
         is_cut_off = self._cut_at >= 0 or self._has_slow_disks or self.truth.was_troubled
@@ -137,12 +131,12 @@ class Messages(Checker):
                 calm_for = now - max(letter.accepted_at, self.truth.disturbed_at)
                 if (recipient, letter.id) in self._read or not is_there or calm_for < READ_WITHIN:
                     continue
-                if recipient in self._left or recipient in self._twins or self._may_be_lost(letter, recipient):
+                if self.truth.is_odd(recipient) or self._may_be_lost(letter, recipient):
                     continue
                 yield letter, recipient
 
     def _may_be_lost(self, letter: Letter, recipient: str) -> bool:
-        if letter.node in self._twins or letter.node in self._left:
+        if self.truth.is_odd(letter.node):
             return True
         is_down = letter.node not in {host.key for host in self.truth.live}
         if not self._has_lost(letter) and not is_down:

@@ -18,7 +18,7 @@ from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.clock import EPOCH_MS
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth
-from meshp2p.virtual.faults import Crash, Fault, Leave, Twin
+from meshp2p.virtual.faults import Crash, Leave
 
 __all__ = ["Ages", "Records"]
 
@@ -38,11 +38,6 @@ class Records(Checker):
     def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
         super().__init__(truth, report)
         self._published: dict[tuple[str, int], list[Content]] = {}
-        self._twins: dict[str, None] = {}
-
-    def fault_changes(self, fault: Fault, *, begins: bool) -> None:
-        if isinstance(fault, Twin):
-            self._twins[fault.node] = None
 
     def event(self, host: Host, event: Event) -> None:
         if not isinstance(event, MemberEvent):
@@ -52,7 +47,7 @@ class Records(Checker):
             contents = self._published.setdefault((record.id, record.incarnation), [])
             if (content := _content(record)) not in contents:
                 contents.append(content)
-        elif host.number < OBSERVERS_MAX and record.id not in self._twins and record.home not in self._twins:
+        elif host.number < OBSERVERS_MAX and record.id not in self.truth.twins and record.home not in self.truth.twins:
             contents = self._published.get((record.id, record.incarnation), [])
             if contents and _content(record) not in contents:
                 listed = f"lists {record.id} in incarnation {record.incarnation} as {_content(record)}"
