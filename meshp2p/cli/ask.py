@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
 
 def add_node_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that asks a node."""
-    parser.add_argument("--node", metavar="NODE", help="the node to ask, a URL or HOST:PORT; found by itself if absent")
+    parser.add_argument("--node", metavar="NODE", help="the node to ask, HOST:PORT or URL (any that is found)")
     parser.add_argument("--mesh", default="default", help="the mesh in which to find a node (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 

@@ -24,9 +24,7 @@ def add_commands(commands: Any) -> None:
     send = commands.add_parser("send", help="send a message to an agent, or to all", allow_abbrev=False)
     send.add_argument("payload", metavar="PAYLOAD", help="JSON, sent byte for byte; - reads it from standard input")
     send.add_argument("--from", dest="source", required=True, type=_text, metavar="ID", help="the agent that sends it")
-    send.add_argument(
-        "--to", dest="target", type=_text, metavar="ID", help="the agent that gets it; all others where absent"
-    )
+    send.add_argument("--to", dest="target", type=_text, metavar="ID", help="the agent that gets it (all others)")
     kinds = ", ".join(kind for kind in KINDS if kind != CUSTOM)
     send.add_argument(
         "--kind",
@@ -34,23 +32,25 @@ def add_commands(commands: Any) -> None:
         default="Notification",
         help=f"{kinds}, or {CUSTOM}:NAME for one of your own (%(default)s)",
     )
-    send.add_argument("--correlation-id", type=_text, metavar="TEXT", help="what the answer to it will bear")
+    send.add_argument("--correlation-id", type=_text, metavar="TEXT", help="an id that the answer will carry")
     send.add_argument(
         "--if-absent",
         choices=("refuse", "queue"),
         default="refuse",
-        help="whether a message for an agent that is held dead is refused, or waits for it (%(default)s)",
+        help="refuse a message for an agent that is held dead, or queue it for the agent's return (%(default)s)",
     )
     send.set_defaults(run=lambda options: trio.run(_send, options))
 
-    messages = commands.add_parser("messages", help="read what waits for an agent", allow_abbrev=False)
+    messages = commands.add_parser("messages", help="read the messages that wait for an agent", allow_abbrev=False)
     messages.add_argument("instance_id", type=_text, metavar="ID", help="the agent")
     messages.add_argument(
-        "--wait", type=float, default=0.0, metavar="SECONDS", help="wait for a message where there is none, up to 60 s"
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="wait for a message if there is none, up to 60 s"
     )
-    messages.add_argument("--limit", type=int, metavar="N", help="read at most so many")
-    messages.add_argument("--after", type=_text, metavar="MESSAGE_ID", help="read those behind this one")
-    messages.add_argument("--ack", action="store_true", help="acknowledge what was printed: it is not shown again")
+    messages.add_argument("--limit", type=int, metavar="N", help="read at most N messages")
+    messages.add_argument("--after", type=_text, metavar="MESSAGE_ID", help="read the messages after this one")
+    messages.add_argument(
+        "--ack", action="store_true", help="acknowledge what was printed, so that it is not shown again"
+    )
     messages.set_defaults(run=lambda options: trio.run(_messages, options))
 
     status = commands.add_parser("status", help="say what became of a message", allow_abbrev=False)

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import trio
 
-from meshp2p import MeshNode, NodeConfig, load_config, open_node
+from meshp2p import MeshNode, NodeConfig, open_node
+from meshp2p.cli.configuration import add_configuration, configuration_of
 from meshp2p.cli.output import OutputError, printable, warn, write_line
 from meshp2p.core.events import (
     ContactLost,
@@ -33,29 +34,19 @@ from meshp2p.node.subscriptions import EventsLost, NetworkProblemFound, NodeEven
 __all__ = ["add_commands"]
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
-CONFIGURED = ("preset", *NodeConfig.__struct_fields__)
-"""The options that are of the node's configuration."""
 
 
 def add_commands(commands: Any) -> None:
     up = commands.add_parser(
         "up",
         help="run a node until Ctrl-C, SIGTERM or SIGHUP",
-        description="Run a node until Ctrl-C, SIGTERM or SIGHUP. What no option says comes from MESHP2P_... variables,"
-        " then from the file, then from the preset.",
+        description="Run a node until Ctrl-C, SIGTERM or SIGHUP. Values without an option come from MESHP2P_..."
+        " variables, then from the file, then from the preset.",
         allow_abbrev=False,
     )
-    up.add_argument("--config", metavar="FILE", help="a TOML file to take values from (MESHP2P_CONFIG where absent)")
+    add_configuration(up)
     up.add_argument("--preset", metavar="NAME", help=f"where the mesh runs: {', '.join(one.name for one in PRESETS)}")
-    up.add_argument("--id", help="the node's id, 1 to 128 bytes; made from the time and the host's name where absent")
-    up.add_argument("--host", help="the address to bind to (loopback where absent)")
-    up.add_argument(
-        "--port", type=int, help="UDP and TCP port; 0 takes any; 7700, or any where that is taken, if absent"
-    )
-    up.add_argument("--mesh", help="the mesh's name (default)")
-    up.add_argument(
-        "--join", action="append", metavar="NODE", help="a node to begin with, HOST:PORT or URL; may repeat"
-    )
+    up.add_argument("--id", help="the node's id, 1 to 128 bytes (made from the time and the host's name)")
     up.add_argument(
         "--no-mdns",
         dest="mdns",
@@ -66,10 +57,18 @@ def add_commands(commands: Any) -> None:
     up.add_argument(
         "--beacon",
         action=argparse.BooleanOptionalAction,
-        help="look for others by the UDP beacon, or do not; where absent it is as mDNS is",
+        help="look for others by the UDP beacon, or do not (as mDNS is)",
     )
-    up.add_argument("--capability", dest="capabilities", action="append", help="what this agent can do; may repeat")
-    up.add_argument("--profile", dest="profiles", action="append", help="an agent profile that runs here; may repeat")
+    up.add_argument(
+        "--capability", dest="capabilities", action="append", metavar="NAME", help="what this agent can do; may repeat"
+    )
+    up.add_argument(
+        "--profile",
+        dest="profiles",
+        action="append",
+        metavar="NAME",
+        help="an agent profile that runs here; may repeat",
+    )
     up.add_argument(
         "--allow-host",
         dest="allow_hosts",
@@ -77,21 +76,13 @@ def add_commands(commands: Any) -> None:
         metavar="NAME",
         help="another name or address of this node that callers may use; may repeat",
     )
-    up.add_argument("--data-dir", help="where the node keeps who it is, whom it met, and its messages")
-    up.add_argument(
-        "--insecure-lan",
-        action="store_true",
-        default=None,
-        help="bind to all addresses though there is no mesh key",
-    )
-    up.add_argument("--log-level", choices=LOG_LEVELS, default="warning", help="(%(default)s)")
+    up.add_argument("--log-level", choices=LOG_LEVELS, default="warning", help="least level to log (%(default)s)")
     up.add_argument("--json", action="store_true", help="print one JSON object a line")
     up.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    given = {name: value for name, value in vars(options).items() if name in CONFIGURED and value is not None}
-    config = load_config(options.config, is_strict=True, **given)
+    config = configuration_of(options)
     level = getattr(logging, options.log_level.upper())
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for chatty in ("httpx", "httpcore"):
@@ -115,7 +106,7 @@ async def _up(config: NodeConfig, is_json: bool) -> None:
             async def stop_on_signal() -> None:
                 async for _ in signals:
                     if stop.cancel_called:
-                        nursery.cancel_scope.cancel()  # asked twice: end, however that looks to the mesh
+                        nursery.cancel_scope.cancel()  # a second signal ends it at once
                     stop.cancel()
 
             nursery.start_soon(stop_on_signal)

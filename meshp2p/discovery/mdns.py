@@ -256,7 +256,7 @@ class Responder:
     """Announces ``own`` (``None``: nothing) on ``interfaces`` and reports what others announce.
 
     :meth:`run` is its whole life, in a thread of its own. ``on_seen``, ``on_up`` and ``on_tried`` are called in that
-    thread; the last is given what came of sending through each interface.
+    thread. ``on_tried`` is given, for each interface, why sending through it failed, None if it did not.
     """
 
     def __init__(

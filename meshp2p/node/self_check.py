@@ -3,9 +3,9 @@ each problem once, with the likely reason and the next step.
 
 ::
 
-    alone         nobody was found within ``ALONE_SECONDS`` of the start
-    unreachable   others were found, none of them ever connected to this node, and one that was asked to could not
-    no-udp        for ten seconds calls over TCP succeeded, again and again, and no ping was answered
+    alone         the node found no other within ``ALONE_SECONDS`` of its start
+    unreachable   it found others, none of them ever connected to it, and one that it asked to connect could not
+    no-udp        calls over TCP succeeded for ``SILENT_LOOKS`` seconds, and no ping was answered
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _log = logging.getLogger("meshp2p.node")
 # All of these are chosen, not measured.
 LOOK_INTERVAL: Final = 1.0
 ALONE_SECONDS: Final = 10.0
-SILENT_LOOKS: Final = 10  # counted, and not timed: this process may have been stopped itself
-CALLS_MIN: Final = 3  # of these looks, in which a call had succeeded: if UDP fails, each probe is a call
-COMPANY_SECONDS: Final = 10.0  # after which somebody should have connected to this node, if anybody can
+SILENT_LOOKS: Final = 10  # counted and not timed, because this process may have been stopped meanwhile
+CALLS_MIN: Final = 3  # looks since which a call succeeded: if UDP fails, each probe is a call
+COMPANY_SECONDS: Final = 10.0  # within which some node connects to this one, if any can
 ASKED_MAX: Final = 3  # nodes that are asked to connect to this one
 
 DOCTOR: Final = "`meshp2p doctor` looks further"
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
-    """How a node looked for others: what :func:`why_alone` needs to know."""
+    """How a node looked for others, and what it saw."""
 
     mesh: str
     bound_host: str
@@ -85,8 +85,8 @@ def why_alone(search: Search) -> tuple[str, str]:
 
 
 class SelfCheck:
-    """Checks one node, whose sockets are bound to ``bound_host``. ``put`` takes what it finds. ``why_no_network`` says
-    why no other machine can be reached, empty if one may be."""
+    """Checks one node, whose sockets are bound to ``bound_host``. ``why_no_network`` says why no other machine can be
+    reached, and is empty if one may be. ``put`` is given each problem."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class SelfCheck:
         self._put = put
 
     async def run(self) -> None:
-        """Look until nothing is left to be told."""
+        """Look for each problem until it is told. Runs until it is cancelled if one never occurs."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look_for_company)
             nursery.start_soon(self._look_for_callers)
@@ -149,10 +149,12 @@ class SelfCheck:
     # Callers
 
     async def _look_for_callers(self) -> None:
-        """If nobody connected to this node by itself, have somebody try."""
+        """If no node of another machine connected to this one, ask some to try."""
         asked: set[str] = set()
         while len(asked) < ASKED_MAX and not self._is_called():
-            await self._driver.wait_until(lambda: any(record.id not in asked for record in self._others()))
+            if all(record.id in asked for record in self._others()):
+                await trio.sleep(LOOK_INTERVAL)  # not asked after each step of the machine: it lists all records
+                continue
             await trio.sleep(COMPANY_SECONDS)
             for record in [record for record in self._others() if record.id not in asked][:1]:
                 asked.add(record.id)

@@ -71,7 +71,7 @@ def test_what_no_option_says_comes_from_the_environment_and_the_file(
     told = [check["text"] for check in report["checks"] if check["name"] == "configuration"]
     assert told == [
         f"mesh {mesh!r}, bound to 127.0.0.1, any port, joins {seed}",
-        "such a node is seen on this machine alone",
+        "only this machine sees such a node",
     ]
 
 

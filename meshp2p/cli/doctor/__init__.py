@@ -1,4 +1,4 @@
-"""``meshp2p doctor``: why nobody is seen."""
+"""``meshp2p doctor``: find out why a node sees no others."""
 
 from __future__ import annotations
 
@@ -8,46 +8,34 @@ from typing import Any
 import msgspec
 import trio
 
+from meshp2p.cli.configuration import add_configuration, configuration_of
 from meshp2p.cli.doctor.examination import Examination
 from meshp2p.cli.doctor.findings import Findings
 from meshp2p.cli.output import printable, write_line
 from meshp2p.core.swim.candidates import SourceStats
-from meshp2p.node.settings import load_config
 
 __all__ = ["add_commands"]
 
 SECONDS = 4.0
-"""How long it listens: an answer by multicast DNS takes up to 1.5 s, one by the beacon a few milliseconds."""
-
-CONFIGURED = ("mesh", "host", "port", "join", "data_dir", "insecure_lan")
-"""The options that are of the node's configuration."""
+"""Seconds to listen: an answer by multicast DNS takes up to 1.5 s, one by the beacon a few milliseconds."""
 
 
 def add_commands(commands: Any) -> None:
     doctor = commands.add_parser(
         "doctor",
-        help="find out why nobody is seen",
-        description="Find out why nobody is seen, for a node with this configuration. What no option says comes from"
+        help="find out why a node sees no others",
+        description="Find out why a node with this configuration sees no others. Values without an option come from"
         " MESHP2P_... variables, then from the file.",
         allow_abbrev=False,
     )
-    doctor.add_argument("--config", metavar="FILE", help="a node's TOML file (MESHP2P_CONFIG where absent)")
-    doctor.add_argument("--mesh", help="the mesh whose nodes are looked for (default)")
-    doctor.add_argument("--host", help="the address that a node would be bound to (loopback)")
-    doctor.add_argument("--port", type=int, help="the port that a node would have (7700)")
-    doctor.add_argument("--join", action="append", metavar="HOST:PORT", help="a seed to try; may repeat")
-    doctor.add_argument("--data-dir", help="a node's directory, whose peers are tried")
-    doctor.add_argument(
-        "--insecure-lan", action="store_true", default=None, help="as of a node that is bound to all addresses"
-    )
-    doctor.add_argument("--seconds", type=float, default=SECONDS, help="how long to listen (%(default)s)")
+    add_configuration(doctor)
+    doctor.add_argument("--seconds", type=float, default=SECONDS, help="how long to listen, 0.5 to 60 (%(default)s)")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    given = {name: value for name, value in vars(options).items() if name in CONFIGURED and value is not None}
-    config = load_config(options.config, is_strict=True, **given)
+    config = configuration_of(options)
     examination = Examination(config, max(0.5, min(60.0, options.seconds)))
     trio.run(examination.run)
     found = examination.findings
@@ -73,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def verdict_of(found: Findings, mesh: str) -> str:
-    """All in a sentence or two: what is broken, then who can be reached."""
+    """The findings in a sentence or two: which nodes can be reached, then what is broken."""
     reached = _reached(found, mesh)
     if found.broken:
         first = found.broken[0]
@@ -85,9 +73,8 @@ def verdict_of(found: Findings, mesh: str) -> str:
     if found.other_meshes:
         return f"{reached}; {found.other_meshes} mesh(es) of other names are there: is the name right?"
     return (
-        f"{reached}; nothing is broken here. If one should be there: a node without --insecure-lan or --host is seen on"
-        " its own machine alone; and where the network passes neither multicast nor broadcast, name a node with"
-        " --join HOST:PORT."
+        f"{reached}; nothing is broken here. Only its own machine sees a node without --insecure-lan or --host. If the"
+        " network passes neither multicast nor broadcast, name a node with --join HOST:PORT."
     )
 
 

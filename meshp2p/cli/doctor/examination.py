@@ -1,5 +1,5 @@
-"""What ``meshp2p doctor`` does: it looks at this machine and its networks, looks for nodes through each source of
-discovery, calls them, and has one of them call back."""
+"""The checks of ``meshp2p doctor``: it examines this machine and its networks, looks for nodes through each source of
+discovery, calls them, and asks one of them to call back."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Examination:
         self._table = Candidates(ProtocolConfig(), random.SystemRandom())
 
     async def run(self) -> None:
-        """Look at everything. Raises nothing that the machine or the network does."""
+        """Make all checks. What fails on the machine or the network becomes a finding, and raises nothing."""
         machine = self._machine
         try:
             await machine.check()
@@ -75,7 +75,7 @@ class Examination:
 
     @property
     def sources(self) -> dict[str, SourceStats]:
-        """What each source is worth."""
+        """How many addresses each source offered, and how many of them answered."""
         return self._table.statistics()
 
     # The sources
@@ -118,7 +118,7 @@ class Examination:
     def _offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None) -> None:
         self._table.offer(source, addresses, instance_id, trio.current_time())
 
-    # Who answers
+    # Calls
 
     async def _call_all(self) -> None:
         by_id: dict[str, SeenNode] = {}
@@ -149,7 +149,7 @@ class Examination:
                 self.findings.note("node", IS_WARNING if node.sources == ["cache"] else IS_BROKEN, text, hint)
 
     async def _call_members(self) -> None:
-        """Who is a member and was seen through no source: whether it can be called."""
+        """Call the members that no source showed."""
         findings = self.findings
         reachable = {node.id: node.addresses[0] for node in findings.nodes if node.is_reachable and node.id is not None}
         for member in await call_members(self._codec, reachable):
@@ -168,7 +168,7 @@ class Examination:
                 findings.note("member", IS_BROKEN, text, "open its TCP port in the firewall of its machine")
 
     def _reached(self) -> list[tuple[str, Address]]:
-        """The nodes of other machines that answered, and where."""
+        """The ids and addresses of the nodes of other machines that answered."""
         return [
             (node.id, parse_address(node.addresses[0], DEFAULT_PORT))
             for node in self.findings.others

@@ -1,4 +1,4 @@
-"""What the doctor found, in the order found."""
+"""The findings of the doctor, in the order in which it made them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IS_BROKEN: Final[State] = "broken"
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that was looked at. ``hint`` is what to do about it."""
+    """One result of a check. ``hint`` is what to do about it."""
 
     name: str
     state: State
@@ -24,7 +24,7 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class SeenNode(msgspec.Struct):
-    """A node of the mesh that some source told of, or that answered. ``is_here``: on this machine."""
+    """A node of the mesh that some source offered, or that answered. ``is_here``: it runs on this machine."""
 
     id: str | None
     addresses: list[str]
@@ -40,12 +40,12 @@ class Findings:
         self.checks: list[Check] = []
         self.nodes: list[SeenNode] = []
         self.other_tags: set[bytes] = set()
-        """Of meshes of other names that were heard by the beacon; empty for one whose tag is not known."""
+        """Tags of other meshes that the beacon heard; an empty one stands for a mesh whose tag is not known."""
         self.other_names: set[str] = set()
-        """Of those that were seen by mDNS."""
+        """Names of other meshes that mDNS showed."""
 
     def note(self, name: str, state: State, text: str, hint: str = "") -> None:
-        """Add a check. The hint of one that is well is left out."""
+        """Add a result. It gets no hint if it is ok."""
         self.checks.append(Check(name, state, text, hint if state != IS_OK else ""))
 
     @property
@@ -68,5 +68,5 @@ class Findings:
 
     @property
     def other_meshes(self) -> int:
-        """How many meshes of other names were noticed, at least."""
+        """The least number of other meshes that explains what was noticed."""
         return max(len(self.other_names), len(self.other_tags - {b""}), b"" in self.other_tags)

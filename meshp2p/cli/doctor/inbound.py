@@ -1,4 +1,4 @@
-"""Whether other machines reach the port that a node has here: a node of another machine is asked to try."""
+"""Checks whether other machines reach the port that a node has here, by asking a node of one of them to try."""
 
 from __future__ import annotations
 

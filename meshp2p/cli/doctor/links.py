@@ -1,7 +1,7 @@
-"""What passes on each network: multicast and broadcast, on the beacon's port and on that of multicast DNS.
+"""Checks whether multicast and broadcast pass on each network, at the port of the beacon and of multicast DNS.
 
-Each packet has a number of its own. This machine hears its own packets, unless its firewall drops them; that other
-machines do shows only in their answers.
+Each packet has a number of its own. This machine hears its own packets unless its firewall drops them. Only an answer
+shows that another machine heard one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Offer = Callable[[tuple[Address, ...], str], None]
 
 
 class LinkTrial:
-    """One trial of all links. ``offer`` is told of each node that speaks."""
+    """One trial of all links. ``offer`` is given each node that was heard."""
 
     def __init__(
         self, links: Sequence[Link], codec: Codec, own_hosts: set[str], findings: Findings, offer: Offer
@@ -55,12 +55,12 @@ class LinkTrial:
         self._refused: dict[Way, OSError] = {}
         self._heard: set[Way] = set()
         self._answered: dict[Way, str] = {}
-        """Who of another machine answered first."""
+        """The id of the node of another machine that answered first."""
 
     # Sending and hearing
 
     async def run(self, seconds: float) -> None:
-        """Ask on every link twice, and listen for so long."""
+        """Ask on every link twice, and listen for this long."""
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
                 listeners = {}
@@ -76,7 +76,7 @@ class LinkTrial:
                 await trio.sleep_forever()
 
     async def run_mdns(self, seconds: float) -> None:
-        """Send a packet that everybody ignores through the port of multicast DNS on every IPv4 link, and listen."""
+        """Send a packet that every responder ignores to the port of multicast DNS on every IPv4 link, and listen."""
         links = [link for link in self._links if not link.is_ipv6]
         try:
             opened = open_shared([link.host for link in links])
@@ -165,7 +165,8 @@ class LinkTrial:
         works = [kind for kind in ways if (link, kind) in self._heard]
         errors = [error for (at, kind), error in self._refused.items() if at == link and kind in ways]
         if len(works) == len(ways):
-            where = "pass" if link.is_loopback else "can be sent and are heard on this machine"
+            (passes, is_heard) = ("passes", "is heard") if len(ways) == 1 else ("pass", "are heard")
+            where = passes if link.is_loopback else f"can be sent and {is_heard} on this machine"
             self._findings.note("link", IS_OK, f"{link}: {' and '.join(ways)} {where}")
             return
         failed = [
@@ -201,7 +202,7 @@ class LinkTrial:
 
 
 def _is_on(link: Link, host: str) -> bool:
-    """Whether this address is of the network of a link: as far as its broadcast address tells."""
+    """Whether the address belongs to the IPv4 network of the link, which its broadcast address gives."""
     if link.broadcast is None or ":" in host:
         return False
     own, broadcast, other = (int(ipaddress.IPv4Address(text)) for text in (link.host, link.broadcast, host))

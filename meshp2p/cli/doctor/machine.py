@@ -1,4 +1,4 @@
-"""This machine: the configuration, interfaces, the port, the clock."""
+"""Checks of this machine: the configuration, interfaces, the port, the clock."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from meshp2p.wire.codec import Codec
 __all__ = ["CALL_TIMEOUT", "Machine"]
 
 CLOCK_MIN: Final = 1_767_225_600
-"""The first second of 2026: a clock that shows less was never set."""
+"""The first second of 2026: a clock that shows an earlier time was never set."""
 CALL_TIMEOUT: Final = 2.0
+"""Seconds. Chosen, not measured."""
+_WILDCARDS: Final = ("::", "0.0.0.0")
 
 
 class Machine:
     """What a node with this configuration finds here. :meth:`check` fills ``interfaces``, ``own_hosts`` and
-    ``sockets``, which :meth:`close` closes: those of the node's port, None if that is taken."""
+    ``sockets``: those of the node's port, None if it cannot be bound. :meth:`close` closes them."""
 
     def __init__(self, config: NodeConfig, codec: Codec, findings: Findings) -> None:
         self.interfaces: tuple[Interface, ...] = ()
@@ -43,9 +45,9 @@ class Machine:
 
     @property
     def is_host_own(self) -> bool:
-        """Whether the configured host is this machine's."""
+        """Whether the configured host is an address of this machine."""
         host = self._config.bound_host
-        return host in ("::", "0.0.0.0", "localhost") or host in self.own_hosts or is_loopback(host)
+        return host in _WILDCARDS or host in self.own_hosts or is_loopback(host)
 
     async def check(self) -> None:
         self._check_configuration()
@@ -66,10 +68,10 @@ class Machine:
         note("configuration", IS_OK, f"mesh {config.mesh!r}, bound to {config.bound_host}, {port}, {seeds}")
         if is_loopback(config.bound_host):
             hint = "give it --host, or --insecure-lan for all addresses"
-            note("configuration", IS_WARNING, "such a node is seen on this machine alone", hint)
+            note("configuration", IS_WARNING, "only this machine sees such a node", hint)
         if not config.mdns and not config.has_beacon:
             hint = "leave mdns on, or name a node with --join HOST:PORT"
-            note("configuration", IS_WARNING, "such a node looks for nobody but its seeds", hint)
+            note("configuration", IS_WARNING, "such a node looks for no others than its seeds", hint)
 
     def _check_interfaces(self) -> None:
         note = self._findings.note
@@ -110,9 +112,9 @@ class Machine:
             note("port", IS_OK, f"UDP and TCP port {self.sockets.port} of {self.sockets.host} can be bound")
 
     async def _note_holder(self, error: str) -> None:
-        """Say who has the port."""
+        """Note which program has the port."""
         host = self._config.bound_host
-        at = Address("127.0.0.1" if host in ("::", "0.0.0.0", "localhost") else host, self.port)
+        at = Address("127.0.0.1" if host in (*_WILDCARDS, "localhost") else host, self.port)
         async with open_stranger(self._codec) as peers:
             reply = await peers.call(Call(0, (at,), Probe(0), CALL_TIMEOUT))
         if isinstance(reply, Pong):

@@ -1,4 +1,4 @@
-"""Whether the members of a mesh can be called from here: directly, or through a node that can."""
+"""Checks whether the members of a mesh can be called from here, directly or through another node."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import trio
 
+from meshp2p.cli.doctor.machine import CALL_TIMEOUT
 from meshp2p.core.address import Address, parse_address
 from meshp2p.core.effects import Call
 from meshp2p.core.messages import Pong, Probe, SyncReply, SyncRequest
@@ -20,11 +21,10 @@ __all__ = ["CalledMember", "call_members"]
 
 MEMBERS_MAX: Final = 256
 """Chosen, not measured."""
-CALL_TIMEOUT: Final = 2.0
 
 
 class CalledMember(msgspec.Struct, frozen=True):
-    """A member, and what a call to it came to: ``via`` is the node that passed the call on, None if there was none."""
+    """A member, and whether it answered a call: ``via`` is the node that passed the call on, None if there was none."""
 
     id: str
     addresses: tuple[Address, ...]
@@ -33,8 +33,8 @@ class CalledMember(msgspec.Struct, frozen=True):
 
 
 async def call_members(codec: Codec, reachable: dict[str, str]) -> list[CalledMember]:
-    """Call all members that one of these reachable nodes lists, but for those themselves. They are given as id and
-    address."""
+    """Call all members that one of these reachable nodes lists, except the reachable nodes. Those are addresses by
+    id."""
     if not reachable:
         return []
     relay_id, relay_address = next(iter(reachable.items()))
