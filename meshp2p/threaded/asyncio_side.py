@@ -74,7 +74,7 @@ class AsyncioSide:
     def _end_call(self, call: HandlerCall) -> None:
         task = self._tasks.pop(call)
         if task.cancelled() and not call.is_cancelled and not self._is_ended:
-            call.end(None, RuntimeError("the handler cancelled itself"))
+            call.end(error=RuntimeError("the handler cancelled itself"))
 
     def cancel(self, call: HandlerCall) -> None:
         def cancel() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, Protocol
 
 import trio
 
-from meshp2p.errors import MeshError
 from meshp2p.node.handlers import Parameters, name_of
 from meshp2p.node.payload import EncodedPayload
 from meshp2p.node.received import MessageView, ReceivedMessage
@@ -91,48 +90,45 @@ class HandlerCall:
 
     async def perform_async(self, wait: Callable[[Future[None], Callable[[], None]], Awaitable[None]]) -> None:
         """``wait`` is that of the agent's side."""
-        answer: object = None
-        try:
+        with self._reporting():
             arguments = self._parameters.of(self.message)
-            if self._parameters.is_stream:
-                async with contextlib.aclosing(self._function(*arguments)) as parts:
-                    async for part in parts:
-                        handed = self._hand_over(part)
-                        await wait(handed.future, handed.cancel)
-            else:
-                answer = await self._function(*arguments)
-        except Exception as error:  # noqa: BLE001 - it becomes the answer
-            self.end(None, error)
-        else:
-            self.end(answer, None)
+            if not self._parameters.is_stream:
+                self.end(await self._function(*arguments))
+                return
+            async with contextlib.aclosing(self._function(*arguments)) as parts:
+                async for part in parts:
+                    handed = self._hand_over(part)
+                    await wait(handed.future, handed.cancel)
+            self.end()
 
     def perform(self) -> None:
-        answer: object = None
-        try:
+        with self._reporting():
             arguments = self._parameters.of(self.message)
-            if self._parameters.is_stream:
-                with contextlib.closing(self._function(*arguments)) as parts:
-                    for part in parts:
-                        self._hand_over(part).future.result()
-            else:
-                answer = self._function(*arguments)
+            if not self._parameters.is_stream:
+                self.end(self._function(*arguments))
+                return
+            with contextlib.closing(self._function(*arguments)) as parts:
+                for part in parts:
+                    self._hand_over(part).future.result()
+            self.end()
+
+    @contextlib.contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """An exception of the handler, or of its answer's encoding, is its end."""
+        try:
+            yield
         except Exception as error:  # noqa: BLE001 - it becomes the answer
-            self.end(None, error)
-        else:
-            self.end(answer, None)
+            self.end(error=error)
 
     def _hand_over(self, part: object) -> Operation[None]:
         """Ends when the part was taken; fails if nobody takes parts any more."""
         payload = EncodedPayload(part)
         return self._thread.submit(lambda: self._sender.send(payload))
 
-    def end(self, answer: object, error: Exception | None) -> None:
-        """Say how it ended."""
-        try:
-            self._answer = None if answer is None else EncodedPayload(answer)
-            self._error = error
-        except MeshError as refused:
-            self._error = refused
+    def end(self, answer: object = None, error: Exception | None = None) -> None:
+        """Say how it ended. Raises what encoding the answer raises; then nothing was said."""
+        self._answer = None if answer is None else EncodedPayload(answer)
+        self._error = error
 
         def tell() -> None:
             self._ended.set()

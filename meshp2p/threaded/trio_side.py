@@ -84,7 +84,7 @@ class TrioSide:
             raise
         except BaseException as error:  # noqa: BLE001 - it would end the program as an internal error of trio
             _log.exception("a handler raised what is no Exception")
-            call.end(None, RuntimeError(f"the handler raised {type(error).__name__}"))
+            call.end(error=RuntimeError(f"the handler raised {type(error).__name__}"))
         finally:
             del self._running[call]
 

@@ -170,3 +170,39 @@ def test_agents_on_trio_with_their_nodes_in_the_loop_ask_for_parts_over_the_netw
             await _use(a, b, trio.Cancelled, trio.Event)
 
     trio.run(main)
+
+
+class Unwritable:
+    """A value like a model's, of which no plain values can be made."""
+
+    def model_dump(self, *, mode: str) -> object:
+        raise KeyError(mode)
+
+
+def test_an_answer_that_cannot_be_encoded_is_an_error_to_threads() -> None:
+    with open_pair() as (a, b):
+
+        @b.handler("Query")
+        def answer(_message: meshp2p.blocking.ReceivedMessage) -> Unwritable:
+            return Unwritable()
+
+        with pytest.raises(RemoteError, match="KeyError"):
+            a.query("b", 1, timeout=LONG)
+
+
+@pytest.mark.parametrize("is_trio", [False, True])
+def test_an_answer_that_cannot_be_encoded_is_an_error_to_loops(is_trio: bool) -> None:
+    async def main() -> None:
+        async with meshp2p.open_node(**options("a")) as node:
+
+            @node.handler("Query")
+            async def answer(_message: meshp2p.ReceivedMessage) -> Unwritable:
+                return Unwritable()
+
+            with pytest.raises(RemoteError, match="KeyError"):
+                await node.query("a", 1, timeout=LONG)
+
+    if is_trio:
+        trio.run(main)
+    else:
+        asyncio.run(main())
