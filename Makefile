@@ -30,19 +30,19 @@ elif [ -z "$$python" ]; then \
 fi
 endef
 
-help: ## say what there is (the default)
+help: ## list the targets (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-test: $(VENV)/.installed-dev ## everything that CI runs: format, lint, layers, types, docs, tests, a sweep of seeds
+test: $(VENV)/.installed-dev ## run what CI runs: format, lint, layers, types, docs, tests, a sweep of seeds
 	./check
 
-# What takes too long for `make test`; each tool adds a line. The minutes of those that go on for as long as they are let
-# are such that the whole takes about two hours on two cores that do nothing else: `make test-long FUZZ_MINUTES=600`.
+# What takes too long for `make test`; each tool adds a line. With these minutes the whole takes about two hours on two
+# idle cores. To run a tool for longer: `make test-long FUZZ_MINUTES=600`.
 FUZZ_MINUTES ?= 20
 MEMORY_MINUTES ?= 5
 CHAOS_MINUTES ?= 10
 
-test-long: test ## make test, then what takes longer: planted faults, floods, fuzzing, chaos (two hours on 2 cores)
+test-long: test ## make test, then long tests, planted faults, floods, fuzzing, memory, chaos (two hours on 2 cores)
 	$(BIN)/python -m pytest -m long
 	$(BIN)/python -m simulations mutants --jobs 2 --json build/mutants.json
 	$(BIN)/python -m simulations floods --json build/floods.json
@@ -51,14 +51,14 @@ test-long: test ## make test, then what takes longer: planted faults, floods, fu
 	$(BIN)/python -m simulations memory --minutes $(MEMORY_MINUTES) --nodes
 	$(BIN)/python -m simulations chaos --minutes $(CHAOS_MINUTES)
 
-demo: $(VENV)/.installed ## a small mesh on this machine, at work
+demo: $(VENV)/.installed ## show a small mesh at work on this machine
 	$(BIN)/python demo.py
 
-docs: $(VENV)/.installed-dev ## the documentation as HTML, in build/docs
+docs: $(VENV)/.installed-dev ## build the documentation as HTML in build/docs
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs
 	@echo "build/docs/index.html"
 
-constraints: ## pin all that is installed anew in constraints.txt, made with the oldest Python that is supported
+constraints: ## pin all dependencies anew in constraints.txt, with the oldest supported Python
 	@$(call find_python,$(OLDEST_FIRST)); \
 	set -e; \
 	rm -rf build/constraints; \
@@ -71,7 +71,7 @@ constraints: ## pin all that is installed anew in constraints.txt, made with the
 	rm -rf build/constraints; \
 	echo "constraints.txt: $$(grep -c == constraints.txt) packages"
 
-clean: ## remove the environment, what was built, and the caches
+clean: ## remove the environment, what was built and the caches
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

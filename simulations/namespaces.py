@@ -94,13 +94,13 @@ def open_namespaces(count: int) -> Iterator[list[Namespace]]:
 
 @contextlib.contextmanager
 def explaining() -> Iterator[None]:
-    """What keeps the block from setting up a network becomes :class:`NamespacesUnavailable`."""
+    """Turn what stops the block from setting up a network into :class:`NamespacesUnavailable`."""
     try:
         yield
     except (OSError, subprocess.CalledProcessError) as error:
         detail = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
         raise NamespacesUnavailable(
-            f"cannot make network namespaces: {detail}. Needed: Linux, iproute2, iptables, util-linux, and root"
+            f"cannot set up network namespaces: {detail}. Needed: Linux, iproute2, iptables, util-linux, and root"
             " (or `unshare --map-root-user --net` before the command)"
         ) from error
 

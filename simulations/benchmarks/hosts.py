@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -84,11 +83,8 @@ def dropping(namespace: Namespace, *rules: str) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         for rule in rules:
             words = [*rule.split(), "-j", "DROP"]
-            try:
+            with explaining():
                 namespace.run("iptables", "-w", "-A", *words)
-            except (OSError, subprocess.CalledProcessError) as error:
-                detail = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-                raise NamespacesUnavailable(f"iptables cannot drop packets here: {detail}") from error
             held.callback(namespace.run, "iptables", "-w", "-D", *words)
         yield
 

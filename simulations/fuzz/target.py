@@ -16,7 +16,6 @@ from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import (
     Call,
     CallFailed,
-    Delete,
     Effect,
     Emit,
     Failure,
@@ -25,6 +24,7 @@ from meshp2p.core.effects import (
     Resolve,
     Send,
     Store,
+    Table,
     Unwatch,
     Watch,
     perform,
@@ -146,7 +146,7 @@ class Target:
         self._draw = draw
         self.now = 0.0
         self.sent: dict[Kind, list[bytes]] = {kind: [] for kind in Kind}
-        self._disk: dict[tuple[str, bytes], tuple[Put, ...]] | None = {} if draw.random() < 0.5 else None
+        self._disk: dict[tuple[Table, bytes], bytes] | None = {} if draw.random() < 0.5 else None
         self._kept = KeptState()
         self._config = _CONFIG if draw.random() < 0.8 else ProtocolConfig(quorum=2, members_max=7, departed_max=8)
         self.machine = self._start()
@@ -159,10 +159,7 @@ class Target:
         self._watches: list[Watch] = []
         self._tickets = 0
         self._resolved: dict[int, None] = {}
-        rows = None
-        if self._disk is not None:
-            puts = [put for (put,) in self._disk.values()]
-            rows = sorted((put.table, put.key, put.value) for put in puts)
+        rows = None if self._disk is None else sorted((*place, value) for place, value in self._disk.items())
         machine = Machine(
             Profile("me", "h", 1),
             (Address("10.0.0.7", 7),),
@@ -320,10 +317,10 @@ class Target:
         if self._stores and self._disk is not None:
             store = self._stores.pop(0)
             for write in store.writes if failure is None else ():
-                if isinstance(write, Delete):
-                    self._disk.pop((write.table, write.key), None)
+                if isinstance(write, Put):
+                    self._disk[write.table, write.key] = write.value
                 else:
-                    self._disk[write.table, write.key] = (write,)
+                    self._disk.pop((write.table, write.key), None)
             self._take(self.machine.receive_stored(store.number, failure, self.now))
 
     # The laws

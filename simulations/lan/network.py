@@ -154,58 +154,53 @@ class Network:
 
 
 @contextlib.contextmanager
-def open_switch(*names: str, ipv4: bool = True, ipv6: bool = False, bits: int = 24) -> Iterator[Network]:
+def open_switch(*names: str, ipv4: bool = True, ipv6: bool = False) -> Iterator[Network]:
     """These hosts on one switch, with addresses of these families. Raises
     :class:`~simulations.namespaces.NamespacesUnavailable`."""
     if len(names) > SWITCH_HOSTS_MAX:
         raise NamespacesUnavailable(f"{len(names)} hosts: expected at most {SWITCH_HOSTS_MAX} on a switch")
-    with _open_hosts(names) as (middle, namespaces):
-        hosts = []
+    with _open_hosts(names, "10.9.0.{}") as network:
         with explaining():
-            middle.ip("link add switch type bridge mcast_snooping 0", "link set switch up")
-            for number, (name, namespace) in enumerate(zip(names, namespaces, strict=True), 1):
-                host = _lay_cable(middle, name, namespace, f"10.9.0.{number}", number)
-                middle.ip(f"link set {host.port} master switch")
-                addresses = [f"{host.address}/{bits} broadcast +"] if ipv4 else []
+            network.middle.ip("link add switch type bridge mcast_snooping 0", "link set switch up")
+            for number, host in enumerate(network.hosts.values(), 1):
+                network.middle.ip(f"link set {host.port} master switch")
+                addresses = [f"{host.address}/24 broadcast +"] if ipv4 else []
                 addresses += [f"fd00:9::{number}/64"] if ipv6 else []
-                namespace.ip(*(f"address add {address} dev lan" for address in addresses), "link set lan up")
-                namespace.ip("route add 224.0.0.0/4 dev lan")  # by which multicast goes that names no interface
-                hosts.append(host)
-        yield Network(middle, hosts)
+                host.namespace.ip(*(f"address add {address} dev lan" for address in addresses), "link set lan up")
+                host.namespace.ip("route add 224.0.0.0/4 dev lan")  # for multicast that names no interface
+        yield network
 
 
 @contextlib.contextmanager
 def open_router(*names: str) -> Iterator[Network]:
     """These hosts, each on a network of its own, and a router. Raises
     :class:`~simulations.namespaces.NamespacesUnavailable`."""
-    with _open_hosts(names) as (middle, namespaces):
-        hosts = []
+    with _open_hosts(names, "10.9.{}.2") as network:
         with explaining():
-            middle.set_option("net/ipv4/ip_forward", "1")
-            for number, (name, namespace) in enumerate(zip(names, namespaces, strict=True), 1):
-                host = _lay_cable(middle, name, namespace, f"10.9.{number}.2", number)
-                middle.ip(f"address add 10.9.{number}.1/24 dev {host.port}")
-                namespace.ip(f"address add {host.address}/24 dev lan", "link set lan up")
-                namespace.ip(f"route add default via 10.9.{number}.1")
-                hosts.append(host)
-        yield Network(middle, hosts)
+            network.middle.set_option("net/ipv4/ip_forward", "1")
+            for number, host in enumerate(network.hosts.values(), 1):
+                network.middle.ip(f"address add 10.9.{number}.1/24 dev {host.port}")
+                host.namespace.ip(f"address add {host.address}/24 dev lan", "link set lan up")
+                host.namespace.ip(f"route add default via 10.9.{number}.1")
+        yield network
 
 
 @contextlib.contextmanager
-def _open_hosts(names: Sequence[str]) -> Iterator[tuple[Namespace, list[Namespace]]]:
+def _open_hosts(names: Sequence[str], address: str) -> Iterator[Network]:
+    """Hosts with a cable each to the middle, whose addresses, not yet set, are ``address`` with 1, 2 and so on."""
     with open_namespaces(1 + len(names)) as (middle, *namespaces):
+        hosts = [
+            Host(name, namespace, address.format(number), f"port{number}")
+            for number, (name, namespace) in enumerate(zip(names, namespaces, strict=True), 1)
+        ]
         with explaining():
             middle.ip("link set lo up")
-            for namespace in namespaces:
+            for host in hosts:
                 if _HAS_IPV6:
-                    for which in ("all", "default"):  # else an IPv6 address is of no use for a second or two
-                        namespace.set_option(f"net/ipv6/conf/{which}/accept_dad", "0")
-        yield middle, namespaces
-
-
-def _lay_cable(middle: Namespace, name: str, namespace: Namespace, address: str, number: int) -> Host:
-    host = Host(name, namespace, address, f"port{number}")
-    middle.ip(f"link add {host.port} type veth peer name lan netns {namespace.path}", f"link set {host.port} up")
-    namespace.ip("link set lo up")
-    host.firewall(":CUT - [0:0]", "-A INPUT -j CUT")
-    return host
+                    for which in ("all", "default"):  # else an IPv6 address cannot be used for a second or two
+                        host.namespace.set_option(f"net/ipv6/conf/{which}/accept_dad", "0")
+                middle.ip(f"link add {host.port} type veth peer name lan netns {host.namespace.path}")
+                middle.ip(f"link set {host.port} up")
+                host.namespace.ip("link set lo up")
+                host.firewall(":CUT - [0:0]", "-A INPUT -j CUT")
+        yield Network(middle, hosts)
