@@ -193,7 +193,7 @@ class Machine(View):
     def receive_stored(self, number: int, failure: str | None, now: float) -> list[Effect]:
         """The writes of a :class:`~meshp2p.core.effects.Store` were made, or none of them was, for this reason.
 
-        They are of messages, and say nothing about members: nobody looks for a pause here.
+        They are of messages, and change no member: so this does not look for a pause, as other inputs do.
         """
         self._state.keeping.receive_stored(number, failure, now)
         return self._conclude(now)
@@ -271,6 +271,7 @@ class Machine(View):
         self._check_running()
         match request:
             case Heartbeat() | Deregister() | ReadInstance():
+                self._swim.pause_guard.check_arrival(now)
                 self._swim.request(ticket, request, now)
             case SendMessage() | Fetch() | Acknowledge() | AskStatus():
                 self._mail.request(ticket, request, now)
@@ -286,6 +287,7 @@ class Machine(View):
     def register(self, profile: Profile, now: float) -> list[Effect]:
         """Host an instance that speaks only HTTP: see :meth:`~meshp2p.core.swim.hosting.Hosting.register`."""
         self._check_running()
+        self._swim.pause_guard.check_arrival(now)
         self._swim.hosting.register(profile, now)
         effects = self._conclude(now)
         self._swim.hosting.mark_seen(profile.id)

@@ -9,6 +9,7 @@ from meshp2p.core.events import MemberDied, MemberSuspected
 from meshp2p.core.machine import Machine
 from meshp2p.core.messages import Ack, Datagram, Done, Gossip, Ping, Push, SyncRequest
 from meshp2p.core.record import Rumour, State, tag_of
+from meshp2p.core.requests import Deregister
 from meshp2p.core.swim.hosting import Profile
 from tests.core.builders import ELSEWHERE, NOW_MS, a_machine, a_record, calls, emitted, hear, run_until, sends
 from tests.core.mesh import Mesh
@@ -100,6 +101,24 @@ def test_what_arrives_first_after_a_pause_is_not_believed_before_the_pause_is_no
     machine.handle_timeouts(100.0)
     assert machine.counters.pauses == 1, "it is the same pause"
     assert machine.own.epoch == epoch
+
+
+@pytest.mark.parametrize("does", ["register", "deregister"])
+def test_an_agent_that_asks_first_after_a_pause_makes_nobody_leader_before_the_pause_is_noticed(does: str) -> None:
+    machine = a_machine("m")
+    hear(machine, [a_record("n", addresses=(ELSEWHERE,))])
+    if does == "deregister":
+        machine.register(Profile("a", "h", 1), 1.0)
+    leader_id = machine.leader_id
+    epochs = {record.id: record.epoch for record in machine.records().values()}
+    assert leader_id == ("a" if does == "deregister" else "m")
+    if does == "register":
+        machine.register(Profile("a", "h", 1), 100.0)
+    else:
+        machine.request(1, Deregister("a"), 100.0)
+    assert machine.counters.pauses == 1
+    assert machine.leader_id is None
+    assert all(record.epoch == epochs.get(record.id, 0) for record in machine.records().values())
 
 
 def test_suspicions_that_end_while_nobody_was_heard_yet_begin_anew() -> None:

@@ -57,7 +57,8 @@ class PauseGuard:
         return min(self._state.timers.next_deadline(), self._looked_at + self._state.config.probe_interval)
 
     def check_arrival(self, now: float) -> None:
-        """Something arrives: where a deadline is long past, or the wall clock ran ahead, this process stood still."""
+        """Something arrives that may change who is listed, from another node, the disk or an agent. If a deadline is
+        long past, or the wall clock ran ahead, this process stood still."""
         state = self._state
         if not state.is_guarded:
             threshold = state.config.pause_threshold
