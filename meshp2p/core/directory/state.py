@@ -192,7 +192,8 @@ class NodeState:
 
     def answer(self, address: Address, to: int, body: Body, now: float, first: Item | None = None) -> None:
         """Send ``body`` to where a packet came from that bears the tag ``to``. Gossip goes with it only if that node is
-        known to be there: a forged source must draw no more than was sent, and what a stranger is told is not told."""
+        known to be there: a packet with a forged source must draw no more bytes than it has, and gossip that a stranger
+        gets would count as told."""
         record = self.members.records.get(self.members.id_of(to) or "")
         if record is not None and address in self.addresses_of(record):
             self.send(address, body, now, first)
@@ -217,8 +218,7 @@ class NodeState:
 
     def send_to_node(self, node_id: str, body: Body, now: float, *, is_everywhere: bool = False) -> None:
         """Send to a listed node, to all of its :meth:`ping_addresses` if ``is_everywhere``. A suspect is told first
-        that it is (Lifeguard §IV-C, buddy system), by nobody: whoever else lives at that address by now is not to
-        count it as this node's finding."""
+        that it is suspected (Lifeguard §IV-C, buddy system)."""
         record = self.members.records[node_id]
         accusation = accusation_of(record)
         for address in self.ping_addresses(record) if is_everywhere else (self.address_of(record),):
@@ -306,8 +306,8 @@ class NodeState:
         return node_id in self.silent or self.members.records[node_id].state is State.SUSPECT
 
     def choose_listeners(self, count: int) -> list[str]:
-        """The same, of those that are not silent if there is one: what a small side of a cut tells to nodes of the
-        other is told to nobody."""
+        """Up to ``count`` other listed nodes that are not silent, in an order drawn at random; if all are silent, any.
+        On a small side of a cut most gossip would else be sent to the other side, and be lost."""
         chosen = self.choose_nodes(count)
         if not any(map(self.is_silent, chosen)):
             return chosen
@@ -365,7 +365,8 @@ class NodeState:
 
 
 def accusation_of(record: Record) -> Rumour | None:
-    """What a suspect is told of itself, by nobody; None for one that is not suspected."""
+    """The suspicion that a suspect is told of; None for a node that is not suspected. It names no accuser: another node
+    that has the suspect's address by now must not count it as a finding."""
     return Rumour(record.id, record.incarnation, State.SUSPECT) if record.state is State.SUSPECT else None
 
 

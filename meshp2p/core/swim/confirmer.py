@@ -74,7 +74,8 @@ class Confirmer:
     # Who checks
 
     def notice(self, rumour: Rumour, now: float) -> None:
-        """A suspicion is new, or somebody was refused. Who found it tells those who are to check at once; they do."""
+        """A suspicion is new, or another node was refused. The node that found it tells those that are to check; they
+        check at once."""
         state = self._state
         if not rumour.by:
             return
@@ -105,10 +106,10 @@ class Confirmer:
         return dict.fromkeys(chosen)
 
     def doubt(self, node_id: str, now: float) -> None:
-        """A listed node is held dead in another view. It was told; where it does not refute that soon, check it.
+        """A listed node is held dead in another view, and was told so. Check it if it does not refute that soon.
 
-        Where a partition was mended nearly all of them live, and half of the mesh is told of at once: a check of each
-        by each would be a storm.
+        After a partition half of the mesh is told of at once, and nearly all of them live: if each node checked each
+        other at once, that would be a storm.
         """
         if node_id not in self._checks:
             self._state.timers.set_earlier(Timer.CHECK, now + self._state.config.probe_timeout, node_id)
@@ -220,8 +221,8 @@ class Confirmer:
             self._check_again(node_id, now)
 
     def _check_again(self, node_id: str, now: float) -> None:
-        """Check a suspect once more, soon. Where it was this node that was cut off, the accused has not heard of the
-        suspicion, and no other view differs: nothing else would tell it for long."""
+        """Check a suspect once more, soon. If it was this node that was cut off, the suspect has not heard of the
+        suspicion. The views of other nodes do not differ then, so nothing else tells it for a long time."""
         record = self._state.members.records.get(node_id)
         if record is not None and record.state is State.SUSPECT and node_id not in self._checks:
             pause = RECHECK_PERIODS * self._state.config.probe_interval

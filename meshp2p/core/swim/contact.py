@@ -66,7 +66,7 @@ class Contact:
         self._roll_call.begin(now)
 
     def _forget_verdicts(self) -> None:
-        """What this node found while it heard nobody is not told on: others know better who lives."""
+        """Stop telling others of the deaths that this node found while it heard nobody: they know better who lives."""
         state = self._state
         for departed in state.members.departed.values():
             if departed.by == state.id and departed.state is State.DEAD:

@@ -41,7 +41,8 @@ class Suspicion:
         self.confirmers: tuple[str, ...] = ()
         """Who was drawn to check the suspect; empty if that is not known."""
         self.refused: dict[str, None] = {}
-        """Who was refused: the host lives, the process does not. And who holds it dead, in a view other than ours."""
+        """The nodes that the suspect's host refused (the host lives, the process does not), and those that hold the
+        suspect dead in another view."""
 
     def confirm(self, accuser: str) -> bool:
         """Count a confirmation. Whether it was news: independent, and within the number that counts."""
@@ -54,9 +55,9 @@ class Suspicion:
         return True
 
     def note_death(self, by: str, now: float, *, timeout_min: float, timeout_max: float) -> bool:
-        """Another, in a view of its own, holds it dead: then it begins anew, lasts ``timeout_max`` seconds, and
-        ``timeout_min`` once anybody else found it unresponsive. Whether that was news; it is once, and nothing to one
-        that is confirmed."""
+        """Another node holds the suspect dead in a view of its own. The suspicion begins anew; it lasts ``timeout_max``
+        seconds, and ``timeout_min`` once any other node found the suspect unresponsive. Returns whether that was news:
+        it is so once, and never if the suspicion is confirmed."""
         if self._is_held_dead or self.is_confirmed:
             return False
         self._is_held_dead = True
@@ -70,8 +71,8 @@ class Suspicion:
         return True
 
     def expect(self, confirmers: int) -> bool:
-        """So many of those that were drawn could confirm it: nobody waits for those that are suspected themselves.
-        Whether that changes how long it lasts."""
+        """So many of the nodes that were drawn can confirm it; those that are suspected themselves cannot. Returns
+        whether that changes how long it lasts."""
         before, self._confirmations_max = self._confirmations_max, min(self._wanted, confirmers)
         return before != self._confirmations_max
 
@@ -89,7 +90,7 @@ class Suspicion:
         return self.is_confirmed and self._confirmations > 0
 
     def restart(self, now: float) -> None:
-        """Begin anew, with the accusers known: whoever keeps it was not there to hear a refutation."""
+        """Begin anew and keep the accusers: this node was stopped, and may have missed a refutation."""
         self._since = now
 
     def deadline(self) -> float:

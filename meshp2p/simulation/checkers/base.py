@@ -118,8 +118,9 @@ class Checker:
         """That was answered: counted (``Done``) or refused; None where the node refused at once."""
 
     def beat(self, host: Host, agent_id: str, listed: tuple[frozenset[str], str | None], should_sync: bool) -> None:
-        """A host answered for an instance that is at home there: whom it listed and named as leader when it was asked,
-        and whether it told the agent to look at that anew; so it does where the agent registers."""
+        """A host answered the heartbeat or the registration of an instance that is at home there. ``listed``: whom it
+        listed, and named as leader, when it was asked. ``should_sync``: it told the agent to look at that anew, as it
+        does at each registration."""
 
     def beat_refused(self, host: Host, agent_id: str) -> None:
         """A host answered the heartbeat of an agent that it knows no such instance."""

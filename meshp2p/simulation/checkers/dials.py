@@ -23,8 +23,8 @@ OWN_DIALS_MAX = 3
 
 
 class Dials(Checker):
-    """An address at which somebody answered has no failures to its name, so that whoever is lost there is looked for at
-    once; and a node that found itself at an address does not dial it for an hour."""
+    """No failures are counted of an address at which somebody answered, so that a node that is lost there is looked for
+    at once. A node that found itself at an address does not dial it for an hour."""
 
     name: ClassVar[str] = "dials"
 

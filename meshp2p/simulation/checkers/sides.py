@@ -18,7 +18,7 @@ ROUNDING = 1e-6
 
 class _Deaths:
     """The deaths that one process heard of within a settle window, by its own clock, and how often it was paused when
-    it last named a leader. Of ``some`` those are gone after which it looked around anew."""
+    it last named a leader. ``some`` has no deaths from before it last looked around anew."""
 
     __slots__ = ("every", "pauses", "some")
 
