@@ -405,5 +405,6 @@ def test_a_hosted_leader_that_registers_again_keeps_its_token() -> None:
     before = (machine.leader_id, machine.leader_epoch)
     assert before[0] == "a"
     assert before[1]
+    run_until(machine, 3.0)
     machine.register(Profile("a", "h", 2), 3.0)
     assert (machine.leader_id, machine.leader_epoch) == before
