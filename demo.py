@@ -1,7 +1,7 @@
-"""A small mesh on this machine, at work. ``make demo`` runs it.
+"""Shows a small mesh at work on this machine. ``make demo`` runs it.
 
 Three agents, each a process ``meshp2p up --json``, find one another, agree on a leader, lose it and get it back. This
-script knows of an agent only what it prints, and what its HTTP interface answers.
+script learns of an agent only from what it prints and from its HTTP interface.
 
 Exit status: 0 if all was shown, 1 if not (standard error says why), 128 and the number of the signal that ended it.
 """
@@ -60,7 +60,7 @@ class Agent:
         self.process.send_signal(number)
 
     def take(self, event: dict[str, Any]) -> str:
-        """Note what it says, and put it into words; empty if it is not worth a line."""
+        """Note an event that it printed. Returns a line about it, empty if it needs none."""
         kind, who, home = event.get("event"), str(event.get("id")), event.get("home")
         match kind:
             case "ready":
@@ -105,7 +105,7 @@ class Agent:
 
 
 class Demo:
-    """The agents, and the clock by which all is told."""
+    """The agents, and the clock that every printed line shows."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.agents: dict[str, Agent] = {}
@@ -130,7 +130,7 @@ class Demo:
         print(f"{trio.current_time() - self._began:7.2f}  {who:6}  {text}", flush=True)
 
     def measure(self, what: str, began: float) -> None:
-        """Tell how long something took that ends now."""
+        """Print how long something took that ends now."""
         seconds = trio.current_time() - began
         shown = f"{seconds * 1000:.0f} ms" if seconds < 0.1 else f"{seconds:.2f} s"
         self.measured.append(f"{shown:>7}  {what}")
@@ -293,8 +293,8 @@ async def play(demo: Demo) -> None:
 
     await demo.begin(
         "It comes back",
-        "The same id starts again as a new process. It is the lowest, so it leads again, in a greater epoch: whoever"
-        " still acts on the old claim can be told apart.",
+        "The same id starts again as a new process. It is the lowest, so it leads again. Its epoch is greater, so that"
+        " its new claim can be told from the old one.",
     )
     epoch, began = demo.agents[SECOND].epoch, trio.current_time()
     await demo.start(FIRST)
@@ -354,7 +354,7 @@ async def play(demo: Demo) -> None:
 async def run() -> int:
     """Play the demo; its exit status. Whatever ends it, its agents end with it."""
     ended_by = 0
-    # what whoever started us ignores (nohup) stays ignored
+    # A signal that the parent ignores (nohup) stays ignored.
     numbers = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     with trio.open_signal_receiver(*numbers) as received:
         async with trio.open_nursery() as watching:
@@ -376,7 +376,7 @@ async def run() -> int:
 
 
 def main() -> int:
-    """Run the demo and say why it failed, if it did."""
+    """Run the demo. If it fails, print why."""
     failure: BaseException
     try:
         return trio.run(run)

@@ -202,18 +202,17 @@ def _rumours(dice: random.Random, count: int) -> bytes:
 
 
 async def _packets_of_rumours(target: Target) -> None:
-    """As many rumours as a packet may carry, about ever other ids, as fast as a member can send them."""
+    """As many rumours as a packet may carry, about changing ids, as fast as a member can send them."""
     dice = random.Random(1)
     ids = [[f"{dice.getrandbits(16):x}" for _ in range(128)] for _ in range(400)]
     codec = Codec("default")
-    packets = [
-        codec.encode(Datagram(Gossip(tag_of("stranger")), tuple(Rumour(one, 1, State.DEAD) for one in chosen)))
-        for chosen in ids
-    ]
-    with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for packet in itertools.cycle(packets):
-            await sock.sendto(packet, (target.host, target.port))
-            await trio.sleep(0.0005)
+    packets = itertools.cycle(
+        [
+            codec.encode(Datagram(Gossip(tag_of("stranger")), tuple(Rumour(one, 1, State.DEAD) for one in chosen)))
+            for chosen in ids
+        ]
+    )
+    await _datagrams(lambda _: next(packets), 0.0005)(target)
 
 
 def _message(payload: bytes) -> bytes:

@@ -50,18 +50,18 @@ class Host:
         self.firewall(*(f"-A CUT {match} -j DROP" for match in matches))
 
     def admit_nothing(self, *, answers: bool = True) -> None:
-        """A firewall on this host admits nothing from outside, but for what answers the host itself; or, without
-        ``answers``, not even packets that do: only segments of TCP connections that it opened."""
+        """A firewall on this host admits only answers to what the host sent. Without ``answers`` it admits only
+        segments of TCP connections that the host opened."""
         established = "-m conntrack --ctstate ESTABLISHED"
         passing = f"{established},RELATED" if answers else f"-p tcp {established}"
         self.firewall("-A INPUT -i lo -j ACCEPT", f"-A INPUT {passing} -j ACCEPT", "-A INPUT -j DROP")
 
     def begin_nothing(self) -> None:
-        """A firewall on this host lets nothing out but answers to what others began."""
+        """A firewall on this host lets only answers out: the host cannot begin a conversation."""
         self.firewall("-A OUTPUT -o lan -m conntrack --ctstate NEW -j DROP")
 
     def move(self, address: str) -> None:
-        """It has this address now (``ADDRESS/BITS``), and not the one before."""
+        """Replace its address by this one (``ADDRESS/BITS``)."""
         self.namespace.ip("address flush dev lan scope global", f"address add {address} broadcast + dev lan")
         self.address = address.partition("/")[0]
 
@@ -117,7 +117,7 @@ class Network:
             self.middle.ip(f"link set {host.port} type bridge_slave mcast_flood off")
 
     def stop_broadcast(self) -> None:
-        """The switch passes no broadcast on, but that by which addresses are resolved. A host hears its own."""
+        """The switch passes no broadcast on, except ARP. A host hears its own."""
         for host in self.hosts.values():
             everybody = host.address.rpartition(".")[0] + ".255"
             host.discard(*(f"-i lan -d {to} ! -s {host.address}" for to in (everybody, "255.255.255.255")))
@@ -125,7 +125,7 @@ class Network:
     # The router
 
     def hide(self, name: str) -> None:
-        """This host is behind NAT: others see the router's addresses, and cannot begin anything with it."""
+        """Put this host behind NAT: others see the router's address, and cannot connect to the host."""
         host = self.hosts[name]
         network = host.address.rpartition(".")[0] + ".0/24"
         self.middle.run("iptables", *f"-t nat -A POSTROUTING -s {network} -j MASQUERADE".split())
@@ -148,7 +148,7 @@ class Network:
         return gateway
 
     def narrow(self, name: str, mtu: int = 1280) -> None:
-        """The path to this host takes no larger packets, and no one is told."""
+        """Drop larger packets on the path to this host, without telling the sender."""
         self.middle.ip(f"link set {self.hosts[name].port} mtu {mtu}")
         self.middle.run("iptables", "-A", "OUTPUT", "-p", "icmp", "-j", "DROP")
 

@@ -1,1 +1,1 @@
-"""What memory does under churn: objects by type, minute by minute. What grows once all tables are full is a leak."""
+"""Counts objects by type under churn, minute by minute. What grows after all tables are full is a leak."""

@@ -29,7 +29,7 @@ _START_MS: Final = 1_700_000_000_000
 
 
 class Churn:
-    """One machine, and all that happens to it."""
+    """One machine, and the events that it is given."""
 
     def __init__(self, seed: int = 0) -> None:
         self._draw = random.Random(seed)
@@ -49,7 +49,7 @@ class Churn:
         self._take(self.machine.open_map("m", None, 0.0)[1])
 
     def run(self, seconds: float) -> None:
-        """Let so much virtual time pass, with ten things happening in each second of it."""
+        """Let virtual time pass, with ten events in each second."""
         until = self.now + seconds
         while self.now < until:
             step = self.now + 0.1
@@ -121,7 +121,7 @@ class Churn:
         self._take(self.machine.receive(Datagram(body, items), source, self.now))
 
     def _take(self, effects: list[Effect]) -> None:
-        """Nobody answers, at once."""
+        """Fail every call and watch at once."""
         waiting = collections.deque(effects)
         while waiting:
             effect = waiting.popleft()
@@ -133,7 +133,7 @@ class Churn:
 
 
 def measure_machine(minutes: int, seed: int = 0) -> list[Minute]:
-    """Churn for so many virtual minutes, and look after each."""
+    """Churn for this many virtual minutes, and count after each."""
     churn = Churn(seed)
     found: list[Minute] = []
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""What there is after each minute, and what grows."""
+"""Counts of bytes and objects after each minute, and their growth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from meshp2p.core.record import tag_of
 __all__ = ["SLOPE_MAX", "SMALL", "Minute", "growth", "look", "slope"]
 
 SLOPE_MAX: Final = 0.1
-"""MB a minute that need no explanation."""
+"""Growth in MB a minute above which the command fails."""
 
 SMALL: Final = ProtocolConfig(
     departed_max=64,
@@ -32,7 +32,7 @@ SMALL: Final = ProtocolConfig(
 
 
 class Minute(msgspec.Struct, frozen=True):
-    """What there is after so many minutes: bytes that Python allocated, and objects by type."""
+    """Bytes that Python has allocated, and objects by type, after a number of minutes."""
 
     minute: int
     bytes: int
@@ -40,7 +40,7 @@ class Minute(msgspec.Struct, frozen=True):
 
 
 def look(minute: int) -> Minute:
-    """What there is now, while ``tracemalloc`` runs."""
+    """Count what is allocated now. ``tracemalloc`` must run."""
     tag_of.cache_clear()  # of 65,536 ids, 13 MB when it is full: it would grow for as long as that takes
     gc.collect()
     objects = collections.Counter(type(one).__qualname__ for one in gc.get_objects())
@@ -56,7 +56,7 @@ def slope(found: list[Minute]) -> float:
 
 
 def growth(found: list[Minute]) -> dict[str, float]:
-    """Objects a minute by type over the second half, those that grew, the most first."""
+    """Types whose objects grew over the second half, with objects a minute, the fastest first."""
     first, last = found[len(found) // 2], found[-1]
     minutes = max(1, last.minute - first.minute)
     grown = {name: (count - first.objects.get(name, 0)) / minutes for name, count in last.objects.items()}

@@ -26,7 +26,7 @@ _REFUSED = (meshp2p.MeshError, meshp2p.RequestRefused)
 
 
 class NodeChurn:
-    """All that happens to the nodes; ``done`` counts by its name what was done to its end."""
+    """The events that the nodes are given. ``done`` counts by name those that completed."""
 
     def __init__(self, mesh: VirtualMesh, seed: int) -> None:
         self._mesh = mesh
@@ -35,7 +35,7 @@ class NodeChurn:
         self.done: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until it is cancelled."""
         nodes = await self._mesh.start(*_LASTING, capabilities=("work",), protocol=SMALL)
         self._nodes = dict(zip(_LASTING, nodes, strict=True))
         async with trio.open_nursery() as nursery:
@@ -163,7 +163,7 @@ class NodeChurn:
 
 
 def measure_nodes(minutes: int, seed: int = 0) -> list[Minute]:
-    """Churn for so many virtual minutes, and look after each."""
+    """Churn for this many virtual minutes, and count after each."""
     found: list[Minute] = []
 
     async def churn(mesh: VirtualMesh) -> None:
