@@ -13,8 +13,8 @@ import trio
 from meshp2p.cli.output import printable, write_line
 from meshp2p.client import MeshClient
 from meshp2p.core.address import Address
+from meshp2p.core.calls import Pong, Probe
 from meshp2p.core.effects import Call
-from meshp2p.core.messages import Pong, Probe
 from meshp2p.discovery.beacon import ask_once
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces
 from meshp2p.errors import StartError, Unreachable

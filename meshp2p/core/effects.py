@@ -8,8 +8,9 @@ from typing import Protocol, assert_never
 import msgspec
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, CallRequest, Pong, Probe
+from meshp2p.core.datagrams import Datagram
 from meshp2p.core.events import Event, MapChanged
-from meshp2p.core.messages import CallReply, CallRequest, Datagram, Pong, Probe
 
 __all__ = [
     "Call",

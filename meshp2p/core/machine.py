@@ -24,7 +24,20 @@ from typing import assert_never
 import msgspec
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import (
+    Acknowledged,
+    CallReply,
+    CallRequest,
+    Deliver,
+    Deposit,
+    ForwardAcknowledge,
+    ForwardFetch,
+    ForwardStatus,
+    MapPush,
+    MapSync,
+)
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.directory.state import NodeState, Randomness
@@ -34,19 +47,6 @@ from meshp2p.core.events import LeaderChanged, MemberJoined
 from meshp2p.core.mail.machine import Mail
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
-from meshp2p.core.messages import (
-    Acknowledged,
-    CallReply,
-    CallRequest,
-    Datagram,
-    Deliver,
-    Deposit,
-    ForwardAcknowledge,
-    ForwardFetch,
-    ForwardStatus,
-    MapPush,
-    MapSync,
-)
 from meshp2p.core.record import INCARNATION_MAX, Record, State
 from meshp2p.core.requests import (
     Acknowledge,

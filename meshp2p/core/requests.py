@@ -12,7 +12,7 @@ __all__ = ["Acknowledge", "AskStatus", "Deregister", "Fetch", "Heartbeat", "Read
 class Heartbeat(msgspec.Struct, frozen=True):
     """A sign of life of any listed instance, with its status and its metrics (a JSON object as text, empty for none).
 
-    Answered with :class:`~meshp2p.core.messages.HeartbeatReply`.
+    Answered with :class:`~meshp2p.core.calls.HeartbeatReply`.
     """
 
     id: str
@@ -21,7 +21,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 class Deregister(msgspec.Struct, frozen=True):
-    """Take a hosted instance off the list. Answered with :class:`~meshp2p.core.messages.DeregisterReply`."""
+    """Take a hosted instance off the list. Answered with :class:`~meshp2p.core.calls.DeregisterReply`."""
 
     id: str
 
@@ -32,8 +32,8 @@ class SendMessage(msgspec.Struct, frozen=True):
     many seconds as ``timeout`` says, ``message_timeout`` at the most. ``if_absent`` says what becomes of it if
     ``target`` is not listed.
 
-    Answered with :class:`~meshp2p.core.messages.SendReply` once it is kept, or with
-    :class:`~meshp2p.core.messages.Refused`.
+    Answered with :class:`~meshp2p.core.calls.SendReply` once it is kept, or with
+    :class:`~meshp2p.core.calls.Refused`.
     """
 
     source: str
@@ -51,7 +51,7 @@ class Fetch(msgspec.Struct, frozen=True):
     """Read a mailbox: up to ``limit`` messages behind the one with the id ``after``, or the oldest ones; where there is
     none, wait so many seconds (60 at the most) for one.
 
-    Answered with :class:`~meshp2p.core.messages.FetchReply`, empty for an unknown id.
+    Answered with :class:`~meshp2p.core.calls.FetchReply`, empty for an unknown id.
     """
 
     recipient: str
@@ -63,7 +63,7 @@ class Fetch(msgspec.Struct, frozen=True):
 class Acknowledge(msgspec.Struct, frozen=True):
     """The recipient has read these and does not want them again. Ids that are not in its mailbox change nothing.
 
-    Answered with :class:`~meshp2p.core.messages.Done` or :class:`~meshp2p.core.messages.Refused`.
+    Answered with :class:`~meshp2p.core.calls.Done` or :class:`~meshp2p.core.calls.Refused`.
     """
 
     recipient: str
@@ -72,15 +72,15 @@ class Acknowledge(msgspec.Struct, frozen=True):
 
 class AskStatus(msgspec.Struct, frozen=True):
     """What became of a message, wherever it was accepted. Answered with
-    :class:`~meshp2p.core.messages.StatusReply`, empty where nobody knows it, or with
-    :class:`~meshp2p.core.messages.Refused`."""
+    :class:`~meshp2p.core.calls.StatusReply`, empty where nobody knows it, or with
+    :class:`~meshp2p.core.calls.Refused`."""
 
     message_id: str
 
 
 class ReadInstance(msgspec.Struct, frozen=True):
     """One instance as its home knows it, or as this node does where the home does not answer in time. Answered with
-    :class:`~meshp2p.core.messages.InstanceReply`."""
+    :class:`~meshp2p.core.calls.InstanceReply`."""
 
     id: str
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from meshp2p.core.calls import HeartbeatReply, SendReply
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.message import IfAbsent, Message, Receipt
-from meshp2p.core.messages import HeartbeatReply, SendReply
 from meshp2p.core.swim.hosting import Profile
 
 __all__ = ["Backend"]

@@ -18,6 +18,8 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, Pong
+from meshp2p.core.datagrams import Ack, Datagram, Gossip
 from meshp2p.core.directory.carrier import Route
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import (
@@ -37,7 +39,6 @@ from meshp2p.core.effects import (
 )
 from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import Ack, CallReply, Datagram, Gossip, Pong
 from meshp2p.core.record import tag_of
 from meshp2p.core.requests import Request
 from meshp2p.errors import Refusal, RemoteProtocolError, StoreError, check

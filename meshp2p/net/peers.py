@@ -15,9 +15,9 @@ from typing import Final, Protocol
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, Pong
 from meshp2p.core.directory.carrier import Route
 from meshp2p.core.effects import Call, CallFailed, Failure, Watch, WatchOpened
-from meshp2p.core.messages import CallReply, Pong
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net.connections import Connections
 from meshp2p.net.dials import Connect, Dials

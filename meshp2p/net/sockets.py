@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.messages import DATAGRAM_BYTES_MAX
+from meshp2p.core.datagrams import DATAGRAM_BYTES_MAX
 from meshp2p.errors import StartError
 
 __all__ = ["DatagramSocket", "Sockets", "connect_tcp", "keep_alive", "open_sockets"]

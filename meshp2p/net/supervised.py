@@ -16,10 +16,11 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, CallRequest, FetchReply, ForwardFetch, Refused, Why
+from meshp2p.core.datagrams import Datagram
 from meshp2p.core.effects import CallFailed, Effect, Resolve, WatchOpened
 from meshp2p.core.machine import Machine
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
-from meshp2p.core.messages import CallReply, CallRequest, Datagram, FetchReply, ForwardFetch, Refused, Why
 from meshp2p.core.requests import Fetch, Request
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError, InternalError, LocalProtocolError

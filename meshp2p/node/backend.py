@@ -7,10 +7,7 @@ from typing import Final, TypeVar
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.instance import Instance, Leader
-from meshp2p.core.mail.uuid7 import is_uuid7
-from meshp2p.core.message import IfAbsent, Message, Receipt
-from meshp2p.core.messages import (
+from meshp2p.core.calls import (
     CallReply,
     DeregisterReply,
     Done,
@@ -22,6 +19,9 @@ from meshp2p.core.messages import (
     StatusReply,
     Why,
 )
+from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.mail.uuid7 import is_uuid7
+from meshp2p.core.message import IfAbsent, Message, Receipt
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, ReadInstance, SendMessage
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, MailboxFull, MeshError, StoreFull, Unreachable
@@ -184,7 +184,7 @@ class NodeBackend:
 
 
 def _expect(shape: type[_T], reply: CallReply) -> _T:
-    """The reply, which must be a ``shape``. Raises what a :class:`~meshp2p.core.messages.Refused` stands for."""
+    """The reply, which must be a ``shape``. Raises what a :class:`~meshp2p.core.calls.Refused` stands for."""
     if isinstance(reply, Refused):
         raise _ERRORS[reply.why](reply.message)
     if not isinstance(reply, shape):  # no check(): its message would be written each time, with a mailbox in it

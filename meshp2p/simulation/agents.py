@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from meshp2p.core.messages import CallReply, DeregisterReply, HeartbeatReply
+from meshp2p.core.calls import CallReply, DeregisterReply, HeartbeatReply
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.simulation.engine import Engine

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import CallFailed, WatchOpened
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply
 from meshp2p.simulation.clock import HostClock
 from meshp2p.simulation.endpoint import Exchange, WatchLine
 from meshp2p.simulation.engine import Engine

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply
 from meshp2p.core.effects import Call, CallFailed, Watch, WatchOpened
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply
 
 __all__ = ["Endpoint", "Exchange", "WatchLine"]
 

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, Pong
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram, Ping
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import (
     Call,
@@ -27,7 +29,6 @@ from meshp2p.core.effects import (
 )
 from meshp2p.core.events import MapChanged, MemberEvent
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply, Datagram, Ping, Pong
 from meshp2p.core.requests import Request
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, LocalProtocolError, RemoteProtocolError

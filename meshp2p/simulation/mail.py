@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
+from meshp2p.core.calls import CallReply, Done, FetchReply, Refused, SendReply, Why
 from meshp2p.core.message import Message
-from meshp2p.core.messages import CallReply, Done, FetchReply, Refused, SendReply, Why
 from meshp2p.core.requests import Acknowledge, Fetch, Request, SendMessage
 from meshp2p.errors import LimitExceeded, LocalProtocolError, MailboxFull, StoreFull
 from meshp2p.simulation.agents import Agents

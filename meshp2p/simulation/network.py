@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import msgspec
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, CallRequest
+from meshp2p.core.datagrams import Datagram
 from meshp2p.core.effects import Call, CallFailed, Failure, Send
-from meshp2p.core.messages import CallReply, CallRequest, Datagram
 from meshp2p.errors import check
 from meshp2p.simulation.endpoint import Endpoint, Exchange
 from meshp2p.simulation.engine import Engine

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from meshp2p.core.calls import CallReply, CallRequest
+from meshp2p.core.datagrams import Datagram, Ping
 from meshp2p.core.effects import Call, CallFailed, Send, Watch
 from meshp2p.core.events import Event
-from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
 from meshp2p.core.record import Item
 
 __all__ = ["Watcher"]

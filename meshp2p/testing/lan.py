@@ -9,7 +9,7 @@ from typing import Final
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.messages import Datagram
+from meshp2p.core.datagrams import Datagram
 from meshp2p.errors import ConfigError, RemoteProtocolError
 from meshp2p.testing.courier import Courier
 from meshp2p.testing.host import Host, UdpPort

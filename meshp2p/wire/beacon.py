@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import msgspec
 
 from meshp2p.core.address import Address
-from meshp2p.core.messages import Word
+from meshp2p.core.datagrams import Word
 
 __all__ = ["BEACON_BYTES_MAX", "Answer", "BeaconMessage", "Question"]
 

@@ -16,17 +16,11 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from meshp2p.core.digest import BUCKETS_MAX, is_digest
-from meshp2p.core.mail.uuid7 import is_uuid7
-from meshp2p.core.map_entry import MAP_KEY_BYTES_MAX, Entry
-from meshp2p.core.message import Message
-from meshp2p.core.messages import (
-    DATAGRAM_BYTES_MAX,
+from meshp2p.core.calls import (
     Acknowledged,
     AskInstance,
     CallReply,
     CallRequest,
-    Datagram,
     Deliver,
     Deposit,
     FetchReply,
@@ -43,7 +37,6 @@ from meshp2p.core.messages import (
     MapSync,
     MapTaken,
     Parcel,
-    PingRequest,
     Pong,
     Push,
     SendReply,
@@ -51,6 +44,11 @@ from meshp2p.core.messages import (
     SyncReply,
     SyncRequest,
 )
+from meshp2p.core.datagrams import DATAGRAM_BYTES_MAX, Datagram, PingRequest
+from meshp2p.core.digest import BUCKETS_MAX, is_digest
+from meshp2p.core.mail.uuid7 import is_uuid7
+from meshp2p.core.map_entry import MAP_KEY_BYTES_MAX, Entry
+from meshp2p.core.message import Message
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
 from meshp2p.core.record import Item, Record
 from meshp2p.core.validity import (

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from meshp2p.core.calls import LeaseAsk, LeaseReply, Probe, SyncReply
 from meshp2p.core.directory.nodes import Nodes
-from meshp2p.core.messages import LeaseAsk, LeaseReply, Probe, SyncReply
 from meshp2p.core.record import Item, Record
 from meshp2p.core.swim.election import Election
 from meshp2p.core.swim.suspicion import Suspicion

@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 import meshp2p
-from meshp2p.core.messages import Ack, Datagram, Ping
+from meshp2p.core.datagrams import Ack, Datagram, Ping
 from meshp2p.core.record import tag_of
 from meshp2p.wire.codec import Codec
 from simulations.benchmarks.blocked_program import KINDS

@@ -16,8 +16,8 @@ import msgspec
 import trio
 
 from meshp2p import MeshNode, open_node
+from meshp2p.core.calls import Probe
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.core.messages import Probe
 
 __all__ = ["CallCost", "add_command", "measure_calls"]
 

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import trio
 
-from meshp2p.core.messages import Datagram, Gossip
+from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.wire.codec import Codec
 

@@ -11,7 +11,25 @@ from pathlib import Path
 from typing import Final
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import (
+    Acknowledged,
+    AskInstance,
+    CallReply,
+    CallRequest,
+    Deliver,
+    Deposit,
+    ForwardAcknowledge,
+    ForwardDeregister,
+    ForwardFetch,
+    ForwardHeartbeat,
+    Parcel,
+    Pong,
+    Push,
+    SyncReply,
+    SyncRequest,
+)
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import (
     Call,
@@ -32,25 +50,6 @@ from meshp2p.core.effects import (
 from meshp2p.core.effects import WatchOpened as Opened
 from meshp2p.core.machine import Machine
 from meshp2p.core.message import Message
-from meshp2p.core.messages import (
-    Acknowledged,
-    AskInstance,
-    CallReply,
-    CallRequest,
-    Datagram,
-    Deliver,
-    Deposit,
-    ForwardAcknowledge,
-    ForwardDeregister,
-    ForwardFetch,
-    ForwardHeartbeat,
-    Gossip,
-    Parcel,
-    Pong,
-    Push,
-    SyncReply,
-    SyncRequest,
-)
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, SendMessage
 from meshp2p.core.swim.hosting import Profile

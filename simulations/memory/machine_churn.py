@@ -12,11 +12,12 @@ import tracemalloc
 from typing import Final
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import Deliver, FetchReply, Parcel
+from meshp2p.core.datagrams import Datagram, Gossip, Ping
 from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Resolve, Watch
 from meshp2p.core.machine import Machine
 from meshp2p.core.mail.uuid7 import uuid7
 from meshp2p.core.message import Message
-from meshp2p.core.messages import Datagram, Deliver, FetchReply, Gossip, Parcel, Ping
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.requests import Acknowledge, Fetch, SendMessage
 from meshp2p.core.swim.hosting import Profile

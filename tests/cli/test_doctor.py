@@ -15,8 +15,8 @@ from meshp2p.cli.doctor import verdict_of
 from meshp2p.cli.doctor.examination import Examination
 from meshp2p.cli.doctor.findings import Check, Findings, SeenNode
 from meshp2p.core.address import Address
+from meshp2p.core.calls import Pong, Probe, SyncReply, SyncRequest
 from meshp2p.core.effects import Call
-from meshp2p.core.messages import Pong, Probe, SyncReply, SyncRequest
 from meshp2p.core.record import Record, State
 from meshp2p.node.config import NodeConfig
 from tests.net.service import CODEC, Node, running

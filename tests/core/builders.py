@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallRequest
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Ack, Datagram, Gossip, Ping
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import Call, Effect, Emit, Send
 from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import Ack, CallRequest, Datagram, Gossip, Ping
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.core.swim.hosting import Profile
 

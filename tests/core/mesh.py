@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import (
     Call,
@@ -28,7 +30,6 @@ from meshp2p.core.effects import (
 )
 from meshp2p.core.events import Event, LeaderChanged, MapChanged
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import CallReply, Datagram
 from meshp2p.core.requests import Request
 from meshp2p.core.swim.hosting import Profile
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from meshp2p.core.calls import DeregisterReply, HeartbeatReply
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.messages import DeregisterReply, HeartbeatReply
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.hosting import Profile
 from tests.core.mesh import Mesh

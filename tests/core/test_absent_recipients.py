@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from meshp2p.core.calls import Refused, SendReply
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.message import CopyStatus, IfAbsent
-from meshp2p.core.messages import Refused, SendReply
 from meshp2p.core.requests import Deregister, Heartbeat, SendMessage
 from meshp2p.errors import MailboxFull, UnknownInstance
 from tests.core.mesh import Mesh

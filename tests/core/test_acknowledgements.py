@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from meshp2p.core.calls import Acknowledged, Done, Refused, Why
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.message import CopyStatus
-from meshp2p.core.messages import Acknowledged, Done, Refused, Why
 from meshp2p.core.requests import Acknowledge, Deregister
 from meshp2p.core.swim.hosting import Profile
 from tests.core.mesh import Mesh

@@ -10,19 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
-from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Persist, Resolve, Send, Store
-from meshp2p.core.machine import Machine
-from meshp2p.core.mail.uuid7 import uuid7
-from meshp2p.core.map_entry import COUNT_MAX, Entry, Stamp
-from meshp2p.core.message import Message
-from meshp2p.core.messages import (
-    Ack,
+from meshp2p.core.calls import (
     Acknowledged,
     AskInstance,
     CallReply,
     CallRequest,
-    Datagram,
     Deliver,
     DeliverReply,
     Deposit,
@@ -34,19 +26,15 @@ from meshp2p.core.messages import (
     ForwardFetch,
     ForwardHeartbeat,
     ForwardStatus,
-    Gossip,
     HeartbeatReply,
     InstanceReply,
     MapDifference,
     MapPush,
     MapSync,
     MapTaken,
-    Nack,
     Outcome,
     Parcel,
     Passed,
-    Ping,
-    PingRequest,
     Pong,
     Probe,
     Push,
@@ -55,6 +43,13 @@ from meshp2p.core.messages import (
     SyncRequest,
     Why,
 )
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingRequest
+from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Persist, Resolve, Send, Store
+from meshp2p.core.machine import Machine
+from meshp2p.core.mail.uuid7 import uuid7
+from meshp2p.core.map_entry import COUNT_MAX, Entry, Stamp
+from meshp2p.core.message import Message
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.core.requests import Acknowledge, Deregister, Fetch, Heartbeat, SendMessage
 from meshp2p.core.swim.hosting import Profile

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from meshp2p.core.calls import Deliver, ForwardStatus, StatusReply
 from meshp2p.core.directory.carrier import DIRECT_RETRY_MIN, UNREACHABLE_AFTER
 from meshp2p.core.effects import Call, CallFailed, Failure
 from meshp2p.core.events import PeerReachable, PeersCannotCall, PeerUnreachable
 from meshp2p.core.message import CopyStatus
-from meshp2p.core.messages import Deliver, ForwardStatus, StatusReply
 from meshp2p.core.requests import AskStatus, SendMessage
 from tests.core.mesh import Mesh
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 import pytest
 
+from meshp2p.core.calls import Pong, Probe
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Ack, Datagram, Ping
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Failure, Unwatch, Watch, WatchOpened
 from meshp2p.core.events import LeaderChanged, MemberDied, MemberRecovered, MemberSuspected
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import Ack, Datagram, Ping, Pong, Probe
 from meshp2p.core.record import Rumour, State, tag_of
 from tests.core.builders import ELSEWHERE, a_machine, a_record, calls, emitted, hear, run_until, sends, told
 

@@ -6,12 +6,13 @@ import itertools
 
 import pytest
 
+from meshp2p.core.calls import Pong, Probe, Push, SyncRequest
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingRequest
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberDied, MemberJoined, MemberRecovered, MemberSuspected
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import Ack, Datagram, Gossip, Nack, Ping, PingRequest, Pong, Probe, Push, SyncRequest
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from tests.core.builders import (
     ELSEWHERE,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from meshp2p.core.calls import Push
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.effects import Emit, Send
 from meshp2p.core.events import IdConflictLost, MemberJoined, MemberLeft
-from meshp2p.core.messages import Datagram, Gossip, Push
 from meshp2p.core.record import INCARNATION_MAX, INCARNATION_STEP_MAX, Rumour, State
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import LimitExceeded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from meshp2p.core.calls import Pong
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Failure, Resolve, Watch, WatchOpened
 from meshp2p.core.mail.outbox import Outbox
@@ -13,7 +14,6 @@ from meshp2p.core.mail.uuid7 import uuid7
 from meshp2p.core.map_entry import COUNT_MAX, Stamp
 from meshp2p.core.maps.hybrid_clock import HybridClock
 from meshp2p.core.message import Message
-from meshp2p.core.messages import Pong
 from meshp2p.core.record import INCARNATION_MAX, Rumour, State
 from meshp2p.core.requests import Acknowledge, Deregister, Fetch, Heartbeat, Request
 from meshp2p.core.swim.hosting import Profile

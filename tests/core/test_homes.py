@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import MemberJoined, MemberLeft, MemberUpdated
-from meshp2p.core.messages import (
+from meshp2p.core.calls import (
     DeregisterReply,
     FetchReply,
     ForwardDeregister,
@@ -18,6 +15,9 @@ from meshp2p.core.messages import (
     SendReply,
     SyncRequest,
 )
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import CallFailed, Failure
+from meshp2p.core.events import MemberJoined, MemberLeft, MemberUpdated
 from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.requests import Deregister, Fetch, Heartbeat, SendMessage
 from meshp2p.core.swim.hosting import Profile

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from meshp2p.core.calls import ForwardHeartbeat, HeartbeatReply
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import MemberDied
-from meshp2p.core.messages import (
-    ForwardHeartbeat,
-    HeartbeatReply,
-)
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError, InstanceConflict, LimitExceeded

@@ -6,11 +6,12 @@ import random
 
 import pytest
 
+from meshp2p.core.calls import Pong, Probe, Push
+from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import IdConflictLost, MemberDied, MemberJoined, MemberUpdated
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import Datagram, Gossip, Pong, Probe, Push
 from meshp2p.core.record import INCARNATION_MAX, INCARNATION_STEP_MAX, Item, Record, Rumour, State, tag_of
 from meshp2p.errors import NodeClosed
 from tests.core.builders import ELSEWHERE, NOW_MS, a_machine, a_ping, a_record, calls, emitted, hear, run_until, told

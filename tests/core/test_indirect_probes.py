@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Ack, Datagram, Nack, Ping, PingRequest
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import Ack, Datagram, Nack, Ping, PingRequest
 from meshp2p.core.record import tag_of
 from tests.core.builders import ELSEWHERE, HERE, a_machine, a_record, hear, sends
 from tests.core.mesh import Mesh

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from meshp2p.core.calls import Probe, SyncReply, SyncRequest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.keeping import INCARNATION_RESERVE
 from meshp2p.core.effects import Persist
 from meshp2p.core.events import MemberJoined
-from meshp2p.core.messages import Probe, SyncReply, SyncRequest
 from meshp2p.core.record import State
 from tests.core.builders import ELSEWHERE, HERE, a_machine, a_ping, a_record, calls, hear, run_until, sends
 from tests.core.mesh import Mesh

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from meshp2p.core.calls import Probe, Refused, SyncRequest, Why
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.directory.keeping import INCARNATION_RESERVE, PAUSE_MAX
 from meshp2p.core.events import LeaderChanged, StorageFailed, StorageRecovered
-from meshp2p.core.messages import Datagram, Gossip, Probe, Refused, SyncRequest, Why
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.requests import SendMessage
 from tests.core.mesh import Mesh

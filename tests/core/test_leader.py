@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshp2p.core.calls import Probe, SyncReply, SyncRequest
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import LeaderChanged
-from meshp2p.core.messages import Datagram, Gossip, Probe, SyncReply, SyncRequest
 from meshp2p.core.record import EPOCH_MAX, EPOCH_SKIP_MAX, Rumour, State, epoch_above, epoch_limit
 from meshp2p.core.swim.election import Election
 from meshp2p.core.swim.hosting import Profile

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshp2p.core.calls import Done, LeaseAsk, LeaseRelease, LeaseReply
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, Effect
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import Done, LeaseAsk, LeaseRelease, LeaseReply
 from meshp2p.core.requests import Heartbeat
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.core.swim.lease import GRANT_MARGIN, LEASE_SECONDS_MAX, lease_seconds

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import Done, Push, SyncReply, SyncRequest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberDied, MemberLeft
-from meshp2p.core.messages import Done, Push, SyncReply, SyncRequest
 from meshp2p.core.record import Rumour, State
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.hosting import Profile

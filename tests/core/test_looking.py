@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from meshp2p.core.calls import SyncRequest
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Ack, Datagram, Ping
 from meshp2p.core.effects import CallFailed, Effect, Failure
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import Ack, Datagram, Ping, SyncRequest
 from meshp2p.core.record import tag_of
 from meshp2p.core.swim.convergence_check import LOOKS_MAX
 from tests.core.builders import ELSEWHERE, a_machine, a_record, calls, hear, run_until, sends

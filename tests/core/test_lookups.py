@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshp2p.core.messages import AskInstance, InstanceReply
+from meshp2p.core.calls import AskInstance, InstanceReply
 from meshp2p.core.record import Record
 from meshp2p.core.requests import ReadInstance
 from meshp2p.core.swim.lookups import LOOKUP_SECONDS

@@ -7,10 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.effects import Call, CallFailed
-from meshp2p.core.message import CopyStatus, Message
-from meshp2p.core.messages import (
+from meshp2p.core.calls import (
     Acknowledged,
     CallReply,
     Deliver,
@@ -23,6 +20,9 @@ from meshp2p.core.messages import (
     Refused,
     SendReply,
 )
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.message import CopyStatus, Message
 from meshp2p.core.requests import Acknowledge, Deregister, Fetch, SendMessage
 from meshp2p.core.swim.hosting import Profile
 from tests.core.test_messages import a_mesh, acknowledge, held_on_disk, host, keep_alive, read, send, status

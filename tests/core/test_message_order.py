@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.mail.mailbox import Incoming, Mailbox
-from meshp2p.core.message import CopyStatus, Message
-from meshp2p.core.messages import (
+from meshp2p.core.calls import (
     Acknowledged,
     Deliver,
     DeliverReply,
@@ -18,6 +15,9 @@ from meshp2p.core.messages import (
     Refused,
     Why,
 )
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.mail.mailbox import Incoming, Mailbox
+from meshp2p.core.message import CopyStatus, Message
 from meshp2p.core.requests import Fetch, SendMessage
 from meshp2p.core.swim.hosting import Profile
 from tests.core.mesh import Mesh

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from meshp2p.core.calls import Done, FetchReply, Refused, SendReply, StatusReply, Why
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.message import CopyStatus
-from meshp2p.core.messages import Done, FetchReply, Refused, SendReply, StatusReply, Why
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, SendMessage
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError, MailboxFull, UnknownInstance

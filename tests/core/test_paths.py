@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from meshp2p.core.address import Address
+from meshp2p.core.datagrams import Ack, Body, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
 from meshp2p.core.events import MemberDied, MemberSuspected
-from meshp2p.core.messages import Ack, Body, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.errors import RemoteProtocolError
 from meshp2p.wire.codec import Codec

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from meshp2p.core.calls import Done, Push, SyncRequest
+from meshp2p.core.datagrams import Ack, Datagram, Gossip, Ping
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.events import MemberDied, MemberSuspected
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import Ack, Datagram, Done, Gossip, Ping, Push, SyncRequest
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.core.requests import Deregister
 from meshp2p.core.swim.hosting import Profile

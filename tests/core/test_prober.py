@@ -8,8 +8,8 @@ import random
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram, Ping
 from meshp2p.core.events import MemberJoined, MemberSuspected
-from meshp2p.core.messages import Datagram, Ping
 from tests.core.mesh import Mesh
 
 

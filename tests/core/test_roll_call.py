@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Ack, Datagram, Gossip, Ping
 from meshp2p.core.events import ContactLost, ContactRestored, LeaderChanged, MemberDied, MemberSuspected
-from meshp2p.core.messages import Ack, Datagram, Gossip, Ping
 from meshp2p.core.record import Rumour, State, tag_of
 from tests.core.builders import ELSEWHERE, a_machine, a_record, hear, run_until, sends
 from tests.core.mesh import Mesh

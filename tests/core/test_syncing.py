@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import Done, Push, SyncReply, SyncRequest
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.digest import BUCKETS_MAX
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberJoined
-from meshp2p.core.messages import Datagram, Done, Gossip, Push, SyncReply, SyncRequest
 from meshp2p.core.record import Record, State, tag_of
 from meshp2p.core.swim.hosting import Profile
 from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, hear, run_until

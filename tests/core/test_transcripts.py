@@ -16,6 +16,19 @@ from pathlib import Path
 
 import pytest
 
+from meshp2p.core.calls import (
+    DeregisterReply,
+    Done,
+    ForwardDeregister,
+    ForwardHeartbeat,
+    HeartbeatReply,
+    Pong,
+    Probe,
+    Push,
+    SyncReply,
+    SyncRequest,
+)
+from meshp2p.core.datagrams import Ack, Body, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.events import (
     ContactLost,
@@ -29,26 +42,6 @@ from meshp2p.core.events import (
     PeerUnreachable,
     StorageFailed,
     StorageRecovered,
-)
-from meshp2p.core.messages import (
-    Ack,
-    Body,
-    Datagram,
-    DeregisterReply,
-    Done,
-    ForwardDeregister,
-    ForwardHeartbeat,
-    Gossip,
-    HeartbeatReply,
-    Nack,
-    Ping,
-    PingRequest,
-    Pong,
-    Probe,
-    Push,
-    SyncReply,
-    SyncRequest,
-    Unreached,
 )
 from meshp2p.core.record import Item, Rumour, State, tag_of
 from meshp2p.core.requests import Heartbeat

@@ -12,10 +12,10 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from meshp2p.core.calls import HeartbeatReply, SendReply
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.mail.uuid7 import uuid7
 from meshp2p.core.message import KINDS, CopyStatus, IfAbsent, Message, Receipt
-from meshp2p.core.messages import HeartbeatReply, SendReply
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import LimitExceeded, MailboxFull, MeshError, NodeClosed, StoreFull, UnknownInstance, Unreachable
 from meshp2p.http.app import make_app

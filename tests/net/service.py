@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import Done, Pong
 from meshp2p.core.directory.carrier import Route
-from meshp2p.core.messages import Done, Pong
 from meshp2p.errors import Refusal
 from meshp2p.net.dials import Connect
 from meshp2p.net.open_calls import IncomingCall, ServeCall

@@ -12,7 +12,9 @@ import trio
 import trio.testing
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, CallRequest, Done, Push, SyncReply, SyncRequest
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram, Gossip, Ping
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import (
     Call,
@@ -31,17 +33,6 @@ from meshp2p.core.effects import (
 )
 from meshp2p.core.events import Event, LeaderChanged, MapChanged, StorageFailed, StorageRecovered
 from meshp2p.core.machine import Machine
-from meshp2p.core.messages import (
-    CallReply,
-    CallRequest,
-    Datagram,
-    Done,
-    Gossip,
-    Ping,
-    Push,
-    SyncReply,
-    SyncRequest,
-)
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError, StoreFull

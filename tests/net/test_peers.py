@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, Done, Probe, Push
 from meshp2p.core.effects import Call, CallFailed, Failure, Watch, WatchOpened
-from meshp2p.core.messages import CallReply, Done, Probe, Push
 from meshp2p.errors import ConnectionLost, Unreachable
 from meshp2p.net.connections import IDLE_SECONDS
 from meshp2p.net.dials import Connect

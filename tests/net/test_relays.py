@@ -6,8 +6,8 @@ import pytest
 import trio
 import trio.testing
 
+from meshp2p.core.calls import Done, Push
 from meshp2p.core.effects import Call, CallFailed, Failure
-from meshp2p.core.messages import Done, Push
 from meshp2p.errors import ConnectionLost, Unreachable
 from meshp2p.net.open_calls import IncomingCall
 from tests.net.service import Node

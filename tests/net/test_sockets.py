@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.messages import DATAGRAM_BYTES_MAX
+from meshp2p.core.datagrams import DATAGRAM_BYTES_MAX
 from meshp2p.errors import StartError
 from meshp2p.net import sockets as sockets_module
 from meshp2p.net.sockets import Sockets, connect_tcp, open_sockets

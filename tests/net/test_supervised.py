@@ -10,23 +10,13 @@ import msgspec
 import pytest
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import Deliver, FetchReply, Parcel, Push, Refused, SyncReply, SyncRequest, Why
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Failure, Persist, Resolve, Send, Store, Unwatch, Watch
 from meshp2p.core.events import MemberJoined
 from meshp2p.core.mail.uuid7 import uuid7
 from meshp2p.core.message import Message
-from meshp2p.core.messages import (
-    Datagram,
-    Deliver,
-    FetchReply,
-    Gossip,
-    Parcel,
-    Push,
-    Refused,
-    SyncReply,
-    SyncRequest,
-    Why,
-)
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.core.requests import Acknowledge, Fetch, Heartbeat, SendMessage
 from meshp2p.core.swim.hosting import Profile

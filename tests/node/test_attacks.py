@@ -11,7 +11,7 @@ import trio
 from msgspec.structs import replace
 
 from meshp2p.core.address import Address
-from meshp2p.core.messages import Datagram, Gossip, Ping
+from meshp2p.core.datagrams import Datagram, Gossip, Ping
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.validity import TIME_MAX
 from meshp2p.errors import Refusal

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from meshp2p import InternalError, MeshNode
-from meshp2p.core.messages import Datagram, Gossip
+from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.record import Item, Rumour, State
 from meshp2p.net.supervised import REBUILDS_MAX
 from meshp2p.wire.codec import Codec

@@ -8,8 +8,8 @@ import trio
 
 from meshp2p import NodeConfig, open_node
 from meshp2p.core.address import Address
+from meshp2p.core.calls import Pong, Probe
 from meshp2p.core.effects import Call, CallFailed, Failure, Watch, WatchOpened
-from meshp2p.core.messages import Pong, Probe
 from meshp2p.core.record import tag_of
 from meshp2p.net.peers import Peers, open_stranger
 from meshp2p.wire.codec import Codec

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import trio
 
-from meshp2p.core.messages import Datagram, Gossip
+from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.wire.codec import Codec
 from tests.processes.mesh_processes import Up, open_ups

@@ -8,16 +8,11 @@ import msgspec
 from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
-from meshp2p.core.mail.uuid7 import uuid7
-from meshp2p.core.map_entry import COUNT_MAX, Entry, Stamp
-from meshp2p.core.message import KINDS, CopyStatus, Message, Receipt
-from meshp2p.core.messages import (
-    Ack,
+from meshp2p.core.calls import (
     Acknowledged,
     AskInstance,
     CallReply,
     CallRequest,
-    Datagram,
     Deliver,
     DeliverReply,
     Deposit,
@@ -29,7 +24,6 @@ from meshp2p.core.messages import (
     ForwardFetch,
     ForwardHeartbeat,
     ForwardStatus,
-    Gossip,
     HeartbeatReply,
     InstanceReply,
     LeaseAsk,
@@ -39,11 +33,8 @@ from meshp2p.core.messages import (
     MapPush,
     MapSync,
     MapTaken,
-    Nack,
     Outcome,
     Parcel,
-    Ping,
-    PingRequest,
     Pong,
     Probe,
     Push,
@@ -52,9 +43,12 @@ from meshp2p.core.messages import (
     StatusReply,
     SyncReply,
     SyncRequest,
-    Unreached,
     Why,
 )
+from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
+from meshp2p.core.mail.uuid7 import uuid7
+from meshp2p.core.map_entry import COUNT_MAX, Entry, Stamp
+from meshp2p.core.message import KINDS, CopyStatus, Message, Receipt
 from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.validity import TIME_MAX
 from meshp2p.wire.beacon import Answer, BeaconMessage, Question

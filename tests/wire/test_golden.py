@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from meshp2p.core.messages import Ack, Datagram, SyncReply, SyncRequest
+from meshp2p.core.calls import SyncReply, SyncRequest
+from meshp2p.core.datagrams import Ack, Datagram
 from meshp2p.wire.frame import FRAME_BYTES, frame_header, mesh_tag
 from tests.wire.samples import CODEC, MESH, NODE, SAMPLES, decode
 

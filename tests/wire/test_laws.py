@@ -9,7 +9,8 @@ import msgpack
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from meshp2p.core.messages import CallReply, CallRequest, Datagram
+from meshp2p.core.calls import CallReply, CallRequest
+from meshp2p.core.datagrams import Datagram
 from meshp2p.errors import RemoteProtocolError
 from meshp2p.wire.beacon import BeaconMessage
 from meshp2p.wire.codec import Codec

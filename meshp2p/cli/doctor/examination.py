@@ -14,9 +14,9 @@ from meshp2p.cli.doctor.links import LinkTrial
 from meshp2p.cli.doctor.machine import CALL_TIMEOUT, Machine
 from meshp2p.cli.doctor.members import call_members
 from meshp2p.core.address import Address, parse_address, parse_endpoint
+from meshp2p.core.calls import Pong, Probe
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Failure
-from meshp2p.core.messages import Pong, Probe
 from meshp2p.core.swim.candidates import Candidates, SourceStats
 from meshp2p.discovery.cache import PeerCache
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces

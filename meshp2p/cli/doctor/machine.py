@@ -7,8 +7,8 @@ from typing import Final
 
 from meshp2p.cli.doctor.findings import IS_BROKEN, IS_OK, IS_WARNING, Findings
 from meshp2p.core.address import Address
+from meshp2p.core.calls import Pong, Probe
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.core.messages import Pong, Probe
 from meshp2p.errors import StartError
 from meshp2p.net.interfaces import Interface, list_interfaces, why_no_network
 from meshp2p.net.peers import open_stranger

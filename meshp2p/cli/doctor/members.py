@@ -10,8 +10,8 @@ import trio
 
 from meshp2p.cli.doctor.machine import CALL_TIMEOUT
 from meshp2p.core.address import Address, parse_address
+from meshp2p.core.calls import Pong, Probe, SyncReply, SyncRequest
 from meshp2p.core.effects import Call
-from meshp2p.core.messages import Pong, Probe, SyncReply, SyncRequest
 from meshp2p.core.record import Record, tag_of
 from meshp2p.net.peers import Peers, open_stranger
 from meshp2p.node.config import DEFAULT_PORT

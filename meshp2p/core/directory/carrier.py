@@ -19,10 +19,11 @@ from itertools import islice
 import msgspec
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, CallRequest, Pong, Probe
+from meshp2p.core.datagrams import Unreached
 from meshp2p.core.directory.state import NodeState, ReplyHandler
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberChange, MemberDied, MemberLeft, PeerReachable, PeersCannotCall, PeerUnreachable
-from meshp2p.core.messages import CallReply, CallRequest, Pong, Probe, Unreached
 from meshp2p.core.record import Record, tag_of
 
 __all__ = ["Carrier", "Route"]

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from meshp2p.core.messages import ITEMS_PER_PACKET_MAX
+from meshp2p.core.datagrams import ITEMS_PER_PACKET_MAX
 from meshp2p.core.record import Item
 
 __all__ = ["GossipQueue", "item_bytes"]

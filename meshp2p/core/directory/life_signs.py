@@ -51,7 +51,7 @@ class LifeSigns:
             self._turn.remove(tag)
 
     def pack(self, count: int, now: float) -> tuple[int, ...]:
-        """Up to ``count`` pairs of a tag and an age in tenths of a second, as :class:`~meshp2p.core.messages.Datagram`
+        """Up to ``count`` pairs of a tag and an age in tenths of a second, as :class:`~meshp2p.core.datagrams.Datagram`
         carries them.
 
         An age is rounded up: rounded down, a silent instance would seem to speak again each time it was passed on.

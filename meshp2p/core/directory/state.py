@@ -9,7 +9,9 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, CallRequest, Push
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Body, Datagram, Gossip, Ping
 from meshp2p.core.directory.gossip import GossipQueue, item_bytes
 from meshp2p.core.directory.keeping import Keeping, KeptState, StoreHandler
 from meshp2p.core.directory.life_signs import LifeSigns
@@ -27,7 +29,6 @@ from meshp2p.core.events import (
     MemberRecovered,
     MemberUpdated,
 )
-from meshp2p.core.messages import Body, CallReply, CallRequest, Datagram, Gossip, Ping, Push
 from meshp2p.core.record import EPOCH_SKIP_MAX, Departed, Item, Record, Rumour, State, epoch_limit, tag_of
 
 __all__ = ["Counters", "NodeState", "Randomness", "ReplyHandler", "accusation_of"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from meshp2p.core.calls import Refused, SendReply, Why
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.mail.delivery import Delivery
 from meshp2p.core.mail.mailboxes import Mailboxes
@@ -11,7 +12,6 @@ from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.settling import Settling
 from meshp2p.core.mail.uuid7 import MessageIds
 from meshp2p.core.message import PAYLOAD_BYTES_MAX, Message
-from meshp2p.core.messages import Refused, SendReply, Why
 from meshp2p.core.record import State
 from meshp2p.core.requests import SendMessage
 from meshp2p.errors import LimitExceeded, MailboxFull, UnknownInstance

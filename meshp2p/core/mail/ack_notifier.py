@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from meshp2p.core.calls import Acknowledged, CallReply, Done
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.peer_queue import PeerQueues
-from meshp2p.core.messages import Acknowledged, CallReply, Done
 
 __all__ = ["AckNotifier"]
 

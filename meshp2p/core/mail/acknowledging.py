@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from meshp2p.core.calls import (
+    Acknowledged,
+    CallReply,
+    Done,
+    ForwardAcknowledge,
+    ForwardStatus,
+    Refused,
+    StatusReply,
+    Why,
+)
 from meshp2p.core.directory.adoption import Acquaintance
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.keeping import ignore_failure
@@ -18,16 +28,6 @@ from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.uuid7 import node_bits_of
 from meshp2p.core.message import CopyStatus
-from meshp2p.core.messages import (
-    Acknowledged,
-    CallReply,
-    Done,
-    ForwardAcknowledge,
-    ForwardStatus,
-    Refused,
-    StatusReply,
-    Why,
-)
 from meshp2p.core.record import State
 from meshp2p.core.requests import Acknowledge
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from meshp2p.core.calls import CallReply, Deliver, DeliverReply, Outcome
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
@@ -17,7 +18,6 @@ from meshp2p.core.mail.outgoing import Outgoing
 from meshp2p.core.mail.peer_queue import PeerQueues
 from meshp2p.core.mail.settling import Settling
 from meshp2p.core.message import Message
-from meshp2p.core.messages import CallReply, Deliver, DeliverReply, Outcome
 
 __all__ = ["Delivery"]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from meshp2p.core.calls import CallReply, Deposit, Done, Parcel, Refused, Why
 from meshp2p.core.directory.keeping import StoreHandler, ignore_failure
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.effects import CallFailed, Delete, Table, Write
@@ -22,7 +23,6 @@ from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.outgoing import Outgoing
 from meshp2p.core.mail.peer_queue import count_fitting
-from meshp2p.core.messages import CallReply, Deposit, Done, Parcel, Refused, Why
 from meshp2p.core.record import tag_of
 
 __all__ = ["Handover"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from meshp2p.core.calls import CallReply, CallRequest, ForwardAcknowledge, ForwardFetch, Refused, Why
 from meshp2p.core.directory.adoption import Adoption
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.messages import CallReply, CallRequest, ForwardAcknowledge, ForwardFetch, Refused, Why
 from meshp2p.core.record import Record
 
 __all__ = ["HomeCalls"]

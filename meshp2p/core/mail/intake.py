@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from meshp2p.core.calls import Deliver, DeliverReply, Outcome, Parcel
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.mail.ledger import Change, Ledger
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.reading import Reading
-from meshp2p.core.messages import Deliver, DeliverReply, Outcome, Parcel
 
 __all__ = ["Intake"]
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+from meshp2p.core.calls import Acknowledged, Deliver, Deposit, ForwardAcknowledge, ForwardFetch, ForwardStatus, Passed
 from meshp2p.core.directory.adoption import Acquaintance, Adoption
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
@@ -43,15 +44,6 @@ from meshp2p.core.mail.reading import Reading
 from meshp2p.core.mail.receipts import Receipts
 from meshp2p.core.mail.settling import Settling
 from meshp2p.core.mail.uuid7 import MessageIds
-from meshp2p.core.messages import (
-    Acknowledged,
-    Deliver,
-    Deposit,
-    ForwardAcknowledge,
-    ForwardFetch,
-    ForwardStatus,
-    Passed,
-)
 from meshp2p.core.requests import Acknowledge, AskStatus, Fetch, SendMessage
 from meshp2p.errors import InternalError
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from meshp2p.core.calls import Parcel
 from meshp2p.core.effects import Put, Table
 from meshp2p.core.mail.copy_state import Copy
 from meshp2p.core.message import CopyStatus, Message, Receipt
-from meshp2p.core.messages import Parcel
 
 __all__ = ["Outgoing"]
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from meshp2p.core.calls import CallReply, Parcel, Passed, Refused
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.messages import CallReply, Parcel, Passed, Refused
 
 __all__ = ["PeerQueues", "count_fitting"]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from meshp2p.core.calls import CallReply, FetchReply, ForwardFetch
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.mail.home_calls import HomeCalls
 from meshp2p.core.mail.mailboxes import Mailboxes
-from meshp2p.core.messages import CallReply, FetchReply, ForwardFetch
 from meshp2p.core.requests import Fetch
 
 __all__ = ["Reading"]

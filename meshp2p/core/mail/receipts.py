@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from meshp2p.core.calls import ForwardStatus, StatusReply
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.mail.home_calls import HomeCalls
 from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.uuid7 import node_bits_of
 from meshp2p.core.message import Receipt
-from meshp2p.core.messages import ForwardStatus, StatusReply
 from meshp2p.core.record import tag_of
 from meshp2p.core.requests import AskStatus
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from meshp2p.core.calls import SendReply
 from meshp2p.core.directory.keeping import ignore_failure
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
@@ -12,7 +13,6 @@ from meshp2p.core.mail.copy_state import CopyEvent
 from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.outgoing import Outgoing
 from meshp2p.core.message import CopyStatus
-from meshp2p.core.messages import SendReply
 from meshp2p.core.record import State
 
 __all__ = ["Settling"]

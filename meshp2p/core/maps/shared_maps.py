@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from meshp2p.core.calls import CallReply, MapDifference, MapPush, MapSync, MapTaken
 from meshp2p.core.digest import is_digest
 from meshp2p.core.directory.state import NodeState, ReplyHandler
 from meshp2p.core.directory.timers import Timer
@@ -18,7 +19,6 @@ from meshp2p.core.map_entry import Entry, entry_size
 from meshp2p.core.maps.hybrid_clock import HybridClock
 from meshp2p.core.maps.mesh_clock import MeshClock
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap, bucket_of
-from meshp2p.core.messages import CallReply, MapDifference, MapPush, MapSync, MapTaken
 from meshp2p.errors import LimitExceeded, LocalProtocolError, check
 
 __all__ = ["Maps"]

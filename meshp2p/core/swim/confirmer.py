@@ -20,10 +20,10 @@ import heapq
 from itertools import islice
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, Pong, Probe
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.messages import CallReply, Pong, Probe
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.core.swim.findings import CheckAnswered, Findings, ViewHeard
 from meshp2p.core.swim.membership import Membership

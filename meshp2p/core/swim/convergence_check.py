@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from meshp2p.core.datagrams import Ack
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft
-from meshp2p.core.messages import Ack
 from meshp2p.core.record import tag_of
 from meshp2p.core.swim.prober import Prober
 from meshp2p.core.swim.syncer import Syncer

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from meshp2p.core.calls import CallReply, Push
+from meshp2p.core.datagrams import Gossip
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.messages import CallReply, Gossip, Push
 from meshp2p.core.record import Rumour, State
 
 __all__ = ["Dissemination"]

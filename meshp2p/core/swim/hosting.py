@@ -11,12 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from meshp2p.core.directory.gossip import item_bytes
-from meshp2p.core.directory.state import NodeState
-from meshp2p.core.directory.timers import Timer
-from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberUpdated
-from meshp2p.core.messages import (
+from meshp2p.core.calls import (
     CallReply,
     CallRequest,
     DeregisterReply,
@@ -25,6 +20,11 @@ from meshp2p.core.messages import (
     HeartbeatReply,
     InstanceReply,
 )
+from meshp2p.core.directory.gossip import item_bytes
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.effects import CallFailed, Failure
+from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberUpdated
 from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.membership import Membership

@@ -24,12 +24,12 @@ from typing import Final
 
 import msgspec
 
+from meshp2p.core.calls import CallReply, Done, LeaseAsk, LeaseRelease, LeaseReply
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.messages import CallReply, Done, LeaseAsk, LeaseRelease, LeaseReply
 from meshp2p.core.record import Record
 
 __all__ = ["GRANT_MARGIN", "LEASE_SECONDS_MAX", "LeadershipLease", "lease_seconds"]

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from meshp2p.core.calls import AskInstance, CallReply, InstanceReply
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.messages import AskInstance, CallReply, InstanceReply
 from meshp2p.core.record import Record, tag_of
 from meshp2p.core.swim.hosting import Hosting
 
@@ -42,7 +42,7 @@ class Lookups:
         self._calls: dict[str, _Call] = {}
 
     def ask(self, ticket: int, instance_id: str, now: float) -> None:
-        """Answer ``ticket`` with an :class:`~meshp2p.core.messages.InstanceReply`, after ``LOOKUP_SECONDS`` at the
+        """Answer ``ticket`` with an :class:`~meshp2p.core.calls.InstanceReply`, after ``LOOKUP_SECONDS`` at the
         latest."""
         state = self._state
         if self._find_home(instance_id) is None:

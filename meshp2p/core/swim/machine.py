@@ -29,32 +29,25 @@ from collections.abc import Callable
 from typing import assert_never
 
 from meshp2p.core.address import Address
-from meshp2p.core.directory.carrier import Carrier
-from meshp2p.core.directory.state import NodeState
-from meshp2p.core.directory.timers import Timer
-from meshp2p.core.events import MemberChange, MemberDied, MemberLeft
-from meshp2p.core.messages import (
-    Ack,
+from meshp2p.core.calls import (
     AskInstance,
-    Body,
     CallReply,
-    Datagram,
     Done,
     ForwardDeregister,
     ForwardHeartbeat,
-    Gossip,
     LeaseAsk,
     LeaseRelease,
     LeaseReply,
-    Nack,
-    Ping,
-    PingRequest,
     Pong,
     Probe,
     Push,
     SyncRequest,
-    Unreached,
 )
+from meshp2p.core.datagrams import Ack, Body, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
+from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
+from meshp2p.core.events import MemberChange, MemberDied, MemberLeft
 from meshp2p.core.record import State
 from meshp2p.core.requests import Deregister, Heartbeat, ReadInstance
 from meshp2p.core.swim.confirmer import Confirmer

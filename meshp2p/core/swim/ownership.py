@@ -10,10 +10,10 @@ import math
 
 import msgspec
 
+from meshp2p.core.calls import CallReply, Pong, Probe
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.events import IdConflictLost
-from meshp2p.core.messages import CallReply, Pong, Probe
 from meshp2p.core.record import INCARNATION_MAX, Departed, Item, Record, Rumour, State, supersedes
 from meshp2p.errors import LimitExceeded
 

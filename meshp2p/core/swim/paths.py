@@ -19,9 +19,9 @@ from __future__ import annotations
 from typing import Final
 
 from meshp2p.core.address import Address
+from meshp2p.core.datagrams import Ack
 from meshp2p.core.directory.state import NodeState, accusation_of
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.messages import Ack
 from meshp2p.core.record import Record, tag_of
 from meshp2p.core.swim.prober import Prober
 

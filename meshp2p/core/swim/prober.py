@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, Pong, Probe
+from meshp2p.core.datagrams import Ack, Nack, Ping, PingRequest
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.messages import Ack, CallReply, Nack, Ping, PingRequest, Pong, Probe
 from meshp2p.core.record import tag_of
 from meshp2p.core.swim.findings import Findings, ProbeAnswered, ViewHeard
 from meshp2p.core.swim.membership import Membership

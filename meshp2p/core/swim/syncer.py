@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import ITEMS_PER_CALL_MAX, CallReply, Done, Push, SyncReply, SyncRequest
 from meshp2p.core.digest import is_digest
 from meshp2p.core.directory.gossip import item_bytes
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.messages import ITEMS_PER_CALL_MAX, CallReply, Done, Push, SyncReply, SyncRequest
 from meshp2p.core.record import Item, Record, Rumour, State
 from meshp2p.core.swim.candidates import Candidates
 from meshp2p.core.swim.election import Election

@@ -10,11 +10,11 @@ from __future__ import annotations
 from itertools import islice
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import Probe
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure, Unwatch, Watch, WatchOpened
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberUpdated
-from meshp2p.core.messages import Probe
 from meshp2p.core.record import tag_of
 from meshp2p.core.swim.confirmer import Confirmer
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from meshp2p.core.calls import CallReply, Probe
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.events import Event, MemberEvent, MemberJoined, MemberRecovered, MemberUpdated
-from meshp2p.core.messages import CallReply, Probe
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import msgspec
 
+from meshp2p.core.calls import CallReply, CallRequest
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram, Ping
 from meshp2p.core.effects import Call, CallFailed, Send, Watch
 from meshp2p.core.events import Event
 from meshp2p.core.message import Message
-from meshp2p.core.messages import CallReply, CallRequest, Datagram, Ping
 from meshp2p.core.record import Item
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Letter, Reading, Truth

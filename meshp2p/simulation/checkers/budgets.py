@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
+from meshp2p.core.calls import Probe, Push, SyncRequest
 from meshp2p.core.directory.carrier import DIRECT_RETRY_MIN
 from meshp2p.core.directory.state import AGE_BYTES, PACKET_OVERHEAD
 from meshp2p.core.effects import Call
@@ -19,7 +20,6 @@ from meshp2p.core.events import (
     MemberSuspected,
     MemberUpdated,
 )
-from meshp2p.core.messages import Probe, Push, SyncRequest
 from meshp2p.core.swim.convergence_check import LOOKS_MAX
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.expectations import wanted_confirmations

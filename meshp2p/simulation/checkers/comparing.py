@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from meshp2p.core.calls import CallReply, MapDifference, MapSync
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.core.messages import CallReply, MapDifference, MapSync
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth

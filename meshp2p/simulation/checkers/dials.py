@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply, SyncReply, SyncRequest
 from meshp2p.core.directory.carrier import DIRECT_RETRY_MAX
 from meshp2p.core.effects import Call, CallFailed, Watch
 from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
-from meshp2p.core.messages import CallReply, SyncReply, SyncRequest
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth

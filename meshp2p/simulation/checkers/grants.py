@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import msgspec
 
+from meshp2p.core.calls import CallReply, LeaseAsk, LeaseRelease, LeaseReply
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.core.messages import CallReply, LeaseAsk, LeaseRelease, LeaseReply
 from meshp2p.core.swim.lease import GRANT_MARGIN, lease_seconds
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host

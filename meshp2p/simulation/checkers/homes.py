@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
+from meshp2p.core.calls import CallReply, CallRequest, Push, SyncReply
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberUpdated
-from meshp2p.core.messages import CallReply, CallRequest, Push, SyncReply
 from meshp2p.core.record import Item, Rumour, State
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.checkers.pauses import PAUSE_MIN

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from meshp2p.core.calls import Acknowledged, CallReply, Deliver, DeliverReply, Deposit, Outcome, Parcel, Refused
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.events import Event, MemberEvent, MemberJoined, MemberRecovered, MemberUpdated
-from meshp2p.core.messages import Acknowledged, CallReply, Deliver, DeliverReply, Deposit, Outcome, Parcel, Refused
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from meshp2p.core.calls import CallReply, Deliver, DeliverReply, Done, Outcome, Refused, Why
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.message import Message
-from meshp2p.core.messages import CallReply, Deliver, DeliverReply, Done, Outcome, Refused, Why
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.checkers.messages import READ_WITHIN
 from meshp2p.simulation.host import Host

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from meshp2p.core.calls import CallReply, Done
 from meshp2p.core.message import Message
-from meshp2p.core.messages import CallReply, Done
 from meshp2p.errors import MailboxFull
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from meshp2p.core.calls import CallReply, Pong, SyncRequest
+from meshp2p.core.datagrams import Ack, Datagram, Ping
 from meshp2p.core.effects import Call, CallFailed, Send
 from meshp2p.core.events import Event, MemberJoined, MemberUpdated
-from meshp2p.core.messages import Ack, CallReply, Datagram, Ping, Pong, SyncRequest
 from meshp2p.core.record import Rumour, State
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from meshp2p.core.datagrams import Ping
 from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
-from meshp2p.core.messages import Ping
 from meshp2p.core.record import tag_of
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
+from meshp2p.core.calls import CallReply, SyncReply
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.events import Event, LeaderChanged
-from meshp2p.core.messages import CallReply, SyncReply
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.truth import Truth

@@ -9,6 +9,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from meshp2p.core.calls import (
+    DeregisterReply,
+    ForwardDeregister,
+    ForwardHeartbeat,
+    HeartbeatReply,
+    Pong,
+    Probe,
+    Push,
+    SyncReply,
+    SyncRequest,
+)
+from meshp2p.core.datagrams import Ack, Body, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
 from meshp2p.core.effects import CallFailed, Persist
 from meshp2p.core.events import (
     ContactLost,
@@ -21,25 +33,6 @@ from meshp2p.core.events import (
     PeerUnreachable,
     StorageFailed,
     StorageRecovered,
-)
-from meshp2p.core.messages import (
-    Ack,
-    Body,
-    Datagram,
-    DeregisterReply,
-    ForwardDeregister,
-    ForwardHeartbeat,
-    Gossip,
-    HeartbeatReply,
-    Nack,
-    Ping,
-    PingRequest,
-    Pong,
-    Probe,
-    Push,
-    SyncReply,
-    SyncRequest,
-    Unreached,
 )
 from meshp2p.core.record import Item, Record, tag_of
 from meshp2p.simulation.checkers import Violation

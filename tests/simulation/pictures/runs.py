@@ -7,8 +7,8 @@ import functools
 import msgspec
 
 from meshp2p.core.address import Address
+from meshp2p.core.datagrams import Datagram, Gossip, Ping
 from meshp2p.core.events import LeaderChanged, MemberDied, MemberJoined, MemberSuspected
-from meshp2p.core.messages import Datagram, Gossip, Ping
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.simulation.checkers import Violation
 from meshp2p.simulation.network import Traffic

@@ -1,8 +1,4 @@
-"""What nodes say to one another. The protocol is the docstrings of these types.
-
-A :class:`Datagram` is one UDP packet: a body that says why it was sent, and behind it whatever gossip fits. A call is a
-request with one reply over TCP, for what must arrive or does not fit into a packet. Nodes are named by 64-bit tags in
-datagrams (:func:`~meshp2p.core.record.tag_of`), for an id would fill half of the packet.
+"""The calls that nodes make: a request with one reply over TCP, for what must arrive or does not fit into a packet.
 
 Fields are positional on the wire and may only be appended.
 """
@@ -14,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from meshp2p.core.address import Address
+from meshp2p.core.datagrams import Word
 from meshp2p.core.digest import BUCKETS_MAX
 from meshp2p.core.map_entry import Entry
 from meshp2p.core.message import Id, Message, Receipt
@@ -22,17 +18,12 @@ from meshp2p.core.record import ID_BYTES_MAX, Claim, Item, Record
 
 __all__ = [
     "COPIES_MAX",
-    "DATAGRAM_BYTES_MAX",
     "ENTRIES_MAX",
     "ITEMS_PER_CALL_MAX",
-    "ITEMS_PER_PACKET_MAX",
-    "Ack",
     "Acknowledged",
     "AskInstance",
-    "Body",
     "CallReply",
     "CallRequest",
-    "Datagram",
     "Deliver",
     "DeliverReply",
     "Deposit",
@@ -44,7 +35,6 @@ __all__ = [
     "ForwardFetch",
     "ForwardHeartbeat",
     "ForwardStatus",
-    "Gossip",
     "HeartbeatReply",
     "InstanceReply",
     "LeaseAsk",
@@ -54,12 +44,9 @@ __all__ = [
     "MapPush",
     "MapSync",
     "MapTaken",
-    "Nack",
     "Outcome",
     "Parcel",
     "Passed",
-    "Ping",
-    "PingRequest",
     "Pong",
     "Probe",
     "Push",
@@ -68,15 +55,8 @@ __all__ = [
     "StatusReply",
     "SyncReply",
     "SyncRequest",
-    "Unreached",
     "Why",
 ]
-
-DATAGRAM_BYTES_MAX: Final = 1472
-"""The largest datagram that is read, and that ``packet_bytes_max`` may allow: what fits into an Ethernet frame."""
-
-ITEMS_PER_PACKET_MAX: Final = 128
-"""The most items that one datagram may carry. Twice what fits of rumours with ordinary ids."""
 
 ITEMS_PER_CALL_MAX: Final = 4096
 """The most items that one call may carry, whatever ``sync_bytes_max`` says. Chosen, not measured."""
@@ -88,11 +68,8 @@ COPIES_MAX: Final = 65_536
 """The most messages, recipients or copies that one call may name, and the most instances that a node may list."""
 
 _DIGEST_BYTES_MAX: Final = 8 * BUCKETS_MAX
-_AGES_MAX: Final = 64
 _HOLDERS_MAX: Final = 64
 
-Word = Annotated[int, msgspec.Meta(ge=0)]
-"""64 bits, unsigned."""
 
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
 Items = Annotated[tuple[Item, ...], msgspec.Meta(max_length=ITEMS_PER_CALL_MAX)]
@@ -100,75 +77,6 @@ Parcels = Annotated[tuple["Parcel", ...], msgspec.Meta(max_length=COPIES_MAX)]
 Entries = Annotated[tuple[Entry, ...], msgspec.Meta(max_length=ENTRIES_MAX)]
 Digest = Annotated[bytes, msgspec.Meta(max_length=_DIGEST_BYTES_MAX)]
 Buckets = Annotated[tuple[Word, ...], msgspec.Meta(max_length=BUCKETS_MAX)]
-
-
-class Ping(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Sent by a prober to the node ``target``: are you there? Answered with :class:`Ack`; a node with another tag is
-    silent.
-
-    ``view`` is the hash of all live records, and of the greatest claim to lead, that the sender knows: where it is not
-    the receiver's own, and stays so, they sync. ``local_health`` is how slow the sender finds itself, 0 where it is
-    well: others are then patient with it.
-    """
-
-    sequence: Word
-    sender: Word
-    target: Word
-    view: Word
-    local_health: Word = 0
-
-
-class Ack(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """The answer to :class:`Ping`, and what a relay passes on to the node that asked it to ping. Nobody answers it."""
-
-    sequence: Word
-    sender: Word
-    view: Word
-    local_health: Word = 0
-
-
-class Nack(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """A relay's word that its ping had no answer in time: the relay lives, the target may not (Lifeguard §IV-A). Nobody
-    answers it."""
-
-    sequence: Word
-    sender: Word
-
-
-class PingRequest(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """Sent by a prober whose own ping had no answer: ping ``target`` at ``address`` for me. Answered with Ack or Nack,
-    by the relay."""
-
-    sequence: Word
-    sender: Word
-    target: Word
-    address: Address
-
-
-class Gossip(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """Nothing but what is piggybacked. Nobody answers it."""
-
-    sender: Word
-
-
-class Unreached(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """Told to the node ``target``: calls of the sender's do not arrive there, directly or through others. Nobody
-    answers it."""
-
-    sender: Word
-    target: Word
-
-
-Body = Ping | Ack | Nack | PingRequest | Gossip | Unreached
-
-
-class Datagram(msgspec.Struct, frozen=True, array_like=True):
-    """One UDP packet. ``items`` is gossip, ``ages`` are pairs of a tag and the tenths of a second since that instance's
-    last sign of life."""
-
-    body: Body
-    items: Annotated[tuple[Item, ...], msgspec.Meta(max_length=ITEMS_PER_PACKET_MAX)] = ()
-    ages: Annotated[tuple[Word, ...], msgspec.Meta(max_length=_AGES_MAX)] = ()
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True, tag=1):
