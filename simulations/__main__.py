@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.pictures.words import summary
+from meshp2p.simulation.pictures.text import summary
 from meshp2p.simulation.replay import read_replay, write_replay
 from meshp2p.simulation.scenarios import Options, scenario_names
 from meshp2p.simulation.shrink import Shrinking, shrink
 from meshp2p.simulation.simulation import Simulation
-from meshp2p.virtual.words import is_notable, lines_of
+from meshp2p.virtual.describe import is_notable, lines_of
 from simulations.ablations.safeguards import ablation
 from simulations.ablations.table import table_lines
 from simulations.baseline import compare, measure, read_baseline, write_baseline

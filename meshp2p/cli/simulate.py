@@ -10,14 +10,14 @@ from meshp2p.cli.output import printable, warn, write_line
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.checkers import CHECKERS
 from meshp2p.simulation.pictures import shiviz, timeline, write_html
-from meshp2p.simulation.pictures.words import summary
+from meshp2p.simulation.pictures.text import summary
 from meshp2p.simulation.replay import read_replay, write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule, scenarios
 from meshp2p.simulation.schedule import Schedule, dump_schedule
 from meshp2p.simulation.shrink import shrink
 from meshp2p.simulation.simulation import Result, Simulation
+from meshp2p.virtual.describe import describe_fault, lines_of
 from meshp2p.virtual.trace import Trace
-from meshp2p.virtual.words import describe_fault, lines_of
 
 __all__ = ["add_commands"]
 

@@ -12,7 +12,7 @@ import msgspec
 
 from meshp2p.core.datagrams import Word
 from meshp2p.core.digest import BUCKETS_MAX
-from meshp2p.core.map_entry import Entry
+from meshp2p.core.map_entry import MapEntry
 from meshp2p.core.message import Id, Message, Receipt
 from meshp2p.core.record import ID_BYTES_MAX, Claim, Item, Record
 
@@ -74,7 +74,7 @@ _HOLDERS_MAX: Final = 64
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
 Items = Annotated[tuple[Item, ...], msgspec.Meta(max_length=ITEMS_PER_CALL_MAX)]
 Parcels = Annotated[tuple["Parcel", ...], msgspec.Meta(max_length=COPIES_MAX)]
-Entries = Annotated[tuple[Entry, ...], msgspec.Meta(max_length=ENTRIES_MAX)]
+Entries = Annotated[tuple[MapEntry, ...], msgspec.Meta(max_length=ENTRIES_MAX)]
 Digest = Annotated[bytes, msgspec.Meta(max_length=_DIGEST_BYTES_MAX)]
 Buckets = Annotated[tuple[Word, ...], msgspec.Meta(max_length=BUCKETS_MAX)]
 

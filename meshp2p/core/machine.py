@@ -38,8 +38,8 @@ from meshp2p.core.calls import (
 )
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram
-from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.keeping import KeptState
+from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState, Randomness
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Emit, Table, WatchOpened
@@ -114,9 +114,9 @@ class Machine(View):
 
     def _build(self, state: NodeState, kept_messages: Sequence[tuple[Table, bytes, bytes]] | None) -> None:
         self._state = state
-        self._carrier = Carrier(state)
-        self._swim = Swim(state, self._carrier, self._lease_clock)
-        self._mail = Mail(state, self._carrier, self._swim.hosting, self._swim.syncer, kept_messages)
+        self._relay_selector = RelaySelector(state)
+        self._swim = Swim(state, self._relay_selector, self._lease_clock)
+        self._mail = Mail(state, self._relay_selector, self._swim.hosting, self._swim.syncer, kept_messages)
         self._maps = Maps(state)
 
     # Its life
@@ -211,7 +211,7 @@ class Machine(View):
         self._swim.pause_guard.check_arrival(now)
         if not isinstance(reply, CallFailed):
             self._swim.contact.note_heard(now)
-        handler = self._state.take_call(call_id)
+        handler = self._state.pop_call(call_id)
         if handler is not None and not self._swim.ownership.has_lost_id:
             handler(reply, now)
         return self._conclude(now)
@@ -220,9 +220,9 @@ class Machine(View):
         """A call of the driver's own went to this node on one of :meth:`routes`, and was answered; or, with a
         ``failure``, all of them failed."""
         if failure:
-            self._carrier.note_failed(node_id, failure, now)
+            self._relay_selector.note_failed(node_id, failure, now)
         else:
-            self._carrier.note_answered(node_id, via, now)
+            self._relay_selector.note_answered(node_id, via, now)
         return self._conclude(now)
 
     def receive_watch(self, watch_id: int, outcome: WatchOpened | CallFailed, now: float) -> list[Effect]:
@@ -378,7 +378,7 @@ class Machine(View):
             for event in changes:
                 state.emit(event)
                 swim.notice(event, now)
-                self._carrier.notice(event)
+                self._relay_selector.notice(event)
                 self._mail.notice(event, now)
                 self._maps.notice(event, now)
             if changes:

@@ -11,7 +11,7 @@ __all__ = [
     "ENTRY_OVERHEAD",
     "MAP_KEY_BYTES_MAX",
     "MAP_VALUE_BYTES_MAX",
-    "Entry",
+    "MapEntry",
     "Stamp",
     "entry_size",
 ]
@@ -38,7 +38,7 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, order=True):
     node: Word
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class MapEntry(msgspec.Struct, frozen=True, array_like=True):
     """What one key holds. ``value`` is JSON text, empty where the key was deleted."""
 
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=MAP_KEY_BYTES_MAX)]

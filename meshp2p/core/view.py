@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.directory.carrier import Carrier, Route
+from meshp2p.core.directory.relay_selector import CallRoute, RelaySelector
 from meshp2p.core.directory.state import Counters, NodeState
 from meshp2p.core.instance import Instance, Leader
 from meshp2p.core.mail.machine import Mail
@@ -24,7 +24,7 @@ class View:
     _state: NodeState
     _swim: Swim
     _maps: Maps
-    _carrier: Carrier
+    _relay_selector: RelaySelector
     _mail: Mail
 
     def __repr__(self) -> str:
@@ -64,31 +64,31 @@ class View:
         """Whether this is a listed node."""
         return self._state.members.has_node(node_id)
 
-    def routes(self, node_id: str, now: float) -> list[Route]:
+    def routes(self, node_id: str, now: float) -> list[CallRoute]:
         """The ways to call a listed node, the one to take first ahead; empty if it is not listed."""
-        return self._carrier.routes(node_id, now)
+        return self._relay_selector.routes(node_id, now)
 
-    def first_route(self, node_id: str, now: float) -> Route | None:
+    def first_route(self, node_id: str, now: float) -> CallRoute | None:
         """The first of :meth:`routes`; None if the node is not listed."""
-        return self._carrier.first_route(node_id, now)
+        return self._relay_selector.first_route(node_id, now)
 
-    def relay_route(self, node_id: str) -> Route | None:
+    def relay_route(self, node_id: str) -> CallRoute | None:
         """The direct way to a listed node, for a call that this node is to pass on; None if it should not. What waited
         in the sockets of a node that was stopped is too old to be passed on."""
         record = self._state.members.records.get(node_id)
         if record is None or not record.is_node or self._state.is_guarded or node_id == self._state.id:
             return None
-        return Route(record.id, record.boot, self._state.addresses_of(record))
+        return CallRoute(record.id, record.boot, self._state.addresses_of(record))
 
     @property
     def unreachable(self) -> dict[str, str]:
         """The live nodes to which there is no path, and how the last call failed."""
-        return self._carrier.unreachable
+        return self._relay_selector.unreachable
 
     @property
     def detours(self) -> dict[str, str]:
         """The nodes that are called through another, and through which."""
-        return self._carrier.detours
+        return self._relay_selector.detours
 
     @property
     def leader_id(self) -> str | None:

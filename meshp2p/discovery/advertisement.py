@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from meshp2p.core.address import Address
-from meshp2p.discovery.place import is_callable
+from meshp2p.discovery.endpoints import is_callable
 from meshp2p.discovery.source import ADDRESSES_MAX, Sighting
 from meshp2p.errors import Refusal, RemoteProtocolError
 
@@ -35,8 +35,8 @@ def parse_service_untrusted(
 ) -> Advertisement:
     """Read the TXT, address and SRV records of a service that anybody on the LAN may have sent.
 
-    Addresses that nobody can be called at are left out (:func:`~meshp2p.discovery.place.is_callable`). Of the rest the
-    first ``ADDRESSES_MAX`` count.
+    Addresses that nobody can be called at are left out (:func:`~meshp2p.discovery.endpoints.is_callable`). Of the rest
+    the first ``ADDRESSES_MAX`` count.
     Raises :class:`RemoteProtocolError` where an id, mesh, version, port or address is missing or not what it may be.
     """
     instance_id, mesh = (_name_untrusted(properties, key) for key in (b"id", b"mesh"))

@@ -2,10 +2,11 @@
 
 It is what finds peers where multicast DNS cannot: its port is another one, and what is not multicast is broadcast.
 
-How two nodes meet: the one that is alone asks (:class:`~meshp2p.wire.beacon.Question`), at once and then after pauses
-that double from ``PAUSE_FIRST`` to ``PAUSE_LAST``. Who hears it answers to where the question came from, and calls the
-asker; so one of the two ways is enough. In a mesh of many only about ``ANSWERS`` of them do. A node that has peers asks
-``PAUSE_IN_COMPANY`` times as rarely as there are nodes: two meshes that formed while the network was cut become one.
+How two nodes meet: the one that is alone asks (:class:`~meshp2p.wire.beacon.BeaconQuestion`), at once and then after
+pauses that double from ``PAUSE_FIRST`` to ``PAUSE_LAST``. Who hears it answers to where the question came from, and
+calls the asker; so one of the two ways is enough. In a mesh of many only about ``ANSWERS`` of them do. A node that has
+peers asks ``PAUSE_IN_COMPANY`` times as rarely as there are nodes: two meshes that formed while the network was cut
+become one.
 
 All that is heard goes through one allowance, so that nobody can make a node dial or answer more often than that.
 """
@@ -23,10 +24,10 @@ import trio
 from meshp2p.core.address import Address
 from meshp2p.core.directory.state import Randomness
 from meshp2p.discovery.beacon_sockets import Air, BeaconSockets, Reply, Take
-from meshp2p.discovery.place import Link, Place, is_callable
+from meshp2p.discovery.endpoints import Endpoints, Link, is_callable
 from meshp2p.discovery.source import FailureLog, Offer, Sighting, delays
 from meshp2p.errors import Refusal, RemoteProtocolError
-from meshp2p.wire.beacon import Answer, Question
+from meshp2p.wire.beacon import BeaconAnswer, BeaconQuestion
 from meshp2p.wire.codec import Codec
 
 __all__ = ["BeaconSource", "BeaconStats", "ask_once"]
@@ -67,7 +68,7 @@ class BeaconSource:
         self,
         instance_id: str,
         codec: Codec,
-        place: Place,
+        place: Endpoints,
         company: Callable[[], int],
         random: Randomness,
         *,
@@ -88,7 +89,7 @@ class BeaconSource:
         self._wake = trio.Event()
         self._session = trio.CancelScope()
 
-    def move(self, place: Place) -> None:
+    def move(self, place: Endpoints) -> None:
         """See :class:`~meshp2p.discovery.source.Source`."""
         if place != self._place:
             self._place = place
@@ -102,8 +103,8 @@ class BeaconSource:
     async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See :class:`~meshp2p.discovery.source.Source`. One call at a time."""
 
-        def take(data: bytes, source: Address, reply: Reply) -> None:
-            self._take(data, source, reply, offer)
+        def receive(data: bytes, source: Address, reply: Reply) -> None:
+            self._receive(data, source, reply, offer)
 
         failures = FailureLog("discovery by the beacon")
         retry = delays(RETRY_FIRST, RETRY_LAST)
@@ -113,7 +114,7 @@ class BeaconSource:
                 air = self._open_air(self._place.links)
                 try:
                     async with trio.open_nursery() as nursery:
-                        await nursery.start(air.run, take)
+                        await nursery.start(air.run, receive)
                         task_status.started()
                         task_status = trio.TASK_STATUS_IGNORED
                         await self._ask_for_ever(air)
@@ -161,7 +162,7 @@ class BeaconSource:
         number = self._random.randrange(0, 1 << 64)
         self._asked.append(number)
         self.stats.questions_asked += 1
-        question = Question(number, self._run, self._id, self._place.addresses)
+        question = BeaconQuestion(number, self._run, self._id, self._place.addresses)
         for part, error in air.shout(self._codec.encode(question)).items():
             log = self._failures.setdefault(part, FailureLog(part))
             if error is None:
@@ -171,9 +172,9 @@ class BeaconSource:
 
     # Hearing
 
-    def _take(self, data: bytes, source: Address, reply: Reply, offer: Offer) -> None:
+    def _receive(self, data: bytes, source: Address, reply: Reply, offer: Offer) -> None:
         stats = self.stats
-        if not self._allowance.take(trio.current_time()):
+        if not self._allowance.spend(trio.current_time()):
             stats.limited += 1
             return
         try:
@@ -181,7 +182,7 @@ class BeaconSource:
         except RemoteProtocolError as error:
             stats.refused[error.reason] = stats.refused.get(error.reason, 0) + 1
             return
-        if isinstance(message, Answer):
+        if isinstance(message, BeaconAnswer):
             if message.number in self._asked:
                 stats.answers_heard += 1
                 self._offer(message, source, offer)
@@ -195,18 +196,18 @@ class BeaconSource:
             return
         self._offer(message, source, offer)
         try:
-            reply(self._codec.encode(Answer(message.number, self._id, self._place.addresses)))
+            reply(self._codec.encode(BeaconAnswer(message.number, self._id, self._place.addresses)))
         except OSError:
             return  # the call that follows the offer may still reach it
         stats.answers_sent += 1
 
-    def _offer(self, message: Question | Answer, source: Address, offer: Offer) -> None:
+    def _offer(self, message: BeaconQuestion | BeaconAnswer, source: Address, offer: Offer) -> None:
         addresses = callable_at(message, source)
         if addresses:
             offer(Sighting(self.name, addresses, message.id))
 
 
-def callable_at(message: Question | Answer, source: Address) -> tuple[Address, ...]:
+def callable_at(message: BeaconQuestion | BeaconAnswer, source: Address) -> tuple[Address, ...]:
     """Where the node that sent this from ``source`` may be called: at what it says, and first where it came from. Who
     sent it from another machine is not believed to be on this one."""
     is_here = ipaddress.ip_address(source.host).is_loopback
@@ -230,13 +231,13 @@ async def ask_once(
     asked = [_draw_word() for _ in range(3)]
     run = _draw_word()
 
-    def take(data: bytes, source: Address, _reply: Reply) -> None:
+    def receive(data: bytes, source: Address, _reply: Reply) -> None:
         try:
             message = codec.decode_beacon_untrusted(data)
         except RemoteProtocolError:
             return
-        is_answer = isinstance(message, Answer) and message.number in asked
-        if not (is_answer or (message.id and isinstance(message, Question))):
+        is_answer = isinstance(message, BeaconAnswer) and message.number in asked
+        if not (is_answer or (message.id and isinstance(message, BeaconQuestion))):
             return
         addresses = callable_at(message, source)
         if addresses and len(found) < NUMBERS_MAX:
@@ -244,13 +245,13 @@ async def ask_once(
             if enough is not None and len(found) >= enough:
                 scope.cancel()
 
-    taker: Take = take
+    taker: Take = receive
     with trio.move_on_after(timeout) as scope:
         async with trio.open_nursery() as nursery:
             air = open_air(links)
             await nursery.start(air.run, taker)
             for number in asked:
-                outcome = air.shout(codec.encode(Question(number, run)))
+                outcome = air.shout(codec.encode(BeaconQuestion(number, run)))
                 await trio.sleep(timeout / (len(asked) + 1))
             await trio.sleep_forever()
     return found, outcome
@@ -264,7 +265,7 @@ class _Allowance:
         self._burst = self._left = burst
         self._at = 0.0
 
-    def take(self, now: float) -> bool:
+    def spend(self, now: float) -> bool:
         """Use one, where there is one."""
         self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now

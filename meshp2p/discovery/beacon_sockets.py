@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.discovery.place import Link
+from meshp2p.discovery.endpoints import Link
 from meshp2p.wire.beacon import BEACON_BYTES_MAX
 
 __all__ = ["BEACON_GROUP", "BEACON_GROUP_IPV6", "BEACON_PORT", "Air", "BeaconSockets", "Take", "open_listener"]

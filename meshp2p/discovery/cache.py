@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.discovery.place import Place
+from meshp2p.discovery.endpoints import Endpoints
 from meshp2p.discovery.source import ADDRESSES_MAX, Offer, Sighting, logger
 
 __all__ = ["PEERS_MAX", "CacheSource", "KnownPeer", "PeerCache"]
@@ -31,7 +31,7 @@ class KnownPeer(msgspec.Struct, frozen=True):
     addresses: tuple[Address, ...]
 
 
-class _File(msgspec.Struct, frozen=True):
+class _CacheFile(msgspec.Struct, frozen=True):
     format: int
     peers: tuple[KnownPeer, ...]
 
@@ -75,7 +75,7 @@ class PeerCache:
             return ()
 
     def _save(self, peers: tuple[KnownPeer, ...]) -> bool:
-        data = msgspec.json.format(msgspec.json.encode(_File(FORMAT, peers)), indent=1)
+        data = msgspec.json.format(msgspec.json.encode(_CacheFile(FORMAT, peers)), indent=1)
         temporary = self._path.with_name(self._path.name + ".tmp")
         try:
             temporary.touch(mode=0o600)  # who is in the mesh is nobody else's business on a shared machine
@@ -97,7 +97,7 @@ def _parse_untrusted(data: bytes) -> tuple[KnownPeer, ...]:
     """Read a file that may be torn, edited or of a later version. Raises ``ValueError``, as msgspec's errors are."""
     if len(data) > FILE_BYTES_MAX:
         raise ValueError(f"it is larger than {FILE_BYTES_MAX} bytes")
-    file = msgspec.json.decode(data, type=_File)
+    file = msgspec.json.decode(data, type=_CacheFile)
     if file.format != FORMAT:
         raise ValueError(f"its format is {file.format}, and this version reads {FORMAT}")
     for peer in file.peers:
@@ -122,7 +122,7 @@ class CacheSource:
         self._peers = tuple(peers)
         self._wake = trio.Event()
 
-    def move(self, place: Place) -> None:
+    def move(self, place: Endpoints) -> None:
         """See :class:`~meshp2p.discovery.source.Source`."""
         self.refresh()
 

@@ -9,12 +9,12 @@ from typing import Generic, TypeVar
 
 import trio
 
-__all__ = ["Inbox"]
+__all__ = ["SightingQueue"]
 
 Seen = TypeVar("Seen")
 
 
-class Inbox(Generic[Seen]):
+class SightingQueue(Generic[Seen]):
     """What other threads saw, for one trio task. Beyond ``size_max`` the oldest goes. Made in the trio thread."""
 
     def __init__(self, size_max: int) -> None:
@@ -32,7 +32,7 @@ class Inbox(Generic[Seen]):
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(function, idempotent=True)
 
-    async def take(self) -> list[Seen]:
+    async def receive(self) -> list[Seen]:
         """Wait until there is something and return all of it. Nothing is lost when this is cancelled."""
         await self._wake.wait()
         self._wake = trio.Event()

@@ -1,7 +1,7 @@
 """Multicast DNS (RFC 6762, RFC 6763): a node announces ``_meshp2p._tcp.local.`` and sees who else does.
 
 This is the only file that imports zeroconf, which lives on asyncio: a :class:`Responder` is one thread with a loop of
-its own. What it sees comes back to trio through an :class:`Inbox`, which is bounded whatever the network sends.
+its own. What it sees comes back to trio through an :class:`SightingQueue`, which is bounded whatever the network sends.
 
 How two nodes meet: each listens before it announces, so the one that starts first hears the other's first announcement,
 in about a millisecond. Everything else (three announcements, four queries in the first 15 s, then one series a minute)
@@ -30,9 +30,9 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from meshp2p.core.address import Address
 from meshp2p.discovery.advertisement import NAME_BYTES_MAX, Advertisement, parse_service_untrusted
-from meshp2p.discovery.inbox import Inbox
+from meshp2p.discovery.endpoints import Endpoints
+from meshp2p.discovery.inbox import SightingQueue
 from meshp2p.discovery.mdns_port import try_multicast
-from meshp2p.discovery.place import Place
 from meshp2p.discovery.source import ADDRESSES_MAX, FailureLog, Offer, delays, logger
 from meshp2p.errors import ConfigError, RemoteProtocolError, StartError
 
@@ -89,7 +89,7 @@ class MdnsSource:
         self._make_responder = responder or Responder
         self._responder: Responder | None = None
         self._has_moved = trio.Event()
-        self._place: Place | None = None
+        self._place: Endpoints | None = None
 
     def update(self, addresses: Sequence[str], interfaces: Sequence[str]) -> None:
         """Announce these addresses and use these interfaces from now on: for when interfaces come and go.
@@ -108,7 +108,7 @@ class MdnsSource:
         if self._responder is not None:
             self._responder.stop()
 
-    def move(self, place: Place) -> None:
+    def move(self, place: Endpoints) -> None:
         """See :class:`~meshp2p.discovery.source.Source`."""
         if place != self._place:
             self._place = place
@@ -127,17 +127,17 @@ class MdnsSource:
 
     async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See :class:`~meshp2p.discovery.source.Source`. One call at a time."""
-        inbox = Inbox[Advertisement](SERVICES_MAX)
+        inbox = SightingQueue[Advertisement](SERVICES_MAX)
         has_tried = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_looking, inbox, has_tried)
             await has_tried.wait()
             task_status.started()
             while True:
-                for seen in await inbox.take():
+                for seen in await inbox.receive():
                     offer(seen.to_sighting())
 
-    async def _keep_looking(self, inbox: Inbox[Advertisement], has_tried: trio.Event) -> None:
+    async def _keep_looking(self, inbox: SightingQueue[Advertisement], has_tried: trio.Event) -> None:
         """Run one responder after another: the next at once where one ended, and after a back-off where it failed."""
         failures = FailureLog("discovery by multicast DNS")
         sending = FailureLog("sending multicast DNS through some interfaces")
@@ -193,7 +193,7 @@ async def browse_once(
     Answers take 0.04 to 0.25 s, and 1.5 s where the same was answered in the second before (RFC 6762 §6).
     Raises :class:`StartError` where multicast cannot be used here. Cancel-safe.
     """
-    inbox = Inbox[Advertisement](SERVICES_MAX)
+    inbox = SightingQueue[Advertisement](SERVICES_MAX)
     found: dict[Advertisement, None] = {}
     failures: list[Exception] = []
 
@@ -208,7 +208,7 @@ async def browse_once(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look)
             while enough is None or len(found) < enough:
-                for seen in await inbox.take():
+                for seen in await inbox.receive():
                     if mesh in (None, seen.mesh) and len(found) < SERVICES_MAX:
                         found[seen] = None
             scope.cancel()

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.discovery.place import Place
+from meshp2p.discovery.endpoints import Endpoints
 from meshp2p.discovery.source import ADDRESSES_MAX, FailureLog, Offer, Sighting, delays
 
 __all__ = ["Resolve", "SeedSource", "resolve"]
@@ -68,7 +68,7 @@ class SeedSource:
         self._resolve = resolve
         self._wake = trio.Event()
 
-    def move(self, place: Place) -> None:
+    def move(self, place: Endpoints) -> None:
         """See :class:`~meshp2p.discovery.source.Source`: another network may have another name server."""
         self.refresh()
 

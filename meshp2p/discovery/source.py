@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.discovery.place import Place
+from meshp2p.discovery.endpoints import Endpoints
 
 __all__ = ["ADDRESSES_MAX", "FailureLog", "Offer", "Sighting", "Source", "delays"]
 
@@ -53,7 +53,7 @@ class Source(Protocol):
         """
         ...
 
-    def move(self, place: Place) -> None:
+    def move(self, place: Endpoints) -> None:
         """This machine has other addresses or networks than before: announce those, look through these, and look now.
 
         Where it is the place that it was before, nothing happens. Called in the trio thread.

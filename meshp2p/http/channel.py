@@ -16,7 +16,7 @@ import trio
 
 from meshp2p.http.body import encode_json
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
-from meshp2p.http.state import Refused, ServerState
+from meshp2p.http.state import RequestRefused, ServerState
 
 __all__ = ["RECEIVE_BYTES", "WRITE_BYTES", "Channel", "date_header", "error_response", "phrase"]
 
@@ -68,16 +68,19 @@ class Channel:
                 self.protocol.receive_data(b"")
 
     def check_lines(self) -> None:
-        """Raise :class:`Refused` if the head that has begun has too many lines: each costs h11 some microseconds."""
+        """Raise :class:`RequestRefused` if the head that has begun has too many lines: each costs h11 some
+        microseconds."""
         data = self.protocol.trailing_data[0]
         if data.count(b"\n") > _HEAD_LINES_MAX and _HEAD_END.split(data, 1)[0].count(b"\n") > _HEAD_LINES_MAX:
-            raise Refused(431, HttpRefusal.HEAD_TOO_LARGE, f"the request head has more than {_HEAD_LINES_MAX} lines")
+            raise RequestRefused(
+                431, HttpRefusal.HEAD_TOO_LARGE, f"the request head has more than {_HEAD_LINES_MAX} lines"
+            )
 
     def _new_protocol(self) -> h11.Connection:
         return h11.Connection(h11.SERVER, max_incomplete_event_size=self.limits.header_bytes_max)
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
-        """What h11 makes of the bytes so far. Raises :class:`Refused`."""
+        """What h11 makes of the bytes so far. Raises :class:`RequestRefused`."""
         try:
             return self.protocol.next_event()
         except h11.RemoteProtocolError as error:
@@ -85,14 +88,14 @@ class Channel:
                 raise self.head_too_large() from None
             if error.error_status_hint == 431:
                 message = f"the request line is longer than {self.limits.header_bytes_max} bytes"
-                raise Refused(414, HttpRefusal.TARGET_TOO_LONG, message) from None
+                raise RequestRefused(414, HttpRefusal.TARGET_TOO_LONG, message) from None
             if error.error_status_hint == 501:
-                raise Refused(501, HttpRefusal.NOT_IMPLEMENTED, str(error)) from None
-            raise Refused(400, HttpRefusal.BAD_REQUEST, f"malformed request: {error}") from None
+                raise RequestRefused(501, HttpRefusal.NOT_IMPLEMENTED, str(error)) from None
+            raise RequestRefused(400, HttpRefusal.BAD_REQUEST, f"malformed request: {error}") from None
 
-    def head_too_large(self) -> Refused:
+    def head_too_large(self) -> RequestRefused:
         message = f"the request head is larger than {self.limits.header_bytes_max} bytes"
-        return Refused(431, HttpRefusal.HEAD_TOO_LARGE, message)
+        return RequestRefused(431, HttpRefusal.HEAD_TOO_LARGE, message)
 
     async def write(self, data: bytes | memoryview) -> None:
         """Send all of ``data``. Raises ``ConnectionResetError`` where the client is gone or does not read in time.
@@ -118,7 +121,7 @@ class Channel:
                 raise ConnectionResetError(f"the client read too little for {self.limits.write_seconds:g} seconds")
         self.waits_since = was_waiting
 
-    async def refuse(self, refused: Refused, *, head_only: bool = False) -> None:
+    async def refuse(self, refused: RequestRefused, *, head_only: bool = False) -> None:
         """Count the refusal, answer it where that is possible, and let the client read the answer."""
         self.stats.count(refused.reason)
         if self.is_broken:

@@ -18,10 +18,10 @@ import h11
 import trio
 
 from meshp2p.http.channel import RECEIVE_BYTES, WRITE_BYTES, Channel, date_header, phrase
-from meshp2p.http.incoming import Incoming
+from meshp2p.http.incoming import RequestBody
 from meshp2p.http.limits import HttpRefusal
 from meshp2p.http.request import Handler, Headers, Request, Response
-from meshp2p.http.state import Refused, ServerState
+from meshp2p.http.state import RequestRefused, ServerState
 
 __all__ = ["Connection"]
 
@@ -77,7 +77,7 @@ class Connection:
                     self._has_begun = False
                     self._channel.waits_since = trio.current_time()
                 return
-            except Refused as error:
+            except RequestRefused as error:
                 refused = error.with_traceback(None)  # or it keeps the answer that was to be sent
             except (ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
                 return  # the client is gone: that is its right
@@ -97,7 +97,8 @@ class Connection:
             self.cut()
 
     async def _receive_head(self, first_byte_timeout: float) -> h11.Request | None:
-        """The next request, or None if the connection has come to its end in good order. Raises :class:`Refused`."""
+        """The next request, or None if the connection has come to its end in good order. Raises
+        :class:`RequestRefused`."""
         channel = self._channel
         if channel.is_closing:
             return None
@@ -120,24 +121,24 @@ class Connection:
                     event = channel.next_event()
             if waiting.cancelled_caught and has_begun:
                 message = f"no whole request head within {head_seconds:g} seconds"
-                raise Refused(408, HttpRefusal.HEAD_TIMEOUT, message)
+                raise RequestRefused(408, HttpRefusal.HEAD_TIMEOUT, message)
         return event if isinstance(event, h11.Request) else None
 
     def _request(self, head: h11.Request) -> Request:
-        """The request. Raises :class:`Refused` for what is known to be wrong from the head alone."""
+        """The request. Raises :class:`RequestRefused` for what is known to be wrong from the head alone."""
         version, method, target = head.http_version, head.method, head.target
         if version not in (b"1.1", b"1.0"):
-            raise Refused(400, HttpRefusal.BAD_REQUEST, f"HTTP/{version.decode('ascii')}: expected HTTP/1.1")
+            raise RequestRefused(400, HttpRefusal.BAD_REQUEST, f"HTTP/{version.decode('ascii')}: expected HTTP/1.1")
         if method == b"CONNECT":
-            raise Refused(501, HttpRefusal.NOT_IMPLEMENTED, "CONNECT: this is no proxy")
+            raise RequestRefused(501, HttpRefusal.NOT_IMPLEMENTED, "CONNECT: this is no proxy")
         if len(target) > self._limits.target_bytes_max:
             message = f"the path and query are longer than {self._limits.target_bytes_max} bytes"
-            raise Refused(414, HttpRefusal.TARGET_TOO_LONG, message)
+            raise RequestRefused(414, HttpRefusal.TARGET_TOO_LONG, message)
         headers: Headers = list(head.headers)
         content_length = self._check_headers(headers, len(target), version)
         if not target.startswith(b"/"):
             target, headers = _origin_form(method, target, headers)
-        incoming = Incoming(self._channel, content_length)
+        incoming = RequestBody(self._channel, content_length)
         return Request(method.decode("ascii"), target, headers, incoming, self.client)
 
     def _check_headers(self, headers: Headers, head_bytes: int, version: bytes) -> int | None:
@@ -154,24 +155,25 @@ class Connection:
         if transfer_encoding is not None and (content_length is not None or version == b"1.0"):
             # RFC 9112 §6.1: whoever sits between could see another request than we do.
             message = "Transfer-Encoding beside Content-Length or in HTTP/1.0"
-            raise Refused(400, HttpRefusal.BAD_REQUEST, message)
+            raise RequestRefused(400, HttpRefusal.BAD_REQUEST, message)
         return content_length
 
     async def _answer(self, request: Request) -> None:
-        """Run the handler and send its response. Raises :class:`Refused` if the server must end the request itself."""
+        """Run the handler and send its response. Raises :class:`RequestRefused` if the server must end the request
+        itself."""
         seconds = self._limits.request_seconds
         try:
             with trio.CancelScope(deadline=float("inf") if seconds is None else trio.current_time() + seconds) as scope:
                 response = await self._handler(request)
                 with self._server.hold(response.parts, self):
                     await self._send(request, response)
-        except (Refused, ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
+        except (RequestRefused, ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
             _log.error("%s %r failed: please report it", request.method, request.path, exc_info=error)
-            raise Refused(500, HttpRefusal.APP_ERROR, "internal error") from None
+            raise RequestRefused(500, HttpRefusal.APP_ERROR, "internal error") from None
         if scope.cancelled_caught:
-            raise Refused(503, HttpRefusal.REQUEST_TIMEOUT, f"no answer within {seconds:g} seconds")
+            raise RequestRefused(503, HttpRefusal.REQUEST_TIMEOUT, f"no answer within {seconds:g} seconds")
 
     async def _send(self, request: Request, response: Response) -> None:
         """Send a response. The client hears that the connection ends if it does."""
@@ -202,7 +204,7 @@ class Connection:
             await request.incoming.while_connected(lambda: stream(write))
             await channel.write(protocol.send(h11.EndOfMessage()) or b"")
 
-    async def _may_go_on(self, incoming: Incoming) -> bool:
+    async def _may_go_on(self, incoming: RequestBody) -> bool:
         """Whether another request may follow; h11 is then ready for it."""
         channel, protocol = self._channel, self._channel.protocol
         if incoming.awaits_continue:
@@ -210,7 +212,7 @@ class Connection:
             return False
         try:
             await incoming.discard()
-        except Refused as refused:  # it has its answer
+        except RequestRefused as refused:  # it has its answer
             self._stats.count(refused.reason)
             await channel.linger()
             return False
@@ -225,7 +227,7 @@ def _origin_form(method: bytes, target: bytes, headers: Headers) -> tuple[bytes,
     if target == b"*" and method == b"OPTIONS":
         return target, headers
     if target[:7].lower() != b"http://":
-        raise Refused(400, HttpRefusal.BAD_REQUEST, f"target {target[:80].decode('ascii')!r}: expected a path")
+        raise RequestRefused(400, HttpRefusal.BAD_REQUEST, f"target {target[:80].decode('ascii')!r}: expected a path")
     authority, slash, path = target[7:].partition(b"/")
     if not slash:
         authority, mark, query = authority.partition(b"?")

@@ -11,9 +11,9 @@ import trio
 from meshp2p.errors import NodeClosed
 from meshp2p.http.channel import RECEIVE_BYTES, Channel, phrase
 from meshp2p.http.limits import HttpLimits, HttpRefusal
-from meshp2p.http.state import Refused
+from meshp2p.http.state import RequestRefused
 
-__all__ = ["Incoming"]
+__all__ = ["RequestBody"]
 
 _AHEAD_BYTES_MAX: Final = 64 * 1024  # of pipelined requests kept while a route works: chosen, not measured
 _SMALL_BODY_BYTES: Final = 64 * 1024  # of a body that is never refused for what others send: chosen, not measured
@@ -23,7 +23,7 @@ _CHUNK_BYTES_MIN: Final = 64  # on average of more chunks: chosen, not measured
 _T = TypeVar("_T")
 
 
-class Incoming:
+class RequestBody:
     """The body of one request. One task reads it."""
 
     __slots__ = (
@@ -52,7 +52,7 @@ class Incoming:
     async def read(self, bytes_max: int | None = None) -> bytes:
         """The whole body, of at most ``bytes_max`` bytes or ``body_bytes_max``.
 
-        Raises :class:`Refused` if it is larger or takes too long, and ``ConnectionResetError`` or
+        Raises :class:`RequestRefused` if it is larger or takes too long, and ``ConnectionResetError`` or
         ``trio.BrokenResourceError`` if the client goes.
         """
         parts: list[bytes] = []
@@ -78,10 +78,10 @@ class Incoming:
                     raise _too_large(bytes_max)
                 if self._chunks > _CHUNKS_FREE and self._size < self._chunks * _CHUNK_BYTES_MIN:
                     message = f"{self._chunks} chunks of less than {_CHUNK_BYTES_MIN} bytes on average"
-                    raise Refused(400, HttpRefusal.BAD_REQUEST, message)
+                    raise RequestRefused(400, HttpRefusal.BAD_REQUEST, message)
                 if self._size > _SMALL_BODY_BYTES and stats.bodies_bytes > channel.limits.bodies_bytes_max:
                     message = "too many large bodies at a time: try again later"
-                    raise Refused(503, HttpRefusal.BODIES_TOO_LARGE, message)
+                    raise RequestRefused(503, HttpRefusal.BODIES_TOO_LARGE, message)
                 if parts is not None:
                     parts.append(event.data)
             elif isinstance(event, h11.EndOfMessage):
@@ -92,7 +92,7 @@ class Incoming:
             else:
                 await self._receive_more()
 
-    async def take_turns(self, steps: Generator[None, None, _T]) -> _T:
+    async def run_steps(self, steps: Generator[None, None, _T]) -> _T:
         """Do the steps. If there are several, all else of the node goes on between them, but no other request's steps:
         those come one after the other. Raises :class:`~meshp2p.errors.NodeClosed` between two steps once the server
         shuts down."""
@@ -122,7 +122,7 @@ class Incoming:
             data = await channel.stream.receive_some(RECEIVE_BYTES)
         channel.waits_since = None
         if waiting.cancelled_caught:
-            raise Refused(408, HttpRefusal.BODY_TIMEOUT, f"no whole body within {seconds:g} seconds")
+            raise RequestRefused(408, HttpRefusal.BODY_TIMEOUT, f"no whole body within {seconds:g} seconds")
         channel.feed(data)
 
     def release(self) -> None:
@@ -133,12 +133,12 @@ class Incoming:
     async def while_connected(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """What ``work`` returns or raises. As soon as the client goes, ``work`` is cancelled and this raises
         ``ConnectionResetError``. What the client sends meanwhile is kept, up to a bound: then it raises
-        :class:`Refused`."""
+        :class:`RequestRefused`."""
         await self.discard()
         stats = self._channel.stats
         if stats.requests_waiting >= self.limits.waiting_max:
             message = f"{stats.requests_waiting} requests wait already: try again later"
-            raise Refused(503, HttpRefusal.TOO_MANY_WAITING, message)
+            raise RequestRefused(503, HttpRefusal.TOO_MANY_WAITING, message)
         stats.requests_waiting += 1
         try:
             return await self._work_or_watch(work)
@@ -178,8 +178,8 @@ class Incoming:
             if ahead_bytes > _AHEAD_BYTES_MAX:
                 # Not to read on would be not to see the client go.
                 message = f"more than {_AHEAD_BYTES_MAX} bytes were sent ahead of the answer"
-                raise Refused(400, HttpRefusal.BAD_REQUEST, message)
+                raise RequestRefused(400, HttpRefusal.BAD_REQUEST, message)
 
 
-def _too_large(bytes_max: int) -> Refused:
-    return Refused(413, HttpRefusal.BODY_TOO_LARGE, f"the body is larger than {bytes_max} bytes")
+def _too_large(bytes_max: int) -> RequestRefused:
+    return RequestRefused(413, HttpRefusal.BODY_TOO_LARGE, f"the body is larger than {bytes_max} bytes")

@@ -9,7 +9,7 @@ import trio
 from meshp2p.core.instance import Instance
 from meshp2p.http.backend import Backend
 from meshp2p.http.body import encode_json
-from meshp2p.http.shapes import instance_of
+from meshp2p.http.serialize import instance_of
 
 __all__ = ["Listing"]
 

@@ -14,7 +14,7 @@ from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest
 from meshp2p.http.request import Request, Response, json_response
 from meshp2p.http.routes import Route
-from meshp2p.http.shapes import message_of, receipt_of
+from meshp2p.http.serialize import message_of, receipt_of
 from meshp2p.wire.contract import (
     FETCH_DEFAULT,
     FETCH_MAX,
@@ -68,7 +68,7 @@ def message_routes(node: Backend) -> list[Route]:
             messages = await node.fetch(recipient, limit, after)
         else:
             messages = await request.incoming.while_connected(lambda: node.fetch(recipient, limit, after, wait))
-        return await request.incoming.take_turns(_show(messages))
+        return await request.incoming.run_steps(_show(messages))
 
     async def acknowledge(request: Request) -> Response:
         recipient = request.path_id()

@@ -14,7 +14,7 @@ from meshp2p.http.body import BadRequest, encode_json
 from meshp2p.http.listing import Listing
 from meshp2p.http.request import Request, Response, json_response
 from meshp2p.http.routes import Route
-from meshp2p.http.shapes import detail_of, instance_of, leader_of, profile_of
+from meshp2p.http.serialize import detail_of, instance_of, leader_of, profile_of
 from meshp2p.wire.contract import (
     ErrorBody,
     HeartbeatRequest,
@@ -79,7 +79,7 @@ def registry_routes(node: Backend) -> list[Route]:
             instances = listing.encoded()
         else:
             wanted = [one for one in listing.instances() if is_wanted(one)]
-            instances = await request.incoming.take_turns(_encode(wanted))
+            instances = await request.incoming.run_steps(_encode(wanted))
         return json_response((b'{"instances":', instances, b',"leader_id":%s}' % encode_json(leader_id())))
 
     async def show_agent(request: Request) -> Response:

@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.http.body import BadRequest, decode_in_steps, encode_json
-from meshp2p.http.incoming import Incoming
+from meshp2p.http.incoming import RequestBody
 
 __all__ = ["Handler", "Headers", "Request", "Response", "Write", "json_response"]
 
@@ -32,14 +32,14 @@ class Request:
     __slots__ = ("client", "headers", "incoming", "method", "params", "path", "query")
 
     def __init__(
-        self, method: str, target: bytes, headers: Headers, incoming: Incoming, client: str | None = None
+        self, method: str, target: bytes, headers: Headers, incoming: RequestBody, client: str | None = None
     ) -> None:
         path, _, query = target.partition(b"?")
         self.method: str = method
         self.path: str = path.decode("latin-1")
         self.query: str = query.decode("latin-1")
         self.headers: Headers = headers
-        self.incoming: Incoming = incoming
+        self.incoming: RequestBody = incoming
         self.client: str | None = client
         self.params: dict[str, str] = {}
 
@@ -50,13 +50,13 @@ class Request:
     async def read_json(self, shape: type[_T], *, bytes_max: int | None = None) -> _T:
         """The JSON body as a ``shape``, as :func:`~meshp2p.http.body.decode_in_steps` reads it.
 
-        Raises :class:`~meshp2p.http.body.BadRequest`, and what :meth:`Incoming.read` raises.
+        Raises :class:`~meshp2p.http.body.BadRequest`, and what :meth:`RequestBody.read` raises.
         """
         encoding = self.header(b"content-encoding")
         if encoding is not None and encoding.strip().lower() != "identity":
             raise BadRequest(415, f"Content-Encoding {encoding[:_SHOWN_MAX]!r}: expected none")
         body = await self.incoming.read(bytes_max)
-        return await self.incoming.take_turns(decode_in_steps(body, shape, self.header(b"content-type")))
+        return await self.incoming.run_steps(decode_in_steps(body, shape, self.header(b"content-type")))
 
     def path_id(self, name: str = "instance_id") -> str:
         """The id that the route calls ``name``. Raises :class:`~meshp2p.http.body.BadRequest`: 400 if it is not

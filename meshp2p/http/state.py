@@ -10,7 +10,7 @@ import trio
 
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
 
-__all__ = ["YOUNG_SECONDS", "Refused", "ServerState"]
+__all__ = ["YOUNG_SECONDS", "RequestRefused", "ServerState"]
 
 YOUNG_SECONDS: Final = 0.05
 """How long a client may take for a next step in any crowd. Chosen, not measured."""
@@ -18,7 +18,7 @@ YOUNG_SECONDS: Final = 0.05
 _SMALL_BYTES: Final = 64 * 1024  # of an answer that is never refused for what others wait for: chosen, not measured
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The server ends this request itself: ``status`` is the answer, if one can still be given."""
 
     def __init__(self, status: int, reason: HttpRefusal, message: str) -> None:
@@ -38,7 +38,7 @@ class Reader(Protocol):
         """End it at once."""
 
 
-class _Held:
+class _HeldResponse:
     def __init__(self, parts: Sequence[bytes], reader: Reader) -> None:
         self.parts: Sequence[bytes] = parts
         self.reader: Reader = reader
@@ -51,14 +51,14 @@ class ServerState:
         self.limits: HttpLimits = limits
         self.stats: HttpStats = HttpStats()
         self.turn: trio.Lock = trio.Lock()
-        self._held: dict[_Held, None] = {}
+        self._held: dict[_HeldResponse, None] = {}
         self._users: dict[int, int] = {}  # of each part, by its identity: it lives while it is here
 
     @contextmanager
     def hold(self, parts: Sequence[bytes], reader: Reader) -> Iterator[None]:
         """Count an answer until the block ends; bytes that several answers share count once. If that is too much, those
-        give way that have not been read for longest. Raises :class:`Refused` (503) if there are none."""
-        held = _Held(parts, reader)
+        give way that have not been read for longest. Raises :class:`RequestRefused` (503) if there are none."""
+        held = _HeldResponse(parts, reader)
         while (new := self._new_bytes(parts)) > _SMALL_BYTES and (
             self.stats.answers_bytes + new > self.limits.answers_bytes_max
         ):
@@ -87,12 +87,12 @@ class ServerState:
         since, held = min(waiting, key=lambda pair: pair[0], default=(young, None))
         if held is None or since >= young:
             message = "too many large answers at a time: try again later"
-            raise Refused(503, HttpRefusal.ANSWERS_TOO_LARGE, message)
+            raise RequestRefused(503, HttpRefusal.ANSWERS_TOO_LARGE, message)
         self.stats.count(HttpRefusal.CROWDED_OUT)
         self._release(held)
         held.reader.cut()
 
-    def _release(self, held: _Held) -> None:
+    def _release(self, held: _HeldResponse) -> None:
         if held not in self._held:
             return
         del self._held[held]

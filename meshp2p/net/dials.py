@@ -11,7 +11,7 @@ from meshp2p.core.address import Address
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.net.peer_connection import PeerConnection
 
-__all__ = ["Connect", "Dials"]
+__all__ = ["Connect", "Dialer"]
 
 Connect = Callable[[Address], Awaitable[trio.abc.Stream]]
 
@@ -26,7 +26,7 @@ class _Dial:
         self.outcome: PeerConnection | CallFailed = CallFailed(Failure.UNREACHABLE, "cancelled")
 
 
-class Dials:
+class Dialer:
     """``connect`` stands for the network. ``begin(stream, address)`` makes a connection of a stream and lets it run, or
     gives None if this node is closed; ``start`` runs a function in a task, and tells whether it could."""
 

@@ -20,8 +20,8 @@ import trio
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, Pong
 from meshp2p.core.datagrams import Ack, Datagram, Gossip
-from meshp2p.core.directory.carrier import Route
 from meshp2p.core.directory.keeping import KeptState
+from meshp2p.core.directory.relay_selector import CallRoute
 from meshp2p.core.effects import (
     Call,
     CallFailed,
@@ -57,7 +57,7 @@ QUEUE_MAX: Final = 4096
 of the smallest. When so many were read since a deadline came, all that had arrived by then was among them."""
 
 ACK_HOSTS_MAX: Final = 64
-"""Hosts that are remembered between two calls of :meth:`Driver.take_ack_hosts`. Chosen, not measured."""
+"""Hosts that are remembered between two calls of :meth:`Driver.pop_ack_hosts`. Chosen, not measured."""
 
 STORE_SECONDS_MAX: Final = 5.0
 """How long the end waits for messages that are still to be written. Chosen, not measured."""
@@ -202,7 +202,7 @@ class Driver:
 
         Raises what the machine raises. Cancel-safe: whether the request took effect is then unknown.
         """
-        ticket = self._take_ticket()
+        ticket = self._next_ticket()
         done, replies = self._waiting[ticket]
         try:
             self.perform(self.machine.request(ticket, request, trio.current_time()))
@@ -227,7 +227,7 @@ class Driver:
         except RemoteProtocolError as error:
             self.stats.count_refused(error.reason)
             raise
-        ticket = self._take_ticket()
+        ticket = self._next_ticket()
         reply, effects = self.machine.receive_call(request, trio.current_time(), ticket)
         self.perform(effects)
         resolved = self._waiting[ticket][1]
@@ -264,11 +264,11 @@ class Driver:
         """Something that was no message of this mesh was refused."""
         self.stats.count_refused(reason)
 
-    def routes(self, node_id: str) -> list[Route]:
+    def routes(self, node_id: str) -> list[CallRoute]:
         """The ways to a listed node, the one to take first ahead; empty if it is not listed."""
         return self.machine.routes(node_id, trio.current_time())
 
-    def first_route(self, node_id: str) -> Route | None:
+    def first_route(self, node_id: str) -> CallRoute | None:
         """The first of :meth:`routes`; None if the node is not listed."""
         return self.machine.first_route(node_id, trio.current_time())
 
@@ -276,11 +276,11 @@ class Driver:
         """A query was answered on this route; or, with a ``failure``, none of them led there."""
         self.perform(self.machine.note_route(node_id, via, failure, trio.current_time()))
 
-    def relay_route(self, node_id: str) -> Route | None:
+    def relay_route(self, node_id: str) -> CallRoute | None:
         """The direct way to a node, for a call that this node is to pass on; None if it should not."""
         return self.machine.relay_route(node_id)
 
-    def take_ack_hosts(self) -> set[str]:
+    def pop_ack_hosts(self) -> set[str]:
         """Hosts that answered pings since the last call of this, ``ACK_HOSTS_MAX`` at most."""
         hosts, self._ack_hosts = self._ack_hosts, set()
         return hosts
@@ -289,7 +289,7 @@ class Driver:
         """Send a datagram without content, so that its receiver can see whether datagrams arrive."""
         self.perform([Send(address, Datagram(Gossip(tag_of(self.machine.id))))])
 
-    def _take_ticket(self) -> int:
+    def _next_ticket(self) -> int:
         """A ticket, under which its answer comes. It is to be given back."""
         self._tickets += 1
         self._waiting[self._tickets] = (trio.Event(), [])

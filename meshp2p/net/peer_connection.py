@@ -81,7 +81,7 @@ class AskedCall:
             peer = self.connection.peer
             raise kind(f"node {'' if peer is None else peer.id!r}: {broken}") from broken
 
-    def take(self, event: PartArrived | CallEnded | CallBroken) -> None:
+    def handle_event(self, event: PartArrived | CallEnded | CallBroken) -> None:
         match event:
             case PartArrived(data=data):
                 self._parts.append(data)
@@ -300,7 +300,7 @@ class PeerConnection:
             self.protocol.abandon()
             asked, self.asked = self.asked, {}
             for call in asked.values():
-                call.take(CallBroken(self.why_closed))
+                call.handle_event(CallBroken(self.why_closed))
 
     async def _read(self, on_event: OnEvent) -> None:
         protocol = self.protocol
@@ -308,7 +308,7 @@ class PeerConnection:
             while data := await self._stream.receive_some(_RECEIVE_BYTES):
                 self.heard_at = trio.current_time()
                 for event in protocol.receive_data(data):
-                    self._take(event, on_event)
+                    self._handle_event(event, on_event)
                 self._settle()
                 while protocol.is_clogged:
                     await self.wait_written()
@@ -325,18 +325,18 @@ class PeerConnection:
             self.heard_at = trio.current_time()
             self.why_closed = self.why_closed or f"the connection broke: {error.__cause__ or error}"
 
-    def _take(self, event: PeerEvent, on_event: OnEvent) -> None:
+    def _handle_event(self, event: PeerEvent, on_event: OnEvent) -> None:
         match event:
             case PartArrived(call=call_id) | CallEnded(call=call_id):
                 call = self.asked.get(call_id)
                 if call is not None:
-                    call.take(event)
+                    call.handle_event(event)
             case CallReset(call=call_id, reason=reason, message=message):
                 call = self.asked.pop(call_id, None)
                 served = self.served.pop(call_id, None)
                 if call is not None:
                     text = f"{reason.name.lower()}: {message}" if message else reason.name.lower()
-                    call.take(CallBroken(text, is_unseen=reason.is_unseen, reset=reason))
+                    call.handle_event(CallBroken(text, is_unseen=reason.is_unseen, reset=reason))
                 elif served is not None:
                     served.scope.cancel()
                 else:

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.directory.carrier import Route
+from meshp2p.core.directory.relay_selector import CallRoute
 from meshp2p.core.effects import CallFailed
 from meshp2p.errors import ConnectionLost, Unreachable, check
 from meshp2p.net.peer_connection import AskedCall, CallBroken, PeerConnection
@@ -23,10 +23,10 @@ ATTEMPT_SECONDS: Final = 1.0
 class Router(Protocol):
     """What knows the ways to a node."""
 
-    def routes(self, node_id: str) -> list[Route]:
+    def routes(self, node_id: str) -> list[CallRoute]:
         """The ways to a listed node, the one to take first ahead; empty if it is not listed."""
 
-    def first_route(self, node_id: str) -> Route | None:
+    def first_route(self, node_id: str) -> CallRoute | None:
         """The first of :meth:`routes`; None if the node is not listed."""
 
     def note_route(self, node_id: str, via: str, failure: str) -> None:
@@ -60,8 +60,8 @@ class PeerQuery:
         self._body = body
         self._deadline = deadline
         self._asked: AskedCall | None = None
-        self._route: Route | None = None
-        self._routes: list[Route] | None = None
+        self._route: CallRoute | None = None
+        self._routes: list[CallRoute] | None = None
         self._reason = "it is not listed"
         self._is_answered = False
 
@@ -92,7 +92,7 @@ class PeerQuery:
             router.note_route(self._node_id, "", self._reason)
         raise Unreachable(f"node {self._node_id!r} is not reached, nor through others: {self._reason}")
 
-    def _ask(self, connection: PeerConnection, route: Route) -> None:
+    def _ask(self, connection: PeerConnection, route: CallRoute) -> None:
         seconds = min(max(0.001, self._deadline - trio.current_time()), 1e9)
         self._asked = connection.open_call(CallKind.QUERY, self._body, seconds=seconds, target=route.target)
 

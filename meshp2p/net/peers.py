@@ -16,11 +16,11 @@ import trio
 
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, Pong
-from meshp2p.core.directory.carrier import Route
+from meshp2p.core.directory.relay_selector import CallRoute
 from meshp2p.core.effects import Call, CallFailed, Failure, Watch, WatchOpened
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net.connections import Connections
-from meshp2p.net.dials import Connect, Dials
+from meshp2p.net.dials import Connect, Dialer
 from meshp2p.net.open_calls import OutgoingCall, ServeCall
 from meshp2p.net.peer_connection import AskedCall, CallBroken, PeerConnection, ServedCall
 from meshp2p.net.peer_query import PeerQuery, Router
@@ -74,7 +74,7 @@ class PeerService(Router, Protocol):
     def count_refused(self, reason: Refusal) -> None:
         """Something that was no message of this mesh was refused."""
 
-    def relay_route(self, node_id: str) -> Route | None:
+    def relay_route(self, node_id: str) -> CallRoute | None:
         """The direct way to a node, for a call that this node is to pass on; None if it should not."""
 
     def knock(self, address: Address) -> None:
@@ -113,7 +113,7 @@ class Peers:
         self._budget = Budget(BUFFERED_BYTES_MAX)
         self._connections = Connections(own)
         self._connect = connect
-        self._dials = Dials(connect, self._begin, self._start)
+        self._dials = Dialer(connect, self._begin, self._start)
         self.service: PeerService | None = None
         self._serve_query: ServeCall | None = None
         self._nursery: trio.Nursery | None = None
@@ -312,7 +312,7 @@ class Peers:
             case CallArrived():
                 self._answer(connection, event)
             case _:
-                self._relays.take(connection, event)
+                self._relays.handle_event(connection, event)
 
     def _answer(self, connection: PeerConnection, arrived: CallArrived) -> None:
         """Answer a call, at once if that can be: then it costs no task."""

@@ -19,13 +19,13 @@ from meshp2p.wire.peer_events import (
 from meshp2p.wire.peer_frames import LAST, OpenFrame, PeerHello, ResetReason
 from meshp2p.wire.peer_protocol import PeerProtocol
 
-__all__ = ["Line", "Relays"]
+__all__ = ["RelayConnection", "Relays"]
 
 RELAYS_MAX: Final = 256
 """Calls that are passed on at a time; one more is reset as busy. Chosen, not measured."""
 
 
-class Line(Protocol):
+class RelayConnection(Protocol):
     """What is needed of a connection: :class:`~meshp2p.net.peer_connection.PeerConnection` has it."""
 
     protocol: PeerProtocol
@@ -44,7 +44,7 @@ class _Half:
 
     __slots__ = ("call", "connection", "has_sent_last", "is_near", "other", "waiting")
 
-    def __init__(self, connection: Line | None, call: int, *, is_near: bool) -> None:
+    def __init__(self, connection: RelayConnection | None, call: int, *, is_near: bool) -> None:
         self.connection = connection
         self.call = call
         self.is_near = is_near
@@ -78,15 +78,15 @@ class Relays:
     """``find(node_id)`` gives a connection to a target, None if there is none in time; ``start`` runs a function in a
     task."""
 
-    def __init__(self, find: Callable[[str], Awaitable[Line | None]], start: Callable[..., object]) -> None:
+    def __init__(self, find: Callable[[str], Awaitable[RelayConnection | None]], start: Callable[..., object]) -> None:
         self._find = find
         self._start = start
-        self._halves: dict[tuple[Line, int], _Half] = {}
+        self._halves: dict[tuple[RelayConnection, int], _Half] = {}
 
     def __len__(self) -> int:
         return len(self._halves)
 
-    def take(self, connection: Line, event: PeerEvent) -> None:
+    def handle_event(self, connection: RelayConnection, event: PeerEvent) -> None:
         """Something happened to a call that is passed on, or is to be."""
         if isinstance(event, RelayAsked):
             self._begin(connection, event)
@@ -105,7 +105,7 @@ class Relays:
             if half.has_sent_last and half.other.has_sent_last:
                 self._forget(half)
 
-    def _begin(self, connection: Line, asked: RelayAsked) -> None:
+    def _begin(self, connection: RelayConnection, asked: RelayAsked) -> None:
         near, far = _Half(connection, asked.call, is_near=True), _Half(None, 0, is_near=False)
         near.other, far.other = far, near
         if len(self._halves) >= 2 * RELAYS_MAX:
@@ -138,7 +138,7 @@ class Relays:
         for event in waiting:
             far.send(event)
 
-    def release(self, connection: Line) -> None:
+    def release(self, connection: RelayConnection) -> None:
         """A connection is over: so are the calls that were passed on over it."""
         for half in [half for (at, _), half in self._halves.items() if at is connection]:
             self._forget(half)

@@ -54,10 +54,10 @@ class SupervisedMachine(Machine):
     # What happened
 
     def start(self, now: float) -> list[Effect]:
-        return self._take(now, super().start, now)
+        return self._run(now, super().start, now)
 
     def receive(self, datagram: Datagram, source: Address, now: float) -> list[Effect]:
-        return self._take(now, super().receive, datagram, source, now)
+        return self._run(now, super().receive, datagram, source, now)
 
     def receive_call(self, request: CallRequest, now: float, ticket: int = 0) -> tuple[CallReply | None, list[Effect]]:
         self._asked[ticket] = FetchReply(()) if isinstance(request, ForwardFetch) else _UNKNOWN
@@ -71,19 +71,19 @@ class SupervisedMachine(Machine):
         return reply, effects
 
     def receive_stored(self, number: int, failure: str | None, now: float) -> list[Effect]:
-        return self._take(now, super().receive_stored, number, failure, now)
+        return self._run(now, super().receive_stored, number, failure, now)
 
     def receive_persisted(self, failure: str | None, now: float) -> list[Effect]:
-        return self._take(now, super().receive_persisted, failure, now)
+        return self._run(now, super().receive_persisted, failure, now)
 
     def receive_reply(self, call_id: int, reply: CallReply | CallFailed, now: float) -> list[Effect]:
-        return self._take(now, super().receive_reply, call_id, reply, now)
+        return self._run(now, super().receive_reply, call_id, reply, now)
 
     def receive_watch(self, watch_id: int, outcome: WatchOpened | CallFailed, now: float) -> list[Effect]:
-        return self._take(now, super().receive_watch, watch_id, outcome, now)
+        return self._run(now, super().receive_watch, watch_id, outcome, now)
 
     def handle_timeouts(self, now: float) -> list[Effect]:
-        return self._take(now, super().handle_timeouts, now)
+        return self._run(now, super().handle_timeouts, now)
 
     def next_deadline(self) -> float:
         return math.inf if self._is_dead else super().next_deadline()
@@ -93,7 +93,7 @@ class SupervisedMachine(Machine):
     def request(self, ticket: int, request: Request, now: float) -> list[Effect]:
         self._asked[ticket] = FetchReply(()) if isinstance(request, Fetch) else _UNKNOWN
         try:
-            return self._take(now, super().request, ticket, request, now)
+            return self._run(now, super().request, ticket, request, now)
         except (LocalProtocolError, ConfigError):
             del self._asked[ticket]
             raise
@@ -115,17 +115,17 @@ class SupervisedMachine(Machine):
         return self._do(now, super().write_map, name, key, value, now)
 
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> list[Effect]:
-        return self._take(now, super().offer, source, addresses, instance_id, now)
+        return self._run(now, super().offer, source, addresses, instance_id, now)
 
     def readdress(self, addresses: tuple[Address, ...], now: float, *, hostname: str | None = None) -> list[Effect]:
-        return self._take(now, partial(super().readdress, hostname=hostname), addresses, now)
+        return self._run(now, partial(super().readdress, hostname=hostname), addresses, now)
 
     def leave(self, now: float) -> list[Effect]:
-        return self._take(now, super().leave, now)
+        return self._run(now, super().leave, now)
 
     # Faults
 
-    def _take(self, now: float, method: Callable[..., list[Effect]], *arguments: object) -> list[Effect]:
+    def _run(self, now: float, method: Callable[..., list[Effect]], *arguments: object) -> list[Effect]:
         """Run an input of which nobody is told that it failed."""
         if self._is_dead:
             return []

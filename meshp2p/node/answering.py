@@ -22,7 +22,7 @@ from meshp2p.wire.queries import (
     QueryPart,
     QueryRefusal,
     QueryRefused,
-    Question,
+    QueryRequest,
     decode_query_untrusted,
     encode_query,
 )
@@ -43,19 +43,19 @@ WAITING_MAX: Final = 1024
 class QueryServer:
     """Serves the calls of other nodes, and of this one to itself.
 
-    ``take_progress(source, correlation_id, payload)`` is told what is reported of a task of this node's.
+    ``handle_progress(source, correlation_id, payload)`` is told what is reported of a task of this node's.
     """
 
     def __init__(
         self,
         own_id: str,
         handlers: Handlers,
-        take_progress: Callable[[str, str, bytes], None],
+        handle_progress: Callable[[str, str, bytes], None],
         wall_ms: Callable[[], int],
     ) -> None:
         self._own_id = own_id
         self._handlers = handlers
-        self._take_progress = take_progress
+        self._take_progress = handle_progress
         self._wall_ms = wall_ms
         self._opened = trio.Event()
         self._opened_at = 0.0
@@ -101,7 +101,7 @@ class QueryServer:
                 handler = await self._handlers.wait_for(QUERY)
         return handler
 
-    async def _answer(self, call: IncomingCall, question: Question, handler: Handler) -> None:
+    async def _answer(self, call: IncomingCall, question: QueryRequest, handler: Handler) -> None:
         message = ReceivedMessage(
             Message(question.id, call.source, self._own_id, QUERY, "", question.payload, None, self._wall_ms()),
             _OF_CALLS,

@@ -20,11 +20,11 @@ import trio
 
 from meshp2p.core.message import Message
 from meshp2p.errors import MeshError, NodeClosed
-from meshp2p.node.asking import Asking
 from meshp2p.node.handlers import TASK_CANCEL, HandlerFunction, Handlers
 from meshp2p.node.inbox import Inbox, Unread
 from meshp2p.node.payload import EncodedPayload, describe_error
 from meshp2p.node.received import RESPONSE, TASK_RESULT, ReceivedMessage
+from meshp2p.node.request_client import RequestClient
 from meshp2p.node.within import within
 
 __all__ = ["Correspondence"]
@@ -54,13 +54,13 @@ class Correspondence:
         acknowledge: Callable[[tuple[str, ...]], Awaitable[None]],
         reply: Callable[[ReceivedMessage, bytes, bool], Awaitable[str]],
         tell_progress: Callable[[str, str, bytes], Awaitable[None]],
-        asking: Asking,
+        requests: RequestClient,
     ) -> None:
         self._fetch = fetch
         self._is_kept = is_kept
         self._acknowledge_ids = acknowledge
         self._reply = reply
-        self._asking = asking
+        self._requests = requests
         self.handlers: Handlers = Handlers(reply, self.acknowledge_received, _report, tell_progress)
         self._unread = Unread(self._offer_again)
         self._open: dict[str, int] = {}
@@ -138,10 +138,10 @@ class Correspondence:
         if message.kind == TASK_CANCEL:
             self.handlers.cancel(message)
             self._dispose(message)
-        elif message.kind in (RESPONSE, TASK_RESULT) and self._asking.has_asked(message.correlation_id):
-            self._asking.take(message)  # where nobody waits for it any more it is thrown away
+        elif message.kind in (RESPONSE, TASK_RESULT) and self._requests.has_asked(message.correlation_id):
+            self._requests.handle_answer(message)  # where nobody waits for it any more it is thrown away
             self._dispose(message)
-        elif not self.handlers.take(message):
+        elif not self.handlers.handle(message):
             self._unread.put(number, message)
 
     def _dispose(self, message: ReceivedMessage) -> None:
@@ -155,7 +155,7 @@ class Correspondence:
             _log.debug("%r was not acknowledged: %s", message, error)
 
     def _offer_again(self) -> None:
-        for number, message in self._unread.take_all():
+        for number, message in self._unread.pop_all():
             self._hand_over(number, message)
 
     def end(self) -> None:

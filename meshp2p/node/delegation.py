@@ -24,10 +24,10 @@ from meshp2p.errors import (
     RemoteError,
     UnknownInstance,
 )
-from meshp2p.node.asking import Asking
 from meshp2p.node.handlers import TASK_CANCEL
 from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.received import TASK
+from meshp2p.node.request_client import RequestClient
 from meshp2p.node.subscriptions import Feed
 
 __all__ = ["Delegating", "LocalDelegation", "ProgressReports", "Task", "choose_delegate"]
@@ -61,14 +61,14 @@ class Delegating:
     def __init__(
         self,
         own_id: str,
-        asking: Asking,
+        requests: RequestClient,
         find: Callable[[str | None, str | None], list[Instance]],
         wait_until: Callable[[Callable[[], bool]], Awaitable[None]],
         want: Callable[[], None],
         random: Randomness,
     ) -> None:
         self._own_id = own_id
-        self._asking = asking
+        self._requests = requests
         self._find = find
         self._wait_until = wait_until
         self._want = want
@@ -102,12 +102,12 @@ class Delegating:
 
     async def attempt(self, delegation: LocalDelegation, agent: str) -> bytes:
         """Let one agent do it. If this is cancelled, the agent is told."""
-        correlation_id = self._asking.new_id()
+        correlation_id = self._requests.new_id()
         self._outstanding[agent] = self._outstanding.get(agent, 0) + 1
         is_withdrawn = True
         put = delegation.reports.put
         try:
-            answer = await self._asking.ask(agent, delegation.task.text, TASK, correlation_id, take_progress=put)
+            answer = await self._requests.ask(agent, delegation.task.text, TASK, correlation_id, handle_progress=put)
             is_withdrawn = False
             return answer
         except MeshError:
@@ -125,7 +125,7 @@ class Delegating:
             trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_TIMEOUT),
             contextlib.suppress(LocalProtocolError),
         ):
-            await self._asking.send(agent, b"null", TASK_CANCEL, correlation_id, math.inf)
+            await self._requests.send(agent, b"null", TASK_CANCEL, correlation_id, math.inf)
 
     def choose(self, delegation: LocalDelegation) -> str | None:
         """Who is to do it next: see :func:`choose_delegate`."""

@@ -25,8 +25,8 @@ __all__ = [
     "Emit",
     "Handler",
     "HandlerFunction",
+    "HandlerResult",
     "Handlers",
-    "Outcome",
     "check_handlers",
 ]
 
@@ -49,7 +49,7 @@ class Declined(Exception):
 
 
 @dataclasses.dataclass(slots=True)
-class Outcome:
+class HandlerResult:
     """How a handler ended: with a payload (None where it returned None), or with an error."""
 
     payload: bytes | None
@@ -153,30 +153,30 @@ class Handler:
         self.parameters: Parameters = Parameters(kind, function)
         self.turns: Turns = Turns(concurrency)
 
-    async def perform(self, message: ReceivedMessage, emit: Emit | None) -> Outcome:
+    async def perform(self, message: ReceivedMessage, emit: Emit | None) -> HandlerResult:
         """Call the function with this message; what it yields is told to ``emit``, and the last of it is the answer.
         Raises only what is no ``Exception``. Cancelled, or after ``timeout`` seconds, ``message.is_cancelled``."""
         if self.timeout is None:
             return await self._perform(message, emit)
         with trio.move_on_after(self.timeout):
             return await self._perform(message, emit)
-        return Outcome(None, TimeoutError(f"not handled within {self.timeout:g} s"))
+        return HandlerResult(None, TimeoutError(f"not handled within {self.timeout:g} s"))
 
-    async def _perform(self, message: ReceivedMessage, emit: Emit | None) -> Outcome:
+    async def _perform(self, message: ReceivedMessage, emit: Emit | None) -> HandlerResult:
         try:
             arguments = self.parameters.of(message)
             if not self.parameters.is_stream:
                 answer = await self.function(*arguments)
-                return Outcome(None if answer is None else encode_payload(answer))
+                return HandlerResult(None if answer is None else encode_payload(answer))
             last: bytes | None = None
             async with contextlib.aclosing(self.function(*arguments)) as parts:
                 async for part in parts:
                     last = encode_payload(part)
                     if emit is not None:
                         await emit(last)
-            return Outcome(last)
+            return HandlerResult(last)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything, and its message has an end
-            return Outcome(None, error)
+            return HandlerResult(None, error)
         except BaseException:
             message.is_cancelled = True
             raise
@@ -238,7 +238,7 @@ class Handlers:
             await self._added.wait()
         return self._handlers[kind]
 
-    def take(self, message: ReceivedMessage) -> bool:
+    def handle(self, message: ReceivedMessage) -> bool:
         """Handle a message that came as mail; whether there is a handler for it."""
         handler = self._handlers.get(message.kind)
         if handler is None or self._nursery is None:
@@ -258,7 +258,7 @@ class Handlers:
     async def _handle(
         self, handler: Handler, turn: trio.Event, scope: trio.CancelScope, message: ReceivedMessage
     ) -> None:
-        outcome: Outcome | None = None
+        outcome: HandlerResult | None = None
         try:
             with scope:
                 await turn.wait()
@@ -288,7 +288,7 @@ class Handlers:
         except MeshError as error:
             self._report(message, error)
 
-    async def _finish(self, message: ReceivedMessage, outcome: Outcome) -> None:
+    async def _finish(self, message: ReceivedMessage, outcome: HandlerResult) -> None:
         self.note(message, outcome)
         is_question = message.kind in REPLY_KINDS
         error, payload = outcome.error, outcome.payload
@@ -303,7 +303,7 @@ class Handlers:
         except MeshError as failure:  # its source is gone, or has no room
             self._report(message, failure)
 
-    def note(self, message: ReceivedMessage, outcome: Outcome) -> None:
+    def note(self, message: ReceivedMessage, outcome: HandlerResult) -> None:
         """Log what a handler raised, with its traceback. If its caller is told, what says something about the caller
         alone is not logged: a payload of the wrong shape, a task that the agent declines."""
         error = outcome.error

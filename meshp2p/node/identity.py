@@ -74,7 +74,7 @@ class Self:
         if self.disk is not None:
             await self.disk.save_identity(self.identity)
 
-    def take_another_id(self) -> None:
+    def replace_id(self) -> None:
         """Make a new id, because the one that was made is another's as well: a directory was copied."""
         self.identity = Identity(_make_id(self._config, self._platform), is_generated=True)
 

@@ -52,13 +52,13 @@ class Unread:
             self._waiting = dict(entries)
             self._wake(len(returned))
 
-    def take(self) -> tuple[int, ReceivedMessage] | None:
+    def pop(self) -> tuple[int, ReceivedMessage] | None:
         """The oldest message, which is taken out; None if there is none."""
         if not self._waiting:
             return None
         return self._waiting.pop(next(iter(self._waiting)))
 
-    def take_all(self) -> list[tuple[int, ReceivedMessage]]:
+    def pop_all(self) -> list[tuple[int, ReceivedMessage]]:
         taken, self._waiting = list(self._waiting.values()), {}
         return taken
 
@@ -75,7 +75,7 @@ class Unread:
 
     def _close(self, inbox: Inbox) -> None:
         self._inboxes.pop(inbox, None)
-        self.put_back(inbox.take_handed())
+        self.put_back(inbox.pop_handed())
         self._wake(len(self._readers))  # its own readers among them
         self._offer()
 
@@ -121,19 +121,19 @@ class Inbox:
 
     async def __anext__(self) -> ReceivedMessage:
         await trio.lowlevel.checkpoint()
-        while (message := self._take()) is None:
+        while (message := self._pop()) is None:
             if self._is_closed or self._unread.is_ended:
                 raise StopAsyncIteration
             await self._unread.wait()
         return message
 
-    def take_nowait(self) -> ReceivedMessage | None:
+    def receive_nowait(self) -> ReceivedMessage | None:
         """The next message if it is there already. None if it is not, and if other inboxes are open: then each takes
         one at a time, so that none waits for what another has taken in advance."""
-        return self._take() if self._unread.inbox_count == 1 else None
+        return self._pop() if self._unread.inbox_count == 1 else None
 
-    def _take(self) -> ReceivedMessage | None:
-        taken = None if self._is_closed else self._unread.take()
+    def _pop(self) -> ReceivedMessage | None:
+        taken = None if self._is_closed else self._unread.pop()
         if taken is None:
             return None
         self._handed[taken[1].id] = taken
@@ -155,7 +155,7 @@ class Inbox:
             self._is_closed = True
             self._close(self)
 
-    def take_handed(self) -> list[tuple[int, ReceivedMessage]]:
+    def pop_handed(self) -> list[tuple[int, ReceivedMessage]]:
         """What this inbox has handed out and nobody acknowledged, in order."""
         handed, self._handed = self._handed, {}
         return list(handed.values())

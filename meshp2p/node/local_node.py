@@ -19,7 +19,6 @@ from meshp2p.errors import ConfigError, NodeClosed, check
 from meshp2p.net.driver import Driver
 from meshp2p.net.open_calls import CallOpener
 from meshp2p.node.answering import QueryServer
-from meshp2p.node.asking import Asking
 from meshp2p.node.backend import NodeBackend
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.correspondence import Correspondence
@@ -30,6 +29,7 @@ from meshp2p.node.leadership import HeldLease, hold_leadership
 from meshp2p.node.local_map import LocalMap, LocalMaps, MergeFunction
 from meshp2p.node.queries import Queries
 from meshp2p.node.received import REPLY_KINDS, RESPONSE, ReceivedMessage, split_kind
+from meshp2p.node.request_client import RequestClient
 from meshp2p.node.subscriptions import Feed, NetworkProblemFound, Subscriptions
 
 __all__ = ["LocalNode"]
@@ -54,23 +54,23 @@ class LocalNode(NodeBackend):
         self._subscriptions = subscriptions
         self._maps = maps
         ids = MessageIds(tag_of(self.id), random)
-        self._asking = Asking(self._send_text, self._wait_gone, lambda: ids.next(wall_ms()))
+        self._requests = RequestClient(self._send_text, self._wait_gone, lambda: ids.next(wall_ms()))
         self._correspondence = Correspondence(
             lambda after, limit, wait: self.fetch(self.id, limit, after, wait),
             lambda message_id: driver.machine.has_mail(driver.machine.id, message_id),
             lambda message_ids: self.acknowledge(self.id, message_ids),
             self._reply,
             self._tell_progress,
-            self._asking,
+            self._requests,
         )
         handlers = self._correspondence.handlers
-        self.answering: QueryServer = QueryServer(self.id, handlers, self._asking.take_progress, wall_ms)
+        self.answering: QueryServer = QueryServer(self.id, handlers, self._requests.handle_progress, wall_ms)
         """Serves the calls of other nodes that carry queries."""
         self.queries: Queries = Queries(
             self.id, opener, self.answering.serve, driver.machine.has_node, self._query_by_mail, ids, wall_ms
         )
         self.delegating: Delegating = Delegating(
-            self.id, self._asking, self.find, self._subscriptions.wait_until, self._correspondence.want, random
+            self.id, self._requests, self.find, self._subscriptions.wait_until, self._correspondence.want, random
         )
         self._status_changed = trio.Event()
         self._status_deadline = math.inf
@@ -178,7 +178,7 @@ class LocalNode(NodeBackend):
 
     async def _query_by_mail(self, target: str, payload: bytes, timeout: float) -> bytes:
         self._correspondence.want()
-        return await self._asking.query(target, payload, timeout)
+        return await self._requests.query(target, payload, timeout)
 
     async def _send_text(self, target: str, payload: bytes, kind: str, correlation_id: str, timeout: float) -> str:
         name, own = split_kind(kind)

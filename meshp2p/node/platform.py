@@ -23,7 +23,7 @@ from meshp2p.core.directory.state import Randomness
 from meshp2p.core.effects import Table, Write
 from meshp2p.discovery.beacon import BeaconSource
 from meshp2p.discovery.cache import CacheSource, KnownPeer, PeerCache
-from meshp2p.discovery.place import Link, Place
+from meshp2p.discovery.endpoints import Endpoints, Link
 from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
 from meshp2p.errors import StoreError
@@ -57,7 +57,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     """What of the machine's networks concerns a node now. ``allowed_hosts`` are the names and addresses, in lower case,
     under which the node may be called."""
 
-    place: Place
+    place: Endpoints
     allowed_hosts: frozenset[str]
     hostname: str
     """The name that the registry is to show."""
@@ -130,7 +130,7 @@ class Platform(Protocol):
         self,
         config: NodeConfig,
         instance_id: str,
-        place: Place,
+        place: Endpoints,
         peers: tuple[KnownPeer, ...],
         company: Callable[[], int],
     ) -> list[Source]:
@@ -184,7 +184,7 @@ class SystemPlatform:
         self,
         config: NodeConfig,
         instance_id: str,
-        place: Place,
+        place: Endpoints,
         peers: tuple[KnownPeer, ...],
         company: Callable[[], int],
     ) -> list[Source]:
@@ -203,7 +203,7 @@ class SystemPlatform:
         return sources
 
 
-def find_place(bound_host: str, port: int, interfaces: Sequence[Interface]) -> Place:
+def find_place(bound_host: str, port: int, interfaces: Sequence[Interface]) -> Endpoints:
     """Where a node is whose sockets are bound to this host and port, on a machine with these interfaces."""
     hosts = advertised_addresses(bound_host, lambda: interfaces)
     links = [
@@ -212,7 +212,7 @@ def find_place(bound_host: str, port: int, interfaces: Sequence[Interface]) -> P
         for host in interface.addresses
         if host == "127.0.0.1" or (host in hosts and not is_loopback(host))
     ]
-    return Place(tuple(Address(host, port) for host in hosts), tuple(links))
+    return Endpoints(tuple(Address(host, port) for host in hosts), tuple(links))
 
 
 class _DirectoryDisk:

@@ -37,7 +37,7 @@ from meshp2p.wire.queries import (
     QueryPart,
     QueryRefusal,
     QueryRefused,
-    Question,
+    QueryRequest,
     decode_query_part_untrusted,
     encode_query,
 )
@@ -54,7 +54,7 @@ _SLACK: Final = 1.0
 """Seconds by which the call's own deadline is later than ours, which says what has happened."""
 
 
-class _Watch:
+class _QueryWatch:
     """A query under way, and why it ends."""
 
     def __init__(self, target: str) -> None:
@@ -93,7 +93,7 @@ class Queries:
         self._ask_by_mail = ask_by_mail
         self._ids = ids
         self._wall_ms = wall_ms
-        self._under_way: dict[_Watch, None] = {}
+        self._under_way: dict[_QueryWatch, None] = {}
         self._nursery: trio.Nursery | None = None
         self._is_ended = False
 
@@ -126,7 +126,7 @@ class Queries:
                 watch.is_sent = True
                 return await self._ask_by_mail(target, payload, timeout)
             answer: bytes | None = None
-            question = encode_query(Question(self._ids.next(self._wall_ms()), target, payload, wants_parts=False))
+            question = encode_query(QueryRequest(self._ids.next(self._wall_ms()), target, payload, wants_parts=False))
             async with self._open(target, question, deadline + _SLACK) as call:
                 watch.is_sent = True
                 while (data := await call.receive_part()) is not None:
@@ -155,10 +155,10 @@ class Queries:
         return ReplyTexts(self._nursery, produce)
 
     async def _fetch_parts(
-        self, watch: _Watch, payload: bytes, timeout: float, put: Callable[[bytes], Awaitable[None]]
+        self, watch: _QueryWatch, payload: bytes, timeout: float, put: Callable[[bytes], Awaitable[None]]
     ) -> None:
         target = watch.target
-        question = encode_query(Question(self._ids.next(self._wall_ms()), target, payload, wants_parts=True))
+        question = encode_query(QueryRequest(self._ids.next(self._wall_ms()), target, payload, wants_parts=True))
         watch.scope.deadline = trio.current_time() + timeout
         async with self._open(target, question, trio.current_time() + STREAM_SECONDS_MAX) as call:
             watch.is_sent = True
@@ -184,11 +184,11 @@ class Queries:
         return self._opener.open_call(target, body, deadline)
 
     @contextlib.contextmanager
-    def _watching(self, target: str, deadline: float) -> Iterator[_Watch]:
+    def _watching(self, target: str, deadline: float) -> Iterator[_QueryWatch]:
         """The block ends early, and quietly, where :meth:`lose` or :meth:`end` say so, or at the deadline."""
         if self._is_ended:
             raise _closed()
-        watch = _Watch(target)
+        watch = _QueryWatch(target)
         watch.scope.deadline = deadline
         self._under_way[watch] = None
         try:
@@ -217,7 +217,7 @@ def _read(target: str, data: bytes) -> bytes:
             raise RemoteProtocolError(Refusal.BAD_SHAPE, f"{target!r} could not read the query: {message}")
 
 
-def _why(watch: _Watch, timeout: float) -> MeshError:
+def _why(watch: _QueryWatch, timeout: float) -> MeshError:
     if watch.failure is not None:
         return watch.failure
     if watch.is_sent:

@@ -54,7 +54,7 @@ class ReplyTexts:
                 raise failure from None
             raise StopAsyncIteration from None
 
-    def take_nowait(self) -> None:
+    def receive_nowait(self) -> None:
         """None: a part comes only when it is waited for, so that the agent that answers is not ahead of the reader."""
 
     def close(self) -> None:

@@ -33,8 +33,8 @@ from meshp2p.net.driver import Driver
 from meshp2p.net.port import Listener, Port
 from meshp2p.net.supervised import SupervisedMachine
 from meshp2p.node.config import NodeConfig
-from meshp2p.node.follower import follow
 from meshp2p.node.identity import Self
+from meshp2p.node.interface_monitor import monitor_interfaces
 from meshp2p.node.local_map import LocalMaps
 from meshp2p.node.local_node import LocalNode
 from meshp2p.node.plain_nursery import open_plain_nursery
@@ -64,7 +64,7 @@ async def open_node_on(platform: Platform, config: NodeConfig) -> AsyncIterator[
                 return
             except _IdIsTaken:
                 _log.warning("the id %r is another live node's as well: taking a new one", own.identity.id)
-                own.take_another_id()
+                own.replace_id()
     finally:
         own.close()
 
@@ -144,7 +144,7 @@ class _Runner:
                     now = trio.current_time()
                     driver.perform(machine.offer(sighting.source, sighting.addresses, sighting.instance_id, now))
 
-                def take(found: Surroundings) -> None:
+                def update(found: Surroundings) -> None:
                     nonlocal around
                     around = found
                     node.addresses = found.place.addresses
@@ -165,7 +165,7 @@ class _Runner:
                     for source in sources:
                         parts.start_soon(source.run, offer)
                     look = functools.partial(platform.look_around, config, bound)
-                    parts.start_soon(follow, look, platform.wall_ms, around, sources, take)
+                    parts.start_soon(monitor_interfaces, look, platform.wall_ms, around, sources, update)
                     check = SelfCheck(
                         config, bound.host, driver, peers, sources, platform.why_no_network, self._subscriptions.put
                     )

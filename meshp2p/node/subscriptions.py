@@ -55,7 +55,7 @@ class Feed(Generic[_T]):
 
     async def __anext__(self) -> _T | EventsLost:
         await trio.lowlevel.checkpoint()
-        while (event := self.take_nowait()) is None:
+        while (event := self.receive_nowait()) is None:
             if self._is_ended:
                 raise StopAsyncIteration
             if self._arrived.is_set():
@@ -63,7 +63,7 @@ class Feed(Generic[_T]):
             await self._arrived.wait()
         return event
 
-    def take_nowait(self) -> _T | EventsLost | None:
+    def receive_nowait(self) -> _T | EventsLost | None:
         """The next event where it is there already, None where it is not."""
         if self._buffer:
             return self._buffer.popleft()

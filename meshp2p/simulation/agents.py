@@ -9,8 +9,8 @@ from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.host import Host
+from meshp2p.simulation.oracle import Oracle, Report
 from meshp2p.simulation.schedule import AgentPlan
-from meshp2p.simulation.truth import Report, Truth
 from meshp2p.virtual.faults import Kind
 
 __all__ = ["Agent", "Agents", "Listed"]
@@ -64,7 +64,7 @@ class Agent:
 
 
 class Agents:
-    """All agents of a run. The truth knows which of them must be listed.
+    """All agents of a run. The oracle knows which of them must be listed.
 
     ``answered`` and ``refused`` are called for each answer: see ``beat`` and ``beat_refused`` of
     :class:`~meshp2p.simulation.checkers.base.Checker`.
@@ -73,12 +73,12 @@ class Agents:
     def __init__(
         self,
         plans: tuple[AgentPlan, ...],
-        truth: Truth,
+        oracle: Oracle,
         engine: Engine,
         answered: Callable[[Host, str, Listed, bool], None],
         refused: Callable[[Host, str], None],
     ) -> None:
-        self._truth = truth
+        self._truth = oracle
         self._answered = answered
         self._refused = refused
         self._engine = engine

@@ -12,11 +12,11 @@ from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import CallFailed, WatchOpened
 from meshp2p.core.machine import Machine
 from meshp2p.simulation.clock import HostClock
-from meshp2p.simulation.endpoint import Exchange, WatchLine
+from meshp2p.simulation.endpoint import CallInProgress, WatchLine
 from meshp2p.simulation.engine import Engine
-from meshp2p.simulation.inbox import Inbox
+from meshp2p.simulation.inbox import ArrivalQueue
 from meshp2p.simulation.network import Network
-from meshp2p.virtual.disk import Disk
+from meshp2p.virtual.disk import SimulatedDisk
 
 __all__ = ["Computer"]
 
@@ -34,7 +34,7 @@ class Computer:
         self.key: str = key
         self.id: str = node_id
         self.address: Address = address
-        self.disk: Disk[KeptState] | None = Disk()
+        self.disk: SimulatedDisk[KeptState] | None = SimulatedDisk()
         self.clock: HostClock = HostClock(engine)
         self.machine: Machine | None = None
         self.life: int = 0
@@ -45,7 +45,7 @@ class Computer:
         self._engine = engine
         self._network = network
         self._is_direct = True
-        self._inbox = Inbox(engine, self._may_serve, random.Random(f"{seed}/{key}/service").random)
+        self._inbox = ArrivalQueue(engine, self._may_serve, random.Random(f"{seed}/{key}/service").random)
         self._stored_at = 0.0
         self._store_draw = random.Random(f"{seed}/{key}/store").random
         network.attach(address, self)
@@ -93,7 +93,9 @@ class Computer:
     def _may_serve(self) -> bool:
         return self.machine is not None and not self.is_stopped
 
-    def _write(self, write: Callable[[Disk[KeptState]], str | None], written: Callable[[str | None], None]) -> None:
+    def _write(
+        self, write: Callable[[SimulatedDisk[KeptState]], str | None], written: Callable[[str | None], None]
+    ) -> None:
         """Write to the disk, which takes its time, one write after another. Then the process is told why it failed, or
         None."""
         seconds = self.disk.write_seconds if self.disk is not None else 0.0
@@ -102,7 +104,7 @@ class Computer:
         self._engine.at(self._stored_at, self._finish_write, (write, written, self.life))
 
     def _finish_write(
-        self, writing: tuple[Callable[[Disk[KeptState]], str | None], Callable[[str | None], None], int]
+        self, writing: tuple[Callable[[SimulatedDisk[KeptState]], str | None], Callable[[str | None], None], int]
     ) -> None:
         write, written, life = writing
         if self.machine is not None and life == self.life and self.disk is not None:
@@ -110,7 +112,7 @@ class Computer:
 
     # What arrives
 
-    def take_datagram(self, packet: tuple[Any, Address, int]) -> None:
+    def handle_datagram(self, packet: tuple[Any, Address, int]) -> None:
         """A datagram arrives at the machine: (message or bytes, source, cause)."""
         if self.machine is None:
             return
@@ -119,7 +121,7 @@ class Computer:
         elif not self.is_dark:
             self._inbox.put(self._receive, *packet, is_datagram=True)
 
-    def take_call(self, exchange: Exchange) -> None:
+    def handle_call(self, exchange: CallInProgress) -> None:
         """A call arrives at the machine."""
         if self.is_dark:
             return
@@ -128,17 +130,17 @@ class Computer:
         else:
             self._arrive(self._receive_call, exchange)
 
-    def take_reply(self, exchange: Exchange, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
+    def handle_reply(self, exchange: CallInProgress, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
         """What came of a call of this host's."""
         if self.machine is None or exchange.life != self.life:
             return
         self._arrive(self._receive_reply, exchange, reply, peer, cause)
 
-    def take_watcher(self, line: WatchLine) -> None:
+    def handle_watcher(self, line: WatchLine) -> None:
         """Somebody watches this process from now on."""
         self._arrive(self._receive_watcher, line)
 
-    def take_watch(self, line: WatchLine, outcome: WatchOpened | CallFailed) -> None:
+    def handle_watch(self, line: WatchLine, outcome: WatchOpened | CallFailed) -> None:
         """A watch of this host's stands, or is over."""
         if self.machine is None or line.life != self.life:
             return
@@ -156,10 +158,10 @@ class Computer:
     def _receive(self, packet: Any, source: Address, cause: int) -> None:
         raise NotImplementedError
 
-    def _receive_call(self, exchange: Exchange) -> None:
+    def _receive_call(self, exchange: CallInProgress) -> None:
         raise NotImplementedError
 
-    def _receive_reply(self, exchange: Exchange, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
+    def _receive_reply(self, exchange: CallInProgress, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
         raise NotImplementedError
 
     def _receive_watcher(self, line: WatchLine) -> None:

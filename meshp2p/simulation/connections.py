@@ -5,13 +5,13 @@ from __future__ import annotations
 from meshp2p.simulation.endpoint import Endpoint, WatchLine
 from meshp2p.simulation.engine import Engine
 
-__all__ = ["Connections"]
+__all__ = ["SimulatedConnections"]
 
 IDLE_SECONDS = 60.0
 """A connection without a call is closed after so long: as in :mod:`meshp2p.net.peers`."""
 
 
-class Connections:
+class SimulatedConnections:
     """Which processes called each other lately, and which watch each other.
 
     ``watches`` are the watch connections, by the key of the watcher's host, its life and the number of the watch.

@@ -35,7 +35,7 @@ from meshp2p.errors import InternalError, LocalProtocolError, RemoteProtocolErro
 from meshp2p.simulation.alarm import Alarm
 from meshp2p.simulation.computer import Computer
 from meshp2p.simulation.digest import Digest
-from meshp2p.simulation.endpoint import Exchange, WatchLine
+from meshp2p.simulation.endpoint import CallInProgress, WatchLine
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.network import Network
 from meshp2p.simulation.watcher import Watcher
@@ -81,7 +81,7 @@ class Host(Computer):
         self._alter = alter
         self._alarm = Alarm(engine, self.clock, self._wake)
         self._cause = 0
-        self._answering: dict[int, tuple[Exchange, int]] = {}
+        self._answering: dict[int, tuple[CallInProgress, int]] = {}
         self._answers = 0
 
     def __repr__(self) -> str:
@@ -206,7 +206,7 @@ class Host(Computer):
             return None
         return None if isinstance(data, Mangled) else datagram
 
-    def _receive_call(self, exchange: Exchange) -> None:
+    def _receive_call(self, exchange: CallInProgress) -> None:
         machine = self.machine
         if machine is None:
             return
@@ -247,7 +247,7 @@ class Host(Computer):
             self._mark(self._engine.now)
             self._perform(self.machine.receive_stored(number, failure, self.now), 0)
 
-    def _receive_reply(self, exchange: Exchange, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
+    def _receive_reply(self, exchange: CallInProgress, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
         machine = self.machine
         if machine is None:
             return

@@ -9,7 +9,7 @@ from typing import Any
 
 from meshp2p.simulation.engine import Engine
 
-__all__ = ["BUFFER_DATAGRAMS", "Inbox"]
+__all__ = ["BUFFER_DATAGRAMS", "ArrivalQueue"]
 
 BUFFER_DATAGRAMS = 256
 """Datagrams that a kernel keeps for a process that does not read: 208 KiB, the default on Linux, of small packets."""
@@ -18,7 +18,7 @@ Action = Callable[..., None]
 Arrival = tuple[Action, tuple[Any, ...], bool]
 
 
-class Inbox:
+class ArrivalQueue:
     """Arrivals in their order: what is to be done with each, with what, and whether it is a datagram.
 
     ``service`` is how many seconds the process takes for one thing, on average: one after the other they are done when

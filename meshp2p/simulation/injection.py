@@ -10,7 +10,7 @@ from meshp2p.core.directory.keeping import KeptState
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.world import World
 from meshp2p.virtual import faults
-from meshp2p.virtual.disk import WRITE_SECONDS, Disk
+from meshp2p.virtual.disk import WRITE_SECONDS, SimulatedDisk
 from meshp2p.virtual.faults import CuttingFault, DiskFault, Fault, HostFault, ImpairingFault
 
 __all__ = ["Injector"]
@@ -58,9 +58,9 @@ class Injector:
         elif isinstance(fault, faults.Hidden):
             world.network.hidden.append(fault)
         elif isinstance(fault, DiskFault):
-            self._begin_at_disk(number, fault, world.truth.hosts[fault.node])
+            self._begin_at_disk(number, fault, world.oracle.hosts[fault.node])
         elif isinstance(fault, HostFault):
-            self._begin_at_host(number, fault, world.truth.hosts[fault.node], cause)
+            self._begin_at_host(number, fault, world.oracle.hosts[fault.node], cause)
         elif isinstance(fault, faults.Twin):
             self._start_twin(number, fault, cause)
         elif isinstance(fault, faults.Forged):
@@ -127,7 +127,7 @@ class Injector:
     def end(self, number: int, fault: Fault) -> None:
         """Let a fault end now, if it has not ended."""
         world = self._world
-        if number not in world.truth.active:
+        if number not in world.oracle.active:
             return
         cause = world.note_fault(number, fault, begins=False)
         world.network.links.end(number)
@@ -169,7 +169,7 @@ class Injector:
     def _end_at_disk(
         self,
         fault: faults.DiskForgets | faults.DiskFull | faults.DiskFails | faults.DiskSlow,
-        disk: Disk[KeptState] | None,
+        disk: SimulatedDisk[KeptState] | None,
     ) -> None:
         if disk is None:
             return
@@ -211,14 +211,14 @@ class Injector:
         world = self._world
         plan = next(plan for plan in world.schedule.nodes if plan.id == fault.node)
         host = world.add_host(f"{fault.node}~{number}", plan)
-        known = world.truth.hosts[fault.node]
+        known = world.oracle.hosts[fault.node]
         if fault.beside:
-            known = world.truth.hosts[fault.beside]
+            known = world.oracle.hosts[fault.beside]
             world.network.links.places[host.key] = fault.beside
         self._acted_on[number] = (host, 1)
         world.fire(fault)
         world.start_host(host, cause)
-        world.truth.note_told(host, known)
+        world.oracle.note_told(host, known)
         host.offer("seed", known.address)
 
     def _pause(self, host: Host, *, is_asleep: bool, cause: int) -> None:
@@ -233,7 +233,7 @@ class Injector:
 
     def _stall(self, argument: tuple[int, faults.Stalls, Host]) -> None:
         number, fault, host = argument
-        if number not in self._world.truth.active or host.machine is None:
+        if number not in self._world.oracle.active or host.machine is None:
             return
         self._engine.at(self._engine.now + fault.every, self._stall, argument)
         if not host.is_stopped:
@@ -256,11 +256,11 @@ class Injector:
     def _forge(self, argument: tuple[int, faults.Forged]) -> None:
         number, fault = argument
         world = self._world
-        if number not in world.truth.active:
+        if number not in world.oracle.active:
             return
         self._engine.at(self._engine.now + self._random.expovariate(fault.rate), self._forge, argument)
-        names = fault.nodes or tuple(world.truth.hosts)
-        target = world.truth.hosts[names[self._random.randrange(0, len(names))]].address
+        names = fault.nodes or tuple(world.oracle.hosts)
+        target = world.oracle.hosts[names[self._random.randrange(0, len(names))]].address
         stranger = Address("10.255.255.1", 9)
         if fault.what is faults.Forgery.GARBAGE:
             data = self._random.randbytes(self._random.randrange(0, 200))

@@ -12,10 +12,10 @@ from meshp2p.core.requests import Acknowledge, Fetch, Request, SendMessage
 from meshp2p.errors import LimitExceeded, LocalProtocolError, MailboxFull, StoreFull
 from meshp2p.simulation.agents import Agents
 from meshp2p.simulation.host import Host
+from meshp2p.simulation.oracle import Letter, MailboxRead, Oracle
 from meshp2p.simulation.schedule import MailPlan
-from meshp2p.simulation.truth import Letter, Reading, Truth
 
-__all__ = ["FIRST_TICKET", "READ_EVERY", "READ_MAX", "Mail", "Postmaster"]
+__all__ = ["FIRST_TICKET", "READ_EVERY", "READ_MAX", "Postmaster", "SimulatedMail"]
 
 FIRST_TICKET = 1 << 40
 """Far above the tickets of those who only register."""
@@ -39,26 +39,26 @@ class Postmaster(Protocol):
 
     def accepted(self, host: Host, letter: Letter, /) -> None: ...
     def refused(self, host: Host, target: str, size: int, why: str, /) -> None: ...
-    def reads(self, host: Host, reading: Reading, /) -> None: ...
-    def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...], /) -> None: ...
+    def reads(self, host: Host, reading: MailboxRead, /) -> None: ...
+    def was_answered(self, host: Host, reading: MailboxRead, messages: tuple[Message, ...], /) -> None: ...
     def acknowledges(self, recipient: str, message_ids: tuple[str, ...], /) -> None: ...
     def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: CallReply | None, /) -> None: ...
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float, /) -> None: ...
 
 
-class Mail:
+class SimulatedMail:
     """All correspondence of a run."""
 
     def __init__(
         self,
         plans: tuple[MailPlan, ...],
         reads_on: tuple[str, ...],
-        truth: Truth,
+        oracle: Oracle,
         agents: Agents,
         seed: int,
         postmaster: Postmaster,
     ) -> None:
-        self._truth = truth
+        self._truth = oracle
         self._agents = agents
         self._postmaster = postmaster
         self._draw = random.Random(f"{seed}/mail")
@@ -69,11 +69,11 @@ class Mail:
         self._readings = 0
         self._reads_on = dict.fromkeys(reads_on, ("", 0))
         """What each of those who read on read last, and how many times it did."""
-        engine = truth.engine
+        engine = oracle.engine
         for plan in plans:
             engine.at(plan.at, self._send, plan)
         if plans:
-            recipients = [*truth.hosts, *agents.agents]
+            recipients = [*oracle.hosts, *agents.agents]
             for recipient in recipients:
                 engine.at(self._draw.random() * READ_EVERY, self._read, recipient)
 
@@ -144,7 +144,7 @@ class Mail:
 
         after = self._place_of(recipient)
         self._readings += 1
-        reading = Reading(self._readings, recipient, host.key, host.life, asked_at, after, wait)
+        reading = MailboxRead(self._readings, recipient, host.key, host.life, asked_at, after, wait)
 
         def answered(reply: CallReply) -> None:
             if not isinstance(reply, FetchReply):

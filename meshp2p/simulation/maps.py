@@ -5,22 +5,22 @@ from __future__ import annotations
 import random
 
 from meshp2p.simulation.host import Host
+from meshp2p.simulation.oracle import MapWrite, Oracle
 from meshp2p.simulation.schedule import MapPlan
-from meshp2p.simulation.truth import MapWrite, Truth
 
-__all__ = ["Maps"]
+__all__ = ["SimulatedMaps"]
 
 
-class Maps:
+class SimulatedMaps:
     """All shared maps of a run."""
 
-    def __init__(self, plans: tuple[MapPlan, ...], truth: Truth, seed: int) -> None:
-        self._truth = truth
+    def __init__(self, plans: tuple[MapPlan, ...], oracle: Oracle, seed: int) -> None:
+        self._truth = oracle
         self._plans = plans
         self._draw = random.Random(f"{seed}/maps")
         self._count = 0
         for plan in plans:
-            truth.engine.at(plan.at, self._write, plan)
+            oracle.engine.at(plan.at, self._write, plan)
 
     def open(self, host: Host) -> None:
         """A process has begun: its agent opens its maps."""

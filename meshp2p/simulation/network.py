@@ -13,9 +13,9 @@ from meshp2p.core.calls import CallReply, CallRequest
 from meshp2p.core.datagrams import Datagram
 from meshp2p.core.effects import Call, CallFailed, Failure, Send
 from meshp2p.errors import check
-from meshp2p.simulation.endpoint import Endpoint, Exchange
+from meshp2p.simulation.endpoint import CallInProgress, Endpoint
 from meshp2p.simulation.engine import Engine
-from meshp2p.simulation.paths import Paths
+from meshp2p.simulation.paths import NetworkPaths
 from meshp2p.simulation.watches import WatchLines
 from meshp2p.virtual.corruption import mangle
 from meshp2p.virtual.faults import Kind, Rejected
@@ -23,14 +23,14 @@ from meshp2p.virtual.impairments import Flight
 from meshp2p.virtual.links import LinkOptions
 from meshp2p.virtual.trace import Trace, What
 
-__all__ = ["Codec", "Network", "Traffic"]
+__all__ = ["MessageCodec", "Network", "Traffic"]
 
 FRAME_BYTES = 12
 """What the frame adds to a body; :mod:`meshp2p.wire.frame` has the layout."""
 
 
-class Codec(Protocol):
-    """What of :class:`meshp2p.wire.codec.Codec` is used where messages go through bytes."""
+class MessageCodec(Protocol):
+    """What of :class:`meshp2p.wire.codec.MessageCodec` is used where messages go through bytes."""
 
     def encode(self, message: Any) -> bytes: ...
     def decode_datagram_untrusted(self, data: bytes) -> Datagram: ...
@@ -51,14 +51,14 @@ class Traffic(msgspec.Struct):
     calls_failed: int = 0
 
 
-class Network(Paths):
+class Network(NetworkPaths):
     """Carries datagrams, multicast and calls along its paths."""
 
     def __init__(self, engine: Engine, link: LinkOptions, draw: random.Random) -> None:
         super().__init__(engine, link, draw)
         self.watches: WatchLines = WatchLines(self)
         self.traffic: Traffic = Traffic()
-        self.codec: Codec | None = None
+        self.codec: MessageCodec | None = None
         self.trace: Trace | None = None
         self.overhear: Callable[[bytes, Address], None] | None = None
         """An attacker who listens: it is given each datagram's bytes and target."""
@@ -89,7 +89,7 @@ class Network(Paths):
             self._send_impaired(sender, target, effect.datagram, packet, cause)
         else:
             engine = self.engine
-            engine.at(engine.now + self.links.draw_delay(), target.take_datagram, (packet, sender.address, cause))
+            engine.at(engine.now + self.links.draw_delay(), target.handle_datagram, (packet, sender.address, cause))
 
     def _send_impaired(self, sender: Endpoint, target: Endpoint, datagram: Datagram, packet: Any, cause: int) -> None:
         now = self.engine.now
@@ -103,13 +103,13 @@ class Network(Paths):
             packet = mangle(packet, self.links.random)
         when = now + self.links.draw_delay() + flight.delay
         for later in (0.0, *flight.copies):
-            self.engine.at(when + later, target.take_datagram, (packet, sender.address, cause))
+            self.engine.at(when + later, target.handle_datagram, (packet, sender.address, cause))
 
     def inject(self, data: bytes, source: Address, target: Address) -> None:
         """Carry bytes of an attacker."""
         host = self._listeners.get(target)
         if host is not None:
-            self.engine.at(self.engine.now + self.links.draw_delay(), host.take_datagram, (data, source, 0))
+            self.engine.at(self.engine.now + self.links.draw_delay(), host.handle_datagram, (data, source, 0))
 
     def _packet_bytes(self, datagram: Datagram, packet: Any) -> int:
         if isinstance(packet, bytes):
@@ -142,13 +142,13 @@ class Network(Paths):
     # Calls
 
     def call(self, caller: Endpoint, effect: Call, cause: int) -> None:
-        """Carry a call to all of its addresses. The reply, or that there is none, is given to ``caller.take_reply``
+        """Carry a call to all of its addresses. The reply, or that there is none, is given to ``caller.handle_reply``
         once."""
         self.traffic.calls += 1
         if self.trace is not None:
             peer = self._keys.get(effect.addresses[0], str(effect.addresses[0])) if effect.addresses else ""
             cause = self.trace.add(self.engine.now, caller.key, What.CALL, peer, effect.request, cause)
-        exchange = Exchange(caller, effect, cause)
+        exchange = CallInProgress(caller, effect, cause)
         for address in effect.addresses:
             target = self._listeners.get(address)
             # SYN, SYN-ACK, then the request: three legs, of which any may be cut
@@ -161,17 +161,17 @@ class Network(Paths):
                 self.links.count(Rejected.__name__)
                 self.engine.at(self.engine.now + delay, self._reject, (exchange, target))
             else:
-                arrive = self._pass_on if effect.target else self._take_call
+                arrive = self._pass_on if effect.target else self._deliver_call
                 self.engine.at(self.engine.now + delay, arrive, (exchange, target))
         self.engine.at(self.engine.now + effect.timeout, self._expire, exchange)
 
-    def _take_call(self, arrival: tuple[Exchange, Endpoint]) -> None:
+    def _deliver_call(self, arrival: tuple[CallInProgress, Endpoint]) -> None:
         exchange, target = arrival
         if self.hidden and target.machine is not None:
             self.connections.note(exchange.relay or exchange.caller, target)
-        target.take_call(exchange)
+        target.handle_call(exchange)
 
-    def _pass_on(self, arrival: tuple[Exchange, Endpoint]) -> None:
+    def _pass_on(self, arrival: tuple[CallInProgress, Endpoint]) -> None:
         """A call arrives at the relay that is to pass it on, which opens a connection to the target for it."""
         exchange, relay = arrival
         if exchange.relay is not None or relay.is_dark or relay.is_stopped:
@@ -189,14 +189,14 @@ class Network(Paths):
                 continue
             delay = self.legs(relay.key, target.key, 3) if target is not None else None
             if delay is not None and target is not None and not self.is_rejected(relay.key, target.key):
-                self.engine.at(self.engine.now + delay, self._take_call, (exchange, target))
+                self.engine.at(self.engine.now + delay, self._deliver_call, (exchange, target))
                 return
         self.reply(exchange, relay, CallFailed(Failure.UNREACHABLE, "the relay has no path"), exchange.cause)
 
-    def _reject(self, arrival: tuple[Exchange, Endpoint]) -> None:
+    def _reject(self, arrival: tuple[CallInProgress, Endpoint]) -> None:
         self.refuse(*arrival)
 
-    def reply(self, exchange: Exchange, replier: Endpoint, reply: CallReply | CallFailed, cause: int) -> None:
+    def reply(self, exchange: CallInProgress, replier: Endpoint, reply: CallReply | CallFailed, cause: int) -> None:
         """Carry a reply, or the word that the connection broke, back to the caller."""
         if exchange.is_done:
             return
@@ -209,11 +209,11 @@ class Network(Paths):
         if delay is not None:
             self.engine.at(self.engine.now + delay, self._arrive, (exchange, reply, replier.key, cause))
 
-    def _way_back(self, exchange: Exchange, replier: Endpoint) -> tuple[str, ...]:
+    def _way_back(self, exchange: CallInProgress, replier: Endpoint) -> tuple[str, ...]:
         caller, relay = exchange.caller.key, exchange.relay
         return (caller,) if relay is None or relay is replier else (relay.key, caller)
 
-    def refuse(self, exchange: Exchange, replier: Endpoint) -> None:
+    def refuse(self, exchange: CallInProgress, replier: Endpoint) -> None:
         """Nobody listens at one of the addresses: the call is refused when all refuse."""
         if exchange.relay is not None:
             failed = CallFailed(Failure.UNREACHABLE, "the relay was refused")
@@ -223,18 +223,18 @@ class Network(Paths):
         if exchange.refused == len(exchange.effect.addresses):
             self.reply(exchange, replier, CallFailed(Failure.REFUSED, "connection refused"), exchange.cause)
 
-    def _arrive(self, arrival: tuple[Exchange, CallReply | CallFailed, str, int]) -> None:
+    def _arrive(self, arrival: tuple[CallInProgress, CallReply | CallFailed, str, int]) -> None:
         exchange, reply, peer, cause = arrival
         self._settle(exchange, reply, peer, cause)
 
-    def _expire(self, exchange: Exchange) -> None:
+    def _expire(self, exchange: CallInProgress) -> None:
         reason = f"no answer within {exchange.effect.timeout:g} s"
         self._settle(exchange, CallFailed(Failure.TIMEOUT, reason), "", exchange.cause)
 
-    def _settle(self, exchange: Exchange, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
+    def _settle(self, exchange: CallInProgress, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
         if exchange.is_done:
             return
         exchange.is_done = True
         if isinstance(reply, CallFailed):
             self.traffic.calls_failed += 1
-        exchange.caller.take_reply(exchange, reply, peer, cause)
+        exchange.caller.handle_reply(exchange, reply, peer, cause)

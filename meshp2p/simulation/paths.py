@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from meshp2p.core.address import Address
-from meshp2p.simulation.connections import Connections
+from meshp2p.simulation.connections import SimulatedConnections
 from meshp2p.simulation.endpoint import Endpoint
 from meshp2p.simulation.engine import Engine
 from meshp2p.virtual.faults import Hidden, Kind, Rejected
@@ -13,10 +13,10 @@ from meshp2p.virtual.impairments import Flight, Impairment
 from meshp2p.virtual.links import LinkOptions, Links
 from meshp2p.virtual.rules import Rule
 
-__all__ = ["Paths"]
+__all__ = ["NetworkPaths"]
 
 
-class Paths:
+class NetworkPaths:
     """All addresses, links and connections. ``rejections`` and ``hidden`` are the faults of these kinds that are on."""
 
     def __init__(self, engine: Engine, link: LinkOptions, draw: random.Random) -> None:
@@ -26,7 +26,7 @@ class Paths:
         self.impairments: list[Impairment] = self.links.impairments
         self.rejections: list[Rejected] = []
         self.hidden: list[Hidden] = []
-        self.connections: Connections = Connections(engine)
+        self.connections: SimulatedConnections = SimulatedConnections(engine)
         self._listeners: dict[Address, Endpoint] = {}
         self._keys: dict[Address, str] = {}
 

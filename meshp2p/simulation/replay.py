@@ -10,10 +10,10 @@ from meshp2p.errors import ConfigError
 from meshp2p.simulation.schedule import Schedule, dump_schedule, load_schedule
 from meshp2p.simulation.simulation import Result
 
-__all__ = ["Outcome", "read_replay", "write_replay"]
+__all__ = ["RecordedResult", "read_replay", "write_replay"]
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class RecordedResult(msgspec.Struct, frozen=True):
     """What the run that was written had: its digest, and its violations as text."""
 
     digest: str = ""
@@ -21,7 +21,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class _Outcome(msgspec.Struct, frozen=True):
-    outcome: Outcome = Outcome()
+    outcome: RecordedResult = RecordedResult()
 
 
 def write_replay(path: Path, schedule: Schedule, result: Result) -> None:
@@ -31,7 +31,7 @@ def write_replay(path: Path, schedule: Schedule, result: Result) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n")
 
 
-def read_replay(path: Path) -> tuple[Schedule, Outcome]:
+def read_replay(path: Path) -> tuple[Schedule, RecordedResult]:
     """The schedule of a file, and what came of it then.
 
     Raises :class:`ConfigError` with one line where the file is missing, is none, or is of another format.

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from meshp2p.errors import check
-from meshp2p.simulation.checkers import Violation, Wholeness
+from meshp2p.simulation.checkers import Convergence, Violation
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
 from meshp2p.simulation.checkers.maps import SharedMaps, convergence_bound
 from meshp2p.simulation.checkers.messages import Messages
@@ -87,7 +87,7 @@ class Simulation(World):
         return f"<Simulation {self.schedule.scenario} seed={self.schedule.seed} {self.engine!r}>"
 
     def _start_planned(self, node_id: str) -> None:
-        host = self.truth.hosts[node_id]
+        host = self.oracle.hosts[node_id]
         if host.machine is None and not host.life:
             self.start_host(host)
 
@@ -101,7 +101,7 @@ class Simulation(World):
 
     def end(self, number: int) -> None:
         """Let a fault end that was begun: a cut is mended, a crashed node started again."""
-        fault = self.truth.active.get(number)
+        fault = self.oracle.active.get(number)
         if fault is not None:
             self._injector.end(number, fault)
 
@@ -109,16 +109,16 @@ class Simulation(World):
         """Run until the live nodes are one mesh; how many seconds that took.
 
         None where it took longer than ``within``, or than the bound that follows from the configuration; then the
-        checker ``wholeness`` has reported it.
+        checker ``convergence`` has reported it.
         """
-        wholeness = self.checkers.get(Wholeness.name)
-        check(isinstance(wholeness, Wholeness), "become_whole needs the checker 'wholeness'")
-        if not isinstance(wholeness, Wholeness):
+        convergence = self.checkers.get(Convergence.name)
+        check(isinstance(convergence, Convergence), "become_whole needs the checker 'convergence'")
+        if not isinstance(convergence, Convergence):
             return None
         began = self.engine.now
         if within is None:
-            within = wholeness.bound()
-        is_whole = self._wait_for(wholeness, began + within, "not whole again")
+            within = convergence.bound()
+        is_whole = self._wait_for(convergence, began + within, "not whole again")
         return self.engine.now - began if is_whole else None
 
     # Time
@@ -135,7 +135,7 @@ class Simulation(World):
         try:
             while self.engine.now < end and not self.is_over:
                 began = self.engine.now
-                events_max = EVENTS_MAX * (1 + len(self.truth.hosts)) ** 2
+                events_max = EVENTS_MAX * (1 + len(self.oracle.hosts)) ** 2
                 if not self.engine.run_until(min(end, began + TICK), events_max):
                     about = f"more than {events_max:,} events in {self.engine.now - began:.3f} s: it runs away"
                     self.report(Violation("machine", self.engine.now, "", about))
@@ -182,13 +182,13 @@ class Simulation(World):
 
     def _recover(self) -> None:
         """After the last fault: become whole within the bound."""
-        if Wholeness.name in self.checkers and self.become_whole() is not None:
+        if Convergence.name in self.checkers and self.become_whole() is not None:
             self.recovered_after = self.engine.now - self._last_disturbance()
 
     def _stay_whole(self) -> None:
-        wholeness = self.checkers.get(Wholeness.name)
-        if isinstance(wholeness, Wholeness):
-            self._wait_for(wholeness, self.engine.now + STAY, "was whole and did not stay so")
+        convergence = self.checkers.get(Convergence.name)
+        if isinstance(convergence, Convergence):
+            self._wait_for(convergence, self.engine.now + STAY, "was whole and did not stay so")
 
     def _catch_up_on_mail(self) -> None:
         """Let recipients read their backlogs, for as long as they find anything new."""
@@ -200,16 +200,16 @@ class Simulation(World):
         """Give shared maps the time that they may take to be one; their checker says at the end whether they are."""
         maps = self.checkers.get(SharedMaps.name)
         if isinstance(maps, SharedMaps):
-            until = self.engine.now + convergence_bound(self.schedule.config, len(self.truth.hosts))
+            until = self.engine.now + convergence_bound(self.schedule.config, len(self.oracle.hosts))
             while any(maps.differing()) and self.engine.now < until and not self.is_over:
                 self.run_until(self.engine.now + 1.0)
 
-    def _wait_for(self, wholeness: Wholeness, until: float, problem: str) -> bool:
-        while not wholeness.is_whole():
+    def _wait_for(self, convergence: Convergence, until: float, problem: str) -> bool:
+        while not convergence.is_whole():
             if self.engine.now >= until:
-                missing = wholeness.what_is_missing_now()
-                after = self.engine.now - self.truth.disturbed_at
-                wholeness.violated(None, f"{problem} {after:.1f} s after the last disturbance: {missing}")
+                missing = convergence.what_is_missing_now()
+                after = self.engine.now - self.oracle.disturbed_at
+                convergence.violated(None, f"{problem} {after:.1f} s after the last disturbance: {missing}")
                 return False
             self.run_until(self.engine.now + POLL)
             if self.is_over:

@@ -11,9 +11,9 @@ import msgspec
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.presets import PRESETS
 from meshp2p.errors import ConfigError
+from meshp2p.simulation.oracle import MEETING
 from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, MailPlan, MapPlan, NodePlan, Schedule
 from meshp2p.simulation.swarm_faults import draw_faults
-from meshp2p.simulation.truth import MEETING
 from meshp2p.virtual.faults import Blocked, Crash, Fault, Leave, Moved, OneWay, Partition, Rejected
 from meshp2p.virtual.links import LinkOptions
 

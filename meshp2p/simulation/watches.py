@@ -5,7 +5,7 @@ from __future__ import annotations
 from meshp2p.core.address import Address
 from meshp2p.core.effects import CallFailed, Failure, Watch, WatchOpened
 from meshp2p.simulation.endpoint import Endpoint, WatchLine
-from meshp2p.simulation.paths import Paths
+from meshp2p.simulation.paths import NetworkPaths
 
 __all__ = ["WatchLines"]
 
@@ -13,7 +13,7 @@ __all__ = ["WatchLines"]
 class WatchLines:
     """All watch connections of a paths."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: NetworkPaths) -> None:
         self._paths = paths
         self._lines: dict[tuple[str, int, int], WatchLine] = paths.connections.watches
 
@@ -54,7 +54,7 @@ class WatchLines:
                 self._end(line, target, CallFailed(Failure.REFUSED, "connection refused"))
             return
         line.watched, line.watched_life, line.address = target, target.life, address
-        target.take_watcher(line)
+        target.handle_watcher(line)
 
     def stand(self, line: WatchLine, outcome: WatchOpened) -> None:
         """The watched process has answered."""
@@ -68,7 +68,7 @@ class WatchLines:
         line, outcome = arrival
         if not line.is_over:
             line.is_open = True
-            line.watcher.take_watch(line, outcome)
+            line.watcher.handle_watch(line, outcome)
 
     def break_all(self, watched: Endpoint, *, is_silent: bool) -> None:
         """The watched process is gone: its kernel says so, or is gone as well."""
@@ -104,7 +104,7 @@ class WatchLines:
         if not line.is_over:
             line.is_over = True
             self._lines.pop((line.watcher.key, line.life, line.effect.watch_id), None)
-            line.watcher.take_watch(line, failed)
+            line.watcher.handle_watch(line, failed)
 
     def forget(self, watcher: Endpoint) -> None:
         """The watcher's process is gone, and its connections with it."""

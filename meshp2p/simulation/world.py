@@ -23,12 +23,12 @@ from meshp2p.simulation.checkers import CHECKERS, Checker, Violation
 from meshp2p.simulation.digest import Digest
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.mail import FIRST_TICKET, Mail
-from meshp2p.simulation.maps import Maps
+from meshp2p.simulation.mail import FIRST_TICKET, SimulatedMail
+from meshp2p.simulation.maps import SimulatedMaps
 from meshp2p.simulation.multicast import Multicast
 from meshp2p.simulation.network import Network
+from meshp2p.simulation.oracle import Letter, MailboxRead, Oracle
 from meshp2p.simulation.schedule import NodePlan, Schedule
-from meshp2p.simulation.truth import Letter, Reading, Truth
 from meshp2p.virtual.faults import Corrupted, Fault, Forged
 from meshp2p.virtual.trace import Trace, What
 
@@ -87,7 +87,7 @@ class World:
             from meshp2p.wire.codec import Codec  # noqa: PLC0415 - most runs need no bytes
 
             self.network.codec = Codec("simulation")
-        self.truth: Truth = Truth(self.engine, self.network, schedule.config)
+        self.oracle: Oracle = Oracle(self.engine, self.network, schedule.config)
         if schedule.ablations and ablate is None:
             raise ConfigError(
                 f"ablation {schedule.ablations[0]!r}: safeguards are switched off by `python -m simulations` of a"
@@ -97,21 +97,21 @@ class World:
         self._set_checkers()
         self._multicast: Multicast | None = None
         if schedule.multicast_interval:
-            self._multicast = Multicast(self.engine, self.network, self.truth.hosts, schedule.multicast_interval)
+            self._multicast = Multicast(self.engine, self.network, self.oracle.hosts, schedule.multicast_interval)
         self._plans = {plan.id: plan for plan in schedule.nodes}
         self._addresses = 0
         for plan in schedule.nodes:
             self.add_host(plan.id, plan)
         self.agents: Agents
-        self.maps: Maps
-        self.mail: Mail
+        self.maps: SimulatedMaps
+        self.mail: SimulatedMail
 
     def open_clients(self) -> None:
         """Let agents and their mail begin, at their times. Called once."""
-        self.agents = Agents(self.schedule.agents, self.truth, self.engine, self.beat, self.beat_refused)
-        self.maps = Maps(self.schedule.maps, self.truth, self.schedule.seed)
+        self.agents = Agents(self.schedule.agents, self.oracle, self.engine, self.beat, self.beat_refused)
+        self.maps = SimulatedMaps(self.schedule.maps, self.oracle, self.schedule.seed)
         plans, reads_on = self.schedule.mail, self.schedule.reads_on
-        self.mail = Mail(plans, reads_on, self.truth, self.agents, self.schedule.seed, self)
+        self.mail = SimulatedMail(plans, reads_on, self.oracle, self.agents, self.schedule.seed, self)
 
     def _set_checkers(self) -> None:
         names = tuple(CHECKERS) if self.schedule.checks is None else self.schedule.checks
@@ -123,7 +123,7 @@ class World:
         for name, kind in CHECKERS.items():
             if name not in names:
                 continue
-            checker = self.checkers[name] = kind(self.truth, self.report)
+            checker = self.checkers[name] = kind(self.oracle, self.report)
             for event in kind.watches:
                 self._watching.setdefault(event, []).append(checker)
         self._set_hooks()
@@ -142,8 +142,8 @@ class World:
         self.accepted: Callable[[Host, Letter], None] = self._hook("accepted")
         self.beat: Callable[[Host, str, Listed, bool], None] = self._hook("beat")
         self.beat_refused: Callable[[Host, str], None] = self._hook("beat_refused")
-        self.reads: Callable[[Host, Reading], None] = self._hook("reads")
-        self.was_answered: Callable[[Host, Reading, tuple[Message, ...]], None] = self._hook("was_answered")
+        self.reads: Callable[[Host, MailboxRead], None] = self._hook("reads")
+        self.was_answered: Callable[[Host, MailboxRead, tuple[Message, ...]], None] = self._hook("was_answered")
         self.acknowledges: Callable[[str, tuple[str, ...]], None] = self._hook("acknowledges")
         self.was_acknowledged: Callable[[str, tuple[str, ...], CallReply | None], None] = self._hook("was_acknowledged")
         self.was_read: Callable[[str, tuple[Message, ...], float], None] = self._hook("was_read")
@@ -169,7 +169,7 @@ class World:
             key,
             Profile(plan.id, f"{key}.example", address.port),
             address,
-            len(self.truth.hosts),
+            len(self.oracle.hosts),
             seed=self.schedule.seed,
             engine=self.engine,
             network=self.network,
@@ -182,22 +182,22 @@ class World:
         host.clock.wall_skew = plan.wall_skew
         if not plan.has_disk:
             host.disk = None
-        self.truth.hosts[key] = host
+        self.oracle.hosts[key] = host
         return host
 
     def start_host(self, host: Host, cause: int = 0) -> None:
         """Start the host's process, tell it of its seeds, and let it look for others."""
         host.prepare()
-        self.truth.note_process(host)
+        self.oracle.note_process(host)
         for checker in self.checkers.values():
             checker.started(host)
         host.start(cause)
         self.maps.open(host)
-        seeds = [self.truth.hosts[seed] for seed in self._plans[host.id].seeds]
+        seeds = [self.oracle.hosts[seed] for seed in self._plans[host.id].seeds]
         if host.life > 1 and not any(seed.machine is not None and seed is not host for seed in seeds):
-            seeds += [other for other in self.truth.live if other.id != host.id][:1]
+            seeds += [other for other in self.oracle.live if other.id != host.id][:1]
         for seed in seeds:
-            self.truth.note_told(host, seed)
+            self.oracle.note_told(host, seed)
             host.offer("seed", seed.address)
         if self._multicast is not None:
             self._multicast.begin(host)
@@ -207,7 +207,7 @@ class World:
         host.stop(is_silent=is_silent, cause=cause)
         if host.disk is not None:
             host.disk.crash()
-        self.truth.note_process(host)
+        self.oracle.note_process(host)
         for checker in self.checkers.values():
             checker.stopped(host)
 
@@ -251,7 +251,7 @@ class World:
         """A fault begins or ends: tell the checkers, then let it be so. The trace's number for it."""
         for checker in self.checkers.values():
             checker.fault_changes(fault, begins=begins)
-        self.truth.note_fault(number, fault, begins=begins)
+        self.oracle.note_fault(number, fault, begins=begins)
         if self.trace is None:
             return 0
         return self.trace.add(self.engine.now, "", What.FAULT if begins else What.HEAL, "", fault)

@@ -36,7 +36,7 @@ class Identity(msgspec.Struct, frozen=True):
     kept: KeptState = KeptState()
 
 
-class _File(msgspec.Struct, frozen=True):
+class _IdentityFile(msgspec.Struct, frozen=True):
     id: str
     is_generated: bool
     kept: KeptState
@@ -66,7 +66,7 @@ class IdentityStore:
         Raises :class:`StoreError` if the file is not ours or damaged; it is left as it is.
         """
         try:
-            file = msgspec.json.decode(self._path.read_bytes(), type=_File)
+            file = msgspec.json.decode(self._path.read_bytes(), type=_IdentityFile)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
@@ -89,7 +89,7 @@ class IdentityStore:
         problem = _problem(identity)
         if problem:
             raise StoreError(f"{str(self._path)!r} is not written: {problem}")
-        file = _File(identity.id, identity.is_generated, identity.kept, crc=_crc(identity))
+        file = _IdentityFile(identity.id, identity.is_generated, identity.kept, crc=_crc(identity))
         self._directory.check()
         try:
             self._reserve()

@@ -17,10 +17,10 @@
 
 from __future__ import annotations
 
+from meshp2p.testing.convergence import NotConverged
 from meshp2p.testing.faults import ActiveFault
 from meshp2p.testing.mesh import VirtualMesh
 from meshp2p.testing.running import run
-from meshp2p.testing.wholeness import NotWhole
 from meshp2p.virtual.links import LinkOptions
 
-__all__ = ["ActiveFault", "LinkOptions", "NotWhole", "VirtualMesh", "run"]
+__all__ = ["ActiveFault", "LinkOptions", "NotConverged", "VirtualMesh", "run"]

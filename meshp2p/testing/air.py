@@ -8,7 +8,7 @@ import trio
 
 from meshp2p.core.address import Address
 from meshp2p.discovery.beacon_sockets import BEACON_PORT, Reply, Take
-from meshp2p.testing.host import Host
+from meshp2p.testing.host import LanHost
 from meshp2p.testing.lan import Lan
 from meshp2p.testing.process import Process
 from meshp2p.virtual.faults import Kind
@@ -22,7 +22,7 @@ class VirtualAir:
     ``listeners`` are all that run on the LAN; this one adds itself.
     """
 
-    def __init__(self, lan: Lan, listeners: dict[VirtualAir, None], host: Host, process: Process) -> None:
+    def __init__(self, lan: Lan, listeners: dict[VirtualAir, None], host: LanHost, process: Process) -> None:
         self._lan = lan
         self._listeners = listeners
         self._host = host

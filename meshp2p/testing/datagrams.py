@@ -61,7 +61,7 @@ class VirtualDatagrams:
         self._is_closed = True
         self._lan.close_datagrams(self)
 
-    def take(self, data: bytes, source: Address) -> bool:
+    def enqueue(self, data: bytes, source: Address) -> bool:
         """A packet has arrived. Whether there was room for it."""
         size = len(data) + _PACKET_OVERHEAD
         if self._bytes + size > RECEIVE_BUFFER_BYTES:

@@ -13,7 +13,7 @@ from meshp2p.discovery.cache import KnownPeer
 from meshp2p.errors import StartError
 from meshp2p.store.identity import Identity
 from meshp2p.testing.process import Process
-from meshp2p.virtual.disk import Disk
+from meshp2p.virtual.disk import SimulatedDisk
 
 __all__ = ["OpenDisk", "VirtualDisk"]
 
@@ -31,7 +31,7 @@ class _Files(msgspec.Struct, frozen=True):
     peers: tuple[KnownPeer, ...] = ()
 
 
-class VirtualDisk(Disk[_Files]):
+class VirtualDisk(SimulatedDisk[_Files]):
     """One data directory of a host, and the process that uses it."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class VirtualDisk(Disk[_Files]):
 
 
 class OpenDisk:
-    """A process's hold on a disk: the platform's ``Disk``. Raises :class:`StartError` where another holds it."""
+    """A process's hold on a disk: the platform's ``VirtualDisk``. Raises :class:`StartError` where another holds it."""
 
     def __init__(self, disk: VirtualDisk, process: Process, directory: str) -> None:
         if disk.user is not None:

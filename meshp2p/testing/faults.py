@@ -9,8 +9,9 @@ from typing import Final, Self
 import msgspec
 
 from meshp2p.errors import ConfigError, LocalProtocolError
-from meshp2p.testing.host import Host
+from meshp2p.testing.host import LanHost
 from meshp2p.testing.lan import Lan
+from meshp2p.virtual.describe import describe_fault
 from meshp2p.virtual.faults import (
     ALL_KINDS,
     Blocked,
@@ -24,7 +25,6 @@ from meshp2p.virtual.faults import (
     Reordered,
 )
 from meshp2p.virtual.trace import What
-from meshp2p.virtual.words import describe_fault
 
 __all__ = ["CLIENT_HOST", "ActiveFault", "NetworkFaults"]
 
@@ -138,7 +138,7 @@ class NetworkFaults:
 
     # Names
 
-    def _host(self, name: str) -> Host:
+    def _host(self, name: str) -> LanHost:
         host = self._lan.hosts.get(name)
         if host is None:
             known = ", ".join(repr(known) for known in self._lan.hosts) or "none yet"

@@ -12,7 +12,7 @@ from meshp2p.testing.disk import VirtualDisk
 from meshp2p.testing.process import Process
 from meshp2p.wire.codec import Codec
 
-__all__ = ["Host", "TcpPort", "UdpPort"]
+__all__ = ["LanHost", "TcpPort", "UdpPort"]
 
 _FIRST_FREE_PORT: Final = 49_152
 
@@ -24,7 +24,7 @@ class UdpPort(Protocol):
     address: Address
     codec: Codec
 
-    def take(self, data: bytes, source: Address) -> bool:
+    def enqueue(self, data: bytes, source: Address) -> bool:
         """A packet has arrived. Whether there was room for it."""
 
     def close(self) -> None: ...
@@ -40,11 +40,11 @@ class TcpPort(Protocol):
     def is_full(self) -> bool:
         """Whether its backlog has no room for another connection."""
 
-    def take(self, stream: trio.abc.Stream, reset: Callable[[], None]) -> None:
+    def enqueue(self, stream: trio.abc.Stream, reset: Callable[[], None]) -> None:
         """A connection has arrived: its end here, and what resets it where nobody accepts it."""
 
 
-class Host:
+class LanHost:
     """One machine of the virtual LAN. Without ``is_on`` it is silent."""
 
     def __init__(self, name: str, ip: str) -> None:
@@ -71,7 +71,7 @@ class Host:
         if self.process.is_dead:
             self.process = Process(self.name, self.process.number + 1)
 
-    def take_free_port(self) -> int:
+    def allocate_port(self) -> int:
         """A port that nobody has had yet, for a socket that did not ask for one."""
         self._last_port = self._last_port + 1 if self._last_port < 65_535 else _FIRST_FREE_PORT
         while self._last_port in self.udp or self._last_port in self.tcp:

@@ -12,7 +12,7 @@ from meshp2p.core.address import Address
 from meshp2p.core.datagrams import Datagram
 from meshp2p.errors import ConfigError, RemoteProtocolError
 from meshp2p.testing.courier import Courier
-from meshp2p.testing.host import Host, UdpPort
+from meshp2p.testing.host import LanHost, UdpPort
 from meshp2p.testing.log import Log
 from meshp2p.virtual.corruption import mangle
 from meshp2p.virtual.faults import Faulty, Kind
@@ -36,9 +36,9 @@ class Lan:
     def __init__(self, courier: Courier, log: Log, link: LinkOptions, seed: object) -> None:
         self.courier = courier
         self.log = log
-        self.hosts: dict[str, Host] = {}
-        self._hosts_by_ip: dict[str, Host] = {}
-        self._former: dict[str, Host] = {}
+        self.hosts: dict[str, LanHost] = {}
+        self._hosts_by_ip: dict[str, LanHost] = {}
+        self._former: dict[str, LanHost] = {}
         """By addresses that nobody has any more: what was sent from there may still arrive."""
         self._links = Links(link, random.Random(f"network of {seed}"))
         self._fault_count = 0
@@ -46,13 +46,13 @@ class Lan:
 
     # Who is where
 
-    def add_host(self, name: str) -> Host:
+    def add_host(self, name: str) -> LanHost:
         """A new machine at the next free address. Raises :class:`ConfigError`."""
-        host = Host(name, self._next_ip())
+        host = LanHost(name, self._next_ip())
         self.hosts[name] = self._hosts_by_ip[host.ip] = host
         return host
 
-    def readdress(self, host: Host) -> None:
+    def readdress(self, host: LanHost) -> None:
         """Give a machine the next free address in place of its own, at which nobody is from now on. Its sockets are
         bound to all of its addresses; connections stay."""
         ip = self._next_ip()
@@ -70,13 +70,13 @@ class Lan:
             raise ConfigError(f"{number} hosts: that is all that a virtual LAN holds")
         return f"10.0.{number // 250}.{number % 250 + 1}"
 
-    def host_at(self, place: str, seen_from: Host) -> Host | None:
+    def host_at(self, place: str, seen_from: LanHost) -> LanHost | None:
         """The host of this address or name, ``localhost`` included."""
         if place in _LOOPBACK:
             return seen_from
         return self._hosts_by_ip.get(place) or self.hosts.get(place.removesuffix(".local"))
 
-    async def resolve(self, seed: Address, seen_from: Host) -> tuple[Address, ...]:
+    async def resolve(self, seed: Address, seen_from: LanHost) -> tuple[Address, ...]:
         """The address behind a host's name, or behind itself. Raises ``OSError`` where there is none."""
         host = self.host_at(seed.host, seen_from)
         if host is not None:
@@ -107,7 +107,7 @@ class Lan:
 
     # What passes
 
-    def leg(self, sender: Host, receiver: Host, kind: Kind, packet_bytes: int = 0) -> Flight | None:
+    def leg(self, sender: LanHost, receiver: LanHost, kind: Kind, packet_bytes: int = 0) -> Flight | None:
         """One way of a packet that is sent now, with its delay; None, or ``dropped``, where it does not arrive."""
         flight = Flight(sender.name, receiver.name, self.log.now, kind, lambda: packet_bytes)
         if not sender.is_on:
@@ -120,7 +120,7 @@ class Lan:
             flight.delay += self._links.draw_delay()
         return flight
 
-    def tcp_delay(self, sender: Host, receiver: Host) -> float | None:
+    def tcp_delay(self, sender: LanHost, receiver: LanHost) -> float | None:
         """How long a segment takes; None where it, or its acknowledgement, does not pass now."""
         if not receiver.is_on:
             return None
@@ -153,13 +153,13 @@ class Lan:
         for later in (0.0, *flight.copies):
             self.courier.at(when + later, self._arrive, receiver, target.port, data, socket.address, cause)
 
-    def _arrive(self, receiver: Host, port: int, data: bytes, source: Address, cause: int) -> None:
+    def _arrive(self, receiver: LanHost, port: int, data: bytes, source: Address, cause: int) -> None:
         socket = receiver.udp.get(port)
         log = self.log
         sender = (self._hosts_by_ip.get(source.host) or self._former[source.host]).name
         if not receiver.is_on or socket is None:
             log.packet(receiver.name, What.DROP, sender, "nobody is there", cause)
-        elif not socket.take(data, source):
+        elif not socket.enqueue(data, source):
             log.packet(receiver.name, What.DROP, sender, "the socket's buffer is full", cause)
         else:
             log.packet(receiver.name, What.RECEIVE, sender, None, cause)
@@ -173,14 +173,16 @@ class Lan:
 
     # Multicast
 
-    def multicast(self, sender: Host, receiver: Host, action: Callable[[], None], kind: Kind = Kind.MULTICAST) -> None:
+    def multicast(
+        self, sender: LanHost, receiver: LanHost, action: Callable[[], None], kind: Kind = Kind.MULTICAST
+    ) -> None:
         """Run ``action()`` when a packet of the sender's, multicast or the answer to one, reaches this receiver, if it
         does."""
         flight = self.leg(sender, receiver, kind)
         if flight is not None and not flight.dropped:
             self.courier.at(trio.current_time() + flight.delay, self._reach, receiver, action)
 
-    def _reach(self, receiver: Host, action: Callable[[], None]) -> None:
+    def _reach(self, receiver: LanHost, action: Callable[[], None]) -> None:
         if receiver.is_on:
             action()
 

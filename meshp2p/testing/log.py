@@ -8,8 +8,8 @@ from typing import Any
 import trio
 
 from meshp2p.testing.courier import Courier
+from meshp2p.virtual.describe import lines_of
 from meshp2p.virtual.trace import Trace, What
-from meshp2p.virtual.words import lines_of
 
 __all__ = ["Log"]
 

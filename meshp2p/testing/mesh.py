@@ -13,12 +13,12 @@ import trio.testing
 from meshp2p.client import MeshClient
 from meshp2p.errors import LocalProtocolError
 from meshp2p.node.config import DEFAULT_PORT
+from meshp2p.testing.convergence import NotConverged, report, why_not_converged
 from meshp2p.testing.courier import Courier
 from meshp2p.testing.faults import CLIENT_HOST
 from meshp2p.testing.lan import Lan
 from meshp2p.testing.log import Log
 from meshp2p.testing.running_hosts import RunningHosts
-from meshp2p.testing.wholeness import NotWhole, report, why_not_whole
 from meshp2p.threaded.mesh_node import MeshNode
 from meshp2p.virtual.links import LinkOptions
 from meshp2p.virtual.trace import Trace
@@ -43,7 +43,7 @@ class VirtualMesh(RunningHosts):
     clocks, multicast and the disks are virtual, and everything happens again when the ``seed`` is the same. Get one
     from the pytest fixture ``virtual_mesh`` or from :func:`meshp2p.testing.run`, which also set up virtual time.
 
-    ``link`` is what the network is like where no fault touches it. The run ends with :class:`NotWhole` after
+    ``link`` is what the network is like where no fault touches it. The run ends with :class:`NotConverged` after
     ``seconds_max`` virtual seconds, so that a test which waits for what never comes ends. With ``keeps_packets`` the
     trace has every datagram.
     """
@@ -114,7 +114,7 @@ class VirtualMesh(RunningHosts):
             raise failure
 
     def _give_up(self) -> None:
-        raise NotWhole(f"still running after {self._seconds_max:g} s of virtual time\n{self._report()}")
+        raise NotConverged(f"still running after {self._seconds_max:g} s of virtual time\n{self._report()}")
 
     # What is so
 
@@ -156,12 +156,12 @@ class VirtualMesh(RunningHosts):
         await trio.sleep(seconds)
 
     async def wait_until(self, holds: Callable[[], object], *, timeout: float = 60.0, what: str = "what") -> None:
-        """Wait until ``holds()`` is true, which is asked every 50 virtual milliseconds. Raises :class:`NotWhole` after
-        ``timeout`` virtual seconds."""
+        """Wait until ``holds()`` is true, which is asked every 50 virtual milliseconds. Raises :class:`NotConverged`
+        after ``timeout`` virtual seconds."""
         deadline = trio.current_time() + timeout
         while not holds():
             if trio.current_time() >= deadline:
-                raise NotWhole(
+                raise NotConverged(
                     f"{what} was waited for does not hold after {timeout:g} s of virtual time\n{self._report()}"
                 )
             await trio.sleep(_POLL_SECONDS)
@@ -171,14 +171,14 @@ class VirtualMesh(RunningHosts):
         the same hosted instances; all name the same leader and epoch.
 
         With no names it is all hosts with an open node, or one that was started and not killed; those of several meshes
-        agree within each. Raises :class:`NotWhole`, which says what each sees, after ``timeout`` virtual seconds.
+        agree within each. Raises :class:`NotConverged`, which says what each sees, after ``timeout`` virtual seconds.
         """
         for name in names:
             self._host(name)
         deadline = trio.current_time() + timeout
-        while why := why_not_whole(self._expected(names)):
+        while why := why_not_converged(self._expected(names)):
             if trio.current_time() >= deadline:
-                raise NotWhole(f"not whole after {timeout:g} s of virtual time: {why}\n{self._report()}")
+                raise NotConverged(f"not whole after {timeout:g} s of virtual time: {why}\n{self._report()}")
             await trio.sleep(_POLL_SECONDS)
 
     @property

@@ -8,9 +8,9 @@ from typing import Final
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.discovery.place import Place
+from meshp2p.discovery.endpoints import Endpoints
 from meshp2p.discovery.source import Offer, Sighting
-from meshp2p.testing.host import Host
+from meshp2p.testing.host import LanHost
 from meshp2p.testing.lan import Lan
 from meshp2p.testing.process import Process
 
@@ -34,7 +34,7 @@ class MulticastSource:
         self,
         lan: Lan,
         listeners: dict[MulticastSource, None],
-        host: Host,
+        host: LanHost,
         process: Process,
         mesh: str,
         instance_id: str,
@@ -48,7 +48,7 @@ class MulticastSource:
         self._sighting = Sighting(self.name, tuple(addresses), instance_id)
         self._offer: Offer | None = None
 
-    def move(self, place: Place) -> None:
+    def move(self, place: Endpoints) -> None:
         """See :class:`~meshp2p.discovery.source.Source`."""
         if place.addresses != self._sighting.addresses:
             self._sighting = Sighting(self.name, place.addresses, self._sighting.instance_id)
@@ -80,9 +80,9 @@ class MulticastSource:
                 self._send(other, is_query=True)
 
     def _send(self, other: MulticastSource, *, is_query: bool) -> None:
-        self._lan.multicast(self._host, other._host, lambda: other._take(self, is_query=is_query))
+        self._lan.multicast(self._host, other._host, lambda: other._receive(self, is_query=is_query))
 
-    def _take(self, sender: MulticastSource, *, is_query: bool) -> None:
+    def _receive(self, sender: MulticastSource, *, is_query: bool) -> None:
         """A packet has arrived. It is read when the process runs."""
         if self in self._listeners:
             self._process.do(lambda: self._read(sender, is_query=is_query))

@@ -14,7 +14,7 @@ from meshp2p.core.address import Address, parse_endpoint
 from meshp2p.core.directory.state import Randomness
 from meshp2p.discovery.beacon import BeaconSource
 from meshp2p.discovery.cache import CacheSource, KnownPeer
-from meshp2p.discovery.place import Link, Place
+from meshp2p.discovery.endpoints import Endpoints, Link
 from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
 from meshp2p.errors import StartError
@@ -24,7 +24,7 @@ from meshp2p.node.platform import Bound, Disk, Surroundings
 from meshp2p.testing.air import VirtualAir
 from meshp2p.testing.datagrams import VirtualDatagrams
 from meshp2p.testing.disk import OpenDisk
-from meshp2p.testing.host import Host
+from meshp2p.testing.host import LanHost
 from meshp2p.testing.lan import Lan
 from meshp2p.testing.multicast import MulticastSource
 from meshp2p.testing.process import Process
@@ -53,7 +53,7 @@ class VirtualPlatform:
     one address.
     """
 
-    def __init__(self, lan: Lan, listeners: Listeners, host: Host, process: Process, seed: object) -> None:
+    def __init__(self, lan: Lan, listeners: Listeners, host: LanHost, process: Process, seed: object) -> None:
         self._lan = lan
         self._listeners = listeners
         self._host = host
@@ -84,7 +84,7 @@ class VirtualPlatform:
                 ) from OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             port = 0
         if port == 0:
-            port = host.take_free_port()
+            port = host.allocate_port()
         address = Address(host.ip, port)
         datagrams = VirtualDatagrams(self._lan, process, address, Codec(config.mesh))
         listener = VirtualListener(self._lan, process, address)
@@ -98,7 +98,7 @@ class VirtualPlatform:
         await self._process.wait_until_running()
         ip, name = self._host.ip, self._host.name
         names = (ip, name, f"{name}.local", config.hostname or "localhost", *config.allow_hosts)
-        place = Place((Address(ip, bound.port),), (Link("virtual", ip, 1, None),))
+        place = Endpoints((Address(ip, bound.port),), (Link("virtual", ip, 1, None),))
         return Surroundings(place, frozenset(each.lower() for each in names), config.hostname or name)
 
     def why_no_network(self) -> str:
@@ -124,7 +124,7 @@ class VirtualPlatform:
         self,
         config: NodeConfig,
         instance_id: str,
-        place: Place,
+        place: Endpoints,
         peers: tuple[KnownPeer, ...],
         company: Callable[[], int],
     ) -> list[Source]:

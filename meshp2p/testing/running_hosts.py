@@ -18,7 +18,7 @@ from meshp2p.node.options import NodeOptions
 from meshp2p.node.runner import open_node_on
 from meshp2p.node.settings import load_config
 from meshp2p.testing.faults import NetworkFaults
-from meshp2p.testing.host import Host
+from meshp2p.testing.host import LanHost
 from meshp2p.testing.launched import Launched, Program
 from meshp2p.testing.platform import Listeners, VirtualPlatform
 from meshp2p.testing.process import Process
@@ -243,7 +243,7 @@ class RunningHosts(NetworkFaults):
         return self[name]
 
     @asynccontextmanager
-    async def _open_node(self, host: Host, process: Process, config: NodeConfig) -> AsyncIterator[LocalNode]:
+    async def _open_node(self, host: LanHost, process: Process, config: NodeConfig) -> AsyncIterator[LocalNode]:
         platform = VirtualPlatform(self._lan, self._listeners, host, process, self.seed)
         has_begun = False
         with process.run() as scope:
@@ -267,7 +267,7 @@ class RunningHosts(NetworkFaults):
                 return
             self._lan.log.add(process.host_name, What.EVENT, detail=event)
 
-    def _end(self, host: Host, *, is_silent: bool) -> None:
+    def _end(self, host: LanHost, *, is_silent: bool) -> None:
         if is_silent:
             host.is_on = False
         host.process.kill()

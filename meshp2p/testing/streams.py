@@ -215,9 +215,9 @@ class VirtualStream(trio.abc.HalfCloseableStream):
             segment = self._outgoing.popleft()
             lan.log.mark(self._host.name, "tcp", peer._host.name, b"%d" % len(segment))
             self._last_arrival = max(self._last_arrival, now + delay)
-            lan.courier.at(self._last_arrival, peer._take, segment)
+            lan.courier.at(self._last_arrival, peer._enqueue_segment, segment)
 
-    def _take(self, segment: bytes) -> None:
+    def _enqueue_segment(self, segment: bytes) -> None:
         """A segment has arrived."""
         if not self._host.is_on:
             return
@@ -300,7 +300,7 @@ class VirtualListener(trio.abc.Listener[trio.abc.Stream]):
         """Whether the backlog has no room for another connection."""
         return len(self._backlog) >= _BACKLOG_MAX
 
-    def take(self, stream: trio.abc.Stream, reset: Callable[[], None]) -> None:
+    def enqueue(self, stream: trio.abc.Stream, reset: Callable[[], None]) -> None:
         """A connection has arrived: its end here, and what resets it where nobody accepts it."""
         self._backlog.append((stream, reset))
         self._acceptors.wake()
@@ -316,7 +316,7 @@ async def connect(lan: Lan, process: Process, place: str, port: int) -> VirtualS
     await process.wait_until_running()
     if process.is_dead or not host.is_on:
         raise _os_error(errno.ENETDOWN)
-    local = Address(host.ip, host.take_free_port())
+    local = Address(host.ip, host.allocate_port())
     pause = _SYN_TIMEOUT
     for _ in range(_SYN_RETRIES + 1):
         forth = None if target is None else lan.tcp_delay(host, target)
@@ -329,7 +329,7 @@ async def connect(lan: Lan, process: Process, place: str, port: int) -> VirtualS
                     return await _conclude(process, None, back)
                 if not listener.is_full:
                     ours, theirs = VirtualStream.pair(lan, process, local, listener.process, listener.address)
-                    listener.take(theirs, theirs.reset)
+                    listener.enqueue(theirs, theirs.reset)
                     return await _conclude(process, ours, back)
         await process.sleep(pause)
         pause *= 2

@@ -15,7 +15,7 @@ from meshp2p.node.payload import EncodedPayload
 from meshp2p.node.received import ReceivedMessage
 from meshp2p.node.within import check_timeout, within
 from meshp2p.threaded.agent_side import AgentSide
-from meshp2p.threaded.feed import AgentFeed, LoopFeed, Source, ThreadFeed
+from meshp2p.threaded.feed import AgentFeed, ItemSource, LoopFeed, ThreadFeed
 from meshp2p.threaded.handler_call import HandlerCall, forwarded
 from meshp2p.threaded.node_thread import Hold, NodeThread
 from meshp2p.threaded.trio_loop import TrioLoop
@@ -50,7 +50,7 @@ class Bridge(Protocol):
         """An asynchronous context manager that is entered and left where the node runs. With ``is_cut`` the caller's
         block is cancelled when that ends by itself."""
 
-    def iterate(self, open_source: Callable[[], Source[_T]], *, ends_with_node: bool = True) -> AgentFeed[_T]:
+    def iterate(self, open_source: Callable[[], ItemSource[_T]], *, ends_with_node: bool = True) -> AgentFeed[_T]:
         """Iterate over a source. With ``ends_with_node`` the iteration ends when the node has left; otherwise that
         raises :class:`~meshp2p.errors.NodeClosed`, because items are missing."""
 
@@ -90,7 +90,7 @@ class LoopBridge:
         async with make() as given:  # what is cut cancels the block itself
             yield given
 
-    def iterate(self, open_source: Callable[[], Source[_T]], *, ends_with_node: bool = True) -> AgentFeed[_T]:
+    def iterate(self, open_source: Callable[[], ItemSource[_T]], *, ends_with_node: bool = True) -> AgentFeed[_T]:
         self._loop.check()
         return LoopFeed(self._loop, open_source())
 
@@ -144,7 +144,7 @@ class ThreadBridge:
                 with contextlib.suppress(NodeClosed):
                     await self._side.wait(hold.block.future, hold.cancel)
 
-    def iterate(self, open_source: Callable[[], Source[_T]], *, ends_with_node: bool = True) -> AgentFeed[_T]:
+    def iterate(self, open_source: Callable[[], ItemSource[_T]], *, ends_with_node: bool = True) -> AgentFeed[_T]:
         return ThreadFeed(self._thread, self._side, open_source, ends_with_node=ends_with_node)
 
     def forward(self, kind: str, function: HandlerFunction) -> HandlerFunction:

@@ -16,7 +16,7 @@ from meshp2p.threaded.agent_side import AgentSide
 from meshp2p.threaded.node_thread import NodeThread
 from meshp2p.threaded.trio_loop import TrioLoop
 
-__all__ = ["AgentFeed", "LoopFeed", "Source", "ThreadFeed"]
+__all__ = ["AgentFeed", "ItemSource", "LoopFeed", "ThreadFeed"]
 
 _T = TypeVar("_T")
 _Item_co = TypeVar("_Item_co", covariant=True)
@@ -25,11 +25,11 @@ BATCH: Final = 64
 """Items that are fetched from the node's thread at a time. Chosen, not measured."""
 
 
-class Source(Protocol[_Item_co]):
+class ItemSource(Protocol[_Item_co]):
     """An iterator in the node's loop."""
 
     async def __anext__(self) -> _Item_co: ...
-    def take_nowait(self) -> _Item_co | None: ...
+    def receive_nowait(self) -> _Item_co | None: ...
     def close(self) -> None: ...
 
 
@@ -50,7 +50,7 @@ class AgentFeed(Protocol[_Item_co]):
 class LoopFeed(Generic[_T]):
     """A source in the reader's own loop."""
 
-    def __init__(self, loop: TrioLoop, source: Source[_T]) -> None:
+    def __init__(self, loop: TrioLoop, source: ItemSource[_T]) -> None:
         self._loop = loop
         self._source = source
 
@@ -76,9 +76,9 @@ class ThreadFeed(Generic[_T]):
     """A source in the node's thread, which several items are fetched from at a time."""
 
     def __init__(
-        self, thread: NodeThread, side: AgentSide, open_source: Callable[[], Source[_T]], *, ends_with_node: bool
+        self, thread: NodeThread, side: AgentSide, open_source: Callable[[], ItemSource[_T]], *, ends_with_node: bool
     ) -> None:
-        def open_and_keep() -> tuple[Source[_T], Callable[[], None]]:
+        def open_and_keep() -> tuple[ItemSource[_T], Callable[[], None]]:
             source = open_source()
             return source, thread.keep(source, source.close)
 
@@ -119,7 +119,7 @@ class ThreadFeed(Generic[_T]):
                     self._waiting.append(await self._source.__anext__())
                 except StopAsyncIteration:
                     return False
-                while len(self._waiting) < BATCH and (item := self._source.take_nowait()) is not None:
+                while len(self._waiting) < BATCH and (item := self._source.receive_nowait()) is not None:
                     self._waiting.append(item)
             return True
 

@@ -60,7 +60,7 @@ class MeshNode(NodeView):
     # Its life
 
     async def __aenter__(self) -> Self:
-        self._block = self._take_opening().open()
+        self._block = self._pop_opening().open()
         life = await self._block.__aenter__()
         try:
             self._begin(life)
@@ -80,7 +80,7 @@ class MeshNode(NodeView):
         Nothing of the agent's is cancelled if the node fails: the next call raises what it failed with, and so does
         :meth:`close`. Raises what opening it in a block raises.
         """
-        self._begin(await self._take_opening().start())
+        self._begin(await self._pop_opening().start())
         return self
 
     async def close(self) -> None:
@@ -89,7 +89,7 @@ class MeshNode(NodeView):
         if self._life is not None:
             await self._life.end()
 
-    def _take_opening(self) -> Opening:
+    def _pop_opening(self) -> Opening:
         opening, self._opening = self._opening, None
         if opening is None:
             raise LocalProtocolError("the node was opened before: open_node() makes a new one")

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from meshp2p.core.effects import Put, Table, Write
 
-__all__ = ["WRITE_SECONDS", "Disk"]
+__all__ = ["WRITE_SECONDS", "SimulatedDisk"]
 
 WRITE_SECONDS = 0.001
 """How long a write to a disk takes that is in order, on average. Chosen, not measured."""
@@ -17,7 +17,7 @@ FAILURE = "input/output error"
 State = TypeVar("State")
 
 
-class Disk(Generic[State]):
+class SimulatedDisk(Generic[State]):
     """One node's state file, which is replaced as a whole, and its messages. While it forgets, writes are held in a
     cache that a crash empties; while it is full, no message is kept; while it fails, nothing is."""
 

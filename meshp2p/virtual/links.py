@@ -9,7 +9,7 @@ import msgspec
 
 from meshp2p.virtual.faults import Faulty, Kind
 from meshp2p.virtual.impairments import Flight, Impairment, impairment_of
-from meshp2p.virtual.rules import Deliver, Rule, rule_of
+from meshp2p.virtual.rules import Allow, Rule, rule_of
 
 __all__ = ["LinkOptions", "Links"]
 
@@ -95,7 +95,7 @@ class Links:
         sender, receiver = self.places.get(sender, sender), self.places.get(receiver, receiver)
         for rule in self.rules:
             verdict = rule.verdict(sender, receiver, now, kind)
-            if not isinstance(verdict, Deliver):
+            if not isinstance(verdict, Allow):
                 return verdict.reason
         return ""
 

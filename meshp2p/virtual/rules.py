@@ -11,10 +11,10 @@ import msgspec
 
 from meshp2p.virtual.faults import Blocked, Faulty, Kind, OneWay, Partition, Rejected
 
-__all__ = ["DELIVER", "Deliver", "Drop", "Rule", "Verdict", "rule_of"]
+__all__ = ["DELIVER", "Allow", "Drop", "Rule", "Verdict", "rule_of"]
 
 
-class Deliver(msgspec.Struct, frozen=True):
+class Allow(msgspec.Struct, frozen=True):
     """The rule has nothing against it."""
 
 
@@ -24,8 +24,8 @@ class Drop(msgspec.Struct, frozen=True):
     reason: str
 
 
-Verdict = Deliver | Drop
-DELIVER = Deliver()
+Verdict = Allow | Drop
+DELIVER = Allow()
 
 
 class Rule(Protocol):

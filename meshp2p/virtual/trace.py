@@ -15,7 +15,7 @@ import msgspec
 from meshp2p.core.events import MemberDied, MemberEvent, MemberLeft
 from meshp2p.core.record import Record
 
-__all__ = ["Entry", "Trace", "What"]
+__all__ = ["Trace", "TraceEntry", "What"]
 
 
 class What(StrEnum):
@@ -42,7 +42,7 @@ class What(StrEnum):
     VIOLATION = "violation"
 
 
-class Entry(msgspec.Struct, frozen=True):
+class TraceEntry(msgspec.Struct, frozen=True):
     """One thing that happened.
 
     ``at`` is in virtual seconds, ``node`` where it happened (empty: to the network), ``peer`` the other node,
@@ -62,23 +62,23 @@ class Trace:
     """The entries of a run, in their order; an entry's number is its place, beginning with 1."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[TraceEntry] = []
         self._verdicts: dict[tuple[str, str], int] = {}
         self._before: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[TraceEntry]:
         return iter(self.entries)
 
-    def __getitem__(self, number: int) -> Entry:
+    def __getitem__(self, number: int) -> TraceEntry:
         return self.entries[number - 1]
 
     def add(self, at: float, node: str, what: What, peer: str = "", detail: Any = None, cause: int = 0) -> int:
         """Note an entry; its number."""
         number = len(self.entries) + 1
-        self.entries.append(Entry(number, at, node, what, peer, detail, cause))
+        self.entries.append(TraceEntry(number, at, node, what, peer, detail, cause))
         if what is What.EVENT and isinstance(detail, MemberEvent):
             key = (node, detail.id)
             before = self._verdicts.get(key)
@@ -87,7 +87,7 @@ class Trace:
             self._verdicts[key] = number
         return number
 
-    def why(self, number: int) -> list[Entry]:
+    def why(self, number: int) -> list[TraceEntry]:
         """What led to this entry, the last first: its chain of causes, and where a chain ends in a verdict about a
         member, what led to the verdict before it (a death to the suspicion)."""
         chain: dict[int, None] = {}
@@ -122,7 +122,7 @@ class Trace:
         return b"".join(msgspec.json.encode(_as_plain(entry)) + b"\n" for entry in self.entries)
 
 
-def _as_plain(entry: Entry) -> dict[str, Any]:
+def _as_plain(entry: TraceEntry) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "number": entry.number,
         "at": round(entry.at, 9),

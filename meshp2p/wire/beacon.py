@@ -13,7 +13,7 @@ import msgspec
 from meshp2p.core.address import Address
 from meshp2p.core.datagrams import Word
 
-__all__ = ["BEACON_BYTES_MAX", "Answer", "BeaconMessage", "Question"]
+__all__ = ["BEACON_BYTES_MAX", "BeaconAnswer", "BeaconMessage", "BeaconQuestion"]
 
 BEACON_BYTES_MAX: Final = 1400
 """The largest beacon that is read. One with an id of 128 bytes and 16 addresses has about 900."""
@@ -22,9 +22,9 @@ _Id = Annotated[str, msgspec.Meta(max_length=128)]
 _Addresses = Annotated[tuple[Address, ...], msgspec.Meta(max_length=16)]
 
 
-class Question(msgspec.Struct, frozen=True, array_like=True, tag=33):
-    """Multicast and broadcast: "who is there?", and who asks, if that is a node. Answered with :class:`Answer`, by
-    unicast to where it came from, or by a call to one of ``addresses``.
+class BeaconQuestion(msgspec.Struct, frozen=True, array_like=True, tag=33):
+    """Multicast and broadcast: "who is there?", and who asks, if that is a node. Answered with :class:`BeaconAnswer`,
+    by unicast to where it came from, or by a call to one of ``addresses``.
 
     ``number`` is drawn anew for each question. ``run`` is drawn by each process, so that it knows its own questions.
     Who only looks has an empty ``id`` and no ``addresses``.
@@ -36,7 +36,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True, tag=33):
     addresses: _Addresses = ()
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True, tag=34):
+class BeaconAnswer(msgspec.Struct, frozen=True, array_like=True, tag=34):
     """A node's answer to the question of this ``number``: its id, and where it can be called. Nobody answers it."""
 
     number: Word
@@ -44,4 +44,4 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag=34):
     addresses: _Addresses
 
 
-BeaconMessage = Question | Answer
+BeaconMessage = BeaconQuestion | BeaconAnswer

@@ -47,7 +47,7 @@ from meshp2p.core.calls import (
 from meshp2p.core.datagrams import DATAGRAM_BYTES_MAX, Datagram, PingRequest
 from meshp2p.core.digest import BUCKETS_MAX, is_digest
 from meshp2p.core.mail.uuid7 import is_uuid7
-from meshp2p.core.map_entry import MAP_KEY_BYTES_MAX, Entry
+from meshp2p.core.map_entry import MAP_KEY_BYTES_MAX, MapEntry
 from meshp2p.core.message import Message
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
 from meshp2p.core.record import Item, Record
@@ -62,7 +62,7 @@ from meshp2p.core.validity import (
     check_short,
 )
 from meshp2p.errors import ConfigError, Refusal, RemoteProtocolError
-from meshp2p.wire.beacon import BEACON_BYTES_MAX, Answer, BeaconMessage
+from meshp2p.wire.beacon import BEACON_BYTES_MAX, BeaconAnswer, BeaconMessage
 from meshp2p.wire.frame import frame_header, mesh_tag, open_frame_untrusted
 
 __all__ = ["CALL_BYTES_MAX", "DATAGRAM_BYTES_MAX", "Codec"]
@@ -157,7 +157,7 @@ def _check_datagram(datagram: Datagram) -> None:
 def _check_beacon(message: BeaconMessage) -> None:
     check_bytes("id", message.id)
     check_addresses(message.addresses)
-    if bool(message.id) != bool(message.addresses) or (isinstance(message, Answer) and not message.id):
+    if bool(message.id) != bool(message.addresses) or (isinstance(message, BeaconAnswer) and not message.id):
         raise ConfigError("a beacon of a node has an id and addresses, others have none")
 
 
@@ -267,7 +267,7 @@ def _check_clock(clock_ms: int) -> None:
         raise ConfigError(f"a clock shows {clock_ms} ms: after the year 9999")
 
 
-def _check_entries(entries: Iterable[Entry]) -> None:
+def _check_entries(entries: Iterable[MapEntry]) -> None:
     for entry in entries:
         if (size := len(entry.key.encode())) > MAP_KEY_BYTES_MAX:
             raise ConfigError(f"key of {size} bytes: at most {MAP_KEY_BYTES_MAX}")

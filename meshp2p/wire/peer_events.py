@@ -87,7 +87,7 @@ class Budget:
         self.bytes_max: int = bytes_max
         self.bytes_taken: int = 0
 
-    def take(self, count: int) -> bool:
+    def reserve(self, count: int) -> bool:
         """Whether there was room."""
         if self.bytes_taken + count > self.bytes_max:
             return False

@@ -450,7 +450,7 @@ class PeerProtocol:
         """Keep so many more bytes for a call; it is reset if there is no room for them."""
         if self._buffered + count > CONNECTION_BYTES_MAX:
             return self._refuse(exchange, f"{CONNECTION_BYTES_MAX} bytes are buffered on this connection", events)
-        if self._budget is not None and not self._budget.take(count):
+        if self._budget is not None and not self._budget.reserve(count):
             return self._refuse(exchange, f"{self._budget.bytes_max} bytes are buffered on this node", events)
         self._buffered += count
         exchange.buffered += count
@@ -458,7 +458,7 @@ class PeerProtocol:
 
     def _charge_passed(self, exchange: Exchange, count: int, events: list[PeerEvent]) -> bool:
         """As :meth:`_charge`, for bytes that the other half of a passed call gives back when it has sent them."""
-        if self._budget is not None and not self._budget.take(count):
+        if self._budget is not None and not self._budget.reserve(count):
             return self._refuse(exchange, f"{self._budget.bytes_max} bytes are buffered on this node", events)
         return True
 

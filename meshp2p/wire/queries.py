@@ -23,7 +23,7 @@ __all__ = [
     "QueryPart",
     "QueryRefusal",
     "QueryRefused",
-    "Question",
+    "QueryRequest",
     "decode_query_part_untrusted",
     "decode_query_untrusted",
     "encode_query",
@@ -40,7 +40,7 @@ Name = Annotated[str, msgspec.Meta(max_length=1024)]
 Text = Annotated[str, msgspec.Meta(max_length=ERROR_TEXT_MAX)]
 
 
-class Question(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class QueryRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """Sent by an agent's node to the node ``target``, which is another agent's: answer this. ``id`` is a UUIDv7 of the
     asker's.
 
@@ -95,19 +95,19 @@ class QueryRefused(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode_query: Final = msgspec.msgpack.Decoder(Question | ProgressReport).decode
+_decode_query: Final = msgspec.msgpack.Decoder(QueryRequest | ProgressReport).decode
 _decode_part: Final = msgspec.msgpack.Decoder(QueryPart | QueryFailed | QueryRefused).decode
 
 
-def encode_query(message: Question | ProgressReport | QueryPart | QueryFailed | QueryRefused) -> bytes:
+def encode_query(message: QueryRequest | ProgressReport | QueryPart | QueryFailed | QueryRefused) -> bytes:
     """The body of a call, or a part of its reply."""
     return _encode(message)
 
 
-def decode_query_untrusted(body: bytes) -> Question | ProgressReport:
+def decode_query_untrusted(body: bytes) -> QueryRequest | ProgressReport:
     """Read the body of a call. Raises :class:`~meshp2p.errors.RemoteProtocolError`, and nothing else."""
-    message: Question | ProgressReport = _decoded(_decode_query, body)
-    if isinstance(message, Question) and not is_uuid7(message.id):
+    message: QueryRequest | ProgressReport = _decoded(_decode_query, body)
+    if isinstance(message, QueryRequest) and not is_uuid7(message.id):
         raise RemoteProtocolError(Refusal.BAD_VALUE, f"question {message.id!r}: expected a UUIDv7 in lower case")
     return message
 

@@ -57,14 +57,14 @@ def without_method(*path: str) -> Callable[[Host], None]:
 def believe_late_records(host: Host) -> None:
     membership: Any = host.machine._swim.membership  # type: ignore[union-attr]
     members: Any = host.machine._state.members  # type: ignore[union-attr]
-    take = membership._take
+    take = membership._merge_item
 
-    def take_all_the_same(item: Item, now: float, *, by_sync: bool) -> None:
+    def merge_regardless(item: Item, now: float, *, by_sync: bool) -> None:
         if isinstance(item, Record):
             members.departed.pop(item.id, None)
         take(item, now, by_sync=by_sync)
 
-    membership._take = take_all_the_same
+    membership._merge_item = merge_regardless
 
 
 def without_tcp_probe(host: Host) -> None:
@@ -131,14 +131,14 @@ def believe_verdicts(host: Host) -> None:
 def settle_on_anybody(host: Host) -> None:
     """Let each sync settle a node, whoever it was with."""
     syncer: Any = host.machine._swim.syncer  # type: ignore[union-attr]
-    take_reply = syncer._take_reply
+    handle_reply = syncer._handle_reply
 
-    def take_reply_as_settled(reply: Any, *arguments: Any) -> None:
+    def handle_reply_as_settled(reply: Any, *arguments: Any) -> None:
         if isinstance(reply, SyncReply):
             reply = msgspec.structs.replace(reply, is_settled=True)
-        take_reply(reply, *arguments)
+        handle_reply(reply, *arguments)
 
-    syncer._take_reply = take_reply_as_settled
+    syncer._handle_reply = handle_reply_as_settled
 
 
 def miscount_the_ring(host: Host) -> None:
@@ -160,21 +160,21 @@ def grant_to_all(host: Host) -> None:
     lease: Any = host.machine._swim.lease  # type: ignore[union-attr]
     if lease is None:
         return
-    take_ask = lease.take_ask
+    handle_ask = lease.handle_ask
 
     def take_ask_unbound(ask: LeaseAsk, now: float) -> LeaseReply:
         lease._granted_until = -math.inf
-        reply: LeaseReply = take_ask(ask, now)
+        reply: LeaseReply = handle_ask(ask, now)
         return reply
 
-    lease.take_ask = take_ask_unbound
+    lease.handle_ask = take_ask_unbound
 
 
 def tell_for_ever(host: Host) -> None:
     """Let no rumour ever be told often enough."""
     gossip: Any = host.machine._state.gossip  # type: ignore[union-attr]
-    take = gossip.take
-    gossip.take = lambda budget, _retransmits: take(budget, 1 << 30)
+    take = gossip.pop_items
+    gossip.pop_items = lambda budget, _retransmits: take(budget, 1 << 30)
 
 
 def lead_again(host: Host) -> None:

@@ -45,7 +45,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     "refutation": Safeguard(
         "a node answers what is wrongly said of it (SWIM §4.2)",
         "partition",
-        "wholeness",
+        "convergence",
         alter=without_method("_swim", "ownership", "refute"),
     ),
     "suspicion": Safeguard(
@@ -57,14 +57,14 @@ SAFEGUARDS: dict[str, Safeguard] = {
     "indirect-probes": Safeguard(
         "others are asked to probe who does not answer (SWIM §4.1)",
         "bridge",
-        "wholeness",
+        "convergence",
         # what came beside them hides their absence; without that, and with them, none of these runs fails
         {"indirect_probes": 0, "confirmers": 0, "patience_max": 1.0, "retransmit_margin": 2.4},
     ),
     "tcp-probe": Safeguard(
         "who does not answer by UDP is probed by TCP",
         "udp-dead",
-        "wholeness",
+        "convergence",
         alter=without_tcp_probe,
     ),
     "nacks": Safeguard(
@@ -100,13 +100,13 @@ SAFEGUARDS: dict[str, Safeguard] = {
     "calling-the-dead": Safeguard(
         "the dead are called again, for they may live beyond a partition",
         "seeds-gone",
-        "wholeness",
+        "convergence",
         alter=without_method("_swim", "departures", "handle_call"),
     ),
     "sync": Safeguard(
         "nodes whose views differ compare them",
         "deaf",
-        "wholeness",
+        "convergence",
         alter=without_method("_swim", "syncer", "sync_with"),
     ),
     "told-enough": Safeguard(
@@ -191,7 +191,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "nodes that share a map compare their replicas, by digest",
         "maps",
         "maps",
-        alter=without_method("_maps", "_take_difference"),
+        alter=without_method("_maps", "_handle_difference"),
     ),
     "map-deletions": Safeguard(
         "what was deleted from a shared map is remembered, so that a node that was cut off does not bring it back",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from meshp2p.simulation.checkers import Wholeness
+from meshp2p.simulation.checkers import Convergence
 from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.simulation import Simulation
 
@@ -68,18 +68,18 @@ def form(nodes: int, seed: int = 0) -> Iterator[Progress]:
         NodePlan(id=name, at=never, seeds=tuple(draw.sample(names[:number], min(2, number))))
         for number, name in enumerate(names)
     )
-    schedule = Schedule(scenario="formation", seed=seed, duration=never, nodes=plans, checks=(Wholeness.name,))
+    schedule = Schedule(scenario="formation", seed=seed, duration=never, nodes=plans, checks=(Convergence.name,))
     simulation = Simulation(schedule)
     began = time.process_time()
 
     def wait(what: str, since: float) -> Progress:
-        wholeness = simulation.checkers[Wholeness.name]
+        convergence = simulation.checkers[Convergence.name]
         live = 0
-        while live != expected or not (isinstance(wholeness, Wholeness) and wholeness.is_whole()):
+        while live != expected or not (isinstance(convergence, Convergence) and convergence.is_whole()):
             if simulation.engine.now - since > PATIENCE or simulation.is_over:
                 raise TimeoutError(f"{what} of {expected} nodes: {simulation.violations or 'not whole in time'}")
             simulation.run_until(simulation.engine.now + 0.25)
-            live = len(simulation.truth.live)
+            live = len(simulation.oracle.live)
         now, traffic = simulation.engine.now, simulation.network.traffic
         took = time.process_time() - began
         return Progress(what, live, now, now - since, took, resident_bytes(), traffic.datagrams, traffic.calls)
@@ -89,10 +89,10 @@ def form(nodes: int, seed: int = 0) -> Iterator[Progress]:
         size = min(max(1, started), WAVE_MAX, nodes - started)
         since = simulation.engine.now
         for name in names[started : started + size]:
-            simulation.engine.at(since + SPREAD * draw.random(), simulation.start_host, simulation.truth.hosts[name])
+            simulation.engine.at(since + SPREAD * draw.random(), simulation.start_host, simulation.oracle.hosts[name])
         started = expected = started + size
         yield wait("joined", since)
-    lost = simulation.truth.hosts[draw.choice(names[1:])]
+    lost = simulation.oracle.hosts[draw.choice(names[1:])]
     expected = nodes - 1
     since = simulation.engine.now
     simulation.stop_host(lost, is_silent=True)

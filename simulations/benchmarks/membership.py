@@ -26,6 +26,7 @@ from simulations.benchmarks.cold_starts import measure_discovery
 from simulations.benchmarks.command_line import names_among, positive, run_until_signal
 from simulations.benchmarks.costs import free_memory
 from simulations.benchmarks.hosts import HOSTS_MAX, Lan, open_lan
+from simulations.benchmarks.impaired_mesh import measure_loss, measure_partition, measure_starved
 from simulations.benchmarks.measures import (
     measure_idle,
     measure_kills,
@@ -45,7 +46,6 @@ from simulations.benchmarks.report import Report, Run, describe_machine, table
 from simulations.benchmarks.switch import open_switch
 from simulations.benchmarks.systems import Meshp2p, PeerUnavailable, System
 from simulations.benchmarks.trial import Pace, Trial
-from simulations.benchmarks.troubles import measure_loss, measure_partition, measure_starved
 from simulations.namespaces import NamespacesUnavailable
 
 __all__ = ["MEASURES", "Options", "add_command", "run", "that_fit"]

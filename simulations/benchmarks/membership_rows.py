@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from simulations.benchmarks.impaired_mesh import LOSSES
 from simulations.benchmarks.report import Row
-from simulations.benchmarks.troubles import LOSSES
 
 __all__ = ["ROWS"]
 

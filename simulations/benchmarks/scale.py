@@ -24,9 +24,9 @@ import trio
 
 import meshp2p
 from simulations.benchmarks.command_line import INTERRUPTED, positive, run_until_signal
-from simulations.benchmarks.crowds import measure_crowds
 from simulations.benchmarks.hosts import open_lan
 from simulations.benchmarks.mesh import MeshFailed
+from simulations.benchmarks.node_groups import measure_crowds
 from simulations.benchmarks.picture import picture
 from simulations.benchmarks.report import Report, Row, Run, describe_machine, table
 from simulations.benchmarks.simulated_scale import Measured, measure_each

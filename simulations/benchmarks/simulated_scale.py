@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from meshp2p.simulation.checkers import Wholeness
+from meshp2p.simulation.checkers import Convergence
 from meshp2p.simulation.schedule import AgentPlan, NodePlan, Schedule
 from meshp2p.simulation.simulation import Simulation
 from meshp2p.wire.codec import Codec
@@ -75,7 +75,7 @@ def plan(nodes: int, instances: int, seed: int = 1) -> Schedule:
             )
             for number in range(instances)
         ),
-        checks=(Wholeness.name,),
+        checks=(Convergence.name,),
     )
 
 
@@ -118,14 +118,14 @@ def measure(nodes: int, instances: int, seed: int = 1) -> Measured:
 
 def _missing(simulation: Simulation, instances: int) -> str:
     """Why not all nodes list all nodes and instances and name one leader; empty where they do."""
-    wholeness = simulation.checkers[Wholeness.name]
-    assert isinstance(wholeness, Wholeness)
-    wanted = len(simulation.truth.hosts) + instances
-    for host in simulation.truth.live:
+    convergence = simulation.checkers[Convergence.name]
+    assert isinstance(convergence, Convergence)
+    wanted = len(simulation.oracle.hosts) + instances
+    for host in simulation.oracle.live:
         assert host.machine is not None
         if (listed := len(host.machine.records())) != wanted:
             return f"{host.key} lists {listed} of {wanted}"
-    return wholeness.what_is_missing_now()
+    return convergence.what_is_missing_now()
 
 
 def measure_each(sizes: Sequence[tuple[int, int]]) -> Iterator[Measured]:

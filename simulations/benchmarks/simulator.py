@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from meshp2p.simulation.checkers import Wholeness
+from meshp2p.simulation.checkers import Convergence
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import Simulation
 from simulations.benchmarks.formation import bound_memory, form
@@ -47,10 +47,10 @@ def measure_idle(nodes: int, repeats: int = 3) -> Iterator[Measure]:
     schedule = build_schedule("join-storm" if nodes > 5 else "calm", Options(nodes=nodes, duration=1e6))
     memory = _resident()
     simulation = Simulation(schedule)
-    wholeness = simulation.checkers[Wholeness.name]
+    convergence = simulation.checkers[Convergence.name]
     began = time.process_time()
     simulation.run_until(1.0)
-    while isinstance(wholeness, Wholeness) and not wholeness.is_whole() and simulation.engine.now < 120.0:
+    while isinstance(convergence, Convergence) and not convergence.is_whole() and simulation.engine.now < 120.0:
         simulation.run_until(simulation.engine.now + 0.5)
     joined = simulation.engine.now
     yield Measure(

@@ -209,7 +209,7 @@ class RelayedCalls:
             assert not self._is_clean
             line.protocol.send_part(event.call, b"", is_last=True)
         elif not isinstance(event, HelloArrived | PartArrived | CallEnded):
-            self._relays.take(line, event)
+            self._relays.handle_event(line, event)
 
     def _hear_asker(self, event: PeerEvent) -> None:
         asked = self._asked.get(getattr(event, "call", 0))

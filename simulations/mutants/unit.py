@@ -18,7 +18,7 @@ _FIRST: dict[str, str] = {
     "ack_notifier": "message_order message_restarts message_faults homes messages",
     "acknowledging": "message_faults acknowledgements message_order messages homes",
     "candidates": "candidates joining failure_detection readdressing",
-    "carrier": "carrier message_order message_faults messages homes hosting",
+    "relay_selector": "relay_selector message_order message_faults messages homes hosting",
     "confirmer": "crash_evidence failure_detection last_word",
     "convergence_check": "looking",
     "copy_state": "copy_state message_faults",

@@ -48,7 +48,7 @@ from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingReques
 from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Persist, Resolve, Send, Store
 from meshp2p.core.machine import Machine
 from meshp2p.core.mail.uuid7 import uuid7
-from meshp2p.core.map_entry import COUNT_MAX, Entry, Stamp
+from meshp2p.core.map_entry import COUNT_MAX, MapEntry, Stamp
 from meshp2p.core.message import Message
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.core.requests import Acknowledge, Deregister, Fetch, Heartbeat, SendMessage
@@ -111,7 +111,7 @@ bodies = st.one_of(
 datagrams = st.builds(Datagram, bodies, items, st.lists(st.one_of(tags, numbers), max_size=5).map(tuple))
 entries = st.lists(
     st.builds(
-        Entry,
+        MapEntry,
         st.sampled_from(["k", "l"]),
         st.builds(Stamp, numbers, st.sampled_from([0, 1, COUNT_MAX]), tags),
         st.sampled_from([b"", b"1"]),

@@ -41,7 +41,7 @@ def test_every_address_is_tried_for_ever_however_many_fail_before_it() -> None:
     tries = dict.fromkeys(map(an_address, range(200)), 0)
     now = 0.0
     while now < 600:
-        dialled = table.take_due(now, 16, without=never)
+        dialled = table.choose_due(now, 16, without=never)
         now += 2.0  # as long as a call may take
         for address in dialled:
             tries[address] += 1
@@ -62,7 +62,7 @@ def test_no_address_is_dialled_twice_at_once_and_the_pauses_have_bounds(operatio
         if name == "offer":
             table.offer("mdns", (address,), None, now)
         elif name == "dial":
-            for due in table.take_due(now, 2, without=never):
+            for due in table.choose_due(now, 2, without=never):
                 assert due not in under_way
                 under_way.add(due)
                 if due in failed_at:
@@ -81,7 +81,7 @@ def test_pauses_double_up_to_the_longest() -> None:
     table.offer("seed", (an_address(1),), None, 0.0)
     now, pauses = 0.0, []
     for _ in range(10):
-        assert table.take_due(now, 1, without=never) == [an_address(1)]
+        assert table.choose_due(now, 1, without=never) == [an_address(1)]
         table.conclude(an_address(1), None, now)
         due = table.next_dial(without=never)
         assert due is not None
@@ -96,7 +96,7 @@ def fail_until(table: Candidates, end: float, now: float = 0.0) -> float:
     """Dial the only address in vain whenever it is due; the pause after the last dial."""
     while (due := table.next_dial(without=never)) is not None and due < end:
         now = due
-        assert table.take_due(now, 1, without=never)
+        assert table.choose_due(now, 1, without=never)
         table.conclude(an_address(1), None, now)
     assert due is not None
     return due - now
@@ -147,7 +147,7 @@ def test_the_address_of_who_was_lost_is_dialled_often_however_long_ago_it_was_se
     table = a_table()
     table.offer("cache", (an_address(1),), "a", 0.0)
     table.expect("a", 5000.0)
-    assert table.take_due(5000.0, 1, without=never)
+    assert table.choose_due(5000.0, 1, without=never)
     table.conclude(an_address(1), None, 5000.0)
     assert fail_until(table, 5000.0 + DIAL_PATIENCE, 5000.0) <= 1.25 * CONFIG.dial_interval_max
 
@@ -155,15 +155,15 @@ def test_the_address_of_who_was_lost_is_dialled_often_however_long_ago_it_was_se
 def test_an_own_address_is_dialled_again_after_an_hour_or_when_another_is_said_to_be_there() -> None:
     table = a_table()
     table.offer("seed", (an_address(1),), None, 0.0)
-    table.take_due(0.0, 1, without=never)
+    table.choose_due(0.0, 1, without=never)
     table.conclude(an_address(1), "me", 0.0, is_own=True)
     for source, instance_id in (("seed", None), ("mdns", "me")):
         table.offer(source, (an_address(1),), instance_id, 1.0)
-        assert table.take_due(0.7 * OWN_ADDRESS_INTERVAL, 1, without=never) == []
-    assert table.take_due(1.3 * OWN_ADDRESS_INTERVAL, 1, without=never) == [an_address(1)]
+        assert table.choose_due(0.7 * OWN_ADDRESS_INTERVAL, 1, without=never) == []
+    assert table.choose_due(1.3 * OWN_ADDRESS_INTERVAL, 1, without=never) == [an_address(1)]
     table.conclude(an_address(1), "me", 5000.0, is_own=True)
     table.offer("mdns", (an_address(1),), "other", 5001.0)
-    assert table.take_due(5001.0, 1, without=never) == [an_address(1)]
+    assert table.choose_due(5001.0, 1, without=never) == [an_address(1)]
 
 
 def test_a_full_table_gives_up_who_failed_most_and_nobody_who_did_not_fail() -> None:
@@ -172,7 +172,7 @@ def test_a_full_table_gives_up_who_failed_most_and_nobody_who_did_not_fail() -> 
     table.offer("seed", (an_address(3),), None, 0.0)
     assert [candidate.address for candidate in table] == [an_address(1), an_address(2)]
     for _ in range(3):
-        assert an_address(2) in table.take_due(1e6, 9, without=lambda address, _id: address == an_address(1))
+        assert an_address(2) in table.choose_due(1e6, 9, without=lambda address, _id: address == an_address(1))
         table.conclude(an_address(2), None, 0.0)
     table.offer("seed", (an_address(3),), None, 0.0)
     assert [candidate.address for candidate in table] == [an_address(1), an_address(3)]
@@ -182,9 +182,9 @@ def test_who_is_being_dialled_is_not_given_up() -> None:
     table = a_table(ProtocolConfig(candidates_max=1))
     table.offer("seed", (an_address(1),), None, 0.0)
     for _ in range(5):
-        table.take_due(1e6, 1, without=never)
+        table.choose_due(1e6, 1, without=never)
         table.conclude(an_address(1), None, 0.0)
-    table.take_due(1e6, 1, without=never)
+    table.choose_due(1e6, 1, without=never)
     table.offer("seed", (an_address(2),), None, 0.0)
     assert [candidate.address for candidate in table] == [an_address(1)]
     table.conclude(an_address(1), None, 1e6)
@@ -193,31 +193,31 @@ def test_who_is_being_dialled_is_not_given_up() -> None:
 def test_an_address_whose_peer_is_another_now_is_dialled_at_once() -> None:
     table = a_table()
     table.offer("mdns", (an_address(1),), "a", 0.0)
-    table.take_due(0.0, 1, without=never)
+    table.choose_due(0.0, 1, without=never)
     table.conclude(an_address(1), None, 0.0)
     table.offer("mdns", (an_address(1),), "a", 0.1)
-    assert table.take_due(0.1, 1, without=never) == []
+    assert table.choose_due(0.1, 1, without=never) == []
     table.offer("mdns", (an_address(1),), "b", 0.1)
-    assert table.take_due(0.1, 1, without=never) == [an_address(1)]
+    assert table.choose_due(0.1, 1, without=never) == [an_address(1)]
 
 
 def test_who_is_needless_is_kept_and_not_dialled() -> None:
     table = a_table()
     table.offer("mdns", (an_address(1),), "a", 0.0)
-    assert table.take_due(0.0, 1, without=lambda _address, instance_id: instance_id == "a") == []
+    assert table.choose_due(0.0, 1, without=lambda _address, instance_id: instance_id == "a") == []
     assert table.next_dial(without=lambda _address, instance_id: instance_id == "a") is None
     assert table.next_dial(without=never) == 0.0
 
 
 def test_a_call_back_does_not_wait_for_its_turn_but_is_not_made_twice_in_a_moment() -> None:
     table = a_table()
-    assert not table.take(an_address(1), 0.0)
+    assert not table.reserve(an_address(1), 0.0)
     table.offer("packet", (an_address(1),), "a", 0.0)
-    assert table.take(an_address(1), 0.0)
-    assert not table.take(an_address(1), 0.0)
+    assert table.reserve(an_address(1), 0.0)
+    assert not table.reserve(an_address(1), 0.0)
     table.conclude(an_address(1), None, 0.0)
-    assert not table.take(an_address(1), 0.1)
-    assert table.take(an_address(1), 0.3)
+    assert not table.reserve(an_address(1), 0.1)
+    assert table.reserve(an_address(1), 0.3)
 
 
 def test_a_candidate_says_who_told_of_it_and_how_it_went() -> None:
@@ -231,11 +231,11 @@ def test_what_each_source_is_worth_is_counted() -> None:
     table = a_table()
     table.offer("mdns", tuple(map(an_address, (1, 2, 3))), None, 0.0)
     table.offer("seed", (an_address(1),), None, 0.0)
-    table.take_due(0.0, 2, without=never)
+    table.choose_due(0.0, 2, without=never)
     table.conclude(an_address(1), "a", 0.0)
     table.conclude(an_address(2), None, 0.0)
     assert table.statistics() == {"mdns": SourceStats(3, 1, 1), "seed": SourceStats(1, 1, 0)}
-    table.take_due(1e6, 1, without=lambda address, _: address != an_address(1))
+    table.choose_due(1e6, 1, without=lambda address, _: address != an_address(1))
     table.conclude(an_address(1), None, 1e6)
     assert table.statistics()["seed"] == SourceStats(1, 0, 1)
 
@@ -244,16 +244,16 @@ def test_what_each_source_is_worth_is_counted() -> None:
 def test_without_room_nobody_is_dialled(count: int) -> None:
     table = a_table()
     table.offer("seed", (an_address(1),), None, 0.0)
-    assert table.take_due(0.0, count, without=never) == []
+    assert table.choose_due(0.0, count, without=never) == []
 
 
 def test_of_many_nodes_that_see_a_newcomer_a_few_dial_it_at_once_and_all_do_soon() -> None:
     tables = [Candidates(CONFIG, random.Random(seed)) for seed in range(1000)]
     for table in tables:
         table.offer("mdns", (an_address(1),), "n1", 5.0, nodes=100)
-    dialled = sum(len(table.take_due(5.0, 16, without=never)) for table in tables)
+    dialled = sum(len(table.choose_due(5.0, 16, without=never)) for table in tables)
     assert GREETERS * 0.5 <= dialled / 10 <= GREETERS * 1.5
-    dialled += sum(len(table.take_due(5.0 + 3 * CONFIG.dial_interval_min, 16, without=never)) for table in tables)
+    dialled += sum(len(table.choose_due(5.0 + 3 * CONFIG.dial_interval_min, 16, without=never)) for table in tables)
     assert dialled == 1000
 
 
@@ -261,7 +261,7 @@ def test_of_many_nodes_that_see_a_newcomer_a_few_dial_it_at_once_and_all_do_soon
 def test_in_a_small_mesh_each_dials_whom_it_sees_at_once(nodes: int) -> None:
     table = a_table()
     table.offer("mdns", tuple(map(an_address, range(10))), None, 5.0, nodes=nodes)
-    assert len(table.take_due(5.0, 16, without=never)) == 10
+    assert len(table.choose_due(5.0, 16, without=never)) == 10
 
 
 def test_an_address_that_answered_is_tried_as_often_again_as_at_first() -> None:
@@ -269,7 +269,7 @@ def test_an_address_that_answered_is_tried_as_often_again_as_at_first() -> None:
     table.offer("seed", (an_address(1),), None, 0.0)
     now = pause = 0.0
     for answer in (None, None, None, None, None, "a", None):
-        assert table.take_due(now, 1, without=never)
+        assert table.choose_due(now, 1, without=never)
         table.conclude(an_address(1), answer, now)
         due = table.next_dial(without=never)
         assert due is not None

@@ -25,19 +25,19 @@ def test_the_least_told_go_first_and_of_these_the_newest() -> None:
     size = item_bytes(a_rumour("a"))
     for instance_id in "abcd":
         queue.put(a_rumour(instance_id))
-    assert ids(queue.take(2 * size, 9)) == ["d", "c"]
+    assert ids(queue.pop_items(2 * size, 9)) == ["d", "c"]
     queue.put(a_rumour("e"))
-    assert ids(queue.take(2 * size, 9)) == ["e", "b"]
-    assert ids(queue.take(5 * size, 9))[0] == "a"
+    assert ids(queue.pop_items(2 * size, 9)) == ["e", "b"]
+    assert ids(queue.pop_items(5 * size, 9))[0] == "a"
 
 
 def test_a_newer_item_about_an_id_replaces_the_older_and_is_told_anew() -> None:
     queue = GossipQueue(BIG)
     queue.put(a_rumour("a", 1))
-    queue.take(BIG, 2)
+    queue.pop_items(BIG, 2)
     queue.put(a_rumour("a", 2))
     assert len(queue) == 1
-    assert [queue.take(BIG, 2) for _ in range(3)] == [(a_rumour("a", 2),)] * 2 + [()]
+    assert [queue.pop_items(BIG, 2) for _ in range(3)] == [(a_rumour("a", 2),)] * 2 + [()]
 
 
 operations = st.lists(
@@ -68,7 +68,7 @@ def test_nothing_is_told_too_often_or_above_the_budget_or_after_it_was_replaced(
             latest.pop(str(argument), None)
         elif isinstance(argument, int):
             held = dict(counts)
-            taken = queue.take(argument, retransmits)
+            taken = queue.pop_items(argument, retransmits)
             assert sum(map(item_bytes, taken)) <= argument
             assert len(set(ids(taken))) == len(taken)
             told = [held[item.id] for item in taken]
@@ -87,17 +87,17 @@ def test_an_item_that_fits_into_no_packet_waits_for_a_call_and_is_told_once() ->
     queue = GossipQueue(1000)
     queue.put(a_record("a", metrics="x" * 2000))
     queue.put(a_record("b"))
-    assert ids(queue.take(BIG, 4)) == ["b"]
-    assert ids(queue.take_oversize(BIG)) == ["a"]
+    assert ids(queue.pop_items(BIG, 4)) == ["b"]
+    assert ids(queue.pop_oversize(BIG)) == ["a"]
     assert "a" not in queue
-    assert queue.take_oversize(BIG) == ()
+    assert queue.pop_oversize(BIG) == ()
 
 
 def test_a_small_packet_leaves_what_does_not_fit_and_takes_what_does() -> None:
     queue = GossipQueue(BIG)
     queue.put(a_rumour("a"))
     queue.put(a_record("b", status="x" * 500))
-    assert ids(queue.take(100, 4)) == ["a"]
+    assert ids(queue.pop_items(100, 4)) == ["a"]
     assert len(queue) == 2
 
 
@@ -108,8 +108,8 @@ def test_what_fits_into_no_packet_is_forgotten_with_its_id_and_makes_no_haste() 
     assert len(queue) == 1
     assert not queue.has_news, "packets told sooner tell no sooner of it"
     queue.put(a_rumour("a"))
-    assert queue.take_oversize(BIG) == ()
-    assert ids(queue.take(BIG, 4)) == ["a"]
+    assert queue.pop_oversize(BIG) == ()
+    assert ids(queue.pop_items(BIG, 4)) == ["a"]
     queue.put(a_record("b", metrics="x" * 2000))
     queue.discard("b")
-    assert queue.take_oversize(BIG) == ()
+    assert queue.pop_oversize(BIG) == ()

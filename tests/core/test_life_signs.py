@@ -29,7 +29,7 @@ def test_however_often_it_is_passed_on_a_sign_of_life_gets_no_later_than_it_was(
     steps: list[tuple[float, tuple[str, int, str | int]]],
 ) -> None:
     nodes = [LifeSigns() for _ in range(3)]
-    truth = dict.fromkeys(IDS, 0.0)
+    oracle = dict.fromkeys(IDS, 0.0)
     for node in nodes:
         for instance_id in IDS:
             node.note(instance_id, 0.0)
@@ -39,7 +39,7 @@ def test_however_often_it_is_passed_on_a_sign_of_life_gets_no_later_than_it_was(
         before = [[node[instance_id] or 0.0 for instance_id in IDS] for node in nodes]
         if name == "note":
             nodes[index].note(str(other), now)
-            truth[str(other)] = now
+            oracle[str(other)] = now
         else:
             ages = nodes[index].pack(4, now)
             nodes[int(other)].unpack(ages, now)
@@ -48,7 +48,7 @@ def test_however_often_it_is_passed_on_a_sign_of_life_gets_no_later_than_it_was(
                 heard = node[instance_id]
                 assert heard is not None
                 assert heard >= known, "it went back"
-                assert heard <= truth[instance_id] + 1e-6
+                assert heard <= oracle[instance_id] + 1e-6
 
 
 def test_an_age_is_told_to_a_tenth_of_a_second() -> None:

@@ -8,7 +8,7 @@ import pytest
 from meshp2p.core.calls import MapDifference, MapPush, MapSync
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import MapChanged
-from meshp2p.core.map_entry import Entry, Stamp
+from meshp2p.core.map_entry import MapEntry, Stamp
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.maps.shared_maps import NEWS_MAX
 from meshp2p.errors import LimitExceeded, LocalProtocolError, NodeClosed
@@ -287,7 +287,9 @@ def test_an_entry_that_is_stamped_years_ahead_is_refused() -> None:
     replicas = opened(mesh)
     mesh.run(1)
     clock_ms = EPOCH_MS + int(mesh.now * 1000)
-    entries = tuple(Entry(key, Stamp(clock_ms + ahead, 0, 1), b"1") for key, ahead in (("near", 1000), ("far", 10**10)))
+    entries = tuple(
+        MapEntry(key, Stamp(clock_ms + ahead, 0, 1), b"1") for key, ahead in (("near", 1000), ("far", 10**10))
+    )
     mesh.nodes["a"].receive_call(MapPush("m", "b", clock_ms, entries), mesh.now)
     assert list(replicas[0].values()) == ["near"]
     assert mesh.nodes["a"].counters.map_entries_refused == 1
@@ -346,7 +348,7 @@ def test_what_is_past_a_bound_is_refused_and_changes_nothing() -> None:
 def test_others_entries_past_the_bounds_are_counted() -> None:
     mesh = a_mesh("a", config=ProtocolConfig(map_entries_max=1))
     (replica,) = opened(mesh)
-    entries = tuple(Entry(f"k{number}", Stamp(1, 0, 0), b"1") for number in range(6))
+    entries = tuple(MapEntry(f"k{number}", Stamp(1, 0, 0), b"1") for number in range(6))
     reply, _ = mesh.nodes["a"].receive_call(MapPush("m", "x", 0, entries), mesh.now)
     assert (len(replica), mesh.nodes["a"].counters.map_entries_refused) == (4, 2)
     assert reply is not None

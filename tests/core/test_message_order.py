@@ -16,7 +16,7 @@ from meshp2p.core.calls import (
     Why,
 )
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.mail.mailbox import Incoming, Mailbox
+from meshp2p.core.mail.mailbox import Mailbox, MailboxEntry
 from meshp2p.core.message import CopyStatus, Message
 from meshp2p.core.requests import Fetch, SendMessage
 from meshp2p.core.swim.hosting import Profile
@@ -153,12 +153,12 @@ def test_a_former_home_that_cannot_return_all_to_their_holder_holds_all_in_order
 # Mailboxes
 
 
-def an_incoming(number: int, *, payload: bytes = b"1") -> Incoming:
+def an_incoming(number: int, *, payload: bytes = b"1") -> MailboxEntry:
     text = f"00000000-0000-7000-8000-{number:012x}"
-    return Incoming(number, Message(text, "s", "b", "Query", "", payload, None, 1), ["a"], 60.0)
+    return MailboxEntry(number, Message(text, "s", "b", "Query", "", payload, None, 1), ["a"], 60.0)
 
 
-def a_mailbox(*incoming: Incoming) -> Mailbox:
+def a_mailbox(*incoming: MailboxEntry) -> Mailbox:
     mailbox = Mailbox()
     for one in incoming:
         mailbox.put(one)

@@ -8,17 +8,17 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.core.map_entry import Entry, Stamp
+from meshp2p.core.map_entry import MapEntry, Stamp
 from meshp2p.core.maps.hybrid_clock import HybridClock
 from meshp2p.core.maps.mesh_clock import MeshClock
 from meshp2p.core.maps.replicated_map import ReplicatedMap, prevailing
 
 stamps = st.builds(Stamp, st.integers(0, 5), st.integers(0, 2), st.integers(0, 2))
 values = st.sampled_from([b"", b"1", b"2", b"[3]"])
-entries = st.builds(Entry, st.sampled_from(["a", "b", "ü"]), stamps, values)
-one_key = st.builds(Entry, st.just("a"), stamps, values)
+entries = st.builds(MapEntry, st.sampled_from(["a", "b", "ü"]), stamps, values)
+one_key = st.builds(MapEntry, st.just("a"), stamps, values)
 sets = st.builds(
-    Entry, st.just("a"), stamps, st.sets(st.integers(0, 4)).map(lambda numbers: msgspec.json.encode(sorted(numbers)))
+    MapEntry, st.just("a"), stamps, st.sets(st.integers(0, 4)).map(lambda numbers: msgspec.json.encode(sorted(numbers)))
 )
 
 
@@ -26,7 +26,7 @@ def union(one: bytes, other: bytes) -> bytes:
     return msgspec.json.encode(sorted({*msgspec.json.decode(one), *msgspec.json.decode(other)}))
 
 
-def a_replica(*held: Entry) -> ReplicatedMap:
+def a_replica(*held: MapEntry) -> ReplicatedMap:
     replica = ReplicatedMap("m")
     for entry in held:
         replica.put(entry)
@@ -37,15 +37,15 @@ def a_replica(*held: Entry) -> ReplicatedMap:
 
 
 @given(one_key, one_key, one_key)
-def test_last_writer_wins_in_whatever_order_entries_come(a: Entry, b: Entry, c: Entry) -> None:
+def test_last_writer_wins_in_whatever_order_entries_come(a: MapEntry, b: MapEntry, c: MapEntry) -> None:
     assert prevailing(a, b) == prevailing(b, a)
     assert prevailing(prevailing(a, b), c) == prevailing(a, prevailing(b, c))
     assert prevailing(a, a) == a
 
 
 @given(sets, sets, sets)
-def test_with_a_merge_function_that_is_a_join_so_is_the_whole(a: Entry, b: Entry, c: Entry) -> None:
-    def joined(one: Entry, other: Entry) -> Entry:
+def test_with_a_merge_function_that_is_a_join_so_is_the_whole(a: MapEntry, b: MapEntry, c: MapEntry) -> None:
+    def joined(one: MapEntry, other: MapEntry) -> MapEntry:
         return prevailing(one, other, union)
 
     assert joined(a, b) == joined(b, a)
@@ -54,7 +54,7 @@ def test_with_a_merge_function_that_is_a_join_so_is_the_whole(a: Entry, b: Entry
 
 
 @given(st.lists(st.one_of(one_key, sets), max_size=6))
-def test_replicas_that_merge_and_delete_agree_once_they_exchange(held: list[Entry]) -> None:
+def test_replicas_that_merge_and_delete_agree_once_they_exchange(held: list[MapEntry]) -> None:
     """Deletions are not part of the join: what comes of them depends on who heard what first, but not for long."""
     joining = [ReplicatedMap("m", max) for _ in range(3)]
     for number, entry in enumerate(held):
@@ -67,7 +67,7 @@ def test_replicas_that_merge_and_delete_agree_once_they_exchange(held: list[Entr
 
 
 @given(st.lists(entries, max_size=8), st.permutations(range(8)))
-def test_replicas_that_were_given_the_same_entries_are_the_same(held: list[Entry], order: list[int]) -> None:
+def test_replicas_that_were_given_the_same_entries_are_the_same(held: list[MapEntry], order: list[int]) -> None:
     one = a_replica(*held)
     other = a_replica(*(held[at] for at in order if at < len(held)), *held)
     assert list(one.entries()) == sorted(other.entries(), key=lambda entry: list(one._held).index(entry.key))
@@ -78,7 +78,7 @@ def test_replicas_that_were_given_the_same_entries_are_the_same(held: list[Entry
 
 
 @given(st.lists(entries, max_size=8), st.lists(entries, max_size=8), st.sampled_from([1, 2, 64, 4096]))
-def test_what_differs_is_in_the_buckets_that_differ(ours: list[Entry], theirs: list[Entry], buckets: int) -> None:
+def test_what_differs_is_in_the_buckets_that_differ(ours: list[MapEntry], theirs: list[MapEntry], buckets: int) -> None:
     one, other = a_replica(*ours), a_replica(*theirs)
     differing = one.differing(other.digest(buckets))
     told = one.entries_in(differing, buckets)
@@ -87,9 +87,9 @@ def test_what_differs_is_in_the_buckets_that_differ(ours: list[Entry], theirs: l
 
 
 def test_the_buckets_grow_with_the_map() -> None:
-    replica = a_replica(*(Entry(f"k{number}", Stamp(1, 0, 0), b"1") for number in range(1000)))
+    replica = a_replica(*(MapEntry(f"k{number}", Stamp(1, 0, 0), b"1") for number in range(1000)))
     assert replica.buckets == 256
-    changed = Entry("k7", Stamp(2, 0, 0), b"2")
+    changed = MapEntry("k7", Stamp(2, 0, 0), b"2")
     other = a_replica(*replica.entries(), changed)
     differing = replica.differing(other.digest(256))
     assert len(differing) == 1
@@ -101,9 +101,9 @@ def test_the_buckets_grow_with_the_map() -> None:
 
 
 def test_a_deletion_hides_the_key_and_is_forgotten_later() -> None:
-    replica = a_replica(Entry("a", Stamp(1, 0, 0), b"1"), Entry("a", Stamp(5, 0, 0), b""))
+    replica = a_replica(MapEntry("a", Stamp(1, 0, 0), b"1"), MapEntry("a", Stamp(5, 0, 0), b""))
     assert (len(replica), list(replica.values()), replica.value("a")) == (0, [], None)
-    assert not replica.put(Entry("a", Stamp(4, 0, 0), b"1"))
+    assert not replica.put(MapEntry("a", Stamp(4, 0, 0), b"1"))
     replica.forget_deleted(5)
     assert replica.entries_count == 1
     replica.forget_deleted(6)

@@ -16,15 +16,15 @@ from meshp2p.core.address import Address
 from meshp2p.discovery import beacon
 from meshp2p.discovery.beacon import BeaconSource, ask_once, callable_at
 from meshp2p.discovery.beacon_sockets import Reply, Take
-from meshp2p.discovery.place import Link, Place
+from meshp2p.discovery.endpoints import Endpoints, Link
 from meshp2p.discovery.source import Sighting
 from meshp2p.errors import Refusal
-from meshp2p.wire.beacon import Answer, Question
+from meshp2p.wire.beacon import BeaconAnswer, BeaconQuestion
 from meshp2p.wire.codec import Codec
 
 CODEC = Codec("lab")
 LINKS = (Link("eth0", "192.0.2.7", 2, "192.0.2.255"),)
-PLACE = Place((Address("192.0.2.7", 7700),), LINKS)
+PLACE = Endpoints((Address("192.0.2.7", 7700),), LINKS)
 PEER = Address("192.0.2.9", 40_000)
 AT_PEER = (Address("192.0.2.9", 7700),)
 
@@ -35,10 +35,10 @@ class World:
     def __init__(self, *, company: int = 0, failures: Sequence[OSError | None] = ()) -> None:
         self.company = company
         self.failures = list(failures)
-        self.shouts: list[tuple[float, Question]] = []
+        self.shouts: list[tuple[float, BeaconQuestion]] = []
         self.links: list[tuple[Link, ...]] = []
         self.sightings: list[Sighting] = []
-        self.answers: list[Answer] = []
+        self.answers: list[BeaconAnswer] = []
         self.take: Take | None = None
         self.broken = 0
         self.source = BeaconSource(
@@ -48,14 +48,16 @@ class World:
     async def start(self, nursery: trio.Nursery) -> None:
         await nursery.start(self.source.run, self.sightings.append)
 
-    def hear(self, data: bytes | Question | Answer, source: Address = PEER, *, reply: Reply | None = None) -> None:
+    def hear(
+        self, data: bytes | BeaconQuestion | BeaconAnswer, source: Address = PEER, *, reply: Reply | None = None
+    ) -> None:
         assert self.take is not None
         packet = data if isinstance(data, bytes) else CODEC.encode(data)
         self.take(packet, source, reply or self.keep)
 
     def keep(self, data: bytes) -> None:
         message = CODEC.decode_beacon_untrusted(data)
-        assert isinstance(message, Answer)
+        assert isinstance(message, BeaconAnswer)
         self.answers.append(message)
 
     @property
@@ -80,7 +82,7 @@ class FakeAir:
 
     def shout(self, data: bytes) -> dict[str, OSError | None]:
         message = CODEC.decode_beacon_untrusted(data)
-        assert isinstance(message, Question)
+        assert isinstance(message, BeaconQuestion)
         self._world.shouts.append((trio.current_time(), message))
         return {"the link": self._world.failures.pop(0) if self._world.failures else None}
 
@@ -133,8 +135,8 @@ async def test_an_answer_to_its_own_question_is_offered_and_no_other(autojump_cl
 
     def hear() -> None:
         number = world.shouts[0][1].number
-        world.hear(Answer(number, "peer", AT_PEER))
-        world.hear(Answer((number + 1) % 2**64, "forger", AT_PEER))
+        world.hear(BeaconAnswer(number, "peer", AT_PEER))
+        world.hear(BeaconAnswer((number + 1) % 2**64, "forger", AT_PEER))
 
     async with trio.open_nursery() as nursery:
         await world.start(nursery)
@@ -152,20 +154,20 @@ async def test_a_question_is_answered_and_the_asker_offered_once_however_often_i
 
     def hear() -> None:
         for _ in range(3):
-            world.hear(Question(5, 6, "peer", AT_PEER))
+            world.hear(BeaconQuestion(5, 6, "peer", AT_PEER))
 
     await while_running(world, 0.1, hear)
     assert world.sightings == [Sighting("beacon", AT_PEER, "peer")]
-    assert world.answers == [Answer(5, "me", PLACE.addresses)]
+    assert world.answers == [BeaconAnswer(5, "me", PLACE.addresses)]
 
 
 async def test_a_question_of_who_is_no_node_is_answered_and_nobody_offered(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     world = World()
-    await while_running(world, 0.1, lambda: world.hear(Question(5, 6)))
+    await while_running(world, 0.1, lambda: world.hear(BeaconQuestion(5, 6)))
     assert world.sightings == []
-    assert world.answers == [Answer(5, "me", PLACE.addresses)]
+    assert world.answers == [BeaconAnswer(5, "me", PLACE.addresses)]
 
 
 async def test_its_own_question_is_no_question_but_that_of_another_with_its_id_is(
@@ -177,7 +179,7 @@ async def test_its_own_question_is_no_question_but_that_of_another_with_its_id_i
         await trio.sleep(0.1)
         world.hear(world.shouts[0][1])
         assert world.answers == []
-        world.hear(Question(5, 6, "me", AT_PEER))
+        world.hear(BeaconQuestion(5, 6, "me", AT_PEER))
         nursery.cancel_scope.cancel()
     assert world.sightings == [Sighting("beacon", AT_PEER, "me")]
 
@@ -190,7 +192,7 @@ async def test_in_a_mesh_of_many_a_few_answer(
 
     def hear() -> None:
         for number in range(200):
-            world.hear(Question(number, 6, f"peer-{number}", AT_PEER))
+            world.hear(BeaconQuestion(number, 6, f"peer-{number}", AT_PEER))
 
     await while_running(world, 0.1, hear)
     assert expected / 2 <= len(world.answers) == len(world.sightings) <= expected * 2
@@ -201,7 +203,7 @@ async def test_a_flood_costs_a_bounded_number_of_answers(autojump_clock: trio.te
 
     def hear() -> None:
         for number in range(10_000):
-            world.hear(Question(number, 6, f"peer-{number}", AT_PEER))
+            world.hear(BeaconQuestion(number, 6, f"peer-{number}", AT_PEER))
 
     await while_running(world, 0.1, hear)
     assert len(world.answers) == beacon.HEARD_BURST
@@ -217,8 +219,8 @@ async def test_what_is_no_beacon_of_this_mesh_is_counted_and_nothing_more(
     def hear() -> None:
         world.hear(b"")
         world.hear(b"GET / HTTP/1.1\r\n")
-        world.hear(Codec("other").encode(Question(1, 2)))
-        world.hear(CODEC.encode(Question(1, 2))[:-1])
+        world.hear(Codec("other").encode(BeaconQuestion(1, 2)))
+        world.hear(CODEC.encode(BeaconQuestion(1, 2))[:-1])
         world.hear(CODEC._header + msgpack.packb([33, 1, 2, "id", [["name.example", 1]]]))
 
     await while_running(world, 0.1, hear)
@@ -237,7 +239,7 @@ async def test_an_answer_that_cannot_be_sent_is_no_failure(autojump_clock: trio.
         raise OSError("not permitted")
 
     world = World()
-    await while_running(world, 0.1, lambda: world.hear(Question(5, 6, "peer", AT_PEER), reply=refuse))
+    await while_running(world, 0.1, lambda: world.hear(BeaconQuestion(5, 6, "peer", AT_PEER), reply=refuse))
     assert len(world.sightings) == 1
     assert world.source.stats.answers_sent == 0
 
@@ -246,7 +248,7 @@ async def test_a_move_reopens_the_air_and_asks_at_once_from_the_new_place(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     world = World(company=5)
-    there = Place((Address("198.51.100.7", 7700),), (Link("wlan0", "198.51.100.7", 3, None),))
+    there = Endpoints((Address("198.51.100.7", 7700),), (Link("wlan0", "198.51.100.7", 3, None),))
     async with trio.open_nursery() as nursery:
         await world.start(nursery)
         await trio.sleep(10)
@@ -315,7 +317,7 @@ def test_a_stranger_is_called_where_it_came_from_and_not_on_this_machine(
     source: str, told: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
     addresses = tuple(Address(host, 7700) for host in told)
-    found = callable_at(Question(1, 2, "peer", addresses), Address(source, 40_000))
+    found = callable_at(BeaconQuestion(1, 2, "peer", addresses), Address(source, 40_000))
     assert found == tuple(Address(host, 7700) for host in expected)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from meshp2p.core.address import Address
 from meshp2p.discovery import cache as cache_module
 from meshp2p.discovery.cache import PEERS_MAX, CacheSource, KnownPeer, PeerCache
-from meshp2p.discovery.place import Place
+from meshp2p.discovery.endpoints import Endpoints
 from meshp2p.discovery.source import Sighting
 
 
@@ -129,7 +129,7 @@ async def test_cached_peers_are_offered_again_where_the_machine_moved(autojump_c
     source = CacheSource([make_peer(1)])
     async with trio.open_nursery() as nursery:
         await nursery.start(source.run, offered.append)
-        source.move(Place((Address("192.0.2.7", 7700),), ()))
+        source.move(Endpoints((Address("192.0.2.7", 7700),), ()))
         await trio.sleep(1)
         assert len(offered) == 2
         nursery.cancel_scope.cancel()

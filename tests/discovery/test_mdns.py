@@ -13,8 +13,8 @@ import trio.testing
 from meshp2p.core.address import Address
 from meshp2p.discovery import mdns
 from meshp2p.discovery.advertisement import Advertisement
+from meshp2p.discovery.endpoints import Endpoints, Link
 from meshp2p.discovery.mdns import MdnsSource, Responder, browse_once, multicast_interfaces
-from meshp2p.discovery.place import Link, Place
 from meshp2p.discovery.source import Sighting
 from meshp2p.errors import ConfigError, StartError
 
@@ -213,7 +213,7 @@ async def test_a_move_opens_it_anew_though_the_addresses_are_the_same(autojump_c
     async with trio.open_nursery() as nursery:
         await nursery.start(source.run, ignore)
         for index, expected in ((2, 2), (3, 3), (3, 3)):
-            source.move(Place((here,), (Link("eth0", here.host, index, None),)))
+            source.move(Endpoints((here,), (Link("eth0", here.host, index, None),)))
             while len(script.made) < expected:
                 await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from meshp2p.core.address import Address
-from meshp2p.discovery.place import Place
+from meshp2p.discovery.endpoints import Endpoints
 from meshp2p.discovery.seeds import SeedSource, resolve
 from meshp2p.discovery.source import Sighting
 
@@ -111,7 +111,7 @@ async def test_a_seed_is_looked_up_at_once_where_the_machine_moved_or_slept(
         start = trio.current_time()
         await nursery.start(source.run, lambda _: offered.append(trio.current_time() - start))
         await trio.sleep(40)
-        source.move(Place((address,), ()))
+        source.move(Endpoints((address,), ()))
         await trio.sleep(7)
         source.refresh()
         await trio.sleep(1)

@@ -168,7 +168,7 @@ async def test_large_bodies_are_checked_one_after_the_other_and_all_else_goes_on
     order: list[str] = []
 
     async def handler(request: Request) -> Response:
-        return Response(200, await request.incoming.take_turns(steps(request.path)))
+        return Response(200, await request.incoming.run_steps(steps(request.path)))
 
     def steps(name: str) -> Generator[None, None, bytes]:
         for _ in range(1 if name == "/small" else 50):
@@ -193,7 +193,7 @@ async def test_a_large_body_is_checked_no_further_once_the_server_shuts_down() -
 
     async def handler(request: Request) -> Response:
         try:
-            return Response(200, await request.incoming.take_turns(steps()))
+            return Response(200, await request.incoming.run_steps(steps()))
         except NodeClosed as error:
             return Response(503, str(error).encode())
 

@@ -426,7 +426,7 @@ async def test_a_host_that_is_not_the_nodes_is_421_and_a_foreign_origin_403(path
 async def test_a_host_that_was_allowed_and_the_present_name_of_the_machine_reach_the_routes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("meshp2p.node.follower.LOOK_INTERVAL", 0.02)
+    monkeypatch.setattr("meshp2p.node.interface_monitor.LOOK_INTERVAL", 0.02)
     async with calling("node-a", "node-b", allow_hosts=["Board.example"]) as (caller, nodes):
 
         async def statuses(host: str) -> set[int]:

@@ -9,7 +9,7 @@ import trio
 
 from meshp2p.core.address import Address
 from meshp2p.core.calls import Done, Pong
-from meshp2p.core.directory.carrier import Route
+from meshp2p.core.directory.relay_selector import CallRoute
 from meshp2p.errors import Refusal
 from meshp2p.net.dials import Connect
 from meshp2p.net.open_calls import IncomingCall, ServeCall
@@ -60,22 +60,22 @@ class Node:
     def count_refused(self, reason: Refusal) -> None:
         self.refused.append(reason)
 
-    def first_route(self, node_id: str) -> Route | None:
+    def first_route(self, node_id: str) -> CallRoute | None:
         return next(iter(self.routes(node_id)), None)
 
-    def routes(self, node_id: str) -> list[Route]:
+    def routes(self, node_id: str) -> list[CallRoute]:
         route = self.relay_route(node_id)
         if route is None:
             return []
         relays = [node for name, node in self.known.items() if name not in (node_id, self.name)]
-        return [route, *(Route(node.name, node.boot, (node.address,), node_id) for node in relays)]
+        return [route, *(CallRoute(node.name, node.boot, (node.address,), node_id) for node in relays)]
 
     def note_route(self, node_id: str, via: str, failure: str) -> None:
         self.noted.append((node_id, via, failure))
 
-    def relay_route(self, node_id: str) -> Route | None:
+    def relay_route(self, node_id: str) -> CallRoute | None:
         node = self.known.get(node_id)
-        return None if node is None else Route(node.name, node.boot, (node.address,))
+        return None if node is None else CallRoute(node.name, node.boot, (node.address,))
 
     def knock(self, address: Address) -> None:
         self.knocked.append(address)

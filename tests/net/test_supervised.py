@@ -76,7 +76,7 @@ class Bench:
         datagram = Datagram(Gossip(tag_of("a")), items)  # type: ignore[arg-type]
         return self.take(self.machine.receive(datagram, ELSEWHERE, self.now))
 
-    def poison(self, name: str = "membership", method: str = "take_all") -> Callable[..., None]:
+    def poison(self, name: str = "membership", method: str = "merge") -> Callable[..., None]:
         """Make this method of a part raise once."""
         part = getattr(self.machine._swim, name)
 

@@ -22,15 +22,15 @@ POISON = Codec("default").encode(Datagram(Gossip(7), (Rumour("poison", 1, State.
 def plant_fault(node: MeshNode) -> None:
     """From now on this node cannot handle a claim about ``poison``."""
     membership = node._node._machine._swim.membership
-    take_all = membership.take_all
+    merge = membership.merge
 
     def fail(items: Iterable[Item], now: float, *, by_sync: bool = False) -> None:
         told = list(items)
         if any(item.id == "poison" for item in told):
             raise IndexError("tuple index out of range")
-        take_all(told, now, by_sync=by_sync)
+        merge(told, now, by_sync=by_sync)
 
-    membership.take_all = fail  # type: ignore[method-assign]
+    membership.merge = fail  # type: ignore[method-assign]
 
 
 async def poison(node: MeshNode) -> None:

@@ -66,7 +66,7 @@ def test_a_reader_that_is_cancelled_leaves_its_turn_to_the_next() -> None:
         await a.send("b", 7)
         async with b.inbox() as inbox:
             message = await anext(inbox)
-        (entry,) = b._node._correspondence._unread.take_all()
+        (entry,) = b._node._correspondence._unread.pop_all()
         async with b.inbox() as one, b.inbox() as other, trio.open_nursery() as nursery:
             nursery.start_soon(give_up, one)
             await mesh.sleep(1)

@@ -27,7 +27,7 @@ from meshp2p.wire.queries import (
     QueryPart,
     QueryRefusal,
     QueryRefused,
-    Question,
+    QueryRequest,
     decode_query_part_untrusted,
     encode_query,
 )
@@ -109,7 +109,7 @@ async def refuse_all(message: Any) -> None:
 async def test_a_query_for_another_node_is_refused() -> None:
     target = Target()
     target.handlers.add("Query", refuse_all, 1, None)
-    (refused,) = await target.ask(encode_query(Question(ID, "c", b"1", wants_parts=False)))
+    (refused,) = await target.ask(encode_query(QueryRequest(ID, "c", b"1", wants_parts=False)))
     assert refused.why is QueryRefusal.MISDIRECTED
 
 
@@ -121,10 +121,10 @@ async def test_a_payload_that_is_no_json_is_an_error_of_the_handler_and_ends_not
         return payload
 
     target.handlers.add("Query", answer, 1, None)
-    (failed,) = await target.ask(encode_query(Question(ID, "b", payload, wants_parts=False)))
+    (failed,) = await target.ask(encode_query(QueryRequest(ID, "b", payload, wants_parts=False)))
     assert isinstance(failed, QueryFailed)
     assert failed.kind in ("PayloadMismatch", "ConfigError")
-    assert await target.ask(encode_query(Question(ID, "b", b"1", wants_parts=False))) == [QueryPart(b"1")]
+    assert await target.ask(encode_query(QueryRequest(ID, "b", b"1", wants_parts=False))) == [QueryPart(b"1")]
 
 
 async def test_progress_of_a_task_that_nobody_delegated_is_passed_on_with_its_source() -> None:
@@ -140,7 +140,7 @@ async def test_only_so_many_queries_wait(autojump_clock: trio.testing.MockClock)
         await trio.sleep_forever()
 
     target.handlers.add("Query", stuck, 1, None)
-    body = encode_query(Question(ID, "b", b"1", wants_parts=False))
+    body = encode_query(QueryRequest(ID, "b", b"1", wants_parts=False))
     async with trio.open_nursery() as nursery:
         for _ in range(WAITING_MAX + 1):
             nursery.start_soon(target.ask, body)

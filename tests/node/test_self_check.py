@@ -56,7 +56,7 @@ async def problems(virtual_mesh: VirtualMesh, node: meshp2p.MeshNode, seconds: f
     events = node._node.events()
     await virtual_mesh.sleep(seconds)
     told: list[str] = []
-    while (event := events.take_nowait()) is not None:
+    while (event := events.receive_nowait()) is not None:
         if isinstance(event, meshp2p.NetworkProblemFound):
             told.append(event.problem)
     return told

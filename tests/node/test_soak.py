@@ -19,7 +19,7 @@ from trio._core._run import Deadlines
 import meshp2p
 from meshp2p.core.mail import mailbox
 from meshp2p.errors import DelegationFailed, MeshError, QueryTimeout, WaitTimeout
-from meshp2p.node import asking
+from meshp2p.node import request_client
 from meshp2p.testing import VirtualMesh, run
 
 ROUNDS = 100
@@ -163,7 +163,7 @@ def test_what_an_agent_does_leaves_nothing_behind_in_its_node(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("CRITICAL", logger="meshp2p")
-    monkeypatch.setattr(asking, "ENDED_MAX", 50)
+    monkeypatch.setattr(request_client, "ENDED_MAX", 50)
     monkeypatch.setattr(mailbox, "PASSED_MAX", 50)
 
     async def main(mesh: VirtualMesh) -> tuple[collections.Counter[str], collections.Counter[str]]:

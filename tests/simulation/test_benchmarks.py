@@ -17,6 +17,7 @@ import trio
 from simulations.benchmarks.__main__ import main
 from simulations.benchmarks.costs import Traffic, count_packet, memory_of, processor_seconds_of
 from simulations.benchmarks.hosts import Host, open_lan
+from simulations.benchmarks.impaired_mesh import measure_partition
 from simulations.benchmarks.measures import measure_idle, measure_start
 from simulations.benchmarks.membership import that_fit
 from simulations.benchmarks.membership_peers import PEERS, Serf
@@ -26,7 +27,6 @@ from simulations.benchmarks.report import Figure, Report, Row, Run, describe_mac
 from simulations.benchmarks.switch import open_switch
 from simulations.benchmarks.systems import Meshp2p, PeerUnavailable, Sighting
 from simulations.benchmarks.trial import Pace, Trial
-from simulations.benchmarks.troubles import measure_partition
 from simulations.namespaces import Namespace, NamespacesUnavailable
 from tests.simulation.refusals import assert_refused
 

@@ -9,23 +9,23 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, MemberRecovered, MemberUpdated
-from meshp2p.core.map_entry import Entry, Stamp
+from meshp2p.core.map_entry import MapEntry, Stamp
 from meshp2p.core.record import Record, State
 from meshp2p.core.swim import election
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.checkers import CHECKERS
 from meshp2p.simulation.expectations import suspicion_seconds
+from meshp2p.simulation.oracle import Letter, MapWrite
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import AgentPlan, MailPlan
 from meshp2p.simulation.simulation import Simulation, run
-from meshp2p.simulation.truth import Letter, MapWrite
 from meshp2p.virtual.faults import ALL_KINDS, Blocked, Crash, Delayed, Partition, Pause, Twin
 from simulations.ablations.safeguards import SAFEGUARDS, ablation
 from tests.simulation.simulated import a_mesh, a_schedule
 
 
 def a_record(simulation: Simulation, node_id: str = "n1", **changes: object) -> Record:
-    machine = simulation.truth.hosts[node_id].machine
+    machine = simulation.oracle.hosts[node_id].machine
     assert machine is not None
     return msgspec.structs.replace(machine.own, **changes)
 
@@ -34,7 +34,7 @@ def told(simulation: Simulation, *events: Event) -> list[str]:
     """What checkers say when the machine of n0 emits these events."""
     before = len(simulation.violations)
     for event in events:
-        simulation.event(simulation.truth.hosts["n0"], event)
+        simulation.event(simulation.oracle.hosts["n0"], event)
     return [violation.checker for violation in simulation.violations[before:]]
 
 
@@ -111,7 +111,7 @@ def test_a_token_that_two_processes_claim_is_seen(monkeypatch: pytest.MonkeyPatc
 
 def test_a_leader_that_is_not_the_lowest_is_seen() -> None:
     simulation = a_mesh()
-    machine = simulation.truth.hosts["n0"].machine
+    machine = simulation.oracle.hosts["n0"].machine
     assert machine is not None
     machine._swim.election._named_id = "n2"
     assert told(simulation, LeaderChanged("n2", "n0", 1)) == ["epochs"]
@@ -133,7 +133,7 @@ def test_a_node_that_was_stopped_may_claim_when_three_rounds_of_probes_had_no_an
 def test_an_agent_that_stopped_may_be_listed_for_a_while(until: float, seen: list[str]) -> None:
     agent = AgentPlan(id="agent", nodes=("n1",), at=1.0, until=until, every=2.0)
     simulation = a_mesh(until=5.0, duration=240.0, agents=(agent,), checks=("registrations",))
-    machine = simulation.truth.hosts["n1"].machine
+    machine = simulation.oracle.hosts["n1"].machine
     assert machine is not None
     machine._swim.hosting.handle_expired = lambda instance_id, now: None  # type: ignore[method-assign]
     assert [violation.checker for violation in simulation.run().violations][:1] == seen
@@ -155,7 +155,7 @@ def test_an_agent_that_bears_the_boot_of_an_earlier_process_of_its_home_is_seen(
     simulation = a_mesh(duration=30.0, agents=(agent,), checks=("registrations",))
     simulation.checkers["registrations"].finish()
     assert simulation.violations == []
-    machine = simulation.truth.hosts["n1"].machine
+    machine = simulation.oracle.hosts["n1"].machine
     assert machine is not None
     machine._state.members.put(msgspec.structs.replace(machine.records()["agent"], boot=1))
     simulation.checkers["registrations"].finish()
@@ -175,7 +175,7 @@ REPORTING = AgentPlan(id="agent", nodes=("n1",), at=1.0, every=12.0, varies=True
 
 def test_a_report_that_was_held_back_and_never_published_is_seen() -> None:
     simulation = a_mesh(until=2.0, duration=240.0, agents=(REPORTING,), checks=("registrations",))
-    machine = simulation.truth.hosts["n1"].machine
+    machine = simulation.oracle.hosts["n1"].machine
     assert machine is not None
     machine._swim.hosting.handle_publish = lambda instance_id, now: None  # type: ignore[method-assign]
     violations = simulation.run().violations
@@ -187,7 +187,7 @@ def test_a_report_that_was_held_back_and_never_published_is_seen() -> None:
 def test_metrics_that_are_published_too_often_are_seen() -> None:
     agent = msgspec.structs.replace(REPORTING, every=2.0)
     simulation = a_mesh(until=2.0, duration=60.0, agents=(agent,), checks=("registrations",))
-    machine = simulation.truth.hosts["n1"].machine
+    machine = simulation.oracle.hosts["n1"].machine
     assert machine is not None
     machine._state.config = msgspec.structs.replace(machine._state.config, metrics_interval=1.0)
     assert "publishes the metrics of agent" in simulation.run().violations[0].message
@@ -197,7 +197,7 @@ def test_metrics_that_are_published_too_often_are_seen() -> None:
 def test_the_death_of_an_agent_whose_heartbeats_are_answered_is_seen() -> None:
     agent = AgentPlan(id="agent", nodes=("n1",), at=1.0, every=2.0)
     simulation = a_mesh(until=30.0, agents=(agent,), checks=("registrations",))
-    machine = simulation.truth.hosts["n1"].machine
+    machine = simulation.oracle.hosts["n1"].machine
     assert machine is not None
     dead = msgspec.structs.replace(machine.records()["agent"], state=State.DEAD)
     assert told(simulation, MemberDied(dead)) == ["registrations"]
@@ -207,9 +207,9 @@ def test_an_agent_that_deregistered_is_listed_nowhere() -> None:
     agent = AgentPlan(id="agent", nodes=("n1", "n2"), at=1.0, every=2.0, until=20.0, deregisters=True)
     simulation = a_mesh(duration=240.0, agents=(agent,), checks=("registrations",))
     assert simulation.run().violations == ()
-    assert list(simulation.truth.deregistered) == ["agent"]
+    assert list(simulation.oracle.deregistered) == ["agent"]
     record = a_record(simulation, id="agent", home="n1")
-    machine = simulation.truth.hosts["n0"].machine
+    machine = simulation.oracle.hosts["n0"].machine
     assert machine is not None
     machine._state.members.put(record)
     simulation.checkers["registrations"].finish()
@@ -218,10 +218,10 @@ def test_an_agent_that_deregistered_is_listed_nowhere() -> None:
 
 def test_a_write_that_loses_against_what_its_writer_had_read_is_seen() -> None:
     simulation = a_mesh(until=10.0, checks=("maps",))
-    held = Entry("key", Stamp(5_000, 0, 1), b'"theirs"')
+    held = MapEntry("key", Stamp(5_000, 0, 1), b'"theirs"')
     for wanted, seen in ((held.value, []), (b'"mine"', ["maps"]), (b"", ["maps"])):
         simulation.violations.clear()
-        simulation.truth.map_writes[:] = [MapWrite("map", held, "n0", 1, 9.0, wanted)]
+        simulation.oracle.map_writes[:] = [MapWrite("map", held, "n0", 1, 9.0, wanted)]
         simulation.checkers["maps"].finish()
         assert [violation.checker for violation in simulation.violations] == seen
 
@@ -240,7 +240,7 @@ def test_a_death_in_a_partition_is_no_violation() -> None:
 def test_a_crash_that_nobody_notices_is_seen() -> None:
     schedule = a_schedule(Crash(begin=20.0, node="n3"), duration=200.0, checks=("detection",))
     simulation = Simulation(schedule)
-    for host in simulation.truth.hosts.values():
+    for host in simulation.oracle.hosts.values():
         host._alter = lambda host: setattr(host.machine._swim.membership, "accuse", lambda *_, **__: None)  # type: ignore[union-attr]
     result = simulation.run()
     assert {violation.checker for violation in result.violations} == {"detection"}
@@ -255,23 +255,23 @@ def test_detection_is_timed() -> None:
 
 def test_a_part_of_a_cut_mesh_that_lists_the_other_part_is_not_whole() -> None:
     cut = Partition(begin=10.0, groups=(("n0", "n1"), ("n2", "n3")))
-    simulation = a_mesh(cut, duration=400.0, until=12.0, checks=("wholeness",))
-    assert len(simulation.truth.components()) == 2
-    simulation.truth.network.rules.clear()  # the cut is gone and nobody was told
+    simulation = a_mesh(cut, duration=400.0, until=12.0, checks=("convergence",))
+    assert len(simulation.oracle.components()) == 2
+    simulation.oracle.network.rules.clear()  # the cut is gone and nobody was told
     simulation.run_until(150.0)
-    assert [violation.checker for violation in simulation.violations] == ["wholeness", "wholeness"]
+    assert [violation.checker for violation in simulation.violations] == ["convergence", "convergence"]
 
 
 @pytest.mark.parametrize(("begin", "is_sure"), [(0.0, False), (10.0, True)])
 def test_nodes_that_were_cut_off_from_whom_they_were_told_of_need_not_meet(begin: float, is_sure: bool) -> None:
     cut = Partition(begin=begin, groups=(("n0", "n1"), ("n2", "n3")))
     simulation = a_mesh(cut, duration=60.0, until=20.0)
-    assert [component.is_sure for component in simulation.truth.components()] == [True, is_sure]
+    assert [component.is_sure for component in simulation.oracle.components()] == [True, is_sure]
 
 
 def test_who_is_told_only_of_one_whom_it_cannot_reach_is_not_known_to_a_bridge() -> None:
     simulation = a_mesh(Partition(begin=0.0, groups=(("n0", "n1"), ("n2",))), duration=60.0, until=20.0)
-    assert [component.is_sure for component in simulation.truth.components()] == [False]
+    assert [component.is_sure for component in simulation.oracle.components()] == [False]
 
 
 def test_a_long_partition_makes_two_whole_meshes() -> None:
@@ -281,8 +281,8 @@ def test_a_long_partition_makes_two_whole_meshes() -> None:
 
 def test_tables_and_packets_have_bounds() -> None:
     simulation = a_mesh()
-    small = msgspec.structs.replace(simulation.truth.config, members_max=2, candidates_max=1, packet_bytes_max=512)
-    simulation.truth.config = small
+    small = msgspec.structs.replace(simulation.oracle.config, members_max=2, candidates_max=1, packet_bytes_max=512)
+    simulation.oracle.config = small
     simulation.network.traffic.packet_bytes_max = 513
     simulation.checkers["bounds"].finish()
     messages = " ".join(violation.message for violation in simulation.violations)
@@ -301,7 +301,7 @@ def test_a_message_that_is_lost_while_a_backlog_is_read_is_seen() -> None:
     mail = (MailPlan(source="sender", nodes=("n0",), target="n3", at=5.0, until=30.0, every=0.1),)
     simulation = a_mesh(until=31.0, duration=31.0, calm=10.0, mail=mail)
     lost = Letter("ffff", "sender", "n0", 1, 6.0, b"", ("n3",))
-    simulation.truth.letters[lost.id] = lost
+    simulation.oracle.letters[lost.id] = lost
     result = simulation.run()
     assert [violation.checker for violation in result.violations] == ["messages"]
 
@@ -321,7 +321,7 @@ def test_what_a_machine_raises_is_a_violation_and_ends_the_run() -> None:
         raise ZeroDivisionError("in the code under test")
 
     simulation.run_until(5.0)
-    machine = simulation.truth.hosts["n2"].machine
+    machine = simulation.oracle.hosts["n2"].machine
     assert machine is not None
     machine.receive = raise_it  # type: ignore[method-assign, assignment]
     result = simulation.run()
@@ -331,7 +331,7 @@ def test_what_a_machine_raises_is_a_violation_and_ends_the_run() -> None:
 
 def test_a_machine_that_spins_is_seen() -> None:
     simulation = a_mesh()
-    host = simulation.truth.hosts["n1"]
+    host = simulation.oracle.hosts["n1"]
     assert host.machine is not None
     now: Callable[[], float] = lambda: host.now  # noqa: E731
     host.machine.next_deadline = now  # type: ignore[method-assign]

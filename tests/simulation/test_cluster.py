@@ -77,7 +77,7 @@ def test_a_cluster_that_gets_no_worker_is_one_line(monkeypatch: pytest.MonkeyPat
         list(cluster.map(len, [(1, 2)]))
 
 
-@pytest.mark.parametrize("wrong", ["tcp://127.0.0.1:1", "nonsense", "carrier-pigeon://127.0.0.1:1"])
+@pytest.mark.parametrize("wrong", ["tcp://127.0.0.1:1", "nonsense", "relay_selector-pigeon://127.0.0.1:1"])
 def test_an_address_without_a_scheduler_gets_one_line_and_status_2(
     wrong: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,8 @@ from meshp2p.errors import ConfigError
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import AgentPlan, MailPlan, NodePlan, Schedule, dump_schedule, load_schedule
 from meshp2p.simulation.simulation import Simulation, run
-from meshp2p.virtual.disk import Disk
+from meshp2p.virtual.describe import describe_fault
+from meshp2p.virtual.disk import SimulatedDisk
 from meshp2p.virtual.faults import (
     ClockRate,
     ClockStep,
@@ -29,7 +30,6 @@ from meshp2p.virtual.faults import (
     Twin,
 )
 from meshp2p.virtual.trace import What
-from meshp2p.virtual.words import describe_fault
 from tests.simulation.simulated import a_mesh, a_schedule
 
 MAIL = (MailPlan(source="s", nodes=("n1",), target="n0", at=5.0, until=35.0, every=0.5),)
@@ -40,7 +40,7 @@ PUT = Put(Table.INCOMING, b"key", b"value")
 
 
 def test_a_full_disk_keeps_the_state_and_no_message() -> None:
-    disk = Disk[KeptState]()
+    disk = SimulatedDisk[KeptState]()
     disk.is_full = True
     assert disk.write(KeptState(1, 1)) is None
     assert disk.write_messages([PUT]) is not None
@@ -48,7 +48,7 @@ def test_a_full_disk_keeps_the_state_and_no_message() -> None:
 
 
 def test_a_disk_that_fails_keeps_nothing() -> None:
-    disk = Disk[KeptState]()
+    disk = SimulatedDisk[KeptState]()
     disk.write(KeptState(1, 1))
     disk.is_failing = True
     assert disk.write(KeptState(2, 2)) is not None
@@ -63,7 +63,7 @@ def test_a_node_whose_disk_takes_nothing_refuses_messages_and_loses_none(kind: t
     assert result.faults == {kind.__name__: 1}
     assert result.violations == ()
     assert result.refusals == {"StoreFull": 20}
-    accepted = [letter.accepted_at for letter in simulation.truth.letters.values()]
+    accepted = [letter.accepted_at for letter in simulation.oracle.letters.values()]
     assert not [at for at in accepted if 10.1 < at < 20.0]
     assert len(accepted) == 40
 
@@ -73,7 +73,7 @@ def test_a_slow_disk_delays_what_is_accepted() -> None:
     result = simulation.run()
     assert result.faults == {"DiskSlow": 1}
     assert result.violations == ()
-    accepted = sorted(letter.accepted_at for letter in simulation.truth.letters.values())
+    accepted = sorted(letter.accepted_at for letter in simulation.oracle.letters.values())
     assert len(accepted) == 60
     assert not [at for at in accepted if 10.1 < at < 11.0], "each write takes 1 to 3 seconds"
     assert len([at for at in accepted if at < 20.0]) < 27
@@ -81,7 +81,7 @@ def test_a_slow_disk_delays_what_is_accepted() -> None:
 
 def test_a_torn_state_file_is_nothing_and_messages_are_there() -> None:
     simulation = a_mesh(DiskTorn(begin=12.0, node="n1"), Crash(begin=11.0, end=13.0, node="n1"), mail=MAIL, until=12.5)
-    disk = simulation.truth.hosts["n1"].disk
+    disk = simulation.oracle.hosts["n1"].disk
     assert disk is not None
     assert disk.read() is None
     kept = disk.read_messages()
@@ -107,7 +107,7 @@ def test_a_disk_that_is_not_there_neither_fills_nor_fails() -> None:
 def test_a_clock_that_runs_wrong_counts_wrong_and_kills_nobody(rate: float) -> None:
     schedule = a_schedule(*(ClockRate(begin=10.0, end=50.0, node=node, rate=rate) for node in ("n0", "n2")))
     simulation = Simulation(schedule)
-    host = simulation.truth.hosts["n0"]
+    host = simulation.oracle.hosts["n0"]
     simulation.run_until(30.0)
     assert host.now == pytest.approx(10.0 + 20.0 * rate)
     assert host.clock.wall_ms() % 1000_000 == 30_000
@@ -130,7 +130,7 @@ def test_a_machine_whose_clock_runs_wrong_and_stops_comes_right() -> None:
     simulation = a_mesh(
         ClockRate(begin=5.0, end=40.0, node="n1", rate=1.05), Sleep(begin=10.0, end=30.0, node="n1"), until=45.0
     )
-    assert simulation.truth.hosts["n1"].now == pytest.approx(45.0 - 20.0 + 0.05 * 15.0)
+    assert simulation.oracle.hosts["n1"].now == pytest.approx(45.0 - 20.0 + 0.05 * 15.0)
 
 
 @pytest.mark.parametrize("seconds", [-50.0, -1.0, 1.0, 50.0])
@@ -158,7 +158,7 @@ def a_twin() -> Schedule:
 def test_a_twin_beyond_a_partition_leads_there_and_gives_way_when_the_partition_heals() -> None:
     simulation = Simulation(a_twin())
     simulation.run_until(85.0)
-    hosts = simulation.truth.hosts
+    hosts = simulation.oracle.hosts
     old, new = hosts["n0"].machine, hosts["n0~1"].machine
     assert old is not None
     assert new is not None
@@ -174,7 +174,7 @@ def test_a_twin_beyond_a_partition_leads_there_and_gives_way_when_the_partition_
 
 def test_a_twin_is_told_of_its_rival_and_reaches_it_where_it_stands_beside_nobody() -> None:
     simulation = a_mesh(Twin(begin=10.0, node="n0"), until=15.0)
-    assert simulation.truth.hosts["n0~0"].machine is None, "it found its rival, and gave way"
+    assert simulation.oracle.hosts["n0~0"].machine is None, "it found its rival, and gave way"
 
 
 def test_a_twin_without_the_node_beside_it_stands_beside_nobody() -> None:
@@ -200,7 +200,7 @@ def test_mail_waits_for_an_agent_whose_home_is_back_before_the_next_heartbeat(do
     result = simulation.run()
     assert result.violations == ()
     assert result.faults == {"Crash": 1}
-    assert [letter for letter in simulation.truth.letters.values() if 21.0 < letter.accepted_at < 25.0]
+    assert [letter for letter in simulation.oracle.letters.values() if 21.0 < letter.accepted_at < 25.0]
 
 
 def test_payloads_have_all_sizes_up_to_the_most() -> None:
@@ -208,11 +208,11 @@ def test_payloads_have_all_sizes_up_to_the_most() -> None:
         a_schedule(mail=(MailPlan(source="s", nodes=("n1",), at=5.0, until=55.0, every=0.2, bytes_max=1_000_000),))
     )
     assert simulation.run().violations == ()
-    sizes = sorted(len(letter.payload) for letter in simulation.truth.letters.values())
+    sizes = sorted(len(letter.payload) for letter in simulation.oracle.letters.values())
     assert sizes[0] < 10
     assert 200 < sizes[len(sizes) // 2] < 5_000
     assert 200_000 < sizes[-1] <= 1_000_000
-    payloads = [letter.payload for letter in simulation.truth.letters.values()]
+    payloads = [letter.payload for letter in simulation.oracle.letters.values()]
     assert len(set(payloads)) == len(payloads)
 
 
@@ -222,7 +222,7 @@ def test_full_mailboxes_and_outboxes_refuse_and_lose_nothing() -> None:
     result = simulation.run()
     assert result.violations == ()
     assert result.refusals["MailboxFull"] > 20
-    assert len(simulation.truth.letters) > 100
+    assert len(simulation.oracle.letters) > 100
 
 
 # The swarm

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.core.record import State
-from meshp2p.simulation.checkers import Wholeness
+from meshp2p.simulation.checkers import Convergence
 from meshp2p.simulation.simulation import Simulation
 from meshp2p.virtual.faults import Crash, Partition, Pause
 from tests.simulation.simulated import a_schedule
@@ -17,9 +17,9 @@ DATAGRAMS_MAX = 80 * NODES
 
 def a_mesh(nodes: int = NODES, seed: int = 1) -> tuple[Simulation, list[str]]:
     """One that has been whole for a while, and the ids of its nodes in their order."""
-    simulation = Simulation(a_schedule(nodes=nodes, duration=1000.0, seed=seed, checks=(Wholeness.name,)))
+    simulation = Simulation(a_schedule(nodes=nodes, duration=1000.0, seed=seed, checks=(Convergence.name,)))
     simulation.run_until(10.0)
-    return simulation, sorted(simulation.truth.hosts)
+    return simulation, sorted(simulation.oracle.hosts)
 
 
 def every_second_from_the_others(names: list[str]) -> Partition:
@@ -31,7 +31,7 @@ def test_sixty_four_nodes_are_whole_within_a_second_after_a_cut(seed: int) -> No
     simulation, names = a_mesh(seed=seed)
     cut = simulation.begin(every_second_from_the_others(names))
     simulation.run_until(30.0)
-    assert all(len(host.machine.records()) < 40 for host in simulation.truth.live if host.machine)
+    assert all(len(host.machine.records()) < 40 for host in simulation.oracle.live if host.machine)
     before = simulation.network.traffic.datagrams
     simulation.end(cut)
     took = simulation.become_whole(within=5.0)
@@ -77,7 +77,7 @@ def test_who_was_cut_off_alone_suspects_nobody_soon_after(seed: int) -> None:
 def suspects(simulation: Simulation) -> list[str]:
     return [
         record.id
-        for host in simulation.truth.live
+        for host in simulation.oracle.live
         if host.machine
         for record in host.machine.records().values()
         if record.state is State.SUSPECT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import Simulation, run
 from meshp2p.virtual.faults import Hidden, Kind, Partition
@@ -17,13 +17,13 @@ WITHIN = 15.0
 
 def overdue(simulation: Simulation) -> list[str]:
     """Messages that were accepted a while ago, and not acknowledged by all."""
-    truth = simulation.truth
+    oracle = simulation.oracle
     now = simulation.engine.now
     return [
         f"{letter.source} to {recipient}"
-        for letter in truth.letters.values()
+        for letter in oracle.letters.values()
         for recipient in letter.recipients
-        if letter.accepted_at < now - WITHIN and (recipient, letter.id) not in truth.acknowledged
+        if letter.accepted_at < now - WITHIN and (recipient, letter.id) not in oracle.acknowledged
     ]
 
 
@@ -31,7 +31,7 @@ def a_run(fault: Hidden | Partition) -> Simulation:
     schedule = build_schedule("hidden", Options(seed=3, nodes=4, duration=200.0))
     simulation = Simulation(msgspec.structs.replace(schedule, faults=(fault,)))
     simulation.run_until(100.0)
-    assert len(simulation.truth.letters) > 100
+    assert len(simulation.oracle.letters) > 100
     return simulation
 
 
@@ -43,7 +43,7 @@ def test_mail_arrives_while_nodes_cannot_be_dialled(fault: Hidden | Partition) -
 
 
 def test_without_relays_mail_between_nodes_that_cannot_call_each_other_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Carrier, "_relays", lambda _self, _node_id: [])
+    monkeypatch.setattr(RelaySelector, "_relays", lambda _self, _node_id: [])
     assert overdue(a_run(APART))
 
 

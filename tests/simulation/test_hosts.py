@@ -7,7 +7,7 @@ import pytest
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.simulation.clock import EPOCH_MS
 from meshp2p.simulation.simulation import run
-from meshp2p.virtual.disk import Disk
+from meshp2p.virtual.disk import SimulatedDisk
 from meshp2p.virtual.faults import (
     ClockRate,
     ClockStep,
@@ -30,7 +30,7 @@ from tests.simulation.simulated import a_mesh, a_schedule
 
 
 def test_a_disk_that_forgets_loses_what_was_not_written_before_a_crash() -> None:
-    disk = Disk[KeptState]()
+    disk = SimulatedDisk[KeptState]()
     disk.write(KeptState(1, 1))
     disk.become_forgetful()
     disk.write(KeptState(2, 2))
@@ -60,7 +60,7 @@ def test_a_paused_process_reads_its_sockets_before_it_looks_at_its_clock() -> No
 def test_a_sleeping_machine_hears_nothing_and_its_clock_stops_or_goes_on() -> None:
     for clock_stops in (True, False):
         simulation = a_mesh(Sleep(begin=10.0, end=30.0, node="n1", clock_stops=clock_stops), until=30.0)
-        host = simulation.truth.hosts["n1"]
+        host = simulation.oracle.hosts["n1"]
         assert host.now == pytest.approx(10.0 if clock_stops else 30.0)
         assert simulation.trace is not None
         received = [entry.at for entry in simulation.trace if entry.node == "n1" and entry.what is What.RECEIVE]
@@ -80,7 +80,7 @@ def test_a_slow_process_answers_late_and_in_order() -> None:
 
 def test_a_wall_clock_can_be_set_back_and_comes_right() -> None:
     simulation = a_mesh(ClockStep(begin=5.0, end=8.0, node="n1", seconds=-3600.0), until=6.0)
-    host = simulation.truth.hosts["n1"]
+    host = simulation.oracle.hosts["n1"]
     assert host.clock.wall_ms() == EPOCH_MS - 3_594_000
     simulation.run_until(9.0)
     assert host.clock.wall_ms() == EPOCH_MS + 9_000
@@ -88,7 +88,7 @@ def test_a_wall_clock_can_be_set_back_and_comes_right() -> None:
 
 def test_a_crash_ends_a_process_and_what_it_kept_is_there_when_it_comes_back() -> None:
     simulation = a_mesh(Crash(begin=5.0, end=6.0, node="n1"), until=5.5)
-    host = simulation.truth.hosts["n1"]
+    host = simulation.oracle.hosts["n1"]
     assert not host.is_up
     simulation.run_until(10.0)
     assert host.is_up
@@ -101,9 +101,9 @@ def test_a_crash_ends_a_process_and_what_it_kept_is_there_when_it_comes_back() -
 
 def test_a_crash_can_lose_the_state_and_move_the_node() -> None:
     simulation = a_mesh(Crash(begin=5.0, end=6.0, node="n1", keeps_state=False, moves=True), until=5.5)
-    before = simulation.truth.hosts["n1"].address
+    before = simulation.oracle.hosts["n1"].address
     simulation.run_until(10.0)
-    assert simulation.truth.hosts["n1"].address != before
+    assert simulation.oracle.hosts["n1"].address != before
     assert simulation.trace is not None
     starts = [entry.detail for entry in simulation.trace if entry.node == "n1" and entry.what is What.START]
     assert starts == [None, None]
@@ -111,8 +111,8 @@ def test_a_crash_can_lose_the_state_and_move_the_node() -> None:
 
 def test_a_node_that_leaves_is_let_go_by_all() -> None:
     simulation = a_mesh(Leave(begin=5.0, node="n1"), until=8.0)
-    assert not simulation.truth.hosts["n1"].is_up
-    assert all("n1" not in host.machine.records() for host in simulation.truth.live if host.machine is not None)
+    assert not simulation.oracle.hosts["n1"].is_up
+    assert all("n1" not in host.machine.records() for host in simulation.oracle.live if host.machine is not None)
     assert simulation.violations == []
 
 

@@ -54,12 +54,12 @@ def test_a_planted_fault_is_seen_by_the_checker_that_is_for_it(checker: str) -> 
 
 def test_a_record_that_is_not_what_its_owner_published_is_seen() -> None:
     simulation = a_mesh()
-    machine = simulation.truth.hosts["n1"].machine
+    machine = simulation.oracle.hosts["n1"].machine
     assert machine is not None
     before = len(simulation.violations)
-    simulation.event(simulation.truth.hosts["n0"], MemberUpdated(machine.own))
+    simulation.event(simulation.oracle.hosts["n0"], MemberUpdated(machine.own))
     assert len(simulation.violations) == before
-    simulation.event(simulation.truth.hosts["n0"], MemberUpdated(msgspec.structs.replace(machine.own, status="busy")))
+    simulation.event(simulation.oracle.hosts["n0"], MemberUpdated(msgspec.structs.replace(machine.own, status="busy")))
     assert [violation.checker for violation in simulation.violations[before:]] == ["records"]
 
 

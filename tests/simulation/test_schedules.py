@@ -10,11 +10,11 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError
+from meshp2p.simulation.oracle import MEETING
 from meshp2p.simulation.replay import read_replay, write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule, scenario_names, scenarios
 from meshp2p.simulation.schedule import NodePlan, dump_schedule, load_schedule
 from meshp2p.simulation.simulation import run
-from meshp2p.simulation.truth import MEETING
 from meshp2p.virtual.faults import Crash, Leave, Lossy, Moved, Partition, Slow
 from tests.simulation.simulated import a_schedule
 

@@ -25,7 +25,7 @@ def test_what_a_failure_does_not_need_is_taken_away() -> None:
         nodes=6,
         through_wire=True,
     )
-    least = shrink(schedule, "wholeness", fails=has_partition).schedule
+    least = shrink(schedule, "convergence", fails=has_partition).schedule
     assert [type(fault) for fault in least.faults] == [Partition]
     assert len(least.nodes) == 2
     assert least.faults[0].begin <= 2.0
@@ -35,12 +35,12 @@ def test_what_a_failure_does_not_need_is_taken_away() -> None:
 
 def test_a_schedule_that_does_not_fail_is_refused() -> None:
     with pytest.raises(ConfigError, match="nothing to shrink"):
-        shrink(a_schedule(duration=5.0), "wholeness")
+        shrink(a_schedule(duration=5.0), "convergence")
 
 
 def test_it_makes_no_more_runs_than_it_may() -> None:
     schedule = a_schedule(*(Partition(begin=float(place), groups=(("n0",), ("n1",))) for place in range(10)))
-    assert shrink(schedule, "wholeness", fails=has_partition, runs_max=5).runs <= 5
+    assert shrink(schedule, "convergence", fails=has_partition, runs_max=5).runs <= 5
 
 
 def test_a_real_failure_shrinks_to_its_heart() -> None:
@@ -48,8 +48,8 @@ def test_a_real_failure_shrinks_to_its_heart() -> None:
         Crash(begin=5.0, end=8.0, node="n3"),
         Partition(begin=10.0, end=40.0, groups=(("n0", "n1"), ("n2", "n3"))),
         ablations=("refutation",),
-        checks=("wholeness",),
+        checks=("convergence",),
     )
-    least = shrink(schedule, "wholeness", runs_max=60, ablate=ablation).schedule
+    least = shrink(schedule, "convergence", runs_max=60, ablate=ablation).schedule
     assert [type(fault) for fault in least.faults] == [Partition]
     assert len(least.nodes) <= 3

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from meshp2p.core.events import MemberDied, MemberSuspected
-from meshp2p.simulation.pictures.words import summary
+from meshp2p.simulation.pictures.text import summary
 from meshp2p.simulation.simulation import Simulation
+from meshp2p.virtual.describe import is_notable, lines_of
 from meshp2p.virtual.faults import Crash
 from meshp2p.virtual.trace import Trace, What
-from meshp2p.virtual.words import is_notable, lines_of
 from tests.simulation.simulated import a_mesh, a_schedule
 
 

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 import meshp2p
-from meshp2p.testing import NotWhole, VirtualMesh, run
+from meshp2p.testing import NotConverged, VirtualMesh, run
 from meshp2p.virtual import faults
 
 
@@ -82,7 +82,7 @@ async def test_a_wait_that_fails_says_what_each_node_sees(virtual_mesh: VirtualM
     await virtual_mesh.wait_until_whole()
     virtual_mesh.partition("a", "b")
     await virtual_mesh.sleep(20)
-    with pytest.raises(NotWhole) as caught:
+    with pytest.raises(NotConverged) as caught:
         await virtual_mesh.wait_until_whole(timeout=20)
     message = str(caught.value)
     assert message.startswith("not whole after 20 s of virtual time: 'a' does not list a, b as alive")
@@ -112,7 +112,7 @@ def test_a_test_that_waits_for_ever_ends() -> None:
         a, _ = await mesh.start("a", "b")
         await a.wait_for_members(3)
 
-    with pytest.raises(NotWhole, match="still running after 600 s of virtual time"):
+    with pytest.raises(NotConverged, match="still running after 600 s of virtual time"):
         run(wait_for_a_third, seconds_max=600)
 
 

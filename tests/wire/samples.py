@@ -47,11 +47,11 @@ from meshp2p.core.calls import (
 )
 from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
 from meshp2p.core.mail.uuid7 import uuid7
-from meshp2p.core.map_entry import COUNT_MAX, Entry, Stamp
+from meshp2p.core.map_entry import COUNT_MAX, MapEntry, Stamp
 from meshp2p.core.message import KINDS, CopyStatus, Message, Receipt
 from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.validity import TIME_MAX
-from meshp2p.wire.beacon import Answer, BeaconMessage, Question
+from meshp2p.wire.beacon import BeaconAnswer, BeaconMessage, BeaconQuestion
 from meshp2p.wire.codec import Codec
 
 MESH = "default"
@@ -98,8 +98,8 @@ QUERY = Message(
 BROADCAST = Message(LATER_ID, NODE.id, None, "Custom", "invoice.Paid", b" null", None, 253_402_300_799_999)
 
 ENTRIES = (
-    Entry("ü", Stamp(1_700_000_000_000, 0, WORD_MAX), b'{"a":[1]}'),
-    Entry("k" * 512, Stamp(TIME_MAX, COUNT_MAX, 0), b""),
+    MapEntry("ü", Stamp(1_700_000_000_000, 0, WORD_MAX), b'{"a":[1]}'),
+    MapEntry("k" * 512, Stamp(TIME_MAX, COUNT_MAX, 0), b""),
 )
 
 DATAGRAMS: dict[str, Datagram] = {
@@ -155,9 +155,9 @@ REPLIES: dict[str, CallReply] = {
     "map-taken": MapTaken(True, 1_700_000_000_000, 2),
 }
 BEACONS: dict[str, BeaconMessage] = {
-    "beacon-question": Question(WORD_MAX, 12_345, "0192aaaa-node", NODE.addresses),
-    "beacon-question-of-no-node": Question(1, 2),
-    "beacon-answer": Answer(WORD_MAX, "0192bbbb-node", NODE.addresses[1:]),
+    "beacon-question": BeaconQuestion(WORD_MAX, 12_345, "0192aaaa-node", NODE.addresses),
+    "beacon-question-of-no-node": BeaconQuestion(1, 2),
+    "beacon-answer": BeaconAnswer(WORD_MAX, "0192bbbb-node", NODE.addresses[1:]),
 }
 SAMPLES: dict[str, Any] = {**DATAGRAMS, **REQUESTS, **REPLIES, **BEACONS}
 
@@ -270,7 +270,7 @@ passed = st.one_of(
 )
 entry_lists = st.lists(
     st.builds(
-        Entry,
+        MapEntry,
         st.text(min_size=1, max_size=9),
         st.builds(Stamp, times, st.integers(0, COUNT_MAX), words),
         st.just(b"") | payloads,
@@ -329,7 +329,7 @@ replies = st.one_of(
 )
 places = st.lists(addresses, min_size=1, max_size=16).map(tuple)
 beacons = st.one_of(
-    st.builds(Question, words, words),
-    st.builds(Question, words, words, ids, places),
-    st.builds(Answer, words, ids, places),
+    st.builds(BeaconQuestion, words, words),
+    st.builds(BeaconQuestion, words, words, ids, places),
+    st.builds(BeaconAnswer, words, ids, places),
 )

@@ -21,7 +21,7 @@ from meshp2p.wire.queries import (
     QueryPart,
     QueryRefusal,
     QueryRefused,
-    Question,
+    QueryRequest,
     decode_query_part_untrusted,
     decode_query_untrusted,
     encode_query,
@@ -30,7 +30,7 @@ from meshp2p.wire.queries import (
 ID = uuid7(1_700_000_000_000, 0)
 GOLDEN: dict[str, tuple[Any, str]] = {
     "a question": (
-        Question(ID, "b", b"[1]", wants_parts=True),
+        QueryRequest(ID, "b", b"[1]", wants_parts=True),
         "9501d92430313862636665352d363830302d373030302d383030302d303030303030303030303030a162c4035b315dc3",
     ),
     "a progress report": (ProgressReport("c", b"1"), "9302a163c40131"),
@@ -45,7 +45,7 @@ GOLDEN: dict[str, tuple[Any, str]] = {
 def test_the_bytes_of_a_query_are_pinned(name: str) -> None:
     message, expected = GOLDEN[name]
     assert encode_query(message).hex() == expected
-    is_body = isinstance(message, Question | ProgressReport)
+    is_body = isinstance(message, QueryRequest | ProgressReport)
     decode: Callable[[bytes], object] = decode_query_untrusted if is_body else decode_query_part_untrusted
     assert decode(bytes.fromhex(expected)) == message
 

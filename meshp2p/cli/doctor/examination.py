@@ -11,7 +11,7 @@ import trio
 from meshp2p.cli.doctor.findings import IS_BROKEN, IS_OK, IS_WARNING, Findings, SeenNode
 from meshp2p.cli.doctor.inbound import check_inbound
 from meshp2p.cli.doctor.links import LinkTrial
-from meshp2p.cli.doctor.machine import CALL_TIMEOUT, Machine
+from meshp2p.cli.doctor.machine import CALL_TIMEOUT, MachineCheck
 from meshp2p.cli.doctor.members import call_members
 from meshp2p.core.address import Address, parse_address, parse_endpoint
 from meshp2p.core.calls import Pong, Probe
@@ -19,8 +19,8 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Call, CallFailed, Failure
 from meshp2p.core.swim.candidates import Candidates, SourceStats
 from meshp2p.discovery.cache import PeerCache
+from meshp2p.discovery.endpoints import Endpoints
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces
-from meshp2p.discovery.place import Place
 from meshp2p.discovery.seeds import resolve
 from meshp2p.errors import StartError
 from meshp2p.net.peers import open_stranger
@@ -39,7 +39,7 @@ class Examination:
         self._config = config
         self._seconds = seconds
         self._codec = Codec(config.mesh)
-        self._machine = Machine(config, self._codec, self.findings)
+        self._machine = MachineCheck(config, self._codec, self.findings)
         self._table = Candidates(ProtocolConfig(), random.SystemRandom())
 
     async def run(self) -> None:
@@ -80,7 +80,7 @@ class Examination:
 
     # The sources
 
-    async def _look_by_mdns(self, place: Place) -> None:
+    async def _look_by_mdns(self, place: Endpoints) -> None:
         try:
             seen = await browse_once(None, self._seconds, multicast_interfaces(place.hosts))
         except StartError as error:
@@ -123,7 +123,7 @@ class Examination:
     async def _call_all(self) -> None:
         by_id: dict[str, SeenNode] = {}
         now = trio.current_time()
-        due = self._table.take_due(now, 64, without=lambda _address, _id: False)
+        due = self._table.choose_due(now, 64, without=lambda _address, _id: False)
         told = {candidate.address: candidate for candidate in self._table}
 
         async def call(address: Address) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from meshp2p.cli.doctor.findings import IS_BROKEN, IS_OK, IS_WARNING, Findings
-from meshp2p.cli.doctor.machine import Machine
+from meshp2p.cli.doctor.machine import MachineCheck
 from meshp2p.core.address import Address
 from meshp2p.net.peers import open_stranger
 from meshp2p.net.sockets import DatagramSocket
@@ -17,7 +17,7 @@ DATAGRAM_TIMEOUT = 2.0
 """Seconds. Chosen, not measured."""
 
 
-async def check_inbound(codec: Codec, machine: Machine, asked: tuple[str, Address], findings: Findings) -> None:
+async def check_inbound(codec: Codec, machine: MachineCheck, asked: tuple[str, Address], findings: Findings) -> None:
     """Have the node ``asked``, an id and an address, connect to this machine and send it a datagram."""
     name, address = asked
     port = machine.port

@@ -25,10 +25,10 @@ from meshp2p.discovery.beacon_sockets import (
     open_listener,
     open_sender,
 )
+from meshp2p.discovery.endpoints import Link
 from meshp2p.discovery.mdns_port import MDNS_PORT, open_shared, send_marked
-from meshp2p.discovery.place import Link
 from meshp2p.errors import Refusal, RemoteProtocolError
-from meshp2p.wire.beacon import BEACON_BYTES_MAX, Question
+from meshp2p.wire.beacon import BEACON_BYTES_MAX, BeaconQuestion
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.frame import FRAME_BYTES
 
@@ -68,7 +68,7 @@ class LinkTrial:
                     listener = self._open_listener(is_ipv6=is_ipv6)
                     if listener is not None:
                         listeners[is_ipv6] = listener
-                        nursery.start_soon(_read, listener, self._take)
+                        nursery.start_soon(_read, listener, self._receive)
                 for _ in range(2):
                     for link in self._links:
                         self._ask(link, listeners.get(link.is_ipv6), nursery)
@@ -85,7 +85,7 @@ class LinkTrial:
             return
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_read, opened, self._take_mdns)
+                nursery.start_soon(_read, opened, self._receive_mdns)
                 for _ in range(2):
                     for link in links:
                         marker = secrets.token_bytes(8)
@@ -123,14 +123,14 @@ class LinkTrial:
                 if listener is not None:
                     join_group(listener, link)
                 sender = open_sender(link)
-                nursery.start_soon(_read, sender, self._take)
+                nursery.start_soon(_read, sender, self._receive)
                 number = secrets.randbits(64)
                 self._asked[number] = (link, kind)
-                sender.sendto(self._codec.encode(Question(number, 0)), (host, BEACON_PORT))
+                sender.sendto(self._codec.encode(BeaconQuestion(number, 0)), (host, BEACON_PORT))
             except OSError as error:
                 self._refused[link, kind] = error
 
-    def _take(self, data: bytes, source: Address) -> None:
+    def _receive(self, data: bytes, source: Address) -> None:
         try:
             message = self._codec.decode_beacon_untrusted(data)
         except RemoteProtocolError as error:
@@ -138,14 +138,14 @@ class LinkTrial:
                 self._findings.other_tags.add(data[4:FRAME_BYTES])
             return
         way = self._asked.get(message.number)
-        if way is not None and isinstance(message, Question):
+        if way is not None and isinstance(message, BeaconQuestion):
             self._heard.add(way)
         elif way is not None and source.host not in self._own_hosts:
             self._answered.setdefault(way, message.id)
-        if message.id and (isinstance(message, Question) or way is not None):
+        if message.id and (isinstance(message, BeaconQuestion) or way is not None):
             self._offer(callable_at(message, source), message.id)
 
-    def _take_mdns(self, data: bytes, _source: Address) -> None:
+    def _receive_mdns(self, data: bytes, _source: Address) -> None:
         link = self._markers.get(data[-8:])
         if link is not None:
             self._heard.add((link, "mdns"))

@@ -16,7 +16,7 @@ from meshp2p.net.sockets import Sockets, open_sockets
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
 from meshp2p.wire.codec import Codec
 
-__all__ = ["CALL_TIMEOUT", "Machine"]
+__all__ = ["CALL_TIMEOUT", "MachineCheck"]
 
 CLOCK_MIN: Final = 1_767_225_600
 """The first second of 2026: a clock that shows an earlier time was never set."""
@@ -25,7 +25,7 @@ CALL_TIMEOUT: Final = 2.0
 _WILDCARDS: Final = ("::", "0.0.0.0")
 
 
-class Machine:
+class MachineCheck:
     """What a node with this configuration finds here. :meth:`check` fills ``interfaces``, ``own_hosts`` and
     ``sockets``: those of the node's port, None if it cannot be bound. :meth:`close` closes them."""
 

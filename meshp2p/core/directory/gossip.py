@@ -36,7 +36,7 @@ class GossipQueue:
     """Items by id, each told a bounded number of times, the least told first and the newest first among them. A newer
     item about an id replaces the older.
 
-    Items of more than ``item_bytes_max`` bytes fit into no packet: see :meth:`take_oversize`.
+    Items of more than ``item_bytes_max`` bytes fit into no packet: see :meth:`pop_oversize`.
     """
 
     def __init__(self, item_bytes_max: int) -> None:
@@ -72,7 +72,7 @@ class GossipQueue:
         else:
             self._oversize.pop(instance_id, None)
 
-    def take(self, budget: int, retransmits: int) -> tuple[Item, ...]:
+    def pop_items(self, budget: int, retransmits: int) -> tuple[Item, ...]:
         """Items that fit into ``budget`` bytes and one packet, each counted as told once more and dropped after
         ``retransmits`` times.
 
@@ -96,7 +96,7 @@ class GossipQueue:
             self._count_told(item, size, level, retransmits)
         return tuple(item for item, _, _ in taken)
 
-    def take_oversize(self, budget: int) -> tuple[Item, ...]:
+    def pop_oversize(self, budget: int) -> tuple[Item, ...]:
         """Take the items that fit into no packet, as far as they fit into ``budget``: they are told once, by TCP."""
         taken: list[Item] = []
         for item, size in self._oversize.values():

@@ -212,7 +212,7 @@ class NodeState:
         items: tuple[Item, ...] = ()
         if self.is_announced and len(self.gossip):
             budget = self.item_bytes_max - (0 if first is None else item_bytes(first))
-            items = self.gossip.take(budget, config.retransmits(len(self.members.nodes)))
+            items = self.gossip.pop_items(budget, config.retransmits(len(self.members.nodes)))
         if first is not None:
             items = (first, *(item for item in items if item.id != first.id))
         self.effects.append(Send(address, Datagram(body, items, ages)))
@@ -261,7 +261,7 @@ class NodeState:
         """Call the process that this record is of, at all of its addresses."""
         self.call(self.addresses_of(node), request, handler, timeout, node)
 
-    def take_call(self, call_id: int) -> ReplyHandler | None:
+    def pop_call(self, call_id: int) -> ReplyHandler | None:
         return self._calls.pop(call_id, None)
 
     # What is kept

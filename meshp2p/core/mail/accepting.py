@@ -9,7 +9,7 @@ from meshp2p.core.directory.state import NodeState
 from meshp2p.core.mail.delivery import Delivery
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.outbox import Outbox
-from meshp2p.core.mail.settling import Settling
+from meshp2p.core.mail.settling import CopyFinalizer
 from meshp2p.core.mail.uuid7 import MessageIds
 from meshp2p.core.message import PAYLOAD_BYTES_MAX, Message
 from meshp2p.core.record import State
@@ -27,7 +27,7 @@ class Accepting:
     ids: MessageIds
     _outbox: Outbox
     _mailboxes: Mailboxes
-    _settling: Settling
+    _settling: CopyFinalizer
     _delivery: Delivery
 
     def accept(self, ticket: int, request: SendMessage, now: float) -> None:

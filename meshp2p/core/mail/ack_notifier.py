@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from meshp2p.core.calls import Acknowledged, CallReply, Done
-from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
@@ -29,10 +29,10 @@ class _Confirmation:
 class AckNotifier:
     """Keeps for each holder the acknowledged copies, pairs of (recipient, message id), that it does not know of."""
 
-    def __init__(self, state: NodeState, carrier: Carrier, mailboxes: Mailboxes) -> None:
+    def __init__(self, state: NodeState, relay_selector: RelaySelector, mailboxes: Mailboxes) -> None:
         self._state = state
         self._mailboxes = mailboxes
-        self.queues: PeerQueues[Acknowledged] = PeerQueues(state, carrier, Timer.TELL, self)
+        self.queues: PeerQueues[Acknowledged] = PeerQueues(state, relay_selector, Timer.TELL, self)
         self.untold: dict[str, dict[tuple[str, str], _Confirmation | None]] = {}
         """By holder and copy, the acknowledgement that waits for the holder to know; None if none does."""
         self._confirmations: dict[int, _Confirmation] = {}

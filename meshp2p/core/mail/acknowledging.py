@@ -16,8 +16,8 @@ from meshp2p.core.calls import (
     Why,
 )
 from meshp2p.core.directory.adoption import Acquaintance
-from meshp2p.core.directory.carrier import Carrier
 from meshp2p.core.directory.keeping import ignore_failure
+from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.effects import CallFailed, Delete, Table
 from meshp2p.core.mail.ack_notifier import AckNotifier
@@ -40,7 +40,7 @@ class Acknowledging:
     was acknowledged is never handed out again."""
 
     _state: NodeState
-    _carrier: Carrier
+    _relay_selector: RelaySelector
     _acquaintance: Acquaintance
     _outbox: Outbox
     _mailboxes: Mailboxes
@@ -227,7 +227,7 @@ class Acknowledging:
             then(reply, now)
 
         told = ForwardAcknowledge(recipient, tuple(message_ids))
-        self._carrier.call(home, told, conclude, self._state.config.forward_timeout, now)
+        self._relay_selector.call(home, told, conclude, self._state.config.forward_timeout, now)
 
     # When the recipient moves
 
@@ -236,7 +236,7 @@ class Acknowledging:
         have these still, and need not ever have heard that it was not the home."""
         record = self._state.members.records.get(recipient)
         mailbox = self._mailboxes.by_recipient.get(recipient)
-        passing = [] if mailbox is None else mailbox.take_passing()
+        passing = [] if mailbox is None else mailbox.pop_passing()
         if record is None or not passing:
             return
         for message_id in passing:
@@ -287,4 +287,4 @@ class Acknowledging:
                 self._state.store(self._mailboxes.note_acknowledged(recipient, [message_id]), ignore_failure, now)
             self.ask_holder(holder, now)
 
-        self._carrier.call(holder, ForwardStatus(message_id), conclude, self._state.config.forward_timeout, now)
+        self._relay_selector.call(holder, ForwardStatus(message_id), conclude, self._state.config.forward_timeout, now)

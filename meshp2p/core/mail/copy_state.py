@@ -8,7 +8,7 @@
 
 A final copy changes once only: if its acknowledgement could not be written to disk, it is delivered again. Whether a
 delivered copy is to be sent again, because the home changed, is not part of its state: see
-:class:`~meshp2p.core.mail.line.Line`.
+:class:`~meshp2p.core.mail.line.RecipientQueue`.
 """
 
 from __future__ import annotations

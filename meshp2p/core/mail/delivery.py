@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from meshp2p.core.calls import CallReply, Deliver, DeliverReply, Outcome
-from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberUpdated
 from meshp2p.core.mail.intake import Intake
 from meshp2p.core.mail.ledger import Change, Ledger
-from meshp2p.core.mail.line import Line
+from meshp2p.core.mail.line import RecipientQueue
 from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.outgoing import Outgoing
 from meshp2p.core.mail.peer_queue import PeerQueues
-from meshp2p.core.mail.settling import Settling
+from meshp2p.core.mail.settling import CopyFinalizer
 from meshp2p.core.message import Message
 
 __all__ = ["Delivery"]
@@ -31,14 +31,20 @@ class Delivery:
     happens to the recipient or the home."""
 
     def __init__(
-        self, state: NodeState, carrier: Carrier, outbox: Outbox, settling: Settling, ledger: Ledger, intake: Intake
+        self,
+        state: NodeState,
+        relay_selector: RelaySelector,
+        outbox: Outbox,
+        settling: CopyFinalizer,
+        ledger: Ledger,
+        intake: Intake,
     ) -> None:
         self._state = state
         self._outbox = outbox
         self._settling = settling
         self._ledger = ledger
         self._intake = intake
-        self.queues: PeerQueues[Deliver] = PeerQueues(state, carrier, Timer.DELIVER, self)
+        self.queues: PeerQueues[Deliver] = PeerQueues(state, relay_selector, Timer.DELIVER, self)
         self.ready: dict[str, dict[str, None]] = {}
         """By home, the recipients whose lines have something waiting."""
 
@@ -140,7 +146,7 @@ class Delivery:
         """Deliver to the mailboxes of this node. Nothing is written: the outbox has the messages on disk."""
         home = self._state.id
         while (request := self.next_request(home, now)) is not None:
-            self.conclude(home, request, self._intake.take_here(request.parcels, now), now, is_latest=True)
+            self.conclude(home, request, self._intake.deliver_here(request.parcels, now), now, is_latest=True)
 
     # Batches
 
@@ -231,7 +237,7 @@ class Delivery:
         self.ready.setdefault(line.home[0], {})[recipient] = None
         self._block(recipient, line, is_full=False, now=now)
 
-    def _block(self, recipient: str, line: Line, *, is_full: bool, now: float) -> None:
+    def _block(self, recipient: str, line: RecipientQueue, *, is_full: bool, now: float) -> None:
         """Stop delivering to a recipient whose home refused, for a pause that doubles."""
         line.is_blocked, line.is_full = True, is_full
         pause = self._state.config.delivery_pause(line.refusals)

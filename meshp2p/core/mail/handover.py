@@ -18,7 +18,7 @@ from meshp2p.core.directory.state import NodeState
 from meshp2p.core.effects import CallFailed, Delete, Table, Write
 from meshp2p.core.mail.delivery import Delivery
 from meshp2p.core.mail.ledger import Change, Ledger
-from meshp2p.core.mail.mailbox import Incoming
+from meshp2p.core.mail.mailbox import MailboxEntry
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.outgoing import Outgoing
@@ -123,7 +123,7 @@ class Handover:
         """The recipient has another home. Its messages are delivered there by their holders; of those whose holders
         are gone this node becomes one."""
         state = self._state
-        by_holder: dict[str, list[Incoming]] = {}
+        by_holder: dict[str, list[MailboxEntry]] = {}
         for incoming in self._mailboxes.give_up(recipient, now):
             if state.id in incoming.holders:
                 continue  # the outbox has it
@@ -132,7 +132,7 @@ class Handover:
         for holder, batch in by_holder.items():
             self._return_to(holder, recipient, batch, now)
 
-    def _return_to(self, holder: str, recipient: str, batch: list[Incoming], now: float) -> None:
+    def _return_to(self, holder: str, recipient: str, batch: list[MailboxEntry], now: float) -> None:
         """Ask a holder whether it still holds these: it takes them if it does not know them. If it does not answer, or
         is not there, hold all of them here, so that none is delivered without those before it."""
         parcels = [Parcel(one.message, (recipient,), max(0.0, one.deadline - now)) for one in batch]
@@ -204,10 +204,10 @@ class Handover:
             return
         end = begin + count_fitting(parcels[begin:], state.config.delivery_bytes_max)
 
-        def take(reply: CallReply | CallFailed, now: float) -> None:
+        def on_reply(reply: CallReply | CallFailed, now: float) -> None:
             if isinstance(reply, Done):
                 self._deposit(parcels, nodes, end, conclude, now, timeout)
             else:
                 self._deposit(parcels, nodes[1:], 0, conclude, now, timeout)
 
-        state.call_node(record, Deposit(tuple(parcels[begin:end])), take, timeout or state.config.forward_timeout)
+        state.call_node(record, Deposit(tuple(parcels[begin:end])), on_reply, timeout or state.config.forward_timeout)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from meshp2p.core.calls import CallReply, CallRequest, ForwardAcknowledge, ForwardFetch, Refused, Why
 from meshp2p.core.directory.adoption import Adoption
-from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.record import Record
@@ -21,7 +21,7 @@ class HomeCalls:
     one."""
 
     _state: NodeState
-    _carrier: Carrier
+    _relay_selector: RelaySelector
     _adoption: Adoption
 
     def ask(self, ticket: int, node_id: str, request: CallRequest, why: str, now: float) -> None:
@@ -32,7 +32,7 @@ class HomeCalls:
                 reply = Refused(Why.UNREACHABLE, why)
             self._state.resolve(ticket, reply)
 
-        self._carrier.call(node_id, request, conclude, self._state.config.forward_timeout, now)
+        self._relay_selector.call(node_id, request, conclude, self._state.config.forward_timeout, now)
 
     def forward(
         self,
@@ -42,12 +42,12 @@ class HomeCalls:
         again: Callable[[float], None],
         now: float,
         *,
-        take: Callable[[CallReply, float], None] | None = None,
+        on_reply: Callable[[CallReply, float], None] | None = None,
         wait: float = 0.0,
     ) -> None:
         """Call the home of this record, which may take ``wait`` seconds longer than others to answer. Its answer is
-        that to ``ticket``, unless ``take(reply, now)`` gets it. ``again(now)`` repeats the request if the recipient has
-        another home by then; if there is no home to answer, ``ticket`` is refused."""
+        that to ``ticket``, unless ``on_reply(reply, now)`` gets it. ``again(now)`` repeats the request if the recipient
+        has another home by then; if there is no home to answer, ``ticket`` is refused."""
         state = self._state
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
@@ -57,8 +57,8 @@ class HomeCalls:
                     again(now)
                     return
                 reply = Refused(Why.UNREACHABLE, f"the home of {held.id!r} changes: try again")
-            if not isinstance(reply, CallFailed) and take is not None:
-                take(reply, now)
+            if not isinstance(reply, CallFailed) and on_reply is not None:
+                on_reply(reply, now)
             elif not isinstance(reply, CallFailed):
                 state.resolve(ticket, reply)
             elif (
@@ -71,4 +71,4 @@ class HomeCalls:
                 why = f"node {held.home!r}, where {held.id!r} is at home, does not answer"
                 state.resolve(ticket, Refused(Why.UNREACHABLE, why))
 
-        self._carrier.call(held.home, request, conclude, state.config.forward_timeout + wait, now)
+        self._relay_selector.call(held.home, request, conclude, state.config.forward_timeout + wait, now)

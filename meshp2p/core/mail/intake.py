@@ -10,7 +10,7 @@ from meshp2p.core.calls import Deliver, DeliverReply, Outcome, Parcel
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.mail.ledger import Change, Ledger
 from meshp2p.core.mail.mailboxes import Mailboxes
-from meshp2p.core.mail.reading import Reading
+from meshp2p.core.mail.reading import MailboxReader
 
 __all__ = ["Intake"]
 
@@ -31,14 +31,14 @@ class Intake:
 
     _state: NodeState
     _mailboxes: Mailboxes
-    _reading: Reading
+    _reading: MailboxReader
     _ledger: Ledger
 
     def receive(self, ticket: int, request: Deliver, now: float) -> None:
         """Another node delivers; answered when what was taken is kept."""
         taking = _Taking(holder=request.holder)
         if request.boot in (0, self._state.own.boot):
-            outcomes = self._take(taking, request.parcels, now)
+            outcomes = self._accept(taking, request.parcels, now)
         else:
             outcomes = [[Outcome.ELSEWHERE] * len(parcel.recipients) for parcel in request.parcels]
 
@@ -56,22 +56,22 @@ class Intake:
         self._ledger.commit(taking, conclude, now)
         self._wake(taking)  # after the store, which must be made before a read is answered
 
-    def take_here(self, parcels: tuple[Parcel, ...], now: float) -> DeliverReply:
+    def deliver_here(self, parcels: tuple[Parcel, ...], now: float) -> DeliverReply:
         """Deliver what this node itself holds, which is on disk already."""
         taking = _Taking(holder=self._state.id)
-        outcomes = self._take(taking, parcels, now)
+        outcomes = self._accept(taking, parcels, now)
         self._wake(taking)
         return DeliverReply(tuple(map(tuple, outcomes)))
 
     def _wake(self, taking: _Taking) -> None:
         self._reading.wake(dict.fromkeys(recipient for recipient, _ in taking.taken))
 
-    def _take(self, taking: _Taking, parcels: tuple[Parcel, ...], now: float) -> list[list[Outcome]]:
+    def _accept(self, taking: _Taking, parcels: tuple[Parcel, ...], now: float) -> list[list[Outcome]]:
         return [
-            [self._take_copy(taking, parcel, recipient, now) for recipient in parcel.recipients] for parcel in parcels
+            [self._accept_copy(taking, parcel, recipient, now) for recipient in parcel.recipients] for parcel in parcels
         ]
 
-    def _take_copy(self, taking: _Taking, parcel: Parcel, recipient: str, now: float) -> Outcome:
+    def _accept_copy(self, taking: _Taking, parcel: Parcel, recipient: str, now: float) -> Outcome:
         counters, mailboxes, message, holder = self._state.counters, self._mailboxes, parcel.message, taking.holder
         if not mailboxes.is_home(recipient):
             return Outcome.ELSEWHERE

@@ -11,7 +11,7 @@ from meshp2p.core.directory.keeping import StoreHandler
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.effects import Write
 from meshp2p.core.mail.ack_notifier import AckNotifier
-from meshp2p.core.mail.mailbox import Incoming, Mailbox
+from meshp2p.core.mail.mailbox import Mailbox, MailboxEntry
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.outgoing import Outgoing
@@ -66,8 +66,8 @@ class Ledger:
 
         self._state.store(change.writes, conclude, now)
 
-    def _acknowledge(self, mailbox: Mailbox, change: Change) -> list[Incoming]:
-        removed: list[Incoming] = []
+    def _acknowledge(self, mailbox: Mailbox, change: Change) -> list[MailboxEntry]:
+        removed: list[MailboxEntry] = []
         for message_id, untold in change.acknowledged.items():
             if (incoming := mailbox.acknowledge(message_id, untold)) is not None:
                 removed.append(incoming)
@@ -77,7 +77,7 @@ class Ledger:
                 self._notifier.forget(holder, change.recipient, message_id)
         return removed
 
-    def _revert(self, change: Change, mailbox: Mailbox | None, removed: list[Incoming], now: float) -> None:
+    def _revert(self, change: Change, mailbox: Mailbox | None, removed: list[MailboxEntry], now: float) -> None:
         for outgoing, recipients in change.held:
             self._outbox.withdraw(outgoing, recipients)
         for recipient, message_id in change.taken:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from meshp2p.core.mail.outgoing import Outgoing
 
-__all__ = ["Line"]
+__all__ = ["RecipientQueue"]
 
 
 @dataclass(slots=True)
-class Line:
+class RecipientQueue:
     """The copies for one recipient that are not final, by number, in their order.
 
     ``waiting`` are to be delivered, ``delivered`` are at ``home``: the recipient's home and the boot of it.

@@ -3,19 +3,19 @@
 ::
 
     sender's node                                                     recipient's home
-    agent ──> Accepting ──> Outbox ──> Delivery ──(Deliver)──> Intake ──> Mailboxes ──> Reading ──> agent
+    agent ──> Accepting ──> Outbox ──> Delivery ──(Deliver)──> Intake ──> Mailboxes ──> MailboxReader ──> agent
                                ^
                          Acknowledging <──(Acknowledged)── AckNotifier <────────── Acknowledging <── agent
 
     Outbox, Mailboxes    what this node holds for senders, and for recipients
     Ledger               applies what a request changes, writes it, and reverts it if it could not be written
-    Settling             copies that expire or are given up, and answers that wait for the recipients' homes
+    CopyFinalizer        copies that expire or are given up, and answers that wait for the recipients' homes
     HomeCalls            reads and acknowledgements that arrive at another node than the recipient's home
     Handover             messages that change their holder: at leaving, coming back, and moving
     Receipts             what became of a message
 
-Nodes call each other through :class:`~meshp2p.core.directory.carrier.Carrier`, which goes through a relay if there is
-no direct path.
+Nodes call each other through :class:`~meshp2p.core.directory.relay_selector.RelaySelector`, which goes through a relay
+if there is no direct path.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import assert_never
 
 from meshp2p.core.calls import Acknowledged, Deliver, Deposit, ForwardAcknowledge, ForwardFetch, ForwardStatus, Passed
 from meshp2p.core.directory.adoption import Acquaintance, Adoption
-from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import Table
@@ -40,9 +40,9 @@ from meshp2p.core.mail.intake import Intake
 from meshp2p.core.mail.ledger import Ledger
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.outbox import Outbox
-from meshp2p.core.mail.reading import Reading
+from meshp2p.core.mail.reading import MailboxReader
 from meshp2p.core.mail.receipts import Receipts
-from meshp2p.core.mail.settling import Settling
+from meshp2p.core.mail.settling import CopyFinalizer
 from meshp2p.core.mail.uuid7 import MessageIds
 from meshp2p.core.requests import Acknowledge, AskStatus, Fetch, SendMessage
 from meshp2p.errors import InternalError
@@ -60,7 +60,7 @@ class Mail:
     def __init__(
         self,
         state: NodeState,
-        carrier: Carrier,
+        relay_selector: RelaySelector,
         adoption: Adoption,
         acquaintance: Acquaintance,
         kept: Sequence[tuple[Table, bytes, bytes]] | None,
@@ -69,17 +69,17 @@ class Mail:
         self._kept = list(kept or ())
         self.outbox: Outbox = Outbox(state)
         self.mailboxes: Mailboxes = Mailboxes(state)
-        self.notifier: AckNotifier = AckNotifier(state, carrier, self.mailboxes)
-        home_calls = HomeCalls(state, carrier, adoption)
-        self.receipts: Receipts = Receipts(state, carrier, self.outbox, home_calls)
-        self.reading: Reading = Reading(state, self.mailboxes, home_calls)
-        self._settling = Settling(state, self.outbox)
+        self.notifier: AckNotifier = AckNotifier(state, relay_selector, self.mailboxes)
+        home_calls = HomeCalls(state, relay_selector, adoption)
+        self.receipts: Receipts = Receipts(state, relay_selector, self.outbox, home_calls)
+        self.reading: MailboxReader = MailboxReader(state, self.mailboxes, home_calls)
+        self._settling = CopyFinalizer(state, self.outbox)
         ledger = Ledger(state, self.outbox, self.mailboxes, self.notifier)
         self._acknowledging = Acknowledging(
-            state, carrier, acquaintance, self.outbox, self.mailboxes, self.notifier, ledger, home_calls
+            state, relay_selector, acquaintance, self.outbox, self.mailboxes, self.notifier, ledger, home_calls
         )
         self._intake = Intake(state, self.mailboxes, self.reading, ledger)
-        self.delivery: Delivery = Delivery(state, carrier, self.outbox, self._settling, ledger, self._intake)
+        self.delivery: Delivery = Delivery(state, relay_selector, self.outbox, self._settling, ledger, self._intake)
         self.handover: Handover = Handover(state, self.outbox, self.mailboxes, ledger, self.delivery)
         ids = MessageIds(state.tag, state.random)
         self._accepting = Accepting(state, ids, self.outbox, self.mailboxes, self._settling, self.delivery)

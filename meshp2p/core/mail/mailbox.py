@@ -9,14 +9,14 @@ from typing import Final
 
 from meshp2p.core.message import Message
 
-__all__ = ["Incoming", "Mailbox"]
+__all__ = ["Mailbox", "MailboxEntry"]
 
 PASSED_MAX: Final = 4096
 """How many acknowledged ids are told to the next home. Chosen, not measured."""
 
 
 @dataclass(slots=True)
-class Incoming:
+class MailboxEntry:
     """One message in a mailbox. ``holders`` are the nodes that keep it until it is acknowledged; ``number`` orders what
     this node took in; ``deadline`` is the caller's clock."""
 
@@ -40,18 +40,18 @@ class Mailbox:
     __slots__ = ("_passing", "_places", "acknowledged", "bytes", "pending")
 
     def __init__(self) -> None:
-        self.pending: dict[str, Incoming] = {}
+        self.pending: dict[str, MailboxEntry] = {}
         self.bytes: int = 0
         self.acknowledged: dict[str, list[str]] = {}
         """By message id, the holders that do not know yet. Oldest first."""
         self._places: dict[str, int] = {}
         self._passing: dict[str, None] = {}
 
-    def put(self, incoming: Incoming) -> None:
+    def put(self, incoming: MailboxEntry) -> None:
         self.pending[incoming.message.id] = incoming
         self.bytes += incoming.message.size
 
-    def acknowledge(self, message_id: str, untold: list[str]) -> Incoming | None:
+    def acknowledge(self, message_id: str, untold: list[str]) -> MailboxEntry | None:
         """Remember that the recipient acknowledged it, and that these holders do not know yet. Returns what was
         removed; None if it was read elsewhere and not delivered here yet."""
         incoming = self.remove(message_id)
@@ -67,24 +67,26 @@ class Mailbox:
         """Whether it waits here, or was acknowledged and that is remembered."""
         return message_id in self.pending or message_id in self.acknowledged
 
-    def remove(self, message_id: str) -> Incoming | None:
+    def remove(self, message_id: str) -> MailboxEntry | None:
         incoming = self.pending.pop(message_id, None)
         if incoming is not None:
             self.bytes -= incoming.message.size
         return incoming
 
-    def take_all(self) -> list[Incoming]:
+    def pop_all(self) -> list[MailboxEntry]:
         """Remove all that waits, in its order."""
         waiting, self.pending, self.bytes = list(self.pending.values()), {}, 0
         return waiting
 
-    def take_passing(self) -> list[str]:
+    def pop_passing(self) -> list[str]:
         """The latest ids that were acknowledged since this was asked last: the next home may have them still, from when
         it was the home before."""
         passing, self._passing = list(self._passing), {}
         return passing
 
-    def revert(self, acknowledged: Iterable[str], removed: Iterable[Incoming], forgotten: dict[str, list[str]]) -> None:
+    def revert(
+        self, acknowledged: Iterable[str], removed: Iterable[MailboxEntry], forgotten: dict[str, list[str]]
+    ) -> None:
         """Undo :meth:`acknowledge` and :meth:`forget`: what was removed waits again, in its place."""
         for message_id in acknowledged:
             self.acknowledged.pop(message_id, None)
@@ -108,7 +110,7 @@ class Mailbox:
             messages.append(incoming.message)
         return tuple(messages)
 
-    def _behind(self, after: str) -> Iterator[Incoming]:
+    def _behind(self, after: str) -> Iterator[MailboxEntry]:
         """What waits behind this message. The search begins at the nearer end: most reads go on near the newest."""
         present = self.pending.get(after)
         place = present.number if present is not None else self._places.get(after)

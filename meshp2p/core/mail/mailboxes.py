@@ -11,7 +11,7 @@ from meshp2p.core.directory.keeping import ignore_failure
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import Delete, Put, Table, Write
-from meshp2p.core.mail.mailbox import Incoming, Mailbox
+from meshp2p.core.mail.mailbox import Mailbox, MailboxEntry
 from meshp2p.core.message import Message
 
 __all__ = ["Mailboxes"]
@@ -85,17 +85,17 @@ class Mailboxes:
 
     # Changes
 
-    def put(self, recipient: str, message: Message, holders: list[str], seconds: float, now: float) -> Incoming:
+    def put(self, recipient: str, message: Message, holders: list[str], seconds: float, now: float) -> MailboxEntry:
         """Put a message into a mailbox, behind all others that this node took in, for so many seconds: at most
         ``message_timeout``."""
         self._number += 1
         deadline = now + min(max(0.0, seconds), self._state.config.message_timeout)
-        incoming = Incoming(self._number, message, holders, deadline)
+        incoming = MailboxEntry(self._number, message, holders, deadline)
         self.mailbox(recipient).put(incoming)
         self._expiries.add(deadline, (recipient, message.id), now)
         return incoming
 
-    def remove(self, recipient: str, message_id: str) -> Incoming | None:
+    def remove(self, recipient: str, message_id: str) -> MailboxEntry | None:
         """Take a message out of a mailbox; what was taken out."""
         mailbox = self.by_recipient.get(recipient)
         return None if mailbox is None else mailbox.remove(message_id)
@@ -114,14 +114,14 @@ class Mailboxes:
         removed = [mailbox.acknowledge(message_id, []) for message_id in message_ids]
         return [Delete(Table.INCOMING, incoming.key) for incoming in removed if incoming is not None]
 
-    def give_up(self, recipient: str, now: float) -> list[Incoming]:
+    def give_up(self, recipient: str, now: float) -> list[MailboxEntry]:
         """The recipient has another home: remove and return what waited here. What it acknowledged is remembered for a
         while."""
         mailbox = self.by_recipient[recipient]
         if not mailbox.acknowledged:
             del self.by_recipient[recipient]
         self.forget_later(recipient, now)
-        return mailbox.take_all()
+        return mailbox.pop_all()
 
     def drop(self, recipient: str, now: float) -> None:
         """Remove the mailbox of a recipient that is gone for good."""
@@ -149,7 +149,7 @@ class Mailboxes:
 
     # On disk
 
-    def row(self, recipient: str, incoming: Incoming, holders: list[str]) -> Put:
+    def row(self, recipient: str, incoming: MailboxEntry, holders: list[str]) -> Put:
         """What is on disk of a message that these hold."""
         mail = _KeptMail(recipient, incoming.message, holders, self._state.age_at(incoming.deadline))
         return Put(Table.INCOMING, incoming.key, msgspec.msgpack.encode(mail))

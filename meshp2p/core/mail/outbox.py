@@ -16,7 +16,7 @@ from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import Delete, Put, Table, Write
 from meshp2p.core.mail.copy_state import Copy, CopyEvent
-from meshp2p.core.mail.line import Line
+from meshp2p.core.mail.line import RecipientQueue
 from meshp2p.core.mail.outgoing import Outgoing
 from meshp2p.core.mail.uuid7 import node_bits_of
 from meshp2p.core.message import CopyStatus, Message, Receipt
@@ -47,7 +47,7 @@ class Outbox:
     def __init__(self, state: NodeState) -> None:
         self._state = state
         self.by_id: dict[str, Outgoing] = {}
-        self.lines: dict[str, Line] = {}
+        self.lines: dict[str, RecipientQueue] = {}
         """By recipient; none of them is empty."""
         self.copies: int = 0
         """How many copies are not final."""
@@ -81,11 +81,11 @@ class Outbox:
         held = [self.by_id[id_] for id_ in self._from_others.get(maker_bits, ()) if self._is_open(id_)]
         return sorted(held, key=lambda outgoing: outgoing.number)
 
-    def line(self, recipient: str) -> Line:
+    def line(self, recipient: str) -> RecipientQueue:
         """The recipient's line; a new one if there is none, which the caller is to fill."""
         line = self.lines.get(recipient)
         if line is None:
-            line = self.lines[recipient] = Line()
+            line = self.lines[recipient] = RecipientQueue()
         return line
 
     # Holding

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from meshp2p.core.calls import CallReply, Parcel, Passed, Refused
-from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
@@ -48,7 +48,7 @@ class PeerQueues(Generic[_Request]):
     """
 
     _state: NodeState
-    _carrier: Carrier
+    _relay_selector: RelaySelector
     _timer: Timer
     _caller: PeerCaller[_Request]
     _queues: dict[str, _Queue] = field(default_factory=dict, init=False)
@@ -93,7 +93,7 @@ class PeerQueues(Generic[_Request]):
             if has_recovered:
                 self.wake_failing(now)
 
-        self._carrier.call(node_id, request, conclude, state.config.forward_timeout, now)
+        self._relay_selector.call(node_id, request, conclude, state.config.forward_timeout, now)
 
     def wake(self, node_id: str, now: float) -> None:
         """Call a node that is reachable again at once, even if an earlier call is still under way."""

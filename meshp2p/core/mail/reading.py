@@ -14,7 +14,7 @@ from meshp2p.core.mail.home_calls import HomeCalls
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.requests import Fetch
 
-__all__ = ["Reading"]
+__all__ = ["MailboxReader"]
 
 WAIT_MAX = 60.0
 """The longest time in seconds that a read waits for a message."""
@@ -25,7 +25,7 @@ hangs, or is not the home any more. Chosen, not measured."""
 
 
 @dataclass(eq=False, repr=False)
-class Reading:
+class MailboxReader:
     """Answers reads, and lets those wait that find nothing."""
 
     _state: NodeState
@@ -59,7 +59,7 @@ class Reading:
                 self._waits_elsewhere.discard(ticket)
                 self.fetch(ticket, msgspec.structs.replace(request, wait=max(0.0, until - now)), now)
 
-        def take(reply: CallReply, now: float) -> None:
+        def on_reply(reply: CallReply, now: float) -> None:
             if is_abandoned():
                 return
             has_waited = now - until + wait >= turn  # a home that answers at once has no room for more that wait
@@ -76,7 +76,7 @@ class Reading:
             state.resolve(ticket, reply)
 
         forwarded = ForwardFetch(request.recipient, request.limit, request.after, turn)
-        self._home_calls.forward(ticket, record, forwarded, again, now, take=take, wait=turn)
+        self._home_calls.forward(ticket, record, forwarded, again, now, on_reply=on_reply, wait=turn)
 
     def fetch_here(self, ticket: int, request: ForwardFetch, now: float) -> None:
         """Read a mailbox of this node; if nothing is in it, wait."""

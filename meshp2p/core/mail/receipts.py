@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from meshp2p.core.calls import ForwardStatus, StatusReply
-from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.mail.home_calls import HomeCalls
 from meshp2p.core.mail.outbox import Outbox
@@ -24,7 +24,7 @@ class Receipts:
     """Answers from the outbox, or lets the node answer that accepted the message."""
 
     _state: NodeState
-    _carrier: Carrier
+    _relay_selector: RelaySelector
     _outbox: Outbox
     _home_calls: HomeCalls
 
@@ -47,6 +47,6 @@ class Receipts:
 
     def _explain(self, receipt: Receipt) -> Receipt:
         record = self._state.members.records.get(receipt.recipient)
-        if record is None or receipt.status.is_final or not (why := self._carrier.why_unreachable(record.home)):
+        if record is None or receipt.status.is_final or not (why := self._relay_selector.why_unreachable(record.home)):
             return receipt
         return msgspec.structs.replace(receipt, reason=f"no path to node {record.home!r}: {why}"[:1024])

@@ -15,11 +15,11 @@ from meshp2p.core.mail.outgoing import Outgoing
 from meshp2p.core.message import CopyStatus
 from meshp2p.core.record import State
 
-__all__ = ["Settling"]
+__all__ = ["CopyFinalizer"]
 
 
 @dataclass(eq=False, repr=False)
-class Settling:
+class CopyFinalizer:
     """Makes copies final that nobody will acknowledge, and answers senders once it is known what becomes of all."""
 
     _state: NodeState

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from meshp2p.core.digest import BUCKETS_MAX
-from meshp2p.core.map_entry import Entry
+from meshp2p.core.map_entry import MapEntry
 
 __all__ = [
     "Merge",
@@ -27,13 +27,13 @@ Merge = Callable[[bytes, bytes], bytes]
 idempotent."""
 
 
-def prevailing(one: Entry, other: Entry, merge: Merge | None = None) -> Entry:
+def prevailing(one: MapEntry, other: MapEntry, merge: Merge | None = None) -> MapEntry:
     """What becomes of two entries of one key. Two values are joined where there is a ``merge``, and bear the later
     stamp; a deletion and a value are never joined."""
     earlier, later = (one, other) if (one.stamp, one.value) <= (other.stamp, other.value) else (other, one)
     if merge is None or earlier.is_deleted or later.is_deleted or earlier.value == later.value:
         return later
-    return Entry(later.key, later.stamp, merge(earlier.value, later.value))
+    return MapEntry(later.key, later.stamp, merge(earlier.value, later.value))
 
 
 def bucket_of(key: str) -> int:
@@ -46,8 +46,8 @@ def _hash_of(key: str) -> hashlib.blake2b:
     return hashlib.blake2b(b"%d %b" % (len(text), text), digest_size=8)
 
 
-class _Held(msgspec.Struct, frozen=True):
-    entry: Entry
+class _HeldEntry(msgspec.Struct, frozen=True):
+    entry: MapEntry
     bucket: int
     fingerprint: int
 
@@ -63,7 +63,7 @@ class ReplicatedMap:
         """Of all entries, deletions too."""
         self.view: int = 0
         """The same where two replicas hold the same entries: the XOR of their fingerprints."""
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _HeldEntry] = {}
         self._deleted: dict[str, int] = {}
         self._words = [0] * BUCKETS_MAX
         self._values = 0
@@ -80,7 +80,7 @@ class ReplicatedMap:
         """How many entries there are, deletions too."""
         return len(self._held)
 
-    def entry(self, key: str) -> Entry | None:
+    def entry(self, key: str) -> MapEntry | None:
         """The entry of this key, a deletion too."""
         held = self._held.get(key)
         return None if held is None else held.entry
@@ -94,13 +94,13 @@ class ReplicatedMap:
         """The keys that have a value and their values as JSON text, in no order."""
         return {key: held.entry.value for key, held in self._held.copy().items() if held.entry.value}
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[MapEntry]:
         """All entries, deletions too."""
         return (held.entry for held in self._held.values())
 
     # Changing it
 
-    def put(self, entry: Entry) -> bool:
+    def put(self, entry: MapEntry) -> bool:
         """Take an entry in; whether anything changed."""
         held = self._held.get(entry.key)
         if held is not None:
@@ -110,13 +110,13 @@ class ReplicatedMap:
         self.replace(entry)
         return True
 
-    def replace(self, entry: Entry) -> None:
+    def replace(self, entry: MapEntry) -> None:
         """Hold this entry, whatever is held of its key."""
         stamp, hashed = entry.stamp, _hash_of(entry.key)
         bucket = int.from_bytes(hashed.digest(), "big") % BUCKETS_MAX
         hashed.update(b"%d %d %d " % (stamp.wall_ms, stamp.count, stamp.node))
         hashed.update(entry.value)
-        held = _Held(entry, bucket, int.from_bytes(hashed.digest(), "big"))
+        held = _HeldEntry(entry, bucket, int.from_bytes(hashed.digest(), "big"))
         previous = self._held.get(entry.key)
         self._held[entry.key] = held
         self._deleted.pop(entry.key, None)
@@ -124,14 +124,14 @@ class ReplicatedMap:
             self._deleted[entry.key] = stamp.wall_ms
         self._count(held, previous)
 
-    def _count(self, held: _Held | None, previous: _Held | None) -> None:
+    def _count(self, held: _HeldEntry | None, previous: _HeldEntry | None) -> None:
         """One entry took the place of another, or of none."""
         self._values += _has_value(held) - _has_value(previous)
         for one, sign in ((held, 1), (previous, -1)):
             if one is not None:
                 self._weigh(one, sign)
 
-    def _weigh(self, held: _Held, sign: int) -> None:
+    def _weigh(self, held: _HeldEntry, sign: int) -> None:
         self.bytes += sign * held.entry.size
         self.view ^= held.fingerprint
         self._words[held.bucket] ^= held.fingerprint
@@ -169,7 +169,7 @@ class ReplicatedMap:
             return ()
         return tuple(at // 8 for at in range(0, len(digest), 8) if own[at : at + 8] != digest[at : at + 8])
 
-    def entries_in(self, numbers: Iterable[int], buckets: int, first: int = 0) -> list[Entry]:
+    def entries_in(self, numbers: Iterable[int], buckets: int, first: int = 0) -> list[MapEntry]:
         """All entries in these of so many buckets, bucket by bucket, beginning with the first from ``first`` on."""
         wanted = set(numbers)
         mask = buckets - 1
@@ -178,5 +178,5 @@ class ReplicatedMap:
         return [held.entry for held in found]
 
 
-def _has_value(held: _Held | None) -> bool:
+def _has_value(held: _HeldEntry | None) -> bool:
     return held is not None and not held.entry.is_deleted

@@ -15,7 +15,7 @@ from meshp2p.core.directory.state import NodeState, ReplyHandler
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MapChanged, MemberChange, MemberDied, MemberJoined, MemberLeft
-from meshp2p.core.map_entry import Entry, entry_size
+from meshp2p.core.map_entry import MapEntry, entry_size
 from meshp2p.core.maps.hybrid_clock import HybridClock
 from meshp2p.core.maps.mesh_clock import MeshClock
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap, bucket_of
@@ -133,10 +133,10 @@ class Maps:
         if value and entry_size(key, value) > room:
             raise LimitExceeded(f"map {name!r} is full: map_bytes_max = {config.map_bytes_max}")
         self._check_clocks(shared, now)
-        if self._put(shared, Entry(key, shared.stamps.tick(shared.clock.read(now)), value)):
+        if self._put(shared, MapEntry(key, shared.stamps.tick(shared.clock.read(now)), value)):
             self._tell(shared, (key,), now)
 
-    def _put(self, shared: _Shared, entry: Entry) -> bool:
+    def _put(self, shared: _Shared, entry: MapEntry) -> bool:
         """Take an entry in; whether anything changed. Whoever watches is told of another value."""
         replica = shared.replica
         before = replica.value(entry.key)
@@ -155,7 +155,7 @@ class Maps:
 
     # What others wrote
 
-    def _take(self, shared: _Shared, entries: Iterable[Entry], now: float) -> list[str]:
+    def _merge(self, shared: _Shared, entries: Iterable[MapEntry], now: float) -> list[str]:
         """Take in what another node has; the keys that changed."""
         state = self._state
         config, counters, replica = state.config, state.counters, shared.replica
@@ -185,14 +185,14 @@ class Maps:
         if not shared.stamps.is_past(latest_ms):
             return  # all stamps that are held were given or noted by it
         shared.stamps.set_back(clock_ms)
-        ahead: list[Entry] = []
+        ahead: list[MapEntry] = []
         for entry in shared.replica.entries():
             if entry.stamp.wall_ms > latest_ms:
                 ahead.append(entry)
             else:
                 shared.stamps.note(entry.stamp)
         for entry in sorted(ahead, key=lambda entry: entry.stamp):
-            shared.replica.replace(Entry(entry.key, shared.stamps.tick(clock_ms), entry.value))
+            shared.replica.replace(MapEntry(entry.key, shared.stamps.tick(clock_ms), entry.value))
         self._tell(shared, [entry.key for entry in ahead], now)
 
     # Telling
@@ -230,7 +230,7 @@ class Maps:
         self,
         shared: _Shared,
         node_id: str,
-        entries: tuple[Entry, ...],
+        entries: tuple[MapEntry, ...],
         now: float,
         then: Callable[[int, float], None] | None = None,
     ) -> None:
@@ -256,7 +256,7 @@ class Maps:
         if shared is None:
             return MapTaken(False)
         self._note_holder(shared, push.sender, push.clock_ms, now)
-        changed = self._take(shared, push.entries, now)
+        changed = self._merge(shared, push.entries, now)
         self._tell(shared, changed, now)
         return MapTaken(True, self._state.wall_ms(), len(changed))
 
@@ -308,7 +308,7 @@ class Maps:
             if not isinstance(reply, MapDifference):
                 self._note_silent(shared, node_id)
             elif reply.has_map:
-                self._take_difference(shared, node_id, buckets, reply, now)
+                self._handle_difference(shared, node_id, buckets, reply, now)
             else:
                 self._note_none(shared, node_id)
             self._ask_next(shared, now)
@@ -316,7 +316,7 @@ class Maps:
         request = MapSync(replica.name, state.id, state.wall_ms(), replica.digest(buckets))
         self._call(node_id, request, conclude, now)
 
-    def _take_difference(self, shared: _Shared, node_id: str, buckets: int, reply: MapDifference, now: float) -> None:
+    def _handle_difference(self, shared: _Shared, node_id: str, buckets: int, reply: MapDifference, now: float) -> None:
         state = self._state
         replica = shared.replica
         state.counters.map_syncs += 1
@@ -330,7 +330,7 @@ class Maps:
         if not reply.is_complete and not reply.entries and buckets < finer:
             self._sync_with(shared, node_id, now, finer)
             return
-        changed = self._take(shared, reply.entries, now)
+        changed = self._merge(shared, reply.entries, now)
         if len(changed) <= NEWS_MAX:
             self._tell(shared, changed, now)
         if changed:
@@ -361,7 +361,7 @@ class Maps:
         replica = shared.replica
         asked = len(request.digest) // 8
         differing = replica.differing(request.digest)
-        entries: tuple[Entry, ...] = ()
+        entries: tuple[MapEntry, ...] = ()
         is_complete = not differing
         if differing and asked >= replica.buckets:
             held = replica.entries_in(differing, asked, self._any_of(differing))
@@ -376,7 +376,7 @@ class Maps:
         """The bucket to begin with: a random one, so that what does not fit this time may the next."""
         return numbers[self._state.random.randrange(0, len(numbers))]
 
-    def _bounded(self, entries: list[Entry]) -> tuple[Entry, ...]:
+    def _bounded(self, entries: list[MapEntry]) -> tuple[MapEntry, ...]:
         """As many as one call carries, and one at least."""
         budget = self._state.config.map_sync_bytes_max
         for count, entry in enumerate(entries):

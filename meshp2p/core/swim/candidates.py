@@ -145,7 +145,7 @@ class Candidates:
         candidate.is_own = False
         candidate.next_dial = now
 
-    def take(self, address: Address, now: float) -> bool:
+    def reserve(self, address: Address, now: float) -> bool:
         """Take this address for dialling, due or not. Whether it may be: not twice within ``dial_interval_min``."""
         candidate = self._table.get(address)
         if candidate is None or candidate.is_dialling or now - candidate.dialled_at < self._config.dial_interval_min:
@@ -174,7 +174,7 @@ class Candidates:
                 candidate.expected_at = now
                 self._hasten(candidate, now)
 
-    def take_due(self, now: float, count: int, *, without: Needless) -> list[Address]:
+    def choose_due(self, now: float, count: int, *, without: Needless) -> list[Address]:
         """Up to ``count`` addresses that are to be dialled now, those that wait for longest first, so that each has its
         turn."""
         waiting = (

@@ -44,7 +44,7 @@ its listener. Chosen, not measured."""
 _MASK = (1 << 64) - 1
 
 
-class _Check:
+class _ProcessCheck:
     """One check of one process. ``watched_at`` are the addresses at which it stood when its watch broke."""
 
     __slots__ = ("asked_at", "boot", "calls", "deadline", "is_refused", "must_call", "pings", "sequence", "watched_at")
@@ -69,7 +69,7 @@ class Confirmer:
         self._findings = findings
         self._membership = membership
         self._prober = prober
-        self._checks: dict[str, _Check] = {}
+        self._checks: dict[str, _ProcessCheck] = {}
 
     # Who checks
 
@@ -147,7 +147,7 @@ class Confirmer:
         if under_way is None and len(self._checks) >= CHECKS_MAX:
             return
         period = state.local_health.scale(state.config.probe_interval)
-        check = _Check(record.boot, self._prober.next_sequence(), watched_at, now, now + period)
+        check = _ProcessCheck(record.boot, self._prober.next_sequence(), watched_at, now, now + period)
         self._checks[node_id] = check
         state.silent.pop(node_id, None)
         state.timers.set(Timer.CHECK, now + period / 2, node_id)
@@ -155,11 +155,11 @@ class Confirmer:
         if not by_udp_first:
             self._call(node_id, check)
 
-    def _ping(self, node_id: str, check: _Check, now: float) -> None:
+    def _ping(self, node_id: str, check: _ProcessCheck, now: float) -> None:
         state = self._state
         state.send_to_node(node_id, state.ping(check.sequence, tag_of(node_id)), now, is_everywhere=True)
 
-    def _call(self, node_id: str, check: _Check) -> None:
+    def _call(self, node_id: str, check: _ProcessCheck) -> None:
         state = self._state
         check.calls += 1
         check.must_call = False

@@ -34,7 +34,7 @@ class Dissemination:
         nodes = state.choose_listeners(state.config.gossip_fanout)
         if not nodes:
             return
-        oversize = state.gossip.take_oversize(state.config.sync_bytes_max)
+        oversize = state.gossip.pop_oversize(state.config.sync_bytes_max)
         for node_id in nodes:
             for item in oversize:
                 state.tell(node_id, item)

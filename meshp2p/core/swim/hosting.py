@@ -127,7 +127,7 @@ class Hosting:
         self._check_report(request.status, request.metrics)
         held = state.members.records.get(request.id)
         if held is None or held.home == state.id:
-            state.resolve(ticket, self.take_heartbeat(request.id, request.status, request.metrics, now))
+            state.resolve(ticket, self.handle_heartbeat(request.id, request.status, request.metrics, now))
             return
         forwarded = ForwardHeartbeat(request.id, request.status, request.metrics)
         self._forward(ticket, held, forwarded, lambda now: self.heartbeat(ticket, request, now), now)
@@ -135,7 +135,7 @@ class Hosting:
     def report(self, status: str, metrics: str, now: float) -> None:
         """Take what this node's own agent reports. Raises :class:`LimitExceeded`; then nothing changed."""
         self._check_report(status, metrics)
-        self.take_heartbeat(self._state.id, status, metrics, now)
+        self.handle_heartbeat(self._state.id, status, metrics, now)
 
     def _check_report(self, status: str, metrics: str) -> None:
         check_short("status", status)
@@ -152,7 +152,7 @@ class Hosting:
         if held is not None and held.is_node:
             raise InstanceConflict(f"instance {request.id!r} is a live node that embeds meshp2p: it leaves by itself")
         if held is None or held.home == state.id:
-            state.resolve(ticket, self.take_deregister(request.id, now))
+            state.resolve(ticket, self.handle_deregister(request.id, now))
             return
         self._forward(
             ticket, held, ForwardDeregister(request.id), lambda now: self.deregister(ticket, request, now), now
@@ -185,7 +185,7 @@ class Hosting:
 
     # What the home does
 
-    def take_heartbeat(self, instance_id: str, status: str, metrics: str, now: float) -> HeartbeatReply:
+    def handle_heartbeat(self, instance_id: str, status: str, metrics: str, now: float) -> HeartbeatReply:
         """A heartbeat for an instance of this node's, or for the node itself; of any other it is not acknowledged."""
         state = self._state
         held = state.members.records.get(instance_id)
@@ -198,7 +198,7 @@ class Hosting:
         hosted.seen = versions
         return HeartbeatReply(True, should_sync)
 
-    def take_deregister(self, instance_id: str, now: float) -> DeregisterReply:
+    def handle_deregister(self, instance_id: str, now: float) -> DeregisterReply:
         held = self._state.members.records.get(instance_id)
         if held is None or held.home != self._state.id or held.is_node:
             return DeregisterReply(False)
@@ -217,7 +217,7 @@ class Hosting:
             return record
         return msgspec.structs.replace(record, status=report[0], metrics=report[1])
 
-    def take_question(self, instance_id: str, now: float) -> InstanceReply:
+    def handle_lookup(self, instance_id: str, now: float) -> InstanceReply:
         """Another node asks for an instance that it takes for this node's."""
         state = self._state
         record = self.present(instance_id)

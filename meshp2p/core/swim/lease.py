@@ -26,7 +26,7 @@ import msgspec
 
 from meshp2p.core.calls import CallReply, Done, LeaseAsk, LeaseRelease, LeaseReply
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
@@ -72,9 +72,9 @@ class _Holder(msgspec.Struct, frozen=True):
 class LeadershipLease:
     """Both sides of the lease at one node. ``clock`` gives seconds that also pass while the machine is suspended."""
 
-    def __init__(self, state: NodeState, carrier: Carrier, clock: Callable[[], float]) -> None:
+    def __init__(self, state: NodeState, relay_selector: RelaySelector, clock: Callable[[], float]) -> None:
         self._state = state
-        self._carrier = carrier
+        self._relay_selector = relay_selector
         self._clock = clock
         self._seconds = lease_seconds(state.config)
         self._granted: _Holder | None = None
@@ -86,7 +86,7 @@ class LeadershipLease:
         self._expiries: dict[str, float] = {}
         self.held_until: float = -math.inf
         """When fewer than a quorum of the grants to this node is left, by the clock of leases."""
-        self._asking: dict[str, float] = {}
+        self._requests: dict[str, float] = {}
 
     # What may be said
 
@@ -134,10 +134,10 @@ class LeadershipLease:
         if sought is None:
             return
         release = LeaseRelease(sought.leader_id, sought.home, sought.boot, self._number)
-        self.take_release(release)
+        self.handle_release(release)
         for node_id in self._state.members.nodes:  # also those whose grant is on its way
             if node_id != self._state.id:
-                self._carrier.call(node_id, release, _ignore, self._state.config.call_timeout, now)
+                self._relay_selector.call(node_id, release, _ignore, self._state.config.call_timeout, now)
 
     def renew(self, now: float) -> None:
         """Ask every node for the next grant."""
@@ -149,10 +149,10 @@ class LeadershipLease:
             holder.leader_id, holder.home, holder.boot, self._number, self._seconds, quorum=state.config.quorum
         )
         asked_at = self._clock()
-        if self.take_ask(ask, now).is_granted:
+        if self.handle_ask(ask, now).is_granted:
             self._note_grant(state.id, asked_at, now)
         for node_id in state.members.nodes:
-            if node_id != state.id and now >= self._asking.get(node_id, now):
+            if node_id != state.id and now >= self._requests.get(node_id, now):
                 self._ask_node(node_id, ask, holder, asked_at, now)
         interval = self._seconds / (RENEWALS_PER_LEASE if self.is_held else ASKS_PER_LEASE)
         state.timers.set(Timer.LEASE, now + interval)
@@ -161,16 +161,16 @@ class LeadershipLease:
         """Ask one node. It is not asked again before it answered, or the direct call would have timed out: the relays
         that are tried then may take longer than the lease lasts."""
         timeout = self._state.config.call_timeout
-        again_at = self._asking[node_id] = now + timeout
+        again_at = self._requests[node_id] = now + timeout
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
-            if self._asking.get(node_id) == again_at:
-                del self._asking[node_id]
+            if self._requests.get(node_id) == again_at:
+                del self._requests[node_id]
             is_released = ask.number <= self._released_number  # the granter may have granted to another since
             if isinstance(reply, LeaseReply) and reply.is_granted and self._sought == holder and not is_released:
                 self._note_grant(node_id, asked_at, now)
 
-        self._carrier.call(node_id, ask, conclude, timeout, now)
+        self._relay_selector.call(node_id, ask, conclude, timeout, now)
 
     def _note_grant(self, node_id: str, asked_at: float, now: float) -> None:
         expiry = asked_at + self._seconds
@@ -182,7 +182,7 @@ class LeadershipLease:
 
     # The granter
 
-    def take_ask(self, ask: LeaseAsk, now: float) -> LeaseReply:
+    def handle_ask(self, ask: LeaseAsk, now: float) -> LeaseReply:
         """Grant, if this node agrees who is to lead and is bound to nobody else."""
         state, clock = self._state, self._clock()
         record = state.members.records.get(ask.leader_id)
@@ -202,7 +202,7 @@ class LeadershipLease:
         self.await_end("granted", now)
         return LeaseReply(is_granted=True)
 
-    def take_release(self, release: LeaseRelease) -> Done:
+    def handle_release(self, release: LeaseRelease) -> Done:
         """The holder gave up every grant up to this number; one that was asked for later stays."""
         holder = _Holder(release.leader_id, release.home, release.boot)
         if self._granted == holder and self._granted_number <= release.number:

@@ -12,7 +12,7 @@
     Ownership      what this node alone may say: publishing, refuting, rivals for its id
     Dissemination  telling: rounds of gossip, the farewell
     Syncer         comparing views, dialling candidates
-    Convergence    asking somebody whether all was heard, once the mesh is quiet
+    ConvergenceCheck asking somebody whether all was heard, once the mesh is quiet
     Departures     calling the dead, forgetting the departed
     Hosting        instances that speak only HTTP: heartbeats, expiry, adoption
     Lookups        one instance, asked of its home
@@ -44,7 +44,7 @@ from meshp2p.core.calls import (
     SyncRequest,
 )
 from meshp2p.core.datagrams import Ack, Body, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
-from meshp2p.core.directory.carrier import Carrier
+from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.events import MemberChange, MemberDied, MemberLeft
@@ -62,7 +62,7 @@ from meshp2p.core.swim.lease import LeadershipLease
 from meshp2p.core.swim.lookups import Lookups
 from meshp2p.core.swim.membership import Membership
 from meshp2p.core.swim.ownership import Ownership
-from meshp2p.core.swim.paths import Paths
+from meshp2p.core.swim.paths import PathValidator
 from meshp2p.core.swim.pause_guard import PauseGuard
 from meshp2p.core.swim.prober import Prober
 from meshp2p.core.swim.roll_call import RollCall
@@ -79,16 +79,16 @@ SwimRequest = Probe | SyncRequest | Push | ForwardHeartbeat | AskInstance | Forw
 class Swim:
     """Hands each packet, call, timer and change of a member to the parts that it concerns."""
 
-    def __init__(self, state: NodeState, carrier: Carrier, lease_clock: Callable[[], float]) -> None:
+    def __init__(self, state: NodeState, relay_selector: RelaySelector, lease_clock: Callable[[], float]) -> None:
         self._state = state
-        self._carrier = carrier
+        self._relay_selector = relay_selector
         self.findings: Findings = []
         self.ownership: Ownership = Ownership(state)
         self.membership: Membership = Membership(state, self.ownership, self.findings)
         self.prober: Prober = Prober(state, self.membership, self.findings)
-        self.paths: Paths = Paths(state, self.prober)
+        self.paths: PathValidator = PathValidator(state, self.prober)
         self.lease: LeadershipLease | None = (
-            LeadershipLease(state, carrier, lease_clock) if state.config.quorum else None
+            LeadershipLease(state, relay_selector, lease_clock) if state.config.quorum else None
         )
         self.election: Election = Election(state, self.ownership, self.lease)
         self.hosting: Hosting = Hosting(state, self.membership, self.ownership)
@@ -134,7 +134,7 @@ class Swim:
         sender = state.members.id_of(body.sender)
         was_listed = sender is not None and state.is_live(sender)
         if datagram.items:
-            self.membership.take_all(datagram.items, now)
+            self.membership.merge(datagram.items, now)
             self.route_findings(now)
             sender = state.members.id_of(body.sender)  # its own record may have been among them
         is_fresh = not state.is_guarded  # what waited while this node was stopped is older than it looks
@@ -173,7 +173,7 @@ class Swim:
                 pass
             case Unreached(target=target):
                 if target == self._state.tag and sender is not None and self._state.members.has_node(sender):
-                    self._carrier.note_called_in_vain(sender, now)
+                    self._relay_selector.note_called_in_vain(sender, now)
             case _:
                 assert_never(body)
 
@@ -214,15 +214,15 @@ class Swim:
             case Push():
                 return self.syncer.receive_push(request, now)
             case ForwardHeartbeat(id=instance_id, status=status, metrics=metrics):
-                return self.hosting.take_heartbeat(instance_id, status, metrics, now)
+                return self.hosting.handle_heartbeat(instance_id, status, metrics, now)
             case AskInstance(id=instance_id):
-                return self.hosting.take_question(instance_id, now)
+                return self.hosting.handle_lookup(instance_id, now)
             case ForwardDeregister(id=instance_id):
-                return self.hosting.take_deregister(instance_id, now)
+                return self.hosting.handle_deregister(instance_id, now)
             case LeaseAsk():
-                return LeaseReply(is_granted=False) if self.lease is None else self.lease.take_ask(request, now)
+                return LeaseReply(is_granted=False) if self.lease is None else self.lease.handle_ask(request, now)
             case LeaseRelease():
-                return Done() if self.lease is None else self.lease.take_release(request)
+                return Done() if self.lease is None else self.lease.handle_release(request)
             case _:
                 assert_never(request)
 

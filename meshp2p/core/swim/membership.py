@@ -51,14 +51,14 @@ class Membership:
 
     # What is heard
 
-    def take_all(self, items: Iterable[Item], now: float, *, by_sync: bool = False) -> None:
+    def merge(self, items: Iterable[Item], now: float, *, by_sync: bool = False) -> None:
         """Take claims in their order. ``by_sync``: they were not told as news, and confirm no suspicion."""
         for item in items:
-            self._take(item, now, by_sync=by_sync)
+            self._merge_item(item, now, by_sync=by_sync)
         self._state.forget_departed(now)
         self._ownership.refute(now)
 
-    def _take(self, item: Item, now: float, *, by_sync: bool) -> None:
+    def _merge_item(self, item: Item, now: float, *, by_sync: bool) -> None:
         """Merge one claim into the table, by :func:`~meshp2p.core.record.supersedes`."""
         state = self._state
         held = state.members.claim_of(item.id)
@@ -75,11 +75,11 @@ class Membership:
         if self._ownership.answer(item, now):
             return
         if isinstance(item, Record):
-            self.take_claim((item.epoch, item.id))  # also where the record is stale: what was claimed is outbid
+            self.note_claim((item.epoch, item.id))  # also where the record is stale: what was claimed is outbid
         else:
             if item.state is State.SUSPECT:
                 if isinstance(held, Record) and held.is_node:
-                    self._take_suspicion(item, held, now, by_sync=by_sync)
+                    self._merge_suspicion(item, held, now, by_sync=by_sync)
                 return
             if item.state is State.DEAD and isinstance(held, Record):
                 is_doubtful = by_sync or self._contradicts_life(item, held, now)
@@ -96,7 +96,7 @@ class Membership:
         else:
             self._become_listed(item, now)
 
-    def take_claim(self, claim: Claim) -> None:
+    def note_claim(self, claim: Claim) -> None:
         """A claim to lead was heard of, whether or not the record that made it prevails. One that no leader can have
         made is as good as none; its record is taken all the same, for it may be this node's clock that is wrong."""
         if self._state.may_be_claimed(claim[0]):
@@ -104,7 +104,7 @@ class Membership:
         else:
             self._state.counters.items_refused += 1
 
-    def _take_suspicion(self, rumour: Rumour, held: Record, now: float, *, by_sync: bool) -> None:
+    def _merge_suspicion(self, rumour: Rumour, held: Record, now: float, *, by_sync: bool) -> None:
         if rumour.incarnation < held.incarnation:
             self._state.counters.items_stale += 1
         elif held.state is State.ALIVE:

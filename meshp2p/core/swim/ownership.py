@@ -85,7 +85,7 @@ class Ownership:
         state.put(record)
         state.spread(record, now, at_birth=at_birth)
 
-    def take_up(self, now: float) -> None:
+    def republish_hosted(self, now: float) -> None:
         """Publish as this process's what an earlier process of this node hosted; to be run once this node is announced.
 
         A node that has just begun lists such records as it hears them: the id may be another process's, whose instances

@@ -25,7 +25,7 @@ from meshp2p.core.directory.timers import Timer
 from meshp2p.core.record import Record, tag_of
 from meshp2p.core.swim.prober import Prober
 
-__all__ = ["Paths"]
+__all__ = ["PathValidator"]
 
 CHECKS_MAX: Final = 256
 """Nodes of which an address is checked at the same time. Chosen, not measured."""
@@ -34,7 +34,7 @@ _SEQUENCE_MIN, _SEQUENCE_MAX = 1 << 32, 1 << 63
 """Numbers that nobody guesses, and that no other ping of this node's bears."""
 
 
-class _Check:
+class _AddressCheck:
     __slots__ = ("address", "boot", "is_answered", "sequence", "sequence_in_use")
 
     def __init__(self, boot: int, address: Address, sequence: int, sequence_in_use: int) -> None:
@@ -45,13 +45,13 @@ class _Check:
         self.is_answered = False
 
 
-class Paths:
+class PathValidator:
     """Checks one address of a node at a time."""
 
     def __init__(self, state: NodeState, prober: Prober) -> None:
         self._state = state
         self._prober = prober
-        self._checks: dict[str, _Check] = {}
+        self._checks: dict[str, _AddressCheck] = {}
 
     def hear(self, record: Record, source: Address, now: float) -> None:
         """A packet that bears the tag of this listed node came from this address."""
@@ -60,7 +60,7 @@ class Paths:
         if source == in_use or record.id in self._checks or len(self._checks) >= CHECKS_MAX:
             return
         sequence, sequence_in_use = (state.random.randrange(_SEQUENCE_MIN, _SEQUENCE_MAX) for _ in range(2))
-        self._checks[record.id] = _Check(record.boot, source, sequence, sequence_in_use)
+        self._checks[record.id] = _AddressCheck(record.boot, source, sequence, sequence_in_use)
         state.timers.set(Timer.PATH, now + self._prober.direct_timeout(record.id, now), record.id)
         # no gossip: a forged source must not draw more than was sent
         for address, number in ((source, sequence), (in_use, sequence_in_use)):
@@ -79,16 +79,16 @@ class Paths:
             record = self._state.members.records.get(sender)
             check.is_answered = True
             if record is not None and (source,) == record.addresses[:1]:
-                self._take(sender, check)  # where it says that it is
+                self._use_address(sender, check)  # where it says that it is
         return True
 
     def handle_end(self, node_id: str) -> None:
         """The address in use did not answer in time."""
         check = self._checks.get(node_id)
         if check is not None:
-            self._take(node_id, check)
+            self._use_address(node_id, check)
 
-    def _take(self, node_id: str, check: _Check) -> None:
+    def _use_address(self, node_id: str, check: _AddressCheck) -> None:
         self._end(node_id)
         record = self._state.members.records.get(node_id)
         if check.is_answered and record is not None and record.is_node and record.boot == check.boot:

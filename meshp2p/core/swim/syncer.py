@@ -82,7 +82,7 @@ class Syncer:
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             self._is_syncing = False
-            self._take_reply(reply, state.addresses_of(record), len(request.buckets) // 8, now)
+            self._handle_reply(reply, state.addresses_of(record), len(request.buckets) // 8, now)
 
         request = self._request()
         state.call_node(record, request, conclude)
@@ -101,7 +101,7 @@ class Syncer:
         if self._state.is_leaving:
             return
         self.candidates.offer("packet", (address,), instance_id, now)
-        if self.candidates.take(address, now):
+        if self.candidates.reserve(address, now):
             self._dial(address, now)
 
     def note_gone(self, node_id: str, now: float, *, has_left: bool) -> None:
@@ -120,7 +120,7 @@ class Syncer:
     def handle_dial(self, now: float) -> None:
         """Dial every candidate that is due and is not known to be listed, all at the same time."""
         room = 0 if self._state.is_leaving else DIALS_MAX - self._dials
-        for address in self.candidates.take_due(now, room, without=self._is_needless):
+        for address in self.candidates.choose_due(now, room, without=self._is_needless):
             self._dial(address, now)
         self.set_dial_timer(now)
 
@@ -138,7 +138,7 @@ class Syncer:
             found = reply.sender if isinstance(reply, SyncReply) else None
             is_own = found is not None and found.boot == state.own.boot
             self.candidates.conclude(address, found.id if found is not None else None, now, is_own=is_own)
-            self._take_reply(reply, (address,), len(request.buckets) // 8, now)
+            self._handle_reply(reply, (address,), len(request.buckets) // 8, now)
             self.set_dial_timer(now)
 
         state.call((address,), request, conclude)
@@ -159,7 +159,7 @@ class Syncer:
         own = state.own if state.is_announced else None
         return SyncRequest(bucket_digest(state.members), own, state.members.top_claim)
 
-    def _take_reply(
+    def _handle_reply(
         self, reply: CallReply | CallFailed, addresses: tuple[Address, ...], buckets: int, now: float
     ) -> None:
         state = self._state
@@ -173,8 +173,8 @@ class Syncer:
         if reply.is_leaving:
             sender = Rumour(sender.id, sender.incarnation, State.LEFT, sender.id)
         items = (item for item in reply.items if item.id != sender.id)
-        self._membership.take_all((sender, *items), now, by_sync=True)
-        self._membership.take_claim(reply.claim)
+        self._membership.merge((sender, *items), now, by_sync=True)
+        self._membership.note_claim(reply.claim)
         self.end_look_around()
         self._has_met_settled |= reply.is_settled
         self.announce_if_sure(now)
@@ -196,7 +196,7 @@ class Syncer:
             if self._has_met_settled:
                 self._election.settle()  # it met one before it knew whose its id is
             state.spread(state.own, now, at_birth=True)
-            self._ownership.take_up(now)
+            self._ownership.republish_hosted(now)
 
     @property
     def has_met_all(self) -> bool:
@@ -214,7 +214,7 @@ class Syncer:
         self._has_looked = True
 
     def receive_push(self, push: Push, now: float) -> Done:
-        self._membership.take_all(push.items, now, by_sync=True)
+        self._membership.merge(push.items, now, by_sync=True)
         self.end_look_around()
         return Done()
 
@@ -234,8 +234,8 @@ class Syncer:
         claim = state.members.top_claim
         reply = SyncReply(state.own, self._election.is_settled, items, differing, claim, state.is_leaving)
         if request.sender is not None:
-            self._membership.take_all((request.sender,), now, by_sync=True)
-        self._membership.take_claim(request.claim)
+            self._membership.merge((request.sender,), now, by_sync=True)
+        self._membership.note_claim(request.claim)
         return reply
 
     def _held_in(self, buckets: Iterable[int], of: int) -> list[Item]:

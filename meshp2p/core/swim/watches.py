@@ -28,7 +28,7 @@ STEADY = 30.0
 """A watch that stood for so many seconds begins with the shortest pause again. Chosen, not measured."""
 
 
-class _Watch:
+class _ProcessWatch:
     """The watch of one process: under way where ``watch_id`` is not 0. ``address`` is where it listens, if known."""
 
     __slots__ = ("address", "boot", "failures", "is_standing", "opened_at", "retry_at", "watch_id")
@@ -49,7 +49,7 @@ class Watches:
     def __init__(self, state: NodeState, confirmer: Confirmer) -> None:
         self._state = state
         self._confirmer = confirmer
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[str, _ProcessWatch] = {}
         self._count = 0
 
     def resume(self, old: Watches) -> None:
@@ -93,7 +93,7 @@ class Watches:
                 self._close(watch)
                 del self._watches[node_id]
         for node_id in chosen:
-            watch = self._watches.setdefault(node_id, _Watch(records[node_id].boot))
+            watch = self._watches.setdefault(node_id, _ProcessWatch(records[node_id].boot))
             if not watch.watch_id and watch.retry_at <= now:
                 self._open(node_id, watch)
         waiting = [watch.retry_at for watch in self._watches.values() if not watch.watch_id]
@@ -138,7 +138,7 @@ class Watches:
         elif outcome.failure is Failure.REFUSED:
             self._confirmer.check(node_id, now)
 
-    def _open(self, node_id: str, watch: _Watch) -> None:
+    def _open(self, node_id: str, watch: _ProcessWatch) -> None:
         state = self._state
         self._count += 1
         watch.watch_id = self._count
@@ -146,13 +146,13 @@ class Watches:
         addresses, timeout = state.addresses_of(record), state.config.call_timeout
         state.effects.append(Watch(watch.watch_id, addresses, Probe(tag_of(node_id)), timeout, node_id, record.boot))
 
-    def _close(self, watch: _Watch) -> None:
+    def _close(self, watch: _ProcessWatch) -> None:
         if watch.watch_id:
             self._state.effects.append(Unwatch(watch.watch_id))
         watch.watch_id = 0
         watch.is_standing = False
 
-    def _await_retry(self, watch: _Watch, now: float) -> None:
+    def _await_retry(self, watch: _ProcessWatch, now: float) -> None:
         if watch.opened_at and now - watch.opened_at >= STEADY:
             watch.failures = 0
         watch.opened_at = 0.0

@@ -8,13 +8,14 @@ from meshp2p.simulation.checkers.bounds import Bounds
 from meshp2p.simulation.checkers.budgets import Budgets
 from meshp2p.simulation.checkers.claims import Epochs, Incarnations
 from meshp2p.simulation.checkers.comparing import Comparing
+from meshp2p.simulation.checkers.convergence import Convergence
 from meshp2p.simulation.checkers.crashes import CrashEvidence
 from meshp2p.simulation.checkers.cuts import Cuts
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
-from meshp2p.simulation.checkers.dials import Detours, Dials, Watching
+from meshp2p.simulation.checkers.dials import Detours, DialChecker, Watching
 from meshp2p.simulation.checkers.grants import Grants
 from meshp2p.simulation.checkers.health import SelfDoubt
-from meshp2p.simulation.checkers.homes import Adoption, AgentNews, Homes
+from meshp2p.simulation.checkers.homes import AdoptionChecker, AgentNews, Homes
 from meshp2p.simulation.checkers.ids import GivingWay, Returns
 from meshp2p.simulation.checkers.kept import Kept
 from meshp2p.simulation.checkers.leases import OneLeader
@@ -24,16 +25,15 @@ from meshp2p.simulation.checkers.mail_kept import MailKept
 from meshp2p.simulation.checkers.mail_room import MailRoom, ReadingOn
 from meshp2p.simulation.checkers.maps import SharedMaps
 from meshp2p.simulation.checkers.messages import Messages
-from meshp2p.simulation.checkers.pauses import PauseGuard
+from meshp2p.simulation.checkers.pauses import PauseChecker
 from meshp2p.simulation.checkers.probing import ProbeRing
 from meshp2p.simulation.checkers.records import Ages, Records
 from meshp2p.simulation.checkers.registrations import Registrations
-from meshp2p.simulation.checkers.settling import Settling
+from meshp2p.simulation.checkers.settling import SettlingChecker
 from meshp2p.simulation.checkers.sides import Sides
 from meshp2p.simulation.checkers.suspicions import Suspicions
-from meshp2p.simulation.checkers.wholeness import Wholeness
 
-__all__ = ["CHECKERS", "Checker", "Violation", "Wholeness"]
+__all__ = ["CHECKERS", "Checker", "Convergence", "Violation"]
 
 CHECKERS: dict[str, type[Checker]] = {
     checker.name: checker
@@ -44,12 +44,12 @@ CHECKERS: dict[str, type[Checker]] = {
         FalseDeaths,
         Detection,
         CrashEvidence,
-        Wholeness,
+        Convergence,
         Cuts,
-        PauseGuard,
+        PauseChecker,
         ProbeRing,
         SelfDoubt,
-        Settling,
+        SettlingChecker,
         Suspicions,
         Registrations,
         Messages,
@@ -62,7 +62,7 @@ CHECKERS: dict[str, type[Checker]] = {
         GivingWay,
         Returns,
         Homes,
-        Adoption,
+        AdoptionChecker,
         AgentNews,
         MailFlow,
         MailKept,
@@ -73,7 +73,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Ages,
         Accusations,
         Rivals,
-        Dials,
+        DialChecker,
         Detours,
         Watching,
         Comparing,

@@ -11,7 +11,7 @@ from meshp2p.core.events import Event, MemberEvent, MemberJoined, MemberRecovere
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import Fault, Twin
 
 __all__ = ["Accusations", "Rivals"]
@@ -30,8 +30,8 @@ class Accusations(Checker):
     name: ClassVar[str] = "accusations"
     watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated, MemberRecovered)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._has_twins = False
         self._listed: dict[str, dict[str, tuple[int, int, float]]] = {}
         """By host and id: the boot, the incarnation and the time by the host's clock from which it listed that."""
@@ -59,7 +59,7 @@ class Accusations(Checker):
             if type(item) is not Rumour or item.state is not State.SUSPECT or item.by != host.id or item.is_refused:
                 continue
             _, incarnation, since = self._listed[host.key].get(item.id, (0, 0, 0.0))
-            period = self.truth.config.probe_interval
+            period = self.oracle.config.probe_interval
             if item.incarnation >= incarnation and host.now - since < (1 - MARGIN) * period:
                 about = f"{item.id} of silence, whose process it has listed for {host.now - since:.3f} s"
                 self.violated(host, f"accuses {about}")
@@ -71,25 +71,25 @@ class Rivals(Checker):
 
     name: ClassVar[str] = "rivals"
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
-        self._asking: dict[str, dict[int, None]] = {}
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
+        self._requests: dict[str, dict[int, None]] = {}
         self._told: dict[str, bool] = {}
 
     def started(self, host: Host) -> None:
-        self._asking[host.key] = {}
+        self._requests[host.key] = {}
         self._told[host.key] = False
 
     def calls(self, host: Host, effect: Call) -> None:
         if type(effect.request) is not Probe or effect.request.target != tag_of(host.id) or self._told[host.key]:
             return
         # whoever met nobody for so long counts its id as its own, and may meet a rival later
-        if self.truth.steady_for(host) < 0.9 * self.truth.config.settle_timeout:
-            self._asking[host.key][effect.call_id] = None
+        if self.oracle.steady_for(host) < 0.9 * self.oracle.config.settle_timeout:
+            self._requests[host.key][effect.call_id] = None
 
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         if type(effect.request) is Probe:
-            self._asking[host.key].pop(effect.call_id, None)
+            self._requests[host.key].pop(effect.call_id, None)
 
     def tells(self, host: Host, items: tuple[Item, ...]) -> None:
         if self._told.get(host.key, True):
@@ -98,5 +98,5 @@ class Rivals(Checker):
         for item in items:
             if type(item) is Record and item.id == host.id and machine is not None and item.boot == machine.own.boot:
                 self._told[host.key] = True
-                if self._asking[host.key]:
+                if self._requests[host.key]:
                     self.violated(host, "tells of itself while it asks whether its id is another's")

@@ -15,7 +15,7 @@ from meshp2p.core.events import Event
 from meshp2p.core.message import Message
 from meshp2p.core.record import Item
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Letter, Reading, Truth
+from meshp2p.simulation.oracle import Letter, MailboxRead, Oracle
 from meshp2p.virtual.faults import Fault
 
 __all__ = ["Checker", "Violation"]
@@ -34,7 +34,7 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class Checker:
-    """Looks at events and at what machines say of themselves, never inside them, and compares with the truth.
+    """Looks at events and at what machines say of themselves, never inside them, and compares with the oracle.
 
     ``watches`` are the types of the events that it is given. Of all other methods those are called that it overrides.
     """
@@ -42,16 +42,16 @@ class Checker:
     name: ClassVar[str]
     watches: ClassVar[tuple[type, ...]] = ()
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        self.truth = truth
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        self.oracle = oracle
         self._report = report
 
     def violated(self, host: Host | None, message: str) -> None:
-        self._report(Violation(self.name, self.truth.engine.now, host.key if host is not None else "", message))
+        self._report(Violation(self.name, self.oracle.engine.now, host.key if host is not None else "", message))
 
     def has_room(self, *limits: str) -> bool:
         """Whether these limits of the configuration are no lower than by default."""
-        return all(getattr(self.truth.config, name) >= getattr(ProtocolConfig(), name) for name in limits)
+        return all(getattr(self.oracle.config, name) >= getattr(ProtocolConfig(), name) for name in limits)
 
     # What happens
 
@@ -106,10 +106,10 @@ class Checker:
     def refused(self, host: Host, target: str, size: int, why: str) -> None:
         """A node refused to accept a message of so many bytes, for all where ``target`` is empty; the error's name."""
 
-    def reads(self, host: Host, reading: Reading) -> None:
+    def reads(self, host: Host, reading: MailboxRead) -> None:
         """An agent is about to ask a node for its mail."""
 
-    def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...]) -> None:
+    def was_answered(self, host: Host, reading: MailboxRead, messages: tuple[Message, ...]) -> None:
         """That was answered, perhaps with nothing."""
 
     def acknowledges(self, recipient: str, message_ids: tuple[str, ...]) -> None:

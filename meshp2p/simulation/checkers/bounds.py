@@ -15,9 +15,9 @@ class Bounds(Checker):
     name: ClassVar[str] = "bounds"
 
     def tick(self) -> None:
-        truth = self.truth
-        config = truth.config
-        for host in truth.live:
+        oracle = self.oracle
+        config = oracle.config
+        for host in oracle.live:
             machine = host.machine
             if machine is None:
                 continue
@@ -27,10 +27,10 @@ class Bounds(Checker):
                 self.violated(host, f"lists {listed} instances, at most {config.members_max} are allowed")
             if candidates > config.candidates_max:
                 self.violated(host, f"has {candidates} candidates, at most {config.candidates_max} are allowed")
-        largest = truth.network.traffic.packet_bytes_max
+        largest = oracle.network.traffic.packet_bytes_max
         if largest > config.packet_bytes_max:
             self.violated(None, f"a packet of {largest} bytes was sent, at most {config.packet_bytes_max} are allowed")
-            truth.network.traffic.packet_bytes_max = 0
+            oracle.network.traffic.packet_bytes_max = 0
 
     def finish(self) -> None:
         self.tick()

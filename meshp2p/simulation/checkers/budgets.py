@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from meshp2p.core.calls import Probe, Push, SyncRequest
-from meshp2p.core.directory.carrier import DIRECT_RETRY_MIN
+from meshp2p.core.directory.relay_selector import DIRECT_RETRY_MIN
 from meshp2p.core.directory.state import AGE_BYTES, PACKET_OVERHEAD
 from meshp2p.core.effects import Call
 from meshp2p.core.events import (
@@ -24,7 +24,7 @@ from meshp2p.core.swim.convergence_check import LOOKS_MAX
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.expectations import wanted_confirmations
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import Crash, Fault, Forged, Kind, Leave, Partition
 
 __all__ = ["Budgets"]
@@ -74,8 +74,8 @@ class Budgets(Checker):
     name: ClassVar[str] = "budgets"
     watches: ClassVar[tuple[type, ...]] = _CHANGES
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._spent = _Spent()
         self._spent_before = _Spent()
         self._calls = 0
@@ -94,8 +94,8 @@ class Budgets(Checker):
     def event(self, host: Host, event: Event) -> None:
         if not isinstance(event, MemberEvent):
             return
-        config = self.truth.config
-        nodes = len(self.truth.hosts)
+        config = self.oracle.config
+        nodes = len(self.oracle.hosts)
         spent = self._spent
         spent.events += 1
         tellings = config.retransmits(nodes)
@@ -111,16 +111,16 @@ class Budgets(Checker):
         spent.tellings += tellings
 
     def tick(self) -> None:
-        truth = self.truth
-        now = truth.engine.now
+        oracle = self.oracle
+        now = oracle.engine.now
         seconds = now - self._looked_at
-        if seconds < truth.config.probe_interval:
+        if seconds < oracle.config.probe_interval:
             return
-        traffic = truth.network.traffic
+        traffic = oracle.network.traffic
         datagrams, packet_bytes = traffic.datagrams - self._datagrams, traffic.packet_bytes - self._bytes
         datagrams_max = self._datagrams_max(seconds)
         tellings = self._spent.tellings + self._spent_before.tellings
-        bare = PACKET_OVERHEAD + AGE_BYTES * truth.config.ages_per_packet
+        bare = PACKET_OVERHEAD + AGE_BYTES * oracle.config.ages_per_packet
         state = "calm" if self._is_calm() else "busy"
         self._compare("datagrams", datagrams, datagrams_max, seconds, state)
         self._compare("bytes", packet_bytes, datagrams * bare + tellings * ITEM_BYTES, seconds, state)
@@ -129,8 +129,8 @@ class Budgets(Checker):
         self._datagrams, self._bytes, self._calls = traffic.datagrams, traffic.packet_bytes, 0
         self._forged = self._forged_packets()
         self._looked_at = now
-        self._nodes = len(truth.live)
-        self._detours = sum(len(host.machine.detours) for host in truth.live if host.machine is not None)
+        self._nodes = len(oracle.live)
+        self._detours = sum(len(host.machine.detours) for host in oracle.live if host.machine is not None)
 
     def _compare(self, what: str, sent: float, sent_max: float, seconds: float, state: str) -> None:
         if sent > sent_max:
@@ -143,26 +143,26 @@ class Budgets(Checker):
 
     def _is_calm(self) -> bool:
         """Whether nothing happened in this window and in the one before: all that is left are the probes."""
-        truth = self.truth
-        if self._spent.events or self._spent_before.events or truth.network.impairments:
+        oracle = self.oracle
+        if self._spent.events or self._spent_before.events or oracle.network.impairments:
             return False
-        since = 2 * self._looked_at - truth.engine.now
-        two_rounds = 4 * (len(truth.hosts) - 1) * truth.config.probe_interval
-        is_quiet = truth.disturbed_at < since and truth.troubles.addresses_until() < since - two_rounds
-        return is_quiet and all(self._leaves_calm(fault) for fault in truth.active.values())
+        since = 2 * self._looked_at - oracle.engine.now
+        two_rounds = 4 * (len(oracle.hosts) - 1) * oracle.config.probe_interval
+        is_quiet = oracle.disturbed_at < since and oracle.fault_history.addresses_until() < since - two_rounds
+        return is_quiet and all(self._leaves_calm(fault) for fault in oracle.active.values())
 
     def _leaves_calm(self, fault: Fault) -> bool:
         """Whether probes succeed though this fault lasts: it took nodes away, or cut all of them into whole parts."""
         if isinstance(fault, Partition):
             has_parts = all(kind in fault.kinds for kind in (Kind.UDP, Kind.TCP)) and not fault.period
-            return has_parts and all(name in fault.names() for name in self.truth.hosts)
+            return has_parts and all(name in fault.names() for name in self.oracle.hosts)
         return isinstance(fault, Crash | Leave)
 
     def _datagrams_max(self, seconds: float) -> float:
-        config = self.truth.config
+        config = self.oracle.config
         periods = seconds / config.probe_interval + 1
-        every = len(self.truth.hosts)
-        shares = (1 - host.machine.node_count() / every for host in self.truth.live if host.machine is not None)
+        every = len(self.oracle.hosts)
+        shares = (1 - host.machine.node_count() / every for host in self.oracle.live if host.machine is not None)
         called = (seconds / config.dead_call_interval + 1) * max(0.0, sum(shares))
         if self._is_calm():
             return self._nodes * 2 * periods + called + 3 * math.sqrt(called)
@@ -175,14 +175,14 @@ class Budgets(Checker):
 
     def _forged_packets(self) -> int:
         """How many packets attackers have sent."""
-        return self.truth.network.links.fired.get(Forged.__name__, 0)
+        return self.oracle.network.links.fired.get(Forged.__name__, 0)
 
     def _calls_max(self, seconds: float) -> float:
-        config = self.truth.config
+        config = self.oracle.config
         tries = seconds / (0.75 * config.dial_interval_max) + DIALS_FIRST
         dialled = sum(
             candidate.instance_id in (None, host.id) or candidate.instance_id not in host.machine.records()
-            for host in self.truth.live
+            for host in self.oracle.live
             if host.machine is not None
             for candidate in host.machine.candidates()
         )

@@ -19,7 +19,7 @@ from meshp2p.core.events import (
 from meshp2p.core.record import Record
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["Epochs", "Incarnations"]
 
@@ -37,8 +37,8 @@ class Incarnations(Checker):
     name: ClassVar[str] = "incarnations"
     watches: ClassVar[tuple[type, ...]] = _CHANGES
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._seen: dict[str, dict[str, Record]] = {}
         self._published: dict[str, int] = {}
         self._own: dict[str, int] = {}
@@ -107,8 +107,8 @@ class Epochs(Checker):
     name: ClassVar[str] = "epochs"
     watches: ClassVar[tuple[type, ...]] = (LeaderChanged, MemberJoined, MemberUpdated, MemberRecovered)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._heard: dict[str, int] = {}
         self._own: dict[str, int] = {}
         self._tokens: dict[tuple[int, str], int] = {}

@@ -9,7 +9,7 @@ from meshp2p.core.calls import CallReply, MapDifference, MapSync
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import ClockStep, Fault
 
 __all__ = ["Comparing"]
@@ -25,44 +25,44 @@ class Comparing(Checker):
 
     name: ClassVar[str] = "comparing"
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._has_room = self.has_room("map_entries_max", "map_bytes_max", "map_sync_bytes_max")
         self._was_clock_wrong = False
 
     def started(self, host: Host) -> None:
-        self._was_clock_wrong |= abs(host.clock.wall_skew) > self.truth.config.map_clock_error_max / 2
+        self._was_clock_wrong |= abs(host.clock.wall_skew) > self.oracle.config.map_clock_error_max / 2
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         if isinstance(fault, ClockStep):
-            self._was_clock_wrong |= abs(fault.seconds) > self.truth.config.map_clock_error_max / 2
+            self._was_clock_wrong |= abs(fault.seconds) > self.oracle.config.map_clock_error_max / 2
 
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         if type(reply) is not MapDifference or type(effect.request) is not MapSync:
             return
-        name, truth = effect.request.name, self.truth
+        name, oracle = effect.request.name, self.oracle
         replica = None if host.machine is None else host.machine.replica(name)
         if replica is None or not (reply.has_map and reply.differing and reply.is_complete) or not self._has_room:
             return
         if replica.entries_count > ENTRIES_MAX or self._was_clock_wrong:
             return
-        other = truth.only_host(effect.node_id)
+        other = oracle.only_host(effect.node_id)
         if other is not None:
             had = [(entry.key, entry.stamp) for entry in replica.entries()]
-            due = truth.engine.now + truth.config.call_timeout / 2
-            truth.engine.at(due, self._look, (host, host.life, other, other.life, name, had, truth.engine.now))
+            due = oracle.engine.now + oracle.config.call_timeout / 2
+            oracle.engine.at(due, self._look, (host, host.life, other, other.life, name, had, oracle.engine.now))
 
     def _look(self, argument: tuple[Host, int, Host, int, str, list[tuple[str, object]], float]) -> None:
         host, life, other, other_life, name, had, at = argument
-        truth = self.truth
-        if truth.disturbed_at > at or truth.active_troubles() or (host.life, other.life) != (life, other_life):
+        oracle = self.oracle
+        if oracle.disturbed_at > at or oracle.active_troubles() or (host.life, other.life) != (life, other_life):
             return
-        if host not in truth.live or other not in truth.live or other.machine is None:
+        if host not in oracle.live or other not in oracle.live or other.machine is None:
             return
         replica = other.machine.replica(name)
         for key, stamp in had if replica is not None else ():
             held = replica.entry(key) if replica is not None else None
             if held is None or held.stamp < stamp:  # type: ignore[operator]
-                after = truth.engine.now - at
+                after = oracle.engine.now - at
                 self.violated(other, f"lacks {key!r} of map {name!r}, {after:.1f} s after {host.key} compared with it")
                 return

@@ -8,7 +8,7 @@ from typing import ClassVar
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.expectations import crash_seconds
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import ClockStep, Crash, DiskForgets, Fault, Leave, Moved
 
 __all__ = ["CrashEvidence"]
@@ -25,15 +25,15 @@ class CrashEvidence(Checker):
 
     name: ClassVar[str] = "crash-evidence"
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._disturbed_at = 0.0
         self._quiet_before = 0.0
         self._stops = 0
         self._has_moved = False
 
     def _note(self) -> None:
-        now = self.truth.engine.now
+        now = self.oracle.engine.now
         if now > self._disturbed_at:
             self._quiet_before = now - self._disturbed_at
             self._disturbed_at = now
@@ -50,20 +50,20 @@ class CrashEvidence(Checker):
     def stopped(self, host: Host) -> None:
         self._note()
         self._stops += 1
-        truth = self.truth
-        is_twin = any(other.id == host.id for other in truth.live)
+        oracle = self.oracle
+        is_twin = any(other.id == host.id for other in oracle.live)
         if host.is_dark or host.is_leaving or is_twin or self._has_moved or self._quiet_before < QUIET_FOR:
             return
-        if all(isinstance(fault, _HARMLESS) for fault in truth.active.values()):
-            bound = crash_seconds(truth.config, truth.network.links.delay_max)
-            truth.engine.at(truth.engine.now + bound, self._check, (host.id, truth.engine.now))
+        if all(isinstance(fault, _HARMLESS) for fault in oracle.active.values()):
+            bound = crash_seconds(oracle.config, oracle.network.links.delay_max)
+            oracle.engine.at(oracle.engine.now + bound, self._check, (host.id, oracle.engine.now))
 
     def _check(self, argument: tuple[str, float]) -> None:
         node_id, at = argument
-        truth = self.truth
-        if self._disturbed_at > at or (self._stops > 1 and len(truth.live) > 1):
+        oracle = self.oracle
+        if self._disturbed_at > at or (self._stops > 1 and len(oracle.live) > 1):
             return  # of several that die at once some may be found by their silence alone, unless nobody else is left
-        for other in truth.live:
+        for other in oracle.live:
             if other.machine is not None and node_id in other.machine.records():
-                after = truth.engine.now - at
+                after = oracle.engine.now - at
                 self.violated(other, f"still lists {node_id}, whose process died {after:.2f} s ago on a living machine")

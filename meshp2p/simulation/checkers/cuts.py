@@ -26,27 +26,27 @@ class Cuts(Checker):
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         if not begins or not isinstance(fault, Partition) or not self._is_clean(fault) or not self._is_well():
             return
-        engine, config = self.truth.engine, self.truth.config
+        engine, config = self.oracle.engine, self.oracle.config
         argument = (fault.groups, engine.now)
         if any(len(group) == 1 for group in fault.groups):
             engine.at(engine.now + contact_seconds(config), self._look_at_lone, argument)
-        engine.at(engine.now + cut_seconds(config, len(self.truth.hosts)), self._look, argument)
+        engine.at(engine.now + cut_seconds(config, len(self.oracle.hosts)), self._look, argument)
 
     def _is_clean(self, fault: Partition) -> bool:
         has_all_kinds = all(kind in fault.kinds for kind in (Kind.UDP, Kind.TCP)) and not fault.period
-        return has_all_kinds and sorted(fault.names()) == sorted(self.truth.hosts)
+        return has_all_kinds and sorted(fault.names()) == sorted(self.oracle.hosts)
 
     def _is_well(self) -> bool:
-        truth = self.truth
-        if truth.active or truth.network.impairments or truth.troubles.any_until() > truth.engine.now - QUIET:
+        oracle = self.oracle
+        if oracle.active or oracle.network.impairments or oracle.fault_history.any_until() > oracle.engine.now - QUIET:
             return False
-        machines = [host.machine for host in truth.live if host.machine is not None]
-        return len(machines) == len(truth.hosts) and all(
+        machines = [host.machine for host in oracle.live if host.machine is not None]
+        return len(machines) == len(oracle.hosts) and all(
             machine.node_count() == len(machines) and not machine.local_health for machine in machines
         )
 
     def _is_undisturbed(self, since: float) -> bool:
-        return self.truth.disturbed_at <= since and len(self.truth.live) == len(self.truth.hosts)
+        return self.oracle.disturbed_at <= since and len(self.oracle.live) == len(self.oracle.hosts)
 
     def _look(self, argument: tuple[Sequence[Sequence[str]], float]) -> None:
         groups, since = argument
@@ -54,10 +54,10 @@ class Cuts(Checker):
             return
         for group in groups:
             for key in group:
-                host = self.truth.hosts[key]
+                host = self.oracle.hosts[key]
                 listed = _listed_nodes(host)
                 if listed != sorted(group):
-                    after = self.truth.engine.now - since
+                    after = self.oracle.engine.now - since
                     self.violated(
                         host, f"lists {len(listed)} nodes {after:.1f} s after the cut, its side has {len(group)}"
                     )
@@ -68,12 +68,12 @@ class Cuts(Checker):
         if not self._is_undisturbed(since):
             return
         for [key] in (group for group in groups if len(group) == 1):
-            host = self.truth.hosts[key]
+            host = self.oracle.hosts[key]
             machine = host.machine
             if machine is None or len(_listed_nodes(host)) == 1:
                 continue
             if not machine.hears_nobody:
-                self.violated(host, f"does not say that it hears nobody, {self.truth.engine.now - since:.1f} s after")
+                self.violated(host, f"does not say that it hears nobody, {self.oracle.engine.now - since:.1f} s after")
             elif machine.leader_id is not None:
                 self.violated(host, f"hears nobody, has not checked, and names {machine.leader_id} as leader")
 

@@ -10,7 +10,7 @@ from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, Me
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.expectations import detection_seconds, false_death_seconds
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["Detection", "FalseDeaths"]
 
@@ -33,8 +33,8 @@ class FalseDeaths(Checker):
     name: ClassVar[str] = "false-deaths"
     watches: ClassVar[tuple[type, ...]] = (MemberDied,)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._hosts: dict[str, Host] = {}
         self._declared: dict[tuple[str, int, int], None] = {}
         self._counted: dict[tuple[str, int], None] = {}
@@ -59,13 +59,13 @@ class FalseDeaths(Checker):
         if (record.id, record.boot, record.incarnation) in self._declared:
             return
         self._declared[record.id, record.boot, record.incarnation] = None
-        truth = self.truth
-        if truth.well_for(accused) > WELL_FOR:
+        oracle = self.oracle
+        if oracle.well_for(accused) > WELL_FOR:
             self._counted[accused.id, record.incarnation] = None
-        troubles = truth.troubles
-        trouble = max(troubles.node_until(accused.id), troubles.links_until(accused.id), troubles.node_until(host.id))
-        quiet = min(truth.engine.now - trouble, truth.steady_for(accused), truth.steady_for(host))
-        bound = false_death_seconds(truth.config, machine.node_count())
+        history = oracle.fault_history
+        trouble = max(history.node_until(accused.id), history.links_until(accused.id), history.node_until(host.id))
+        quiet = min(oracle.engine.now - trouble, oracle.steady_for(accused), oracle.steady_for(host))
+        bound = false_death_seconds(oracle.config, machine.node_count())
         if quiet > bound:
             self.violated(
                 host,
@@ -100,8 +100,8 @@ class Detection(Checker):
     name: ClassVar[str] = "detection"
     watches: ClassVar[tuple[type, ...]] = (MemberDied, MemberLeft, MemberJoined, MemberSuspected)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._gone: dict[str, _Gone] = {}
         self._accused_at: dict[str, float] = {}
         self._crashed_at = -math.inf
@@ -109,29 +109,29 @@ class Detection(Checker):
         self.seconds: list[float] = []
 
     def stopped(self, host: Host) -> None:
-        truth = self.truth
-        now = truth.engine.now
+        oracle = self.oracle
+        now = oracle.engine.now
         self._changes += 1
         crashed_before, self._crashed_at = self._crashed_at, now
         self._gone.pop(host.id, None)
         observers = {
             other.key: other.life
-            for other in truth.live
+            for other in oracle.live
             if other is not host and other.machine is not None and host.id in other.machine.records()
         }
         for gone in self._gone.values():
             gone.waiting.pop(host.key, None)
-        if any(other.id == host.id for other in truth.live) or not observers:
+        if any(other.id == host.id for other in oracle.live) or not observers:
             return
         gone = self._gone[host.id] = _Gone(now, host.life, observers)
-        machines = [other.machine for other in truth.live if other.machine is not None]
+        machines = [other.machine for other in oracle.live if other.machine is not None]
         gone.nodes = max(machine.node_count() for machine in machines)
         gone.health = max(machine.local_health for machine in machines)
-        disturbed_at = max(crashed_before, self._accused_at.get(host.id, -math.inf), truth.troubles.any_until())
+        disturbed_at = max(crashed_before, self._accused_at.get(host.id, -math.inf), oracle.fault_history.any_until())
         gone.is_patient = now - disturbed_at < REMEMBERED
         gone.changes = self._changes
         for key, life in observers.items():
-            self._look_later(host.id, gone, truth.hosts[key], life)
+            self._look_later(host.id, gone, oracle.hosts[key], life)
 
     def started(self, host: Host) -> None:
         self._changes += 1
@@ -141,7 +141,7 @@ class Detection(Checker):
         if not isinstance(event, MemberEvent):
             return
         if isinstance(event, MemberSuspected):
-            self._accused_at[event.record.id] = self.truth.engine.now
+            self._accused_at[event.record.id] = self.oracle.engine.now
             return
         gone = self._gone.get(event.record.id)
         if gone is None:
@@ -149,50 +149,50 @@ class Detection(Checker):
         if isinstance(event, MemberJoined):
             gone.waiting[host.key] = host.life
         elif gone.waiting.pop(host.key, None) is not None and not gone.waiting:
-            self.seconds.append(self.truth.engine.now - gone.at)
+            self.seconds.append(self.oracle.engine.now - gone.at)
 
     def _quiet_since(self, gone: _Gone, host: Host) -> float:
         """Since when this observer can find out: infinity while it is in trouble."""
-        troubles = self.truth.troubles
-        return max(gone.at, troubles.node_until(host.id), troubles.links_until(host.id))
+        history = self.oracle.fault_history
+        return max(gone.at, history.node_until(host.id), history.links_until(host.id))
 
     def _bound(self, node_id: str, gone: _Gone, host: Host) -> float:
-        truth = self.truth
-        troubles = truth.troubles
+        oracle = self.oracle
+        history = oracle.fault_history
         since = self._quiet_since(gone, host)
         well = [
             other
-            for other in truth.live
-            if other is not host and max(troubles.node_until(other.id), troubles.links_until(other.id)) <= since
+            for other in oracle.live
+            if other is not host and max(history.node_until(other.id), history.links_until(other.id)) <= since
         ]
-        nodes = max(gone.nodes, len(truth.live) + 1)
+        nodes = max(gone.nodes, len(oracle.live) + 1)
         bad = max(0, nodes - 2 - len(well)) + self._changes - gone.changes
         health = gone.health
-        if troubles.any_until() > gone.at - 10 * truth.config.probe_interval:
-            health = truth.config.local_health_max  # rounds that were under way end with nobody's answer
+        if history.any_until() > gone.at - 10 * oracle.config.probe_interval:
+            health = oracle.config.local_health_max  # rounds that were under way end with nobody's answer
         elif bad:
-            health += bad * truth.config.indirect_probes  # relays that are gone send no nacks
+            health += bad * oracle.config.indirect_probes  # relays that are gone send no nacks
         return detection_seconds(
-            truth.config,
+            oracle.config,
             nodes,
             bad=bad,
-            health=min(health, truth.config.local_health_max),
+            health=min(health, oracle.config.local_health_max),
             is_patient=gone.is_patient,
-            is_ring=truth.clocks_agree_since(gone.at),
+            is_ring=oracle.clocks_agree_since(gone.at),
         )
 
     def _look_later(self, node_id: str, gone: _Gone, host: Host, life: int) -> None:
-        engine = self.truth.engine
+        engine = self.oracle.engine
         since = self._quiet_since(gone, host)
         due = (engine.now if math.isinf(since) else since) + self._bound(node_id, gone, host)
-        engine.at(max(due, engine.now + self.truth.config.probe_interval), self._look, (node_id, gone, host, life))
+        engine.at(max(due, engine.now + self.oracle.config.probe_interval), self._look, (node_id, gone, host, life))
 
     def _look(self, argument: tuple[str, _Gone, Host, int]) -> None:
         node_id, gone, host, life = argument
         is_waiting = self._gone.get(node_id) is gone and gone.waiting.get(host.key) == life
         if not is_waiting or host.machine is None or host.life != life or host.is_leaving or host.machine.has_lost_id:
             return
-        now = self.truth.engine.now
+        now = self.oracle.engine.now
         since = self._quiet_since(gone, host)
         bound = self._bound(node_id, gone, host)
         if now - since < bound - 1e-6:

@@ -8,28 +8,28 @@ from typing import ClassVar
 
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, SyncReply, SyncRequest
-from meshp2p.core.directory.carrier import DIRECT_RETRY_MAX
+from meshp2p.core.directory.relay_selector import DIRECT_RETRY_MAX
 from meshp2p.core.effects import Call, CallFailed, Watch
 from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import Crash, Fault, Leave, Moved
 
-__all__ = ["Detours", "Dials", "Watching"]
+__all__ = ["Detours", "DialChecker", "Watching"]
 
 OWN_DIALS_MAX = 3
 """How often a process dials its own address: once an hour, and once more where it was told of it anew."""
 
 
-class Dials(Checker):
+class DialChecker(Checker):
     """No failures are counted of an address at which somebody answered, so that a node that is lost there is looked for
     at once. A node that found itself at an address does not dial it for an hour."""
 
     name: ClassVar[str] = "dials"
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._own: dict[str, int] = {}
         self._have_moved = False
 
@@ -48,7 +48,7 @@ class Dials(Checker):
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         is_dial = type(effect.request) is SyncRequest and not effect.node_id and len(effect.addresses) == 1
         if is_dial and type(reply) is SyncReply:
-            engine = self.truth.engine
+            engine = self.oracle.engine
             engine.at(engine.now, self._look, (host, host.life, effect.addresses[0]))
 
     def _look(self, argument: tuple[Host, int, Address]) -> None:
@@ -71,8 +71,8 @@ class Watching(Checker):
     name: ClassVar[str] = "watching"
     watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberDied, MemberLeft)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._opened: dict[tuple[str, int, str, int], deque[float]] = {}
 
     def event(self, host: Host, event: Event) -> None:
@@ -82,7 +82,7 @@ class Watching(Checker):
                 del self._opened[key]
 
     def watching(self, host: Host, effect: Watch) -> None:
-        now = self.truth.engine.now
+        now = self.oracle.engine.now
         opened = self._opened.setdefault((host.key, host.life, effect.node_id, effect.boot), deque())
         opened.append(now)
         while opened[0] < now - WATCHES_SECONDS:
@@ -98,24 +98,24 @@ class Detours(Checker):
 
     name: ClassVar[str] = "detours"
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._tried_at: dict[tuple[str, int, str], float] = {}
 
     def calls(self, host: Host, effect: Call) -> None:
         if not effect.target:
             return
-        truth = self.truth
-        now = truth.engine.now
-        due = truth.disturbed_at + DIRECT_RETRY_MAX
-        if now < due or truth.network.impairments:
+        oracle = self.oracle
+        now = oracle.engine.now
+        due = oracle.disturbed_at + DIRECT_RETRY_MAX
+        if now < due or oracle.network.impairments:
             return
-        if not all(isinstance(fault, Crash | Leave) for fault in truth.active.values()):
+        if not all(isinstance(fault, Crash | Leave) for fault in oracle.active.values()):
             return
         way = (host.key, host.life, effect.target)
         tried_at = self._tried_at.setdefault(way, now)
         if tried_at < due:
             self._tried_at[way] = now
-        elif now - tried_at > truth.config.call_timeout and any(other.id == effect.target for other in truth.live):
+        elif now - tried_at > oracle.config.call_timeout and any(other.id == effect.target for other in oracle.live):
             about = f"{effect.target} through {effect.node_id}, {now - due + DIRECT_RETRY_MAX:.0f} s"
             self.violated(host, f"calls {about} after the direct way was open again")

@@ -12,7 +12,7 @@ from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.swim.lease import GRANT_MARGIN, lease_seconds
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["Grants"]
 
@@ -41,9 +41,9 @@ class Grants(Checker):
 
     name: ClassVar[str] = "grants"
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
-        self._seconds = lease_seconds(truth.config)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
+        self._seconds = lease_seconds(oracle.config)
         self._bound = self._seconds * GRANT_MARGIN
         self._asked_at: dict[tuple[Holder, int], float] = {}
         self._released: dict[Holder, int] = {}
@@ -55,7 +55,7 @@ class Grants(Checker):
         self._looks_at: dict[str, float] = {}
 
     def started(self, host: Host) -> None:
-        self._began_at[host.key] = self.truth.engine.now
+        self._began_at[host.key] = self.oracle.engine.now
         self._held.pop(host.key, None)
 
     def calls(self, host: Host, effect: Call) -> None:
@@ -63,7 +63,7 @@ class Grants(Checker):
         if type(request) is LeaseAsk:
             ask = (_holder(request), request.number)
             is_first = ask not in self._asked_at  # later ones may be the same ask, through a relay
-            self._asked_at.setdefault(ask, self.truth.engine.now)
+            self._asked_at.setdefault(ask, self.oracle.engine.now)
             nodes = 0 if host.machine is None else host.machine.node_count()
             if is_first and nodes < request.quorum:
                 self.violated(host, f"asks for a lease among {nodes} nodes, with a quorum of {request.quorum}")
@@ -74,13 +74,13 @@ class Grants(Checker):
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         if type(reply) is not LeaseReply or not reply.is_granted or type(effect.request) is not LeaseAsk:
             return
-        ask, now = effect.request, self.truth.engine.now
+        ask, now = effect.request, self.oracle.engine.now
         granter = effect.target or effect.node_id
         asked_at = self._asked_at[_holder(ask), ask.number]
         expires = self._held.setdefault(host.key, {})
         expires[granter] = max(asked_at + self._seconds, expires.get(granter, 0.0))
         self._look_later(host)
-        giver = self.truth.only_host(granter)
+        giver = self.oracle.only_host(granter)
         if giver is not None:
             self._check_granter(giver, _Grant(_holder(ask), ask.number, asked_at, now))
 
@@ -88,19 +88,19 @@ class Grants(Checker):
 
     def _ends_at(self, host: Host) -> float:
         """When fewer than the quorum are left of the grants to this node and its own."""
-        others = self.truth.config.quorum - 1
+        others = self.oracle.config.quorum - 1
         expiries = sorted(self._held.get(host.key, {}).values(), reverse=True)
         return expiries[others - 1] if 0 < others <= len(expiries) else 0.0
 
     def _look_later(self, host: Host) -> None:
         due = self._ends_at(host) + ROUNDING
-        engine = self.truth.engine
+        engine = self.oracle.engine
         if due > engine.now and self._looks_at.get(host.key, 0.0) < engine.now:
             self._looks_at[host.key] = due
             engine.at(due, self._look, host)
 
     def _look(self, host: Host) -> None:
-        ends_at, now = self._ends_at(host), self.truth.engine.now
+        ends_at, now = self._ends_at(host), self.oracle.engine.now
         if now < ends_at:
             self._look_later(host)
         elif host.machine is not None and not host.is_stopped and _says_that_it_leads(host):

@@ -22,12 +22,12 @@ class SelfDoubt(Checker):
     watches: ClassVar[tuple[type, ...]] = (MemberSuspected, MemberDied)
 
     def event(self, host: Host, event: Event) -> None:
-        truth = self.truth
+        oracle = self.oracle
         machine = host.machine
-        if machine is None or truth.was_troubled:
+        if machine is None or oracle.was_troubled:
             return
-        if any(truth.steady_for(other) < truth.config.call_timeout for other in truth.live):
+        if any(oracle.steady_for(other) < oracle.config.call_timeout for other in oracle.live):
             return  # its probe may have begun before there was another node to ask
-        gone = sum(isinstance(fault, Crash | Leave) for fault in truth.active.values())
-        if gone == 1 and len(truth.active) == 1 and machine.local_health > SCORE_MAX:
+        gone = sum(isinstance(fault, Crash | Leave) for fault in oracle.active.values())
+        if gone == 1 and len(oracle.active) == 1 and machine.local_health > SCORE_MAX:
             self.violated(host, f"takes itself for slow (local health {machine.local_health}) since another crashed")

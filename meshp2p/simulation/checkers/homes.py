@@ -13,9 +13,9 @@ from meshp2p.core.record import Item, Rumour, State
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.checkers.pauses import PAUSE_MIN
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 
-__all__ = ["Adoption", "AgentNews", "Homes"]
+__all__ = ["AdoptionChecker", "AgentNews", "Homes"]
 
 
 ROUNDING = 1e-3
@@ -29,8 +29,8 @@ class Homes(Checker):
     name: ClassVar[str] = "homes"
     watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated, MemberDied)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._resumed_at: dict[str, float] = {}
         """When each host was last stopped for long and went on, by its own clock."""
         self._homes: dict[str, dict[str, None]] = {}
@@ -49,14 +49,14 @@ class Homes(Checker):
         record = event.record
         if isinstance(event, MemberDied):
             heard_for = host.clock.now - self._resumed_at.get(host.key, -math.inf)
-            if heard_for < self.truth.config.instance_timeout - ROUNDING:
+            if heard_for < self.oracle.config.instance_timeout - ROUNDING:
                 self.violated(
                     host, f"lets {record.id} go, which it could hear for {heard_for:.1f} s since it was stopped"
                 )
             return
         self._homes.setdefault(record.id, {})[host.key] = None
         heard = self._goodbyes.get((host.key, record.id))
-        is_gone = record.id in self.truth.deregistered and self.truth.agents.get(record.id) is None
+        is_gone = record.id in self.oracle.deregistered and self.oracle.agents.get(record.id) is None
         if heard is not None and is_gone and record.incarnation > heard:
             self.violated(host, f"publishes {record.id} again, of which it heard that it has deregistered")
 
@@ -65,16 +65,16 @@ class Homes(Checker):
             self._resumed_at[host.key] = host.clock.now
 
     def tells(self, host: Host, items: tuple[Item, ...]) -> None:
-        if not self.truth.agents:
+        if not self.oracle.agents:
             return
         for item in items:
             if type(item) is not Rumour or item.state is not State.DEAD or item.by != host.id:
                 continue
-            if item.id in self.truth.agents and host.key not in self._homes.get(item.id, {}):
+            if item.id in self.oracle.agents and host.key not in self._homes.get(item.id, {}):
                 self.violated(host, f"tells that {item.id} is dead, whose home it never was")
 
     def told(self, host: Host, items: tuple[Item, ...]) -> None:
-        if self.truth.agents:
+        if self.oracle.agents:
             self._note_goodbyes(host, items)
 
     def called(self, host: Host, request: CallRequest) -> None:
@@ -87,7 +87,7 @@ class Homes(Checker):
 
     def _note_goodbyes(self, host: Host, items: Iterable[Item]) -> None:
         for item in items:
-            if type(item) is Rumour and item.state is State.LEFT and item.id in self.truth.agents:
+            if type(item) is Rumour and item.state is State.LEFT and item.id in self.oracle.agents:
                 key = (host.key, item.id)
                 self._goodbyes[key] = max(item.incarnation, self._goodbyes.get(key, 0))
 
@@ -98,8 +98,8 @@ class AgentNews(Checker):
 
     name: ClassVar[str] = "agent-news"
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._seen: dict[str, tuple[str, int, tuple[frozenset[str], str | None]]] = {}
 
     def beat(self, host: Host, agent_id: str, listed: tuple[frozenset[str], str | None], should_sync: bool) -> None:
@@ -110,7 +110,7 @@ class AgentNews(Checker):
             self.violated(host, f"answers {agent_id} that nothing is new, though {what} than when it answered last")
 
 
-class Adoption(Checker):
+class AdoptionChecker(Checker):
     """A node takes the heartbeat of an instance that it lists, if it does not list the instance's home: it becomes the
     home itself."""
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from meshp2p.core.events import Event, IdConflictLost, MemberEvent, MemberJoined
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import Crash, Leave, Rejected, Twin
 
 __all__ = ["GivingWay", "Returns"]
@@ -32,18 +32,18 @@ class GivingWay(Checker):
         if not isinstance(event, IdConflictLost) or not event.address or machine is None:
             return
         # a rival that has ended since may be the one that it gave way to
-        rivals = [other for other in self.truth.hosts.values() if other.id == host.id and other is not host]
+        rivals = [other for other in self.oracle.hosts.values() if other.id == host.id and other is not host]
         boots = [other.machine.own.boot for other in rivals if other.machine is not None]
         if boots and len(boots) == len(rivals) and min(boots) > machine.own.boot:
             self.violated(host, "gives its id up to a process that has held it for a shorter time")
 
     def tick(self) -> None:
-        truth = self.truth
-        together_for = truth.engine.now - truth.disturbed_at
-        if together_for <= TOGETHER_MAX or not all(isinstance(f, Crash | Leave | Twin) for f in truth.active.values()):
+        oracle = self.oracle
+        together_for = oracle.engine.now - oracle.disturbed_at
+        if together_for <= TOGETHER_MAX or not all(isinstance(f, Crash | Leave | Twin) for f in oracle.active.values()):
             return
         seen: dict[str, Host] = {}
-        for host in truth.live:
+        for host in oracle.live:
             if host.id in seen:
                 self.violated(host, f"has run for {together_for:.0f} s, and so has {seen[host.id].key} with its id")
             seen[host.id] = host
@@ -56,14 +56,14 @@ class Returns(Checker):
     name: ClassVar[str] = "returns"
     watches: ClassVar[tuple[type, ...]] = (MemberJoined,)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._returns: dict[tuple[str, str], deque[float]] = {}
 
     def event(self, host: Host, event: Event) -> None:
         if not isinstance(event, MemberEvent) or not event.record.is_node:
             return
-        now = self.truth.engine.now
+        now = self.oracle.engine.now
         since = self._walled_since(event.record.id)
         if since is None:
             return
@@ -78,9 +78,9 @@ class Returns(Checker):
 
     def _walled_since(self, node_id: str) -> float | None:
         """Since when a firewall lets nothing of others to this node; None where none does."""
-        for fault in self.truth.active.values():
+        for fault in self.oracle.active.values():
             if not isinstance(fault, Rejected) or not fault.drops_udp or fault.receivers != (node_id,):
                 continue
-            if all(host.key in fault.senders or host.id == node_id for host in self.truth.hosts.values()):
+            if all(host.key in fault.senders or host.id == node_id for host in self.oracle.hosts.values()):
                 return fault.begin
         return None

@@ -22,10 +22,10 @@ class OneLeader(Checker):
     watches: ClassVar[tuple[type, ...]] = (LeaderChanged,)
 
     def event(self, host: Host, event: Event) -> None:
-        quorum = self.truth.config.quorum
-        if not quorum or len(self.truth.hosts) > 2 * quorum - 1 or not _says_so(host):
+        quorum = self.oracle.config.quorum
+        if not quorum or len(self.oracle.hosts) > 2 * quorum - 1 or not _says_so(host):
             return
-        others = [other.key for other in self.truth.hosts.values() if other is not host and _says_so(other)]
+        others = [other.key for other in self.oracle.hosts.values() if other is not host and _says_so(other)]
         if others:
             self.violated(host, f"says that it leads, and so does {', '.join(others)}")
 

@@ -10,7 +10,7 @@ from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.events import Event, MemberEvent, MemberJoined, MemberRecovered, MemberUpdated
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["MailCalls"]
 
@@ -52,8 +52,8 @@ class MailCalls(Checker):
     name: ClassVar[str] = "mail-calls"
     watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated, MemberRecovered)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._queues: dict[Queue, _State] = {}
         self._lines: dict[tuple[str, int, str, str], _Line] = {}
         """By the key and life of the holder, the home and the recipient."""
@@ -62,7 +62,7 @@ class MailCalls(Checker):
 
     def event(self, host: Host, event: Event) -> None:
         if isinstance(event, MemberEvent) and event.record.id != host.id:
-            self._happened_at[host.key] = self.truth.engine.now
+            self._happened_at[host.key] = self.oracle.engine.now
 
     def calls(self, host: Host, effect: Call) -> None:
         request = effect.request
@@ -72,7 +72,7 @@ class MailCalls(Checker):
         if kind is not Deliver and kind is not Acknowledged:
             return
         to = effect.target or effect.node_id
-        now = self.truth.engine.now
+        now = self.oracle.engine.now
         state = self._queues.setdefault((host.key, host.life, to, kind), _State())
         if state.under_way and not state.has_failed and self._happened_at.get(host.key, -1.0) < state.began_at:
             self.violated(host, f"calls {to} while its call of {now - state.began_at:.3f} s ago is under way")
@@ -102,7 +102,7 @@ class MailCalls(Checker):
 
     def _check_size(self, host: Host, parcels: tuple[Parcel, ...]) -> None:
         sizes = [parcel.message.size for parcel in parcels]
-        room = self.truth.config.delivery_bytes_max
+        room = self.oracle.config.delivery_bytes_max
         if len(sizes) > 1 and sum(sizes) - max(sizes) > room:
             self.violated(host, f"delivers {len(sizes)} messages of {sum(sizes)} bytes in one call, {room} are allowed")
 
@@ -120,7 +120,7 @@ class MailCalls(Checker):
                     blocked.pop(recipient, None)
                 elif outcome is Outcome.FULL or outcome is Outcome.ELSEWHERE:
                     blocked.setdefault(recipient, parcel.message.id)
-        engine, config = self.truth.engine, self.truth.config
+        engine, config = self.oracle.engine, self.oracle.config
         for recipient, message_id in blocked.items():
             line = self._lines[host.key, host.life, home, recipient]
             due = engine.now + 1.25 * config.delivery_pause(line.refusals) + AGAIN_WITHIN
@@ -130,11 +130,11 @@ class MailCalls(Checker):
     def _look(self, argument: tuple[Host, int, str, str, str, float]) -> None:
         host, life, home, recipient, message_id, refused_at = argument
         line = self._lines.get((host.key, life, home, recipient))
-        truth = self.truth
-        is_quiet = truth.disturbed_at < refused_at and not truth.active_troubles()
-        is_well = host.life == life and host in truth.live and self._happened_at.get(host.key, -1.0) < refused_at
+        oracle = self.oracle
+        is_quiet = oracle.disturbed_at < refused_at and not oracle.active_troubles()
+        is_well = host.life == life and host in oracle.live and self._happened_at.get(host.key, -1.0) < refused_at
         record = host.machine.records().get(recipient) if host.machine is not None else None
-        is_open = (recipient, message_id) not in truth.acknowledged and record is not None and record.home == home
+        is_open = (recipient, message_id) not in oracle.acknowledged and record is not None and record.home == home
         if line is not None and line.offered_at <= refused_at and is_quiet and is_well and is_open:
-            after = truth.engine.now - refused_at
+            after = oracle.engine.now - refused_at
             self.violated(host, f"has not offered {home} the mail of {recipient} again, {after:.1f} s after a refusal")

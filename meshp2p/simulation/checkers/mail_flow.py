@@ -9,10 +9,10 @@ from typing import ClassVar
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker, Violation
-from meshp2p.simulation.checkers.wholeness import Wholeness
+from meshp2p.simulation.checkers.convergence import Convergence
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.mail import READ_MAX
-from meshp2p.simulation.truth import Letter, Reading, Truth
+from meshp2p.simulation.oracle import Letter, MailboxRead, Oracle
 from meshp2p.virtual.faults import (
     Blocked,
     ClockRate,
@@ -66,24 +66,24 @@ class MailFlow(Checker):
 
     name: ClassVar[str] = "mail-flow"
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
-        self._mesh = Wholeness(truth, lambda _violation: None)
-        self._bound = flow_seconds(truth.config)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
+        self._mesh = Convergence(oracle, lambda _violation: None)
+        self._bound = flow_seconds(oracle.config)
         self._has_room = self.has_room(*_LIMITS)
         self._unread: dict[tuple[str, str], Letter] = {}
         self._read: dict[tuple[str, str], None] = {}
         """What was read: perhaps before its sender heard that it is accepted."""
         self._whole_since = math.inf
         self._looked_at = 0.0
-        self._waiting: dict[str, dict[int, Reading]] = {}
+        self._waiting: dict[str, dict[int, MailboxRead]] = {}
         self._behind_at: dict[str, float] = {}
         """When each recipient last read as much as one read gives: it may have a backlog."""
 
     def accepted(self, host: Host, letter: Letter) -> None:
         if not self._has_room:
             return
-        engine = self.truth.engine
+        engine = self.oracle.engine
         for recipient in letter.recipients:
             if (recipient, letter.id) in self._read:
                 continue
@@ -99,25 +99,25 @@ class MailFlow(Checker):
 
     # Reads that wait
 
-    def reads(self, host: Host, reading: Reading) -> None:
+    def reads(self, host: Host, reading: MailboxRead) -> None:
         if reading.wait and not reading.after and _is_home(host, reading.recipient):
             self._waiting.setdefault(reading.recipient, {})[reading.number] = reading
 
-    def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...]) -> None:
+    def was_answered(self, host: Host, reading: MailboxRead, messages: tuple[Message, ...]) -> None:
         self._waiting.get(reading.recipient, {}).pop(reading.number, None)
         size = sum(message.size for message in messages)
-        if len(messages) >= READ_MAX or 2 * size > self.truth.config.fetch_bytes_max:
-            self._behind_at[reading.recipient] = self.truth.engine.now
+        if len(messages) >= READ_MAX or 2 * size > self.oracle.config.fetch_bytes_max:
+            self._behind_at[reading.recipient] = self.oracle.engine.now
 
-    def _look_at_wait(self, argument: tuple[Host, Reading]) -> None:
+    def _look_at_wait(self, argument: tuple[Host, MailboxRead]) -> None:
         host, reading = argument
         waiting = self._waiting.get(reading.recipient, {})
-        is_well = self.truth.troubles.node_until(host.id) < reading.asked_at and not host.is_stopped
-        stops = (fault for fault in self.truth.all_faults if isinstance(fault, Pause | Sleep | Slow | Stalls))
+        is_well = self.oracle.fault_history.node_until(host.id) < reading.asked_at and not host.is_stopped
+        stops = (fault for fault in self.oracle.all_faults if isinstance(fault, Pause | Sleep | Slow | Stalls))
         is_well = is_well and _is_home(host, reading.recipient) and all(fault.node != host.id for fault in stops)
         if reading.number in waiting and host.life == reading.life and is_well and not host.is_leaving:
             del waiting[reading.number]
-            if self.truth.engine.now < reading.asked_at + reading.wait:
+            if self.oracle.engine.now < reading.asked_at + reading.wait:
                 since = f"{reading.asked_at:.3f} s, though a message was accepted there {AT_ONCE} s ago"
                 self.violated(host, f"lets {reading.recipient} wait for a message since {since}")
 
@@ -126,48 +126,48 @@ class MailFlow(Checker):
     def finish(self) -> None:
         """What was accepted by a node that left is with those that are there, where nothing but single nodes was gone
         when it left: it handed over what was not delivered, and what only its own mailboxes had."""
-        truth = self.truth
-        if truth.was_troubled or not all(isinstance(fault, Crash | Leave) for fault in truth.all_faults):
+        oracle = self.oracle
+        if oracle.was_troubled or not all(isinstance(fault, Crash | Leave) for fault in oracle.all_faults):
             return
         for (recipient, message_id), letter in self._unread.items():
             left_at = self._left_at(letter)
             if left_at is None or letter.accepted_at >= left_at:
                 continue
-            if truth.engine.now - max(truth.disturbed_at, letter.accepted_at) < self._bound:
+            if oracle.engine.now - max(oracle.disturbed_at, letter.accepted_at) < self._bound:
                 continue
-            gone = [fault for fault in truth.all_faults if isinstance(fault, Crash) and _is_gone(fault, left_at)]
-            others = {other.id: other for other in truth.live}
-            since = truth.agents.get(recipient)
-            is_there = recipient in others or (since is not None and truth.engine.now - since > self._bound)
-            if len(gone) <= GONE_MAX and is_there and not truth.is_odd(recipient) and len(others) > GONE_MAX:
+            gone = [fault for fault in oracle.all_faults if isinstance(fault, Crash) and _is_gone(fault, left_at)]
+            others = {other.id: other for other in oracle.live}
+            since = oracle.agents.get(recipient)
+            is_there = recipient in others or (since is not None and oracle.engine.now - since > self._bound)
+            if len(gone) <= GONE_MAX and is_there and not oracle.is_odd(recipient) and len(others) > GONE_MAX:
                 self.violated(None, f"{recipient} never read {message_id}, which {letter.node} had when it left")
 
     def _left_at(self, letter: Letter) -> float | None:
         """When the process that accepted this left, once and for good; None where it did not."""
-        leaves = [fault for fault in self.truth.all_faults if isinstance(fault, Leave) and fault.node == letter.node]
-        host = self.truth.hosts[letter.node]
+        leaves = [fault for fault in self.oracle.all_faults if isinstance(fault, Leave) and fault.node == letter.node]
+        host = self.oracle.hosts[letter.node]
         is_gone = host.machine is None and host.life == letter.life
         return leaves[0].begin if len(leaves) == 1 and is_gone and leaves[0].end is None else None
 
     def tick(self) -> None:
-        truth = self.truth
-        now = truth.engine.now
+        oracle = self.oracle
+        now = oracle.engine.now
         if not self._unread or not self._is_clear() or not self._mesh.is_whole():
             self._whole_since = math.inf
-        elif self._whole_since == math.inf or truth.disturbed_at >= self._looked_at:
+        elif self._whole_since == math.inf or oracle.disturbed_at >= self._looked_at:
             self._whole_since = now
         self._looked_at = now
         if now - self._whole_since < self._bound:
             return
-        live = {host.id: host for host in truth.live}
+        live = {host.id: host for host in oracle.live}
         for (recipient, message_id), letter in list(self._unread.items()):
-            since = truth.agents.get(recipient)
-            if now - max(letter.accepted_at, self._whole_since) < self._bound or truth.is_odd(letter.node):
+            since = oracle.agents.get(recipient)
+            if now - max(letter.accepted_at, self._whole_since) < self._bound or oracle.is_odd(letter.node):
                 continue
             if now - self._behind_at.get(recipient, -math.inf) < self._bound:
                 continue
-            holder = truth.hosts[letter.node]
-            if truth.is_odd(recipient) or holder not in truth.live or holder.life != letter.life:
+            holder = oracle.hosts[letter.node]
+            if oracle.is_odd(recipient) or holder not in oracle.live or holder.life != letter.life:
                 continue
             if recipient in live or (since is not None and now - since > self._bound):
                 del self._unread[recipient, message_id]
@@ -176,7 +176,7 @@ class MailFlow(Checker):
 
     def _is_clear(self) -> bool:
         """Whether nothing is in the way of calls now."""
-        return all(_leaves_calls(fault) for fault in self.truth.active.values())
+        return all(_leaves_calls(fault) for fault in self.oracle.active.values())
 
 
 def _is_gone(crash: Crash, at: float) -> bool:

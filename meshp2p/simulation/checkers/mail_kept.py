@@ -12,7 +12,7 @@ from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.checkers.messages import READ_WITHIN
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.mail import READ_MAX
-from meshp2p.simulation.truth import MESSAGE_BYTES, Letter, Reading, Truth
+from meshp2p.simulation.oracle import MESSAGE_BYTES, Letter, MailboxRead, Oracle
 from meshp2p.virtual.faults import DiskFails, DiskForgets, DiskFull, DiskSlow, Fault
 
 __all__ = ["MailKept"]
@@ -47,8 +47,8 @@ class MailKept(Checker):
 
     name: ClassVar[str] = "mail-kept"
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._taken: dict[Copy, _Taken] = {}
         self._read: dict[Copy, None] = {}
         self._forgot_at = -1.0
@@ -63,7 +63,7 @@ class MailKept(Checker):
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         if isinstance(fault, DiskForgets):
-            self._forgot_at = self.truth.engine.now
+            self._forgot_at = self.oracle.engine.now
 
     def accepted(self, host: Host, letter: Letter) -> None:
         self._largest = max(self._largest, len(letter.payload) + MESSAGE_BYTES)
@@ -73,10 +73,10 @@ class MailKept(Checker):
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         if type(reply) is not DeliverReply or type(effect.request) is not Deliver:
             return
-        home = self.truth.only_host(effect.target or effect.node_id)
+        home = self.oracle.only_host(effect.target or effect.node_id)
         if home is None or home.disk is None:
             return
-        now = self.truth.engine.now
+        now = self.oracle.engine.now
         for parcel, outcomes in zip(effect.request.parcels, reply.outcomes, strict=False):
             for recipient, outcome in zip(parcel.recipients, outcomes, strict=False):
                 copy = (recipient, parcel.message.id)
@@ -89,14 +89,14 @@ class MailKept(Checker):
             self._taken.pop((recipient, message.id), None)
 
     def finish(self) -> None:
-        truth = self.truth
-        now = truth.engine.now
-        if self._forgot_at >= 0 or now - truth.disturbed_at < READ_WITHIN:
+        oracle = self.oracle
+        now = oracle.engine.now
+        if self._forgot_at >= 0 or now - oracle.disturbed_at < READ_WITHIN:
             return
         for (recipient, message_id), taken in self._taken.items():
             home, disk = taken.home, taken.home.disk
-            is_kept = disk is not None and disk.losses == taken.losses and home in truth.live
-            if not is_kept or truth.is_odd(recipient) or truth.is_odd(home.id) or now - taken.at < READ_WITHIN:
+            is_kept = disk is not None and disk.losses == taken.losses and home in oracle.live
+            if not is_kept or oracle.is_odd(recipient) or oracle.is_odd(home.id) or now - taken.at < READ_WITHIN:
                 continue
             if recipient == home.id or self._is_there(recipient, taken):
                 about = f"{recipient} never read {message_id}, which this node took at {taken.at:.3f} s"
@@ -104,9 +104,9 @@ class MailKept(Checker):
 
     def _is_there(self, agent_id: str, taken: _Taken) -> bool:
         """Whether the agent was listed all the time, nothing was cut, and its home then runs as it did."""
-        truth = self.truth
-        since = truth.agents.get(agent_id)
-        is_quiet = not truth.was_troubled and taken.home.life == taken.life
+        oracle = self.oracle
+        since = oracle.agents.get(agent_id)
+        is_quiet = not oracle.was_troubled and taken.home.life == taken.life
         return since is not None and since < taken.at and is_quiet
 
     # What is handed out
@@ -122,18 +122,18 @@ class MailKept(Checker):
             return
         for message_id in message_ids:  # it is as if the agent had never asked
             if self._asked.pop((recipient, message_id), "") is None and recipient in self._handed_out:
-                self._handed_out[recipient][message_id] = self.truth.engine.now
+                self._handed_out[recipient][message_id] = self.oracle.engine.now
 
-    def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...]) -> None:
+    def was_answered(self, host: Host, reading: MailboxRead, messages: tuple[Message, ...]) -> None:
         recipient = reading.recipient
-        if recipient != host.id or self.truth.is_odd(recipient):
+        if recipient != host.id or self.oracle.is_odd(recipient):
             return
         if self._lives.get(recipient) != (host.key, host.life):
             self._lives[recipient] = (host.key, host.life)
             self._handed_out[recipient] = {}
         handed_out = self._handed_out[recipient]
         size = sum(message.size for message in messages)
-        is_whole = len(messages) < READ_MAX and size + self._largest <= self.truth.config.fetch_bytes_max
+        is_whole = len(messages) < READ_MAX and size + self._largest <= self.oracle.config.fetch_bytes_max
         if not reading.after and is_whole and (reading.node, reading.life) == (host.key, host.life):
             given = {message.id for message in messages}
             for message_id, since in list(handed_out.items()):
@@ -143,9 +143,9 @@ class MailKept(Checker):
                     self.violated(host, f"does not hand out {message_id} again, {since_then}")
         for message in () if self._is_writing_slow() else messages:
             if (recipient, message.id) not in self._asked:
-                handed_out.setdefault(message.id, self.truth.engine.now)
+                handed_out.setdefault(message.id, self.oracle.engine.now)
 
     def _is_writing_slow(self) -> bool:
         """Whether a disk may not have kept yet what its node hands out."""
-        slow = any(isinstance(fault, DiskFull | DiskFails | DiskSlow) for fault in self.truth.active.values())
-        return slow or self.truth.engine.now - self.truth.disk_failed_at < WRITTEN_WITHIN
+        slow = any(isinstance(fault, DiskFull | DiskFails | DiskSlow) for fault in self.oracle.active.values())
+        return slow or self.oracle.engine.now - self.oracle.disk_failed_at < WRITTEN_WITHIN

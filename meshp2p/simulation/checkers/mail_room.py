@@ -10,7 +10,7 @@ from meshp2p.core.message import Message
 from meshp2p.errors import MailboxFull
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import MESSAGE_BYTES, Letter, Reading, Truth
+from meshp2p.simulation.oracle import MESSAGE_BYTES, Letter, MailboxRead, Oracle
 
 __all__ = ["MailRoom", "ReadingOn"]
 
@@ -26,9 +26,9 @@ class MailRoom(Checker):
 
     name: ClassVar[str] = "mail-room"
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
-        config = truth.config
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
+        config = oracle.config
         self._mailbox = (config.mailbox_messages_max, config.mailbox_bytes_max)
         self._outbox = (config.outbox_copies_max, config.outbox_bytes_max)
         self._open: dict[tuple[str, str], Letter] = {}
@@ -50,7 +50,7 @@ class MailRoom(Checker):
                 self._count(recipient, letter, -1)
 
     def _count(self, recipient: str, letter: Letter, copies: int) -> None:
-        now = self.truth.engine.now
+        now = self.oracle.engine.now
         size = copies * (len(letter.payload) + MESSAGE_BYTES)
         for name, limits in ((recipient, self._mailbox), (f"@{letter.node}", self._outbox)):
             counted = self._counted.setdefault(name, [0, 0])
@@ -63,10 +63,10 @@ class MailRoom(Checker):
     def refused(self, host: Host, target: str, size: int, why: str) -> None:
         if why != MailboxFull.__name__ or not target:
             return
-        config, now = self.truth.config, self.truth.engine.now
+        config, now = self.oracle.config, self.oracle.engine.now
         if size + MESSAGE_BYTES > min(self._mailbox[1], self._outbox[1]) // 2:
             return
-        if self.truth.active_troubles() or now - self.truth.disturbed_at < TOLD_WITHIN:
+        if self.oracle.active_troubles() or now - self.oracle.disturbed_at < TOLD_WITHIN:
             return  # a disk may keep nothing, and holders may not know what was acknowledged
         within = 1.25 * config.delivery_interval_max + config.forward_timeout + 1.0
         for name, limits in ((target, self._mailbox), (f"@{host.key}", self._outbox)):
@@ -86,12 +86,12 @@ class ReadingOn(Checker):
 
     name: ClassVar[str] = "reading-on"
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._chains: dict[str, tuple[str, int, list[str]]] = {}
         """By recipient, the host and life at which it reads, and what it was given since it began with the oldest."""
 
-    def was_answered(self, host: Host, reading: Reading, messages: tuple[Message, ...]) -> None:
+    def was_answered(self, host: Host, reading: MailboxRead, messages: tuple[Message, ...]) -> None:
         if reading.recipient != host.id:
             return
         key, life, chain = self._chains.get(reading.recipient, ("", 0, []))

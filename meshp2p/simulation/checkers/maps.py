@@ -10,7 +10,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import MapWrite
+from meshp2p.simulation.oracle import MapWrite
 from meshp2p.virtual.faults import ClockStep, Fault
 
 __all__ = ["SharedMaps", "convergence_bound"]
@@ -46,12 +46,12 @@ class SharedMaps(Checker):
 
     def _is_wrong(self, seconds: float) -> bool:
         """Whether two clocks that differ by so much may not both be within the bound of a third's."""
-        return abs(seconds) > self.truth.config.map_clock_error_max
+        return abs(seconds) > self.oracle.config.map_clock_error_max
 
     def differing(self) -> Iterator[str]:
         """What is not the same, in words."""
-        names = dict.fromkeys(write.name for write in self.truth.map_writes)
-        for component in self.truth.components():
+        names = dict.fromkeys(write.name for write in self.oracle.map_writes)
+        for component in self.oracle.components():
             for name in names if component.is_sure else ():
                 replicas = [
                     (host, replica) for host in component.hosts if (replica := _replica(host, name)) is not None
@@ -66,29 +66,29 @@ class SharedMaps(Checker):
         for what in self.differing():
             self.violated(None, what)
         self._check_values()
-        for write in self.truth.map_writes:
+        for write in self.oracle.map_writes:
             self._check_prevails(write)
-        for write in () if self.was_clock_wrong else self.truth.map_writes:
+        for write in () if self.was_clock_wrong else self.oracle.map_writes:
             self._check(write)
 
     def _check_prevails(self, write: MapWrite) -> None:
         if write.entry.value != write.wanted:
             what = f"{write.wanted!r}" if write.wanted else "the deletion"
-            host = self.truth.hosts[write.node]
+            host = self.oracle.hosts[write.node]
             self.violated(host, f"{what} of {write.entry.key!r} loses at {write.at:.3f} s against {write.entry!r}")
 
     def _check_values(self) -> None:
-        written = {(write.name, write.entry.key, write.entry.value) for write in self.truth.map_writes}
-        for name in dict.fromkeys(write.name for write in self.truth.map_writes):
-            for host in self.truth.live:
+        written = {(write.name, write.entry.key, write.entry.value) for write in self.oracle.map_writes}
+        for name in dict.fromkeys(write.name for write in self.oracle.map_writes):
+            for host in self.oracle.live:
                 replica = _replica(host, name)
                 for entry in replica.entries() if replica is not None else ():
                     if (name, entry.key, entry.value) not in written:
                         self.violated(host, f"map {name!r} holds {entry!r}, which nobody wrote")
 
     def _check(self, write: MapWrite) -> None:
-        host = self.truth.hosts[write.node]
-        replica = _replica(host, write.name) if host.life == write.life and host in self.truth.live else None
+        host = self.oracle.hosts[write.node]
+        replica = _replica(host, write.name) if host.life == write.life and host in self.oracle.live else None
         if replica is None:
             return
         entry = write.entry

@@ -8,7 +8,7 @@ from typing import ClassVar
 from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Letter, Truth
+from meshp2p.simulation.oracle import Letter, Oracle
 from meshp2p.virtual.faults import Blocked, DiskSlow, Fault, OneWay, Partition, Rejected
 
 __all__ = ["Messages"]
@@ -33,8 +33,8 @@ class Messages(Checker):
 
     name: ClassVar[str] = "messages"
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._lost: dict[str, list[float]] = {}
         self._losses: dict[str, int] = {}
         self._newest: dict[tuple[str, str, str], str] = {}
@@ -49,7 +49,7 @@ class Messages(Checker):
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         match fault:
             case Partition() | OneWay() | Blocked() | Rejected():
-                self._cut_at = self.truth.engine.now
+                self._cut_at = self.oracle.engine.now
             case DiskSlow():
                 self._has_slow_disks = True
             case _:
@@ -57,19 +57,19 @@ class Messages(Checker):
 
     def stopped(self, host: Host) -> None:
         if host.disk is None:
-            self._lost.setdefault(host.key, []).append(self.truth.engine.now)
+            self._lost.setdefault(host.key, []).append(self.oracle.engine.now)
 
     def started(self, host: Host) -> None:
         if host.disk is not None and host.disk.losses > self._losses.get(host.key, 0):
             self._losses[host.key] = host.disk.losses
-            self._lost.setdefault(host.key, []).append(self.truth.engine.now)
+            self._lost.setdefault(host.key, []).append(self.oracle.engine.now)
 
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
         for message in messages:
-            letter = self.truth.letters.get(message.id)
+            letter = self.oracle.letters.get(message.id)
             if letter is not None:
                 self._compare(recipient, message, letter)
-            acknowledged_at = self.truth.acknowledged.get((recipient, message.id))
+            acknowledged_at = self.oracle.acknowledged.get((recipient, message.id))
             if acknowledged_at is not None and acknowledged_at < asked_at and not self._may_repeat(recipient, letter):
                 self.violated(
                     None,
@@ -77,7 +77,7 @@ class Messages(Checker):
                     f" which it had acknowledged at {acknowledged_at:.3f} s",
                 )
             if (recipient, message.id) not in self._read:
-                self._read[recipient, message.id] = self._progressed_at = self.truth.engine.now
+                self._read[recipient, message.id] = self._progressed_at = self.oracle.engine.now
 
     def _compare(self, recipient: str, message: Message, letter: Letter) -> None:
         if message.payload != letter.payload or message.source != letter.source:
@@ -97,11 +97,11 @@ class Messages(Checker):
         return any(when >= letter.accepted_at for when in self._lost.get(letter.node, ()))
 
     def _may_repeat(self, recipient: str, letter: Letter | None) -> bool:
-        if letter is None or self.truth.is_odd(recipient) or letter.node in self.truth.twins:
+        if letter is None or self.oracle.is_odd(recipient) or letter.node in self.oracle.twins:
             return True
-        at = self.truth.acknowledged[recipient, letter.id]
-        is_cut_off = self._cut_at >= 0 or self._has_slow_disks or self.truth.was_troubled
-        has_moved = recipient not in self.truth.hosts and is_cut_off
+        at = self.oracle.acknowledged[recipient, letter.id]
+        is_cut_off = self._cut_at >= 0 or self._has_slow_disks or self.oracle.was_troubled
+        has_moved = recipient not in self.oracle.hosts and is_cut_off
         has_forgotten = any(when >= at for losses in self._lost.values() for when in losses)
         return has_moved or has_forgotten
 
@@ -111,8 +111,8 @@ class Messages(Checker):
         A read gives a limited number, and a mailbox that is full takes the next message when it is offered again, which
         is after ``delivery_interval_max`` at the latest. So a backlog takes its time, and the run is to wait for it.
         """
-        progress_within = READ_AND_CALL + self.truth.config.delivery_interval_max
-        is_reading = self.truth.engine.now - self._progressed_at < progress_within
+        progress_within = READ_AND_CALL + self.oracle.config.delivery_interval_max
+        is_reading = self.oracle.engine.now - self._progressed_at < progress_within
         return is_reading and any(self._unread())
 
     def finish(self) -> None:
@@ -122,28 +122,28 @@ class Messages(Checker):
 
     def _unread(self) -> Iterator[tuple[Letter, str]]:
         """What somebody who is there has not read and should have, but for backlogs."""
-        now = self.truth.engine.now
-        live = {host.id: host for host in self.truth.live}
-        for letter in self.truth.letters.values():
+        now = self.oracle.engine.now
+        live = {host.id: host for host in self.oracle.live}
+        for letter in self.oracle.letters.values():
             for recipient in letter.recipients:
-                since = self.truth.agents.get(recipient)
+                since = self.oracle.agents.get(recipient)
                 is_there = recipient in live or (since is not None and now - since > READ_WITHIN)
-                calm_for = now - max(letter.accepted_at, self.truth.disturbed_at)
+                calm_for = now - max(letter.accepted_at, self.oracle.disturbed_at)
                 if (recipient, letter.id) in self._read or not is_there or calm_for < READ_WITHIN:
                     continue
-                if self.truth.is_odd(recipient) or self._may_be_lost(letter, recipient):
+                if self.oracle.is_odd(recipient) or self._may_be_lost(letter, recipient):
                     continue
                 yield letter, recipient
 
     def _may_be_lost(self, letter: Letter, recipient: str) -> bool:
-        if self.truth.is_odd(letter.node):
+        if self.oracle.is_odd(letter.node):
             return True
-        is_down = letter.node not in {host.key for host in self.truth.live}
+        is_down = letter.node not in {host.key for host in self.oracle.live}
         if not self._has_lost(letter) and not is_down:
             return False
-        home = self.truth.hosts.get(recipient)
-        if is_down and home is not None and self.truth.steady_for(home) < self.truth.engine.now - letter.accepted_at:
+        home = self.oracle.hosts.get(recipient)
+        if is_down and home is not None and self.oracle.steady_for(home) < self.oracle.engine.now - letter.accepted_at:
             return True  # it is on the disk of a node that did not come back, and its recipient was not there
         losses = [when for times in self._lost.values() for when in times if when >= letter.accepted_at]
-        is_one_end = recipient == letter.node or recipient not in self.truth.hosts  # an agent may be at home there
-        return is_one_end or len(losses) > 1 or self.truth.was_troubled or self._cut_at >= 0
+        is_one_end = recipient == letter.node or recipient not in self.oracle.hosts  # an agent may be at home there
+        return is_one_end or len(losses) > 1 or self.oracle.was_troubled or self._cut_at >= 0

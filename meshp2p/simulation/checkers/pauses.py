@@ -12,9 +12,9 @@ from meshp2p.core.events import Event, MemberJoined, MemberUpdated
 from meshp2p.core.record import Rumour, State
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 
-__all__ = ["PauseGuard"]
+__all__ = ["PauseChecker"]
 
 ROUNDS_SILENT = 3
 """After so many probe intervals in which no probe was answered a node may hold that the others are gone: its side of a
@@ -28,7 +28,7 @@ ANSWERED_WITHIN = 0.3
 """Seconds within which a node that goes on has probed another, and had its answer. Chosen, not measured."""
 
 
-class PauseGuard(Checker):
+class PauseChecker(Checker):
     """A node that was stopped accuses nobody and claims no leadership before a probe of its own succeeded, or went
     without answer for ``ROUNDS_SILENT`` rounds.
 
@@ -39,8 +39,8 @@ class PauseGuard(Checker):
     name: ClassVar[str] = "pause-guard"
     watches: ClassVar[tuple[type, ...]] = (MemberUpdated, MemberJoined)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._epochs: dict[str, int] = {}
         self._asked: dict[str, dict[int, None]] = {}
         self._well: dict[str, dict[str, bool]] = {}
@@ -57,27 +57,27 @@ class PauseGuard(Checker):
             host.is_watched = True
             self._epochs[host.key] = machine.own.epoch
             self._asked[host.key] = {}
-            self._resumed_at[host.key] = self.truth.engine.now
+            self._resumed_at[host.key] = self.oracle.engine.now
             self._well[host.key] = {
                 record.id: record.state is State.ALIVE for record in machine.records().values() if record.is_node
             }
 
-            truth = self.truth
+            oracle = self.oracle
             self._synced_at.pop(host.key, None)
             # where its clock stood still as well nothing is due, and it learns of its pause by what comes
             has_run = host.clock.now - self._paused_at.get(host.key, host.clock.now) > PAUSE_MIN / 2
-            if has_run and not truth.active_troubles() and machine.node_count() == len(truth.live) > 2:
-                truth.engine.at(truth.engine.now + ANSWERED_WITHIN, self._look_for_sync, (host, host.life))
+            if has_run and not oracle.active_troubles() and machine.node_count() == len(oracle.live) > 2:
+                oracle.engine.at(oracle.engine.now + ANSWERED_WITHIN, self._look_for_sync, (host, host.life))
 
     def calls(self, host: Host, effect: Call) -> None:
         if type(effect.request) is SyncRequest:
-            self._synced_at[host.key] = self.truth.engine.now
+            self._synced_at[host.key] = self.oracle.engine.now
 
     def _look_for_sync(self, argument: tuple[Host, int]) -> None:
         host, life = argument
-        truth = self.truth
+        oracle = self.oracle
         is_there = host.machine is not None and host.life == life and not host.is_stopped and not host.is_leaving
-        is_quiet = truth.engine.now - truth.disturbed_at >= ANSWERED_WITHIN - 1e-6 and not truth.active_troubles()
+        is_quiet = oracle.engine.now - oracle.disturbed_at >= ANSWERED_WITHIN - 1e-6 and not oracle.active_troubles()
         if is_there and is_quiet and host.key not in self._synced_at:
             self.violated(host, f"was stopped, and syncs with nobody for {ANSWERED_WITHIN} s")
 
@@ -96,15 +96,15 @@ class PauseGuard(Checker):
         self._resumed_at.pop(host.key, None)
 
     def _has_been_silent(self, host: Host) -> bool:
-        silent_for = self.truth.engine.now - self._resumed_at[host.key]
-        return silent_for >= ROUNDS_SILENT * self.truth.config.probe_interval
+        silent_for = self.oracle.engine.now - self._resumed_at[host.key]
+        return silent_for >= ROUNDS_SILENT * self.oracle.config.probe_interval
 
     def sent(self, host: Host, effect: Send) -> None:
         if self._has_been_silent(host):
             self._release(host)
             return
         datagram = effect.datagram
-        target = self.truth.network.key_at(effect.address)
+        target = self.oracle.network.key_at(effect.address)
         if isinstance(datagram.body, Ping):
             self._asked[host.key][datagram.body.sequence] = None
         well = self._well[host.key]

@@ -10,7 +10,7 @@ from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, Me
 from meshp2p.core.record import tag_of
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import ClockStep, Crash, Fault, Leave
 
 __all__ = ["ProbeRing"]
@@ -53,8 +53,8 @@ class ProbeRing(Checker):
     name: ClassVar[str] = "probe-ring"
     watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberDied, MemberLeft)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._turns: dict[str, _Turns] = {}
         self._counts: dict[str, int] = {}
         self._probed_at: dict[int, float] = {}
@@ -63,7 +63,7 @@ class ProbeRing(Checker):
 
     def _forget(self, host: Host) -> None:
         self._turns.pop(host.key, None)
-        self._uneven_at = self.truth.engine.now
+        self._uneven_at = self.oracle.engine.now
 
     def started(self, host: Host) -> None:
         self._counts[host.key] = 0
@@ -83,7 +83,7 @@ class ProbeRing(Checker):
             self._forget(host)
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
-        self._uneven_at = self.truth.engine.now
+        self._uneven_at = self.oracle.engine.now
         if isinstance(fault, ClockStep):
             self._turns.pop(fault.node, None)
 
@@ -92,13 +92,13 @@ class ProbeRing(Checker):
         if machine is None or host.number >= OBSERVERS_MAX or not ping.sequence:
             return
         count = machine.counters.probes
-        now = self.truth.engine.now
+        now = self.oracle.engine.now
         turns = self._turns.get(host.key)
         if count != self._counts[host.key]:
             self._counts[host.key] = count
             if turns is None:
                 turns = self._turns[host.key] = _Turns(count, now)
-            elif abs(now - turns.last_at - self.truth.config.probe_interval) > ON_TIME:
+            elif abs(now - turns.last_at - self.oracle.config.probe_interval) > ON_TIME:
                 turns.is_even = False
                 self._uneven_at = now
             turns.count = count
@@ -110,29 +110,29 @@ class ProbeRing(Checker):
     def _look_at_gap(self, host: Host, target: int, now: float) -> None:
         before = self._probed_at.get(target, now)
         self._probed_at[target] = now
-        interval = self.truth.config.probe_interval
-        rounds_end = self._uneven_at + 2 * (len(self.truth.hosts) - 1) * interval
+        interval = self.oracle.config.probe_interval
+        rounds_end = self._uneven_at + 2 * (len(self.oracle.hosts) - 1) * interval
         if now - before <= 2 * interval + ON_TIME or rounds_end > before or not self._is_one_ring():
             return
-        self.violated(host, f"is the first for {now - before:.2f} s to probe {ping_target(self.truth, target)}")
+        self.violated(host, f"is the first for {now - before:.2f} s to probe {ping_target(self.oracle, target)}")
 
     def _is_one_ring(self) -> bool:
-        truth = self.truth
-        live = truth.live
-        if len({host.clock.wall_skew for host in live}) > 1 or truth.network.impairments or truth.network.rules:
+        oracle = self.oracle
+        live = oracle.live
+        if len({host.clock.wall_skew for host in live}) > 1 or oracle.network.impairments or oracle.network.rules:
             return False
-        if not all(isinstance(fault, Crash | Leave) for fault in truth.active.values()):
+        if not all(isinstance(fault, Crash | Leave) for fault in oracle.active.values()):
             return False
         # a node that was cut off takes itself for slow, and leaves turns out, until so many of its probes succeeded
         return all(self._is_on_time(host) and host.machine.node_count() == len(live) for host in live if host.machine)
 
     def _is_on_time(self, host: Host) -> bool:
         turns = self._turns.get(host.key)
-        due = self.truth.engine.now - self.truth.config.probe_interval - ON_TIME
+        due = self.oracle.engine.now - self.oracle.config.probe_interval - ON_TIME
         return turns is not None and turns.is_even and turns.last_at >= due
 
     def tick(self) -> None:
-        for host in self.truth.live:
+        for host in self.oracle.live:
             turns, machine = self._turns.get(host.key), host.machine
             if turns is None or machine is None or host.is_stopped:
                 continue
@@ -152,6 +152,6 @@ class ProbeRing(Checker):
         self.tick()
 
 
-def ping_target(truth: Truth, tag: int) -> str:
+def ping_target(oracle: Oracle, tag: int) -> str:
     """The id that a tag stands for, for messages."""
-    return next((host.id for host in truth.hosts.values() if tag_of(host.id) == tag), f"tag {tag:016x}")
+    return next((host.id for host in oracle.hosts.values() if tag_of(host.id) == tag), f"tag {tag:016x}")

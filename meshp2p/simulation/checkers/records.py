@@ -17,7 +17,7 @@ from meshp2p.core.record import Record
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.clock import EPOCH_MS
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import Crash, Leave
 
 __all__ = ["Ages", "Records"]
@@ -35,8 +35,8 @@ class Records(Checker):
     name: ClassVar[str] = "records"
     watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated, MemberRecovered, MemberSuspected)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._published: dict[tuple[str, int], list[Content]] = {}
 
     def event(self, host: Host, event: Event) -> None:
@@ -47,7 +47,9 @@ class Records(Checker):
             contents = self._published.setdefault((record.id, record.incarnation), [])
             if (content := _content(record)) not in contents:
                 contents.append(content)
-        elif host.number < OBSERVERS_MAX and record.id not in self.truth.twins and record.home not in self.truth.twins:
+        elif (
+            host.number < OBSERVERS_MAX and record.id not in self.oracle.twins and record.home not in self.oracle.twins
+        ):
             contents = self._published.get((record.id, record.incarnation), [])
             if contents and _content(record) not in contents:
                 listed = f"lists {record.id} in incarnation {record.incarnation} as {_content(record)}"
@@ -70,31 +72,31 @@ class Ages(Checker):
     name: ClassVar[str] = "ages"
     watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._told_at: dict[tuple[str, str], float] = {}
         """By the key of a host and an agent, when it began to be listed there, or its record changed."""
         self._started_at = 0.0
         """When a process began last: what it lists anew it takes for heard then, and tells others so."""
 
     def started(self, host: Host) -> None:
-        self._started_at = self.truth.engine.now
+        self._started_at = self.oracle.engine.now
 
     def event(self, host: Host, event: Event) -> None:
-        if isinstance(event, MemberEvent) and event.record.id in self.truth.agents:
-            self._told_at[host.key, event.record.id] = self.truth.engine.now
+        if isinstance(event, MemberEvent) and event.record.id in self.oracle.agents:
+            self._told_at[host.key, event.record.id] = self.oracle.engine.now
 
     def tick(self) -> None:
-        truth = self.truth
-        now = truth.engine.now
-        is_late = not all(isinstance(fault, Crash | Leave) for fault in truth.all_faults)
-        stopped = [] if is_late else [agent_id for agent_id, since in truth.agents.items() if since is None]
-        for host in truth.live if stopped else ():
+        oracle = self.oracle
+        now = oracle.engine.now
+        is_late = not all(isinstance(fault, Crash | Leave) for fault in oracle.all_faults)
+        stopped = [] if is_late else [agent_id for agent_id, since in oracle.agents.items() if since is None]
+        for host in oracle.live if stopped else ():
             machine = host.machine
             if machine is None or host.is_stopped or host.number >= OBSERVERS_MAX:
                 continue
             for agent_id in stopped:
-                tried_at = truth.agents_tried_at.get(agent_id, now)
+                tried_at = oracle.agents_tried_at.get(agent_id, now)
                 if tried_at < self._started_at:
                     continue
                 shown = machine.instance(agent_id, host.now)

@@ -11,7 +11,7 @@ from meshp2p.core.record import Record
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.expectations import detection_seconds, mending_seconds, told_seconds
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import Crash, Leave
 
 __all__ = ["Registrations"]
@@ -37,8 +37,8 @@ class Registrations(Checker):
     name: ClassVar[str] = "registrations"
     watches: ClassVar[tuple[type, ...]] = (MemberUpdated, MemberDied)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._published: dict[tuple[str, str], tuple[float, Record]] = {}
         """By the key of the home and the id, when what an instance reports was published last."""
 
@@ -47,7 +47,7 @@ class Registrations(Checker):
             del self._published[key]
 
     def event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, MemberEvent) or event.record.id not in self.truth.agents:
+        if not isinstance(event, MemberEvent) or event.record.id not in self.oracle.agents:
             return
         record = event.record
         key = (host.key, record.id)
@@ -60,17 +60,17 @@ class Registrations(Checker):
             self._look_at_publication(host, key, record)
 
     def _look_at_death(self, host: Host, record: Record) -> None:
-        truth = self.truth
-        now = truth.engine.now
-        since = truth.agents[record.id]
-        home = truth.hosts.get(record.home)
-        if since is None or home is None or home not in truth.live or not self._is_quiet(within=TOLD_WITHIN):
+        oracle = self.oracle
+        now = oracle.engine.now
+        since = oracle.agents[record.id]
+        home = oracle.hosts.get(record.home)
+        if since is None or home is None or home not in oracle.live or not self._is_quiet(within=TOLD_WITHIN):
             return
-        if min(now - since, truth.steady_for(home), truth.steady_for(host)) > TOLD_WITHIN:
+        if min(now - since, oracle.steady_for(home), oracle.steady_for(host)) > TOLD_WITHIN:
             self.violated(host, f"holds {record.id} dead, whose heartbeats {home.id} answers")
 
     def _look_at_publication(self, host: Host, key: tuple[str, str], record: Record) -> None:
-        now = self.truth.engine.now
+        now = self.oracle.engine.now
         at, before = self._published.get(key, (-math.inf, None))
         if before is None:
             self._published[key] = (-math.inf, record)  # it was registered or adopted, and may report at once
@@ -80,28 +80,28 @@ class Registrations(Checker):
         self._published[key] = (now, record)
         if before.status != record.status:
             return
-        interval = self.truth.config.metrics_interval
+        interval = self.oracle.config.metrics_interval
         if now - at < CLOCK_RATE * interval:
             about = f"the metrics of {record.id} after {now - at:.2f} s, every {interval:g} s is as often as it may"
             self.violated(host, f"publishes {about}")
 
     def _is_quiet(self, *, within: float) -> bool:
         """Whether for so many seconds nothing was wrong but processes that are gone."""
-        truth = self.truth
-        is_calm = all(isinstance(fault, Crash | Leave) for fault in truth.active.values())
-        return is_calm and not truth.network.impairments and truth.engine.now - truth.disturbed_at > within
+        oracle = self.oracle
+        is_calm = all(isinstance(fault, Crash | Leave) for fault in oracle.active.values())
+        return is_calm and not oracle.network.impairments and oracle.engine.now - oracle.disturbed_at > within
 
     def _look_at_reports(self) -> None:
-        truth = self.truth
-        now = truth.engine.now
-        within = truth.config.metrics_interval / CLOCK_RATE + told_seconds(truth.config)
-        if not truth.reports or not self._is_quiet(within=within + mending_seconds(truth.config, 0)):
+        oracle = self.oracle
+        now = oracle.engine.now
+        within = oracle.config.metrics_interval / CLOCK_RATE + told_seconds(oracle.config)
+        if not oracle.reports or not self._is_quiet(within=within + mending_seconds(oracle.config, 0)):
             return
-        for agent_id, report in truth.reports.items():
-            since = truth.agents.get(agent_id)
+        for agent_id, report in oracle.reports.items():
+            since = oracle.agents.get(agent_id)
             if since is None or now - max(since, report.since) < within:
                 continue
-            for host in truth.live:
+            for host in oracle.live:
                 record = host.machine.records().get(agent_id) if host.machine is not None else None
                 if record is not None and (record.status, record.metrics) != (report.status, report.metrics):
                     lists = f"{agent_id} as {record.status!r} {record.metrics}"
@@ -110,9 +110,9 @@ class Registrations(Checker):
 
     def tick(self) -> None:
         """Look at the boots of hosted records, at their homes, and at what agents reported."""
-        truth = self.truth
+        oracle = self.oracle
         self._look_at_reports()
-        for host in truth.live if truth.agents else ():
+        for host in oracle.live if oracle.agents else ():
             machine = host.machine
             if machine is None or not machine.is_announced or host.is_stopped:
                 continue
@@ -122,40 +122,40 @@ class Registrations(Checker):
                     self.violated(host, f"hosts {about} {machine.own.boot:x}")
 
     def finish(self) -> None:
-        truth = self.truth
+        oracle = self.oracle
         self.tick()
-        if truth.engine.now - truth.disturbed_at < truth.config.instance_timeout:
+        if oracle.engine.now - oracle.disturbed_at < oracle.config.instance_timeout:
             return
-        live = truth.live
+        live = oracle.live
         ids = {host.id: None for host in live}
         bound = self._bound()
-        calm = truth.engine.now - truth.disturbed_at > bound
+        calm = oracle.engine.now - oracle.disturbed_at > bound
         for host in live:
             if host.machine is None:
                 continue
             records = host.machine.records()
-            for agent_id, since in truth.agents.items():
+            for agent_id, since in oracle.agents.items():
                 record = records.get(agent_id)
-                must_be_listed = since is not None and truth.engine.now - since > TOLD_WITHIN
+                must_be_listed = since is not None and oracle.engine.now - since > TOLD_WITHIN
                 if record is not None and record.home not in ids and calm:
                     self.violated(host, f"lists {agent_id} at {record.home}, which is gone")
                 elif must_be_listed and record is None:
                     self.violated(host, f"does not list {agent_id}, whose heartbeats are answered")
-                elif record is not None and agent_id in truth.deregistered and calm:
-                    at = truth.deregistered[agent_id]
+                elif record is not None and agent_id in oracle.deregistered and calm:
+                    at = oracle.deregistered[agent_id]
                     self.violated(host, f"lists {agent_id}, which deregistered at {at:.3f} s")
                 elif (
                     since is None
                     and record is not None
                     and calm
-                    and truth.engine.now - truth.agents_tried_at.get(agent_id, 0.0) > bound
+                    and oracle.engine.now - oracle.agents_tried_at.get(agent_id, 0.0) > bound
                 ):
                     self.violated(host, f"lists {agent_id}, which has stopped")
 
     def _bound(self) -> float:
         """Within so many seconds after its last heartbeat, or after the last disturbance, an agent that has stopped is
         gone: its home lets it go, or is gone itself and is found dead, and each node waits for another home."""
-        truth = self.truth
-        health = max((host.machine.local_health for host in truth.live if host.machine is not None), default=0)
-        found = detection_seconds(truth.config, len(truth.hosts), health=health)
-        return found + 2 * truth.config.instance_timeout + mending_seconds(truth.config, health)
+        oracle = self.oracle
+        health = max((host.machine.local_health for host in oracle.live if host.machine is not None), default=0)
+        found = detection_seconds(oracle.config, len(oracle.hosts), health=health)
+        return found + 2 * oracle.config.instance_timeout + mending_seconds(oracle.config, health)

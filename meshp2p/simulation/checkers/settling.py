@@ -11,14 +11,14 @@ from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.events import Event, LeaderChanged
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 
-__all__ = ["Settling"]
+__all__ = ["SettlingChecker"]
 
 ROUNDING = 1e-6
 
 
-class Settling(Checker):
+class SettlingChecker(Checker):
     """A node names a leader when it has looked around for ``settle_timeout``, or when it has synced with a node that
     is settled; and it says that it is settled only then. So it is after its start, and after it has named nobody.
 
@@ -28,8 +28,8 @@ class Settling(Checker):
     name: ClassVar[str] = "settling"
     watches: ClassVar[tuple[type, ...]] = (LeaderChanged,)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._since: dict[str, float] = {}
         """Since when each looks around, by its own clock."""
         self._met_at: dict[str, float] = {}
@@ -41,13 +41,13 @@ class Settling(Checker):
 
     def _may_be_settled(self, host: Host) -> bool:
         since = self._since.get(host.key, -math.inf)
-        has_looked = host.now - since >= self.truth.config.settle_timeout - ROUNDING
+        has_looked = host.now - since >= self.oracle.config.settle_timeout - ROUNDING
         return has_looked or self._met_at.get(host.key, -math.inf) >= since
 
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         if not isinstance(reply, SyncReply) or not reply.is_settled:
             return
-        for other in self.truth.live:
+        for other in self.oracle.live:
             if other.machine is not None and other.machine.own.boot == reply.sender.boot:
                 if not self._may_be_settled(other):
                     self.violated(other, f"says to {host.key} that it is settled, before it looked around")
@@ -59,7 +59,7 @@ class Settling(Checker):
         if not isinstance(event, LeaderChanged):
             return
         if event.leader_id is None:
-            if not self.truth.config.quorum:
+            if not self.oracle.config.quorum:
                 self._since[host.key] = host.now
         elif not self._may_be_settled(host):
             self.violated(host, f"names {event.leader_id} as leader before it looked around or met a settled node")

@@ -9,7 +9,7 @@ from typing import ClassVar
 from meshp2p.core.events import Event, LeaderChanged, MemberDied
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["Sides"]
 
@@ -37,8 +37,8 @@ class Sides(Checker):
     name: ClassVar[str] = "sides"
     watches: ClassVar[tuple[type, ...]] = (MemberDied, LeaderChanged)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._deaths: dict[str, _Deaths] = {}
 
     def started(self, host: Host) -> None:
@@ -49,12 +49,12 @@ class Sides(Checker):
         deaths = self._deaths.get(host.key)
         if machine is None or deaths is None:
             return
-        window = self.truth.config.settle_timeout
+        window = self.oracle.config.settle_timeout
         if isinstance(event, MemberDied):
             if event.record.is_node:
                 self._note(host, deaths, window)
         elif isinstance(event, LeaderChanged):
-            if event.leader_id is None and not self.truth.config.quorum and not machine.has_lost_id:
+            if event.leader_id is None and not self.oracle.config.quorum and not machine.has_lost_id:
                 was_paused = machine.counters.pauses > deaths.pauses
                 _forget(deaths.every, host.now - window - ROUNDING)
                 # what it listed then is not known for certain: one node more or less

@@ -13,7 +13,7 @@ from meshp2p.core.record import Item, Rumour, State, tag_of
 from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.expectations import suspicion_seconds
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Truth
+from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["Suspicions"]
 
@@ -51,8 +51,8 @@ class Suspicions(Checker):
     name: ClassVar[str] = "suspicions"
     watches: ClassVar[tuple[type, ...]] = (MemberSuspected, MemberRecovered, MemberDied, MemberJoined, MemberLeft)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._cases: dict[str, dict[str, _Case]] = {}
         self._nodes: dict[str, tuple[float, int, int]] = {}
         """By host: when its list changed last, how many nodes it had until then, and how many since."""
@@ -111,7 +111,7 @@ class Suspicions(Checker):
         if machine is None or host.number >= OBSERVERS_MAX:
             return
         # events follow when all of a packet is taken: a suspicion began among as many nodes as before it, or as now
-        now, nodes = self.truth.engine.now, machine.node_count()
+        now, nodes = self.oracle.engine.now, machine.node_count()
         at, before, last = self._nodes[host.key]
         if now > at:
             before = last
@@ -138,7 +138,7 @@ class Suspicions(Checker):
 
     def _hears(self, host: Host, accused: str, case: _Case) -> bool:
         """Whether the accused itself was heard since it must have been silent to be found dead."""
-        config = self.truth.config
+        config = self.oracle.config
         heard_at = host.heard_at.get(tag_of(accused), -math.inf)
         silence = config.suspicion_confirmed_multiplier * config.probe_interval
         return heard_at > case.joined_at and host.now - heard_at < silence
@@ -150,7 +150,7 @@ class Suspicions(Checker):
         is_doubted = case.doubted >= incarnation
         if host.id in refused and (len(refused) > 1 or is_doubted or self._has_nobody_to_ask(host)):
             return
-        config, confirmations = self.truth.config, len(accusers) - 1
+        config, confirmations = self.oracle.config, len(accusers) - 1
         silent = self._count_silent(host, case)
         wanted = min(
             suspicion_seconds(config, each, confirmations, is_doubted=is_doubted, silent=silent) for each in case.nodes

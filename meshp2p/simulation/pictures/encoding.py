@@ -38,9 +38,9 @@ from meshp2p.core.record import Item, Record, tag_of
 from meshp2p.simulation.checkers import Violation
 from meshp2p.simulation.pictures.lanes import FaultSpan, end_of, fault_spans, lanes_of
 from meshp2p.simulation.schedule import Schedule
+from meshp2p.virtual.describe import describe_fault
 from meshp2p.virtual.faults import Faulty, OneWay, Partition
 from meshp2p.virtual.trace import Trace, What
-from meshp2p.virtual.words import describe_fault
 
 __all__ = ["encode_run"]
 

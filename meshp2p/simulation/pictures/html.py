@@ -11,11 +11,11 @@ from pathlib import Path
 
 from meshp2p.errors import check
 from meshp2p.simulation.pictures.encoding import encode_run
-from meshp2p.simulation.pictures.words import describe_run, outcome, replay_command
+from meshp2p.simulation.pictures.text import describe_run, outcome, replay_command
 from meshp2p.simulation.schedule import Schedule, dump_schedule
 from meshp2p.simulation.simulation import Result
+from meshp2p.virtual.describe import printable
 from meshp2p.virtual.trace import Trace
-from meshp2p.virtual.words import printable
 
 __all__ = ["render_html", "write_html"]
 

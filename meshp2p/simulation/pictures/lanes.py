@@ -7,7 +7,7 @@ import msgspec
 from meshp2p.core.events import LeaderChanged
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.virtual.faults import Fault
-from meshp2p.virtual.trace import Entry, Trace, What
+from meshp2p.virtual.trace import Trace, TraceEntry, What
 
 __all__ = ["Band", "FaultSpan", "bands_of", "end_of", "fault_spans", "lanes_of"]
 
@@ -80,7 +80,7 @@ class _Draft:
             self.bands.append(Band(self._since, at, self._state, self._leader))
         self._since, self._state, self._leader = at, state, leader
 
-    def take(self, entry: Entry) -> None:
+    def add(self, entry: TraceEntry) -> None:
         match entry.what:
             case What.START:
                 self.turn(entry.at, "up", None)
@@ -102,7 +102,7 @@ def bands_of(trace: Trace, lanes: list[str], end: float) -> dict[str, list[Band]
     for entry in trace:
         draft = drafts.get(entry.node)
         if draft is not None:
-            draft.take(entry)
+            draft.add(entry)
     for draft in drafts.values():
         draft.turn(end, "", None)
     return {name: draft.bands for name, draft in drafts.items()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from meshp2p.virtual.trace import Entry, Trace, What
-from meshp2p.virtual.words import printable
+from meshp2p.virtual.describe import printable
+from meshp2p.virtual.trace import Trace, TraceEntry, What
 
 __all__ = ["FAULTS", "NETWORK", "PARSER", "shiviz"]
 
@@ -49,7 +49,7 @@ def shiviz(trace: Trace) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _host_of(entry: Entry) -> str:
+def _host_of(entry: TraceEntry) -> str:
     """Where ShiViz shows it. A node's key ends with a NUL, so that no id is taken for one of the other two."""
     if entry.what is What.DROP:
         return NETWORK
@@ -71,7 +71,7 @@ def _add_name(key: str, hosts: dict[str, str]) -> str:
     return name
 
 
-def _words(entry: Entry) -> str:
+def _words(entry: TraceEntry) -> str:
     detail = entry.detail
     what = type(getattr(detail, "body", detail)).__name__ if detail is not None else ""
     if isinstance(detail, str):

@@ -7,8 +7,8 @@ import string
 from meshp2p.core.events import MemberDied, MemberLeft, MemberRecovered, MemberSuspected
 from meshp2p.simulation.pictures.lanes import Band, FaultSpan, bands_of, end_of, fault_spans, lanes_of
 from meshp2p.simulation.schedule import Schedule
-from meshp2p.virtual.trace import Entry, Trace, What
-from meshp2p.virtual.words import describe, describe_fault, is_notable, printable
+from meshp2p.virtual.describe import describe, describe_fault, is_notable, printable
+from meshp2p.virtual.trace import Trace, TraceEntry, What
 
 __all__ = ["timeline"]
 
@@ -140,7 +140,7 @@ def _legend(letters: dict[str, str]) -> str:
     return f"who leads: {who or 'nobody'}  . = nobody\nsigns: {signs}  ~ stands still  blank: does not run"
 
 
-def _sign_of(entry: Entry) -> str:
+def _sign_of(entry: TraceEntry) -> str:
     if entry.what is What.VIOLATION:
         return "!"
     match entry.detail:

@@ -16,7 +16,7 @@ from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.simulation import Result, Simulation
 from meshp2p.virtual.faults import Crash, Partition
-from meshp2p.virtual.trace import Entry, Trace, What
+from meshp2p.virtual.trace import Trace, TraceEntry, What
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Run(msgspec.Struct, frozen=True):
     schedule: Schedule
     result: Result
 
-    def first(self, detail: type, what: What = What.EVENT) -> Entry:
+    def first(self, detail: type, what: What = What.EVENT) -> TraceEntry:
         return next(entry for entry in self.trace if entry.what is what and isinstance(entry.detail, detail))
 
 
@@ -93,7 +93,7 @@ def by_hand(one: str = "n0", two: str = "n1", three: str = "n2", *, message: str
     trace.add(9.5, three, What.PAUSE, "", "asleep")
     violations: tuple[Violation, ...] = ()
     if message:
-        violations = (Violation("wholeness", 10.0, one, message),)
+        violations = (Violation("convergence", 10.0, one, message),)
         trace.add(10.0, one, What.VIOLATION, "", violations[0])
     trace.add(10.0, one, What.TIMER)
     return Run(trace, schedule, _result(schedule, violations))

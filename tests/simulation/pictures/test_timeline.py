@@ -27,7 +27,7 @@ signs: ! violation  x declares dead  ? suspects  + sees refuted  < sees leave  ~
      8.000s  n1: ends (killed)
      9.000s  fault ends: Partition  A: n0 n1 | B: n2
      9.500s  n2: stands still (asleep)
-    10.000s  n0: VIOLATION of wholeness: n0 misses n1
+    10.000s  n0: VIOLATION of convergence: n0 misses n1
 """
 
 

@@ -18,7 +18,7 @@ from meshp2p.core.events import (
     StorageFailed,
 )
 from meshp2p.virtual.faults import ALL_KINDS, Faulty, OneWay, Partition
-from meshp2p.virtual.trace import Entry, What
+from meshp2p.virtual.trace import TraceEntry, What
 
 __all__ = ["describe", "describe_fault", "is_notable", "lines_of", "listed", "printable", "side"]
 
@@ -85,7 +85,7 @@ _VERBS = {
 _NOTABLE = (MemberSuspected, MemberDied, MemberRecovered, MemberLeft, LeaderChanged, StorageFailed, IdConflictLost)
 
 
-def is_notable(entry: Entry) -> bool:
+def is_notable(entry: TraceEntry) -> bool:
     """Whether it tells of a process, a fault, a verdict or a violation, and not of a packet, a call or a timer."""
     match entry.what:
         case What.EVENT:
@@ -96,7 +96,7 @@ def is_notable(entry: Entry) -> bool:
             return False
 
 
-def lines_of(entries: Iterable[Entry]) -> Iterator[str]:
+def lines_of(entries: Iterable[TraceEntry]) -> Iterator[str]:
     """A line for each entry: when, where, what. They hold no control characters."""
     told = list(entries)
     width = max((len(printable(entry.node)) for entry in told), default=0)
@@ -104,7 +104,7 @@ def lines_of(entries: Iterable[Entry]) -> Iterator[str]:
         yield printable(f"{entry.at:12.6f}  {printable(entry.node) or '-':{width}}  {describe(entry)}")
 
 
-def describe(entry: Entry) -> str:
+def describe(entry: TraceEntry) -> str:
     """One entry in words, without when and where."""
     detail = entry.detail
     match entry.what:

@@ -1,4 +1,5 @@
-"""What is really so: who is up, who can reach whom, and how long nothing went wrong. Checkers compare views with it."""
+"""Ground truth of a run: who is up, who can reach whom, and how long nothing went wrong. Checkers compare views with
+it."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ import math
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.map_entry import Entry
+from meshp2p.core.map_entry import MapEntry
 from meshp2p.simulation.engine import Engine
+from meshp2p.simulation.fault_history import FaultHistory
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.network import Network
-from meshp2p.simulation.troubles import Troubles
 from meshp2p.virtual.faults import (
     Blocked,
     ClockRate,
@@ -34,7 +35,7 @@ from meshp2p.virtual.faults import (
     Twin,
 )
 
-__all__ = ["MESSAGE_BYTES", "Component", "Letter", "MapWrite", "Reading", "Report", "Truth"]
+__all__ = ["MESSAGE_BYTES", "Component", "Letter", "MailboxRead", "MapWrite", "Oracle", "Report"]
 
 
 MEETING = 5.0
@@ -57,7 +58,7 @@ class Letter(msgspec.Struct):
     recipients: tuple[str, ...]
 
 
-class Reading(msgspec.Struct, frozen=True):
+class MailboxRead(msgspec.Struct, frozen=True):
     """That a recipient asked the host ``node``, in its process ``life``, for its mail: behind which message, and how
     many seconds it would wait. ``number`` counts all of them."""
 
@@ -83,7 +84,7 @@ class MapWrite(msgspec.Struct, frozen=True):
     value, empty for a deletion, and ``entry`` what its replica held of the key right after that."""
 
     name: str
-    entry: Entry
+    entry: MapEntry
     node: str
     life: int
     at: float
@@ -100,7 +101,7 @@ class Component(msgspec.Struct, frozen=True):
     is_sure: bool
 
 
-class Truth:
+class Oracle:
     """Ground truth of a run.
 
     ``disturbed_at`` is when last a fault began or ended, or a process started or stopped.
@@ -112,7 +113,7 @@ class Truth:
         self.config = config
         self.hosts: dict[str, Host] = {}
         self.active: dict[int, Fault] = {}
-        self.troubles: Troubles = Troubles(config)
+        self.fault_history: FaultHistory = FaultHistory(config)
         self.all_faults: list[Fault] = []
         """Those that began, in their order."""
         self.clock_stepped_at: float = -math.inf
@@ -159,7 +160,7 @@ class Truth:
             self.all_faults.append(fault)
         else:
             self.active.pop(number, None)
-        self.troubles.note(number, fault, now, begins=begins)
+        self.fault_history.note(number, fault, now, begins=begins)
         if isinstance(fault, DiskFull | DiskFails | DiskSlow):
             self.disk_failed_at = now
         if isinstance(fault, Leave):

@@ -11,7 +11,7 @@ import trio
 from meshp2p.discovery.source import Source
 from meshp2p.node.platform import Surroundings
 
-__all__ = ["follow"]
+__all__ = ["monitor_interfaces"]
 
 _log = logging.getLogger("meshp2p.node")
 
@@ -23,14 +23,14 @@ SLEEP_MIN: Final = 5.0
 somebody who sets the clock, and then a look in vain costs little."""
 
 
-async def follow(
+async def monitor_interfaces(
     look: Callable[[], Awaitable[Surroundings]],
     wall_ms: Callable[[], int],
     known: Surroundings,
     sources: Sequence[Source],
-    take: Callable[[Surroundings], None],
+    update: Callable[[Surroundings], None],
 ) -> None:
-    """Look every ``LOOK_INTERVAL``, for ever. Where something changed, ``take`` is told, then the sources.
+    """Look every ``LOOK_INTERVAL``, for ever. Where something changed, ``update`` is told, then the sources.
 
     After the machine slept the sources look again: whoever they know may have gone, and their packets got lost.
     """
@@ -46,7 +46,7 @@ async def follow(
             if found.place.addresses != known.place.addresses:
                 _log.info("reached at %s from now on", ", ".join(map(str, found.place.addresses)))
             known = found
-            take(found)
+            update(found)
             for source in sources:
                 source.move(found.place)
         before, gain = gain, wall_ms() / 1000 - trio.current_time()

@@ -28,7 +28,7 @@ from meshp2p.virtual.faults import (
     Twin,
 )
 
-__all__ = ["Troubles", "impairs_link", "impairs_node"]
+__all__ = ["FaultHistory", "impairs_link", "impairs_node"]
 
 
 class _Span:
@@ -42,7 +42,7 @@ class _Span:
         self.end = math.inf
 
 
-class Troubles:
+class FaultHistory:
     """All faults of a run that a healthy mesh need not bear, with their times.
 
     Who asks is told since when there is quiet: the end of the last trouble, infinity while there is one, and negative

@@ -8,7 +8,7 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.simulation.expectations import call_seconds, detection_seconds, false_death_seconds, mending_seconds
-from meshp2p.simulation.troubles import Troubles, impairs_link
+from meshp2p.simulation.fault_history import FaultHistory, impairs_link
 from meshp2p.virtual.faults import (
     Blocked,
     Crash,
@@ -27,13 +27,13 @@ from tests.simulation.simulated import a_mesh
 CUT = Partition(groups=(("a", "b"), ("c",)))
 
 
-def after(*faults: Fault, config: ProtocolConfig | None = None) -> Troubles:
+def after(*faults: Fault, config: ProtocolConfig | None = None) -> FaultHistory:
     """These faults lasted from 10 to 20 s."""
-    troubles = Troubles(config or ProtocolConfig())
+    history = FaultHistory(config or ProtocolConfig())
     for number, fault in enumerate(faults):
-        troubles.note(number, fault, 10.0, begins=True)
-        troubles.note(number, fault, 20.0, begins=False)
-    return troubles
+        history.note(number, fault, 10.0, begins=True)
+        history.note(number, fault, 20.0, begins=False)
+    return history
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_a_fault_concerns_the_links_that_it_impairs(fault: Fault, one: str, othe
 
 
 def test_a_trouble_concerns_single_nodes_and_links_and_lasts_until_it_ends() -> None:
-    troubles = after(CUT, Pause(node="a", begin=10.0, end=20.0))
-    assert (troubles.node_until("a"), troubles.node_until("b")) == (20.0, -math.inf)
-    assert (troubles.link_until("a", "c"), troubles.link_until("a", "b")) == (20.0, -math.inf)
-    assert (troubles.links_until("c"), troubles.links_until("d")) == (20.0, -math.inf)
-    troubles.note(9, Pause(node="b"), 30.0, begins=True)
-    assert troubles.node_until("b") == troubles.any_until() == math.inf
+    history = after(CUT, Pause(node="a", begin=10.0, end=20.0))
+    assert (history.node_until("a"), history.node_until("b")) == (20.0, -math.inf)
+    assert (history.link_until("a", "c"), history.link_until("a", "b")) == (20.0, -math.inf)
+    assert (history.links_until("c"), history.links_until("d")) == (20.0, -math.inf)
+    history.note(9, Pause(node="b"), 30.0, begins=True)
+    assert history.node_until("b") == history.any_until() == math.inf
 
 
 def test_what_a_healthy_mesh_must_bear_is_no_trouble() -> None:
@@ -106,7 +106,7 @@ def test_the_bounds_follow_the_configuration() -> None:
 
 def test_a_mesh_of_which_nothing_is_missing_has_only_views_to_compare() -> None:
     simulation = a_mesh(until=15.0)
-    assert simulation.checkers["wholeness"].bound() == mending_seconds(ProtocolConfig(), 0)  # type: ignore[attr-defined]
+    assert simulation.checkers["convergence"].bound() == mending_seconds(ProtocolConfig(), 0)  # type: ignore[attr-defined]
     simulation.begin(Crash(node="n3"))
     found = detection_seconds(ProtocolConfig(), 4, is_ring=True)
-    assert simulation.checkers["wholeness"].bound() == found + mending_seconds(ProtocolConfig(), 0)  # type: ignore[attr-defined]
+    assert simulation.checkers["convergence"].bound() == found + mending_seconds(ProtocolConfig(), 0)  # type: ignore[attr-defined]

@@ -12,24 +12,24 @@ from meshp2p.simulation.checkers.base import Checker, Violation
 from meshp2p.simulation.checkers.mending import mending_bound
 from meshp2p.simulation.expectations import mending_seconds
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.truth import Component, Truth
+from meshp2p.simulation.oracle import Component, Oracle
 from meshp2p.virtual.faults import DiskFails, DiskFull, DiskSlow, Fault
 
-__all__ = ["COMPONENTS_MAX", "Wholeness"]
+__all__ = ["COMPONENTS_MAX", "Convergence"]
 
 COMPONENTS_MAX = 200
 """In a larger mesh components are looked at only where there is but one: to find them takes every pair of nodes."""
 
 
-class Wholeness(Checker):
+class Convergence(Checker):
     """The nodes of a component list one another and nobody else, and name one leader under one epoch, within the time
     that follows from what is missing when the last fault or process begins or ends (:mod:`.mending`)."""
 
-    name: ClassVar[str] = "wholeness"
+    name: ClassVar[str] = "convergence"
     watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberDied, MemberLeft)
 
-    def __init__(self, truth: Truth, report: Callable[[Violation], None]) -> None:
-        super().__init__(truth, report)
+    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
+        super().__init__(oracle, report)
         self._measures_at = -1.0
         self._instances_at = -math.inf
         """When last anybody heard that a hosted instance came or went: one of them may be the lowest id, and lead."""
@@ -41,7 +41,7 @@ class Wholeness(Checker):
 
     def event(self, host: Host, event: Event) -> None:
         if isinstance(event, MemberEvent) and not event.record.is_node:
-            self._instances_at = self.truth.engine.now
+            self._instances_at = self.oracle.engine.now
 
     def started(self, host: Host) -> None:
         self._measure_soon()
@@ -51,7 +51,7 @@ class Wholeness(Checker):
 
     def _measure_soon(self) -> None:
         """Measure what is missing once all is done that happens at this moment."""
-        engine = self.truth.engine
+        engine = self.oracle.engine
         if engine.now > self._measures_at:
             self._measures_at = engine.now
             engine.at(engine.now, self._measure)
@@ -59,50 +59,50 @@ class Wholeness(Checker):
     def _measure(self, _argument: None) -> None:
         if not self._can_judge():
             return
-        engine = self.truth.engine
-        for component in self.truth.components():
+        engine = self.oracle.engine
+        for component in self.oracle.components():
             if component.is_sure:
-                due = engine.now + mending_bound(self.truth, component.hosts)
+                due = engine.now + mending_bound(self.oracle, component.hosts)
                 engine.at(due, self._look, (component, engine.now))
 
     def _look(self, argument: tuple[Component, float]) -> None:
         component, since = argument
-        truth = self.truth
-        if truth.disturbed_at > since:
+        oracle = self.oracle
+        if oracle.disturbed_at > since:
             return  # that was measured anew
         missing = self.what_is_missing(component)
-        settles_at = self._instances_at + mending_seconds(truth.config, 0)
-        if missing and truth.engine.now < settles_at:
-            truth.engine.at(settles_at, self._look, argument)
+        settles_at = self._instances_at + mending_seconds(oracle.config, 0)
+        if missing and oracle.engine.now < settles_at:
+            oracle.engine.at(settles_at, self._look, argument)
         elif missing:
-            self.violated(None, f"not whole {truth.engine.now - since:.1f} s after the last disturbance: {missing}")
+            self.violated(None, f"not whole {oracle.engine.now - since:.1f} s after the last disturbance: {missing}")
         else:
             self._whole.append(argument)
 
     def tick(self) -> None:
         """Whoever was whole stays so: what differs now is news on its way, and is mended, or stays different."""
-        engine = self.truth.engine
-        self._whole = [each for each in self._whole if each[1] >= self.truth.disturbed_at]
+        engine = self.oracle.engine
+        self._whole = [each for each in self._whole if each[1] >= self.oracle.disturbed_at]
         for argument in self._whole:
             if self.what_is_missing(argument[0]):
                 self._whole.remove(argument)
-                engine.at(engine.now + mending_bound(self.truth, argument[0].hosts), self._look, argument)
+                engine.at(engine.now + mending_bound(self.oracle, argument[0].hosts), self._look, argument)
                 return
 
     def _can_judge(self) -> bool:
-        truth = self.truth
-        if any(host.is_stopped or host.is_dark for host in truth.live):
+        oracle = self.oracle
+        if any(host.is_stopped or host.is_dark for host in oracle.live):
             return False
-        if truth.network.rules and len(truth.hosts) > COMPONENTS_MAX:
+        if oracle.network.rules and len(oracle.hosts) > COMPONENTS_MAX:
             return False
-        faults = truth.active.values()
+        faults = oracle.active.values()
         if any(isinstance(fault, DiskFull | DiskFails | DiskSlow) for fault in faults):
             return False  # a leader whose disk refuses writes claims no epoch
-        return all(truth.troubles.is_bearable(fault) or _cuts(fault) for fault in faults)
+        return all(oracle.fault_history.is_bearable(fault) or _cuts(fault) for fault in faults)
 
     def bound(self) -> float:
         """Within so many seconds from now the live nodes are one mesh, where nothing is wrong any more."""
-        return mending_bound(self.truth, tuple(self.truth.live))
+        return mending_bound(self.oracle, tuple(self.oracle.live))
 
     def is_whole(self) -> bool:
         """Whether all live nodes are one mesh now, though they may not need to be."""
@@ -110,7 +110,7 @@ class Wholeness(Checker):
 
     def what_is_missing_now(self) -> str:
         """Why the live nodes are not one mesh; empty where they are, or where there is none."""
-        live = self.truth.live
+        live = self.oracle.live
         return self.what_is_missing(Component(tuple(live), is_sure=True)) if live else ""
 
     def what_is_missing(self, component: Component) -> str:
@@ -150,7 +150,7 @@ class Wholeness(Checker):
         if len(expected) < len(component.hosts):
             twin = next(each for each in component.hosts if expected[each.id] is not each)
             return f"{twin.key} and {expected[twin.id].key} both hold the id {twin.id}"
-        agents = self.truth.agents
+        agents = self.oracle.agents
         missing = [name for name in expected if name not in listed]
         extra = [name for name in listed if name not in expected and name not in agents]
         if missing or extra:

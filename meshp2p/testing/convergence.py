@@ -8,14 +8,14 @@ from meshp2p.core.record import State
 from meshp2p.errors import MeshError
 from meshp2p.threaded.mesh_node import MeshNode
 
-__all__ = ["NotWhole", "report", "why_not_whole"]
+__all__ = ["NotConverged", "report", "why_not_converged"]
 
 
-class NotWhole(MeshError, AssertionError):
+class NotConverged(MeshError, AssertionError):
     """What a test waited for did not come in its virtual time. The message says what each node sees."""
 
 
-def why_not_whole(nodes: Mapping[str, Sequence[MeshNode]]) -> str:
+def why_not_converged(nodes: Mapping[str, Sequence[MeshNode]]) -> str:
     """What is missing until these nodes agree, each mesh for itself; empty where nothing is."""
     meshes: dict[str, list[MeshNode]] = {}
     for host, open_nodes in nodes.items():

@@ -12,9 +12,9 @@ from meshp2p.errors import ConfigError
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.simulation import Result
+from meshp2p.virtual.describe import listed
 from meshp2p.virtual.faults import Lossy
 from meshp2p.virtual.trace import Trace, What
-from meshp2p.virtual.words import listed
 
 __all__ = ["describe_run", "is_repeated_by", "outcome", "replay_command", "summary"]
 

@@ -14,23 +14,23 @@ from meshp2p.node.payload import decode_error
 from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.received import QUERY, ReceivedMessage
 
-__all__ = ["Asking"]
+__all__ = ["RequestClient"]
 
 ENDED_MAX: Final = 10_000
 """Questions that are over and whose late answers are known for what they are. Chosen, not measured."""
 
 
-class _Asked:
+class _Request:
     """An answer that is awaited: from whom, and what came."""
 
-    def __init__(self, target: str, take_progress: Callable[[bytes], None] | None) -> None:
+    def __init__(self, target: str, handle_progress: Callable[[bytes], None] | None) -> None:
         self.target = target
-        self.take_progress = take_progress
+        self.handle_progress = handle_progress
         self.answer: ReceivedMessage | None = None
         self.came = trio.Event()
 
 
-class Asking:
+class RequestClient:
     """The asker's side of what is asked by mail.
 
     ``send(target, payload, kind, correlation_id, timeout)`` sends a message that is kept for so many seconds,
@@ -47,25 +47,25 @@ class Asking:
         self.send: Callable[[str, bytes, str, str, float], Awaitable[object]] = send
         self.new_id: Callable[[], str] = new_id
         self._wait_gone = wait_gone
-        self._asked: dict[str, _Asked] = {}
+        self._asked: dict[str, _Request] = {}
         self._ended: dict[str, None] = {}
 
     def has_asked(self, correlation_id: str | None) -> bool:
         """Whether a question or task of this node's had this id, and it is not long over."""
         return correlation_id in self._asked or correlation_id in self._ended
 
-    def take(self, message: ReceivedMessage) -> None:
+    def handle_answer(self, message: ReceivedMessage) -> None:
         """An answer came. That of another than the one who was asked is none, and neither is a second one."""
         asked = self._asked.get(message.correlation_id or "")
         if asked is not None and asked.target == message.source and asked.answer is None:
             asked.answer = message
             asked.came.set()
 
-    def take_progress(self, source: str, correlation_id: str, payload: bytes) -> None:
+    def handle_progress(self, source: str, correlation_id: str, payload: bytes) -> None:
         """Whoever does a task tells how far it is."""
         asked = self._asked.get(correlation_id)
-        if asked is not None and asked.target == source and asked.take_progress is not None:
-            asked.take_progress(payload)
+        if asked is not None and asked.target == source and asked.handle_progress is not None:
+            asked.handle_progress(payload)
 
     async def query(self, target: str, payload: bytes, timeout: float) -> bytes:
         """Put a question into a mailbox, where it is for ``timeout`` seconds, and return the answer. It does not end by
@@ -79,7 +79,7 @@ class Asking:
         kind: str,
         correlation_id: str,
         timeout: float = math.inf,
-        take_progress: Callable[[bytes], None] | None = None,
+        handle_progress: Callable[[bytes], None] | None = None,
     ) -> bytes:
         """Send, and wait for the answer.
 
@@ -87,7 +87,7 @@ class Asking:
         :class:`~meshp2p.errors.RemoteError` if it is an error, :class:`~meshp2p.errors.NodeClosed` if this node leaves,
         and what sending raises.
         """
-        asked = self._asked[correlation_id] = _Asked(target, take_progress)
+        asked = self._asked[correlation_id] = _Request(target, handle_progress)
         try:
             await self.send(target, payload, kind, correlation_id, timeout)
             async with open_plain_nursery() as nursery:
@@ -105,6 +105,6 @@ class Asking:
             raise decode_error(asked.answer.raw)
         return asked.answer.raw
 
-    async def _watch(self, asked: _Asked) -> None:
+    async def _watch(self, asked: _Request) -> None:
         await self._wait_gone(asked.target)
         asked.came.set()

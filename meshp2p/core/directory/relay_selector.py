@@ -26,7 +26,7 @@ from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import MemberChange, MemberDied, MemberLeft, PeerReachable, PeersCannotCall, PeerUnreachable
 from meshp2p.core.record import Record, tag_of
 
-__all__ = ["Carrier", "Route"]
+__all__ = ["CallRoute", "RelaySelector"]
 
 RELAYS_MAX = 2
 """How many relays are asked, one after another, to call a node that cannot be called directly. Chosen, not measured."""
@@ -47,7 +47,7 @@ TOLD_AGAIN_AFTER = 300.0
 """Seconds until it is told again that a node's calls do not arrive here. Chosen, not measured."""
 
 
-class Route(msgspec.Struct, frozen=True):
+class CallRoute(msgspec.Struct, frozen=True):
     """One way to a node: whom to call, and, if that is a relay, whom it is to pass the call on to."""
 
     node_id: str
@@ -71,7 +71,7 @@ class _Detour:
         self.retry_at = now + self.pause
 
 
-class Carrier:
+class RelaySelector:
     """Chooses the way for each call, and remembers which worked."""
 
     def __init__(self, state: NodeState) -> None:
@@ -155,7 +155,7 @@ class Carrier:
 
     # Ways
 
-    def routes(self, node_id: str, now: float) -> list[Route]:
+    def routes(self, node_id: str, now: float) -> list[CallRoute]:
         """The ways to a node, the one to take first ahead; empty if it is not listed. What came of them is to be told
         to :meth:`note_answered` and :meth:`note_failed`."""
         if self._record(node_id) is None:
@@ -165,15 +165,15 @@ class Carrier:
         ways += [relay for relay in self._relays(node_id) if relay != via]
         return [route for way in ways if (route := self._route(node_id, way)) is not None]
 
-    def first_route(self, node_id: str, now: float) -> Route | None:
+    def first_route(self, node_id: str, now: float) -> CallRoute | None:
         """The first of :meth:`routes`, without choosing relays for the others; None if it is not listed."""
         return None if self._record(node_id) is None else self._route(node_id, self._detour_of(node_id, now))
 
-    def _route(self, node_id: str, way: str) -> Route | None:
+    def _route(self, node_id: str, way: str) -> CallRoute | None:
         record = self._record(way or node_id)
         if record is None:
             return None
-        return Route(record.id, record.boot, self._state.addresses_of(record), node_id if way else "")
+        return CallRoute(record.id, record.boot, self._state.addresses_of(record), node_id if way else "")
 
     def _relays(self, node_id: str) -> list[str]:
         """Who may have a connection to this node: those it watches. While it is not reached, somebody else as well,

@@ -3,10 +3,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from meshp2p.simulation.pictures.words import replay_command
+from meshp2p.simulation.pictures.text import replay_command
 from meshp2p.simulation.scenarios import Options, build_schedule
+from meshp2p.virtual.describe import describe_fault, printable
 from meshp2p.virtual.faults import Blocked, Crash, Fault, Kind, Lossy, OneWay, Partition
-from meshp2p.virtual.words import describe_fault, printable
 from tests.simulation.pictures.runs import by_hand
 
 

@@ -6,10 +6,10 @@ import trio
 import trio.testing
 
 from meshp2p.core.address import Address
-from meshp2p.discovery.place import Link, Place
+from meshp2p.discovery.endpoints import Endpoints, Link
 from meshp2p.discovery.source import Offer
 from meshp2p.net.interfaces import Interface
-from meshp2p.node.follower import LOOK_INTERVAL, follow
+from meshp2p.node.interface_monitor import LOOK_INTERVAL, monitor_interfaces
 from meshp2p.node.platform import Surroundings, find_place
 
 LO = Interface("lo", ("127.0.0.1", "::1"), (8, 128), 1)
@@ -24,13 +24,13 @@ class Source:
     name = "fake"
 
     def __init__(self) -> None:
-        self.moves: list[Place] = []
+        self.moves: list[Endpoints] = []
         self.refreshed = 0
 
     async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         raise NotImplementedError
 
-    def move(self, place: Place) -> None:
+    def move(self, place: Endpoints) -> None:
         self.moves.append(place)
 
     def refresh(self) -> None:
@@ -56,7 +56,9 @@ class Machine:
         return int((trio.current_time() + self.slept) * 1000)
 
     async def start(self, nursery: trio.Nursery) -> None:
-        nursery.start_soon(follow, self.look, self.wall_ms, await self.look(), [self.source], self.taken.append)
+        nursery.start_soon(
+            monitor_interfaces, self.look, self.wall_ms, await self.look(), [self.source], self.taken.append
+        )
 
 
 async def test_what_changes_is_told_once(autojump_clock: trio.testing.MockClock) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from meshp2p.core.address import Address
 
-__all__ = ["Link", "Place", "is_callable"]
+__all__ = ["Endpoints", "Link", "is_callable"]
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class Link(msgspec.Struct, frozen=True):
         return f"{self.host} ({self.interface})"
 
 
-class Place(msgspec.Struct, frozen=True):
+class Endpoints(msgspec.Struct, frozen=True):
     """``addresses`` are where others call this node, best first, at least one. ``links`` are those of their networks,
     and the one of IPv4 loopback where there is one: it joins nodes of one machine, whatever its network does."""
 

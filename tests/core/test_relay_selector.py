@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshp2p.core.calls import Deliver, ForwardStatus, StatusReply
-from meshp2p.core.directory.carrier import DIRECT_RETRY_MIN, UNREACHABLE_AFTER
+from meshp2p.core.directory.relay_selector import DIRECT_RETRY_MIN, UNREACHABLE_AFTER
 from meshp2p.core.effects import Call, CallFailed, Failure
 from meshp2p.core.events import PeerReachable, PeersCannotCall, PeerUnreachable
 from meshp2p.core.message import CopyStatus
@@ -150,9 +150,9 @@ def test_a_relay_that_was_stopped_passes_nothing_on() -> None:
 
 def test_a_call_through_a_relay_names_the_relay_and_the_target() -> None:
     mesh = a_mesh("a", "b", "c")
-    carrier = mesh.nodes["a"]._carrier
-    carrier.note_answered("c", "b", mesh.now)
-    carrier.call("c", ForwardStatus("0192aaaa"), lambda _reply, _now: None, 1.0, mesh.now)
+    relay_selector = mesh.nodes["a"]._relay_selector
+    relay_selector.note_answered("c", "b", mesh.now)
+    relay_selector.call("c", ForwardStatus("0192aaaa"), lambda _reply, _now: None, 1.0, mesh.now)
     (call,) = [effect for effect in mesh.nodes["a"]._state.effects if isinstance(effect, Call)]
     assert (call.node_id, call.addresses, call.target) == ("b", (mesh.address("b"),), "c")
 
@@ -162,14 +162,14 @@ def test_a_call_that_fails_late_does_not_end_a_detour_that_worked_since_it_began
     machine, began = mesh.nodes["a"], mesh.now
 
     def call_of(now: float) -> int:
-        machine._carrier.call("c", ForwardStatus("0192aaaa"), lambda _reply, _now: None, 1.0, now)
+        machine._relay_selector.call("c", ForwardStatus("0192aaaa"), lambda _reply, _now: None, 1.0, now)
         calls = [effect for effect in machine._state.effects if isinstance(effect, Call)]
         machine._state.effects.clear()
         return calls[-1].call_id
 
-    machine._carrier.note_answered("c", "d", began)
+    machine._relay_selector.note_answered("c", "d", began)
     early = call_of(began + 0.1)
-    machine._carrier.note_answered("c", "d", began + 0.2)
+    machine._relay_selector.note_answered("c", "d", began + 0.2)
     late = call_of(began + 0.3)
     failed = CallFailed(Failure.TIMEOUT, "no answer")
     machine.receive_reply(early, failed, began + 2.1)
