@@ -15,10 +15,18 @@ author = "meshp2p contributors"
 copyright = "meshp2p contributors"
 version = release = _version[1]
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+autodoc_default_options = {
+    "members": True,
+    "inherited-members": "Exception, Struct, int, str, tuple",
+    "member-order": "bysource",
+}
+autodoc_typehints = "description"
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nitpicky = True
+# Docstrings name internal types too, which have no page.
+nitpick_ignore_regex = [("py:.*", ".*")]
 exclude_patterns = ["adr/template.md", "changes"]
 
 html_theme = "furo"

@@ -16,7 +16,7 @@ import trio
 
 from meshp2p.http.body import encode_json
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
-from meshp2p.http.state import RequestRefused, ServerState
+from meshp2p.http.state import RequestRejected, ServerState
 
 __all__ = ["RECEIVE_BYTES", "WRITE_BYTES", "Channel", "date_header", "error_response", "phrase"]
 
@@ -68,11 +68,11 @@ class Channel:
                 self.protocol.receive_data(b"")
 
     def check_lines(self) -> None:
-        """Raise :class:`RequestRefused` if the head that has begun has too many lines: each costs h11 some
+        """Raise :class:`RequestRejected` if the head that has begun has too many lines: each costs h11 some
         microseconds."""
         data = self.protocol.trailing_data[0]
         if data.count(b"\n") > _HEAD_LINES_MAX and _HEAD_END.split(data, 1)[0].count(b"\n") > _HEAD_LINES_MAX:
-            raise RequestRefused(
+            raise RequestRejected(
                 431, HttpRefusal.HEAD_TOO_LARGE, f"the request head has more than {_HEAD_LINES_MAX} lines"
             )
 
@@ -80,7 +80,7 @@ class Channel:
         return h11.Connection(h11.SERVER, max_incomplete_event_size=self.limits.header_bytes_max)
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
-        """What h11 makes of the bytes so far. Raises :class:`RequestRefused`."""
+        """What h11 makes of the bytes so far. Raises :class:`RequestRejected`."""
         try:
             return self.protocol.next_event()
         except h11.RemoteProtocolError as error:
@@ -88,14 +88,14 @@ class Channel:
                 raise self.head_too_large() from None
             if error.error_status_hint == 431:
                 message = f"the request line is longer than {self.limits.header_bytes_max} bytes"
-                raise RequestRefused(414, HttpRefusal.TARGET_TOO_LONG, message) from None
+                raise RequestRejected(414, HttpRefusal.TARGET_TOO_LONG, message) from None
             if error.error_status_hint == 501:
-                raise RequestRefused(501, HttpRefusal.NOT_IMPLEMENTED, str(error)) from None
-            raise RequestRefused(400, HttpRefusal.BAD_REQUEST, f"malformed request: {error}") from None
+                raise RequestRejected(501, HttpRefusal.NOT_IMPLEMENTED, str(error)) from None
+            raise RequestRejected(400, HttpRefusal.BAD_REQUEST, f"malformed request: {error}") from None
 
-    def head_too_large(self) -> RequestRefused:
+    def head_too_large(self) -> RequestRejected:
         message = f"the request head is larger than {self.limits.header_bytes_max} bytes"
-        return RequestRefused(431, HttpRefusal.HEAD_TOO_LARGE, message)
+        return RequestRejected(431, HttpRefusal.HEAD_TOO_LARGE, message)
 
     async def write(self, data: bytes | memoryview) -> None:
         """Send all of ``data``. Raises ``ConnectionResetError`` where the client is gone or does not read in time.
@@ -121,7 +121,7 @@ class Channel:
                 raise ConnectionResetError(f"the client read too little for {self.limits.write_seconds:g} seconds")
         self.waits_since = was_waiting
 
-    async def refuse(self, refused: RequestRefused, *, head_only: bool = False) -> None:
+    async def refuse(self, refused: RequestRejected, *, head_only: bool = False) -> None:
         """Count the refusal, answer it where that is possible, and let the client read the answer."""
         self.stats.count(refused.reason)
         if self.is_broken:

@@ -21,7 +21,7 @@ from meshp2p.http.channel import RECEIVE_BYTES, WRITE_BYTES, Channel, date_heade
 from meshp2p.http.incoming import RequestBody
 from meshp2p.http.limits import HttpRefusal
 from meshp2p.http.request import Handler, Headers, Request, Response
-from meshp2p.http.state import RequestRefused, ServerState
+from meshp2p.http.state import RequestRejected, ServerState
 
 __all__ = ["Connection"]
 
@@ -77,7 +77,7 @@ class Connection:
                     self._has_begun = False
                     self._channel.waits_since = trio.current_time()
                 return
-            except RequestRefused as error:
+            except RequestRejected as error:
                 refused = error.with_traceback(None)  # or it keeps the answer that was to be sent
             except (ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
                 return  # the client is gone: that is its right
@@ -98,7 +98,7 @@ class Connection:
 
     async def _receive_head(self, first_byte_timeout: float) -> h11.Request | None:
         """The next request, or None if the connection has come to its end in good order. Raises
-        :class:`RequestRefused`."""
+        :class:`RequestRejected`."""
         channel = self._channel
         if channel.is_closing:
             return None
@@ -121,19 +121,19 @@ class Connection:
                     event = channel.next_event()
             if waiting.cancelled_caught and has_begun:
                 message = f"no whole request head within {head_seconds:g} seconds"
-                raise RequestRefused(408, HttpRefusal.HEAD_TIMEOUT, message)
+                raise RequestRejected(408, HttpRefusal.HEAD_TIMEOUT, message)
         return event if isinstance(event, h11.Request) else None
 
     def _request(self, head: h11.Request) -> Request:
-        """The request. Raises :class:`RequestRefused` for what is known to be wrong from the head alone."""
+        """The request. Raises :class:`RequestRejected` for what is known to be wrong from the head alone."""
         version, method, target = head.http_version, head.method, head.target
         if version not in (b"1.1", b"1.0"):
-            raise RequestRefused(400, HttpRefusal.BAD_REQUEST, f"HTTP/{version.decode('ascii')}: expected HTTP/1.1")
+            raise RequestRejected(400, HttpRefusal.BAD_REQUEST, f"HTTP/{version.decode('ascii')}: expected HTTP/1.1")
         if method == b"CONNECT":
-            raise RequestRefused(501, HttpRefusal.NOT_IMPLEMENTED, "CONNECT: this is no proxy")
+            raise RequestRejected(501, HttpRefusal.NOT_IMPLEMENTED, "CONNECT: this is no proxy")
         if len(target) > self._limits.target_bytes_max:
             message = f"the path and query are longer than {self._limits.target_bytes_max} bytes"
-            raise RequestRefused(414, HttpRefusal.TARGET_TOO_LONG, message)
+            raise RequestRejected(414, HttpRefusal.TARGET_TOO_LONG, message)
         headers: Headers = list(head.headers)
         content_length = self._check_headers(headers, len(target), version)
         if not target.startswith(b"/"):
@@ -155,11 +155,11 @@ class Connection:
         if transfer_encoding is not None and (content_length is not None or version == b"1.0"):
             # RFC 9112 §6.1: whoever sits between could see another request than we do.
             message = "Transfer-Encoding beside Content-Length or in HTTP/1.0"
-            raise RequestRefused(400, HttpRefusal.BAD_REQUEST, message)
+            raise RequestRejected(400, HttpRefusal.BAD_REQUEST, message)
         return content_length
 
     async def _answer(self, request: Request) -> None:
-        """Run the handler and send its response. Raises :class:`RequestRefused` if the server must end the request
+        """Run the handler and send its response. Raises :class:`RequestRejected` if the server must end the request
         itself."""
         seconds = self._limits.request_seconds
         try:
@@ -167,13 +167,13 @@ class Connection:
                 response = await self._handler(request)
                 with self._server.hold(response.parts, self):
                     await self._send(request, response)
-        except (RequestRefused, ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
+        except (RequestRejected, ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, the server goes on
             _log.error("%s %r failed: please report it", request.method, request.path, exc_info=error)
-            raise RequestRefused(500, HttpRefusal.APP_ERROR, "internal error") from None
+            raise RequestRejected(500, HttpRefusal.APP_ERROR, "internal error") from None
         if scope.cancelled_caught:
-            raise RequestRefused(503, HttpRefusal.REQUEST_TIMEOUT, f"no answer within {seconds:g} seconds")
+            raise RequestRejected(503, HttpRefusal.REQUEST_TIMEOUT, f"no answer within {seconds:g} seconds")
 
     async def _send(self, request: Request, response: Response) -> None:
         """Send a response. The client hears that the connection ends if it does."""
@@ -212,7 +212,7 @@ class Connection:
             return False
         try:
             await incoming.discard()
-        except RequestRefused as refused:  # it has its answer
+        except RequestRejected as refused:  # it has its answer
             self._stats.count(refused.reason)
             await channel.linger()
             return False
@@ -227,7 +227,7 @@ def _origin_form(method: bytes, target: bytes, headers: Headers) -> tuple[bytes,
     if target == b"*" and method == b"OPTIONS":
         return target, headers
     if target[:7].lower() != b"http://":
-        raise RequestRefused(400, HttpRefusal.BAD_REQUEST, f"target {target[:80].decode('ascii')!r}: expected a path")
+        raise RequestRejected(400, HttpRefusal.BAD_REQUEST, f"target {target[:80].decode('ascii')!r}: expected a path")
     authority, slash, path = target[7:].partition(b"/")
     if not slash:
         authority, mark, query = authority.partition(b"?")

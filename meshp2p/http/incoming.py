@@ -11,7 +11,7 @@ import trio
 from meshp2p.errors import NodeClosed
 from meshp2p.http.channel import RECEIVE_BYTES, Channel, phrase
 from meshp2p.http.limits import HttpLimits, HttpRefusal
-from meshp2p.http.state import RequestRefused
+from meshp2p.http.state import RequestRejected
 
 __all__ = ["RequestBody"]
 
@@ -52,7 +52,7 @@ class RequestBody:
     async def read(self, bytes_max: int | None = None) -> bytes:
         """The whole body, of at most ``bytes_max`` bytes or ``body_bytes_max``.
 
-        Raises :class:`RequestRefused` if it is larger or takes too long, and ``ConnectionResetError`` or
+        Raises :class:`RequestRejected` if it is larger or takes too long, and ``ConnectionResetError`` or
         ``trio.BrokenResourceError`` if the client goes.
         """
         parts: list[bytes] = []
@@ -78,10 +78,10 @@ class RequestBody:
                     raise _too_large(bytes_max)
                 if self._chunks > _CHUNKS_FREE and self._size < self._chunks * _CHUNK_BYTES_MIN:
                     message = f"{self._chunks} chunks of less than {_CHUNK_BYTES_MIN} bytes on average"
-                    raise RequestRefused(400, HttpRefusal.BAD_REQUEST, message)
+                    raise RequestRejected(400, HttpRefusal.BAD_REQUEST, message)
                 if self._size > _SMALL_BODY_BYTES and stats.bodies_bytes > channel.limits.bodies_bytes_max:
                     message = "too many large bodies at a time: try again later"
-                    raise RequestRefused(503, HttpRefusal.BODIES_TOO_LARGE, message)
+                    raise RequestRejected(503, HttpRefusal.BODIES_TOO_LARGE, message)
                 if parts is not None:
                     parts.append(event.data)
             elif isinstance(event, h11.EndOfMessage):
@@ -122,7 +122,7 @@ class RequestBody:
             data = await channel.stream.receive_some(RECEIVE_BYTES)
         channel.waits_since = None
         if waiting.cancelled_caught:
-            raise RequestRefused(408, HttpRefusal.BODY_TIMEOUT, f"no whole body within {seconds:g} seconds")
+            raise RequestRejected(408, HttpRefusal.BODY_TIMEOUT, f"no whole body within {seconds:g} seconds")
         channel.feed(data)
 
     def release(self) -> None:
@@ -133,12 +133,12 @@ class RequestBody:
     async def while_connected(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """What ``work`` returns or raises. As soon as the client goes, ``work`` is cancelled and this raises
         ``ConnectionResetError``. What the client sends meanwhile is kept, up to a bound: then it raises
-        :class:`RequestRefused`."""
+        :class:`RequestRejected`."""
         await self.discard()
         stats = self._channel.stats
         if stats.requests_waiting >= self.limits.waiting_max:
             message = f"{stats.requests_waiting} requests wait already: try again later"
-            raise RequestRefused(503, HttpRefusal.TOO_MANY_WAITING, message)
+            raise RequestRejected(503, HttpRefusal.TOO_MANY_WAITING, message)
         stats.requests_waiting += 1
         try:
             return await self._work_or_watch(work)
@@ -178,8 +178,8 @@ class RequestBody:
             if ahead_bytes > _AHEAD_BYTES_MAX:
                 # Not to read on would be not to see the client go.
                 message = f"more than {_AHEAD_BYTES_MAX} bytes were sent ahead of the answer"
-                raise RequestRefused(400, HttpRefusal.BAD_REQUEST, message)
+                raise RequestRejected(400, HttpRefusal.BAD_REQUEST, message)
 
 
-def _too_large(bytes_max: int) -> RequestRefused:
-    return RequestRefused(413, HttpRefusal.BODY_TOO_LARGE, f"the body is larger than {bytes_max} bytes")
+def _too_large(bytes_max: int) -> RequestRejected:
+    return RequestRejected(413, HttpRefusal.BODY_TOO_LARGE, f"the body is larger than {bytes_max} bytes")

@@ -20,7 +20,7 @@ from meshp2p.http.channel import Channel
 from meshp2p.http.connection import Connection
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
 from meshp2p.http.request import Handler
-from meshp2p.http.state import YOUNG_SECONDS, RequestRefused, ServerState
+from meshp2p.http.state import YOUNG_SECONDS, RequestRejected, ServerState
 
 __all__ = ["HttpServer"]
 
@@ -106,7 +106,7 @@ class HttpServer:
         finally:
             await trio.aclose_forcefully(stream)
 
-    def _make_room(self, client: str | None) -> RequestRefused | None:
+    def _make_room(self, client: str | None) -> RequestRejected | None:
         """Close the connection that has waited for its client longest if there is no room for one more. Why there is
         none then, if all are at work."""
         connections = list(self._connections)
@@ -123,13 +123,13 @@ class HttpServer:
         waiting = [(now if c.waits_since is None else c.waits_since, c) for c in connections]
         since, longest = min(waiting, key=lambda pair: pair[0])
         if since > now - YOUNG_SECONDS:
-            return RequestRefused(503, HttpRefusal.TOO_MANY_CONNECTIONS, message)
+            return RequestRejected(503, HttpRefusal.TOO_MANY_CONNECTIONS, message)
         del self._connections[longest]
         self.stats.count(HttpRefusal.CROWDED_OUT)
         longest.cut()
         return None
 
-    async def _refuse(self, stream: trio.abc.Stream, refused: RequestRefused) -> None:
+    async def _refuse(self, stream: trio.abc.Stream, refused: RequestRejected) -> None:
         """Answer 503; if too many are being told already, nothing."""
         if self._refusing >= _REFUSING_MAX:
             self.stats.count(refused.reason)

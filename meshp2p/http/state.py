@@ -10,7 +10,7 @@ import trio
 
 from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
 
-__all__ = ["YOUNG_SECONDS", "RequestRefused", "ServerState"]
+__all__ = ["YOUNG_SECONDS", "RequestRejected", "ServerState"]
 
 YOUNG_SECONDS: Final = 0.05
 """How long a client may take for a next step in any crowd. Chosen, not measured."""
@@ -18,7 +18,7 @@ YOUNG_SECONDS: Final = 0.05
 _SMALL_BYTES: Final = 64 * 1024  # of an answer that is never refused for what others wait for: chosen, not measured
 
 
-class RequestRefused(Exception):
+class RequestRejected(Exception):
     """The server ends this request itself: ``status`` is the answer, if one can still be given."""
 
     def __init__(self, status: int, reason: HttpRefusal, message: str) -> None:
@@ -57,7 +57,7 @@ class ServerState:
     @contextmanager
     def hold(self, parts: Sequence[bytes], reader: Reader) -> Iterator[None]:
         """Count an answer until the block ends; bytes that several answers share count once. If that is too much, those
-        give way that have not been read for longest. Raises :class:`RequestRefused` (503) if there are none."""
+        give way that have not been read for longest. Raises :class:`RequestRejected` (503) if there are none."""
         held = _HeldResponse(parts, reader)
         while (new := self._new_bytes(parts)) > _SMALL_BYTES and (
             self.stats.answers_bytes + new > self.limits.answers_bytes_max
@@ -87,7 +87,7 @@ class ServerState:
         since, held = min(waiting, key=lambda pair: pair[0], default=(young, None))
         if held is None or since >= young:
             message = "too many large answers at a time: try again later"
-            raise RequestRefused(503, HttpRefusal.ANSWERS_TOO_LARGE, message)
+            raise RequestRejected(503, HttpRefusal.ANSWERS_TOO_LARGE, message)
         self.stats.count(HttpRefusal.CROWDED_OUT)
         self._release(held)
         held.reader.cut()

@@ -20,7 +20,7 @@ from meshp2p.wire.contract import FETCH_MAX, WAIT_SECONDS_MAX
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
 SOURCES = sorted(Path(meshp2p.http.__path__[0]).glob("*.py"))
-ANSWERS = {"BadRequest": 0, "RequestRefused": 0, "Response": 0, "json_response": 1}
+ANSWERS = {"BadRequest": 0, "RequestRejected": 0, "Response": 0, "json_response": 1}
 """What makes an answer, and which of its arguments is the status."""
 
 FIXED: dict[str, tuple[int, str]] = {
