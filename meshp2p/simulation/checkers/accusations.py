@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 from meshp2p.core.calls import CallReply, Probe
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.events import Event, MemberEvent, MemberJoined, MemberRecovered, MemberUpdated
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import Fault, Twin
 
 __all__ = ["Accusations", "Rivals"]
@@ -27,11 +23,10 @@ class Accusations(Checker):
     """A node that accuses another process of silence has listed that process for a period: what did not answer before
     was another one."""
 
-    name: ClassVar[str] = "accusations"
-    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated, MemberRecovered)
+    name = "accusations"
+    watches: tuple[type, ...] = (MemberJoined, MemberUpdated, MemberRecovered)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._has_twins = False
         self._listed: dict[str, dict[str, tuple[int, int, float]]] = {}
         """By host and id: the boot, the incarnation and the time by the host's clock from which it listed that."""
@@ -69,10 +64,9 @@ class Rivals(Checker):
     """A node that has just begun, and asks whether another process holds its id, tells nobody of itself before that is
     answered."""
 
-    name: ClassVar[str] = "rivals"
+    name = "rivals"
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._requests: dict[str, dict[int, None]] = {}
         self._told: dict[str, bool] = {}
 

@@ -40,11 +40,15 @@ class Checker:
     """
 
     name: ClassVar[str]
-    watches: ClassVar[tuple[type, ...]] = ()
+    watches: tuple[type, ...] = ()
 
     def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        self.oracle = oracle
+        self.oracle: Oracle = oracle
         self._report = report
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Set up what the checker remembers of the run."""
 
     def violated(self, host: Host | None, message: str) -> None:
         self._report(Violation(self.name, self.oracle.engine.now, host.key if host is not None else "", message))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from meshp2p.simulation.checkers.base import Checker
 
 __all__ = ["Bounds"]
@@ -12,7 +10,7 @@ __all__ = ["Bounds"]
 class Bounds(Checker):
     """No table is larger, and no packet, than the configuration allows."""
 
-    name: ClassVar[str] = "bounds"
+    name = "bounds"
 
     def tick(self) -> None:
         oracle = self.oracle

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import ClassVar
 
 from meshp2p.core.calls import Probe, Push, SyncRequest
 from meshp2p.core.directory.relay_selector import DIRECT_RETRY_MIN
@@ -21,10 +19,9 @@ from meshp2p.core.events import (
     MemberUpdated,
 )
 from meshp2p.core.swim.convergence_check import LOOKS_MAX
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import wanted_confirmations
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import Crash, Fault, Forged, Kind, Leave, Partition
 
 __all__ = ["Budgets"]
@@ -71,11 +68,10 @@ class Budgets(Checker):
     publishes or finds a death tells ``birth_fanout`` more. A packet that an attacker sends draws ``FORGED_ANSWERS``.
     """
 
-    name: ClassVar[str] = "budgets"
-    watches: ClassVar[tuple[type, ...]] = _CHANGES
+    name = "budgets"
+    watches: tuple[type, ...] = _CHANGES
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._spent = _Spent()
         self._spent_before = _Spent()
         self._calls = 0

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 from meshp2p.core.events import (
     Event,
     LeaderChanged,
@@ -17,9 +14,8 @@ from meshp2p.core.events import (
     MemberUpdated,
 )
 from meshp2p.core.record import Record
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["Epochs", "Incarnations"]
 
@@ -34,11 +30,10 @@ class Incarnations(Checker):
     """Incarnations never fall, the dead do not rise without a higher one, LEFT never becomes DEAD, and nobody hears of
     an incarnation that its owner did not publish. A node that kept its state comes back with a higher one."""
 
-    name: ClassVar[str] = "incarnations"
-    watches: ClassVar[tuple[type, ...]] = _CHANGES
+    name = "incarnations"
+    watches: tuple[type, ...] = _CHANGES
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._seen: dict[str, dict[str, Record]] = {}
         self._published: dict[str, int] = {}
         self._own: dict[str, int] = {}
@@ -104,11 +99,10 @@ class Epochs(Checker):
     """Who claims to lead claims an epoch above all that it has heard of, and above those of its own earlier terms; no
     token is claimed by two processes, and the leader that a node names is the lowest live id of its view."""
 
-    name: ClassVar[str] = "epochs"
-    watches: ClassVar[tuple[type, ...]] = (LeaderChanged, MemberJoined, MemberUpdated, MemberRecovered)
+    name = "epochs"
+    watches: tuple[type, ...] = (LeaderChanged, MemberJoined, MemberUpdated, MemberRecovered)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._heard: dict[str, int] = {}
         self._own: dict[str, int] = {}
         self._tokens: dict[tuple[int, str], int] = {}

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 from meshp2p.core.calls import CallReply, MapDifference, MapSync
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import ClockStep, Fault
 
 __all__ = ["Comparing"]
@@ -23,10 +19,9 @@ class Comparing(Checker):
     each entry that the asker had when the answer came, or a later one. Where nothing is in the way of the two, and all
     clocks are within the bound."""
 
-    name: ClassVar[str] = "comparing"
+    name = "comparing"
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._has_room = self.has_room("map_entries_max", "map_bytes_max", "map_sync_bytes_max")
         self._was_clock_wrong = False
 

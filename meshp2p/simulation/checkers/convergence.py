@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import ClassVar
 
 from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
 from meshp2p.core.record import State
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.checkers.mending import mending_bound
 from meshp2p.simulation.expectations import mending_seconds
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Component, Oracle
+from meshp2p.simulation.oracle import Component
 from meshp2p.virtual.faults import DiskFails, DiskFull, DiskSlow, Fault
 
 __all__ = ["COMPONENTS_MAX", "Convergence"]
@@ -25,11 +23,10 @@ class Convergence(Checker):
     """The nodes of a component list one another and nobody else, and name one leader under one epoch, within the time
     that follows from what is missing when the last fault or process begins or ends (:mod:`.mending`)."""
 
-    name: ClassVar[str] = "convergence"
-    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberDied, MemberLeft)
+    name = "convergence"
+    watches: tuple[type, ...] = (MemberJoined, MemberDied, MemberLeft)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._measures_at = -1.0
         self._instances_at = -math.inf
         """When last anybody heard that a hosted instance came or went: one of them may be the lowest id, and lead."""

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import crash_seconds
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import ClockStep, Crash, DiskForgets, Fault, Leave, Moved
 
 __all__ = ["CrashEvidence"]
@@ -23,10 +19,9 @@ class CrashEvidence(Checker):
     """A process that dies alone, while its machine lives and nothing else goes wrong, is held dead by all within the
     crash bound; so are all others of a node at once."""
 
-    name: ClassVar[str] = "crash-evidence"
+    name = "crash-evidence"
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._disturbed_at = 0.0
         self._quiet_before = 0.0
         self._stops = 0

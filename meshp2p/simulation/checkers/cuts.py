@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import contact_seconds, cut_seconds
@@ -21,7 +20,7 @@ class Cuts(Checker):
     ``cut_seconds``, however small it is. A node all alone says within ``contact_seconds`` that it hears nobody, and
     names no leader until it lists nobody else."""
 
-    name: ClassVar[str] = "cuts"
+    name = "cuts"
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         if not begins or not isinstance(fault, Partition) or not self._is_clean(fault) or not self._is_well():

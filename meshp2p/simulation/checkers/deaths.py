@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import ClassVar
 
 from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft, MemberSuspected
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import detection_seconds, false_death_seconds
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["Detection", "FalseDeaths"]
 
@@ -30,11 +27,10 @@ class FalseDeaths(Checker):
     death of an incarnation has declared it.
     """
 
-    name: ClassVar[str] = "false-deaths"
-    watches: ClassVar[tuple[type, ...]] = (MemberDied,)
+    name = "false-deaths"
+    watches: tuple[type, ...] = (MemberDied,)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._hosts: dict[str, Host] = {}
         self._declared: dict[tuple[str, int, int], None] = {}
         self._counted: dict[tuple[str, int], None] = {}
@@ -97,11 +93,10 @@ class Detection(Checker):
     ``seconds`` are the times from a crash until the last node knew it.
     """
 
-    name: ClassVar[str] = "detection"
-    watches: ClassVar[tuple[type, ...]] = (MemberDied, MemberLeft, MemberJoined, MemberSuspected)
+    name = "detection"
+    watches: tuple[type, ...] = (MemberDied, MemberLeft, MemberJoined, MemberSuspected)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._gone: dict[str, _Gone] = {}
         self._accused_at: dict[str, float] = {}
         self._crashed_at = -math.inf

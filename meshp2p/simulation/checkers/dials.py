@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import ClassVar
 
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, SyncReply, SyncRequest
 from meshp2p.core.directory.relay_selector import DIRECT_RETRY_MAX
 from meshp2p.core.effects import Call, CallFailed, Watch
 from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import Crash, Fault, Leave, Moved
 
 __all__ = ["Detours", "DialChecker", "Watching"]
@@ -26,10 +23,9 @@ class DialChecker(Checker):
     """No failures are counted of an address at which somebody answered, so that a node that is lost there is looked for
     at once. A node that found itself at an address does not dial it for an hour."""
 
-    name: ClassVar[str] = "dials"
+    name = "dials"
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._own: dict[str, int] = {}
         self._have_moved = False
 
@@ -68,11 +64,10 @@ WATCHES_SECONDS, WATCHES_MAX = 20.0, 10
 class Watching(Checker):
     """A watch connection that cannot be opened is tried ever more rarely."""
 
-    name: ClassVar[str] = "watching"
-    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberDied, MemberLeft)
+    name = "watching"
+    watches: tuple[type, ...] = (MemberJoined, MemberDied, MemberLeft)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._opened: dict[tuple[str, int, str, int], deque[float]] = {}
 
     def event(self, host: Host, event: Event) -> None:
@@ -96,10 +91,9 @@ class Detours(Checker):
     """A call goes through a relay only until the direct way was tried again and found to be open: for
     ``DIRECT_RETRY_MAX`` after nothing was in the way any more, and then for the call that tries it."""
 
-    name: ClassVar[str] = "detours"
+    name = "detours"
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._tried_at: dict[tuple[str, int, str], float] = {}
 
     def calls(self, host: Host, effect: Call) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 import msgspec
 
 from meshp2p.core.calls import CallReply, LeaseAsk, LeaseRelease, LeaseReply
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.swim.lease import GRANT_MARGIN, lease_seconds
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["Grants"]
 
@@ -39,11 +35,10 @@ class Grants(Checker):
     The clock of leases is virtual time. A node's own grant is not seen, and counts as given.
     """
 
-    name: ClassVar[str] = "grants"
+    name = "grants"
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
-        self._seconds = lease_seconds(oracle.config)
+    def prepare(self) -> None:
+        self._seconds = lease_seconds(self.oracle.config)
         self._bound = self._seconds * GRANT_MARGIN
         self._asked_at: dict[tuple[Holder, int], float] = {}
         self._released: dict[Holder, int] = {}

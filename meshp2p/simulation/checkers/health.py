@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from meshp2p.core.events import Event, MemberDied, MemberSuspected
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
@@ -18,8 +16,8 @@ SCORE_MAX = 0
 class SelfDoubt(Checker):
     """Where others crash and nothing else goes wrong, a node does not take itself for slow: local health stays low."""
 
-    name: ClassVar[str] = "local-health"
-    watches: ClassVar[tuple[type, ...]] = (MemberSuspected, MemberDied)
+    name = "local-health"
+    watches: tuple[type, ...] = (MemberSuspected, MemberDied)
 
     def event(self, host: Host, event: Event) -> None:
         oracle = self.oracle

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import ClassVar
+from collections.abc import Iterable
 
 from meshp2p.core.calls import CallReply, CallRequest, Push, SyncReply
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberUpdated
 from meshp2p.core.record import Item, Rumour, State
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.checkers.pauses import PAUSE_MIN
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["AdoptionChecker", "AgentNews", "Homes"]
 
@@ -26,11 +24,10 @@ class Homes(Checker):
     instance for ``instance_timeout`` since it was itself stopped; and no node publishes one that has deregistered, once
     it heard of that."""
 
-    name: ClassVar[str] = "homes"
-    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated, MemberDied)
+    name = "homes"
+    watches: tuple[type, ...] = (MemberJoined, MemberUpdated, MemberDied)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._resumed_at: dict[str, float] = {}
         """When each host was last stopped for long and went on, by its own clock."""
         self._homes: dict[str, dict[str, None]] = {}
@@ -96,10 +93,9 @@ class AgentNews(Checker):
     """An agent whose home answers its heartbeats is told to look at who is listed and who leads, whenever that is not
     what it was when the one before was answered."""
 
-    name: ClassVar[str] = "agent-news"
+    name = "agent-news"
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._seen: dict[str, tuple[str, int, tuple[frozenset[str], str | None]]] = {}
 
     def beat(self, host: Host, agent_id: str, listed: tuple[frozenset[str], str | None], should_sync: bool) -> None:
@@ -114,7 +110,7 @@ class AdoptionChecker(Checker):
     """A node takes the heartbeat of an instance that it lists, if it does not list the instance's home: it becomes the
     home itself."""
 
-    name: ClassVar[str] = "adoption"
+    name = "adoption"
 
     def beat_refused(self, host: Host, agent_id: str) -> None:
         machine = host.machine

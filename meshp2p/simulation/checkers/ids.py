@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import ClassVar
 
 from meshp2p.core.events import Event, IdConflictLost, MemberEvent, MemberJoined
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import Crash, Leave, Rejected, Twin
 
 __all__ = ["GivingWay", "Returns"]
@@ -24,8 +21,8 @@ RETURNS_SECONDS, RETURNS_MAX = 120.0, 8
 class GivingWay(Checker):
     """Of two processes with one id that reach each other one stops within ``TOGETHER_MAX``, and it is the younger."""
 
-    name: ClassVar[str] = "giving-way"
-    watches: ClassVar[tuple[type, ...]] = (IdConflictLost,)
+    name = "giving-way"
+    watches: tuple[type, ...] = (IdConflictLost,)
 
     def event(self, host: Host, event: Event) -> None:
         machine = host.machine
@@ -53,11 +50,10 @@ class Returns(Checker):
     """A node that asks others and is reached by nobody, as behind a firewall that drops all, comes back from the dead
     ever more rarely."""
 
-    name: ClassVar[str] = "returns"
-    watches: ClassVar[tuple[type, ...]] = (MemberJoined,)
+    name = "returns"
+    watches: tuple[type, ...] = (MemberJoined,)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._returns: dict[tuple[str, str], deque[float]] = {}
 
     def event(self, host: Host, event: Event) -> None:

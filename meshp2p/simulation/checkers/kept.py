@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from meshp2p.core.record import Item, Record
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
@@ -15,7 +13,7 @@ class Kept(Checker):
     """A node with a disk tells nobody of an incarnation or an epoch of its own before the disk has said that it is
     kept: after a crash it would publish less than others have heard."""
 
-    name: ClassVar[str] = "kept"
+    name = "kept"
 
     def tells(self, host: Host, items: tuple[Item, ...]) -> None:
         disk, machine = host.disk, host.machine

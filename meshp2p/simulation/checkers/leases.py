@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from meshp2p.core.events import Event, LeaderChanged
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
@@ -18,8 +16,8 @@ class OneLeader(Checker):
     still says nothing, but reads its clock before it does again: it is looked at as well.
     """
 
-    name: ClassVar[str] = "one-leader"
-    watches: ClassVar[tuple[type, ...]] = (LeaderChanged,)
+    name = "one-leader"
+    watches: tuple[type, ...] = (LeaderChanged,)
 
     def event(self, host: Host, event: Event) -> None:
         quorum = self.oracle.config.quorum

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 from meshp2p.core.calls import Acknowledged, CallReply, Deliver, DeliverReply, Deposit, Outcome, Parcel, Refused
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.events import Event, MemberEvent, MemberJoined, MemberRecovered, MemberUpdated
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["MailCalls"]
 
@@ -49,11 +45,10 @@ class MailCalls(Checker):
     was refused for want of room is offered again after a pause that counts the refusals since it was last taken.
     """
 
-    name: ClassVar[str] = "mail-calls"
-    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated, MemberRecovered)
+    name = "mail-calls"
+    watches: tuple[type, ...] = (MemberJoined, MemberUpdated, MemberRecovered)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._queues: dict[Queue, _State] = {}
         self._lines: dict[tuple[str, int, str, str], _Line] = {}
         """By the key and life of the holder, the home and the recipient."""

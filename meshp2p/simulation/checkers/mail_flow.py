@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import ClassVar
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.message import Message
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.checkers.convergence import Convergence
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.mail import READ_MAX
-from meshp2p.simulation.oracle import Letter, MailboxRead, Oracle
+from meshp2p.simulation.oracle import Letter, MailboxRead
 from meshp2p.virtual.faults import (
     Blocked,
     ClockRate,
@@ -64,12 +62,11 @@ class MailFlow(Checker):
     Not where limits are so low that messages wait for room.
     """
 
-    name: ClassVar[str] = "mail-flow"
+    name = "mail-flow"
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
-        self._mesh = Convergence(oracle, lambda _violation: None)
-        self._bound = flow_seconds(oracle.config)
+    def prepare(self) -> None:
+        self._mesh = Convergence(self.oracle, lambda _violation: None)
+        self._bound = flow_seconds(self.oracle.config)
         self._has_room = self.has_room(*_LIMITS)
         self._unread: dict[tuple[str, str], Letter] = {}
         self._read: dict[tuple[str, str], None] = {}

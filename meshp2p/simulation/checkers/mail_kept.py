@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 from meshp2p.core.calls import CallReply, Deliver, DeliverReply, Done, Outcome, Refused, Why
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.message import Message
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.checkers.messages import READ_WITHIN
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.mail import READ_MAX
-from meshp2p.simulation.oracle import MESSAGE_BYTES, Letter, MailboxRead, Oracle
+from meshp2p.simulation.oracle import MESSAGE_BYTES, Letter, MailboxRead
 from meshp2p.virtual.faults import DiskFails, DiskForgets, DiskFull, DiskSlow, Fault
 
 __all__ = ["MailKept"]
@@ -45,10 +42,9 @@ class MailKept(Checker):
     acknowledgement was refused because it could not be kept.
     """
 
-    name: ClassVar[str] = "mail-kept"
+    name = "mail-kept"
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._taken: dict[Copy, _Taken] = {}
         self._read: dict[Copy, None] = {}
         self._forgot_at = -1.0

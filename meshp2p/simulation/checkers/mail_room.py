@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 from meshp2p.core.calls import CallReply, Done
 from meshp2p.core.message import Message
 from meshp2p.errors import MailboxFull
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import MESSAGE_BYTES, Letter, MailboxRead, Oracle
+from meshp2p.simulation.oracle import MESSAGE_BYTES, Letter, MailboxRead
 
 __all__ = ["MailRoom", "ReadingOn"]
 
@@ -24,11 +21,10 @@ class MailRoom(Checker):
     again, more than half of the recipient's mailbox or of the node's own outbox was taken by what nobody had
     acknowledged."""
 
-    name: ClassVar[str] = "mail-room"
+    name = "mail-room"
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
-        config = oracle.config
+    def prepare(self) -> None:
+        config = self.oracle.config
         self._mailbox = (config.mailbox_messages_max, config.mailbox_bytes_max)
         self._outbox = (config.outbox_copies_max, config.outbox_bytes_max)
         self._open: dict[tuple[str, str], Letter] = {}
@@ -84,10 +80,9 @@ def _is_half(counted: list[int], limits: tuple[int, int]) -> bool:
 class ReadingOn(Checker):
     """Who reads on at its own node, behind the message that it read last, gets nothing that it read before that one."""
 
-    name: ClassVar[str] = "reading-on"
+    name = "reading-on"
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._chains: dict[str, tuple[str, int, list[str]]] = {}
         """By recipient, the host and life at which it reads, and what it was given since it began with the oldest."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.maps.replicated_map import ReplicatedMap
@@ -34,7 +33,7 @@ class SharedMaps(Checker):
     found.
     """
 
-    name: ClassVar[str] = "maps"
+    name = "maps"
     was_clock_wrong: bool = False
 
     def started(self, host: Host) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import ClassVar
+from collections.abc import Iterator
 
 from meshp2p.core.message import Message
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Letter, Oracle
+from meshp2p.simulation.oracle import Letter
 from meshp2p.virtual.faults import Blocked, DiskSlow, Fault, OneWay, Partition, Rejected
 
 __all__ = ["Messages"]
@@ -31,10 +30,9 @@ class Messages(Checker):
     accepted of one source is read in its order.
     """
 
-    name: ClassVar[str] = "messages"
+    name = "messages"
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._lost: dict[str, list[float]] = {}
         self._losses: dict[str, int] = {}
         self._newest: dict[tuple[str, str, str], str] = {}

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 from meshp2p.core.calls import CallReply, Pong, SyncRequest
 from meshp2p.core.datagrams import Ack, Datagram, Ping
 from meshp2p.core.effects import Call, CallFailed, Send
 from meshp2p.core.events import Event, MemberJoined, MemberUpdated
 from meshp2p.core.record import Rumour, State
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["PauseChecker"]
 
@@ -36,11 +32,10 @@ class PauseChecker(Checker):
     it missed. A node all alone cannot probe, and may claim.
     """
 
-    name: ClassVar[str] = "pause-guard"
-    watches: ClassVar[tuple[type, ...]] = (MemberUpdated, MemberJoined)
+    name = "pause-guard"
+    watches: tuple[type, ...] = (MemberUpdated, MemberJoined)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._epochs: dict[str, int] = {}
         self._asked: dict[str, dict[int, None]] = {}
         self._well: dict[str, dict[str, bool]] = {}

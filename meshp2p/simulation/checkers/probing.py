@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 from meshp2p.core.datagrams import Ping
 from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
 from meshp2p.core.record import tag_of
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import ClockStep, Crash, Fault, Leave
@@ -50,11 +47,10 @@ class ProbeRing(Checker):
     those without a number (calls of the dead, last words): several may be sent at the moment of a probe.
     """
 
-    name: ClassVar[str] = "probe-ring"
-    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberDied, MemberLeft)
+    name = "probe-ring"
+    watches: tuple[type, ...] = (MemberJoined, MemberDied, MemberLeft)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._turns: dict[str, _Turns] = {}
         self._counts: dict[str, int] = {}
         self._probed_at: dict[int, float] = {}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 from meshp2p.core.events import (
     Event,
     MemberEvent,
@@ -14,10 +11,9 @@ from meshp2p.core.events import (
     MemberUpdated,
 )
 from meshp2p.core.record import Record
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.clock import EPOCH_MS
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import Crash, Leave
 
 __all__ = ["Ages", "Records"]
@@ -32,11 +28,10 @@ class Records(Checker):
     """Every record that is listed says what its owner said in the incarnation that it bears: the process, the home,
     the epoch, the status, the metrics and the addresses."""
 
-    name: ClassVar[str] = "records"
-    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated, MemberRecovered, MemberSuspected)
+    name = "records"
+    watches: tuple[type, ...] = (MemberJoined, MemberUpdated, MemberRecovered, MemberSuspected)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._published: dict[tuple[str, int], list[Content]] = {}
 
     def event(self, host: Host, event: Event) -> None:
@@ -69,11 +64,10 @@ class Ages(Checker):
     from node to node, and does not shrink on the way. Asked of nodes that listed it all the time, in runs in which
     nothing but processes that are gone makes a heartbeat arrive late."""
 
-    name: ClassVar[str] = "ages"
-    watches: ClassVar[tuple[type, ...]] = (MemberJoined, MemberUpdated)
+    name = "ages"
+    watches: tuple[type, ...] = (MemberJoined, MemberUpdated)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._told_at: dict[tuple[str, str], float] = {}
         """By the key of a host and an agent, when it began to be listed there, or its record changed."""
         self._started_at = 0.0

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import ClassVar
 
 from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberUpdated
 from meshp2p.core.record import Record
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import detection_seconds, mending_seconds, told_seconds
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 from meshp2p.virtual.faults import Crash, Leave
 
 __all__ = ["Registrations"]
@@ -34,11 +31,10 @@ class Registrations(Checker):
     dead whose heartbeats its home answers, and one that deregistered is listed nowhere.
     """
 
-    name: ClassVar[str] = "registrations"
-    watches: ClassVar[tuple[type, ...]] = (MemberUpdated, MemberDied)
+    name = "registrations"
+    watches: tuple[type, ...] = (MemberUpdated, MemberDied)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._published: dict[tuple[str, str], tuple[float, Record]] = {}
         """By the key of the home and the id, when what an instance reports was published last."""
 

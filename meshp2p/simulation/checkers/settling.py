@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import ClassVar
 
 from meshp2p.core.calls import CallReply, SyncReply
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.events import Event, LeaderChanged
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["SettlingChecker"]
 
@@ -25,11 +22,10 @@ class SettlingChecker(Checker):
     Where a quorum is wanted a node also names nobody because too few are there: then only its start counts.
     """
 
-    name: ClassVar[str] = "settling"
-    watches: ClassVar[tuple[type, ...]] = (LeaderChanged,)
+    name = "settling"
+    watches: tuple[type, ...] = (LeaderChanged,)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._since: dict[str, float] = {}
         """Since when each looks around, by its own clock."""
         self._met_at: dict[str, float] = {}

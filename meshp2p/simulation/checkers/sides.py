@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import ClassVar
 
 from meshp2p.core.events import Event, LeaderChanged, MemberDied
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["Sides"]
 
@@ -34,11 +31,10 @@ class Sides(Checker):
     because it hears nobody (ADR 0056).
     """
 
-    name: ClassVar[str] = "sides"
-    watches: ClassVar[tuple[type, ...]] = (MemberDied, LeaderChanged)
+    name = "sides"
+    watches: tuple[type, ...] = (MemberDied, LeaderChanged)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._deaths: dict[str, _Deaths] = {}
 
     def started(self, host: Host) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import ClassVar
+from collections.abc import Iterable
 
 from meshp2p.core.calls import CallReply, CallRequest, Push, SyncReply
 from meshp2p.core.effects import Call, CallFailed, Failure
 from meshp2p.core.events import Event, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberSuspected
 from meshp2p.core.record import Item, Rumour, State, tag_of
-from meshp2p.simulation.checkers.base import Checker, Violation
+from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import suspicion_seconds
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Oracle
 
 __all__ = ["Suspicions"]
 
@@ -48,11 +46,10 @@ class Suspicions(Checker):
     are suspected themselves. What gossip says of a node that was just heard is no verdict (ADR 0057). Without any
     suspicion only those are dead that refused this node and another."""
 
-    name: ClassVar[str] = "suspicions"
-    watches: ClassVar[tuple[type, ...]] = (MemberSuspected, MemberRecovered, MemberDied, MemberJoined, MemberLeft)
+    name = "suspicions"
+    watches: tuple[type, ...] = (MemberSuspected, MemberRecovered, MemberDied, MemberJoined, MemberLeft)
 
-    def __init__(self, oracle: Oracle, report: Callable[[Violation], None]) -> None:
-        super().__init__(oracle, report)
+    def prepare(self) -> None:
         self._cases: dict[str, dict[str, _Case]] = {}
         self._nodes: dict[str, tuple[float, int, int]] = {}
         """By host: when its list changed last, how many nodes it had until then, and how many since."""
