@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.core.calls import Probe, SyncReply, SyncRequest
+from meshp2p.core.calls import LeaseAsk, Probe, SyncReply, SyncRequest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.directory.keeping import KeptState
@@ -383,11 +383,12 @@ def test_a_leader_that_named_nobody_for_a_while_claims_a_new_token() -> None:
     assert machine.leader_epoch > before
 
 
-def test_hosted_instances_do_not_count_towards_the_quorum() -> None:
-    machine = a_machine("a", ProtocolConfig(quorum=2))
-    machine.register(Profile("x", "h", 1), 2.0)
-    run_until(machine, 5.0)
-    assert machine.leader_id is None
+@pytest.mark.parametrize("is_node", [False, True])
+def test_only_nodes_count_towards_the_quorum_that_a_lease_is_asked_of(*, is_node: bool) -> None:
+    machine = a_machine("a", ProtocolConfig(quorum=3))
+    effects = hear(machine, [a_record("b"), a_record("x", home="" if is_node else "b")], now=2.0)
+    effects += run_until(machine, 3.0)
+    assert bool(calls(effects, LeaseAsk)) is is_node
 
 
 def test_a_process_without_its_state_exceeds_the_epoch_that_an_earlier_one_claimed() -> None:

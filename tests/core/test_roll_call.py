@@ -8,7 +8,8 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Ack, Datagram, Gossip, Ping
 from meshp2p.core.events import ContactLost, ContactRestored, LeaderChanged, MemberDied, MemberSuspected
 from meshp2p.core.record import Rumour, State, tag_of
-from tests.core.builders import ELSEWHERE, a_machine, a_record, hear, run_until, sends
+from meshp2p.core.swim.roll_call import FIRST, GROWTH
+from tests.core.builders import ELSEWHERE, a_machine, a_record, emitted, hear, run_until, sends
 from tests.core.mesh import Mesh
 
 CUT_SECONDS = 8.0
@@ -94,6 +95,16 @@ def test_a_node_that_was_stopped_has_not_lost_contact_and_accuses_nobody(seconds
     assert mesh.is_whole()
 
 
+@pytest.mark.parametrize("seconds", [60.0, 600.0])
+def test_a_node_that_hears_nobody_after_a_pause_does_not_count_the_pause_as_silence(seconds: float) -> None:
+    machine = a_machine()
+    hear(machine, [a_record(name) for name in "abcd"])
+    resumed_at = 1.0 + seconds
+    events = emitted(machine.handle_timeouts(resumed_at) + run_until(machine, resumed_at + 30.0))
+    [lost] = [event for event in events if isinstance(event, ContactLost)]
+    assert 3 * machine.config.probe_interval <= lost.seconds < 30.0
+
+
 def test_what_a_cut_off_node_found_of_others_is_not_told_when_it_is_back() -> None:
     mesh = a_mesh(8)
     cut(mesh, {"n07"})
@@ -161,9 +172,11 @@ def pings_by_second(count: int, answering: int) -> list[int]:
     return pings
 
 
-def test_a_check_of_all_is_bounded_and_widens_only_where_few_answer() -> None:
+def test_a_check_of_all_is_bounded_and_widens_only_if_few_answer() -> None:
     alone = pings_by_second(128, 0)
-    assert max(alone) <= 2 * 128
+    assert 128 <= max(alone) <= 2 * 128
+    quarter = pings_by_second(128, 32)
+    assert 4 * FIRST <= max(quarter) <= 2 * (FIRST + GROWTH * FIRST), "a second wave, of which each may be pinged twice"
     halves = pings_by_second(128, 64)
     assert max(halves) <= 40
     well = pings_by_second(128, 128)
