@@ -143,7 +143,7 @@ class Agents:
             self._count += 1
             agent.ticket = self._count
             self._tickets[self._count] = agent
-            agent.listed = _listed(host) if _is_home(host, plan.id) else None
+            agent.listed = _listed(host) if host.is_home_of(plan.id) else None
             refusal = host.ask(self._count, Heartbeat(plan.id, *agent.next_report()))
             if refusal:
                 self._tickets.pop(agent.ticket, None)
@@ -193,10 +193,4 @@ class Agents:
 
 
 def _listed(host: Host) -> Listed:
-    machine = host.machine
-    return (frozenset(), None) if machine is None else (frozenset(machine.records()), machine.leader_id)
-
-
-def _is_home(host: Host, agent_id: str) -> bool:
-    record = host.machine.records().get(agent_id) if host.machine is not None else None
-    return record is not None and record.home == host.id
+    return frozenset(host.listed), host.running.leader_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from meshp2p.core.address import Address
@@ -11,6 +11,9 @@ from meshp2p.core.calls import CallReply
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import CallFailed, WatchOpened
 from meshp2p.core.machine import Machine
+from meshp2p.core.maps.replicated_map import ReplicatedMap
+from meshp2p.core.record import Record
+from meshp2p.errors import InternalError
 from meshp2p.simulation.clock import HostClock
 from meshp2p.simulation.endpoint import CallInProgress, WatchLine
 from meshp2p.simulation.engine import Engine
@@ -53,6 +56,27 @@ class Computer:
     @property
     def is_up(self) -> bool:
         return self.machine is not None
+
+    @property
+    def running(self) -> Machine:
+        """The machine of a process that runs."""
+        if self.machine is None:
+            raise InternalError(f"host {self.key}: no process runs")
+        return self.machine
+
+    @property
+    def listed(self) -> Mapping[str, Record]:
+        """Whom the process lists, by id; nobody if it does not run."""
+        return {} if self.machine is None else self.machine.records()
+
+    def is_home_of(self, instance_id: str) -> bool:
+        """Whether the process lists this instance, and itself as its home."""
+        record = self.listed.get(instance_id)
+        return record is not None and record.home == self.id
+
+    def replica(self, name: str) -> ReplicatedMap | None:
+        """The shared map of this name, if the process runs and has opened it."""
+        return None if self.machine is None else self.machine.replica(name)
 
     @property
     def now(self) -> float:

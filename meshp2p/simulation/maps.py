@@ -36,7 +36,7 @@ class SimulatedMaps:
         host = self._truth.hosts[self._draw.choice(plan.nodes)]
         key = f"k{self._draw.randrange(0, plan.keys)}"
         is_deletion = self._draw.random() < plan.deletions
-        replica = host.machine.replica(plan.name) if host.machine is not None else None
+        replica = host.replica(plan.name)
         if replica is None or (is_deletion and replica.value(key) is None):
             return
         self._count += 1

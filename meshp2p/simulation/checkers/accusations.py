@@ -88,9 +88,8 @@ class Rivals(Checker):
     def tells(self, host: Host, items: tuple[Item, ...]) -> None:
         if self._told.get(host.key, True):
             return
-        machine = host.machine
         for item in items:
-            if type(item) is Record and item.id == host.id and machine is not None and item.boot == machine.own.boot:
+            if type(item) is Record and item.id == host.id and item.boot == host.running.own.boot:
                 self._told[host.key] = True
                 if self._requests[host.key]:
                     self.violated(host, "tells of itself while it asks whether its id is another's")

@@ -16,11 +16,8 @@ class Bounds(Checker):
         oracle = self.oracle
         config = oracle.config
         for host in oracle.live:
-            machine = host.machine
-            if machine is None:
-                continue
-            listed = len(machine.records())
-            candidates = len(list(machine.candidates()))
+            listed = len(host.listed)
+            candidates = len(list(host.running.candidates()))
             if listed > config.members_max:
                 self.violated(host, f"lists {listed} instances, at most {config.members_max} are allowed")
             if candidates > config.candidates_max:

@@ -126,7 +126,7 @@ class Budgets(Checker):
         self._forged = self._forged_packets()
         self._looked_at = now
         self._nodes = len(oracle.live)
-        self._detours = sum(len(host.machine.detours) for host in oracle.live if host.machine is not None)
+        self._detours = sum(len(host.running.detours) for host in oracle.live)
 
     def _compare(self, what: str, sent: float, sent_max: float, seconds: float, state: str) -> None:
         if sent > sent_max:
@@ -158,7 +158,7 @@ class Budgets(Checker):
         config = self.oracle.config
         periods = seconds / config.probe_interval + 1
         every = len(self.oracle.hosts)
-        shares = (1 - host.machine.node_count() / every for host in self.oracle.live if host.machine is not None)
+        shares = (1 - host.running.node_count() / every for host in self.oracle.live)
         called = (seconds / config.dead_call_interval + 1) * max(0.0, sum(shares))
         if self._is_calm():
             return self._nodes * 2 * periods + called + 3 * math.sqrt(called)
@@ -177,10 +177,9 @@ class Budgets(Checker):
         config = self.oracle.config
         tries = seconds / (0.75 * config.dial_interval_max) + DIALS_FIRST
         dialled = sum(
-            candidate.instance_id in (None, host.id) or candidate.instance_id not in host.machine.records()
+            candidate.instance_id in (None, host.id) or candidate.instance_id not in host.listed
             for host in self.oracle.live
-            if host.machine is not None
-            for candidate in host.machine.candidates()
+            for candidate in host.running.candidates()
         )
         if self._is_calm():  # no detour begins, and each that there was ends when the direct way is probed
             return dialled * tries + self._detours * (seconds / DIRECT_RETRY_MIN + 1)

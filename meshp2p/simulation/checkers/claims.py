@@ -42,9 +42,9 @@ class Incarnations(Checker):
         if host.number < OBSERVERS_MAX:
             self._seen[host.key] = {}
         own = self._own.get(host.key, 0)
-        machine = host.machine
+        machine = host.running
         has_kept = host.disk is not None and not host.disk.has_lost
-        if machine is not None and has_kept and machine.own.incarnation <= own:
+        if has_kept and machine.own.incarnation <= own:
             self.violated(host, f"came back with incarnation {machine.own.incarnation}, had published {own}")
 
     def event(self, host: Host, event: Event) -> None:
@@ -157,8 +157,8 @@ class Epochs(Checker):
             self._terms[host.key] = (event.epoch, ended)
 
     def _check_leader(self, host: Host, event: LeaderChanged) -> None:
-        machine = host.machine
-        if machine is None or event.leader_id is None:
+        machine = host.running
+        if event.leader_id is None:
             return
         # Within one call of the machine several events may follow one another: what counts is what it says now.
         lowest = min(machine.records(), key=str.encode, default=None)

@@ -36,7 +36,7 @@ class Comparing(Checker):
         if type(reply) is not MapDifference or type(effect.request) is not MapSync:
             return
         name, oracle = effect.request.name, self.oracle
-        replica = None if host.machine is None else host.machine.replica(name)
+        replica = host.replica(name)
         if replica is None or not (reply.has_map and reply.differing and reply.is_complete) or not self._has_room:
             return
         if replica.entries_count > ENTRIES_MAX or self._was_clock_wrong:
@@ -52,9 +52,9 @@ class Comparing(Checker):
         oracle = self.oracle
         if oracle.disturbed_at > at or oracle.active_troubles() or (host.life, other.life) != (life, other_life):
             return
-        if host not in oracle.live or other not in oracle.live or other.machine is None:
+        if host not in oracle.live or other not in oracle.live:
             return
-        replica = other.machine.replica(name)
+        replica = other.replica(name)
         for key, stamp in had if replica is not None else ():
             held = replica.entry(key) if replica is not None else None
             if held is None or held.stamp < stamp:  # type: ignore[operator]

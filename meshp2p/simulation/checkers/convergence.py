@@ -113,18 +113,16 @@ class Convergence(Checker):
     def what_is_missing(self, component: Component) -> str:
         """Why this component is not whole; empty where it is."""
         first, *rest = component.hosts
-        machine = first.machine
-        if machine is None:
-            return f"{first.key} is down"
+        if any(host.machine is None for host in component.hosts):
+            return f"{next(host.key for host in component.hosts if host.machine is None)} is down"
         problem = self._is_wrong(first, component)
         if problem:
             return problem
-        view, leader, epoch, size = machine.view, machine.leader_id, machine.leader_epoch, len(machine.records())
+        machine = first.running
+        view, leader, epoch, size = machine.view, machine.leader_id, machine.leader_epoch, len(first.listed)
         for host in rest:
-            other = host.machine
-            if other is None:
-                return f"{host.key} is down"
-            if other.view != view or len(other.records()) != size:
+            other = host.running
+            if other.view != view or len(host.listed) != size:
                 return _difference(first, host)
             if other.leader_id != leader or other.leader_epoch != epoch:
                 return (
@@ -132,17 +130,13 @@ class Convergence(Checker):
                     f" {host.key} names {other.leader_id} in {other.leader_epoch}"
                 )
         for host in component.hosts:
-            if host.machine is not None:
-                suspects = [each.id for each in host.machine.records().values() if each.state is State.SUSPECT]
-                if suspects:
-                    return f"{host.key} suspects {', '.join(suspects)}"
+            suspects = [each.id for each in host.listed.values() if each.state is State.SUSPECT]
+            if suspects:
+                return f"{host.key} suspects {', '.join(suspects)}"
         return ""
 
     def _is_wrong(self, host: Host, component: Component) -> str:
-        machine = host.machine
-        if machine is None:
-            return f"{host.key} is down"
-        listed = machine.records()
+        machine, listed = host.running, host.listed
         expected = {each.id: each for each in component.hosts}
         if len(expected) < len(component.hosts):
             twin = next(each for each in component.hosts if expected[each.id] is not each)
@@ -172,9 +166,7 @@ def _some(names: list[str]) -> str:
 
 
 def _difference(one: Host, other: Host) -> str:
-    if one.machine is None or other.machine is None:
-        return f"{one.key} or {other.key} is down"
-    ours, theirs = one.machine.records(), other.machine.records()
+    ours, theirs = one.listed, other.listed
     lacks = [name for name in ours if name not in theirs]
     more = [name for name in theirs if name not in ours]
     if lacks or more:

@@ -59,6 +59,6 @@ class CrashEvidence(Checker):
         if self._disturbed_at > at or (self._stops > 1 and len(oracle.live) > 1):
             return  # of several that die at once some may be found by their silence alone, unless nobody else is left
         for other in oracle.live:
-            if other.machine is not None and node_id in other.machine.records():
+            if node_id in other.listed:
                 after = oracle.engine.now - at
                 self.violated(other, f"still lists {node_id}, whose process died {after:.2f} s ago on a living machine")

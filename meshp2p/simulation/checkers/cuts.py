@@ -39,7 +39,7 @@ class Cuts(Checker):
         oracle = self.oracle
         if oracle.active or oracle.network.impairments or oracle.fault_history.any_until() > oracle.engine.now - QUIET:
             return False
-        machines = [host.machine for host in oracle.live if host.machine is not None]
+        machines = [host.running for host in oracle.live]
         return len(machines) == len(oracle.hosts) and all(
             machine.node_count() == len(machines) and not machine.local_health for machine in machines
         )
@@ -68,8 +68,8 @@ class Cuts(Checker):
             return
         for [key] in (group for group in groups if len(group) == 1):
             host = self.oracle.hosts[key]
-            machine = host.machine
-            if machine is None or len(_listed_nodes(host)) == 1:
+            machine = host.running
+            if len(_listed_nodes(host)) == 1:
                 continue
             if not machine.hears_nobody:
                 self.violated(host, f"does not say that it hears nobody, {self.oracle.engine.now - since:.1f} s after")
@@ -78,5 +78,4 @@ class Cuts(Checker):
 
 
 def _listed_nodes(host: Host) -> list[str]:
-    machine = host.machine
-    return sorted(record.id for record in machine.records().values() if record.is_node) if machine is not None else []
+    return sorted(record.id for record in host.listed.values() if record.is_node)

@@ -109,17 +109,13 @@ class Detection(Checker):
         self._changes += 1
         crashed_before, self._crashed_at = self._crashed_at, now
         self._gone.pop(host.id, None)
-        observers = {
-            other.key: other.life
-            for other in oracle.live
-            if other is not host and other.machine is not None and host.id in other.machine.records()
-        }
+        observers = {other.key: other.life for other in oracle.live if other is not host and host.id in other.listed}
         for gone in self._gone.values():
             gone.waiting.pop(host.key, None)
         if any(other.id == host.id for other in oracle.live) or not observers:
             return
         gone = self._gone[host.id] = _Gone(now, host.life, observers)
-        machines = [other.machine for other in oracle.live if other.machine is not None]
+        machines = [other.running for other in oracle.live]
         gone.nodes = max(machine.node_count() for machine in machines)
         gone.health = max(machine.local_health for machine in machines)
         disturbed_at = max(crashed_before, self._accused_at.get(host.id, -math.inf), oracle.fault_history.any_until())
@@ -192,7 +188,7 @@ class Detection(Checker):
         bound = self._bound(node_id, gone, host)
         if now - since < bound - 1e-6:
             self._look_later(node_id, gone, host, life)
-        elif node_id in host.machine.records():
+        elif node_id in host.listed:
             self.violated(
                 host,
                 f"still lists {node_id}, which crashed {now - gone.at:.1f} s ago,"

@@ -59,7 +59,7 @@ class Grants(Checker):
             ask = (_holder(request), request.number)
             is_first = ask not in self._asked_at  # later ones may be the same ask, through a relay
             self._asked_at.setdefault(ask, self.oracle.engine.now)
-            nodes = 0 if host.machine is None else host.machine.node_count()
+            nodes = host.running.node_count()
             if is_first and nodes < request.quorum:
                 self.violated(host, f"asks for a lease among {nodes} nodes, with a quorum of {request.quorum}")
         elif type(request) is LeaseRelease:
@@ -124,6 +124,5 @@ def _holder(request: LeaseAsk | LeaseRelease) -> Holder:
 
 
 def _says_that_it_leads(host: Host) -> bool:
-    machine = host.machine
-    leader_id = None if machine is None else machine.leader_id
-    return machine is not None and leader_id is not None and machine.records()[leader_id].home == host.id
+    leader_id = host.running.leader_id
+    return leader_id is not None and host.is_home_of(leader_id)

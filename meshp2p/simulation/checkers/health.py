@@ -21,8 +21,8 @@ class SelfDoubt(Checker):
 
     def event(self, host: Host, event: Event) -> None:
         oracle = self.oracle
-        machine = host.machine
-        if machine is None or oracle.was_troubled:
+        machine = host.running
+        if oracle.was_troubled:
             return
         if any(oracle.steady_for(other) < oracle.config.call_timeout for other in oracle.live):
             return  # its probe may have begun before there was another node to ask

@@ -113,8 +113,8 @@ class AdoptionChecker(Checker):
     name = "adoption"
 
     def beat_refused(self, host: Host, agent_id: str) -> None:
-        machine = host.machine
-        if machine is None or host.is_leaving or machine.has_lost_id:
+        machine = host.running
+        if host.is_leaving or machine.has_lost_id:
             return
         record = machine.records().get(agent_id)
         if record is not None and not record.is_node and not machine.has_node(record.home):

@@ -25,13 +25,12 @@ class GivingWay(Checker):
     watches: tuple[type, ...] = (IdConflictLost,)
 
     def event(self, host: Host, event: Event) -> None:
-        machine = host.machine
-        if not isinstance(event, IdConflictLost) or not event.address or machine is None:
+        if not isinstance(event, IdConflictLost) or not event.address:
             return
         # a rival that has ended since may be the one that it gave way to
         rivals = [other for other in self.oracle.hosts.values() if other.id == host.id and other is not host]
         boots = [other.machine.own.boot for other in rivals if other.machine is not None]
-        if boots and len(boots) == len(rivals) and min(boots) > machine.own.boot:
+        if boots and len(boots) == len(rivals) and min(boots) > host.running.own.boot:
             self.violated(host, "gives its id up to a process that has held it for a shorter time")
 
     def tick(self) -> None:

@@ -16,8 +16,8 @@ class Kept(Checker):
     name = "kept"
 
     def tells(self, host: Host, items: tuple[Item, ...]) -> None:
-        disk, machine = host.disk, host.machine
-        if disk is None or machine is None:
+        disk, machine = host.disk, host.running
+        if disk is None:
             return
         for item in items:
             if type(item) is not Record or item.id != host.id or item.boot != machine.own.boot:

@@ -128,7 +128,7 @@ class MailCalls(Checker):
         oracle = self.oracle
         is_quiet = oracle.disturbed_at < refused_at and not oracle.active_troubles()
         is_well = host.life == life and host in oracle.live and self._happened_at.get(host.key, -1.0) < refused_at
-        record = host.machine.records().get(recipient) if host.machine is not None else None
+        record = host.listed.get(recipient)
         is_open = (recipient, message_id) not in oracle.acknowledged and record is not None and record.home == home
         if line is not None and line.offered_at <= refused_at and is_quiet and is_well and is_open:
             after = oracle.engine.now - refused_at

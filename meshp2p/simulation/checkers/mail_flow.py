@@ -86,7 +86,7 @@ class MailFlow(Checker):
                 continue
             self._unread[recipient, letter.id] = letter
             for reading in self._waiting.get(recipient, {}).values():
-                if (reading.node, reading.life) == (host.key, host.life) and _is_home(host, recipient):
+                if (reading.node, reading.life) == (host.key, host.life) and host.is_home_of(recipient):
                     engine.at(engine.now + AT_ONCE, self._look_at_wait, (host, reading))
 
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
@@ -97,7 +97,7 @@ class MailFlow(Checker):
     # Reads that wait
 
     def reads(self, host: Host, reading: MailboxRead) -> None:
-        if reading.wait and not reading.after and _is_home(host, reading.recipient):
+        if reading.wait and not reading.after and host.is_home_of(reading.recipient):
             self._waiting.setdefault(reading.recipient, {})[reading.number] = reading
 
     def was_answered(self, host: Host, reading: MailboxRead, messages: tuple[Message, ...]) -> None:
@@ -111,7 +111,7 @@ class MailFlow(Checker):
         waiting = self._waiting.get(reading.recipient, {})
         is_well = self.oracle.fault_history.node_until(host.id) < reading.asked_at and not host.is_stopped
         stops = (fault for fault in self.oracle.all_faults if isinstance(fault, Pause | Sleep | Slow | Stalls))
-        is_well = is_well and _is_home(host, reading.recipient) and all(fault.node != host.id for fault in stops)
+        is_well = is_well and host.is_home_of(reading.recipient) and all(fault.node != host.id for fault in stops)
         if reading.number in waiting and host.life == reading.life and is_well and not host.is_leaving:
             del waiting[reading.number]
             if self.oracle.engine.now < reading.asked_at + reading.wait:
@@ -188,8 +188,3 @@ def _leaves_calls(fault: Fault) -> bool:
             return Kind.TCP not in kinds
         case _:
             return False
-
-
-def _is_home(host: Host, recipient: str) -> bool:
-    record = host.machine.records().get(recipient) if host.machine is not None else None
-    return record is not None and record.home == host.id

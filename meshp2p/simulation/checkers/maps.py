@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.oracle import MapWrite
@@ -52,9 +51,7 @@ class SharedMaps(Checker):
         names = dict.fromkeys(write.name for write in self.oracle.map_writes)
         for component in self.oracle.components():
             for name in names if component.is_sure else ():
-                replicas = [
-                    (host, replica) for host in component.hosts if (replica := _replica(host, name)) is not None
-                ]
+                replicas = [(host, replica) for host in component.hosts if (replica := host.replica(name)) is not None]
                 views: dict[int, list[str]] = {}
                 for host, replica in replicas:
                     views.setdefault(replica.view, []).append(host.key)
@@ -80,14 +77,14 @@ class SharedMaps(Checker):
         written = {(write.name, write.entry.key, write.entry.value) for write in self.oracle.map_writes}
         for name in dict.fromkeys(write.name for write in self.oracle.map_writes):
             for host in self.oracle.live:
-                replica = _replica(host, name)
+                replica = host.replica(name)
                 for entry in replica.entries() if replica is not None else ():
                     if (name, entry.key, entry.value) not in written:
                         self.violated(host, f"map {name!r} holds {entry!r}, which nobody wrote")
 
     def _check(self, write: MapWrite) -> None:
         host = self.oracle.hosts[write.node]
-        replica = _replica(host, write.name) if host.life == write.life and host in self.oracle.live else None
+        replica = host.replica(write.name) if host.life == write.life and host in self.oracle.live else None
         if replica is None:
             return
         entry = write.entry
@@ -99,7 +96,3 @@ class SharedMaps(Checker):
             self.violated(host, f"{what} of {entry.key!r}, written at {write.at:.3f} s, is lost: there is {held!r}")
         elif held.stamp == entry.stamp and held.value != entry.value:
             self.violated(host, f"{entry!r} has become {held!r}")
-
-
-def _replica(host: Host, name: str) -> ReplicatedMap | None:
-    return None if host.machine is None else host.machine.replica(name)

@@ -34,7 +34,7 @@ def mending_bound(oracle: Oracle, hosts: Sequence[Host]) -> float:
     keeps an id; then compare their views. Each is asked of the views as they are: what need not be done takes no time.
     """
     config = oracle.config
-    machines = [host.machine for host in hosts if host.machine is not None]
+    machines = [host.running for host in hosts]
     if not machines:
         return 0.0
     ids = {host.id: None for host in hosts}
@@ -103,7 +103,7 @@ def _parts(hosts: Sequence[Host]) -> list[list[Host]]:
 
 
 def _lists(host: Host, other: Host) -> bool:
-    return host.machine is not None and other.id in host.machine.records()
+    return other.id in host.listed
 
 
 def _all_pass(oracle: Oracle, hosts: Sequence[Host]) -> bool:

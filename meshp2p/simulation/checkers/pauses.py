@@ -47,8 +47,8 @@ class PauseChecker(Checker):
         """When each host was last stopped, by its own clock."""
 
     def resumed(self, host: Host, seconds: float) -> None:
-        machine = host.machine
-        if machine is not None and seconds >= PAUSE_MIN and machine.node_count() > 1:
+        machine = host.running
+        if seconds >= PAUSE_MIN and machine.node_count() > 1:
             host.is_watched = True
             self._epochs[host.key] = machine.own.epoch
             self._asked[host.key] = {}

@@ -84,10 +84,9 @@ class ProbeRing(Checker):
             self._turns.pop(fault.node, None)
 
     def pinged(self, host: Host, ping: Ping) -> None:
-        machine = host.machine
-        if machine is None or host.number >= OBSERVERS_MAX or not ping.sequence:
+        if host.number >= OBSERVERS_MAX or not ping.sequence:
             return
-        count = machine.counters.probes
+        count = host.running.counters.probes
         now = self.oracle.engine.now
         turns = self._turns.get(host.key)
         if count != self._counts[host.key]:
@@ -120,7 +119,7 @@ class ProbeRing(Checker):
         if not all(isinstance(fault, Crash | Leave) for fault in oracle.active.values()):
             return False
         # a node that was cut off takes itself for slow, and leaves turns out, until so many of its probes succeeded
-        return all(self._is_on_time(host) and host.machine.node_count() == len(live) for host in live if host.machine)
+        return all(self._is_on_time(host) and host.running.node_count() == len(live) for host in live)
 
     def _is_on_time(self, host: Host) -> bool:
         turns = self._turns.get(host.key)
@@ -129,8 +128,8 @@ class ProbeRing(Checker):
 
     def tick(self) -> None:
         for host in self.oracle.live:
-            turns, machine = self._turns.get(host.key), host.machine
-            if turns is None or machine is None or host.is_stopped:
+            turns, machine = self._turns.get(host.key), host.running
+            if turns is None or host.is_stopped:
                 continue
             others = machine.node_count() - 1
             turns_max = (2 if turns.is_even else 4) * others

@@ -86,14 +86,13 @@ class Ages(Checker):
         is_late = not all(isinstance(fault, Crash | Leave) for fault in oracle.all_faults)
         stopped = [] if is_late else [agent_id for agent_id, since in oracle.agents.items() if since is None]
         for host in oracle.live if stopped else ():
-            machine = host.machine
-            if machine is None or host.is_stopped or host.number >= OBSERVERS_MAX:
+            if host.is_stopped or host.number >= OBSERVERS_MAX:
                 continue
             for agent_id in stopped:
                 tried_at = oracle.agents_tried_at.get(agent_id, now)
                 if tried_at < self._started_at:
                     continue
-                shown = machine.instance(agent_id, host.now)
+                shown = host.running.instance(agent_id, host.now)
                 if shown is None or self._told_at.get((host.key, agent_id), now) > tried_at + SLACK:
                     continue
                 skew_ms = host.clock.wall_skew * 1000

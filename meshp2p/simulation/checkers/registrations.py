@@ -98,7 +98,7 @@ class Registrations(Checker):
             if since is None or now - max(since, report.since) < within:
                 continue
             for host in oracle.live:
-                record = host.machine.records().get(agent_id) if host.machine is not None else None
+                record = host.listed.get(agent_id)
                 if record is not None and (record.status, record.metrics) != (report.status, report.metrics):
                     lists = f"{agent_id} as {record.status!r} {record.metrics}"
                     since_then = f"which has reported {report.status!r} {report.metrics} since {report.since:.3f} s"
@@ -109,8 +109,8 @@ class Registrations(Checker):
         oracle = self.oracle
         self._look_at_reports()
         for host in oracle.live if oracle.agents else ():
-            machine = host.machine
-            if machine is None or not machine.is_announced or host.is_stopped:
+            machine = host.running
+            if not machine.is_announced or host.is_stopped:
                 continue
             for record in machine.records().values():
                 if record.home == host.id and record.boot != machine.own.boot:
@@ -127,11 +127,8 @@ class Registrations(Checker):
         bound = self._bound()
         calm = oracle.engine.now - oracle.disturbed_at > bound
         for host in live:
-            if host.machine is None:
-                continue
-            records = host.machine.records()
             for agent_id, since in oracle.agents.items():
-                record = records.get(agent_id)
+                record = host.listed.get(agent_id)
                 must_be_listed = since is not None and oracle.engine.now - since > TOLD_WITHIN
                 if record is not None and record.home not in ids and calm:
                     self.violated(host, f"lists {agent_id} at {record.home}, which is gone")
@@ -152,6 +149,6 @@ class Registrations(Checker):
         """Within so many seconds after its last heartbeat, or after the last disturbance, an agent that has stopped is
         gone: its home lets it go, or is gone itself and is found dead, and each node waits for another home."""
         oracle = self.oracle
-        health = max((host.machine.local_health for host in oracle.live if host.machine is not None), default=0)
+        health = max((host.running.local_health for host in oracle.live), default=0)
         found = detection_seconds(oracle.config, len(oracle.hosts), health=health)
         return found + 2 * oracle.config.instance_timeout + mending_seconds(oracle.config, health)

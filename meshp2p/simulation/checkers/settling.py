@@ -44,7 +44,7 @@ class SettlingChecker(Checker):
         if not isinstance(reply, SyncReply) or not reply.is_settled:
             return
         for other in self.oracle.live:
-            if other.machine is not None and other.machine.own.boot == reply.sender.boot:
+            if other.running.own.boot == reply.sender.boot:
                 if not self._may_be_settled(other):
                     self.violated(other, f"says to {host.key} that it is settled, before it looked around")
                     return

@@ -41,10 +41,7 @@ class Sides(Checker):
         self._deaths[host.key] = _Deaths()
 
     def event(self, host: Host, event: Event) -> None:
-        machine = host.machine
-        deaths = self._deaths.get(host.key)
-        if machine is None or deaths is None:
-            return
+        machine, deaths = host.running, self._deaths[host.key]
         window = self.oracle.config.settle_timeout
         if isinstance(event, MemberDied):
             if event.record.is_node:
@@ -61,9 +58,7 @@ class Sides(Checker):
             deaths.pauses = machine.counters.pauses
 
     def _note(self, host: Host, deaths: _Deaths, window: float) -> None:
-        machine = host.machine
-        if machine is None:
-            return
+        machine = host.running
         deaths.every.append(host.now)
         deaths.some.append(host.now)
         _forget(deaths.some, host.now - window + ROUNDING)

@@ -92,7 +92,7 @@ class Suspicions(Checker):
         if type(reply) is SyncReply:
             self._note_doubts(host, reply.items)
         elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
-            record = host.machine.records().get(effect.node_id) if host.machine is not None else None
+            record = host.listed.get(effect.node_id)
             if record is not None and record.boot == effect.boot:
                 # a verdict by two refusals follows at once: then it tells nobody that it was refused
                 self._note(host, Rumour(record.id, record.incarnation, State.SUSPECT, host.id, is_refused=True))
@@ -104,8 +104,8 @@ class Suspicions(Checker):
                 case.doubted = max(case.doubted, item.incarnation)
 
     def event(self, host: Host, event: Event) -> None:
-        machine = host.machine
-        if machine is None or host.number >= OBSERVERS_MAX:
+        machine = host.running
+        if host.number >= OBSERVERS_MAX:
             return
         # events follow when all of a packet is taken: a suspicion began among as many nodes as before it, or as now
         now, nodes = self.oracle.engine.now, machine.node_count()
@@ -162,18 +162,15 @@ class Suspicions(Checker):
 
     def _count_silent(self, host: Host, case: _Case) -> int:
         """How many of those that were listed beside the suspect are suspected now, or no longer listed."""
-        records = host.machine.records() if host.machine is not None else {}
+        records = host.listed
         at_once = max(0, case.nodes[-1] - 2 - len(case.others))  # those that went when the suspicion began
         return at_once + sum(name not in records or records[name].state is not State.ALIVE for name in case.others)
 
     def _has_nobody_to_ask(self, host: Host) -> bool:
         """Whether all other nodes that it lists refused it too."""
-        machine = host.machine
-        if machine is None:
-            return False
         cases = self._cases.get(host.key, {})
         return all(
             record.id == host.id or host.id in cases.get(record.id, _Case()).refused
-            for record in machine.records().values()
+            for record in host.listed.values()
             if record.is_node
         )
