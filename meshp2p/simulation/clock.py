@@ -33,6 +33,10 @@ class HostClock:
         """A clock that also runs while the machine sleeps, in seconds."""
         return self._engine.now
 
+    def step(self, seconds: float) -> None:
+        """Set the wall clock forward by so much, or back."""
+        self.wall_skew += seconds
+
     def set_rate(self, rate: float) -> None:
         """From now on the monotonic clock runs at this rate; 1 is right. It does not jump."""
         self.offset += self._engine.now * (self.rate - rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import assert_never
 
 from meshp2p.core.address import Address
@@ -21,6 +22,9 @@ LEAVE_STEP = 0.05
 OVERHEARD_MAX = 200
 """Packets that an attacker keeps to send again."""
 
+Undo = Callable[[int], None]
+"""Undoes what a fault did; it is given the trace's number of the fault's end."""
+
 
 class Injector:
     """Begins and ends the faults of one simulation. A fault that finds nothing to act on (a pause of a node that is
@@ -30,7 +34,7 @@ class Injector:
         self._world = world
         self._engine = world.engine
         self._random = random.Random(f"{world.schedule.seed}/faults")
-        self._acted_on: dict[int, tuple[Host, int]] = {}
+        self._undos: dict[int, Undo] = {}
         self._overheard: list[tuple[bytes, Address]] = []
 
     def schedule(self, number: int, fault: Fault) -> None:
@@ -58,7 +62,7 @@ class Injector:
         elif isinstance(fault, faults.Hidden):
             world.network.hidden.append(fault)
         elif isinstance(fault, DiskFault):
-            self._begin_at_disk(number, fault, world.oracle.hosts[fault.node])
+            self._begin_at_disk(number, fault, world.oracle.hosts[fault.node].disk)
         elif isinstance(fault, HostFault):
             self._begin_at_host(number, fault, world.oracle.hosts[fault.node], cause)
         elif isinstance(fault, faults.Twin):
@@ -74,50 +78,46 @@ class Injector:
         is_standing = isinstance(fault, faults.Pause | faults.Sleep) and host.is_stopped
         if host.machine is None or host.is_leaving or is_standing:
             return
-        self._acted_on[number] = (host, host.life)
+        self._undos[number] = self._act_on_host(number, fault, host, cause)
         world.fire(fault)
+
+    def _act_on_host(self, number: int, fault: HostFault, host: Host, cause: int) -> Undo:
+        """Let a fault act on a host whose process runs; returns what ends it."""
+        world, life = self._world, host.life
         match fault:
             case faults.Crash():
                 world.stop_host(host, is_silent=fault.is_silent, cause=cause)
+                return lambda cause: self._restart(fault, host, life, cause)
             case faults.Leave():
                 host.leave(cause)
-                self._await_leaving((host, host.life, self._engine.now + self._world.schedule.config.leave_timeout))
+                self._await_leaving((host, life, self._engine.now + world.schedule.config.leave_timeout))
+                return lambda cause: self._restart(fault, host, life, cause)
             case faults.Pause() | faults.Sleep():
                 self._pause(host, is_asleep=isinstance(fault, faults.Sleep), cause=cause)
+                return lambda cause: self._end_pause(fault, host, life, cause)
             case faults.Slow():
                 host.set_service(fault.seconds)
+                return lambda _: host.set_service(0.0)
             case faults.Stalls():
                 self._stall((number, fault, host))
             case faults.ClockStep():
-                host.clock.wall_skew += fault.seconds
+                host.clock.step(fault.seconds)
+                return lambda _: host.clock.step(-fault.seconds)
             case faults.ClockRate():
                 host.set_rate(fault.rate)
+                return lambda _: host.set_rate(1.0)
             case faults.Moved():
                 host.move(world.new_address())
             case _:
                 assert_never(fault)
+        return _nothing
 
-    def _begin_at_disk(self, number: int, fault: DiskFault, host: Host) -> None:
+    def _begin_at_disk(self, number: int, fault: DiskFault, disk: SimulatedDisk[KeptState] | None) -> None:
         """A disk is as it is whether the process runs or not."""
-        disk = host.disk
-        if disk is None:
-            return
-        match fault:
-            case faults.DiskForgets():
-                disk.become_forgetful()
-            case faults.DiskFull():
-                disk.is_full = True
-            case faults.DiskFails():
-                disk.is_failing = True
-            case faults.DiskSlow():
-                disk.write_seconds = fault.seconds
-            case faults.DiskTorn():
-                if not disk.tear():
-                    return
-            case _:
-                assert_never(fault)
-        self._acted_on[number] = (host, host.life)
-        self._world.fire(fault)
+        undo = None if disk is None else _act_on_disk(fault, disk)
+        if undo is not None:
+            self._undos[number] = undo
+            self._world.fire(fault)
 
     # Ending
 
@@ -135,57 +135,19 @@ class Injector:
             world.network.rejections.remove(fault)
         if isinstance(fault, faults.Hidden):
             world.network.hidden.remove(fault)
-        host, life = self._acted_on.pop(number, (None, 0))
-        if host is not None:
-            self._end_at_host(fault, host, life, cause)
+        self._undos.pop(number, _nothing)(cause)
 
-    def _end_at_host(self, fault: Fault, host: Host, life: int, cause: int) -> None:
-        world = self._world
-        is_same_life = host.machine is not None and host.life == life
-        match fault:
-            case faults.Crash() | faults.Leave():
-                if host.life == life:
-                    self._restart(fault, host, cause)
-            case faults.Twin():
-                if is_same_life:
-                    world.stop_host(host, is_silent=False, cause=cause)
-            case faults.Pause() | faults.Sleep():
-                if is_same_life and host.is_stopped:
-                    seconds = self._engine.now - fault.begin
-                    if isinstance(fault, faults.Sleep) and fault.clock_stops:
-                        host.clock.offset -= seconds * host.clock.rate
-                    self._resume(host, seconds, cause)
-            case faults.Slow():
-                host.set_service(0.0)
-            case faults.ClockStep():
-                host.clock.wall_skew -= fault.seconds
-            case faults.ClockRate():
-                host.set_rate(1.0)
-            case faults.DiskForgets() | faults.DiskFull() | faults.DiskFails() | faults.DiskSlow():
-                self._end_at_disk(fault, host.disk)
-            case _:
-                pass
-
-    def _end_at_disk(
-        self,
-        fault: faults.DiskForgets | faults.DiskFull | faults.DiskFails | faults.DiskSlow,
-        disk: SimulatedDisk[KeptState] | None,
-    ) -> None:
-        if disk is None:
+    def _end_pause(self, fault: faults.Pause | faults.Sleep, host: Host, life: int, cause: int) -> None:
+        if host.machine is None or host.life != life or not host.is_stopped:
             return
-        match fault:
-            case faults.DiskForgets():
-                disk.become_honest()
-            case faults.DiskFull():
-                disk.is_full = False
-            case faults.DiskFails():
-                disk.is_failing = False
-            case faults.DiskSlow():
-                disk.write_seconds = WRITE_SECONDS
-            case _:
-                assert_never(fault)
+        seconds = self._engine.now - fault.begin
+        if isinstance(fault, faults.Sleep) and fault.clock_stops:
+            host.clock.offset -= seconds * host.clock.rate
+        self._resume(host, seconds, cause)
 
-    def _restart(self, fault: faults.Crash | faults.Leave, host: Host, cause: int) -> None:
+    def _restart(self, fault: faults.Crash | faults.Leave, host: Host, life: int, cause: int) -> None:
+        if host.life != life:
+            return
         world = self._world
         if host.machine is not None:  # it is still leaving
             world.stop_host(host, is_silent=False, cause=cause)
@@ -195,6 +157,10 @@ class Injector:
             if fault.moves:
                 host.move(world.new_address())
         world.start_host(host, cause)
+
+    def _end_twin(self, host: Host, cause: int) -> None:
+        if host.machine is not None and host.life == 1:
+            self._world.stop_host(host, is_silent=False, cause=cause)
 
     # Processes
 
@@ -215,7 +181,7 @@ class Injector:
         if fault.beside:
             known = world.oracle.hosts[fault.beside]
             world.network.links.places[host.key] = fault.beside
-        self._acted_on[number] = (host, 1)
+        self._undos[number] = lambda cause: self._end_twin(host, cause)
         world.fire(fault)
         world.start_host(host, cause)
         world.oracle.note_told(host, known)
@@ -273,3 +239,28 @@ class Injector:
         else:
             return
         world.fire(fault)
+
+
+def _act_on_disk(fault: DiskFault, disk: SimulatedDisk[KeptState]) -> Undo | None:
+    """Let a fault act on a disk; returns what ends it, None if it found nothing to act on."""
+    match fault:
+        case faults.DiskForgets():
+            disk.become_forgetful()
+            return lambda _: disk.become_honest()
+        case faults.DiskFull():
+            disk.is_full = True
+            return lambda _: setattr(disk, "is_full", False)
+        case faults.DiskFails():
+            disk.is_failing = True
+            return lambda _: setattr(disk, "is_failing", False)
+        case faults.DiskSlow():
+            disk.write_seconds = fault.seconds
+            return lambda _: setattr(disk, "write_seconds", WRITE_SECONDS)
+        case faults.DiskTorn():
+            return _nothing if disk.tear() else None
+        case _:
+            assert_never(fault)
+
+
+def _nothing(_cause: int) -> None:
+    """What ends a fault that happens at one moment, or is over when its process is."""

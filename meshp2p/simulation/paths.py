@@ -22,7 +22,7 @@ class NetworkPaths:
     def __init__(self, engine: Engine, link: LinkOptions, draw: random.Random) -> None:
         self.engine: Engine = engine
         self.links: Links = Links(link, draw)
-        self.rules: list[Rule] = self.links.rules
+        self.rules: list[tuple[str, Rule]] = self.links.rules
         self.impairments: list[Impairment] = self.links.impairments
         self.rejections: list[Rejected] = []
         self.hidden: list[Hidden] = []

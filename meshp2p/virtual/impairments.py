@@ -15,8 +15,12 @@ from meshp2p.virtual.faults import (
     Oversized,
     Reordered,
 )
+from meshp2p.virtual.faults.base import FaultOfNodes
 
 __all__ = ["RETRANSMISSION", "Flight", "Impairment", "impairment_of"]
+
+RETRANSMISSION = 0.2
+"""Seconds after which TCP sends again what was lost: Linux's least RTO, doubled each time."""
 
 
 class Flight:
@@ -37,66 +41,74 @@ class Flight:
         self.is_corrupted: bool = False
 
 
-class Impairment:
-    """What chance does to packets. ``apply`` returns whether it did something to this one."""
+Draw = Callable[[], float]
+Apply = Callable[[Flight], bool]
+"""Lets a fault act on a packet; whether it did something to it."""
 
-    def __init__(self, fault: Faulty, nodes: tuple[str, ...], draw: Callable[[], float]) -> None:
+
+class Impairment:
+    """What a fault does to packets by chance: to those that its nodes send or receive, or to all if it names none."""
+
+    def __init__(self, fault: FaultOfNodes, apply: Apply) -> None:
         self.fault = fault
-        self._nodes = nodes
-        self._draw = draw
+        self.apply = apply
+        self._nodes = fault.nodes
 
     def concerns(self, flight: Flight) -> bool:
         return not self._nodes or flight.sender in self._nodes or flight.receiver in self._nodes
 
-    def apply(self, flight: Flight) -> bool:
-        raise NotImplementedError
+
+def impairment_of(fault: Faulty, draw: Draw) -> Impairment | None:
+    """What a fault does to packets by chance, if it is one that does; ``draw`` gives numbers from 0 to 1."""
+    match fault:
+        case Lossy():
+            return Impairment(fault, _loss(fault, draw))
+        case Bursts():
+            return Impairment(fault, _bursts(fault, draw))
+        case Duplicated() | Reordered() | Corrupted():
+            return Impairment(fault, _datagrams_changed(fault, draw))
+        case Delayed():
+            return Impairment(fault, _delays(fault, draw))
+        case Oversized():
+            return Impairment(fault, _limit(fault))
+        case _:
+            return None
 
 
-RETRANSMISSION = 0.2
-"""Seconds after which TCP sends again what was lost: Linux's least RTO, doubled each time."""
-
-
-class _Loss(Impairment):
-    def __init__(self, fault: Lossy, draw: Callable[[], float]) -> None:
-        super().__init__(fault, fault.nodes, draw)
-        self._probability = fault.probability
-        self._kinds = fault.kinds
-
-    def apply(self, flight: Flight) -> bool:
-        if flight.kind not in self._kinds or self._draw() >= self._probability:
+def _loss(fault: Lossy, draw: Draw) -> Apply:
+    def apply(flight: Flight) -> bool:
+        if flight.kind not in fault.kinds or draw() >= fault.probability:
             return False
-        _lose(flight, "Lossy", self._draw, self._probability)
+        _lose(flight, "Lossy", draw, fault.probability)
         return True
 
+    return apply
 
-class _Bursts(Impairment):
+
+def _bursts(fault: Bursts, draw: Draw) -> Apply:
     """The state of each link is drawn when it is asked for, over the time that went by: the two-state Markov chain in
     continuous time has a closed form."""
+    links: dict[tuple[str, str], tuple[int, float]] = {}
+    share_bad = fault.bad / (fault.good + fault.bad)
 
-    def __init__(self, fault: Bursts, draw: Callable[[], float]) -> None:
-        super().__init__(fault, fault.nodes, draw)
-        self._good, self._bad = fault.good, fault.bad
-        self._loss = (fault.loss_good, fault.loss_bad)
-        self._links: dict[tuple[str, str], tuple[int, float]] = {}
-
-    def apply(self, flight: Flight) -> bool:
+    def apply(flight: Flight) -> bool:
         if flight.kind is Kind.MULTICAST:
             return False
         link = (flight.sender, flight.receiver)
-        state, since = self._links.get(link, (0, flight.now))
-        share_bad = self._bad / (self._good + self._bad)
-        forgotten = 1.0 - 2.0 ** (-(flight.now - since) * 1.4426950408889634 * (1 / self._good + 1 / self._bad))
-        bad = state + (share_bad - state) * forgotten
-        state = 1 if self._draw() < bad else 0
-        self._links[link] = (state, flight.now)
-        probability = self._loss[state]
-        if self._draw() >= probability:
+        state, since = links.get(link, (0, flight.now))
+        forgotten = 1.0 - 2.0 ** (-(flight.now - since) * 1.4426950408889634 * (1 / fault.good + 1 / fault.bad))
+        state = 1 if draw() < state + (share_bad - state) * forgotten else 0
+        links[link] = (state, flight.now)
+        probability = fault.loss_bad if state else fault.loss_good
+        if draw() >= probability:
             return False
-        _lose(flight, "Bursts", self._draw, probability)
+        _lose(flight, "Bursts", draw, probability)
         return True
 
+    return apply
 
-def _lose(flight: Flight, reason: str, draw: Callable[[], float], probability: float) -> None:
+
+def _lose(flight: Flight, reason: str, draw: Draw, probability: float) -> None:
     """A datagram is gone; a segment of TCP is sent again until it passes, or for so long that any call has timed
     out."""
     if flight.kind is not Kind.TCP:
@@ -109,83 +121,37 @@ def _lose(flight: Flight, reason: str, draw: Callable[[], float], probability: f
         flight.delay += pause
 
 
-class _Duplicates(Impairment):
-    def __init__(self, fault: Duplicated, draw: Callable[[], float]) -> None:
-        super().__init__(fault, fault.nodes, draw)
-        self._probability, self._seconds = fault.probability, fault.seconds
-
-    def apply(self, flight: Flight) -> bool:
-        if flight.kind is not Kind.UDP or self._draw() >= self._probability:
+def _datagrams_changed(fault: Duplicated | Reordered | Corrupted, draw: Draw) -> Apply:
+    def apply(flight: Flight) -> bool:
+        if flight.kind is not Kind.UDP or draw() >= fault.probability:
             return False
-        flight.copies.append(self._draw() * self._seconds)
+        if isinstance(fault, Corrupted):
+            flight.is_corrupted = True
+        elif isinstance(fault, Duplicated):
+            flight.copies.append(draw() * fault.seconds)
+        else:
+            flight.delay += draw() * fault.seconds
         return True
 
-
-class _Reorder(Impairment):
-    def __init__(self, fault: Reordered, draw: Callable[[], float]) -> None:
-        super().__init__(fault, fault.nodes, draw)
-        self._probability, self._seconds = fault.probability, fault.seconds
-
-    def apply(self, flight: Flight) -> bool:
-        if flight.kind is not Kind.UDP or self._draw() >= self._probability:
-            return False
-        flight.delay += self._draw() * self._seconds
-        return True
+    return apply
 
 
-class _Delays(Impairment):
-    def __init__(self, fault: Delayed, draw: Callable[[], float]) -> None:
-        super().__init__(fault, fault.nodes, draw)
-        self._seconds, self._jitter, self._spikes = fault.seconds, fault.jitter, fault.spikes
-
-    def apply(self, flight: Flight) -> bool:
-        delay = self._seconds + self._jitter * self._draw()
-        if self._spikes and self._draw() < self._spikes:
+def _delays(fault: Delayed, draw: Draw) -> Apply:
+    def apply(flight: Flight) -> bool:
+        delay = fault.seconds + fault.jitter * draw()
+        if fault.spikes and draw() < fault.spikes:
             delay *= 10
         flight.delay += delay
         return True
 
+    return apply
 
-class _Mtu(Impairment):
-    def __init__(self, fault: Oversized, draw: Callable[[], float]) -> None:
-        super().__init__(fault, fault.nodes, draw)
-        self._bytes_max = fault.bytes_max
 
-    def apply(self, flight: Flight) -> bool:
-        if flight.kind is not Kind.UDP or flight.packet_bytes() <= self._bytes_max:
+def _limit(fault: Oversized) -> Apply:
+    def apply(flight: Flight) -> bool:
+        if flight.kind is not Kind.UDP or flight.packet_bytes() <= fault.bytes_max:
             return False
         flight.dropped = "Oversized"
         return True
 
-
-class _Corruption(Impairment):
-    def __init__(self, fault: Corrupted, draw: Callable[[], float]) -> None:
-        super().__init__(fault, fault.nodes, draw)
-        self._probability = fault.probability
-
-    def apply(self, flight: Flight) -> bool:
-        if flight.kind is not Kind.UDP or self._draw() >= self._probability:
-            return False
-        flight.is_corrupted = True
-        return True
-
-
-def impairment_of(fault: Faulty, draw: Callable[[], float]) -> Impairment | None:
-    """What a fault does to packets by chance, where it does; ``draw`` gives numbers from 0 to 1."""
-    match fault:
-        case Lossy():
-            return _Loss(fault, draw)
-        case Bursts():
-            return _Bursts(fault, draw)
-        case Duplicated():
-            return _Duplicates(fault, draw)
-        case Reordered():
-            return _Reorder(fault, draw)
-        case Delayed():
-            return _Delays(fault, draw)
-        case Oversized():
-            return _Mtu(fault, draw)
-        case Corrupted():
-            return _Corruption(fault, draw)
-        case _:
-            return None
+    return apply

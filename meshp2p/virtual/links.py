@@ -9,7 +9,7 @@ import msgspec
 
 from meshp2p.virtual.faults import Faulty, Kind
 from meshp2p.virtual.impairments import Flight, Impairment, impairment_of
-from meshp2p.virtual.rules import Allow, Rule, rule_of
+from meshp2p.virtual.rules import Rule, rule_of
 
 __all__ = ["LinkOptions", "Links"]
 
@@ -28,26 +28,28 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Links:
     """All links of a network, and the faults that are on.
 
-    ``rules`` and ``impairments`` are those of the faults, and of whoever adds one. ``fired`` counts by a fault's name
+    ``rules`` and ``impairments`` are those of the faults. ``fired`` counts by a fault's name
     how many packets it touched. ``random`` is what all chance of the network is drawn from.
     """
 
     def __init__(self, options: LinkOptions, draw: random.Random) -> None:
         self.random: random.Random = draw
-        self.rules: list[Rule] = []
+        self.rules: list[tuple[str, Rule]] = []
+        """Each with the name of its fault."""
         self.impairments: list[Impairment] = []
         self.fired: dict[str, int] = {}
         self.places: dict[str, str] = {}
         """By the keys of hosts that stand where another does: the key of that one, which the rules name."""
         self._draw = draw.random
         self._delay, self._jitter = options.delay, options.jitter
-        self._faults: dict[int, tuple[Rule | None, Impairment | None]] = {}
+        self._faults: dict[int, tuple[tuple[str, Rule] | None, Impairment | None]] = {}
 
     # Faults
 
     def begin(self, number: int, fault: Faulty) -> bool:
         """Let a fault act on what is sent from now on; whether it is one that does. ``number`` names it."""
-        rule, impairment = rule_of(fault), impairment_of(fault, self._draw)
+        stops, impairment = rule_of(fault), impairment_of(fault, self._draw)
+        rule = None if stops is None else (type(fault).__name__, stops)
         if rule is not None:
             self.rules.append(rule)
         if impairment is not None:
@@ -93,10 +95,9 @@ class Links:
     def objection(self, sender: str, receiver: str, kind: Kind, now: float) -> str:
         """The name of the fault that lets nothing of this kind pass; empty if all passes."""
         sender, receiver = self.places.get(sender, sender), self.places.get(receiver, receiver)
-        for rule in self.rules:
-            verdict = rule.verdict(sender, receiver, now, kind)
-            if not isinstance(verdict, Allow):
-                return verdict.reason
+        for name, stops in self.rules:
+            if stops(sender, receiver, now, kind):
+                return name
         return ""
 
     def carry(self, flight: Flight) -> None:

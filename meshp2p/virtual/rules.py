@@ -1,110 +1,48 @@
-"""Rules of a virtual network: each says whether something passes from one host to another.
+"""Rules of a virtual network: each says whether a fault stops what one host sends to another.
 
-A :class:`Rule` is pure: asked again with the same arguments it gives the same verdict, so a checker may ask it too.
+A rule is pure: asked again with the same arguments it gives the same answer, so a checker may ask it too.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import msgspec
+from collections.abc import Callable
 
 from meshp2p.virtual.faults import Blocked, Faulty, Kind, OneWay, Partition, Rejected
 
-__all__ = ["DELIVER", "Allow", "Drop", "Rule", "Verdict", "rule_of"]
+__all__ = ["Rule", "rule_of"]
 
-
-class Allow(msgspec.Struct, frozen=True):
-    """The rule has nothing against it."""
-
-
-class Drop(msgspec.Struct, frozen=True):
-    """It does not pass. ``reason`` names the fault."""
-
-    reason: str
-
-
-Verdict = Allow | Drop
-DELIVER = Allow()
-
-
-class Rule(Protocol):
-    """Whether something of this kind passes from one node to another now. Pure."""
-
-    def verdict(self, sender: str, receiver: str, now: float, kind: Kind) -> Verdict: ...
-
-
-class PartitionRule:
-    """Cuts groups from one another, all the time or for half of each period."""
-
-    def __init__(self, fault: Partition) -> None:
-        self._side = {name: number for number, group in enumerate(fault.groups) for name in group}
-        self._kinds = fault.kinds
-        self._begin = fault.begin
-        self._period = fault.period
-        self._drop = Drop("Partition")
-
-    def verdict(self, sender: str, receiver: str, now: float, kind: Kind) -> Verdict:
-        one, other = self._side.get(sender), self._side.get(receiver)
-        if one == other or one is None or other is None or kind not in self._kinds:
-            return DELIVER
-        if self._period and (now - self._begin) % self._period >= self._period / 2:
-            return DELIVER
-        return self._drop
-
-
-class OneWayRule:
-    """Cuts one direction."""
-
-    def __init__(self, fault: OneWay) -> None:
-        self._fault = fault
-        self._drop = Drop("OneWay")
-
-    def verdict(self, sender: str, receiver: str, now: float, kind: Kind) -> Verdict:
-        fault = self._fault
-        if sender in fault.senders and receiver in fault.receivers and kind in fault.kinds:
-            return self._drop
-        return DELIVER
-
-
-class RejectedRule:
-    """What a firewall drops beside what it refuses."""
-
-    def __init__(self, fault: Rejected) -> None:
-        self._fault = fault
-        self._drop = Drop("Rejected")
-
-    def verdict(self, sender: str, receiver: str, now: float, kind: Kind) -> Verdict:
-        fault = self._fault
-        if fault.drops_udp and kind is Kind.UDP and sender in fault.senders and receiver in fault.receivers:
-            return self._drop
-        return DELIVER
-
-
-class BlockedRule:
-    """Cuts some kinds of traffic."""
-
-    def __init__(self, fault: Blocked) -> None:
-        self._fault = fault
-        self._drop = Drop("Blocked")
-
-    def verdict(self, sender: str, receiver: str, now: float, kind: Kind) -> Verdict:
-        fault = self._fault
-        if kind in fault.kinds and (not fault.nodes or sender in fault.nodes or receiver in fault.nodes):
-            return self._drop
-        return DELIVER
+Rule = Callable[[str, str, float, Kind], bool]
+"""Whether something of this kind is stopped on its way from one host to another now."""
 
 
 def rule_of(fault: Faulty) -> Rule | None:
-    """The rule that a fault sets, where it is one that cuts."""
+    """The rule of a fault that cuts; None for any other."""
     match fault:
         case Partition():
-            return PartitionRule(fault)
-        case OneWay():
-            return OneWayRule(fault)
-        case Blocked():
-            return BlockedRule(fault)
-        case Rejected():
-            return RejectedRule(fault)
+            return _partition_rule(fault)
+        case OneWay(senders=senders, receivers=receivers, kinds=kinds):
+            return lambda sender, receiver, _now, kind: sender in senders and receiver in receivers and kind in kinds
+        case Blocked(nodes=nodes, kinds=kinds):
+            return lambda sender, receiver, _now, kind: (
+                kind in kinds and (not nodes or sender in nodes or receiver in nodes)
+            )
+        case Rejected(senders=senders, receivers=receivers, drops_udp=drops_udp):
+            # what TCP has is refused, not dropped
+            return lambda sender, receiver, _now, kind: (
+                drops_udp and kind is Kind.UDP and sender in senders and receiver in receivers
+            )
         case _:
             return None
+
+
+def _partition_rule(fault: Partition) -> Rule:
+    side = {name: number for number, group in enumerate(fault.groups) for name in group}
+    kinds, begin, period = fault.kinds, fault.begin, fault.period
+
+    def is_cut(sender: str, receiver: str, now: float, kind: Kind) -> bool:
+        one, other = side.get(sender), side.get(receiver)
+        if one == other or one is None or other is None or kind not in kinds:
+            return False
+        return not period or (now - begin) % period < period / 2
+
+    return is_cut
