@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
 from meshp2p.cli.output import printable, warn, write_line
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.checkers import CHECKERS
-from meshp2p.simulation.pictures import shiviz, timeline, write_html
+from meshp2p.simulation.pictures import timeline, write_html
 from meshp2p.simulation.pictures.text import summary
 from meshp2p.simulation.replay import read_replay, write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule, scenarios
@@ -41,7 +42,6 @@ def add_commands(commands: Any) -> None:
     simulate.add_argument("--shrink", action="store_true", help="find the least schedule that still fails")
     simulate.add_argument("--save", type=Path, metavar="FILE", help="write the run to be replayed; a failure always is")
     simulate.add_argument("--html", type=Path, metavar="FILE", help="draw the run into one page")
-    simulate.add_argument("--shiviz", type=Path, metavar="FILE", help="write the run as a ShiViz log")
     simulate.add_argument("--trace", action="store_true", help="print everything that happened")
     simulate.add_argument("--json", action="store_true", help="print the schedule, and at the end the result, as JSON")
     simulate.set_defaults(run=run)
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         write_line(dump_schedule(schedule).decode())
     else:
         _describe(schedule)
-    is_traced = options.trace or options.html is not None or options.shiviz is not None or not options.json
+    is_traced = options.trace or options.html is not None or not options.json
     simulation = Simulation(schedule, trace=is_traced)
     result = simulation.run()
     if simulation.trace is not None:
@@ -121,9 +121,18 @@ def _show(trace: Trace, schedule: Schedule, result: Result, options: argparse.Na
     elif not options.json:
         write_line(printable_lines(timeline(trace, schedule)))
     if options.html is not None:
-        _write(options.html, lambda path: write_html(trace, schedule, result, path))
-    if options.shiviz is not None:
-        _write(options.shiviz, lambda path: path.write_text(shiviz(trace), encoding="utf-8"))
+        _write(options.html, lambda path: write_html(trace, schedule, result, path, _command_of(options)))
+
+
+def _command_of(options: argparse.Namespace) -> str:
+    """What to type to see this run again."""
+    if options.replay is not None:
+        return shlex.join(["meshp2p", "simulate", "--replay", str(options.replay)])
+    named = ("seed", "nodes", "duration", "loss", "delay")
+    given = [(f"--{name}", f"{value:g}") for name in named if (value := getattr(options, name)) is not None]
+    words = [options.scenario, *(word for pair in given for word in pair)]
+    words += ["--through-wire"] if options.through_wire else []
+    return shlex.join(["meshp2p", "simulate", *words, *(f"--check={name}" for name in options.check or ())])
 
 
 def _shrink(schedule: Schedule, result: Result, options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from meshp2p.errors import check
 from meshp2p.simulation.pictures.encoding import encode_run
-from meshp2p.simulation.pictures.text import describe_run, outcome, replay_command
+from meshp2p.simulation.pictures.text import describe_run, outcome
 from meshp2p.simulation.schedule import Schedule, dump_schedule
 from meshp2p.simulation.simulation import Result
 from meshp2p.virtual.describe import printable
@@ -31,19 +31,20 @@ _SCRIPTS = (
     "main.js",
 )
 
+REPLAY = "meshp2p simulate --replay FILE"
+
 
 @functools.cache
 def _read(name: str) -> str:
     return resources.files(__package__).joinpath("page", name).read_text(encoding="utf-8")
 
 
-def render_html(trace: Trace, schedule: Schedule, result: Result, command: str | None = None) -> str:
-    """The page. ``command`` is what repeats the run; without one it is found from the schedule.
+def render_html(trace: Trace, schedule: Schedule, result: Result, command: str = REPLAY) -> str:
+    """The page. ``command`` is what repeats the run.
 
     Ids and messages are arbitrary text and are shown as such. A policy in the page lets no other script run than its
     own, and nothing be loaded.
     """
-    command = replay_command(schedule) if command is None else command
     script = "\n".join(_read(name) for name in _SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     title = f"{schedule.scenario}, seed {schedule.seed}, {len(schedule.nodes)} nodes"
@@ -72,6 +73,6 @@ def render_html(trace: Trace, schedule: Schedule, result: Result, command: str |
     return "".join([*page, rest])
 
 
-def write_html(trace: Trace, schedule: Schedule, result: Result, path: Path, command: str | None = None) -> None:
+def write_html(trace: Trace, schedule: Schedule, result: Result, path: Path, command: str = REPLAY) -> None:
     """Write :func:`render_html` to this path. Raises :class:`OSError`."""
     path.write_text(render_html(trace, schedule, result, command), encoding="utf-8")

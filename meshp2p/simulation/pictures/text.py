@@ -1,55 +1,15 @@
-"""A run in words: its outcome, and the command that repeats it."""
+"""A run in words."""
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 
-import msgspec
-
 from meshp2p.core.events import LeaderChanged, MemberDied, MemberRecovered, MemberSuspected
-from meshp2p.errors import ConfigError
-from meshp2p.simulation.scenarios import Options, build_schedule
-from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.simulation import Result
 from meshp2p.virtual.describe import listed
-from meshp2p.virtual.faults import Lossy
 from meshp2p.virtual.trace import Trace, What
 
-__all__ = ["describe_run", "is_repeated_by", "outcome", "replay_command", "summary"]
-
-
-def is_repeated_by(schedule: Schedule, options: Options) -> bool:
-    """Whether the scenario with these options is this very schedule."""
-    try:
-        return build_schedule(schedule.scenario, options) == schedule
-    except ConfigError:
-        return False
-
-
-def replay_command(schedule: Schedule) -> str:
-    """What to type to see this run again. Where no options lead to it, the schedule has to be in a file.
-
-    Options are tried from few to many, so that the command is short.
-    """
-    losses = [fault.probability for fault in schedule.faults if isinstance(fault, Lossy) and not fault.nodes]
-    nodes, duration, loss = len(schedule.nodes), schedule.duration, losses[-1] if losses else None
-    base = Options(seed=schedule.seed)
-    for changes in (
-        {},
-        {"nodes": nodes},
-        {"duration": duration},
-        {"nodes": nodes, "duration": duration},
-        {"loss": loss},
-        {"nodes": nodes, "loss": loss},
-        {"nodes": nodes, "duration": duration, "loss": loss},
-    ):
-        for wire in ("", " --through-wire") if schedule.through_wire else ("",):
-            options = msgspec.structs.replace(base, through_wire=bool(wire), **changes)
-            if is_repeated_by(schedule, options):
-                given = "".join(f" --{name} {value:g}" for name, value in changes.items())
-                return f"meshp2p simulate {shlex.quote(schedule.scenario)} --seed {schedule.seed}{given}{wire}"
-    return "meshp2p simulate --replay FILE"
+__all__ = ["describe_run", "outcome", "summary"]
 
 
 def summary(result: Result) -> str:

@@ -26,13 +26,13 @@ def test_the_page_asks_for_nothing_from_anywhere() -> None:
     assert policies[0].startswith("default-src 'none'; ")
 
 
-def test_the_title_tells_scenario_seed_nodes_verdict_and_the_command() -> None:
+def test_the_title_tells_scenario_seed_nodes_and_verdict_and_the_page_how_to_replay_it() -> None:
     run = a_partition()
     page = Page(render_html(run.trace, run.schedule, run.result))
     html = render_html(run.trace, run.schedule, run.result)
     assert "<title>partition, seed 3, 5 nodes: no violation</title>" in html
     assert page.texts["verdict"] == "no violation"
-    assert page.texts["command"] == "meshp2p simulate partition --seed 3"
+    assert page.texts["command"] == "meshp2p simulate --replay FILE"
 
 
 def test_the_command_of_the_caller_is_told_where_it_is_given() -> None:

@@ -1,41 +1,29 @@
 from __future__ import annotations
 
-import msgspec
+from pathlib import Path
+
 import pytest
 
-from meshp2p.simulation.pictures.text import replay_command
-from meshp2p.simulation.scenarios import Options, build_schedule
+from meshp2p.cli import main
 from meshp2p.virtual.describe import describe_fault, printable
 from meshp2p.virtual.faults import Blocked, Crash, Fault, Kind, Lossy, OneWay, Partition
-from tests.simulation.pictures.runs import by_hand
+from tests.simulation.pictures.pages import Page
 
 
 @pytest.mark.parametrize(
-    ("options", "command"),
+    "options",
     [
-        (Options(seed=4), "meshp2p simulate partition --seed 4"),
-        (Options(seed=4, nodes=9), "meshp2p simulate partition --seed 4 --nodes 9"),
-        (Options(seed=4, duration=60.0), "meshp2p simulate partition --seed 4 --duration 60"),
-        (Options(seed=4, through_wire=True), "meshp2p simulate partition --seed 4 --through-wire"),
-        (Options(seed=4, ablations=("sync",)), "meshp2p simulate --replay FILE"),
-        (Options(seed=4, nodes=9, loss=0.25), "meshp2p simulate partition --seed 4 --nodes 9 --loss 0.25"),
+        "--seed 4",
+        "--seed 4 --nodes 4",
+        "--seed 4 --duration 6.5 --through-wire",
+        "--seed 4 --nodes 4 --duration 6 --loss 0.25 --delay 0.01 --check=incarnations --check=epochs",
     ],
 )
-def test_a_command_is_found_that_makes_the_same_schedule(options: Options, command: str) -> None:
-    assert replay_command(build_schedule("partition", options)) == command
-
-
-def test_the_command_is_one_that_the_command_line_takes() -> None:
-    from meshp2p.cli import main
-
-    command = replay_command(build_schedule("calm", Options(seed=2, nodes=3, duration=5.0)))
-    assert main([*command.split()[1:], "--check", "incarnations", "--json"]) == 0
-
-
-def test_a_schedule_that_no_options_make_is_replayed_from_its_file() -> None:
-    assert replay_command(by_hand().schedule) == "meshp2p simulate --replay FILE"
-    changed = msgspec.structs.replace(build_schedule("calm"), calm=1.0)
-    assert replay_command(changed) == "meshp2p simulate --replay FILE"
+def test_the_page_tells_the_command_that_repeats_the_run(options: str, tmp_path: Path) -> None:
+    command = f"meshp2p simulate calm {options}"
+    path = tmp_path / "run.html"
+    assert main([*command.split()[1:], "--html", str(path), "--json"]) == 0
+    assert Page(path.read_text(encoding="utf-8")).texts["command"] == command
 
 
 @pytest.mark.parametrize(
