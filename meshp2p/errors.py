@@ -103,6 +103,10 @@ class Refusal(enum.StrEnum):
     BAD_ENCODING = "bad_encoding"
     BAD_SHAPE = "bad_shape"
     BAD_VALUE = "bad_value"
+    UNTRUSTED = "untrusted"
+    """No member of the secured mesh vouches for it: a signature, a certificate or a right is missing or wrong."""
+    REVOKED = "revoked"
+    """It comes from a machine or an agent that was revoked."""
 
 
 class RemoteProtocolError(MeshError):

@@ -1,0 +1,264 @@
+"""The credentials of this user on this machine, a directory for each mesh.
+
+::
+
+    meshes/{mesh id}/root.pem      the certificate of the root
+                     machine.pem   this machine's certificate and those above it
+                     machine.key   this machine's key; nobody else may read it
+                     root.key      the root's key, until it is exported; nobody else may read it
+                     trust         the trust map
+                     boots         how many certificates for agents were issued
+
+Several processes use them at once: whoever writes locks the directory of the mesh. Each file is replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from meshp2p.errors import ConfigError, RemoteProtocolError, StoreError
+from meshp2p.store.replacement import replace_durably
+from meshp2p.trust.certificates import Certificate, RootRole
+from meshp2p.trust.credential import MachineCredential
+from meshp2p.trust.keys import PrivateKey
+from meshp2p.trust.trust_map import Statements
+
+__all__ = ["CredentialDirectory", "Credentials", "user_data_directory"]
+
+_BYTES_MAX: Final = 64 << 20  # of the longest file, a trust map with all that fits: chosen, not measured
+_TRUST_MAGIC: Final = b"m2trust\x01"
+_PEM_END: Final = b"-----END CERTIFICATE-----\n"
+_statements: Final = msgspec.msgpack.Decoder(Statements)
+
+
+def user_data_directory(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where programs of this user keep data on this platform, in a folder of ours. Raises :class:`ConfigError` if the
+    user has no home."""
+    try:
+        home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
+    except RuntimeError as error:
+        raise ConfigError(f"this user has no home directory: {error}; set XDG_DATA_HOME") from error
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "meshp2p"
+    given = environment.get("XDG_DATA_HOME", "")
+    return (Path(given) if given.startswith("/") else home / ".local" / "share") / "meshp2p"
+
+
+class CredentialDirectory:
+    """The directory of one mesh. Reading takes no lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Path = path
+
+    def __repr__(self) -> str:
+        return f"<CredentialDirectory {str(self.path)!r}>"
+
+    def load(self) -> MachineCredential:
+        """What is kept. Raises :class:`StoreError` if it cannot be read, is damaged, or if others may read a key."""
+        key = self._load_key("machine.key")
+        root, *_ = self._load_certificates("root.pem")
+        chain = self._load_certificates("machine.pem")
+        try:
+            credential = MachineCredential(root, key, chain)
+        except RemoteProtocolError as error:
+            raise StoreError(f"{str(self.path)!r} does not hold a credential: {error}") from error
+        credential.trust.merge_untrusted(self._load_statements())
+        return credential
+
+    def load_name(self) -> str:
+        """The name of the mesh. Raises :class:`StoreError` as :meth:`load` does."""
+        role = self._load_certificates("root.pem")[0].role
+        return role.name if isinstance(role, RootRole) else ""
+
+    def load_root_key(self) -> PrivateKey | None:
+        """The root's key, None if it is not here. Raises :class:`StoreError` as :meth:`load` does."""
+        return self._load_key("root.key") if (self.path / "root.key").exists() else None
+
+    def update_trust(self, credential: MachineCredential) -> None:
+        """Let what is kept and what ``credential`` knows become one: the trust map in memory and the one on disk are
+        equal afterwards. Raises :class:`StoreError`."""
+        with self._locked():
+            credential.trust.merge_untrusted(self._load_statements())
+            data = _TRUST_MAGIC + msgspec.msgpack.encode(credential.trust.statements())
+            if not (self.path / "trust").exists() or data != _read(self.path / "trust"):
+                _write(self.path / "trust", data)
+
+    def trust_stamp(self) -> object:
+        """What is equal as long as the trust map on disk is the same."""
+        with contextlib.suppress(OSError):
+            status = (self.path / "trust").stat()
+            return status.st_mtime_ns, status.st_ino
+        return None
+
+    def next_boot(self) -> int:
+        """A number that is greater than all before. When this returns, it is kept. Raises :class:`StoreError`."""
+        with self._locked():
+            path = self.path / "boots"
+            try:
+                boot = int(_read(path)) + 1 if path.exists() else 1
+            except ValueError as error:
+                raise StoreError(f"{str(path)!r} does not hold a number") from error
+            _write(path, str(boot).encode())
+            return boot
+
+    def export_root_key(self, destination: Path) -> None:
+        """Write the root's key to a new file and remove it here. Raises :class:`StoreError`: then it is still here."""
+        with self._locked():
+            key = self.load_root_key()
+            if key is None:
+                raise StoreError(f"{str(self.path)!r} has no root key: it was exported, or the mesh was made elsewhere")
+            try:
+                descriptor = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(key.to_pem())
+                    file.flush()
+                    os.fsync(file.fileno())
+                (self.path / "root.key").unlink()
+            except OSError as error:
+                raise StoreError(f"{str(destination)!r} cannot be written: {error.strerror}") from error
+
+    # Files
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StoreError(f"{str(self.path)!r} cannot be read: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _load_key(self, name: str) -> PrivateKey:
+        try:
+            return PrivateKey.from_pem(_read(self.path / name, is_secret=True))
+        except ValueError as error:
+            raise StoreError(f"{str(self.path / name)!r} does not hold a key: {error}") from error
+
+    def _load_certificates(self, name: str) -> list[Certificate]:
+        parts = [part + _PEM_END for part in _read(self.path / name).split(_PEM_END)[:-1]]
+        try:
+            certificates = [Certificate.from_pem(part) for part in parts]
+        except RemoteProtocolError as error:
+            raise StoreError(f"{str(self.path / name)!r} does not hold certificates: {error}") from error
+        if not certificates:
+            raise StoreError(f"{str(self.path / name)!r} holds no certificate")
+        return certificates
+
+    def _load_statements(self) -> Statements:
+        path = self.path / "trust"
+        if not path.exists():
+            return Statements()
+        data = _read(path)
+        try:
+            if not data.startswith(_TRUST_MAGIC):
+                raise ValueError(f"it begins with {data[: len(_TRUST_MAGIC)]!r}")
+            return _statements.decode(data[len(_TRUST_MAGIC) :])
+        except (msgspec.DecodeError, ValueError) as error:
+            raise StoreError(f"{str(path)!r} does not hold a trust map: {error}") from error
+
+
+class Credentials:
+    """All meshes that this user joined on this machine. ``directory`` is :func:`user_data_directory` unless given."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._path = (user_data_directory() if directory is None else directory) / "meshes"
+
+    def all(self) -> list[CredentialDirectory]:
+        """Every mesh, ordered by id. Raises :class:`StoreError`."""
+        try:
+            entries = sorted(entry for entry in self._path.iterdir() if not entry.name.startswith("."))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"{str(self._path)!r} cannot be read: {error.strerror}") from error
+        return [CredentialDirectory(entry) for entry in entries if entry.is_dir()]
+
+    def find(self, name: str | None = None) -> CredentialDirectory | None:
+        """The mesh with this name, or the only one there is; None if there is none. Raises :class:`ConfigError` if
+        several fit, and :class:`StoreError`."""
+        found = [
+            (one, credential.name) for one in self.all() if (credential := one.load()).name == name or name is None
+        ]
+        if len(found) > 1:
+            names = ", ".join(f"{label!r} in {str(one.path)!r}" for one, label in found)
+            raise ConfigError(f"several meshes fit: {names}; name one, or remove the others")
+        return found[0][0] if found else None
+
+    def add(self, credential: MachineCredential, root_key: PrivateKey | None = None) -> CredentialDirectory:
+        """Keep a new credential. Raises :class:`StoreError` if it cannot be kept, or there is one of that mesh."""
+        directory = CredentialDirectory(self._path / credential.mesh_id.hex())
+        new = self._path / f".new-{secrets.token_hex(8)}"
+        try:
+            new.mkdir(parents=True, mode=0o700)
+            try:
+                _write(new / "root.pem", credential.root.to_pem())
+                _write(new / "machine.pem", b"".join(one.to_pem() for one in credential.machine.chain))
+                _write(new / "machine.key", credential.key.to_pem())
+                if root_key is not None:
+                    _write(new / "root.key", root_key.to_pem())
+                _write(new / "trust", _TRUST_MAGIC + msgspec.msgpack.encode(credential.trust.statements()))
+                replace_durably(new, directory.path)
+            except BaseException:
+                shutil.rmtree(new, ignore_errors=True)
+                raise
+        except OSError as error:
+            if directory.path.exists():
+                raise StoreError(
+                    f"this user is in mesh {credential.name!r} already: {str(directory.path)!r}"
+                ) from error
+            raise StoreError(f"{str(directory.path)!r} cannot be made: {error.strerror}") from error
+        return directory
+
+
+def _read(path: Path, *, is_secret: bool = False) -> bytes:
+    """The content of a file, which nobody else may be able to read if it is secret. Raises :class:`StoreError`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if is_secret and status.st_uid != os.geteuid():
+                raise StoreError(f"{str(path)!r} belongs to another user: it is not used")
+            if is_secret and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise StoreError(
+                    f"{str(path)!r} may be read or changed by others: it is not used. If nobody did, run"
+                    f" chmod 600 {str(path)!r}; otherwise revoke this machine and join again"
+                )
+            data = file.read(_BYTES_MAX + 1)
+    except OSError as error:
+        raise StoreError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+    if len(data) > _BYTES_MAX:
+        raise StoreError(f"{str(path)!r} has more than {_BYTES_MAX} bytes: it is not read")
+    return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace a file, which only this user may read. Raises :class:`StoreError`."""
+    new = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            replace_durably(new, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise
+    except OSError as error:
+        raise StoreError(f"{str(path)!r} cannot be written: {error.strerror}") from error

@@ -1,0 +1,349 @@
+"""The trust map: which machines are in the mesh, who invited whom, and what is revoked.
+
+It is a set of signed statements. Merging is a union, so any order and any repetition of merges gives the same map (a
+join-semilattice), as long as none of the bounds below is reached. Of two copies of one certificate that differ in their
+bytes the lower is kept.
+
+A machine is trusted if a chain of certificates leads from it to the root and no link is revoked. A revocation counts
+unless its author was revoked by the root or by a machine above the author. So a lost machine can do nothing more once
+that is known, and two machines that revoke each other are both out. Whoever revokes a machine signs again what it had
+revoked with good reason: see :meth:`TrustMap.revoke`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+
+from meshp2p.errors import ConfigError, Refusal, RemoteProtocolError
+from meshp2p.trust.certificates import (
+    CERTIFICATE_BYTES_MAX,
+    AgentRole,
+    Certificate,
+    MachineRole,
+    matches,
+    root_mesh_id,
+)
+from meshp2p.trust.keys import PrivateKey, PublicKey
+from meshp2p.trust.revocations import KEPT_MAX, Revocation, SignedRevocation
+
+__all__ = ["CHAIN_MAX", "MACHINES_MAX", "MeshMachine", "Statements", "TrustMap"]
+
+CHAIN_MAX: Final = 8
+"""Machines between the root and an agent. Chosen, not measured."""
+
+MACHINES_MAX: Final = 1024
+"""Machine certificates in a map. What comes when it is full is refused. Chosen, not measured."""
+
+REVOCATIONS_MAX: Final = 1024
+"""Revocations in a map. When it is full only the root's are taken. Chosen, not measured."""
+
+REVOCATIONS_OF_MACHINE_MAX: Final = 4
+"""Revocations of one machine by one author; the lowest are kept. They differ in whom they keep."""
+
+REVOCATIONS_OF_AGENTS_MAX: Final = 16
+"""Agents of one machine that one author revokes; the lowest are kept. More are revoked with their machine. Chosen, not
+measured."""
+
+_Der = Annotated[bytes, msgspec.Meta(max_length=CERTIFICATE_BYTES_MAX)]
+_Edge = tuple[bytes, bytes]  # the fingerprints of a machine and of its inviter
+
+
+class Statements(msgspec.Struct, frozen=True, array_like=True):
+    """Machine certificates and revocations, in any order."""
+
+    machines: Annotated[tuple[_Der, ...], msgspec.Meta(max_length=MACHINES_MAX)] = ()
+    revocations: Annotated[tuple[SignedRevocation, ...], msgspec.Meta(max_length=4 * REVOCATIONS_MAX)] = ()
+
+
+class MeshMachine(msgspec.Struct, frozen=True):
+    """What the statements say of a machine. ``chain`` are its certificate and those above it, without the root's."""
+
+    key: PublicKey
+    label: str
+    chain: tuple[Certificate, ...]
+    may_invite: bool
+    is_admin: bool
+
+    @property
+    def inviter(self) -> bytes:
+        """The fingerprint of the key that issued its certificate."""
+        return self.chain[0].issuer
+
+    def may_use(self, instance_id: str) -> bool:
+        """Whether the patterns of the whole chain cover this id."""
+        return all(isinstance(one.role, MachineRole) and matches(one.role.ids, instance_id) for one in self.chain)
+
+
+_BY_NOBODY: Final = (Revocation(bytes(16), bytes(32), bytes(32)),)  # keeps nobody
+
+
+class _Known(NamedTuple):
+    revocation: Revocation
+    signed: SignedRevocation
+
+
+class TrustMap:
+    """The statements of one mesh. ``root`` is its root certificate."""
+
+    def __init__(self, root: Certificate) -> None:
+        """Raises :class:`RemoteProtocolError` if ``root`` is no root."""
+        self.mesh_id: bytes = root_mesh_id(root)
+        self.root: Certificate = root
+        self._certificates: dict[_Edge, Certificate] = {}
+        self._revocations: dict[bytes, dict[bytes, _Known]] = {}  # by target, by body
+        self._machines: dict[bytes, MeshMachine] = {}
+        self._silenced: dict[bytes, tuple[Revocation, ...]] = {}
+        """Machines whose word counts no more: by which revocations, none if that is because of a link above."""
+        self._trusted: dict[bytes, None] = {}
+
+    # Reading
+
+    @property
+    def machines(self) -> dict[bytes, MeshMachine]:
+        """Every machine that was ever invited, also what is revoked, by fingerprint. Inviters come first."""
+        return dict(self._machines)
+
+    @property
+    def revocations(self) -> list[Revocation]:
+        """The revocations that count, in the order of their targets."""
+        return [one for target in sorted(self._revocations) for one in self._counting(target)]
+
+    def is_trusted(self, fingerprint: bytes) -> bool:
+        """Whether this is the key of a machine of the mesh that is not revoked."""
+        return fingerprint in self._trusted
+
+    def statements(self) -> Statements:
+        """All of them, in an order that depends on nothing else."""
+        certificates = tuple(self._certificates[edge].der for edge in sorted(self._certificates))
+        revocations = tuple(
+            self._revocations[target][body].signed
+            for target in sorted(self._revocations)
+            for body in sorted(self._revocations[target])
+        )
+        return Statements(certificates, revocations)
+
+    def digest(self) -> bytes:
+        """32 bytes that are equal for equal maps."""
+        hasher = hashlib.sha256(self.mesh_id)
+        for edge in sorted(self._certificates):
+            hasher.update(hashlib.sha256(self._certificates[edge].der).digest())
+        hasher.update(b"revoked")
+        for target in sorted(self._revocations):
+            for body in sorted(self._revocations[target]):
+                hasher.update(hashlib.sha256(body).digest())
+        return hasher.digest()
+
+    # Growing
+
+    def merge_untrusted(self, statements: Statements) -> RemoteProtocolError | None:
+        """Take in statements that anybody may have sent; each is verified once. Statements that are not right, or whose
+        author has no right to them, are left out. Returns the first reason for that, None if all are in the map."""
+        refusal = self._merge_certificates(statements.machines)
+        for signed in statements.revocations:
+            try:
+                self._merge_revocation(signed)
+            except RemoteProtocolError as error:
+                refusal = refusal or error
+        self._walk()
+        return refusal
+
+    def revoke(
+        self, author: PrivateKey, target: bytes, *, agent: str = "", keep_invited: bool = False
+    ) -> tuple[SignedRevocation, ...]:
+        """Revoke a machine, or one agent on it, and return what was signed for that.
+
+        The machines that the target had revoked are revoked by ``author`` as well, for what the target signed may count
+        no more. ``keep_invited`` keeps the machines that it invited and that are trusted now. Raises
+        :class:`RemoteProtocolError` if ``author`` may not do that; then nothing changed.
+        """
+        invited = [key for key, machine in self._machines.items() if machine.inviter == target and key in self._trusted]
+        if keep_invited and len(invited) > KEPT_MAX:
+            raise ConfigError(f"{len(invited)} machines are to be kept: expected at most {KEPT_MAX}")
+        kept = tuple(sorted(invited)) if keep_invited else ()
+        revocation = Revocation(self.mesh_id, target, author.fingerprint, agent, kept)
+        self._author_of(revocation)
+        below = {key for key, one in self._machines.items() if target in {link.fingerprint for link in one.chain}}
+        again = [
+            msgspec.structs.replace(one, author=author.fingerprint)
+            for one in self.revocations
+            if not agent
+            and one.author in below
+            and (one.target not in below or (keep_invited and one.target != target))
+        ]
+        signed = tuple(SignedRevocation.sign(one, author) for one in (*again, revocation))
+        refusal = self.merge_untrusted(Statements((), signed))
+        if refusal is not None:
+            raise refusal
+        return signed
+
+    def _merge_certificates(self, ders: Iterable[bytes]) -> RemoteProtocolError | None:
+        known = {certificate.der for certificate in self._certificates.values()}
+        refusal: RemoteProtocolError | None = None
+        waiting: list[Certificate] = []
+        for der in dict.fromkeys(ders):
+            if der not in known:
+                try:
+                    waiting.append(Certificate.decode_untrusted(der))
+                except RemoteProtocolError as error:
+                    refusal = refusal or error
+        while waiting:
+            issuers = {*self._machines, self.root.fingerprint}
+            ready = [one for one in waiting if one.issuer in issuers]
+            waiting = [one for one in waiting if one.issuer not in issuers]
+            if not ready:
+                return refusal or RemoteProtocolError(Refusal.UNTRUSTED, f"{waiting[0]!r}: its issuer is unknown")
+            for certificate in ready:
+                try:
+                    self._merge_certificate(certificate)
+                except RemoteProtocolError as error:
+                    refusal = refusal or error
+            self._walk()
+        return refusal
+
+    def _merge_certificate(self, certificate: Certificate) -> None:
+        role = certificate.role
+        if not isinstance(role, MachineRole) or role.mesh != self.mesh_id:
+            raise RemoteProtocolError(Refusal.UNTRUSTED, f"{certificate!r}: expected a machine of this mesh")
+        if certificate.fingerprint == self.root.fingerprint:
+            raise RemoteProtocolError(Refusal.UNTRUSTED, "the root is no machine")
+        issuer = self.root.public
+        if certificate.issuer != self.root.fingerprint:
+            inviter = self._machines[certificate.issuer]
+            if not inviter.may_invite or (role.is_admin and not inviter.is_admin):
+                raise RemoteProtocolError(Refusal.UNTRUSTED, f"{certificate!r}: its issuer had no right to issue it")
+            if len(inviter.chain) >= CHAIN_MAX:
+                raise RemoteProtocolError(Refusal.TOO_LARGE, f"{certificate!r}: a chain of more than {CHAIN_MAX}")
+            issuer = inviter.key
+        certificate.verify_issued_by(issuer)
+        edge = (certificate.fingerprint, certificate.issuer)
+        other = self._certificates.get(edge)
+        if other is None and len(self._certificates) >= MACHINES_MAX:
+            if certificate.issuer in self._silenced:
+                raise RemoteProtocolError(Refusal.REVOKED, f"{certificate!r}: its issuer was revoked")
+            self._make_room()
+        if other is None or certificate.der < other.der:
+            self._certificates[edge] = certificate
+
+    def _make_room(self) -> None:
+        """Forget the machines below revoked ones. Raises :class:`RemoteProtocolError` if there are none."""
+        gone = [edge for edge in self._certificates if edge[1] in self._silenced and edge[0] in self._silenced]
+        if not gone:
+            raise RemoteProtocolError(Refusal.TOO_LARGE, f"the mesh has {MACHINES_MAX} machines: no more are taken")
+        for edge in gone:
+            del self._certificates[edge]
+
+    def _merge_revocation(self, signed: SignedRevocation) -> None:
+        revocation = signed.decode_untrusted()
+        known = self._revocations.get(revocation.target, {})
+        if signed.body in known:
+            return
+        if revocation.mesh != self.mesh_id:
+            raise RemoteProtocolError(Refusal.UNTRUSTED, "a revocation of another mesh")
+        signed.verify(self._author_of(revocation))
+        is_by_root = revocation.author == self.root.fingerprint
+        if not is_by_root and sum(map(len, self._revocations.values())) >= REVOCATIONS_MAX:
+            raise RemoteProtocolError(
+                Refusal.TOO_LARGE, f"the mesh has {REVOCATIONS_MAX} revocations: no more are taken"
+            )
+        known = self._revocations.setdefault(revocation.target, {})
+        known[signed.body] = _Known(revocation, signed)
+        alike = [
+            body
+            for body, (one, _) in known.items()
+            if one.author == revocation.author and bool(one.agent) == bool(revocation.agent)
+        ]
+        if len(alike) > (REVOCATIONS_OF_AGENTS_MAX if revocation.agent else REVOCATIONS_OF_MACHINE_MAX):
+            del known[max(alike)]
+
+    def _author_of(self, revocation: Revocation) -> PublicKey:
+        """The key of the author, who must be the root, an admin or above the target (a machine may revoke its own
+        agents). Raises :class:`RemoteProtocolError`."""
+        target = self._machines.get(revocation.target)
+        if target is None:
+            raise RemoteProtocolError(Refusal.UNTRUSTED, f"{revocation.target.hex()} is revoked, and no machine")
+        if revocation.author == self.root.fingerprint:
+            return self.root.public
+        author = self._machines.get(revocation.author)
+        above = {one.issuer for one in target.chain} | {target.key.fingerprint}
+        if author is None or not (author.is_admin or revocation.author in above):
+            raise RemoteProtocolError(
+                Refusal.UNTRUSTED, f"{revocation.author.hex()} had no right to revoke {revocation.target.hex()}"
+            )
+        return author.key
+
+    # What the statements mean
+
+    def _walk(self) -> None:
+        """Find all machines from the root down, whose word counts no more, and then which are trusted."""
+        by_issuer: dict[bytes, list[Certificate]] = {}
+        for edge in sorted(self._certificates):
+            by_issuer.setdefault(edge[1], []).append(self._certificates[edge])
+        self._machines, self._silenced, self._trusted = {}, {}, {}
+        level = [self.root.fingerprint]
+        while level:
+            below: list[bytes] = []
+            for issuer in level:
+                above = self._machines.get(issuer)
+                for certificate in by_issuer.get(issuer, ()):
+                    key, role = certificate.fingerprint, certificate.role
+                    if key in self._machines or not isinstance(role, MachineRole):
+                        continue
+                    chain = (certificate, *(() if above is None else above.chain))
+                    self._machines[key] = MeshMachine(
+                        certificate.public, role.label, chain, role.may_invite, role.is_admin
+                    )
+                    self._note_silence(key, chain)
+                    below.append(key)
+            level = below
+        reached: dict[bytes, None] = {self.root.fingerprint: None}
+        for key, machine in self._machines.items():
+            revoked_above = self._counting(machine.inviter)
+            if machine.inviter in reached and all(one.agent or key in one.kept for one in revoked_above):
+                reached[key] = None
+                if all(one.agent for one in self._counting(key)):
+                    self._trusted[key] = None
+
+    def _note_silence(self, key: bytes, chain: tuple[Certificate, ...]) -> None:
+        """Note whether the word of this machine counts no more; those above it were looked at before."""
+        above = [certificate.issuer for certificate in chain]
+        by_superiors = tuple(one for one in self._counting(key) if not one.agent and one.author in above)
+        inviter = above[0]
+        if inviter in self._silenced and not all(key in one.kept for one in self._silenced[inviter] or _BY_NOBODY):
+            self._silenced[key] = ()
+        elif by_superiors:
+            self._silenced[key] = by_superiors
+
+    def _counting(self, target: bytes) -> list[Revocation]:
+        """The revocations of this machine and of agents on it whose author's word counts."""
+        known = self._revocations.get(target, {})
+        return [known[body].revocation for body in sorted(known) if known[body].revocation.author not in self._silenced]
+
+    # Agents
+
+    def verify_agent(self, certificate: Certificate, *, instance_id: str | None = None, boot: int = 0) -> AgentRole:
+        """Check the certificate of an agent, issued by a machine of this map: the right mesh and id, a boot that is not
+        below ``boot``, a machine that is trusted and may use that id. Raises :class:`RemoteProtocolError`."""
+        role = certificate.role
+        if not isinstance(role, AgentRole) or role.mesh != self.mesh_id:
+            raise RemoteProtocolError(Refusal.UNTRUSTED, f"{certificate!r}: expected an agent of this mesh")
+        machine = self._machines.get(certificate.issuer)
+        if machine is None:
+            raise RemoteProtocolError(Refusal.UNTRUSTED, f"agent {role.id!r}: its machine is not in the mesh")
+        certificate.verify_issued_by(machine.key)
+        if not self.is_trusted(certificate.issuer):
+            raise RemoteProtocolError(Refusal.REVOKED, f"agent {role.id!r} on {machine.label!r}: it was revoked")
+        if any(revocation.agent == role.id for revocation in self._counting(certificate.issuer)):
+            raise RemoteProtocolError(Refusal.REVOKED, f"agent {role.id!r} on {machine.label!r}: it was revoked")
+        if not machine.may_use(role.id):
+            raise RemoteProtocolError(Refusal.UNTRUSTED, f"machine {machine.label!r} may not use the id {role.id!r}")
+        if instance_id is not None and role.id != instance_id:
+            raise RemoteProtocolError(Refusal.UNTRUSTED, f"a certificate for {role.id!r}: expected {instance_id!r}")
+        if role.boot < boot:
+            raise RemoteProtocolError(
+                Refusal.UNTRUSTED, f"agent {role.id!r}: boot {role.boot} is over, {boot} is known"
+            )
+        return role
