@@ -24,6 +24,7 @@
     ├── PayloadMismatch          a payload has another shape than the handler takes
     ├── DelegationFailed         a delegated task ended without a result
     │   └── DelegationTimeout    its result did not come in time
+    ├── JoinFailed               this machine was not taken into a secured mesh; nothing of it was kept
     ├── RequestRefused           a node answered an HTTP request with an error status
     ├── StoreError               what is kept on disk cannot be read or written
     │   └── StoreFull            the disk has no room for what was to be kept; nothing of it was
@@ -178,6 +179,10 @@ class DelegationFailed(MeshError):
 
 class DelegationTimeout(DelegationFailed, TimeoutError):
     """The result of a delegated task did not come in time. The agent was told to stop."""
+
+
+class JoinFailed(MeshError):
+    """This machine was not taken into a secured mesh: the message says why, and what to do. Nothing was kept of it."""
 
 
 class RequestRefused(MeshError):
