@@ -115,7 +115,7 @@ class QueryServer:
         self._under_way[scope] = call.source
         try:
             with scope:
-                await turn.wait()
+                await handler.turns.begin(turn)
                 outcome = await handler.perform(message, emit if is_told_parts else None)
                 self._handlers.note(message, outcome)
                 if outcome.error is not None:

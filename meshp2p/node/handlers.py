@@ -114,33 +114,49 @@ class Parameters:
 
 
 class Turns:
-    """So many at a time, in the order in which they joined."""
+    """So many at a time, which begin in the order in which they joined.
+
+    Trio runs tasks that become ready together in any order, so a turn is given only once the one before has begun.
+    """
 
     def __init__(self, limit: int) -> None:
         self._free = limit
-        self._waiting: collections.deque[trio.Event] = collections.deque()
+        self._queue: collections.deque[trio.Event] = collections.deque()
+        self._next: trio.Event | None = None
+        """A turn that was given and has not begun."""
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        """How many wait until another leaves."""
+        return max(0, len(self._queue) - self._free)
 
     def join(self) -> trio.Event:
-        """Stand in line. The event is set when it is one's turn; :meth:`leave` with it, whether it came or not."""
+        """Join the queue. :meth:`begin` waits for the turn; :meth:`leave` afterwards, whether it began or not."""
         turn = trio.Event()
-        if self._free:
-            self._free -= 1
-            turn.set()
-        else:
-            self._waiting.append(turn)
+        self._queue.append(turn)
+        self._give_turn()
         return turn
+
+    async def begin(self, turn: trio.Event) -> None:
+        """Wait for the turn. What the caller does before its next checkpoint comes before the next turn."""
+        await turn.wait()
+        self._next = None
+        self._give_turn()
 
     def leave(self, turn: trio.Event) -> None:
         if not turn.is_set():
-            self._waiting.remove(turn)
-        elif self._waiting:
-            self._waiting.popleft().set()
-        else:
-            self._free += 1
+            self._queue.remove(turn)
+            return
+        if self._next is turn:
+            self._next = None
+        self._free += 1
+        self._give_turn()
+
+    def _give_turn(self) -> None:
+        if self._next is None and self._free and self._queue:
+            self._free -= 1
+            self._next = self._queue.popleft()
+            self._next.set()
 
 
 class Handler:
@@ -261,7 +277,7 @@ class Handlers:
         outcome: HandlerResult | None = None
         try:
             with scope:
-                await turn.wait()
+                await handler.turns.begin(turn)
                 outcome = await handler.perform(message, self._progress_of(message))
             if outcome is not None:
                 await self._finish(message, outcome)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import trio
 
+from meshp2p.node.handlers import Turns
 from meshp2p.node.received import ReceivedMessage
 from meshp2p.threaded.handler_call import HandlerCall
 from meshp2p.threaded.trio_loop import TrioLoop
@@ -31,6 +33,7 @@ class TrioSide:
         self._context = contextvars.copy_context()
         self._running: dict[HandlerCall, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
+        self._turns = Turns(sys.maxsize)  # calls begin in their order; how many run at a time, the node decides
         self._ended = trio.Event()
         self._scope = trio.CancelScope()
         trio.lowlevel.spawn_system_task(self._host, context=self._context)
@@ -74,11 +77,12 @@ class TrioSide:
         if self._nursery is None or self._scope.cancel_called or call.is_cancelled:
             return
         self._running[call] = trio.CancelScope()
-        self._context.copy().run(self._nursery.start_soon, self._perform, call)
+        self._context.copy().run(self._nursery.start_soon, self._perform, call, self._turns.join())
 
-    async def _perform(self, call: HandlerCall) -> None:
+    async def _perform(self, call: HandlerCall, turn: trio.Event) -> None:
         try:
             with self._running[call]:
+                await self._turns.begin(turn)
                 await call.perform_async(self.wait)
         except trio.Cancelled:
             raise
@@ -86,6 +90,7 @@ class TrioSide:
             _log.exception("a handler raised what is no Exception")
             call.end(error=RuntimeError(f"the handler raised {type(error).__name__}"))
         finally:
+            self._turns.leave(turn)
             del self._running[call]
 
     def cancel(self, call: HandlerCall) -> None:
