@@ -53,6 +53,10 @@ class Mesh:
         """What is kept of messages, by node id; a node that is not here has no disk."""
         self.full: dict[str, str] = {}
         """Why a node's disk takes nothing."""
+        self.is_write_failing: Callable[[str, Store], bool] = lambda _key, _store: False
+        """Whether a node's disk does not take these writes. Asked once for each."""
+        self.storing: dict[str, int] = {}
+        """How many writes of each node's messages are under way."""
         self._answering: dict[int, tuple[str, Call]] = {}
         self._tickets = 0
         self._calls = 0
@@ -235,7 +239,8 @@ class Mesh:
         def finish() -> None:
             if self.nodes.get(key) is not machine:
                 return
-            failure = self.full.get(key)
+            self.storing[key] -= 1
+            failure = "it failed" if self.is_write_failing(key, store) else self.full.get(key)
             for write in () if failure else store.writes:
                 if isinstance(write, Put):
                     self.disks[key][write.table, write.key] = write.value
@@ -243,6 +248,7 @@ class Mesh:
                     self.disks[key].pop((write.table, write.key), None)
             self._perform(key, machine.receive_stored(store.number, failure, self.now))
 
+        self.storing[key] = self.storing.get(key, 0) + 1
         self._at(self.now + self.delay, finish)
 
     def _wake(self, key: str, machine: Machine) -> None:

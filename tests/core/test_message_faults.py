@@ -119,6 +119,7 @@ def test_an_acknowledgement_that_a_full_disk_refused_lets_no_earlier_one_be_forg
     mesh.is_cut = lambda _one, _other: True
     for message_id in sent[:2]:
         mesh.ask("b", Acknowledge("b", (message_id,)))
+    mesh.run(0.1)
     mailbox = mesh.nodes["b"]._mail.mailboxes.by_recipient["b"]
     assert mailbox.acknowledged == {message_id: ["a"] for message_id in sent[:2]}
     mesh.full["b"] = "no space left"

@@ -76,6 +76,9 @@ class Timer(enum.IntEnum):
     """A recipient's home refused its messages, and is asked again. Subject: the recipient's id."""
     FORGET_MAIL = 41
     """Nothing that was sent to or held by an instance that is gone can still be under way. Subject: its id."""
+    RETURN_MAIL = 44
+    """Mail of a recipient that is at home elsewhere was not taken by its holder, and could not be held here. Subject:
+    the recipient's id."""
     PERSIST = 42
     """What this node must keep of itself could not be written, and is written again."""
     STORE = 43

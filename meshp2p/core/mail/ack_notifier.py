@@ -50,21 +50,22 @@ class AckNotifier:
         self.untold.pop(holder, None)
         self.queues.forget(holder)
 
-    def tell(self, ticket: int, recipient: str, untold: dict[str, list[str]], now: float) -> None:
-        """Let the holders of these messages know, by message id; answer ``ticket`` when those that are there do."""
+    def tell(self, ticket: int | None, recipient: str, untold: dict[str, list[str]], now: float) -> None:
+        """Let the holders of these messages know, by message id. Answer ``ticket``, if there is one, when those that
+        are there do."""
         state = self._state
-        confirmation = _Confirmation(ticket)
+        confirmation = _Confirmation(ticket or 0)
         told: dict[str, None] = {}
         for message_id, holders in untold.items():
             for holder in holders:
-                waits = state.members.has_node(holder) and not self.queues.is_failing(holder)
+                waits = ticket is not None and state.members.has_node(holder) and not self.queues.is_failing(holder)
                 confirmation.left += waits
                 self.untold.setdefault(holder, {})[recipient, message_id] = confirmation if waits else None
                 told[holder] = None
         if confirmation.left:
             state.timers.set(Timer.CONFIRM, now + state.config.confirm_timeout, str(ticket))
-            self._confirmations[ticket] = confirmation
-        else:
+            self._confirmations[confirmation.ticket] = confirmation
+        elif ticket is not None:
             state.resolve(ticket, Done())
         for holder in told:
             self.queues.flush(holder, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from meshp2p.core.calls import (
@@ -22,7 +22,7 @@ from meshp2p.core.directory.state import NodeState
 from meshp2p.core.effects import CallFailed, Delete, Table
 from meshp2p.core.mail.ack_notifier import AckNotifier
 from meshp2p.core.mail.home_calls import HomeCalls
-from meshp2p.core.mail.ledger import Change, Ledger
+from meshp2p.core.mail.ledger import Change, Ledger, MailboxChange
 from meshp2p.core.mail.mailbox import Mailbox
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.outbox import Outbox
@@ -117,21 +117,24 @@ class Acknowledging:
         """These are never handed out again. Answered when that is kept, and the holders know or do not answer."""
         mailbox = self._mailboxes.mailbox(recipient)
         change = self._plan(recipient, mailbox, message_ids)
+        acknowledged = change.mailboxes[recipient].acknowledged
+        repeated = [message_id for message_id in message_ids if message_id not in acknowledged]
 
         def conclude(failure: str | None, now: float) -> None:
-            if failure is None and not all(message_id in mailbox.acknowledged for message_id in message_ids):
-                failure = "an acknowledgement that this one repeats could not be kept"
+            is_refused = failure is not None or not all(message_id in mailbox.acknowledged for message_id in repeated)
+            if is_refused:
+                why = failure or "an acknowledgement that this one repeats could not be kept"
+                self._state.resolve(ticket, Refused(Why.STORE_FULL, why))
             if failure is None:
-                self._notifier.tell(ticket, recipient, change.acknowledged, now)
-            else:
-                self._state.resolve(ticket, Refused(Why.STORE_FULL, failure))
+                self._notifier.tell(None if is_refused else ticket, recipient, acknowledged, now)
 
         self._ledger.commit(change, conclude, now)
 
     def _plan(self, recipient: str, mailbox: Mailbox, message_ids: tuple[str, ...]) -> Change:
         """What changes if these are acknowledged."""
         state = self._state
-        change = Change(recipient=recipient)
+        part = MailboxChange()
+        change = Change(mailboxes={recipient: part})
         held_here: list[tuple[str, str]] = []
         makers: dict[int, str] | None = None
         for message_id in dict.fromkeys(message_ids):
@@ -144,17 +147,38 @@ class Acknowledging:
                 makers = state.members.node_by_bits() if makers is None else makers
                 maker = makers.get(node_bits_of(message_id) or 0)
                 holders = [] if maker is None else [maker]
-            untold = change.acknowledged[message_id] = [holder for holder in holders if holder != state.id]
+            untold = part.acknowledged[message_id] = [holder for holder in holders if holder != state.id]
             if len(untold) < len(holders):
                 held_here.append((recipient, message_id))
             if (untold or incoming is None) and state.keeping.is_durable:
                 if incoming is not None:
                     change.writes.append(Delete(Table.INCOMING, incoming.key))
                 change.writes.append(self._mailboxes.ack_row(recipient, message_id, untold))
-        change.forgotten = mailbox.choose_forgotten(change.acknowledged, state.config.remembered_max)
-        if change.forgotten:
-            change.writes += self._mailboxes.forgotten_rows(recipient, change.forgotten)
+        self._plan_forgotten(recipient, mailbox, change)
         change.settled = self._outbox.held(held_here)
+        return change
+
+    def _plan_forgotten(self, recipient: str, mailbox: Mailbox, change: Change) -> None:
+        """Remember no more than ``remembered_max`` acknowledged ids."""
+        part = change.mailboxes[recipient]
+        part.forgotten = mailbox.choose_forgotten(part.acknowledged, self._state.config.remembered_max)
+        change.writes += self._mailboxes.forgotten_rows(recipient, part.forgotten)
+
+    def _plan_told(self, copies: Iterable[tuple[str, str]]) -> Change:
+        """What changes in the mailboxes if another home took these acknowledgements. This node may be a home as well,
+        or one that has not heard that the recipient moved."""
+        change = Change()
+        for recipient, message_id in copies:
+            mailbox = self._mailboxes.by_recipient.get(recipient)
+            incoming = mailbox.pending.get(message_id) if mailbox is not None else None
+            is_new = self._mailboxes.is_home(recipient) and not self._mailboxes.knows(recipient, message_id)
+            if incoming is None and not is_new:
+                continue
+            change.mailboxes.setdefault(recipient, MailboxChange(is_told=True)).acknowledged[message_id] = []
+            if incoming is not None:
+                change.writes.append(Delete(Table.INCOMING, incoming.key))
+        for recipient in change.mailboxes:
+            self._plan_forgotten(recipient, self._mailboxes.mailbox(recipient), change)
         return change
 
     # At a holder
@@ -167,21 +191,16 @@ class Acknowledging:
         delivers.
         """
         held = self._outbox.held(request.copies)
-        change = Change(settled=held)
-        # This node may be a home as well, or one that has not heard that the recipient moved. If the write fails, its
-        # mailbox is not reverted: these were acknowledged, and must not be handed out again.
-        for recipient, message_id in request.copies:
-            is_new = self._mailboxes.is_home(recipient) and not self._mailboxes.knows(recipient, message_id)
-            if is_new or self._mailboxes.is_pending((recipient, message_id)):
-                change.writes += self._mailboxes.note_acknowledged(recipient, [message_id])
+        change = self._plan_told(request.copies)
+        change.settled = held
         moved: dict[str, list[str]] = {}
-        for recipient, message in held:
+        for recipient, outgoing in held:
             record = self._state.members.records.get(recipient)
             if request.by and record is not None and record.home != request.by:
-                moved.setdefault(recipient, []).append(message.id)
+                moved.setdefault(recipient, []).append(outgoing.message.id)
 
         def conclude(failure: str | None, now: float) -> None:
-            if any(self._outbox.is_held(*copy) for copy in request.copies):  # or what this repeats could not be kept
+            if any(self._outbox.is_held(*copy) or self._mailboxes.is_pending(copy) for copy in request.copies):
                 why = failure or "what was told before could not be kept"
                 self._state.resolve(ticket, Refused(Why.STORE_FULL, why))
             else:
@@ -284,7 +303,7 @@ class Acknowledging:
             del copies[copy]
             statuses = {receipt.recipient: receipt.status for receipt in reply.receipts}
             if statuses.get(recipient) is CopyStatus.ACKNOWLEDGED and self._mailboxes.is_pending(copy):
-                self._state.store(self._mailboxes.note_acknowledged(recipient, [message_id]), ignore_failure, now)
+                self._ledger.commit(self._plan_told([copy]), ignore_failure, now)
             self.ask_holder(holder, now)
 
         self._relay_selector.call(holder, ForwardStatus(message_id), conclude, self._state.config.forward_timeout, now)

@@ -17,7 +17,6 @@ from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.outgoing import Outgoing
 from meshp2p.core.mail.peer_queue import PeerQueues
 from meshp2p.core.mail.settling import CopyFinalizer
-from meshp2p.core.message import Message
 
 __all__ = ["Delivery"]
 
@@ -189,7 +188,7 @@ class Delivery:
         """Note the outcome of a batch. Without ``is_latest`` a later call delivers the same, perhaps to a home that was
         started again and has lost it."""
         outcomes = reply.outcomes if isinstance(reply, DeliverReply) else ()
-        acknowledged: list[tuple[str, Message]] = []
+        acknowledged: list[tuple[str, Outgoing]] = []
         for index, parcel in enumerate(request.parcels):
             outgoing = self._outbox.by_id.get(parcel.message.id)
             if outgoing is None:
@@ -203,7 +202,7 @@ class Delivery:
                 copy.is_tried = True
                 outcome = done[place] if place < len(done) else None
                 if outcome is Outcome.ACKNOWLEDGED:
-                    acknowledged.append((recipient, outgoing.message))
+                    acknowledged.append((recipient, outgoing))
                 elif not is_latest or line.home is None or line.home[0] != home:
                     pass  # the later call says what holds, or it has another home by now
                 elif outcome is Outcome.TAKEN:
@@ -217,7 +216,7 @@ class Delivery:
         if acknowledged:
             self._settle(acknowledged, now)
 
-    def _settle(self, copies: list[tuple[str, Message]], now: float) -> None:
+    def _settle(self, copies: list[tuple[str, Outgoing]], now: float) -> None:
         """A home says that these were acknowledged already. Deliver them again later if that cannot be written."""
 
         def conclude(failure: str | None, now: float) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from meshp2p.core.calls import CallReply, Deposit, Done, Parcel, Refused, Why
 from meshp2p.core.directory.keeping import StoreHandler, ignore_failure
 from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Delete, Table, Write
 from meshp2p.core.mail.delivery import Delivery
 from meshp2p.core.mail.ledger import Change, Ledger
@@ -134,13 +135,19 @@ class Handover:
 
     def _return_to(self, holder: str, recipient: str, batch: list[MailboxEntry], now: float) -> None:
         """Ask a holder whether it still holds these: it takes them if it does not know them. If it does not answer, or
-        is not there, hold all of them here, so that none is delivered without those before it."""
+        is not there, hold all of them here, so that none is delivered without those before it. If that cannot be
+        written, keep them in the mailbox and try again."""
+        mailboxes = self._mailboxes
         parcels = [Parcel(one.message, (recipient,), max(0.0, one.deadline - now)) for one in batch]
 
         def forget(failure: str | None, now: float) -> None:
-            if failure is None:
-                deletes = [Delete(Table.INCOMING, incoming.key) for incoming in batch]
+            kept = [] if failure is None else [one for one in batch if not mailboxes.knows(recipient, one.message.id)]
+            deletes = [Delete(Table.INCOMING, one.key) for one in batch if one not in kept]
+            if deletes:
                 self._state.store(deletes, ignore_failure, now)
+            if kept:
+                mailboxes.put_back(recipient, kept, now)
+                self._state.timers.set(Timer.RETURN_MAIL, now + self._state.config.delivery_interval_max, recipient)
 
         def conclude(is_taken: bool, now: float) -> None:
             if is_taken:

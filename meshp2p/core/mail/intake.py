@@ -43,7 +43,7 @@ class Intake:
             outcomes = [[Outcome.ELSEWHERE] * len(parcel.recipients) for parcel in request.parcels]
 
         def conclude(failure: str | None, _now: float) -> None:
-            lost = set() if failure is None else set(taking.taken)
+            lost = set() if failure is None else {(to, incoming.message.id) for to, incoming in taking.taken}
             for copy in taking.repeated:
                 if not self._mailboxes.knows(*copy):
                     lost.add(copy)  # the delivery that it repeats could not be written
@@ -92,6 +92,6 @@ class Intake:
         incoming = mailboxes.put(recipient, message, [holder], parcel.seconds_left, now)
         if self._state.keeping.is_durable and holder != self._state.id:
             taking.writes.append(mailboxes.row(recipient, incoming, [holder]))
-        taking.taken.append((recipient, message.id))
+        taking.taken.append((recipient, incoming))
         counters.messages_taken += 1
         return Outcome.TAKEN

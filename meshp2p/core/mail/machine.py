@@ -167,6 +167,8 @@ class Mail:
                 self.notifier.end_confirmation(int(subject))
             case Timer.FORGET_MAIL:
                 self._forget_gone(subject, now)
+            case Timer.RETURN_MAIL:
+                self._return_mail(subject, now)
             case _:
                 raise InternalError(f"nobody handles {timer!r}")
 
@@ -178,6 +180,13 @@ class Mail:
         if not self._state.members.has_node(instance_id):
             self.notifier.forget_holder(instance_id)
             self.delivery.forget_home(instance_id)
+
+    def _return_mail(self, recipient: str, now: float) -> None:
+        """A recipient whose mailbox is here may have another home."""
+        is_elsewhere = recipient in self._state.members.records and not self.mailboxes.is_home(recipient)
+        if is_elsewhere and recipient in self.mailboxes.by_recipient:
+            self._acknowledging.pass_on(recipient, now)
+            self.handover.return_mail(recipient, now)
 
     def _drop(self, recipient: str, now: float) -> None:
         """A recipient is gone for good."""
@@ -191,9 +200,7 @@ class Mail:
             case MemberJoined() | MemberUpdated():
                 if not self.mailboxes.is_home(instance_id):
                     self.reading.end_waits(instance_id)
-                    if instance_id in self.mailboxes.by_recipient:
-                        self._acknowledging.pass_on(instance_id, now)
-                        self.handover.return_mail(instance_id, now)
+                    self._return_mail(instance_id, now)
                 if isinstance(event, MemberJoined):
                     self.notifier.wake(instance_id, now)
                     self._acknowledging.ask_holder(instance_id, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import chain, dropwhile, islice, takewhile
 from typing import Final
@@ -18,12 +19,13 @@ PASSED_MAX: Final = 4096
 @dataclass(slots=True)
 class MailboxEntry:
     """One message in a mailbox. ``holders`` are the nodes that keep it until it is acknowledged; ``number`` orders what
-    this node took in; ``deadline`` is the caller's clock."""
+    this node took in; ``deadline`` is the caller's clock. ``is_lost``: the write of its delivery failed."""
 
     number: int
     message: Message
     holders: list[str]
     deadline: float
+    is_lost: bool = False
 
     @property
     def key(self) -> bytes:
@@ -37,7 +39,7 @@ class Mailbox:
     Taking, reading the oldest and acknowledging cost the same however many wait.
     """
 
-    __slots__ = ("_passing", "_places", "acknowledged", "bytes", "pending")
+    __slots__ = ("_passing", "_places", "_withheld", "acknowledged", "bytes", "pending")
 
     def __init__(self) -> None:
         self.pending: dict[str, MailboxEntry] = {}
@@ -46,6 +48,7 @@ class Mailbox:
         """By message id, the holders that do not know yet. Oldest first."""
         self._places: dict[str, int] = {}
         self._passing: dict[str, None] = {}
+        self._withheld: set[str] = set()
 
     def put(self, incoming: MailboxEntry) -> None:
         self.pending[incoming.message.id] = incoming
@@ -71,11 +74,17 @@ class Mailbox:
         incoming = self.pending.pop(message_id, None)
         if incoming is not None:
             self.bytes -= incoming.message.size
+            self._withheld.discard(message_id)
         return incoming
+
+    def withhold(self, entries: Iterable[MailboxEntry]) -> None:
+        """Hand these out no more, though they wait here: another home took their acknowledgement."""
+        self._withheld.update(incoming.message.id for incoming in entries)
 
     def pop_all(self) -> list[MailboxEntry]:
         """Remove all that waits, in its order."""
         waiting, self.pending, self.bytes = list(self.pending.values()), {}, 0
+        self._withheld.clear()
         return waiting
 
     def pop_passing(self) -> list[str]:
@@ -84,16 +93,19 @@ class Mailbox:
         passing, self._passing = list(self._passing), {}
         return passing
 
-    def revert(
-        self, acknowledged: Iterable[str], removed: Iterable[MailboxEntry], forgotten: dict[str, list[str]]
-    ) -> None:
-        """Undo :meth:`acknowledge` and :meth:`forget`: what was removed waits again, in its place."""
+    def revert(self, acknowledged: AbstractSet[str], forgotten: dict[str, list[str]]) -> None:
+        """Undo :meth:`acknowledge` and :meth:`forget`, after :meth:`put_back` of what was removed."""
         for message_id in acknowledged:
             self.acknowledged.pop(message_id, None)
             self._places.pop(message_id, None)
             self._passing.pop(message_id, None)
-        if forgotten:
-            self.acknowledged = {**forgotten, **self.acknowledged}
+        known = self.pending.keys() | acknowledged  # what an earlier change acknowledged may be reverted already
+        remembered = {message_id: holders for message_id, holders in forgotten.items() if message_id not in known}
+        if remembered:
+            self.acknowledged = {**remembered, **self.acknowledged}
+
+    def put_back(self, removed: Iterable[MailboxEntry]) -> None:
+        """What was removed waits again, in its place."""
         for incoming in removed:
             self.put(incoming)
         self.pending = dict(sorted(self.pending.items(), key=lambda entry: entry[1].number))
@@ -103,7 +115,10 @@ class Mailbox:
         oldest where it is not known. Beyond the first no more than ``bytes_max`` of them."""
         messages: list[Message] = []
         size = 0
-        for incoming in islice(self._behind(after), limit):
+        behind = self._behind(after)
+        if self._withheld:
+            behind = (incoming for incoming in behind if incoming.message.id not in self._withheld)
+        for incoming in islice(behind, limit):
             size += incoming.message.size
             if messages and size > bytes_max:
                 break

@@ -95,6 +95,12 @@ class Mailboxes:
         self._expiries.add(deadline, (recipient, message.id), now)
         return incoming
 
+    def put_back(self, recipient: str, removed: list[MailboxEntry], now: float) -> None:
+        """What was removed from a mailbox waits there again, in its place."""
+        self.mailbox(recipient).put_back(removed)
+        for incoming in removed:
+            self._expiries.add(incoming.deadline, (recipient, incoming.message.id), now)
+
     def remove(self, recipient: str, message_id: str) -> MailboxEntry | None:
         """Take a message out of a mailbox; what was taken out."""
         mailbox = self.by_recipient.get(recipient)
@@ -106,13 +112,6 @@ class Mailboxes:
         holders = mailbox.acknowledged.get(message_id) if mailbox is not None else None
         if holders is not None and holder in holders:
             holders.remove(holder)
-
-    def note_acknowledged(self, recipient: str, message_ids: Iterable[str]) -> list[Write]:
-        """Another home took these acknowledgements, and the holders know: hand out nothing here either. Returns what is
-        to be written."""
-        mailbox = self.mailbox(recipient)
-        removed = [mailbox.acknowledge(message_id, []) for message_id in message_ids]
-        return [Delete(Table.INCOMING, incoming.key) for incoming in removed if incoming is not None]
 
     def give_up(self, recipient: str, now: float) -> list[MailboxEntry]:
         """The recipient has another home: remove and return what waited here. What it acknowledged is remembered for a

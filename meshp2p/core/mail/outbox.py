@@ -72,9 +72,9 @@ class Outbox:
         copy = outgoing.copies.get(recipient) if outgoing is not None else None
         return copy is not None and not copy.status.is_final
 
-    def held(self, copies: Iterable[tuple[str, str]]) -> list[tuple[str, Message]]:
+    def held(self, copies: Iterable[tuple[str, str]]) -> list[tuple[str, Outgoing]]:
         """Those of these copies, pairs of (recipient, message id), that are here and not final, with their messages."""
-        return [(to, self.by_id[id_].message) for to, id_ in copies if self.is_held(to, id_)]
+        return [(to, self.by_id[id_]) for to, id_ in copies if self.is_held(to, id_)]
 
     def held_for(self, maker_bits: int) -> list[Outgoing]:
         """The messages with open copies that the node with these bits accepted, in their order."""
@@ -110,9 +110,12 @@ class Outbox:
         for recipient in outgoing.pending:
             self.line(recipient).wait(outgoing)
         self._expiries.add(outgoing.deadline, outgoing.message.id, now)
-        bits = node_bits_of(outgoing.message.id)
+        self._note_maker(outgoing.message.id)
+
+    def _note_maker(self, message_id: str) -> None:
+        bits = node_bits_of(message_id)
         if bits is not None and bits != self._state.tag >> 32:
-            self._from_others.setdefault(bits, {})[outgoing.message.id] = None
+            self._from_others.setdefault(bits, {})[message_id] = None
 
     def extend(
         self, outgoing: Outgoing, message: Message, recipients: Iterable[str], seconds: float, now: float
@@ -134,24 +137,26 @@ class Outbox:
         return writes
 
     def _reopen(self, outgoing: Outgoing, message: Message) -> None:
-        """Count its bytes again, and restore its payload, if all its copies were final."""
+        """Hold its payload again, if all its copies were final."""
         if not outgoing.open:
             self.bytes += outgoing.size
             outgoing.message = message
+            if message.id in self._finished:
+                self._finished.remove(message.id)
+            self._note_maker(message.id)
 
     def withdraw(self, outgoing: Outgoing, recipients: Iterable[str]) -> None:
         """Stop holding these copies: they could not be written, or another node holds them. They leave no receipt."""
+        was_open = outgoing.open > 0
         for recipient in recipients:
             copy = outgoing.copies.pop(recipient, None)
-            if copy is None or copy.status.is_final:
-                continue
-            self._close(outgoing, recipient)
-            if not outgoing.open and outgoing.copies:
-                self._finish(outgoing)
-            elif not outgoing.open:
-                self.bytes -= outgoing.size
-        if not outgoing.copies:
-            self.by_id.pop(outgoing.message.id, None)
+            if copy is not None and not copy.status.is_final:
+                self._close(outgoing, recipient)
+        if outgoing.copies and was_open and not outgoing.open:
+            self._finish(outgoing)
+            self._forget_maker(outgoing.message.id)
+        elif not outgoing.copies and self.by_id.pop(outgoing.message.id, None) is not None:
+            self.bytes -= outgoing.size if was_open else 0
             self._forget_maker(outgoing.message.id)
 
     # What becomes of a copy
@@ -162,8 +167,16 @@ class Outbox:
         if line is not None and line.note_taken(outgoing):
             outgoing.copies[recipient].advance(CopyEvent.TAKEN, self._state.wall_ms())
 
-    def settle(self, outgoing: Outgoing, recipient: str, event: CopyEvent, reason: str = "") -> list[Write]:
-        """A copy becomes final; what is to be written for it. Nothing happens if it is not here, or is final."""
+    def settle(
+        self,
+        outgoing: Outgoing,
+        recipient: str,
+        event: CopyEvent,
+        reason: str = "",
+        forgotten: list[Outgoing] | None = None,
+    ) -> list[Write]:
+        """A copy becomes final; what is to be written for it. Nothing happens if it is not here, or is final. Older
+        receipts that are not kept any more are added to ``forgotten``."""
         copy = outgoing.copies.get(recipient)
         if copy is None or copy.status.is_final:
             return []
@@ -176,27 +189,41 @@ class Outbox:
         if outgoing.open:
             return [outgoing.settled_row(recipient)]
         self._forget_maker(outgoing.message.id)
-        forgotten = self._finish(outgoing)
+        forgot = self._finish(outgoing)
+        if forgotten is not None:
+            forgotten += forgot
         settled = (
             Delete(Table.SETTLED, outgoing.key + other.encode()) for other in outgoing.copies if other != recipient
         )
-        return [Delete(Table.OUTGOING, outgoing.key), *settled, self.row(outgoing), *forgotten]
+        receipts = (Delete(Table.RECEIPTS, oldest.key) for oldest in forgot)
+        return [Delete(Table.OUTGOING, outgoing.key), *settled, self.row(outgoing), *receipts]
 
-    def acknowledge(self, copies: Iterable[tuple[str, Message]]) -> list[Write]:
-        """These copies, pairs of (recipient, message), were acknowledged; what is to be written."""
+    def acknowledge(self, copies: Iterable[tuple[str, Outgoing]]) -> tuple[list[Write], list[Outgoing]]:
+        """These copies, by recipient, were acknowledged; what is to be written, and the messages whose receipts are not
+        kept any more."""
         writes: list[Write] = []
-        for recipient, message in copies:
-            if (outgoing := self.by_id.get(message.id)) is not None:
-                writes += self.settle(outgoing, recipient, CopyEvent.ACKNOWLEDGED)
-        return writes
+        forgotten: list[Outgoing] = []
+        for recipient, outgoing in copies:
+            writes += self.settle(outgoing, recipient, CopyEvent.ACKNOWLEDGED, forgotten=forgotten)
+        return writes, forgotten
 
-    def reopen(self, copies: Iterable[tuple[str, Message]], now: float) -> None:
-        """What :meth:`acknowledge` settled could not be kept: it is in the mailbox still."""
-        for recipient, message in copies:
-            outgoing = self.by_id.get(message.id)
-            copy = outgoing.copies.get(recipient) if outgoing is not None else None
-            if outgoing is None or copy is None or copy.status is not CopyStatus.ACKNOWLEDGED:
+    def reopen(
+        self,
+        copies: Iterable[tuple[str, Outgoing]],
+        messages: Iterable[Message],
+        forgotten: Iterable[Outgoing],
+        now: float,
+    ) -> None:
+        """Undo :meth:`acknowledge`, which could not be written: these are in the mailbox still. ``messages`` are those
+        of the copies, with their payloads."""
+        for oldest in reversed(list(forgotten)):
+            if self.by_id.setdefault(oldest.message.id, oldest) is oldest and not oldest.open:
+                self._finished.appendleft(oldest.message.id)
+        for (recipient, outgoing), message in zip(copies, messages, strict=True):
+            copy = outgoing.copies.get(recipient)
+            if copy is None or copy.status is not CopyStatus.ACKNOWLEDGED:
                 continue
+            self.by_id[message.id] = outgoing  # its receipt may have been forgotten since
             self._state.counters.copies_acknowledged -= 1
             self._reopen(outgoing, message)
             copy.advance(CopyEvent.REOPENED, self._state.wall_ms())
@@ -216,18 +243,18 @@ class Outbox:
         if not line:
             del self.lines[recipient]
 
-    def _finish(self, outgoing: Outgoing) -> list[Write]:
-        """Of a message whose copies are all final only the receipts are kept, of so many messages; what is to be
-        written for those that are forgotten."""
+    def _finish(self, outgoing: Outgoing) -> list[Outgoing]:
+        """Of a message whose copies are all final only the receipts are kept, of so many messages; those that are
+        forgotten."""
         self.bytes -= outgoing.size
         outgoing.drop_payload()
         self._finished.append(outgoing.message.id)
-        forgotten: list[Write] = []
+        forgotten: list[Outgoing] = []
         while len(self._finished) > self._state.config.receipts_max:
             oldest = self.by_id.get(self._finished.popleft())
             if oldest is not None and not oldest.open:
                 del self.by_id[oldest.message.id]
-                forgotten.append(Delete(Table.RECEIPTS, oldest.key))
+                forgotten.append(oldest)
         return forgotten
 
     def _forget_maker(self, message_id: str) -> None:
