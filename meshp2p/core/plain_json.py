@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Final
 
 import msgspec
 
-__all__ = ["PAYLOAD_DEPTH_MAX", "NotPlainJson", "check_in_steps", "check_plain_json"]
+__all__ = ["PAYLOAD_DEPTH_MAX", "STEP_BYTES", "NotPlainJson", "check_in_steps", "check_plain_json"]
 
 PAYLOAD_DEPTH_MAX: Final = 120
 """Levels of nesting in a message's payload: existing clients read 124, and a mailbox puts three around a payload."""
@@ -40,7 +40,9 @@ _POWERS: Final = tuple(float(f"1e{exponent}") for exponent in range(309))
 _U64_MAX: Final = 2**64 - 1
 _U64_DIGITS: Final = 19  # that always fit
 
-_STEP_BYTES: Final = 64 * 1024  # chosen, not measured
+STEP_BYTES: Final = 64 * 1024
+"""A text of so many bytes is checked in one step. Chosen, not measured."""
+
 _STEP_NUMBERS: Final = 2048
 
 _skip: Final = msgspec.json.Decoder(msgspec.Raw).decode
@@ -68,12 +70,14 @@ def check_in_steps(text: bytes, depth_max: int = PAYLOAD_DEPTH_MAX) -> Iterator[
         raise NotPlainJson("is empty: expected JSON")
     if text.startswith(b"\xef\xbb\xbf"):
         raise NotPlainJson("begins with a byte-order mark: expected JSON in plain UTF-8")
+    if len(text) > STEP_BYTES:
+        yield
     # The count costs less than a microsecond and settles it for all ordinary texts.
     if text.count(b"[") + text.count(b"{") > depth_max:
         yield from _refuse_deep(text, depth_max)
     if _TWO_DIGITS.search(text) or (len(text) >= len(_LONG_ZEROS) and _LONG_ZEROS in text.translate(_ALL_ZEROS)):
         yield from _refuse_number_past_a_double(text)
-    if len(text) > _STEP_BYTES:
+    if len(text) > STEP_BYTES:
         yield
     try:
         if not text.isascii():
@@ -109,10 +113,10 @@ def _refuse_deep(text: bytes, depth_max: int) -> Iterator[None]:
         brackets = b"".join(brackets.replace(b'""', b"").split(b'"')[::2])
     steps = memoryview(brackets.translate(_STEPS)).cast("b")
     depth = 0
-    for start in range(0, len(steps), _STEP_BYTES):
+    for start in range(0, len(steps), STEP_BYTES):
         if start:
             yield
-        depths = list(accumulate(steps[start : start + _STEP_BYTES], initial=depth))
+        depths = list(accumulate(steps[start : start + STEP_BYTES], initial=depth))
         if max(depths) > depth_max:
             raise NotPlainJson(f"is nested deeper than {depth_max} levels")
         depth = depths[-1]
@@ -121,11 +125,15 @@ def _refuse_deep(text: bytes, depth_max: int) -> Iterator[None]:
 def _refuse_number_past_a_double(text: bytes) -> Iterator[None]:
     """Look at the numbers. Syntax is not checked here."""
     outside = _without_strings(text)
-    if len(text) > _STEP_BYTES:
+    if len(text) > STEP_BYTES:
         yield
-    numbers = list(dict.fromkeys(_LONG_NUMBER.findall(outside)))
-    if len(text) > _STEP_BYTES:
-        yield
+    matches = _LONG_NUMBER.finditer(outside)
+    found: dict[bytes, None] = {}
+    while chunk := [match.group() for match in islice(matches, _STEP_NUMBERS)]:
+        found.update(dict.fromkeys(chunk))
+        if len(text) > STEP_BYTES:
+            yield
+    numbers = list(found)
     try:
         values = _decode_floats(b"[%s]" % b",".join(numbers))
     except msgspec.DecodeError:  # one is past a double for msgspec too, or its syntax is wrong

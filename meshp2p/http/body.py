@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from meshp2p.core.plain_json import PAYLOAD_DEPTH_MAX, NotPlainJson, check_in_steps
+from meshp2p.core.plain_json import PAYLOAD_DEPTH_MAX, STEP_BYTES, NotPlainJson, check_in_steps
 
 __all__ = ["BODY_DEPTH_MAX", "BadRequest", "decode_in_steps", "encode_json"]
 
@@ -71,6 +71,8 @@ def decode_in_steps(body: bytes, shape: type[T], content_type: str | None) -> Ge
         yield from check_in_steps(body, BODY_DEPTH_MAX)
     except NotPlainJson as error:
         raise BadRequest(400, f"the body {error}") from None
+    if len(body) > STEP_BYTES:
+        yield
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:

@@ -93,17 +93,19 @@ class RequestBody:
                 await self._receive_more()
 
     async def run_steps(self, steps: Generator[None, None, _T]) -> _T:
-        """Do the steps. If there are several, all else of the node goes on between them, but no other request's steps:
-        those come one after the other. Raises :class:`~meshp2p.errors.NodeClosed` between two steps once the server
-        shuts down."""
+        """Do the steps. If there are several, all else of the node goes on between them, for as long as each took, but
+        no other request's steps: those come one after the other. Raises :class:`~meshp2p.errors.NodeClosed` between
+        two steps once the server shuts down."""
         try:
             next(steps)
             async with self._channel.server.turn:
                 while True:
-                    await trio.lowlevel.checkpoint()
                     if self._channel.is_closing:
                         raise NodeClosed("this node leaves the mesh: ask another")
+                    begin = trio.current_time()
                     next(steps)
+                    # a small request takes several turns of the loop: it must not meet a step in each
+                    await trio.sleep(trio.current_time() - begin)
         except StopIteration as ended:
             value: _T = ended.value
             return value

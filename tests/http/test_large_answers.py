@@ -188,6 +188,36 @@ async def test_large_bodies_are_checked_one_after_the_other_and_all_else_goes_on
     assert len([name for name, _ in itertools.groupby(order)]) == 3
 
 
+async def test_a_small_request_does_not_meet_a_step_of_a_large_body_in_each_turn_of_the_loop(
+    autojump_clock: MockClock,
+) -> None:
+    step_seconds, turns = 0.01, 10
+
+    async def handler(request: Request) -> Response:
+        if request.path == "/small":
+            for _ in range(turns):
+                await trio.lowlevel.checkpoint()
+            return Response(200)
+        return Response(200, await request.incoming.run_steps(steps()))
+
+    def steps() -> Generator[None, None, bytes]:
+        yield
+        for _ in range(100):
+            autojump_clock.jump(step_seconds)
+            yield
+        return b"checked"
+
+    async with serving(handler) as running, trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(running.connect().ask, GET)
+        await trio.sleep(20 * step_seconds)
+        begin = trio.current_time()
+        await running.connect().ask(GET.replace(b"/", b"/small", 1))
+        waited = trio.current_time() - begin
+        nursery.cancel_scope.cancel()
+    assert waited < turns / 2 * step_seconds
+
+
 async def test_a_large_body_is_checked_no_further_once_the_server_shuts_down() -> None:
     taken = 0
 
