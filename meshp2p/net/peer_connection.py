@@ -11,7 +11,8 @@ from typing import Final
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.errors import ConnectionLost, RemoteProtocolError, Unreachable
+from meshp2p.errors import ConnectionLost, Refusal, RemoteProtocolError, Unreachable
+from meshp2p.net.secure_stream import VerifiedStream
 from meshp2p.wire.peer_events import (
     CallArrived,
     CallEnded,
@@ -164,6 +165,7 @@ class PeerConnection:
         self._unsent = b""
         self._is_writer_idle = False
         self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else None
+        self._verified_id = stream.instance_id if isinstance(stream, VerifiedStream) else None
 
     def __repr__(self) -> str:
         peer = "?" if self.peer is None else repr(self.peer.id)
@@ -344,6 +346,11 @@ class PeerConnection:
             case CallArrived():
                 on_event(self, event)
             case HelloArrived():
+                if self.peer is not None and self._verified_id not in (None, self.peer.id):
+                    raise RemoteProtocolError(
+                        Refusal.UNTRUSTED,
+                        f"it says that it is {self.peer.id!r}: its certificate is for {self._verified_id!r}",
+                    )
                 self.has_hello.set()
                 on_event(self, event)
             case _:

@@ -25,6 +25,7 @@ from meshp2p.net.open_calls import OutgoingCall, ServeCall
 from meshp2p.net.peer_connection import AskedCall, CallBroken, PeerConnection, ServedCall
 from meshp2p.net.peer_query import PeerQuery, Router
 from meshp2p.net.relays import Relays
+from meshp2p.net.secure_stream import Security
 from meshp2p.net.sockets import connect_tcp
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_events import (
@@ -50,6 +51,9 @@ path. Chosen, not measured."""
 
 DIAL_BACK_SECONDS: Final = 3.0
 """How long a connection that another node asked for is waited for: a second try of TCP fits. Chosen, not measured."""
+
+HANDSHAKES_MAX: Final = 64
+"""Connections of which it is not known yet who opened them. Chosen, not measured."""
 
 CALLERS_MAX: Final = 64
 """Hosts that are remembered. Chosen, not measured: they only tell whether another machine connected to this one."""
@@ -92,7 +96,8 @@ class PeerStats:
 
 
 class Peers:
-    """The connections of one node: ``own`` is what it says of itself. ``connect`` stands for the network. No outcome is
+    """The connections of one node: ``own`` is what it says of itself. ``connect`` stands for the network; with
+    ``security`` every connection is to a node that was verified. No outcome is
     handed out before ``gate()`` returns: the virtual network stops processes with it.
 
     :meth:`run` must be running for anything to happen.
@@ -105,6 +110,7 @@ class Peers:
         *,
         connect: Connect = connect_tcp,
         gate: Callable[[], Awaitable[None]] | None = None,
+        security: Security | None = None,
     ) -> None:
         self.stats: PeerStats = PeerStats()
         self._codec = codec
@@ -112,8 +118,10 @@ class Peers:
         self._gate = gate
         self._budget = Budget(BUFFERED_BYTES_MAX)
         self._connections = Connections(own)
-        self._connect = connect
-        self._dials = Dialer(connect, self._begin, self._start)
+        self._connect_plain = connect
+        self._security = security
+        self._handshakes: dict[trio.CancelScope, None] = {}
+        self._dials = Dialer(self._connect, self._begin, self._start)
         self.service: PeerService | None = None
         self._serve_query: ServeCall | None = None
         self._nursery: trio.Nursery | None = None
@@ -158,6 +166,45 @@ class Peers:
         if len(self.stats.callers) < CALLERS_MAX:
             self.stats.callers.add(host)
         self._nursery.start_soon(self._run, connection)
+
+    async def serve_tls(self, stream: trio.abc.Stream, host: str) -> None:
+        """Take an accepted connection that begins with TLS, once it is known who it is. If too many are not known yet,
+        the oldest of them is ended."""
+        if self._security is None:
+            await trio.aclose_forcefully(stream)
+            return
+        verified: trio.abc.Stream | None = None
+        with trio.CancelScope() as handshake:
+            if len(self._handshakes) >= HANDSHAKES_MAX:
+                oldest = next(iter(self._handshakes))
+                del self._handshakes[oldest]
+                oldest.cancel()
+            self._handshakes[handshake] = None
+            try:
+                verified = await self._security.accept(stream)
+            except (RemoteProtocolError, OSError) as error:
+                self._count_refused(error, host)
+            finally:
+                self._handshakes.pop(handshake, None)
+        if verified is not None:
+            await self.serve_stream(verified, host)
+
+    async def _connect(self, address: Address) -> trio.abc.Stream:
+        """Connect to a node. Raises as ``connect`` does."""
+        stream = await self._connect_plain(address)
+        if self._security is None:
+            return stream
+        try:
+            return await self._security.dial(stream)
+        except RemoteProtocolError as error:
+            self._count_refused(error, str(address))
+            raise ConnectionError(str(error)) from error
+
+    def _count_refused(self, error: Exception, host: str) -> None:
+        reason = error.reason if isinstance(error, RemoteProtocolError) else Refusal.UNTRUSTED
+        _log.debug("refused %s: %s", host, error)
+        if self.service is not None:
+            self.service.count_refused(reason)
 
     async def _run(self, connection: PeerConnection) -> None:
         self._connections.add(connection)

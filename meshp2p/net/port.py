@@ -2,15 +2,16 @@
 
 ::
 
-    16        TLS           not spoken yet: closed, and counted
-    d7        peer frames   handed to ``serve_peer``
-    other     HTTP/1.1      accepted at ``http``, a listener like any other
+    16        TLS           handed to ``serve_tls``; in an open mesh closed, and counted
+    d7        peer frames   handed to ``serve_peer``; in a secured mesh closed, and counted
+    other     HTTP/1.1      accepted at ``http``, a listener like any other; in a secured mesh from loopback only
 
 The byte is looked at and not taken, so whoever serves the connection finds it whole.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -31,6 +32,14 @@ UNIDENTIFIED_MAX: Final = 256
 _ACCEPT_PAUSE: Final = 0.1  # seconds after accept() failed for want of descriptors or memory: chosen, not measured
 
 _TLS: Final = 0x16
+
+_REFUSAL_SECONDS: Final = 1.0  # for a client to read that it is refused: chosen, not measured
+_REFUSAL_BYTES: Final = 16 * 1024
+_REFUSED: Final = b'{"error":"this node is in a secured mesh: it answers plain HTTP on its own machine only"}'
+_FORBIDDEN: Final = (
+    b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+    % (len(_REFUSED), _REFUSED)
+)
 
 _log = logging.getLogger("meshp2p.net")
 
@@ -53,6 +62,9 @@ class PortStats:
     def __init__(self) -> None:
         self.accept_failures: int = 0
         self.tls: int = 0
+        """Connections that began with TLS."""
+        self.plain: int = 0
+        """Connections that were refused because they were not encrypted."""
         self.silent: int = 0
         """Connections that were ended because their first byte did not come, or others needed their place."""
 
@@ -84,14 +96,20 @@ class _HttpListener(trio.abc.Listener[trio.abc.Stream]):
 
 
 class Port:
-    """Accepts on a bound listener."""
+    """Accepts on a bound listener. A port with ``serve_tls`` is that of a node of a secured mesh."""
 
-    def __init__(self, listener: Listener, serve_peer: Callable[[trio.abc.Stream, str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        serve_peer: Callable[[trio.abc.Stream, str], Awaitable[None]],
+        serve_tls: Callable[[trio.abc.Stream, str], Awaitable[None]] | None = None,
+    ) -> None:
         self.stats: PortStats = PortStats()
         self._http = _HttpListener()
         self._listener = listener
         self._accepting = trio.CancelScope()
         self._serve_peer = serve_peer
+        self._serve_tls = serve_tls
         self._unidentified: dict[trio.CancelScope, None] = {}
         self._errors_logged: set[int | None] = set()
 
@@ -152,11 +170,22 @@ class Port:
                     await trio.aclose_forcefully(stream)
         if not first:
             return
+        is_secured, host = self._serve_tls is not None, _host(stream)
         if first[0] == _TLS:
             self.stats.tls += 1
-            await trio.aclose_forcefully(stream)
+            if self._serve_tls is None:
+                await trio.aclose_forcefully(stream)
+            else:
+                await self._serve_tls(stream, host)
         elif first[0] == PEER_MAGIC[0]:
-            await self._serve_peer(stream, _host(stream))
+            if is_secured:
+                self.stats.plain += 1
+                await trio.aclose_forcefully(stream)
+            else:
+                await self._serve_peer(stream, host)
+        elif is_secured and not _is_loopback(host):
+            self.stats.plain += 1
+            await _refuse_http(stream)
         else:
             await self._http.put(stream)
 
@@ -171,6 +200,25 @@ async def _peek(stream: trio.abc.Stream) -> bytes:
     except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
         return b""
     raise TypeError(f"{stream!r}: expected a socket, or a stream with peek_some()")
+
+
+async def _refuse_http(stream: trio.abc.Stream) -> None:
+    """Answer 403 before anything was read, and close."""
+    with trio.move_on_after(_REFUSAL_SECONDS):
+        try:
+            await stream.send_all(_FORBIDDEN)
+            while await stream.receive_some(_REFUSAL_BYTES):  # so that the answer is not lost to a reset
+                pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+    await trio.aclose_forcefully(stream)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _host(stream: trio.abc.Stream) -> str:

@@ -31,12 +31,14 @@ from meshp2p.net.driver import Datagrams
 from meshp2p.net.interfaces import Interface, advertised_addresses, list_interfaces, why_no_network
 from meshp2p.net.peers import Peers
 from meshp2p.net.port import Listener
+from meshp2p.net.secure_stream import Security
 from meshp2p.net.sockets import open_sockets
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
 from meshp2p.store.directory import DataDirectory
 from meshp2p.store.disk_thread import DiskThread
 from meshp2p.store.identity import Identity, IdentityStore
 from meshp2p.store.messages import Durability, MessageStore
+from meshp2p.store.user_data import meshes_directory
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import PeerHello
 
@@ -120,7 +122,11 @@ class Platform(Protocol):
     def why_no_network(self) -> str:
         """Why no other machine can be reached at all; empty if one may be."""
 
-    def make_peers(self, codec: Codec, own: PeerHello) -> Peers:
+    def open_security(self, config: NodeConfig, instance_id: str) -> Security | None:
+        """What makes it a node of a secured mesh; None if the mesh of that name is open. Raises
+        :class:`~meshp2p.errors.StartError` and :class:`~meshp2p.errors.StoreError`."""
+
+    def make_peers(self, codec: Codec, own: PeerHello, security: Security | None) -> Peers:
         """The node's connections to others, none yet."""
 
     def open_disk(self, config: NodeConfig) -> Disk | None:
@@ -174,8 +180,18 @@ class SystemPlatform:
         except OSError as error:
             return f"the interfaces of this machine cannot be listed: {error}"
 
-    def make_peers(self, codec: Codec, own: PeerHello) -> Peers:
-        return Peers(codec, own)
+    def open_security(self, config: NodeConfig, instance_id: str) -> Security | None:
+        if not (meshes := meshes_directory()).is_dir():
+            return None
+        from meshp2p.node.security import open_security  # noqa: PLC0415  # only where it is used
+        from meshp2p.store.credentials import Credentials  # noqa: PLC0415
+
+        directory = Credentials(meshes).find(config.mesh)
+        name = config.hostname or self.hostname
+        return None if directory is None else open_security(directory, instance_id, name)
+
+    def make_peers(self, codec: Codec, own: PeerHello, security: Security | None) -> Peers:
+        return Peers(codec, own, security=security)
 
     def open_disk(self, config: NodeConfig) -> Disk | None:
         return None if config.data_dir is None else _DirectoryDisk(config.data_dir, config.durability)

@@ -89,6 +89,9 @@ class _Runner:
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[LocalNode]:
         config, platform, own = self._config, self._platform, self._own
+        security = platform.open_security(config, own.identity.id)
+        if security is not None:
+            config = NodeConfig.of(config, mesh=security.mesh)
         bound = platform.bind(config)
         codec = Codec(config.mesh)
         profile = Profile(
@@ -117,8 +120,8 @@ class _Runner:
                 age=0.0 if own.disk is None else own.disk.age,
                 give_up=self._give_up,
             )
-            peers = platform.make_peers(codec, PeerHello(machine.id, machine.own.boot))
-            port = Port(bound.listener, peers.serve_stream)
+            peers = platform.make_peers(codec, PeerHello(machine.id, machine.own.boot), security)
+            port = Port(bound.listener, peers.serve_stream, None if security is None else peers.serve_tls)
             async with open_plain_nursery() as nursery:
                 self._scope = nursery.cancel_scope
                 keep = None if own.disk is None else own.keep

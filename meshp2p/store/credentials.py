@@ -20,8 +20,7 @@ import os
 import secrets
 import shutil
 import stat
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -34,25 +33,12 @@ from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.trust_map import Statements
 
-__all__ = ["CredentialDirectory", "Credentials", "user_data_directory"]
+__all__ = ["CredentialDirectory", "Credentials"]
 
 _BYTES_MAX: Final = 64 << 20  # of the longest file, a trust map with all that fits: chosen, not measured
 _TRUST_MAGIC: Final = b"m2trust\x01"
 _PEM_END: Final = b"-----END CERTIFICATE-----\n"
 _statements: Final = msgspec.msgpack.Decoder(Statements)
-
-
-def user_data_directory(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where programs of this user keep data on this platform, in a folder of ours. Raises :class:`ConfigError` if the
-    user has no home."""
-    try:
-        home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
-    except RuntimeError as error:
-        raise ConfigError(f"this user has no home directory: {error}; set XDG_DATA_HOME") from error
-    if sys.platform == "darwin":
-        return home / "Library" / "Application Support" / "meshp2p"
-    given = environment.get("XDG_DATA_HOME", "")
-    return (Path(given) if given.startswith("/") else home / ".local" / "share") / "meshp2p"
 
 
 class CredentialDirectory:
@@ -73,7 +59,7 @@ class CredentialDirectory:
             credential = MachineCredential(root, key, chain)
         except RemoteProtocolError as error:
             raise StoreError(f"{str(self.path)!r} does not hold a credential: {error}") from error
-        credential.trust.merge_untrusted(self._load_statements())
+        credential.trust.merge_untrusted(self.load_statements())
         return credential
 
     def load_name(self) -> str:
@@ -89,7 +75,7 @@ class CredentialDirectory:
         """Let what is kept and what ``credential`` knows become one: the trust map in memory and the one on disk are
         equal afterwards. Raises :class:`StoreError`."""
         with self._locked():
-            credential.trust.merge_untrusted(self._load_statements())
+            credential.trust.merge_untrusted(self.load_statements())
             data = _TRUST_MAGIC + msgspec.msgpack.encode(credential.trust.statements())
             if not (self.path / "trust").exists() or data != _read(self.path / "trust"):
                 _write(self.path / "trust", data)
@@ -158,7 +144,8 @@ class CredentialDirectory:
             raise StoreError(f"{str(self.path / name)!r} holds no certificate")
         return certificates
 
-    def _load_statements(self) -> Statements:
+    def load_statements(self) -> Statements:
+        """The trust map on disk, not verified. Raises :class:`StoreError`."""
         path = self.path / "trust"
         if not path.exists():
             return Statements()
@@ -172,10 +159,10 @@ class CredentialDirectory:
 
 
 class Credentials:
-    """All meshes that this user joined on this machine. ``directory`` is :func:`user_data_directory` unless given."""
+    """All meshes that a user joined, in a directory of :func:`~meshp2p.store.user_data.meshes_directory`'s kind."""
 
-    def __init__(self, directory: Path | None = None) -> None:
-        self._path = (user_data_directory() if directory is None else directory) / "meshes"
+    def __init__(self, directory: Path) -> None:
+        self._path = directory
 
     def all(self) -> list[CredentialDirectory]:
         """Every mesh, ordered by id. Raises :class:`StoreError`."""

@@ -19,6 +19,7 @@ from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
 from meshp2p.errors import StartError
 from meshp2p.net.peers import Peers
+from meshp2p.net.secure_stream import Security
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig
 from meshp2p.node.platform import Bound, Disk, Surroundings
 from meshp2p.testing.air import VirtualAir
@@ -104,7 +105,10 @@ class VirtualPlatform:
     def why_no_network(self) -> str:
         return ""
 
-    def make_peers(self, codec: Codec, own: PeerHello) -> Peers:
+    def open_security(self, config: NodeConfig, instance_id: str) -> None:
+        return None  # meshes on a virtual network are open
+
+    def make_peers(self, codec: Codec, own: PeerHello, security: Security | None) -> Peers:
         lan, process = self._lan, self._process
         # no outcome reaches a process that is stopped, not even that the time is up
         return Peers(
@@ -112,6 +116,7 @@ class VirtualPlatform:
             own,
             connect=lambda address: connect(lan, process, address.host, address.port),
             gate=process.wait_until_running,
+            security=security,
         )
 
     def open_disk(self, config: NodeConfig) -> Disk | None:

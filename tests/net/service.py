@@ -14,7 +14,8 @@ from meshp2p.errors import Refusal
 from meshp2p.net.dials import Connect
 from meshp2p.net.open_calls import IncomingCall, ServeCall
 from meshp2p.net.peers import Peers
-from meshp2p.net.port import Port
+from meshp2p.net.port import Port, PortStats
+from meshp2p.net.secure_stream import Security
 from meshp2p.net.sockets import connect_tcp, open_sockets
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import PeerHello
@@ -25,7 +26,15 @@ CODEC = Codec("default")
 class Node:
     """A node that answers each call with Done, and each watch with a Pong. ``requests`` are what it was asked."""
 
-    def __init__(self, name: str, boot: int, *, connect: Connect = connect_tcp, codec: Codec = CODEC) -> None:
+    def __init__(
+        self,
+        name: str,
+        boot: int,
+        *,
+        connect: Connect = connect_tcp,
+        codec: Codec = CODEC,
+        security: Security | None = None,
+    ) -> None:
         self.name = name
         self.boot = boot
         self.requests: list[bytes] = []
@@ -35,7 +44,9 @@ class Node:
         self.may_answer.set()
         self.known: dict[str, Node] = {}
         self.address = Address("127.0.0.1", 0)
-        self.peers = Peers(codec, PeerHello(name, boot), connect=connect)
+        self.peers = Peers(codec, PeerHello(name, boot), connect=connect, security=security)
+        self.is_secured = security is not None
+        self.port_stats = PortStats()
         self.noted: list[tuple[str, str, str]] = []
         self.queries: list[IncomingCall] = []
         self.knocked: list[Address] = []
@@ -99,7 +110,9 @@ async def running(*nodes: Node, serve: ServeCall | None = None) -> AsyncIterator
             sockets.datagrams.close()
             node.address = Address("127.0.0.1", sockets.port)
             node.known = {other.name: other for other in nodes}
-            port = Port(sockets.listener, node.peers.serve_stream)
+            serve_tls = node.peers.serve_tls if node.is_secured else None
+            port = Port(sockets.listener, node.peers.serve_stream, serve_tls)
+            node.port_stats = port.stats
             await nursery.start(node.peers.run, node, node.serve_query)
             await nursery.start(port.run)
         yield

@@ -81,10 +81,69 @@ async def test_the_first_byte_says_who_serves_a_connection_and_stays_where_it_is
         assert bench.http == [b"GET / HTTP/1.1\r\n", b"\0"]
 
 
-async def test_tls_is_closed_and_counted() -> None:
+async def test_tls_to_an_open_port_is_closed_and_counted() -> None:
     async with serving() as bench:
         await ended(await bench.connect(b"\x16\x03\x01\x02\x00"))
         assert (bench.port.stats.tls, bench.peers, bench.http) == (1, [], [])
+
+
+class StreamFrom(trio.abc.Stream):
+    """A connection of a host that tests cannot have, which begins with HTTP."""
+
+    def __init__(self, stream: trio.abc.Stream, peer_host: str) -> None:
+        self.peer_host = peer_host
+        self._stream = stream
+
+    async def peek_some(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return b"G"
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class OneStream(trio.abc.Listener[trio.abc.Stream]):
+    def __init__(self, stream: StreamFrom) -> None:
+        self._streams = [stream]
+
+    async def accept(self) -> trio.abc.Stream:
+        if not self._streams:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        return self._streams.pop()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "192.0.2.7", "fe80::7", ""])
+async def test_plain_http_to_a_secured_port_is_answered_on_loopback_only(
+    host: str, autojump_clock: trio.abc.Clock
+) -> None:
+    client, server = trio.testing.memory_stream_pair()
+    stream = StreamFrom(server, host)
+    port = Port(OneStream(stream), _nobody, _nobody)
+    await client.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(port.run)
+        if host in ("127.0.0.1", "::1"):
+            assert await port.http.accept() is stream
+            assert port.stats.plain == 0
+        else:
+            answer = bytes(await client.receive_some())
+            assert answer.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+            assert await client.receive_some() == b""
+            assert port.stats.plain == 1
+        nursery.cancel_scope.cancel()
 
 
 async def test_who_closes_without_a_word_costs_nothing() -> None:

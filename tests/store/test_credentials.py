@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from meshp2p.errors import ConfigError, StoreError
-from meshp2p.store.credentials import CredentialDirectory, Credentials, user_data_directory
+from meshp2p.store.credentials import CredentialDirectory, Credentials
+from meshp2p.store.user_data import user_data_directory
 from meshp2p.trust.certificates import consent_to
 from meshp2p.trust.credential import MachineCredential, found_mesh
 from meshp2p.trust.keys import PrivateKey

@@ -1,0 +1,180 @@
+"""Mutual TLS 1.3 between the nodes of a secured mesh.
+
+Both sides show a certificate that leads to the root of the mesh. Then each says who is above it, both trust maps become
+one if they differ, and what is known then decides. A revoked node has shown a valid certificate, and is refused there.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ssl
+import tempfile
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+import trio
+
+from meshp2p.errors import Refusal, RemoteProtocolError
+from meshp2p.net.secure_stream import VerifiedStream
+from meshp2p.trust.certificates import AgentRole, Certificate
+from meshp2p.trust.credential import MachineCredential
+from meshp2p.trust.introduction import (
+    INTRODUCTION_BYTES_MAX,
+    STATEMENTS_BYTES_MAX,
+    Introduction,
+    decode_statements_untrusted,
+)
+from meshp2p.trust.keys import PrivateKey
+
+__all__ = ["HANDSHAKE_SECONDS", "NodeTls"]
+
+HANDSHAKE_SECONDS: Final = 10.0
+"""How long the other side may take until it is known who it is. Chosen, not measured."""
+
+BOOTS_MAX: Final = 4096
+"""Instances whose highest boot is remembered. Chosen, not measured."""
+
+_PROTOCOL: Final = "meshp2p/2"
+
+
+class NodeTls:
+    """One node: ``certificate`` is its own, for ``key``. ``refresh`` is called before the trust map is used, and takes
+    in what other processes of this user wrote; ``keep`` is awaited when it has grown.
+
+    It is a :class:`~meshp2p.net.secure_stream.Security`.
+    """
+
+    def __init__(
+        self,
+        credential: MachineCredential,
+        key: PrivateKey,
+        certificate: Certificate,
+        *,
+        refresh: Callable[[], None],
+        keep: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._credential = credential
+        self._refresh = refresh
+        self._keep = keep
+        self._boots: collections.OrderedDict[tuple[bytes, str], int] = collections.OrderedDict()
+        chain = (certificate, *credential.machine.chain)
+        pem = b"".join(one.to_pem() for one in chain) + key.to_pem()
+        root = credential.root.to_pem().decode()
+        self._accepting = _make_context(ssl.PROTOCOL_TLS_SERVER, pem, root)
+        self._dialling = _make_context(ssl.PROTOCOL_TLS_CLIENT, pem, root)
+
+    @property
+    def mesh(self) -> str:
+        return f"{self._credential.mesh_id.hex()} {self._credential.name}"
+
+    async def accept(self, stream: trio.abc.Stream) -> VerifiedStream:
+        """See :class:`~meshp2p.net.secure_stream.Security`."""
+        return await self._identify(trio.SSLStream(stream, self._accepting, server_side=True, https_compatible=True))
+
+    async def dial(self, stream: trio.abc.Stream) -> VerifiedStream:
+        """See :class:`~meshp2p.net.secure_stream.Security`."""
+        return await self._identify(trio.SSLStream(stream, self._dialling, https_compatible=True))
+
+    async def _identify(self, stream: trio.SSLStream[trio.abc.Stream]) -> VerifiedStream:
+        is_known = False
+        try:
+            with trio.fail_after(HANDSHAKE_SECONDS):
+                role = await self._verify(stream)
+            is_known = True
+            return VerifiedStream(stream, role.id)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+                raise RemoteProtocolError(Refusal.UNTRUSTED, f"{error.__cause__.verify_message}") from error
+            raise ConnectionError(f"no TLS connection of this mesh: {error.__cause__ or error}") from error
+        except trio.TooSlowError as error:
+            raise TimeoutError(f"it did not say who it is in {HANDSHAKE_SECONDS:g} s") from error
+        finally:
+            if not is_known:
+                await trio.aclose_forcefully(stream)
+
+    async def _verify(self, stream: trio.SSLStream[trio.abc.Stream]) -> AgentRole:
+        await stream.do_handshake()
+        leaf = stream.getpeercert(binary_form=True)
+        if stream.selected_alpn_protocol() != _PROTOCOL or leaf is None:
+            raise RemoteProtocolError(Refusal.UNTRUSTED, f"it does not speak {_PROTOCOL}")
+        self._refresh()
+        trust = self._credential.trust
+        before = trust.digest()
+        own = Introduction.of(self._credential)
+        body = await _exchange(stream, msgspec.msgpack.encode(own), INTRODUCTION_BYTES_MAX)
+        other = Introduction.decode_untrusted(body)
+        role = other.verify(leaf, trust)
+        if other.digest != own.digest:
+            body = await _exchange(stream, msgspec.msgpack.encode(trust.statements()), STATEMENTS_BYTES_MAX)
+            trust.merge_untrusted(decode_statements_untrusted(body))
+            role = other.verify(leaf, trust)
+        self._note_boot(Certificate.decode_untrusted(leaf).issuer, role)
+        if trust.digest() != before:
+            await self._keep()
+        return role
+
+    def _note_boot(self, machine: bytes, role: AgentRole) -> None:
+        """Refuse a process that was replaced by a later one."""
+        known = self._boots.pop((machine, role.id), 0)
+        self._boots[machine, role.id] = max(known, role.boot)
+        if len(self._boots) > BOOTS_MAX:
+            self._boots.popitem(last=False)
+        if role.boot < known:
+            raise RemoteProtocolError(
+                Refusal.UNTRUSTED, f"agent {role.id!r}: boot {role.boot} is over, {known} is known"
+            )
+
+
+def _make_context(side: int, pem: bytes, root: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(side)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False  # who it is stands in the certificate; addresses change
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.set_alpn_protocols([_PROTOCOL])
+    if side == ssl.PROTOCOL_TLS_SERVER:
+        context.num_tickets = 0
+    context.load_verify_locations(cadata=root)
+    with tempfile.NamedTemporaryFile() as file:  # ssl reads keys from files only; nobody else may read this one
+        file.write(pem)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
+
+
+async def _exchange(stream: trio.SSLStream[trio.abc.Stream], body: bytes, bytes_max: int) -> bytes:
+    """Send a message, and receive one at the same time: both sides may send more than the network holds."""
+    received: bytes | Exception = b""
+    async with trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # receiving says why
+                await stream.send_all(len(body).to_bytes(4, "big") + body)
+
+        nursery.start_soon(send)
+        try:
+            received = await _receive_message(stream, bytes_max)
+        except (RemoteProtocolError, trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+            received = error
+            nursery.cancel_scope.cancel()
+    if isinstance(received, Exception):
+        raise received
+    return received
+
+
+async def _receive_message(stream: trio.SSLStream[trio.abc.Stream], bytes_max: int) -> bytes:
+    length = int.from_bytes(await _receive(stream, 4), "big")
+    if length > bytes_max:
+        raise RemoteProtocolError(Refusal.TOO_LARGE, f"a message of {length} bytes: expected at most {bytes_max}")
+    return await _receive(stream, length)
+
+
+async def _receive(stream: trio.SSLStream[trio.abc.Stream], count: int) -> bytes:
+    received = bytearray()
+    while len(received) < count:
+        data = await stream.receive_some(min(count - len(received), 64 * 1024))
+        if not data:
+            raise ConnectionError("it closed the connection before it said who it is")
+        received += data
+    return bytes(received)

@@ -1,0 +1,63 @@
+"""What two nodes tell each other at the start of a TLS connection: their chains, and whether their trust maps differ.
+
+TLS shows only the certificate of the other agent. The machine certificates above it follow in the first message. If the
+digests of both maps differ, both sides send all that they have.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from meshp2p.errors import Refusal, RemoteProtocolError
+from meshp2p.trust.certificates import CERTIFICATE_BYTES_MAX, AgentRole, Certificate
+from meshp2p.trust.credential import MachineCredential
+from meshp2p.trust.trust_map import CHAIN_MAX, Statements, TrustMap
+
+__all__ = ["INTRODUCTION_BYTES_MAX", "STATEMENTS_BYTES_MAX", "Introduction", "decode_statements_untrusted"]
+
+INTRODUCTION_BYTES_MAX: Final = CHAIN_MAX * (CERTIFICATE_BYTES_MAX + 8) + 64
+STATEMENTS_BYTES_MAX: Final = 16 << 20
+"""The longest trust map that is read from a member."""
+
+_Der = Annotated[bytes, msgspec.Meta(max_length=CERTIFICATE_BYTES_MAX)]
+
+
+class Introduction(msgspec.Struct, frozen=True, array_like=True):
+    """The machine certificates above an agent's, its own machine's first, and the digest of its trust map."""
+
+    chain: Annotated[tuple[_Der, ...], msgspec.Meta(max_length=CHAIN_MAX)]
+    digest: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+
+    @classmethod
+    def of(cls, credential: MachineCredential) -> Introduction:
+        chain = tuple(certificate.der for certificate in credential.machine.chain)
+        return cls(chain, credential.trust.digest())
+
+    @classmethod
+    def decode_untrusted(cls, body: bytes) -> Introduction:
+        """Raises :class:`RemoteProtocolError`."""
+        try:
+            return _introduction.decode(body)
+        except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
+            raise RemoteProtocolError(Refusal.BAD_SHAPE, f"no introduction: {error}") from None
+
+    def verify(self, leaf: bytes, trust: TrustMap) -> AgentRole:
+        """Check the certificate that TLS showed, with the machines that were introduced, and note those. Raises
+        :class:`RemoteProtocolError`."""
+        certificate = Certificate.decode_untrusted(leaf)
+        trust.merge_untrusted(Statements(self.chain))
+        return trust.verify_agent(certificate)
+
+
+_introduction: Final = msgspec.msgpack.Decoder(Introduction)
+_statements: Final = msgspec.msgpack.Decoder(Statements)
+
+
+def decode_statements_untrusted(body: bytes) -> Statements:
+    """Raises :class:`RemoteProtocolError`."""
+    try:
+        return _statements.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
+        raise RemoteProtocolError(Refusal.BAD_SHAPE, f"no statements: {error}") from None

@@ -1,0 +1,143 @@
+"""Whole nodes of a secured mesh: who meets whom, by the credentials that their users have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import meshp2p
+from meshp2p import MeshNode
+from meshp2p.errors import StartError, StoreError
+from meshp2p.store.credentials import CredentialDirectory, Credentials
+from meshp2p.store.user_data import meshes_directory
+from meshp2p.trust.certificates import consent_to
+from meshp2p.trust.credential import MachineCredential, found_mesh
+from meshp2p.trust.keys import PrivateKey
+
+OPTIONS: dict[str, Any] = {"port": 0, "mdns": False, "mesh": "studio"}
+
+
+class Users:
+    """Users of this machine, each with a data directory. Whoever acts is the process's user."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._directory = directory
+        self._monkeypatch = monkeypatch
+
+    def act(self, name: str) -> None:
+        self._monkeypatch.setenv("XDG_DATA_HOME", str(self._directory / name))
+
+    def found(self, name: str, mesh: str = "studio") -> tuple[PrivateKey, CredentialDirectory]:
+        self.act(name)
+        root_key, credential = found_mesh(mesh, name)
+        return root_key, Credentials(meshes_directory()).add(credential, root_key)
+
+    def invite(self, inviter: CredentialDirectory, name: str, *, ids: str = "*") -> CredentialDirectory:
+        key, credential = PrivateKey.generate(), inviter.load()
+        consent = consent_to(key, credential.mesh_id, credential.key.fingerprint)
+        chain = credential.invite(key.public, consent, name, ids=ids)
+        inviter.update_trust(credential)
+        self.act(name)
+        return Credentials(meshes_directory()).add(MachineCredential(credential.root, key, chain))
+
+
+@pytest.fixture
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Users:
+    return Users(tmp_path, monkeypatch)
+
+
+def seed(node: MeshNode) -> list[str]:
+    return [str(node.addresses[0])]
+
+
+async def test_members_meet_and_ask_one_another(users: Users) -> None:
+    _, anna = users.found("anna")
+    users.invite(anna, "bert")
+    users.act("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS) as one:
+
+        @one.handler("Query")
+        async def answer(message: meshp2p.ReceivedMessage) -> str:
+            return f"{message.payload}, {message.source}"
+
+        users.act("bert")
+        async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:
+            await two.wait_for_members(2, timeout=60)
+            await one.wait_for_members(2, timeout=60)
+            assert await two.query("one", "hello", timeout=60) == "hello, two"
+
+
+@pytest.mark.parametrize("stranger", ["uninvited", "of another mesh of that name"])
+async def test_strangers_and_members_do_not_meet(users: Users, stranger: str) -> None:
+    users.found("anna")
+    async with meshp2p.open_node(id="member", **OPTIONS) as member:
+        if stranger == "uninvited":
+            users.act("nobody")
+        else:
+            users.found("impostor")
+        # A third node of the stranger's own mesh shows that it does find whom it may find.
+        async with (
+            meshp2p.open_node(id="stranger", join=seed(member), **OPTIONS) as one,
+            meshp2p.open_node(id="friend", join=[*seed(member), *seed(one)], **OPTIONS) as friend,
+        ):
+            await friend.wait_for_members(2, timeout=60)
+            await one.wait_for_members(2, timeout=60)
+            assert {each.id for each in friend.members()} == {"stranger", "friend"}
+            assert {each.id for each in member.members()} == {"member"}
+
+
+async def test_another_mesh_of_this_user_is_open_as_before(users: Users) -> None:
+    users.found("anna")
+    async with meshp2p.open_node(id="one", **{**OPTIONS, "mesh": "office"}) as one:
+        users.act("nobody")
+        async with meshp2p.open_node(id="two", join=seed(one), **{**OPTIONS, "mesh": "office"}) as two:
+            await two.wait_for_members(2, timeout=60)
+
+
+async def test_a_machine_that_knows_that_it_was_revoked_starts_nothing(users: Users) -> None:
+    root_key, anna = users.found("anna")
+    bert = users.invite(anna, "bert")
+    credential = bert.load()
+    credential.trust.revoke(root_key, credential.key.fingerprint)
+    bert.update_trust(credential)
+    with pytest.raises(StartError, match=r"revoked.*meshp2p join"):
+        async with meshp2p.open_node(**OPTIONS):
+            pass
+
+
+async def test_an_id_that_the_machine_may_not_use_is_refused(users: Users) -> None:
+    _, anna = users.found("anna")
+    users.invite(anna, "bert", ids="worker-*")
+    with pytest.raises(StartError, match="may not use the id 'leader'"):
+        async with meshp2p.open_node(id="leader", **OPTIONS):
+            pass
+    async with meshp2p.open_node(id="worker-1", **OPTIONS) as node:
+        assert node.id == "worker-1"
+
+
+async def test_a_credential_that_others_may_read_starts_nothing(users: Users) -> None:
+    _, anna = users.found("anna")
+    (anna.path / "machine.key").chmod(0o644)
+    with pytest.raises(StoreError, match="chmod 600"):
+        async with meshp2p.open_node(**OPTIONS):
+            pass
+
+
+async def test_a_node_learns_from_its_peers_what_is_revoked_and_keeps_it(users: Users) -> None:
+    root_key, anna = users.found("anna")
+    bert, lost = users.invite(anna, "bert"), users.invite(anna, "lost")
+    target = lost.load().key.fingerprint
+    credential = anna.load()
+    credential.trust.revoke(root_key, target)
+    anna.update_trust(credential)
+    assert bert.load().trust.machines.get(target) is None
+    users.act("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS) as one:
+        users.act("bert")
+        async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:
+            await two.wait_for_members(2, timeout=60)
+    known = bert.load().trust
+    assert target in known.machines
+    assert not known.is_trusted(target)
