@@ -54,7 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     try:
         given = sys.argv[1:] if arguments is None else arguments
-        options = make_parser(given[0] if given else None).parse_args(given)
+        if not given:
+            make_parser().print_help(sys.stderr)
+            return 2
+        options, unknown = make_parser(given[0]).parse_known_args(given)
+        if unknown:
+            _Parser(prog=f"meshp2p {given[0]}").error(f"unrecognized arguments: {' '.join(unknown)}")
         return int(options.run(options))
     except (ConfigError, StartError, StoreError) as error:
         warn(str(error))

@@ -14,7 +14,7 @@ from meshp2p.cli.output import printable, write_line
 from meshp2p.client import MeshClient
 from meshp2p.core.address import Address
 from meshp2p.core.calls import Pong, Probe
-from meshp2p.core.effects import Call
+from meshp2p.core.effects import Call, CallFailed
 from meshp2p.discovery.beacon import ask_once
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces
 from meshp2p.errors import StartError, Unreachable
@@ -22,6 +22,7 @@ from meshp2p.net.interfaces import list_interfaces
 from meshp2p.net.peers import open_stranger
 from meshp2p.node.config import DEFAULT_PORT
 from meshp2p.node.platform import find_place
+from meshp2p.node.settings import load_config
 from meshp2p.wire.codec import Codec
 
 __all__ = ["add_commands", "add_node_options", "find_nodes", "open_client"]
@@ -31,8 +32,10 @@ BROWSE_SECONDS = 3.0
 
 
 def add_commands(commands: Any) -> None:
-    agents = commands.add_parser("agents", help="list who is in the mesh", allow_abbrev=False)
-    leader = commands.add_parser("leader", help="say who leads", allow_abbrev=False)
+    agents = commands.add_parser(
+        "agents", help="list who is in the mesh", description="List who is in the mesh.", allow_abbrev=False
+    )
+    leader = commands.add_parser("leader", help="say who leads", description="Say who leads.", allow_abbrev=False)
     for parser in (agents, leader):
         add_node_options(parser)
     agents.set_defaults(run=lambda options: trio.run(_agents, options))
@@ -42,7 +45,7 @@ def add_commands(commands: Any) -> None:
 def add_node_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that asks a node."""
     parser.add_argument("--node", metavar="NODE", help="the node to ask, HOST:PORT or URL (any that is found)")
-    parser.add_argument("--mesh", default="default", help="the mesh in which to find a node (%(default)s)")
+    parser.add_argument("--mesh", metavar="NAME", help="the mesh in which to find a node (MESHP2P_MESH, else default)")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 
@@ -76,8 +79,10 @@ async def _leader(options: argparse.Namespace) -> int:
 
 @contextlib.asynccontextmanager
 async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
-    """A client of the node that the options name, or of one that is found."""
-    urls = [options.node] if options.node is not None else await find_nodes(options.mesh)
+    """A client of the node that the options name, or of one that is found. Raises
+    :class:`~meshp2p.errors.ConfigError`."""
+    config = load_config(is_strict=True, **{} if options.mesh is None else {"mesh": options.mesh})
+    urls = [options.node] if options.node is not None else await find_nodes(config.mesh)
     async with MeshClient(urls) as client:
         yield client
 
@@ -113,8 +118,9 @@ async def find_nodes(mesh: str) -> list[str]:
     async with open_stranger(Codec(mesh)) as peers:  # a node of another mesh refuses it
         reply = await peers.call(Call(0, (fallback,), Probe(0), 1.0))
     if not isinstance(reply, Pong):
+        why = reply.reason if isinstance(reply, CallFailed) else "another kind of answer"
         raise Unreachable(
-            f"no node of mesh {mesh!r} was seen by mDNS or the beacon, and none answers at http://{fallback}:"
-            " start one with `meshp2p up`, or name one with --node"
+            f"no node of mesh {mesh!r} was seen by mDNS or the beacon, and none answers at http://{fallback} ({why}):"
+            " start one with `meshp2p up`, name another mesh with --mesh, or a node with --node"
         )
     return [f"http://{fallback}"]

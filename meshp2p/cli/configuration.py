@@ -29,7 +29,7 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
         "--insecure-lan",
         action="store_true",
         default=None,
-        help="bind to all addresses though there is no mesh key",
+        help="bind to all addresses, without encryption or authentication",
     )
 
 

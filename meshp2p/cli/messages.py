@@ -21,7 +21,12 @@ __all__ = ["add_commands"]
 
 
 def add_commands(commands: Any) -> None:
-    send = commands.add_parser("send", help="send a message to an agent, or to all", allow_abbrev=False)
+    send = commands.add_parser(
+        "send",
+        help="send a message to an agent, or to all",
+        description="Send a message to an agent, or to all.",
+        allow_abbrev=False,
+    )
     send.add_argument("payload", metavar="PAYLOAD", help="JSON, sent byte for byte; - reads it from standard input")
     send.add_argument("--from", dest="source", required=True, type=_text, metavar="ID", help="the agent that sends it")
     send.add_argument("--to", dest="target", type=_text, metavar="ID", help="the agent that gets it (all others)")
@@ -41,7 +46,12 @@ def add_commands(commands: Any) -> None:
     )
     send.set_defaults(run=lambda options: trio.run(_send, options))
 
-    messages = commands.add_parser("messages", help="read the messages that wait for an agent", allow_abbrev=False)
+    messages = commands.add_parser(
+        "messages",
+        help="read the messages that wait for an agent",
+        description="Read the messages that wait for an agent.",
+        allow_abbrev=False,
+    )
     messages.add_argument("instance_id", type=_text, metavar="ID", help="the agent")
     messages.add_argument(
         "--wait", type=float, default=0.0, metavar="SECONDS", help="wait for a message if there is none, up to 60 s"
@@ -53,7 +63,9 @@ def add_commands(commands: Any) -> None:
     )
     messages.set_defaults(run=lambda options: trio.run(_messages, options))
 
-    status = commands.add_parser("status", help="say what became of a message", allow_abbrev=False)
+    status = commands.add_parser(
+        "status", help="say what became of a message", description="Say what became of a message.", allow_abbrev=False
+    )
     status.add_argument("message_id", type=_text, metavar="MESSAGE_ID")
     status.set_defaults(run=lambda options: trio.run(_status, options))
 

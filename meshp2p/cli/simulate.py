@@ -25,7 +25,10 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: Any) -> None:
     simulate = commands.add_parser(
-        "simulate", help="run a mesh in virtual time through faults, and check it", allow_abbrev=False
+        "simulate",
+        help="run a mesh in virtual time through faults, and check it",
+        description="Run a mesh in virtual time through faults, and check it.",
+        allow_abbrev=False,
     )
     simulate.add_argument("scenario", nargs="?", help="what happens: see --list")
     simulate.add_argument("--list", action="store_true", help="name the scenarios with a line about each")

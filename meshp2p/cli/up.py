@@ -155,10 +155,11 @@ def _greeting(node: MeshNode, is_json: bool) -> str:
             {"event": "ready", "id": node.id, "url": node.url, "mesh": node.config.mesh, "addresses": addresses}
         )
     if any(not is_loopback(address.host) for address in node.addresses):
-        warning = "this mesh has no key: whoever reaches this address may register, read and join"
+        warning = "nothing is encrypted or authenticated: whoever reaches this address may register, read and join"
     else:
         warning = (
-            "this mesh has no key, so only this machine reaches the node; --host or --insecure-lan opens it to others"
+            "nothing is encrypted or authenticated, so only this machine reaches the node; --insecure-lan opens it to"
+            " the LAN"
         )
     return printable(f"node {node.id} of mesh {node.config.mesh!r} serves at {node.url}") + "\n" + warning
 

@@ -167,7 +167,7 @@ def _report(message: ReceivedMessage, error: Exception) -> None:
     kind, said = describe_error(error)
     lines = "".join(traceback.format_exception(error))
     if lines.isascii():
-        _log.error("handling %r: %s: %s", message, kind, said, exc_info=error)
+        _log.error("the handler of %r failed: %s: %s", message, kind, said, exc_info=error)
     else:  # a lone surrogate in it can be written to no file in UTF-8
         lines = lines.encode(errors="backslashreplace").decode().rstrip()
-        _log.error("handling %r: %s: %s\n%s", message, kind, said, lines)
+        _log.error("the handler of %r failed: %s: %s\n%s", message, kind, said, lines)
