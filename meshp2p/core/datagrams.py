@@ -89,11 +89,13 @@ class Gossip(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class Unreached(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """Told to the node ``target``: calls of the sender's do not arrive there, directly or through others. Nobody
+    """Told to the node ``target``: calls of the sender's do not arrive there, directly or through others. The target
+    then opens a connection to the sender, and to the node ``relay``, whom the sender can call; 0 is nobody. No packet
     answers it."""
 
     sender: Word
     target: Word
+    relay: Word = 0
 
 
 Body = Ping | Ack | Nack | PingRequest | Gossip | Unreached

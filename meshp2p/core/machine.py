@@ -35,6 +35,8 @@ from meshp2p.core.calls import (
     ForwardStatus,
     MapPush,
     MapSync,
+    Pong,
+    SyncReply,
 )
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram
@@ -214,6 +216,10 @@ class Machine(View):
         handler = self._state.pop_call(call_id)
         if handler is not None and not self._swim.ownership.has_lost_id:
             handler(reply, now)
+            if isinstance(reply, Pong):
+                self._relay_selector.note_direct(reply.id, now)
+            elif isinstance(reply, SyncReply):
+                self._relay_selector.note_direct(reply.sender.id, now)
         return self._conclude(now)
 
     def note_route(self, node_id: str, via: str, failure: str, now: float) -> list[Effect]:
@@ -231,6 +237,8 @@ class Machine(View):
         self._swim.pause_guard.check_arrival(now)
         if not self._swim.ownership.has_lost_id:
             self._swim.watches.receive(watch_id, outcome, now)
+            if isinstance(outcome, WatchOpened):
+                self._relay_selector.note_direct(outcome.pong.id, now)
         return self._conclude(now)
 
     def handle_timeouts(self, now: float) -> list[Effect]:

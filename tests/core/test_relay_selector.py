@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from meshp2p.core.calls import Deliver, ForwardStatus, StatusReply
-from meshp2p.core.directory.relay_selector import DIRECT_RETRY_MIN, UNREACHABLE_AFTER
+import itertools
+
+import pytest
+
+from meshp2p.core.calls import Deliver, ForwardStatus, Pong, Probe, StatusReply
+from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram, Unreached
+from meshp2p.core.directory.relay_selector import (
+    ASK_INTERVAL,
+    DIAL_BACK_INTERVAL,
+    DIAL_BACKS_MAX,
+    DIRECT_RETRY_MIN,
+    UNREACHABLE_AFTER,
+)
 from meshp2p.core.effects import Call, CallFailed, Failure
 from meshp2p.core.events import PeerReachable, PeersCannotCall, PeerUnreachable
+from meshp2p.core.machine import Machine
 from meshp2p.core.message import CopyStatus
+from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.core.requests import AskStatus, SendMessage
+from tests.core.builders import ELSEWHERE, a_machine, a_record, calls, hear
 from tests.core.mesh import Mesh
 
 
@@ -23,6 +38,19 @@ def a_mesh(*names: str) -> Mesh:
 def closed(name: str, *admitted: str) -> object:
     """Nobody but these can call this node."""
     return lambda caller, called: called == name and caller not in admitted
+
+
+def hide(mesh: Mesh, *hidden: str) -> None:
+    """Nobody can dial these nodes from now on. Over a connection that one of them opens calls go both ways."""
+    connected: set[frozenset[str]] = set()
+
+    def is_call_lost(caller: str, called: str) -> bool:
+        if called in hidden and frozenset((caller, called)) not in connected:
+            return True
+        connected.add(frozenset((caller, called)))
+        return False
+
+    mesh.is_call_lost = is_call_lost
 
 
 def send(mesh: Mesh, source: str, target: str) -> str:
@@ -176,3 +204,92 @@ def test_a_call_that_fails_late_does_not_end_a_detour_that_worked_since_it_began
     assert machine.detours == {"c": "d"}
     machine.receive_reply(late, failed, began + 2.3)
     assert machine.detours == {}
+
+
+@pytest.mark.parametrize("sender", ["a", "b"], ids=["a caller that can be dialled", "a hidden caller"])
+def test_a_hidden_node_whose_successors_are_hidden_dials_back(sender: str) -> None:
+    """Of six nodes two can be dialled, and neither is watched by the target."""
+    mesh = a_mesh("a", "b", "c", "d", "e", "f")
+    hide(mesh, "b", "c", "d", "e")
+    first = send(mesh, sender, "c")
+    mesh.run_until(lambda: is_delivered(mesh, sender, first), within=30)
+    second = send(mesh, sender, "c")
+    mesh.run(0.1)
+    assert is_delivered(mesh, sender, second), "the connection is there now"
+    assert not any(isinstance(event, PeersCannotCall) for event in mesh.events["c"])
+
+
+def test_a_node_is_not_asked_to_dial_back_if_a_relay_has_a_connection_to_it() -> None:
+    mesh = a_mesh("a", "b", "c", "d")
+    mesh.is_call_lost = closed("c", "d")  # type: ignore[assignment]
+    began = mesh.now
+    sent = send(mesh, "a", "c")
+    mesh.run_until(lambda: is_delivered(mesh, "a", sent), within=10)
+    said = [what.body for when, _, _, what in mesh.log if when >= began and isinstance(what, Datagram)]
+    assert not any(isinstance(body, Unreached) for body in said)
+
+
+def test_a_node_that_does_not_dial_back_is_asked_rarely_and_each_time_with_another_relay() -> None:
+    mesh = a_mesh("a", "b", "c", "d", "e")
+    mesh.is_call_lost = lambda _caller, called: called == "c"
+    mesh.log.clear()
+    for _ in range(20):
+        send(mesh, "a", "c")
+    mesh.run(60)
+    asked = [
+        (when, what.body.relay)
+        for when, by, _, what in mesh.log
+        if by == "a" and isinstance(what, Datagram) and isinstance(what.body, Unreached)
+    ]
+    assert len(asked) > 3
+    for (before, relay), (after, another) in itertools.pairwise(asked):
+        assert after - before >= ASK_INTERVAL
+        assert relay != another
+
+
+def a_member(*names: str) -> Machine:
+    machine = a_machine("me", ProtocolConfig(watches=0, pause_threshold=3600.0))
+    hear(machine, [a_record(name) for name in names])
+    return machine
+
+
+def dialled(machine: Machine, sender: str, relay: int, now: float) -> list[str]:
+    """Whom a node calls when a packet says that it is called in vain."""
+    effects = machine.receive(Datagram(Unreached(tag_of(sender), tag_of("me"), relay)), ELSEWHERE, now)
+    return [call.node_id for call in calls(effects, Probe)]
+
+
+def test_a_node_dials_back_to_members_alone_and_rarely() -> None:
+    machine = a_member("a", "b")
+    assert dialled(machine, "stranger", tag_of("b"), 2.0) == []
+    assert dialled(machine, "a", tag_of("b"), 2.0) == ["a", "b"]
+    for hundredths in range(1, 100):
+        assert dialled(machine, "a", tag_of("b"), 2.0 + DIAL_BACK_INTERVAL * hundredths / 100) == []
+    assert dialled(machine, "a", tag_of("stranger"), 2.0 + DIAL_BACK_INTERVAL) == ["a"]
+    assert dialled(machine, "b", tag_of("me"), 2.0 + DIAL_BACK_INTERVAL) == ["b"]
+    assert dialled(machine, "a", 0, 2.0 + 2 * DIAL_BACK_INTERVAL) == ["a"]
+
+
+def test_forged_packets_make_a_node_dial_few_members_at_a_time() -> None:
+    names = [f"n{number:02}" for number in range(40)]
+    machine = a_member(*names)
+    called: list[str] = []
+    for name in names:
+        called += dialled(machine, name, 0, 2.0)
+    assert len(called) == DIAL_BACKS_MAX
+    probe = min(machine._state._calls)
+    machine.receive_reply(probe, CallFailed(Failure.TIMEOUT, "no answer"), 2.5)
+    assert dialled(machine, names[-1], 0, 2.6) == [names[-1]]
+
+
+def test_what_is_remembered_of_a_call_in_vain_goes_with_the_node() -> None:
+    machine = a_member("a", "b", "c")
+    selector = machine._relay_selector
+    dialled(machine, "a", tag_of("b"), 2.0)
+    machine.note_route("a", "", "refused", 2.0)
+    machine.receive_reply(max(machine._state._calls), Pong("a", 1, 0), 2.1)
+    assert selector._complaints.keys() == selector._requests.keys() == selector._answered_at.keys() == {"a"}
+    hear(machine, [Rumour("a", 1, State.DEAD, "b", True)], 2.2)
+    assert not selector._complaints
+    assert not selector._requests
+    assert not selector._answered_at

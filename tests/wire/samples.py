@@ -109,7 +109,7 @@ DATAGRAMS: dict[str, Datagram] = {
     "ping-request-ipv4": Datagram(PingRequest(1, 2, 3, Address("127.0.0.1", 65_535))),
     "ping-request-ipv6": Datagram(PingRequest(1, 2, 3, Address("::1", 1))),
     "gossip": Datagram(Gossip(42), ITEMS),
-    "unreached": Datagram(Unreached(42, 43)),
+    "unreached": Datagram(Unreached(42, 43, 44)),
     "ping-with-items-and-ages": Datagram(Ping(1, 2, 3, 4), (SUSPICION, HOSTED), (WORD_MAX, 0, 5, 36_000)),
 }
 REQUESTS: dict[str, CallRequest] = {
@@ -234,7 +234,7 @@ bodies = st.one_of(
     st.builds(Nack, words, words),
     st.builds(PingRequest, words, words, words, addresses),
     st.builds(Gossip, words),
-    st.builds(Unreached, words, words),
+    st.builds(Unreached, words, words, words),
 )
 datagrams = st.builds(Datagram, bodies, item_lists, st.lists(words, max_size=6).map(tuple))
 message_ids = st.builds(uuid7, st.integers(0, (1 << 48) - 1), st.integers(0, (1 << 74) - 1))

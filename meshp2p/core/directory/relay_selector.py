@@ -5,10 +5,14 @@ to the successors that it watches, so those are asked first to pass a call on. A
 
 ::
 
-    directly ── fails ──> its first successors, or others ── all fail ──> no path: both sides are told, and who called
-                                   │                                      tries again
+    directly ── fails ──> its first successors, or others ── all fail ──> no path: the target is asked to dial back,
+                                   │                                      and who called tries again; after a while
+                                   │                                      both agents are told
                                answered: a detour, which is taken first from now on; beside it the direct way is
                                probed, and taken again when it answers
+
+The successors of a hidden node may be hidden too. So the target is asked by a datagram (Unreached) to open connections
+to the caller, for a direct way, and to a relay that the caller names, for a detour.
 """
 
 from __future__ import annotations
@@ -46,6 +50,20 @@ just crashed for one. Chosen, not measured."""
 TOLD_AGAIN_AFTER = 300.0
 """Seconds until it is told again that a node's calls do not arrive here. Chosen, not measured."""
 
+ASK_INTERVAL = 3.0
+"""Seconds between two requests to one node to dial back, each with another relay. Chosen, not measured."""
+
+DIAL_BACK_INTERVAL = 2.0
+"""Seconds within which a node dials back once for each member that asks for it: less than ``ASK_INTERVAL``, so that no
+request with a new relay is ignored. Chosen, not measured."""
+
+DIAL_BACKS_MAX = 16
+"""Calls under way to dial back; past it requests are ignored. Chosen, not measured."""
+
+COMPLAINT_LASTS = 60.0
+"""A request to dial back that comes so many seconds after the last one is about another failure. Chosen, not
+measured."""
+
 
 class CallRoute(msgspec.Struct, frozen=True):
     """One way to a node: whom to call, and, if that is a relay, whom it is to pass the call on to."""
@@ -71,6 +89,28 @@ class _Detour:
         self.retry_at = now + self.pause
 
 
+class _DialRequest:
+    """A node was asked to dial back, and to connect to this relay as well; ``relay`` is empty if there was none."""
+
+    __slots__ = ("asked_at", "relay")
+
+    def __init__(self, relay: str, now: float) -> None:
+        self.relay = relay
+        self.asked_at = now
+
+
+class _Complaint:
+    """A node says again and again that its calls do not arrive here."""
+
+    __slots__ = ("began", "dialled_at", "heard_at", "told_at")
+
+    def __init__(self, now: float) -> None:
+        self.began = now
+        self.heard_at = now
+        self.dialled_at = -math.inf
+        self.told_at = -math.inf
+
+
 class RelaySelector:
     """Chooses the way for each call, and remembers which worked."""
 
@@ -79,8 +119,13 @@ class RelaySelector:
         self._detours: dict[str, _Detour] = {}
         self._failing: dict[str, float] = {}
         self._unreachable: dict[str, str] = {}
-        self._told_at: dict[str, float] = {}
-        self._direct_at: dict[str, float] = {}
+        self._answered_at: dict[str, float] = {}
+        """When a listed node last answered directly, if no direct call to it failed since."""
+        self._failed_at: dict[str, float] = {}
+        """When a direct call to a node last failed, for those that answered none since."""
+        self._requests: dict[str, _DialRequest] = {}
+        self._complaints: dict[str, _Complaint] = {}
+        self._dial_backs = 0
 
     def call(self, node_id: str, request: CallRequest, handler: ReplyHandler, timeout: float, now: float) -> None:
         """Call a node; ``handler(reply or failure, now)`` is run once, at once if it is not listed.
@@ -110,8 +155,12 @@ class RelaySelector:
                 self.note_answered(node_id, way, now)
                 handler(reply, now)
                 return
-            self._note_way_failed(node_id, way, tried_at)
-            others = rest if way or rest else self._relays(node_id)
+            self._note_way_failed(node_id, way, reply, tried_at, now)
+            others = rest
+            if not way and not rest:
+                if not self._usable_successors(node_id, now):
+                    self._ask_to_dial(node_id, now)
+                others = self._relays(node_id, now)
             self._try_rest(node_id, others, request, handler, timeout, reply.reason, now, tried_at)
 
         if way:
@@ -137,21 +186,32 @@ class RelaySelector:
             self.note_failed(node_id, reason, now)
         handler(CallFailed(Failure.UNREACHABLE, f"node {node_id!r} was not reached, nor through others: {reason}"), now)
 
-    def _note_way_failed(self, node_id: str, way: str, tried_at: float) -> None:
+    def _note_way_failed(self, node_id: str, way: str, reply: CallFailed, tried_at: float, now: float) -> None:
         """A call by this way, which began at ``tried_at``, had no answer. A later call may have had one since: then the
         way is open."""
+        if way and reply.failure is Failure.TIMEOUT:
+            self._note_direct_failed(way, tried_at, now)  # a relay that lives answers that it has no path
         if self._has_answered_since(node_id, tried_at):
             return
         if not way:
-            self._direct_at.pop(node_id, None)
+            self._note_direct_failed(node_id, tried_at, now)
         elif node_id in self._detours and self._detours[node_id].via == way:
             del self._detours[node_id]
+
+    def _note_direct_failed(self, node_id: str, tried_at: float, now: float) -> None:
+        if self._direct_at(node_id) <= tried_at and self._state.is_live(node_id):
+            self._answered_at.pop(node_id, None)
+            self._failed_at[node_id] = now
+
+    def _direct_at(self, node_id: str) -> float:
+        """When this node last answered a call that went to it directly."""
+        return self._answered_at.get(node_id, -math.inf)
 
     def _has_answered_since(self, node_id: str, tried_at: float) -> bool:
         """Whether the node answered a call by any way after this time."""
         detour = self._detours.get(node_id)
         through = -math.inf if detour is None else detour.answered_at
-        return max(through, self._direct_at.get(node_id, -math.inf)) > tried_at
+        return max(through, self._direct_at(node_id)) > tried_at
 
     # Ways
 
@@ -162,7 +222,7 @@ class RelaySelector:
             return []
         via = self._detour_of(node_id, now)
         ways = [via, ""] if via else [""]
-        ways += [relay for relay in self._relays(node_id) if relay != via]
+        ways += [relay for relay in self._relays(node_id, now) if relay != via]
         return [route for way in ways if (route := self._route(node_id, way)) is not None]
 
     def first_route(self, node_id: str, now: float) -> CallRoute | None:
@@ -175,14 +235,39 @@ class RelaySelector:
             return None
         return CallRoute(record.id, record.boot, self._state.addresses_of(record), node_id if way else "")
 
-    def _relays(self, node_id: str) -> list[str]:
-        """Who may have a connection to this node: those it watches. While it is not reached, somebody else as well,
-        another each time: between two sides of a cut there may be a way through one node alone."""
+    def _relays(self, node_id: str, now: float) -> list[str]:
+        """Who may have a connection to this node: the relay to which it was asked to connect, those that it watches,
+        and others if these are too few."""
         state = self._state
-        successors = islice(state.members.nodes.successors(node_id), state.config.watches)
-        watched = [relay for relay in successors if relay != state.id]
-        others = state.choose_nodes(RELAYS_MAX, node_id, *watched)
-        return [*watched, *others][: RELAYS_MAX + (node_id in self._failing)]
+        successors = self._usable_successors(node_id, now)
+        asked = self._requests.get(node_id)
+        if asked is not None and state.is_live(asked.relay):
+            return list(dict.fromkeys((asked.relay, *successors)))
+        others = state.choose_nodes(RELAYS_MAX, node_id, *successors)
+        return [*successors, *others][:RELAYS_MAX]
+
+    def _usable_successors(self, node_id: str, now: float) -> list[str]:
+        """The nodes that this node watches, without those that could not be called just now."""
+        state = self._state
+        successors = islice(state.members.nodes.successors(node_id), min(state.config.watches, RELAYS_MAX))
+        since = now - DIRECT_RETRY_MIN
+        return [relay for relay in successors if relay != state.id and self._failed_at.get(relay, -math.inf) < since]
+
+    def _ask_to_dial(self, node_id: str, now: float) -> None:
+        """Ask a node to open connections to this node and to a relay. The relay is one that answered this node
+        directly, another each time: the target may not reach it."""
+        state = self._state
+        asked = self._requests.get(node_id)
+        record = self._record(node_id)
+        if record is None or state.is_guarded or (asked is not None and now - asked.asked_at < ASK_INTERVAL):
+            return
+        tried = node_id if asked is None else asked.relay
+        answered = [relay for relay in self._answered_at if relay not in (node_id, tried)]
+        relays = state.random.sample(answered, 1) if answered else state.choose_nodes(1, node_id, tried)
+        relay = relays[0] if relays else ""
+        self._requests[node_id] = _DialRequest(relay, now)
+        unreached = Unreached(state.tag, tag_of(node_id), tag_of(relay) if relay else 0)
+        state.send(state.address_of(record), unreached, now)
 
     def _detour_of(self, node_id: str, now: float) -> str:
         """The relay through which calls to this node go now, empty if they go directly."""
@@ -208,37 +293,70 @@ class RelaySelector:
         """A node answered on this way; ``via`` is the relay's id, empty for the direct way."""
         if not via:
             self._detours.pop(node_id, None)
-            self._direct_at[node_id] = now
-        elif now - self._direct_at.get(node_id, -math.inf) < DIRECT_FRESH:
+            self.note_direct(node_id, now)
+        elif now - self._direct_at(node_id) < DIRECT_FRESH:
             pass  # it was begun before the direct way was found to be open again
         elif node_id not in self._detours or self._detours[node_id].via != via:
             self._detours[node_id] = _Detour(via, now)
         else:
             self._detours[node_id].answered_at = now
         self._failing.pop(node_id, None)
+        self._requests.pop(node_id, None)
         if self._unreachable.pop(node_id, None) is not None:
             self._state.emit(PeerReachable(node_id))
 
+    def note_direct(self, node_id: str, now: float) -> None:
+        """A node answered something that went to it directly, or a watch of it stands."""
+        if self._state.is_live(node_id):
+            self._answered_at[node_id] = now
+            self._failed_at.pop(node_id, None)
+
     def note_failed(self, node_id: str, reason: str, now: float) -> None:
-        """All ways to a node failed. If it is alive and that lasts, both sides are told."""
+        """All ways to a node failed. It is asked to dial back; if that does not help, both agents are told."""
         self._detours.pop(node_id, None)
-        self._direct_at.pop(node_id, None)
-        record = self._record(node_id)
-        if record is None or self._state.is_guarded or self._state.is_leaving:
+        self._answered_at.pop(node_id, None)
+        if self._record(node_id) is None or self._state.is_guarded or self._state.is_leaving:
             return
+        self._ask_to_dial(node_id, now)
         began = self._failing.setdefault(node_id, now)
-        if now - began < UNREACHABLE_AFTER:
-            return
-        self._state.send(self._state.address_of(record), Unreached(self._state.tag, tag_of(node_id)), now)
-        if node_id not in self._unreachable:
+        if now - began >= UNREACHABLE_AFTER and node_id not in self._unreachable:
             self._unreachable[node_id] = reason
             self._state.emit(PeerUnreachable(node_id, reason))
 
-    def note_called_in_vain(self, node_id: str, now: float) -> None:
-        """A node says that its calls do not arrive here. It says so again and again; that is told once in a while."""
-        if now >= self._told_at.get(node_id, now):
-            self._told_at[node_id] = now + TOLD_AGAIN_AFTER
-            self._state.emit(PeersCannotCall(node_id))
+    def note_called_in_vain(self, node_id: str, relay: str | None, now: float) -> None:
+        """A listed node says that its calls do not arrive here: connect to it, and to the relay that it names if that
+        is listed. If it goes on saying so, the agent is told, once in a while.
+
+        Such a packet may be forged. So only members are dialled, at their own addresses, rarely and few at a time.
+        """
+        state = self._state
+        if state.is_guarded or state.is_leaving:
+            return
+        complaint = self._complaints.get(node_id)
+        if complaint is None or now - complaint.heard_at >= COMPLAINT_LASTS:
+            told_at = -math.inf if complaint is None else complaint.told_at
+            complaint = self._complaints[node_id] = _Complaint(now)
+            complaint.told_at = told_at
+        complaint.heard_at = now
+        if now - complaint.dialled_at >= DIAL_BACK_INTERVAL and self._dial_backs < DIAL_BACKS_MAX:
+            complaint.dialled_at = now
+            for one in dict.fromkeys((node_id, relay or node_id)):
+                self._dial_back(one)
+        if now - complaint.began >= UNREACHABLE_AFTER and now - complaint.told_at >= TOLD_AGAIN_AFTER:
+            complaint.told_at = now
+            state.emit(PeersCannotCall(node_id))
+
+    def _dial_back(self, node_id: str) -> None:
+        """Call a node, so that there is a connection over which it can call."""
+        record = self._record(node_id)
+        if record is None or node_id == self._state.id:
+            return
+        self._dial_backs += 1
+
+        def conclude(_reply: CallReply | CallFailed, _now: float) -> None:
+            self._dial_backs -= 1
+
+        self._state.call_node(record, Probe(tag_of(node_id)), conclude)
 
     def why_unreachable(self, node_id: str) -> str:
         """Why calls to a live node do not arrive, empty if they do."""
@@ -257,11 +375,14 @@ class RelaySelector:
     def notice(self, event: MemberChange) -> None:
         """Whoever is gone is no longer waited for."""
         if isinstance(event, MemberDied | MemberLeft):
-            self._detours.pop(event.record.id, None)
-            self._failing.pop(event.record.id, None)
-            self._unreachable.pop(event.record.id, None)
-            self._told_at.pop(event.record.id, None)
-            self._direct_at.pop(event.record.id, None)
+            node_id = event.record.id
+            self._detours.pop(node_id, None)
+            self._failing.pop(node_id, None)
+            self._unreachable.pop(node_id, None)
+            self._answered_at.pop(node_id, None)
+            self._failed_at.pop(node_id, None)
+            self._requests.pop(node_id, None)
+            self._complaints.pop(node_id, None)
 
     def _record(self, node_id: str) -> Record | None:
         record = self._state.members.records.get(node_id)

@@ -171,9 +171,10 @@ class Swim:
                 self.prober.receive_ping_request(body, source, now)
             case Gossip():
                 pass
-            case Unreached(target=target):
-                if target == self._state.tag and sender is not None and self._state.members.has_node(sender):
-                    self._relay_selector.note_called_in_vain(sender, now)
+            case Unreached(target=target, relay=relay):
+                members = self._state.members
+                if target == self._state.tag and sender is not None and members.has_node(sender):
+                    self._relay_selector.note_called_in_vain(sender, members.id_of(relay), now)
             case _:
                 assert_never(body)
 
