@@ -45,7 +45,8 @@ async def resolve(seed: Address) -> tuple[Address, ...]:
 
 
 class SeedSource:
-    """Offers each seed at once and then every ``interval_first`` seconds, doubling to ``interval_last``, for ever.
+    """Offers each seed at once and then every ``interval_first`` seconds, for ever; the pauses double to
+    ``interval_last`` once ``company()`` says that others are listed.
 
     A name is resolved again each time, because a machine comes back with another address. Each seed goes its own pace,
     so that a name server that does not answer for one does not hold up the others. The intervals are chosen, not
@@ -61,11 +62,13 @@ class SeedSource:
         interval_first: float = 5.0,
         interval_last: float = 30.0,
         resolve: Resolve = resolve,
+        company: Callable[[], int] = lambda: 1,
     ) -> None:
         self._seeds = tuple(dict.fromkeys(seeds))
         self._interval_first = interval_first
         self._interval_last = interval_last
         self._resolve = resolve
+        self._company = company
         self._wake = trio.Event()
 
     def move(self, place: Endpoints) -> None:
@@ -104,5 +107,5 @@ class SeedSource:
                 offer(Sighting(self.name, addresses, None))
             with trio.move_on_after(next(pauses)) as pause:
                 await wake.wait()
-            if not pause.cancelled_caught:
+            if not pause.cancelled_caught or not self._company():
                 pauses = delays(self._interval_first, self._interval_last)

@@ -206,7 +206,7 @@ class SystemPlatform:
     ) -> list[Source]:
         sources: list[Source] = []
         if config.join:
-            sources.append(SeedSource([parse_endpoint(seed) for seed in config.join]))
+            sources.append(SeedSource([parse_endpoint(seed) for seed in config.join], company=company))
         if config.has_beacon:
             sources.append(BeaconSource(instance_id, Codec(config.mesh), place, company, self.random))
         if config.mdns:

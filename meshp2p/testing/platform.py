@@ -136,7 +136,7 @@ class VirtualPlatform:
         sources: list[Source] = []
         if config.join:
             seeds = [parse_endpoint(seed) for seed in config.join]
-            sources.append(SeedSource(seeds, resolve=self._resolve))
+            sources.append(SeedSource(seeds, resolve=self._resolve, company=company))
         if config.mdns:
             sources.append(
                 MulticastSource(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from meshp2p.core.address import Address
 from meshp2p.core.calls import Probe, SyncReply, SyncRequest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.keeping import INCARNATION_RESERVE
@@ -83,6 +84,47 @@ def test_a_seed_that_comes_up_later_is_found() -> None:
     mesh.run(100)
     mesh.add("a", address=mesh.address("a"))
     assert mesh.run_until(mesh.is_whole, within=13) < 13
+
+
+PATIENT = ProtocolConfig(dial_interval_min=1.0, dial_interval_max=30.0, call_timeout=10.0)
+"""As over a WAN."""
+
+
+@pytest.mark.parametrize("is_silent", [False, True], ids=["refused", "silent"])
+@pytest.mark.parametrize("config", [ProtocolConfig(), PATIENT], ids=["lan", "wan"])
+@pytest.mark.parametrize("late", [7, 55, 290, 1000, 3000])
+def test_a_seed_that_comes_up_late_is_met_within_five_seconds(
+    late: int, config: ProtocolConfig, is_silent: bool
+) -> None:
+    mesh = Mesh(late, config=config)
+    seed = Address("10.0.0.2", 77)
+    mesh.add("b")
+    mesh.do("b", mesh.nodes["b"].offer("seed", (seed,), None, mesh.now))
+    if is_silent:  # a host is at the address, and drops what comes
+        mesh.add("a", address=seed)
+        mesh.is_cut = lambda _sender, _receiver: True
+    mesh.run(late)
+    if is_silent:
+        mesh.is_cut = lambda _sender, _receiver: False
+    else:
+        mesh.add("a", address=seed)
+    lost = config.call_timeout if is_silent else 0.0  # the attempt under way
+    mesh.run_until(lambda: "a" in mesh.nodes["b"].records(), within=5.0 + lost + 0.1)
+
+
+def test_a_node_that_lost_all_others_dials_its_seeds_as_often_as_one_that_never_met_any() -> None:
+    mesh = Mesh(config=PATIENT)
+    seed = Address("10.0.0.2", 77)
+    mesh.add("b")
+    mesh.add("c", join="b")
+    mesh.do("b", mesh.nodes["b"].offer("seed", (seed,), None, mesh.now))
+    mesh.run(1000)
+    mesh.leave("c")
+    mesh.run(1)
+    mesh.kill("c")
+    assert list(mesh.nodes["b"].records()) == ["b"]
+    mesh.add("a", address=seed)
+    mesh.run_until(lambda: "a" in mesh.nodes["b"].records(), within=5.1)
 
 
 def test_a_packet_of_an_unknown_node_makes_it_a_candidate_and_it_is_asked_who_it_is() -> None:

@@ -46,6 +46,20 @@ async def test_a_seed_is_offered_at_once_and_ever_more_rarely_for_ever(autojump_
     assert offered == [(when, Sighting("seed", (address,), None)) for when in (0, 5, 15, 35, 65, 95)]
 
 
+async def test_a_seed_is_offered_every_five_seconds_while_nobody_else_is_listed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    address = Address("192.0.2.1", 7700)
+    began = trio.current_time()
+    source = SeedSource(
+        [SEED],
+        resolve=NameServer(*[OSError("no such name")] * 20, [address]).resolve,
+        company=lambda: int(trio.current_time() - began > 112),
+    )
+    offered = await run_for(source, 200)
+    assert [when for when, _ in offered] == [100, 105, 110, 115, 125, 145, 175]
+
+
 async def test_a_name_is_resolved_again_each_time(autojump_clock: trio.testing.MockClock) -> None:
     old, new = Address("192.0.2.1", 7700), Address("192.0.2.2", 7700)
     offered = await run_for(SeedSource([SEED], resolve=NameServer([old], [new]).resolve), 6)

@@ -27,6 +27,10 @@ SEED = "seed"
 SEED_INTERVAL_LAST = 30.0
 """The longest pause of such an address, in seconds: what somebody named is not given up. Chosen, not measured."""
 
+SEED_INTERVAL_ALONE = 4.0
+"""The longest pause of such an address while nobody else is listed, in seconds: the node waits for it. A quarter more,
+which chance may add, is 5 s. Chosen, not measured."""
+
 OWN_ADDRESS_INTERVAL = 3600.0
 """Seconds for which an address at which this node found itself is taken for its own: another machine may be given it.
 Chosen, not measured."""
@@ -88,7 +92,8 @@ class SourceStats(msgspec.Struct):
 class Candidates:
     """The table. An address is dialled at once when it is first told, then after pauses that double up to
     ``dial_interval_max``, and further up to ``DIAL_INTERVAL_LAST`` (a seed's: ``SEED_INTERVAL_LAST``) where it failed
-    for ``DIAL_PATIENCE`` and nobody was seen there.
+    for ``DIAL_PATIENCE`` and nobody was seen there. A node that lists nobody else dials its seeds after
+    ``SEED_INTERVAL_ALONE`` at the latest.
 
     One whose peer is listed is kept and not dialled: when the peer is lost, it is tried again.
     """
@@ -166,6 +171,13 @@ class Candidates:
             if candidate.instance_id == instance_id:
                 candidate.expected_at = now
 
+    def note_alone(self, now: float) -> None:
+        """Nobody else is listed any more: the seeds are due soon, however rarely they were dialled."""
+        for candidate in self._table.values():
+            if SEED in candidate.sources and not candidate.is_own:
+                pause = self._pause_alone(candidate.pause) * self._spread()
+                candidate.next_dial = min(candidate.next_dial, now + pause)
+
     def move(self, now: float) -> None:
         """This node moved: its own addresses are those of others now, or nobody's, and who could not be reached from
         where it was may be from here. They are due at once."""
@@ -190,8 +202,17 @@ class Candidates:
             candidate.dialled_at = now
         return [candidate.address for candidate in due]
 
-    def conclude(self, address: Address, instance_id: str | None, now: float, *, is_own: bool = False) -> None:
-        """What came of a dial: who answered, or nobody (None). ``is_own``: this node itself did."""
+    def conclude(
+        self,
+        address: Address,
+        instance_id: str | None,
+        now: float,
+        *,
+        is_own: bool = False,
+        is_alone: bool = False,
+    ) -> None:
+        """What came of a dial: who answered, or nobody (None). ``is_own``: this node itself did. ``is_alone``: it lists
+        nobody else."""
         candidate = self._table[address]
         candidate.is_dialling = False
         if instance_id is None:
@@ -203,7 +224,16 @@ class Candidates:
             candidate.expected_at = now
         candidate.is_own = is_own
         candidate.pause = OWN_ADDRESS_INTERVAL if is_own else self._pause_after(candidate, now)
-        candidate.next_dial = now + candidate.pause * (0.75 + 0.5 * self._random.random())
+        waits_for_it = is_alone and SEED in candidate.sources and not is_own
+        pause = self._pause_alone(candidate.pause) if waits_for_it else candidate.pause
+        candidate.next_dial = now + pause * self._spread()
+
+    def _pause_alone(self, pause: float) -> float:
+        return min(pause, max(SEED_INTERVAL_ALONE, self._config.dial_interval_min))
+
+    def _spread(self) -> float:
+        """Nodes that began together do not dial at the same moments for ever."""
+        return 0.75 + 0.5 * self._random.random()
 
     def _pause_after(self, candidate: Candidate, now: float) -> float:
         interval_max = self._config.dial_interval_max

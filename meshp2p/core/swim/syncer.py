@@ -110,6 +110,8 @@ class Syncer:
             self.candidates.postpone(node_id, now)
         else:
             self.candidates.expect(node_id, now)
+        if len(self._state.members.nodes) < 2:
+            self.candidates.note_alone(now)
         self.set_dial_timer(now)
 
     def note_move(self, now: float) -> None:
@@ -137,7 +139,9 @@ class Syncer:
             self._dials -= 1
             found = reply.sender if isinstance(reply, SyncReply) else None
             is_own = found is not None and found.boot == state.own.boot
-            self.candidates.conclude(address, found.id if found is not None else None, now, is_own=is_own)
+            is_alone = len(state.members.nodes) < 2
+            found_id = found.id if found is not None else None
+            self.candidates.conclude(address, found_id, now, is_own=is_own, is_alone=is_alone)
             self._handle_reply(reply, (address,), len(request.buckets) // 8, now)
             self.set_dial_timer(now)
 
