@@ -1,4 +1,4 @@
-"""The frontier as a table, as JSON, and as the measured part of ``docs/frontier.md``."""
+"""Write the frontier as a table, as JSON, and as the measured part of ``docs/frontier.md``."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ HEADINGS = (
     "confirmed multiplier",
     "known to all: median",
     "p99",
-    f"false deaths a run at loss {', '.join(f'{loss:.0%}' for loss in LOSSES)}",
+    f"false deaths per run at loss {', '.join(f'{loss:.0%}' for loss in LOSSES)}",
     "a tenth starved",
     f"a pause of {PAUSE:g} s kills",
-    "bytes a node and second",
+    "bytes per node and second",
     "misses",
 )
 
 
 def table_lines(frontier: Frontier, goals: Goals) -> Iterator[str]:
-    """A Markdown table, the marked rows first, then the grid in its order."""
+    """Yield a Markdown table: first the named rows, then the grid in its order."""
     yield "| | " + " | ".join(HEADINGS) + " |"
     yield "|---" * (len(HEADINGS) + 1) + "|"
     swim = frontier.named(SWIM)
@@ -64,14 +64,14 @@ def _values(setting: Setting) -> str:
 
 
 def verdict_lines(frontier: Frontier, goals: Goals) -> Iterator[str]:
-    """What the table says, in sentences; each stands by itself."""
+    """Yield the conclusions from the table, one sentence each."""
     reaching = frontier.reaching(goals)
-    yield f"{len(reaching)} of {len(frontier.rows)} rows reach all of it."
+    yield f"{len(reaching)} of {len(frontier.rows)} rows meet all goals."
     swim = frontier.named(SWIM)
     for row in frontier.rows:
         if row.setting.name == DEFAULTS:
             misses = row.misses(goals, swim)
-            yield f"The defaults {'miss: ' + '; '.join(misses) if misses else 'reach all of it'}."
+            yield f"The defaults {'miss: ' + '; '.join(misses) if misses else 'meet all goals'}."
     for larger in frontier.larger:
         yield (
             f"Among {larger.nodes} nodes, {larger.setting.name or _values(larger.setting)}: known to all in"
@@ -80,24 +80,24 @@ def verdict_lines(frontier: Frontier, goals: Goals) -> Iterator[str]:
         )
     proposed = frontier.proposed(goals)
     if proposed is None:
-        yield "No row reaches all of it in the larger mesh as well."
+        yield "No row meets all goals in the larger mesh as well."
     else:
         yield f"Proposed: {_values(proposed.setting)}."
 
 
 def write_frontier(frontier: Frontier, path: Path) -> None:
-    """All figures as JSON."""
+    """Write all figures as JSON."""
     write_json_file(path, frontier)
 
 
 def write_docs(frontier: Frontier, goals: Goals, docs: Path = DOCS) -> None:
-    """Write ``frontier.svg``, and the measured part of ``frontier.md`` anew."""
+    """Write ``frontier.svg`` and update the measured part of ``frontier.md``."""
     (docs / "frontier.svg").write_text(picture(frontier, goals))
     page = docs / "frontier.md"
     before, rest = page.read_text().split(BEGIN, 1)
     after = rest.split(END, 1)[1]
     deaths = len(frontier.rows[0].known) + frontier.rows[0].unknown
-    conditions = f"{frontier.nodes} nodes, {frontier.seeds} seeds for each figure, {deaths} silent deaths a row."
+    conditions = f"{frontier.nodes} nodes, {frontier.seeds} seeds for each figure, {deaths} silent deaths per row."
     sentences = [f"- {sentence}" for sentence in verdict_lines(frontier, goals)]
     measured = [BEGIN, conditions, "", *sentences, "", *table_lines(frontier, goals), "", END]
     page.write_text(before + "\n".join(measured) + after)

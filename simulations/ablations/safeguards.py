@@ -31,8 +31,11 @@ __all__ = ["SAFEGUARDS", "Safeguard", "ablation"]
 
 
 class Safeguard(msgspec.Struct, frozen=True):
-    """One safeguard: what it is, the scenario in which its absence shows, the checker that is to see it, and how it is
-    switched off: other values of the configuration, or a change to the machine of a host that was just made."""
+    """A safeguard of the protocol, and how to switch it off.
+
+    ``scenario`` is the scenario in which its absence shows, and ``checker`` the checker that must notice. ``config``
+    replaces options of the configuration, and ``alter`` changes the machine of a newly made host.
+    """
 
     about: str
     scenario: str
@@ -43,62 +46,62 @@ class Safeguard(msgspec.Struct, frozen=True):
 
 SAFEGUARDS: dict[str, Safeguard] = {
     "refutation": Safeguard(
-        "a node answers what is wrongly said of it (SWIM §4.2)",
+        "a node refutes false claims about itself (SWIM §4.2)",
         "partition",
         "convergence",
         alter=without_method("_swim", "ownership", "refute"),
     ),
     "suspicion": Safeguard(
-        "a node that does not answer is suspected before it is held dead (SWIM §4.2)",
+        "a node that does not answer is suspected before it is declared dead (SWIM §4.2)",
         "hiccup",
         "false-deaths",
         {"suspicion_multiplier": 0.1, "suspicion_max_multiplier": 1.0, "indirect_probes": 0},
     ),
     "indirect-probes": Safeguard(
-        "others are asked to probe who does not answer (SWIM §4.1)",
+        "other nodes probe a node that does not answer (SWIM §4.1)",
         "bridge",
         "convergence",
-        # what came beside them hides their absence; without that, and with them, none of these runs fails
+        # later additions hide their absence; with indirect probes and without the additions no run fails
         {"indirect_probes": 0, "confirmers": 0, "patience_max": 1.0, "retransmit_margin": 2.4},
     ),
     "tcp-probe": Safeguard(
-        "who does not answer by UDP is probed by TCP",
+        "a node that does not answer by UDP is probed by TCP",
         "udp-dead",
         "convergence",
         alter=without_tcp_probe,
     ),
     "nacks": Safeguard(
-        "a relay says that it lives though the target does not answer (Lifeguard §IV-A)",
+        "a relay sends a nack if the target does not answer (Lifeguard §IV-A)",
         "crash",
         "local-health",
         alter=without_method("_swim", "prober", "handle_relay_no_answer"),
     ),
     "watches": Safeguard(
-        "two predecessors hold a connection to each node, which breaks when its process dies",
+        "two nodes hold a connection to each node, which breaks when its process dies",
         "killed",
         "crash-evidence",
         {"watches": 0},
     ),
     "second-observer": Safeguard(
-        "a refusal that one node found is a suspicion, and no verdict",
+        "a refused connection is only a suspicion until a second node confirms it",
         "refused",
         "false-deaths",
         alter=without_second_observer,
     ),
     "crash-ping": Safeguard(
-        "who refuses TCP and answers a ping is not accused",
+        "a node that refuses TCP but answers a ping is not accused",
         "rejecting",
         "false-deaths",
         alter=without_crash_ping,
     ),
     "tombstones": Safeguard(
-        "who departed is remembered, so that late gossip does not bring it back",
+        "departed instances are remembered, so that late gossip does not revive them",
         "late-news",
         "incarnations",
         alter=believe_late_records,
     ),
     "calling-the-dead": Safeguard(
-        "the dead are called again, for they may live beyond a partition",
+        "dead nodes are called again, since they may live beyond a partition",
         "seeds-gone",
         "convergence",
         alter=without_method("_swim", "departures", "handle_call"),
@@ -110,7 +113,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         alter=without_method("_swim", "syncer", "sync_with"),
     ),
     "told-enough": Safeguard(
-        "a rumour is told so often that all hear it, and no more (SWIM §4.1)",
+        "a rumour is sent often enough to reach all nodes, and no more (SWIM §4.1)",
         "calm",
         "budgets",
         alter=tell_for_ever,
@@ -122,13 +125,13 @@ SAFEGUARDS: dict[str, Safeguard] = {
         alter=count_one_confirmation,
     ),
     "probe-ring": Safeguard(
-        "each other node has its turn in every round of probes",
+        "each round of probes covers every other node",
         "partition",
         "probe-ring",
         alter=miscount_the_ring,
     ),
     "settled-peers": Safeguard(
-        "a sync settles a node only where the other is settled",
+        "a sync settles a node only if its peer has settled",
         "calm",
         "settling",
         alter=settle_on_anybody,
@@ -140,19 +143,19 @@ SAFEGUARDS: dict[str, Safeguard] = {
         alter=lead_again,
     ),
     "bound-granters": Safeguard(
-        "under a quorum a node that granted the leadership grants it to nobody else until the grant is over",
+        "under a quorum, a granter grants to nobody else until its grant expires",
         "quorum",
         "one-leader",
         alter=grant_to_all,
     ),
     "settle-window": Safeguard(
-        "a node that has just begun looks around before it names a leader",
+        "a node that has just started waits before it names a leader",
         "calm",
         "settling",
         {"settle_timeout": 0.0},
     ),
     "pause-guard": Safeguard(
-        "a node that was stopped accuses nobody before it heard somebody",
+        "a suspended node accuses nobody until it heard from another node",
         "late-news",
         "pause-guard",
         alter=without_method("_swim", "pause_guard", "_begin"),
@@ -164,25 +167,25 @@ SAFEGUARDS: dict[str, Safeguard] = {
         alter=write_nothing,
     ),
     "roll-call": Safeguard(
-        "a probe that meets silence on all ways has many nodes checked at once (ADR 0056)",
+        "a probe that gets no answer on any path starts a check of many nodes (ADR 0056)",
         "isolated",
         "cuts",
         alter=without_method("_swim", "roll_call", "begin"),
     ),
     "hearsay": Safeguard(
-        "a verdict on a node that was just heard is a suspicion (ADR 0057)",
+        "a death report about a node heard recently only raises a suspicion (ADR 0057)",
         "flapping",
         "suspicions",
         alter=believe_verdicts,
     ),
     "rivals": Safeguard(
-        "two processes with one id find one another, and one gives way",
+        "two processes with one id find each other, and one stops",
         "twin",
         "giving-way",
         alter=without_method("_swim", "ownership", "_ask_rival"),
     ),
     "adoption": Safeguard(
-        "a node that is asked for an instance whose home is gone becomes its home",
+        "a node that gets a request for an instance whose home is gone adopts it",
         "homes",
         "adoption",
         alter=without_method("_swim", "hosting", "adopt"),
@@ -194,25 +197,25 @@ SAFEGUARDS: dict[str, Safeguard] = {
         alter=without_method("_maps", "_handle_difference"),
     ),
     "map-deletions": Safeguard(
-        "what was deleted from a shared map is remembered, so that a node that was cut off does not bring it back",
+        "deletions in a shared map are remembered, so that a node that was cut off does not undo them",
         "maps",
         "maps",
         {"map_deleted_retention": 1.0},
     ),
     "expiry": Safeguard(
-        "an instance that sends no heartbeats is let go",
+        "an instance without heartbeats is removed",
         "homes",
         "registrations",
         alter=without_method("_swim", "hosting", "handle_expired"),
     ),
     "redelivery": Safeguard(
-        "who accepted a message delivers it again where its recipient's home forgot it, or is another",
+        "the holder delivers a message again if the recipient's home lost it or changed",
         "home-forgets",
         "messages",
         alter=without_method("_mail", "delivery", "notice"),
     ),
     "remembered-ids": Safeguard(
-        "a mailbox remembers what was acknowledged",
+        "a mailbox remembers acknowledged messages",
         "mail",
         "messages",
         alter=forget_acknowledged,
@@ -229,7 +232,7 @@ def _named(names: tuple[str, ...]) -> list[Safeguard]:
 
 
 def ablation(schedule: Schedule) -> Ablation:
-    """What switches off the safeguards that the schedule names. Checkers go by the schedule's own configuration.
+    """Return the ablation for the safeguards that the schedule names. Checkers use the schedule's own configuration.
 
     Raises :class:`ConfigError` for an unknown name.
     """

@@ -1,4 +1,4 @@
-"""Each safeguard switched off, and which checkers then fail: a checker that never catches anything is not one."""
+"""Switch off each safeguard in turn and report which checkers notice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Ablated", "ablate", "table_lines"]
 
 
 class Ablated(msgspec.Struct, frozen=True):
-    """What came of some seeds without a safeguard: how many each checker failed, and how many failed with it."""
+    """The result of an ablation: how many seeds each checker failed without the safeguard, and how many with it."""
 
     safeguard: str
     seeds: int
@@ -23,12 +23,12 @@ class Ablated(msgspec.Struct, frozen=True):
 
     @property
     def is_caught(self) -> bool:
-        """Whether the checker that is to see it did, and none failed while the safeguard was there."""
+        """Whether the expected checker noticed, and no seed failed with the safeguard on."""
         return SAFEGUARDS[self.safeguard].checker in self.caught and not self.failed_with
 
 
 def ablate(safeguard: str, seeds: int) -> Ablated:
-    """Run the safeguard's scenario without it, and with it, for so many seeds."""
+    """Run the safeguard's scenario with and without it, for the given number of seeds."""
     scenario = SAFEGUARDS[safeguard].scenario
     caught: dict[str, int] = {}
     failed_with = 0
@@ -41,7 +41,7 @@ def ablate(safeguard: str, seeds: int) -> Ablated:
 
 
 def table_lines(seeds: int) -> Iterator[tuple[str, bool]]:
-    """A Markdown table, line by line, and whether the safeguard of that line was missed."""
+    """Yield the lines of a Markdown table, each with whether its safeguard was caught."""
     yield "| safeguard | what it does | scenario | seeds that fail without it, by checker | with it |", True
     yield "|---|---|---|---|---|", True
     for name, safeguard in SAFEGUARDS.items():

@@ -88,7 +88,7 @@ def test_the_proposal_is_the_most_patient_of_the_cheapest_that_reach_all_in_the_
 def test_where_no_row_reaches_all_none_is_proposed() -> None:
     frontier = Frontier(32, 1, [a_row(known=(9.0, 9.0))])
     assert frontier.proposed(GOALS) is None
-    assert list(verdict_lines(frontier, GOALS))[-1].startswith("No row reaches all")
+    assert list(verdict_lines(frontier, GOALS))[-1].startswith("No row meets all")
 
 
 def test_the_docs_get_table_and_picture_and_keep_their_words(tmp_path: Path) -> None:
