@@ -1,4 +1,4 @@
-"""The node for agents on asyncio: names of :mod:`meshp2p`, which serves trio and asyncio alike."""
+"""An alias of :mod:`meshp2p`, which works on trio and asyncio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The node for agents that are plain threads: the names of :mod:`meshp2p`, without ``await``.
+"""The node for agents that use plain threads: the API of :mod:`meshp2p` without ``await``.
 
 ::
 
@@ -9,9 +9,10 @@
 
         reply = node.query("planner-1", {"question": "what next?"}, timeout=5)
 
-The node runs in a thread of its own, and stays alive to the others whatever the agent's threads do. Handlers run in a
-few threads of their own. A node may be used from any number of threads. Whatever waits takes a ``timeout`` in seconds,
-and raises :class:`~meshp2p.errors.WaitTimeout` (a query :class:`~meshp2p.errors.QueryTimeout`); Ctrl-C ends each wait.
+The node runs in its own thread and stays responsive whatever the agent's threads do. Handlers run in a small thread
+pool. Any number of threads may use a node. Every call that waits takes a ``timeout`` in seconds and raises
+:class:`~meshp2p.errors.WaitTimeout` (a query :class:`~meshp2p.errors.QueryTimeout`) when it expires. Ctrl-C interrupts
+every wait.
 """
 
 from __future__ import annotations
@@ -60,12 +61,13 @@ def open_node(
 ) -> BlockingNode:
     """Join a mesh: ``with meshp2p.blocking.open_node(...) as node``, or ``node.start()`` and ``node.close()``.
 
-    ``options`` are those of :func:`meshp2p.open_node`. The block begins when the node serves and its id is known to be
-    its own; at its end the node leaves properly. ``handlers`` are added before it begins. What the node fails with is
-    raised by its next call, and at the end of the block. Handlers that still run then are not waited for, and what they
-    return is thrown away: their messages are handed out again.
+    ``options`` are those of :func:`meshp2p.open_node`. The block begins when the node serves requests and has confirmed
+    that its id is unique. At its end the node leaves the mesh. ``handlers`` maps kinds to handlers, which are
+    registered before the block begins. If the node fails, its next call and the end of the block raise the error.
+    Handlers that are still running then are not awaited, and their results are discarded: their messages are delivered
+    again.
 
-    Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started, and
-    :class:`~meshp2p.errors.IdConflict`, at any time, if another live node has held this id for longer.
+    Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started. If
+    another live node has had this id for longer, raises :class:`~meshp2p.errors.IdConflict`, at any time.
     """
     return MeshNode(NodeOpening(config, handlers or {}, options, is_async=False))

@@ -1,36 +1,36 @@
-"""Every error that meshp2p raises on purpose.
+"""All errors that meshp2p raises on purpose.
 
 ::
 
     MeshError
-    ├── ConfigError              a value the caller gave is refused; nothing was started
-    ├── StartError               the machine at hand refuses (port in use, directory unreadable); nothing was started
-    ├── LocalProtocolError       the caller asked for what is illegal now; nothing changed
-    │   ├── IdConflict           another live node holds this id
+    ├── ConfigError              an argument or option is invalid; nothing was started
+    ├── StartError               the machine does not allow it (port in use, directory unreadable); nothing was started
+    ├── LocalProtocolError       the call is not allowed now; nothing changed
+    │   ├── IdConflict           another live node has this id
     │   ├── InstanceConflict     the id belongs to a live node that embeds meshp2p
     │   ├── UnknownInstance      no live instance has this id
-    │   ├── NoHandler            the agent that was asked has no handler for queries
-    │   ├── HandlerConflict      there is a handler for this kind already
+    │   ├── NoHandler            the target agent has no handler for queries
+    │   ├── HandlerConflict      this kind already has a handler
     │   ├── WrongLoop            the node is used in another loop or thread than it was opened in
-    │   ├── LimitExceeded        a bound of the configuration is reached
-    │   ├── MailboxFull          there is no room for a further message now
+    │   ├── LimitExceeded        a limit of the configuration is reached
+    │   ├── MailboxFull          there is no room for another message now
     │   └── NodeClosed           the node has left the mesh
-    ├── RemoteProtocolError      a peer sent what we refuse; it was counted and dropped
+    ├── RemoteProtocolError      a peer sent invalid data; it was counted and dropped
     ├── Unreachable              no node answered in time; whether it acted is unknown
-    │   ├── QueryTimeout         the answer did not come in time
-    │   └── ConnectionLost       the connection, or the other side, went during a call; whether it acted is unknown
-    ├── WaitTimeout              what was waited for did not come in time
-    ├── RemoteError              the agent that was asked answered with an error
-    ├── PayloadMismatch          a payload has another shape than the handler takes
+    │   ├── QueryTimeout         the answer did not arrive in time
+    │   └── ConnectionLost       the connection or the peer failed during a call; whether it acted is unknown
+    ├── WaitTimeout              the awaited condition did not occur in time
+    ├── RemoteError              the target agent answered with an error
+    ├── PayloadMismatch          a payload does not fit the type that the handler takes
     ├── DelegationFailed         a delegated task ended without a result
-    │   └── DelegationTimeout    its result did not come in time
-    ├── JoinFailed               this machine was not taken into a secured mesh; nothing of it was kept
+    │   └── DelegationTimeout    its result did not arrive in time
+    ├── JoinFailed               this machine was not admitted to a secured mesh; nothing was stored
     ├── RequestRefused           a node answered an HTTP request with an error status
-    ├── StoreError               what is kept on disk cannot be read or written
-    │   └── StoreFull            the disk has no room for what was to be kept; nothing of it was
-    └── InternalError            an invariant of ours is broken: please report it
+    ├── StoreError               stored data cannot be read or written
+    │   └── StoreFull            the disk is full; nothing was written
+    └── InternalError            an invariant of meshp2p is broken: please report it
 
-A message names the value it refuses and what is allowed.
+A message names the invalid value and what is allowed.
 """
 
 from __future__ import annotations
@@ -39,27 +39,28 @@ import enum
 
 
 class MeshError(Exception):
-    """The root of all errors that meshp2p raises on purpose."""
+    """The base class of all errors that meshp2p raises on purpose."""
 
 
 class ConfigError(MeshError, ValueError):
-    """A value the caller gave is refused. Nothing was started."""
+    """An argument or option is invalid. Nothing was started."""
 
 
 class StartError(MeshError):
-    """The machine at hand refuses what was asked for: a port in use, no such interface. Nothing was started."""
+    """The machine does not allow the request, for example because a port is in use. Nothing was started."""
 
 
 class LocalProtocolError(MeshError):
-    """The caller asked for what is illegal now. The node's state is as it was."""
+    """The call is not allowed now. The node's state is unchanged."""
 
 
 class IdConflict(LocalProtocolError):
-    """Another live node holds this node's id, and held it first. This node has left the mesh."""
+    """Another live node has this node's id, and had it first. This node has left the mesh."""
 
 
 class InstanceConflict(LocalProtocolError):
-    """The id belongs to a live node that embeds meshp2p, so nobody may register or deregister it. Nothing changed."""
+    """The id belongs to a live node that embeds meshp2p, so it cannot be registered or deregistered. Nothing
+    changed."""
 
 
 class UnknownInstance(LocalProtocolError, LookupError):
@@ -67,25 +68,26 @@ class UnknownInstance(LocalProtocolError, LookupError):
 
 
 class NoHandler(LocalProtocolError):
-    """The agent that was asked has no handler for queries. It has not seen the question."""
+    """The target agent has no handler for queries. It has not seen the query."""
 
 
 class HandlerConflict(LocalProtocolError):
-    """There is a handler for this kind already: a message is handled once. Nothing changed."""
+    """This kind already has a handler, and a message is handled only once. Nothing changed."""
 
 
 class WrongLoop(LocalProtocolError):
-    """The node is awaited in another loop or thread than it was opened in, or opened where none runs that it could use.
-    The message names the right call. Nothing changed."""
+    """The node is awaited in another loop or thread than it was opened in, or no usable loop is running.
+
+    The message names the right call. Nothing changed.
+    """
 
 
 class LimitExceeded(LocalProtocolError):
-    """A bound of the configuration is reached. Nothing was kept of the request."""
+    """A limit of the configuration is reached. Nothing was stored."""
 
 
 class MailboxFull(LocalProtocolError):
-    """The recipient's mailbox, or the outbox of the node that was asked, has no room now: try again later. Nothing was
-    kept of the message."""
+    """The recipient's mailbox or the node's outbox is full: try again later. The message was not stored."""
 
 
 class NodeClosed(LocalProtocolError):
@@ -93,7 +95,7 @@ class NodeClosed(LocalProtocolError):
 
 
 class Refusal(enum.StrEnum):
-    """Why bytes from the network were refused: a closed set, used as a metric label."""
+    """Why bytes from the network were refused. This closed set is used as a metric label."""
 
     TOO_LARGE = "too_large"
     TOO_SHORT = "too_short"
@@ -111,7 +113,7 @@ class Refusal(enum.StrEnum):
 
 
 class RemoteProtocolError(MeshError):
-    """A peer sent what we refuse. The bytes were dropped and nothing changed.
+    """A peer sent invalid data. The data was dropped and nothing changed.
 
     ``reason`` is a member of the closed set :class:`Refusal`.
     """
@@ -126,21 +128,26 @@ class Unreachable(MeshError):
 
 
 class QueryTimeout(Unreachable, TimeoutError):
-    """The answer did not come in time. Whether the agent acted is unknown, unless the message says that it has not seen
-    the question; an answer that comes later is thrown away."""
+    """The answer did not arrive in time.
+
+    Whether the agent acted is unknown, unless the message says that it has not seen the query. A later answer is
+    discarded.
+    """
 
 
 class ConnectionLost(Unreachable):
-    """The connection to the instance that was asked broke, or that died or left, before it answered. Whether it acted
-    is unknown; nobody asks again by itself."""
+    """The connection broke, or the target died or left, before it answered.
+
+    Whether it acted is unknown. The query is not retried.
+    """
 
 
 class WaitTimeout(MeshError, TimeoutError):
-    """What was waited for did not come within the ``timeout`` that the caller gave: it may still come."""
+    """The awaited condition did not occur within ``timeout``. It may still occur."""
 
 
 class RemoteError(MeshError):
-    """The agent that was asked answered with an error. ``kind`` is the error's type there, ``message`` what it says."""
+    """The target agent answered with an error. ``kind`` is the type of the error there, and ``message`` its text."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(f"{kind}: {message}")
@@ -149,28 +156,28 @@ class RemoteError(MeshError):
 
 
 class PayloadMismatch(MeshError, ValueError):
-    """A payload has another shape than what was asked for. The message is as it was."""
+    """A payload does not fit the requested type. The message is unchanged."""
 
 
 class DelegationState(enum.StrEnum):
-    """What became of a delegated task. All but the first are final."""
+    """The state of a delegated task. All but the first are final."""
 
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
-    """The agent answered with an error, or the time was over."""
+    """The agent answered with an error, or the timeout expired."""
     CANCELLED = "cancelled"
     ORPHANED = "orphaned"
-    """The agent died or left, and no other was there to take it on."""
+    """The agent died or left, and no other agent could take over."""
 
     @property
     def is_final(self) -> bool:
-        """Whether it is an end: it never changes from then on."""
+        """Whether this state never changes any more."""
         return self is not DelegationState.RUNNING
 
 
 class DelegationFailed(MeshError):
-    """A delegated task ended without a result. ``state`` says how; whether part of the work was done is unknown."""
+    """A delegated task ended without a result. ``state`` says how. Whether part of the work was done is unknown."""
 
     def __init__(self, state: DelegationState, message: str) -> None:
         super().__init__(f"{state}: {message}")
@@ -178,15 +185,15 @@ class DelegationFailed(MeshError):
 
 
 class DelegationTimeout(DelegationFailed, TimeoutError):
-    """The result of a delegated task did not come in time. The agent was told to stop."""
+    """The result of a delegated task did not arrive in time. The agent was told to stop."""
 
 
 class JoinFailed(MeshError):
-    """This machine was not taken into a secured mesh: the message says why, and what to do. Nothing was kept of it."""
+    """This machine was not admitted to a secured mesh. The message says why and what to do. Nothing was stored."""
 
 
 class RequestRefused(MeshError):
-    """A node answered an HTTP request with an error status. ``status`` is that status."""
+    """A node answered an HTTP request with the error status ``status``."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status}: {message}")
@@ -194,18 +201,18 @@ class RequestRefused(MeshError):
 
 
 class StoreError(MeshError):
-    """What is kept on disk cannot be read or written. The file is as it was."""
+    """Stored data cannot be read or written. The file is unchanged."""
 
 
 class StoreFull(StoreError):
-    """The disk has no room for what was to be kept. Nothing of it was; what was kept before is as it was."""
+    """The disk is full. Nothing was written, and earlier data is unchanged."""
 
 
 class InternalError(MeshError):
-    """An invariant of meshp2p is broken. The node must not go on."""
+    """An invariant of meshp2p is broken. The node must not continue."""
 
 
 def check(condition: bool, message: str) -> None:
-    """Raise :class:`InternalError` unless ``condition`` holds: for invariants, never for input."""
+    """Raise :class:`InternalError` if ``condition`` is false. Use it for invariants, never for input."""
     if not condition:
         raise InternalError(message)

@@ -1,4 +1,4 @@
-"""Where a node can be reached: one host and one port number, for UDP and TCP alike."""
+"""The address of a node: one host and one port number, for both UDP and TCP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_PORT: Final = 7700
 
 
 class Address(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """A literal IP address (or, before it is resolved, a host name) and a port number from 0 to 65535."""
+    """A literal IP address (or, before resolution, a host name) and a port number from 0 to 65535."""
 
     host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -25,10 +25,10 @@ class Address(msgspec.Struct, frozen=True, array_like=True, order=True):
 
 
 def parse_address(text: str, default_port: int) -> Address:
-    """Read ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT`` or a bare IPv6 address. A link-local IPv6 address needs its zone,
-    the interface of this machine that leads there: ``[fe80::1%eth0]:7700``.
+    """Parse ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT`` or a bare IPv6 address.
 
-    Raises :class:`ConfigError` naming the text where it is none of them.
+    A link-local IPv6 address needs its zone, the interface of this machine that leads there: ``[fe80::1%eth0]:7700``.
+    Raises :class:`ConfigError` with the text if it is none of these.
     """
     allowed = f"address {text!r}: expected HOST, HOST:PORT or [IPV6]:PORT with a port from 1 to 65535"
     host, port_text = text, ""
@@ -60,10 +60,10 @@ def parse_address(text: str, default_port: int) -> Address:
 
 
 def parse_endpoint(text: str) -> Address:
-    """Read what names a node: an address as :func:`parse_address` takes it, with port 7700 if it has none, or the URL
-    of a node, ``http://HOST:PORT``.
+    """Parse an address as :func:`parse_address` does, with the default port 7700, or the URL of a node,
+    ``http://HOST:PORT``.
 
-    Raises :class:`ConfigError` naming the text if it is neither.
+    Raises :class:`ConfigError` with the text if it is neither.
     """
     scheme, is_url, rest = text.partition("://")
     if not is_url:

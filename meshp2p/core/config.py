@@ -1,4 +1,4 @@
-"""Every number of the protocol, with what it does and how to choose it."""
+"""The options of the protocol: what each does and how to choose it."""
 
 from __future__ import annotations
 
@@ -12,248 +12,252 @@ __all__ = ["ProtocolConfig"]
 
 
 class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The protocol's numbers. All times are seconds. All nodes of a mesh should share them; a mesh of mixed values
-    works, less sharply.
+    """The options of the protocol. All times are in seconds.
 
-    The starting point is memberlist's values for a LAN. Raises :class:`ConfigError` on a value out of range.
+    All nodes of a mesh should use the same values. A mesh with mixed values works, but detects failures less precisely.
+    The defaults started from memberlist's values for a LAN. Raises :class:`ConfigError` if a value is out of range.
     """
 
     probe_interval: float = 1.0
-    """Between two probes by one node (SWIM §3: the protocol period). Too low costs packets, too high finds deaths
-    late."""
+    """The time between two probes by one node (SWIM §3: the protocol period). Too low costs packets; too high detects
+    deaths late."""
 
     probe_timeout: float = 0.5
-    """How long a direct ping may take before others are asked. It is ``3 x`` the peer's round trip where that is known,
-    but between ``probe_timeout_min`` and this. Too low asks others for nothing, too high leaves them no time."""
+    """The maximum time for a direct ping before other nodes are asked. The actual timeout is ``3 x`` the peer's round
+    trip, if known, between ``probe_timeout_min`` and this. Too low sends needless indirect probes; too high leaves no
+    time for them."""
 
     probe_timeout_min: float = 0.2
-    """The floor of that: what a busy interpreter may need to answer. Chosen, not measured."""
+    """The minimum time for a direct ping: a busy interpreter may need this long to answer. Chosen, not measured."""
 
     indirect_probes: int = 3
-    """How many others ping a node that did not answer (SWIM §4.1). More hide more loss and cost more packets."""
+    """How many other nodes ping a node that did not answer (SWIM §4.1). More tolerate more packet loss and cost more
+    packets."""
 
     suspicion_multiplier: float = 4.0
-    """A suspicion lasts at least ``suspicion_multiplier x log10(nodes) x probe_interval``, if enough others confirm it.
-    Too low declares dead who was slow to answer, too high finds deaths late."""
+    """If enough nodes confirm a suspicion, it lasts at least ``suspicion_multiplier x log10(nodes) x probe_interval``.
+    Too low declares slow nodes dead; too high detects deaths late."""
 
     suspicion_confirmed_multiplier: float = 2.5
-    """A suspicion that enough of the confirmers confirm lasts ``suspicion_confirmed_multiplier x probe_interval``,
-    however large the mesh is. Too low declares dead who paused, too high finds deaths late: who stands still is accused
-    one period after a probe and held dead so many after that, so it may stand still for three periods and has half of
-    one to say that it lives."""
+    """A suspicion confirmed by enough confirmers lasts ``suspicion_confirmed_multiplier x probe_interval``, however
+    large the mesh is. Too low declares suspended nodes dead; too high detects deaths late. A suspended node is accused
+    one period after a probe and declared dead this many periods later. So with the default it may be suspended for
+    three periods and then has half a period to refute."""
 
     suspicion_max_multiplier: float = 6.0
-    """A suspicion that nobody confirms lasts this many times as long (Lifeguard §IV-B)."""
+    """A suspicion without confirmations lasts this many times as long (Lifeguard §IV-B)."""
 
     confirmers: int = 4
-    """How many nodes, drawn by a hash, check a suspect at once and by themselves. 0: none, and a suspicion is as long
-    as Lifeguard says. Too low leaves one unconfirmed where some of them are lost too, too high costs packets."""
+    """How many nodes, chosen by a hash, check a suspect immediately and independently. With 0 the suspicion timeout
+    is that of Lifeguard. Too low leaves a suspicion unconfirmed if some confirmers are dead too; too high costs
+    packets."""
 
     watches: int = 2
-    """How many successors in the order of ids a node keeps a watch connection to; as many others watch it. 0: none,
-    and a crash is found by probing alone. A verdict needs two; more help where several neighbours crash at once."""
+    """The number of successors, in the order of ids, to which a node keeps a watch connection; as many nodes watch it.
+    With 0 only probes detect a crash. A verdict needs two; more help if several neighbours crash at once."""
 
     watch_settle: float = 0.5
-    """How long after a change of the mesh a node looks whom to watch now. Too low opens connections in a storm of
-    joins that the next join closes, too high leaves a newcomer unwatched. Chosen, not measured."""
+    """How long after a change of the mesh a node chooses anew whom to watch. Too low opens connections that the next
+    join closes; too high leaves a new node unwatched. Chosen, not measured."""
 
     crash_grace: float = 0.02
-    """How long a node whose watch connection broke, and where nobody listens any more, may still answer a ping. Too low
-    declares dead whom a firewall began to reject, too high finds crashes late. It is at least twice the time that the
-    refusal took. Chosen, not measured."""
+    """How long a node whose watch connection broke, and that refuses connections, may take to answer a ping. At least
+    twice the time that the refusal took is allowed. Too low declares nodes dead that a firewall began to block; too
+    high detects crashes late. Chosen, not measured."""
 
     local_health_max: int = 8
-    """By how much a node that finds itself slow stretches its own timeouts, at most (Lifeguard §IV-A)."""
+    """The maximum by which a node that finds itself slow extends its own timeouts (Lifeguard §IV-A)."""
 
     patience_max: float = 2.0
-    """How many times as long a node is waited for, and suspected, that says it is slow itself, or was accused within a
-    minute and lived: once, and half as long again for each point of its local health, or each such time, up to this.
-    1: as all others. Too high finds the deaths of slow nodes late."""
+    """The maximum factor for the timeouts of a node that reports that it is slow, or that refuted an accusation within
+    the last minute. The factor is 1, plus a half for each point of the node's local health or each refutation. 1 treats
+    all nodes alike. Too high detects deaths of slow nodes late."""
 
     gossip_interval: float = 0.2
-    """Between two rounds of gossip while there is something to tell; the first round is at once."""
+    """The time between two rounds of gossip while there are items to send. The first round is at once."""
 
     gossip_fanout: int = 3
-    """How many nodes a round tells."""
+    """How many nodes receive each round of gossip."""
 
     retransmit_margin: float = 5.0
-    """A rumour is told ``ceil(ln(nodes) + retransmit_margin)`` times by each node. Where no packet is lost one rumour
-    in ``e ** retransmit_margin`` misses somebody, in a mesh of any size. Too low leaves more to the next comparison of
-    views, too high costs bytes."""
+    """Each node sends a rumour ``ceil(ln(nodes) + retransmit_margin)`` times. Without packet loss, one rumour in ``e **
+    retransmit_margin`` misses some node, in a mesh of any size. Too low leaves more to syncs; too high costs bytes."""
 
     birth_fanout: int = 16
-    """How many nodes the owner of a new record, or who finds a death, tells at once. Chosen, not measured."""
-
-    packet_bytes_max: int = 1232
-    """The largest UDP payload. Above the path's MTU less 28 (48 for IPv6) packets are fragmented or lost; 1,232 fits
-    into IPv6's least MTU."""
-
-    ages_per_packet: int = 3
-    """How many signs of life of others ride on each packet."""
-
-    sync_grace: float = 1.0
-    """How long two views may differ before they are compared: gossip may be on its way."""
-
-    look_delay: float = 0.2
-    """How long after the last instance came or went a node asks another whether they agree. Too low finds differences
-    that gossip is about to mend, too high lets a healed mesh wait for what gossip left out."""
-
-    sync_bytes_max: int = 512 * 1024
-    """The most that one half of a sync carries. What does not fit comes with the next. A record of more is refused."""
-
-    call_timeout: float = 2.0
-    """How long a call to another node may take."""
-
-    forward_timeout: float = 1.0
-    """How long a heartbeat that is forwarded waits for the instance's home before this node adopts the instance.
-    Chosen, not measured."""
-
-    dead_call_interval: float = 1.0
-    """Between two calls of dead nodes by one node, each made with a probability of dead / all. So a healed partition is
-    found."""
-
-    departed_retention: float = 24 * 3600.0
-    """How long the dead are called and the departed remembered, of this node's own uptime."""
-
-    departed_max: int = 10_000
-    """How many departed are remembered; past it the oldest are forgotten."""
-
-    members_max: int = 20_000
-    """How many live instances are listed; past it newcomers are not taken."""
-
-    members_size_max: int = 16 * 1024 * 1024
-    """How many characters the list of live instances has; past it newcomers are not taken, and no registration may
-    grow. It bounds what one answer costs. 20,000 instances of 800 characters fit. Chosen, not measured."""
-
-    candidates_max: int = 1024
-    """How many addresses of possible peers are tried; past it the one that failed most makes room, and where all have
-    answered a newly found one is not taken."""
-
-    dial_interval_min: float = 0.25
-    """Before an address that did not answer is tried again; doubled each time."""
-
-    dial_interval_max: float = 4.0
-    """The longest pause between two tries of one address."""
-
-    settle_timeout: float = 1.0
-    """How long a node looks around before it names a leader: at its start, and when a third of its view went at once.
-    Too low names a leader that the next packet deposes, too high leaves the mesh without one. Chosen, not measured."""
-
-    pause_threshold: float = 1.0
-    """A deadline that is handled so late says that this node itself was stopped. Too low takes a busy moment for a
-    pause, too high accuses others of this node's own silence."""
-
-    lag_threshold: float = 0.1
-    """A deadline that is handled so late says that this node is slow, and counts into its local health. Chosen, not
+    """How many nodes are told at once by the owner of a new record, or by a node that finds a death. Chosen, not
     measured."""
 
+    packet_bytes_max: int = 1232
+    """The largest UDP payload. Packets above the path's MTU less 28 (48 for IPv6) are fragmented or lost; 1,232 fits
+    the smallest MTU of IPv6."""
+
+    ages_per_packet: int = 3
+    """How many signs of life of other instances ride on each packet."""
+
+    sync_grace: float = 1.0
+    """How long two views may differ before the nodes sync, since gossip may be on its way."""
+
+    look_delay: float = 0.2
+    """How long after the last instance came or went a node asks another whether their views agree. Too low finds
+    differences that gossip is about to repair; too high repairs a healed mesh late."""
+
+    sync_bytes_max: int = 512 * 1024
+    """The largest half of a sync. Items that do not fit come with the next sync. A larger record is refused."""
+
+    call_timeout: float = 2.0
+    """The timeout of a call to another node."""
+
+    forward_timeout: float = 1.0
+    """How long a forwarded heartbeat waits for the instance's home before this node adopts the instance. Chosen, not
+    measured."""
+
+    dead_call_interval: float = 1.0
+    """The time between two calls to dead nodes by one node, each made with a probability of dead / all. This is how
+    nodes find out that a partition healed."""
+
+    departed_retention: float = 24 * 3600.0
+    """How long dead nodes are called and departed instances remembered, in uptime of this node."""
+
+    departed_max: int = 10_000
+    """How many departed instances are remembered. Above it the oldest are forgotten."""
+
+    members_max: int = 20_000
+    """How many live instances are listed. Above it new ones are refused."""
+
+    members_size_max: int = 16 * 1024 * 1024
+    """The maximum size of the list of live instances, in characters. Above it new instances are refused, and no
+    registration may grow. It bounds the cost of one answer. 20,000 instances of 800 characters fit. Chosen, not
+    measured."""
+
+    candidates_max: int = 1024
+    """How many addresses of possible peers are tried. Above it the address that failed most is dropped. If all have
+    answered, a new address is refused."""
+
+    dial_interval_min: float = 0.25
+    """The time before an address that did not answer is retried. It doubles each time."""
+
+    dial_interval_max: float = 4.0
+    """The maximum time between two attempts to reach one address."""
+
+    settle_timeout: float = 1.0
+    """How long a node waits before it names a leader, at its start and after a third of its view died at once. Too low
+    names a leader that the next packet deposes; too high leaves the mesh without one. Chosen, not measured."""
+
+    pause_threshold: float = 1.0
+    """A timer that fires this late means that this process was suspended. Too low takes a busy moment for a pause; too
+    high blames other nodes for this node's own silence."""
+
+    lag_threshold: float = 0.1
+    """A timer that fires this late means that this node is slow, and worsens its local health. Chosen, not measured."""
+
     quorum: int = 0
-    """A node leads only while so many nodes, itself included, grant it a lease of three probe intervals. In a mesh of
-    at most ``2 * quorum - 1`` nodes with the same value no two lead at the same moment. 0: no votes, and each side of
+    """A node leads only while this many nodes, itself included, grant it a lease of three probe intervals. In a mesh of
+    at most ``2 * quorum - 1`` nodes with the same value, no two lead at the same moment. 0: no votes, and each side of
     a partition has a leader."""
 
     instance_timeout: float = 15.0
-    """Without a heartbeat for so long a hosted instance is removed; when its home is gone, so long it may be
-    adopted."""
+    """A hosted instance without a heartbeat for this long is removed. After its home died, it can be adopted for this
+    long."""
 
     status_interval: float = 1.0
-    """Between two publications of one instance's record because its status changed."""
+    """The minimum time between two publications of one instance's record because its status changed."""
 
     metrics_interval: float = 5.0
-    """Between two publications of one instance's record because only its metrics changed."""
+    """The minimum time between two publications of one instance's record because only its metrics changed."""
 
     record_bytes_max: int = 32 * 1024
-    """The largest record, with its capabilities, profiles and metrics. What does not fit into a packet travels by
-    TCP."""
+    """The largest record, with its capabilities, profiles and metrics. A record that does not fit into a packet is sent
+    by TCP."""
 
     metrics_bytes_max: int = 8 * 1024
-    """The most that an instance's metrics may have, as JSON. They are told to every node whenever they change."""
+    """The maximum size of an instance's metrics as JSON. They are sent to every node whenever they change."""
 
     leave_timeout: float = 0.5
-    """How long a leaving node waits for others to confirm that they heard."""
+    """How long a leaving node waits for other nodes to confirm that they were told."""
 
     message_timeout: float = 24 * 3600.0
-    """How long a message is kept for a recipient that does not acknowledge it; then its copy has expired."""
+    """How long a message is kept for a recipient that does not acknowledge it. Then its copy expires."""
 
     return_timeout: float = 60.0
-    """How long the messages of a node that left of its own will wait for its return before they are undeliverable. Too
-    low loses what was sent during a restart. Chosen, not measured."""
+    """How long the messages for a node that left wait for its return before they become undeliverable. Too low loses
+    messages sent during a restart. Chosen, not measured."""
 
     mailbox_messages_max: int = 10_000
-    """How many messages wait for one recipient; past it further ones are refused, or wait where they were accepted."""
+    """How many messages can wait for one recipient. Above it further ones are refused, or wait where they were
+    accepted."""
 
     mailbox_bytes_max: int = 64 * 1024 * 1024
-    """How many bytes of messages wait for one recipient, 256 added for each, unless one message alone has more."""
+    """How many bytes of messages can wait for one recipient, plus 256 for each, unless a single message is larger."""
 
     remembered_max: int = 50_000
-    """How many acknowledged ids a mailbox remembers, so that they are not handed out again. One costs about 150 bytes;
-    too low may hand out again what arrives very late by a detour. Chosen, not measured."""
+    """How many acknowledged ids a mailbox remembers, so that these messages are not delivered again. One costs about
+    150 bytes. Too low may deliver a very late duplicate again. Chosen, not measured."""
 
     outbox_copies_max: int = 100_000
-    """How many copies this node holds that are not acknowledged; past it no message is accepted."""
+    """How many unacknowledged copies this node holds. Above it no message is accepted."""
 
     outbox_bytes_max: int = 256 * 1024 * 1024
-    """How many bytes of messages this node holds, 256 added for each; past it none is accepted."""
+    """How many bytes of messages this node holds, plus 256 for each. Above it no message is accepted."""
 
     receipts_max: int = 10_000
-    """Of how many messages whose copies are all final it is remembered what became of them."""
+    """For how many completed messages this node remembers the status."""
 
     delivery_bytes_max: int = 256 * 1024
-    """How many bytes of messages one call carries, unless one message alone has more. Chosen, not measured."""
+    """How many bytes of messages one call carries, unless a single message is larger. Chosen, not measured."""
 
     delivery_interval_min: float = 0.1
-    """Before what could not be delivered is tried again; doubled each time. What happens to the recipient or its home
-    is not waited for."""
+    """The time before a failed delivery is retried; it doubles each time. A change of the recipient or its home
+    triggers a retry at once."""
 
     delivery_interval_max: float = 5.0
-    """The longest pause between two tries."""
+    """The maximum time between two attempts to deliver."""
 
     accept_timeout: float = 1.0
     """Without a data directory, how long the acceptance of a message waits until its recipients' homes have it, so that
-    one of the two ends may die. Chosen, not measured."""
+    one of the two nodes may crash. Chosen, not measured."""
 
     confirm_timeout: float = 1.0
-    """How long an acknowledgement waits until the nodes that hold the message know, so that the recipient's home may
-    die. Chosen, not measured."""
+    """How long an acknowledgement waits until the nodes that hold the message know of it, so that the recipient's home
+    may crash. Chosen, not measured."""
 
     fetch_bytes_max: int = 1024 * 1024
-    """How many bytes of messages one read of a mailbox gives, unless one message alone has more."""
+    """How many bytes of messages one read of a mailbox returns, unless a single message is larger."""
 
     waits_max: int = 1024
-    """How many reads wait for messages at a time; past it they are answered at once."""
+    """How many reads may wait for messages at the same time. Above it they are answered at once."""
 
     maps_max: int = 64
-    """How many shared maps this node opens."""
+    """How many shared maps this node may open."""
 
     map_entries_max: int = 10_000
-    """How many keys of one shared map this node writes, deleted ones among them until they are forgotten. What others
-    wrote is taken up to four times that, so that two sides of a partition may both be full."""
+    """How many keys this node may write to one shared map, including deleted ones until they are forgotten. Entries of
+    other nodes are accepted up to four times this, so that two full sides of a partition can merge."""
 
     map_bytes_max: int = 16 * 1024 * 1024
-    """How many bytes of keys and values of one shared map this node writes, 64 added for each, taken like
-    ``map_entries_max``."""
+    """How many bytes of keys and values this node may write to one shared map, plus 64 for each. Entries of other nodes
+    are accepted as for ``map_entries_max``."""
 
     map_value_bytes_max: int = 64 * 1024
-    """The largest value that this node writes into a shared map, as JSON."""
+    """The largest value that this node may write to a shared map, as JSON."""
 
     map_sync_interval: float = 5.0
-    """Between two comparisons of a shared map with another node that has it. A change is told at once; this mends what
-    was lost. Chosen, not measured."""
+    """The time between two comparisons of a shared map with another node that has it. Changes are sent at once;
+    comparisons repair what was lost. Chosen, not measured."""
 
     map_sync_bytes_max: int = 256 * 1024
-    """How many bytes of entries one call carries, unless one entry alone has more. Chosen, not measured."""
+    """How many bytes of entries one call carries, unless a single entry is larger. Chosen, not measured."""
 
     map_fanout: int = 3
-    """How many nodes that have a shared map are told of a change at once, by each that hears of it."""
+    """How many nodes that have a shared map each node tells of a new change at once."""
 
     map_deleted_retention: float = 24 * 3600.0
-    """How long it is remembered that a key of a shared map was deleted. A node that was cut off for longer may bring
-    the key back."""
+    """How long a deleted key of a shared map is remembered. A node that was cut off for longer may bring the key
+    back."""
 
     map_clock_error_max: float = 60.0
-    """How far a node's clock may be off the median of the clocks of those that have shared maps; past it the median is
-    taken in its place. Too low takes clocks that are in order for wrong ones, too high lets a wrong one win for that
-    long. Chosen, not measured."""
+    """The maximum difference between a node's clock and the median of the clocks of the nodes that have shared maps.
+    Above it the median is used instead. Too low distrusts clocks that are right; too high lets a wrong clock win for
+    that long. Chosen, not measured."""
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -274,15 +278,15 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
             )
 
     def retransmits(self, nodes: int) -> int:
-        """How often a rumour is told by each of so many nodes (SWIM §4.1)."""
+        """Return how often each of ``nodes`` nodes sends a rumour (SWIM §4.1)."""
         return math.ceil(math.log(max(1, nodes)) + self.retransmit_margin)
 
     def delivery_pause(self, failures: int) -> float:
-        """How long to wait, in seconds, before what failed so often is tried again."""
+        """Return how long to wait, in seconds, before the next attempt after so many failures."""
         return min(self.delivery_interval_min * 2.0 ** min(failures, 16), self.delivery_interval_max)
 
     def suspicion_timeout(self, nodes: int) -> float:
-        """The shortest suspicion among so many nodes, in seconds."""
+        """Return the shortest suspicion timeout among so many nodes, in seconds."""
         return self.suspicion_multiplier * max(1.0, math.log10(max(1, nodes))) * self.probe_interval
 
 

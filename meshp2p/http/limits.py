@@ -1,6 +1,6 @@
-"""What one client may cost the HTTP server, and the counters that say what was refused.
+"""The limits of the HTTP server, and its counters.
 
-Every wait of the server has a deadline and every buffer a bound, and all of them are here.
+Every wait of the server has a deadline and every buffer a limit, and all of them are defined here.
 """
 
 from __future__ import annotations
@@ -16,75 +16,79 @@ __all__ = ["HttpLimits", "HttpRefusal", "HttpStats"]
 
 
 class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of an :class:`~meshp2p.http.server.HttpServer`. Times are seconds. All defaults are chosen, not measured.
+    """The limits of the HTTP server. Times are in seconds. All defaults are chosen, not measured.
 
-    Raises :class:`~meshp2p.errors.ConfigError` where a bound is not greater than 0 (``grace_seconds`` and
+    Raises :class:`~meshp2p.errors.ConfigError` if a limit is not greater than 0 (``grace_seconds`` and
     ``linger_seconds`` may be 0).
     """
 
     connections_max: int = 256
-    """Open connections, and never more than half of the descriptors that this process may open (RLIMIT_NOFILE). One
-    more closes the one that has waited for its client longest; if all are at work, it is answered 503. A connection
-    costs about 30 KiB and a descriptor: choose agents that use this node times two."""
+    """The maximum number of open connections; never more than half of the descriptors that this process may open
+    (RLIMIT_NOFILE). A further connection closes the one that has waited longest for its client. If all are busy, it is
+    answered 503. A connection costs about 30 KiB and a descriptor: choose twice the number of agents that use this
+    node."""
 
     connections_per_host_max: int = 64
-    """Open connections of one remote address, in the same way. Loopback has no share of its own. Too low refuses agents
-    behind one address; too high lets one machine close the idle connections of others."""
+    """The maximum number of open connections from one remote address, with the same rule. Loopback has no share of its
+    own. Too low refuses agents behind one address; too high lets one machine close the idle connections of others."""
 
     waiting_max: int = 192
-    """Requests that wait for something to happen, such as a message: one more is 503. So long polls and streams leave
-    room for those who only ask. Choose less than ``connections_max``."""
+    """The maximum number of requests that wait for an event, such as a message. A further one is answered 503. So long
+    polls and streams leave room for other requests. Choose less than ``connections_max``."""
 
     header_bytes_max: int = 16 * 1024
-    """Request line and headers together; more is 431, and so are more than 128 lines. Too low refuses long tokens; too
-    high costs memory per connection."""
+    """The maximum size of request line and headers together. Larger ones, or more than 128 lines, are answered 431. Too
+    low refuses long tokens; too high costs memory per connection."""
 
     target_bytes_max: int = 8 * 1024
-    """Path and query; more is 414. Three percent-encoded ids take 1.2 KiB. Useless above ``header_bytes_max``."""
+    """The maximum size of path and query; larger ones are answered 414. Three percent-encoded ids take 1.2 KiB. A value
+    above ``header_bytes_max`` has no effect."""
 
     body_bytes_max: int = 2 * 1024 * 1024
-    """Request body, without the framing of its chunks; more is 413. It bounds a message; a body is held in memory.
-    Calls from node to node have a bound of their own, 4 MiB."""
+    """The maximum size of a request body, without the framing of its chunks; a larger one is answered 413. It limits a
+    message; a body is held in memory. Calls between nodes have their own limit, 4 MiB."""
 
     registry_body_bytes_max: int = 64 * 1024
-    """Request body of a registration or heartbeat; more is 413. A record that others are told of has 32 KiB at most."""
+    """The maximum size of the body of a registration or heartbeat; a larger one is answered 413. A published record has
+    at most 32 KiB."""
 
     answers_bytes_max: int = 32 * 1024 * 1024
-    """Response bodies that clients have not read yet, all together, and one that many wait for counted once: past it a
-    response of more than 64 KiB becomes 503. Too low refuses long lists; too high lets clients that never read fill the
-    memory."""
+    """The maximum size of all response bodies that clients have not read yet; a body that several clients wait for
+    counts once. Above it a response of more than 64 KiB becomes 503. Too low refuses long lists; too high lets clients
+    that never read fill the memory."""
 
     bodies_bytes_max: int = 32 * 1024 * 1024
-    """Request bodies that are being received or worked on, all together: past it whoever has sent more than 64 KiB is
-    answered 503. Too low refuses large messages that come at once; too high lets strangers fill the memory."""
+    """The maximum size of all request bodies being received or processed. Above it clients that have sent more than 64
+    KiB are answered 503. Too low refuses large simultaneous messages; too high lets strangers fill the memory."""
 
     head_seconds: float = 10.0
-    """From a request head's first byte to its last, and from connecting to the first byte; longer is 408. Too low cuts
-    slow links; too high lets idle strangers hold connections."""
+    """The time from the first byte of a request head to its last, and from connecting to the first byte; longer is
+    answered 408. Too low disconnects slow links; too high lets idle strangers hold connections."""
 
     idle_seconds: float = 60.0
-    """From a response to the next request on the same connection; then it is closed. Choose more than the agents'
-    heartbeat interval, or each heartbeat opens a connection; too high keeps connections of agents that are gone."""
+    """The time from a response to the next request on the same connection; then it is closed. Choose more than the
+    agents' heartbeat interval, or each heartbeat opens a new connection. Too high keeps connections of agents that are
+    gone."""
 
     body_seconds: float = 30.0
-    """For a whole request body, counted from when the route first had to wait for it; longer is 408. ``body_bytes_max``
-    by this is the slowest link on which the largest body arrives (70 KB/s by default)."""
+    """The time for a whole request body, from when the route first had to wait for it; longer is answered 408.
+    ``body_bytes_max`` divided by this is the slowest link on which the largest body arrives (70 KB/s by default)."""
 
     write_seconds: float = 10.0
-    """For each piece of 64 KiB of a response; then the connection is cut. Too low cuts slow links; too high lets a
-    client that never reads hold a connection for longer."""
+    """The time for each piece of 64 KiB of a response; then the connection is closed. Too low disconnects slow links;
+    too high lets a client that never reads hold a connection for longer."""
 
     request_seconds: float | None = None
-    """For a route to answer, after which it is cancelled and the client gets 503; None is no bound. A long poll or a
-    stream of events takes long on purpose: choose more than the longest of them (60)."""
+    """The time for a route to answer. Then it is cancelled and the client gets 503; None is no limit. Long polls and
+    event streams take long on purpose: choose more than the longest of them (60)."""
 
     grace_seconds: float = 2.0
-    """For running requests after ``shut_down()``; then they are cancelled. Too low cuts answers in two; too high delays
-    the end by as much whenever there is one open stream of events."""
+    """The time for running requests after ``shut_down()``; then they are cancelled. Too low truncates answers; too high
+    delays the shutdown by as much whenever an event stream is open."""
 
     linger_seconds: float = 1.0
-    """How long, after a refusal, what the client still sends is read and thrown away, so that it sees the answer and
-    not a reset. Too low loses answers to large uploads; too high holds connections."""
+    """How long the server reads and discards input after a refusal, so that the client sees the answer and not a reset.
+    Too low loses answers to large uploads; too high holds connections."""
 
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
@@ -100,7 +104,7 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpRefusal(enum.StrEnum):
-    """Why the server, and not a route, ended a request or a connection: a closed set, used as a metric label."""
+    """Why the server, and not a route, ended a request or a connection. This closed set is used as a metric label."""
 
     BAD_REQUEST = "bad_request"
     NOT_IMPLEMENTED = "not_implemented"
@@ -121,18 +125,19 @@ class HttpRefusal(enum.StrEnum):
 
 @dataclasses.dataclass(slots=True)
 class HttpStats:
-    """Counters since the server was made; ``connections_open``,
-    ``bodies_bytes``, ``requests_waiting`` and ``answers_bytes`` are levels. Written by the server
-    only."""
+    """Counters since the server was created, written only by the server.
+
+    ``connections_open``, ``bodies_bytes``, ``requests_waiting`` and ``answers_bytes`` are current levels.
+    """
 
     connections_open: int = 0
     connections_total: int = 0
     requests_total: int = 0
     bodies_bytes: int = 0
-    """Of request bodies whose request is not ended."""
+    """Request bodies of unfinished requests."""
     requests_waiting: int = 0
     answers_bytes: int = 0
-    """Of response bodies that are not sent yet."""
+    """Response bodies that are not sent yet."""
     refused: dict[HttpRefusal, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(HttpRefusal, 0))
 
     def count(self, reason: HttpRefusal) -> None:

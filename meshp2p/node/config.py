@@ -1,4 +1,4 @@
-"""What the person who embeds a node may choose."""
+"""The configuration of a node."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from meshp2p.wire.contract import WAIT_SECONDS_MAX
 
 __all__ = ["DEFAULT_PORT", "NodeConfig", "check_name", "check_path", "is_loopback"]
 
-_NAMES_BYTES_MAX: Final = 16 * 1024  # of what an agent says of itself, which every node is told: chosen, not measured
+_NAMES_BYTES_MAX: Final = 16 * 1024  # of capabilities and profiles, which every node stores: chosen, not measured
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 _KINDS: Final[tuple[tuple[str, Any, str], ...]] = (
     ("mdns", bool, "True or False"),
@@ -35,54 +35,53 @@ _KINDS: Final[tuple[tuple[str, Any, str], ...]] = (
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """A node's configuration. Every field has a default; a wrong value raises :class:`ConfigError`, which names it,
-    before anything starts."""
+    """The configuration of a node. Every field has a default. An invalid value raises :class:`ConfigError`, which names
+    it, before anything starts."""
 
     id: str | None = None
-    """1 to 128 bytes of UTF-8. None makes ``~{uuid7}-{hostname}``: such ids order by age, behind ids that begin with an
-    ASCII letter or digit. With a ``data_dir`` it is kept."""
+    """1 to 128 bytes of UTF-8. None generates ``~{uuid7}-{hostname}``. Generated ids sort by age, after ids that begin
+    with an ASCII letter or digit. With a ``data_dir`` the id is kept."""
 
     host: str | None = None
     """The address to bind to. None is loopback, or all addresses with ``insecure_lan``."""
 
     port: int | None = None
-    """One number for UDP and TCP. None takes 7700, or any that is free where that is taken; 0 takes any that is
-    free."""
+    """The port number for both UDP and TCP. None uses 7700, or any free port if 7700 is taken; 0 uses any free port."""
 
     mesh: str = "default"
-    """The mesh's name: nodes of other meshes are neither heard nor seen."""
+    """The name of the mesh. Nodes of different meshes ignore each other."""
 
     join: tuple[str, ...] = ()
-    """``HOST:PORT`` or URLs of nodes to begin with. They are tried for ever, and names are resolved again each time."""
+    """Seeds: ``HOST:PORT`` or URLs of nodes. They are tried for ever, and names are resolved again each time."""
 
     mdns: bool = True
-    """Whether to announce this node and look for others by mDNS."""
+    """Whether to announce this node and find others by mDNS."""
 
     beacon: bool | None = None
-    """Whether to look for others by the UDP beacon (port 7699). None: where ``mdns`` is on, so that ``mdns=False``
-    alone keeps a node from being found."""
+    """Whether to find other nodes by the UDP beacon (port 7699). None follows ``mdns``, so that ``mdns=False`` alone
+    disables both."""
 
     capabilities: tuple[str, ...] = ()
-    """What the agent can do; others find it by these."""
+    """What the agent can do. Others find it by these."""
 
     profiles: tuple[str, ...] = ()
     """The agent profiles that run here."""
 
     data_dir: Path | None = None
-    """Where the node keeps who it is, whom it met, and its messages. None keeps nothing."""
+    """The directory in which the node stores its identity, known peers, and messages. None stores nothing."""
 
     durability: Durability = "process"
-    """What a message that was accepted survives, with a ``data_dir``: ``"process"``: the end of this process, however
-    sudden; ``"power"``: a power cut as well, and each acceptance waits until the disk has synced."""
+    """What an accepted message survives, with a ``data_dir``. ``"process"``: any end of this process. ``"power"``: also
+    a power failure; each acceptance then waits until the disk has synced."""
 
     insecure_lan: bool = False
-    """Whether a node without a mesh key may be reached from the LAN when no ``host`` says so."""
+    """Whether a node without a mesh key may be reached from the LAN if ``host`` is not set."""
 
     hostname: str | None = None
-    """The name that the registry shows. None is this machine's."""
+    """The host name that the registry shows. None is the name of this machine."""
 
     allow_hosts: tuple[str, ...] = ()
-    """More names and addresses, without a port, by which callers may name this node in ``Host``: those of a proxy or of
+    """Further names and addresses, without a port, that callers may use in ``Host``, such as those of a proxy or of
     DNS."""
 
     allow_origins: tuple[str, ...] = ()
@@ -131,9 +130,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, config: NodeConfig | None = None, **options: Any) -> NodeConfig:
-        """One configuration from another and options that replace its fields.
+        """Return a configuration with some fields replaced.
 
-        Lists become tuples and paths may be strings. Raises :class:`ConfigError` on an unknown option or a wrong value.
+        Lists become tuples and paths may be strings. Raises :class:`ConfigError` on an unknown option or an invalid
+        value.
         """
         known = cls.__struct_fields__
         for name, value in options.items():
@@ -157,12 +157,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_beacon(self) -> bool:
-        """Whether the node looks for others by the beacon."""
+        """Whether the node uses the beacon."""
         return self.mdns if self.beacon is None else self.beacon
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a literal address, or ``localhost``, is reached from this machine alone."""
+    """Return whether a literal address, or ``localhost``, can be reached only from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -189,16 +189,18 @@ def _check_names(field: str, names: object) -> None:
 
 
 def check_name(field: str, name: object) -> None:
-    """Raise :class:`ConfigError` unless ``name`` can stand in a record: other nodes refuse a whole packet for one that
-    cannot."""
+    """Raise :class:`ConfigError` if ``name`` cannot be part of a record. Other nodes refuse a whole packet for an
+    invalid name."""
     if not isinstance(name, str):
         raise ConfigError(f"{field} = {_show(name)}: expected a string of at most {SHORT_MAX} characters")
     check_short(field, name)
 
 
 def check_path(field: str, path: str | os.PathLike[str]) -> None:
-    """Raise :class:`ConfigError` for what no file system can have as a path. A path need not be UTF-8: Python writes
-    its other bytes as surrogates (PEP 383)."""
+    """Raise :class:`ConfigError` if no file system allows this path.
+
+    A path need not be UTF-8: Python represents its other bytes as surrogates (PEP 383).
+    """
     try:
         encoded = os.fsencode(path)
     except UnicodeEncodeError as error:
@@ -230,7 +232,7 @@ def _check_origin(origin: str) -> None:
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether it holds no lone surrogate."""
+    """Return whether the text has no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -14,8 +14,8 @@ __all__ = ["NodeOptions"]
 
 
 class NodeOptions(TypedDict, total=False):
-    """The keywords of :func:`meshp2p.open_node`: the fields of :class:`~meshp2p.NodeConfig`, where lists may be given
-    for tuples and text for paths, and ``preset``."""
+    """The keywords of :func:`meshp2p.open_node`: the fields of :class:`~meshp2p.NodeConfig`, and ``preset``. Lists may
+    be given for tuples, and strings for paths."""
 
     preset: str | None
     id: str | None

@@ -1,1 +1,1 @@
-"""What is kept on disk: who a node is, and its messages."""
+"""The data that a node stores on disk: its identity, and its messages."""

@@ -1,7 +1,7 @@
-"""How long ago a directory was made, by elapsed time: a wall clock that is set changes nothing.
+"""The age of a directory in elapsed time, unaffected by changes of the wall clock.
 
-Within one boot of the machine its uptime tells what passed, also while no process ran. Across boots there is only the
-wall clock: it is believed as far as it went forward.
+Within one boot of the machine the uptime measures it, even while no process runs. Across boots only the wall clock is
+available: it counts as far as it went forward.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import msgspec
 __all__ = ["AgeClock", "Moment", "read_moment"]
 
 STEP_SECONDS: Final = 1.0
-"""A change of the wall clock against the uptime, past which it was set. Chosen, not measured."""
+"""A change of the wall clock against the uptime beyond this means that the clock was set. Chosen, not measured."""
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """One instant: Unix seconds, seconds since the machine booted, and which boot that is, empty if that is unknown."""
+    """A point in time: Unix seconds, seconds since the machine booted, and the id of that boot, empty if unknown."""
 
     wall: float
     uptime: float
@@ -33,7 +33,7 @@ class _Mark(msgspec.Struct, frozen=True):
 
 
 def read_moment() -> Moment:
-    """Now. The uptime counts the time for which the machine slept."""
+    """Return the current moment. The uptime includes the time for which the machine was suspended."""
     wall = time.time()
     try:
         uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
@@ -44,10 +44,10 @@ def read_moment() -> Moment:
 
 
 class AgeClock:
-    """Goes on from a mark that was kept; without one it begins at 0."""
+    """A clock that continues from a stored mark; without one it begins at 0."""
 
     def __init__(self, mark: bytes | None, read: Callable[[], Moment] = read_moment) -> None:
-        """Raises ``ValueError`` if the mark is none of :meth:`mark`."""
+        """Raises ``ValueError`` if the mark is not one of :meth:`mark`."""
         self._read = read
         now = read()
         self._mark = _Mark(0.0, now) if mark is None else msgspec.json.decode(mark, type=_Mark)
@@ -57,14 +57,14 @@ class AgeClock:
             self._is_kept = False
 
     def read(self) -> float:
-        """Seconds."""
+        """Return the age in seconds."""
         return self._age_at(self._read())
 
     def _age_at(self, now: Moment) -> float:
         return self._mark.age + max(0.0, now.uptime - self._mark.at.uptime)
 
     def new_mark(self) -> bytes | None:
-        """What is to be kept, if the last mark does not do any more: it is another boot, or the wall clock was set."""
+        """Return the mark to store, if the last one is no longer valid: after a boot, or a change of the wall clock."""
         now, at = self._read(), self._mark.at
         step = (now.wall - now.uptime) - (at.wall - at.uptime)
         if self._is_kept and now.boot and abs(step) <= STEP_SECONDS:
@@ -73,5 +73,5 @@ class AgeClock:
         return msgspec.json.encode(self._mark)
 
     def note_kept(self) -> None:
-        """The mark that was given last is kept."""
+        """Note that the last mark returned is stored."""
         self._is_kept = True

@@ -1,4 +1,4 @@
-"""A number on disk that is written in place: cheap, and never half written."""
+"""A number on disk that is written in place: cheap, and never torn."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _FORM: Final = struct.Struct(">QI")  # the number, and a sum of it
 
 
 class Counter:
-    """The number in a file; 0 if there is none, or none that is whole. It survives the end of the process. To be
-    closed."""
+    """The number in a file; 0 if there is none or it is damaged. It survives the end of the process. Close it after
+    use."""
 
     def __init__(self, path: Path) -> None:
         """Raises ``OSError``."""
@@ -26,7 +26,7 @@ class Counter:
         self.value: int = number if crc == _crc(number) else 0
 
     def write(self, number: int) -> None:
-        """Replace the number. What the disk does not take is not written."""
+        """Replace the number. If the disk fails, the number is not written."""
         with contextlib.suppress(OSError):
             os.pwrite(self._file, _FORM.pack(number, _crc(number)), 0)
             self.value = number

@@ -1,6 +1,6 @@
-"""The data directory of one node, which no other node uses at the same time.
+"""The data directory of one node, locked against other nodes.
 
-The lock is on the directory itself: there is no lock file that a cleaner of temporary files could remove.
+The lock is on the directory itself, so there is no lock file that a cleaner of temporary files could remove.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ __all__ = ["DataDirectory"]
 
 
 class DataDirectory:
-    """A directory that is locked from the constructor on. To be closed."""
+    """A directory that is locked from the constructor on. Close it after use."""
 
     def __init__(self, path: Path) -> None:
-        """Make the directory if there is none, and lock it.
+        """Create the directory if needed, and lock it.
 
-        Raises :class:`StartError` if it cannot be made, read or locked.
+        Raises :class:`StartError` if it cannot be created, read or locked.
         """
         self.path: Path = path
         try:
@@ -42,7 +42,7 @@ class DataDirectory:
             raise StartError(f"data directory {str(path)!r} {why}") from error
 
     def check(self) -> None:
-        """Raise :class:`StoreError` if the path is not this directory any more: it was removed or replaced."""
+        """Raise :class:`StoreError` if the path no longer is this directory, because it was removed or replaced."""
         try:
             is_here = os.path.samestat(self.path.stat(), os.fstat(self._descriptor))
         except OSError:
@@ -51,7 +51,7 @@ class DataDirectory:
             raise StoreError(f"data directory {str(self.path)!r} was removed or replaced: nothing can be kept in it")
 
     def sync(self) -> None:
-        """Let the names in the directory survive a power cut. Raises ``OSError``."""
+        """Make the names in the directory survive a power failure. Raises ``OSError``."""
         os.fsync(self._descriptor)
 
     def close(self) -> None:

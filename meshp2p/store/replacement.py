@@ -1,4 +1,4 @@
-"""A file that takes the place of another, for good."""
+"""Replace a file durably."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ __all__ = ["replace_durably"]
 
 
 def replace_durably(new: Path, path: Path) -> None:
-    """Let ``new``, whose content is on disk already, be the file ``path``. When this returns that is on disk too: a
-    power cut brings nothing back of what was there before. Raises ``OSError``."""
+    """Rename ``new``, whose content is already on disk, to ``path``. When this returns, that is on disk too.
+
+    A power failure does not bring the old content back. Raises ``OSError``.
+    """
     new.replace(path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:

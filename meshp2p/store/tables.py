@@ -1,4 +1,4 @@
-"""The tables of the message store as SQL: their schemas, what is read from them, and the statements that write them."""
+"""The tables of the message store in SQL: schemas, reads, and the statements that write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Statement = tuple[str, list[bytes | int]]
 """SQL, and its parameters."""
 
 MARKS: Final = "marks"
-"""The table of what the store itself keeps: the number of transactions, and how old the directory is."""
+"""The table of the store's own data: the number of transactions, and the age of the directory."""
 TRANSACTIONS: Final = b"transactions"
 AGE: Final = b"age"
 
@@ -40,11 +40,15 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     _make_tables("outgoing", "settled", "incoming", "acknowledged"),
     _make_tables("receipts", MARKS),
 )
-"""What makes a file of each schema from one of the schema before; that before the first is empty. Append-only. Tables
-keep their rowid: WITHOUT ROWID halves the writes a second for values of 1 KiB, because they do not fit its pages."""
+"""The migration to each schema from the one before; the one before the first is empty. Append-only.
+
+Tables keep their rowid: WITHOUT ROWID halves the writes per second for values of 1 KiB, because they do not fit its
+pages.
+"""
 
 _CHUNKS: Final = (64, 8, 1)
-"""Rows of one statement: each statement gives up the interpreter's lock, and may wait long to have it again."""
+"""The number of rows in one statement. Each statement releases the interpreter's lock, and may wait long to get it
+back."""
 
 
 def transact(connection: sqlite3.Connection, statements: list[Statement]) -> None:
@@ -63,8 +67,10 @@ def transact(connection: sqlite3.Connection, statements: list[Statement]) -> Non
 def read_tables(
     connection: sqlite3.Connection, tables: Iterable[str] = (*Table, MARKS)
 ) -> tuple[list[tuple[Table, bytes, bytes]], dict[bytes, bytes]]:
-    """What is kept, table by table in the order of keys, and the marks. Raises ``sqlite3.DatabaseError`` for a value
-    that is not what was written."""
+    """Return the stored data, table by table in the order of keys, and the marks.
+
+    Raises ``sqlite3.DatabaseError`` if a value is not what was written.
+    """
     kept = [(table, key, value) for table in Table if table in tables for key, value in _rows(connection, table)]
     return kept, dict(_rows(connection, MARKS)) if MARKS in tables else {}
 
@@ -77,7 +83,7 @@ def _rows(connection: sqlite3.Connection, table: str) -> Iterator[tuple[bytes, b
 
 
 def mark(key: bytes, value: bytes) -> Statement:
-    """The statement that sets a mark."""
+    """Return the statement that sets a mark."""
     return _make_put(MARKS, 1), [key, value, _crc(key, value)]
 
 
@@ -86,7 +92,7 @@ def _crc(key: bytes, value: bytes) -> int:
 
 
 def statements_of(batches: Sequence[Iterable[Write]]) -> Iterator[Statement]:
-    """The statements of these writes: those of one kind to one table that follow one another go together."""
+    """Return the statements for these writes. Consecutive writes of one kind to one table are combined."""
     writes = itertools.chain.from_iterable(batches)
     for (kind, table), run in itertools.groupby(writes, lambda write: (type(write), write.table)):
         yield from _chunks(kind, table, list(run))

@@ -11,8 +11,8 @@
         virtual_mesh.heal()
         await virtual_mesh.wait_until_whole()
 
-``virtual_mesh`` is a pytest fixture that comes with meshp2p; without pytest there is :func:`run`. The faults of
-:mod:`meshp2p.virtual.faults` that concern the network can be given to ``virtual_mesh.fault(...)``.
+``virtual_mesh`` is a pytest fixture that comes with meshp2p; without pytest, use :func:`run`.
+``virtual_mesh.fault(...)`` accepts the network faults of :mod:`meshp2p.virtual.faults`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The virtual LAN as it carries beacons."""
+"""Beacons on the virtual LAN."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ __all__ = ["VirtualAir"]
 
 
 class VirtualAir:
-    """A process' sockets for beacons: see :class:`~meshp2p.discovery.beacon_sockets.Air`. Broadcast is multicast.
+    """The sockets for beacons of one process: see :class:`~meshp2p.discovery.beacon_sockets.Air`. Broadcast is
+    multicast.
 
-    ``listeners`` are all that run on the LAN; this one adds itself.
+    ``listeners`` are all running ones on the LAN; this one adds itself.
     """
 
     def __init__(self, lan: Lan, listeners: dict[VirtualAir, None], host: LanHost, process: Process) -> None:
@@ -40,7 +41,7 @@ class VirtualAir:
             del self._listeners[self]
 
     def shout(self, data: bytes) -> dict[str, OSError | None]:
-        """See :class:`~meshp2p.discovery.beacon_sockets.Air`. A stopped process says nothing."""
+        """See :class:`~meshp2p.discovery.beacon_sockets.Air`. A suspended process sends nothing."""
         if not self._process.is_stopped:
             for other in list(self._listeners):
                 self._send(other, data, Kind.MULTICAST)
@@ -55,7 +56,7 @@ class VirtualAir:
         self._send(asker, data, Kind.UDP)
 
     def _arrive(self, data: bytes, source: Address, reply: Reply) -> None:
-        """A packet has arrived. It is read when the process runs."""
+        """Receive a packet. It is read when the process runs."""
         if self in self._listeners:
             self._process.do(lambda: self._read(data, source, reply))
 

@@ -1,4 +1,4 @@
-"""Whether nodes agree, and what each of them sees where they do not."""
+"""Check whether nodes agree, and report the view of each if they do not."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["NotConverged", "report", "why_not_converged"]
 
 
 class NotConverged(MeshError, AssertionError):
-    """What a test waited for did not come in its virtual time. The message says what each node sees."""
+    """An awaited condition did not occur in its virtual time. The message shows the view of each node."""
 
 
 def why_not_converged(nodes: Mapping[str, Sequence[MeshNode]]) -> str:
-    """What is missing until these nodes agree, each mesh for itself; empty where nothing is."""
+    """Return what is missing until these nodes agree, for each mesh separately; empty if nothing is."""
     meshes: dict[str, list[MeshNode]] = {}
     for host, open_nodes in nodes.items():
         if not open_nodes:
@@ -42,7 +42,7 @@ def why_not_converged(nodes: Mapping[str, Sequence[MeshNode]]) -> str:
 
 
 def report(nodes: Mapping[str, MeshNode]) -> str:
-    """A line for each node: whom it lists, whom it suspects, who leads."""
+    """Return one line per node: the members it lists, those it suspects, and its leader."""
     return "\n".join(f"  {host}: {_view_of(node)}" for host, node in nodes.items()) or "  no node is open"
 
 

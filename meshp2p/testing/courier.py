@@ -1,4 +1,4 @@
-"""What happens later on the virtual network: one heap, one task, one order."""
+"""Scheduled actions on the virtual network: one heap, one task, one order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Courier"]
 
 
 class Courier:
-    """Runs actions at their virtual times. What is due at the same time runs in the order in which it was asked for."""
+    """Runs actions at their virtual times. Actions for the same time run in the order of scheduling."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -21,14 +21,14 @@ class Courier:
         self._sleep = trio.CancelScope()
 
     def at(self, when: float, action: Callable[..., None], *arguments: Any) -> None:
-        """Run ``action(*arguments)`` at this time of trio's clock; a time that has passed counts as now."""
+        """Run ``action(*arguments)`` at this time of trio's clock; a past time counts as now."""
         self._count += 1
         heapq.heappush(self._heap, (when, self._count, action, arguments))
         if when < self._sleep.deadline:  # noqa: PLR1730  # setting it costs more than looking
             self._sleep.deadline = when
 
     async def run(self) -> None:
-        """Do it, until cancelled. What an action raises ends it."""
+        """Run the actions, until cancelled. An exception of an action ends it."""
         heap = self._heap
         while True:
             with trio.CancelScope(deadline=heap[0][0] if heap else math.inf) as self._sleep:

@@ -1,4 +1,4 @@
-"""Virtual UDP: the driver's ``Datagrams``."""
+"""Virtual UDP: the ``Datagrams`` of the driver."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from meshp2p.wire.codec import Codec
 __all__ = ["RECEIVE_BUFFER_BYTES", "VirtualDatagrams"]
 
 RECEIVE_BUFFER_BYTES: Final = 1 << 20
-"""What waits to be read at most, as in :mod:`meshp2p.net.sockets`; what comes then is lost."""
+"""The size of the receive buffer, as in :mod:`meshp2p.net.sockets`; further packets are lost."""
 
 _PACKET_OVERHEAD: Final = 768  # bytes that a kernel counts for each small packet besides its own: Linux's, about
 
@@ -36,7 +36,7 @@ class VirtualDatagrams:
         self._readers = Waiters(process)
 
     async def wait_readable(self) -> None:
-        """Wait until a packet waits. A stopped process waits on, whatever its deadlines say."""
+        """Wait for a packet. A suspended process keeps waiting, whatever its deadlines."""
         process = self.process
         is_first = True
         while process.is_stopped or not self._queue:
@@ -62,7 +62,7 @@ class VirtualDatagrams:
         self._lan.close_datagrams(self)
 
     def enqueue(self, data: bytes, source: Address) -> bool:
-        """A packet has arrived. Whether there was room for it."""
+        """Receive a packet. Return whether there was room for it."""
         size = len(data) + _PACKET_OVERHEAD
         if self._bytes + size > RECEIVE_BUFFER_BYTES:
             return False
@@ -72,7 +72,8 @@ class VirtualDatagrams:
         return True
 
     def _is_intact(self, data: bytes) -> bool:
-        """Whether a mangled packet still looks like one: then UDP's checksum refuses it, which is not computed here."""
+        """Return whether a corrupted packet still decodes: then UDP's checksum, which is not computed here, refuses
+        it."""
         try:
             self.codec.decode_datagram_untrusted(data)
         except RemoteProtocolError:

@@ -1,4 +1,4 @@
-"""A virtual disk: it survives the death of the process, and loses what was not synced where it is told to."""
+"""A virtual disk. It survives the death of the process, and can be told to lose unsynced writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from meshp2p.virtual.disk import SimulatedDisk
 __all__ = ["OpenDisk", "VirtualDisk"]
 
 SYNC_SECONDS: Final = 0.002
-"""How long a synced write takes. Chosen, not measured: an SSD's order of magnitude."""
+"""How long a synced write takes. Chosen, not measured: the order of magnitude of an SSD."""
 
 STORE_SECONDS: Final = 0.0002
 """How long a transaction of messages takes, which is not synced but left to the kernel."""
@@ -48,7 +48,8 @@ class VirtualDisk(SimulatedDisk[_Files]):
 
 
 class OpenDisk:
-    """A process's hold on a disk: the platform's ``VirtualDisk``. Raises :class:`StartError` where another holds it."""
+    """A process's open disk: the ``VirtualDisk`` of the platform. Raises :class:`StartError` if another process has it
+    open."""
 
     def __init__(self, disk: VirtualDisk, process: Process, directory: str) -> None:
         if disk.user is not None:

@@ -1,4 +1,4 @@
-"""What can go wrong with the virtual network, as a test says it."""
+"""Faults of the virtual network, for tests."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from meshp2p.virtual.trace import What
 __all__ = ["CLIENT_HOST", "ActiveFault", "NetworkFaults"]
 
 CLIENT_HOST: Final = "client"
-"""Where clients stand that stand nowhere else."""
+"""The host of clients without a host of their own."""
 
 Names = str | Iterable[str]
 """One host's name, or several."""
 
 
 class ActiveFault:
-    """A fault that is on, until :meth:`end`, the end of its ``with`` block, or ``heal()``."""
+    """An active fault. It lasts until :meth:`end`, the end of its ``with`` block, or ``heal()``."""
 
     def __init__(self, lan: Lan, fault: Faulty) -> None:
         self.fault = fault
@@ -48,7 +48,7 @@ class ActiveFault:
         return f"<ActiveFault {describe_fault(self.fault)}>"
 
     def end(self) -> None:
-        """End it. Ending it again changes nothing."""
+        """End the fault. Ending it again does nothing."""
         if self._lan.end_fault(self._number):
             self._lan.log.add("", What.HEAL, detail=describe_fault(self.fault))
 
@@ -60,10 +60,10 @@ class ActiveFault:
 
 
 class NetworkFaults:
-    """The network's side of a virtual mesh. Each method sets one fault now and returns it.
+    """The network of a virtual mesh. Each method starts one fault and returns it.
 
-    Faults add up. Hosts are named by their names; :class:`~meshp2p.errors.ConfigError` is raised for one that does not
-    exist, and for values out of range. What passes between two ports of one host is never touched.
+    Faults accumulate. Hosts are given by name. Raises :class:`~meshp2p.errors.ConfigError` for an unknown host or a
+    value out of range. Traffic between two ports of one host is never affected.
     """
 
     _lan_or_none: Lan | None = None
@@ -77,10 +77,10 @@ class NetworkFaults:
         return self._lan_or_none
 
     def partition(self, *groups: Names, period: float = 0.0) -> ActiveFault:
-        """Nothing passes between these groups of hosts. One group is cut from all the others. A host in none of several
-        groups reaches all of them: a bridge.
+        """Block all traffic between these groups of hosts. A single group is cut from all others. A host in no group
+        can reach all groups.
 
-        ``period``: the cut comes and goes, on for the first half of each period of so many seconds.
+        ``period``: the partition is on for the first half of each period of so many seconds.
         """
         named = [self._names(group) for group in groups]
         if len(named) == 1:
@@ -88,51 +88,51 @@ class NetworkFaults:
         return self.fault(Partition(groups=tuple(named), period=period))
 
     def isolate(self, *hosts: str) -> ActiveFault:
-        """Nothing passes to or from these hosts."""
+        """Block all traffic to and from these hosts."""
         return self.fault(Blocked(nodes=self._some(hosts), kinds=ALL_KINDS))
 
     def cut(self, senders: Names, *, to: Names) -> ActiveFault:
-        """Nothing passes from these hosts to those; the other way is open. A TCP connection needs both."""
+        """Block traffic from these hosts to those, but not the other way. A TCP connection needs both."""
         return self.fault(OneWay(senders=self._names(senders), receivers=self._names(to)))
 
     def loss(self, probability: float, *hosts: str, tcp: bool = False) -> ActiveFault:
-        """Datagrams are lost with this probability, on the way to and from these hosts, or everywhere. With ``tcp``
-        segments of TCP too, which come late then."""
+        """Drop datagrams with this probability, to and from these hosts or everywhere. With ``tcp``, TCP segments are
+        also lost, and so delayed."""
         kinds = (Kind.UDP, Kind.MULTICAST, Kind.TCP) if tcp else (Kind.UDP, Kind.MULTICAST)
         return self.fault(Lossy(probability=probability, kinds=kinds, nodes=self._names(hosts)))
 
     def delay(self, seconds: float, *hosts: str, jitter: float = 0.0) -> ActiveFault:
-        """All takes so long more, each way, and up to ``jitter`` seconds more."""
+        """Delay all traffic by this time in each direction, plus up to ``jitter`` seconds."""
         return self.fault(Delayed(seconds=seconds, jitter=jitter, nodes=self._names(hosts)))
 
     def reorder(self, probability: float, *hosts: str, seconds: float = 0.05) -> ActiveFault:
-        """Datagrams are overtaken, each with this probability: held back by up to ``seconds``."""
+        """Hold each datagram back by up to ``seconds`` with this probability, so that others overtake it."""
         return self.fault(Reordered(probability=probability, seconds=seconds, nodes=self._names(hosts)))
 
     def duplicate(self, probability: float, *hosts: str) -> ActiveFault:
-        """Datagrams arrive twice, each with this probability."""
+        """Deliver each datagram twice with this probability."""
         return self.fault(Duplicated(probability=probability, nodes=self._names(hosts)))
 
     def block_udp(self, *hosts: str) -> ActiveFault:
-        """No datagram passes, to or from these hosts or anywhere, while TCP does."""
+        """Block all datagrams, to and from these hosts or everywhere, but not TCP."""
         return self.fault(Blocked(nodes=self._names(hosts), kinds=(Kind.UDP, Kind.MULTICAST)))
 
     def block_tcp(self, *hosts: str) -> ActiveFault:
-        """No TCP passes, while datagrams do."""
+        """Block all TCP traffic, but not datagrams."""
         return self.fault(Blocked(nodes=self._names(hosts), kinds=(Kind.TCP,)))
 
     def block_multicast(self, *hosts: str) -> ActiveFault:
-        """No multicast and no broadcast passes, so that discovery by mDNS and by the beacon finds nobody."""
+        """Block all multicast and broadcast, so that mDNS and the beacon find no nodes."""
         return self.fault(Blocked(nodes=self._names(hosts), kinds=(Kind.MULTICAST,)))
 
     def fault(self, fault: Faulty) -> ActiveFault:
-        """Set any fault of the network that :mod:`meshp2p.virtual.faults` has. It begins now, and its ``begin`` and
-        ``end`` are not looked at."""
+        """Start any network fault of :mod:`meshp2p.virtual.faults`. It begins now; its ``begin`` and ``end`` are
+        ignored."""
         self._names(fault.names())
         return ActiveFault(self._lan, msgspec.structs.replace(fault, begin=self._lan.log.now, end=None))
 
     def heal(self) -> None:
-        """End all faults of the network. Processes that were stopped or killed stay so."""
+        """End all faults of the network. Suspended and killed processes stay so."""
         count = self._lan.end_all_faults()
         self._lan.log.add("", What.HEAL, detail=f"the network ({count} faults)")
 

@@ -1,4 +1,4 @@
-"""A virtual machine: its address, its ports, its disks, its clock, and the process that runs on it."""
+"""A virtual machine: its address, ports, disks and clock, and its process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UdpPort(Protocol):
     codec: Codec
 
     def enqueue(self, data: bytes, source: Address) -> bool:
-        """A packet has arrived. Whether there was room for it."""
+        """Receive a packet. Return whether there was room for it."""
 
     def close(self) -> None: ...
 
@@ -41,38 +41,38 @@ class TcpPort(Protocol):
         """Whether its backlog has no room for another connection."""
 
     def enqueue(self, stream: trio.abc.Stream, reset: Callable[[], None]) -> None:
-        """A connection has arrived: its end here, and what resets it where nobody accepts it."""
+        """Receive a connection: its end here, and what resets it if it is not accepted."""
 
 
 class LanHost:
-    """One machine of the virtual LAN. Without ``is_on`` it is silent."""
+    """One machine of the virtual LAN. Without ``is_on`` it does not respond at all."""
 
     def __init__(self, name: str, ip: str) -> None:
         self.name = name
         self.ip = ip
         self.is_on: bool = True
         self.wall_skew: float = 0.0
-        """Seconds by which its wall clock is ahead."""
+        """By how many seconds its wall clock is ahead."""
         self.is_forgetful: bool = False
         self.disks: dict[str, VirtualDisk] = {}
         self.udp: dict[int, UdpPort] = {}
         self.tcp: dict[int, TcpPort] = {}
         self.process: Process = Process(name, 1)
         self.platforms = 0
-        """How many nodes were opened here, ever: each has randomness of its own."""
+        """How many nodes were ever opened here: each has its own randomness."""
         self._last_port = _FIRST_FREE_PORT - 1
 
     def __repr__(self) -> str:
         return f"<Host {self.name!r} at {self.ip}: {'on' if self.is_on else 'off'}, {self.process!r}>"
 
     def boot(self) -> None:
-        """Switch it on where it is off; a dead process is followed by a new one."""
+        """Switch the machine on if it is off. A dead process is followed by a new one."""
         self.is_on = True
         if self.process.is_dead:
             self.process = Process(self.name, self.process.number + 1)
 
     def allocate_port(self) -> int:
-        """A port that nobody has had yet, for a socket that did not ask for one."""
+        """Return an unused port for a socket that asks for any."""
         self._last_port = self._last_port + 1 if self._last_port < 65_535 else _FIRST_FREE_PORT
         while self._last_port in self.udp or self._last_port in self.tcp:
             self._last_port += 1
@@ -86,7 +86,7 @@ class LanHost:
         return disk
 
     def set_forgetful(self, is_forgetful: bool) -> None:
-        """Whether synced writes are only pretended from now on."""
+        """Set whether synced writes are acknowledged without being stored."""
         self.is_forgetful = is_forgetful
         for disk in self.disks.values():
             if is_forgetful:

@@ -1,4 +1,4 @@
-"""What a test started on a host, so that it can be stopped and started again."""
+"""A program that a test started on a host, so that it can be stopped and restarted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from meshp2p.testing.process import Process
 __all__ = ["Launched", "Program"]
 
 Program = Callable[["Launched"], Awaitable[None]]
-"""What runs in the process. A node's ends when ``wants_stop`` is set; an agent's own code is cancelled then."""
+"""The program that runs in the process. A node's program ends when ``wants_stop`` is set; an agent's own code is then
+cancelled."""
 
 
 class Launched:
@@ -23,7 +24,7 @@ class Launched:
         self.is_agent = is_agent
         self.wants_stop: trio.Event = trio.Event()
         self.begun: trio.Event = trio.Event()
-        """A node is open, or the run has ended."""
+        """Set when a node is open, or the run has ended."""
         self.ended: trio.Event = trio.Event()
         self.error: Exception | None = None
         """Why no node was opened."""

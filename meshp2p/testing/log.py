@@ -1,4 +1,4 @@
-"""What happened in a virtual mesh: a trace to read, and one word that says whether two runs were the same."""
+"""The log of a virtual mesh: a trace, and a digest that shows whether two runs were the same."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Log"]
 
 
 class Log:
-    """The one place where all parts of a virtual mesh say what they did.
+    """The one place where all parts of a virtual mesh report what they did.
 
-    ``trace`` has nodes' events, faults, starts and ends; with ``keeps_packets`` datagrams as well. The digest counts
+    ``trace`` contains nodes' events, faults, starts and ends; with ``keeps_packets`` also datagrams. The digest counts
     every packet in any case.
     """
 
@@ -35,18 +35,18 @@ class Log:
         return self._clock.current_time() - self.began
 
     def mark(self, node: str, what: str, peer: str, data: bytes) -> None:
-        """Count something in the digest."""
+        """Add something to the digest."""
         self._hash.update(f"{self.now!r} {node} {what} {peer} {len(data)} ".encode())
         self._hash.update(data)
 
     def add(self, node: str, what: What, peer: str = "", detail: Any = None, cause: int = 0) -> int:
-        """Note something in the trace, and count it; its number."""
+        """Add an entry to the trace and the digest, and return its number."""
         told = f"{detail!r}" if isinstance(detail, str | float | int) else type(detail).__name__
         self.mark(node, what, peer, told.encode())
         return self.trace.add(self.now, node, what, peer, detail, cause)
 
     def packet(self, node: str, what: What, peer: str, detail: Any, cause: int = 0) -> int:
-        """Note a packet's fate where packets are kept. Who calls has counted it."""
+        """Add a packet's fate to the trace, if packets are kept. The caller has added it to the digest."""
         if not self.keeps_packets:
             return 0
         return self.trace.add(self.now, node, what, peer, detail, cause)
@@ -55,7 +55,7 @@ class Log:
         return self._hash.copy().hexdigest()
 
     def story(self, last: int | None = None) -> str:
-        """The trace without packets, a line each: ``time node what``."""
+        """Return the trace without packets as text, one line per entry: ``time node what``."""
         told = [entry for entry in self.trace if entry.what not in _PACKETS]
         shown = told if last is None else told[-last:]
         lines = list(lines_of(shown))

@@ -1,4 +1,4 @@
-"""Discovery by virtual multicast: it stands where mDNS stands on a real machine."""
+"""Discovery by virtual multicast, in place of mDNS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from meshp2p.testing.process import Process
 __all__ = ["MulticastSource"]
 
 _QUERY_PAUSES: Final = (1.0, 3.0, 9.0)
-"""Seconds between the first queries; then one a minute: as :mod:`meshp2p.discovery.mdns` does, about."""
+"""Seconds between the first queries; then one a minute, about as in :mod:`meshp2p.discovery.mdns`."""
 
 _QUERY_INTERVAL: Final = 60.0
 
@@ -25,7 +25,7 @@ _QUERY_INTERVAL: Final = 60.0
 class MulticastSource:
     """Announces a node and offers others of its mesh. A query is also an announcement, and is answered.
 
-    ``listeners`` are all sources of the LAN that run; this one adds itself.
+    ``listeners`` are all running sources of the LAN; this one adds itself.
     """
 
     name = "mdns"
@@ -83,7 +83,7 @@ class MulticastSource:
         self._lan.multicast(self._host, other._host, lambda: other._receive(self, is_query=is_query))
 
     def _receive(self, sender: MulticastSource, *, is_query: bool) -> None:
-        """A packet has arrived. It is read when the process runs."""
+        """Receive a packet. It is read when the process runs."""
         if self in self._listeners:
             self._process.do(lambda: self._read(sender, is_query=is_query))
 

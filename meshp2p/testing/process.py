@@ -1,8 +1,8 @@
-"""A process on a virtual host, from its start to its end: it can be stopped, resumed and killed as by signals.
+"""A process on a virtual host. It can be suspended, resumed and killed as by signals.
 
-What is stopped is whatever the process does with the world: nothing is read or sent, and who waits for a packet, a
-connection or the disk goes on waiting, past any timeout, until the process is resumed. Its kernel goes on meanwhile:
-packets are queued up to a bound, connections are taken into the backlog.
+A suspended process does no I/O: nothing is read or sent, and waits for a packet, a connection or the disk continue,
+past any timeout, until it is resumed. Its kernel continues meanwhile: packets are queued up to a limit, and connections
+enter the backlog.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Process", "Waiters"]
 
 
 class Process:
-    """One life of what runs on a host. ``number`` counts the lives of its host, from 1."""
+    """One process of a host. ``number`` counts the processes of the host, from 1."""
 
     def __init__(self, host_name: str, number: int) -> None:
         self.host_name = host_name
@@ -28,7 +28,7 @@ class Process:
         self.is_stopped: bool = False
         self.is_dead: bool = False
         self.scopes: dict[trio.CancelScope, None] = {}
-        """What runs in it: cancelled when it is killed."""
+        """The scopes that run in it; they are cancelled when it is killed."""
         self.nodes: list[MeshNode] = []
         self.at_death: dict[Callable[[], None], None] = {}
         """What its kernel does when it is gone: closing sockets, releasing locks."""
@@ -44,13 +44,14 @@ class Process:
     # Signals
 
     def stop(self) -> int:
-        """SIGSTOP. Returns which stop this is, for :meth:`resume`."""
+        """SIGSTOP. Returns the number of this stop, for :meth:`resume`."""
         self.is_stopped = True
         self._stop_count += 1
         return self._stop_count
 
     def resume(self, stop: int | None = None) -> bool:
-        """SIGCONT; with a ``stop``, only where no other came after that one. Whether it was stopped and runs now."""
+        """SIGCONT. With a ``stop``, only if no other came after that one. Return whether the process was suspended and
+        runs now."""
         if not self.is_stopped or (stop is not None and stop != self._stop_count):
             return False
         self.is_stopped = False
@@ -62,8 +63,8 @@ class Process:
         return True
 
     def kill(self) -> None:
-        """SIGKILL: no code of it runs on, but for what Python does when a task is cancelled, and that reaches
-        nobody."""
+        """SIGKILL. Its code does not continue, except for what Python runs when a task is cancelled, which has no
+        effect outside."""
         if self.is_dead:
             return
         self.is_dead = True
@@ -75,15 +76,15 @@ class Process:
         self.terminate()
 
     def terminate(self) -> None:
-        """SIGTERM, for agents: what runs in it is cancelled, and may still say farewell."""
+        """SIGTERM, for agents: the code in it is cancelled, and may still say farewell."""
         for scope in list(self.scopes):
             scope.cancel()
 
-    # What it does
+    # Running
 
     @contextlib.contextmanager
     def run(self) -> Iterator[trio.CancelScope]:
-        """A block that runs in it: cancelled when it is killed or asked to end."""
+        """A block that runs in the process: it is cancelled when the process is killed or terminated."""
         with trio.CancelScope() as scope:
             self.scopes[scope] = None
             try:
@@ -92,32 +93,32 @@ class Process:
                 del self.scopes[scope]
 
     def do(self, action: Callable[[], None]) -> None:
-        """Do it now, or when the process is resumed; never when it is dead."""
+        """Run an action now, or when the process is resumed; never if it is dead."""
         if self.is_stopped:
             self._held.append(action)
         elif not self.is_dead:
             action()
 
     async def wait_until_running(self) -> None:
-        """Return at once unless it is stopped. While it is, this cannot be cancelled."""
+        """Wait until the process runs. While it is suspended, this cannot be cancelled."""
         while self.is_stopped:
             await self._resumed.wait()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep, and longer where it is stopped meanwhile. Cancel-safe."""
+        """Sleep, and longer if the process is suspended meanwhile. Cancel-safe."""
         await trio.sleep(seconds)
         await self.wait_until_running()
 
 
 class Waiters:
-    """Tasks of a process that wait for one thing to change. Whoever wakes looks whether it did."""
+    """Tasks of a process that wait for a change. A task that wakes checks whether it occurred."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
         self._tasks: dict[trio.lowlevel.Task, None] = {}
 
     async def wait(self) -> None:
-        """Wait for :meth:`wake`, or for the process to be resumed. It cannot be cancelled while that is stopped."""
+        """Wait for :meth:`wake`, or for the process to be resumed. It cannot be cancelled while that is suspended."""
         process, tasks = self._process, self._tasks
         task = trio.lowlevel.current_task()
         tasks[task] = None
@@ -134,7 +135,7 @@ class Waiters:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def wake(self) -> None:
-        """Wake them all, unless the process is stopped: then they wake when it is resumed."""
+        """Wake all waiters; if the process is suspended, when it is resumed."""
         if self._process.is_stopped or not self._tasks:
             return
         tasks = list(self._tasks)

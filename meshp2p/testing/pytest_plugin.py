@@ -1,7 +1,7 @@
-"""The pytest fixture ``virtual_mesh``: a test that names it runs on virtual time.
+"""The pytest fixture ``virtual_mesh``. A test that requests it runs in virtual time.
 
-It is registered by meshp2p's entry point. It works with pytest-trio, whose async fixtures may use it, and without it.
-The seed is 0, or what ``--mesh-seed`` or ``@pytest.mark.virtual_mesh(seed=7)`` says; the mark takes all options of
+It is registered by meshp2p's entry point. It works with pytest-trio, whose async fixtures may use it, and without. The
+seed is 0, or that of ``--mesh-seed`` or ``@pytest.mark.virtual_mesh(seed=7)``. The mark takes all options of
 :class:`~meshp2p.testing.VirtualMesh`.
 """
 
@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let pytest-trio, where it is, run these tests as we do."""
+    """Let pytest-trio, if installed, run these tests as we do."""
     for item in items:
         if not (isinstance(item, pytest.Function) and _uses_mesh(item) and _has_trio_plugin(item.config)):
             continue
@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def virtual_mesh(request: pytest.FixtureRequest) -> VirtualMesh:
-    """A :class:`~meshp2p.testing.VirtualMesh`, open for as long as the test runs."""
+    """An open :class:`~meshp2p.testing.VirtualMesh` for the duration of the test."""
     from meshp2p.testing.mesh import VirtualMesh  # noqa: PLC0415  # pytest must not import all of it for nothing
 
     options: dict[str, Any] = {"seed": request.config.getoption("--mesh-seed")}
@@ -67,7 +67,7 @@ def virtual_mesh(request: pytest.FixtureRequest) -> VirtualMesh:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run the test ourselves where pytest-trio does not."""
+    """Run the test ourselves if pytest-trio does not."""
     if not _uses_mesh(pyfuncitem) or _has_trio_plugin(pyfuncitem.config):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
@@ -81,7 +81,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the story and the seed of a test that failed."""
+    """Show the story and the seed of a failed test."""
     report = yield
     mesh = item.stash.get(_MESH, None)
     if report.failed and mesh is not None and mesh.has_begun:
@@ -121,7 +121,7 @@ def _run(
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The one failure in groups of one."""
+    """Return the single failure inside nested groups of one."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

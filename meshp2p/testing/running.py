@@ -1,4 +1,4 @@
-"""Virtual time, and a scheduler that does the same thing again."""
+"""Virtual time, with a deterministic scheduler."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _T = TypeVar("_T")
 
 
 def run(test: Callable[[VirtualMesh], Awaitable[_T]], *, seed: int = 0, **options: Any) -> _T:
-    """Run ``await test(mesh)`` with a new :class:`VirtualMesh`, on virtual time, and return what it returns.
+    """Run ``await test(mesh)`` with a new :class:`VirtualMesh` in virtual time, and return its result.
 
-    Not to be called from within trio. ``options`` are those of :class:`VirtualMesh`. The same seed does the same again,
-    as far as the test itself draws no other randomness and uses no thread, real socket or real clock.
+    Do not call it from within trio. ``options`` are those of :class:`VirtualMesh`. The same seed repeats the run
+    exactly, as long as the test itself uses no other randomness, thread, real socket or real clock.
     """
 
     async def main() -> _T:
@@ -38,7 +38,8 @@ def run_on_virtual_time(
     clock: trio.abc.Clock | None = None,
     instruments: Sequence[trio.abc.Instrument] = (),
 ) -> _T:
-    """``trio.run`` on a clock that jumps to the next deadline when nothing is left to do, scheduling by ``seed``."""
+    """Run ``trio.run`` with a clock that jumps to the next deadline when there is nothing left to do, scheduled by
+    ``seed``."""
     __tracebackhide__ = True
     if clock is None:
         clock = trio.testing.MockClock(autojump_threshold=0)

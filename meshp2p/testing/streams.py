@@ -18,7 +18,7 @@ from meshp2p.virtual.impairments import RETRANSMISSION
 __all__ = ["VirtualListener", "VirtualStream", "connect"]
 
 WINDOW_BYTES: Final = 256 * 1024
-"""What is on its way or unread at most; then sending waits. Chosen, not measured."""
+"""The maximum of bytes in transit or unread; then sending waits. Chosen, not measured."""
 
 _SEGMENT_BYTES: Final = 32 * 1024  # what travels as one, of a longer write: chosen, not measured
 _BACKLOG_MAX: Final = 128  # as in net/sockets.py
@@ -28,7 +28,7 @@ _SYN_TIMEOUT: Final = 1.0  # seconds before a connection is asked for again, dou
 _SYN_RETRIES: Final = 6
 
 _END = b""
-"""What travels when a side will send nothing more."""
+"""What is sent when a side will send nothing more."""
 
 
 class _OneAtATime:
@@ -55,7 +55,7 @@ class VirtualStream(trio.abc.HalfCloseableStream):
         self.local = local
         self.remote = remote
         self.last_used: float = trio.current_time()
-        """When something was sent or read last."""
+        """When something was last sent or read."""
         self._lan = lan
         self._host = lan.hosts[process.host_name]
         self._peer: VirtualStream = self
@@ -79,7 +79,7 @@ class VirtualStream(trio.abc.HalfCloseableStream):
     def pair(
         cls, lan: Lan, client: Process, local: Address, server: Process, remote: Address
     ) -> tuple[VirtualStream, VirtualStream]:
-        """Both ends of a new connection."""
+        """Return both ends of a new connection."""
         one, other = cls(lan, client, local, remote), cls(lan, server, remote, local)
         one._peer, other._peer = other, one
         return one, other
@@ -90,7 +90,7 @@ class VirtualStream(trio.abc.HalfCloseableStream):
 
     @property
     def is_readable(self) -> bool:
-        """Whether reading would return at once."""
+        """Return whether reading would return at once."""
         return bool(self._received) or self._has_ended or self._is_broken
 
     @property
@@ -145,7 +145,7 @@ class VirtualStream(trio.abc.HalfCloseableStream):
         return data
 
     async def peek_some(self) -> bytes:
-        """What was received, which stays there; empty at the end."""
+        """Return received data without removing it; empty at the end."""
         await self._wait_readable()
         return bytes(self._received)
 
@@ -164,7 +164,7 @@ class VirtualStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Close without waiting. Where something was left unread, the other side's connection is reset."""
+        """Close without waiting. If data was left unread, the other side's connection is reset."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -196,7 +196,7 @@ class VirtualStream(trio.abc.HalfCloseableStream):
             self.process.do(self._transmit)
 
     def _transmit(self) -> None:
-        """Send what waits, in order; what does not pass now is tried again, ever more rarely."""
+        """Send what waits, in order. What does not pass now is retried at growing intervals."""
         lan, peer = self._lan, self._peer
         self._is_retrying = False
         while self._outgoing and not self._is_broken:
@@ -218,7 +218,7 @@ class VirtualStream(trio.abc.HalfCloseableStream):
             lan.courier.at(self._last_arrival, peer._enqueue_segment, segment)
 
     def _enqueue_segment(self, segment: bytes) -> None:
-        """A segment has arrived."""
+        """Receive a segment."""
         if not self._host.is_on:
             return
         if self._is_closed or self._is_broken:
@@ -237,7 +237,8 @@ class VirtualStream(trio.abc.HalfCloseableStream):
             self._writers.wake()
 
     def _reset_peer(self) -> None:
-        """Tell the other side that this one is gone. Where that does not pass, it hears it with what it sends next."""
+        """Tell the other side that this one is gone. If that does not pass, the other side learns it with its next
+        segment."""
         delay = self._lan.tcp_delay(self._host, self._peer._host)
         if delay is not None:
             self._last_arrival = max(self._last_arrival, trio.current_time() + delay)
@@ -251,14 +252,15 @@ class VirtualStream(trio.abc.HalfCloseableStream):
         self._writers.wake()
 
     def reset(self) -> None:
-        """Reset the connection on both sides, as the kernel does for a process that was killed."""
+        """Reset the connection on both sides, as the kernel does for a killed process."""
         self.process.at_death.pop(self.reset, None)
         self._reset_peer()
         self._break()
 
 
 class VirtualListener(trio.abc.Listener[trio.abc.Stream]):
-    """A bound TCP port of a process. Its kernel takes connections into a backlog, also while the process is stopped."""
+    """A bound TCP port of a process. Its kernel accepts connections into a backlog, even while the process is
+    suspended."""
 
     def __init__(self, lan: Lan, process: Process, address: Address) -> None:
         self.process = process
@@ -282,7 +284,7 @@ class VirtualListener(trio.abc.Listener[trio.abc.Stream]):
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Refuse from now on, and reset what nobody accepted."""
+        """Refuse connections from now on, and reset those in the backlog."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -297,19 +299,19 @@ class VirtualListener(trio.abc.Listener[trio.abc.Stream]):
 
     @property
     def is_full(self) -> bool:
-        """Whether the backlog has no room for another connection."""
+        """Return whether the backlog has no room for another connection."""
         return len(self._backlog) >= _BACKLOG_MAX
 
     def enqueue(self, stream: trio.abc.Stream, reset: Callable[[], None]) -> None:
-        """A connection has arrived: its end here, and what resets it where nobody accepts it."""
+        """Receive a connection: its end here, and what resets it if it is not accepted."""
         self._backlog.append((stream, reset))
         self._acceptors.wake()
 
 
 async def connect(lan: Lan, process: Process, place: str, port: int) -> VirtualStream:
-    """Connect to a port of the host of this name or address.
+    """Connect to a port of the host with this name or address.
 
-    Raises ``OSError``: ``ECONNREFUSED`` where nobody listens there, ``ETIMEDOUT`` after two minutes without an answer.
+    Raises ``OSError``: ``ECONNREFUSED`` if nothing listens there, ``ETIMEDOUT`` after two minutes without an answer.
     """
     host = lan.hosts[process.host_name]
     target = lan.host_at(place, host)
@@ -337,7 +339,7 @@ async def connect(lan: Lan, process: Process, place: str, port: int) -> VirtualS
 
 
 async def _conclude(process: Process, stream: VirtualStream | None, delay: float) -> VirtualStream:
-    """The answer travels back: a connection, or that nobody listens."""
+    """Send the answer back: a connection, or a refusal."""
     try:
         await process.sleep(delay)
     except BaseException:

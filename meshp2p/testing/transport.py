@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["VirtualTransport"]
 
 KEEP_ALIVE_SECONDS: Final = 20.0
-"""How long an idle connection is kept, chosen, not measured; on virtual time."""
+"""How long in virtual time an idle connection is kept. Chosen, not measured."""
 
 
 class VirtualTransport(httpx.AsyncBaseTransport):
-    """What ``httpx.AsyncClient(transport=...)`` takes: connections from one process to hosts of the virtual LAN."""
+    """A transport for ``httpx.AsyncClient(transport=...)``: connections from one process to hosts of the virtual
+    LAN."""
 
     def __init__(self, lan: Lan, process: Process) -> None:
         # httpcore's own expiry is on the real clock
@@ -59,8 +60,8 @@ class VirtualTransport(httpx.AsyncBaseTransport):
 
 
 class _Sent:
-    """A request's body. No generator: one that is cancelled half-way would be left for the garbage collector, which
-    trio warns of."""
+    """A request's body. It is no generator: one that is cancelled half-way would be left to the garbage collector,
+    about which trio warns."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -90,7 +91,7 @@ class _Body(httpx.AsyncByteStream):
 
 @contextmanager
 def _httpx_errors() -> Iterator[None]:
-    """httpcore's errors as httpx's, which have the same names."""
+    """Convert httpcore's errors to httpx's, which have the same names."""
     try:
         yield
     except (

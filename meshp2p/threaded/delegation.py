@@ -14,7 +14,7 @@ __all__ = ["Delegation", "DelegationView"]
 
 
 class DelegationView:
-    """The side of a delegated task that waits for nobody."""
+    """The part of a delegated task that never blocks."""
 
     def __init__(self, bridge: Bridge, inner: LocalDelegation) -> None:
         self._bridge = bridge
@@ -25,47 +25,48 @@ class DelegationView:
 
     @property
     def state(self) -> DelegationState:
-        """What became of it so far."""
+        """The current state of the task."""
         return self._inner.state
 
     @property
     def agent(self) -> str | None:
-        """The id of the agent that does it now, or did it."""
+        """The id of the agent that does the task now, or did it."""
         return self._inner.agent
 
     @property
     def tried(self) -> list[str]:
-        """The ids of the agents that were asked, in order."""
+        """The ids of the agents that got the task, in order."""
         return list(self._inner.tried)
 
     def fail(self, why: str) -> None:
-        """Give it up, as failed: the agent is told."""
+        """End the task as failed. The agent is told."""
         self._bridge.call(lambda: self._inner.fail(why))
 
     def cancel(self) -> None:
-        """Give it up: the agent is told, and what it answers is thrown away. Nothing if it has an end."""
+        """Cancel the task. The agent is told, and its answer is discarded. Does nothing if the task has ended."""
         self._bridge.call(self._inner.cancel)
 
 
 class Delegation(DelegationView):
-    """A task that some agent does. It has one end: see :class:`~meshp2p.errors.DelegationState`.
+    """A task delegated to another agent. It has exactly one outcome: see :class:`~meshp2p.errors.DelegationState`.
 
-    When the agent dies, leaves or declines, the next is asked, so that a task may be begun more than once; what an
-    agent answers that is no longer the one is thrown away.
+    If the agent dies, leaves or declines, the next one gets the task, so several agents may begin it. Late answers of
+    agents that lost the task are discarded.
     """
 
     async def result(self, *, timeout: float | None = None) -> Any:
-        """Wait for the end, and return the result.
+        """Wait for the end of the task and return the result.
 
-        Raises :class:`~meshp2p.errors.DelegationFailed` if there is none, :class:`~meshp2p.errors.NodeClosed` if the
-        node left before, and :class:`~meshp2p.errors.WaitTimeout` after ``timeout`` seconds: then the task goes on.
+        Raises :class:`~meshp2p.errors.DelegationFailed` if there is no result, :class:`~meshp2p.errors.NodeClosed` if
+        the node left before, and :class:`~meshp2p.errors.WaitTimeout` after ``timeout`` seconds; the task then
+        continues.
         """
         return decode_payload(await self._bridge.run(self._inner.result_text, timeout, f"{self!r} did not end"))
 
     def progress(self) -> NodeIterator[Any]:
-        """What the agent reports while it does the task: what its handler yields.
+        """Iterate over the agent's progress reports, the values that its handler yields.
 
-        It is best effort: reports may be missing, and at most 64 wait to be read. Each goes to one reader. It ends with
-        the task.
+        Progress is best effort: reports may be missing, and at most 64 wait to be read. Each report goes to one reader.
+        The iteration ends with the task.
         """
         return NodeIterator(self._bridge.iterate(lambda: self._inner.reports), decode_payload)

@@ -39,7 +39,7 @@ class AgentFeed(Protocol[_Item_co]):
     async def next(self, timeout: float | None = None) -> _Item_co:
         """The next item. A wait that is cancelled loses none.
 
-        Raises ``StopAsyncIteration`` if nothing further comes, and :class:`~meshp2p.errors.WaitTimeout` after
+        Raises ``StopAsyncIteration`` if no more items will come, and :class:`~meshp2p.errors.WaitTimeout` after
         ``timeout`` seconds.
         """
 

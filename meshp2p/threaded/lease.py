@@ -1,4 +1,4 @@
-"""The time for which a node leads, as its agent sees it."""
+"""The leadership of a node, as its agent sees it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Lease", "LeaseView"]
 
 
 class LeaseView:
-    """The side of a lease that waits for nobody."""
+    """The part of a lease that never blocks."""
 
     def __init__(self, bridge: Bridge, inner: HeldLease) -> None:
         self._bridge = bridge
@@ -23,21 +23,21 @@ class LeaseView:
 
     @property
     def token(self) -> FencingToken:
-        """What fences the writes of this leader against those of an earlier one."""
+        """The fencing token, which protects writes of this leader against those of a former one."""
         return self._inner.token
 
     @property
     def was_lost(self) -> bool:
-        """Whether it ended before the block did. Under a quorum the clock is read each time, as the lease may have
-        expired."""
+        """Whether the leadership ended before the block did. Under a quorum the clock is read each time, as the lease
+        may have expired."""
         return self._inner.was_lost
 
 
 class Lease(LeaseView):
-    """The time for which this node leads. ``token`` fences what the leader writes."""
+    """The leadership of this node. Send ``token`` with every write of the leader."""
 
     async def wait_until_lost(self, *, timeout: float | None = None) -> bool:
-        """Wait until it ends, ``timeout`` seconds at most; whether it has."""
-        with contextlib.suppress(MeshError):  # the time is over, or the node is closed
+        """Wait until the leadership ends, for at most ``timeout`` seconds. Return whether it has ended."""
+        with contextlib.suppress(MeshError):  # the timeout expired, or the node is closed
             await self._bridge.run(self._inner.over.wait, timeout, "it was not lost")
         return self._inner.was_lost

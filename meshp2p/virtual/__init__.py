@@ -1,1 +1,1 @@
-"""The shared ground of both simulators: faults, links, disks and the trace of a run."""
+"""The parts shared by both simulators: faults, links, disks and the trace of a run."""

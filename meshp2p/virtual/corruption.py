@@ -1,4 +1,4 @@
-"""Datagrams that are corrupted on their way."""
+"""Corruption of datagrams in transit."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import random
 __all__ = ["Mangled", "mangle"]
 
 CUT_SHARE = 0.3
-"""How many corrupted datagrams lose their end as well. Chosen, not measured."""
+"""The share of corrupted datagrams that are also truncated. Chosen, not measured."""
 
 
 class Mangled(bytes):
-    """A datagram that was corrupted: its receiver's checksum refuses it even if its codec would not."""
+    """A corrupted datagram. The receiver's checksum refuses it, even if its codec would not."""
 
 
 def mangle(data: bytes, draw: random.Random) -> Mangled:
-    """The datagram with one to three bytes changed, and in some cases cut off at any length."""
+    """Return the datagram with one to three bytes changed, and in some cases truncated to any length."""
     mangled = bytearray(data)
     if draw.random() < CUT_SHARE:
         del mangled[draw.randrange(0, len(mangled)) :]

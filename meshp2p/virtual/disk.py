@@ -1,4 +1,4 @@
-"""What a node keeps across restarts, on a disk that may lie about what it wrote."""
+"""A virtual disk for the data that a node keeps across restarts. It may lose acknowledged writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from meshp2p.core.effects import Put, Table, Write
 __all__ = ["WRITE_SECONDS", "SimulatedDisk"]
 
 WRITE_SECONDS = 0.001
-"""How long a write to a disk takes that is in order, on average. Chosen, not measured."""
+"""The average time of a write to a healthy disk. Chosen, not measured."""
 
 FAILURE = "input/output error"
 
@@ -18,8 +18,11 @@ State = TypeVar("State")
 
 
 class SimulatedDisk(Generic[State]):
-    """One node's state file, which is replaced as a whole, and its messages. While it forgets, writes are held in a
-    cache that a crash empties; while it is full, no message is kept; while it fails, nothing is."""
+    """A node's state file, which is replaced as a whole, and its messages.
+
+    While it forgets, writes stay in a cache that a crash empties. While it is full, no message is stored. While it
+    fails, nothing is stored.
+    """
 
     def __init__(self) -> None:
         self.losses: int = 0
@@ -28,11 +31,11 @@ class SimulatedDisk(Generic[State]):
         self.is_failing: bool = False
         self.is_forgetful: bool = False
         self.write_seconds: float = WRITE_SECONDS
-        """How long a write takes, on average."""
+        """The average time of a write."""
         self.has_lost: bool = False
-        """Whether it lost what was written since the last write that is still there."""
+        """Whether writes since the last surviving write were lost."""
         self.promised: State | None = None
-        """The state that the node was told is kept, whether or not it still is."""
+        """The last state that was acknowledged to the node as stored, whether or not it still is."""
         self._saved: State | None = None
         self._cached: State | None = None
         self._messages: dict[tuple[Table, bytes], bytes] = {}
@@ -42,11 +45,11 @@ class SimulatedDisk(Generic[State]):
         return f"<Disk saved={self._saved} cached={self._cached}>"
 
     def read(self) -> State | None:
-        """The node's state as it was written last."""
+        """Return the node's state as last written."""
         return self._saved if self._cached is None else self._cached
 
     def write(self, state: State) -> str | None:
-        """Keep the node's state; why it could not be kept, or None. A full disk has room reserved for it."""
+        """Store the node's state. Return why it could not be stored, or None. A full disk has space reserved for it."""
         if self.is_failing:
             return FAILURE
         self.promised = state
@@ -58,12 +61,12 @@ class SimulatedDisk(Generic[State]):
         return None
 
     def read_messages(self) -> list[tuple[Table, bytes, bytes]]:
-        """The messages as they were written last, in the order of tables and keys."""
+        """Return the messages as last written, in the order of tables and keys."""
         messages = self._messages if self._cached_messages is None else self._cached_messages
         return [(table, key, value) for (table, key), value in sorted(messages.items())]
 
     def write_messages(self, writes: Iterable[Write]) -> str | None:
-        """Keep these, all or none; why none, or None."""
+        """Store these, all or none. Return why none was stored, or None."""
         if self.is_failing:
             return FAILURE
         if self.is_full and any(isinstance(write, Put) for write in writes):
@@ -84,7 +87,7 @@ class SimulatedDisk(Generic[State]):
         self.is_forgetful = True
 
     def become_honest(self) -> None:
-        """What was held back is on the disk now."""
+        """Write the cache to the disk."""
         self.is_forgetful = False
         if self._cached is not None:
             self._saved, self._cached = self._cached, None
@@ -92,7 +95,7 @@ class SimulatedDisk(Generic[State]):
             self._messages, self._cached_messages = self._cached_messages, None
 
     def crash(self) -> bool:
-        """The process is gone, and its cache; whether that lost the node's state."""
+        """Drop the cache, because the process is gone. Return whether that lost the node's state."""
         lost = self._cached is not None
         self.losses += self._cached_messages is not None
         self._cached_messages = None
@@ -101,14 +104,14 @@ class SimulatedDisk(Generic[State]):
         return lost
 
     def tear(self) -> bool:
-        """The file with the node's state is damaged: nothing of it can be read. Whether there was one."""
+        """Damage the file with the node's state so that it cannot be read. Return whether there was one."""
         was_there = self._saved is not None
         self.has_lost = True
         self._saved = None
         return was_there
 
     def erase(self) -> None:
-        """All files are gone."""
+        """Remove all files."""
         self.has_lost = True
         self._saved = self._cached = self.promised = None
         self.losses += 1

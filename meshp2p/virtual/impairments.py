@@ -1,4 +1,4 @@
-"""Impairments of a virtual network: what chance does to each packet."""
+"""Impairments of a virtual network: random effects on each packet."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from meshp2p.virtual.faults.base import FaultOfNodes
 __all__ = ["RETRANSMISSION", "Flight", "Impairment", "impairment_of"]
 
 RETRANSMISSION = 0.2
-"""Seconds after which TCP sends again what was lost: Linux's least RTO, doubled each time."""
+"""The time in seconds after which TCP retransmits a lost segment: Linux's minimum RTO, doubled each time."""
 
 
 class Flight:
-    """One datagram (or one leg of a call) under way, as impairments find and change it."""
+    """A datagram, or one leg of a call, in transit; impairments read and change it."""
 
     __slots__ = ("copies", "delay", "dropped", "is_corrupted", "kind", "now", "packet_bytes", "receiver", "sender")
 
@@ -43,11 +43,11 @@ class Flight:
 
 Draw = Callable[[], float]
 Apply = Callable[[Flight], bool]
-"""Lets a fault act on a packet; whether it did something to it."""
+"""Applies a fault to a packet and returns whether it affected it."""
 
 
 class Impairment:
-    """What a fault does to packets by chance: to those that its nodes send or receive, or to all if it names none."""
+    """The random effect of a fault on packets: on those that its nodes send or receive, or on all if it names none."""
 
     def __init__(self, fault: FaultOfNodes, apply: Apply) -> None:
         self.fault = fault
@@ -59,7 +59,7 @@ class Impairment:
 
 
 def impairment_of(fault: Faulty, draw: Draw) -> Impairment | None:
-    """What a fault does to packets by chance, if it is one that does; ``draw`` gives numbers from 0 to 1."""
+    """Return the random effect of a fault on packets, if it has one. ``draw`` returns numbers from 0 to 1."""
     match fault:
         case Lossy():
             return Impairment(fault, _loss(fault, draw))
@@ -86,8 +86,8 @@ def _loss(fault: Lossy, draw: Draw) -> Apply:
 
 
 def _bursts(fault: Bursts, draw: Draw) -> Apply:
-    """The state of each link is drawn when it is asked for, over the time that went by: the two-state Markov chain in
-    continuous time has a closed form."""
+    """Draw the loss state of each link on demand, over the elapsed time. The two-state Markov chain in continuous time
+    has a closed form."""
     links: dict[tuple[str, str], tuple[int, float]] = {}
     share_bad = fault.bad / (fault.good + fault.bad)
 
@@ -109,8 +109,7 @@ def _bursts(fault: Bursts, draw: Draw) -> Apply:
 
 
 def _lose(flight: Flight, reason: str, draw: Draw, probability: float) -> None:
-    """A datagram is gone; a segment of TCP is sent again until it passes, or for so long that any call has timed
-    out."""
+    """Drop a datagram; delay a TCP segment until a retransmission passes, or until any call has timed out."""
     if flight.kind is not Kind.TCP:
         flight.dropped = reason
         return

@@ -15,10 +15,9 @@ __all__ = ["LinkOptions", "Links"]
 
 
 class LinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the network is like where no fault touches it. A packet takes ``delay`` seconds plus an exponential
-    ``jitter``.
+    """The network without faults. A packet takes ``delay`` seconds plus an exponential ``jitter``.
 
-    The defaults are a quiet LAN's. Chosen, not measured.
+    The defaults are those of a quiet LAN. Chosen, not measured.
     """
 
     delay: float = 0.0002
@@ -26,10 +25,10 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Links:
-    """All links of a network, and the faults that are on.
+    """All links of a network, and its active faults.
 
-    ``rules`` and ``impairments`` are those of the faults. ``fired`` counts by a fault's name
-    how many packets it touched. ``random`` is what all chance of the network is drawn from.
+    ``rules`` and ``impairments`` come from the faults, and from direct additions. ``fired`` counts the affected packets
+    by the name of the fault. ``random`` is the source of all randomness of the network.
     """
 
     def __init__(self, options: LinkOptions, draw: random.Random) -> None:
@@ -39,7 +38,7 @@ class Links:
         self.impairments: list[Impairment] = []
         self.fired: dict[str, int] = {}
         self.places: dict[str, str] = {}
-        """By the keys of hosts that stand where another does: the key of that one, which the rules name."""
+        """For hosts at the place of another host: its key, by their keys. Rules name that one."""
         self._draw = draw.random
         self._delay, self._jitter = options.delay, options.jitter
         self._faults: dict[int, tuple[tuple[str, Rule] | None, Impairment | None]] = {}
@@ -47,7 +46,8 @@ class Links:
     # Faults
 
     def begin(self, number: int, fault: Faulty) -> bool:
-        """Let a fault act on what is sent from now on; whether it is one that does. ``number`` names it."""
+        """Activate a fault for packets sent from now on. Return whether it affects the network. ``number`` identifies
+        it."""
         stops, impairment = rule_of(fault), impairment_of(fault, self._draw)
         rule = None if stops is None else (type(fault).__name__, stops)
         if rule is not None:
@@ -60,7 +60,7 @@ class Links:
         return True
 
     def end(self, number: int) -> bool:
-        """End the fault with this number; whether it was on."""
+        """End the fault with this number. Return whether it was active."""
         if number not in self._faults:
             return False
         rule, impairment = self._faults.pop(number)
@@ -71,29 +71,29 @@ class Links:
         return True
 
     def end_all(self) -> int:
-        """End all faults; how many were on."""
+        """End all faults. Return how many were active."""
         numbers = list(self._faults)
         for number in numbers:
             self.end(number)
         return len(numbers)
 
     def count(self, name: str) -> None:
-        """Count that a fault of this name touched a packet."""
+        """Count a packet affected by a fault of this name."""
         self.fired[name] = self.fired.get(name, 0) + 1
 
     # Packets
 
     @property
     def delay_max(self) -> float:
-        """Seconds that a packet takes at the most where no fault touches it, but for one in 150."""
+        """The longest time of a packet without faults, in seconds, except for one in 150."""
         return self._delay + 5 * self._jitter
 
     def draw_delay(self) -> float:
-        """Seconds that the next packet takes where no fault touches it."""
+        """Draw the time of the next packet without faults, in seconds."""
         return self._delay - math.log(1.0 - self._draw()) * self._jitter
 
     def objection(self, sender: str, receiver: str, kind: Kind, now: float) -> str:
-        """The name of the fault that lets nothing of this kind pass; empty if all passes."""
+        """Return the name of the fault that blocks this kind of traffic, or an empty string."""
         sender, receiver = self.places.get(sender, sender), self.places.get(receiver, receiver)
         for name, stops in self.rules:
             if stops(sender, receiver, now, kind):
@@ -101,7 +101,7 @@ class Links:
         return ""
 
     def carry(self, flight: Flight) -> None:
-        """Let rules and impairments act on a packet: afterwards it is ``dropped``, or has its additional delay."""
+        """Apply rules and impairments to a packet: it is then ``dropped``, or has an additional delay."""
         flight.dropped = self.objection(flight.sender, flight.receiver, flight.kind, flight.now)
         if flight.dropped:
             self.count(flight.dropped)
@@ -109,7 +109,7 @@ class Links:
             self.impair(flight)
 
     def impair(self, flight: Flight) -> None:
-        """Let impairments alone act on a packet."""
+        """Apply only the impairments to a packet."""
         for impairment in self.impairments:
             if impairment.concerns(flight) and impairment.apply(flight):
                 self.count(type(impairment.fault).__name__)

@@ -1,6 +1,6 @@
-"""Rules of a virtual network: each says whether a fault stops what one host sends to another.
+"""Rules of a virtual network: each decides whether traffic passes from one host to another.
 
-A rule is pure: asked again with the same arguments it gives the same answer, so a checker may ask it too.
+A :class:`Rule` is pure: it always gives the same verdict for the same arguments, so checkers may use it too.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from meshp2p.virtual.faults import Blocked, Faulty, Kind, OneWay, Partition, Rej
 __all__ = ["Rule", "rule_of"]
 
 Rule = Callable[[str, str, float, Kind], bool]
-"""Whether something of this kind is stopped on its way from one host to another now."""
+"""Decides whether traffic of some kind passes from one node to another now. Pure."""
 
 
 def rule_of(fault: Faulty) -> Rule | None:
-    """The rule of a fault that cuts; None for any other."""
+    """Return the rule of a fault, if it blocks traffic."""
     match fault:
         case Partition():
             return _partition_rule(fault)

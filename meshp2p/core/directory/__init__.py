@@ -1,1 +1,1 @@
-"""What every part of the machine may know of the mesh and ask for: records, addresses, timers, calls, stores."""
+"""What every part of the machine may use: records, addresses, timers, calls, stores."""

@@ -1,4 +1,4 @@
-"""When each of many things falls due, of which most are over long before."""
+"""The deadlines of many items, most of which are done long before."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ __all__ = ["Deadlines"]
 _Key = TypeVar("_Key", bound=Hashable)
 
 SLACK = 64
-"""Keys that are over and may stay, beside as many as were live at the last sweep. Chosen, not measured."""
+"""How many keys of finished items may stay, beside as many as were live at the last sweep. Chosen, not measured."""
 
 
 class Deadlines(Generic[_Key]):
-    """A heap of deadlines; ``timer`` is set for the earliest. A key whose thing is over, as ``is_live`` says, is not
-    taken out: it is dropped once there are as many of them as live ones."""
+    """A heap of deadlines; ``timer`` is set for the earliest.
+
+    The key of a finished item, as ``is_live`` tells, is not removed at once: it is dropped when there are as many of
+    them as live ones.
+    """
 
     def __init__(self, is_live: Callable[[_Key], bool], timers: Timers, timer: Timer) -> None:
         self._is_live = is_live
@@ -41,7 +44,8 @@ class Deadlines(Generic[_Key]):
         self._timers.set_earlier(self._timer, max(now, deadline))
 
     def pop_due(self, now: float) -> list[_Key]:
-        """Take those that are due at ``now``, the earliest first; some of them may be over."""
+        """Remove and return the keys that are due at ``now``, the earliest first. Some of their items may be
+        finished."""
         due: list[_Key] = []
         while self._heap and self._heap[0][0] <= now:
             due.append(heapq.heappop(self._heap)[2])

@@ -1,4 +1,4 @@
-"""What is still to be told to others, and how often it was told already (SWIM §4.1, infection-style dissemination)."""
+"""The queue of items to gossip, and how often each was sent (SWIM §4.1, infection-style dissemination)."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from meshp2p.core.record import Item
 __all__ = ["GossipQueue", "item_bytes"]
 
 _NEWS_LEVELS = 7
-"""What was told fewer times is news: two rounds of gossip to three nodes. Chosen by the time to reach all of 64 and
-128."""
+"""An item sent fewer times is news: two rounds of gossip to three nodes. Chosen by the time to reach all of 64 and 128
+nodes."""
 
 
 ITEM_BYTES_MIN: Final = 7
 """The smallest item: a rumour about an id of one byte."""
 
 MISSES_MAX: Final = 8
-"""Items that do not fit any more after which a packet is held to be full. Chosen, not measured."""
+"""After so many items that do not fit, a packet counts as full. Chosen, not measured."""
 
 
 _ITEMS_MAX: Final = ITEMS_PER_PACKET_MAX - 1
-"""One more may go ahead of them, for whom the packet is to."""
+"""One more item, which concerns the receiver, may go before them."""
 
 
 def item_bytes(item: Item) -> int:
-    """The bytes that the item fills in a packet."""
+    """Return the size of the item in a packet, in bytes."""
     return len(msgspec.msgpack.encode(item))
 
 
 class GossipQueue:
-    """Items by id, each told a bounded number of times, the least told first and the newest first among them. A newer
-    item about an id replaces the older.
+    """Items by id. Each is sent a limited number of times: those sent least often first, and among those the newest
+    first.
 
-    Items of more than ``item_bytes_max`` bytes fit into no packet: see :meth:`pop_oversize`.
+    A newer item about an id replaces the older one. Items of more than ``item_bytes_max`` bytes fit into no packet: see
+    :meth:`pop_oversize`.
     """
 
     def __init__(self, item_bytes_max: int) -> None:
@@ -53,7 +54,7 @@ class GossipQueue:
 
     @property
     def has_news(self) -> bool:
-        """Whether something was told a few times only: some nodes may not have heard of it."""
+        """Whether some item was sent only a few times, so that some nodes may not have received it."""
         return any(self._levels[:_NEWS_LEVELS])
 
     def put(self, item: Item) -> None:
@@ -73,10 +74,10 @@ class GossipQueue:
             self._oversize.pop(instance_id, None)
 
     def pop_items(self, budget: int, retransmits: int) -> tuple[Item, ...]:
-        """Items that fit into ``budget`` bytes and one packet, each counted as told once more and dropped after
-        ``retransmits`` times.
+        """Return items that fit into ``budget`` bytes and one packet.
 
-        A long queue is not searched to its end for something that fits.
+        Each counts as sent once more and is dropped after ``retransmits`` times. A long queue is not searched to its
+        end for an item that fits.
         """
         taken: list[tuple[Item, int, int]] = []
         misses = 0
@@ -97,7 +98,8 @@ class GossipQueue:
         return tuple(item for item, _, _ in taken)
 
     def pop_oversize(self, budget: int) -> tuple[Item, ...]:
-        """Take the items that fit into no packet, as far as they fit into ``budget``: they are told once, by TCP."""
+        """Remove and return the items that fit into no packet, as far as they fit into ``budget``. They are sent once,
+        by TCP."""
         taken: list[Item] = []
         for item, size in self._oversize.values():
             if size <= budget:

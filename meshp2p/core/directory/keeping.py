@@ -1,9 +1,9 @@
-"""What this node must have on disk before it says it, and what becomes of writes that fail.
+"""What this node must store before it publishes it, and what happens when a write fails.
 
-Two numbers are kept beside the messages: the greatest incarnation that this node may publish of itself, and the
-greatest epoch that it may claim. The incarnation is kept far ahead, so that only a start, a claim to lead and a claim
-of others that jumps far need a write. What is not kept is not published: the node serves on without it, and writes
-again after a pause that doubles.
+Two numbers are stored beside the messages: the greatest incarnation that this node may publish of itself, and the
+greatest epoch that it may claim. The incarnation is stored far ahead, so that only a start, a claim to lead, and a
+claim of others far above need a write. What is not stored is not published: the node serves on without it, and retries
+the write after a pause that doubles.
 """
 
 from __future__ import annotations
@@ -21,39 +21,38 @@ from meshp2p.core.record import INCARNATION_MAX
 __all__ = ["Keeping", "KeptState", "StoreHandler", "ignore_failure"]
 
 INCARNATION_RESERVE: Final = 1 << 16
-"""How many incarnations one write covers. A node uses a few an hour; half of it is left when the next write begins.
-Chosen, not measured."""
+"""How many incarnations one write reserves. A node uses a few an hour; half of them are left when the next write
+begins. Chosen, not measured."""
 
 PAUSE_MIN: Final = 0.5
 PAUSE_MAX: Final = 10.0
-"""Seconds before a write that failed is made again; doubled each time. Chosen, not measured."""
+"""The longest pause in seconds before a failed write is retried; it doubles each time. Chosen, not measured."""
 
 CALM_SECONDS: Final = 60.0
-"""After so long without a failure the pause begins at its minimum again. Chosen, not measured."""
+"""After this long without a failure, the pause begins at its minimum again. Chosen, not measured."""
 
 _PROBE: Final = (Put(Table.SETTLED, bytes(8), b"expired"), Delete(Table.SETTLED, bytes(8)))
-"""Writes that change nothing and need room: no message has the number 0."""
+"""Writes that change nothing and need space: no message has the number 0."""
 
 StoreHandler = Callable[[str | None, float], None]
 
 
 def ignore_failure(_failure: str | None, _now: float) -> None:
-    """The handler of writes that only delete: what a full disk does not forget comes back after a restart, and is then
+    """Ignore a failed write that only deletes. What a full disk does not forget comes back after a restart, and is then
     forgotten."""
 
 
 class KeptState(msgspec.Struct, frozen=True):
-    """What a node keeps across restarts where it has a directory: what :class:`~meshp2p.core.effects.Persist` said
-    last."""
+    """The state that a node with a directory keeps across restarts: the last :class:`~meshp2p.core.effects.Persist`."""
 
     incarnation: int = 0
     epoch: int = 0
 
 
 class Keeping:
-    """Asks for writes and hears of their outcomes. Where there is no disk everything counts as kept.
+    """Requests writes and receives their outcomes. Without a disk, everything counts as stored.
 
-    ``emit(effect)`` hands an effect to the driver.
+    ``emit(effect)`` passes an effect to the driver.
     """
 
     def __init__(self, kept: KeptState, emit: Callable[[Effect], None], timers: Timers, *, is_durable: bool) -> None:
@@ -71,22 +70,22 @@ class Keeping:
         self._failed_at: dict[Timer, float] = {}
 
     def resume(self, old: Keeping) -> None:
-        """Take up what is being written."""
+        """Continue with the writes under way."""
         self._wanted, self._writing, self._store_count = old._wanted, old._writing, old._store_count
 
     @property
     def failure(self) -> str | None:
-        """Why something is not kept now; None while everything is."""
+        """Why something is not stored now; None if everything is."""
         return next(iter(self._failures.values()), None)
 
-    # Who this node is
+    # This node's own numbers
 
     def has_kept(self, incarnation: int, epoch: int) -> bool:
-        """Whether a record of this node's own with these numbers may be published."""
+        """Return whether a record of this node with these numbers may be published."""
         return not self.is_durable or (incarnation <= self.kept.incarnation and epoch <= self.kept.epoch)
 
     def keep(self, incarnation: int, epoch: int) -> bool:
-        """Ask for these numbers to be kept, and for some beyond; whether they are already."""
+        """Request that these numbers, and some beyond, are stored. Return whether they are already."""
         wanted = self._wanted
         self._wanted = KeptState(max(wanted.incarnation, incarnation), max(wanted.epoch, epoch))
         self._write()
@@ -104,7 +103,7 @@ class Keeping:
             self.kept, self._writing = self._writing, None
 
     def receive_persisted(self, failure: str | None, now: float) -> bool:
-        """What was asked for is kept, or is not for this reason. Whether something new is kept."""
+        """Receive the outcome of the request: stored, or the reason why not. Return whether something new is stored."""
         writing, self._writing = self._writing, None
         if writing is None:
             return False
@@ -119,8 +118,8 @@ class Keeping:
     # Messages
 
     def store(self, writes: Iterable[Write], handler: StoreHandler, now: float) -> None:
-        """Make these writes; ``handler(None or why it failed, now)`` is run once, behind those of earlier ones: at once
-        where there is no disk."""
+        """Make these writes. ``handler(None or why it failed, now)`` runs once, after those of earlier writes; at once
+        if there is no disk."""
         if not self.is_durable:
             handler(None, now)
             return
@@ -129,7 +128,7 @@ class Keeping:
         self._emit(Store(self._store_count, tuple(writes)))
 
     def receive_stored(self, number: int, failure: str | None, now: float) -> None:
-        """The writes of a ``Store`` were made, or none of them was, for this reason."""
+        """Receive the outcome of a ``Store``: all writes were made, or none, for this reason."""
         handler = self._stores.pop(number, None)
         if handler is None:
             return
@@ -154,7 +153,7 @@ class Keeping:
             self._emit(Emit(StorageRecovered()))
 
     def handle_retry(self, what: Timer, now: float) -> None:
-        """Write again, or, where messages were not kept, find out whether they would be."""
+        """Write again or, if messages were not stored, check whether they would be now."""
         if what is Timer.PERSIST:
             self._write()
         else:

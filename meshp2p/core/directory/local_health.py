@@ -1,4 +1,4 @@
-"""How well this node itself is doing (Lifeguard §IV-A, local health multiplier)."""
+"""The local health of this node (Lifeguard §IV-A, local health multiplier)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["LocalHealth"]
 
 
 class LocalHealth:
-    """A score from 0 (well) to ``maximum``. A node that misses answers which others get is slow itself, and gives all
+    """A score from 0 (healthy) to ``maximum``. A node that misses answers that others get is slow itself, and gives
     others more time."""
 
     __slots__ = ("_maximum", "score")

@@ -1,4 +1,4 @@
-"""The table: everyone who is listed, everyone who departed, and one word that says whether two tables agree."""
+"""The table of listed and departed instances, and the hash that shows whether two tables agree."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Members", "size_of"]
 _PLAIN_SIZE = 300  # of a record in a list, without its texts: about what JSON takes
 
 UNLISTED_SHARE: Final = 1 / 8
-"""How much of the room for the departed those may take that were never listed here: anybody can say of any number of
-ids that they are dead. Chosen, not measured."""
+"""The share of the departed that may be ids never listed here, since anybody can claim that any number of ids are dead.
+Chosen, not measured."""
 
 
 class Members:
     """Live records by id, and the departed.
 
-    Only this class changes them, so that ``view`` (the XOR of all live fingerprints and of the greatest claim's),
-    ``nodes``, ``lowest`` (the lowest live id), ``version`` (counts changes of the set of ids), ``changes`` (counts all
-    changes of live records) and ``size`` (of their texts, in characters) are always theirs. It
-    knows no precedence: who calls it has decided.
+    Only this class changes them, and keeps these in step: ``view`` (the XOR of the fingerprints of all live records and
+    of the greatest claim), ``nodes``, ``lowest`` (the lowest live id), ``version`` (counts changes of the set of ids),
+    ``changes`` (counts all changes of live records) and ``size`` (of their texts, in characters). It does not know
+    precedence: its caller has decided.
     """
 
     def __init__(self) -> None:
@@ -37,25 +37,28 @@ class Members:
         self.size: int = 0
         self.lowest: str | None = None
         self.top_claim: Claim = (0, "")
-        """The greatest claim to lead that was ever seen, also one of a leader that departed."""
+        """The greatest claim to lead ever seen, including those of departed leaders."""
         self._ids: dict[int, str] = {}
         self._unlisted: dict[str, None] = {}
-        """Those of the departed that were never listed here, in the order of departing."""
+        """The departed that were never listed here, in the order of departing."""
 
     def __len__(self) -> int:
         return len(self.records)
 
     def id_of(self, tag: int) -> str | None:
-        """The id, live or departed, that this tag stands for; None where it is not known."""
+        """Return the live or departed id of this tag, or None if it is unknown."""
         return self._ids.get(tag)
 
     def claim_of(self, instance_id: str) -> Record | Departed | None:
-        """What is held about this id: its record, or that it departed; None where it is not known."""
+        """Return what is held about this id: its record, or that it departed; None if it is unknown."""
         return self.records.get(instance_id) or self.departed.get(instance_id)
 
     def has_room_for(self, record: Record, count_max: int, size_max: int) -> bool:
-        """Whether this record may be listed: its id is listed already and it does not grow, or the table with it has at
-        most ``count_max`` records and ``size_max`` characters."""
+        """Return whether this record may be listed.
+
+        It may if its id is listed and it does not grow, or if the table with it has at most ``count_max`` records and
+        ``size_max`` characters.
+        """
         old = self.records.get(record.id)
         growth = size_of(record) - (0 if old is None else size_of(old))
         if growth > 0 and self.size + growth > size_max:
@@ -63,12 +66,12 @@ class Members:
         return old is not None or len(self.records) < count_max
 
     def has_node(self, instance_id: str) -> bool:
-        """Whether a live node has this id, not a hosted instance."""
+        """Return whether a live node, not a hosted instance, has this id."""
         record = self.records.get(instance_id)
         return record is not None and record.is_node
 
     def node_by_bits(self) -> dict[int, str]:
-        """The nodes, live or departed, by the upper 32 bits of their tags."""
+        """Return the live or departed nodes whose tags have these upper 32 bits."""
         departed = (one.id for one in self.departed.values() if one.is_node)
         return {tag_of(node_id) >> 32: node_id for node_id in (*departed, *self.nodes)}
 
@@ -76,7 +79,7 @@ class Members:
         return (record for record in list(self.records.values()) if record.home == home and record.id != home)
 
     def put(self, record: Record) -> None:
-        """List a live record, in place of whatever is held about its id."""
+        """List a live record, replacing what is held about its id."""
         old = self.records.get(record.id)
         if old is None:
             self.departed.pop(record.id, None)
@@ -99,10 +102,10 @@ class Members:
             self.nodes.remove(record.id)
 
     def note_claim(self, claim: Claim) -> None:
-        """Keep it where it is the greatest that was seen.
+        """Store a claim if it is the greatest seen so far.
 
-        It is part of the view: where two nodes list the same and one of them knows of a greater claim, the other has to
-        hear of it, for who leads must outbid it.
+        It is part of the view: if two nodes list the same instances and one of them knows of a greater claim, the other
+        must learn of it, because the leader must outbid it.
         """
         if claim > self.top_claim:
             self.view ^= claim_fingerprint(self.top_claim) ^ claim_fingerprint(claim)
@@ -111,7 +114,7 @@ class Members:
     def depart(self, departed: Departed) -> None:
         """Move an id to the departed, or note that an unknown one is."""
         old = self.records.pop(departed.id, None)
-        self.departed.pop(departed.id, None)  # so that the order is that of departing
+        self.departed.pop(departed.id, None)  # keeps the order of departing
         self.departed[departed.id] = departed
         self._unlisted.pop(departed.id, None)
         if not departed.was_listed:
@@ -129,8 +132,8 @@ class Members:
             self.lowest = min(self.records, key=str.encode, default=None)
 
     def forget_departed(self, now: float, retention: float, departed_max: int) -> list[str]:
-        """Forget who departed ``retention`` seconds ago or longer, and the oldest above the number, first of those that
-        were never listed; who that was."""
+        """Forget and return those that departed at least ``retention`` seconds ago, and the oldest above the maximum
+        number, first those that were never listed."""
         forgotten: list[str] = []
         for departed in self.departed.values():
             if departed.since + retention > now:
@@ -149,8 +152,7 @@ class Members:
         return forgotten
 
     def callable_dead(self) -> list[Departed]:
-        """The dead nodes that may live on the other side of a partition: those at whose address nobody else lives
-        now."""
+        """Return the dead nodes that may live beyond a partition: those at whose address no other node lives now."""
         taken = {record.addresses[0] for record in self.records.values() if record.addresses}
         return [
             departed
@@ -163,5 +165,6 @@ class Members:
 
 
 def size_of(record: Record) -> int:
-    """About how many characters a record has in the list of instances, which shows neither status nor metrics."""
+    """Return the approximate size of a record in the list of instances, which shows neither status nor metrics, in
+    characters."""
     return _PLAIN_SIZE + sum(map(len, (record.id, record.hostname, *record.capabilities, *record.profiles)))

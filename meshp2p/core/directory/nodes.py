@@ -1,13 +1,13 @@
-"""The listed nodes, and whose turn it is to be probed.
+"""The listed nodes, and the order in which they are probed.
 
-Every node orders the ids the same, in a ring. In the protocol period with the number ``period``, which all read off
-their wall clocks, each node probes the one ``probe_offset(period, n)`` places behind itself, ``n`` being how many
-others there are. Where views and clocks agree, each node is so probed by exactly one other in each period, and within
-``n`` periods once by each. With SWIM's random order (SWIM §4.3) one node in three is probed by nobody in a period, and
-one in a hundred by nobody in 4.5 of them.
+Every node orders the ids alike, in a ring. In the protocol period with the number ``period``, which all nodes derive
+from their wall clocks, each node probes the one ``probe_offset(period, n)`` places behind itself, where ``n`` is the
+number of other nodes. If views and clocks agree, each node is thus probed by exactly one other in each period, and by
+each of them once within ``n`` periods. With SWIM's random order (SWIM §4.3), a third of the nodes is not probed in a
+period, and one in a hundred not within 4.5 periods.
 
-A clock that is off makes of its node's turns random ones, no more: then the order is as good as SWIM's. That each other
-node has its turn hangs on no clock, see :meth:`Nodes.choose_next`.
+A wrong clock only makes the turns of its own node random, which is as good as SWIM's order. That each other node gets
+its turn does not depend on any clock: see :meth:`Nodes.choose_next`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class _Randomness(Protocol):
 
 
 class Nodes:
-    """The ids of all listed nodes (not hosted instances) in their order, from which probes and gossip draw.
+    """The ids of all listed nodes (not hosted instances) in order, from which probes and gossip draw.
 
-    In a large mesh this is one of few things that each node keeps about each other, so it is a list, and a byte each
-    for who had its turn in this round.
+    In a large mesh this is one of the few things that each node stores about every other, so it is a list, with one
+    byte each for whether it was probed in this round.
     """
 
     __slots__ = ("_had_turn", "_order", "_period", "_repeats", "_waiting")
@@ -38,7 +38,7 @@ class Nodes:
         self._order: list[str] = []
         self._had_turn = bytearray()
         self._waiting = 0
-        """How many had no turn yet in this round."""
+        """How many were not probed yet in this round."""
         self._repeats = 0
         self._period: int | None = None
 
@@ -49,24 +49,26 @@ class Nodes:
         return iter(self._order)
 
     def add(self, node_id: str) -> None:
-        """List one that is not listed."""
+        """Add a node that is not listed."""
         place = bisect_left(self._order, node_id)
         self._order.insert(place, node_id)
         self._had_turn.insert(place, False)
         self._waiting += 1
 
     def remove(self, node_id: str) -> None:
-        """Take one off the list that is on it."""
+        """Remove a listed node."""
         place = bisect_left(self._order, node_id)
         del self._order[place]
         self._waiting -= not self._had_turn.pop(place)
 
     def choose_next(self, own: str, period: int, random: _Randomness) -> str | None:
-        """Whom ``own``, which is listed, probes in the protocol period with this number; None where there is no other.
+        """Return the node that ``own``, which is listed, probes in the protocol period with this number; None if there
+        is no other.
 
-        A round ends when each of the n others had its turn, which takes n to 2n periods whatever the clock does: once
-        n turns of a round went to those who had theirs, or where the number is that of the call before, one that had
-        none is drawn at random. Where the clock runs and the mesh stays as it is, a round takes n periods.
+        A round ends when each of the n other nodes was probed, after n to 2n periods whatever the clock does. If n
+        turns of a round went to nodes that had been probed already, or if the number is the same as in the previous
+        call, a random node that was not probed yet is chosen. With a running clock and a stable mesh, a round takes n
+        periods.
         """
         order, had_turn = self._order, self._had_turn
         others = len(order) - 1
@@ -95,20 +97,20 @@ class Nodes:
         return order[place]
 
     def successors(self, node_id: str) -> Iterator[str]:
-        """All others in the order of the ring, from the one behind this id on, which need not be listed."""
+        """Yield all others in the order of the ring, after this id, which need not be listed."""
         order = self._order
         place = bisect_right(order, node_id)
         yield from order[place:]
         yield from order[: bisect_left(order, node_id)]
 
     def predecessors(self, node_id: str) -> Iterator[str]:
-        """The same in the opposite order."""
+        """Yield all others in the reverse order."""
         order = self._order
         yield from reversed(order[: bisect_left(order, node_id)])
         yield from reversed(order[bisect_right(order, node_id) :])
 
     def draw(self, random: _Randomness, count: int, *without: str) -> list[str]:
-        """Up to ``count`` in an order drawn at random, none of them in ``without``."""
+        """Return up to ``count`` nodes in random order, without those in ``without``."""
         order = self._order
         enough = count + len(without)
         if len(order) > enough:
@@ -118,12 +120,12 @@ class Nodes:
 
 
 def probe_offset(period: int, others: int) -> int:
-    """How many places behind itself a node probes in this period, where it lists so many others: 1 to ``others``, each
+    """Return how many places behind itself a node probes in this period, among so many others: 1 to ``others``, each
     once in ``others`` periods.
 
-    It goes in steps of about a golden section of the ring, and has no divisor in common with it. In steps of 1, where
-    half of the ring is on a machine whose clock is off, a long stretch that nobody probes would move by one place a
-    period, so that each node in it waits for long.
+    It advances in steps of about a golden section of the ring, coprime to it. If half of the ring were on a machine
+    with a wrong clock, steps of 1 would leave a long stretch that nobody probes, and that moves by one place per
+    period, so that each node in it would wait long.
     """
     step = others * 618 // 1000
     while gcd(step, others) != 1:

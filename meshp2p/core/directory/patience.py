@@ -1,36 +1,35 @@
-"""How long others are waited for: longer who says that it is slow, or was accused and turned out to live."""
+"""Extended timeouts for nodes that report that they are slow, or that were accused recently and refuted."""
 
 from __future__ import annotations
 
 __all__ = ["Patience"]
 
 RETURN_SECONDS = 60.0
-"""How long it counts that an accusation was wrong. Chosen, not measured."""
+"""How long a wrong accusation counts. Chosen, not measured."""
 
 
 class Patience:
-    """By node, how slow it says it is (Lifeguard's local health, which others do not hear of there), and how often it
-    was accused of late and lived.
+    """For each node, its reported local health (Lifeguard does not share it), and its recent wrong accusations.
 
-    What a node says of itself reaches those alone with whom it exchanges packets. That it refuted all hear, and all
-    are then as patient, so that a node which stands still for most of the time is not held dead each time.
+    Only nodes that exchange packets with a node learn its local health. A refutation reaches all nodes, and makes all
+    of them equally patient, so that a node that is suspended most of the time is not declared dead each time.
     """
 
     def __init__(self, maximum: float) -> None:
         self._maximum = maximum
         self._said: dict[str, int] = {}
         self._returns: dict[str, tuple[int, float]] = {}
-        """By id, how often and when last, the longest ago first."""
+        """By id, how often and when last; the longest ago first."""
 
     def note_health(self, node_id: str, score: int) -> None:
-        """A node told how slow it finds itself."""
+        """Note the local health that a node reported."""
         if score:
             self._said[node_id] = score
         else:
             self._said.pop(node_id, None)
 
     def note_return(self, node_id: str, now: float) -> None:
-        """A node was suspected or held dead, and its process lived."""
+        """Note that a node was suspected or declared dead while its process lived."""
         for oldest in list(self._returns):
             if self._count_returns(oldest, now):
                 break
@@ -40,11 +39,11 @@ class Patience:
         self._returns[node_id] = (count + 1, now)
 
     def forget_health(self, node_id: str) -> None:
-        """It is gone. What it was accused of stays: it may return."""
+        """Forget the local health of a node that is gone. Its accusations are kept, since it may return."""
         self._said.pop(node_id, None)
 
     def factor(self, node_id: str, now: float) -> float:
-        """How many times as long as others this one is waited for."""
+        """Return by how much the timeouts for this node are multiplied."""
         points = max(self._said.get(node_id, 0), self._count_returns(node_id, now))
         return min(1.0 + points / 2, self._maximum)
 

@@ -10,24 +10,24 @@ __all__ = ["Timer", "Timers"]
 
 
 class Timer(enum.IntEnum):
-    """What falls due. The subject, where there is one, is an id or a number as text."""
+    """What is due. The subject, if there is one, is an id or a number as text."""
 
     PROBE = 0
     """The next protocol period begins."""
     PROBE_DIRECT = 1
-    """The direct ping had no answer: ask others."""
+    """The direct ping got no answer: ask others."""
     RELAY = 2
-    """A ping on another's behalf had no answer: send the nack. Subject: its sequence."""
+    """A ping for another node got no answer: send the nack. Subject: its sequence."""
     GOSSIP = 3
-    """There is something to tell."""
+    """There is something to gossip."""
     SUSPICION = 4
     """A suspect becomes dead. Subject: its id."""
     CALL_DEAD = 5
     """A dead node may be called again."""
     FORGET = 6
-    """The oldest of the departed is forgotten."""
+    """The oldest departed instance is forgotten."""
     DIAL = 7
-    """A candidate is to be dialled."""
+    """A candidate is due for dialling."""
     SETTLE = 8
     """The settle window ends."""
     EXPIRE = 9
@@ -39,11 +39,11 @@ class Timer(enum.IntEnum):
     LAST_WORD = 12
     """A suspect is told once more, before the verdict. Subject: its id."""
     WATCH = 13
-    """Whom to watch is looked at again."""
+    """The nodes to watch are chosen again."""
     CHECK = 14
-    """A check goes on, or comes to its end. Subject: the id of who is checked."""
+    """A check continues or ends. Subject: the id of the checked node."""
     LOOK = 15
-    """The mesh has changed and is quiet: whether another node agrees."""
+    """The mesh has changed and is quiet: compare views with another node."""
     LEASE = 16
     """The home of a leader asks for the next grants, under a quorum."""
     LEASE_ENDS = 17
@@ -51,15 +51,15 @@ class Timer(enum.IntEnum):
     PATH = 18
     """The address in use of a node did not answer in time. Subject: its id."""
     ROLL_CALL = 19
-    """Those that live have answered a wave of checks: whether there is to be another."""
+    """A wave of checks is over: decide whether another follows."""
     CONTACT = 20
-    """Whether anybody was heard of late."""
+    """Check whether anything was received recently."""
     LOOKUP = 21
-    """A question for an instance waited for its home for long enough. Subject: its ticket and the id."""
+    """A lookup of an instance waited for its home for long enough. Subject: its ticket and the id."""
     DELIVER = 32
-    """A delivery that failed is repeated. Subject: the home's id."""
+    """A failed delivery is retried. Subject: the home's id."""
     TELL = 33
-    """A holder that did not answer is told again what was acknowledged. Subject: its id."""
+    """A holder that did not answer is told of acknowledgements again. Subject: its id."""
     ACCEPT = 34
     """A message is accepted although its recipients' homes did not answer yet. Subject: its id."""
     RETURN = 35
@@ -75,28 +75,28 @@ class Timer(enum.IntEnum):
     UNBLOCK = 40
     """A recipient's home refused its messages, and is asked again. Subject: the recipient's id."""
     FORGET_MAIL = 41
-    """Nothing that was sent to or held by an instance that is gone can still be under way. Subject: its id."""
+    """No message to or from an instance that is gone can still be under way. Subject: its id."""
     RETURN_MAIL = 44
     """Mail of a recipient that is at home elsewhere was not taken by its holder, and could not be held here. Subject:
     the recipient's id."""
     PERSIST = 42
-    """What this node must keep of itself could not be written, and is written again."""
+    """This node's own numbers could not be stored, and are written again."""
     STORE = 43
-    """Messages could not be written: whether they can be now."""
+    """Messages could not be stored: check whether they can be now."""
     MAP_SYNC = 48
     """A shared map is compared with another node's. Subject: its name."""
     MAP_TELL = 49
-    """There is something new in a shared map to tell. Subject: its name."""
+    """A shared map has changes to send. Subject: its name."""
 
 
 Key = tuple[Timer, str]
 
 SLACK = 64
-"""Entries that were replaced or cancelled and may stay in the heap, beside as many as are set. Chosen, not measured."""
+"""How many replaced or cancelled entries may stay in the heap, beside as many as are set. Chosen, not measured."""
 
 
 class Timers:
-    """A heap of deadlines, one for each (timer, subject); setting one again replaces it."""
+    """A heap of deadlines, one for each (timer, subject). Setting one again replaces it."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Key]] = []
@@ -113,7 +113,7 @@ class Timers:
             heapq.heapify(self._heap)
 
     def set_earlier(self, timer: Timer, deadline: float, subject: str = "") -> None:
-        """Set it unless it is set for an earlier time already."""
+        """Set a timer, unless it is set for an earlier time already."""
         present = self.deadline(timer, subject)
         if present is None or deadline < present:
             self.set(timer, deadline, subject)
@@ -129,7 +129,7 @@ class Timers:
         return None if entry is None else entry[0]
 
     def next_deadline(self) -> float:
-        """The earliest deadline; infinity where there is none."""
+        """The earliest deadline; infinity if there is none."""
         heap, live = self._heap, self._live
         while heap:
             deadline, count, key = heap[0]
@@ -140,7 +140,7 @@ class Timers:
         return math.inf
 
     def pop_due(self, now: float) -> Key | None:
-        """Take the earliest timer that is due at ``now``; None where none is."""
+        """Remove and return the earliest timer that is due at ``now``, or None."""
         if self.next_deadline() > now:
             return None
         key = heapq.heappop(self._heap)[2]

@@ -1,4 +1,4 @@
-"""Messages that agents send, on their way into the outbox."""
+"""Accepts messages from agents into the outbox."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Accepting"]
 
 @dataclass(eq=False, repr=False)
 class Accepting:
-    """Checks limits, gives each message its id, and answers when it is kept."""
+    """Checks limits, gives each message its id, and answers when it is stored."""
 
     _state: NodeState
     ids: MessageIds
@@ -31,7 +31,8 @@ class Accepting:
     _delivery: Delivery
 
     def accept(self, ticket: int, request: SendMessage, now: float) -> None:
-        """Accept a message. Answered when it is on disk, or, without a disk, when it is at its recipients' homes too.
+        """Accept a message. It is answered when the message is on disk or, without a disk, also at its recipients'
+        homes.
 
         Raises :class:`UnknownInstance`, :class:`MailboxFull`, :class:`LimitExceeded` and
         :class:`~meshp2p.errors.ConfigError`; then nothing changed.
@@ -75,7 +76,7 @@ class Accepting:
         return (target,)
 
     def _may_wait(self, request: SendMessage) -> bool:
-        """Whether the message may wait for a recipient that was held dead, and may come back."""
+        """Return whether the message may wait for a recipient that is dead and may come back."""
         departed = self._state.members.departed.get(request.target or "")
         return request.if_absent == "queue" and departed is not None and departed.state is State.DEAD
 

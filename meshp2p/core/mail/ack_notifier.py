@@ -1,4 +1,4 @@
-"""Tells holders what was acknowledged, so that they forget it."""
+"""Tells holders which messages were acknowledged, so that they can forget them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from meshp2p.core.mail.peer_queue import PeerQueues
 __all__ = ["AckNotifier"]
 
 TOLD_MAX = 4096
-"""How many acknowledgements one call tells. Chosen, not measured."""
+"""The maximum number of acknowledgements in one call. Chosen, not measured."""
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class _Confirmation:
 
 
 class AckNotifier:
-    """Keeps for each holder the acknowledged copies, pairs of (recipient, message id), that it does not know of."""
+    """Stores for each holder the acknowledged copies, pairs of (recipient, message id), that it does not know of."""
 
     def __init__(self, state: NodeState, relay_selector: RelaySelector, mailboxes: Mailboxes) -> None:
         self._state = state
@@ -42,17 +42,16 @@ class AckNotifier:
         self.untold.setdefault(holder, {})[recipient, message_id] = None
 
     def forget(self, holder: str, recipient: str, message_id: str) -> None:
-        """A holder need not be told of this any more."""
+        """Stop telling a holder of this."""
         self.untold.get(holder, {}).pop((recipient, message_id), None)
 
     def forget_holder(self, holder: str) -> None:
-        """A holder is gone for good."""
+        """Forget a holder that is gone for good."""
         self.untold.pop(holder, None)
         self.queues.forget(holder)
 
     def tell(self, ticket: int | None, recipient: str, untold: dict[str, list[str]], now: float) -> None:
-        """Let the holders of these messages know, by message id. Answer ``ticket``, if there is one, when those that
-        are there do."""
+        """Tell the holders of these messages, by message id. Answer ``ticket`` when the reachable ones know."""
         state = self._state
         confirmation = _Confirmation(ticket or 0)
         told: dict[str, None] = {}
@@ -77,7 +76,7 @@ class AckNotifier:
             self._state.resolve(ticket, Done())
 
     def next_request(self, node_id: str, _now: float) -> Acknowledged | None:
-        """The next call to a holder; None if it knows everything."""
+        """Return the next call to a holder; None if it knows everything."""
         untold = self.untold.get(node_id)
         return Acknowledged(tuple(untold)[:TOLD_MAX], self._state.id) if untold else None
 
@@ -96,11 +95,11 @@ class AckNotifier:
                 untold.pop(copy, None)
                 self._mailboxes.note_told(*copy, node_id)
             elif copy in untold:
-                untold[copy] = None  # nobody waits for the next try
+                untold[copy] = None  # no acknowledgement waits for the next attempt
         if not untold:
             self.untold.pop(node_id, None)
 
     def wake(self, holder: str, now: float) -> None:
-        """A holder is reachable again: call it at once."""
+        """Call a holder that is reachable again at once."""
         if holder in self.untold:
             self.queues.wake(holder, now)

@@ -1,4 +1,4 @@
-"""Acknowledgements: taken at the recipient's home, told to the holders."""
+"""Acknowledgements: stored at the recipient's home, and sent to the holders."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ __all__ = ["Acknowledging"]
 
 @dataclass(eq=False, repr=False)
 class Acknowledging:
-    """Takes acknowledgements of agents, here or at the recipient's home, and those that homes tell this holder. What
-    was acknowledged is never handed out again."""
+    """Processes acknowledgements of agents, here or at the recipient's home, and those that homes send to this holder.
+    An acknowledged message is never delivered again."""
 
     _state: NodeState
     _relay_selector: RelaySelector
@@ -49,13 +49,13 @@ class Acknowledging:
     _home_calls: HomeCalls
     _unsure: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict, init=False)
     """By holder, the copies in mailboxes that may have been acknowledged elsewhere while this node, or the holder, was
-    away, and that it was not asked about yet."""
+    away, and about which the holder was not asked yet."""
 
-    # Asked by an agent
+    # Requests of agents
 
     def acknowledge(self, ticket: int, request: Acknowledge, now: float) -> None:
-        """Take an acknowledgement, here or at the recipient's home; also that of a recipient that is not listed now, if
-        this node remembers it."""
+        """Process an acknowledgement, here or at the recipient's home; also for an unlisted recipient, if this node
+        remembers it."""
         state = self._state
         record = state.members.records.get(request.recipient)
         if record is None and not self._keeps_for(request.recipient):
@@ -72,7 +72,7 @@ class Acknowledging:
         self._home_calls.forward(ticket, record, forwarded, again, now)
 
     def _keeps_for(self, recipient: str) -> bool:
-        """Whether this node is the recipient's home, or was its last one and has its mailbox still."""
+        """Return whether this node is the recipient's home, or was its last one and still has its mailbox."""
         members = self._state.members
         if recipient in members.records:
             return self._mailboxes.is_home(recipient)
@@ -83,19 +83,21 @@ class Acknowledging:
 
     @property
     def _is_sure(self) -> bool:
-        """Whether this node would list a member that there is. One that was started again, or is cut off, has not heard
-        of all."""
+        """Return whether this node lists all members. A restarted or cut off node may not know all of them."""
         return self._state.is_settled and self._acquaintance.has_met_all
 
     def _acknowledge_elsewhere(self, ticket: int, request: Acknowledge, now: float) -> None:
-        """The recipient is not listed: let its last home take it. Refused if there is one, or may be one, that is not
-        reached: it may have the message still, and would hand it out when it is back."""
+        """Forward the acknowledgement of an unlisted recipient to its last home.
+
+        It is refused if there is, or may be, such a home that cannot be reached: it may still have the message, and
+        would deliver it when it is back.
+        """
         state = self._state
         recipient = request.recipient
         departed = state.members.departed.get(recipient)
         home = "" if departed is None else departed.id if departed.is_node else departed.home
         if departed is None and recipient not in self._outbox.lines and self._is_sure:
-            state.resolve(ticket, Done())  # nobody has heard of it
+            state.resolve(ticket, Done())  # it is unknown
         elif departed is not None and departed.state is State.LEFT and not departed.is_node:
             state.resolve(ticket, Done())  # it was deregistered, and its messages with it
         else:
@@ -105,7 +107,7 @@ class Acknowledging:
     # At the recipient's home
 
     def receive_forwarded(self, ticket: int, request: ForwardAcknowledge, now: float) -> None:
-        """Another node forwards an acknowledgement."""
+        """Process an acknowledgement that another node forwards."""
         recipient = request.recipient
         if self._keeps_for(recipient):
             self._acknowledge_here(ticket, recipient, request.message_ids, now)
@@ -114,7 +116,7 @@ class Acknowledging:
             self._state.resolve(ticket, Refused(Why.NOT_HOME, why))
 
     def _acknowledge_here(self, ticket: int, recipient: str, message_ids: tuple[str, ...], now: float) -> None:
-        """These are never handed out again. Answered when that is kept, and the holders know or do not answer."""
+        """Never deliver these again. Answered when that is stored and the holders know or do not answer."""
         mailbox = self._mailboxes.mailbox(recipient)
         change = self._plan(recipient, mailbox, message_ids)
         acknowledged = change.mailboxes[recipient].acknowledged
@@ -131,7 +133,7 @@ class Acknowledging:
         self._ledger.commit(change, conclude, now)
 
     def _plan(self, recipient: str, mailbox: Mailbox, message_ids: tuple[str, ...]) -> Change:
-        """What changes if these are acknowledged."""
+        """Return what changes if these are acknowledged."""
         state = self._state
         part = MailboxChange()
         change = Change(mailboxes={recipient: part})
@@ -143,7 +145,7 @@ class Acknowledging:
             incoming = mailbox.pending.get(message_id)
             if incoming is not None:
                 holders = incoming.holders
-            else:  # read at a home that is gone, and not delivered here yet: who accepted it still holds it
+            else:  # read at a home that is gone, and not delivered here yet: the accepting node still holds it
                 makers = state.members.node_by_bits() if makers is None else makers
                 maker = makers.get(node_bits_of(message_id) or 0)
                 holders = [] if maker is None else [maker]
@@ -184,9 +186,9 @@ class Acknowledging:
     # At a holder
 
     def receive_acknowledged(self, ticket: int, request: Acknowledged, now: float) -> None:
-        """A home tells what was acknowledged; answered when that is kept and the recipients' present homes know, and
-        refused if it cannot be kept.
+        """Process acknowledgements that a home reports to this holder.
 
+        Answered when they are stored and the recipients' present homes know, and refused if they cannot be stored.
         While a recipient moves, the home that took its acknowledgement may be another than the one to which this node
         delivers.
         """
@@ -209,7 +211,7 @@ class Acknowledging:
         self._ledger.commit(change, conclude, now)
 
     def _tell_present_homes(self, ticket: int, moved: dict[str, list[str]], now: float) -> None:
-        """Let nobody hand out what was acknowledged; answer ``ticket`` when those that are reached know."""
+        """Tell all present homes to deliver these no more. Answer ``ticket`` when the reachable ones know."""
         state = self._state
         left = 1
 
@@ -235,8 +237,8 @@ class Acknowledging:
         then: Callable[[CallReply | CallFailed, float], None],
         now: float,
     ) -> None:
-        """Let a home hand these out no more. If it does not take note, it is told again until it does, and nobody waits
-        for that."""
+        """Tell a home to deliver these no more. If that fails, it is told again until it knows, without a waiting
+        ticket."""
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             if not isinstance(reply, Done):
@@ -251,8 +253,11 @@ class Acknowledging:
     # When the recipient moves
 
     def pass_on(self, recipient: str, now: float) -> None:
-        """The recipient has another home: tell that one what was acknowledged here. If it was cut off meanwhile, it may
-        have these still, and need not ever have heard that it was not the home."""
+        """Tell the recipient's new home what was acknowledged here.
+
+        If that home was cut off meanwhile, it may still have these messages, and may never have heard that it was not
+        the home.
+        """
         record = self._state.members.records.get(recipient)
         mailbox = self._mailboxes.by_recipient.get(recipient)
         passing = [] if mailbox is None else mailbox.pop_passing()
@@ -265,7 +270,7 @@ class Acknowledging:
     # After this node, or another, was away
 
     def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
-        """Take up again what was in the mailboxes before a restart, and what holders are still to be told."""
+        """Restore what was in the mailboxes before a restart, and what holders must still be told."""
         for table, key, value in kept:
             row = self._mailboxes.restore(table, key, value, now)
             if row is None:
@@ -280,15 +285,18 @@ class Acknowledging:
             self._mailboxes.forget_later(instance_id, now)
 
     def note_away(self, holder: str) -> None:
-        """A node is gone, or this one is cut off from it: what it holds may be acknowledged elsewhere meanwhile."""
+        """Note that a node is gone, or that this one is cut off from it: its messages may be acknowledged elsewhere
+        meanwhile."""
         for recipient, mailbox in self._mailboxes.by_recipient.items():
             for message_id, incoming in mailbox.pending.items():
                 if holder in incoming.holders:
                     self._unsure.setdefault(holder, {})[recipient, message_id] = None
 
     def ask_holder(self, holder: str, now: float) -> None:
-        """Learn what was acknowledged at another home meanwhile, one copy after another. A holder that does not answer
-        is asked on when it joins again."""
+        """Ask a holder what was acknowledged at another home meanwhile, one copy after another.
+
+        A holder that does not answer is asked again when it rejoins.
+        """
         copies = self._unsure.get(holder, {})
         while copies and not self._mailboxes.is_pending(next(iter(copies))):
             del copies[next(iter(copies))]

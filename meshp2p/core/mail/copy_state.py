@@ -1,4 +1,4 @@
-"""The life of one recipient's copy of a message, as a table of transitions.
+"""The states of one recipient's copy of a message, as a table of transitions.
 
 ::
 
@@ -6,8 +6,8 @@
        └───────────────────┼──> expired
                            └──> undeliverable
 
-A final copy changes once only: if its acknowledgement could not be written to disk, it is delivered again. Whether a
-delivered copy is to be sent again, because the home changed, is not part of its state: see
+A final copy changes in one case only: if its acknowledgement could not be written to disk, it is delivered again.
+Whether a delivered copy must be sent again because the home changed is not part of its state: see
 :class:`~meshp2p.core.mail.line.RecipientQueue`.
 """
 
@@ -25,14 +25,14 @@ __all__ = ["TRANSITIONS", "Copy", "CopyEvent"]
 
 
 class CopyEvent(enum.StrEnum):
-    """What can happen to a copy."""
+    """An event in the life of a copy."""
 
     TAKEN = "taken"
     """The recipient's home put it into the mailbox."""
     ACKNOWLEDGED = "acknowledged"
     """The recipient acknowledged it, here or at another node."""
     EXPIRED = "expired"
-    """Nobody acknowledged it in time."""
+    """It was not acknowledged in time."""
     GIVEN_UP = "given up"
     """The recipient is gone for good."""
     REOPENED = "reopened"
@@ -52,7 +52,7 @@ TRANSITIONS: Final[Mapping[CopyStatus, Mapping[CopyEvent, CopyStatus]]] = {
     CopyStatus.EXPIRED: {},
     CopyStatus.UNDELIVERABLE: {},
 }
-"""For each status, what may happen to a copy that has it, and the status that it has then."""
+"""For each status, the possible events and the status after each."""
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class Copy:
     is_tried: bool = False
 
     def advance(self, event: CopyEvent, wall_ms: int, reason: str = "") -> None:
-        """Change the status as the table says. Raises :class:`InternalError` if the event is illegal now; then nothing
+        """Change the status by the table. Raises :class:`InternalError` if the event is not allowed now; then nothing
         changed."""
         following = TRANSITIONS[self.status].get(event)
         if following is None:

@@ -17,15 +17,15 @@ __all__ = ["HomeCalls"]
 
 @dataclass(eq=False, repr=False)
 class HomeCalls:
-    """Lets the home answer. If it is gone, or is not reached, this node adopts the recipient, if that is a hosted
-    one."""
+    """Lets the home answer. If it is gone, or cannot be reached, this node adopts a hosted recipient."""
 
     _state: NodeState
     _relay_selector: RelaySelector
     _adoption: Adoption
 
     def ask(self, ticket: int, node_id: str, request: CallRequest, why: str, now: float) -> None:
-        """Let one node answer ``ticket``; refused for this reason if it does not, or says that it is not the home."""
+        """Let one node answer ``ticket``. It is refused with this reason if the node does not, or says that it is not
+        the home."""
 
         def conclude(reply: CallReply | CallFailed, _now: float) -> None:
             if isinstance(reply, CallFailed) or (isinstance(reply, Refused) and reply.why is Why.NOT_HOME):
@@ -45,9 +45,11 @@ class HomeCalls:
         on_reply: Callable[[CallReply, float], None] | None = None,
         wait: float = 0.0,
     ) -> None:
-        """Call the home of this record, which may take ``wait`` seconds longer than others to answer. Its answer is
-        that to ``ticket``, unless ``on_reply(reply, now)`` gets it. ``again(now)`` repeats the request if the recipient
-        has another home by then; if there is no home to answer, ``ticket`` is refused."""
+        """Call the home of this record, which may take ``wait`` seconds longer than usual to answer.
+
+        Its answer goes to ``ticket``, or to ``on_reply(reply, now)`` if given. ``again(now)`` repeats the request if
+        the recipient has another home by then. If there is no home to answer, ``ticket`` is refused.
+        """
         state = self._state
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Takes deliveries of other nodes, and of this one, into the mailboxes."""
+"""Puts deliveries, of other nodes and of this one, into the mailboxes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["Intake"]
 
 
 class _Taking(Change):
-    """What one delivery changes. Copies are pairs of (recipient, message id)."""
+    """The changes of one delivery. Copies are pairs of (recipient, message id)."""
 
     holder: str = ""
     repeated: list[tuple[str, str]] = msgspec.field(default_factory=list)
-    """Copies that were here."""
+    """Copies that were already here."""
     full: dict[str, None] = msgspec.field(default_factory=dict)
     """Recipients whose mailbox had no room."""
 
 
 @dataclass(eq=False, repr=False)
 class Intake:
-    """Takes copies into mailboxes, in their order and each once, and wakes the reads that wait for them."""
+    """Puts copies into mailboxes, in order and each once, and wakes the reads that wait for them."""
 
     _state: NodeState
     _mailboxes: Mailboxes
@@ -35,7 +35,7 @@ class Intake:
     _ledger: Ledger
 
     def receive(self, ticket: int, request: Deliver, now: float) -> None:
-        """Another node delivers; answered when what was taken is kept."""
+        """Process a delivery of another node; answered when what was taken is stored."""
         taking = _Taking(holder=request.holder)
         if request.boot in (0, self._state.own.boot):
             outcomes = self._accept(taking, request.parcels, now)

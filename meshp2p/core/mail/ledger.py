@@ -1,4 +1,4 @@
-"""What one request changes: applied at once, written, and reverted as a whole if it could not be written."""
+"""The changes of one request: applied at once, written, and reverted as a whole if the write fails."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ __all__ = ["Change", "Ledger", "MailboxChange"]
 
 
 class MailboxChange(msgspec.Struct):
-    """What a request changes in one mailbox. :meth:`Ledger.commit` fills ``removed``."""
+    """The changes of a request in one mailbox. :meth:`Ledger.commit` fills ``removed``."""
 
     acknowledged: dict[str, list[str]] = {}
     """Message ids that become acknowledged, and the holders that do not know yet."""
     forgotten: dict[str, list[str]] = {}
-    """Acknowledged ids that are not remembered any more, and the holders that do not know."""
+    """Acknowledged ids that are no longer remembered, and the holders that do not know."""
     is_told: bool = False
-    """Whether another home took these acknowledgements. If that cannot be written they are withheld all the same."""
+    """Whether another home took these acknowledgements. If that cannot be written, these messages are withheld all the
+    same."""
     removed: list[MailboxEntry] = []
 
 
 class Change(msgspec.Struct):
-    """What a request changes in the outbox and the mailboxes, and what is to be written for it.
+    """The changes of a request in the outbox and the mailboxes, and what must be written for them.
 
-    :meth:`Ledger.commit` applies what is planned: ``settled`` and ``mailboxes``. The rest was done already, since later
-    parts of the same request depend on it.
+    :meth:`Ledger.commit` applies the planned changes: ``settled`` and ``mailboxes``. The others are applied already,
+    since later parts of the same request depend on them.
     """
 
     writes: list[Write] = []
@@ -44,14 +45,14 @@ class Change(msgspec.Struct):
     settled: Sequence[tuple[str, Outgoing]] = ()
     """Copies in the outbox that become acknowledged, by recipient."""
     mailboxes: dict[str, MailboxChange] = {}
-    """By recipient, what becomes acknowledged."""
+    """What becomes acknowledged, by recipient."""
     taken: list[tuple[str, MailboxEntry]] = []
     """Messages that were put into mailboxes, by recipient."""
 
 
 @dataclass(eq=False, repr=False)
 class Ledger:
-    """Applies changes and writes them; the only place that reverts one."""
+    """Applies changes and writes them. It is the only place that reverts one."""
 
     _state: NodeState
     _outbox: Outbox
@@ -59,8 +60,10 @@ class Ledger:
     _notifier: AckNotifier
 
     def commit(self, change: Change, then: StoreHandler, now: float) -> None:
-        """Apply a change and write it. ``then(None or why it failed, now)`` runs once: when it is written, or when it
-        could not be written and is reverted."""
+        """Apply a change and write it.
+
+        ``then(None or why it failed, now)`` runs once: when it is written, or when the write failed and it is reverted.
+        """
         for recipient, part in change.mailboxes.items():
             self._acknowledge(recipient, part)
         messages = [outgoing.message for _, outgoing in change.settled]

@@ -1,4 +1,4 @@
-"""The mailboxes of the recipients that are at home at this node."""
+"""The mailboxes of the recipients whose home is this node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Mailboxes"]
 
 
 class _KeptMail(msgspec.Struct, array_like=True):
-    """What is on disk of a message in a mailbox. ``expires_at`` is by the clock of
+    """A message in a mailbox, as stored on disk. ``expires_at`` is by the clock of
     :meth:`~meshp2p.core.directory.state.NodeState.age_at`."""
 
     recipient: str
@@ -28,7 +28,7 @@ class _KeptMail(msgspec.Struct, array_like=True):
 
 
 class _KeptAck(msgspec.Struct, array_like=True):
-    """What is on disk of an acknowledged message."""
+    """An acknowledged message, as stored on disk."""
 
     recipient: str
     message_id: str
@@ -36,8 +36,8 @@ class _KeptAck(msgspec.Struct, array_like=True):
 
 
 class Mailboxes:
-    """All mailboxes of this node, by recipient: a recipient's messages until they are acknowledged, expired or given
-    back, and what it has acknowledged."""
+    """All mailboxes of this node, by recipient: messages until they are acknowledged, expired or given back, and
+    acknowledged ids."""
 
     def __init__(self, state: NodeState) -> None:
         self._state = state
@@ -48,23 +48,23 @@ class Mailboxes:
     # Questions
 
     def is_home(self, recipient: str) -> bool:
-        """Whether this node is the recipient's home."""
+        """Return whether this node is the recipient's home."""
         record = self._state.members.records.get(recipient)
         return record is not None and record.home == self._state.id
 
     def is_pending(self, copy: tuple[str, str]) -> bool:
-        """Whether this copy, a pair of (recipient, message id), waits here."""
+        """Return whether this copy, a pair of (recipient, message id), waits here."""
         mailbox = self.by_recipient.get(copy[0])
         return mailbox is not None and copy[1] in mailbox.pending
 
     def knows(self, recipient: str, message_id: str) -> bool:
-        """Whether this copy waits here, or was acknowledged and that is remembered."""
+        """Return whether this copy waits here, or is remembered as acknowledged."""
         mailbox = self.by_recipient.get(recipient)
         return mailbox is not None and mailbox.knows(message_id)
 
     def has_room(self, recipient: str, size: int) -> bool:
-        """Whether the mailbox takes a message of so many bytes. An empty one takes any message: otherwise
-        a large one could never be delivered."""
+        """Return whether the mailbox has room for a message of so many bytes. An empty one accepts any message:
+        otherwise a large one could never be delivered."""
         mailbox = self.by_recipient.get(recipient)
         config = self._state.config
         if mailbox is None or not mailbox.pending:
@@ -77,7 +77,7 @@ class Mailboxes:
         return () if mailbox is None else mailbox.read(after, limit, self._state.config.fetch_bytes_max)
 
     def mailbox(self, recipient: str) -> Mailbox:
-        """The recipient's mailbox; a new one if there is none."""
+        """Return the recipient's mailbox, a new one if there is none."""
         mailbox = self.by_recipient.get(recipient)
         if mailbox is None:
             mailbox = self.by_recipient[recipient] = Mailbox()
@@ -86,7 +86,7 @@ class Mailboxes:
     # Changes
 
     def put(self, recipient: str, message: Message, holders: list[str], seconds: float, now: float) -> MailboxEntry:
-        """Put a message into a mailbox, behind all others that this node took in, for so many seconds: at most
+        """Put a message into a mailbox, after all others that this node took in, for so many seconds: at most
         ``message_timeout``."""
         self._number += 1
         deadline = now + min(max(0.0, seconds), self._state.config.message_timeout)
@@ -96,26 +96,26 @@ class Mailboxes:
         return incoming
 
     def put_back(self, recipient: str, removed: list[MailboxEntry], now: float) -> None:
-        """What was removed from a mailbox waits there again, in its place."""
+        """Put a removed message back in its place."""
         self.mailbox(recipient).put_back(removed)
         for incoming in removed:
             self._expiries.add(incoming.deadline, (recipient, incoming.message.id), now)
 
     def remove(self, recipient: str, message_id: str) -> MailboxEntry | None:
-        """Take a message out of a mailbox; what was taken out."""
+        """Remove a message from a mailbox and return it."""
         mailbox = self.by_recipient.get(recipient)
         return None if mailbox is None else mailbox.remove(message_id)
 
     def note_told(self, recipient: str, message_id: str, holder: str) -> None:
-        """A holder knows that this was acknowledged."""
+        """Note that a holder knows that this was acknowledged."""
         mailbox = self.by_recipient.get(recipient)
         holders = mailbox.acknowledged.get(message_id) if mailbox is not None else None
         if holders is not None and holder in holders:
             holders.remove(holder)
 
     def give_up(self, recipient: str, now: float) -> list[MailboxEntry]:
-        """The recipient has another home: remove and return what waited here. What it acknowledged is remembered for a
-        while."""
+        """Remove and return what waited here for a recipient that has another home. Its acknowledgements are remembered
+        for a while."""
         mailbox = self.by_recipient[recipient]
         if not mailbox.acknowledged:
             del self.by_recipient[recipient]
@@ -131,7 +131,7 @@ class Mailboxes:
         self._state.store(writes + self.forgotten_rows(recipient, mailbox.acknowledged), ignore_failure, now)
 
     def handle_expiry(self, now: float) -> None:
-        """Remove what was not acknowledged in time."""
+        """Remove messages that were not acknowledged in time."""
         writes: list[Write] = []
         for recipient, message_id in self._expiries.pop_due(now):
             mailbox = self.by_recipient.get(recipient)
@@ -149,21 +149,22 @@ class Mailboxes:
     # On disk
 
     def row(self, recipient: str, incoming: MailboxEntry, holders: list[str]) -> Put:
-        """What is on disk of a message that these hold."""
+        """Return the row of a message held by these holders."""
         mail = _KeptMail(recipient, incoming.message, holders, self._state.age_at(incoming.deadline))
         return Put(Table.INCOMING, incoming.key, msgspec.msgpack.encode(mail))
 
     def ack_row(self, recipient: str, message_id: str, untold: list[str]) -> Put:
-        """What is on disk of an acknowledged message of which these holders do not know."""
+        """Return the row of an acknowledged message unknown to these holders."""
         ack = _KeptAck(recipient, message_id, untold)
         return Put(Table.ACKNOWLEDGED, _ack_key(recipient, message_id), msgspec.msgpack.encode(ack))
 
     def forgotten_rows(self, recipient: str, message_ids: Iterable[str]) -> list[Write]:
-        """What is to be written if these are not to be known as acknowledged any more."""
+        """Return what must be written to forget that these were acknowledged."""
         return [Delete(Table.ACKNOWLEDGED, _ack_key(recipient, message_id)) for message_id in message_ids]
 
     def rows(self) -> Iterator[Put]:
-        """What a disk would have of the mailboxes. Messages that this node holds itself are rows of the outbox."""
+        """Return what a disk would contain of the mailboxes. Messages that this node holds itself are rows of the
+        outbox."""
         for recipient, mailbox in self.by_recipient.items():
             for incoming in mailbox.pending.values():
                 if holders := [holder for holder in incoming.holders if holder != self._state.id]:
@@ -172,8 +173,8 @@ class Mailboxes:
                 yield self.ack_row(recipient, message_id, untold)
 
     def restore(self, table: Table, key: bytes, value: bytes, now: float) -> tuple[str, str, list[str]] | None:
-        """Take up again one row that was kept: its recipient, its message id and its holders. None if the row is not of
-        a mailbox."""
+        """Restore one stored row: return its recipient, its message id and its holders, or None if it is not a mailbox
+        row."""
         if table is Table.INCOMING:
             mail = msgspec.msgpack.decode(value, type=_KeptMail)
             self._number = int.from_bytes(key, "big") - 1

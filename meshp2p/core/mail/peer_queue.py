@@ -1,4 +1,4 @@
-"""Calls to other nodes, a batch at a time."""
+"""Calls to other nodes, one batch at a time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _Request = TypeVar("_Request", bound=Passed)
 
 
 class PeerCaller(Protocol[_Request]):
-    """Makes the requests of :class:`PeerQueues`, and hears what came of them."""
+    """Makes the requests of :class:`PeerQueues`, and receives their outcomes."""
 
     def next_request(self, node_id: str, now: float, /) -> _Request | None:
-        """The next request to a node; None if there is nothing to tell."""
+        """Return the next request to a node; None if there is nothing to send."""
 
     def conclude(
         self, node_id: str, request: _Request, reply: CallReply | CallFailed, now: float, /, *, is_latest: bool
     ) -> None:
-        """Note the outcome of a request. Without ``is_latest`` a later one told the same again."""
+        """Note the outcome of a request. Without ``is_latest``, a later one sent the same again."""
 
 
 @dataclass(slots=True)
@@ -39,12 +39,12 @@ class _Queue:
 
 @dataclass(eq=False, repr=False)
 class PeerQueues(Generic[_Request]):
-    """Calls to other nodes, one under way at a time for each: what comes up meanwhile goes with the next, so that
-    batches grow with the load.
+    """Calls to other nodes, one under way at a time for each. What comes up meanwhile goes with the next, so batches
+    grow with the load.
 
-    A call that failed, or was refused, is repeated after a pause that doubles, which ends with ``timer``. If a call
-    succeeds after one that failed, the other nodes whose calls failed are called at once: what was wrong may be over
-    for them too.
+    A call that failed, or was refused, is repeated after a pause that doubles and ends with ``timer``. If a call
+    succeeds after one that failed, other nodes whose calls failed are called at once, since the problem may be over for
+    them too.
     """
 
     _state: NodeState
@@ -57,11 +57,11 @@ class PeerQueues(Generic[_Request]):
         return node_id in self._queues
 
     def is_failing(self, node_id: str) -> bool:
-        """Whether the last call to this node failed."""
+        """Return whether the last call to this node failed."""
         return node_id in self._queues and self._queues[node_id].failures > 0
 
     def flush(self, node_id: str, now: float) -> None:
-        """Send the next request, unless one is under way or a failed one is to be repeated later."""
+        """Send the next request, unless one is under way or a failed one waits for its retry."""
         state = self._state
         queue = self._queues.get(node_id)
         if queue is None:
@@ -110,12 +110,12 @@ class PeerQueues(Generic[_Request]):
                 self.wake(node_id, now)
 
     def forget(self, node_id: str) -> None:
-        """A node is gone for good."""
+        """Forget a node that is gone for good."""
         self._queues.pop(node_id, None)
 
 
 def count_fitting(parcels: Iterable[Parcel], bytes_max: int) -> int:
-    """How many of the first of these one call carries: beyond the first no more than so many bytes."""
+    """Return how many of the first of these fit into one call: beyond the first, at most so many bytes."""
     size = count = 0
     for parcel in parcels:
         size += parcel.message.size + sum(map(len, parcel.recipients))

@@ -20,8 +20,8 @@ WAIT_MAX = 60.0
 """The longest time in seconds that a read waits for a message."""
 
 TURN_SECONDS = 5.0
-"""How long a read that is forwarded waits at the home before it is forwarded anew: this bounds the wait at a home that
-hangs, or is not the home any more. Chosen, not measured."""
+"""How long a forwarded read waits at the home before it is forwarded again. This bounds the wait at a home that hangs,
+or is not the home any more. Chosen, not measured."""
 
 
 @dataclass(eq=False, repr=False)
@@ -32,14 +32,14 @@ class MailboxReader:
     _mailboxes: Mailboxes
     _home_calls: HomeCalls
     _waits: dict[str, dict[int, tuple[str, int]]] = field(default_factory=dict, init=False)
-    """Reads that wait here, by recipient and ticket: behind which message, and for how many."""
+    """Reads that wait here, by recipient and ticket: after which message, and for how many."""
     _waits_elsewhere: set[int] = field(default_factory=set, init=False)
     """Tickets of reads that wait at the recipient's home."""
     wait_count: int = field(default=0, init=False)
     """How many reads wait here."""
 
     def fetch(self, ticket: int, request: Fetch, now: float) -> None:
-        """An agent reads."""
+        """Process a read of an agent."""
         state = self._state
         record = state.members.records.get(request.recipient)
         wait = min(max(request.wait, 0.0), WAIT_MAX)
@@ -79,7 +79,7 @@ class MailboxReader:
         self._home_calls.forward(ticket, record, forwarded, again, now, on_reply=on_reply, wait=turn)
 
     def fetch_here(self, ticket: int, request: ForwardFetch, now: float) -> None:
-        """Read a mailbox of this node; if nothing is in it, wait."""
+        """Read a mailbox of this node; if it is empty, wait."""
         state = self._state
         recipient = request.recipient
         is_home = self._mailboxes.is_home(recipient)
@@ -105,7 +105,7 @@ class MailboxReader:
                     self._end_wait(recipient, ticket, FetchReply(messages))
 
     def handle_wait_over(self, subject: str) -> None:
-        """Answer a read that has waited for as long as it asked to."""
+        """Answer a read whose wait is over."""
         ticket, recipient = subject.split(" ", 1)
         self._end_wait(recipient, int(ticket), FetchReply(()))
 
@@ -117,13 +117,13 @@ class MailboxReader:
             self._end_wait(recipient, ticket, None)
 
     def end_waits(self, recipient: str) -> None:
-        """Answer all reads of this recipient; the answers say whether this node is still its home."""
+        """Answer all reads of this recipient. The answers say whether this node is still its home."""
         is_home = self._mailboxes.is_home(recipient)
         for ticket in list(self._waits.get(recipient, {})):
             self._end_wait(recipient, ticket, FetchReply((), is_home=is_home))
 
     def end_all_waits(self) -> None:
-        """Answer all reads, since this node leaves."""
+        """Answer all reads, because this node leaves."""
         for recipient in list(self._waits):
             self.end_waits(recipient)
 

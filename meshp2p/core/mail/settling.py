@@ -1,4 +1,4 @@
-"""What becomes of the copies in the outbox, and the answers that wait for it."""
+"""Copies in the outbox that become final, and the answers that wait for that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["CopyFinalizer"]
 
 @dataclass(eq=False, repr=False)
 class CopyFinalizer:
-    """Makes copies final that nobody will acknowledge, and answers senders once it is known what becomes of all."""
+    """Makes copies final that will not be acknowledged, and answers senders once the outcome of all copies is known."""
 
     _state: NodeState
     _outbox: Outbox
@@ -60,8 +60,8 @@ class CopyFinalizer:
     # Answers
 
     def answer_later(self, ticket: int, reply: SendReply, now: float) -> None:
-        """Without a disk a message is accepted when it is at its recipients' homes, or when that was tried, or after
-        ``accept_timeout``."""
+        """Answer later: without a disk a message is accepted when it is at its recipients' homes, when that was tried,
+        or after ``accept_timeout``."""
         self._unanswered[reply.message_id] = (ticket, reply)
         self._state.timers.set(Timer.ACCEPT, now + self._state.config.accept_timeout, reply.message_id)
 

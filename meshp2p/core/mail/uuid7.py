@@ -1,4 +1,4 @@
-"""Identifiers that order by the time at which they were made (RFC 9562 §5.7)."""
+"""Identifiers that sort by their creation time (RFC 9562 §5.7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]
 
 
 def uuid7(unix_ms: int, random_bits: int) -> str:
-    """The UUIDv7 of a time in Unix milliseconds (48 bits) and 74 random bits, as lower-case text."""
+    """Return the UUIDv7 of a time in Unix milliseconds (48 bits) and 74 random bits, as lower-case text."""
     value = (unix_ms & ((1 << 48) - 1)) << 80
     value |= 0x7 << 76 | (random_bits >> 62 & 0xFFF) << 64
     value |= 0b10 << 62 | (random_bits & ((1 << 62) - 1))
@@ -22,15 +22,16 @@ def uuid7(unix_ms: int, random_bits: int) -> str:
 
 
 def is_uuid7(text: str) -> bool:
-    """Whether this is a UUIDv7 as :func:`uuid7` writes it."""
+    """Return whether this is a UUIDv7 as :func:`uuid7` writes it."""
     return _UUID7.fullmatch(text) is not None
 
 
 class MessageIds:
-    """UUIDv7s that strictly increase, each bearing 32 bits of the tag of the node that made it.
+    """Strictly increasing UUIDv7s, each with 32 bits of the tag of the node that made it.
 
-    Behind the time stand 12 bits that count within a millisecond (RFC 9562 §6.2, method 1), then the upper half of the
-    tag, then 30 bits drawn anew each millisecond. Where the clock stands or goes back, the ids go on from the last one.
+    The time is followed by 12 bits that count within a millisecond (RFC 9562 §6.2, method 1), the upper half of the
+    tag, and 30 bits drawn anew each millisecond. If the clock stands still or goes back, ids continue from the last
+    one.
     """
 
     def __init__(self, tag: int, random: Randomness) -> None:
@@ -49,13 +50,13 @@ class MessageIds:
         return uuid7(self._time, self._count << 62 | self._bits)
 
     def skip(self, message_id: str) -> None:
-        """Go on behind this id: it was made in an earlier life."""
+        """Continue after this id of an earlier process."""
         self._time = max(self._time, int(message_id[:8] + message_id[9:13], 16))
         self._count = 0xFFF  # whatever it counted to
 
 
 def node_bits_of(message_id: str) -> int | None:
-    """The 32 bits of the tag of the node that made an id of :class:`MessageIds`; None where it is no UUID."""
+    """Return the 32 bits of the tag of the node that made an id of :class:`MessageIds`; None if it is no UUID."""
     try:
         value = int(message_id.replace("-", ""), 16)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Checking a node at once and by oneself: one whose watch connection broke, and one of whom a suspicion is heard.
+"""Immediate checks of single nodes: those whose watch connection broke, and suspects that this node is to confirm.
 
 ::
 
@@ -9,9 +9,9 @@
                                              ├── refused, and no ack within the grace: accused as refused
                                              └── silence for a period: accused
 
-Two nodes that were both refused make it dead at once (:meth:`~meshp2p.core.swim.membership.Membership.accuse`); silence
-confirms a suspicion, which shortens it (Lifeguard §IV-B). Each ping to a suspect bears the suspicion, so the more check
-it, the surer it hears and refutes.
+If two nodes were refused, the target is dead at once (:meth:`~meshp2p.core.swim.membership.Membership.accuse`). Silence
+confirms a suspicion, which shortens it (Lifeguard §IV-B). Each ping to a suspect carries the suspicion, so the more
+nodes check it, the more surely it hears of it and refutes.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from meshp2p.core.swim.prober import Prober
 __all__ = ["Confirmer"]
 
 CHECKS_MAX = 256
-"""Checks under way; past it none is begun. Chosen, not measured."""
+"""The maximum number of checks under way. Chosen, not measured."""
 
 RECHECK_PERIODS = 2
-"""Protocol periods until a node that accused another, and is not confirmed, checks it again. Chosen, not measured."""
+"""Protocol periods until a node checks again whom it accused without confirmation. Chosen, not measured."""
 
 CALLS_MAX = 3
-"""Calls within one check where the connection breaks: a process that dies takes connections until its kernel has closed
-its listener. Chosen, not measured."""
+"""Calls within one check if the connection breaks: a dying process accepts connections until its kernel has closed its
+listener. Chosen, not measured."""
 
 _MASK = (1 << 64) - 1
 
 
 class _ProcessCheck:
-    """One check of one process. ``watched_at`` are the addresses at which it stood when its watch broke."""
+    """One check of one process. ``watched_at`` are the addresses at which it was when its watch broke."""
 
     __slots__ = ("asked_at", "boot", "calls", "deadline", "is_refused", "must_call", "pings", "sequence", "watched_at")
 
@@ -62,7 +62,7 @@ class _ProcessCheck:
 
 
 class Confirmer:
-    """Decides who checks a suspect besides the prober's rounds, and checks."""
+    """Decides which nodes check a suspect, in addition to the prober's rounds, and checks."""
 
     def __init__(self, state: NodeState, membership: Membership, prober: Prober, findings: Findings) -> None:
         self._state = state
@@ -71,11 +71,11 @@ class Confirmer:
         self._prober = prober
         self._checks: dict[str, _ProcessCheck] = {}
 
-    # Who checks
+    # Choosing the confirmers
 
     def notice(self, rumour: Rumour, now: float) -> None:
-        """A suspicion is new, or another node was refused. The node that found it tells those that are to check; they
-        check at once."""
+        """Process a new suspicion, or another node's refusal. The node that found it tells those that must check, and
+        they check at once."""
         state = self._state
         if not rumour.by:
             return
@@ -93,8 +93,11 @@ class Confirmer:
             self.check(rumour.id, now)
 
     def _choose(self, rumour: Rumour) -> dict[str, None]:
-        """Those who are to check: the first by a hash of their tag and the suspicion, and where somebody was refused
-        those who watch the suspect. All nodes with one view choose the same."""
+        """Return the nodes that must check: the first by a hash of their tag and the suspicion and, after a refusal,
+        those that watch the suspect.
+
+        All nodes with the same view choose the same.
+        """
         state = self._state
         config = state.config
         others = [node_id for node_id in state.members.nodes if node_id not in (rumour.id, rumour.by)]
@@ -106,9 +109,9 @@ class Confirmer:
         return dict.fromkeys(chosen)
 
     def doubt(self, node_id: str, now: float) -> None:
-        """A listed node is held dead in another view, and was told so. Check it if it does not refute that soon.
+        """Check a listed node that another view holds dead, and that was told so, if it does not refute soon.
 
-        After a partition half of the mesh is told of at once, and nearly all of them live: if each node checked each
+        After a partition half of the mesh is held dead at once, and nearly all of it lives: if each node checked each
         other at once, that would be a storm.
         """
         if node_id not in self._checks:
@@ -118,23 +121,26 @@ class Confirmer:
 
     @property
     def room(self) -> int:
-        """How many more checks may be begun."""
+        """How many more checks may begin."""
         return CHECKS_MAX - len(self._checks)
 
     def is_checking(self, node_id: str) -> bool:
-        """Whether a node is checked and has not answered yet."""
+        """Return whether a check of this node is under way without an answer."""
         return node_id in self._checks
 
     def is_silent(self, node_id: str) -> bool:
-        """Whether a node that was checked has not answered: it is checked still, suspected, or gone."""
+        """Return whether a checked node has not answered: its check goes on, it is suspected, or it is gone."""
         record = self._state.members.records.get(node_id)
         return node_id in self._checks or record is None or record.state is not State.ALIVE
 
     def check(
         self, node_id: str, now: float, watched_at: tuple[Address, ...] = (), *, by_udp_first: bool = False
     ) -> None:
-        """Find out at once whether a listed node lives, by UDP and TCP. ``watched_at``: its watch connection stood
-        there, and broke. ``by_udp_first``: no call unless half of the time went by without an ack."""
+        """Check at once whether a listed node lives, by UDP and TCP.
+
+        ``watched_at``: its watch connection was to these addresses, and broke. ``by_udp_first``: call it only after
+        half of the time without an ack.
+        """
         state = self._state
         record = state.members.records.get(node_id)
         if record is None or not record.is_node or node_id == state.id:
@@ -171,12 +177,12 @@ class Confirmer:
                 self._end(node_id)
                 state.heard[node_id] = now
                 self._findings.append(CheckAnswered(node_id))
-                self._check_again(node_id, now)  # it did not hear by this that it is suspected
+                self._check_again(node_id, now)  # this did not tell it that it is suspected
                 state.life.note_listed(tag_of(node_id), now)
                 self._findings.append(ViewHeard(node_id, reply.view))
             elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
                 check.is_refused = True
-                # where it lives its ack takes about as long as the refusal did
+                # if it lives, its ack takes about as long as the refusal did
                 grace = max(state.config.crash_grace, 2 * (now - check.asked_at))
                 if not check.watched_at:
                     grace = max(grace, self._prober.direct_timeout(node_id, now))
@@ -191,7 +197,7 @@ class Confirmer:
         state.call(addresses, Probe(tag_of(node_id)), conclude, timeout, record)
 
     def handle_check(self, node_id: str, now: float) -> None:
-        """A check begins, goes on, or comes to its end without an answer."""
+        """Start or continue a check, or end it without an answer."""
         state = self._state
         check = self._checks.get(node_id)
         record = state.members.records.get(node_id)
@@ -221,8 +227,11 @@ class Confirmer:
             self._check_again(node_id, now)
 
     def _check_again(self, node_id: str, now: float) -> None:
-        """Check a suspect once more, soon. If it was this node that was cut off, the suspect has not heard of the
-        suspicion. The views of other nodes do not differ then, so nothing else tells it for a long time."""
+        """Check a suspect again soon.
+
+        If it was this node that was cut off, the suspect has not heard of the suspicion. The views of other nodes do
+        not differ then, so nothing else tells it for a long time.
+        """
         record = self._state.members.records.get(node_id)
         if record is not None and record.state is State.SUSPECT and node_id not in self._checks:
             pause = RECHECK_PERIODS * self._state.config.probe_interval
@@ -230,12 +239,12 @@ class Confirmer:
 
     def _check_doubted(self, node_id: str, now: float) -> None:
         if self._state.is_guarded:
-            self.doubt(node_id, now)  # whoever was paused accuses nobody yet
+            self.doubt(node_id, now)  # a node that was suspended accuses nobody yet
         else:
             self.check(node_id, now)
 
     def receive_ack(self, sequence: int, sender: str | None) -> bool:
-        """An ack that answers no probe of the prober's. Whether it answers a check."""
+        """Receive an ack that answers no probe of the prober's. Return whether it answers a check."""
         check = self._checks.get(sender) if sender is not None else None
         if check is None or sender is None or check.sequence != sequence:
             return False
@@ -250,6 +259,6 @@ class Confirmer:
 
 
 def _mix(word: int) -> int:
-    """Bits of a word spread over it, so that an order by it has nothing to do with that of ids."""
+    """Mix the bits of a word, so that an order by it is independent of the order of ids."""
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     return word ^ (word >> 31)

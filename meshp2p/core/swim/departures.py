@@ -1,4 +1,4 @@
-"""What is done about those who departed: the dead are called again, and all are forgotten in the end."""
+"""Departed instances: dead nodes are called again, and all are finally forgotten."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ __all__ = ["Departures"]
 
 
 class Departures:
-    """A node that was held dead may live beyond a partition: so it is called, ever so rarely, for
-    ``departed_retention``."""
+    """Calls dead nodes, rarely, for ``departed_retention``, because they may live beyond a partition."""
 
     def __init__(self, state: NodeState) -> None:
         self._state = state
 
     def handle_call(self, now: float) -> None:
-        """Call a dead node, with a probability of dead / all, the least called of two first.
+        """Call a dead node, with a probability of dead / all; of two, the one called less often.
 
-        It is told that it is held dead, so that it refutes at once.
+        The call tells the node that it is held dead, so that it refutes at once.
         """
         state = self._state
         dead = state.members.callable_dead()
@@ -36,7 +35,7 @@ class Departures:
         state.send(address, ping, now, first=target.as_rumour())
 
     def handle_forget(self, now: float) -> None:
-        """Forget who departed longer ago than ``departed_retention``."""
+        """Forget instances that departed more than ``departed_retention`` ago."""
         state = self._state
         state.forget_departed(now)
         oldest = next(iter(state.members.departed.values()), None)

@@ -1,4 +1,4 @@
-"""Telling what there is to tell (SWIM §4.1): rounds of gossip beside what rides on pings, and the farewell."""
+"""Rounds of gossip, in addition to what rides on pings, and the farewell (SWIM §4.1)."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from meshp2p.core.record import Rumour, State
 __all__ = ["Dissemination"]
 
 NEWS_HASTE = 4
-"""By how much rounds of gossip follow one another faster while there is news. Chosen, not measured."""
+"""How much faster rounds of gossip follow each other while there is news. Chosen, not measured."""
 
 ROUND_PAUSE = 0.01
-"""Seconds from a round to the next, whatever is heard meanwhile. Where half of a mesh is news to the other half, each
-packet brings some; in a round for each, packets would be a third full."""
+"""The minimum time in seconds between two rounds, whatever arrives meanwhile.
+
+If half of a mesh is news to the other half, each packet brings some; with one round for each, packets would be a third
+full.
+"""
 
 
 class Dissemination:
-    """While something is to be told, a few nodes are told it every ``gossip_interval``."""
+    """Sends gossip to a few nodes every ``gossip_interval``, while there is some."""
 
     def __init__(self, state: NodeState) -> None:
         self._state = state
         self._farewells = 0
 
     def handle_round(self, now: float) -> None:
-        """Tell ``gossip_fanout`` nodes what was told least; what no packet holds goes by TCP."""
+        """Send the items that were sent least often to ``gossip_fanout`` nodes. Items that fit into no packet go by
+        TCP."""
         state = self._state
         if not len(state.gossip) or not state.is_announced:
             return
@@ -40,14 +44,13 @@ class Dissemination:
                 state.tell(node_id, item)
             if len(state.gossip):
                 state.send_to_node(node_id, Gossip(state.tag), now)
-        # what is new is told sooner, not more often: each item is told as many times as ever
+        # news is sent sooner, not more often
         interval = state.config.gossip_interval
         state.gossip_after = now + ROUND_PAUSE
         state.timers.set(Timer.GOSSIP, now + (interval / NEWS_HASTE if state.gossip.has_news else interval))
 
     def say_farewell(self) -> None:
-        """Tell every listed node that this one leaves, and a few of them by TCP, so that it is known to have been
-        heard."""
+        """Tell every listed node that this one leaves, and a few of them by TCP, to be sure that they received it."""
         state = self._state
         if not state.is_announced:
             return

@@ -1,7 +1,7 @@
-"""What one part of the membership machine found that another has to look at.
+"""Findings: what one part of the membership machine found that another must process.
 
-The parts append findings, and :class:`~meshp2p.core.swim.machine.Swim` hands each to the part that it concerns, after
-the input during which it was found.
+The parts append findings, and :class:`~meshp2p.core.swim.machine.Swim` passes each to the part it concerns, after the
+input during which it was found.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ __all__ = ["CheckAnswered", "Doubted", "Finding", "Findings", "ProbeAnswered", "
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswered:
-    """The node that was probed in this period answered."""
+    """The node probed in this period answered."""
 
     node_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ViewHeard:
-    """A node said by TCP what the hash of its view is."""
+    """A node reported the hash of its view by TCP."""
 
     node_id: str
     view: int
@@ -30,14 +30,14 @@ class ViewHeard:
 
 @dataclass(frozen=True, slots=True)
 class Suspected:
-    """A suspicion is new, or another node was refused by the suspect."""
+    """A suspicion is new, or the suspect refused another node."""
 
     rumour: Rumour
 
 
 @dataclass(frozen=True, slots=True)
 class Doubted:
-    """A listed node is held dead in another view."""
+    """Another view holds a listed node dead."""
 
     node_id: str
 
@@ -52,4 +52,4 @@ class CheckAnswered:
 Finding = ProbeAnswered | ViewHeard | Suspected | Doubted | CheckAnswered
 
 Findings = list[Finding]
-"""What was found and not yet looked at, in its order."""
+"""The findings not processed yet, in order."""

@@ -10,10 +10,10 @@ included, hold an unexpired grant to it:
     leads until t + lease <─(LeaseReply)─
 
 Two sets of N among at most 2N - 1 nodes have a node in common, and that node grants to one holder at a time. The holder
-counts from before the grant and the granter from after it, each by its own clock, so no two holders lead at the same
-moment as long as the rates of any two clocks differ by less than 5 %. So an ask that takes long is as safe as one that
-does not, and goes through a relay if there is no direct path. The clock must not be set and must count the time
-for which the machine is suspended. A node that has just started may have granted before: it waits a whole lease.
+counts from before the grant and the granter from after it, each by its own clock. So no two holders lead at the same
+moment as long as the rates of any two clocks differ by less than 5 %. An ask that takes long is therefore as safe as a
+fast one, and uses a relay if there is no direct route. The clock must not be adjustable and must count the time for
+which the machine is suspended. A node that has just started may have granted before, so it waits for a whole lease.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ LEASE_PERIODS: Final = 3.0
 longer when the leader dies. Chosen, not measured."""
 
 GRANT_MARGIN: Final = 1.05
-"""How much longer a granter waits: what two clocks may differ in rate."""
+"""How much longer a granter waits: the maximum difference in rate of two clocks."""
 
 RENEWALS_PER_LEASE: Final = 3
-"""A lease survives that one of its renewals is lost. Chosen, not measured."""
+"""A lease survives the loss of one of its renewals. Chosen, not measured."""
 
 ASKS_PER_LEASE: Final = 10
 """How often a holder that lacks grants asks. Chosen, not measured."""
 
 LEASE_SECONDS_MAX: Final = 60.0
-"""The longest lease that a node grants: a stranger's ask must not keep the mesh without a leader for long. Chosen, not
-measured."""
+"""The longest lease that a node grants, so that a stranger's ask cannot leave the mesh without a leader for long.
+Chosen, not measured."""
 
 
 def lease_seconds(config: ProtocolConfig) -> float:
-    """How long a grant lasts for who asked for it, in seconds."""
+    """Return how long a grant lasts for the node that asked for it, in seconds."""
     return LEASE_PERIODS * config.probe_interval
 
 
 class _Holder(msgspec.Struct, frozen=True):
-    """Whom a grant is for: a leader at one process of its home."""
+    """The holder of a grant: a leader at one process of its home."""
 
     leader_id: str
     home: str
@@ -70,7 +70,7 @@ class _Holder(msgspec.Struct, frozen=True):
 
 
 class LeadershipLease:
-    """Both sides of the lease at one node. ``clock`` gives seconds that also pass while the machine is suspended."""
+    """Both sides of the lease at one node. ``clock`` returns seconds that also pass while the machine is suspended."""
 
     def __init__(self, state: NodeState, relay_selector: RelaySelector, clock: Callable[[], float]) -> None:
         self._state = state
@@ -85,13 +85,14 @@ class LeadershipLease:
         self._released_number = 0
         self._expiries: dict[str, float] = {}
         self.held_until: float = -math.inf
-        """When fewer than a quorum of the grants to this node is left, by the clock of leases."""
+        """When fewer than a quorum of the grants to this node will be left, by the clock of leases."""
         self._requests: dict[str, float] = {}
 
-    # What may be said
+    # State
 
     def allows(self, record: Record) -> bool:
-        """Whether this node may name this leader now: it is its home and holds the lease, or it granted to the home."""
+        """Return whether this node may name this leader now: it is its home and holds the lease, or it granted to the
+        home."""
         holder = _Holder.of(record)
         if record.home == self._state.id:
             return holder == self._sought and self.is_held
@@ -99,12 +100,12 @@ class LeadershipLease:
 
     @property
     def is_held(self) -> bool:
-        """Whether this node holds the lease now. May be asked from any thread."""
+        """Return whether this node holds the lease now. May be called from any thread."""
         return self._clock() < self.held_until
 
     def await_end(self, side: str, now: float) -> None:
-        """Look again when the lease ``"held"`` or ``"granted"`` here ends: the clock of leases may run faster than
-        ``now``, or slower."""
+        """Check again when the lease ``"held"`` or ``"granted"`` here ends: the clock of leases may run faster or
+        slower than ``now``."""
         remaining = (self.held_until if side == "held" else self._granted_until) - self._clock()
         if remaining > 0:
             self._state.timers.set(Timer.LEASE_ENDS, now + remaining, side)
@@ -112,7 +113,7 @@ class LeadershipLease:
     # The holder
 
     def pursue(self, record: Record, now: float) -> None:
-        """Ask for the lease of a leader that is at home here, and renew it from now on."""
+        """Ask for the lease of a leader whose home is here, and renew it from now on."""
         holder = _Holder.of(record)
         if self._sought != holder:
             self.release(now)
@@ -121,11 +122,12 @@ class LeadershipLease:
             self.renew(now)
 
     def pause(self) -> None:
-        """Ask no more until :meth:`pursue`. What was granted stays until it expires."""
+        """Ask no more until :meth:`pursue`. Grants stay until they expire."""
         self._state.timers.cancel(Timer.LEASE)
 
     def release(self, now: float) -> None:
-        """Give up the lease, so that the granters need not wait. This node must have stopped to say that it leads."""
+        """Give up the lease, so that the granters need not wait. This node must have stopped reporting that it
+        leads."""
         self._released_number = self._number
         sought, self._sought = self._sought, None
         self._expiries = {}
@@ -135,7 +137,7 @@ class LeadershipLease:
             return
         release = LeaseRelease(sought.leader_id, sought.home, sought.boot, self._number)
         self.handle_release(release)
-        for node_id in self._state.members.nodes:  # also those whose grant is on its way
+        for node_id in self._state.members.nodes:  # including those whose grant is on its way
             if node_id != self._state.id:
                 self._relay_selector.call(node_id, release, _ignore, self._state.config.call_timeout, now)
 
@@ -158,15 +160,18 @@ class LeadershipLease:
         state.timers.set(Timer.LEASE, now + interval)
 
     def _ask_node(self, node_id: str, ask: LeaseAsk, holder: _Holder, asked_at: float, now: float) -> None:
-        """Ask one node. It is not asked again before it answered, or the direct call would have timed out: the relays
-        that are tried then may take longer than the lease lasts."""
+        """Ask one node.
+
+        It is not asked again before it answered, or the direct call would have timed out: the relays that are tried
+        then may take longer than the lease lasts.
+        """
         timeout = self._state.config.call_timeout
         again_at = self._requests[node_id] = now + timeout
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             if self._requests.get(node_id) == again_at:
                 del self._requests[node_id]
-            is_released = ask.number <= self._released_number  # the granter may have granted to another since
+            is_released = ask.number <= self._released_number  # the granter may have granted to another holder since
             if isinstance(reply, LeaseReply) and reply.is_granted and self._sought == holder and not is_released:
                 self._note_grant(node_id, asked_at, now)
 
@@ -183,7 +188,7 @@ class LeadershipLease:
     # The granter
 
     def handle_ask(self, ask: LeaseAsk, now: float) -> LeaseReply:
-        """Grant, if this node agrees who is to lead and is bound to nobody else."""
+        """Grant, if this node agrees on the leader and is bound to no other holder."""
         state, clock = self._state, self._clock()
         record = state.members.records.get(ask.leader_id)
         holder = _Holder(ask.leader_id, ask.home, ask.boot)
@@ -203,7 +208,7 @@ class LeadershipLease:
         return LeaseReply(is_granted=True)
 
     def handle_release(self, release: LeaseRelease) -> Done:
-        """The holder gave up every grant up to this number; one that was asked for later stays."""
+        """Drop the grants up to this number, which the holder gave up. A later grant stays."""
         holder = _Holder(release.leader_id, release.home, release.boot)
         if self._granted == holder and self._granted_number <= release.number:
             self._granted = None
@@ -212,4 +217,4 @@ class LeadershipLease:
 
 
 def _ignore(_reply: CallReply | CallFailed, _now: float) -> None:
-    """A release that is lost costs time and nothing else: the grant expires."""
+    """Ignore the outcome of a release: if it is lost, the grant expires."""

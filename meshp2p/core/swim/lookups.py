@@ -1,9 +1,9 @@
-"""Reading one instance through to its home.
+"""Lookups of one instance at its home.
 
-What an instance reports is published at a limited rate, and then takes gossip's time. So a node that is asked for one
-instance asks its home, which also knows what was not published yet: whoever was told that a heartbeat counts finds its
-status at any node. One call for an instance is under way at a time. A question that comes while it is may be about a
-later heartbeat than the answer, so it waits for the next call.
+An instance's reports are published at a limited rate, and then gossip takes time. So a node that is asked for one
+instance asks its home, which also knows unpublished reports. Thus a client whose heartbeat was answered finds its
+status at any node. One call for an instance is under way at a time. A lookup that arrives meanwhile may concern a later
+heartbeat than the answer, so it waits for the next call.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from meshp2p.core.swim.hosting import Hosting
 __all__ = ["LOOKUP_SECONDS", "Lookups"]
 
 LOOKUP_SECONDS: Final = 0.25
-"""How long a question waits for the home; then this node answers by its own view."""
+"""How long a lookup waits for the home; then this node answers from its own view."""
 
 
 class _Call:
-    """The call for one instance that is under way: whose questions it answers, and who waits for the next."""
+    """The call for one instance that is under way: the lookups it answers, and those that wait for the next."""
 
     __slots__ = ("later", "waiting")
 
@@ -34,7 +34,7 @@ class _Call:
 
 
 class Lookups:
-    """Questions for single instances, by ticket."""
+    """Lookups of single instances, by ticket."""
 
     def __init__(self, state: NodeState, hosting: Hosting) -> None:
         self._state = state
@@ -42,8 +42,7 @@ class Lookups:
         self._calls: dict[str, _Call] = {}
 
     def ask(self, ticket: int, instance_id: str, now: float) -> None:
-        """Answer ``ticket`` with an :class:`~meshp2p.core.calls.InstanceReply`, after ``LOOKUP_SECONDS`` at the
-        latest."""
+        """Answer ``ticket`` with an :class:`~meshp2p.core.calls.InstanceReply`, within ``LOOKUP_SECONDS``."""
         state = self._state
         if self._find_home(instance_id) is None:
             self._answer_by_view(ticket, instance_id)
@@ -56,13 +55,13 @@ class Lookups:
             self._call_home(instance_id, call)
 
     def handle_over(self, subject: str) -> None:
-        """A question waited for long enough."""
+        """End a lookup that waited for long enough."""
         ticket, instance_id = subject.split(" ", 1)
         if self._forget(int(ticket), instance_id):
             self._answer_by_view(int(ticket), instance_id)
 
     def abandon(self, ticket: int) -> None:
-        """Nobody waits under this ticket any more."""
+        """Drop the lookup with this ticket."""
         for instance_id in self._calls:
             if self._forget(ticket, instance_id):
                 return
@@ -77,14 +76,14 @@ class Lookups:
         return False
 
     def _find_home(self, instance_id: str) -> Record | None:
-        """The other node that answers for an instance; None if this one does, or nobody."""
+        """Return the other node that answers for an instance; None if this one does, or none."""
         records = self._state.members.records
         held = records.get(instance_id)
         home = None if held is None or held.home == self._state.id else records.get(held.home)
         return home if home is not None and home.is_node else None
 
     def _call_home(self, instance_id: str, call: _Call) -> None:
-        """Ask for those who came since the last call; end where nobody did."""
+        """Call for the lookups that arrived since the last call; end if there are none."""
         call.waiting, call.later = call.later, []
         home = self._find_home(instance_id)
         if not call.waiting or home is None:

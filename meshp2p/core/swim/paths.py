@@ -1,17 +1,18 @@
-"""Whether a node is where its packets come from.
+"""Validation of the addresses that packets come from.
 
-Anybody can send a packet that bears a node's tag, from anywhere. So a packet from another address than the node's only
-raises a question, and pings answer it (path validation as in QUIC, RFC 9000 §8.2 and §9):
+Anybody can send a packet with a node's tag from anywhere. So a packet from another address than the node's is not
+trusted; pings validate it (path validation as in QUIC, RFC 9000 §8.2 and §9):
 
 ::
 
     a packet from elsewhere ──> a ping there, and one to the address in use
-                                  │
-                                  ├── the address in use answers, or the other does not: nothing changes
-                                  └── only the other answers in time: the node is reached there from now on
+                                │
+                                ├── the address in use answers, or the other does not: nothing changes
+                                └── only the other answers in time: it is used from now on
 
-So a node behind NAT is reached where it is, and so is a machine that moved without noticing. Whoever pretends to be a
-node that answers gets none of its packets. It gets them, if nothing proves who sends, where the node does not answer.
+So a node behind NAT is reached at its external address, and so is a machine that moved without noticing. An attacker
+that pretends to be a node that answers gets none of its packets. While nothing proves who sends, it gets them if the
+node does not answer.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from meshp2p.core.swim.prober import Prober
 __all__ = ["PathValidator"]
 
 CHECKS_MAX: Final = 256
-"""Nodes of which an address is checked at the same time. Chosen, not measured."""
+"""How many nodes have an address checked at the same time. Chosen, not measured."""
 
 _SEQUENCE_MIN, _SEQUENCE_MAX = 1 << 32, 1 << 63
 """Numbers that nobody guesses, and that no other ping of this node's bears."""
@@ -54,7 +55,7 @@ class PathValidator:
         self._checks: dict[str, _AddressCheck] = {}
 
     def hear(self, record: Record, source: Address, now: float) -> None:
-        """A packet that bears the tag of this listed node came from this address."""
+        """Process a packet with the tag of this listed node, which came from this address."""
         state = self._state
         in_use = state.address_of(record)
         if source == in_use or record.id in self._checks or len(self._checks) >= CHECKS_MAX:
@@ -62,12 +63,12 @@ class PathValidator:
         sequence, sequence_in_use = (state.random.randrange(_SEQUENCE_MIN, _SEQUENCE_MAX) for _ in range(2))
         self._checks[record.id] = _AddressCheck(record.boot, source, sequence, sequence_in_use)
         state.timers.set(Timer.PATH, now + self._prober.direct_timeout(record.id, now), record.id)
-        # no gossip: a forged source must not draw more than was sent
+        # no gossip: a forged source must not cause a larger answer
         for address, number in ((source, sequence), (in_use, sequence_in_use)):
             state.send_bare(address, state.ping(number, tag_of(record.id)), accusation_of(record))
 
     def receive_ack(self, message: Ack, sender: str | None, source: Address) -> bool:
-        """An ack came from this address. Whether it answers one of these pings."""
+        """Receive an ack that came from this address. Return whether it answers one of these pings."""
         check = self._checks.get(sender) if sender is not None else None
         if check is None or sender is None:
             return False
@@ -79,11 +80,11 @@ class PathValidator:
             record = self._state.members.records.get(sender)
             check.is_answered = True
             if record is not None and (source,) == record.addresses[:1]:
-                self._use_address(sender, check)  # where it says that it is
+                self._use_address(sender, check)  # the address it publishes
         return True
 
     def handle_end(self, node_id: str) -> None:
-        """The address in use did not answer in time."""
+        """End a check, because the address in use did not answer in time."""
         check = self._checks.get(node_id)
         if check is not None:
             self._use_address(node_id, check)
@@ -99,6 +100,6 @@ class PathValidator:
         self._state.timers.cancel(Timer.PATH, node_id)
 
     def forget(self, node_id: str) -> None:
-        """It is no longer listed."""
+        """Forget a node that is no longer listed."""
         if node_id in self._checks:
             self._end(node_id)

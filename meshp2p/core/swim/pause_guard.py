@@ -1,7 +1,7 @@
-"""What a node does when it was itself stopped: a closed lid, a stopped process, a virtual machine moved.
+"""Care after a suspension of this process: a closed lid, a stopped process, a migrated virtual machine.
 
-To such a node everybody else seems to have been silent. It must not believe it: it restarts what it waited for, and
-until it has heard somebody it accuses nobody, declares nobody dead and names no leader.
+To such a node all others seem to have been silent. So it restarts its timeouts, and until it has heard from another
+node, it accuses none, declares none dead and names no leader.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from meshp2p.core.swim.syncer import Syncer
 __all__ = ["PauseGuard"]
 
 ROUNDS_MAX = 3
-"""Probe rounds without any answer after which it is the others who are gone. Chosen, not measured."""
+"""Probe rounds without any answer after which the other nodes are considered gone. Chosen, not measured."""
 
 
 class PauseGuard:
-    """Notices a pause by a timer that is handled late, or by a wall clock that ran ahead of the monotonic one (which
-    stands still while a machine sleeps). A smaller delay is lag, and counts into local health.
-    """
+    """Detects a suspension by a timer that fires late, or by a wall clock that ran ahead of the monotonic one (which
+    stops while a machine sleeps). A smaller delay is lag, and worsens local health."""
 
     def __init__(
         self,
@@ -50,15 +49,17 @@ class PauseGuard:
         self._looked_at = now
 
     def next_look(self) -> float:
-        """When time comes to something: to a deadline, or, where that is far off, to looking at the clock.
+        """Return the next deadline or, if that is far off, the next time to check the clocks.
 
-        A node that finds itself slow awaits little. Without this nothing would be late after it was stopped.
+        A node that finds itself slow has few timers. Without this, no timer would be late after a suspension.
         """
         return min(self._state.timers.next_deadline(), self._looked_at + self._state.config.probe_interval)
 
     def check_arrival(self, now: float) -> None:
-        """Something arrives that may change who is listed, from another node, the disk or an agent. If a deadline is
-        long past, or the wall clock ran ahead, this process stood still."""
+        """Check for a suspension when an input arrives from another node, the disk or an agent.
+
+        If a deadline is long past, or the wall clock ran ahead, this process was suspended.
+        """
         state = self._state
         if not state.is_guarded:
             threshold = state.config.pause_threshold
@@ -68,7 +69,7 @@ class PauseGuard:
         self._looked_at = now
 
     def check_clocks(self, now: float) -> None:
-        """Time has come to a deadline, and perhaps passed it by far."""
+        """Check for a suspension when a timer fires."""
         config = self._state.config
         late = now - self.next_look()
         self._looked_at = now
@@ -83,19 +84,19 @@ class PauseGuard:
     def _begin(self, now: float) -> None:
         state = self._state
         if state.is_guarded and now - self._began_at < state.config.pause_threshold:
-            return  # it is the same pause: what arrived was looked at before the timers
+            return  # it is the same pause: inputs were processed before the timers
         self._began_at = now
         state.counters.pauses += 1
         state.is_guarded = True
         self._rounds_failed = 0
-        state.heard_at = now  # what was not heard meanwhile is nobody's silence
+        state.heard_at = now  # what was not received meanwhile was nobody's silence
         self._membership.restart_suspicions(now)
         self._hosting.restart_expiries(now)
         self._prober.restart(now)
         self._election.unsettle(now)
 
     def note_round(self, answered_by: str | None, now: float) -> None:
-        """A probe round ended, with an answer or without."""
+        """Note that a probe round ended, with an answer or without."""
         if not self._state.is_guarded:
             return
         if answered_by is None:

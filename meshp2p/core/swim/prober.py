@@ -1,4 +1,4 @@
-"""Finding out who does not answer (SWIM §4.1 and §4.3, Lifeguard §IV-A)."""
+"""Detects nodes that do not answer (SWIM §4.1 and §4.3, Lifeguard §IV-A)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from meshp2p.core.swim.membership import Membership
 __all__ = ["Prober", "Round"]
 
 RELAYS_MAX = 1024
-"""Pings under way on others' behalf; past it, requests are not served. Chosen, not measured."""
+"""The maximum number of pings under way for other nodes; beyond it, requests are ignored. Chosen, not measured."""
 
 
 class Round:
@@ -34,17 +34,20 @@ class Round:
         self.is_acknowledged: bool = False
         self.has_relays: bool = False
         self.owing: dict[int, str] = {}
-        """By tag, the relays that were asked and sent no nack."""
+        """The relays that were asked and sent no nack, by tag."""
 
 
 class Prober:
-    """One probe a period. Where clocks agree each node is probed by exactly one other in each period, at some moment of
-    it, so that none waits for two. Whatever clocks do, each of n others has its turn in a round of at most 2n periods
-    (a bound of the kind of SWIM §4.3): :mod:`meshp2p.core.directory.nodes`.
+    """Sends one probe per period.
 
-    A ping; where it has no answer, pings by three others, and a call over TCP, which goes where UDP does not; where all
-    that has no answer by the end of the period, an accusation. Relays that could not reach the target send a nack: if
-    they do not, the prober is slow itself (Lifeguard §IV-A), or much is gone: :mod:`meshp2p.core.swim.roll_call`.
+    If clocks agree, each node is probed by exactly one other in each period, at some moment of it, so none waits for
+    two periods. Whatever clocks do, each of n others gets its turn in a round of at most 2n periods (a bound of the
+    kind of SWIM §4.3): :mod:`meshp2p.core.directory.nodes`.
+
+    A probe is a ping. Without an answer, three others ping the target, and a call goes over TCP, which may pass where
+    UDP does not. Without any answer by the end of the period, the target is accused. Relays that could not reach the
+    target send a nack. If they do not, the prober itself is slow (Lifeguard §IV-A), or much of the mesh is gone:
+    :mod:`meshp2p.core.swim.roll_call`.
     """
 
     def __init__(self, state: NodeState, membership: Membership, findings: Findings) -> None:
@@ -54,7 +57,7 @@ class Prober:
         self._sequence = 0
         self._round: Round | None = None
         self._relays: dict[int, tuple[Address, int, int]] = {}
-        """By the number of the ping: where its asker is, the asker's tag and number."""
+        """By the number of the ping: the address, tag and number of its asker."""
         self._round_trips: dict[str, float] = {}
 
     def start(self, now: float) -> None:
@@ -69,7 +72,7 @@ class Prober:
     # The prober's side
 
     def begin_round(self, now: float) -> bool:
-        """Probe the next node. False if there is nobody to probe."""
+        """Probe the next node. Return False if there is none."""
         state = self._state
         state.timers.set(Timer.PROBE, now + state.local_health.scale(state.config.probe_interval))
         if state.is_leaving or not state.is_announced:
@@ -86,8 +89,8 @@ class Prober:
         return True
 
     def direct_timeout(self, target: str, now: float) -> float:
-        """How long the target's answer may take, in seconds: three round trips, within bounds, stretched where this
-        node is slow, or the target is."""
+        """Return the timeout of the direct ping in seconds: three round trips, within limits, extended if this node or
+        the target is slow."""
         config = self._state.config
         round_trip = self._round_trips.get(target)
         timeout = config.probe_timeout
@@ -97,7 +100,7 @@ class Prober:
         return self._state.local_health.scale(patient)
 
     def handle_no_answer(self, now: float) -> None:
-        """The direct ping had no answer: ask others, and try TCP (SWIM §4.1)."""
+        """Ask others and try TCP, because the direct ping got no answer (SWIM §4.1)."""
         state = self._state
         current = self._round
         if current is None or current.is_acknowledged or not self._is_listed(current):
@@ -112,7 +115,7 @@ class Prober:
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             if isinstance(reply, Pong) and reply.id == current.target:
-                # it lives and UDP does not get there: the address it was heard from may be wrong, or forged
+                # it lives but UDP does not reach it: the address it was heard from may be wrong, or forged
                 self._forget_address(current)
                 self._acknowledge(current, now)
                 self._findings.append(ViewHeard(current.target, reply.view))
@@ -122,12 +125,12 @@ class Prober:
         state.call_node(target, Probe(tag_of(current.target)), conclude)
 
     def _note_refused(self, current: Round, now: float) -> None:
-        """The target's host answers that nobody listens there, and UDP had no answer either."""
+        """Note that the target's host refused the connection, and UDP got no answer either."""
         if current is self._round and not current.is_acknowledged and self._is_listed(current):
             self._membership.accuse(current.target, now, is_refused=True)
 
     def receive_ack(self, message: Ack, sender: str | None, now: float) -> bool:
-        """An ack came. Whether it answers a probe of this node's, or a ping on another's behalf."""
+        """Receive an ack. Return whether it answers a probe of this node, or a ping for another node."""
         state = self._state
         relay = self._relays.pop(message.sequence, None)
         if relay is not None:
@@ -165,7 +168,7 @@ class Prober:
             state.life.note(current.target, now)
 
     def end_round(self) -> Round | None:
-        """End the round under way. The round, if the node that was probed did not answer; it is to be accused."""
+        """End the round under way. Return it if the target did not answer and must be accused."""
         state = self._state
         current, self._round = self._round, None
         state.timers.cancel(Timer.PROBE_DIRECT)
@@ -177,14 +180,16 @@ class Prober:
         return current
 
     def _forget_address(self, current: Round) -> None:
-        """A ping had no answer: forget the address that the target was heard from, unless it was heard from another
-        since. A machine that moved without noticing may speak to this node just after each ping to its old address."""
+        """Forget the address that the target was heard from, because a ping there got no answer, unless it was heard
+        from another since.
+
+        A machine that moved without noticing may send to this node just after each ping to its old address.
+        """
         if self._state.reach.get(current.target) == current.address:
             del self._state.reach[current.target]
 
     def _is_listed(self, current: Round) -> bool:
-        """Whether the process that is probed is still the one that is listed under its id: it may be gone, or another
-        by now."""
+        """Return whether the probed process is still the one listed under its id."""
         record = self._state.members.records.get(current.target)
         return record is not None and record.is_node and record.boot == current.boot
 
@@ -193,7 +198,7 @@ class Prober:
         self._round_trips[target] = seconds if known is None else 0.75 * known + 0.25 * seconds
 
     def _choose_target(self) -> str | None:
-        """Another node whose turn it is; None where there is none."""
+        """Return the next node to probe, or None."""
         state = self._state
         period = int(state.wall_ms() / (1000 * state.config.probe_interval))
         return state.members.nodes.choose_next(state.id, period, state.random)
@@ -216,7 +221,7 @@ class Prober:
         state.answer(source, message.sender, ack, now)
 
     def receive_ping_request(self, message: PingRequest, source: Address, now: float) -> None:
-        """Ping a node for another; its ack is passed on, or a nack sent when it does not come in time."""
+        """Ping a node for another; pass its ack on, or send a nack if it does not come in time."""
         state = self._state
         if len(self._relays) >= RELAYS_MAX:
             return

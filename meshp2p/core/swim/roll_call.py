@@ -1,15 +1,15 @@
-"""Checking many nodes at the same time, once a probe met silence on all ways.
+"""Checks many nodes at the same time, after a probe that got no answer on any path.
 
-A probe without an answer accuses one node. If its relays did not send their nacks either, much may be gone: a part of
-the mesh was cut off, or this node was. One probe a second would find that out in as many seconds as there are nodes. So
-a few nodes are checked at once, and more the fewer of them answer::
+A failed probe accuses one node. If its relays sent no nacks either, much may be gone: part of the mesh, or this node,
+may be cut off. One probe a second would take as many seconds as there are nodes to find out. So a few nodes are checked
+at once, and more if few of them answer::
 
     8 checked ──> half of them answer: end; those that do not are accused, and their confirmers check them too
               ├─> few answer: so many more that each silent node is checked by some of those that are left
-              └─> nobody answers: all
+              └─> none answers: all
 
-Relays that answer this, also late, but sent no nack say that this node is slow, or its network (Lifeguard §IV-A).
-Those that are gone do not: a node that was cut off keeps its pace.
+Relays that sent no nack but answer this, even late, show that this node or its network is slow (Lifeguard §IV-A).
+Relays that are gone do not: a node that was cut off keeps its pace.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from meshp2p.core.swim.confirmer import Confirmer
 __all__ = ["RollCall"]
 
 FIRST: Final = 8
-"""Nodes of the first wave, silent relays among them. Chosen, not measured."""
+"""The size of the first wave, including silent relays. Chosen, not measured."""
 
 CHECKERS: Final = 8
-"""By about how many of those that are left each silent node is checked. Chosen so that of 128 nodes cut in halves
-hardly one is left out; too low leaves some to later probes, too high costs packets."""
+"""By about how many of the remaining nodes each silent node is checked. Chosen so that of 128 nodes cut in halves
+hardly one is missed; too low leaves some to later probes, too high costs packets."""
 
 GROWTH: Final = 4
-"""How many times as many as before are checked in a further wave. Chosen, not measured."""
+"""By how much each further wave may grow. Chosen, not measured."""
 
 
 OWING_PERIODS: Final = 5
-"""Protocol periods for which an answer of a relay that owes a nack says that this node is slow. Chosen."""
+"""Protocol periods for which an answer of a relay that owes a nack shows that this node is slow. Chosen."""
 
 
 class RollCall:
-    """Waves of checks, ``probe_timeout`` apart, until half of those that were checked answer, or enough were."""
+    """Waves of checks, ``probe_timeout`` apart, until half of the checked nodes answer, or enough were checked."""
 
     def __init__(self, state: NodeState, confirmer: Confirmer) -> None:
         self._state = state
         self._confirmer = confirmer
         self._called: dict[str, None] = {}
-        """Who was checked in the roll call under way."""
+        """The nodes checked in the roll call under way."""
         self._owing: dict[str, float] = {}
         """Relays that owe a nack, and until when their answer counts."""
 
     def begin(self, now: float, relays: Iterable[str] = ()) -> None:
-        """A probe had no answer, and these relays sent no nack."""
+        """Begin a roll call, because a probe got no answer and these relays sent no nack."""
         state = self._state
         if state.is_guarded or state.is_leaving or not state.is_announced:
             return
@@ -64,7 +64,7 @@ class RollCall:
             state.timers.set(Timer.ROLL_CALL, now + state.config.probe_timeout)
 
     def handle_wave(self, now: float) -> None:
-        """Those who live have answered the last wave: check more, or end."""
+        """Check more nodes or end, by the answers to the last wave."""
         state = self._state
         count = len(self._called)
         answered = sum(not self._confirmer.is_silent(node_id) for node_id in self._called)
@@ -77,13 +77,13 @@ class RollCall:
             self._called.clear()
 
     def note_answer(self, node_id: str, now: float) -> None:
-        """A node answered a check, or something else so late that nobody waits for it any more. If it owes a nack, this
-        node or its network is slow."""
+        """Note that a node answered a check, or something else too late. If it owes a nack, this node or its network is
+        slow."""
         if self._owing.pop(node_id, 0.0) > now:
             self._state.local_health.change(+1)
 
     def _draw(self, count: int) -> list[str]:
-        """Up to so many others that are not suspected and were not called yet."""
+        """Return up to so many random other nodes that are not suspected and were not called yet."""
         state = self._state
         records = state.members.records
         left = [

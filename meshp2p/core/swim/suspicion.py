@@ -1,4 +1,4 @@
-"""How long a suspicion lasts (Lifeguard §IV-B, dynamic suspicion timeouts)."""
+"""The duration of a suspicion (Lifeguard §IV-B, dynamic suspicion timeouts)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["Suspicion"]
 
 
 class Suspicion:
-    """One suspect incarnation, and who says so.
+    """One suspect incarnation, and its accusers.
 
-    It lasts ``timeout_max`` seconds where nobody else confirms it and shrinks to ``timeout_min`` with
-    ``confirmations_max`` independent confirmations: ``max - (max - min) x log(c + 1) / log(k + 1)``. An accuser counts
-    once; an empty accuser (heard by sync) never does.
+    It lasts ``timeout_max`` seconds without confirmations and shrinks to ``timeout_min`` with ``confirmations_max``
+    independent ones: ``max - (max - min) x log(c + 1) / log(k + 1)``. An accuser counts once; an empty accuser
+    (received by sync) never does.
     """
 
     __slots__ = (
@@ -39,13 +39,13 @@ class Suspicion:
         self._timeout_min = timeout_min
         self._timeout_max = timeout_max if confirmations_max > 0 else timeout_min
         self.confirmers: tuple[str, ...] = ()
-        """Who was drawn to check the suspect; empty if that is not known."""
+        """The nodes chosen to check the suspect; empty if unknown."""
         self.refused: dict[str, None] = {}
-        """The nodes that the suspect's host refused (the host lives, the process does not), and those that hold the
-        suspect dead in another view."""
+        """The nodes that the suspect's host refused (the host lives, the process does not), and those whose view holds
+        the suspect dead."""
 
     def confirm(self, accuser: str) -> bool:
-        """Count a confirmation. Whether it was news: independent, and within the number that counts."""
+        """Count a confirmation. Return whether it was new: independent, and within the number that counts."""
         if not accuser or accuser in self._accusers or self._confirmations >= self._confirmations_max:
             return False
         is_first = not self._accusers
@@ -55,9 +55,11 @@ class Suspicion:
         return True
 
     def note_death(self, by: str, now: float, *, timeout_min: float, timeout_max: float) -> bool:
-        """Another node holds the suspect dead in a view of its own. The suspicion begins anew; it lasts ``timeout_max``
-        seconds, and ``timeout_min`` once any other node found the suspect unresponsive. Returns whether that was news:
-        it is so once, and never if the suspicion is confirmed."""
+        """Note that another view holds the suspect dead.
+
+        The suspicion starts again. It lasts ``timeout_max`` seconds, and ``timeout_min`` once another node found the
+        suspect unresponsive. Returns whether that was new: only once, and never for a confirmed suspicion.
+        """
         if self._is_held_dead or self.is_confirmed:
             return False
         self._is_held_dead = True
@@ -71,8 +73,8 @@ class Suspicion:
         return True
 
     def expect(self, confirmers: int) -> bool:
-        """So many of the nodes that were drawn can confirm it; those that are suspected themselves cannot. Returns
-        whether that changes how long it lasts."""
+        """Set how many of the chosen nodes can confirm; those that are suspected themselves cannot. Return whether that
+        changes the duration."""
         before, self._confirmations_max = self._confirmations_max, min(self._wanted, confirmers)
         return before != self._confirmations_max
 
@@ -90,11 +92,11 @@ class Suspicion:
         return self.is_confirmed and self._confirmations > 0
 
     def restart(self, now: float) -> None:
-        """Begin anew and keep the accusers: this node was stopped, and may have missed a refutation."""
+        """Start again and keep the accusers: this process was suspended, and may have missed a refutation."""
         self._since = now
 
     def deadline(self) -> float:
-        """When the suspect is to be declared dead, on the clock of ``now``."""
+        """Return when the suspect is to be declared dead, on the clock of ``now``."""
         if self._confirmations_max <= 0:
             return self._since + self._timeout_min
         share = math.log(self._confirmations + 1) / math.log(self._confirmations_max + 1)

@@ -1,7 +1,7 @@
-"""What two nodes compare to find where their views differ, without telling each other everything.
+"""The digest that two nodes compare to find where their views differ, without sending everything.
 
-Live records are sorted into buckets by the low bits of their tag; a digest is the XOR of the fingerprints in each
-bucket, 8 bytes a bucket. There is about one bucket for four records, so that a single difference costs a handful of
+Live records are sorted into buckets by the low bits of their tag. A digest is the XOR of the fingerprints in each
+bucket, 8 bytes per bucket. There is about one bucket for four records, so that a single difference costs a handful of
 records.
 """
 
@@ -17,7 +17,7 @@ __all__ = ["bucket_digest", "differing_buckets", "items_in"]
 
 
 def bucket_digest(members: Members, buckets: int | None = None) -> bytes:
-    """The digest of all live records, in so many buckets (a power of two), or as many as suit them."""
+    """Return the digest of all live records, in so many buckets (a power of two), or in a suitable number."""
     if buckets is None:
         buckets = 1
         while buckets < BUCKETS_MAX and buckets * 4 < len(members):
@@ -30,7 +30,7 @@ def bucket_digest(members: Members, buckets: int | None = None) -> bytes:
 
 
 def differing_buckets(members: Members, digest: bytes) -> tuple[int, ...]:
-    """The numbers of the buckets in which ``digest`` is not this view's."""
+    """Return the numbers of the buckets in which ``digest`` differs from this view."""
     buckets = len(digest) // 8
     own = bucket_digest(members, buckets)
     return tuple(
@@ -39,7 +39,7 @@ def differing_buckets(members: Members, digest: bytes) -> tuple[int, ...]:
 
 
 def items_in(members: Members, numbers: Iterable[int], buckets: int) -> Iterator[Item]:
-    """All that is held in these of so many buckets: live records, then the departed as rumours."""
+    """Return all that is held in these of so many buckets: live records, then the departed as rumours."""
     wanted = set(numbers)
     mask = buckets - 1
 

@@ -1,4 +1,4 @@
-"""What goes wrong, when, and to whom: each fault a plain value, so that a run can be written down, replayed and shrunk.
+"""Faults: what fails, when, and where. Each fault is a plain value, so that a run can be stored, replayed and shrunk.
 
 ::
 
@@ -10,9 +10,9 @@
     a disk          DiskForgets  DiskFull  DiskFails  DiskSlow  DiskTorn
     an attacker     Forged
 
-``begin`` and ``end`` are virtual seconds; without an ``end`` a fault lasts until the network heals at the end of the
-schedule's ``duration`` (and a crashed node stays down). Nodes are named by their ids; where none is named, all are
-meant.
+``begin`` and ``end`` are virtual seconds. Without an ``end``, a fault lasts until the network heals at the end of the
+schedule's ``duration`` (a crashed node stays down). Nodes are named by their ids; without names, all nodes are
+affected.
 """
 
 from __future__ import annotations
@@ -83,4 +83,4 @@ ImpairingFault = Lossy | Bursts | Duplicated | Reordered | Delayed | Oversized |
 HostFault = Crash | Leave | Pause | Sleep | Slow | Stalls | ClockStep | ClockRate | Moved
 DiskFault = DiskForgets | DiskFull | DiskFails | DiskSlow | DiskTorn
 Fault = CuttingFault | Hidden | ImpairingFault | Crash | Leave | Twin | HostFault | DiskFault | Forged
-"""All of them. A swarm draws its kinds by their order here."""
+"""All faults. A swarm draws its kinds by their order here."""

@@ -1,4 +1,4 @@
-"""Clocks that are wrong."""
+"""Faults of clocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ClockRate", "ClockStep"]
 
 
 class ClockStep(FaultOfOne, frozen=True, kw_only=True):
-    """The wall clock is set by so many seconds, and back at ``end``."""
+    """The wall clock is changed by ``seconds``, and back at ``end``."""
 
     seconds: float = -3600.0
 
@@ -19,7 +19,7 @@ class ClockStep(FaultOfOne, frozen=True, kw_only=True):
 
 
 class ClockRate(FaultOfOne, frozen=True, kw_only=True):
-    """The monotonic clock runs at this rate: 1.05 is 5 % fast. The wall clock is kept right."""
+    """The monotonic clock runs at this rate: 1.05 is 5 % fast. The wall clock stays right."""
 
     rate: float = 1.05
 

@@ -1,4 +1,4 @@
-"""What goes wrong between machines: cuts, loss, delay, and an attacker's packets."""
+"""Faults between machines: partitions, loss, delay, and an attacker's packets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Partition(Faulty, frozen=True, kw_only=True):
-    """Nothing passes between these groups. A node in none of them sees all: a bridge.
+    """No traffic passes between these groups. A node in no group can reach all.
 
     ``period``: a flapping link, cut for the first half of each period; 0: cut all the time.
     """
@@ -55,7 +55,7 @@ class Partition(Faulty, frozen=True, kw_only=True):
 
 
 class FaultOfDirection(Faulty, frozen=True, kw_only=True):
-    """A fault of what these senders have for these receivers."""
+    """A fault of traffic from these senders to these receivers."""
 
     senders: tuple[str, ...]
     receivers: tuple[str, ...]
@@ -70,13 +70,14 @@ class FaultOfDirection(Faulty, frozen=True, kw_only=True):
 
 
 class OneWay(FaultOfDirection, frozen=True, kw_only=True):
-    """Nothing passes from these senders to these receivers; the other way is open. A call needs both ways."""
+    """No traffic passes from these senders to these receivers, but it does the other way. A call needs both
+    directions."""
 
     kinds: tuple[Kind, ...] = ALL_KINDS
 
 
 class Blocked(FaultOfNodes, frozen=True, kw_only=True):
-    """These kinds are dead: UDP while TCP lives, multicast while unicast lives."""
+    """These kinds of traffic are blocked, for example UDP but not TCP, or multicast but not unicast."""
 
     kinds: tuple[Kind, ...] = (Kind.MULTICAST,)
 
@@ -89,8 +90,7 @@ class Blocked(FaultOfNodes, frozen=True, kw_only=True):
 
 
 class Rejected(FaultOfDirection, frozen=True, kw_only=True):
-    """A firewall resets and refuses what these senders have to these receivers by TCP; UDP passes, unless
-    ``drops_udp``."""
+    """A firewall resets and refuses TCP from these senders to these receivers. UDP passes, unless ``drops_udp``."""
 
     drops_udp: bool = False
 
@@ -99,15 +99,15 @@ class Rejected(FaultOfDirection, frozen=True, kw_only=True):
 
 
 class Hidden(FaultOfNodes, frozen=True, kw_only=True):
-    """Nobody can open a TCP connection to these nodes: they are behind NAT, or a firewall that admits nothing. What
-    they open themselves carries both ways, and UDP passes."""
+    """No TCP connection to these nodes can be opened: they are behind NAT, or a firewall that blocks incoming traffic.
+    Connections that they open themselves work both ways, and UDP passes."""
 
     def is_bearable(self) -> bool:
         return True
 
 
 class Lossy(FaultOfNodes, frozen=True, kw_only=True):
-    """Packets are lost, each with this probability; what TCP loses is sent again and comes late."""
+    """Each packet is lost with this probability. TCP retransmits lost data, which arrives late."""
 
     probability: float
     kinds: tuple[Kind, ...] = (Kind.UDP,)
@@ -136,7 +136,7 @@ class Bursts(FaultOfNodes, frozen=True, kw_only=True):
 
 
 class Duplicated(FaultOfNodes, frozen=True, kw_only=True):
-    """Datagrams arrive twice, each with this probability, up to ``seconds`` apart."""
+    """Each datagram arrives twice with this probability, up to ``seconds`` apart."""
 
     probability: float
     seconds: float = 0.05
@@ -149,7 +149,7 @@ class Duplicated(FaultOfNodes, frozen=True, kw_only=True):
 
 
 class Reordered(FaultOfNodes, frozen=True, kw_only=True):
-    """Datagrams are held back by up to ``seconds``, each with this probability, so that later ones overtake them."""
+    """Each datagram is held back with this probability by up to ``seconds``, so that later ones overtake it."""
 
     probability: float
     seconds: float = 0.05
@@ -162,7 +162,7 @@ class Reordered(FaultOfNodes, frozen=True, kw_only=True):
 
 
 class Delayed(FaultOfNodes, frozen=True, kw_only=True):
-    """All takes ``seconds`` more, and up to ``jitter`` more; with probability ``spikes`` ten times that."""
+    """All traffic takes ``seconds`` longer, plus up to ``jitter``; with probability ``spikes`` ten times that."""
 
     seconds: float
     jitter: float = 0.0
@@ -178,13 +178,13 @@ class Delayed(FaultOfNodes, frozen=True, kw_only=True):
 
 
 class Oversized(FaultOfNodes, frozen=True, kw_only=True):
-    """Datagrams of more than ``bytes_max`` are lost: a path with a small MTU and no fragments."""
+    """Datagrams of more than ``bytes_max`` are lost: a path with a small MTU and without fragmentation."""
 
     bytes_max: int = 1200
 
 
 class Corrupted(FaultOfNodes, frozen=True, kw_only=True):
-    """Datagrams arrive with bytes changed or cut off, each with this probability. What still decodes is taken for
+    """Each datagram arrives with changed or missing bytes with this probability. If it still decodes, it counts as
     refused by UDP's checksum."""
 
     probability: float
@@ -206,7 +206,7 @@ class Forgery(StrEnum):
 
 
 class Forged(FaultOfNodes, frozen=True, kw_only=True):
-    """Packets of an attacker, ``rate`` a second, to nodes drawn at random."""
+    """Packets of an attacker, ``rate`` per second, to random nodes."""
 
     what: Forgery = Forgery.GARBAGE
     rate: float = 10.0
