@@ -17,22 +17,14 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import (
     ContactLost,
     ContactRestored,
-    LeaderChanged,
-    MemberDied,
-    MemberJoined,
-    MemberLeft,
-    MemberRecovered,
-    MemberSuspected,
-    MemberUpdated,
     PeerReachable,
     PeersCannotCall,
     PeerUnreachable,
     StorageFailed,
     StorageRecovered,
 )
-from meshp2p.core.instance import Instance, Leader
-from meshp2p.core.message import CopyStatus, Message, Receipt
-from meshp2p.core.record import Record, State
+from meshp2p.core.message import CopyStatus
+from meshp2p.core.record import State
 from meshp2p.errors import (
     ConfigError,
     ConnectionLost,
@@ -64,23 +56,26 @@ from meshp2p.errors import (
 )
 from meshp2p.http.limits import HttpLimits
 from meshp2p.node.config import NodeConfig
-from meshp2p.node.graph_sync import (
-    ClockOrder,
-    GraphEdge,
-    GraphNode,
-    GraphSync,
-    GraphSyncType,
-    GraphTombstone,
-    VectorClock,
+from meshp2p.node.events import (
+    EventsLost,
+    LeaderChanged,
+    MemberDied,
+    MemberEvent,
+    MemberJoined,
+    MemberLeft,
+    MemberRecovered,
+    MemberSuspected,
+    MemberUpdated,
+    NetworkProblemFound,
 )
 from meshp2p.node.handlers import Declined
 from meshp2p.node.identity import generate_instance_id
+from meshp2p.node.instance import Instance, Receipt
 from meshp2p.node.leadership import FencingToken
 from meshp2p.node.local_map import MapChange
 from meshp2p.node.options import NodeOptions
 from meshp2p.node.received import ReceivedMessage
 from meshp2p.node.settings import load_config
-from meshp2p.node.subscriptions import EventsLost, NetworkProblemFound
 from meshp2p.threaded.delegation import Delegation
 from meshp2p.threaded.lease import Lease
 from meshp2p.threaded.mesh_node import MeshNode
@@ -94,7 +89,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Address",
-    "ClockOrder",
     "ConfigError",
     "ConnectionLost",
     "ContactLost",
@@ -107,18 +101,12 @@ __all__ = [
     "DelegationTimeout",
     "EventsLost",
     "FencingToken",
-    "GraphEdge",
-    "GraphNode",
-    "GraphSync",
-    "GraphSyncType",
-    "GraphTombstone",
     "HandlerConflict",
     "HttpLimits",
     "IdConflict",
     "Instance",
     "InstanceConflict",
     "InternalError",
-    "Leader",
     "LeaderChanged",
     "Lease",
     "LimitExceeded",
@@ -126,6 +114,7 @@ __all__ = [
     "MailboxFull",
     "MapChange",
     "MemberDied",
+    "MemberEvent",
     "MemberJoined",
     "MemberLeft",
     "MemberRecovered",
@@ -134,7 +123,6 @@ __all__ = [
     "MeshClient",
     "MeshError",
     "MeshNode",
-    "Message",
     "NetworkProblemFound",
     "NoHandler",
     "NodeClosed",
@@ -149,7 +137,6 @@ __all__ = [
     "QueryTimeout",
     "Receipt",
     "ReceivedMessage",
-    "Record",
     "RemoteError",
     "RemoteProtocolError",
     "RequestRefused",
@@ -162,7 +149,6 @@ __all__ = [
     "StoreFull",
     "UnknownInstance",
     "Unreachable",
-    "VectorClock",
     "WaitTimeout",
     "WrongLoop",
     "__version__",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -12,18 +13,35 @@ import httpx
 import msgspec
 
 from meshp2p.core.address import parse_endpoint
-from meshp2p.core.message import IfAbsent, check_if_absent
-from meshp2p.errors import ConfigError, RequestRefused, Unreachable
+from meshp2p.core.message import CUSTOM, IfAbsent, Message, check_if_absent
+from meshp2p.errors import (
+    ConfigError,
+    InstanceConflict,
+    LimitExceeded,
+    MailboxFull,
+    MeshError,
+    QueryTimeout,
+    RequestRefused,
+    StoreFull,
+    UnknownInstance,
+    Unreachable,
+    WaitTimeout,
+)
+from meshp2p.node.arguments import check_count, check_flag, check_optional_name, check_seconds, encode_metrics
+from meshp2p.node.config import check_name
+from meshp2p.node.instance import Instance, Receipt, instance_of_detail, receipt_of_answer, to_unix_ms
+from meshp2p.node.payload import EncodedPayload, decode_error, decode_payload, encode_payload
+from meshp2p.node.received import QUERY, REPLY_KINDS, RESPONSE, ReceivedMessage, split_kind
+from meshp2p.node.values import check_shape
+from meshp2p.node.within import check_timeout
 from meshp2p.wire.contract import (
     WAIT_SECONDS_MAX,
     ErrorBody,
     HealthResponse,
     HeartbeatResponse,
     InstanceDetail,
-    InstancesResponse,
-    LeaderResponse,
+    MessageDetail,
     MessageStatusResponse,
-    PendingMessagesResponse,
     RegisterResponse,
     SendMessageResponse,
 )
@@ -42,16 +60,20 @@ client_transport: Final[ContextVar[Callable[[], httpx.AsyncBaseTransport] | None
 
 
 class MeshClient:
-    """Calls any node of a mesh; all of them give the same answers.
+    """Calls any node of a mesh, for agents that embed none; all nodes give the same answers.
+
+    It has the words of :class:`~meshp2p.MeshNode`, each a coroutine. It may act for any number of instances, so what an
+    instance does takes its id: that of the sender is ``source``.
 
     ``urls`` is one base URL or ``HOST:PORT``, or several. The one that answered last is asked first; if it cannot be
     reached, does not answer within ``timeout`` seconds or is not ready (503), the next is asked, each once a call. An
     async context manager, for trio and asyncio alike. ``token`` is sent as a bearer token. ``transport`` stands for the
     network, if that is not this machine's.
 
-    Every call raises :class:`Unreachable` where no node answered, naming what each said, and :class:`RequestRefused`
-    with the status where one refused. A message that may have been accepted is not sent to the next: then
-    :class:`Unreachable` is raised, and whether it was is unknown. Raises :class:`ConfigError` for a URL that is none.
+    Every call raises :class:`Unreachable` if no node answered, naming what each said. What a node refuses raises
+    :class:`~meshp2p.errors.InstanceConflict`, :class:`~meshp2p.errors.LimitExceeded`,
+    :class:`~meshp2p.errors.MailboxFull` or :class:`~meshp2p.errors.StoreFull`, and :class:`RequestRefused` with the
+    status in all other cases. Arguments of a wrong type or value raise :class:`ConfigError`.
     """
 
     def __init__(
@@ -79,9 +101,11 @@ class MeshClient:
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    # Instances
 
     async def register(
         self,
@@ -89,132 +113,202 @@ class MeshClient:
         hostname: str,
         port: int,
         capabilities: Iterable[str] = (),
-        agent_profiles: Iterable[str] = (),
-    ) -> RegisterResponse:
-        """Register an instance, or register it again. It must then heartbeat, every 5 s or so, or is removed after 15
-        s."""
+        profiles: Iterable[str] = (),
+    ) -> None:
+        """Register an instance, or register it again. It must then heartbeat, every 5 s or so, or is removed after
+        15 s."""
+        check_name("instance_id", instance_id)
+        check_name("hostname", hostname)
+        check_count("port", port)
         body = {
             "instance_id": instance_id,
             "hostname": hostname,
             "port": port,
-            "capabilities": list(capabilities),
-            "agent_profiles": list(agent_profiles),
+            "capabilities": _names("capabilities", capabilities),
+            "agent_profiles": _names("profiles", profiles),
         }
-        return await self._request("POST", "/registry/register", RegisterResponse, body)
+        await self._request("POST", "/registry/register", RegisterResponse, body)
 
     async def heartbeat(
         self, instance_id: str, status: str = "healthy", metrics: Mapping[str, Any] | None = None
-    ) -> HeartbeatResponse:
-        """A sign of life. Where the answer is not ``acknowledged`` the mesh does not know the instance: register it
-        again."""
-        body = {"status": status, "metrics": None if metrics is None else dict(metrics)}
+    ) -> bool:
+        """Give a sign of life; whether the members or the leader changed since the last one.
+
+        Raises :class:`~meshp2p.errors.UnknownInstance` if the mesh does not list the instance: register it again.
+        """
+        check_name("status", status)
+        body = {"status": status, "metrics": None if metrics is None else msgspec.Raw(encode_metrics(metrics))}
         path = f"/registry/heartbeat/{_segment(instance_id)}"
-        return await self._request("POST", path, HeartbeatResponse, body, accepted=(200, 404))
+        reply = await self._request("POST", path, HeartbeatResponse, body, accepted=(200, 404))
+        if not reply.acknowledged:
+            raise UnknownInstance(f"instance {instance_id!r} is not listed: register it again")
+        return reply.should_sync
 
     async def deregister(self, instance_id: str) -> bool:
-        """Take an instance off the list. Whether there was one."""
+        """Take an instance off the list; whether there was one."""
         response = await self._send("DELETE", f"/registry/deregister/{_segment(instance_id)}", None)
         if response.status_code not in (204, 404):
             raise _refusal(response)
         return response.status_code == 204
 
-    async def list_instances(
-        self, *, capability: str | None = None, profile: str | None = None, status: str | None = None
-    ) -> InstancesResponse:
-        """All live instances, or those that have what is named."""
-        wanted = {"capability": capability, "profile": profile, "status": status}
-        query = {name: value for name, value in wanted.items() if value is not None}
-        return await self._request("GET", "/registry/agents", InstancesResponse, query=query)
+    async def members(self) -> list[Instance]:
+        """All live instances, ordered by the bytes of their ids."""
+        return await self._list({})
 
-    async def get_instance(self, instance_id: str) -> InstanceDetail | None:
-        """All that is known of one instance; None where there is none of this id."""
+    async def find(self, *, capability: str | None = None, profile: str | None = None) -> list[Instance]:
+        """The live instances that have the capability and the profile, each if it is given."""
+        check_optional_name("capability", capability)
+        check_optional_name("profile", profile)
+        wanted = {"capability": capability, "profile": profile}
+        return await self._list({name: value for name, value in wanted.items() if value is not None})
+
+    async def member(self, instance_id: str) -> Instance | None:
+        """The live instance of this id; None if there is none."""
         response = await self._send("GET", f"/registry/agents/{_segment(instance_id)}", None)
-        return None if response.status_code == 404 else _decode(response, InstanceDetail, (200,))
+        if response.status_code == 404:
+            return None
+        return _made(response, lambda: instance_of_detail(_decode(response, InstanceDetail)))
 
-    async def leader(self) -> LeaderResponse:
-        """Who leads."""
-        return await self._request("GET", "/registry/leader", LeaderResponse)
+    async def leader(self) -> Instance | None:
+        """The leader; None while there is none."""
+        return next(iter(await self._list({"leader": "true"})), None)
+
+    async def _list(self, wanted: Mapping[str, str]) -> list[Instance]:
+        response = await self._send("GET", "/registry/agents", None, {"detail": "true", **wanted})
+        return _made(response, lambda: list(map(instance_of_detail, _decode(response, _Details).instances)))
+
+    # Messages
 
     async def send(
         self,
-        source: str,
-        payload: Any,
+        target: str,
+        payload: object,
         *,
-        target: str | None = None,
-        kind: str | Mapping[str, str] = "Notification",
+        source: str,
+        kind: str = "Notification",
         correlation_id: str | None = None,
         is_error: bool = False,
         if_absent: IfAbsent = "refuse",
-    ) -> SendMessageResponse:
-        """Send a message from ``source`` to ``target``, or to all others where that is None. When this returns it is
-        kept, and will be delivered.
+    ) -> str:
+        """Send a message from ``source`` to ``target``; its id. When this returns it is kept, and will be delivered.
 
-        ``payload`` is what JSON has a form for, or ``msgspec.Raw`` for JSON that is to arrive byte for byte. ``kind``
-        is one of the plain names, or ``{"Custom": name}``. ``is_error`` marks a Response or TaskResult that is an
-        error: who asked gets a :class:`~meshp2p.errors.RemoteError`. A ``target`` that is not there is refused with
-        400, a full mailbox with 429. With ``if_absent="queue"`` a message for a ``target`` that the mesh remembers as
-        dead is kept until it is back, or until the message expires.
+        The arguments are those of :meth:`MeshNode.send() <meshp2p.MeshNode.send>`. ``payload`` may be ``msgspec.Raw``
+        for JSON that is to arrive byte for byte. ``is_error`` marks a Response or TaskResult that is an error: whoever
+        asked gets a :class:`~meshp2p.errors.RemoteError`.
+
+        Raises :class:`~meshp2p.errors.UnknownInstance` if ``target`` is not listed. A message that may have been
+        accepted is not sent to the next node: then :class:`~meshp2p.errors.Unreachable` is raised, and whether it was
+        accepted is unknown.
         """
-        body = {
-            "target_instance": target,
-            "message_type": kind if isinstance(kind, str) else dict(kind),
-            "payload": payload,
-            "correlation_id": correlation_id,
-            **({"is_error": True} if is_error else {}),
-        }
+        check_name("target", target)
         check_if_absent(if_absent)
-        path = f"/messages/send/{_segment(source)}" + ("?if_absent=queue" if if_absent == "queue" else "")
-        response = await self._send("POST", path, body, is_repeatable=False)
-        return _decode(response, SendMessageResponse, (200,))
+        check_optional_name("correlation_id", correlation_id)
+        check_flag("is_error", is_error)
+        body = {"target_instance": target, "correlation_id": correlation_id, "is_error": is_error}
+        return await self._accept(source, payload, kind, body, {"if_absent": "queue"} if if_absent == "queue" else None)
+
+    async def broadcast(self, payload: object, *, source: str, kind: str = "Notification") -> str:
+        """Send a message from ``source`` to every other live instance; its id. Raises what :meth:`send` raises."""
+        return await self._accept(source, payload, kind, {}, None)
+
+    async def _accept(
+        self, source: str, payload: object, kind: str, body: dict[str, Any], query: Mapping[str, str] | None
+    ) -> str:
+        name, own = split_kind(kind)
+        body["message_type"] = {CUSTOM: own} if name == CUSTOM else name
+        body["payload"] = msgspec.Raw(encode_payload(payload))
+        response = await self._send(
+            "POST", f"/messages/send/{_segment(source, 'source')}", body, query, is_repeatable=False
+        )
+        if response.status_code == 400:
+            raise UnknownInstance(_error_text(response))
+        return _made(response, lambda: _decode(response, SendMessageResponse).message_id)
+
+    async def query(
+        self, target: str, payload: object, *, source: str, reply: Any = None, timeout: float = 30.0
+    ) -> Any:
+        """Ask another agent for ``source``, which must be registered, and return its answer.
+
+        The question and the answer are messages: the answer is read from the mailbox of ``source`` and acknowledged,
+        and all others stay there. With ``reply`` the answer is made into that, as :meth:`MeshNode.query()
+        <meshp2p.MeshNode.query>` does.
+
+        Raises :class:`~meshp2p.errors.QueryTimeout` after so many seconds, :class:`~meshp2p.errors.RemoteError` if the
+        agent answers with an error, :class:`~meshp2p.errors.PayloadMismatch` if the answer is no ``reply``, and what
+        :meth:`send` raises.
+        """
+        check_seconds("timeout", timeout)
+        if reply is not None:
+            check_shape(reply)
+        correlation_id, after = str(uuid.uuid4()), None
+        with anyio.move_on_after(timeout) as scope:
+            await self.send(target, payload, source=source, kind=QUERY, correlation_id=correlation_id)
+            while True:
+                wait = min(max(0.0, scope.deadline - anyio.current_time()), WAIT_SECONDS_MAX)
+                for message in await self.messages(source, wait=wait, after=after):
+                    after = message.id
+                    if message.kind == RESPONSE and message.correlation_id == correlation_id:
+                        await message.acknowledge()
+                        if message.is_error:
+                            raise decode_error(message.raw)
+                        return decode_payload(message.raw, reply, f"answer of {target!r}")
+        raise QueryTimeout(f"{target!r} did not answer within {timeout:g} s")
 
     async def messages(
         self, instance_id: str, *, wait: float = 0.0, limit: int | None = None, after: str | None = None
-    ) -> PendingMessagesResponse:
-        """What waits for an instance, oldest first; it stays there until it is acknowledged. Where there is nothing,
-        wait so many seconds for a message, 60 at the most.
+    ) -> list[ReceivedMessage]:
+        """The messages that wait for an instance, oldest first; each stays there until it is acknowledged. If there is
+        none, wait so many seconds for one, 60 at the most.
 
         ``limit`` bounds how many; ``after`` is the id of a message that was read, for those behind it.
         """
-        if not 0 <= wait <= WAIT_SECONDS_MAX:
+        check_timeout(wait, "wait")
+        if wait > WAIT_SECONDS_MAX:
             raise ConfigError(f"wait = {wait!r}: expected 0 to {WAIT_SECONDS_MAX:g} seconds")
+        if limit is not None:
+            check_count("limit", limit, 1)
+        check_optional_name("after", after)
         wanted = {
+            "detail": "true",
             "wait": f"{wait:.3f}" if wait else None,
             "limit": None if limit is None else str(limit),
             "after": after,
         }
         query = {name: value for name, value in wanted.items() if value is not None}
         response = await self._send("GET", f"/messages/{_segment(instance_id)}", None, query, timeout_more=wait)
-        return _decode(response, PendingMessagesResponse, (200,))
+        mailbox = _Mailbox(self, instance_id)
+        return _made(
+            response,
+            lambda: [ReceivedMessage(_message_of(one), mailbox) for one in _decode(response, _MessageDetails).messages],
+        )
 
     async def acknowledge(self, instance_id: str, message_ids: Iterable[str]) -> None:
         """Take messages out of the mailbox of an instance, which has dealt with them. Ids that are not in it change
         nothing."""
         response = await self._send(
-            "POST", f"/messages/ack/{_segment(instance_id)}", {"message_ids": list(message_ids)}
+            "POST", f"/messages/ack/{_segment(instance_id)}", {"message_ids": _names("message_ids", message_ids)}
         )
         if response.status_code != 204:
             raise _refusal(response)
 
-    async def message_status(self, message_id: str) -> MessageStatusResponse | None:
-        """What became of a message, for each of its recipients; None where nobody knows it, or none does any more."""
-        response = await self._send("GET", f"/messages/status/{_segment(message_id)}", None)
-        return None if response.status_code == 404 else _decode(response, MessageStatusResponse, (200,))
+    async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
+        """The status of each copy of a message, whichever node accepted it; empty if no node knows it."""
+        response = await self._send("GET", f"/messages/status/{_segment(message_id, 'message_id')}", None)
+        if response.status_code == 404:
+            return ()
+        return _made(
+            response, lambda: tuple(map(receipt_of_answer, _decode(response, MessageStatusResponse).recipients))
+        )
 
-    async def health(self) -> HealthResponse:
-        """The version and age of the node that answers."""
-        return await self._request("GET", "/health", HealthResponse)
+    async def health(self) -> dict[str, Any]:
+        """The status, version and age of the node that answers."""
+        return msgspec.structs.asdict(await self._request("GET", "/health", HealthResponse))
 
     async def _request(
-        self,
-        method: str,
-        path: str,
-        shape: type[_T],
-        body: object = None,
-        *,
-        query: Mapping[str, str] | None = None,
-        accepted: tuple[int, ...] = (200,),
+        self, method: str, path: str, shape: type[_T], body: object = None, *, accepted: tuple[int, ...] = (200,)
     ) -> _T:
-        return _decode(await self._send(method, path, body, query), shape, accepted)
+        response = await self._send(method, path, body)
+        return _made(response, lambda: _decode(response, shape), accepted)
 
     async def _send(
         self,
@@ -264,19 +358,86 @@ class MeshClient:
         raise Unreachable(f"no node answered {method} {path}: {'; '.join(failures)}")
 
 
-def _decode(response: httpx.Response, shape: type[_T], accepted: tuple[int, ...]) -> _T:
+class _Details(msgspec.Struct):
+    instances: list[InstanceDetail]
+
+
+class _MessageDetails(msgspec.Struct):
+    messages: list[_RawMessage]
+
+
+class _RawMessage(MessageDetail):
+    payload: msgspec.Raw
+
+
+class _Mailbox:
+    """What a message that was read over HTTP does with its node."""
+
+    def __init__(self, client: MeshClient, owner: str) -> None:
+        self._client = client
+        self._owner = owner
+
+    async def acknowledge_received(self, message: ReceivedMessage) -> None:
+        await self._client.acknowledge(self._owner, [message.id])
+
+    async def reply_to(self, message: ReceivedMessage, payload: EncodedPayload) -> str:
+        kind = REPLY_KINDS.get(message.kind, RESPONSE)
+        correlation_id = message.correlation_id or message.id
+        return await self._client.send(
+            message.source, payload, source=self._owner, kind=kind, correlation_id=correlation_id
+        )
+
+    async def wait(self, function: Callable[[], Awaitable[_T]], timeout: float | None, what: str) -> _T:
+        check_timeout(timeout)
+        with anyio.move_on_after(timeout):
+            return await function()
+        raise WaitTimeout(f"{what} within {timeout:g} s")
+
+
+def _message_of(detail: _RawMessage) -> Message:
+    """A message as the core has it. Raises ``ValueError`` for a time that is none."""
+    own = detail.message_type.get(CUSTOM, "") if isinstance(detail.message_type, dict) else ""
+    return Message(
+        detail.message_id,
+        detail.source_instance,
+        detail.target_instance,
+        detail.message_type if isinstance(detail.message_type, str) else CUSTOM,
+        own,
+        bytes(detail.payload),
+        detail.correlation_id,
+        to_unix_ms(detail.created_at),
+        detail.is_error,
+    )
+
+
+_ERRORS: Final[dict[int, type[MeshError]]] = {
+    409: InstanceConflict,
+    413: LimitExceeded,
+    429: MailboxFull,
+    507: StoreFull,
+}
+
+
+def _made(response: httpx.Response, make: Callable[[], _T], accepted: tuple[int, ...] = (200,)) -> _T:
+    """What the answer stands for. Raises what :class:`MeshClient` raises for a status that is not accepted, and
+    :class:`RequestRefused` for an answer that no node gives."""
     if response.status_code not in accepted:
         raise _refusal(response)
     try:
-        return msgspec.json.decode(response.content, type=shape)
+        return make()
     except (ValueError, RecursionError) as error:
         raise RequestRefused(
-            response.status_code, f"{response.url} answered what is no {shape.__name__}: {error}"
+            response.status_code, f"{response.url} gave an answer that no node gives: {error}"
         ) from None
 
 
-def _refusal(response: httpx.Response) -> RequestRefused:
-    return RequestRefused(response.status_code, _error_text(response))
+def _decode(response: httpx.Response, shape: type[_T]) -> _T:
+    return msgspec.json.decode(response.content, type=shape)
+
+
+def _refusal(response: httpx.Response) -> MeshError:
+    kind = _ERRORS.get(response.status_code)
+    return RequestRefused(response.status_code, _error_text(response)) if kind is None else kind(_error_text(response))
 
 
 def _error_text(response: httpx.Response) -> str:
@@ -286,10 +447,21 @@ def _error_text(response: httpx.Response) -> str:
         return response.text[:200] or response.reason_phrase
 
 
-def _segment(instance_id: str) -> str:
+def _names(field: str, names: Iterable[str]) -> list[str]:
+    """Text that can stand in a record. Raises :class:`ConfigError`."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ConfigError(f"{field} = {names!r:.80}: expected a list of strings")
+    listed = list(names)
+    for index, name in enumerate(listed):
+        check_name(f"{field}[{index}]", name)
+    return listed
+
+
+def _segment(name: str, field: str = "instance_id") -> str:
     """An id as one segment of a path. Clients take the segments ``.`` and ``..`` out of a path unless their dots are
-    escaped."""
-    quoted = quote(instance_id, safe="")
+    escaped. Raises :class:`ConfigError`."""
+    check_name(field, name)
+    quoted = quote(name, safe="")
     return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
 
 

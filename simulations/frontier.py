@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.events import Event, MemberDied
+from meshp2p.core.events import Event, InstanceDied
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.simulation import Simulation
@@ -242,7 +242,7 @@ class _Watched(Simulation):
         super().__init__(schedule, ablate=ablation)
 
     def event(self, host: Host, event: Event) -> None:
-        if isinstance(event, MemberDied):
+        if isinstance(event, InstanceDied):
             self.deaths.append((self.engine.now, host.key, event.record.id, event.record.incarnation))
         super().event(host, event)
 

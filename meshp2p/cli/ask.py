@@ -7,10 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 import trio
 
-from meshp2p.cli.output import printable, write_line
+from meshp2p.cli.output import as_json, printable, time_text, to_json_line, write_line
 from meshp2p.client import MeshClient
 from meshp2p.core.address import Address
 from meshp2p.core.calls import Pong, Probe
@@ -51,29 +50,30 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
 
 async def _agents(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
-        answer = await client.list_instances()
+        instances = await client.members()
     if options.json:
-        write_line(msgspec.json.encode(answer).decode())
+        write_line(to_json_line({"instances": list(map(as_json, instances))}))
         return 0
-    width = max((len(instance.instance_id) for instance in answer.instances), default=0)
-    for instance in answer.instances:
+    width = max((len(instance.id) for instance in instances), default=0)
+    for instance in instances:
         mark = "*" if instance.is_leader else " "
-        skills = ", ".join((*instance.capabilities, *instance.agent_profiles))
+        skills = ", ".join((*instance.capabilities, *instance.profiles))
         place = f"{instance.hostname}:{instance.port}"
-        line = f"{mark} {instance.instance_id:{width}}  {place}  {instance.last_heartbeat}  {skills}"
+        line = f"{mark} {instance.id:{width}}  {place}  {time_text(instance.last_heartbeat)}  {skills}"
         write_line(printable(line.rstrip()))
     return 0
 
 
 async def _leader(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
-        answer = await client.leader()
+        leader = await client.leader()
     if options.json:
-        write_line(msgspec.json.encode(answer).decode())
-    elif answer.leader_id is None:
+        write_line(to_json_line(None if leader is None else as_json(leader)))
+    elif leader is None:
         write_line("no leader")
     else:
-        write_line(printable(f"{answer.leader_id} (epoch {answer.leader_epoch}, since {answer.since})"))
+        since = "" if leader.led_since is None else f", since {time_text(leader.led_since)}"
+        write_line(printable(f"{leader.id} (epoch {leader.epoch}{since})"))
     return 0
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import trio
 
 from meshp2p.cli.ask import add_node_options, open_client
-from meshp2p.cli.output import printable, warn, write_line
+from meshp2p.cli.output import printable, time_text, to_json_line, warn, write_line
 from meshp2p.core.message import CUSTOM, KINDS
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
 from meshp2p.errors import ConfigError
-from meshp2p.wire.contract import AgentMessage
+from meshp2p.node.received import ReceivedMessage
 
 __all__ = ["add_commands"]
 
@@ -23,13 +22,15 @@ __all__ = ["add_commands"]
 def add_commands(commands: Any) -> None:
     send = commands.add_parser(
         "send",
-        help="send a message to an agent, or to all",
-        description="Send a message to an agent, or to all.",
+        help="send a message to an agent, or to all others",
+        description="Send a message to an agent, or to all others.",
         allow_abbrev=False,
     )
     send.add_argument("payload", metavar="PAYLOAD", help="JSON, sent byte for byte; - reads it from standard input")
     send.add_argument("--from", dest="source", required=True, type=_text, metavar="ID", help="the agent that sends it")
-    send.add_argument("--to", dest="target", type=_text, metavar="ID", help="the agent that gets it (all others)")
+    to = send.add_mutually_exclusive_group(required=True)
+    to.add_argument("--to", dest="target", type=_text, metavar="ID", help="the agent that gets it")
+    to.add_argument("--all", action="store_true", help="send it to every other agent")
     kinds = ", ".join(kind for kind in KINDS if kind != CUSTOM)
     send.add_argument(
         "--kind",
@@ -80,49 +81,51 @@ async def _send(options: argparse.Namespace) -> int:
         check_plain_json(payload)
     except NotPlainJson as error:
         raise ConfigError(f"PAYLOAD {error} (a text needs quotes: '\"hello\"')") from None
+    if options.all and options.if_absent != "refuse":
+        raise ConfigError("--if-absent: expected only with --to")
     async with open_client(options) as client:
-        answer = await client.send(
-            options.source,
-            msgspec.Raw(payload),
-            target=options.target,
-            kind=kind,
-            correlation_id=options.correlation_id,
-            if_absent=options.if_absent,
-        )
-    if options.json:
-        write_line(msgspec.json.encode(answer).decode())
-    else:
-        write_line(
-            printable(f"{answer.message_id}  {', '.join(answer.delivered_to) or 'to nobody: no other agent is there'}")
-        )
+        if options.all:
+            message_id = await client.broadcast(msgspec.Raw(payload), source=options.source, kind=kind)
+        else:
+            message_id = await client.send(
+                options.target,
+                msgspec.Raw(payload),
+                source=options.source,
+                kind=kind,
+                correlation_id=options.correlation_id,
+                if_absent=options.if_absent,
+            )
+    write_line(to_json_line({"id": message_id}) if options.json else message_id)
     return 0
 
 
 async def _messages(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
-        answer = await client.messages(options.instance_id, wait=options.wait, limit=options.limit, after=options.after)
+        messages = await client.messages(
+            options.instance_id, wait=options.wait, limit=options.limit, after=options.after
+        )
         if options.json:
-            write_line(msgspec.json.encode(answer).decode())
+            write_line(to_json_line({"messages": list(map(_as_json, messages))}))
         else:
-            for message in answer.messages:
+            for message in messages:
                 write_line(printable(_line(message)))
-        if options.ack and answer.messages:
-            await client.acknowledge(options.instance_id, [message.message_id for message in answer.messages])
+        if options.ack and messages:
+            await client.acknowledge(options.instance_id, [message.id for message in messages])
     return 0
 
 
 async def _status(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
-        answer = await client.message_status(options.message_id)
-    if answer is None:
+        receipts = await client.message_status(options.message_id)
+    if not receipts:
         warn(f"no node knows a message {options.message_id!r}, or none does any more")
         return 1
     if options.json:
-        write_line(msgspec.json.encode(answer).decode())
+        write_line(to_json_line({"receipts": receipts}))
         return 0
-    width = max((len(receipt.instance_id) for receipt in answer.recipients), default=0)
-    for receipt in answer.recipients:
-        line = f"{receipt.instance_id:{width}}  {receipt.status}  {receipt.changed_at}  {receipt.reason or ''}"
+    width = max(len(receipt.recipient) for receipt in receipts)
+    for receipt in receipts:
+        line = f"{receipt.recipient:{width}}  {receipt.status}  {time_text(receipt.changed_at)}  {receipt.reason}"
         write_line(printable(line.rstrip()))
     return 0
 
@@ -136,19 +139,22 @@ def _text(argument: str) -> str:
     return argument
 
 
-def _kind(text: str) -> str | Mapping[str, str]:
+def _kind(text: str) -> str:
     """What ``--kind`` names. Raises :class:`~meshp2p.errors.ConfigError` for what is no kind."""
     kind, colon, name = text.partition(":")
-    if kind == CUSTOM and colon:
-        return {CUSTOM: name}
+    if kind == CUSTOM and name and name not in KINDS:
+        return name
     if kind == CUSTOM or kind not in KINDS or colon:
         plain = ", ".join(kind for kind in KINDS if kind != CUSTOM)
         raise ConfigError(f"--kind {text!r}: expected one of {plain}, or {CUSTOM}:NAME")
     return kind
 
 
-def _line(message: AgentMessage) -> str:
-    kind = message.message_type
-    shown = kind if isinstance(kind, str) else f"{CUSTOM}:{kind.get(CUSTOM, '')}"
-    payload = msgspec.json.encode(message.payload).decode()
-    return f"{message.message_id}  {message.created_at}  {message.source_instance}  {shown}  {payload}"
+def _line(message: ReceivedMessage) -> str:
+    kind = message.kind if message.kind in KINDS else f"{CUSTOM}:{message.kind}"
+    return f"{message.id}  {time_text(message.created_at)}  {message.source}  {kind}  {to_json_line(message.payload)}"
+
+
+def _as_json(message: ReceivedMessage) -> dict[str, Any]:
+    names = ("id", "source", "target", "kind", "payload", "correlation_id", "is_error", "created_at")
+    return {name: getattr(message, name) for name in names}

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import select
 import sys
+from typing import Any
 
-__all__ = ["OutputError", "printable", "warn", "write_line"]
+import msgspec
+
+from meshp2p.node.instance import Instance
+
+__all__ = ["OutputError", "as_json", "printable", "time_text", "to_json_line", "warn", "write_line"]
 
 
 class OutputError(Exception):
@@ -44,6 +50,22 @@ def warn(text: str) -> None:
 def printable(text: str) -> str:
     """The text with its control characters escaped: an id is a stranger's, and a terminal obeys some of them."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def as_json(instance: Instance) -> dict[str, Any]:
+    """An instance for the output in JSON."""
+    addresses = [str(address) for address in instance.addresses]
+    return {**msgspec.structs.asdict(instance), "state": instance.state.name.lower(), "addresses": addresses}
+
+
+def to_json_line(value: object) -> str:
+    """A value of the output as one line of JSON."""
+    return msgspec.json.encode(value).decode()
+
+
+def time_text(time: dt.datetime) -> str:
+    """A time as the HTTP contract writes it, in milliseconds."""
+    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -8,18 +8,14 @@ import signal
 import sys
 from typing import Any
 
-import msgspec
 import trio
 
 from meshp2p import MeshNode, NodeConfig, open_node
 from meshp2p.cli.configuration import add_configuration, configuration_of
-from meshp2p.cli.output import OutputError, printable, warn, write_line
+from meshp2p.cli.output import OutputError, as_json, printable, to_json_line, warn, write_line
 from meshp2p.core.events import (
     ContactLost,
     ContactRestored,
-    IdConflictLost,
-    LeaderChanged,
-    MemberEvent,
     PeerReachable,
     PeersCannotCall,
     PeerUnreachable,
@@ -29,7 +25,7 @@ from meshp2p.core.events import (
 from meshp2p.core.presets import PRESETS
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
-from meshp2p.node.subscriptions import EventsLost, NetworkProblemFound, NodeEvent
+from meshp2p.node.events import EventsLost, LeaderChanged, MemberEvent, NetworkProblemFound, NodeEvent
 
 __all__ = ["add_commands"]
 
@@ -122,7 +118,7 @@ async def _up(config: NodeConfig, is_json: bool) -> None:
     if failure is not None:
         raise failure
     with trio.move_on_after(1.0):
-        await output.write(encode({"event": "left"}) if is_json else "left the mesh")
+        await output.write(to_json_line({"event": "left"}) if is_json else "left the mesh")
 
 
 class _Output:
@@ -145,13 +141,13 @@ class _Output:
         await self.write(_greeting(node, self._is_json))
 
     async def tell(self, event: NodeEvent) -> None:
-        await self.write(encode(_as_json(event)) if self._is_json else printable(_line(event)))
+        await self.write(to_json_line(_as_json(event)) if self._is_json else printable(_line(event)))
 
 
 def _greeting(node: MeshNode, is_json: bool) -> str:
     if is_json:
         addresses = [str(address) for address in node.addresses]
-        return encode(
+        return to_json_line(
             {"event": "ready", "id": node.id, "url": node.url, "mesh": node.config.mesh, "addresses": addresses}
         )
     if any(not is_loopback(address.host) for address in node.addresses):
@@ -166,12 +162,9 @@ def _greeting(node: MeshNode, is_json: bool) -> str:
 
 def _line(event: NodeEvent) -> str:
     match event:
-        case LeaderChanged(leader_id=None):
-            return "no leader"
-        case LeaderChanged(epoch=0):
-            return f"leader is {event.leader_id}"
-        case LeaderChanged():
-            return f"leader is {event.leader_id} (epoch {event.epoch})"
+        case LeaderChanged(leader=leader):
+            epoch = f" (epoch {leader.epoch})" if leader is not None and leader.epoch else ""
+            return "no leader" if leader is None else f"leader is {leader.id}{epoch}"
         case MemberEvent():
             return f"{_word(event)} {event.id}"
         case NetworkProblemFound(reason=reason, advice=advice):
@@ -192,29 +185,18 @@ def _line(event: NodeEvent) -> str:
             return f"no other node was heard for {seconds:.1f} s: the network may be cut"
         case ContactRestored():
             return "other nodes are heard again"
-        case IdConflictLost():
-            return f"the id {event.id} is held by another node, at {event.address}"
 
 
 def _as_json(event: NodeEvent) -> dict[str, Any]:
     match event:
-        case MemberEvent(record=record):
-            return {
-                "event": _word(event),
-                "id": record.id,
-                "home": record.home,
-                "state": record.state.name.lower(),
-                "incarnation": record.incarnation,
-                "addresses": [str(address) for address in record.addresses],
-                "capabilities": record.capabilities,
-                "profiles": record.profiles,
-            }
+        case MemberEvent(instance=instance):
+            return {"event": _word(event), **as_json(instance)}
         case LeaderChanged():
             return {
                 "event": "leader",
-                "leader_id": event.leader_id,
+                "leader_id": None if event.leader is None else event.leader.id,
                 "previous_id": event.previous_id,
-                "epoch": event.epoch,
+                "epoch": 0 if event.leader is None else event.leader.epoch,
             }
         case NetworkProblemFound():
             return {
@@ -239,14 +221,8 @@ def _as_json(event: NodeEvent) -> dict[str, Any]:
             return {"event": "contact-lost", "seconds": round(seconds, 3)}
         case ContactRestored():
             return {"event": "contact-restored"}
-        case IdConflictLost(id=own_id, address=address):
-            return {"event": "conflict", "id": own_id, "address": address}
 
 
 def _word(event: MemberEvent) -> str:
     """``MemberJoined`` is ``joined``."""
     return type(event).__name__.removeprefix("Member").lower()
-
-
-def encode(value: dict[str, Any]) -> str:
-    return msgspec.json.encode(value).decode()

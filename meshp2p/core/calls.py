@@ -13,7 +13,7 @@ import msgspec
 from meshp2p.core.datagrams import Word
 from meshp2p.core.digest import BUCKETS_MAX
 from meshp2p.core.map_entry import MapEntry
-from meshp2p.core.message import Id, Message, Receipt
+from meshp2p.core.message import CopyReceipt, Id, Message
 from meshp2p.core.record import ID_BYTES_MAX, Claim, Item, Record
 
 __all__ = [
@@ -273,7 +273,7 @@ class ForwardStatus(msgspec.Struct, frozen=True, array_like=True, tag=21):
 class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=21):
     """What became of each copy; empty where the replier knows no such message, or none any more."""
 
-    receipts: Annotated[tuple[Receipt, ...], msgspec.Meta(max_length=COPIES_MAX)]
+    receipts: Annotated[tuple[CopyReceipt, ...], msgspec.Meta(max_length=COPIES_MAX)]
 
 
 class Why(enum.IntEnum):

@@ -12,16 +12,16 @@ __all__ = [
     "ContactRestored",
     "Event",
     "IdConflictLost",
-    "LeaderChanged",
+    "InstanceChange",
+    "InstanceDied",
+    "InstanceEvent",
+    "InstanceJoined",
+    "InstanceLeft",
+    "InstanceRecovered",
+    "InstanceSuspected",
+    "InstanceUpdated",
+    "LeadershipChanged",
     "MapChanged",
-    "MemberChange",
-    "MemberDied",
-    "MemberEvent",
-    "MemberJoined",
-    "MemberLeft",
-    "MemberRecovered",
-    "MemberSuspected",
-    "MemberUpdated",
     "PeerReachable",
     "PeerUnreachable",
     "PeersCannotCall",
@@ -30,42 +30,44 @@ __all__ = [
 ]
 
 
-class MemberEvent(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """Something happened to one member; ``record`` is what was known of it last."""
+class InstanceEvent(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+    """Something happened to one instance; ``record`` is what was known of it last, and ``heard`` the time of its last
+    sign of life, on the caller's clock, if it is no longer listed."""
 
     record: Record
+    heard: float | None = None
 
     @property
     def id(self) -> str:
-        """The member's id."""
+        """The instance's id."""
         return self.record.id
 
 
-class MemberJoined(MemberEvent, frozen=True):
+class InstanceJoined(InstanceEvent, frozen=True):
     """A member is listed that was not."""
 
 
-class MemberUpdated(MemberEvent, frozen=True):
+class InstanceUpdated(InstanceEvent, frozen=True):
     """A member published something new about itself: its capabilities, status, metrics, address, home or epoch."""
 
 
-class MemberSuspected(MemberEvent, frozen=True):
+class InstanceSuspected(InstanceEvent, frozen=True):
     """A node does not answer. It is still listed, and still leads if it led."""
 
 
-class MemberRecovered(MemberEvent, frozen=True):
+class InstanceRecovered(InstanceEvent, frozen=True):
     """A suspected node refuted the suspicion."""
 
 
-class MemberDied(MemberEvent, frozen=True):
+class InstanceDied(InstanceEvent, frozen=True):
     """A node is held to be dead, or a hosted instance had no heartbeat in time. It is no longer listed."""
 
 
-class MemberLeft(MemberEvent, frozen=True):
+class InstanceLeft(InstanceEvent, frozen=True):
     """A node left of its own will, or an instance was deregistered. It is no longer listed."""
 
 
-class LeaderChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):
+class LeadershipChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):
     """The leader is another, or there is none: the node has just begun, or its side is too small for the quorum.
 
     Also told where it is the same and claimed a new epoch. The epoch is 0 until the leader's claim has arrived.
@@ -92,7 +94,7 @@ class MapChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):
     value: bytes
 
 
-MemberChange = MemberJoined | MemberUpdated | MemberSuspected | MemberRecovered | MemberDied | MemberLeft
+InstanceChange = InstanceJoined | InstanceUpdated | InstanceSuspected | InstanceRecovered | InstanceDied | InstanceLeft
 
 
 class PeerUnreachable(msgspec.Struct, frozen=True, tag_field="event", tag=str):
@@ -139,8 +141,8 @@ class ContactRestored(msgspec.Struct, frozen=True, tag_field="event", tag=str):
 
 
 Event = (
-    MemberChange
-    | LeaderChanged
+    InstanceChange
+    | LeadershipChanged
     | IdConflictLost
     | StorageFailed
     | StorageRecovered

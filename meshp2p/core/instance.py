@@ -1,4 +1,4 @@
-"""One instance as a node shows it to its agent and to callers over HTTP."""
+"""One live instance as a node lists it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import msgspec
 from meshp2p.core.address import Address
 from meshp2p.core.record import State
 
-__all__ = ["Instance", "Leader"]
+__all__ = ["ListedInstance"]
 
 
-class Instance(msgspec.Struct, frozen=True):
-    """A live instance, as one node knows it.
+class ListedInstance(msgspec.Struct, frozen=True):
+    """A live instance, as one node knows it. Agents get an :class:`~meshp2p.Instance` made of it.
 
-    ``home`` is the id of the node that answers for it, its own where it embeds a node; ``address`` is where that node
-    was reached last, None for a hosted instance. ``status`` and ``metrics`` (a JSON object as text) are what it
-    reported last, empty where it never did. ``created_at`` and ``last_heartbeat`` are Unix milliseconds.
+    ``addresses`` are those of a node, the one at which it answered last first; a hosted instance has none. ``metrics``
+    is a JSON object as text; ``status`` and ``metrics`` are empty if it never reported any. ``epoch`` is the leader's,
+    0 for all others and until the leader's claim has arrived; ``led_since`` is None then. Times are in Unix
+    milliseconds.
     """
 
     id: str
@@ -25,28 +26,12 @@ class Instance(msgspec.Struct, frozen=True):
     profiles: tuple[str, ...]
     state: State
     home: str
-    address: Address | None
+    addresses: tuple[Address, ...]
     incarnation: int
     is_leader: bool
     status: str
     metrics: str
     created_at: int
     last_heartbeat: int
-
-    @property
-    def is_hosted(self) -> bool:
-        """Whether it is an agent that speaks only HTTP."""
-        return self.home != self.id
-
-
-class Leader(msgspec.Struct, frozen=True):
-    """Who leads, in one node's view: (epoch, id) is the fencing token.
-
-    ``epoch`` is 0 and ``since`` (Unix milliseconds) None until the leader's claim has arrived. ``is_self`` is whether
-    it is this node.
-    """
-
-    id: str
-    epoch: int
-    since: int | None
-    is_self: bool
+    epoch: int = 0
+    led_since: int | None = None

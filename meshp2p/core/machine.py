@@ -45,7 +45,7 @@ from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState, Randomness
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Emit, Table, WatchOpened
-from meshp2p.core.events import LeaderChanged, MemberJoined
+from meshp2p.core.events import InstanceJoined, LeadershipChanged
 from meshp2p.core.mail.machine import Mail
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
@@ -148,7 +148,7 @@ class Machine(View):
         self._swim.watches.resume(swim.watches)
         self._maps.resume(maps, now)
         if leader_id is not None:
-            state.emit(LeaderChanged(None, leader_id, 0))
+            state.emit(LeadershipChanged(None, leader_id, 0))
         for one in candidates:
             for source in one.sources:
                 self._swim.syncer.offer(source, (one.address,), one.instance_id, now)
@@ -399,4 +399,4 @@ class Machine(View):
 
 def _tells_of_joining(effect: Effect, known: Collection[str]) -> bool:
     """Whether it tells that one of these has joined."""
-    return isinstance(effect, Emit) and isinstance(effect.event, MemberJoined) and effect.event.id in known
+    return isinstance(effect, Emit) and isinstance(effect.event, InstanceJoined) and effect.event.id in known

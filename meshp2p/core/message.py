@@ -11,7 +11,16 @@ from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.core.validity import check_id, check_short
 from meshp2p.errors import ConfigError
 
-__all__ = ["CUSTOM", "KINDS", "PAYLOAD_BYTES_MAX", "CopyStatus", "IfAbsent", "Message", "Receipt", "check_if_absent"]
+__all__ = [
+    "CUSTOM",
+    "KINDS",
+    "PAYLOAD_BYTES_MAX",
+    "CopyReceipt",
+    "CopyStatus",
+    "IfAbsent",
+    "Message",
+    "check_if_absent",
+]
 
 CUSTOM: Final = "Custom"
 """The kind of a message whose sender names it: ``Message.name``."""
@@ -105,7 +114,7 @@ class CopyStatus(enum.StrEnum):
 _FINAL: Final = frozenset((CopyStatus.ACKNOWLEDGED, CopyStatus.EXPIRED, CopyStatus.UNDELIVERABLE))
 
 
-class Receipt(msgspec.Struct, frozen=True, array_like=True):
+class CopyReceipt(msgspec.Struct, frozen=True, array_like=True):
     """What became of one recipient's copy, since ``changed_at`` (Unix milliseconds). ``reason`` says why it is
     undeliverable, or what it waits for; empty where there is nothing to say."""
 

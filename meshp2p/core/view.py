@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.relay_selector import CallRoute, RelaySelector
 from meshp2p.core.directory.state import Counters, NodeState
-from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.instance import ListedInstance
 from meshp2p.core.mail.machine import Mail
 from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
@@ -160,12 +160,12 @@ class View:
         """What each source of discovery is worth."""
         return self._swim.syncer.candidates.statistics()
 
-    def instance(self, instance_id: str, now: float) -> Instance | None:
+    def instance(self, instance_id: str, now: float) -> ListedInstance | None:
         """A live instance as this node knows it; None if there is none of this id. May be asked from any thread."""
         record = self._swim.hosting.present(instance_id)
         return None if record is None else self.show(record, now)
 
-    def instances(self, now: float) -> list[Instance]:
+    def instances(self, now: float) -> list[ListedInstance]:
         """All live instances, ordered by the bytes of their ids.
 
         May be asked from any thread: records are immutable, and the dictionary of them is copied in one step.
@@ -176,20 +176,20 @@ class View:
             for instance_id, record in sorted(self._state.members.records.copy().items(), key=_by_id_bytes)
         ]
 
-    def leader(self) -> Leader | None:
-        """Who leads; None while nobody does. May be asked from any thread."""
+    def leader(self, now: float) -> ListedInstance | None:
+        """The leader; None while there is none. May be asked from any thread."""
         record = self._state.members.records.get(self.leader_id or "")
-        if record is None:
-            return None
-        epoch = self.leader_epoch
-        return Leader(record.id, epoch, record.epoch_since if epoch else None, record.id == self.id)
+        shown = None if record is None else self.show(record, now)
+        return shown if shown is not None and shown.is_leader else None  # another thread may have deposed it meanwhile
 
-    def show(self, record: Record, now: float) -> Instance:
-        """An instance of which this is the record."""
+    def show(self, record: Record, now: float, heard: float | None = None) -> ListedInstance:
+        """An instance of which this is the record. ``heard`` is its last sign of life if it is no longer listed."""
         state = self._state
-        heard = state.life[record.id]
+        heard = state.life[record.id] if heard is None else heard
         heard = now if record.id == state.id or heard is None else min(now, heard)
-        return Instance(
+        is_leader = record.id == self.leader_id
+        epoch = self.leader_epoch if is_leader else 0
+        return ListedInstance(
             id=record.id,
             hostname=record.hostname,
             port=record.port,
@@ -197,13 +197,15 @@ class View:
             profiles=record.profiles,
             state=record.state,
             home=record.home,
-            address=state.address_of(record) if record.addresses else None,
+            addresses=state.addresses_of(record),
             incarnation=record.incarnation,
-            is_leader=record.id == self.leader_id,
+            is_leader=is_leader,
             status=record.status,
             metrics=record.metrics,
             created_at=record.created_at,
             last_heartbeat=state.unix_ms_at(heard, now),
+            epoch=epoch,
+            led_since=record.epoch_since if epoch else None,
         )
 
 

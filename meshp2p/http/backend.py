@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from meshp2p.core.calls import HeartbeatReply, SendReply
-from meshp2p.core.instance import Instance, Leader
-from meshp2p.core.message import IfAbsent, Message, Receipt
+from meshp2p.core.instance import ListedInstance
+from meshp2p.core.message import CopyReceipt, IfAbsent, Message
 from meshp2p.core.swim.hosting import Profile
 
 __all__ = ["Backend"]
@@ -14,6 +14,10 @@ __all__ = ["Backend"]
 
 class Backend(Protocol):
     """A node, from the side of its HTTP endpoints. What it raises is a :class:`~meshp2p.errors.MeshError`."""
+
+    @property
+    def id(self) -> str:
+        """The node's id."""
 
     @property
     def uptime(self) -> float:
@@ -38,18 +42,19 @@ class Backend(Protocol):
     async def deregister(self, instance_id: str) -> bool:
         """Take a hosted instance off the list. Whether there was one. Raises ``InstanceConflict``."""
 
-    def members(self) -> list[Instance]:
+    def members(self) -> list[ListedInstance]:
         """All live instances, ordered by the bytes of their ids."""
 
     @property
     def listed_version(self) -> tuple[int, str | None]:
         """Differs whenever what :meth:`members` lists has changed, but for the times of the last heartbeats."""
 
-    async def look_up(self, instance_id: str) -> Instance | None:
+    async def look_up(self, instance_id: str) -> ListedInstance | None:
         """A live instance as its home knows it now, or as this node does; None if there is none."""
 
     @property
-    def leader(self) -> Leader | None: ...
+    def leader(self) -> ListedInstance | None:
+        """The leader; None while there is none."""
 
     async def send_message(
         self,
@@ -78,5 +83,5 @@ class Backend(Protocol):
     async def acknowledge(self, recipient: str, message_ids: tuple[str, ...]) -> None:
         """Take these out of a mailbox, wherever that is. Raises ``Unreachable`` and ``StoreFull``."""
 
-    async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
+    async def message_status(self, message_id: str) -> tuple[CopyReceipt, ...]:
         """What became of a message; empty where nobody knows it. Raises ``Unreachable``."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from meshp2p.core.instance import Instance
+from meshp2p.core.instance import ListedInstance
 from meshp2p.http.backend import Backend
 from meshp2p.http.body import encode_json
 from meshp2p.http.serialize import instance_of
@@ -25,10 +25,10 @@ class Listing:
         self._node = node
         self._version: tuple[int, str | None] | None = None
         self._kept_until = 0.0
-        self._instances: list[Instance] = []
+        self._instances: list[ListedInstance] = []
         self._encoded = b"[]"
 
-    def instances(self) -> list[Instance]:
+    def instances(self) -> list[ListedInstance]:
         """The instances, in the order of their ids; not to be changed."""
         self._refresh()
         return self._instances

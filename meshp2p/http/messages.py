@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Final, get_args
 
 from meshp2p.core.mail.uuid7 import is_uuid7
@@ -14,12 +14,13 @@ from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest
 from meshp2p.http.request import Request, Response, json_response
 from meshp2p.http.routes import Route
-from meshp2p.http.serialize import message_of, receipt_of
+from meshp2p.http.serialize import message_detail_of, message_of, receipt_of
 from meshp2p.wire.contract import (
     FETCH_DEFAULT,
     FETCH_MAX,
     WAIT_SECONDS_MAX,
     AcknowledgeRequest,
+    AgentMessage,
     ErrorBody,
     MessageStatusResponse,
     PendingMessagesResponse,
@@ -61,6 +62,7 @@ def message_routes(node: Backend) -> list[Route]:
         query = request.query_values()
         limit = _integer(query, "limit", FETCH_DEFAULT, FETCH_MAX)
         wait = _seconds(query, "wait")
+        show = message_detail_of if request.query_flag("detail") else message_of
         after = _last(query, "after", "")
         if after and not is_uuid7(after):
             raise BadRequest(422, f"after={after[:_SHOWN_MAX]!r} in the query: expected a message id")
@@ -68,7 +70,7 @@ def message_routes(node: Backend) -> list[Route]:
             messages = await node.fetch(recipient, limit, after)
         else:
             messages = await request.incoming.while_connected(lambda: node.fetch(recipient, limit, after, wait))
-        return await request.incoming.run_steps(_show(messages))
+        return await request.incoming.run_steps(_show(messages, show))
 
     async def acknowledge(request: Request) -> Response:
         recipient = request.path_id()
@@ -92,11 +94,11 @@ def message_routes(node: Backend) -> list[Route]:
     ]
 
 
-def _show(messages: Sequence[Message]) -> Generator[None, None, Response]:
+def _show(messages: Sequence[Message], show: Callable[[Message], AgentMessage]) -> Generator[None, None, Response]:
     """A mailbox; a large one is a second step, so that it is not encoded for many in one turn of the loop."""
     if sum(len(message.payload) for message in messages) > _STEP_BYTES:
         yield
-    return json_response(PendingMessagesResponse([message_of(message) for message in messages]))
+    return json_response(PendingMessagesResponse(list(map(show, messages))))
 
 
 def _kind_and_name(message_type: str | dict[str, str | None]) -> tuple[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 
-from meshp2p.core.instance import Instance
+from meshp2p.core.instance import ListedInstance
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest, encode_json
@@ -19,6 +19,7 @@ from meshp2p.wire.contract import (
     ErrorBody,
     HeartbeatRequest,
     HeartbeatResponse,
+    MeshInstance,
     RegisterRequest,
 )
 
@@ -67,19 +68,21 @@ def registry_routes(node: Backend) -> list[Route]:
     async def list_agents(request: Request) -> Response:
         query = request.query_values()
         capabilities, profiles, statuses = (query.get(key, ()) for key in ("capability", "profile", "status"))
+        shows_all, only_leader = request.query_flag("detail"), request.query_flag("leader")
 
-        def is_wanted(instance: Instance) -> bool:
+        def is_wanted(instance: ListedInstance) -> bool:
             return (
                 all(name in instance.capabilities for name in capabilities)
                 and all(name in instance.profiles for name in profiles)
                 and all(status == instance.status for status in statuses)
+                and (instance.is_leader or not only_leader)
             )
 
-        if not (capabilities or profiles or statuses):
+        if not (capabilities or profiles or statuses or shows_all or only_leader):
             instances = listing.encoded()
         else:
             wanted = [one for one in listing.instances() if is_wanted(one)]
-            instances = await request.incoming.run_steps(_encode(wanted))
+            instances = await request.incoming.run_steps(_encode(wanted, detail_of if shows_all else instance_of))
         return json_response((b'{"instances":', instances, b',"leader_id":%s}' % encode_json(leader_id())))
 
     async def show_agent(request: Request) -> Response:
@@ -90,7 +93,7 @@ def registry_routes(node: Backend) -> list[Route]:
         return json_response(detail_of(instance))
 
     async def show_leader(_request: Request) -> Response:
-        return json_response(leader_of(node.leader))
+        return json_response(leader_of(node.leader, node.id))
 
     return [
         Route("POST", "/registry/register", register),
@@ -102,11 +105,13 @@ def registry_routes(node: Backend) -> list[Route]:
     ]
 
 
-def _encode(instances: Sequence[Instance]) -> Generator[None, None, bytes]:
+def _encode(
+    instances: Sequence[ListedInstance], show: Callable[[ListedInstance], MeshInstance]
+) -> Generator[None, None, bytes]:
     """A part of the list; a long one is a second step, so that it is not encoded for many in one turn of the loop."""
     if len(instances) > _STEP_INSTANCES:
         yield
-    return encode_json([instance_of(instance) for instance in instances])
+    return encode_json(list(map(show, instances)))
 
 
 async def _read(request: Request, shape: type[_T]) -> _T:

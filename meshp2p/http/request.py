@@ -78,6 +78,13 @@ class Request:
                 values.setdefault(_unquote(key, where), []).append(_unquote(value, where))
         return values
 
+    def query_flag(self, key: str) -> bool:
+        """Whether the query has ``key=true``. Raises :class:`~meshp2p.http.body.BadRequest` (422) for another value."""
+        values = self.query_values().get(key, ["false"])
+        if values[-1] not in ("true", "false"):
+            raise BadRequest(422, f"{key}={values[-1][:_SHOWN_MAX]!r} in the query: expected true or false")
+        return values[-1] == "true"
+
 
 class Response:
     """What a route answers. The body is the ``parts`` in their order; several responses may share one.

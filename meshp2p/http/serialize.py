@@ -7,24 +7,34 @@ from typing import Final
 
 import msgspec
 
-from meshp2p.core.instance import Instance, Leader
-from meshp2p.core.message import CUSTOM, Message, Receipt
+from meshp2p.core.instance import ListedInstance
+from meshp2p.core.message import CUSTOM, CopyReceipt, Message
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.wire.contract import (
     AgentMessage,
     InstanceDetail,
     LeaderResponse,
     MeshInstance,
+    MessageDetail,
     MessageReceipt,
     RegisterRequest,
 )
 
-__all__ = ["detail_of", "instance_of", "leader_of", "message_of", "profile_of", "receipt_of", "rfc3339"]
+__all__ = [
+    "detail_of",
+    "instance_of",
+    "leader_of",
+    "message_detail_of",
+    "message_of",
+    "profile_of",
+    "receipt_of",
+    "rfc3339",
+]
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-def instance_of(instance: Instance) -> MeshInstance:
+def instance_of(instance: ListedInstance) -> MeshInstance:
     """An instance as the lists show it."""
     return MeshInstance(
         instance_id=instance.id,
@@ -38,7 +48,7 @@ def instance_of(instance: Instance) -> MeshInstance:
     )
 
 
-def detail_of(instance: Instance) -> InstanceDetail:
+def detail_of(instance: ListedInstance) -> InstanceDetail:
     """An instance with all that is known of it."""
     return InstanceDetail(
         **msgspec.structs.asdict(instance_of(instance)),
@@ -47,17 +57,18 @@ def detail_of(instance: Instance) -> InstanceDetail:
         state=instance.state.name.lower(),
         home=instance.home,
         incarnation=instance.incarnation,
-        address=None if instance.address is None else str(instance.address),
+        address=str(instance.addresses[0]) if instance.addresses else None,
+        addresses=tuple(map(str, instance.addresses)),
+        epoch=instance.epoch,
+        led_since=_time_of(instance.led_since),
     )
 
 
-def leader_of(leader: Leader | None) -> LeaderResponse:
-    """Who leads, or that nobody does."""
+def leader_of(leader: ListedInstance | None, node_id: str) -> LeaderResponse:
+    """The leader, or that there is none, as the node with this id answers."""
     if leader is None:
         return LeaderResponse(leader_id=None, leader_epoch=0, since=None, is_self=False)
-    return LeaderResponse(
-        leader.id, leader.epoch, None if leader.since is None else rfc3339(leader.since), leader.is_self
-    )
+    return LeaderResponse(leader.id, leader.epoch, _time_of(leader.led_since), leader.id == node_id)
 
 
 def profile_of(request: RegisterRequest) -> Profile:
@@ -84,9 +95,18 @@ def message_of(message: Message) -> AgentMessage:
     )
 
 
-def receipt_of(receipt: Receipt) -> MessageReceipt:
+def message_detail_of(message: Message) -> MessageDetail:
+    """A message with all that is known of it."""
+    return MessageDetail(**msgspec.structs.asdict(message_of(message)), is_error=message.is_error)
+
+
+def receipt_of(receipt: CopyReceipt) -> MessageReceipt:
     """What became of one recipient's copy."""
     return MessageReceipt(receipt.recipient, receipt.status, receipt.reason or None, rfc3339(receipt.changed_at))
+
+
+def _time_of(unix_ms: int | None) -> str | None:
+    return None if unix_ms is None else rfc3339(unix_ms)
 
 
 def rfc3339(unix_ms: int) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from meshp2p.errors import ConfigError
 from meshp2p.node.config import check_name
+from meshp2p.node.values import Formless, to_json
 
-__all__ = ["check_callable", "check_count", "check_flag", "check_mapping", "check_optional_name", "check_seconds"]
+__all__ = ["check_callable", "check_count", "check_flag", "check_optional_name", "check_seconds", "encode_metrics"]
 
 
 def check_optional_name(field: str, name: object) -> None:
@@ -32,9 +33,16 @@ def check_callable(field: str, function: object) -> None:
         raise ConfigError(f"{field} = {function!r:.80}: expected a function")
 
 
-def check_mapping(field: str, mapping: object) -> None:
-    if not isinstance(mapping, Mapping):
-        raise ConfigError(f"{field} = {mapping!r:.80}: expected a mapping of text to values")
+def encode_metrics(metrics: object) -> bytes:
+    """Metrics as JSON text; none are empty text."""
+    if metrics is None:
+        return b""
+    if not isinstance(metrics, Mapping):
+        raise ConfigError(f"metrics = {metrics!r:.80}: expected a mapping of text to values")
+    try:
+        return to_json(dict(metrics))
+    except Formless as error:
+        raise ConfigError(f"metrics: {error}") from None
 
 
 def check_seconds(field: str, seconds: object) -> None:

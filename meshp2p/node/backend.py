@@ -19,9 +19,9 @@ from meshp2p.core.calls import (
     StatusReply,
     Why,
 )
-from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.instance import ListedInstance
 from meshp2p.core.mail.uuid7 import is_uuid7
-from meshp2p.core.message import IfAbsent, Message, Receipt
+from meshp2p.core.message import CopyReceipt, IfAbsent, Message
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, ReadInstance, SendMessage
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, MailboxFull, MeshError, StoreFull, Unreachable
@@ -72,11 +72,11 @@ class NodeBackend:
     # What is so
 
     @property
-    def leader(self) -> Leader | None:
-        """Who leads; None while nobody does: the node has just begun, or its side of a partition has no quorum."""
-        return self._machine.leader()
+    def leader(self) -> ListedInstance | None:
+        """The leader; None while there is none: the node has just begun, or its side of a partition has no quorum."""
+        return self._machine.leader(self._clock.current_time())
 
-    def members(self) -> list[Instance]:
+    def members(self) -> list[ListedInstance]:
         """All live instances, this one among them, ordered by the bytes of their ids."""
         return self._machine.instances(self._clock.current_time())
 
@@ -85,11 +85,11 @@ class NodeBackend:
         """Differs whenever what :meth:`members` lists has changed, but for the times of the last heartbeats."""
         return self._machine.listed_version
 
-    def member(self, instance_id: str) -> Instance | None:
+    def member(self, instance_id: str) -> ListedInstance | None:
         """The live instance of this id; None where there is none."""
         return self._machine.instance(instance_id, self._clock.current_time())
 
-    async def look_up(self, instance_id: str) -> Instance | None:
+    async def look_up(self, instance_id: str) -> ListedInstance | None:
         """The live instance of this id as its home knows it, or as this node does if the home does not answer within
         250 ms; None if there is none."""
         if self._is_leaving:
@@ -173,7 +173,7 @@ class NodeBackend:
         if known:
             _expect(Done, await self._driver.request(Acknowledge(recipient, known)))
 
-    async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
+    async def message_status(self, message_id: str) -> tuple[CopyReceipt, ...]:
         """What became of each copy of a message, wherever it was accepted; empty where nobody knows it.
 
         Raises :class:`~meshp2p.errors.Unreachable`.

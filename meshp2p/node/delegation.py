@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from meshp2p.core.directory.state import Randomness
-from meshp2p.core.instance import Instance
+from meshp2p.core.instance import ListedInstance
 from meshp2p.errors import (
     ConfigError,
     ConnectionLost,
@@ -62,7 +62,7 @@ class Delegating:
         self,
         own_id: str,
         requests: RequestClient,
-        find: Callable[[str | None, str | None], list[Instance]],
+        find: Callable[[str | None, str | None], list[ListedInstance]],
         wait_until: Callable[[Callable[[], bool]], Awaitable[None]],
         want: Callable[[], None],
         random: Randomness,
@@ -135,7 +135,7 @@ class Delegating:
         """Wait until an instance can do it that was not asked. Raises :class:`~meshp2p.errors.NodeClosed`."""
         await self._wait_until(lambda: any(one.id not in delegation.tried for one in self._fitting(delegation)))
 
-    def _fitting(self, delegation: LocalDelegation) -> list[Instance]:
+    def _fitting(self, delegation: LocalDelegation) -> list[ListedInstance]:
         task = delegation.task
         found = self._find(task.capability, task.profile)
         return [instance for instance in found if task.includes_self or instance.id != self._own_id]
@@ -258,7 +258,7 @@ def _failed(why: str) -> DelegationFailed:
 
 
 def choose_delegate(
-    fitting: Iterable[Instance], tried: list[str], outstanding: dict[str, int], random: Randomness
+    fitting: Iterable[ListedInstance], tried: list[str], outstanding: dict[str, int], random: Randomness
 ) -> str | None:
     """Which of the instances that could do a task to ask next: none twice, busy ones last, then the one with the fewest
     of our tasks, then any. None if there is none."""

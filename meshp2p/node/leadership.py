@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import msgspec
 import trio
 
-from meshp2p.core.instance import Leader
+from meshp2p.core.instance import ListedInstance
 from meshp2p.errors import NodeClosed
 from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.within import within
@@ -57,7 +57,7 @@ class HeldLease:
 
 @contextlib.asynccontextmanager
 async def hold_leadership(
-    own_leader: Callable[[], Leader | None],
+    own_leader: Callable[[], ListedInstance | None],
     wait_until: Callable[[Callable[[], bool]], Awaitable[None]],
     is_leading: Callable[[], bool],
     timeout: float | None = None,
@@ -69,7 +69,7 @@ async def hold_leadership(
         leader = own_leader()
         return leader is not None and leader.epoch > 0
 
-    async def wait_until_leading() -> Leader:
+    async def wait_until_leading() -> ListedInstance:
         while (leader := own_leader()) is None or not leader.epoch:
             await wait_until(leads)
         return leader

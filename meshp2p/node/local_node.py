@@ -10,8 +10,8 @@ import trio
 
 from meshp2p.core.address import Address
 from meshp2p.core.directory.state import Randomness
-from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, MemberLeft
-from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.events import Event, InstanceDied, InstanceJoined, InstanceLeft, LeadershipChanged
+from meshp2p.core.instance import ListedInstance
 from meshp2p.core.mail.uuid7 import MessageIds
 from meshp2p.core.message import IfAbsent
 from meshp2p.core.record import tag_of
@@ -23,14 +23,16 @@ from meshp2p.node.backend import NodeBackend
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.correspondence import Correspondence
 from meshp2p.node.delegation import Delegating
+from meshp2p.node.events import LeaderChanged, MemberJoined, NetworkProblemFound, NodeEvent, event_of
 from meshp2p.node.handlers import HandlerFunction
 from meshp2p.node.inbox import Inbox
+from meshp2p.node.instance import instance_of
 from meshp2p.node.leadership import HeldLease, hold_leadership
 from meshp2p.node.local_map import LocalMap, LocalMaps, MergeFunction
 from meshp2p.node.queries import Queries
 from meshp2p.node.received import REPLY_KINDS, RESPONSE, ReceivedMessage, split_kind
 from meshp2p.node.request_client import RequestClient
-from meshp2p.node.subscriptions import Feed, NetworkProblemFound, Subscriptions
+from meshp2p.node.subscriptions import Feed, Subscriptions
 
 __all__ = ["LocalNode"]
 
@@ -78,7 +80,12 @@ class LocalNode(NodeBackend):
     def __repr__(self) -> str:
         return f"<LocalNode {self.id!r} of mesh {self.config.mesh!r} at {self.url}>"
 
-    def find(self, capability: str | None, profile: str | None) -> list[Instance]:
+    @property
+    def is_leading(self) -> bool:
+        """Whether this node leads now."""
+        return self._machine.is_leading
+
+    def find(self, capability: str | None, profile: str | None) -> list[ListedInstance]:
         """The live instances that have the capability and the profile, each if it is given."""
         return [
             instance
@@ -89,28 +96,38 @@ class LocalNode(NodeBackend):
 
     # What happens
 
-    def events(self) -> Feed[Event | NetworkProblemFound]:
-        """What is so now, as ``MemberJoined`` and ``LeaderChanged``, then each change, with no gap."""
-        snapshot: list[Event] = [MemberJoined(record) for _, record in sorted(self._machine.records().items())]
+    def core_events(self) -> Feed[Event | NetworkProblemFound]:
+        """As :meth:`events`, with the core's own events."""
+        snapshot: list[Event] = [InstanceJoined(record) for _, record in sorted(self._machine.records().items())]
         if self._machine.leader_id is not None:
-            snapshot.append(LeaderChanged(self._machine.leader_id, None, self._machine.leader_epoch))
+            snapshot.append(LeadershipChanged(self._machine.leader_id, None, self._machine.leader_epoch))
         return self._subscriptions.open(snapshot)
 
-    async def wait_for_members(self, count: int) -> list[Instance]:
+    def events(self) -> Feed[NodeEvent]:
+        """What is so now, as ``MemberJoined`` and ``LeaderChanged``, then each change, with no gap."""
+        snapshot: list[NodeEvent] = [MemberJoined(instance_of(listed)) for listed in self.members()]
+        leader = self.leader
+        if leader is not None:
+            snapshot.append(LeaderChanged(instance_of(leader), None))
+        return self._subscriptions.open(
+            snapshot, lambda event: event_of(event, self._machine, self._clock.current_time())
+        )
+
+    async def wait_for_members(self, count: int) -> list[ListedInstance]:
         await self._subscriptions.wait_until(lambda: len(self._machine.records()) >= count)
         return self.members()
 
-    async def wait_for(self, count: int, capability: str | None, profile: str | None) -> list[Instance]:
+    async def wait_for(self, count: int, capability: str | None, profile: str | None) -> list[ListedInstance]:
         """Wait until at least so many instances have the capability and the profile."""
         await self._subscriptions.wait_until(lambda: len(self.find(capability, profile)) >= count)
         return self.find(capability, profile)
 
-    async def wait_for_leader(self) -> Leader:
+    async def wait_for_leader(self) -> ListedInstance:
         """Wait until there is a leader; if it is this node, until its claim is on disk."""
 
         def is_led() -> bool:
             leader = self.leader
-            return leader is not None and (leader.epoch > 0 or not leader.is_self)
+            return leader is not None and (leader.epoch > 0 or leader.id != self.id)
 
         await self._subscriptions.wait_until(is_led)
         leader = self.leader
@@ -164,14 +181,11 @@ class LocalNode(NodeBackend):
 
     def leadership(self, timeout: float | None) -> contextlib.AbstractAsyncContextManager[HeldLease]:
         """Wait until this node leads; the block is cancelled when the leadership ends."""
-        return hold_leadership(self._own_leader, self._subscriptions.wait_until, self._is_leading, timeout)
+        return hold_leadership(self._own_leader, self._subscriptions.wait_until, lambda: self.is_leading, timeout)
 
-    def _is_leading(self) -> bool:
-        return self._machine.is_leading
-
-    def _own_leader(self) -> Leader | None:
+    def _own_leader(self) -> ListedInstance | None:
         leader = self.leader
-        return leader if leader is not None and leader.is_self else None
+        return leader if leader is not None and leader.id == self.id else None
 
     async def _tell_progress(self, delegator: str, correlation_id: str, payload: bytes) -> None:
         await self.queries.tell_progress(delegator, correlation_id, payload)
@@ -199,9 +213,9 @@ class LocalNode(NodeBackend):
     async def _notice_losses(self) -> None:
         """Queries to whom is gone end, and the handlers of whoever died."""
         async for event in self._subscriptions.open(()):
-            if isinstance(event, MemberDied | MemberLeft):
+            if isinstance(event, InstanceDied | InstanceLeft):
                 self.queries.lose(event.id)
-            if isinstance(event, MemberDied):
+            if isinstance(event, InstanceDied):
                 self.answering.lose(event.id)
 
     async def run_agent(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from meshp2p.core.message import CUSTOM, KINDS, Message
 from meshp2p.errors import ConfigError
+from meshp2p.node.instance import from_unix_ms
 from meshp2p.node.payload import EncodedPayload, decode_payload
 
 __all__ = [
@@ -50,10 +51,10 @@ class MessageView:
     handler is cancelled then; a plain function looks at it.
     """
 
-    __slots__ = ("is_cancelled", "message")
+    __slots__ = ("_message", "is_cancelled")
 
     def __init__(self, message: Message) -> None:
-        self.message: Message = message
+        self._message = message
         self.is_cancelled: bool = False
 
     def __repr__(self) -> str:
@@ -62,43 +63,43 @@ class MessageView:
     @property
     def id(self) -> str:
         """A UUIDv7, which the node that accepted the message gave it."""
-        return self.message.id
+        return self._message.id
 
     @property
     def source(self) -> str:
         """The id of the instance that sent it."""
-        return self.message.source
+        return self._message.source
 
     @property
     def target(self) -> str | None:
         """The id of the instance it was sent to; None for a broadcast."""
-        return self.message.target
+        return self._message.target
 
     @property
     def kind(self) -> str:
         """One of the contract's kinds, or what its sender calls its own kind."""
-        return self.message.name if self.message.kind == CUSTOM else self.message.kind
+        return self._message.name if self._message.kind == CUSTOM else self._message.kind
 
     @property
     def correlation_id(self) -> str | None:
         """What its sender relates it to: for an answer the id of the question."""
-        return self.message.correlation_id
+        return self._message.correlation_id
 
     @property
     def is_error(self) -> bool:
         """Whether it is an answer that is an error; its payload then is ``{"error": {"type": ..., "message": ...}}``
         where a node made it."""
-        return self.message.is_error
+        return self._message.is_error
 
     @property
     def created_at(self) -> dt.datetime:
         """When it was accepted, in UTC, by the clock of the node that accepted it."""
-        return dt.datetime.fromtimestamp(self.message.created_at / 1000, dt.UTC)
+        return from_unix_ms(self._message.created_at)
 
     @property
     def raw(self) -> bytes:
         """The payload as JSON text, byte for byte what was sent."""
-        return self.message.payload
+        return self._message.payload
 
     @property
     def payload(self) -> Any:
@@ -117,7 +118,7 @@ class MessageView:
         return decoded
 
     def _decoded(self, shape: type[Any] | None) -> Any:
-        return decode_payload(self.message.payload, shape, f"payload of {self.kind!r} from {self.source!r}")
+        return decode_payload(self._message.payload, shape, f"payload of {self.kind!r} from {self.source!r}")
 
 
 class ReceivedMessage(MessageView):

@@ -14,9 +14,9 @@ from meshp2p.core.events import (
     ContactRestored,
     Event,
     IdConflictLost,
-    LeaderChanged,
+    InstanceEvent,
+    LeadershipChanged,
     MapChanged,
-    MemberEvent,
     PeerReachable,
     PeersCannotCall,
     PeerUnreachable,
@@ -227,7 +227,7 @@ class _Runner:
             case IdConflictLost():
                 self._lost_id = event
                 self._scope.cancel()
-            case LeaderChanged():
+            case LeadershipChanged():
                 _log.info("leader is now %s (epoch %d), was %s", event.leader_id, event.epoch, event.previous_id)
             case StorageFailed(reason=reason):
                 _log.warning("nothing is kept on disk now, and messages are refused: %s", reason)
@@ -243,7 +243,7 @@ class _Runner:
                 _log.warning("no other node was heard for %.1f s: the network may be cut", seconds)
             case ContactRestored():
                 _log.warning("other nodes are heard again")
-            case MemberEvent():
+            case InstanceEvent():
                 _log.info("%s: %s", type(event).__name__, event.id)
         self._subscriptions.put(event)
 
@@ -283,4 +283,4 @@ async def _keep_peers(node: LocalNode, disk: Disk) -> None:
     while True:
         await trio.sleep(_CACHE_INTERVAL)
         met = (member for member in node.members() if member.id != node.id)
-        await disk.save_peers(tuple(KnownPeer(m.id, (m.address,)) for m in met if m.address is not None))
+        await disk.save_peers(tuple(KnownPeer(m.id, m.addresses[:1]) for m in met if m.addresses))

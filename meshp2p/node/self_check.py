@@ -25,7 +25,7 @@ from meshp2p.errors import Refusal
 from meshp2p.net.driver import Driver
 from meshp2p.net.peers import Peers
 from meshp2p.node.config import NodeConfig, is_loopback
-from meshp2p.node.subscriptions import NetworkProblemFound
+from meshp2p.node.events import NetworkProblemFound
 
 __all__ = ["Search", "SelfCheck", "why_alone"]
 

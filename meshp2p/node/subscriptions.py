@@ -5,45 +5,28 @@ from __future__ import annotations
 import collections
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Final, Generic, Literal, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
-import msgspec
 import trio
 
 from meshp2p.core.events import Event
 from meshp2p.errors import NodeClosed
+from meshp2p.node.events import EventsLost, NetworkProblemFound
 
-__all__ = ["EventsLost", "Feed", "NetworkProblemFound", "NodeEvent", "Readers", "Subscriptions"]
+__all__ = ["Feed", "Readers", "Subscriptions"]
 
 _T = TypeVar("_T")
+_U = TypeVar("_U")
 
 BUFFER_MAX: Final = 4096
 """Events that wait for one reader. Chosen, not measured: a mesh of a thousand that starts at once fits."""
 
 
-class EventsLost(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """This reader was too slow: so many events were dropped here. List the members to know what is so now."""
-
-    count: int
-
-
-class NetworkProblemFound(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """The node found nobody in its first seconds (``alone``), is not reached from other machines (``unreachable``), or
-    has no answers by UDP (``no-udp``). ``reason`` is the likely cause, ``advice`` what to do next. Each is told
-    once."""
-
-    problem: Literal["alone", "unreachable", "no-udp"]
-    reason: str
-    advice: str
-
-
-NodeEvent = Event | NetworkProblemFound | EventsLost
-
-
 class Feed(Generic[_T]):
-    """An asynchronous iterator: a snapshot, and then what is put in."""
+    """An asynchronous iterator: a snapshot, and then what ``show`` makes of what is put in, if it is not None."""
 
-    def __init__(self, snapshot: Iterable[_T]) -> None:
+    def __init__(self, snapshot: Iterable[_T], show: Callable[[Any], _T | None] = lambda event: event) -> None:
+        self._show = show
         self._buffer: collections.deque[_T] = collections.deque(snapshot)
         self._room = len(self._buffer) + BUFFER_MAX
         self._lost = 0
@@ -72,15 +55,15 @@ class Feed(Generic[_T]):
             return EventsLost(lost)
         return None
 
-    def put(self, event: _T) -> None:
+    def put(self, event: Any) -> None:
         """Called by the node; never waits. What comes while events are lost is lost too, so that none is out of
         order."""
         if self._is_ended:
             return
         if self._lost or len(self._buffer) >= self._room:
             self._lost += 1
-        else:
-            self._buffer.append(event)
+        elif (shown := self._show(event)) is not None:
+            self._buffer.append(shown)
         self._arrived.set()
 
     def end(self) -> None:
@@ -99,7 +82,7 @@ class Readers(Generic[_T]):
     """All readers of one kind of event, and all that wait for a condition. Readers that are gone are forgotten."""
 
     def __init__(self) -> None:
-        self._readers: weakref.WeakSet[Feed[_T]] = weakref.WeakSet()
+        self._readers: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()
         self._changed = trio.Event()
         self._is_ended = False
 
@@ -107,9 +90,10 @@ class Readers(Generic[_T]):
         """Whether anybody reads."""
         return bool(self._readers)
 
-    def open(self, snapshot: Iterable[_T]) -> Feed[_T]:
-        """A new reader: first the snapshot, then what happens. It ends when the node has left."""
-        feed = Feed(snapshot)
+    def open(self, snapshot: Iterable[_U], show: Callable[[Any], _U | None] = lambda event: event) -> Feed[_U]:
+        """A new reader: first the snapshot, then what ``show`` makes of what happens. It ends when the node has
+        left."""
+        feed = Feed(snapshot, show)
         if self._is_ended:
             feed.end()
         self._readers.add(feed)

@@ -27,7 +27,7 @@ from meshp2p.core.effects import (
     WatchOpened,
     perform,
 )
-from meshp2p.core.events import MapChanged, MemberEvent
+from meshp2p.core.events import InstanceEvent, MapChanged
 from meshp2p.core.machine import Machine
 from meshp2p.core.requests import Request
 from meshp2p.core.swim.hosting import Profile
@@ -397,6 +397,6 @@ class Host(Computer):
         if isinstance(event, MapChanged):
             return  # maps are looked at as a whole
         self._note(What.EVENT, "", event, self._cause)
-        if isinstance(event, MemberEvent):
+        if isinstance(event, InstanceEvent):
             self._mark(float(event.record.incarnation) + float(event.record.state))
         self._watcher.event(self, event)

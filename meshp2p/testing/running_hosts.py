@@ -262,7 +262,7 @@ class RunningHosts(NetworkFaults):
 
     async def _follow(self, process: Process, node: LocalNode) -> None:
         """Write a node's events into the trace, until it has left or is dead."""
-        async for event in node.events():
+        async for event in node.core_events():
             if process.is_dead:
                 return
             self._lan.log.add(process.host_name, What.EVENT, detail=event)

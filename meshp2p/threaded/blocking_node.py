@@ -94,7 +94,7 @@ class BlockingMessage(MessageView):
     __slots__ = ("_face",)
 
     def __init__(self, face: ReceivedMessage) -> None:
-        super().__init__(face.message)
+        super().__init__(face._message)
         self._face = face
 
     @_blocks(ReceivedMessage.acknowledge)

@@ -156,7 +156,7 @@ class ThreadBridge:
         return forwarded(function, parameters, make)
 
     def received(self, message: ReceivedMessage) -> ReceivedMessage:
-        return ReceivedMessage(message.message, _Answering(self, message))
+        return ReceivedMessage(message._message, _Answering(self, message))
 
 
 class _Answering:

@@ -7,25 +7,25 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from meshp2p.core.instance import Instance, Leader
-from meshp2p.core.message import IfAbsent, Receipt, check_if_absent
-from meshp2p.errors import ConfigError, LocalProtocolError
+from meshp2p.core.message import IfAbsent, check_if_absent
+from meshp2p.errors import LocalProtocolError
 from meshp2p.node.arguments import (
     check_callable,
     check_count,
     check_flag,
-    check_mapping,
     check_optional_name,
     check_seconds,
+    encode_metrics,
 )
 from meshp2p.node.config import check_name
 from meshp2p.node.delegation import Task
+from meshp2p.node.events import NodeEvent
 from meshp2p.node.handlers import CONCURRENCY, HandlerFunction
+from meshp2p.node.instance import Instance, Receipt, instance_of, receipt_of
 from meshp2p.node.local_map import MergeFunction
 from meshp2p.node.payload import decode_payload, encode_payload
 from meshp2p.node.received import ReceivedMessage, split_kind
-from meshp2p.node.subscriptions import NodeEvent
-from meshp2p.node.values import Formless, check_shape, to_json
+from meshp2p.node.values import check_shape
 from meshp2p.node.within import check_timeout
 from meshp2p.threaded.delegation import Delegation
 from meshp2p.threaded.lease import Lease
@@ -113,9 +113,9 @@ class MeshNode(NodeView):
     async def wait_for_members(self, count: int, *, timeout: float | None = None) -> list[Instance]:
         """Wait until at least so many instances are live, this one among them, and return them."""
         check_count("count", count)
-        return await self._bridge.run(
-            lambda: self._node.wait_for_members(count), timeout, f"there were not {count} members"
-        )
+        what = f"there were not {count} members"
+        listed = await self._bridge.run(lambda: self._node.wait_for_members(count), timeout, what)
+        return list(map(instance_of, listed))
 
     async def wait_for(
         self,
@@ -130,11 +130,12 @@ class MeshNode(NodeView):
         _check_wanted(capability, profile)
         check_count("count", count)
         what = f"there were not {count} instances with capability {capability!r} and profile {profile!r}"
-        return await self._bridge.run(lambda: self._node.wait_for(count, capability, profile), timeout, what)
+        listed = await self._bridge.run(lambda: self._node.wait_for(count, capability, profile), timeout, what)
+        return list(map(instance_of, listed))
 
-    async def wait_for_leader(self, *, timeout: float | None = None) -> Leader:
+    async def wait_for_leader(self, *, timeout: float | None = None) -> Instance:
         """Wait until there is a leader, and return it: if it is this node, once its claim is on disk."""
-        return await self._bridge.run(self._node.wait_for_leader, timeout, "there was no leader")
+        return instance_of(await self._bridge.run(self._node.wait_for_leader, timeout, "there was no leader"))
 
     async def set_status(
         self, status: str, metrics: dict[str, Any] | None = None, *, until: float | None = None
@@ -148,12 +149,7 @@ class MeshNode(NodeView):
         Raises :class:`~meshp2p.errors.ConfigError` for other values; then nothing changed.
         """
         check_name("status", status)
-        if metrics is not None:
-            check_mapping("metrics", metrics)
-        try:
-            text = "" if metrics is None else to_json(dict(metrics)).decode()
-        except Formless as error:
-            raise ConfigError(f"metrics: {error}") from None
+        text = encode_metrics(metrics).decode()
         if until is not None:
             check_seconds("until", until)
         await self._bridge.run(lambda: self._node.set_status(status, text, until))
@@ -225,7 +221,8 @@ class MeshNode(NodeView):
         Raises :class:`~meshp2p.errors.Unreachable`.
         """
         check_name("message_id", message_id)
-        return await self._bridge.run(lambda: self._node.message_status(message_id), timeout, "nobody answered")
+        receipts = await self._bridge.run(lambda: self._node.message_status(message_id), timeout, "nobody answered")
+        return tuple(map(receipt_of, receipts))
 
     def inbox(self) -> NodeIterator[ReceivedMessage]:
         """The messages that no handler takes, from the oldest that is not acknowledged.

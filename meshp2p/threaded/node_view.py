@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from meshp2p.core.address import Address
-from meshp2p.core.instance import Instance, Leader
 from meshp2p.errors import LocalProtocolError
 from meshp2p.node.arguments import check_optional_name
 from meshp2p.node.config import NodeConfig, check_name
+from meshp2p.node.instance import Instance, instance_of
 from meshp2p.node.local_node import LocalNode
 from meshp2p.threaded.bridge import Bridge
 from meshp2p.threaded.life import Life
@@ -65,21 +65,28 @@ class NodeView:
         return self._bridge.read(lambda: self._node.uptime)
 
     @property
-    def leader(self) -> Leader | None:
+    def leader(self) -> Instance | None:
         """The leader; None while there is none: the node has just begun, or its side of a partition has no quorum."""
-        return self._bridge.read(lambda: self._node.leader)
+        leader = self._bridge.read(lambda: self._node.leader)
+        return None if leader is None else instance_of(leader)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads now. Under a quorum the clock is read each time, as its lease may have expired."""
+        return self._bridge.read(lambda: self._node.is_leading)
 
     def members(self) -> list[Instance]:
         """All live instances, this one among them, ordered by the bytes of their ids."""
-        return self._bridge.read(self._node.members)
+        return list(map(instance_of, self._bridge.read(self._node.members)))
 
     def member(self, instance_id: str) -> Instance | None:
         """The live instance of this id; None if there is none."""
         check_name("instance_id", instance_id)
-        return self._bridge.read(lambda: self._node.member(instance_id))
+        listed = self._bridge.read(lambda: self._node.member(instance_id))
+        return None if listed is None else instance_of(listed)
 
     def find(self, *, capability: str | None = None, profile: str | None = None) -> list[Instance]:
         """The live instances that have the capability and the profile, each if it is given."""
         check_optional_name("capability", capability)
         check_optional_name("profile", profile)
-        return self._bridge.read(lambda: self._node.find(capability, profile))
+        return list(map(instance_of, self._bridge.read(lambda: self._node.find(capability, profile))))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import warnings
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Final, Literal, Unpack
+from typing import Final, Unpack
 
 import trio
 
-from meshp2p.errors import ConfigError, WrongLoop
+from meshp2p.errors import WrongLoop
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.handlers import HandlerFunction, check_handlers
 from meshp2p.node.local_node import LocalNode
@@ -39,7 +38,6 @@ def open_node(
     *,
     handlers: Mapping[str, HandlerFunction] | None = None,
     in_loop: bool = False,
-    isolation: Literal["thread"] | None = None,
     **options: Unpack[NodeOptions],
 ) -> MeshNode:
     """Join a mesh, on trio or asyncio: ``async with meshp2p.open_node(...) as node``, or ``await node.start()`` and
@@ -54,18 +52,11 @@ def open_node(
     The node runs in a thread of its own, and stays alive to the others while the agent's loop is blocked; handlers run
     in the agent's loop. With ``in_loop=True``, on trio alone, it runs in the agent's loop, and is silent while that is
     blocked. On the virtual network of :mod:`meshp2p.testing`, where nothing blocks, it always does.
-    ``isolation="thread"`` is deprecated: it is the default.
 
     Opening raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is
     started, :class:`~meshp2p.errors.WrongLoop` without a loop of either kind, and
     :class:`~meshp2p.errors.IdConflict`, at any time, if another live node has held this id for longer.
     """
-    if isolation not in (None, "thread"):
-        raise ConfigError(f"isolation = {isolation!r}: expected 'thread', which is the default")
-    if isolation is not None:
-        warnings.warn('isolation="thread" is the default: leave it out', DeprecationWarning, stacklevel=2)
-        if in_loop:
-            raise ConfigError("in_loop = True and isolation = 'thread': expected one of them")
     return MeshNode(NodeOpening(config, handlers or {}, options, in_loop=in_loop))
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from meshp2p.errors import WaitTimeout
 from meshp2p.node.arguments import check_callable
+from meshp2p.node.events import EventsLost
 from meshp2p.node.local_map import LocalMap, MapChange, check_key, decode_value, encode_value
-from meshp2p.node.subscriptions import EventsLost
 from meshp2p.node.within import check_timeout
 from meshp2p.threaded.bridge import Bridge
 from meshp2p.threaded.node_iterator import NodeIterator

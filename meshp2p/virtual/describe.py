@@ -8,13 +8,13 @@ import msgspec
 
 from meshp2p.core.events import (
     IdConflictLost,
-    LeaderChanged,
-    MemberDied,
-    MemberEvent,
-    MemberJoined,
-    MemberLeft,
-    MemberRecovered,
-    MemberSuspected,
+    InstanceDied,
+    InstanceEvent,
+    InstanceJoined,
+    InstanceLeft,
+    InstanceRecovered,
+    InstanceSuspected,
+    LeadershipChanged,
     StorageFailed,
 )
 from meshp2p.virtual.faults import ALL_KINDS, Faulty, OneWay, Partition
@@ -76,13 +76,21 @@ def describe_fault(fault: Faulty) -> str:
 
 
 _VERBS = {
-    MemberJoined: "lists {}",
-    MemberSuspected: "suspects {}",
-    MemberDied: "declares {} dead",
-    MemberRecovered: "sees that {} lives",
-    MemberLeft: "sees that {} left",
+    InstanceJoined: "lists {}",
+    InstanceSuspected: "suspects {}",
+    InstanceDied: "declares {} dead",
+    InstanceRecovered: "sees that {} lives",
+    InstanceLeft: "sees that {} left",
 }
-_NOTABLE = (MemberSuspected, MemberDied, MemberRecovered, MemberLeft, LeaderChanged, StorageFailed, IdConflictLost)
+_NOTABLE = (
+    InstanceSuspected,
+    InstanceDied,
+    InstanceRecovered,
+    InstanceLeft,
+    LeadershipChanged,
+    StorageFailed,
+    IdConflictLost,
+)
 
 
 def is_notable(entry: TraceEntry) -> bool:
@@ -135,13 +143,13 @@ def describe(entry: TraceEntry) -> str:
 
 def _describe_event(event: object) -> str:
     match event:
-        case LeaderChanged(leader_id=None):
+        case LeadershipChanged(leader_id=None):
             return "knows no leader"
-        case LeaderChanged():
+        case LeadershipChanged():
             epoch = f", epoch {event.epoch}" if event.epoch else ""
             return f"thinks that {event.leader_id} leads{epoch}"
-        case MemberEvent():
-            verb = _VERBS.get(type(event), f"{type(event).__name__.removeprefix('Member').lower()} {{}}")
+        case InstanceEvent():
+            verb = _VERBS.get(type(event), f"{type(event).__name__.removeprefix('Instance').lower()} {{}}")
             return verb.format(event.id)
         case StorageFailed():
             return f"keeps nothing on disk: {event.reason}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from meshp2p.core.events import MemberDied, MemberEvent, MemberLeft
+from meshp2p.core.events import InstanceDied, InstanceEvent, InstanceLeft
 from meshp2p.core.record import Record
 
 __all__ = ["Trace", "TraceEntry", "What"]
@@ -79,7 +79,7 @@ class Trace:
         """Note an entry; its number."""
         number = len(self.entries) + 1
         self.entries.append(TraceEntry(number, at, node, what, peer, detail, cause))
-        if what is What.EVENT and isinstance(detail, MemberEvent):
+        if what is What.EVENT and isinstance(detail, InstanceEvent):
             key = (node, detail.id)
             before = self._verdicts.get(key)
             if before is not None:
@@ -110,8 +110,8 @@ class Trace:
                 continue
             if entry.what is What.START:
                 view = {}
-            elif entry.what is What.EVENT and isinstance(entry.detail, MemberEvent):
-                if isinstance(entry.detail, MemberDied | MemberLeft):
+            elif entry.what is What.EVENT and isinstance(entry.detail, InstanceEvent):
+                if isinstance(entry.detail, InstanceDied | InstanceLeft):
                     view.pop(entry.detail.id, None)
                 else:
                     view[entry.detail.id] = entry.detail.record

@@ -3,6 +3,7 @@ the contract's own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ __all__ = [
     "InstancesResponse",
     "LeaderResponse",
     "MeshInstance",
+    "MessageDetail",
     "MessageReceipt",
     "MessageStatusResponse",
     "PendingMessagesResponse",
@@ -69,8 +71,9 @@ class MeshInstance(msgspec.Struct):
 
 
 class InstanceDetail(MeshInstance):
-    """One instance with what the list leaves out. ``address`` is the node's ``host:port``, null for a hosted
-    instance."""
+    """One instance with all that is known of it. ``addresses`` are a node's, each ``host:port``, the one at which it
+    answered last first: ``address``. A hosted instance has none.
+    ``epoch`` is 0 and ``led_since`` null unless it is the leader and its claim has arrived."""
 
     status: str | None
     metrics: dict[str, Any] | None
@@ -78,6 +81,9 @@ class InstanceDetail(MeshInstance):
     home: str
     incarnation: int
     address: str | None
+    addresses: tuple[str, ...]
+    epoch: int
+    led_since: str | None
 
 
 class RegisterResponse(msgspec.Struct):
@@ -124,7 +130,7 @@ class LeaderResponse(msgspec.Struct):
 class SendMessageRequest(msgspec.Struct):
     """``target_instance`` absent or null is a broadcast. ``message_type`` is a name, or an object with the name as its
     only key: with null for a plain name, with a name of the sender's own for ``"Custom"``. ``payload`` is kept as the
-    bytes that were sent. ``is_error`` marks the answer that is an error; a mailbox does not show it."""
+    bytes that were sent. ``is_error`` marks the answer that is an error; a mailbox shows it in detail only."""
 
     message_type: str | dict[str, Text | None]
     payload: msgspec.Raw
@@ -154,10 +160,16 @@ class AgentMessage(msgspec.Struct):
     created_at: str
 
 
+class MessageDetail(AgentMessage):
+    """One message in a mailbox with what the contract leaves out."""
+
+    is_error: bool
+
+
 class PendingMessagesResponse(msgspec.Struct):
     """What waits in a mailbox, oldest first."""
 
-    messages: list[AgentMessage]
+    messages: Sequence[AgentMessage]
 
 
 class AcknowledgeRequest(msgspec.Struct):

@@ -41,18 +41,18 @@ class Agent:
             async with meshp2p.open_node(self._config, in_loop=True) as self._node:
                 async for event in self._node.events():
                     match event:
-                        case meshp2p.MemberJoined(record=record):
-                            tell("joined", record.id, record.status)
-                        case meshp2p.MemberUpdated(record=record):
-                            tell("updated", record.id, record.status)
+                        case meshp2p.MemberJoined(instance=instance):
+                            tell("joined", instance.id, instance.status)
+                        case meshp2p.MemberUpdated(instance=instance):
+                            tell("updated", instance.id, instance.status)
                         case meshp2p.MemberSuspected():
                             tell("suspected", event.id)
                         case meshp2p.MemberRecovered():
                             tell("recovered", event.id)
                         case meshp2p.MemberDied() | meshp2p.MemberLeft():
                             tell("gone", event.id)
-                        case meshp2p.LeaderChanged():
-                            tell("leader", event.leader_id or "", str(event.epoch))
+                        case meshp2p.LeaderChanged(leader=leader):
+                            tell("leader", *("", "0") if leader is None else (leader.id, str(leader.epoch)))
                         case meshp2p.EventsLost(count=count):
                             sys.exit(f"{count} events were lost")
                         case _:

@@ -64,7 +64,7 @@ class Crowd:
                     case meshp2p.MemberDied() | meshp2p.MemberLeft():
                         listed.discard(event.id)
                     case meshp2p.LeaderChanged():
-                        self._leaders[node_id] = event.leader_id or ""
+                        self._leaders[node_id] = "" if event.leader is None else event.leader.id
                     case meshp2p.EventsLost(count=count):
                         sys.exit(f"{count} events were lost")
                     case _:

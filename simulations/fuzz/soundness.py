@@ -37,7 +37,7 @@ def check_machine(machine: Machine, now: float) -> None:
     assert set(machine._swim.hosting._hosted) <= {record.id for record in records.values() if record.home == machine.id}
     _check_messages(machine)
     machine.instances(now)
-    machine.leader()
+    machine.leader(now)
 
 
 def _check_tables(machine: Machine) -> None:

@@ -143,12 +143,12 @@ class NodeChurn:
                 async with self._mesh.client(*_LASTING, timeout=3.0) as client:
                     await client.register(agent, "h", 1)
                     await client.heartbeat(agent, "busy", {"a": number})
-                    await client.send(agent, {"n": number}, target="b")
-                    await client.send("b", {"n": number}, target=agent)
-                    messages = (await client.messages(agent, wait=1.0)).messages
+                    await client.send("b", {"n": number}, source=agent)
+                    await client.send(agent, {"n": number}, source="b")
+                    messages = await client.messages(agent, wait=1.0)
                     if number % 3:
-                        await client.acknowledge(agent, [message.message_id for message in messages])
-                    await client.list_instances()
+                        await client.acknowledge(agent, [message.id for message in messages])
+                    await client.members()
                     if number % 2:
                         await client.deregister(agent)
                 self._count("registered")

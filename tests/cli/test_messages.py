@@ -46,8 +46,8 @@ async def shell(capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Shell]:
 async def test_a_message_is_sent_read_acknowledged_and_its_status_shown(capsys: pytest.CaptureFixture[str]) -> None:
     async with shell(capsys) as sh:
         code, out, _ = await sh.run("send", "--from", "node", "--to", "agent", '{"b": 1, "a": "ü"}', "--kind", "Query")
-        message_id, recipients = out.split()
-        assert (code, recipients) == (0, "agent")
+        message_id = out.strip()
+        assert code == 0
         code, out, _ = await sh.run("messages", "agent")
         assert code == 0
         assert out.startswith(f"{message_id}  20")
@@ -61,13 +61,30 @@ async def test_a_message_is_sent_read_acknowledged_and_its_status_shown(capsys: 
 
 async def test_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     async with shell(capsys) as sh:
-        sent = await sh.json("send", "--from", "agent", "7", "--kind", "Custom:Paid", "--correlation-id", "c")
-        assert sent["delivered_to"] == ["node"]
+        sent = await sh.json(
+            "send", "--from", "agent", "--to", "node", "7", "--kind", "Custom:Paid", "--correlation-id", "c"
+        )
         (message,) = (await sh.json("messages", "node", "--limit", "1", "--wait", "60"))["messages"]
-        assert (message["message_type"], message["payload"], message["correlation_id"]) == ({"Custom": "Paid"}, 7, "c")
-        assert (await sh.json("messages", "node", "--after", message["message_id"]))["messages"] == []
-        status = await sh.json("status", sent["message_id"])
-        assert [receipt["instance_id"] for receipt in status["recipients"]] == ["node"]
+        assert (message["kind"], message["payload"], message["correlation_id"]) == ("Paid", 7, "c")
+        assert (await sh.json("messages", "node", "--after", message["id"]))["messages"] == []
+        status = await sh.json("status", sent["id"])
+        assert [receipt["recipient"] for receipt in status["receipts"]] == ["node"]
+
+
+async def test_a_message_goes_to_all_others_only_if_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    async with shell(capsys) as sh:
+        code, out, _ = await sh.run("send", "--from", "agent", "--all", "7")
+        assert code == 0
+        assert (await sh.run("status", out.strip()))[1].split()[:2] == ["node", "delivered"]
+
+
+async def test_who_is_there_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    async with shell(capsys) as sh:
+        agent, node = (await sh.json("agents"))["instances"]
+        assert (agent["id"], agent["state"], agent["addresses"], agent["is_leader"]) == ("agent", "alive", [], True)
+        assert (node["id"], node["home"], node["metrics"], node["epoch"]) == ("node", "node", {}, 0)
+        assert (await sh.json("leader"))["id"] == "agent"
+        assert (await sh.run("leader"))[1].startswith("agent (epoch ")
 
 
 async def test_a_payload_is_read_from_standard_input_where_it_is_a_dash(
@@ -97,8 +114,8 @@ async def test_a_message_waits_for_an_agent_that_is_held_dead(capsys: pytest.Cap
             pass
         assert (await sh.run("send", "--from", "node", "--to", "agent", "1"))[0] == 1
         code, out, _ = await sh.run("send", "--from", "node", "--to", "agent", "1", "--if-absent", "queue")
-        message_id, recipients = out.split()
-        assert (code, recipients) == (0, "agent")
+        message_id = out.strip()
+        assert code == 0
         assert (await sh.run("status", message_id))[1].split()[:2] == ["agent", "queued"]
         await client.register("agent", "h", 1)
         assert (await sh.run("messages", "agent"))[1].startswith(message_id)
@@ -107,23 +124,26 @@ async def test_a_message_waits_for_an_agent_that_is_held_dead(capsys: pytest.Cap
 async def test_what_the_node_refuses_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     async with shell(capsys) as sh:
         code, out, err = await sh.run("send", "--from", "node", "--to", "nobody", "1")
-        assert (code, out, err) == (1, "", "meshp2p: 400: Target instance 'nobody' not found\n")
+        assert (code, out, err) == (1, "", "meshp2p: Target instance 'nobody' not found\n")
         code, out, err = await sh.run("status", "none")
         assert (code, out, err) == (1, "", "meshp2p: no node knows a message 'none', or none does any more\n")
-        code, _, err = await sh.run("messages", "agent", "--limit", "0")
-        assert (code, "limit='0'" in err) == (1, True)
+        code, _, err = await sh.run("messages", "agent", "--after", "x")
+        assert (code, "after='x'" in err) == (1, True)
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["send", "--from", "a", "hello"], "PAYLOAD is not JSON"),
-        (["send", "--from", "a", ""], "PAYLOAD is empty"),
-        (["send", "--from", "a", "1e999"], "PAYLOAD holds a number that no double holds: '1e999'"),
-        (["send", "--from", "a", "1", "--kind", "query"], "--kind 'query': expected one of Query, "),
-        (["send", "--from", "a", "1", "--kind", "Custom"], "or Custom:NAME"),
-        (["send", "--from", "a", "1", "--kind", "Query:x"], "--kind 'Query:x'"),
+        (["send", "--from", "a", "--to", "b", "hello"], "PAYLOAD is not JSON"),
+        (["send", "--from", "a", "--to", "b", ""], "PAYLOAD is empty"),
+        (["send", "--from", "a", "--to", "b", "1e999"], "PAYLOAD holds a number that no double holds: '1e999'"),
+        (["send", "--from", "a", "--to", "b", "1", "--kind", "query"], "--kind 'query': expected one of Query, "),
+        (["send", "--from", "a", "--to", "b", "1", "--kind", "Custom"], "or Custom:NAME"),
+        (["send", "--from", "a", "--to", "b", "1", "--kind", "Query:x"], "--kind 'Query:x'"),
+        (["send", "--from", "a", "--to", "b", "1", "--kind", "Custom:Query"], "--kind 'Custom:Query'"),
+        (["send", "--from", "a", "--all", "1", "--if-absent", "queue"], "--if-absent: expected only with --to"),
         (["messages", "a", "--wait", "61"], "wait = 61.0: expected 0 to 60 seconds"),
+        (["messages", "a", "--limit", "0"], "limit = 0: expected a whole number from 1"),
     ],
     ids=str,
 )
@@ -138,7 +158,16 @@ def test_a_wrong_argument_is_refused_before_a_node_is_asked(
 
 
 @pytest.mark.parametrize(
-    "words", [["send", "1"], ["send", "1", "--from", "\udcff"], ["messages"], ["status"]], ids=ascii
+    "words",
+    [
+        ["send", "1"],
+        ["send", "1", "--from", "a"],
+        ["send", "1", "--from", "a", "--to", "b", "--all"],
+        ["send", "1", "--from", "\udcff"],
+        ["messages"],
+        ["status"],
+    ],
+    ids=ascii,
 )
 def test_what_argparse_refuses_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -28,7 +28,7 @@ from meshp2p.core.effects import (
     Watch,
     perform,
 )
-from meshp2p.core.events import Event, LeaderChanged, MapChanged
+from meshp2p.core.events import Event, LeadershipChanged, MapChanged
 from meshp2p.core.machine import Machine
 from meshp2p.core.requests import Request
 from meshp2p.core.swim.hosting import Profile
@@ -202,7 +202,7 @@ class Mesh:
         )
 
     def leaders(self, key: str) -> list[str | None]:
-        return [event.leader_id for event in self.events[key] if isinstance(event, LeaderChanged)]
+        return [event.leader_id for event in self.events[key] if isinstance(event, LeadershipChanged)]
 
     # Effects
 

@@ -11,7 +11,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Ack, Datagram, Ping
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Failure, Unwatch, Watch, WatchOpened
-from meshp2p.core.events import LeaderChanged, MemberDied, MemberRecovered, MemberSuspected
+from meshp2p.core.events import InstanceDied, InstanceRecovered, InstanceSuspected, LeadershipChanged
 from meshp2p.core.machine import Machine
 from meshp2p.core.record import Rumour, State, tag_of
 from tests.core.builders import ELSEWHERE, a_machine, a_record, calls, emitted, hear, run_until, sends, told
@@ -86,7 +86,7 @@ def test_a_process_that_came_back_is_watched_anew() -> None:
 def test_a_refusal_that_one_node_found_is_a_suspicion_of_which_the_accused_and_those_who_are_to_check_hear() -> None:
     machine, opened = a_watcher("a", "b", "c", "x", "y")
     effects = refuse(machine, opened["x"])
-    assert [type(event) for event in emitted(effects)] == [MemberSuspected]
+    assert [type(event) for event in emitted(effects)] == [InstanceSuspected]
     accusation = Rumour("x", 1, State.SUSPECT, "m", True)
     hearers = {send.address for send in sends(effects) if accusation in send.datagram.items}
     assert hearers >= {machine.records()[name].addresses[0] for name in "abcxy"}
@@ -103,7 +103,7 @@ def test_two_who_were_refused_make_it_dead_at_once_and_the_next_leads(is_first: 
         assert "a" in machine.records()
         effects += hear(machine, [other], now=3.03)
     events = emitted(effects)
-    assert [type(event) for event in events] == [MemberSuspected, MemberDied, LeaderChanged]
+    assert [type(event) for event in events] == [InstanceSuspected, InstanceDied, LeadershipChanged]
     assert machine.leader_id == "b"
     assert Rumour("a", 1, State.DEAD, "m", True) in told(effects)
 
@@ -271,7 +271,7 @@ def test_who_refutes_is_alive_and_the_refusal_is_forgotten() -> None:
     machine, opened = a_watcher("a", "b", "x")
     refuse(machine, opened["x"])
     effects = hear(machine, [a_record("x", 2)], now=3.05)
-    assert [type(event) for event in emitted(effects)] == [MemberRecovered]
+    assert [type(event) for event in emitted(effects)] == [InstanceRecovered]
     hear(machine, [Rumour("x", 2, State.SUSPECT, "a", True)], now=3.06)
     assert "x" in machine.records()
 

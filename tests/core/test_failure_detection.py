@@ -11,7 +11,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingRequest
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import MemberDied, MemberJoined, MemberRecovered, MemberSuspected
+from meshp2p.core.events import InstanceDied, InstanceJoined, InstanceRecovered, InstanceSuspected
 from meshp2p.core.machine import Machine
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from tests.core.builders import (
@@ -42,11 +42,11 @@ def a_mesh(count: int, seed: int = 0, config: ProtocolConfig | None = None) -> M
 
 
 def deaths(mesh: Mesh) -> list[str]:
-    return [event.id for events in mesh.events.values() for event in events if isinstance(event, MemberDied)]
+    return [event.id for events in mesh.events.values() for event in events if isinstance(event, InstanceDied)]
 
 
 def suspicions(mesh: Mesh) -> list[str]:
-    return [event.id for events in mesh.events.values() for event in events if isinstance(event, MemberSuspected)]
+    return [event.id for events in mesh.events.values() for event in events if isinstance(event, InstanceSuspected)]
 
 
 # Dying
@@ -127,7 +127,7 @@ def test_a_confirmation_that_comes_late_ends_the_suspicion_at_once_and_looks_lik
     run_until(machine, 15.0)
     hear(machine, [Rumour("a", 1, State.SUSPECT, accuser) for accuser in "cd"], now=15.0)
     assert machine.next_deadline() == 15.0
-    assert isinstance(emitted(machine.handle_timeouts(15.0))[0], MemberDied)
+    assert isinstance(emitted(machine.handle_timeouts(15.0))[0], InstanceDied)
     assert machine.counters.pauses == 0
 
 
@@ -155,7 +155,7 @@ def test_a_suspect_that_lives_refutes_and_is_alive_on_all() -> None:
     mesh.run_until(lambda: all(each.records()["n2"].state is State.ALIVE for each in mesh.nodes.values()), within=3)
     assert mesh.nodes["n2"].own.incarnation > incarnation
     assert deaths(mesh) == []
-    recovered = [event.id for event in mesh.events["n3"] if isinstance(event, MemberRecovered)]
+    recovered = [event.id for event in mesh.events["n3"] if isinstance(event, InstanceRecovered)]
     assert "n2" in recovered
 
 
@@ -401,11 +401,11 @@ def test_who_calls_others_and_is_reached_by_nobody_comes_back_ever_more_rarely()
     # a firewall of n0's machine, which would lead: what it asks is answered, what others ask is not
     mesh.is_cut = lambda _sender, receiver: receiver == "n0"
     mesh.run(600)
-    returns = [event for event in mesh.events["n3"] if isinstance(event, MemberJoined) and event.id == "n0"]
+    returns = [event for event in mesh.events["n3"] if isinstance(event, InstanceJoined) and event.id == "n0"]
     assert 2 <= len(returns) <= 1 + 16
     mesh.events["n3"].clear()
     mesh.run(600)
-    returns = [event for event in mesh.events["n3"] if isinstance(event, MemberJoined) and event.id == "n0"]
+    returns = [event for event in mesh.events["n3"] if isinstance(event, InstanceJoined) and event.id == "n0"]
     assert 1 <= len(returns) <= 12
     mesh.is_cut = lambda _sender, _receiver: False
     mesh.run_until(mesh.is_whole, within=10)
@@ -488,7 +488,7 @@ def test_a_record_of_the_same_incarnation_does_not_clear_a_suspicion_nor_look_li
     machine = a_machine()
     hear(machine, [a_record("a")])
     events = emitted(hear(machine, [a_record("a", state=State.SUSPECT)]))
-    assert [type(event) for event in events] == [MemberSuspected]
+    assert [type(event) for event in events] == [InstanceSuspected]
     assert emitted(hear(machine, [a_record("a"), a_record("a", state=State.SUSPECT)])) == []
     held: Record = machine.records()["a"]
     assert held.state is State.SUSPECT

@@ -8,7 +8,7 @@ from meshp2p.core.calls import Push
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.effects import Emit, Send
-from meshp2p.core.events import IdConflictLost, MemberJoined, MemberLeft
+from meshp2p.core.events import IdConflictLost, InstanceJoined, InstanceLeft
 from meshp2p.core.record import INCARNATION_MAX, INCARNATION_STEP_MAX, Rumour, State
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import LimitExceeded
@@ -85,7 +85,7 @@ def test_what_a_node_hosted_is_orphaned_where_its_id_becomes_a_hosted_instance()
     hear(machine, [a_record("a", 5), a_record("x", home="a", addresses=())])
     effects = hear(machine, [a_record("a", 6, home="me2", addresses=())])
     events = [type(effect.event) for effect in effects if isinstance(effect, Emit)]
-    assert events == [MemberLeft, MemberJoined]
+    assert events == [InstanceLeft, InstanceJoined]
     run_until(machine, 12.0)
     assert "x" not in machine.records()
 

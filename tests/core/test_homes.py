@@ -17,7 +17,7 @@ from meshp2p.core.calls import (
 )
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import MemberJoined, MemberLeft, MemberUpdated
+from meshp2p.core.events import InstanceJoined, InstanceLeft, InstanceUpdated
 from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.requests import Deregister, Fetch, Heartbeat, SendMessage
 from meshp2p.core.swim.hosting import Profile
@@ -185,7 +185,7 @@ def test_an_instance_is_deregistered_through_any_node(key: str) -> None:
     registry.run(0.5)
     assert registry.homes() == {None}
     assert not registry.deregister(key)
-    left = [event.id for event in registry.events["n0"] if isinstance(event, MemberLeft)]
+    left = [event.id for event in registry.events["n0"] if isinstance(event, InstanceLeft)]
     assert left == ["x"]
 
 
@@ -280,7 +280,7 @@ def test_an_event_is_told_for_each_change_of_an_instance() -> None:
     registry.deregister("n0")
     registry.run(0.5)
     kinds = [type(event) for event in registry.events["n0"] if getattr(event, "id", "") == "x"]
-    assert kinds == [MemberJoined, MemberUpdated, MemberLeft]
+    assert kinds == [InstanceJoined, InstanceUpdated, InstanceLeft]
 
 
 def test_a_large_record_travels_by_tcp() -> None:

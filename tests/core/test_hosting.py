@@ -6,7 +6,7 @@ import pytest
 
 from meshp2p.core.calls import ForwardHeartbeat, HeartbeatReply
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.events import MemberDied
+from meshp2p.core.events import InstanceDied
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError, InstanceConflict, LimitExceeded
@@ -23,8 +23,8 @@ def test_a_registered_instance_is_listed_everywhere() -> None:
     shown = registry.nodes["n3"].instance("x", registry.now)
     assert shown is not None
     assert (shown.hostname, shown.port, shown.capabilities, shown.profiles) == ("x.example", 1, ("search",), ("fast",))
-    assert shown.is_hosted
-    assert shown.address is None
+    assert shown.home == "n1"
+    assert shown.addresses == ()
     assert registry.nodes["n3"].instance("y", registry.now) is None
 
 
@@ -152,7 +152,7 @@ def test_without_a_heartbeat_an_instance_is_removed_after_its_time() -> None:
     assert registry.homes() == {"n1"}
     registry.run(0.2)
     assert registry.homes() == {None}
-    died = [event for event in registry.events["n3"] if isinstance(event, MemberDied)]
+    died = [event for event in registry.events["n3"] if isinstance(event, InstanceDied)]
     assert [event.id for event in died] == ["x"]
 
 

@@ -10,7 +10,7 @@ from meshp2p.core.calls import Pong, Probe, Push
 from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import IdConflictLost, MemberDied, MemberJoined, MemberUpdated
+from meshp2p.core.events import IdConflictLost, InstanceDied, InstanceJoined, InstanceUpdated
 from meshp2p.core.machine import Machine
 from meshp2p.core.record import INCARNATION_MAX, INCARNATION_STEP_MAX, Item, Record, Rumour, State, tag_of
 from meshp2p.errors import NodeClosed
@@ -82,8 +82,8 @@ def test_a_restart_is_an_update_of_its_record_and_no_death() -> None:
     mesh.add("n2", join="n0", address=mesh.address("n2"))
     mesh.run_until(lambda: is_alive_on_all(mesh, "n2"), within=2)
     kinds = {type(event) for event in mesh.events["n0"] if getattr(event, "id", "") == "n2"}
-    assert kinds <= {MemberUpdated}
-    assert not kinds & {MemberDied, MemberJoined}
+    assert kinds <= {InstanceUpdated}
+    assert not kinds & {InstanceDied, InstanceJoined}
 
 
 # Two of one id

@@ -10,7 +10,7 @@ from meshp2p.core.calls import Probe, SyncReply, SyncRequest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.keeping import INCARNATION_RESERVE
 from meshp2p.core.effects import Persist
-from meshp2p.core.events import MemberJoined
+from meshp2p.core.events import InstanceJoined
 from meshp2p.core.record import State
 from tests.core.builders import ELSEWHERE, HERE, a_machine, a_ping, a_record, calls, hear, run_until, sends
 from tests.core.mesh import Mesh
@@ -59,7 +59,7 @@ def test_a_newcomer_knows_the_leader_of_a_settled_mesh_at_once_and_each_is_told_
     mesh.add("c", join="b")
     assert mesh.run_until(mesh.is_whole, within=1) < 0.1
     assert mesh.nodes["c"].leader_id == "a"
-    assert [event.id for event in mesh.events["a"] if isinstance(event, MemberJoined)] == ["a", "b", "c"]
+    assert [event.id for event in mesh.events["a"] if isinstance(event, InstanceJoined)] == ["a", "b", "c"]
 
 
 def test_a_newcomer_with_a_lower_id_is_the_next_leader() -> None:

@@ -8,7 +8,7 @@ from meshp2p.core.calls import Probe, Refused, SyncRequest, Why
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.directory.keeping import INCARNATION_RESERVE, PAUSE_MAX
-from meshp2p.core.events import LeaderChanged, StorageFailed, StorageRecovered
+from meshp2p.core.events import LeadershipChanged, StorageFailed, StorageRecovered
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.requests import SendMessage
 from tests.core.mesh import Mesh
@@ -75,7 +75,7 @@ def test_a_successor_that_cannot_keep_its_claim_leads_without_a_token_and_claims
     del mesh.full["b"]
     mesh.run(PAUSE_MAX + 1)
     assert mesh.nodes["b"].leader_epoch == mesh.nodes["c"].leader_epoch == mesh.kept["b"].epoch > 0
-    assert LeaderChanged("b", "b", mesh.kept["b"].epoch) in mesh.events["b"]
+    assert LeadershipChanged("b", "b", mesh.kept["b"].epoch) in mesh.events["b"]
     assert storage_events(mesh, "b") == [StorageFailed("no room"), StorageRecovered()]
     assert mesh.nodes["b"].storage_failure is None
 
@@ -152,8 +152,12 @@ def test_who_leads_again_names_no_epoch_of_its_own_before_the_new_one_is_kept() 
         mesh.kill(key)
     mesh.run_until(lambda: mesh.nodes["a"].leader_id is None, within=60)
     mesh.run(10)
-    told = [event for event in mesh.events["a"][events:] if isinstance(event, LeaderChanged)]
+    told = [event for event in mesh.events["a"][events:] if isinstance(event, LeadershipChanged)]
     after = mesh.nodes["a"].leader_epoch
     assert after > before
-    assert told == [LeaderChanged(None, "a", 0), LeaderChanged("a", None, 0), LeaderChanged("a", "a", after)]
+    assert told == [
+        LeadershipChanged(None, "a", 0),
+        LeadershipChanged("a", None, 0),
+        LeadershipChanged("a", "a", after),
+    ]
     assert mesh.nodes["d"].leader_epoch == after

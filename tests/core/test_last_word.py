@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshp2p.core.events import MemberDied
+from meshp2p.core.events import InstanceDied
 from tests.core.mesh import Mesh
 
 
@@ -21,7 +21,7 @@ def test_what_a_node_suspected_while_it_was_cut_off_kills_nobody_after_it_came_b
         (name, event.id)
         for name in names
         for event in mesh.events[name][before[name] :]
-        if isinstance(event, MemberDied)
+        if isinstance(event, InstanceDied)
     ]
     assert deaths == []
     assert mesh.is_whole()

@@ -12,7 +12,7 @@ from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import LeaderChanged
+from meshp2p.core.events import LeadershipChanged
 from meshp2p.core.record import EPOCH_MAX, EPOCH_SKIP_MAX, Rumour, State, epoch_above, epoch_limit
 from meshp2p.core.swim.election import Election
 from meshp2p.core.swim.hosting import Profile
@@ -44,13 +44,12 @@ def test_the_lowest_id_leads_in_every_view_and_says_so() -> None:
     epoch = mesh.nodes["n0"].own.epoch
     assert epoch > 0
     assert tokens(mesh) == {(epoch, "n0")}
-    leader = mesh.nodes["n3"].leader()
+    leader = mesh.nodes["n3"].leader(mesh.now)
     assert leader is not None
-    assert (leader.id, leader.epoch, leader.is_self) == ("n0", epoch, False)
+    assert (leader.id, leader.epoch, leader.is_leader) == ("n0", epoch, True)
     assert [each.id for each in mesh.nodes["n3"].instances(mesh.now) if each.is_leader] == ["n0"]
-    own = mesh.nodes["n0"].leader()
-    assert own is not None
-    assert own.is_self
+    assert mesh.nodes["n0"].is_leading
+    assert not mesh.nodes["n3"].is_leading
 
 
 def test_ids_are_ordered_by_their_bytes() -> None:
@@ -94,7 +93,7 @@ def test_who_leads_twice_at_once_claims_anew_so_that_the_later_token_is_the_grea
     events = emitted(hear(machine, [a_record("b", epoch=heard)]))
     assert machine.leader_id == "a"
     assert machine.leader_epoch > heard
-    assert LeaderChanged("a", "a", machine.leader_epoch) in events
+    assert LeadershipChanged("a", "a", machine.leader_epoch) in events
 
 
 @given(

@@ -24,8 +24,7 @@ WAIT = LEASE * GRANT_MARGIN
 
 
 def says_so(machine: Machine) -> bool:
-    leader = machine.leader()
-    return leader is not None and leader.is_self
+    return machine.leader_id == machine.id
 
 
 def sayers(mesh: Mesh) -> list[str]:

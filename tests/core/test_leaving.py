@@ -10,7 +10,7 @@ from meshp2p.core.address import Address
 from meshp2p.core.calls import Done, Push, SyncReply, SyncRequest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import MemberDied, MemberLeft
+from meshp2p.core.events import InstanceDied, InstanceLeft
 from meshp2p.core.record import Rumour, State
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.hosting import Profile
@@ -36,7 +36,7 @@ def test_who_leaves_is_known_to_have_left_at_once() -> None:
     assert all("n2" not in machine.records() for machine in others)
     assert mesh.nodes["n2"].has_left
     events = [event for key in ("n0", "n5") for event in mesh.events[key] if getattr(event, "id", "") == "n2"]
-    assert {type(event) for event in events if isinstance(event, MemberLeft | MemberDied)} == {MemberLeft}
+    assert {type(event) for event in events if isinstance(event, InstanceLeft | InstanceDied)} == {InstanceLeft}
 
 
 def test_who_left_is_never_held_dead() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from meshp2p.core.address import Address
 from meshp2p.core.datagrams import Ack, Body, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
-from meshp2p.core.events import MemberDied, MemberSuspected
+from meshp2p.core.events import InstanceDied, InstanceSuspected
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.errors import RemoteProtocolError
 from meshp2p.wire.codec import Codec
@@ -168,7 +168,7 @@ def test_an_impostor_who_answers_gets_no_packets_of_a_node_that_answers_too() ->
     assert {type(body) for body in got} == {Ack, Ping}, "answers to its pings, and checks"
     assert mesh.is_whole()
     happened = [event for events in mesh.events.values() for event in events]
-    assert not [event for event in happened if isinstance(event, MemberSuspected | MemberDied)]
+    assert not [event for event in happened if isinstance(event, InstanceSuspected | InstanceDied)]
 
 
 def test_the_number_of_a_check_is_one_that_peers_read() -> None:

@@ -7,7 +7,7 @@ import pytest
 from meshp2p.core.calls import Done, Push, SyncRequest
 from meshp2p.core.datagrams import Ack, Datagram, Gossip, Ping
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.events import MemberDied, MemberSuspected
+from meshp2p.core.events import InstanceDied, InstanceSuspected
 from meshp2p.core.machine import Machine
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.core.requests import Deregister
@@ -32,7 +32,7 @@ def test_a_node_that_was_stopped_accuses_nobody_and_claims_nothing_before_it_hea
     assert stopped.leader_id is None
     assert stopped.own.epoch == epoch
     mesh.run_until(mesh.is_whole, within=3)
-    said = [event for event in mesh.events["n0"][before:] if isinstance(event, MemberDied | MemberSuspected)]
+    said = [event for event in mesh.events["n0"][before:] if isinstance(event, InstanceDied | InstanceSuspected)]
     assert said == []
     mesh.run(30)
     assert mesh.is_whole()
@@ -47,7 +47,7 @@ def test_suspicions_expiries_and_adoptions_have_their_whole_time_again() -> None
     machine.handle_timeouts(500.0)
     assert machine.counters.pauses == 1
     events = emitted(run_until(machine, 503.9))
-    assert not [event for event in events if isinstance(event, MemberDied)]
+    assert not [event for event in events if isinstance(event, InstanceDied)]
     assert {"a", "b", "x", "y"} <= set(machine.records())
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram, Ping
-from meshp2p.core.events import MemberJoined, MemberSuspected
+from meshp2p.core.events import InstanceJoined, InstanceSuspected
 from tests.core.mesh import Mesh
 
 
@@ -90,8 +90,8 @@ def test_a_probe_of_the_process_that_died_does_not_accuse_the_one_that_came_back
         mesh.run(5)
         for observer in ("b", "c"):
             events = mesh.events[observer]
-            returned = max(i for i, e in enumerate(events) if isinstance(e, MemberJoined) and e.id == "a")
-            assert not [event for event in events[returned:] if isinstance(event, MemberSuspected)]
+            returned = max(i for i, e in enumerate(events) if isinstance(e, InstanceJoined) and e.id == "a")
+            assert not [event for event in events[returned:] if isinstance(event, InstanceSuspected)]
 
 
 def test_with_a_short_period_too_each_node_is_probed_once_in_each() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.core.address import Address
-from meshp2p.core.events import MemberDied, MemberSuspected, MemberUpdated
+from meshp2p.core.events import InstanceDied, InstanceSuspected, InstanceUpdated
 from tests.core.builders import HERE, a_machine, emitted, run_until
 from tests.core.mesh import Mesh
 
@@ -27,7 +27,7 @@ def test_a_node_that_moves_is_known_at_its_new_address_at_once_and_nobody_suspec
     mesh.run(30)
     assert mesh.is_whole()
     happened = [event for events in mesh.events.values() for event in events]
-    assert not [event for event in happened if isinstance(event, (MemberSuspected, MemberDied))]
+    assert not [event for event in happened if isinstance(event, (InstanceSuspected, InstanceDied))]
 
 
 def test_a_node_that_moved_and_does_not_know_it_is_found_where_its_packets_come_from() -> None:
@@ -39,14 +39,14 @@ def test_a_node_that_moved_and_does_not_know_it_is_found_where_its_packets_come_
     mesh.run(30)
     mesh.run_until(mesh.is_whole, within=30)
     now = mesh.now
-    assert [member.address for member in mesh.nodes["a"].instances(now) if member.id == "b"] == [THERE]
+    assert [member.addresses[0] for member in mesh.nodes["a"].instances(now) if member.id == "b"] == [THERE]
 
 
 def test_the_same_addresses_again_are_no_news() -> None:
     machine = a_machine()
     assert machine.readdress((HERE,), 2.0) == []
     (event,) = emitted(machine.readdress((THERE,), 2.0))
-    assert isinstance(event, MemberUpdated)
+    assert isinstance(event, InstanceUpdated)
     assert event.record.addresses == (THERE,)
     assert machine.readdress((THERE,), 2.0) == []
     incarnation = machine.own.incarnation
@@ -78,6 +78,6 @@ def test_a_machine_that_was_renamed_is_known_by_its_new_name_without_looking_for
     machine = a_machine()
     assert machine.readdress((HERE,), 2.0, hostname=machine.own.hostname) == []
     (event,) = emitted(machine.readdress((HERE,), 2.0, hostname="new-name"))
-    assert isinstance(event, MemberUpdated)
+    assert isinstance(event, InstanceUpdated)
     assert event.record.hostname == "new-name"
     assert machine.own == event.record

@@ -6,7 +6,7 @@ import pytest
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Ack, Datagram, Gossip, Ping
-from meshp2p.core.events import ContactLost, ContactRestored, LeaderChanged, MemberDied, MemberSuspected
+from meshp2p.core.events import ContactLost, ContactRestored, InstanceDied, InstanceSuspected, LeadershipChanged
 from meshp2p.core.record import Rumour, State, tag_of
 from meshp2p.core.swim.roll_call import FIRST, GROWTH
 from tests.core.builders import ELSEWHERE, a_machine, a_record, emitted, hear, run_until, sends
@@ -54,7 +54,7 @@ def test_a_cut_off_node_says_so_after_three_seconds_and_names_no_leader_until_it
     cut(mesh, {"n00"})
     node = mesh.nodes["n00"]
     mesh.run_until(lambda: node.hears_nobody, within=4.0)
-    assert isinstance(mesh.events["n00"][-1], ContactLost | LeaderChanged)
+    assert isinstance(mesh.events["n00"][-1], ContactLost | LeadershipChanged)
     assert node.leader_id is None
     mesh.run_until(lambda: node.leader_id == "n00", within=CUT_SECONDS)
     assert set(node.records()) == {"n00"}
@@ -71,7 +71,7 @@ def test_a_node_that_is_cut_off_for_less_than_that_says_nothing() -> None:
     mesh.run(1.9)
     heal(mesh)
     mesh.run(10)
-    assert not [event for event in mesh.events["n00"] if isinstance(event, ContactLost | MemberDied)]
+    assert not [event for event in mesh.events["n00"] if isinstance(event, ContactLost | InstanceDied)]
 
 
 def test_a_node_alone_has_lost_no_contact() -> None:
@@ -90,7 +90,7 @@ def test_a_node_that_was_stopped_has_not_lost_contact_and_accuses_nobody(seconds
     before = len(mesh.events["n03"])
     mesh.resume("n03", stopped)
     mesh.run(30)
-    said = [event for event in mesh.events["n03"][before:] if isinstance(event, ContactLost | MemberSuspected)]
+    said = [event for event in mesh.events["n03"][before:] if isinstance(event, ContactLost | InstanceSuspected)]
     assert said == []
     assert mesh.is_whole()
 
@@ -112,7 +112,7 @@ def test_what_a_cut_off_node_found_of_others_is_not_told_when_it_is_back() -> No
     before = {name: len(events) for name, events in mesh.events.items()}
     heal(mesh)
     mesh.run(10)
-    died = [e.id for name, events in mesh.events.items() for e in events[before[name] :] if isinstance(e, MemberDied)]
+    died = [e.id for name, events in mesh.events.items() for e in events[before[name] :] if isinstance(e, InstanceDied)]
     assert died == []
     assert mesh.is_whole()
 

@@ -11,7 +11,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.digest import BUCKETS_MAX
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import MemberJoined
+from meshp2p.core.events import InstanceJoined
 from meshp2p.core.record import Record, State, tag_of
 from meshp2p.core.swim.hosting import Profile
 from tests.core.builders import ELSEWHERE, a_machine, a_ping, a_record, calls, hear, run_until
@@ -40,7 +40,7 @@ def test_a_newcomer_that_all_gossip_lost_is_found_by_a_look() -> None:
     assert "x" not in mesh.nodes["n4"].records()
     mesh.run_until(lambda: "x" in mesh.nodes["n4"].records(), within=2 * mesh.config.look_delay)
     mesh.run_until(mesh.is_whole, within=2)
-    assert [event.id for event in mesh.events["n4"] if isinstance(event, MemberJoined)][-1] == "x"
+    assert [event.id for event in mesh.events["n4"] if isinstance(event, InstanceJoined)][-1] == "x"
 
 
 def test_news_of_an_instance_that_gossip_lost_is_mended_by_a_sync() -> None:

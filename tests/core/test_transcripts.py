@@ -35,8 +35,8 @@ from meshp2p.core.events import (
     ContactRestored,
     Event,
     IdConflictLost,
-    LeaderChanged,
-    MemberEvent,
+    InstanceEvent,
+    LeadershipChanged,
     PeerReachable,
     PeersCannotCall,
     PeerUnreachable,
@@ -160,8 +160,8 @@ class Scribe(Mesh):
 
     def _event(self, event: Event) -> str:
         match event:
-            case LeaderChanged(leader_id=leader_id, epoch=epoch):
-                return f"LeaderChanged {leader_id} epoch {self._epoch(epoch)}"
+            case LeadershipChanged(leader_id=leader_id, epoch=epoch):
+                return f"LeadershipChanged {leader_id} epoch {self._epoch(epoch)}"
             case IdConflictLost(id=instance_id):
                 return f"IdConflictLost {instance_id}"
             case StorageFailed(reason=reason):
@@ -172,7 +172,7 @@ class Scribe(Mesh):
                 return f"{type(event).__name__} {event.id}"
             case ContactLost() | ContactRestored():
                 return type(event).__name__
-            case MemberEvent(record=record):
+            case InstanceEvent(record=record):
                 return f"{type(event).__name__} {record.id}"
 
 

@@ -87,7 +87,7 @@ def test_an_agent_lists_leads_and_delegates() -> None:
         assert a.uptime >= 0
         await b.set_status("idle", {"n": 1})
         async for event in a.events():
-            if isinstance(event, meshp2p.MemberUpdated | meshp2p.MemberJoined) and event.record.status == "idle":
+            if isinstance(event, meshp2p.MemberUpdated | meshp2p.MemberJoined) and event.instance.status == "idle":
                 break
         async with a.leadership() as lease:
             assert lease.token.leader_id == "a"

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 import meshp2p
-from meshp2p.errors import ConfigError, IdConflict, NodeClosed
+from meshp2p.errors import IdConflict, NodeClosed
 from simulations.benchmarks.blocked import measure
 from tests.facades.meshes import LONG, options
 
@@ -96,18 +96,6 @@ async def test_an_isolated_node_that_loses_its_id_ends_the_block() -> None:
 
         with trio.fail_after(LONG), pytest.raises(IdConflict):
             await lose()
-
-
-def test_the_old_name_of_the_default_is_taken_with_a_warning_and_no_other() -> None:
-    with pytest.warns(DeprecationWarning, match="is the default: leave it out"):
-        meshp2p.open_node(isolation="thread")
-    with pytest.raises(ConfigError, match="expected 'thread', which is the default"):
-        meshp2p.open_node(isolation="moon")  # type: ignore[arg-type]
-    with (
-        pytest.raises(ConfigError, match="in_loop = True and isolation = 'thread'"),
-        pytest.warns(DeprecationWarning, match="is the default"),
-    ):
-        meshp2p.open_node(isolation="thread", in_loop=True)
 
 
 @pytest.mark.slow

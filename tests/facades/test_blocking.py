@@ -64,7 +64,7 @@ def test_an_agent_lists_leads_and_delegates() -> None:
         assert [member.id for member in a.find(capability="sum")] == ["b"]
         assert b.wait_for_leader(timeout=LONG).id == "a"
         b.set_status("idle", {"n": 1})
-        wait_for(a, lambda event: getattr(getattr(event, "record", None), "status", "") == "idle")
+        wait_for(a, lambda event: getattr(getattr(event, "instance", None), "status", "") == "idle")
         with a.leadership(timeout=LONG) as lease:
             assert lease.token.leader_id == "a"
             assert not lease.wait_until_lost(timeout=0)

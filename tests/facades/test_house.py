@@ -70,6 +70,7 @@ def test_agents_see_no_internal_method() -> None:
         "handler",
         "id",
         "inbox",
+        "is_leader",
         "leader",
         "leadership",
         "leave",

@@ -61,6 +61,7 @@ READ: dict[str, Callable[[Any], object]] = {
     "config": lambda node: node.config,
     "find": lambda node: node.find(capability="c"),
     "id": lambda node: node.id,
+    "is_leader": lambda node: node.is_leader,
     "leader": lambda node: node.leader,
     "member": lambda node: node.member("a"),
     "members": lambda node: node.members(),

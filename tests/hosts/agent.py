@@ -11,8 +11,7 @@ from typing import Any
 
 import trio
 
-from meshp2p import MeshError, MeshNode, open_node
-from meshp2p.core.events import MemberEvent
+from meshp2p import MemberEvent, MeshError, MeshNode, open_node
 
 
 def tell(what: str, **values: Any) -> None:
@@ -23,7 +22,7 @@ async def tell_events(node: MeshNode) -> None:
     async for event in node.events():
         name = type(event).__name__
         if isinstance(event, MemberEvent):
-            tell(name, id=event.id, status=event.record.status)
+            tell(name, id=event.id, status=event.instance.status)
         else:
             tell(name, id=getattr(event, "id", None), reason=getattr(event, "reason", None))
 

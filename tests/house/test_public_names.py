@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import typing
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,6 @@ import meshp2p.testing
 
 PUBLIC_NAMES = [
     "Address",
-    "ClockOrder",
     "ConfigError",
     "ConnectionLost",
     "ContactLost",
@@ -30,18 +30,12 @@ PUBLIC_NAMES = [
     "DelegationTimeout",
     "EventsLost",
     "FencingToken",
-    "GraphEdge",
-    "GraphNode",
-    "GraphSync",
-    "GraphSyncType",
-    "GraphTombstone",
     "HandlerConflict",
     "HttpLimits",
     "IdConflict",
     "Instance",
     "InstanceConflict",
     "InternalError",
-    "Leader",
     "LeaderChanged",
     "Lease",
     "LimitExceeded",
@@ -49,6 +43,7 @@ PUBLIC_NAMES = [
     "MailboxFull",
     "MapChange",
     "MemberDied",
+    "MemberEvent",
     "MemberJoined",
     "MemberLeft",
     "MemberRecovered",
@@ -57,7 +52,6 @@ PUBLIC_NAMES = [
     "MeshClient",
     "MeshError",
     "MeshNode",
-    "Message",
     "NetworkProblemFound",
     "NoHandler",
     "NodeClosed",
@@ -72,7 +66,6 @@ PUBLIC_NAMES = [
     "QueryTimeout",
     "Receipt",
     "ReceivedMessage",
-    "Record",
     "RemoteError",
     "RemoteProtocolError",
     "RequestRefused",
@@ -85,7 +78,6 @@ PUBLIC_NAMES = [
     "StoreFull",
     "UnknownInstance",
     "Unreachable",
-    "VectorClock",
     "WaitTimeout",
     "WrongLoop",
     "__version__",
@@ -149,6 +141,37 @@ def test_each_public_thing_says_in_whole_sentences_what_it_is(name: str) -> None
     assert first[0].isupper() or first.startswith(("``", "`", "(", ":")) or first[0].isdigit(), first
     assert first.rstrip().endswith((".", ":")), first
     assert all(part.strip() for part in rest)
+
+
+PUBLIC = {id(value) for module in MODULES for value in vars(module).values()}
+
+
+def shown_types(hint: Any) -> Iterator[type[Any]]:
+    """The classes of meshp2p in a type."""
+    for inner in typing.get_args(hint):
+        yield from shown_types(inner)
+    of = typing.get_origin(hint) or hint
+    if inspect.isclass(of) and of.__module__.startswith("meshp2p."):
+        yield of
+
+
+AGENTS = ("meshp2p.", "meshp2p.aio.", "meshp2p.blocking.")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMED if name.startswith(AGENTS) and "testing" not in name])
+def test_agents_get_public_types_alone(name: str) -> None:
+    value = NAMED[name]
+    if inspect.isclass(value):
+        hints = {key: hint for key, hint in typing.get_type_hints(value).items() if not key.startswith("_")}
+    else:
+        function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        if not inspect.isfunction(function):
+            return
+        hints = typing.get_type_hints(function)
+    inside = [
+        f"{key}: {one.__name__}" for key, hint in hints.items() for one in shown_types(hint) if id(one) not in PUBLIC
+    ]
+    assert inside == []
 
 
 def test_these_tests_see_what_agents_use() -> None:

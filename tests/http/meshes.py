@@ -27,7 +27,17 @@ INSTANCE_KEYS = {
     "created_at",
     "agent_profiles",
 }
-DETAIL_KEYS = INSTANCE_KEYS | {"status", "metrics", "state", "home", "incarnation", "address"}
+DETAIL_KEYS = INSTANCE_KEYS | {
+    "status",
+    "metrics",
+    "state",
+    "home",
+    "incarnation",
+    "address",
+    "addresses",
+    "epoch",
+    "led_since",
+}
 REGISTER_KEYS = {"success", "instance_id", "is_leader", "leader_id", "peers"}
 HEARTBEAT_KEYS = {"acknowledged", "leader_id", "should_sync"}
 

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from meshp2p.core.instance import Instance
+from meshp2p.core.instance import ListedInstance
 from meshp2p.core.record import State
 from meshp2p.errors import NodeClosed
 from meshp2p.http.backend import Backend
@@ -36,10 +36,12 @@ class Node:
     def listed_version(self) -> tuple[int, str | None]:
         return self.count, self.leader
 
-    def members(self) -> list[Instance]:
+    def members(self) -> list[ListedInstance]:
         self.asked += 1
         names = [f"{number:03}" for number in range(self.count)]
-        return [Instance(n, "h", 1, (), (), State.ALIVE, "n", None, 1, n == self.leader, "", "", 0, 0) for n in names]
+        return [
+            ListedInstance(n, "h", 1, (), (), State.ALIVE, "n", (), 1, n == self.leader, "", "", 0, 0) for n in names
+        ]
 
 
 def listing(node: Node) -> Listing:

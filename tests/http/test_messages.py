@@ -13,9 +13,9 @@ import trio.testing
 from trio.testing import MockClock
 
 from meshp2p.core.calls import HeartbeatReply, SendReply
-from meshp2p.core.instance import Instance, Leader
+from meshp2p.core.instance import ListedInstance
 from meshp2p.core.mail.uuid7 import uuid7
-from meshp2p.core.message import KINDS, CopyStatus, IfAbsent, Message, Receipt
+from meshp2p.core.message import KINDS, CopyReceipt, CopyStatus, IfAbsent, Message
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import LimitExceeded, MailboxFull, MeshError, NodeClosed, StoreFull, UnknownInstance, Unreachable
 from meshp2p.http.app import make_app
@@ -32,13 +32,14 @@ MESSAGE = Message(
 class Node:
     """Stands for a node: it answers with what it was given, and writes down what it was asked."""
 
+    id = "node"
     uptime = 0.0
-    leader: Leader | None = None
+    leader: ListedInstance | None = None
 
     def __init__(self, *messages: Message, failure: MeshError | None = None) -> None:
         self.messages = messages
         self.failure = failure
-        self.receipts: tuple[Receipt, ...] = ()
+        self.receipts: tuple[CopyReceipt, ...] = ()
         self.asked: list[tuple[Any, ...]] = []
         self.if_absent: list[str] = []
         self.waiting = 0
@@ -79,7 +80,7 @@ class Node:
     async def acknowledge(self, recipient: str, message_ids: tuple[str, ...]) -> None:
         self._take(recipient, message_ids)
 
-    async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
+    async def message_status(self, message_id: str) -> tuple[CopyReceipt, ...]:
         self._take(message_id)
         return self.receipts
 
@@ -100,14 +101,14 @@ class Node:
     async def deregister(self, instance_id: str) -> bool:
         raise AssertionError
 
-    def members(self) -> list[Instance]:
+    def members(self) -> list[ListedInstance]:
         return []
 
     @property
     def listed_version(self) -> tuple[int, str | None]:
         return (0, None)
 
-    async def look_up(self, instance_id: str) -> Instance | None:
+    async def look_up(self, instance_id: str) -> ListedInstance | None:
         return None
 
 
@@ -456,8 +457,8 @@ async def test_an_instance_may_have_the_name_of_a_path(name: str) -> None:
 async def test_the_status_says_for_each_recipient_what_became_of_it() -> None:
     node = Node()
     node.receipts = (
-        Receipt("a", CopyStatus.DELIVERED, "", 1_700_000_000_123),
-        Receipt("b", CopyStatus.UNDELIVERABLE, "it has left", 0),
+        CopyReceipt("a", CopyStatus.DELIVERED, "", 1_700_000_000_123),
+        CopyReceipt("b", CopyStatus.UNDELIVERABLE, "it has left", 0),
     )
     answer = await ask(node, get(f"/messages/status/{ID}"))
     assert (answer.status, json.loads(answer.body)) == (

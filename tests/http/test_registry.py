@@ -20,7 +20,7 @@ def seconds_since(time: str) -> float:
 
 
 def without_heartbeat(instance: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in instance.items() if key != "last_heartbeat"}
+    return {key: value for key, value in instance.items() if key not in ("last_heartbeat", "epoch", "led_since")}
 
 
 async def test_two_nodes_that_are_asked_in_turn_are_not_to_be_told_apart() -> None:
@@ -58,8 +58,8 @@ async def test_a_heartbeat_at_one_node_is_seen_at_the_other() -> None:
                     member, first = node.member("agent"), before[node.id]
                     assert member is not None
                     assert first is not None
-                    assert member.last_heartbeat >= first.last_heartbeat - 1
-                    if member.last_heartbeat > first.last_heartbeat + 500:
+                    assert member.last_heartbeat >= first.last_heartbeat - dt.timedelta(milliseconds=1)
+                    if member.last_heartbeat > first.last_heartbeat + dt.timedelta(milliseconds=500):
                         break
 
 
@@ -171,11 +171,41 @@ async def test_the_detail_of_a_hosted_instance_and_of_a_node_has_all_keys() -> N
             assert detail.keys() == DETAIL_KEYS
             assert (detail["status"], detail["metrics"], detail["address"]) == (None, None, None)
             assert (detail["state"], detail["home"], type(detail["incarnation"])) == ("alive", "node-a", int)
+            assert detail["addresses"] == []
         for node in nodes:
             for _ in range(2):
                 detail = await caller.get(f"/registry/agents/{node.id}")
                 assert detail.keys() == DETAIL_KEYS
                 assert (detail["home"], detail["address"]) == (node.id, str(node.addresses[0]))
+                assert detail["addresses"][0] == detail["address"]
+        with trio.fail_after(30):
+            detail = {}
+            async for _ in nodes[0].events():
+                detail = await caller.get("/registry/agents/agent")
+                if detail["epoch"]:
+                    break
+        assert (detail["is_leader"], detail["led_since"][-1]) == (True, "Z")
+
+
+async def test_a_list_shows_details_or_the_leader_alone_if_it_is_asked_to() -> None:
+    async with calling("node-a", "node-b") as (caller, _):
+        await caller.register("agent", capabilities=["draw"])
+        for path, ids in (
+            ("detail=true", ["agent", "node-a", "node-b"]),
+            ("detail=true&capability=draw", ["agent"]),
+            ("detail=true&leader=true", ["agent"]),
+            ("detail=true&leader=true&capability=paint", []),
+        ):
+            shown = (await caller.get(f"/registry/agents?{path}"))["instances"]
+            assert [instance["instance_id"] for instance in shown] == ids
+            assert all(instance.keys() == DETAIL_KEYS for instance in shown)
+        (leader,) = (await caller.get("/registry/agents?leader=true&detail=false"))["instances"]
+        assert leader.keys() == INSTANCE_KEYS
+        for response in await caller.ask_each("GET", "/registry/agents?detail=yes"):
+            assert (response.status_code, response.json()["error"]) == (
+                422,
+                "detail='yes' in the query: expected true or false",
+            )
 
 
 async def test_an_unknown_instance_has_no_detail() -> None:

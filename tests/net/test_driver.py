@@ -31,7 +31,7 @@ from meshp2p.core.effects import (
     WatchOpened,
     Write,
 )
-from meshp2p.core.events import Event, LeaderChanged, MapChanged, StorageFailed, StorageRecovered
+from meshp2p.core.events import Event, LeadershipChanged, MapChanged, StorageFailed, StorageRecovered
 from meshp2p.core.machine import Machine
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.swim.hosting import Profile
@@ -189,7 +189,7 @@ async def test_time_passes_for_a_node_to_which_nobody_speaks(autojump_clock: tri
     async with driving() as bench:
         await bench.driver.wait_until(lambda: bench.machine.leader_id == "node")
         assert trio.current_time() == pytest.approx(bench.machine.config.settle_timeout, abs=0.01)
-        assert [event.leader_id for event in bench.events if isinstance(event, LeaderChanged)] == ["node"]
+        assert [event.leader_id for event in bench.events if isinstance(event, LeadershipChanged)] == ["node"]
 
 
 async def test_what_arrives_is_taken_in_and_answered(autojump_clock: trio.testing.MockClock) -> None:
@@ -372,8 +372,8 @@ async def test_nothing_waits_for_a_store_and_stores_that_wait_are_written_togeth
     async with driving(store=store) as bench:
         bench.driver.perform([a_store(1)])
         await trio.testing.wait_all_tasks_blocked()
-        bench.driver.perform([a_store(2), Emit(LeaderChanged(None, None, 7)), a_store(3)])
-        assert LeaderChanged(None, None, 7) in bench.events
+        bench.driver.perform([a_store(2), Emit(LeadershipChanged(None, None, 7)), a_store(3)])
+        assert LeadershipChanged(None, None, 7) in bench.events
         await trio.testing.wait_all_tasks_blocked()
         assert store.tried == [[b"1", b"d1"]]
         assert bench.stored == []

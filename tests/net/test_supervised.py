@@ -14,7 +14,7 @@ from meshp2p.core.calls import Deliver, FetchReply, Parcel, Push, Refused, SyncR
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Failure, Persist, Resolve, Send, Store, Unwatch, Watch
-from meshp2p.core.events import MemberJoined
+from meshp2p.core.events import InstanceJoined
 from meshp2p.core.mail.uuid7 import uuid7
 from meshp2p.core.message import Message
 from meshp2p.core.record import Rumour, State, tag_of
@@ -106,7 +106,7 @@ def test_an_input_that_raises_is_dropped_counted_and_logged(caplog: pytest.LogCa
     assert (bench.machine.own.boot, bench.machine.own.incarnation > before.incarnation) == (before.boot, True)
     assert set(bench.machine.records()) == {"me", "a", "b"}
     assert bench.machine.is_announced
-    assert not [effect for effect in effects if isinstance(effect, Emit) and isinstance(effect.event, MemberJoined)]
+    assert not [effect for effect in effects if isinstance(effect, Emit) and isinstance(effect.event, InstanceJoined)]
     told = [item for effect in effects if isinstance(effect, Send) for item in effect.datagram.items]
     assert bench.machine.own in told
     bench.hear(a_record("x"))

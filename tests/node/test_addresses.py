@@ -48,7 +48,7 @@ async def test_a_node_of_both_families_meets_peers_of_either(host: str) -> None:
                 # heard in both directions by UDP: the address is a plain one of the peer's own family
                 async for _ in both.events():
                     member = both.member("peer")
-                    if member is not None and member.address == peer.addresses[0]:
+                    if member is not None and member.addresses[0] == peer.addresses[0]:
                         break
             assert peer.addresses[0].host == host
         assert {member.id for member in both.members()} <= {"both", "peer"}

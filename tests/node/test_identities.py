@@ -73,7 +73,7 @@ async def test_a_second_node_with_an_id_is_refused_and_the_first_stays() -> None
         after = other.member("node")
         assert before is not None
         assert after is not None
-        assert (after.address, after.state) == (before.address, before.state)
+        assert (after.addresses, after.state) == (before.addresses, before.state)
         assert len(other.members()) == len(first.members()) == 2
 
 

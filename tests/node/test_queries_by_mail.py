@@ -45,19 +45,19 @@ def test_a_query_to_an_agent_that_speaks_only_http_is_in_its_mailbox_and_its_res
             answers.extend([part async for part in a.ask("hosted", {"n": 2}, timeout=20)])
 
         async def answer(payload: Any, is_error: bool = False) -> None:
-            (message,) = (await client.messages("hosted", wait=30)).messages
-            assert (message.source_instance, message.target_instance, message.message_type) == ("a", "hosted", "Query")
+            (message,) = await client.messages("hosted", wait=30)
+            assert (message.source, message.target, message.kind) == ("a", "hosted", "Query")
             assert message.correlation_id
             async with mesh.client("a") as other:  # any node takes it
                 await other.send(
-                    "hosted",
+                    "a",
                     payload,
-                    target="a",
+                    source="hosted",
                     kind="Response",
                     correlation_id=message.correlation_id,
                     is_error=is_error,
                 )
-            await client.acknowledge("hosted", [message.message_id])
+            await message.acknowledge()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
@@ -81,13 +81,13 @@ def test_a_query_in_a_mailbox_expires_with_its_deadline() -> None:
         with pytest.raises(errors.QueryTimeout, match="'hosted' did not answer within 3 s"):
             await a.query("hosted", 1, timeout=3)
         await mesh.sleep(1)
-        assert (await client.messages("hosted")).messages == []
+        assert await client.messages("hosted") == []
         with trio.move_on_after(1):
             await a.query("hosted", 1, timeout=5)
-        (message,) = (await client.messages("hosted")).messages
-        await client.send("hosted", 1, target="a", kind="Response", correlation_id=message.correlation_id)
+        (message,) = await client.messages("hosted")
+        await client.send("a", 1, source="hosted", kind="Response", correlation_id=message.correlation_id)
         await mesh.sleep(6)
-        assert (await client.messages("hosted")).messages == []
+        assert await client.messages("hosted") == []
         assert await a._node.fetch("a", 10) == ()  # nobody waited for the answer, and it was thrown away
 
     run_hosted(test)
@@ -118,21 +118,21 @@ def test_a_query_over_http_is_mail_for_the_same_handler_and_so_is_its_response()
             return LOOKS if question == "value" else None
 
         seen: list[Any] = []
-        sent = (await client.send("hosted", "value", target="a", kind="Query", correlation_id="c")).message_id
-        await client.send("hosted", "raise", target="a", kind="Query", correlation_id="d")
-        last = (await client.send("hosted", "nothing", target="a", kind="Query")).message_id
+        sent = await client.send("a", "value", source="hosted", kind="Query", correlation_id="c")
+        await client.send("a", "raise", source="hosted", kind="Query", correlation_id="d")
+        last = await client.send("a", "nothing", source="hosted", kind="Query")
         await mesh.wait_until(lambda: len(seen) == 3)
         await mesh.sleep(1)
-        messages = sorted((await client.messages("hosted")).messages, key=lambda one: one.correlation_id or "")
-        assert [(one.message_type, one.payload) for one in messages] == [
-            ("Response", None),
-            ("Response", LOOKS),
-            ("Response", LOOKS),  # a mailbox shows an error as this, and no mark
+        messages = sorted(await client.messages("hosted"), key=lambda one: one.correlation_id or "")
+        assert [(one.kind, one.payload, one.is_error) for one in messages] == [
+            ("Response", None, False),
+            ("Response", LOOKS, False),
+            ("Response", LOOKS, True),
         ]
         assert [one.correlation_id for one in messages] == [last, "c", "d"]
-        status = await client.message_status(sent)
-        assert status is not None
-        assert status.recipients[0].status == "acknowledged"
+        (receipt,) = await client.message_status(sent)
+        assert receipt == (await a.message_status(sent))[0]
+        assert receipt.status is meshp2p.CopyStatus.ACKNOWLEDGED
 
     run_hosted(test)
 

@@ -9,8 +9,9 @@ import trio
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError, LimitExceeded, LocalProtocolError, NodeClosed
+from meshp2p.node.events import EventsLost
 from meshp2p.node.local_map import MapChange
-from meshp2p.node.subscriptions import BUFFER_MAX, EventsLost
+from meshp2p.node.subscriptions import BUFFER_MAX
 from meshp2p.testing import VirtualMesh, run
 from meshp2p.threaded.shared_map import SharedMap
 

@@ -124,11 +124,11 @@ class Work:
         await drain(self.events)
         await client.register(f"hosted {number}", "host", 0)
         await client.heartbeat(f"hosted {number}", metrics={"n": number})
-        await client.send("a", "to the hosted", target=f"hosted {number}")
-        (message,) = (await client.messages(f"hosted {number}")).messages
-        await client.acknowledge(f"hosted {number}", [message.message_id])
-        await client.message_status(message.message_id)
-        await client.list_instances()
+        await client.send(f"hosted {number}", "to the hosted", source="a")
+        (message,) = await client.messages(f"hosted {number}")
+        await client.acknowledge(f"hosted {number}", [message.id])
+        await client.message_status(message.id)
+        await client.members()
         await client.deregister(f"hosted {number}")
         for operation in (a.send("nobody", 1), a.query("nobody", 1, timeout=0.1)):
             with pytest.raises(MeshError):

@@ -8,7 +8,14 @@ import msgspec
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.events import Event, LeaderChanged, MemberDied, MemberJoined, MemberRecovered, MemberUpdated
+from meshp2p.core.events import (
+    Event,
+    InstanceDied,
+    InstanceJoined,
+    InstanceRecovered,
+    InstanceUpdated,
+    LeadershipChanged,
+)
 from meshp2p.core.map_entry import MapEntry, Stamp
 from meshp2p.core.record import Record, State
 from meshp2p.core.swim import election
@@ -65,39 +72,39 @@ def test_an_incarnation_that_falls_is_seen() -> None:
     simulation = a_mesh()
     own = a_record(simulation)
     fallen = msgspec.structs.replace(own, incarnation=own.incarnation - 1)
-    assert told(simulation, MemberUpdated(fallen)) == ["incarnations"]
+    assert told(simulation, InstanceUpdated(fallen)) == ["incarnations"]
 
 
 def test_an_incarnation_that_nobody_published_is_seen() -> None:
     simulation = a_mesh()
     own = a_record(simulation)
     invented = msgspec.structs.replace(own, incarnation=own.incarnation + 1)
-    assert told(simulation, MemberUpdated(invented)) == ["incarnations"]
+    assert told(simulation, InstanceUpdated(invented)) == ["incarnations"]
 
 
 def test_the_dead_that_rise_are_seen() -> None:
     simulation = a_mesh()
     own = a_record(simulation)
     dead = msgspec.structs.replace(own, state=State.DEAD)
-    assert "incarnations" in told(simulation, MemberDied(dead), MemberJoined(own))
+    assert "incarnations" in told(simulation, InstanceDied(dead), InstanceJoined(own))
 
 
 def test_a_departed_that_departs_again_is_seen() -> None:
     simulation = a_mesh()
     left = a_record(simulation, state=State.LEFT)
-    assert "incarnations" in told(simulation, MemberDied(left), MemberDied(left))
+    assert "incarnations" in told(simulation, InstanceDied(left), InstanceDied(left))
 
 
 def test_a_recovery_without_a_refutation_is_seen() -> None:
     simulation = a_mesh()
-    assert told(simulation, MemberRecovered(a_record(simulation))) == ["incarnations"]
+    assert told(simulation, InstanceRecovered(a_record(simulation))) == ["incarnations"]
 
 
 def test_a_claim_that_does_not_outbid_what_was_heard_is_seen() -> None:
     simulation = a_mesh(checks=("epochs",))
     later = a_record(simulation, "n0").epoch + 7
-    assert told(simulation, MemberUpdated(a_record(simulation, "n3", epoch=later))) == []
-    assert told(simulation, MemberUpdated(a_record(simulation, "n0", epoch=later - 1, epoch_since=1))) == ["epochs"]
+    assert told(simulation, InstanceUpdated(a_record(simulation, "n3", epoch=later))) == []
+    assert told(simulation, InstanceUpdated(a_record(simulation, "n0", epoch=later - 1, epoch_since=1))) == ["epochs"]
 
 
 @pytest.mark.parametrize("skips", [True, False])
@@ -114,7 +121,7 @@ def test_a_leader_that_is_not_the_lowest_is_seen() -> None:
     machine = simulation.oracle.hosts["n0"].machine
     assert machine is not None
     machine._swim.election._named_id = "n2"
-    assert told(simulation, LeaderChanged("n2", "n0", 1)) == ["epochs"]
+    assert told(simulation, LeadershipChanged("n2", "n0", 1)) == ["epochs"]
 
 
 @pytest.mark.parametrize(("seconds", "seen"), [(2.9, ["pause-guard"]), (3.1, [])])
@@ -126,7 +133,7 @@ def test_a_node_that_was_stopped_may_claim_when_three_rounds_of_probes_had_no_an
     )
     own = a_record(simulation, "n0")
     claim = msgspec.structs.replace(own, epoch=own.epoch + 7, incarnation=own.incarnation + 1)
-    assert told(simulation, MemberUpdated(claim)) == seen
+    assert told(simulation, InstanceUpdated(claim)) == seen
 
 
 @pytest.mark.parametrize(("until", "seen"), [(20.0, ["registrations"]), (230.0, [])])
@@ -142,7 +149,7 @@ def test_an_agent_that_stopped_may_be_listed_for_a_while(until: float, seen: lis
 def test_a_death_without_a_suspicion_is_seen() -> None:
     simulation = a_mesh(until=30.0, checks=("suspicions",))
     dead = a_record(simulation, state=State.DEAD)
-    assert told(simulation, MemberDied(dead)) == ["suspicions"]
+    assert told(simulation, InstanceDied(dead)) == ["suspicions"]
 
 
 @pytest.mark.parametrize(("confirmations", "seconds"), [(0, 28.9), (1, 12.24), (2, 2.5), (3, 2.5)])
@@ -167,7 +174,7 @@ def test_a_process_that_forgets_its_claim_to_lead_is_seen() -> None:
     own = a_record(simulation, "n0")
     assert own.epoch
     forgot = msgspec.structs.replace(own, incarnation=own.incarnation + 1, epoch=0)
-    assert told(simulation, MemberUpdated(forgot)) == ["incarnations"]
+    assert told(simulation, InstanceUpdated(forgot)) == ["incarnations"]
 
 
 REPORTING = AgentPlan(id="agent", nodes=("n1",), at=1.0, every=12.0, varies=True)
@@ -200,7 +207,7 @@ def test_the_death_of_an_agent_whose_heartbeats_are_answered_is_seen() -> None:
     machine = simulation.oracle.hosts["n1"].machine
     assert machine is not None
     dead = msgspec.structs.replace(machine.records()["agent"], state=State.DEAD)
-    assert told(simulation, MemberDied(dead)) == ["registrations"]
+    assert told(simulation, InstanceDied(dead)) == ["registrations"]
 
 
 def test_an_agent_that_deregistered_is_listed_nowhere() -> None:
@@ -229,12 +236,12 @@ def test_a_write_that_loses_against_what_its_writer_had_read_is_seen() -> None:
 def test_a_false_death_is_seen_where_there_was_no_trouble() -> None:
     simulation = a_mesh(until=30.0)
     dead = a_record(simulation, state=State.DEAD)
-    assert "false-deaths" in told(simulation, MemberDied(dead))
+    assert "false-deaths" in told(simulation, InstanceDied(dead))
 
 
 def test_a_death_in_a_partition_is_no_violation() -> None:
     simulation = a_mesh(Partition(begin=20.0, groups=(("n0",), ("n1",))), until=30.0, checks=("false-deaths",))
-    assert told(simulation, MemberDied(a_record(simulation, state=State.DEAD))) == []
+    assert told(simulation, InstanceDied(a_record(simulation, state=State.DEAD))) == []
 
 
 def test_a_crash_that_nobody_notices_is_seen() -> None:

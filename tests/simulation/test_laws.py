@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from meshp2p.core.events import MemberUpdated
+from meshp2p.core.events import InstanceUpdated
 from meshp2p.simulation.checkers import CHECKERS
 from simulations.ablations.safeguards import SAFEGUARDS
 from simulations.mutants.hunt import hunted, planned_runs
@@ -57,9 +57,11 @@ def test_a_record_that_is_not_what_its_owner_published_is_seen() -> None:
     machine = simulation.oracle.hosts["n1"].machine
     assert machine is not None
     before = len(simulation.violations)
-    simulation.event(simulation.oracle.hosts["n0"], MemberUpdated(machine.own))
+    simulation.event(simulation.oracle.hosts["n0"], InstanceUpdated(machine.own))
     assert len(simulation.violations) == before
-    simulation.event(simulation.oracle.hosts["n0"], MemberUpdated(msgspec.structs.replace(machine.own, status="busy")))
+    simulation.event(
+        simulation.oracle.hosts["n0"], InstanceUpdated(msgspec.structs.replace(machine.own, status="busy"))
+    )
     assert [violation.checker for violation in simulation.violations[before:]] == ["records"]
 
 

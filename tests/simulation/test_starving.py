@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.events import Event, MemberDied
+from meshp2p.core.events import Event, InstanceDied
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.simulation import Simulation
 from meshp2p.virtual.faults import Lossy, Stalls
@@ -21,7 +21,7 @@ class _Counting(Simulation):
     held_dead: dict[tuple[str, int], None]
 
     def event(self, host: Host, event: Event) -> None:
-        if isinstance(event, MemberDied):
+        if isinstance(event, InstanceDied):
             self.held_dead[event.record.id, event.record.incarnation] = None
         super().event(host, event)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from meshp2p.core.events import MemberDied, MemberSuspected
+from meshp2p.core.events import InstanceDied, InstanceSuspected
 from meshp2p.simulation.pictures.text import summary
 from meshp2p.simulation.simulation import Simulation
 from meshp2p.virtual.describe import is_notable, lines_of
@@ -39,16 +39,16 @@ def test_an_arrival_is_caused_by_the_sending_of_the_same_message() -> None:
 
 def test_why_leads_from_a_death_back_to_the_suspicion_and_the_probe_without_answer() -> None:
     trace = a_trace()
-    death = next(entry for entry in trace if isinstance(entry.detail, MemberDied))
+    death = next(entry for entry in trace if isinstance(entry.detail, InstanceDied))
     chain = trace.why(death.number)
     assert chain[0] is death
-    assert any(isinstance(entry.detail, MemberSuspected) and entry.node == death.node for entry in chain)
+    assert any(isinstance(entry.detail, InstanceSuspected) and entry.node == death.node for entry in chain)
     assert any(entry.what is What.TIMER for entry in chain)
 
 
 def test_a_node_s_view_at_a_moment_is_what_it_listed_then() -> None:
     trace = a_trace()
-    death = next(entry for entry in trace if isinstance(entry.detail, MemberDied))
+    death = next(entry for entry in trace if isinstance(entry.detail, InstanceDied))
     assert sorted(trace.view_at(death.node, death.number - 1)) == ["n0", "n1", "n2", "n3"]
     assert "n3" not in trace.view_at(death.node, death.number)
 

@@ -40,7 +40,9 @@ async def eventful(mesh: VirtualMesh) -> str:
         mesh.clock_step("c", -3600)
         await mesh.restart("c", keep_disk=False)
         await mesh.wait_until_whole("a", "b", "c", "d", "e", timeout=120)
-        assert (await other.leader()).leader_id == "a"
+        leader = await other.leader()
+        assert leader is not None
+        assert leader.id == "a"
     await mesh.stop("a")
     await mesh.sleep(5)
     return f"{mesh.digest()}\n{mesh.story()}"

@@ -48,7 +48,7 @@ from meshp2p.core.calls import (
 from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
 from meshp2p.core.mail.uuid7 import uuid7
 from meshp2p.core.map_entry import COUNT_MAX, MapEntry, Stamp
-from meshp2p.core.message import KINDS, CopyStatus, Message, Receipt
+from meshp2p.core.message import KINDS, CopyReceipt, CopyStatus, Message
 from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.validity import TIME_MAX
 from meshp2p.wire.beacon import BeaconAnswer, BeaconMessage, BeaconQuestion
@@ -147,7 +147,7 @@ REPLIES: dict[str, CallReply] = {
     ),
     "fetch-reply": FetchReply((QUERY, BROADCAST)),
     "fetch-reply-elsewhere": FetchReply((), False),
-    "status-reply": StatusReply(tuple(Receipt(f"to-{status}", status, "", 1) for status in CopyStatus)),
+    "status-reply": StatusReply(tuple(CopyReceipt(f"to-{status}", status, "", 1) for status in CopyStatus)),
     "refused": Refused(Why.MAILBOX_FULL, "the mailbox of 'ü' is full"),
     "send-reply": SendReply(MESSAGE_ID, ("agent 1/2", "ü")),
     "map-difference": MapDifference(True, 1_700_000_000_000, 4096, (0, 4095), ENTRIES, False, ("ü", NODE.id)),
@@ -322,7 +322,7 @@ replies = st.one_of(
     st.builds(FetchReply, st.lists(messages, max_size=3).map(tuple), st.booleans()),
     st.builds(
         StatusReply,
-        st.lists(st.builds(Receipt, ids, st.sampled_from(CopyStatus), shorts, times), max_size=3).map(tuple),
+        st.lists(st.builds(CopyReceipt, ids, st.sampled_from(CopyStatus), shorts, times), max_size=3).map(tuple),
     ),
     st.builds(Refused, st.sampled_from(Why), shorts),
     st.builds(SendReply, message_ids, st.lists(ids, max_size=3).map(tuple)),

@@ -27,7 +27,14 @@ from meshp2p.core.calls import CallReply, CallRequest, Pong, Probe
 from meshp2p.core.datagrams import Unreached
 from meshp2p.core.directory.state import NodeState, ReplyHandler
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import MemberChange, MemberDied, MemberLeft, PeerReachable, PeersCannotCall, PeerUnreachable
+from meshp2p.core.events import (
+    InstanceChange,
+    InstanceDied,
+    InstanceLeft,
+    PeerReachable,
+    PeersCannotCall,
+    PeerUnreachable,
+)
 from meshp2p.core.record import Record, tag_of
 
 __all__ = ["CallRoute", "RelaySelector"]
@@ -372,9 +379,9 @@ class RelaySelector:
         """The nodes that are called through a relay, and through which."""
         return {node_id: detour.via for node_id, detour in self._detours.items()}
 
-    def notice(self, event: MemberChange) -> None:
+    def notice(self, event: InstanceChange) -> None:
         """Whoever is gone is no longer waited for."""
-        if isinstance(event, MemberDied | MemberLeft):
+        if isinstance(event, InstanceDied | InstanceLeft):
             node_id = event.record.id
             self._detours.pop(node_id, None)
             self._failing.pop(node_id, None)

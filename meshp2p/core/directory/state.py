@@ -22,12 +22,12 @@ from meshp2p.core.directory.timers import Timer, Timers
 from meshp2p.core.effects import Call, CallFailed, Effect, Emit, Resolve, Send, Write
 from meshp2p.core.events import (
     Event,
+    InstanceChange,
+    InstanceJoined,
+    InstanceLeft,
+    InstanceRecovered,
+    InstanceUpdated,
     MapChanged,
-    MemberChange,
-    MemberJoined,
-    MemberLeft,
-    MemberRecovered,
-    MemberUpdated,
 )
 from meshp2p.core.record import EPOCH_SKIP_MAX, Departed, Item, Record, Rumour, State, epoch_limit, tag_of
 
@@ -123,7 +123,7 @@ class NodeState:
         self.timers: Timers = Timers()
         self.counters: Counters = Counters()
         self.effects: list[Effect] = []
-        self.changes: list[MemberChange] = []
+        self.changes: list[InstanceChange] = []
         """What happened to members and was not yet looked at by the parts that care."""
         self.reach: dict[str, Address] = {}
         """The address at which a node answers, if it is not the first that it published: see
@@ -331,15 +331,15 @@ class NodeState:
         has left."""
         held = self.members.records.get(record.id)
         if held is None:
-            self.changes.append(MemberJoined(record))
+            self.changes.append(InstanceJoined(record))
         elif held.is_node and not record.is_node:
             self.reach.pop(record.id, None)
             self.patience.forget_health(record.id)
-            self.changes += (MemberLeft(msgspec.structs.replace(held, state=State.LEFT)), MemberJoined(record))
+            self.changes += (InstanceLeft(msgspec.structs.replace(held, state=State.LEFT)), InstanceJoined(record))
         else:
             if held.addresses != record.addresses or held.boot != record.boot:
                 self.reach.pop(record.id, None)
-            self.changes.append(MemberRecovered(record) if held.state is State.SUSPECT else MemberUpdated(record))
+            self.changes.append(InstanceRecovered(record) if held.state is State.SUSPECT else InstanceUpdated(record))
         self.members.put(record)
 
     # What is to be told, and no longer

@@ -9,7 +9,14 @@ from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberUpdated
+from meshp2p.core.events import (
+    InstanceChange,
+    InstanceDied,
+    InstanceJoined,
+    InstanceLeft,
+    InstanceRecovered,
+    InstanceUpdated,
+)
 from meshp2p.core.mail.intake import Intake
 from meshp2p.core.mail.ledger import Change, Ledger
 from meshp2p.core.mail.line import RecipientQueue
@@ -64,29 +71,29 @@ class Delivery:
             self.flush(home, now)
         self._settling.note_progress(outgoing)
 
-    def notice(self, event: MemberChange, now: float) -> None:
+    def notice(self, event: InstanceChange, now: float) -> None:
         """Deliver at once what waits for a recipient, or a home, that joined or changed; note why other copies wait."""
         instance_id = event.id
         line = self._outbox.lines.get(instance_id)
         match event:
-            case MemberJoined() | MemberUpdated() | MemberRecovered():
+            case InstanceJoined() | InstanceUpdated() | InstanceRecovered():
                 before = line.home if line is not None else None
                 home = self._route(instance_id)
                 if home is not None and line is not None and line.home != before:
                     self._wake(home, now)
                 if instance_id in self.queues:
-                    deliver = self.queues.flush if isinstance(event, MemberUpdated) else self.queues.wake
+                    deliver = self.queues.flush if isinstance(event, InstanceUpdated) else self.queues.wake
                     deliver(instance_id, now)
-                if isinstance(event, MemberJoined) and event.record.is_node:
+                if isinstance(event, InstanceJoined) and event.record.is_node:
                     self.queues.wake_failing(now)  # the new node may be a relay to others
-            case MemberLeft(record=record) if not record.is_node:
+            case InstanceLeft(record=record) if not record.is_node:
                 self._route(instance_id)  # what waits is given up
-            case MemberLeft() | MemberDied():
+            case InstanceLeft() | InstanceDied():
                 self._route(instance_id)
-                has_left = isinstance(event, MemberLeft)
+                has_left = isinstance(event, InstanceLeft)
                 for outgoing in line.waiting.values() if line is not None else ():
                     outgoing.copies[instance_id].reason = _KEPT_FOR_THE_LEFT if has_left else _KEPT_FOR_THE_DEAD
-                if isinstance(event, MemberLeft) and line is not None:
+                if isinstance(event, InstanceLeft) and line is not None:
                     self._state.timers.set(Timer.RETURN, now + self._state.config.return_timeout, instance_id)
             case _:
                 pass

@@ -29,7 +29,14 @@ from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import Table
-from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberUpdated
+from meshp2p.core.events import (
+    InstanceChange,
+    InstanceDied,
+    InstanceJoined,
+    InstanceLeft,
+    InstanceRecovered,
+    InstanceUpdated,
+)
 from meshp2p.core.mail.accepting import Accepting
 from meshp2p.core.mail.ack_notifier import AckNotifier
 from meshp2p.core.mail.acknowledging import Acknowledging
@@ -193,20 +200,20 @@ class Mail:
         self.reading.end_waits(recipient)
         self.mailboxes.drop(recipient, now)
 
-    def notice(self, event: MemberChange, now: float) -> None:
+    def notice(self, event: InstanceChange, now: float) -> None:
         """Look at what happened to a recipient, a home or a holder: first for the mailboxes, then for the outbox."""
         instance_id = event.id
         match event:
-            case MemberJoined() | MemberUpdated():
+            case InstanceJoined() | InstanceUpdated():
                 if not self.mailboxes.is_home(instance_id):
                     self.reading.end_waits(instance_id)
                     self._return_mail(instance_id, now)
-                if isinstance(event, MemberJoined):
+                if isinstance(event, InstanceJoined):
                     self.notifier.wake(instance_id, now)
                     self._acknowledging.ask_holder(instance_id, now)
-            case MemberLeft(record=record) if not record.is_node:
+            case InstanceLeft(record=record) if not record.is_node:
                 self._drop(instance_id, now)
-            case MemberDied(record=record) | MemberLeft(record=record):
+            case InstanceDied(record=record) | InstanceLeft(record=record):
                 if record.is_node or instance_id in self.mailboxes.by_recipient:
                     self.mailboxes.forget_later(instance_id, now)
                 self._acknowledging.note_away(instance_id)
@@ -214,9 +221,9 @@ class Mail:
                 pass
         self.delivery.notice(event, now)
         match event:
-            case MemberJoined() | MemberUpdated() | MemberRecovered():
+            case InstanceJoined() | InstanceUpdated() | InstanceRecovered():
                 self.handover.give_back(instance_id, now)
-            case MemberLeft(record=record) if not record.is_node:
+            case InstanceLeft(record=record) if not record.is_node:
                 self._settling.give_up(instance_id, "it was deregistered", now)
             case _:
                 pass

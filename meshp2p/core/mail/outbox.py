@@ -19,7 +19,7 @@ from meshp2p.core.mail.copy_state import Copy, CopyEvent
 from meshp2p.core.mail.line import RecipientQueue
 from meshp2p.core.mail.outgoing import Outgoing
 from meshp2p.core.mail.uuid7 import node_bits_of
-from meshp2p.core.message import CopyStatus, Message, Receipt
+from meshp2p.core.message import CopyReceipt, CopyStatus, Message
 
 __all__ = ["Outbox"]
 
@@ -37,7 +37,7 @@ class _Finished(msgspec.Struct, array_like=True):
     """What is on disk of a message that is held no longer. Its payload is not."""
 
     message: Message
-    receipts: tuple[Receipt, ...]
+    receipts: tuple[CopyReceipt, ...]
 
 
 class Outbox:

@@ -9,7 +9,7 @@ import msgspec
 from meshp2p.core.calls import Parcel
 from meshp2p.core.effects import Put, Table
 from meshp2p.core.mail.copy_state import Copy
-from meshp2p.core.message import CopyStatus, Message, Receipt
+from meshp2p.core.message import CopyReceipt, CopyStatus, Message
 
 __all__ = ["Outgoing"]
 
@@ -51,10 +51,10 @@ class Outgoing:
         """The recipients whose copies are not final."""
         return [recipient for recipient, copy in self.copies.items() if not copy.status.is_final]
 
-    def receipts(self) -> tuple[Receipt, ...]:
+    def receipts(self) -> tuple[CopyReceipt, ...]:
         """What became of each copy."""
         return tuple(
-            Receipt(recipient, copy.status, copy.reason, copy.changed_at) for recipient, copy in self.copies.items()
+            CopyReceipt(recipient, copy.status, copy.reason, copy.changed_at) for recipient, copy in self.copies.items()
         )
 
     def parcel(self, recipients: Iterable[str], now: float) -> Parcel:

@@ -12,7 +12,7 @@ from meshp2p.core.directory.state import NodeState
 from meshp2p.core.mail.home_calls import HomeCalls
 from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.mail.uuid7 import node_bits_of
-from meshp2p.core.message import Receipt
+from meshp2p.core.message import CopyReceipt
 from meshp2p.core.record import tag_of
 from meshp2p.core.requests import AskStatus
 
@@ -45,7 +45,7 @@ class Receipts:
         outgoing = self._outbox.by_id.get(message_id)
         return StatusReply(tuple(map(self._explain, outgoing.receipts() if outgoing is not None else ())))
 
-    def _explain(self, receipt: Receipt) -> Receipt:
+    def _explain(self, receipt: CopyReceipt) -> CopyReceipt:
         record = self._state.members.records.get(receipt.recipient)
         if record is None or receipt.status.is_final or not (why := self._relay_selector.why_unreachable(record.home)):
             return receipt

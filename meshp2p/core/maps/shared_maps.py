@@ -14,7 +14,7 @@ from meshp2p.core.digest import is_digest
 from meshp2p.core.directory.state import NodeState, ReplyHandler
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import MapChanged, MemberChange, MemberDied, MemberJoined, MemberLeft
+from meshp2p.core.events import InstanceChange, InstanceDied, InstanceJoined, InstanceLeft, MapChanged
 from meshp2p.core.map_entry import MapEntry, entry_size
 from meshp2p.core.maps.hybrid_clock import HybridClock
 from meshp2p.core.maps.mesh_clock import MeshClock
@@ -411,17 +411,17 @@ class Maps:
         if self._state.members.has_node(node_id):
             shared.silent[node_id] = None
 
-    def notice(self, event: MemberChange, now: float) -> None:
+    def notice(self, event: InstanceChange, now: float) -> None:
         """A node is listed: ask it. One is gone: forget it."""
         record = event.record
         if not self._maps or not record.is_node or record.id == self._state.id:
             return
         match event:
-            case MemberJoined():
+            case InstanceJoined():
                 for shared in self._maps.values():
                     shared.unasked[record.id] = None
                     self._ask_next(shared, now)
-            case MemberDied() | MemberLeft():
+            case InstanceDied() | InstanceLeft():
                 for shared in self._maps.values():
                     self._note_none(shared, record.id)
                     shared.unasked.pop(record.id, None)

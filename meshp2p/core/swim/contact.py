@@ -11,7 +11,7 @@ from typing import Final
 
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.events import ContactLost, ContactRestored, MemberChange, MemberJoined
+from meshp2p.core.events import ContactLost, ContactRestored, InstanceChange, InstanceJoined
 from meshp2p.core.record import State
 from meshp2p.core.swim.election import Election
 from meshp2p.core.swim.roll_call import RollCall
@@ -37,8 +37,8 @@ class Contact:
         """Whether this node hears nobody, and still lists others."""
         return self._is_lost and len(self._state.members.nodes) > 1
 
-    def notice(self, event: MemberChange, now: float) -> None:
-        if isinstance(event, MemberJoined) and event.record.is_node:
+    def notice(self, event: InstanceChange, now: float) -> None:
+        if isinstance(event, InstanceJoined) and event.record.is_node:
             self._state.timers.set_earlier(Timer.CONTACT, now + self._patience())
 
     def note_heard(self, now: float) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 from meshp2p.core.datagrams import Ack
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft
+from meshp2p.core.events import InstanceChange, InstanceDied, InstanceJoined, InstanceLeft
 from meshp2p.core.record import tag_of
 from meshp2p.core.swim.prober import Prober
 from meshp2p.core.swim.syncer import Syncer
@@ -35,11 +35,11 @@ class ConvergenceCheck:
         self._asked: tuple[int, str] = (0, "")
         """The ping under way: its number and whom it was sent to."""
 
-    def notice(self, event: MemberChange, now: float) -> None:
+    def notice(self, event: InstanceChange, now: float) -> None:
         """Somebody came or went: gossip about that, and what comes with it, is on its way. What a listed one publishes
         is no reason to look: that happens all the time."""
         match event:
-            case MemberJoined() | MemberDied() | MemberLeft():
+            case InstanceJoined() | InstanceDied() | InstanceLeft():
                 self._looks = 0
                 self._state.timers.set(Timer.LOOK, now + self._state.config.look_delay)
             case _:

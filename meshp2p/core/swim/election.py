@@ -13,7 +13,7 @@ import msgspec
 
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.events import LeaderChanged
+from meshp2p.core.events import LeadershipChanged
 from meshp2p.core.record import EPOCH_MAX, Claim, epoch_above
 from meshp2p.core.swim.lease import LeadershipLease
 from meshp2p.core.swim.ownership import Ownership
@@ -142,7 +142,7 @@ class Election:
         elif self.epoch == self._epoch_told:
             return
         self._epoch_told = self.epoch
-        state.emit(LeaderChanged(leader_id, previous_id, self.epoch))
+        state.emit(LeadershipChanged(leader_id, previous_id, self.epoch))
 
     def _pursue_lease(self, lease: LeadershipLease, candidate_id: str | None, now: float) -> None:
         """Ask for the lease of a candidate that is at home here, and release it once another is the candidate."""

@@ -24,7 +24,7 @@ from meshp2p.core.directory.gossip import item_bytes
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberUpdated
+from meshp2p.core.events import InstanceChange, InstanceDied, InstanceJoined, InstanceLeft, InstanceUpdated
 from meshp2p.core.record import Record, Rumour, State
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.membership import Membership
@@ -319,11 +319,11 @@ class Hosting:
 
     # What happened
 
-    def notice(self, event: MemberChange, now: float) -> None:
+    def notice(self, event: InstanceChange, now: float) -> None:
         """Look at what happened to a member: an instance may have lost its home, or found another."""
         state = self._state
         match event:
-            case MemberJoined() | MemberUpdated():
+            case InstanceJoined() | InstanceUpdated():
                 record = state.members.records.get(event.id)
                 if record is None:
                     return  # it departed meanwhile
@@ -333,7 +333,7 @@ class Hosting:
                     self._host(record.id, now)
                 if not state.members.has_node(record.home):
                     state.timers.set_earlier(Timer.ORPHAN, now + state.config.instance_timeout, record.id)
-            case MemberDied(record=record) | MemberLeft(record=record):
+            case InstanceDied(record=record) | InstanceLeft(record=record):
                 self._drop(record.id)
                 if record.is_node:
                     for hosted in state.members.hosted_by(record.id):

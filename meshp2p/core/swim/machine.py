@@ -47,7 +47,7 @@ from meshp2p.core.datagrams import Ack, Body, Datagram, Gossip, Nack, Ping, Ping
 from meshp2p.core.directory.relay_selector import RelaySelector
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.events import MemberChange, MemberDied, MemberLeft
+from meshp2p.core.events import InstanceChange, InstanceDied, InstanceLeft
 from meshp2p.core.record import State
 from meshp2p.core.requests import Deregister, Heartbeat, ReadInstance
 from meshp2p.core.swim.confirmer import Confirmer
@@ -317,7 +317,7 @@ class Swim:
         if not self.election.is_settled:
             self.election.look_again(now)  # it is guarded, or hears nobody
 
-    def notice(self, event: MemberChange, now: float) -> None:
+    def notice(self, event: InstanceChange, now: float) -> None:
         """A member joined, changed, or is gone."""
         self.membership.notice(event)
         self.hosting.notice(event, now)
@@ -325,12 +325,12 @@ class Swim:
         self.convergence.notice(event, now)
         self.contact.notice(event, now)
         match event:
-            case MemberDied(record=record) | MemberLeft(record=record):
+            case InstanceDied(record=record) | InstanceLeft(record=record):
                 self.prober.forget(record.id)
                 self.paths.forget(record.id)
                 if record.is_node:
-                    self.syncer.note_gone(record.id, now, has_left=isinstance(event, MemberLeft))
-                    if isinstance(event, MemberDied):
+                    self.syncer.note_gone(record.id, now, has_left=isinstance(event, InstanceLeft))
+                    if isinstance(event, InstanceDied):
                         self.election.note_death(now)
             case _:
                 pass

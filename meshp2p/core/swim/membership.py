@@ -16,10 +16,10 @@ from meshp2p.core.directory.gossip import item_bytes
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.events import (
-    MemberChange,
-    MemberDied,
-    MemberLeft,
-    MemberSuspected,
+    InstanceChange,
+    InstanceDied,
+    InstanceLeft,
+    InstanceSuspected,
 )
 from meshp2p.core.record import (
     INCARNATION_MAX,
@@ -222,7 +222,7 @@ class Membership:
         self._suspicions[rumour.id] = suspicion
         self._await_verdict(rumour.id, suspicion, now)
         if record.state is not State.SUSPECT:
-            state.changes.append(MemberSuspected(suspect))
+            state.changes.append(InstanceSuspected(suspect))
         state.spread(rumour, now)
         if rumour.by == state.id:
             state.tell(rumour.id, rumour)
@@ -367,18 +367,20 @@ class Membership:
         state.reach.pop(rumour.id, None)
         state.heard.pop(rumour.id, None)
         state.patience.forget_health(rumour.id)
+        heard = state.life[rumour.id]
         state.life.forget(rumour.id)
         if isinstance(held, Record):
             state.counters.deaths += rumour.state is State.DEAD
             gone = msgspec.structs.replace(held, state=rumour.state, incarnation=rumour.incarnation)
-            state.changes.append(MemberDied(gone) if rumour.state is State.DEAD else MemberLeft(gone))
+            departed = InstanceDied if rumour.state is State.DEAD else InstanceLeft
+            state.changes.append(departed(gone, heard))
         state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
         state.timers.set_earlier(Timer.CALL_DEAD, now + state.config.dead_call_interval)
         if is_spread and published:
             state.spread(rumour, now, at_birth=at_birth)
         state.forget_departed(now)
 
-    def notice(self, event: MemberChange) -> None:
+    def notice(self, event: InstanceChange) -> None:
         """A suspect may have become an instance that this node hosts, without any claim of others."""
         record = self._state.members.records.get(event.id)
         if event.id in self._suspicions and (record is None or record.state is not State.SUSPECT):

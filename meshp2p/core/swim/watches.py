@@ -14,7 +14,7 @@ from meshp2p.core.calls import Probe
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure, Unwatch, Watch, WatchOpened
-from meshp2p.core.events import MemberChange, MemberDied, MemberJoined, MemberLeft, MemberUpdated
+from meshp2p.core.events import InstanceChange, InstanceDied, InstanceJoined, InstanceLeft, InstanceUpdated
 from meshp2p.core.record import tag_of
 from meshp2p.core.swim.confirmer import Confirmer
 
@@ -66,15 +66,15 @@ class Watches:
 
     # Whom to watch
 
-    def notice(self, event: MemberChange, now: float) -> None:
+    def notice(self, event: InstanceChange, now: float) -> None:
         """The mesh changed: look soon whom to watch now, at once where one who was watched is gone or another."""
         match event:
-            case MemberJoined(record=record) if record.is_node:
+            case InstanceJoined(record=record) if record.is_node:
                 self._state.timers.set_earlier(Timer.WATCH, now + self._state.config.watch_settle)
-            case MemberUpdated(record=record) if record.id in self._watches:
+            case InstanceUpdated(record=record) if record.id in self._watches:
                 if self._watches[record.id].boot != record.boot:
                     self._state.timers.set_earlier(Timer.WATCH, now)
-            case MemberDied(record=record) | MemberLeft(record=record) if record.id in self._watches:
+            case InstanceDied(record=record) | InstanceLeft(record=record) if record.id in self._watches:
                 self._state.timers.set_earlier(Timer.WATCH, now)
             case _:
                 pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meshp2p.core.calls import CallReply, Probe
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.core.events import Event, MemberEvent, MemberJoined, MemberRecovered, MemberUpdated
+from meshp2p.core.events import Event, InstanceEvent, InstanceJoined, InstanceRecovered, InstanceUpdated
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
@@ -24,7 +24,7 @@ class Accusations(Checker):
     was another one."""
 
     name = "accusations"
-    watches: tuple[type, ...] = (MemberJoined, MemberUpdated, MemberRecovered)
+    watches: tuple[type, ...] = (InstanceJoined, InstanceUpdated, InstanceRecovered)
 
     def prepare(self) -> None:
         self._has_twins = False
@@ -38,7 +38,7 @@ class Accusations(Checker):
         self._listed[host.key] = {}
 
     def event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, MemberEvent) or not event.record.is_node or host.number >= OBSERVERS_MAX:
+        if not isinstance(event, InstanceEvent) or not event.record.is_node or host.number >= OBSERVERS_MAX:
             return
         record = event.record
         listed = self._listed[host.key]

@@ -10,13 +10,13 @@ from meshp2p.core.directory.state import AGE_BYTES, PACKET_OVERHEAD
 from meshp2p.core.effects import Call
 from meshp2p.core.events import (
     Event,
-    MemberDied,
-    MemberEvent,
-    MemberJoined,
-    MemberLeft,
-    MemberRecovered,
-    MemberSuspected,
-    MemberUpdated,
+    InstanceDied,
+    InstanceEvent,
+    InstanceJoined,
+    InstanceLeft,
+    InstanceRecovered,
+    InstanceSuspected,
+    InstanceUpdated,
 )
 from meshp2p.core.swim.convergence_check import LOOKS_MAX
 from meshp2p.simulation.checkers.base import Checker
@@ -39,7 +39,7 @@ FORGED_ANSWERS = 4
 """Datagrams that a forged packet draws at the most: an ack, a ping to the address it came from, one to the address in
 use, and the ack to that."""
 
-_CHANGES = (MemberJoined, MemberUpdated, MemberSuspected, MemberRecovered, MemberDied, MemberLeft)
+_CHANGES = (InstanceJoined, InstanceUpdated, InstanceSuspected, InstanceRecovered, InstanceDied, InstanceLeft)
 
 
 class _Spent:
@@ -88,21 +88,21 @@ class Budgets(Checker):
         self._calls += isinstance(effect.request, Probe | SyncRequest | Push)
 
     def event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, MemberEvent):
+        if not isinstance(event, InstanceEvent):
             return
         config = self.oracle.config
         nodes = len(self.oracle.hosts)
         spent = self._spent
         spent.events += 1
         tellings = config.retransmits(nodes)
-        if isinstance(event, MemberSuspected):
+        if isinstance(event, InstanceSuspected):
             tellings *= 1 + wanted_confirmations(config, nodes)
             spent.datagrams += 4 * (1 + RECHECKS)
             spent.calls += 3 * (1 + RECHECKS)
         else:
             spent.datagrams += 2 * LOOKS_MAX
             spent.calls += 3
-        if event.record.home == host.id or isinstance(event, MemberDied):
+        if event.record.home == host.id or isinstance(event, InstanceDied):
             tellings += config.birth_fanout
         spent.tellings += tellings
 

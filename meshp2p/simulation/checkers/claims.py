@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from meshp2p.core.events import (
     Event,
-    LeaderChanged,
-    MemberDied,
-    MemberEvent,
-    MemberJoined,
-    MemberLeft,
-    MemberRecovered,
-    MemberSuspected,
-    MemberUpdated,
+    InstanceDied,
+    InstanceEvent,
+    InstanceJoined,
+    InstanceLeft,
+    InstanceRecovered,
+    InstanceSuspected,
+    InstanceUpdated,
+    LeadershipChanged,
 )
 from meshp2p.core.record import Record
 from meshp2p.simulation.checkers.base import Checker
@@ -23,7 +23,7 @@ OBSERVERS_MAX = 64
 """In a larger mesh only so many hosts' views are followed record by record: what is kept grows with their number times
 that of the nodes. Chosen, not measured."""
 
-_CHANGES = (MemberJoined, MemberUpdated, MemberSuspected, MemberRecovered, MemberDied, MemberLeft)
+_CHANGES = (InstanceJoined, InstanceUpdated, InstanceSuspected, InstanceRecovered, InstanceDied, InstanceLeft)
 
 
 class Incarnations(Checker):
@@ -48,12 +48,12 @@ class Incarnations(Checker):
             self.violated(host, f"came back with incarnation {machine.own.incarnation}, had published {own}")
 
     def event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, MemberEvent):
+        if not isinstance(event, InstanceEvent):
             return
         record = event.record
         published = self._published.get(record.id, 0)
         if record.incarnation > published:
-            if record.home == host.id and isinstance(event, MemberJoined | MemberUpdated | MemberRecovered):
+            if record.home == host.id and isinstance(event, InstanceJoined | InstanceUpdated | InstanceRecovered):
                 self._published[record.id] = record.incarnation
                 if record.id == host.id:
                     self._own[host.key] = record.incarnation
@@ -70,7 +70,7 @@ class Incarnations(Checker):
             problem = _problem(before, record, event)
             if problem:
                 self.violated(host, f"{type(event).__name__} {_name(record)} after {_name(before)}: {problem}")
-        elif not isinstance(event, MemberJoined):
+        elif not isinstance(event, InstanceJoined):
             self.violated(host, f"{type(event).__name__} {_name(record)}, which never joined")
 
 
@@ -78,19 +78,19 @@ def _name(record: Record) -> str:
     return f"{record.id}/{record.incarnation}/{record.state.name}"
 
 
-def _problem(before: Record, record: Record, event: MemberEvent) -> str:
+def _problem(before: Record, record: Record, event: InstanceEvent) -> str:
     if record.incarnation < before.incarnation:
         return "the incarnation fell"
     if not before.is_live:
-        if not isinstance(event, MemberJoined):
+        if not isinstance(event, InstanceJoined):
             return "it had departed"
         if record.incarnation == before.incarnation:
             return "it rose without a higher incarnation"
-    elif isinstance(event, MemberJoined):
+    elif isinstance(event, InstanceJoined):
         return "it was listed already"
     elif record.boot == before.boot and record.epoch < before.epoch:
         return "its claim to lead was forgotten"
-    if isinstance(event, MemberRecovered) and record.incarnation == before.incarnation:
+    if isinstance(event, InstanceRecovered) and record.incarnation == before.incarnation:
         return "it recovered without a refutation"
     return ""
 
@@ -100,7 +100,7 @@ class Epochs(Checker):
     token is claimed by two processes, and the leader that a node names is the lowest live id of its view."""
 
     name = "epochs"
-    watches: tuple[type, ...] = (LeaderChanged, MemberJoined, MemberUpdated, MemberRecovered)
+    watches: tuple[type, ...] = (LeadershipChanged, InstanceJoined, InstanceUpdated, InstanceRecovered)
 
     def prepare(self) -> None:
         self._heard: dict[str, int] = {}
@@ -118,10 +118,10 @@ class Epochs(Checker):
             self._heard[host.key] = kept.epoch
 
     def event(self, host: Host, event: Event) -> None:
-        if isinstance(event, LeaderChanged):
+        if isinstance(event, LeadershipChanged):
             self._check_leader(host, event)
             self._check_term(host, event)
-        elif isinstance(event, MemberEvent) and event.record.epoch:
+        elif isinstance(event, InstanceEvent) and event.record.epoch:
             self._check_claim(host, event.record)
 
     def _check_claim(self, host: Host, record: Record) -> None:
@@ -146,7 +146,7 @@ class Epochs(Checker):
         if self._tokens.setdefault(token, record.boot) != record.boot:
             self.violated(host, f"claimed the token {token}, which another process of its id claimed")
 
-    def _check_term(self, host: Host, event: LeaderChanged) -> None:
+    def _check_term(self, host: Host, event: LeadershipChanged) -> None:
         """Whether this node's own term bears an epoch above those of the terms before it."""
         if event.previous_id == host.id and event.leader_id != host.id:
             self._terms[host.key] = (0, max(self._terms[host.key]))
@@ -156,7 +156,7 @@ class Epochs(Checker):
                 self.violated(host, f"leads again in epoch {event.epoch}, in which a term of its own has ended")
             self._terms[host.key] = (event.epoch, ended)
 
-    def _check_leader(self, host: Host, event: LeaderChanged) -> None:
+    def _check_leader(self, host: Host, event: LeadershipChanged) -> None:
         machine = host.running
         if event.leader_id is None:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
+from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceJoined, InstanceLeft
 from meshp2p.core.record import State
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.checkers.mending import mending_bound
@@ -24,7 +24,7 @@ class Convergence(Checker):
     that follows from what is missing when the last fault or process begins or ends (:mod:`.mending`)."""
 
     name = "convergence"
-    watches: tuple[type, ...] = (MemberJoined, MemberDied, MemberLeft)
+    watches: tuple[type, ...] = (InstanceJoined, InstanceDied, InstanceLeft)
 
     def prepare(self) -> None:
         self._measures_at = -1.0
@@ -37,7 +37,7 @@ class Convergence(Checker):
         self._measure_soon()
 
     def event(self, host: Host, event: Event) -> None:
-        if isinstance(event, MemberEvent) and not event.record.is_node:
+        if isinstance(event, InstanceEvent) and not event.record.is_node:
             self._instances_at = self.oracle.engine.now
 
     def started(self, host: Host) -> None:

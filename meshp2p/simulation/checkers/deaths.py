@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft, MemberSuspected
+from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceJoined, InstanceLeft, InstanceSuspected
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import detection_seconds, false_death_seconds
 from meshp2p.simulation.host import Host
@@ -28,7 +28,7 @@ class FalseDeaths(Checker):
     """
 
     name = "false-deaths"
-    watches: tuple[type, ...] = (MemberDied,)
+    watches: tuple[type, ...] = (InstanceDied,)
 
     def prepare(self) -> None:
         self._hosts: dict[str, Host] = {}
@@ -45,7 +45,7 @@ class FalseDeaths(Checker):
         self._hosts[host.id] = host
 
     def event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, MemberDied) or not event.record.is_node:
+        if not isinstance(event, InstanceDied) or not event.record.is_node:
             return
         record = event.record
         accused = self._hosts.get(record.id)
@@ -94,7 +94,7 @@ class Detection(Checker):
     """
 
     name = "detection"
-    watches: tuple[type, ...] = (MemberDied, MemberLeft, MemberJoined, MemberSuspected)
+    watches: tuple[type, ...] = (InstanceDied, InstanceLeft, InstanceJoined, InstanceSuspected)
 
     def prepare(self) -> None:
         self._gone: dict[str, _Gone] = {}
@@ -129,15 +129,15 @@ class Detection(Checker):
         self._gone.pop(host.id, None)
 
     def event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, MemberEvent):
+        if not isinstance(event, InstanceEvent):
             return
-        if isinstance(event, MemberSuspected):
+        if isinstance(event, InstanceSuspected):
             self._accused_at[event.record.id] = self.oracle.engine.now
             return
         gone = self._gone.get(event.record.id)
         if gone is None:
             return
-        if isinstance(event, MemberJoined):
+        if isinstance(event, InstanceJoined):
             gone.waiting[host.key] = host.life
         elif gone.waiting.pop(host.key, None) is not None and not gone.waiting:
             self.seconds.append(self.oracle.engine.now - gone.at)

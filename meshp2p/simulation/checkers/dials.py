@@ -8,7 +8,7 @@ from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, SyncReply, SyncRequest
 from meshp2p.core.directory.relay_selector import DIRECT_RETRY_MAX
 from meshp2p.core.effects import Call, CallFailed, Watch
-from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
+from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceJoined, InstanceLeft
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 from meshp2p.virtual.faults import Crash, Fault, Leave, Moved
@@ -65,14 +65,14 @@ class Watching(Checker):
     """A watch connection that cannot be opened is tried ever more rarely."""
 
     name = "watching"
-    watches: tuple[type, ...] = (MemberJoined, MemberDied, MemberLeft)
+    watches: tuple[type, ...] = (InstanceJoined, InstanceDied, InstanceLeft)
 
     def prepare(self) -> None:
         self._opened: dict[tuple[str, int, str, int], deque[float]] = {}
 
     def event(self, host: Host, event: Event) -> None:
         """Whoever comes back is watched anew."""
-        if isinstance(event, MemberEvent):
+        if isinstance(event, InstanceEvent):
             for key in [key for key in self._opened if (key[0], key[2]) == (host.key, event.record.id)]:
                 del self._opened[key]
 

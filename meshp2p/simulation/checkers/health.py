@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshp2p.core.events import Event, MemberDied, MemberSuspected
+from meshp2p.core.events import Event, InstanceDied, InstanceSuspected
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 from meshp2p.virtual.faults import Crash, Leave
@@ -17,7 +17,7 @@ class SelfDoubt(Checker):
     """Where others crash and nothing else goes wrong, a node does not take itself for slow: local health stays low."""
 
     name = "local-health"
-    watches: tuple[type, ...] = (MemberSuspected, MemberDied)
+    watches: tuple[type, ...] = (InstanceSuspected, InstanceDied)
 
     def event(self, host: Host, event: Event) -> None:
         oracle = self.oracle

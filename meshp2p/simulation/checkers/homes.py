@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from meshp2p.core.calls import CallReply, CallRequest, Push, SyncReply
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberUpdated
+from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceJoined, InstanceUpdated
 from meshp2p.core.record import Item, Rumour, State
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.checkers.pauses import PAUSE_MIN
@@ -25,7 +25,7 @@ class Homes(Checker):
     it heard of that."""
 
     name = "homes"
-    watches: tuple[type, ...] = (MemberJoined, MemberUpdated, MemberDied)
+    watches: tuple[type, ...] = (InstanceJoined, InstanceUpdated, InstanceDied)
 
     def prepare(self) -> None:
         self._resumed_at: dict[str, float] = {}
@@ -41,10 +41,10 @@ class Homes(Checker):
             del self._goodbyes[key]
 
     def event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, MemberEvent) or event.record.home != host.id or event.record.is_node:
+        if not isinstance(event, InstanceEvent) or event.record.home != host.id or event.record.is_node:
             return
         record = event.record
-        if isinstance(event, MemberDied):
+        if isinstance(event, InstanceDied):
             heard_for = host.clock.now - self._resumed_at.get(host.key, -math.inf)
             if heard_for < self.oracle.config.instance_timeout - ROUNDING:
                 self.violated(

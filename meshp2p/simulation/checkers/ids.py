@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from meshp2p.core.events import Event, IdConflictLost, MemberEvent, MemberJoined
+from meshp2p.core.events import Event, IdConflictLost, InstanceEvent, InstanceJoined
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 from meshp2p.virtual.faults import Crash, Leave, Rejected, Twin
@@ -50,13 +50,13 @@ class Returns(Checker):
     ever more rarely."""
 
     name = "returns"
-    watches: tuple[type, ...] = (MemberJoined,)
+    watches: tuple[type, ...] = (InstanceJoined,)
 
     def prepare(self) -> None:
         self._returns: dict[tuple[str, str], deque[float]] = {}
 
     def event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, MemberEvent) or not event.record.is_node:
+        if not isinstance(event, InstanceEvent) or not event.record.is_node:
             return
         now = self.oracle.engine.now
         since = self._walled_since(event.record.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshp2p.core.events import Event, LeaderChanged
+from meshp2p.core.events import Event, LeadershipChanged
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 
@@ -10,14 +10,15 @@ __all__ = ["OneLeader"]
 
 
 class OneLeader(Checker):
-    """In a mesh of at most ``2N - 1`` processes with ``quorum=N`` no two say ``is_self`` at the same moment.
+    """In a mesh of at most ``2N - 1`` processes with ``quorum=N`` no two name themselves
+    as the leader at the same moment.
 
     Of two that do, one begins to while the other does, so it is enough to look when one begins. A process that stands
     still says nothing, but reads its clock before it does again: it is looked at as well.
     """
 
     name = "one-leader"
-    watches: tuple[type, ...] = (LeaderChanged,)
+    watches: tuple[type, ...] = (LeadershipChanged,)
 
     def event(self, host: Host, event: Event) -> None:
         quorum = self.oracle.config.quorum
@@ -29,5 +30,4 @@ class OneLeader(Checker):
 
 
 def _says_so(host: Host) -> bool:
-    leader = None if host.machine is None else host.machine.leader()
-    return leader is not None and leader.is_self
+    return host.machine is not None and host.machine.leader_id == host.machine.id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meshp2p.core.calls import Acknowledged, CallReply, Deliver, DeliverReply, Deposit, Outcome, Parcel, Refused
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.core.events import Event, MemberEvent, MemberJoined, MemberRecovered, MemberUpdated
+from meshp2p.core.events import Event, InstanceEvent, InstanceJoined, InstanceRecovered, InstanceUpdated
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 
@@ -46,7 +46,7 @@ class MailCalls(Checker):
     """
 
     name = "mail-calls"
-    watches: tuple[type, ...] = (MemberJoined, MemberUpdated, MemberRecovered)
+    watches: tuple[type, ...] = (InstanceJoined, InstanceUpdated, InstanceRecovered)
 
     def prepare(self) -> None:
         self._queues: dict[Queue, _State] = {}
@@ -56,7 +56,7 @@ class MailCalls(Checker):
         """By the key of a host, when anything happened to a member there that may set calls going."""
 
     def event(self, host: Host, event: Event) -> None:
-        if isinstance(event, MemberEvent) and event.record.id != host.id:
+        if isinstance(event, InstanceEvent) and event.record.id != host.id:
             self._happened_at[host.key] = self.oracle.engine.now
 
     def calls(self, host: Host, effect: Call) -> None:

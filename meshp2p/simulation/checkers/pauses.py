@@ -5,7 +5,7 @@ from __future__ import annotations
 from meshp2p.core.calls import CallReply, Pong, SyncRequest
 from meshp2p.core.datagrams import Ack, Datagram, Ping
 from meshp2p.core.effects import Call, CallFailed, Send
-from meshp2p.core.events import Event, MemberJoined, MemberUpdated
+from meshp2p.core.events import Event, InstanceJoined, InstanceUpdated
 from meshp2p.core.record import Rumour, State
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
@@ -33,7 +33,7 @@ class PauseChecker(Checker):
     """
 
     name = "pause-guard"
-    watches: tuple[type, ...] = (MemberUpdated, MemberJoined)
+    watches: tuple[type, ...] = (InstanceUpdated, InstanceJoined)
 
     def prepare(self) -> None:
         self._epochs: dict[str, int] = {}
@@ -123,7 +123,7 @@ class PauseChecker(Checker):
             self._release(host)
 
     def event(self, host: Host, event: Event) -> None:
-        if not host.is_watched or not isinstance(event, MemberUpdated | MemberJoined):
+        if not host.is_watched or not isinstance(event, InstanceUpdated | InstanceJoined):
             return
         record = event.record
         has_claimed = record.id == host.id and record.epoch > self._epochs.get(host.key, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshp2p.core.datagrams import Ping
-from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberJoined, MemberLeft
+from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceJoined, InstanceLeft
 from meshp2p.core.record import tag_of
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
@@ -48,7 +48,7 @@ class ProbeRing(Checker):
     """
 
     name = "probe-ring"
-    watches: tuple[type, ...] = (MemberJoined, MemberDied, MemberLeft)
+    watches: tuple[type, ...] = (InstanceJoined, InstanceDied, InstanceLeft)
 
     def prepare(self) -> None:
         self._turns: dict[str, _Turns] = {}
@@ -75,7 +75,7 @@ class ProbeRing(Checker):
         self._forget(host)
 
     def event(self, host: Host, event: Event) -> None:
-        if isinstance(event, MemberEvent) and event.record.is_node:
+        if isinstance(event, InstanceEvent) and event.record.is_node:
             self._forget(host)
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:

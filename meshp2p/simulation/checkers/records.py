@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from meshp2p.core.events import (
     Event,
-    MemberEvent,
-    MemberJoined,
-    MemberRecovered,
-    MemberSuspected,
-    MemberUpdated,
+    InstanceEvent,
+    InstanceJoined,
+    InstanceRecovered,
+    InstanceSuspected,
+    InstanceUpdated,
 )
 from meshp2p.core.record import Record
 from meshp2p.simulation.checkers.base import Checker
@@ -29,16 +29,16 @@ class Records(Checker):
     the epoch, the status, the metrics and the addresses."""
 
     name = "records"
-    watches: tuple[type, ...] = (MemberJoined, MemberUpdated, MemberRecovered, MemberSuspected)
+    watches: tuple[type, ...] = (InstanceJoined, InstanceUpdated, InstanceRecovered, InstanceSuspected)
 
     def prepare(self) -> None:
         self._published: dict[tuple[str, int], list[Content]] = {}
 
     def event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, MemberEvent):
+        if not isinstance(event, InstanceEvent):
             return
         record = event.record
-        if record.home == host.id and not isinstance(event, MemberSuspected):
+        if record.home == host.id and not isinstance(event, InstanceSuspected):
             contents = self._published.setdefault((record.id, record.incarnation), [])
             if (content := _content(record)) not in contents:
                 contents.append(content)
@@ -65,7 +65,7 @@ class Ages(Checker):
     nothing but processes that are gone makes a heartbeat arrive late."""
 
     name = "ages"
-    watches: tuple[type, ...] = (MemberJoined, MemberUpdated)
+    watches: tuple[type, ...] = (InstanceJoined, InstanceUpdated)
 
     def prepare(self) -> None:
         self._told_at: dict[tuple[str, str], float] = {}
@@ -77,7 +77,7 @@ class Ages(Checker):
         self._started_at = self.oracle.engine.now
 
     def event(self, host: Host, event: Event) -> None:
-        if isinstance(event, MemberEvent) and event.record.id in self.oracle.agents:
+        if isinstance(event, InstanceEvent) and event.record.id in self.oracle.agents:
             self._told_at[host.key, event.record.id] = self.oracle.engine.now
 
     def tick(self) -> None:

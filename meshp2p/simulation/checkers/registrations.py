@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from meshp2p.core.events import Event, MemberDied, MemberEvent, MemberUpdated
+from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceUpdated
 from meshp2p.core.record import Record
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import detection_seconds, mending_seconds, told_seconds
@@ -32,7 +32,7 @@ class Registrations(Checker):
     """
 
     name = "registrations"
-    watches: tuple[type, ...] = (MemberUpdated, MemberDied)
+    watches: tuple[type, ...] = (InstanceUpdated, InstanceDied)
 
     def prepare(self) -> None:
         self._published: dict[tuple[str, str], tuple[float, Record]] = {}
@@ -43,11 +43,11 @@ class Registrations(Checker):
             del self._published[key]
 
     def event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, MemberEvent) or event.record.id not in self.oracle.agents:
+        if not isinstance(event, InstanceEvent) or event.record.id not in self.oracle.agents:
             return
         record = event.record
         key = (host.key, record.id)
-        if isinstance(event, MemberDied):
+        if isinstance(event, InstanceDied):
             self._published.pop(key, None)
             self._look_at_death(host, record)
         elif record.home != host.id:

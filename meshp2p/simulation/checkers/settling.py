@@ -6,7 +6,7 @@ import math
 
 from meshp2p.core.calls import CallReply, SyncReply
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.core.events import Event, LeaderChanged
+from meshp2p.core.events import Event, LeadershipChanged
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 
@@ -23,7 +23,7 @@ class SettlingChecker(Checker):
     """
 
     name = "settling"
-    watches: tuple[type, ...] = (LeaderChanged,)
+    watches: tuple[type, ...] = (LeadershipChanged,)
 
     def prepare(self) -> None:
         self._since: dict[str, float] = {}
@@ -52,7 +52,7 @@ class SettlingChecker(Checker):
         self._met_at[host.key] = host.now
 
     def event(self, host: Host, event: Event) -> None:
-        if not isinstance(event, LeaderChanged):
+        if not isinstance(event, LeadershipChanged):
             return
         if event.leader_id is None:
             if not self.oracle.config.quorum:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from meshp2p.core.events import Event, LeaderChanged, MemberDied
+from meshp2p.core.events import Event, InstanceDied, LeadershipChanged
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 
@@ -32,7 +32,7 @@ class Sides(Checker):
     """
 
     name = "sides"
-    watches: tuple[type, ...] = (MemberDied, LeaderChanged)
+    watches: tuple[type, ...] = (InstanceDied, LeadershipChanged)
 
     def prepare(self) -> None:
         self._deaths: dict[str, _Deaths] = {}
@@ -43,10 +43,10 @@ class Sides(Checker):
     def event(self, host: Host, event: Event) -> None:
         machine, deaths = host.running, self._deaths[host.key]
         window = self.oracle.config.settle_timeout
-        if isinstance(event, MemberDied):
+        if isinstance(event, InstanceDied):
             if event.record.is_node:
                 self._note(host, deaths, window)
-        elif isinstance(event, LeaderChanged):
+        elif isinstance(event, LeadershipChanged):
             if event.leader_id is None and not self.oracle.config.quorum and not machine.has_lost_id:
                 was_paused = machine.counters.pauses > deaths.pauses
                 _forget(deaths.every, host.now - window - ROUNDING)

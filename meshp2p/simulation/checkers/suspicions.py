@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from meshp2p.core.calls import CallReply, CallRequest, Push, SyncReply
 from meshp2p.core.effects import Call, CallFailed, Failure
-from meshp2p.core.events import Event, MemberDied, MemberJoined, MemberLeft, MemberRecovered, MemberSuspected
+from meshp2p.core.events import Event, InstanceDied, InstanceJoined, InstanceLeft, InstanceRecovered, InstanceSuspected
 from meshp2p.core.record import Item, Rumour, State, tag_of
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import suspicion_seconds
@@ -47,7 +47,7 @@ class Suspicions(Checker):
     suspicion only those are dead that refused this node and another."""
 
     name = "suspicions"
-    watches: tuple[type, ...] = (MemberSuspected, MemberRecovered, MemberDied, MemberJoined, MemberLeft)
+    watches: tuple[type, ...] = (InstanceSuspected, InstanceRecovered, InstanceDied, InstanceJoined, InstanceLeft)
 
     def prepare(self) -> None:
         self._cases: dict[str, dict[str, _Case]] = {}
@@ -113,18 +113,18 @@ class Suspicions(Checker):
         if now > at:
             before = last
         self._nodes[host.key] = (now, before, nodes)
-        if isinstance(event, MemberSuspected):
+        if isinstance(event, InstanceSuspected):
             case = self._case(host, event.record.id)
             case.since, case.nodes = host.now, range(min(before, nodes), max(before, nodes) + 1)
             unlike = (host.id, event.record.id)
             case.others = tuple(
                 each.id for each in machine.records().values() if each.is_node and each.id not in unlike
             )
-        elif isinstance(event, MemberJoined):
+        elif isinstance(event, InstanceJoined):
             self._case(host, event.record.id).joined_at = host.now
-        elif isinstance(event, MemberRecovered):
+        elif isinstance(event, InstanceRecovered):
             self._case(host, event.record.id).since = None
-        elif isinstance(event, MemberDied) and event.record.is_node:
+        elif isinstance(event, InstanceDied) and event.record.is_node:
             case = self._cases.setdefault(host.key, {}).pop(event.record.id, _Case())
             is_told = case.dead >= event.record.incarnation
             if is_told and not case.is_crash and self._hears(host, event.record.id, case):

@@ -26,8 +26,8 @@ from meshp2p.core.events import (
     ContactLost,
     ContactRestored,
     IdConflictLost,
-    LeaderChanged,
-    MemberEvent,
+    InstanceEvent,
+    LeadershipChanged,
     PeerReachable,
     PeersCannotCall,
     PeerUnreachable,
@@ -129,11 +129,11 @@ class _Encoder:
         match detail:
             case Datagram(body=body, items=items):
                 return ("D", *self._body(body), self.all_items(items))
-            case MemberEvent(record=record):
-                kind = type(detail).__name__.removeprefix("Member").lower()
+            case InstanceEvent(record=record):
+                kind = type(detail).__name__.removeprefix("Instance").lower()
                 place = self.item(record)
                 return ("E", kind, place, _exact(record.epoch), self.word(record.home))
-            case LeaderChanged(leader_id=leader, previous_id=previous, epoch=epoch):
+            case LeadershipChanged(leader_id=leader, previous_id=previous, epoch=epoch):
                 return ("L", self.word(leader), self.word(previous), _exact(epoch))
             case IdConflictLost(id=name, address=address):
                 return ("K", self.word(name), self.word(str(address)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from meshp2p.core.events import LeaderChanged
+from meshp2p.core.events import LeadershipChanged
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.virtual.faults import Fault
 from meshp2p.virtual.trace import Trace, TraceEntry, What
@@ -90,7 +90,7 @@ class _Draft:
                 self.turn(entry.at, "paused", self._leader)
             case What.RESUME:
                 self.turn(entry.at, "up", self._leader)
-            case What.EVENT if isinstance(entry.detail, LeaderChanged):
+            case What.EVENT if isinstance(entry.detail, LeadershipChanged):
                 self.turn(entry.at, self._state, entry.detail.leader_id)
             case _:
                 pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from meshp2p.core.events import LeaderChanged, MemberDied, MemberRecovered, MemberSuspected
+from meshp2p.core.events import InstanceDied, InstanceRecovered, InstanceSuspected, LeadershipChanged
 from meshp2p.simulation.simulation import Result
 from meshp2p.virtual.describe import listed
 from meshp2p.virtual.trace import Trace, What
@@ -43,14 +43,14 @@ def describe_run(trace: Trace, result: Result) -> str:
     leaders = {
         entry.detail.leader_id: None
         for entry in trace
-        if isinstance(entry.detail, LeaderChanged) and entry.detail.leader_id is not None
+        if isinstance(entry.detail, LeadershipChanged) and entry.detail.leader_id is not None
     }
     parts = [", ".join(f"{name} ×{count}" if count > 1 else name for name, count in faults.items()) or "no fault"]
-    if kinds[MemberSuspected]:
-        told = _count(kinds[MemberSuspected], "suspicion", "suspicions")
-        parts.append(f"{told}, {kinds[MemberRecovered]:,} refuted" if kinds[MemberRecovered] else told)
-    deaths = _count(kinds[MemberDied], "verdict of death", "verdicts of death")
-    parts.append(deaths if kinds[MemberDied] else "nobody declared dead")
+    if kinds[InstanceSuspected]:
+        told = _count(kinds[InstanceSuspected], "suspicion", "suspicions")
+        parts.append(f"{told}, {kinds[InstanceRecovered]:,} refuted" if kinds[InstanceRecovered] else told)
+    deaths = _count(kinds[InstanceDied], "verdict of death", "verdicts of death")
+    parts.append(deaths if kinds[InstanceDied] else "nobody declared dead")
     if drops:
         parts.append(_count(drops, "packet dropped", "packets dropped"))
     parts.append(_count(len(leaders), "leader", "leaders") + f" ({listed(leaders)})" if leaders else "no leader")

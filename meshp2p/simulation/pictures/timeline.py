@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 
-from meshp2p.core.events import MemberDied, MemberLeft, MemberRecovered, MemberSuspected
+from meshp2p.core.events import InstanceDied, InstanceLeft, InstanceRecovered, InstanceSuspected
 from meshp2p.simulation.pictures.lanes import Band, FaultSpan, bands_of, end_of, fault_spans, lanes_of
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.virtual.describe import describe, describe_fault, is_notable, printable
@@ -144,13 +144,13 @@ def _sign_of(entry: TraceEntry) -> str:
     if entry.what is What.VIOLATION:
         return "!"
     match entry.detail:
-        case MemberDied():
+        case InstanceDied():
             return "x"
-        case MemberSuspected():
+        case InstanceSuspected():
             return "?"
-        case MemberRecovered():
+        case InstanceRecovered():
             return "+"
-        case MemberLeft():
+        case InstanceLeft():
             return "<"
         case _:
             return ""

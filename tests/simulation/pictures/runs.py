@@ -8,7 +8,7 @@ import msgspec
 
 from meshp2p.core.address import Address
 from meshp2p.core.datagrams import Datagram, Gossip, Ping
-from meshp2p.core.events import LeaderChanged, MemberDied, MemberJoined, MemberSuspected
+from meshp2p.core.events import InstanceDied, InstanceJoined, InstanceSuspected, LeadershipChanged
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.simulation.checkers import Violation
 from meshp2p.simulation.network import Traffic
@@ -72,21 +72,21 @@ def by_hand(one: str = "n0", two: str = "n1", three: str = "n2", *, message: str
         start = trace.add(0.0, name, What.START)
         timer = trace.add(1.0, name, What.TIMER, cause=start)
         for other in (one, two, three):
-            trace.add(1.0, name, What.EVENT, "", MemberJoined(a_record(other)), timer)
-        trace.add(1.0, name, What.EVENT, "", LeaderChanged(one, None, 1), timer)
+            trace.add(1.0, name, What.EVENT, "", InstanceJoined(a_record(other)), timer)
+        trace.add(1.0, name, What.EVENT, "", LeadershipChanged(one, None, 1), timer)
     trace.add(3.0, "", What.FAULT, "", partition)
     timer = trace.add(4.0, one, What.TIMER)
     ping = trace.add(4.0, one, What.SEND, three, Datagram(Ping(5, tag_of(one), tag_of(three), 0)), timer)
     trace.add(4.0, three, What.DROP, one, "Partition", ping)
     timer = trace.add(5.0, one, What.TIMER, cause=timer)
     rumour = Datagram(Gossip(tag_of(one)), (Rumour(three, 1_700_000_000_000, State.SUSPECT, one),))
-    trace.add(5.0, one, What.EVENT, "", MemberSuspected(a_record(three, State.SUSPECT)), timer)
+    trace.add(5.0, one, What.EVENT, "", InstanceSuspected(a_record(three, State.SUSPECT)), timer)
     gossip = trace.add(5.0, one, What.SEND, two, rumour, timer)
     heard = trace.add(5.001, two, What.RECEIVE, one, rumour, gossip)
-    trace.add(5.001, two, What.EVENT, "", MemberSuspected(a_record(three, State.SUSPECT)), heard)
+    trace.add(5.001, two, What.EVENT, "", InstanceSuspected(a_record(three, State.SUSPECT)), heard)
     timer = trace.add(7.0, one, What.TIMER, cause=timer)
-    trace.add(7.0, one, What.EVENT, "", MemberDied(a_record(three, State.DEAD)), timer)
-    trace.add(7.0, one, What.EVENT, "", LeaderChanged(None, one, 0), timer)
+    trace.add(7.0, one, What.EVENT, "", InstanceDied(a_record(three, State.DEAD)), timer)
+    trace.add(7.0, one, What.EVENT, "", LeadershipChanged(None, one, 0), timer)
     fault = trace.add(8.0, "", What.FAULT, "", crash)
     trace.add(8.0, two, What.STOP, "", "killed", fault)
     trace.add(9.0, "", What.HEAL, "", partition)

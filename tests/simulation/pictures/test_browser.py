@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from meshp2p.core.events import LeaderChanged, MemberDied, MemberSuspected
+from meshp2p.core.events import InstanceDied, InstanceSuspected, LeadershipChanged
 from meshp2p.simulation.pictures import render_html, write_html
 from meshp2p.virtual.faults import Partition
 from meshp2p.virtual.trace import What
@@ -91,7 +91,7 @@ for (let number = 1; number <= COUNT; number++) {
 
 def test_a_click_on_a_death_tells_its_causal_chain(tmp_path: Path) -> None:
     run = a_partition()
-    death = run.first(MemberDied)
+    death = run.first(InstanceDied)
     page = opened(run, tmp_path, f"select={death.number}&every=1")
     assert page.root["data-selected"] == str(death.number)
     assert f"declares {death.detail.id} dead" in page.texts["panel"]
@@ -105,7 +105,9 @@ def test_a_click_on_a_death_tells_its_causal_chain(tmp_path: Path) -> None:
     suspicion = next(
         entry
         for entry in run.trace
-        if entry.node == death.node and isinstance(entry.detail, MemberSuspected) and entry.detail.id == death.detail.id
+        if entry.node == death.node
+        and isinstance(entry.detail, InstanceSuspected)
+        and entry.detail.id == death.detail.id
     )
     assert suspicion.number in why
     assert run.first(Partition, What.FAULT).number in why
@@ -114,7 +116,7 @@ def test_a_click_on_a_death_tells_its_causal_chain(tmp_path: Path) -> None:
 
 def test_the_panel_tells_the_view_of_that_moment(tmp_path: Path) -> None:
     run = a_partition()
-    death = run.first(MemberDied)
+    death = run.first(InstanceDied)
     page = opened(run, tmp_path, f"select={death.number}")
     for name in run.trace.view_at(death.node, death.number):
         assert name in page.texts["view"]
@@ -122,7 +124,7 @@ def test_the_panel_tells_the_view_of_that_moment(tmp_path: Path) -> None:
     leader = [
         entry.detail.leader_id
         for entry in run.trace.entries[: death.number]
-        if entry.node == death.node and isinstance(entry.detail, LeaderChanged)
+        if entry.node == death.node and isinstance(entry.detail, LeadershipChanged)
     ][-1]
     assert page.texts["leader"].startswith(f"Leader: {leader}")
 
@@ -145,7 +147,7 @@ def test_a_violation_can_be_chosen_and_stands_in_the_list(tmp_path: Path) -> Non
 
 def test_hostile_ids_are_shown_and_do_nothing(tmp_path: Path) -> None:
     run = by_hand("n0", HOSTILE, f"{HOSTILE}2", message=HOSTILE)
-    number = run.first(MemberDied).number
+    number = run.first(InstanceDied).number
     page = opened(run, tmp_path, f"select={number}&every=1")
     assert page.count("img") == 0
     assert page.count("script") == 2
@@ -215,7 +217,9 @@ def test_a_fragment_that_makes_no_sense_is_ignored(tmp_path: Path) -> None:
 def test_the_picture_is_not_blank(tmp_path: Path) -> None:
     run = a_partition()
     picture = tmp_path / "picture.png"
-    browse(run, tmp_path, f"select={run.first(MemberDied).number}", "--window-size=900,600", f"--screenshot={picture}")
+    browse(
+        run, tmp_path, f"select={run.first(InstanceDied).number}", "--window-size=900,600", f"--screenshot={picture}"
+    )
     colours = count_colours(picture.read_bytes())
     assert sum(colours.values()) == 900 * 600
     assert len(colours) > 100

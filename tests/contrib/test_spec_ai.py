@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.node.graph_sync import (
+from meshp2p.contrib.spec_ai import (
     ClockOrder,
     GraphEdge,
     GraphNode,

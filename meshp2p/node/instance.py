@@ -1,0 +1,158 @@
+"""Instances and receipts as agents see them, and the one place where they are made."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from meshp2p.core.address import Address, parse_address
+from meshp2p.core.instance import ListedInstance
+from meshp2p.core.message import CopyReceipt, CopyStatus
+from meshp2p.core.record import State
+from meshp2p.wire.contract import InstanceDetail, MessageReceipt
+
+__all__ = [
+    "Instance",
+    "Receipt",
+    "from_unix_ms",
+    "instance_of",
+    "instance_of_detail",
+    "receipt_of",
+    "receipt_of_answer",
+]
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance of the mesh, as one node knows it: a member, the leader, or what an event is about.
+
+    ``home`` is the id of the node that answers for it: its own id if it embeds a node. ``addresses`` are those of such
+    a node, the one at which it answered last first; a hosted instance has none. ``status`` and ``metrics`` are what it
+    reported last, empty if it never did. ``epoch`` and ``led_since`` are the leader's, 0 and None for all others and
+    until the leader's claim has arrived: (epoch, id) is its fencing token. Times are in UTC.
+    """
+
+    id: str
+    hostname: str
+    port: int
+    capabilities: tuple[str, ...]
+    profiles: tuple[str, ...]
+    state: State
+    home: str
+    addresses: tuple[Address, ...]
+    incarnation: int
+    is_leader: bool
+    epoch: int
+    led_since: dt.datetime | None
+    status: str
+    metrics: dict[str, Any]
+    created_at: dt.datetime
+    last_heartbeat: dt.datetime
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.incarnation))
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether it is an agent that speaks only HTTP."""
+        return self.home != self.id
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The status of one recipient's copy of a message, since ``changed_at``, in UTC. ``reason`` says why it is
+    undeliverable, or what it waits for; it is empty otherwise."""
+
+    recipient: str
+    status: CopyStatus
+    reason: str
+    changed_at: dt.datetime
+
+
+def instance_of(listed: ListedInstance) -> Instance:
+    """An instance that a node lists, for agents."""
+    return Instance(
+        id=listed.id,
+        hostname=listed.hostname,
+        port=listed.port,
+        capabilities=listed.capabilities,
+        profiles=listed.profiles,
+        state=listed.state,
+        home=listed.home,
+        addresses=listed.addresses,
+        incarnation=listed.incarnation,
+        is_leader=listed.is_leader,
+        epoch=listed.epoch,
+        led_since=None if listed.led_since is None else from_unix_ms(listed.led_since),
+        status=listed.status,
+        metrics=msgspec.json.decode(listed.metrics) if listed.metrics else {},
+        created_at=from_unix_ms(listed.created_at),
+        last_heartbeat=from_unix_ms(listed.last_heartbeat),
+    )
+
+
+def instance_of_detail(detail: InstanceDetail) -> Instance:
+    """An instance that a node told of over HTTP. Raises ``ValueError`` if a value is not what a node writes."""
+    return Instance(
+        id=detail.instance_id,
+        hostname=detail.hostname,
+        port=detail.port,
+        capabilities=detail.capabilities,
+        profiles=detail.agent_profiles,
+        state=_state_of(detail.state),
+        home=detail.home,
+        addresses=tuple(parse_address(address, 0) for address in detail.addresses),
+        incarnation=detail.incarnation,
+        is_leader=detail.is_leader,
+        epoch=detail.epoch,
+        led_since=None if detail.led_since is None else _from_rfc3339(detail.led_since),
+        status=detail.status or "",
+        metrics=detail.metrics or {},
+        created_at=_from_rfc3339(detail.created_at),
+        last_heartbeat=_from_rfc3339(detail.last_heartbeat),
+    )
+
+
+def receipt_of(receipt: CopyReceipt) -> Receipt:
+    """The status of a copy, for agents."""
+    return Receipt(
+        recipient=receipt.recipient,
+        status=receipt.status,
+        reason=receipt.reason,
+        changed_at=from_unix_ms(receipt.changed_at),
+    )
+
+
+def receipt_of_answer(receipt: MessageReceipt) -> Receipt:
+    """The status of a copy that a node told of over HTTP. Raises ``ValueError`` if a value is not what a node
+    writes."""
+    return Receipt(
+        recipient=receipt.instance_id,
+        status=CopyStatus(receipt.status),
+        reason=receipt.reason or "",
+        changed_at=_from_rfc3339(receipt.changed_at),
+    )
+
+
+def from_unix_ms(milliseconds: int) -> dt.datetime:
+    """A time of the core, in UTC."""
+    return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
+
+
+def to_unix_ms(text: str) -> int:
+    """A time that a node wrote, for the core. Raises ``ValueError`` for another text."""
+    return (_from_rfc3339(text) - _EPOCH) // dt.timedelta(milliseconds=1)
+
+
+def _from_rfc3339(text: str) -> dt.datetime:
+    time: dt.datetime = msgspec.convert(text, Annotated[dt.datetime, msgspec.Meta(tz=True)])
+    return time.astimezone(dt.UTC)
+
+
+def _state_of(name: str) -> State:
+    try:
+        return State[name.upper()]
+    except KeyError:
+        raise ValueError(f"state {name!r}: expected alive or suspect") from None
