@@ -328,7 +328,9 @@ class Handlers:
 
 
 def check_handlers(handlers: Mapping[str, HandlerFunction], *, is_async: bool = True) -> None:
-    """Raise :class:`ConfigError` where one of these is no handler."""
+    """Raise :class:`ConfigError` if one of these is no handler."""
+    if not isinstance(handlers, Mapping):
+        raise ConfigError(f"handlers = {handlers!r:.80}: expected a mapping of kinds to functions")
     for kind, function in handlers.items():
         split_kind(kind)
         Parameters(kind, function, is_async=is_async)

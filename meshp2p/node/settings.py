@@ -101,6 +101,8 @@ def choose_config(
     only without one the environment is asked. Raises :class:`~meshp2p.errors.ConfigError`."""
     if config is None:
         return load_config(None, environment=environment, **options)
+    if not isinstance(config, NodeConfig):
+        raise ConfigError(f"config = {config!r:.80}: expected a NodeConfig")
     if "preset" in options:
         raise ConfigError(
             f"preset = {options['preset']!r}: expected none beside a configuration; give it to load_config instead"

@@ -69,13 +69,15 @@ def from_json(text: bytes, shape: Any) -> Any:
     return msgspec.json.decode(text, type=shape, dec_hook=_validate)
 
 
-def check_shape(shape: Any) -> None:
-    """Raise :class:`~meshp2p.errors.ConfigError` unless JSON text can be made into this shape."""
+def check_shape(shape: Any, field: str = "") -> None:
+    """Raise :class:`~meshp2p.errors.ConfigError`, which names the ``field``, unless JSON text can be made into this
+    shape."""
+    shown = f"{field} = {shape!r:.200}" if field else f"{shape!r:.200}"
     try:
         waiting: list[Any] = [msgspec.inspect.type_info(shape)]
         msgspec.json.Decoder(shape, dec_hook=_validate)
     except (TypeError, ValueError, NameError, RecursionError) as error:
-        raise ConfigError(f"{shape!r:.200} is no shape of a payload: {error}") from None
+        raise ConfigError(f"{shown} is no shape of a payload: {error}") from None
     seen: dict[int, Any] = {}
     while waiting:
         one = waiting.pop()
@@ -83,9 +85,10 @@ def check_shape(shape: Any) -> None:
             continue
         seen[id(one)] = one
         if isinstance(one, msgspec.inspect.CustomType) and not hasattr(one.cls, "model_validate_json"):
+            where = f"{field}: " if field else ""
             raise ConfigError(
-                f"{one.cls!r:.200} is no shape of a payload: expected a Struct, dataclass, TypedDict, Pydantic model,"
-                " or plain types"
+                f"{where}{one.cls!r:.200} is no shape of a payload: expected a Struct, dataclass, TypedDict,"
+                " Pydantic model, or plain types"
             )
         if isinstance(one, msgspec.Struct):
             waiting += [getattr(one, name) for name in one.__struct_fields__]

@@ -277,7 +277,7 @@ class MeshNode(NodeView):
         check_name("target", target)
         check_seconds("timeout", timeout)
         if reply is not None:
-            check_shape(reply)
+            check_shape(reply, "reply")
         text = encode_payload(payload)
         answer = await self._bridge.run(lambda: self._node.queries.query(target, text, timeout))
         return decode_payload(answer, reply, f"answer of {target!r}")

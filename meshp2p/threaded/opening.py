@@ -11,6 +11,7 @@ from typing import Final, Unpack
 import trio
 
 from meshp2p.errors import WrongLoop
+from meshp2p.node.arguments import check_flag
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.handlers import HandlerFunction, check_handlers
 from meshp2p.node.local_node import LocalNode
@@ -57,7 +58,7 @@ def open_node(
     started, :class:`~meshp2p.errors.WrongLoop` without a loop of either kind, and
     :class:`~meshp2p.errors.IdConflict`, at any time, if another live node has held this id for longer.
     """
-    return MeshNode(NodeOpening(config, handlers or {}, options, in_loop=in_loop))
+    return MeshNode(NodeOpening(config, {} if handlers is None else handlers, options, in_loop=in_loop))
 
 
 class NodeOpening:
@@ -92,6 +93,7 @@ class NodeOpening:
 
     def _choose(self) -> tuple[NodeConfig, OpenLocal | None]:
         """The configuration, and what opens the node in this loop; None if it goes into a thread."""
+        check_flag("in_loop", self._in_loop)
         check_handlers(self.handlers, is_async=self._is_async)
         opener = node_opener.get() if self._is_async else None
         environment: dict[str, str] | None = None if opener is None else {}  # a virtual one has none

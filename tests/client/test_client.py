@@ -310,6 +310,13 @@ def test_what_is_no_base_url_is_refused_by_its_text(url: str) -> None:
         assert isinstance(caught.value, MeshError)
 
 
+@pytest.mark.parametrize("arguments", [{"urls": 7}, {"timeout": "5"}, {"timeout": 0}, {"token": 7}], ids=str)
+def test_a_wrong_argument_of_a_client_is_named(arguments: dict[str, Any]) -> None:
+    (name,) = arguments
+    with pytest.raises(ConfigError, match=rf"^{name} = "):
+        MeshClient(**{"urls": "http://127.0.0.1:1", **arguments})
+
+
 def test_no_url_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least one base URL"):
         MeshClient([])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import meshp2p
+import meshp2p.blocking
 from meshp2p.errors import ConfigError
 from meshp2p.node.received import MessageView
 from meshp2p.testing import VirtualMesh, run
@@ -97,6 +98,32 @@ def test_a_wrong_argument_is_named(method: str, parameter: str, wrong: Any) -> N
         arguments = {**needed, parameter: wrong}
         with pytest.raises((ConfigError, TypeError), match=parameter):
             await _call(function, arguments)
+
+    run(main)
+
+
+@pytest.mark.parametrize("name", ["config", "handlers", "in_loop"])
+@pytest.mark.parametrize("wrong", [7, "text", [1], Nothing()], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("open_node", [meshp2p.open_node, meshp2p.blocking.open_node], ids=["async", "blocking"])
+async def test_a_wrong_argument_of_an_opening_is_named(open_node: Callable[..., Any], name: str, wrong: Any) -> None:
+    if name not in inspect.signature(open_node).parameters:
+        return
+
+    async def start() -> None:
+        result = open_node(**{name: wrong}).start()
+        if inspect.isawaitable(result):
+            await result
+
+    with pytest.raises(ConfigError, match=rf"^{name} = "):
+        await start()
+
+
+@pytest.mark.parametrize("reply", [7, "text", Nothing], ids=repr)
+def test_a_reply_of_no_shape_is_named(reply: Any) -> None:
+    async def main(mesh: VirtualMesh) -> None:
+        (a,) = await mesh.start("a")
+        with pytest.raises(ConfigError, match=r"^reply\b.* is no shape of a payload"):
+            await a.query("a", 1, reply=reply)
 
     run(main)
 

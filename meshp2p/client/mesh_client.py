@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextvars import ContextVar
-from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import Any, Self, TypeVar
 
 import anyio
-import httpx
 import msgspec
 
-from meshp2p.core.address import parse_endpoint
+from meshp2p.client.node_requests import NodeRequests, Transport, decode, error_text, made, refusal, segment
 from meshp2p.core.message import CUSTOM, IfAbsent, Message, check_if_absent
-from meshp2p.errors import (
-    ConfigError,
-    InstanceConflict,
-    LimitExceeded,
-    MailboxFull,
-    MeshError,
-    QueryTimeout,
-    RequestRefused,
-    StoreFull,
-    UnknownInstance,
-    Unreachable,
-    WaitTimeout,
-)
+from meshp2p.errors import ConfigError, QueryTimeout, UnknownInstance, WaitTimeout
 from meshp2p.node.arguments import check_count, check_flag, check_optional_name, check_seconds, encode_metrics
 from meshp2p.node.config import check_name
 from meshp2p.node.instance import Instance, Receipt, instance_of_detail, receipt_of_answer, to_unix_ms
@@ -36,7 +21,6 @@ from meshp2p.node.values import check_shape
 from meshp2p.node.within import check_timeout
 from meshp2p.wire.contract import (
     WAIT_SECONDS_MAX,
-    ErrorBody,
     HealthResponse,
     HeartbeatResponse,
     InstanceDetail,
@@ -46,17 +30,9 @@ from meshp2p.wire.contract import (
     SendMessageResponse,
 )
 
-__all__ = ["MeshClient", "client_transport"]
+__all__ = ["MeshClient"]
 
 _T = TypeVar("_T")
-
-_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-
-client_transport: Final[ContextVar[Callable[[], httpx.AsyncBaseTransport] | None]] = ContextVar(
-    "meshp2p.client_transport", default=None
-)
-"""What makes the network of each :class:`MeshClient` that is made in this context and given none: a hook for
-:mod:`meshp2p.testing`. None: this machine's."""
 
 
 class MeshClient:
@@ -70,10 +46,11 @@ class MeshClient:
     async context manager, for trio and asyncio alike. ``token`` is sent as a bearer token. ``transport`` stands for the
     network, if that is not this machine's.
 
-    Every call raises :class:`Unreachable` if no node answered, naming what each said. What a node refuses raises
-    :class:`~meshp2p.errors.InstanceConflict`, :class:`~meshp2p.errors.LimitExceeded`,
-    :class:`~meshp2p.errors.MailboxFull` or :class:`~meshp2p.errors.StoreFull`, and :class:`RequestRefused` with the
-    status in all other cases. Arguments of a wrong type or value raise :class:`ConfigError`.
+    Every call raises :class:`~meshp2p.errors.Unreachable` if no node answered, naming what each said. What a node
+    refuses raises :class:`~meshp2p.errors.InstanceConflict`, :class:`~meshp2p.errors.LimitExceeded`,
+    :class:`~meshp2p.errors.MailboxFull` or :class:`~meshp2p.errors.StoreFull`, and in all other cases
+    :class:`~meshp2p.errors.RequestRefused` with the status. Arguments of a wrong type or value raise
+    :class:`~meshp2p.errors.ConfigError`.
     """
 
     def __init__(
@@ -82,28 +59,19 @@ class MeshClient:
         *,
         timeout: float = 5.0,
         token: str | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: Transport | None = None,
     ) -> None:
-        self._urls = [_base_url(url) for url in ([urls] if isinstance(urls, str) else urls)]
-        if not self._urls:
-            raise ConfigError("urls is empty: expected at least one base URL, such as http://127.0.0.1:7700")
-        self._timeout = timeout
-        headers = {} if token is None else {"authorization": f"Bearer {token}"}
-        make_transport = client_transport.get()
-        if transport is None and make_transport is not None:
-            transport = make_transport()
-        self._client = httpx.AsyncClient(timeout=timeout, headers=headers, transport=transport, trust_env=False)
+        self._requests = NodeRequests(urls, timeout=timeout, token=token, transport=transport)
 
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        await self._requests.close()
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._requests.close()
 
     # Instances
 
@@ -138,7 +106,7 @@ class MeshClient:
         """
         check_name("status", status)
         body = {"status": status, "metrics": None if metrics is None else msgspec.Raw(encode_metrics(metrics))}
-        path = f"/registry/heartbeat/{_segment(instance_id)}"
+        path = f"/registry/heartbeat/{segment(instance_id)}"
         reply = await self._request("POST", path, HeartbeatResponse, body, accepted=(200, 404))
         if not reply.acknowledged:
             raise UnknownInstance(f"instance {instance_id!r} is not listed: register it again")
@@ -146,9 +114,9 @@ class MeshClient:
 
     async def deregister(self, instance_id: str) -> bool:
         """Take an instance off the list; whether there was one."""
-        response = await self._send("DELETE", f"/registry/deregister/{_segment(instance_id)}", None)
+        response = await self._requests.send("DELETE", f"/registry/deregister/{segment(instance_id)}", None)
         if response.status_code not in (204, 404):
-            raise _refusal(response)
+            raise refusal(response)
         return response.status_code == 204
 
     async def members(self) -> list[Instance]:
@@ -164,18 +132,18 @@ class MeshClient:
 
     async def member(self, instance_id: str) -> Instance | None:
         """The live instance of this id; None if there is none."""
-        response = await self._send("GET", f"/registry/agents/{_segment(instance_id)}", None)
+        response = await self._requests.send("GET", f"/registry/agents/{segment(instance_id)}", None)
         if response.status_code == 404:
             return None
-        return _made(response, lambda: instance_of_detail(_decode(response, InstanceDetail)))
+        return made(response, lambda: instance_of_detail(decode(response, InstanceDetail)))
 
     async def leader(self) -> Instance | None:
         """The leader; None while there is none."""
         return next(iter(await self._list({"leader": "true"})), None)
 
     async def _list(self, wanted: Mapping[str, str]) -> list[Instance]:
-        response = await self._send("GET", "/registry/agents", None, {"detail": "true", **wanted})
-        return _made(response, lambda: list(map(instance_of_detail, _decode(response, _Details).instances)))
+        response = await self._requests.send("GET", "/registry/agents", None, {"detail": "true", **wanted})
+        return made(response, lambda: list(map(instance_of_detail, decode(response, _Details).instances)))
 
     # Messages
 
@@ -217,12 +185,12 @@ class MeshClient:
         name, own = split_kind(kind)
         body["message_type"] = {CUSTOM: own} if name == CUSTOM else name
         body["payload"] = msgspec.Raw(encode_payload(payload))
-        response = await self._send(
-            "POST", f"/messages/send/{_segment(source, 'source')}", body, query, is_repeatable=False
+        response = await self._requests.send(
+            "POST", f"/messages/send/{segment(source, 'source')}", body, query, is_repeatable=False
         )
         if response.status_code == 400:
-            raise UnknownInstance(_error_text(response))
-        return _made(response, lambda: _decode(response, SendMessageResponse).message_id)
+            raise UnknownInstance(error_text(response))
+        return made(response, lambda: decode(response, SendMessageResponse).message_id)
 
     async def query(
         self, target: str, payload: object, *, source: str, reply: Any = None, timeout: float = 30.0
@@ -239,7 +207,7 @@ class MeshClient:
         """
         check_seconds("timeout", timeout)
         if reply is not None:
-            check_shape(reply)
+            check_shape(reply, "reply")
         correlation_id, after = str(uuid.uuid4()), None
         with anyio.move_on_after(timeout) as scope:
             await self.send(target, payload, source=source, kind=QUERY, correlation_id=correlation_id)
@@ -275,30 +243,28 @@ class MeshClient:
             "after": after,
         }
         query = {name: value for name, value in wanted.items() if value is not None}
-        response = await self._send("GET", f"/messages/{_segment(instance_id)}", None, query, timeout_more=wait)
+        response = await self._requests.send("GET", f"/messages/{segment(instance_id)}", None, query, timeout_more=wait)
         mailbox = _Mailbox(self, instance_id)
-        return _made(
+        return made(
             response,
-            lambda: [ReceivedMessage(_message_of(one), mailbox) for one in _decode(response, _MessageDetails).messages],
+            lambda: [ReceivedMessage(_message_of(one), mailbox) for one in decode(response, _MessageDetails).messages],
         )
 
     async def acknowledge(self, instance_id: str, message_ids: Iterable[str]) -> None:
         """Take messages out of the mailbox of an instance, which has dealt with them. Ids that are not in it change
         nothing."""
-        response = await self._send(
-            "POST", f"/messages/ack/{_segment(instance_id)}", {"message_ids": _names("message_ids", message_ids)}
+        response = await self._requests.send(
+            "POST", f"/messages/ack/{segment(instance_id)}", {"message_ids": _names("message_ids", message_ids)}
         )
         if response.status_code != 204:
-            raise _refusal(response)
+            raise refusal(response)
 
     async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
         """The status of each copy of a message, whichever node accepted it; empty if no node knows it."""
-        response = await self._send("GET", f"/messages/status/{_segment(message_id, 'message_id')}", None)
+        response = await self._requests.send("GET", f"/messages/status/{segment(message_id, 'message_id')}", None)
         if response.status_code == 404:
             return ()
-        return _made(
-            response, lambda: tuple(map(receipt_of_answer, _decode(response, MessageStatusResponse).recipients))
-        )
+        return made(response, lambda: tuple(map(receipt_of_answer, decode(response, MessageStatusResponse).recipients)))
 
     async def health(self) -> dict[str, Any]:
         """The status, version and age of the node that answers."""
@@ -307,55 +273,8 @@ class MeshClient:
     async def _request(
         self, method: str, path: str, shape: type[_T], body: object = None, *, accepted: tuple[int, ...] = (200,)
     ) -> _T:
-        response = await self._send(method, path, body)
-        return _made(response, lambda: _decode(response, shape), accepted)
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        body: object,
-        query: Mapping[str, str] | None = None,
-        *,
-        timeout_more: float = 0.0,
-        is_repeatable: bool = True,
-    ) -> httpx.Response:
-        """The first answer that is one, which may take ``timeout_more`` seconds longer than others. The URL that gave
-        it is asked first from now on. What is not repeatable is sent to the next only where it did not reach this
-        one."""
-        failures: list[str] = []
-        timeout = self._timeout + timeout_more
-        connect_timeout = timeout if is_repeatable else self._timeout / 2  # so that it ends before the other one
-        content = None if body is None else msgspec.json.encode(body)
-        headers = {} if body is None else {"content-type": "application/json"}
-        for url in list(self._urls):
-            target = url.rstrip("/") + path
-            try:
-                with anyio.fail_after(timeout):  # httpx's own is per read, and a slow answer has many
-                    response = await self._client.request(
-                        method,
-                        target,
-                        content=content,
-                        params=query,
-                        headers=headers,
-                        timeout=httpx.Timeout(timeout, connect=connect_timeout),
-                    )
-            except TimeoutError:
-                failures.append(f"{url}: no answer in {timeout:g} s")
-                if not is_repeatable:
-                    break
-            except httpx.HTTPError as error:
-                failures.append(f"{url}: {str(error) or type(error).__name__}")
-                if not is_repeatable and not isinstance(error, _NOT_SENT):
-                    break
-            else:
-                if response.status_code != 503:
-                    if url != self._urls[0]:
-                        self._urls.remove(url)
-                        self._urls.insert(0, url)
-                    return response
-                failures.append(f"{url}: {_error_text(response)}")
-        raise Unreachable(f"no node answered {method} {path}: {'; '.join(failures)}")
+        response = await self._requests.send(method, path, body)
+        return made(response, lambda: decode(response, shape), accepted)
 
 
 class _Details(msgspec.Struct):
@@ -410,73 +329,11 @@ def _message_of(detail: _RawMessage) -> Message:
     )
 
 
-_ERRORS: Final[dict[int, type[MeshError]]] = {
-    409: InstanceConflict,
-    413: LimitExceeded,
-    429: MailboxFull,
-    507: StoreFull,
-}
-
-
-def _made(response: httpx.Response, make: Callable[[], _T], accepted: tuple[int, ...] = (200,)) -> _T:
-    """What the answer stands for. Raises what :class:`MeshClient` raises for a status that is not accepted, and
-    :class:`RequestRefused` for an answer that no node gives."""
-    if response.status_code not in accepted:
-        raise _refusal(response)
-    try:
-        return make()
-    except (ValueError, RecursionError) as error:
-        raise RequestRefused(
-            response.status_code, f"{response.url} gave an answer that no node gives: {error}"
-        ) from None
-
-
-def _decode(response: httpx.Response, shape: type[_T]) -> _T:
-    return msgspec.json.decode(response.content, type=shape)
-
-
-def _refusal(response: httpx.Response) -> MeshError:
-    kind = _ERRORS.get(response.status_code)
-    return RequestRefused(response.status_code, _error_text(response)) if kind is None else kind(_error_text(response))
-
-
-def _error_text(response: httpx.Response) -> str:
-    try:
-        return msgspec.json.decode(response.content, type=ErrorBody).error
-    except (ValueError, RecursionError):
-        return response.text[:200] or response.reason_phrase
-
-
 def _names(field: str, names: Iterable[str]) -> list[str]:
-    """Text that can stand in a record. Raises :class:`ConfigError`."""
+    """Text that can stand in a record. Raises :class:`~meshp2p.errors.ConfigError`."""
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ConfigError(f"{field} = {names!r:.80}: expected a list of strings")
     listed = list(names)
     for index, name in enumerate(listed):
         check_name(f"{field}[{index}]", name)
     return listed
-
-
-def _segment(name: str, field: str = "instance_id") -> str:
-    """An id as one segment of a path. Clients take the segments ``.`` and ``..`` out of a path unless their dots are
-    escaped. Raises :class:`ConfigError`."""
-    check_name(field, name)
-    quoted = quote(name, safe="")
-    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
-
-
-def _base_url(text: str) -> str:
-    """The base URL that a text stands for: a URL, or ``HOST:PORT``. Raises :class:`ConfigError`."""
-    if not isinstance(text, str):
-        raise ConfigError(f"URL {text!r:.80}: expected a base URL such as http://127.0.0.1:7700")
-    url = text if "://" in text else f"http://{parse_endpoint(text)}"
-    try:
-        parts = urlsplit(url)
-        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        is_right = is_right and not parts.query and not parts.fragment and url.isprintable() and " " not in url
-        httpx.URL(url)
-    except (ValueError, httpx.InvalidURL):
-        is_right = False
-    if not is_right:
-        raise ConfigError(f"URL {url!r}: expected a base URL such as http://127.0.0.1:7700")
-    return url

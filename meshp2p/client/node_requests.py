@@ -1,0 +1,184 @@
+"""Requests to one of several nodes: the first that answers, and what its answer stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Final, TypeAlias, TypeVar
+from urllib.parse import quote, urlsplit
+
+import anyio
+import httpx
+import msgspec
+
+from meshp2p.core.address import parse_endpoint
+from meshp2p.errors import (
+    ConfigError,
+    InstanceConflict,
+    LimitExceeded,
+    MailboxFull,
+    MeshError,
+    RequestRefused,
+    StoreFull,
+    Unreachable,
+)
+from meshp2p.node.arguments import check_optional_name, check_seconds
+from meshp2p.node.config import check_name
+from meshp2p.wire.contract import ErrorBody
+
+__all__ = [
+    "NodeRequests",
+    "Response",
+    "Transport",
+    "client_transport",
+    "decode",
+    "error_text",
+    "made",
+    "refusal",
+    "segment",
+]
+
+_T = TypeVar("_T")
+
+Response: TypeAlias = httpx.Response
+Transport: TypeAlias = httpx.AsyncBaseTransport
+
+_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+client_transport: Final[ContextVar[Callable[[], Transport] | None]] = ContextVar(
+    "meshp2p.client_transport", default=None
+)
+"""What makes the network of each :class:`MeshClient` that is made in this context and given none: a hook for
+:mod:`meshp2p.testing`. None: this machine's."""
+
+_ERRORS: Final[dict[int, type[MeshError]]] = {
+    409: InstanceConflict,
+    413: LimitExceeded,
+    429: MailboxFull,
+    507: StoreFull,
+}
+
+
+class NodeRequests:
+    """Requests to nodes: see :class:`~meshp2p.MeshClient`."""
+
+    def __init__(
+        self, urls: str | Sequence[str], *, timeout: float, token: str | None, transport: Transport | None
+    ) -> None:
+        if not isinstance(urls, Iterable):
+            raise ConfigError(f"urls = {urls!r:.80}: expected a base URL, or several")
+        check_seconds("timeout", timeout)
+        check_optional_name("token", token)
+        self._urls = [_base_url(url) for url in ([urls] if isinstance(urls, str) else urls)]
+        if not self._urls:
+            raise ConfigError("urls is empty: expected at least one base URL, such as http://127.0.0.1:7700")
+        self._timeout = timeout
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        make_transport = client_transport.get()
+        if transport is None and make_transport is not None:
+            transport = make_transport()
+        self._client = httpx.AsyncClient(timeout=timeout, headers=headers, transport=transport, trust_env=False)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        query: Mapping[str, str] | None = None,
+        *,
+        timeout_more: float = 0.0,
+        is_repeatable: bool = True,
+    ) -> httpx.Response:
+        """The first answer that is one, which may take ``timeout_more`` seconds longer than others. The URL that gave
+        it is asked first from now on. What is not repeatable is sent to the next only where it did not reach this
+        one."""
+        failures: list[str] = []
+        timeout = self._timeout + timeout_more
+        connect_timeout = timeout if is_repeatable else self._timeout / 2  # so that it ends before the other one
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {} if body is None else {"content-type": "application/json"}
+        for url in list(self._urls):
+            target = url.rstrip("/") + path
+            try:
+                with anyio.fail_after(timeout):  # httpx's own is per read, and a slow answer has many
+                    response = await self._client.request(
+                        method,
+                        target,
+                        content=content,
+                        params=query,
+                        headers=headers,
+                        timeout=httpx.Timeout(timeout, connect=connect_timeout),
+                    )
+            except TimeoutError:
+                failures.append(f"{url}: no answer in {timeout:g} s")
+                if not is_repeatable:
+                    break
+            except httpx.HTTPError as error:
+                failures.append(f"{url}: {str(error) or type(error).__name__}")
+                if not is_repeatable and not isinstance(error, _NOT_SENT):
+                    break
+            else:
+                if response.status_code != 503:
+                    if url != self._urls[0]:
+                        self._urls.remove(url)
+                        self._urls.insert(0, url)
+                    return response
+                failures.append(f"{url}: {error_text(response)}")
+        raise Unreachable(f"no node answered {method} {path}: {'; '.join(failures)}")
+
+
+def made(response: httpx.Response, make: Callable[[], _T], accepted: tuple[int, ...] = (200,)) -> _T:
+    """What the answer stands for. Raises what :class:`MeshClient` raises for a status that is not accepted, and
+    :class:`RequestRefused` for an answer that no node gives."""
+    if response.status_code not in accepted:
+        raise refusal(response)
+    try:
+        return make()
+    except (ValueError, RecursionError) as error:
+        raise RequestRefused(
+            response.status_code, f"{response.url} gave an answer that no node gives: {error}"
+        ) from None
+
+
+def decode(response: httpx.Response, shape: type[_T]) -> _T:
+    return msgspec.json.decode(response.content, type=shape)
+
+
+def refusal(response: httpx.Response) -> MeshError:
+    kind = _ERRORS.get(response.status_code)
+    return RequestRefused(response.status_code, error_text(response)) if kind is None else kind(error_text(response))
+
+
+def error_text(response: httpx.Response) -> str:
+    try:
+        return msgspec.json.decode(response.content, type=ErrorBody).error
+    except (ValueError, RecursionError):
+        return response.text[:200] or response.reason_phrase
+
+
+def segment(name: str, field: str = "instance_id") -> str:
+    """An id as one segment of a path. Clients take the segments ``.`` and ``..`` out of a path unless their dots are
+    escaped. Raises :class:`ConfigError`."""
+    check_name(field, name)
+    quoted = quote(name, safe="")
+    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
+
+
+def _base_url(text: str) -> str:
+    """The base URL that a text stands for: a URL, or ``HOST:PORT``. Raises :class:`ConfigError`."""
+    if not isinstance(text, str):
+        raise ConfigError(f"URL {text!r:.80}: expected a base URL such as http://127.0.0.1:7700")
+    url = text if "://" in text else f"http://{parse_endpoint(text)}"
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_right = is_right and not parts.query and not parts.fragment and url.isprintable() and " " not in url
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        is_right = False
+    if not is_right:
+        raise ConfigError(f"URL {url!r}: expected a base URL such as http://127.0.0.1:7700")
+    return url
