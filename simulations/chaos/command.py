@@ -147,6 +147,7 @@ class Faults:
         for node in self._world.nodes:
             node.heal()
             node.empty()
+            self._ledger.contacts.note_disk(node.id, is_full=False)
             node.resume()
             if node.process is None or node.process.returncode is not None:
                 await self._world.start(node)
@@ -186,9 +187,11 @@ class Faults:
             node.heal()
 
     async def _fill(self, node: Node) -> None:
+        self._ledger.contacts.note_disk(node.id, is_full=True)
         node.fill()
         await trio.sleep(8 * self._draw.random())
         node.empty()
+        self._ledger.contacts.note_disk(node.id, is_full=False)
 
     async def _step(self, node: Node) -> None:
         days = self._draw.choice([0, 3, -3, 400, -400, 7000])

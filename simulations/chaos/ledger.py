@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Final
 
 import msgspec
 
@@ -11,6 +12,9 @@ from meshp2p.core.record import tag_of
 from simulations.chaos.contacts import Contacts
 
 __all__ = ["Ledger", "Tally"]
+
+SEEN_SECONDS: Final = 5.0
+"""A node that is a recipient's home at a moment was seen to be it so long before at most. Chosen, not measured."""
 
 
 class Tally(msgspec.Struct):
@@ -39,9 +43,13 @@ class _Acknowledgement(msgspec.Struct, frozen=True):
 class Ledger:
     """Hears of each answer. ``violations`` says what must not be; :meth:`missing` what is still to come.
 
-    ``hosted`` are the agents that are no nodes. One of them may read again what it acknowledged if its home is another
-    by then, and the acknowledgement cannot have come there: since it was answered, the home that took it or the present
-    one was never well at the same time as the node that accepted the message.
+    ``hosted`` are the agents that are no nodes. One of them may read again what it acknowledged in two cases:
+
+    - Its home is another by then, and the acknowledgement cannot have come there: since it was answered, the home that
+      took it or the present one was never well at the same time as the node that accepted the message.
+    - Another node holds the message and cannot have been told: since then it was never well at the same time as the
+      node that accepted the message. It was the home at some time and took over what it could not return, or was given
+      it by the node that accepted it, which was told to end.
     """
 
     def __init__(self, nodes: Collection[str], hosted: Collection[str]) -> None:
@@ -52,15 +60,23 @@ class Ledger:
         """When each fault began, or ended, and what it was."""
         self.accepted: dict[str, str] = {}
         """Recipients by message id."""
+        self._accepted_at: dict[str, float] = {}
+        self._home_at: dict[tuple[str, str], float] = {}
+        """By recipient and node, when that was last seen to be its home."""
         self._read: set[str] = set()
         self._acknowledged: dict[str, list[_Acknowledgement]] = {}
         self._last_read: dict[tuple[str, str, int | None], str] = {}
         self._makers = {tag_of(node) >> 32: node for node in nodes}
         self._hosted = hosted
 
-    def note_accepted(self, message_id: str, recipient: str) -> None:
+    def note_accepted(self, message_id: str, recipient: str, now: float = 0.0) -> None:
         self.accepted[message_id] = recipient
+        self._accepted_at[message_id] = now
         self.tally.accepted += 1
+
+    def note_home(self, recipient: str, home: str, now: float) -> None:
+        """Some node lists this home."""
+        self._home_at[recipient, home] = now
 
     def is_acknowledged(self, message_id: str) -> bool:
         return message_id in self._acknowledged
@@ -94,7 +110,10 @@ class Ledger:
     def _note_read_again(self, recipient: str, message_id: str, home: str, now: float, asked: str) -> None:
         maker = self._makers.get(node_bits_of(message_id) or 0, "")
         taken = self._acknowledged[message_id]
-        if recipient in self._hosted and all(self._is_lost(one, maker, home, now) for one in taken):
+        if recipient in self._hosted and all(
+            self._is_lost(one, maker, home, now) or self._has_other_holder(one, recipient, message_id, maker, now)
+            for one in taken
+        ):
             self.tally.moved += 1
         else:
             homes = ", ".join(
@@ -116,6 +135,19 @@ class Ledger:
             one != other and not (met(one, maker, since, now) and met(other, maker, since, now))
             for one in former
             for other in present
+        )
+
+    def _has_other_holder(
+        self, acknowledgement: _Acknowledgement, recipient: str, message_id: str, maker: str, now: float
+    ) -> bool:
+        """Whether a node may hold it beside the one that accepted it, and not have been told."""
+        since = self._accepted_at.get(message_id, 0.0) - SEEN_SECONDS
+        has_left = any(what == f"restart {maker}" and since <= at <= now for at, what in self.faults)
+        return any(
+            (has_left or self._home_at.get((recipient, other), since - 1) >= since)
+            and not self.contacts.has_met(other, maker, acknowledgement.at, now)
+            for other in self._makers.values()
+            if other != maker
         )
 
     @property

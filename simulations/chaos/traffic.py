@@ -74,7 +74,9 @@ class Traffic:
         answer = await self._ask(client, "GET", f"{self._urls[node]}/registry/agents/{recipient}")
         if answer is None or answer.status_code != 200:
             return "", 0
-        return str(answer.json()["home"]), int(answer.json()["incarnation"])
+        home = str(answer.json()["home"])
+        self._ledger.note_home(recipient, home, trio.current_time())
+        return home, int(answer.json()["incarnation"])
 
     async def _probe(self, client: httpx.AsyncClient, node: str) -> None:
         """Let the ledger know when this node is well."""
@@ -98,7 +100,7 @@ class Traffic:
                 if answer is None:
                     self._ledger.tally.unanswered += 1
                 elif answer.status_code == 200:
-                    self._ledger.note_accepted(answer.json()["message_id"], target)
+                    self._ledger.note_accepted(answer.json()["message_id"], target, trio.current_time())
                 else:
                     self._ledger.tally.refused += 1
             await trio.sleep(0.02 + 0.1 * self._draw.random())

@@ -82,6 +82,21 @@ def test_a_holder_that_cannot_keep_it_says_so_and_is_told_again_until_it_can() -
     assert read(mesh, "c", "x") == []
 
 
+def test_a_home_that_leaves_tells_holders_once_more_what_they_could_not_keep() -> None:
+    mesh = a_mesh("a", "b", "c")
+    host(mesh, "b", "x")
+    sent = send(mesh, "a", "x").message_id
+    mesh.run(0.1)
+    mesh.full["a"] = "no room"
+    acknowledge(mesh, "b", "x", sent)
+    mesh.run(5)
+    del mesh.full["a"]
+    mesh.leave("b")
+    mesh.run_until(lambda: mesh.nodes["b"].has_left, 5)
+    mesh.kill("b")
+    assert status(mesh, "a", sent) == {"x": CopyStatus.ACKNOWLEDGED}
+
+
 def test_a_holder_that_is_told_twice_while_it_writes_answers_both_with_what_came_of_it() -> None:
     mesh = a_mesh("a", "b")
     sent = send(mesh, "a", "b").message_id

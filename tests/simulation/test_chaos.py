@@ -92,12 +92,52 @@ def test_only_an_agent_that_moved_may_read_again_and_only_if_its_homes_and_the_h
     assert (ledger.tally.moved, len(ledger.violations)) == ((1, 0) if is_allowed else (0, 1))
 
 
+@pytest.mark.parametrize(
+    ("home_at", "left_at", "well", "is_allowed"),
+    [
+        (60.0, None, ["a", "b", "c"], True),  # d was the home, and may hold it
+        (20.0, None, ["a", "b", "c"], False),  # d was the home long before
+        (60.0, None, ["a", "b", "c", "d"], False),  # d was told
+        (None, 70.0, ["a", "b", "c"], True),  # the node that accepted it may have handed it over to d
+        (None, 20.0, ["a", "b", "c"], False),
+        (None, None, ["a", "b", "c"], False),
+    ],
+)
+def test_an_agent_may_read_again_what_a_second_holder_has_that_was_not_told(
+    home_at: float | None, left_at: float | None, well: list[str], is_allowed: bool
+) -> None:
+    ledger = Ledger(["a", "b", "c", "d"], ["agent"])
+    (one,) = some_ids("a", 1)
+    ledger.note_accepted(one, "agent", 50.0)
+    if home_at is not None:
+        ledger.note_home("agent", "d", home_at)
+    if left_at is not None:
+        ledger.faults.append((left_at, "restart a"))
+    ledger.note_acknowledged([one], "b", 100.0)
+    for node in well:
+        probe(ledger, node, 110, 130)
+    ledger.note_read("agent", [("s", one)], "c", 140.0)
+    assert (ledger.tally.moved, len(ledger.violations)) == ((1, 0) if is_allowed else (0, 1))
+
+
+def test_a_node_whose_disk_is_full_was_not_told() -> None:
+    ledger = Ledger(["a", "b"], ["agent"])
+    ledger.contacts.note_disk("a", is_full=True)
+    for node in ("a", "b"):
+        probe(ledger, node, 10, 30)
+    assert not ledger.contacts.has_met("a", "b", 0, 40)
+    ledger.contacts.note_disk("a", is_full=False)
+    for node in ("a", "b"):
+        probe(ledger, node, 40, 60)
+    assert ledger.contacts.has_met("a", "b", 0, 60)
+
+
 def test_nodes_that_were_well_one_after_the_other_have_not_met() -> None:
     ledger = Ledger(["a", "b"], ["agent"])
     probe(ledger, "a", 1, 20)
     probe(ledger, "b", 17, 40)
     assert not ledger.contacts.has_met("a", "b", 0, 40)
-    probe(ledger, "a", 30, 36)
+    probe(ledger, "a", 30, 38)
     assert ledger.contacts.has_met("a", "b", 0, 40)
     assert not ledger.contacts.has_met("a", "b", 33, 40)
 

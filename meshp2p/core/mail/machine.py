@@ -114,8 +114,10 @@ class Mail:
         self.outbox.resume(old.outbox)
 
     def leave(self, now: float) -> None:
-        """Answer whoever waits, and let another node hold what only this one has."""
+        """Answer whoever waits, tell what was acknowledged here, and let another node hold what only this one has."""
         self.reading.end_all_waits()
+        for holder in list(self.notifier.untold):
+            self.notifier.wake(holder, now)
         self.handover.leave(now)
 
     # What happened
