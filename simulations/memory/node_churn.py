@@ -2,7 +2,8 @@
 
 Three nodes live throughout, each with a disk. Others come under ever new ids, and leave or are killed. Agents register
 over HTTP, read their mail and expire. The nodes send, broadcast, ask in parts, delegate, write shared maps, hold the
-leadership and follow events; clients are opened and closed; and now and then a node is cut off.
+leadership and follow events; clients are opened and closed; and now and then a node is cut off. Before each count
+nothing happens for a while.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 import random
 import tracemalloc
 from collections.abc import AsyncIterator
+from typing import Final
 
 import trio
 
@@ -21,6 +23,7 @@ from simulations.memory.minutes import SMALL, Minute, look
 
 __all__ = ["NodeChurn", "measure_nodes"]
 
+CALM_SECONDS: Final = SMALL.departed_retention + 10.0
 _LASTING = ("a", "b", "c")
 _REFUSED = (meshp2p.MeshError, meshp2p.RequestRefused)
 
@@ -32,6 +35,8 @@ class NodeChurn:
         self._mesh = mesh
         self._draw = random.Random(seed)
         self._nodes: dict[str, meshp2p.MeshNode] = {}
+        self._goes_on = trio.Event()
+        self._goes_on.set()
         self.done: dict[str, int] = {}
 
     async def run(self) -> None:
@@ -48,6 +53,20 @@ class NodeChurn:
             nursery.start_soon(self._come_and_go)
             nursery.start_soon(self._register)
             nursery.start_soon(self._cut)
+
+    async def calm_down(self) -> None:
+        """Let nothing new happen for a while, until what expires has expired: what is left then was not forgotten."""
+        self._goes_on = trio.Event()
+        await trio.sleep(CALM_SECONDS)
+
+    def go_on(self) -> None:
+        """Let events happen again."""
+        self._goes_on.set()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, for longer in a calm."""
+        await trio.sleep(seconds)
+        await self._goes_on.wait()
 
     def _count(self, what: str) -> None:
         self.done[what] = self.done.get(what, 0) + 1
@@ -91,7 +110,7 @@ class NodeChurn:
 
     async def _act(self, node: meshp2p.MeshNode) -> None:
         for number in itertools.count():
-            await trio.sleep(0.4 * self._draw.random())
+            await self._sleep(0.4 * self._draw.random())
             target = self._draw.choice([name for name in _LASTING if name != node.id])
             try:
                 match number % 8:
@@ -120,6 +139,7 @@ class NodeChurn:
     async def _come_and_go(self) -> None:
         """Nodes under ever new ids: some leave, some are killed, and some are killed in silence."""
         for number in itertools.count():
+            await self._goes_on.wait()
             host = f"x{number % 2}"
             (node,) = await self._mesh.start(host, id=f"n{number}", data_dir=None, protocol=SMALL)
             await trio.sleep(1.0)
@@ -138,7 +158,7 @@ class NodeChurn:
         """Agents under ever new ids, which read their mail; half of them go without a word."""
         for number in itertools.count():
             agent = f"agent{number}"
-            await trio.sleep(self._draw.random())
+            await self._sleep(self._draw.random())
             try:
                 async with self._mesh.client(*_LASTING, timeout=3.0) as client:
                     await client.register(agent, "h", 1)
@@ -157,13 +177,13 @@ class NodeChurn:
 
     async def _cut(self) -> None:
         while True:
-            await trio.sleep(20.0)
+            await self._sleep(20.0)
             with self._mesh.partition("c"):
                 await trio.sleep(6.0)
 
 
 def measure_nodes(minutes: int, seed: int = 0) -> list[Minute]:
-    """Churn for this many virtual minutes, and count after each."""
+    """Churn for this many virtual minutes, and count after each, once all is calm."""
     found: list[Minute] = []
 
     async def churn(mesh: VirtualMesh) -> None:
@@ -172,13 +192,15 @@ def measure_nodes(minutes: int, seed: int = 0) -> list[Minute]:
             nursery.start_soon(happening.run)
             for minute in range(1, minutes + 1):
                 await trio.sleep(60.0)
+                await happening.calm_down()
                 mesh._lan.log.trace = Trace()  # the virtual mesh's own, which grows
                 found.append(look(minute))
+                happening.go_on()
             nursery.cancel_scope.cancel()
 
     tracemalloc.start()
     try:
-        run(churn, seed=seed, seconds_max=60.0 * minutes + 60)
+        run(churn, seed=seed, seconds_max=(60.0 + CALM_SECONDS) * minutes + 60)
     finally:
         tracemalloc.stop()
     return found

@@ -402,6 +402,14 @@ def test_a_present_home_that_does_not_answer_the_holder_is_told_again(disks: boo
     assert read(mesh, "b", "x") == []
 
 
+def test_what_is_forgotten_is_not_kept_for_the_next_home() -> None:
+    mesh = a_mesh("a", "b", disks=False, config=ProtocolConfig(remembered_max=10))
+    for number in range(30):
+        acknowledge(mesh, "b", "b", send(mesh, "a", "b", str(number)).message_id)
+    mailbox = mesh.nodes["b"]._mail.mailboxes.by_recipient["b"]
+    assert mailbox.pop_passing() == list(mailbox.acknowledged)
+
+
 def test_what_is_told_to_the_next_home_is_bounded_and_told_once() -> None:
     mesh = a_mesh("a", "b", disks=False)
     host(mesh, "a", "x")

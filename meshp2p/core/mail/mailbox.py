@@ -154,4 +154,5 @@ class Mailbox:
     def forget(self, message_id: str) -> None:
         """Remember no longer that this was acknowledged."""
         self._places.pop(message_id, None)
+        self._passing.pop(message_id, None)
         del self.acknowledged[message_id]
