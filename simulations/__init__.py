@@ -1,1 +1,1 @@
-"""Sweeps, regressions and benchmarks of the simulator: what developers of meshp2p run. ``python -m simulations -h``."""
+"""Sweeps, regressions and benchmarks of the simulator, for developers of meshp2p: ``python -m simulations -h``."""

@@ -1,6 +1,6 @@
 """Sweeps, replays and shrinks simulated runs.
 
-Exit status: 0 all well, 1 a violation was found, 2 wrong input or no cluster there.
+Exit status: 0 for success, 1 if a violation was found, 2 for invalid input or an unreachable cluster.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line and return the exit status."""
     given = _parser().parse_args(arguments)
     try:
         return int(given.run(given))

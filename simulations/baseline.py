@@ -1,8 +1,8 @@
-"""Figures of fixed runs, compared with recorded ones: a protocol that has become slower, chattier or quicker to condemn
-fails, though each run is within the bounds of the checkers.
+"""Compare figures of fixed runs with recorded ones.
 
-The runs have fixed seeds, so their figures are the same on each machine. A change of the protocol shuffles what they
-draw: so each figure is one of many runs, and may differ by its tolerance.
+A protocol that has become slower, chattier or quicker to declare nodes dead fails, even if each run is within the
+bounds of the checkers. The runs have fixed seeds, so their figures are the same on each machine. A change of the
+protocol changes what the seeds draw. So each figure summarizes many runs, and may differ by its tolerance.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = ["CASES", "Figure", "compare", "measure", "read_baseline", "write_base
 FILE = Path(__file__).with_name("baseline.toml")
 
 NODES = 16
-"""Nodes of each case but where it says otherwise: enough that gossip is gossip, few enough to be quick."""
+"""The number of nodes in most cases: enough to exercise gossip, few enough to be fast."""
 
 FIRST_SEED = 9000
 
 
 class Case(msgspec.Struct, frozen=True):
-    """Some runs of one kind: what they are, how many seeds, and the schedule of each."""
+    """Several runs of one kind: a description, the number of seeds, and the schedule of each."""
 
     about: str
     seeds: int
@@ -50,7 +50,8 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Tolerance(msgspec.Struct, frozen=True):
-    """By what share, and by how much besides, a figure may differ; ``is_rate``: whether less is wrong as well."""
+    """By what share, and by how much in addition, a figure may differ. ``is_rate``: whether a decrease is wrong as
+    well."""
 
     share: float
     more: float
@@ -67,7 +68,7 @@ TOLERANCES: dict[str, Tolerance] = {
     "seconds until whole again, worst": Tolerance(0.6, 0.5),
     "false deaths": Tolerance(0.5, 1.0),
 }
-"""Chosen so that a quarter more datagrams fail, and times that have doubled."""
+"""Chosen so that a quarter more datagrams fail, and doubled times."""
 
 
 def _calm(seed: int, *faults: Fault, nodes: int = NODES, seconds: float = 30.0, wire: bool = True) -> Schedule:
@@ -132,9 +133,9 @@ CASES: dict[str, Case] = {
 def measure(
     cases: Sequence[str] = tuple(CASES), *, jobs: int = 1, config: ProtocolConfig | None = None
 ) -> list[Figure]:
-    """Run the cases; their figures. ``config`` takes the place of that of the cases, to see what another would do.
+    """Run the cases and return their figures. ``config`` replaces that of the cases, to compare another one.
 
-    Raises :class:`~meshp2p.errors.ConfigError` if a run has a violation: then its figures mean nothing.
+    Raises :class:`~meshp2p.errors.ConfigError` if a run has a violation, which makes its figures meaningless.
     """
     work = [(case, FIRST_SEED + number, config) for case in cases for number in range(CASES[case].seeds)]
     results: dict[str, list[Result]] = {}
@@ -166,7 +167,7 @@ def _run(work: Work) -> Result:
 
 
 def _figures(case: str, results: list[Result]) -> Iterator[Figure]:
-    """The figures of a case, in a fixed order: those that it has."""
+    """Return the figures of a case, in a fixed order."""
     node_seconds = sum(result.nodes * result.virtual_seconds for result in results)
     sent = {
         "datagrams a node and second": sum(result.traffic.datagrams for result in results),
@@ -188,7 +189,7 @@ def _figures(case: str, results: list[Result]) -> Iterator[Figure]:
 
 
 def compare(found: Sequence[Figure], recorded: Sequence[Figure]) -> Iterator[str]:
-    """A sentence for each figure that is not what was recorded, within its tolerance."""
+    """Return a sentence for each figure that differs from the recorded one by more than its tolerance."""
     known = {(figure.case, figure.name): figure.value for figure in recorded}
     for figure in found:
         was = known.pop((figure.case, figure.name), None)
@@ -214,7 +215,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_baseline(path: Path = FILE) -> tuple[Figure, ...]:
-    """The recorded figures. Raises :class:`~meshp2p.errors.ConfigError` if the file cannot be read."""
+    """Return the recorded figures. Raises :class:`~meshp2p.errors.ConfigError` if the file cannot be read."""
     try:
         return msgspec.toml.decode(path.read_bytes(), type=_File).figure
     except (OSError, msgspec.MsgspecError) as error:

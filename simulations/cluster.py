@@ -1,4 +1,4 @@
-"""A Dask cluster that is already there, as what runs a sweep's chunks. The only file that imports distributed."""
+"""Run the chunks of a sweep on an existing Dask cluster. The only file that imports distributed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 @functools.cache
 def code_fingerprint() -> str:
-    """A hash of the sources of ``meshp2p`` and ``simulations`` that this process imports."""
+    """Return a hash of the sources of ``meshp2p`` and ``simulations`` that this process imports."""
     found = hashlib.sha256()
     for package in (Path(meshp2p.__file__).parent, Path(__file__).parent):
         for path in sorted(package.rglob("*.py")):
@@ -41,8 +41,10 @@ def code_fingerprint() -> str:
 
 
 def run_same_code(work: tuple[str, Callable[[W], R], W]) -> R:
-    """On a worker: apply the function, where the worker's code is the caller's. Else raises :class:`ConfigError`: its
-    seeds would not repeat here."""
+    """Apply the function on a worker if the worker's code is that of the caller.
+
+    Otherwise raises :class:`ConfigError`, because its seeds could not be repeated here.
+    """
     fingerprint, function, argument = work
     if fingerprint != code_fingerprint():
         raise ConfigError("a worker has other sources of meshp2p or simulations than this checkout")
@@ -50,17 +52,17 @@ def run_same_code(work: tuple[str, Callable[[W], R], W]) -> R:
 
 
 class Cluster:
-    """A connection to a scheduler. ``address`` is as Dask writes it: ``tcp://HOST:PORT``."""
+    """A connection to a scheduler. ``address`` has Dask's format: ``tcp://HOST:PORT``."""
 
     def __init__(self, address: str, client: Client) -> None:
         self.address = address
         self._client = client
 
     def map(self, function: Callable[[W], R], work: list[W]) -> Iterator[R]:
-        """Apply the function to each piece of work on whichever worker is free; the results in the order of the work.
+        """Apply the function to each item on any free worker, and return the results in the order of the items.
 
-        Raises :class:`ConfigError` with one line where the cluster has no workers, a worker cannot import the function
-        or has other code, or the cluster gave up. What was still to be done is then taken back.
+        Raises :class:`ConfigError` with one line if the cluster has no workers, a worker cannot import the function or
+        has other code, or the cluster gave up. Unfinished work is then withdrawn.
         """
         client = self._client
         tasks = [(code_fingerprint(), function, piece) for piece in work]
@@ -95,10 +97,10 @@ async def _knock(address: str, security: Security) -> None:
 
 @contextmanager
 def open_cluster(address: str) -> Iterator[Cluster]:
-    """Connect to the scheduler at this address, and disconnect at the end; the cluster goes on. Certificates are those
-    of Dask's own configuration.
+    """Connect to the scheduler at this address, and disconnect at the end; the cluster continues. Certificates are
+    those of Dask's own configuration.
 
-    Raises :class:`ConfigError` with one line where no scheduler answers there.
+    Raises :class:`ConfigError` with one line if no scheduler answers there.
     """
     try:
         security = Security()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What the commands of ``python -m simulations`` share: names picked by words, and reports in files."""
+"""Shared parts of the commands of ``python -m simulations``: selecting names by words, and writing reports."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["names_with", "write_json_file"]
 
 
 def names_with(words: Sequence[str], names: Iterable[str]) -> list[str]:
-    """The names that contain one of these words; all of them if there are no words.
+    """Return the names that contain one of these words; all of them if there are no words.
 
-    Raises :class:`~meshp2p.errors.ConfigError` if no name contains any.
+    Raises :class:`~meshp2p.errors.ConfigError` if no name matches.
     """
     known = list(names)
     found = [name for name in known if not words or any(word in name for word in words)]
@@ -25,6 +25,6 @@ def names_with(words: Sequence[str], names: Iterable[str]) -> list[str]:
 
 
 def write_json_file(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON, and make the directories that lead there."""
+    """Write ``value`` as indented JSON, and create missing directories."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")

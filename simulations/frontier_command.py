@@ -1,4 +1,4 @@
-"""``python -m simulations frontier``: its options, and what it does in which order."""
+"""The command ``python -m simulations frontier``."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["add_frontier"]
 
 OUTPUT = Path("build/frontier")
 NODES_MIN = 8
-"""Fewer than these, and the deaths of a run leave no mesh."""
+"""With fewer nodes, the deaths of a run would leave no mesh."""
 
 
 def add_frontier(commands: Any) -> None:
-    """The command and its options; ``commands`` is what ``add_subparsers`` gave."""
+    """Add the command and its options to ``commands``, the result of ``add_subparsers``."""
     parser = commands.add_parser("frontier", help="measure detection time, false deaths and bytes for many parameters")
     parser.add_argument("--nodes", type=int, default=32, help="nodes of each run (default: 32)")
     parser.add_argument("--larger", type=int, default=128, help="nodes of the larger mesh; 0: none (default: 128)")
@@ -51,7 +51,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _look_at_larger(frontier: Frontier, goals: Goals, nodes: int) -> None:
-    """Measure the defaults in the larger mesh, and the rows that reach all until one reaches all there as well."""
+    """Measure the defaults in the larger mesh, and the rows that meet all goals, until one meets them there as well."""
     default = next(row for row in frontier.rows if row.setting.name == DEFAULTS)
     frontier.larger.append(measure_larger(default.setting, nodes, frontier.seeds))
     for row in frontier.reaching(goals):
@@ -62,7 +62,7 @@ def _look_at_larger(frontier: Frontier, goals: Goals, nodes: int) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
-    """Measure, print the table, and write JSON and the picture. Always 0: a table judges nothing."""
+    """Measure, print the table, and write JSON and the picture. Always returns 0: a table judges nothing."""
     if given.seeds < 1 or given.jobs < 1 or given.nodes < NODES_MIN or 0 < given.larger < NODES_MIN or given.larger < 0:
         raise ConfigError(
             f"--seeds {given.seeds} --jobs {given.jobs} --nodes {given.nodes} --larger {given.larger}:"

@@ -1,4 +1,4 @@
-"""The frontier as a picture: for each row its detection times, drawn, and its false deaths beside them, as SVG."""
+"""Draw the frontier as SVG: for each row its detection times, with its false deaths beside them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ WELL, ILL = "#0072b2", "#d55e00"
 
 
 def picture(frontier: Frontier, goals: Goals) -> str:
-    """The whole SVG document. A row's dot is its median, the whisker ends at its p99; the dot is filled and blue where
-    the row reaches all goals, and the figures that miss are orange."""
+    """Return the whole SVG document.
+
+    A row's dot is its median, and the whisker ends at its p99. The dot is filled and blue if the row meets all goals;
+    figures that miss a goal are orange.
+    """
     rows = sorted(frontier.rows, key=lambda row: (row.share(0.5), row.share(0.99)))
     height = TOP + LINE * len(rows) + BOTTOM
     about = "For each row: time until a silent death is known to all, and false deaths"
@@ -54,7 +57,8 @@ def _line(x1: float, y1: float, x2: float, y2: float, ink: str, width: float = 1
 
 
 def _frame(seconds_max: int, floor: float, goals: Goals) -> Iterator[str]:
-    """Title, headings, and the time axis; what is green is within the goals' median, the dashes are at their p99."""
+    """Draw title, headings, and the time axis. Green is within the goal for the median; dashes mark the goal for the
+    p99."""
     yield _text(10, 20, "Seconds until a silent death is known to all: median, and a whisker to the p99", "start")
     yield _text(10, 38, "filled: reaches all goals; green: the goal's median; dashes: its p99", "start")
     yield _text(COUNTS, TOP - 24, "false deaths a run:", "start")

@@ -1,4 +1,4 @@
-"""Counts lines of code: no blank lines, no comments, no docstrings."""
+"""Count lines of code, without blank lines, comments and docstrings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 __all__ = ["FILE_LINES_MAX", "add_lines", "code_lines", "long_files", "package_lines"]
 
 FILE_LINES_MAX = 400
-"""Lines that a file may have, everything counted."""
+"""The maximum number of lines of a file, everything counted."""
 
 ROOT = Path(__file__).parents[1] / "meshp2p"
 
@@ -27,7 +27,8 @@ _NO_CODE = (
 
 
 def code_lines(path: Path) -> int:
-    """How many lines of this Python file hold code. A string that stands alone as a statement is a docstring."""
+    """Return how many lines of this Python file contain code. A string that is a statement of its own is a
+    docstring."""
     documented = {line for string in _docstrings(path) for line in range(string.lineno, (string.end_lineno or 0) + 1)}
     coded: set[int] = set()
     with path.open("rb") as file:
@@ -44,7 +45,7 @@ def _docstrings(path: Path) -> Iterator[ast.Expr]:
 
 
 def package_lines(root: Path) -> dict[str, int]:
-    """The code lines below ``root`` by its subpackages; modules of ``root`` itself count as ``(modules)``."""
+    """Return the code lines below ``root`` by its subpackages; modules of ``root`` itself count as ``(modules)``."""
     counts: dict[str, int] = {}
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).parts
@@ -54,7 +55,7 @@ def package_lines(root: Path) -> dict[str, int]:
 
 
 def long_files(root: Path) -> dict[Path, int]:
-    """Files below ``root`` with more than ``FILE_LINES_MAX`` lines, and how many they have, the longest first."""
+    """Return the files below ``root`` with more than ``FILE_LINES_MAX`` lines, and their lengths, the longest first."""
     lengths = {path: len(path.read_bytes().splitlines()) for path in root.rglob("*.py")}
     long = [item for item in lengths.items() if item[1] > FILE_LINES_MAX]
     return dict(sorted(long, key=lambda item: (-item[1], item[0])))
@@ -68,7 +69,7 @@ def add_lines(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(given: argparse.Namespace) -> int:
-    """Print the counts, and the files that are too long; 0."""
+    """Print the counts and the files that are too long; return 0."""
     root: Path = given.folder
     counts = package_lines(root)
     for name, lines in sorted(counts.items(), key=lambda item: -item[1]):

@@ -1,8 +1,8 @@
-"""Network namespaces: each is what a machine sees of the network.
+"""Network namespaces: the network as seen by one machine.
 
-A namespace has no name. It lives as long as this process holds it open, or a process runs in it; and each process that
-is started in it by :meth:`Namespace.command` dies with this one. So nothing is left however this process ends, no run
-finds what an earlier one left, and any number of runs can go on at once.
+A namespace has no name. It lives as long as this process holds it open, or a process runs in it, and each process that
+:meth:`Namespace.command` starts dies with this one. So nothing remains however this process ends, no run finds
+leftovers of an earlier one, and any number of runs can happen at once.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _CLONE_NEWNET: Final = 0x40000000
 
 
 class NamespacesUnavailable(Exception):
-    """Network namespaces cannot be made or set up here; the text says what is needed."""
+    """Network namespaces cannot be created or set up here. The text says what is needed."""
 
 
 class Namespace:
-    """One namespace. Made by :func:`open_namespaces`."""
+    """One namespace, created by :func:`open_namespaces`."""
 
     def __init__(self) -> None:
         def make() -> int:
@@ -42,11 +42,12 @@ class Namespace:
 
     @property
     def path(self) -> str:
-        """What tools of this machine call it."""
+        """The path by which tools of this machine name it."""
         return f"/proc/{os.getpid()}/fd/{self._file}"
 
     def command(self, *command: str) -> list[str]:
-        """How to start ``command`` in it: it keeps the pid it is started with, and dies with this process."""
+        """Return the command line that runs ``command`` in it. The process keeps the pid it is started with, and dies
+        with this process."""
         # The signal comes when the *thread* that started it ends: start it from the main one.
         return [*self._enter(), "setpriv", "--pdeathsig", "KILL", "--", *command]
 
@@ -57,15 +58,15 @@ class Namespace:
         return finished.stdout
 
     def ip(self, *commands: str) -> None:
-        """Have ``ip`` of iproute2 do these. Raises as :meth:`run` does."""
+        """Run these commands of ``ip`` (iproute2). Raises the errors of :meth:`run`."""
         self.run("ip", "-batch", "-", text="\n".join(commands))
 
     def set_option(self, name: str, value: str) -> None:
-        """Set an option of the kernel, called as its file in ``/proc/sys``. Raises as :meth:`run` does."""
+        """Set an option of the kernel, named like its file in ``/proc/sys``. Raises the errors of :meth:`run`."""
         self.run("sh", "-c", f"echo {value} > /proc/sys/{name}")
 
     def open_socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        """A socket that belongs to it, wherever it is used."""
+        """Return a socket that belongs to it, wherever it is used."""
         return self._within(lambda: socket.socket(family, kind, protocol))
 
     def _within(self, function: Callable[[], T]) -> T:
@@ -81,7 +82,7 @@ class Namespace:
 
 @contextlib.contextmanager
 def open_namespaces(count: int) -> Iterator[list[Namespace]]:
-    """So many namespaces, until the block ends. Raises :class:`NamespacesUnavailable`."""
+    """Open so many namespaces until the block ends. Raises :class:`NamespacesUnavailable`."""
     with contextlib.ExitStack() as held:
         namespaces = []
         with explaining():
@@ -94,7 +95,7 @@ def open_namespaces(count: int) -> Iterator[list[Namespace]]:
 
 @contextlib.contextmanager
 def explaining() -> Iterator[None]:
-    """Turn what stops the block from setting up a network into :class:`NamespacesUnavailable`."""
+    """Convert errors of setting up a network in the block to :class:`NamespacesUnavailable`."""
     try:
         yield
     except (OSError, subprocess.CalledProcessError) as error:
@@ -106,13 +107,13 @@ def explaining() -> Iterator[None]:
 
 
 def _in_thread(function: Callable[[], T]) -> T:
-    """Run it in a thread of its own: a namespace is entered by one thread alone, and this one is over then."""
+    """Run it in a new thread: only one thread enters a namespace, and ends afterwards."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         return pool.submit(function).result()
 
 
 def _call(name: str, *arguments: int) -> None:
-    """A function of the C library that returns 0. Python has these from 3.12 on."""
+    """Call a function of the C library that returns 0. Python has these from 3.12 on."""
     libc = ctypes.CDLL(None, use_errno=True)
     if getattr(libc, name)(*arguments) != 0:
         code = ctypes.get_errno()

@@ -1,4 +1,4 @@
-"""Processes that are measured or watched: their lines, with the time at which each arrived, and their certain end."""
+"""Processes that are measured or watched: their output lines with arrival times, and their reliable end."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ROOT: Final = Path(__file__).parents[1]
 
 
 class Program:
-    """A running process. ``hear`` is told each line of its output and when it arrived, by ``CLOCK_MONOTONIC``.
+    """A running process. ``hear`` receives each line of its output and its arrival time, by ``CLOCK_MONOTONIC``.
 
-    Its errors go to the file ``log``, or to this process's standard error if there is none; ``environment`` adds to
+    Its errors go to the file ``log``, or to this process's standard error if there is none. ``environment`` adds to
     this process's. Start it from the main thread, with :meth:`run` in a nursery, and :meth:`kill` it.
     """
 
@@ -66,14 +66,14 @@ class Program:
             self.ended.set()
 
     def tell(self, line: str) -> None:
-        """Write a line to its input: a short one, which fits into the pipe."""
+        """Write a short line, which fits into the pipe, to its input."""
         self._input.write(line.encode() + b"\n")
 
     def send_signal(self, number: int) -> None:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it now, as a crash does, and wait for it."""
+        """End it now, like a crash, and wait for it."""
         self._process.kill()
         self._process.wait()
         self._input.close()

@@ -1,4 +1,4 @@
-"""Seeds that once failed: each with its least schedule and the story of the fault."""
+"""Seeds that failed in the past, each with its smallest schedule and a description of the fault."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FILE = Path(__file__).with_name("regressions.toml")
 
 
 class Regression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One fault that was mended: the scenario and seed that showed it, which checker saw it, the file (beside this
-    one) with the schedule that shrinking left, and one line of what was wrong."""
+    """A fixed fault: the scenario and seed that showed it, the checker that noticed, the file (beside this one) with
+    the shrunk schedule, and a one-line description."""
 
     name: str
     scenario: str
@@ -35,6 +35,6 @@ def read_regressions(path: Path = FILE) -> tuple[Regression, ...]:
 
 
 def run_regression(regression: Regression) -> Result:
-    """Run its least schedule. It is to have no violation."""
+    """Run the smallest schedule, which must have no violation."""
     schedule, _ = read_replay(FILE.parent / regression.replay)
     return run(schedule)

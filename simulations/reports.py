@@ -1,4 +1,4 @@
-"""A sweep as text, as JSON and as JUnit's XML."""
+"""Reports of a sweep as text, JSON and JUnit XML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["share", "summary_lines", "write_json", "write_junit"]
 
 
 def share(ordered: list[float], part: float) -> float | None:
-    """The value below which this part of the sorted ones lie; None where there are none."""
+    """Return the value below which this share of the sorted values lies; None if there are none."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else None
 
 
@@ -25,7 +25,7 @@ def _times(ordered: list[float]) -> str:
 
 
 def summary_lines(sweep: Sweep, replays: list[Path]) -> Iterator[str]:
-    """What a person reads of a sweep; the last lines are one to copy for each failure."""
+    """Yield the summary of a sweep; the last lines are one command for each failure."""
     seeds = len(sweep.seeds)
     rate = seeds / sweep.wall_seconds if sweep.wall_seconds else 0.0
     fired = ", ".join(f"{name} {count:,}" for name, count in sweep.fired().items())
@@ -43,7 +43,7 @@ def summary_lines(sweep: Sweep, replays: list[Path]) -> Iterator[str]:
 
 
 def write_json(sweep: Sweep, path: Path) -> None:
-    """The sweep with its distributions, and each failed seed in full."""
+    """Write the sweep with its distributions, and each failed seed in full."""
     recoveries, detections = sweep.recoveries(), sweep.detections()
     report = {
         "scenario": sweep.scenario,
@@ -62,7 +62,7 @@ def write_json(sweep: Sweep, path: Path) -> None:
 
 
 def write_junit(sweep: Sweep, path: Path) -> None:
-    """One test case a seed, as CI systems read it."""
+    """Write one test case per seed, in the format of CI systems."""
     suite = ET.Element(
         "testsuite",
         name=f"simulations.{sweep.scenario}",

@@ -1,4 +1,4 @@
-"""The few pieces of SVG that pictures here are made of."""
+"""The pieces of SVG that pictures here are made of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INK, GREY = "#222222", "#dddddd"
 
 
 def document(width: int, height: float, about: str, lines: list[str]) -> str:
-    """A whole document on white, which says what it is ``about`` to who cannot see it."""
+    """Return a whole document on white. ``about`` describes it for those who cannot see it."""
     named = f' role="img" aria-label="{escape(about)}"'
     return "\n".join(
         [

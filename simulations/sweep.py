@@ -19,11 +19,11 @@ from simulations.ablations.safeguards import ablation
 __all__ = ["Seed", "Spread", "Sweep", "run_seed", "sweep"]
 
 CHUNK = 4
-"""Seeds that a worker is given at a time: few, so that the progress is seen. Chosen, not measured."""
+"""How many seeds a worker gets at a time: few, to show the progress. Chosen, not measured."""
 
 
 class Seed(msgspec.Struct, frozen=True):
-    """What came of one seed: a result, or what the simulator itself raised."""
+    """The outcome of one seed: a result, or an exception of the simulator itself."""
 
     seed: int
     result: Result | None
@@ -41,7 +41,7 @@ class Seed(msgspec.Struct, frozen=True):
 
 
 class Sweep(msgspec.Struct):
-    """What came of all seeds of a sweep, in their order."""
+    """The outcomes of all seeds of a sweep, in order."""
 
     scenario: str
     first: int
@@ -61,7 +61,7 @@ class Sweep(msgspec.Struct):
         return dict(sorted(total.items()))
 
     def recoveries(self) -> list[float]:
-        """Sorted times from the last fault until the mesh was whole."""
+        """Sorted times from the last fault until the mesh converged."""
         times = [seed.result.recovered_after for seed in self.seeds if seed.result is not None]
         return sorted(time for time in times if time is not None)
 
@@ -77,7 +77,7 @@ class Sweep(msgspec.Struct):
 
 
 def run_seed(scenario: str, options: Options) -> Seed:
-    """Run one seed. What the simulator raises is its result, so that a sweep goes on."""
+    """Run one seed. An exception of the simulator is its result, so that a sweep continues."""
     try:
         return Seed(options.seed, run(build_schedule(scenario, options), ablate=ablation))
     except Exception as error:  # noqa: BLE001 - whatever it is belongs to this seed alone
@@ -88,7 +88,7 @@ Work = tuple[str, Options, range]
 """A scenario, its options, and the seeds of one chunk."""
 
 Spread = Callable[[Callable[[Work], list[Seed]], list[Work]], Iterator[list[Seed]]]
-"""Applies a function to each piece of work, wherever it likes; gives the results in the order of the work."""
+"""Applies a function to each item, anywhere, and returns the results in the order of the items."""
 
 
 def _run_chunk(work: Work) -> list[Seed]:
@@ -110,10 +110,10 @@ def sweep(
     spread: Spread | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sweep:
-    """Run ``count`` seeds from ``options.seed`` on, on so many processes, or on whatever ``spread`` takes. ``progress``
-    is told how many are done and how many of them failed.
+    """Run ``count`` seeds from ``options.seed`` on, on so many processes, or wherever ``spread`` runs them.
 
-    Raises :class:`~meshp2p.errors.ConfigError` for impossible options, before a seed runs.
+    ``progress`` receives how many are done and how many of them failed. Raises :class:`~meshp2p.errors.ConfigError` for
+    impossible options, before a seed runs.
     """
     build_schedule(scenario, options)
     outcome = Sweep(scenario, options.seed)
@@ -140,7 +140,7 @@ def _map(work: list[Work], jobs: int) -> Iterator[list[Seed]]:
 
 
 def write_failures(outcome: Sweep, options: Options, directory: Path) -> list[Path]:
-    """A replay file for each failed seed whose schedule could be built."""
+    """Write a replay file for each failed seed whose schedule could be built."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for seed in outcome.failures:

@@ -90,7 +90,7 @@ class PeerQuery:
                 self._reason = f"{route.node_id!r} did not answer"
         if router is not None:
             router.note_route(self._node_id, "", self._reason)
-        raise Unreachable(f"node {self._node_id!r} is not reached, nor through others: {self._reason}")
+        raise Unreachable(f"node {self._node_id!r} could not be reached, directly or through a relay: {self._reason}")
 
     def _ask(self, connection: PeerConnection, route: CallRoute) -> None:
         seconds = min(max(0.001, self._deadline - trio.current_time()), 1e9)

@@ -139,7 +139,7 @@ class _OfCalls:
         """A call is not kept, so there is nothing to acknowledge."""
 
     async def reply_to(self, message: ReceivedMessage, payload: EncodedPayload) -> str:
-        raise LocalProtocolError(f"{message!r} is a call: what its handler returns is the answer")
+        raise LocalProtocolError(f"{message!r} is a call: the return value of its handler is the answer")
 
     async def wait(self, function: Callable[[], Awaitable[_T]], timeout: float | None, what: str) -> _T:
         return await within(function, timeout, what)

@@ -32,14 +32,16 @@ __all__ = [
 _log = logging.getLogger("meshp2p.node")
 
 MergeFunction = Callable[[Any, Any], Any]
-"""Joins two values of one key: commutative, associative and idempotent, and nothing but its arguments matters. It runs
-where the node does, in the midst of a write or of a message's receipt: it must be quick, and not use the node."""
+"""A function that merges two values of one key. It must be commutative, associative, idempotent and pure.
+
+It runs in the node's loop, during a write or the receipt of a message, so it must be fast and must not use the node.
+"""
 
 _decode: Final = msgspec.json.Decoder().decode
 
 
 class MapChange(msgspec.Struct, frozen=True):
-    """A key has this value now; or none any more: then ``is_deleted``, and ``value`` is None."""
+    """A key has this value now. If ``is_deleted``, the key has no value any more, and ``value`` is None."""
 
     key: str
     value: Any
@@ -47,8 +49,7 @@ class MapChange(msgspec.Struct, frozen=True):
 
 
 class LocalMap:
-    """A shared map at one node: the replica, and those who wait for its changes. What only reads may be asked from any
-    thread."""
+    """A shared map at one node: the replica, and the waiters for its changes. Reads may be made in any thread."""
 
     def __init__(self, replica: ReplicatedMap, driver: Driver, merge: MergeFunction | None) -> None:
         self.merge = merge
@@ -57,22 +58,22 @@ class LocalMap:
         self._readers: Readers[MapChange] = Readers()
 
     async def write(self, key: str, value: bytes) -> None:
-        """Let the key have this value, which is JSON text that was checked; no value deletes it."""
+        """Set the value of a key, as checked JSON text; no value deletes the key."""
         self._driver.perform(self._driver.machine.write_map(self.replica.name, key, value, trio.current_time()))
         await trio.lowlevel.checkpoint()
 
     def changes(self) -> Feed[MapChange]:
-        """What is so now, a :class:`MapChange` a key, then each change, here or elsewhere, with no gap."""
+        """Iterate over a :class:`MapChange` for each existing key, then each change, without a gap."""
         values = sorted(self.replica.values().items())
         return self._readers.open([MapChange(key, decode_value(value)) for key, value in values])
 
     async def wait_for_change(self, seen: int) -> None:
-        """Return when the map is another than the one of this ``view``. Raises :class:`~meshp2p.errors.NodeClosed` when
-        the node has left before. Cancel-safe."""
+        """Wait until the map differs from this ``view``. Raises :class:`~meshp2p.errors.NodeClosed` if the node leaves
+        before. Cancel-safe."""
         await self._readers.wait_until(lambda: self.replica.view != seen)
 
     def put(self, event: MapChanged) -> None:
-        """Called by the node; never waits."""
+        """Pass on a change. Called by the node; never waits."""
         if self._readers:
             value = decode_value(event.value) if event.value else None
             self._readers.put(MapChange(event.key, value, not event.value))
@@ -80,7 +81,7 @@ class LocalMap:
             self._readers.wake()
 
     def end(self) -> None:
-        """The node has left: whoever reads changes or waits is told."""
+        """Tell readers and waiters that the node has left."""
         self._readers.end()
 
 
@@ -91,12 +92,14 @@ class LocalMaps:
         self._maps: dict[str, LocalMap] = {}
 
     def open(self, name: str, merge: MergeFunction | None, driver: Driver) -> LocalMap:
-        """The map of this name. Raises what :meth:`MeshNode.shared() <meshp2p.MeshNode.shared>` raises."""
+        """Open the map with this name. Raises the errors of :meth:`MeshNode.shared() <meshp2p.MeshNode.shared>`."""
         _check_text("name", name, ID_BYTES_MAX)
         present = self._maps.get(name)
         if present is not None:
             if merge is not None and merge is not present.merge:
-                raise LocalProtocolError(f"map {name!r} is open with another merge function: one node has one for it")
+                raise LocalProtocolError(
+                    f"map {name!r} is open with another merge function: one node has one merge function per map"
+                )
             return present
         joined = None if merge is None else _joined(name, merge)
         replica, effects = driver.machine.open_map(name, joined, trio.current_time())
@@ -115,24 +118,23 @@ class LocalMaps:
 
 
 def decode_value(text: bytes) -> Any:
-    """The value that a JSON text of a map stands for."""
+    """Return the value for a JSON text of a map."""
     return _decode(text)
 
 
 def encode_value(key: str, value: Any) -> bytes:
-    """A value of a map as JSON text. Raises :class:`~meshp2p.errors.ConfigError` for a key or value that cannot be
-    kept."""
+    """Return a value of a map as JSON text. Raises :class:`~meshp2p.errors.ConfigError` for an invalid key or value."""
     check_key(key)
     return _as_json(value, f"value of {key!r}")
 
 
 def check_key(key: str) -> None:
-    """Raises :class:`~meshp2p.errors.ConfigError` for what cannot be a key."""
+    """Raise :class:`~meshp2p.errors.ConfigError` for an invalid key."""
     _check_text("key", key, MAP_KEY_BYTES_MAX)
 
 
 def _as_json(value: Any, what: str) -> bytes:
-    """The value as JSON text, equal values as equal text."""
+    """Return the value as JSON text; equal values give equal text."""
     try:
         text = to_json(value, is_sorted=True)
         check_plain_json(text)
@@ -153,7 +155,7 @@ def _check_text(what: str, text: object, bytes_max: int) -> None:
 
 
 def _joined(name: str, merge: MergeFunction) -> Merge:
-    """The embedder's function, on JSON text. Where it fails the later value stands, and that is logged."""
+    """Apply the embedder's function to JSON text. If it fails, the later value wins and the error is logged."""
 
     def join(earlier: bytes, later: bytes) -> bytes:
         try:
@@ -161,7 +163,7 @@ def _joined(name: str, merge: MergeFunction) -> Merge:
             if len(text) > MAP_VALUE_BYTES_MAX:
                 raise ConfigError(f"what it returned has {len(text)} bytes: at most {MAP_VALUE_BYTES_MAX}")
         except Exception:  # noqa: BLE001 - the embedder's function may raise anything
-            _log.exception("the merge function of map %r failed: the later value stands", name)
+            _log.exception("the merge function of map %r failed: the later value wins", name)
             return later
         return text
 

@@ -110,7 +110,9 @@ class Queries:
         """An instance died or left: whoever waits for its answer is told."""
         for watch in list(self._under_way):
             if watch.target == instance_id:
-                watch.fail(ConnectionLost(f"{instance_id!r} is gone and did not answer: whether it acted is unknown"))
+                watch.fail(
+                    ConnectionLost(f"{instance_id!r} died or left and did not answer: whether it acted is unknown")
+                )
 
     def end(self) -> None:
         """The node leaves: whoever waits is told."""
@@ -222,7 +224,7 @@ def _why(watch: _QueryWatch, timeout: float) -> MeshError:
         return watch.failure
     if watch.is_sent:
         return QueryTimeout(f"{watch.target!r} did not answer within {timeout:g} s")
-    return QueryTimeout(f"{watch.target!r} was not reached within {timeout:g} s: it has not seen the question")
+    return QueryTimeout(f"{watch.target!r} was not reached within {timeout:g} s: it has not seen the query")
 
 
 def _closed() -> NodeClosed:

@@ -100,7 +100,7 @@ class RequestClient:
             if len(self._ended) > ENDED_MAX:
                 del self._ended[next(iter(self._ended))]
         if asked.answer is None:
-            raise ConnectionLost(f"{target!r} is gone and did not answer: whether it acted is unknown")
+            raise ConnectionLost(f"{target!r} died or left and did not answer: whether it acted is unknown")
         if asked.answer.is_error:
             raise decode_error(asked.answer.raw)
         return asked.answer.raw

@@ -1,4 +1,4 @@
-"""Where a configuration comes from: arguments, the environment, a file, a preset. Each wins over those behind it."""
+"""Load a configuration from arguments, the environment, a file and a preset, in order of precedence."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _SHOWN_MAX: Final = 80
 
 
 class _Setting(NamedTuple):
-    """A value and who says so, as an error names it."""
+    """A value, and its source for error messages."""
 
     value: Any
     source: str
 
 
 def _kinds() -> dict[str, Any]:
-    """The type of each key: ``"port"``, ``"protocol.quorum"``."""
+    """Return the type of each key: ``"port"``, ``"protocol.quorum"``."""
     kinds = {name: kind for name, kind in typing.get_type_hints(NodeConfig).items() if name not in _GROUPS}
     for group, shape in _GROUPS.items():
         kinds |= {f"{group}.{name}": kind for name, kind in typing.get_type_hints(shape).items()}
@@ -51,7 +51,7 @@ _KINDS: Final = _kinds()
 
 
 def variable_of(key: str) -> str:
-    """The environment variable of a key: ``"protocol.quorum"`` is ``MESHP2P_PROTOCOL_QUORUM``."""
+    """Return the environment variable of a key: ``"protocol.quorum"`` is ``MESHP2P_PROTOCOL_QUORUM``."""
     return PREFIX + key.replace(".", "_").upper()
 
 
@@ -65,17 +65,16 @@ def load_config(
     is_strict: bool = False,
     **options: Unpack[NodeOptions],
 ) -> NodeConfig:
-    """A configuration from ``options``, then the environment, then a TOML file, then a preset: of those that give a
-    value the first wins.
+    """Load a configuration from ``options``, the environment, a TOML file, and a preset, in order of precedence.
 
-    ``options`` are the fields of :class:`~meshp2p.node.config.NodeConfig`, and ``preset``. The file is ``path``, or
-    what ``MESHP2P_CONFIG`` names; with neither no file is read. ``environment`` stands for the process's own.
+    ``options`` are the fields of :class:`~meshp2p.NodeConfig`, and ``preset``. The file is ``path``, or the one named
+    by ``MESHP2P_CONFIG``; without either, no file is read. ``environment`` replaces that of the process.
 
-    An unknown variable ``MESHP2P_...`` is logged as a warning, once in a process; with ``is_strict`` it is an error.
-    Variables that Kubernetes and Docker set for a service of the name ``meshp2p`` are ignored.
+    An unknown variable ``MESHP2P_...`` is logged as a warning, once per process; with ``is_strict`` it is an error.
+    Variables that Kubernetes and Docker set for a service named ``meshp2p`` are ignored.
 
-    Raises :class:`~meshp2p.errors.ConfigError`, which names the value, where it comes from and what is allowed: for a
-    wrong value, an unknown key, and a file that cannot be read.
+    Raises :class:`~meshp2p.errors.ConfigError` for an invalid value, an unknown key, or an unreadable file. The message
+    names the value, its source and what is allowed.
     """
     variables = os.environ if environment is None else environment
     settings = _read_environment(variables, is_strict=is_strict)
@@ -97,15 +96,18 @@ def load_config(
 def choose_config(
     config: NodeConfig | None, options: Mapping[str, Any], environment: Mapping[str, str] | None = None
 ) -> NodeConfig:
-    """The configuration of a node that is opened with these arguments: a configuration that is given is complete, and
-    only without one the environment is asked. Raises :class:`~meshp2p.errors.ConfigError`."""
+    """Return the configuration of a node that is opened with these arguments.
+
+    A given configuration is complete; the environment is read only without one. Raises
+    :class:`~meshp2p.errors.ConfigError`.
+    """
     if config is None:
         return load_config(None, environment=environment, **options)
     if not isinstance(config, NodeConfig):
         raise ConfigError(f"config = {config!r:.80}: expected a NodeConfig")
     if "preset" in options:
         raise ConfigError(
-            f"preset = {options['preset']!r}: expected none beside a configuration; give it to load_config instead"
+            f"preset = {options['preset']!r}: expected none with a configuration; pass it to load_config instead"
         )
     return NodeConfig.of(config, **options)
 
@@ -134,7 +136,7 @@ _warned: Final[set[str]] = set()
 
 
 def _is_of_a_service(variable: str, text: str) -> bool:
-    """Whether Kubernetes or a Docker link set it, for a service whose name begins with ``meshp2p``."""
+    """Return whether Kubernetes or a Docker link set the variable, for a service whose name begins with ``meshp2p``."""
     is_url = variable.endswith("_PORT") and _SERVICE_URL.match(text) is not None
     return is_url or _SERVICE_NAME.fullmatch(variable) is not None
 
@@ -163,7 +165,7 @@ def _read_environment(variables: Mapping[str, str], *, is_strict: bool) -> dict[
 
 
 def _parse(variable: str, text: str, kind: Any) -> Any:
-    """The value that the text of a variable is, by its type."""
+    """Convert the text of a variable to its type."""
     origin = typing.get_origin(kind)
     if origin is tuple:
         return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -182,7 +184,7 @@ def _parse(variable: str, text: str, kind: Any) -> Any:
 
 
 def _expanded(field: str, path: str | os.PathLike[str]) -> Path:
-    """The path, with a home directory in place of ``~`` or ``~user``."""
+    """Return the path with a home directory in place of ``~`` or ``~user``."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -245,14 +247,14 @@ def _build(settings: Mapping[str, _Setting]) -> NodeConfig:
 
 
 def _sources(message: str, settings: Mapping[str, _Setting], prefix: str) -> str:
-    """Where each value comes from that a message names."""
+    """Return the source of each value that a message names."""
     named = {prefix + word: None for word in re.findall(r"[a-z]\w*(?:\.\w+)?", message)}
     found = [f"{key} comes from {settings[key].source}" for key in named if key in settings]
     return "; ".join(["", *found])
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
-    """``" did you mean 'port'?"``, where something known is near."""
+    """Return ``" did you mean 'port'?"`` if a known name is similar."""
     names = list(known)
     same = [one for one in names if one.rpartition(".")[2] == name.rpartition(".")[2]]
     near = same or difflib.get_close_matches(name, names, n=1, cutoff=0.7)

@@ -1,7 +1,7 @@
-"""A thread of its own for one node's disk: whoever waits for the disk is a task, not the loop.
+"""A thread for one node's disk, so that a task waits for the disk and not the loop.
 
-It begins with the node: later the process may have no thread left to give, and the workers of trio, which an agent
-uses too, may all be busy.
+It starts with the node: later the process may be out of threads, and trio's workers, which an agent uses too, may all
+be busy.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ class _Job:
 
 
 class DiskThread:
-    """Runs functions one after another, in the order in which they were asked for. To be closed. For one write after
-    another ``trio.to_thread`` takes more than twice as long."""
+    """Runs functions in a thread, one after another, in the order of the calls. Close it after use.
+
+    For consecutive writes ``trio.to_thread`` takes more than twice as long.
+    """
 
     def __init__(self) -> None:
         """Raises :class:`StartError` if the process may start no thread."""
@@ -48,9 +50,9 @@ class DiskThread:
             raise StartError(f"no thread can be started for the disk: {error}") from error
 
     async def run(self, work: Callable[[], _T], then: Callable[[], None] | None = None) -> _T:
-        """What ``work()`` returns or raises. ``then()`` is run behind it, and nobody waits for that.
+        """Run ``work()`` in the thread and return its result. ``then()`` runs after it without being awaited.
 
-        Cancel-safe: whether the work is done is then unknown; what is asked for later comes after it.
+        Cancel-safe: it is then unknown whether the work is done; later calls come after it.
         """
         job = _Job(work, then)
         self._jobs.put(job)
@@ -61,14 +63,14 @@ class DiskThread:
         return result
 
     def close(self) -> None:
-        """Wait for what is being done.
+        """Wait for running work.
 
-        Raises :class:`StoreError` if the disk does not answer for ``_END_SECONDS``: it is then in use still.
+        Raises :class:`StoreError` if the disk does not answer for ``_END_SECONDS``. It is then still in use.
         """
         self._jobs.put(None)
         self._thread.join(_END_SECONDS)
         if self._thread.is_alive():
-            raise StoreError(f"the disk did not answer for {_END_SECONDS:g} s: what is kept on it is left open")
+            raise StoreError(f"the disk did not answer for {_END_SECONDS:g} s: its files are left open")
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -79,6 +81,6 @@ class DiskThread:
             try:
                 job.token.run_sync_soon(job.done.set)
             except trio.RunFinishedError:
-                pass  # nobody waits any more
+                pass  # the caller was cancelled
             if job.then is not None:
                 job.then()

@@ -1,12 +1,12 @@
-"""What a node keeps of messages: outbox and mailboxes, in one SQLite file of keys and values.
+"""The message store of a node: outbox and mailboxes, in one SQLite file of keys and values.
 
-The file is in WAL mode: a transaction is kept once its frames are in the log, and the log is taken into the file every
-``_CHECKPOINT_PAGES`` pages. A new file, and one of an older schema, is made beside its place and takes it when it is
-whole; so the header of a file that is there always tells whose it is, and of which schema. The file is locked for as
-long as it is open, and so its index of the log is in memory alone.
+The file is in WAL mode. A transaction is stored once its frames are in the log, and the log is merged into the file
+every ``_CHECKPOINT_PAGES`` pages. A new file, or one with an older schema, is built beside its place and moved there
+when it is complete. So the header of an existing file always tells which program and schema it belongs to. The file is
+locked while it is open, so the index of its log is only in memory.
 
-Transactions are counted in the file, and in a small file beside it: where that one is ahead, what was committed is
-missing, as after a damaged log, which SQLite takes for an empty one.
+Transactions are counted in the file, and in a small file beside it. If the latter is ahead, committed transactions are
+missing, for example after a damaged log, which SQLite treats as empty.
 """
 
 from __future__ import annotations
@@ -32,35 +32,36 @@ from meshp2p.store.tables import AGE, MARKS, MIGRATIONS, TRANSACTIONS, mark, rea
 __all__ = ["Durability", "MessageStore"]
 
 Durability = Literal["process", "power"]
-"""What keeps a write that was acknowledged: the end of the process, however sudden, or a power cut as well."""
+"""What an acknowledged write survives: any end of the process, or also a power failure."""
 
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER: Final = struct.Struct(">16s44xI4xI")  # magic, user_version, application_id: SQLite's file format §1.3
 _APPLICATION_ID: Final = 0x6D703270  # "mp2p"
 
 _CHECKPOINT_PAGES: Final = 4000
-"""The log's pages (4 KiB each) that start a checkpoint. 1000, SQLite's own, costs a third of the writes a second;
-16,000 gains little and needs 64 MiB of disk."""
+"""The size of the log, in pages of 4 KiB, that starts a checkpoint. SQLite's default of 1000 costs a third of the
+writes per second; 16,000 gains little and needs 64 MiB of disk."""
 
 _FREE_PAGES_MAX: Final = 2048
-"""So many free pages are kept for what comes next; past it, and past a half of all, the file is made smaller. Chosen,
-not measured: 8 MiB."""
+"""How many free pages are kept for new data. Above this, and above half of all pages, the file is shrunk. Chosen, not
+measured: 8 MiB."""
 
 _SHRINK_PAGES: Final = 256
-"""By so many pages a transaction is followed at most: it bounds what the next one waits. Chosen, not measured."""
+"""The maximum number of pages freed after a transaction; it bounds the wait of the next one. Chosen, not measured."""
 
 
 class MessageStore:
-    """The tables in one file. To be closed; one thread at a time. The caller has the directory's lock.
+    """The tables in one file. Use it from one thread at a time, and close it after use. The caller holds the
+    directory's lock.
 
-    What :meth:`apply` wrote survives ``kill -9`` of the process at any moment. With durability ``"process"`` a power
-    cut, or the operating system's own crash, may take the last transactions, since the last checkpoint at most, the
-    later before the earlier and each as a whole; with ``"power"`` each is synced before :meth:`apply` returns, and it
-    takes none that the disk itself does not lose.
+    Data written by :meth:`apply` survives ``kill -9`` of the process at any moment. With durability ``"process"``, a
+    power failure or a crash of the operating system may lose the last transactions, at most those since the last
+    checkpoint; transactions are atomic, and none survives without those before it. With ``"power"`` each is synced
+    before :meth:`apply` returns, and is lost only if the disk loses it.
     """
 
     def __init__(self, path: Path, durability: Durability = "process") -> None:
-        """Nothing is opened before :meth:`load`."""
+        """Opens nothing before :meth:`load`."""
         self.missing: int = 0
         """How many transactions were committed before the last end and are not in the file."""
         self._path = path
@@ -74,10 +75,10 @@ class MessageStore:
         self._age = AgeClock(None)
 
     def load(self) -> list[tuple[Table, bytes, bytes]]:
-        """All that is kept, table by table and in the order of keys; the file is made where there is none.
+        """Return all stored data, table by table and in the order of keys. Create the file if there is none.
 
-        To be called before :meth:`apply`. Raises :class:`StoreError` where the file is not ours, of a later version or
-        damaged: it is then byte for byte as it was, and so is its log.
+        Call it before :meth:`apply`. Raises :class:`StoreError` if the file is damaged, belongs to another program or
+        has a later version. The file and its log are then unchanged.
         """
         if self._connection is not None:
             with self._failing("read"):
@@ -86,7 +87,7 @@ class MessageStore:
             version = self._find_version()
             if version:
                 with self._keeping_log():
-                    pass  # an end in the midst of the last check left it beside its place
+                    pass  # the process ended during the last check and left it beside its place
                 self._read_untouched(version)
             if version < len(MIGRATIONS):
                 self._migrate(version)
@@ -104,16 +105,16 @@ class MessageStore:
 
     @property
     def age(self) -> float:
-        """Seconds since the file was made."""
+        """Return the seconds since the file was created."""
         return self._age.read()
 
     def apply(self, batches: Sequence[Iterable[Write]]) -> None:
-        """Make all these writes, in their order, in one transaction.
+        """Make these writes in order, in one transaction.
 
-        If the file or its log was removed meanwhile, it is made anew from what is open still. Raises
-        :class:`StoreFull` if there is no room, :class:`StoreError` if the disk fails otherwise or the file was
-        replaced: then none of the writes was made, and the store may be used on. Only if a sync failed, a crash before
-        the next transaction may still show them.
+        If the file or its log was removed meanwhile, it is recreated from the open file. Raises :class:`StoreFull` if
+        there is no room, and :class:`StoreError` if the disk fails otherwise or the file was replaced. Then none of the
+        writes was made, and the store can still be used. Only if a sync failed, a crash before the next transaction may
+        still bring them back.
         """
         if not self._is_loaded:
             raise InternalError("the message store is written to before it was loaded")
@@ -145,8 +146,7 @@ class MessageStore:
             self._log_place = _stat(self._beside("-wal"))
 
     def shrink(self) -> None:
-        """Give back some of the pages that are free, where they are many: for after an :meth:`apply`. That it fails
-        harms nothing."""
+        """Free some unused pages, if there are many. Call it after :meth:`apply`. A failure does no harm."""
         connection = self._connection
         if connection is None:
             return
@@ -158,7 +158,7 @@ class MessageStore:
                 connection.executescript(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})")
 
     def close(self) -> None:
-        """Take the log into the file. What cannot be taken now is at the next opening."""
+        """Merge the log into the file. What cannot be merged now is merged at the next opening."""
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
@@ -170,25 +170,28 @@ class MessageStore:
     # The file
 
     def _find_version(self) -> int:
-        """The schema of the file, from its header: 0 where there is no file."""
+        """Return the schema of the file, from its header: 0 if there is no file."""
         try:
             with self._path.open("rb") as file:
                 header = file.read(_HEADER.size)
         except FileNotFoundError:
             return 0
         if len(header) < _HEADER.size or not header.startswith(_MAGIC):
-            raise StoreError(f"{str(self._path)!r} is no SQLite file: remove it to begin with no messages")
+            raise StoreError(f"{str(self._path)!r} is not an SQLite file: remove it to start without messages")
         _, version, application_id = _HEADER.unpack(header)
         if application_id != _APPLICATION_ID or version == 0:
-            raise StoreError(f"{str(self._path)!r} is another program's: choose another data directory")
+            raise StoreError(f"{str(self._path)!r} belongs to another program: choose another data directory")
         if version > len(MIGRATIONS):
             raise StoreError(f"{str(self._path)!r} has schema {version}: this version reads up to {len(MIGRATIONS)}")
         return int(version)
 
     def _read_untouched(self, version: int) -> tuple[list[tuple[Table, bytes, bytes]], dict[bytes, bytes]]:
-        """Check and read all, through a connection that cannot write the file, does not take its log in and makes no
-        file of its own; what is kept, and the store's marks."""
-        # with no log there is nothing to read but the file; without locks, for a file that is not written cannot be
+        """Check and read everything through a connection that cannot write the file, does not merge its log and creates
+        no files.
+
+        Returns the data, and the store's marks.
+        """
+        # without a log only the file is read; without locks, because a file that is not written cannot be
         # locked for itself alone, which is what keeps the log's index in memory
         mode = "mode=ro&vfs=unix-none" if self._beside("-wal").exists() else "mode=ro&immutable=1"
         uri = f"file:{quote(os.fsencode(self._path.absolute()))}?{mode}"
@@ -206,7 +209,7 @@ class MessageStore:
 
     @contextlib.contextmanager
     def _keeping_log(self) -> Iterator[None]:
-        """Let the log be there still at the end: SQLite removes one in which it finds nothing."""
+        """Keep the log until the end of the block: SQLite removes an empty one."""
         log, second = self._beside("-wal"), self._beside("-wal.kept")
         if log.exists():
             second.unlink(missing_ok=True)
@@ -238,7 +241,7 @@ class MessageStore:
             raise
 
     def _find_place(self) -> sqlite3.Connection:
-        """The connection to the file that is at its place. What was removed is made anew; what was replaced is left.
+        """Return the connection to the file at its place. A removed file is recreated; a replaced one is left alone.
 
         Raises :class:`StoreError`, ``sqlite3.Error`` and ``OSError``.
         """
@@ -249,19 +252,19 @@ class MessageStore:
             self._restore(self._connection)
         elif self._place is None or not os.path.samestat(here, self._place):
             if log is not None and self._log_place is not None and os.path.samestat(log, self._log_place):
-                self._beside("-wal").replace(self._beside("-wal.replaced"))  # it would be taken into the other file
+                self._beside("-wal").replace(self._beside("-wal.replaced"))  # it would be merged into the other file
             raise StoreError(f"{str(self._path)!r} was replaced by another file while it was open: restart the node")
         elif self._log_place is not None and (log is None or not os.path.samestat(log, self._log_place)):
             busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
-                raise StoreError(f"the log of {str(self._path)!r} was removed, and cannot be taken in")
+                raise StoreError(f"the log of {str(self._path)!r} was removed, and cannot be merged")
             self._connection.close()
             self._connection = None
             self._connection = self._open()
         return self._connection
 
     def _restore(self, connection: sqlite3.Connection) -> None:
-        """Put a copy of the file that is open, and has no name any more, at its place."""
+        """Copy the open file, which has no name any more, to its place."""
         new = self._beside(".new")
         new.unlink(missing_ok=True)
         with contextlib.closing(_connect(new)) as copy:
@@ -270,7 +273,7 @@ class MessageStore:
         new.chmod(0o600)
         with new.open("rb") as file:
             os.fsync(file.fileno())
-        self._beside("-wal").unlink(missing_ok=True)  # it is of the file that is gone
+        self._beside("-wal").unlink(missing_ok=True)  # it belongs to the removed file
         replace_durably(new, self._path)
         connection.close()
         self._connection = None
@@ -280,11 +283,11 @@ class MessageStore:
         self._counter = Counter(self._beside("-count"))
 
     def _migrate(self, version: int) -> None:
-        """Make the file of the newest schema, from the one that is there, whose schema is ``version``."""
+        """Build the file with the newest schema from the existing one, whose schema is ``version``."""
         new = self._beside(".new")
         for leftover in ("", "-wal", "-shm", "-journal"):
             self._beside(f".new{leftover}").unlink(missing_ok=True)
-            if leftover and not version:  # a log whose file was removed would be taken into the new one
+            if leftover and not version:  # a log whose file was removed would be merged into the new one
                 self._beside(leftover).unlink(missing_ok=True)
         if version:
             with contextlib.closing(_connect(self._path)) as connection:
@@ -311,7 +314,7 @@ class MessageStore:
 
     @contextlib.contextmanager
     def _failing(self, what: str) -> Iterator[None]:
-        """Raise what SQLite and the operating system raise as our own."""
+        """Convert errors of SQLite and the operating system to our own."""
         try:
             yield
         except sqlite3.Error as error:

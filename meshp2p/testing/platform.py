@@ -1,4 +1,4 @@
-"""A node's world on the virtual LAN."""
+"""The platform of a node on the virtual LAN."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from meshp2p.wire.peer_frames import PeerHello
 __all__ = ["Listeners", "VirtualPlatform"]
 
 EPOCH_MS: Final = 1_767_225_600_000
-"""What the wall clocks show when a virtual mesh begins: 2026-01-01T00:00:00Z."""
+"""The initial time of the wall clocks of a virtual mesh: 2026-01-01T00:00:00Z."""
 
 
 class Listeners:
-    """Who listens on the LAN's multicast addresses: that of mDNS, and that of beacons."""
+    """The listeners on the LAN's multicast addresses, of mDNS and of beacons."""
 
     def __init__(self) -> None:
         self.mdns: dict[MulticastSource, None] = {}
@@ -48,10 +48,10 @@ class Listeners:
 
 
 class VirtualPlatform:
-    """One node's world: a host of the LAN, and the process there that is alive when this is made.
+    """The platform of one node: a host of the LAN, and its process that is alive when this is created.
 
-    ``host`` and ``insecure_lan`` of the node's configuration are not looked at: a virtual node is bound to its host's
-    one address.
+    ``host`` and ``insecure_lan`` of the node's configuration are ignored: a virtual node is bound to its host's one
+    address.
     """
 
     def __init__(self, lan: Lan, listeners: Listeners, host: LanHost, process: Process, seed: object) -> None:
@@ -110,7 +110,7 @@ class VirtualPlatform:
 
     def make_peers(self, codec: Codec, own: PeerHello, security: Security | None) -> Peers:
         lan, process = self._lan, self._process
-        # no outcome reaches a process that is stopped, not even that the time is up
+        # no outcome reaches a suspended process, not even a timeout
         return Peers(
             codec,
             own,

@@ -1,4 +1,4 @@
-"""What an agent iterates over: events, messages, parts of an answer, progress, changes of a map."""
+"""The iterator for events, messages, parts of an answer, progress reports, and changes of a map."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _T = TypeVar("_T")
 
 
 class NodeIterator(Generic[_T]):
-    """An asynchronous iterator of what a node gives. Each item goes to one reader. A cancelled wait loses none.
+    """An asynchronous iterator over items from a node. Each item goes to one reader. A cancelled wait loses no item.
 
-    It ends when the node has left; :meth:`close` it, leave its ``async with``, or forget it, when it is no longer read.
+    It ends when the node has left. When you stop reading, call :meth:`close`, leave its ``async with`` block, or drop
+    it.
     """
 
     def __init__(self, feed: AgentFeed[Any], wrap: Callable[[Any], _T]) -> None:
@@ -30,15 +31,15 @@ class NodeIterator(Generic[_T]):
         return self._wrap(await self._feed.next())
 
     async def get(self, *, timeout: float | None = None) -> _T:
-        """The next item.
+        """Return the next item.
 
-        Raises :class:`~meshp2p.errors.WaitTimeout` if none came within ``timeout`` seconds, and then none is lost, and
-        :class:`~meshp2p.errors.NodeClosed` if none will come any more.
+        Raises :class:`~meshp2p.errors.WaitTimeout` if none came within ``timeout`` seconds (no item is lost), and
+        :class:`~meshp2p.errors.NodeClosed` if no more will come.
         """
         try:
             return self._wrap(await self._feed.next(timeout))
         except StopAsyncIteration:
-            raise NodeClosed("nothing further comes") from None
+            raise NodeClosed("no more items will come") from None
 
     async def __aenter__(self) -> Self:
         return self
@@ -47,6 +48,6 @@ class NodeIterator(Generic[_T]):
         self.close()
 
     def close(self) -> None:
-        """Nothing further comes here. A message that was not acknowledged is for the next inbox or handler; an agent
-        that still answers is cancelled."""
+        """Stop the iteration. Unacknowledged messages go to the next inbox or handler. An agent that is still answering
+        is cancelled."""
         self._feed.close()

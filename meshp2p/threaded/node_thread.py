@@ -133,7 +133,7 @@ class NodeThread:
         process."""
         if self.is_forked:
             raise NodeClosed(
-                f"the node runs in process {self._pid}, of which this one is a fork: open a node of its own here"
+                f"the node runs in process {self._pid}, and this one is a fork of it: open another node here"
             )
         if self.ended.done():
             raise self._reason()

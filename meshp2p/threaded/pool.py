@@ -56,4 +56,4 @@ class Pool:
             try:
                 function()
             except BaseException:  # noqa: BLE001 - what is no Exception ends a thread otherwise, and silently
-                _log.exception("a handler raised what is no Exception, and its message has no answer")
+                _log.exception("a handler raised a BaseException that is no Exception; its message gets no answer")

@@ -28,7 +28,7 @@ def complete(coroutine: Coroutine[Any, Any, _T]) -> _T:
     except StopIteration as ended:
         result: _T = ended.value
         return result
-    raise InternalError("what waits for a node in a plain thread was suspended")
+    raise InternalError("a call that waits for a node in a plain thread was suspended")
 
 
 class ThreadSide:

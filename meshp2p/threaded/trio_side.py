@@ -87,7 +87,7 @@ class TrioSide:
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - it would end the program as an internal error of trio
-            _log.exception("a handler raised what is no Exception")
+            _log.exception("a handler raised a BaseException that is no Exception")
             call.end(error=RuntimeError(f"the handler raised {type(error).__name__}"))
         finally:
             self._turns.leave(turn)

@@ -1,1 +1,1 @@
-"""Real processes under faults: kills, stops, cuts, full disks and clocks that are set, while messages are sent."""
+"""Real processes under faults while messages are sent: kills, suspensions, partitions, full disks and clock changes."""

@@ -1,1 +1,1 @@
-"""Floods against a real node: what a client beside them waits, and what they cost the node."""
+"""Floods against a real node: how long another client waits, and what they cost the node."""

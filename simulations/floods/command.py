@@ -31,7 +31,7 @@ def add_floods(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(given: argparse.Namespace) -> int:
-    """Exit status 1 if a node did not end by itself or a client got no answer to any request."""
+    """Return exit status 1 if a node did not end by itself, or a client got no answer to any request."""
     outcomes: list[Outcome] = []
     for line in table_lines(_measured(names_with(given.only, SHAPES), given, outcomes)):
         print(line, flush=True)
@@ -52,7 +52,7 @@ def _measured(shapes: Iterable[str], given: argparse.Namespace, outcomes: list[O
 
 
 def table_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    """The table, a line at a time."""
+    """Yield the lines of the table."""
     yield f"{'flood':<36} {'worst wait':>11} {'no answer':>10} {'busy':>5} {'RSS':>8} {'suspicions':>10} {'SIGTERM':>8}"
     for o in outcomes:
         wait = f"{o.worst_wait * 1000:,.0f} ms"

@@ -54,7 +54,7 @@ LIST: Final = request("GET", "/registry/agents")
 
 
 def _connections(count: int, attack: Attack, sources: int = 1) -> Flood:
-    """So many connections at a time, of so many addresses; one that ends is opened again."""
+    """Keep so many connections open, from so many addresses; one that ends is reopened."""
 
     async def keep_up(target: Target, number: int) -> None:
         while True:
@@ -73,7 +73,7 @@ def _connections(count: int, attack: Attack, sources: int = 1) -> Flood:
 
 
 def _repeated(make: Callable[[], bytes]) -> Attack:
-    """The same request again and again, each after some of the answer to the one before."""
+    """Send the same request again and again, each after part of the previous answer."""
 
     async def attack(target: Target, stream: trio.SocketStream) -> None:
         data = make()
@@ -84,7 +84,7 @@ def _repeated(make: Callable[[], bytes]) -> Attack:
 
 
 def _dripped(begin: bytes) -> Attack:
-    """A beginning, then a byte a second."""
+    """Send a beginning, then a byte per second."""
 
     async def attack(_: Target, stream: trio.SocketStream) -> None:
         await stream.send_all(begin)
@@ -129,7 +129,7 @@ async def _tiny_chunks(_: Target, stream: trio.SocketStream) -> None:
 
 
 async def _pipelined(_: Target, stream: trio.SocketStream) -> None:
-    """Requests without end, and no answer is read."""
+    """Send requests without end, and read no answer."""
     stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     while True:
         await stream.send_all(request("GET", "/registry/agents") * 100)
@@ -142,7 +142,7 @@ def _registration(number: int, names: int) -> bytes:
 
 
 def _register_many() -> Attack:
-    """A large record on each connection, which ends before its answer is read."""
+    """Send a large record on each connection, and close it before reading the answer."""
     numbers = itertools.count()
 
     async def attack(target: Target, stream: trio.SocketStream) -> None:
@@ -155,7 +155,7 @@ def _register_many() -> Attack:
 
 
 async def _large_records(target: Target) -> None:
-    """A mesh that fills with large records, listed by clients who never read."""
+    """Fill a mesh with large records, and list them by clients who never read."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_connections(1, _register_many()), target)
         nursery.start_soon(_connections(250, _unread(LIST)), target)
@@ -171,7 +171,7 @@ def _unread(data: bytes) -> Attack:
 
 
 async def _large_mailbox(target: Target) -> None:
-    """A mailbox of a megabyte, fetched by clients who never read."""
+    """Fetch a mailbox of a megabyte by clients who never read."""
     body = {"target_instance": "flood-0", "message_type": "Query", "payload": "x" * 900_000}
     async with await target.connect() as stream:
         await target.ask(stream, _registration(0, 1))
@@ -202,7 +202,7 @@ def _rumours(dice: random.Random, count: int) -> bytes:
 
 
 async def _packets_of_rumours(target: Target) -> None:
-    """As many rumours as a packet may carry, about changing ids, as fast as a member can send them."""
+    """Send as many rumours as a packet may carry, about changing ids, as fast as a member can."""
     dice = random.Random(1)
     ids = [[f"{dice.getrandbits(16):x}" for _ in range(128)] for _ in range(400)]
     codec = Codec("default")
@@ -216,7 +216,7 @@ async def _packets_of_rumours(target: Target) -> None:
 
 
 def _message(payload: bytes) -> bytes:
-    """A message for nobody, so that all of it is checked and nothing kept."""
+    """Send a message to an unknown recipient, so that all of it is checked and nothing stored."""
     body = b'{"target_instance":"nobody","message_type":"Query","payload":' + payload + b"}"
     return request("POST", "/messages/send/x", body)
 

@@ -1,4 +1,4 @@
-"""One flood: a node, another that watches it, a client that means well, and the flood, in processes of their own."""
+"""One flood: a node, another that watches it, a normal client, and the flood, each in its own process."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _EXIT_MAX: Final = 30.0
 
 
 class Outcome(msgspec.Struct):
-    """What a flood did. Times in seconds, sizes in bytes. ``busy`` is the share of one processor that the node took.
-    ``suspicions`` are those of the second node, which nobody floods."""
+    """The effects of a flood. Times in seconds, sizes in bytes. ``busy`` is the share of one processor that the node
+    used. ``suspicions`` are those of the second node, which is not flooded."""
 
     shape: str
     requests: int = 0
@@ -43,8 +43,8 @@ class Outcome(msgspec.Struct):
 
 
 class _Client:
-    """A client that means well: on a connection that it keeps for five requests it asks for the health, heartbeats,
-    sends, reads and acknowledges."""
+    """A normal client: on a connection that it keeps for five requests it asks for the health, sends a heartbeat and a
+    message, reads and acknowledges."""
 
     def __init__(self, host: str, port: int, outcome: Outcome) -> None:
         self._address = host, port
@@ -117,7 +117,7 @@ class _Client:
 
 
 async def measure(shape: str, seconds: float, package: Path | None = None) -> Outcome:
-    """Run a flood for so long. ``package`` is the directory of another version of meshp2p, to be measured instead."""
+    """Run a flood for so long. ``package`` is the directory of another version of meshp2p to measure instead."""
     outcome = Outcome(shape)
     environment = {**os.environ, "PYTHONPATH": str(package or _ROOT)}
     with tempfile.TemporaryDirectory() as directory:
@@ -158,7 +158,7 @@ async def measure(shape: str, seconds: float, package: Path | None = None) -> Ou
 async def _node(
     data_dir: Path, environment: dict[str, str], join: str = ""
 ) -> AsyncIterator[tuple[trio.Process, AsyncIterator[str]]]:
-    """A node, and the lines that it prints. It is killed at the end if it still runs."""
+    """Run a node, and collect its output lines. It is killed at the end if it still runs."""
     options = ["--id", data_dir.name, "--host", "127.0.0.1", "--port", "0", "--no-mdns", "--no-beacon", "--json"]
     command = [sys.executable, "-m", "meshp2p.cli", "up", *options, "--data-dir", str(data_dir)]
     command += ["--join", join] if join else []
@@ -190,7 +190,7 @@ async def _drain(lines: AsyncIterator[str]) -> None:
 
 
 async def _count_suspicions(lines: AsyncIterator[str], outcome: Outcome) -> None:
-    """Until the node that is flooded ends: ``exit_status`` and a farewell are no suspicions."""
+    """Count suspicions until the flooded node ends: ``exit_status`` and a farewell are none."""
     async for line in lines:
         event = json.loads(line)
         outcome.suspicions += event["event"] in ("suspected", "died") and event.get("id") == "node"
@@ -202,7 +202,7 @@ def _status_bytes(pid: int, field: str) -> int:
 
 
 def _reset_rss_peak(pid: int) -> int:
-    """Begin a new peak, and return what the process has now."""
+    """Start a new peak, and return the current size of the process."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     return _status_bytes(pid, "VmRSS")
 

@@ -1,4 +1,4 @@
-"""``python -m simulations fuzz``: lives under fire for a while, and what they found."""
+"""The command ``python -m simulations fuzz``: run fuzzed lives for a while, and print their findings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_fuzz(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _run(given: argparse.Namespace) -> int:
-    """Exit status 1 if a law was broken."""
+    """Return exit status 1 if an invariant was broken."""
     if not given.minutes > 0 or given.jobs < 1:
         raise ConfigError(f"--minutes {given.minutes} --jobs {given.jobs}: expected more than 0 minutes, and jobs")
     if given.life is not None:

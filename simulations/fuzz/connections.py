@@ -1,4 +1,4 @@
-"""The peer protocol under fire: one side of a connection, fed with frames that were changed."""
+"""Fuzzing of the peer protocol: one side of a connection gets modified frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PREAMBLE_BYTES: Final = 14
 
 
 class Connection:
-    """Two sides that talk to one another; what one says is changed on its way to the other now and then."""
+    """Two sides that talk to each other; now and then a frame is modified on its way."""
 
     def __init__(self, draw: random.Random) -> None:
         self._draw = draw
@@ -73,7 +73,7 @@ class Connection:
 
 
 def change_bytes(data: bytearray, draw: random.Random) -> None:
-    """Change some bytes, put some in, or take some out."""
+    """Change, insert or remove some bytes."""
     for _ in range(draw.choice((1, 1, 2, 5))):
         place = draw.randrange(len(data))
         match draw.randrange(4):

@@ -20,14 +20,14 @@ from simulations.fuzz.target import Kind, Target, golden_bodies
 __all__ = ["Finding", "fuzz", "run_life"]
 
 LIFE_INPUTS: Final = 300
-"""Inputs that one machine is given."""
+"""How many inputs one machine gets."""
 
 CHECK_EVERY: Final = 10
-"""Inputs between two looks at the machine's tables."""
+"""How many inputs come between two checks of the machine's tables."""
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A law that was broken: in the life with this seed, at this input."""
+    """A broken invariant: in the life with this seed, at this input."""
 
     seed: int
     input: int
@@ -35,7 +35,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def run_life(seed: int) -> tuple[int, Finding | None]:
-    """One life; how many inputs it had, and what was found."""
+    """Run one life. Return how many inputs it had, and the finding."""
     draw = random.Random(seed)
     mutator = Mutator(draw)
     inputs = 0
@@ -74,7 +74,7 @@ def _steps(draw: random.Random, mutator: Mutator) -> Iterator[Callable[[], None]
 
 
 def fuzz(first: int, *, seconds: float, findings_max: int = 10) -> tuple[int, list[Finding]]:
-    """Lives from this seed on for so many seconds; how many inputs ran, and what was found."""
+    """Run lives from this seed on for so many seconds. Return how many inputs ran, and the findings."""
     inputs = 0
     found: list[Finding] = []
     until = time.monotonic() + seconds

@@ -19,7 +19,7 @@ with atheris.instrument_imports(include=["meshp2p.core", "meshp2p.wire"]):
     from simulations.fuzz.target import Kind, Target, golden_bodies
 
 LIFE_INPUTS: Final = 200
-"""Inputs that one machine is given: what escapes may depend on those before."""
+"""How many inputs one machine gets: an error may depend on earlier ones."""
 
 _KINDS: Final = tuple(Kind)
 

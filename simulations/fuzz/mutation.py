@@ -1,4 +1,4 @@
-"""Changing messages by their structure: values of MessagePack, not bytes."""
+"""Modification of messages by their structure: values of MessagePack, not bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from meshp2p.core.record import tag_of
 __all__ = ["IDS", "Mutator"]
 
 IDS: Final = ("me", "a", "b", "agent", "x", "\U0010ffff", "z" * 128)
-"""Ids that often occur, so that messages are about the same instances."""
+"""Frequent ids, so that messages concern the same instances."""
 
 _NUMBERS: Final = (
     *(0, 1, 2, 3, 4, 5, 7, 16, 127, 128, 255, 256, 4096, 65535, 65536),
@@ -27,16 +27,16 @@ _TEXTS: Final = (
 )
 _OTHERS: Final = (None, True, False, 0.0, -0.0, 1.5, 1e300, float("inf"), float("nan"), b"", b"1", b"null", bytes(8))
 _SPARE_MAX: Final = 512
-"""Parts of messages that are kept to be put into others."""
+"""How many parts of messages are kept for insertion into others."""
 
 _PART_MAX: Final = 100
 _ELEMENTS_MAX: Final = 20_000
-"""Elements of a part that is kept, and of a message that is changed any further: copies of copies would fill the
-memory."""
+"""The maximum number of elements of a kept part, and of a message that is modified further: copies of copies would fill
+the memory."""
 
 
 class Mutator:
-    """Draws changes. What it is shown it puts into others."""
+    """Draws modifications. Parts of messages that it has seen are inserted into others."""
 
     def __init__(self, draw: random.Random) -> None:
         self._draw = draw
@@ -157,5 +157,5 @@ def _copy(value: Any) -> Any:
 
 
 def _size(value: Any) -> int:
-    """How many elements there are in it, itself among them."""
+    """Return how many elements the value has, including itself."""
     return 1 + sum(map(_size, value)) if isinstance(value, list) else 1

@@ -1,4 +1,4 @@
-"""Bodies of queries and parts of their answers, changed by their structure."""
+"""Fuzzing of bodies of queries and parts of their answers, modified by their structure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PARTS: Final = (QueryPart(b"1"), QueryFailed("ValueError", "x"), QueryRefused(Q
 
 
 def feed_query(draw: random.Random, mutator: Mutator) -> None:
-    """Read one that was changed. Raises ``AssertionError`` if what is read cannot be sent on, and whatever escaped."""
+    """Read a modified one. Raises ``AssertionError`` if the result cannot be sent on, and any error that escapes."""
     ways: tuple[tuple[tuple[Query, ...], Callable[[bytes], Query]], ...]
     ways = ((_BODIES, decode_query_untrusted), (_PARTS, decode_query_part_untrusted))
     messages, decode = draw.choice(ways)

@@ -1,8 +1,4 @@
-"""Calls that a relay passes on, without the connections: an asker, a relay and a target, a step at a time.
-
-In half of the lives every byte arrives as it was sent. Then whatever is not cut off has to come out as it went in, and
-every call has to come to its end.
-"""
+"""Fuzzing of relayed calls without connections: an asker, a relay and a target, one step at a time."""
 
 from __future__ import annotations
 
@@ -58,14 +54,14 @@ class _Line:
 
 
 class _Later:
-    """What the relay waits for while it looks for a connection."""
+    """The actions that wait while the relay looks for a connection."""
 
     def __await__(self) -> Generator[None, _Line | None, _Line | None]:
         return (yield)
 
 
 class _Asked:
-    """A call of the asker's: what it sent, what the target answered, and what came of it."""
+    """A call of the asker: what it sent, the target's answers, and the outcome."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
@@ -76,7 +72,8 @@ class _Asked:
 
 
 class RelayedCalls:
-    """One life. :meth:`step` and :meth:`end` raise ``AssertionError``, or whatever escaped, where a law is broken."""
+    """One life. :meth:`step` and :meth:`end` raise ``AssertionError``, or any error that escapes, if an invariant is
+    broken."""
 
     def __init__(self, draw: random.Random) -> None:
         self._draw = draw

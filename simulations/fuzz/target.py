@@ -1,4 +1,4 @@
-"""A machine and the codecs in front of it, stepped with bytes."""
+"""A machine and the codecs in front of it, fed with bytes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ _START_MS: Final = 1_700_000_000_000
 
 
 class Kind(enum.Enum):
-    """By which way bytes come in."""
+    """How bytes come in."""
 
     DATAGRAM = "datagram"
     REQUEST = "request"
@@ -88,7 +88,7 @@ _DECODE: Final[dict[Kind, Callable[[bytes], object]]] = {
 
 @functools.cache
 def golden_bodies() -> dict[Kind, tuple[bytes, ...]]:
-    """The bodies of the golden vectors, and of the corpus that is kept, by the way they come in."""
+    """Return the bodies of the golden vectors and of the stored corpus, by the way they come in."""
     root = Path(__file__).parents[2]
     lines = [path.read_text() for path in sorted((root / "tests" / "wire" / "golden").glob("*.hex"))]
     lines += (Path(__file__).parent / "corpus.txt").read_text().splitlines()
@@ -104,7 +104,7 @@ def golden_bodies() -> dict[Kind, tuple[bytes, ...]]:
 
 
 def _likely() -> list[Datagram | CallRequest | CallReply]:
-    """Messages about the ids of this mesh: nearly all that is told of it is in some of these."""
+    """Return messages about the ids of this mesh, for nearly all types."""
     nodes = [Record(one, 5, State.ALIVE, one, 6, (_SOURCES[0],), "h", 1, (), (), 1) for one in ("a", "b", "x")]
     hosted = [Record("agent", 5, State.ALIVE, home, 6, (), "h", 1, (), (), 1) for home in ("a", "me", "x")]
     orphan = Record("x", 5, State.ALIVE, "agent", 6, (), "h", 1, (), (), 1)
@@ -138,8 +138,8 @@ def _likely() -> list[Datagram | CallRequest | CallReply]:
 
 
 class Target:
-    """One life of one machine under fire. Every method that steps it raises ``AssertionError``, or whatever escaped,
-    where a law is broken. ``sent`` collects bodies that the machine sent."""
+    """One life of one fuzzed machine. Every method that feeds it raises ``AssertionError``, or any error that escapes,
+    if an invariant is broken. ``sent`` collects bodies that the machine sent."""
 
     def __init__(self, draw: random.Random) -> None:
         self._draw = draw

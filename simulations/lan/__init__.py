@@ -1,1 +1,1 @@
-"""Meshes of real processes on LANs that are made of network namespaces, through faults of the network."""
+"""Meshes of real processes on LANs made of network namespaces, with network faults."""

@@ -1,4 +1,5 @@
-"""``python -m simulations lan``: disturb meshes on LANs of network namespaces, ours and serf's, and print a table."""
+"""The command ``python -m simulations lan``: disturb meshes of meshp2p and serf on LANs of network namespaces, and
+print a table."""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ from simulations.namespaces import NamespacesUnavailable
 __all__ = ["Outcome", "add_lan", "perform", "table_lines"]
 
 HOSTS_MIN: Final = 3
-"""With fewer, a scenario lacks the hosts that it names."""
+"""With fewer hosts, a scenario lacks those that it names."""
 
 
 class Outcome(msgspec.Struct):
-    """What came of one scenario with one system: seconds by what was waited for, who was wrongly held dead, and what
-    was waited for in vain."""
+    """The outcome of one scenario with one system: the measured seconds by condition, the nodes wrongly declared dead,
+    and the conditions that never occurred."""
 
     scenario: str
     system: str
@@ -49,8 +50,8 @@ def add_lan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _run(given: argparse.Namespace) -> int:
-    """Exit status 1 if views of meshp2p were not right in the end, or a healthy node of it was held dead; 2 if nothing
-    can be run here."""
+    """Return exit status 1 if views of meshp2p were wrong at the end, or a healthy node of it was declared dead; 2 if
+    nothing can be run here."""
     if given.hosts is not None and given.hosts < HOSTS_MIN:
         raise ConfigError(f"--hosts {given.hosts}: expected {HOSTS_MIN} or more")
     scenarios = [SCENARIOS[name] for name in names_with(given.only, SCENARIOS)]
@@ -96,7 +97,7 @@ async def perform(scenario: Scenario, system: type[Node] = Meshp2pNode, hosts: i
 
 
 def table_lines(outcomes: list[Outcome], systems: list[str]) -> Iterator[str]:
-    """The lines of one scenario, a column for each system."""
+    """Yield the lines of one scenario, with a column for each system."""
     by_system = {outcome.system: outcome for outcome in outcomes}
     whats = dict.fromkeys(what for outcome in outcomes for what in outcome.times)
     for what in whats:

@@ -1,4 +1,5 @@
-"""One HTTP request to a node, from a socket in the namespace of its host: whatever the network does, it arrives."""
+"""Send an HTTP request to a node from a socket in its host's namespace, so that it arrives whatever the network
+does."""
 
 from __future__ import annotations
 
@@ -14,11 +15,11 @@ from simulations.lan.network import Host
 __all__ = ["ask"]
 
 REQUEST_SECONDS: Final = 5.0
-"""How long an answer is waited for: a process that is stopped gives none. Chosen, not measured."""
+"""The timeout of an answer: a suspended process gives none. Chosen, not measured."""
 
 
 async def ask(host: Host, method: str, target: str, body: object = None, *, port: int = 7700) -> tuple[int, Any]:
-    """The status and the JSON of the answer, None for an empty one. Raises ``OSError`` if nobody answers."""
+    """Return the status and the JSON of the answer, None for an empty one. Raises ``OSError`` if there is no answer."""
     opened = host.namespace.open_socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         with trio.fail_after(REQUEST_SECONDS), trio.socket.from_stdlib_socket(opened) as stream:

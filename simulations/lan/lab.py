@@ -16,21 +16,20 @@ from simulations.lan.nodes import Meshp2pNode, Node
 __all__ = ["SEEN_TIMEOUT", "Lab", "NeverSeen", "open_lab"]
 
 LOOK_INTERVAL: Final = 0.1
-"""Seconds between two looks at all nodes: times are right to about this. Chosen, not measured."""
+"""Seconds between two looks at all nodes, and so the precision of times. Chosen, not measured."""
 
 SEEN_TIMEOUT: Final = 300.0
-"""Seconds after which a thing counts as never seen. Chosen, not measured: serf needs 69 s for one row."""
+"""Seconds after which a condition counts as never seen. Chosen, not measured: serf needs 69 s for one row."""
 
 Views = Mapping[str, frozenset[str] | None]
 
 
 class NeverSeen(Exception):
-    """The nodes did not come to the views that were waited for; the text says who listed whom."""
+    """The nodes never reached the awaited views. The text says who listed whom."""
 
 
 class Lab:
-    """The nodes by the names of their hosts. ``times`` are what the scenario measured, in seconds, by what it waited
-    for."""
+    """The nodes by the names of their hosts. ``times`` are the measured seconds by condition."""
 
     def __init__(self, network: Network, system: type[Node], directory: Path, nursery: trio.Nursery) -> None:
         self.network = network
@@ -106,7 +105,7 @@ class Lab:
 
 @contextlib.asynccontextmanager
 async def open_lab(network: Network, system: type[Node] = Meshp2pNode) -> AsyncIterator[Lab]:
-    """Nodes are killed at the end. What they print as errors is shown if the block fails."""
+    """Open a lab. Nodes are killed at the end, and their error output is shown if the block fails."""
     with tempfile.TemporaryDirectory() as directory:
         try:
             async with trio.open_nursery() as nursery:

@@ -21,14 +21,15 @@ from simulations.namespaces import Namespace, NamespacesUnavailable, explaining,
 __all__ = ["SWITCH_HOSTS_MAX", "Host", "Network", "open_router", "open_switch"]
 
 SWITCH_HOSTS_MAX: Final = 30
-"""Hosts that all speak with one another through a switch fill the kernel's one table of neighbours, which all
-namespaces share, with N x (N - 1) entries: it holds 1,024."""
+"""The maximum number of hosts on a switch. If all of them talk to each other, they fill the kernel's table of
+neighbours, which all namespaces share, with N x (N - 1) entries: it holds 1,024."""
 
 _HAS_IPV6: Final = Path("/proc/sys/net/ipv6").exists()
 
 
 class Host:
-    """A machine, as far as the network goes. ``port`` names its cable in the namespace of the switch or router."""
+    """A machine, as far as the network is concerned. ``port`` names its cable in the namespace of the switch or
+    router."""
 
     def __init__(self, name: str, namespace: Namespace, address: str, port: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""A node of a system on a host: started, signalled, and seen from outside."""
+"""A node of a system on a host: started, signalled, and observed from outside."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["SYSTEMS", "Meshp2pNode", "Node", "SerfNode"]
 
 
 class Node(abc.ABC):
-    """One node, called as its host. ``seeds`` are addresses of hosts; without them it finds others on the LAN. Its
+    """One node, named like its host. ``seeds`` are addresses of hosts; without them it finds others on the LAN. Its
     errors go to ``log``."""
 
     system: ClassVar[str]
@@ -100,7 +100,7 @@ class Meshp2pNode(Node):
 
 
 class SerfNode(Node):
-    """``serf agent``, seen by what it prints of each member."""
+    """``serf agent``, observed by its output about each member."""
 
     system = "serf"
     _event: Final = re.compile(r"serf: EventMember(Join|Failed|Leave|Reap): (\S+)")

@@ -18,7 +18,8 @@ Topology = Literal["switch", "router"]
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """``run`` is given a lab of ``hosts`` hosts with no nodes yet. ``is_for_all``: serf has what it takes."""
+    """A scenario. ``run`` gets a lab of ``hosts`` hosts without nodes. ``is_for_all``: serf has the required
+    features."""
 
     name: str
     run: Callable[[Lab], Awaitable[None]]
@@ -37,14 +38,14 @@ async def plain(lab: Lab) -> None:
 
 
 async def no_multicast(lab: Lab) -> None:
-    """The switch passes no multicast."""
+    """The switch drops multicast."""
     lab.network.stop_multicast()
     lab.start(*lab.names)
     await lab.reach("all started -> whole", lab.names)
 
 
 async def no_mdns_port(lab: Lab) -> None:
-    """UDP port 5353 is dropped both ways by all hosts."""
+    """All hosts drop UDP port 5353 in both directions."""
     for host in lab.network.hosts.values():
         host.firewall("-A INPUT -p udp --dport 5353 -j DROP", "-A OUTPUT -p udp --dport 5353 -j DROP")
     lab.start(*lab.names)
@@ -52,7 +53,7 @@ async def no_mdns_port(lab: Lab) -> None:
 
 
 async def one_seed(lab: Lab) -> None:
-    """The switch passes neither multicast nor broadcast, and all but the first know the first."""
+    """The switch drops multicast and broadcast, and all but the first know the first."""
     lab.network.stop_multicast()
     lab.network.stop_broadcast()
     lab.start(*lab.names, seeds=lab.names[:1])
@@ -60,7 +61,7 @@ async def one_seed(lab: Lab) -> None:
 
 
 async def late_seed(lab: Lab) -> None:
-    """As with one seed, which is started last."""
+    """Like one seed, but the seed starts last."""
     first, *others = lab.names
     lab.network.stop_multicast()
     lab.network.stop_broadcast()
@@ -104,7 +105,7 @@ async def isolated(lab: Lab) -> None:
 
 
 async def deaf(lab: Lab) -> None:
-    """One host hears nobody, and is heard; nobody else may be held dead by the others."""
+    """One host receives nothing, but is received; the others must declare no other node dead."""
     await whole(lab)
     *others, last = lab.names
     lab.network.deafen(last, *others)
@@ -114,7 +115,7 @@ async def deaf(lab: Lab) -> None:
 
 
 async def mute(lab: Lab) -> None:
-    """One host hears all, and nobody hears it."""
+    """One host receives everything, but nothing from it arrives."""
     await whole(lab)
     *others, last = lab.names
     for other in others:
@@ -125,7 +126,7 @@ async def mute(lab: Lab) -> None:
 
 
 async def bridge_node(lab: Lab) -> None:
-    """Two halves reach only one node in common: nobody may be held dead, and messages pass by it."""
+    """Two halves reach only one node in common: no node may be declared dead, and messages pass through it."""
     await whole(lab)
     others = lab.names[1:]
     lab.network.cut(others[::2], others[1::2])
@@ -152,7 +153,7 @@ async def deliver(lab: Lab, source: str, target: str, what: str) -> None:
 
 
 async def flapping(lab: Lab) -> None:
-    """The cable of one host is out for half a second in each, ten times; nobody else may be held dead."""
+    """The cable of one host is out for half of each second, ten times; no other node may be declared dead."""
     await whole(lab)
     *others, last = lab.names
     async with trio.open_nursery() as nursery:
@@ -188,7 +189,7 @@ async def moved(lab: Lab) -> None:
 
 
 async def loss(lab: Lab) -> None:
-    """40 % of all datagrams are lost: nobody may be held dead."""
+    """40 % of all datagrams are lost: no node may be declared dead."""
     await whole(lab)
     lab.network.lose(0.4, "-p udp")
     await lab.watch(30.0, lab.names)
@@ -197,7 +198,7 @@ async def loss(lab: Lab) -> None:
 
 
 async def loss_of_all(lab: Lab) -> None:
-    """A fifth of all packets is lost, of TCP too, from before the start."""
+    """A fifth of all packets is lost, including TCP, from before the start."""
     lab.network.lose(0.2)
     lab.start(*lab.names, seeds=lab.names[:1])
     await lab.reach("all started -> whole", lab.names)
@@ -217,7 +218,7 @@ async def killed(lab: Lab) -> None:
 
 
 async def stopped(lab: Lab) -> None:
-    """One process is stopped (SIGSTOP), and goes on when all know."""
+    """One process is suspended (SIGSTOP), and resumed when all know."""
     await whole(lab)
     *others, last = lab.names
     lab.nodes[last].stop()
@@ -227,7 +228,7 @@ async def stopped(lab: Lab) -> None:
 
 
 async def restarts(lab: Lab) -> None:
-    """A recipient is killed and started again while messages come for it: none that was accepted is lost."""
+    """A recipient is killed and restarted while messages arrive for it: no accepted message is lost."""
     first, second = lab.names[:2]
     lab.start(*(name for name in lab.names if name != second), seeds=[first])
     lab.start(second, seeds=[first], options=["--data-dir", str(lab.directory / "kept")])
@@ -275,13 +276,13 @@ async def restarts(lab: Lab) -> None:
 
 
 async def killed_behind_nat(lab: Lab) -> None:
-    """One host is behind NAT; its node is killed and started again."""
+    """One host is behind NAT; its node is killed and restarted."""
     lab.network.hide(lab.names[-1])
     await killed(lab)
 
 
 async def firewalls(lab: Lab) -> None:
-    """Two hosts admit only what answers them: messages pass between them through others."""
+    """Two hosts admit only answers: messages pass between them through other nodes."""
     *_, one, other = lab.names
     for name in (one, other):
         lab.network.hosts[name].admit_nothing()

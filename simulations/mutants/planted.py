@@ -1,4 +1,4 @@
-"""The list of planted faults, and how one of them is put into a copy of the sources."""
+"""The list of planted faults, and how one of them is planted in a copy of the sources."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_mutants(directory: Path = LIST) -> tuple[Mutant, ...]:
-    """All that are listed. Raises :class:`ConfigError` for a name that stands twice, and for a file that is no list."""
+    """Return all listed faults. Raises :class:`ConfigError` for a duplicate name, and for an invalid file."""
     mutants: list[Mutant] = []
     for path in sorted(directory.glob("*.toml")):
         try:

@@ -1,4 +1,4 @@
-"""The unit tests of the core, those first that are likely to see a fault of a module."""
+"""The unit tests of the core, first those that are likely to notice a fault of a module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 __all__ = ["failing_test"]
 
 SECONDS_MAX = 900
-"""Wall-clock seconds after which the tests are ended: then the fault made one hang. Chosen, not measured."""
+"""Wall-clock seconds after which the tests are ended, because the fault made one hang. Chosen, not measured."""
 
 _FIRST: dict[str, str] = {
     "accepting": "message_order message_restarts message_faults messages homes",
@@ -65,7 +65,7 @@ _FIRST: dict[str, str] = {
 
 
 def failing_test(copy: Path, module: str) -> str:
-    """Run the unit tests in this copy of the sources until one fails; which, empty where none does."""
+    """Run the unit tests in this copy of the sources until one fails. Return it, or an empty string."""
     first = [f"tests/core/test_{name}.py" for name in _FIRST.get(module.rpartition(".")[2], module).split()]
     first = [path for path in first if (copy / path).exists()]
     rest = sorted(str(path.relative_to(copy)) for path in (copy / "tests" / "core").glob("test_*.py"))

@@ -55,7 +55,7 @@ def test_nothing_is_kept_of_a_query() -> None:
             seen.append((message.source, message.target, message.kind, message.payload, len(message.id)))
             seen.append(len(await b._node.fetch("b", 10)) + len(await a._node.fetch("a", 10)))
             await message.acknowledge()  # which is right for mail and changes nothing here
-            with pytest.raises(errors.LocalProtocolError, match="what its handler returns is the answer"):
+            with pytest.raises(errors.LocalProtocolError, match="the return value of its handler is the answer"):
                 await message.reply(2)
             return 1
 

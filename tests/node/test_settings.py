@@ -229,7 +229,7 @@ async def test_a_node_is_opened_by_the_environment_and_a_configuration_is_comple
         assert (node.id, node.config.host) == ("from-the-environment", "127.0.0.1")
     async with meshp2p.open_node(NodeConfig(id="given"), port=0, mdns=False) as node:
         assert (node.id, node.config.host) == ("given", None)
-    with pytest.raises(ConfigError, match="preset = 'wan': expected none beside a configuration"):
+    with pytest.raises(ConfigError, match="preset = 'wan': expected none with a configuration"):
         async with meshp2p.open_node(NodeConfig(), preset="wan"):
             pytest.fail("it was opened")
     monkeypatch.setenv("MESHP2P_CONFIG", "meshp2p.toml")

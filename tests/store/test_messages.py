@@ -254,10 +254,10 @@ def _make_without_a_table(path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "empty": (lambda path: path.write_bytes(b""), "no SQLite file"),
-    "zeros, as after a power cut": (lambda path: path.write_bytes(bytes(8192)), "no SQLite file"),
-    "text": (lambda path: path.write_text("messages\n" * 100), "no SQLite file"),
-    "another program's": (_make_foreign, "another program's"),
+    "empty": (lambda path: path.write_bytes(b""), "not an SQLite file"),
+    "zeros, as after a power cut": (lambda path: path.write_bytes(bytes(8192)), "not an SQLite file"),
+    "text": (lambda path: path.write_text("messages\n" * 100), "not an SQLite file"),
+    "another program's": (_make_foreign, "belongs to another program"),
     "of a later schema": (_make_newer, "schema 3: this version reads up to 2"),
     "damaged": (_make_damaged, "cannot be opened"),
     "one bit wrong": (_make_one_bit_wrong, "is not what was written"),

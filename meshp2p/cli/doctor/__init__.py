@@ -23,13 +23,15 @@ SECONDS = 4.0
 def add_commands(commands: Any) -> None:
     doctor = commands.add_parser(
         "doctor",
-        help="find out why a node sees no others",
-        description="Find out why a node with this configuration sees no others. Values without an option come from"
+        help="find out why a node finds no others",
+        description="Find out why a node with this configuration finds no others. Values without an option come from"
         " MESHP2P_... variables, then from the file.",
         allow_abbrev=False,
     )
     add_configuration(doctor)
-    doctor.add_argument("--seconds", type=float, default=SECONDS, help="how long to listen, 0.5 to 60 (%(default)s)")
+    doctor.add_argument(
+        "--seconds", type=float, default=SECONDS, help="how long to listen, 0.5 to 60 (default: %(default)s)"
+    )
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(run=run)
 

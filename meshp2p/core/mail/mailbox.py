@@ -1,4 +1,4 @@
-"""What waits for one recipient at its home, and what it has acknowledged."""
+"""The waiting and the acknowledged messages of one recipient, at its home."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from meshp2p.core.message import Message
 __all__ = ["Mailbox", "MailboxEntry"]
 
 PASSED_MAX: Final = 4096
-"""How many acknowledged ids are told to the next home. Chosen, not measured."""
+"""How many acknowledged ids are sent to the next home. Chosen, not measured."""
 
 
 @dataclass(slots=True)
 class MailboxEntry:
-    """One message in a mailbox. ``holders`` are the nodes that keep it until it is acknowledged; ``number`` orders what
-    this node took in; ``deadline`` is the caller's clock. ``is_lost``: the write of its delivery failed."""
+    """One message in a mailbox. ``holders`` are the nodes that hold it until it is acknowledged; ``number`` orders what
+    this node took in; ``deadline`` is the caller's clock."""
 
     number: int
     message: Message
@@ -33,10 +33,10 @@ class MailboxEntry:
 
 
 class Mailbox:
-    """Messages in the order of their arrival, which is that of sending for each holder, until they are acknowledged;
-    and the ids of those that were, so that they are not handed out again.
+    """Unacknowledged messages in the order of their arrival, which is that of sending for each holder, and the ids of
+    acknowledged ones, so that they are not delivered again.
 
-    Taking, reading the oldest and acknowledging cost the same however many wait.
+    Taking, reading the oldest and acknowledging take constant time however many wait.
     """
 
     __slots__ = ("_passing", "_places", "_withheld", "acknowledged", "bytes", "pending")
@@ -55,8 +55,10 @@ class Mailbox:
         self.bytes += incoming.message.size
 
     def acknowledge(self, message_id: str, untold: list[str]) -> MailboxEntry | None:
-        """Remember that the recipient acknowledged it, and that these holders do not know yet. Returns what was
-        removed; None if it was read elsewhere and not delivered here yet."""
+        """Remember that the recipient acknowledged it, and that these holders do not know yet.
+
+        Returns the removed entry; None if it was read elsewhere and not delivered here yet.
+        """
         incoming = self.remove(message_id)
         self.acknowledged[message_id] = untold
         self._passing[message_id] = None
@@ -67,7 +69,7 @@ class Mailbox:
         return incoming
 
     def knows(self, message_id: str) -> bool:
-        """Whether it waits here, or was acknowledged and that is remembered."""
+        """Return whether it waits here, or is remembered as acknowledged."""
         return message_id in self.pending or message_id in self.acknowledged
 
     def remove(self, message_id: str) -> MailboxEntry | None:
@@ -82,19 +84,19 @@ class Mailbox:
         self._withheld.update(incoming.message.id for incoming in entries)
 
     def pop_all(self) -> list[MailboxEntry]:
-        """Remove all that waits, in its order."""
+        """Remove and return all that waits, in order."""
         waiting, self.pending, self.bytes = list(self.pending.values()), {}, 0
         self._withheld.clear()
         return waiting
 
     def pop_passing(self) -> list[str]:
-        """The latest ids that were acknowledged since this was asked last: the next home may have them still, from when
-        it was the home before."""
+        """Return the latest ids that were acknowledged since the last call: the next home may still have them, from
+        when it was the home before."""
         passing, self._passing = list(self._passing), {}
         return passing
 
     def revert(self, acknowledged: AbstractSet[str], forgotten: dict[str, list[str]]) -> None:
-        """Undo :meth:`acknowledge` and :meth:`forget`, after :meth:`put_back` of what was removed."""
+        """Undo :meth:`acknowledge` and :meth:`forget`: removed messages wait again, in their places."""
         for message_id in acknowledged:
             self.acknowledged.pop(message_id, None)
             self._places.pop(message_id, None)
@@ -111,8 +113,11 @@ class Mailbox:
         self.pending = dict(sorted(self.pending.items(), key=lambda entry: entry[1].number))
 
     def read(self, after: str, limit: int, bytes_max: int) -> tuple[Message, ...]:
-        """Up to ``limit`` messages behind the one with the id ``after``, whether that is acknowledged or not; from the
-        oldest where it is not known. Beyond the first no more than ``bytes_max`` of them."""
+        """Return up to ``limit`` messages after the one with the id ``after``, whether that is acknowledged or not;
+        from the oldest if it is unknown.
+
+        Beyond the first, they have at most ``bytes_max``.
+        """
         messages: list[Message] = []
         size = 0
         behind = self._behind(after)
@@ -126,7 +131,8 @@ class Mailbox:
         return tuple(messages)
 
     def _behind(self, after: str) -> Iterator[MailboxEntry]:
-        """What waits behind this message. The search begins at the nearer end: most reads go on near the newest."""
+        """Return what waits after this message. The search begins at the nearer end: most reads continue near the
+        newest."""
         present = self.pending.get(after)
         place = present.number if present is not None else self._places.get(after)
         if not self.pending or place is None:
@@ -138,8 +144,8 @@ class Mailbox:
         return reversed(behind)
 
     def choose_forgotten(self, added: dict[str, list[str]], remembered_max: int) -> dict[str, list[str]]:
-        """The oldest acknowledged ids above the number, once these are added, and which holders do not know of them:
-        first those that every holder knows."""
+        """Return the oldest acknowledged ids above the limit, once these are added, and the holders that do not know of
+        them; ids that every holder knows come first."""
         excess = len(self.acknowledged) + len(added) - remembered_max
         if excess <= 0:
             return {}
@@ -152,7 +158,7 @@ class Mailbox:
         return forgotten
 
     def forget(self, message_id: str) -> None:
-        """Remember no longer that this was acknowledged."""
+        """Forget that this was acknowledged."""
         self._places.pop(message_id, None)
         self._passing.pop(message_id, None)
         del self.acknowledged[message_id]

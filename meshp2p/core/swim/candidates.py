@@ -1,4 +1,4 @@
-"""Addresses at which a peer may be, whoever told of them: one table, tried for ever with back-off."""
+"""The addresses at which a peer may be, from all sources, in one table. They are tried for ever, with back-off."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ from meshp2p.core.directory.state import Randomness
 __all__ = ["Candidate", "Candidates", "SourceStats"]
 
 DIAL_PATIENCE = 600.0
-"""Seconds for which an address may fail, with no source having seen a peer there meanwhile, before its pauses go on
-doubling. Chosen, not measured."""
+"""How long in seconds an address may fail, without a sighting by any source, before its interval doubles further.
+Chosen, not measured."""
 
 DIAL_INTERVAL_LAST = 300.0
-"""The longest pause of such an address, in seconds. Chosen, not measured."""
+"""The longest interval of such an address, in seconds. Chosen, not measured."""
 
 SEED = "seed"
-"""The source that says where a peer should be, whether or not anybody was seen there."""
+"""The source that says where a peer should be, whether or not one was seen there."""
 
 SEED_INTERVAL_LAST = 30.0
-"""The longest pause of such an address, in seconds: what somebody named is not given up. Chosen, not measured."""
+"""The longest interval of such an address from a seed, in seconds: a configured address is never given up. Chosen, not
+measured."""
 
 SEED_INTERVAL_ALONE = 4.0
-"""The longest pause of such an address while nobody else is listed, in seconds: the node waits for it. A quarter more,
-which chance may add, is 5 s. Chosen, not measured."""
+"""The longest interval of such an address while no other node is listed, in seconds. A quarter more, which the random
+spread may add, is 5 s. Chosen, not measured."""
 
 OWN_ADDRESS_INTERVAL = 3600.0
-"""Seconds for which an address at which this node found itself is taken for its own: another machine may be given it.
+"""How long in seconds an address at which this node found itself counts as its own, since another machine may get it.
 Chosen, not measured."""
 
 GREETERS = 3.0
-"""How many of the nodes of a mesh dial at once whom they all see for the first time, on average. Chosen, not
+"""How many nodes of a mesh, on average, at once dial a node that all of them see for the first time. Chosen, not
 measured."""
 
 Needless = Callable[[Address, str | None], bool]
 
 
 class Candidate:
-    """One address: which sources told of it, who is thought or was found to be there, and when it is tried next."""
+    """An address: the sources that named it, the peer expected or found there, and when it is tried next."""
 
     __slots__ = (
         "address",
@@ -66,7 +67,8 @@ class Candidate:
         self.next_dial: float = now
         self.dialled_at: float = -math.inf
         self.expected_at: float = now
-        """When last there was reason to expect a peer here: a sighting, an answer, the loss of who was here."""
+        """When there was last a reason to expect a peer here: a sighting, an answer, or the loss of the peer that was
+        here."""
         self.pause: float = 0.0
         self.is_own: bool = False
         self.is_dialling: bool = False
@@ -81,8 +83,8 @@ class Candidate:
 
 
 class SourceStats(msgspec.Struct):
-    """What one source is worth: how many addresses in the table it told of, at how many of these a node answered when
-    it was last tried, and at how many nobody did. The rest were not tried: their peers are listed already."""
+    """Statistics of one source: how many of the addresses in the table it named, at how many of these a node answered
+    the last attempt, and at how many none did. The others were not tried, because their peers are already listed."""
 
     addresses: int = 0
     answered: int = 0
@@ -90,12 +92,13 @@ class SourceStats(msgspec.Struct):
 
 
 class Candidates:
-    """The table. An address is dialled at once when it is first told, then after pauses that double up to
-    ``dial_interval_max``, and further up to ``DIAL_INTERVAL_LAST`` (a seed's: ``SEED_INTERVAL_LAST``) where it failed
-    for ``DIAL_PATIENCE`` and nobody was seen there. A node that lists nobody else dials its seeds after
-    ``SEED_INTERVAL_ALONE`` at the latest.
+    """The table of candidates.
 
-    One whose peer is listed is kept and not dialled: when the peer is lost, it is tried again.
+    An address is dialled at once when it is first named, then at intervals that double up to ``dial_interval_max``. If
+    it failed for ``DIAL_PATIENCE`` and no peer was seen there, they double further up to ``DIAL_INTERVAL_LAST`` (for a
+    seed ``SEED_INTERVAL_LAST``). A node that lists no other node dials its seeds at least every
+    ``SEED_INTERVAL_ALONE``. An address whose peer is listed is kept and not dialled; when the peer is lost, it is tried
+    again.
     """
 
     def __init__(self, config: ProtocolConfig, random: Randomness) -> None:
@@ -107,7 +110,7 @@ class Candidates:
         return iter(self._table.values())
 
     def statistics(self) -> dict[str, SourceStats]:
-        """By source. An address that several told of counts for each."""
+        """Return the statistics by source. An address named by several sources counts for each."""
         by_source: dict[str, SourceStats] = {}
         for candidate in self:
             for source in candidate.sources:
@@ -120,9 +123,11 @@ class Candidates:
     def offer(
         self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float, *, nodes: int = 1
     ) -> None:
-        """Note that ``source`` saw a peer at these addresses. An unchanged sighting hastens only what was all but given
-        up. ``nodes`` is how many are listed: where there are many, all of them see a newcomer at once, a few dial it,
-        and the others soon hear of it from these."""
+        """Note that ``source`` saw a peer at these addresses.
+
+        A repeated sighting only hastens addresses that were nearly given up. ``nodes`` is the number of listed nodes:
+        if there are many, all of them see a new node at once, a few dial it, and the others soon hear of it from these.
+        """
         for address in addresses:
             candidate = self._table.get(address)
             if candidate is None:
@@ -151,7 +156,8 @@ class Candidates:
         candidate.next_dial = now
 
     def reserve(self, address: Address, now: float) -> bool:
-        """Take this address for dialling, due or not. Whether it may be: not twice within ``dial_interval_min``."""
+        """Take this address for dialling, due or not. Return whether it may be dialled: not twice within
+        ``dial_interval_min``."""
         candidate = self._table.get(address)
         if candidate is None or candidate.is_dialling or now - candidate.dialled_at < self._config.dial_interval_min:
             return False
@@ -160,34 +166,37 @@ class Candidates:
         return True
 
     def postpone(self, instance_id: str, now: float) -> None:
-        """Do not dial the addresses of this instance for ``dial_interval_max``: nobody is expected there."""
+        """Do not dial the addresses of this instance for ``dial_interval_max``, since no peer is expected there."""
         for candidate in self._table.values():
             if candidate.instance_id == instance_id:
                 candidate.next_dial = max(candidate.next_dial, now + self._config.dial_interval_max)
 
     def expect(self, instance_id: str, now: float) -> None:
-        """This instance was lost: until now somebody was at its addresses."""
+        """Note that this instance was lost: a peer was at its addresses until now."""
         for candidate in self._table.values():
             if candidate.instance_id == instance_id:
                 candidate.expected_at = now
 
     def note_alone(self, now: float) -> None:
-        """Nobody else is listed any more: the seeds are due soon, however rarely they were dialled."""
+        """Make the seeds due soon, however rarely they were dialled, because no other node is listed any more."""
         for candidate in self._table.values():
             if SEED in candidate.sources and not candidate.is_own:
                 pause = self._pause_alone(candidate.pause) * self._spread()
                 candidate.next_dial = min(candidate.next_dial, now + pause)
 
     def move(self, now: float) -> None:
-        """This node moved: its own addresses are those of others now, or nobody's, and who could not be reached from
-        where it was may be from here. They are due at once."""
+        """Make all addresses due at once, because this node moved.
+
+        Its former addresses may now belong to others, and nodes that could not be reached from the old place may be
+        reachable now.
+        """
         for candidate in self._table.values():
             if candidate.is_own or candidate.failures:
                 candidate.expected_at = now
                 self._hasten(candidate, now)
 
     def choose_due(self, now: float, count: int, *, without: Needless) -> list[Address]:
-        """Up to ``count`` addresses that are to be dialled now, those that wait for longest first, so that each has its
+        """Return up to ``count`` addresses that are due, those that have waited longest first, so that each gets its
         turn."""
         waiting = (
             candidate
@@ -211,8 +220,8 @@ class Candidates:
         is_own: bool = False,
         is_alone: bool = False,
     ) -> None:
-        """What came of a dial: who answered, or nobody (None). ``is_own``: this node itself did. ``is_alone``: it lists
-        nobody else."""
+        """Note the outcome of a dial: the node that answered, or None. ``is_own``: this node itself answered.
+        ``is_alone``: it lists no other node."""
         candidate = self._table[address]
         candidate.is_dialling = False
         if instance_id is None:
@@ -232,7 +241,7 @@ class Candidates:
         return min(pause, max(SEED_INTERVAL_ALONE, self._config.dial_interval_min))
 
     def _spread(self) -> float:
-        """Nodes that began together do not dial at the same moments for ever."""
+        """Return a random factor, so that nodes that began together do not dial at the same moments for ever."""
         return 0.75 + 0.5 * self._random.random()
 
     def _pause_after(self, candidate: Candidate, now: float) -> float:
@@ -244,7 +253,7 @@ class Candidates:
         return pause
 
     def next_dial(self, *, without: Needless) -> float | None:
-        """When the next address is to be dialled; None where none is."""
+        """When the next address is due; None if there is none."""
         return min(
             (
                 candidate.next_dial
@@ -255,7 +264,7 @@ class Candidates:
         )
 
     def _evict(self) -> bool:
-        """Make room by dropping the address that failed most often; False where all have answered or are being
+        """Drop the address that failed most often to make room. Return False if all have answered or are being
         tried."""
         worst = max(
             (candidate for candidate in self._table.values() if not candidate.is_dialling and candidate.failures > 2),

@@ -1,7 +1,7 @@
-"""What this node alone may say: its own record and those of the instances that it hosts.
+"""The records that only this node may publish: its own and those of the instances that it hosts.
 
-Only the owner raises an incarnation. It does so to publish a change, and to refute what others say of an incarnation of
-its (SWIM §4.2).
+Only the owner raises an incarnation. It does so to publish a change, and to refute claims of others about its
+incarnation (SWIM §4.2).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from meshp2p.errors import LimitExceeded
 __all__ = ["Ownership"]
 
 RIVALS_MAX = 8
-"""Processes that are asked at the same time whether they hold this node's id. Chosen, not measured."""
+"""How many processes are asked at the same time whether they have this node's id. Chosen, not measured."""
 
 UNREACHED_PAUSE_MIN, UNREACHED_PAUSE_MAX = 5.0, 60.0
 """Seconds before a node refutes its own death again that nobody reached since it last did; doubled each time. Chosen,
@@ -28,7 +28,7 @@ not measured."""
 
 
 class Ownership:
-    """Publishes, refutes, and finds out who holds this node's id where another process claims it."""
+    """Publishes, refutes, and finds out which process has this node's id if another one claims it."""
 
     def __init__(self, state: NodeState) -> None:
         self._state = state
@@ -41,16 +41,16 @@ class Ownership:
         self._is_away = False
         self.has_lost_id: bool = False
 
-    # What is published
+    # Publishing
 
     def publish(self, record: Record, now: float, *, at_birth: bool = True) -> None:
-        """List a record as this process's, with a greater incarnation than whatever is held about its id, and tell the
-        mesh: at once where it is ``at_birth``, else by gossip alone.
+        """List a record as this process's, with a greater incarnation than any held about its id, and tell the mesh: at
+        once if ``at_birth``, else only by gossip.
 
         The record gets this node as its home and this process's boot. If the numbers of this node's own record are not
         on disk, it is published when they are. If no incarnation up to ``INCARNATION_MAX`` is left, this node has lost
-        its id, and a listed instance stays as it is. Raises :class:`LimitExceeded` if no more instances, or not this
-        one, may be listed; then nothing changed.
+        its id, and a listed instance is unchanged. Raises :class:`LimitExceeded` if no more instances, or not this one,
+        may be listed; then nothing changed.
         """
         state = self._state
         held = state.members.claim_of(record.id)
@@ -61,7 +61,7 @@ class Ownership:
             if record.id == state.id:
                 self._lose_id("")
             elif not isinstance(held, Record):
-                raise LimitExceeded(f"instance {record.id!r}: others' claims left it no incarnation: use another id")
+                raise LimitExceeded(f"instance {record.id!r}: no greater incarnation is left: use another id")
             return
         record = msgspec.structs.replace(
             record, incarnation=incarnation, state=State.ALIVE, home=state.id, boot=state.own.boot
@@ -86,10 +86,11 @@ class Ownership:
         state.spread(record, now, at_birth=at_birth)
 
     def republish_hosted(self, now: float) -> None:
-        """Publish as this process's what an earlier process of this node hosted; to be run once this node is announced.
+        """Publish the instances that an earlier process of this node hosted as this process's. Call it once this node
+        is announced.
 
-        A node that has just begun lists such records as it hears them: the id may be another process's, whose instances
-        it must not claim. Deliveries wait until a record and its home bear the same boot.
+        A new node lists such records as it receives them: the id may belong to another process, whose instances it must
+        not claim. Deliveries wait until a record and its home have the same boot.
         """
         for record in self._state.members.hosted_by(self._state.id):
             if record.boot != self._state.own.boot:
@@ -97,34 +98,34 @@ class Ownership:
 
     @property
     def next_incarnation(self) -> int:
-        """An incarnation for a new instance of this node's: this process has published none that is as great."""
+        """Return an incarnation for a new instance of this node, greater than all that this process has published."""
         return self._published_max + 1
 
     @property
     def is_kept(self) -> bool:
-        """Whether what this node would tell of itself is on disk."""
+        """Return whether the numbers that this node would publish of itself are on disk."""
         return self._state.keeping.has_kept(self._state.own.incarnation, self._state.own.epoch)
 
     def publish_kept(self, now: float) -> None:
-        """More is on disk than was: publish what waited for it."""
+        """Publish what waited for the numbers that are on disk now."""
         held_back, self._held_back = self._held_back, None
         if held_back is not None and not self._state.is_leaving:
             self.publish(held_back, now)
         self.refute(now)
 
-    # What others say of it
+    # Claims of others
 
     def answer(self, item: Item, now: float) -> bool:
-        """Answer a claim about this node, or about an instance that it hosts. Whether it was one: then it is not to be
-        taken.
+        """Answer a claim about this node, or about an instance that it hosts. Return whether it was one; then it must
+        not be accepted.
 
-        What is to be refuted is noted, for :meth:`refute`.
+        What must be refuted is noted for :meth:`refute`.
         """
         state = self._state
         held = state.members.records.get(item.id)
         if item.id == state.id:
             if isinstance(item, Record) and item.boot != state.own.boot and item.is_node:
-                # what an earlier process claimed is remembered by the mesh where this one lost its state
+                # the mesh remembers what an earlier process claimed, even if this one lost its state
                 if state.may_be_claimed(item.epoch):
                     state.epoch_kept = max(state.epoch_kept, item.epoch)
                 self._ask_rival(item, now)
@@ -132,7 +133,7 @@ class Ownership:
                 self._note_contradiction(item)
             return True
         if held is None or held.home != state.id:
-            # a record of ours from a life before this one: the agent may still heartbeat, so take it up again
+            # a record of an earlier process of ours: the agent may still send heartbeats, so host it again
             if (
                 isinstance(item, Record)
                 and item.home == state.id
@@ -149,7 +150,7 @@ class Ownership:
         if isinstance(item, Record) and item.home != state.id:
             return False  # another node adopted it
         if item.state is State.LEFT or state.is_leaving:
-            return False  # it was deregistered elsewhere while we were out of reach
+            return False  # it was deregistered elsewhere while this node was unreachable
         if item.incarnation >= INCARNATION_MAX:
             return False  # it cannot be outbid
         if _contradicts(item, held):
@@ -162,7 +163,7 @@ class Ownership:
             self._contradicted[item.id] = item
 
     def refute(self, now: float) -> None:
-        """Outbid what was noted, once for each id however often it was said, so that one packet has one answer."""
+        """Outbid what was noted, once per id however often it was claimed, so that one packet gets one answer."""
         state = self._state
         contradicted, self._contradicted = self._contradicted, {}
         for item in contradicted.values():
@@ -171,7 +172,7 @@ class Ownership:
                 continue
             incarnation = max(record.incarnation, item.incarnation) + 1
             if record.id == state.id and not state.keeping.keep(incarnation, record.epoch):
-                self._contradicted[item.id] = item  # refuted when it is kept
+                self._contradicted[item.id] = item  # refuted when it is on disk
                 continue
             if record.id == state.id and item.state is State.DEAD and not self._may_return(now):
                 continue
@@ -181,10 +182,10 @@ class Ownership:
             self.publish(msgspec.structs.replace(record, incarnation=incarnation), now)
 
     def _may_return(self, now: float) -> bool:
-        """Whether to come back now from being held dead.
+        """Return whether to refute this node's own death now.
 
-        Who asks others and is reached by nobody, as behind a firewall, would be held dead again at once, and lead in
-        between. It comes back ever more rarely; the next sync tells it again that it is held dead.
+        A node that can call others but cannot be reached, for example behind a firewall, would be declared dead again
+        at once, and lead in between. It returns less and less often; the next sync tells it again that it is held dead.
         """
         pause = min(UNREACHED_PAUSE_MAX, UNREACHED_PAUSE_MIN * 2.0**self._returns_unreached)
         is_unreached = self._state.reached_at <= self._returned_at
@@ -196,7 +197,7 @@ class Ownership:
 
     @property
     def is_away(self) -> bool:
-        """Whether this node is held dead, was reached by nobody, and waits before it comes back."""
+        """Whether this node is held dead, could not be reached, and waits before it returns."""
         return self._is_away and self._state.reached_at <= self._returned_at
 
     # Another process with this node's id
@@ -207,7 +208,7 @@ class Ownership:
         if rival.boot in self._rivals_asked or len(self._rivals_asked) >= RIVALS_MAX or state.is_leaving:
             return
         if state.is_announced and not supersedes(rival, state.own):
-            return  # if it lives it will hear of us, and ask
+            return  # if it lives, it will hear of us and ask
         self._rivals_asked.add(rival.boot)
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
@@ -237,7 +238,7 @@ class Ownership:
 
 
 def _contradicts(item: Item | Departed, own: Record) -> bool:
-    """Whether others hold a claim that would prevail over what the owner published."""
+    """Return whether others hold a claim that would prevail over what the owner published."""
     if isinstance(item, Rumour):
         return item.incarnation >= own.incarnation
     return item != own and supersedes(item, own)

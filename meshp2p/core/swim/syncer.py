@@ -1,8 +1,8 @@
-"""Comparing two views and mending the difference (push-pull, by digest), and finding peers to compare with.
+"""Compares two views and repairs the difference (push-pull, by digest), and finds peers.
 
-A sync is a call: the asker sends a digest of its view, the replier all that it holds in the buckets that differ, and
-the asker then pushes what it holds there. It is how a node joins, how a healed partition becomes whole, and what mends
-whatever gossip lost.
+A sync is a call: the asker sends a digest of its view, the replier sends all that it holds in the buckets that differ,
+and the asker then pushes what it holds there. Nodes join by a sync, healed partitions merge by it, and it repairs what
+gossip lost.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from meshp2p.core.swim.view_digest import bucket_digest, differing_buckets, item
 __all__ = ["Syncer"]
 
 DIALS_MAX = 16
-"""Candidates that are dialled at the same time. Chosen, not measured."""
+"""The maximum number of candidates dialled at the same time. Chosen, not measured."""
 
 
 class Syncer:
-    """Decides when to sync and with whom; dials candidates; answers the syncs of others."""
+    """Decides when to sync and with which node; dials candidates; answers the syncs of others."""
 
     def __init__(self, state: NodeState, membership: Membership, ownership: Ownership, election: Election) -> None:
         self._state = state
@@ -53,11 +53,10 @@ class Syncer:
     # When two views differ
 
     def compare(self, node_id: str, view: int, now: float) -> None:
-        """A listed node told the hash of its view. Where it differs for longer than gossip takes, sync with it.
+        """Compare with the view that a listed node reported. If it differs for longer than gossip takes, sync with it.
 
-        What is on its way as gossip changes this node's own view as it arrives: so a view that stays as it is and still
-        differs is one that gossip will not mend. Under constant change, ``5 x sync_grace`` without agreement with
-        anybody is enough.
+        Gossip changes this node's view as it arrives: so if the view is stable and still differs, gossip will not
+        repair the difference. Under constant change, ``5 x sync_grace`` without agreement with any node is enough.
         """
         state = self._state
         own = state.members.view
@@ -71,7 +70,7 @@ class Syncer:
             self.sync_with(node_id, now)
 
     def sync_with(self, node_id: str, now: float) -> None:
-        """Sync with a listed node, unless one is under way."""
+        """Sync with a listed node, unless a sync is under way."""
         state = self._state
         record = state.members.records.get(node_id)
         if record is None or not record.is_node or self._is_syncing or not state.is_announced or state.is_leaving:
@@ -87,17 +86,17 @@ class Syncer:
         request = self._request()
         state.call_node(record, request, conclude)
 
-    # When a peer may be at an address
+    # Finding peers
 
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> None:
-        """A source saw that a peer may be at these addresses: try them all, unless the peer is listed already."""
+        """Try the addresses at which a source saw a peer, unless the peer is already listed."""
         if self._state.is_leaving:
             return
         self.candidates.offer(source, addresses, instance_id, now, nodes=len(self._state.members.nodes))
         self.set_dial_timer(now)
 
     def call_back(self, address: Address, instance_id: str, now: float) -> None:
-        """A node that is held dead spoke from this address: dial it at once, whatever else is being dialled."""
+        """Dial a dead node that sent from this address at once, whatever else is being dialled."""
         if self._state.is_leaving:
             return
         self.candidates.offer("packet", (address,), instance_id, now)
@@ -105,7 +104,7 @@ class Syncer:
             self._dial(address, now)
 
     def note_gone(self, node_id: str, now: float, *, has_left: bool) -> None:
-        """A node is no longer listed: its addresses are worth a try again, at once unless it left of its own will."""
+        """Note that a node is no longer listed: its addresses are tried again, at once unless it left."""
         if has_left:
             self.candidates.postpone(node_id, now)
         else:
@@ -115,19 +114,20 @@ class Syncer:
         self.set_dial_timer(now)
 
     def note_move(self, now: float) -> None:
-        """This node has other addresses: what was its own may be another's, and others may be reached from here."""
+        """Note that this node's addresses changed: former ones may belong to others, and others may be reachable from
+        here."""
         self.candidates.move(now)
         self.set_dial_timer(now)
 
     def handle_dial(self, now: float) -> None:
-        """Dial every candidate that is due and is not known to be listed, all at the same time."""
+        """Dial every due candidate that is not known to be listed, all at the same time."""
         room = 0 if self._state.is_leaving else DIALS_MAX - self._dials
         for address in self.candidates.choose_due(now, room, without=self._is_needless):
             self._dial(address, now)
         self.set_dial_timer(now)
 
     def _is_needless(self, _address: Address, instance_id: str | None) -> bool:
-        # our own id at another address is worth a call: another node may hold it too
+        # our own id at another address is worth a call: another node may have it too
         return instance_id is not None and instance_id != self._state.id and self._state.is_live(instance_id)
 
     def _dial(self, address: Address, now: float) -> None:
@@ -148,7 +148,7 @@ class Syncer:
         state.call((address,), request, conclude)
 
     def set_dial_timer(self, now: float) -> None:
-        """Look again when the next candidate is due; to be run when a candidate was offered, tried, or may have lost
+        """Set the timer for the next due candidate. Call it after a candidate was offered or tried, or may have lost
         its peer."""
         if self._state.is_leaving:
             return
@@ -191,7 +191,7 @@ class Syncer:
         self._push(addresses, reply.sender, better)
 
     def announce_if_sure(self, now: float) -> None:
-        """Tell of this node, once it has looked around and nobody is asked whether its id is another's."""
+        """Announce this node, once its settle window is over and no rival for its id is being asked."""
         state = self._state
         if state.is_announced or state.is_leaving or not self._ownership.is_kept:
             return
@@ -204,8 +204,10 @@ class Syncer:
 
     @property
     def has_met_all(self) -> bool:
-        """Whether somebody answered, or is listed, at each address that this process was told of. If not, there may be
-        members that this node has never heard of."""
+        """Return whether a node answered, or is listed, at each address known to this process.
+
+        If not, there may be members that this node has never heard of.
+        """
         records = self._state.members.records
         listed = {address for record in records.values() for address in record.addresses}
         return all(
@@ -214,7 +216,7 @@ class Syncer:
         )
 
     def end_look_around(self) -> None:
-        """This node met another, or nobody for a while."""
+        """End the search for peers: this node met another, or none for a while."""
         self._has_looked = True
 
     def receive_push(self, push: Push, now: float) -> Done:
@@ -223,7 +225,7 @@ class Syncer:
         return Done()
 
     def _push(self, addresses: tuple[Address, ...], node: Record, items: Iterable[Item]) -> None:
-        """Tell a node what it does not know, in one bounded call."""
+        """Send a node what it does not know, in one bounded call."""
         state = self._state
         bounded = tuple(self._bounded(items))
         if bounded:
@@ -243,15 +245,15 @@ class Syncer:
         return reply
 
     def _held_in(self, buckets: Iterable[int], of: int) -> list[Item]:
-        """All that may be told of these buckets, from a random place on, so that what does not fit this time may the
-        next."""
+        """Return all that may be sent of these buckets, from a random place on, so that items that do not fit now may
+        fit next time."""
         state = self._state
         items = [item for item in items_in(state.members, buckets, of) if state.is_announced or not self._is_own(item)]
         turn = state.random.randrange(0, len(items)) if items else 0
         return items[turn:] + items[:turn]
 
     def _is_own(self, item: Item) -> bool:
-        """Whether it is about this node, or about an instance that it hosts."""
+        """Return whether the claim is about this node, or about an instance that it hosts."""
         return item.id == self._state.id or (isinstance(item, Record) and item.home == self._state.id)
 
     def _bounded(self, items: Iterable[Item]) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""What all faults are made of."""
+"""The base classes of all faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ALL_KINDS", "FaultOfNodes", "FaultOfOne", "Faulty", "Kind"]
 
 
 class Kind(StrEnum):
-    """By what something travels."""
+    """The kind of traffic."""
 
     UDP = "udp"
     TCP = "tcp"
@@ -24,13 +24,13 @@ ALL_KINDS = (Kind.UDP, Kind.TCP, Kind.MULTICAST)
 
 
 class Faulty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fault", tag=str):
-    """What all faults have. Raises :class:`ConfigError` on a value out of range."""
+    """The common part of all faults. Raises :class:`ConfigError` if a value is out of range."""
 
     begin: float = 0.0
     end: float | None = None
 
     is_mild: ClassVar[bool] = False
-    """Whether a healthy mesh must bear it without declaring anybody dead. Some decide by their values:
+    """Whether a healthy mesh must tolerate it without declaring any node dead. For some, the values decide:
     :meth:`is_bearable`."""
     is_instant: ClassVar[bool] = False
     """Whether it happens at ``begin`` and has no end."""
@@ -40,11 +40,11 @@ class Faulty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return ()
 
     def is_bearable(self) -> bool:
-        """Whether a healthy mesh must bear it without declaring anybody dead."""
+        """Return whether a healthy mesh must tolerate it without declaring any node dead."""
         return self.is_mild
 
     def without(self, node_id: str) -> Faulty | None:
-        """The same without this node; None where nothing remains of it."""
+        """Return the fault without this node, or None if nothing remains."""
         return None if node_id in self.names() else self
 
     def _share(self, name: str, value: float) -> None:
@@ -57,7 +57,7 @@ class Faulty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class FaultOfNodes(Faulty, frozen=True, kw_only=True):
-    """A fault of all that these nodes send or receive; of the whole network where none is named."""
+    """A fault of everything that these nodes send or receive; without nodes, of the whole network."""
 
     nodes: tuple[str, ...] = ()
 

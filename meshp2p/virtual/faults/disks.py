@@ -1,6 +1,6 @@
-"""Disks that lie, are full, fail or are slow, and files that are torn.
+"""Disks that lose acknowledged writes, are full, fail or are slow, and damaged files.
 
-A node keeps two things: its state (the greatest incarnation and epoch that it may have used), in a file that is
+A node stores two things: its state (the greatest incarnation and epoch that it may have used), in a file that is
 replaced as a whole, and messages.
 """
 
@@ -14,26 +14,26 @@ __all__ = ["DiskFails", "DiskForgets", "DiskFull", "DiskSlow", "DiskTorn"]
 
 
 class DiskForgets(FaultOfOne, frozen=True, kw_only=True):
-    """Writes are not on the disk before ``end``, whatever it says: what a crash finds is older."""
+    """Writes before ``end`` are acknowledged but lost in a crash."""
 
     is_mild: ClassVar[bool] = True
 
 
 class DiskFull(FaultOfOne, frozen=True, kw_only=True):
-    """No message can be written, for want of room; what is there can be read and removed. The room for the node's state
-    is reserved."""
+    """No message can be written for lack of space. Existing messages can be read and removed, and the space for the
+    node's state is reserved."""
 
     is_mild: ClassVar[bool] = True
 
 
 class DiskFails(FaultOfOne, frozen=True, kw_only=True):
-    """Nothing can be written or removed: input and output errors, or a file system that became read-only."""
+    """Nothing can be written or removed: I/O errors, or a file system that became read-only."""
 
     is_mild: ClassVar[bool] = True
 
 
 class DiskSlow(FaultOfOne, frozen=True, kw_only=True):
-    """A write takes ``seconds`` on average; writes end in their order."""
+    """A write takes ``seconds`` on average. Writes end in order."""
 
     seconds: float = 0.5
 
@@ -44,8 +44,8 @@ class DiskSlow(FaultOfOne, frozen=True, kw_only=True):
 
 
 class DiskTorn(FaultOfOne, frozen=True, kw_only=True):
-    """The file with the node's state is damaged at ``begin``: a process that starts later finds none. Its messages are
-    there."""
+    """The file with the node's state is damaged at ``begin``, so a process that starts later finds none. Its messages
+    are intact."""
 
     is_mild: ClassVar[bool] = True
     is_instant: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""What befalls a process, or the machine it runs on."""
+"""Faults of a process, or of its machine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["Crash", "Leave", "Moved", "Pause", "Sleep", "Slow", "Stalls", "Twin"
 class Crash(FaultOfOne, frozen=True, kw_only=True):
     """The process dies; at ``end`` it is started again.
 
-    With ``is_silent`` its machine dies with it: nothing is refused, all is silence. ``keeps_state`` is whether the file
-    that it keeps is there when it comes back; ``moves`` whether it comes back at another address.
+    With ``is_silent`` its machine dies with it: nothing is refused, and nothing answers. ``keeps_state`` tells whether
+    its state file is there when it comes back; ``moves`` whether it comes back at another address.
     """
 
     is_silent: bool = False
@@ -24,14 +24,14 @@ class Crash(FaultOfOne, frozen=True, kw_only=True):
 
 
 class Leave(FaultOfOne, frozen=True, kw_only=True):
-    """The node leaves of its own will; at ``end`` it is started again."""
+    """The node leaves; at ``end`` it is started again."""
 
 
 class Twin(FaultOfOne, frozen=True, kw_only=True):
     """A second process with this node's id is started at another address; it ends at ``end``.
 
-    It stands in the network where the node ``beside`` stands, and is told of that one: so it may be started beyond a
-    partition. Where that is empty it reaches all, and is told of its rival.
+    Its place in the network is that of the node ``beside``, which is its seed: so it can be started beyond a partition.
+    Without ``beside`` it reaches all, and its rival is its seed.
     """
 
     beside: str = ""
@@ -44,21 +44,21 @@ class Twin(FaultOfOne, frozen=True, kw_only=True):
 
 
 class Pause(FaultOfOne, frozen=True, kw_only=True):
-    """The process is stopped (SIGSTOP, a debugger, a starved machine): its sockets fill, its clock goes on."""
+    """The process is suspended (SIGSTOP, a debugger, an overloaded machine): its sockets fill, its clock continues."""
 
     def is_bearable(self) -> bool:
         return self.end is not None and self.end - self.begin <= 3.0  # GOALS: a pause of 3 s kills nobody
 
 
 class Sleep(FaultOfOne, frozen=True, kw_only=True):
-    """The machine sleeps: packets to it are lost. ``clock_stops``: its monotonic clock stands still meanwhile, as on
-    Linux, or goes on."""
+    """The machine sleeps: packets to it are lost. ``clock_stops``: its monotonic clock stops meanwhile, as on Linux, or
+    continues."""
 
     clock_stops: bool = True
 
 
 class Slow(FaultOfOne, frozen=True, kw_only=True):
-    """Whatever the process does takes ``seconds`` on average: it handles one thing after the other, late."""
+    """Each action of the process takes ``seconds`` on average: it handles one after the other, late."""
 
     seconds: float = 0.05
 
@@ -67,7 +67,7 @@ class Slow(FaultOfOne, frozen=True, kw_only=True):
 
 
 class Stalls(FaultOfOne, frozen=True, kw_only=True):
-    """The process stands still for ``seconds`` in every ``every``: an agent that blocks its loop."""
+    """The process stops for ``seconds`` in every ``every``: an agent that blocks its loop."""
 
     every: float = 5.0
     seconds: float = 1.0
