@@ -10,8 +10,14 @@ from meshp2p.core.calls import Done, Push
 from meshp2p.core.effects import Call, CallFailed, Failure
 from meshp2p.errors import ConnectionLost, Unreachable
 from meshp2p.net.open_calls import IncomingCall
+from meshp2p.net.relays import Relays
+from meshp2p.wire.exchange import WINDOW_BYTES
+from meshp2p.wire.peer_events import CallArrived, RelayAsked
+from meshp2p.wire.peer_frames import CallKind, OpenFrame, PeerFrame, PeerHello, ResetReason, decode_frame_untrusted
+from meshp2p.wire.peer_protocol import PeerProtocol
 from tests.net.service import Node
 from tests.net.test_peers import REQUEST, call_to, settle, wired
+from tests.wire.peers import Pair
 
 SECONDS = 30.0
 
@@ -52,6 +58,66 @@ async def test_a_relay_hands_nothing_to_another_relay(autojump_clock: trio.testi
         del wires.nodes[target.address]
         assert isinstance(await asker.peers.call(call_by(relay, target)), CallFailed)
         assert target.requests == []
+
+
+class OneSide:
+    """A relay's side of a connection, as :class:`~meshp2p.net.relays.Relays` needs it. ``frames`` are those it sent."""
+
+    def __init__(self, pair: Pair, protocol: PeerProtocol) -> None:
+        self.pair = pair
+        self.protocol = protocol
+        self.frames: list[PeerFrame] = []
+
+    @property
+    def peer(self) -> PeerHello | None:
+        return PeerHello("asker", 1)
+
+    @property
+    def is_usable(self) -> bool:
+        return True
+
+    def open_passed(self, opened: OpenFrame, source: str) -> int:
+        return self.protocol.open_passed(opened, source)
+
+    def reset(self, call_id: int, reason: ResetReason, message: str = "") -> None:
+        self.protocol.reset(call_id, reason, message)
+
+    def flush(self) -> None:
+        data = self.protocol.data_to_send()
+        self.pair.events[self.pair.other(self.protocol)] += self.pair.other(self.protocol).receive_data(data)
+        while data:
+            length = 4 + int.from_bytes(data[:4], "big")
+            self.frames.append(decode_frame_untrusted(data[4:length]))
+            data = data[length:]
+
+
+@pytest.mark.parametrize("size", [0, 10, WINDOW_BYTES + 10])
+@pytest.mark.parametrize("kind", [CallKind.MESSAGE, CallKind.QUERY])
+async def test_no_frame_that_a_relay_sends_asks_the_next_node_to_pass_the_call_on(kind: CallKind, size: int) -> None:
+    near, far = Pair(), Pair()
+    asked, passed = OneSide(near, near.acceptor), OneSide(far, far.dialler)
+
+    async def find(_node_id: str) -> OneSide:
+        return passed  # wherever that leads
+
+    async with trio.open_nursery() as nursery:
+        relays = Relays(find, nursery.start_soon)
+        call = near.dialler.open_call(kind, b"?" * size, seconds=9.0, target="target")
+        for _ in range(20):
+            near.settle()
+            for event in near.take(near.acceptor):
+                relays.handle_event(asked, event)
+            await settle()
+            passed.flush()
+            far.carry(far.acceptor)
+            for event in far.take(far.dialler):
+                relays.handle_event(passed, event)
+        opened = [frame for frame in passed.frames if isinstance(frame, OpenFrame)]
+        assert [(frame.kind, frame.target, frame.source) for frame in opened] == [(kind, "", "asker")]
+        arrived = far.take(far.acceptor)
+        assert [event for event in arrived if isinstance(event, RelayAsked)] == []
+        assert [len(event.body) for event in arrived if isinstance(event, CallArrived)] == [size]
+        near.dialler.reset(call, ResetReason.CANCELLED)
 
 
 async def test_a_query_finds_the_relay_by_itself_and_its_parts_come_back(
