@@ -17,6 +17,7 @@ steps = st.lists(
         st.floats(0, 5),
         st.one_of(
             st.tuples(st.just("note"), st.integers(0, 2), st.sampled_from(IDS)),
+            st.tuples(st.just("restart"), st.integers(0, 2), st.just("")),
             st.tuples(st.just("tell"), st.integers(0, 2), st.integers(0, 2)),
         ),
     ),
@@ -30,9 +31,10 @@ def test_however_often_it_is_passed_on_a_sign_of_life_gets_no_later_than_it_was(
 ) -> None:
     nodes = [LifeSigns() for _ in range(3)]
     oracle = dict.fromkeys(IDS, 0.0)
+    listed_at = [0.0, 0.0, 0.0]
     for node in nodes:
         for instance_id in IDS:
-            node.note(instance_id, 0.0)
+            node.assume(instance_id, 0.0)
     now = 0.0
     for pause, (name, index, other) in steps:
         now += pause
@@ -40,15 +42,33 @@ def test_however_often_it_is_passed_on_a_sign_of_life_gets_no_later_than_it_was(
         if name == "note":
             nodes[index].note(str(other), now)
             oracle[str(other)] = now
+        elif name == "restart":
+            listed_at[index] = now
+            for instance_id in IDS:
+                nodes[index].forget(instance_id)
+                nodes[index].assume(instance_id, now)
         else:
             ages = nodes[index].pack(4, now)
             nodes[int(other)].unpack(ages, now)
-        for node, known_before in zip(nodes, before, strict=True):
+        for node, known_before, since in zip(nodes, before, listed_at, strict=True):
             for instance_id, known in zip(IDS, known_before, strict=True):
                 heard = node[instance_id]
                 assert heard is not None
                 assert heard >= known, "it went back"
-                assert heard <= oracle[instance_id] + 1e-6
+                assert heard <= max(since, oracle[instance_id]) + 1e-6
+
+
+def test_that_an_instance_is_listed_is_no_sign_of_life_for_others_until_it_gives_one() -> None:
+    newcomer, there = LifeSigns(), LifeSigns()
+    there.note("a", 10.0)
+    newcomer.assume("a", 50.0)
+    assert newcomer["a"] == 50.0
+    assert newcomer.pack(4, 50.0) == ()
+    newcomer.unpack(there.pack(4, 60.0), 60.0)
+    assert newcomer.pack(4, 60.0) == (), "what it was told is older than what it shows"
+    newcomer.note("a", 70.0)
+    there.unpack(newcomer.pack(4, 71.0), 71.0)
+    assert there["a"] == 70.0
 
 
 def test_an_age_is_told_to_a_tenth_of_a_second() -> None:
@@ -94,5 +114,5 @@ def test_signs_of_life_are_forgotten_with_their_instance_however_many_come_and_g
     for number in range(10_000):
         life.note(f"n{number}", float(number))
         life.forget(f"n{number}")
-    assert len(life._heard) == len(life._turn) == 0
+    assert len(life._heard) == len(life._turn) == len(life._assumed) == 0
     assert len(life._news) <= 256

@@ -401,6 +401,36 @@ def test_a_node_that_leaves_lets_another_hold_what_could_not_be_delivered() -> N
     assert read(mesh, "c", "x") == ["near"]
 
 
+@pytest.mark.parametrize("target", ["b", None])
+def test_a_node_that_leaves_hands_over_what_it_was_still_writing_to_disk(target: str | None) -> None:
+    mesh = a_mesh("a", "b", "c")
+    mesh.is_cut = lambda one, other: "b" in (one, other)
+    ticket = mesh.ask("a", SendMessage("s", target, "Notification", "", b'"late"'))
+    assert ticket not in mesh.resolved
+    mesh.leave("a")
+    mesh.run_until(lambda: mesh.nodes["a"].has_left, 5)
+    assert isinstance(mesh.resolved[ticket], SendReply)
+    mesh.kill("a")
+    mesh.is_cut = lambda _one, _other: False
+    mesh.run(10.0)
+    assert read(mesh, "b", "b") == ["late"]
+
+
+def test_a_node_that_leaves_while_its_disk_refuses_a_message_hands_over_the_rest() -> None:
+    mesh = a_mesh("a", "b", "c")
+    mesh.is_cut = lambda one, other: "b" in (one, other)
+    send(mesh, "a", "b", "first")
+    mesh.full["a"] = "no space left"
+    ticket = mesh.ask("a", SendMessage("s", "b", "Notification", "", b'"second"'))
+    mesh.leave("a")
+    mesh.run_until(lambda: mesh.nodes["a"].has_left, 5)
+    assert isinstance(mesh.resolved[ticket], Refused)
+    mesh.kill("a")
+    mesh.is_cut = lambda _one, _other: False
+    mesh.run(10.0)
+    assert read(mesh, "b", "b") == ["first"]
+
+
 def test_a_message_to_oneself_is_kept_once() -> None:
     mesh = a_mesh("a")
     sent = send(mesh, "a", "a", source="a")

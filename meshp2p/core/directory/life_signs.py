@@ -17,38 +17,51 @@ class LifeSigns:
 
     Spare bytes of each packet carry (tag, age) of a few others: first those that were just heard, so that news spreads
     like gossip, and where there is no news the others in turn. It is done for every packet, so it is kept lean.
+
+    An instance that was merely listed gave no sign of life. Until it does, or another node tells of a later one, the
+    time of its listing stands in for it, and is told to nobody: it would make a silent instance seem to speak.
     """
 
     def __init__(self) -> None:
         self._heard: dict[int, float] = {}
         self._news: deque[int] = deque(maxlen=256)
         self._turn: deque[int] = deque()
+        self._assumed: set[int] = set()
+        """Instances without a sign of life: what is kept of them is when they were listed."""
 
     def __getitem__(self, instance_id: str) -> float | None:
         return self._heard.get(tag_of(instance_id))
 
     def note(self, instance_id: str, when: float) -> None:
         """Keep the later of what is known and ``when``; from now on the instance is listed."""
+        self.assume(instance_id, when)
+        self.note_listed(tag_of(instance_id), when)
+
+    def assume(self, instance_id: str, when: float) -> None:
+        """The instance is listed from ``when`` on, if it was not; that is no sign of life."""
         tag = tag_of(instance_id)
-        if tag in self._heard:
-            self.note_listed(tag, when)
-        else:
+        if tag not in self._heard:
             self._turn.append(tag)
-            self._news.append(tag)
             self._heard[tag] = when
+            self._assumed.add(tag)
 
     def note_listed(self, tag: int, when: float) -> None:
         """Keep the later of what is known and ``when``, where an instance with this tag is listed."""
         known = self._heard.get(tag)
-        if known is not None and when > known:
-            self._heard[tag] = when
-            if when - known > 0.5:
-                self._news.append(tag)
+        if known is None or when < known:
+            return
+        self._heard[tag] = when
+        if tag in self._assumed:
+            self._assumed.discard(tag)
+            self._news.append(tag)
+        elif when - known > 0.5:
+            self._news.append(tag)
 
     def forget(self, instance_id: str) -> None:
         tag = tag_of(instance_id)
         if self._heard.pop(tag, None) is not None:
             self._turn.remove(tag)
+            self._assumed.discard(tag)
 
     def pack(self, count: int, now: float) -> tuple[int, ...]:
         """Up to ``count`` pairs of a tag and an age in tenths of a second, as :class:`~meshp2p.core.datagrams.Datagram`
@@ -56,7 +69,7 @@ class LifeSigns:
 
         An age is rounded up: rounded down, a silent instance would seem to speak again each time it was passed on.
         """
-        heard, news, turn = self._heard, self._news, self._turn
+        heard, news, turn, assumed = self._heard, self._news, self._turn, self._assumed
         ages: list[int] = []
         for _ in range(min(count, len(heard))):
             if news:
@@ -65,7 +78,7 @@ class LifeSigns:
                 tag = turn[0]
                 turn.rotate(-1)
             when = heard.get(tag)
-            if when is not None:
+            if when is not None and tag not in assumed:
                 ages += (tag, min(_AGE_MAX, max(0, ceil((now - when) * 10))))
         return tuple(ages)
 

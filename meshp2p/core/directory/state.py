@@ -179,7 +179,7 @@ class NodeState:
             self.members.depart(departed)
         for record in old.members.records.values():
             if record.id != self.id:
-                self.life.note(record.id, now)
+                self.life.assume(record.id, min(now, old.life[record.id] or now))
                 self.put(msgspec.structs.replace(record, state=State.ALIVE))
         self.members.note_claim(old.members.top_claim)
         self.reach = {node_id: address for node_id, address in old.reach.items() if self.members.has_node(node_id)}

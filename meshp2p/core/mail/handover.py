@@ -163,12 +163,16 @@ class Handover:
         """This node leaves: let another hold what the recipients' homes do not have, or what only this one has.
 
         With what waits goes what was delivered before it and is not acknowledged, so that both are in order wherever
-        the recipient is at home by then.
+        the recipient is at home by then. So does what was accepted and is still being written to disk.
         """
-        parcels = self._parcels(now)
-        if not parcels:
-            return
         self.is_handing_over = True
+        if self._outbox.reserved:
+            self._state.store((), lambda _failure, now: self._hand_over(now), now)
+        else:
+            self._hand_over(now)
+
+    def _hand_over(self, now: float) -> None:
+        parcels = self._parcels(now)
 
         def conclude(_is_taken: bool, _now: float) -> None:
             self.is_handing_over = False

@@ -119,6 +119,7 @@ class Hosting:
         if record != held:
             self._ownership.publish(record, now)
         self._host(profile.id, now)
+        state.life.note(profile.id, now)
 
     def heartbeat(self, ticket: int, request: Heartbeat, now: float) -> None:
         """Take a heartbeat, here or at the home. Raises :class:`LimitExceeded` where its metrics are too large; then
@@ -192,6 +193,7 @@ class Hosting:
         if held is None or held.home != state.id or len(metrics.encode()) > state.config.metrics_bytes_max:
             return HeartbeatReply(False, False)
         hosted = self._host(instance_id, now)
+        state.life.note(instance_id, now)
         self._report(hosted, held, status, metrics, now)
         versions = (state.members.version, state.leader_version)
         should_sync = hosted.seen != versions
@@ -242,7 +244,6 @@ class Hosting:
             hosted = self._hosted[instance_id] = _Hosted()
         if instance_id != state.id:
             state.timers.set(Timer.EXPIRE, now + state.config.instance_timeout, instance_id)
-        state.life.note(instance_id, now)
         return hosted
 
     def _drop(self, instance_id: str) -> None:

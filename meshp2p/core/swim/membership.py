@@ -166,7 +166,7 @@ class Membership:
         if self._was_accused(record, held):
             state.patience.note_return(record.id, now)
         if held is None:
-            state.life.note(record.id, now)
+            state.life.assume(record.id, now)
         state.put(record)
         if is_spread:
             state.spread(record, now)

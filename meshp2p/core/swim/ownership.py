@@ -81,7 +81,7 @@ class Ownership:
         if record.epoch and state.may_be_claimed(record.epoch):
             state.epoch_kept = max(state.epoch_kept, record.epoch)
             state.members.note_claim((record.epoch, record.id))
-        state.life.note(record.id, now)
+        state.life.assume(record.id, now)
         state.put(record)
         state.spread(record, now, at_birth=at_birth)
 

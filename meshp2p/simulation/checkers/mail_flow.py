@@ -128,7 +128,7 @@ class MailFlow(Checker):
             return
         for (recipient, message_id), letter in self._unread.items():
             left_at = self._left_at(letter)
-            if left_at is None or letter.accepted_at >= left_at:
+            if left_at is None:
                 continue
             if oracle.engine.now - max(oracle.disturbed_at, letter.accepted_at) < self._bound:
                 continue

@@ -55,7 +55,7 @@ def _content(record: Record) -> Content:
     return record.boot, record.home, record.epoch, record.status, record.metrics, record.addresses
 
 
-SLACK = 1.0
+SLACK = 0.5
 """Ages are told in tenths of a second, on clocks that may differ by 5 %. Chosen, not measured."""
 
 
@@ -65,16 +65,11 @@ class Ages(Checker):
     nothing but processes that are gone makes a heartbeat arrive late."""
 
     name = "ages"
-    watches: tuple[type, ...] = (InstanceJoined, InstanceUpdated)
+    watches: tuple[type, ...] = (InstanceJoined,)
 
     def prepare(self) -> None:
         self._told_at: dict[tuple[str, str], float] = {}
-        """By the key of a host and an agent, when it began to be listed there, or its record changed."""
-        self._started_at = 0.0
-        """When a process began last: what it lists anew it takes for heard then, and tells others so."""
-
-    def started(self, host: Host) -> None:
-        self._started_at = self.oracle.engine.now
+        """By the key of a host and an agent, when it began to be listed there."""
 
     def event(self, host: Host, event: Event) -> None:
         if isinstance(event, InstanceEvent) and event.record.id in self.oracle.agents:
@@ -90,8 +85,6 @@ class Ages(Checker):
                 continue
             for agent_id in stopped:
                 tried_at = oracle.agents_tried_at.get(agent_id, now)
-                if tried_at < self._started_at:
-                    continue
                 shown = host.running.instance(agent_id, host.now)
                 if shown is None or self._told_at.get((host.key, agent_id), now) > tried_at + SLACK:
                     continue

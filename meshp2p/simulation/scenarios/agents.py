@@ -12,7 +12,11 @@ from meshp2p.virtual.faults import ClockStep, Crash, Kind, Lossy, Partition, Pau
 __all__: list[str] = []
 
 
-@scenario("homes", "agents that speak only HTTP lose the nodes that answer for them, and some stop", duration=180.0)
+@scenario(
+    "homes",
+    "agents that speak only HTTP lose the nodes that answer for them, some stop, and a node restarts",
+    duration=180.0,
+)
 def _homes(draft: Draft) -> None:
     for number in range(3):
         nodes = tuple(draft.random.sample(draft.names, min(3, len(draft.names))))
@@ -22,6 +26,8 @@ def _homes(draft: Draft) -> None:
     draft.agents.append(AgentPlan(id="seldom", nodes=draft.names, at=4.0, every=14.0, varies=True))
     gone = draft.agents[0].nodes[0]
     draft.faults.append(Crash(begin=draft.chaos_begin, node=gone, is_silent=draft.random.random() < 0.5))
+    restarted = next(name for name in reversed(draft.names) if name != gone)
+    draft.faults.append(Crash(begin=draft.chaos_begin + 3.0, end=draft.chaos_begin + 4.0, node=restarted))
 
 
 @scenario("goodbye", "agents whose home is cut off go to another node, and some deregister there", least=4)
