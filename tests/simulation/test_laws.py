@@ -32,6 +32,8 @@ CAUGHT = {
     "reading-on": ("reading-on-begins-anew", "small-reads", 0),
     "returns": ("unreached-node-returns-as-often", "walled", 0),
     "rivals": ("announced-while-asking-rivals", "twin", 0),
+    "heartbeats": ("last-heartbeat-follows-the-clock", "set-back", 0),
+    "tables": ("answered-calls-are-kept", "hidden", 0),
     "watching": ("watch-is-retried-without-a-pause", "rejecting", 0),
     "sides": ("cut-off-side-stays-settled", "quorum-agents", 0),
 }

@@ -27,11 +27,12 @@ from meshp2p.simulation.checkers.maps import SharedMaps
 from meshp2p.simulation.checkers.messages import Messages
 from meshp2p.simulation.checkers.pauses import PauseChecker
 from meshp2p.simulation.checkers.probing import ProbeRing
-from meshp2p.simulation.checkers.records import Ages, Records
+from meshp2p.simulation.checkers.records import Ages, Heartbeats, Records
 from meshp2p.simulation.checkers.registrations import Registrations
 from meshp2p.simulation.checkers.settling import SettlingChecker
 from meshp2p.simulation.checkers.sides import Sides
 from meshp2p.simulation.checkers.suspicions import Suspicions
+from meshp2p.simulation.checkers.tables import Tables
 
 __all__ = ["CHECKERS", "Checker", "Convergence", "Violation"]
 
@@ -77,6 +78,8 @@ CHECKERS: dict[str, type[Checker]] = {
         Detours,
         Watching,
         Comparing,
+        Tables,
+        Heartbeats,
     )
 }
 """All checkers by name."""

@@ -16,7 +16,7 @@ from meshp2p.simulation.clock import EPOCH_MS
 from meshp2p.simulation.host import Host
 from meshp2p.virtual.faults import Crash, Leave
 
-__all__ = ["Ages", "Records"]
+__all__ = ["Ages", "Heartbeats", "Records"]
 
 OBSERVERS_MAX = 64
 """In a larger mesh only so many hosts are followed. Chosen, not measured."""
@@ -93,3 +93,30 @@ class Ages(Checker):
                 if heard_at > tried_at + SLACK + 0.06 * (now - tried_at):
                     about = f"{agent_id} at {heard_at:.1f} s, which has been silent since {tried_at:.1f} s"
                     self.violated(host, f"says that it heard of {about}")
+
+
+class Heartbeats(Checker):
+    """The last heartbeat that a node shows of an instance never goes back while that is listed."""
+
+    name = "heartbeats"
+    watches: tuple[type, ...] = (InstanceJoined,)
+
+    def prepare(self) -> None:
+        self._shown: dict[tuple[str, int, str], int] = {}
+        """By the key of a host, its process and an instance, what was shown last."""
+
+    def event(self, host: Host, event: Event) -> None:
+        if isinstance(event, InstanceEvent):
+            self._shown.pop((host.key, host.life, event.record.id), None)
+
+    def tick(self) -> None:
+        for host in self.oracle.live[:OBSERVERS_MAX]:
+            if host.is_stopped:
+                continue
+            for shown in host.running.instances(host.now)[:OBSERVERS_MAX]:
+                key = (host.key, host.life, shown.id)
+                before = self._shown.get(key, 0)
+                self._shown[key] = shown.last_heartbeat
+                if shown.last_heartbeat < before:
+                    back = (before - shown.last_heartbeat) / 1000
+                    self.violated(host, f"says that it last heard of {shown.id} {back:g} s earlier than it said before")
