@@ -64,6 +64,7 @@ def test_that_an_instance_is_listed_is_no_sign_of_life_for_others_until_it_gives
     newcomer.assume("a", 50.0)
     assert newcomer["a"] == 50.0
     assert newcomer.pack(4, 50.0) == ()
+    assert newcomer.age("a", 50.0) == 3600.0
     newcomer.unpack(there.pack(4, 60.0), 60.0)
     assert newcomer.pack(4, 60.0) == (), "what it was told is older than what it shows"
     newcomer.note("a", 70.0)

@@ -9,6 +9,7 @@ from meshp2p.core.record import Record
 from meshp2p.core.requests import ReadInstance
 from meshp2p.core.swim.lookups import LOOKUP_SECONDS
 from tests.core.builders import a_machine, a_record, hear
+from tests.core.mesh import EPOCH_MS
 from tests.core.registry import Registry
 
 SLACK = 1e-6
@@ -182,3 +183,19 @@ def test_a_heartbeat_shows_the_time_of_its_arrival_at_every_node() -> None:
         assert shown is not None
         seen.append(shown.last_heartbeat)
     assert max(seen) - min(seen) <= 20
+
+
+def test_a_home_that_was_started_again_does_not_say_that_it_heard_of_its_silent_instances() -> None:
+    registry = Registry()
+    registry.register("n1")
+    registry.heartbeat("n1", "x", "busy")
+    silent_since = registry.now
+    registry.run(5)
+    registry.kill("n1")
+    registry.add("n1", join="n0")
+    registry.run_until(lambda: registry.nodes["n1"].records().get("x") == registry.nodes["n3"].records()["x"], within=5)
+    registry.run(2)
+    assert read(registry, "n3") is not None
+    shown = registry.nodes["n3"].instance("x", registry.now)
+    assert shown is not None
+    assert shown.last_heartbeat - EPOCH_MS <= 1000 * (silent_since + 0.1)

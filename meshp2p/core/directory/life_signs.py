@@ -32,6 +32,12 @@ class LifeSigns:
     def __getitem__(self, instance_id: str) -> float | None:
         return self._heard.get(tag_of(instance_id))
 
+    def age(self, instance_id: str, now: float) -> float:
+        """Seconds since its last sign of life, as others may be told: the longest age there is if it gave none."""
+        tag = tag_of(instance_id)
+        heard = None if tag in self._assumed else self._heard.get(tag)
+        return _AGE_MAX / 10 if heard is None else max(0.0, now - heard)
+
     def note(self, instance_id: str, when: float) -> None:
         """Keep the later of what is known and ``when``; from now on the instance is listed."""
         self.assume(instance_id, when)

@@ -226,8 +226,7 @@ class Hosting:
         if record is None:
             departed = state.members.departed.get(instance_id)
             return InstanceReply(None, is_home=departed is not None and departed.home == state.id)
-        heard = state.life[instance_id]
-        age = 0.0 if instance_id == state.id or heard is None else max(0.0, now - heard)
+        age = 0.0 if instance_id == state.id else state.life.age(instance_id, now)
         return InstanceReply(record, int(age * 1000), record.home == state.id)
 
     def mark_seen(self, instance_id: str) -> None:
