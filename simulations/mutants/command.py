@@ -17,7 +17,7 @@ from simulations.mutants.hunt import BASELINE, RUNS_MAX, Catch, Survey, hunted, 
 from simulations.mutants.planted import ROOT, Mutant, copied, read_mutants
 from simulations.mutants.unit import failing_test
 
-__all__ = ["SIMULATOR_SHARE", "UNIT_SHARE", "Finding", "add_mutants", "table_lines"]
+__all__ = ["SIMULATOR_SHARE", "UNIT_SHARE", "Finding", "add_mutants", "complaints", "table_lines"]
 
 UNIT_SHARE, SIMULATOR_SHARE = 0.95, 0.60
 """How many of the faults the unit tests must catch, and how many the simulator."""
@@ -77,7 +77,7 @@ def _run(given: argparse.Namespace) -> int:
     ordered = [(mutant, findings[mutant.name]) for mutant in mutants]
     for line in table_lines(ordered):
         print(line)
-    missed = list(_missed(ordered))
+    missed = list(complaints(ordered))
     for line in missed:
         print(line)
     return 1 if not given.only and any(line.startswith("FAILED") for line in missed) else 0
@@ -162,8 +162,9 @@ def _counts(findings: list[tuple[Mutant, Finding]]) -> Iterator[tuple[str, list[
         yield "simulator", caught, tried
 
 
-def _missed(findings: list[tuple[Mutant, Finding]]) -> Iterator[str]:
-    """What keeps the list from being good enough."""
+def complaints(findings: list[tuple[Mutant, Finding]]) -> Iterator[str]:
+    """What keeps the list from being good enough, and explanations of faults that are caught: those fail nothing, for a
+    run of the swarm may catch a fault by luck."""
     for mutant, finding in findings:
         if finding.error:
             yield f"FAILED {mutant.name}: {finding.error}"
@@ -171,6 +172,10 @@ def _missed(findings: list[tuple[Mutant, Finding]]) -> Iterator[str]:
             yield f"FAILED {mutant.name}: no unit test catches it, and `no_test` does not say why"
         if finding.catch == "survived" and not mutant.no_run:
             yield f"FAILED {mutant.name}: no run catches it, and `no_run` does not say why"
+        if finding.test and mutant.no_test:
+            yield f"STALE {mutant.name}: {finding.test} catches it: remove `no_test`"
+        if isinstance(finding.catch, Catch) and mutant.no_run:
+            yield f"STALE {mutant.name}: {finding.catch.checker} catches it, {_within(finding.catch)}: remove `no_run`"
     for what, caught, tried in _counts(findings):
         share = UNIT_SHARE if what == "unit tests" else SIMULATOR_SHARE
         if len(caught) < share * len(tried):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshp2p.errors import ConfigError
-from simulations.mutants.command import Finding, table_lines
+from simulations.mutants.command import Finding, complaints, table_lines
 from simulations.mutants.hunt import BASELINE, RUNS_MAX, Catch, hunted, planned_runs
 from simulations.mutants.planted import Mutant, copied, read_mutants
 from simulations.mutants.unit import failing_test
@@ -90,6 +90,23 @@ def test_the_table_counts_what_each_instrument_caught_and_says_why_the_rest_surv
     assert "| one | nodes | nodes.py::test_it | epochs | run 7 |" in lines
     assert "| two | nodes | no: UNEXPLAINED | no: No run is that long. (reached in 12 runs) |  |" in lines
     assert lines[-2:] == ["unit tests: 1 of 2 caught (50%)", "simulator: 1 of 2 caught (50%)"]
+
+
+def test_what_survives_without_an_explanation_fails_and_an_explanation_of_what_is_caught_is_stale() -> None:
+    caught, survived = Catch("epochs", 7, "swarm", 3, "two leaders"), "survived"
+    plain = Mutant("plain", "nodes", "A story.", old="a", new="b")
+    explained = Mutant("explained", "nodes", "A story.", old="a", new="b", no_test="So.", no_run="So.")
+    assert list(complaints([(plain, Finding("plain", "a test", caught))])) == []
+    shares = list(complaints([(explained, Finding("explained", "", survived))]))
+    assert [line.split(":")[0] for line in shares] == ["FAILED unit tests", "FAILED simulator"]
+    assert list(complaints([(plain, Finding("plain", "", survived))]))[:2] == [
+        "FAILED plain: no unit test catches it, and `no_test` does not say why",
+        "FAILED plain: no run catches it, and `no_run` does not say why",
+    ]
+    assert list(complaints([(explained, Finding("explained", "a test", caught))])) == [
+        "STALE explained: a test catches it: remove `no_test`",
+        "STALE explained: epochs catches it, run 7: remove `no_run`",
+    ]
 
 
 def test_figures_that_differ_catch_what_no_checker_does() -> None:
