@@ -35,6 +35,11 @@ _MODULES = {
     "status": "messages",
     "doctor": "doctor",
     "simulate": "simulate",
+    "init": "membership",
+    "trust": "membership",
+    "root": "membership",
+    "invite": "joining",
+    "join": "joining",
 }
 """Which module has each command."""
 

@@ -20,11 +20,11 @@ from meshp2p.errors import StartError, Unreachable
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.net.peers import open_stranger
 from meshp2p.node.config import DEFAULT_PORT
-from meshp2p.node.platform import find_place
+from meshp2p.node.platform import announced_mesh, find_place
 from meshp2p.node.settings import load_config
 from meshp2p.wire.codec import Codec
 
-__all__ = ["add_commands", "add_node_options", "find_nodes", "open_client"]
+__all__ = ["add_commands", "add_node_options", "find_announced", "find_nodes", "open_client"]
 
 BROWSE_SECONDS = 3.0
 """An answer that was multicast in the second before is not repeated (RFC 6762 §6), so a look takes up to that long."""
@@ -93,29 +93,17 @@ async def find_nodes(mesh: str) -> list[str]:
     Where neither sees one, the default port of this machine: a node that does not announce itself may be there. Raises
     :class:`~meshp2p.errors.Unreachable` where there is none either.
     """
-    place = find_place("::", DEFAULT_PORT, list_interfaces())
-    seen: list[tuple[Address, ...]] = []
-    async with trio.open_nursery() as nursery:
-
-        async def browse() -> None:
-            with contextlib.suppress(StartError):
-                found = await browse_once(mesh, BROWSE_SECONDS, multicast_interfaces(place.hosts), enough=1)
-                seen.extend(advertisement.addresses for advertisement in found)
-            if seen:
-                nursery.cancel_scope.cancel()
-
-        async def ask() -> None:
-            found, _ = await ask_once(Codec(mesh), place.links, BROWSE_SECONDS, enough=1)
-            seen.extend(found.values())
-            if seen:
-                nursery.cancel_scope.cancel()
-
-        nursery.start_soon(browse)
-        nursery.start_soon(ask)
+    announced = announced_mesh(mesh)
+    if announced != mesh:  # its nodes answer on their own machine only
+        own = {"127.0.0.1", "::1", *find_place("::", DEFAULT_PORT, list_interfaces()).hosts}
+        found = await find_announced(announced, enough=None)
+        seen = [here for addresses in found if (here := tuple(one for one in addresses if one.host in own))]
+    else:
+        seen = await find_announced(mesh)
     if seen:
         return [f"http://{address}" for addresses in seen for address in addresses]
     fallback = Address("127.0.0.1", DEFAULT_PORT)
-    async with open_stranger(Codec(mesh)) as peers:  # a node of another mesh refuses it
+    async with open_stranger(Codec(announced)) as peers:  # a node of another mesh refuses it
         reply = await peers.call(Call(0, (fallback,), Probe(0), 1.0))
     if not isinstance(reply, Pong):
         why = reply.reason if isinstance(reply, CallFailed) else "another kind of answer"
@@ -124,3 +112,28 @@ async def find_nodes(mesh: str) -> list[str]:
             " start one with `meshp2p up`, name another mesh with --mesh, or a node with --node"
         )
     return [f"http://{fallback}"]
+
+
+async def find_announced(mesh: str, *, enough: int | None = 1) -> list[tuple[Address, ...]]:
+    """The addresses of those who announce this name by mDNS or the beacon, on this machine or the LAN: of all that are
+    seen in ``BROWSE_SECONDS``, or of the first ``enough``."""
+    place = find_place("::", DEFAULT_PORT, list_interfaces())
+    seen: list[tuple[Address, ...]] = []
+    async with trio.open_nursery() as nursery:
+
+        async def browse() -> None:
+            with contextlib.suppress(StartError):
+                found = await browse_once(mesh, BROWSE_SECONDS, multicast_interfaces(place.hosts), enough=enough)
+                seen.extend(advertisement.addresses for advertisement in found)
+            if seen and enough is not None:
+                nursery.cancel_scope.cancel()
+
+        async def ask() -> None:
+            found, _ = await ask_once(Codec(mesh), place.links, BROWSE_SECONDS, enough=enough)
+            seen.extend(found.values())
+            if seen and enough is not None:
+                nursery.cancel_scope.cancel()
+
+        nursery.start_soon(browse)
+        nursery.start_soon(ask)
+    return seen

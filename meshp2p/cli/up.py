@@ -26,6 +26,7 @@ from meshp2p.core.presets import PRESETS
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
 from meshp2p.node.events import EventsLost, LeaderChanged, MemberEvent, NetworkProblemFound, NodeEvent
+from meshp2p.node.platform import announced_mesh
 
 __all__ = ["add_commands"]
 
@@ -150,7 +151,12 @@ def _greeting(node: MeshNode, is_json: bool) -> str:
         return to_json_line(
             {"event": "ready", "id": node.id, "url": node.url, "mesh": node.config.mesh, "addresses": addresses}
         )
-    if any(not is_loopback(address.host) for address in node.addresses):
+    if announced_mesh(node.config.mesh) != node.config.mesh:
+        warning = (
+            "connections between nodes are encrypted and members only; datagrams are not sealed yet:"
+            " who can send on the network can forge them"
+        )
+    elif any(not is_loopback(address.host) for address in node.addresses):
         warning = "nothing is encrypted or authenticated: whoever reaches this address may register, read and join"
     else:
         warning = (

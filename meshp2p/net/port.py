@@ -4,7 +4,7 @@
 
     16        TLS           handed to ``serve_tls``; in an open mesh closed, and counted
     d7        peer frames   handed to ``serve_peer``; in a secured mesh closed, and counted
-    other     HTTP/1.1      accepted at ``http``, a listener like any other; in a secured mesh from loopback only
+    other     HTTP/1.1      accepted at ``http``, a listener like any other; in a secured mesh from this machine only
 
 The byte is looked at and not taken, so whoever serves the connection finds it whole.
 """
@@ -183,7 +183,7 @@ class Port:
                 await trio.aclose_forcefully(stream)
             else:
                 await self._serve_peer(stream, host)
-        elif is_secured and not _is_loopback(host):
+        elif is_secured and not _is_this_machine(stream, host):
             self.stats.plain += 1
             await _refuse_http(stream)
         else:
@@ -214,10 +214,12 @@ async def _refuse_http(stream: trio.abc.Stream) -> None:
     await trio.aclose_forcefully(stream)
 
 
-def _is_loopback(host: str) -> bool:
+def _is_this_machine(stream: trio.abc.Stream, host: str) -> bool:
+    """Whether a connection from ``host`` comes from this machine: over loopback, or from the address it goes to."""
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
+        own = str(stream.socket.getsockname()[0]) if isinstance(stream, trio.SocketStream) else ""
+        return ipaddress.ip_address(host).is_loopback or own.removeprefix("::ffff:") == host
+    except (OSError, ValueError):
         return False
 
 

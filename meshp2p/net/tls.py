@@ -67,7 +67,7 @@ class NodeTls:
 
     @property
     def mesh(self) -> str:
-        return f"{self._credential.mesh_id.hex()} {self._credential.name}"
+        return self._credential.announced_name
 
     async def accept(self, stream: trio.abc.Stream) -> VerifiedStream:
         """See :class:`~meshp2p.net.secure_stream.Security`."""

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import trio
@@ -42,7 +42,10 @@ from meshp2p.store.user_data import meshes_directory
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import PeerHello
 
-__all__ = ["Bound", "Disk", "Platform", "Surroundings", "SystemPlatform", "find_place"]
+if TYPE_CHECKING:
+    from meshp2p.store.credentials import CredentialDirectory  # it brings cryptography
+
+__all__ = ["Bound", "Disk", "Platform", "Surroundings", "SystemPlatform", "announced_mesh", "find_place"]
 
 
 class Bound:
@@ -181,14 +184,12 @@ class SystemPlatform:
             return f"the interfaces of this machine cannot be listed: {error}"
 
     def open_security(self, config: NodeConfig, instance_id: str) -> Security | None:
-        if not (meshes := meshes_directory()).is_dir():
+        directory = _find_credential(config.mesh)
+        if directory is None:
             return None
         from meshp2p.node.security import open_security  # noqa: PLC0415  # only where it is used
-        from meshp2p.store.credentials import Credentials  # noqa: PLC0415
 
-        directory = Credentials(meshes).find(config.mesh)
-        name = config.hostname or self.hostname
-        return None if directory is None else open_security(directory, instance_id, name)
+        return open_security(directory, instance_id, config.hostname or self.hostname)
 
     def make_peers(self, codec: Codec, own: PeerHello, security: Security | None) -> Peers:
         return Peers(codec, own, security=security)
@@ -217,6 +218,23 @@ class SystemPlatform:
         if peers:
             sources.append(CacheSource(peers))
         return sources
+
+
+def announced_mesh(mesh: str) -> str:
+    """What stands on the network for the mesh that this user knows by this name. Raises
+    :class:`~meshp2p.errors.StoreError` if it is secured and the credential cannot be used."""
+    directory = _find_credential(mesh)
+    return mesh if directory is None else directory.load().announced_name
+
+
+def _find_credential(mesh: str) -> CredentialDirectory | None:
+    """The credential of this user for the secured mesh of this name; None if there is none: the mesh is open."""
+    meshes = meshes_directory()
+    if not meshes.is_dir():
+        return None
+    from meshp2p.store.credentials import Credentials  # noqa: PLC0415  # only where it is used
+
+    return Credentials(meshes).find(mesh)
 
 
 def find_place(bound_host: str, port: int, interfaces: Sequence[Interface]) -> Endpoints:

@@ -129,7 +129,7 @@ class _Runner:
                 driver = Driver(machine, codec, bound.datagrams, peers, self._emit, keep, store)
                 place = around.place
                 node = LocalNode(
-                    config,
+                    self._config,
                     driver,
                     self._subscriptions,
                     self._maps,

@@ -22,12 +22,14 @@ from meshp2p.http.limits import HttpLimits
 from meshp2p.node.config import NodeConfig, check_path
 from meshp2p.node.options import NodeOptions
 
-__all__ = ["PREFIX", "choose_config", "load_config", "variable_of"]
+__all__ = ["PREFIX", "TOKEN_VARIABLE", "choose_config", "load_config", "variable_of"]
 
 _log = logging.getLogger("meshp2p.node")
 
 PREFIX: Final = "MESHP2P_"
 _CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
+TOKEN_VARIABLE: Final = f"{PREFIX}JOIN_TOKEN"
+"""For ``meshp2p join``; nodes do not read it."""
 _GROUPS: Final[dict[str, type[msgspec.Struct]]] = {"protocol": ProtocolConfig, "limits": HttpLimits}
 _SHOWN_MAX: Final = 80
 
@@ -144,7 +146,7 @@ def _is_of_a_service(variable: str, text: str) -> bool:
 def _read_environment(variables: Mapping[str, str], *, is_strict: bool) -> dict[str, _Setting]:
     settings: dict[str, _Setting] = {}
     for variable, text in variables.items():
-        if not variable.startswith(PREFIX) or variable == _CONFIG_VARIABLE or not text:
+        if not variable.startswith(PREFIX) or variable in (_CONFIG_VARIABLE, TOKEN_VARIABLE) or not text:
             continue
         if _is_of_a_service(variable, text):
             continue

@@ -174,6 +174,10 @@ class Credentials:
             raise StoreError(f"{str(self._path)!r} cannot be read: {error.strerror}") from error
         return [CredentialDirectory(entry) for entry in entries if entry.is_dir()]
 
+    def has(self, mesh_id: bytes) -> bool:
+        """Whether this user joined the mesh with this id."""
+        return (self._path / mesh_id.hex()).is_dir()
+
     def find(self, name: str | None = None) -> CredentialDirectory | None:
         """The mesh with this name, or the only one there is; None if there is none. Raises :class:`ConfigError` if
         several fit, and :class:`StoreError`."""

@@ -39,6 +39,7 @@ __all__ = [
     "Certificate",
     "MachineRole",
     "RootRole",
+    "check_pattern",
     "consent_to",
     "issue_agent",
     "issue_machine",
@@ -51,6 +52,9 @@ CERTIFICATE_BYTES_MAX: Final = 4096
 """The longest certificate that is read. One of an agent with 16 names has about 1,500 bytes."""
 
 LABEL_CHARACTERS_MAX: Final = 64
+MESH_NAME_BYTES_MAX: Final = 64
+"""With the mesh id before it, a name fits where an open mesh has one of 128 bytes."""
+
 NAMES_MAX: Final = 32
 """DNS names and addresses in the certificate of an agent. Chosen, not measured."""
 
@@ -68,7 +72,7 @@ _Label = Annotated[str, msgspec.Meta(min_length=1, max_length=LABEL_CHARACTERS_M
 class RootRole(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """The root of the mesh with this name."""
 
-    name: _Id
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=MESH_NAME_BYTES_MAX)]
 
 
 class MachineRole(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -191,6 +195,12 @@ def matches(pattern: str, instance_id: str) -> bool:
     return is_long_enough and instance_id.startswith(before) and instance_id.endswith(after)
 
 
+def check_pattern(pattern: str) -> None:
+    """Raise :class:`ConfigError` unless :func:`matches` can read this."""
+    if not 1 <= len(pattern.encode("utf-8", "surrogatepass")) <= ID_BYTES_MAX or pattern.count("*") > 1:
+        raise ConfigError(f"id pattern {pattern!r}: expected 1 to {ID_BYTES_MAX} bytes with at most one '*'")
+
+
 def consent_to(key: PrivateKey, mesh_id: bytes, issuer: bytes) -> bytes:
     """The signature by which the key of a new machine takes the key with the fingerprint ``issuer`` as its inviter."""
     return key.sign(_CONSENT, mesh_id + issuer)
@@ -198,8 +208,8 @@ def consent_to(key: PrivateKey, mesh_id: bytes, issuer: bytes) -> bytes:
 
 def issue_root(key: PrivateKey, name: str) -> Certificate:
     """The certificate of a new mesh. Raises :class:`ConfigError` if it cannot have that name."""
-    if not 1 <= len(name.encode("utf-8", "surrogatepass")) <= ID_BYTES_MAX or not name.isprintable():
-        raise ConfigError(f"mesh name {name!r}: expected 1 to {ID_BYTES_MAX} bytes of printable UTF-8")
+    if not 1 <= len(name.encode("utf-8", "surrogatepass")) <= MESH_NAME_BYTES_MAX or not name.isprintable():
+        raise ConfigError(f"mesh name {name!r}: expected 1 to {MESH_NAME_BYTES_MAX} bytes of printable UTF-8")
     return _issue(key.public, key, RootRole(name), [])
 
 
@@ -218,8 +228,7 @@ def issue_machine(
     :class:`RemoteProtocolError` if the consent is not by that key."""
     if not 1 <= len(label) <= LABEL_CHARACTERS_MAX or not label.isprintable():
         raise ConfigError(f"label {label!r}: expected 1 to {LABEL_CHARACTERS_MAX} printable characters")
-    if not 1 <= len(ids.encode()) <= ID_BYTES_MAX or ids.count("*") > 1:
-        raise ConfigError(f"id pattern {ids!r}: expected 1 to {ID_BYTES_MAX} bytes with at most one '*'")
+    check_pattern(ids)
     public.verify(_CONSENT, mesh_id + issuer.fingerprint, consent)
     role = MachineRole(mesh_id, label, consent, ids, may_invite, is_admin)
     return _issue(public, issuer, role, [])

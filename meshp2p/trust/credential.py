@@ -48,6 +48,11 @@ class MachineCredential:
         return self.root.role.name if isinstance(self.root.role, RootRole) else ""
 
     @property
+    def announced_name(self) -> str:
+        """What stands for this mesh, and for no other, where an open mesh has its name: on the network."""
+        return f"{self.mesh_id.hex()} {self.name}"
+
+    @property
     def machine(self) -> MeshMachine:
         """What the mesh was told of this machine."""
         return self.trust.machines[self.key.fingerprint]

@@ -29,7 +29,13 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from meshp2p.errors import ConfigError, JoinFailed, LocalProtocolError, Refusal, RemoteProtocolError
-from meshp2p.trust.certificates import CERTIFICATE_BYTES_MAX, LABEL_CHARACTERS_MAX, Certificate, consent_to
+from meshp2p.trust.certificates import (
+    CERTIFICATE_BYTES_MAX,
+    LABEL_CHARACTERS_MAX,
+    Certificate,
+    check_pattern,
+    consent_to,
+)
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import MESH_ID_BYTES, PUBLIC_KEY_BYTES_MAX, PrivateKey, PublicKey
 from meshp2p.trust.spake import ELEMENT_BYTES, PasswordExchange
@@ -111,7 +117,8 @@ _sealed: Final = msgspec.msgpack.Decoder(_Sealed)
 
 class Invitation:
     """An open invitation: who knows ``secret`` may join, ``uses`` times until ``expires_at``. The rest is what the
-    newcomer may do: see :class:`~meshp2p.trust.certificates.MachineRole`."""
+    newcomer may do: see :class:`~meshp2p.trust.certificates.MachineRole`. Raises :class:`ConfigError` on a wrong
+    pattern of ids."""
 
     def __init__(
         self,
@@ -123,6 +130,7 @@ class Invitation:
         may_invite: bool = False,
         is_admin: bool = False,
     ) -> None:
+        check_pattern(ids)
         self.secret: JoinCode | JoinToken = secret
         self.expires_at: float = expires_at
         self.uses_left: int = uses

@@ -73,9 +73,14 @@ class MeshMachine(msgspec.Struct, frozen=True):
         """The fingerprint of the key that issued its certificate."""
         return self.chain[0].issuer
 
+    @property
+    def id_patterns(self) -> list[str]:
+        """The patterns of the whole chain; an id must be covered by each."""
+        return [one.role.ids for one in self.chain if isinstance(one.role, MachineRole)]
+
     def may_use(self, instance_id: str) -> bool:
         """Whether the patterns of the whole chain cover this id."""
-        return all(isinstance(one.role, MachineRole) and matches(one.role.ids, instance_id) for one in self.chain)
+        return all(matches(pattern, instance_id) for pattern in self.id_patterns)
 
 
 _BY_NOBODY: Final = (Revocation(bytes(16), bytes(32), bytes(32)),)  # keeps nobody

@@ -1,0 +1,211 @@
+"""``meshp2p invite`` and ``meshp2p join``: let a machine into a secured mesh."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import sys
+from typing import Any
+
+import trio
+
+from meshp2p.cli.ask import BROWSE_SECONDS, find_announced
+from meshp2p.cli.membership import add_mesh_option, credential_directory, default_label, own_credentials
+from meshp2p.cli.output import printable, warn, write_line
+from meshp2p.core.address import Address, parse_endpoint
+from meshp2p.discovery.beacon import BeaconSource
+from meshp2p.discovery.mdns import MdnsSource, multicast_interfaces
+from meshp2p.discovery.source import Sighting, Source
+from meshp2p.errors import ConfigError, JoinFailed, LocalProtocolError
+from meshp2p.net.interfaces import list_interfaces
+from meshp2p.net.joining import InvitationServer, join_at
+from meshp2p.net.sockets import Sockets, open_sockets
+from meshp2p.node.platform import find_place
+from meshp2p.node.settings import TOKEN_VARIABLE
+from meshp2p.store.credentials import CredentialDirectory
+from meshp2p.trust.credential import MachineCredential
+from meshp2p.trust.joining import Invitation, NewcomerSide
+from meshp2p.trust.spoken import JoinCode, JoinToken, parse_invitation
+from meshp2p.wire.codec import Codec
+
+__all__ = ["add_commands"]
+
+CODE_SECONDS = 600.0
+"""How long a code is valid."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def add_commands(commands: Any) -> None:
+    invite = commands.add_parser(
+        "invite",
+        help="let another machine into a secured mesh",
+        description="Print a code for one machine, and wait until it has joined: 10 minutes, and 3 wrong codes at the"
+        " most. With --token, print a token for programs. The invitation lasts as long as this command runs.",
+        allow_abbrev=False,
+    )
+    add_mesh_option(invite)
+    invite.add_argument("--may-invite", action="store_true", help="let the newcomer invite others")
+    invite.add_argument("--admin", action="store_true", help="let the newcomer revoke others, and make admins")
+    invite.add_argument("--ids", metavar="PATTERN", default="*", help="the ids that its agents may have (%(default)s)")
+    invite.add_argument("--token", action="store_true", help=f"print a token, for {TOKEN_VARIABLE} or standard input")
+    invite.add_argument("--uses", type=int, metavar="N", help="how many machines may join with the token (1)")
+    invite.add_argument(
+        "--for", dest="seconds", type=_duration, metavar="TIME", help="how long it is valid, such as 90s, 10m, 1h (10m)"
+    )
+    invite.add_argument("--host", default="::", help="the address to listen at (all)")
+    invite.add_argument("--port", type=int, default=0, help="the TCP port to listen at (any)")
+    invite.set_defaults(run=_invite)
+
+    join = commands.add_parser(
+        "join",
+        help="join a secured mesh with a code or a token",
+        description=f"Join a secured mesh. The code is asked for; without a terminal it is read from standard input. A"
+        f" token may be in {TOKEN_VARIABLE} instead. All agents of this user on this machine are in the mesh then.",
+        allow_abbrev=False,
+    )
+    join.add_argument("--at", metavar="HOST:PORT", help="where the inviter is (it is looked for on the network)")
+    join.add_argument("--label", default=default_label(), help="what others see of this machine (%(default)s)")
+    join.set_defaults(run=_join)
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number and s, m, h or d, such as 1h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+# Inviting
+
+
+def _invite(options: argparse.Namespace) -> int:
+    directory = credential_directory(options.mesh)
+    credential = directory.load()
+    machine = credential.machine
+    if not (credential.is_trusted and machine.may_invite):
+        raise LocalProtocolError(
+            f"this machine may not invite others to mesh {credential.name!r}: ask where `meshp2p trust` says may invite"
+        )
+    if options.admin and not machine.is_admin:
+        raise LocalProtocolError(f"this machine is no admin of mesh {credential.name!r}: only admins make admins")
+    if options.uses is not None and not (options.token and options.uses >= 1):
+        raise ConfigError(f"--uses {options.uses}: expected a number from 1, beside --token")
+    secret = JoinToken.draw(credential.mesh_id) if options.token else JoinCode.draw()
+    return trio.run(_serve_invitation, options, directory, credential, secret)
+
+
+async def _serve_invitation(
+    options: argparse.Namespace,
+    directory: CredentialDirectory,
+    credential: MachineCredential,
+    secret: JoinCode | JoinToken,
+) -> int:
+    seconds = CODE_SECONDS if options.seconds is None else options.seconds
+    invitation = Invitation(
+        secret,
+        trio.current_time() + seconds,
+        uses=options.uses or 1,
+        ids=options.ids,
+        may_invite=options.may_invite,
+        is_admin=options.admin,
+    )
+    sockets = open_sockets(options.host, options.port, is_port_wished=options.port != 0)
+    sockets.datagrams.close()
+
+    async def keep() -> None:
+        await trio.to_thread.run_sync(directory.update_trust, credential)
+
+    server = InvitationServer(credential, invitation, keep=keep, note=lambda text: write_line(printable(text)))
+    async with sockets.listener, trio.open_nursery() as nursery:
+        await _announce(nursery, secret, sockets)
+        if options.token:
+            write_line(secret.text)
+        else:
+            write_line(f"on the other machine run  meshp2p join  and type the code:  {secret.text}")
+        warn(f"the invitation is open at port {sockets.port} for {seconds:g} s, as long as this command runs")
+        await server.run(sockets.listener)
+        nursery.cancel_scope.cancel()
+    if invitation.uses_left == 0 or (options.token and invitation.uses_left < (options.uses or 1)):
+        return 0
+    if invitation.has_failed:
+        warn(f"wrong codes ended the invitation: from {', '.join(invitation.wrong)}; run meshp2p invite again")
+    else:
+        warn("nobody joined in time: run meshp2p invite again")
+    return 1
+
+
+async def _announce(nursery: trio.Nursery, secret: JoinCode | JoinToken, sockets: Sockets) -> None:
+    """Announce the number of the invitation, and nothing else, as a mesh of one node would be."""
+    place = find_place(sockets.host, sockets.port, list_interfaces())
+    name = _announced_name(secret)
+    system = random.SystemRandom()
+    inviter = f"{system.randrange(1 << 64):016x}"
+    interfaces = multicast_interfaces(place.hosts)
+    sources: list[Source] = [
+        BeaconSource(inviter, Codec(name), place, lambda: 0, system),
+        MdnsSource(inviter, name, sockets.port, place.hosts, interfaces),
+    ]
+
+    def ignore(sighting: Sighting) -> None:
+        """It looks for nobody."""
+
+    for source in sources:
+        nursery.start_soon(source.run, ignore)
+    await trio.lowlevel.checkpoint()
+
+
+def _announced_name(secret: JoinCode | JoinToken) -> str:
+    return f"meshp2p join {secret.rendezvous}"
+
+
+# Joining
+
+
+def _join(options: argparse.Namespace) -> int:
+    secret = parse_invitation(os.environ.get(TOKEN_VARIABLE) or _ask())
+    own = own_credentials()
+    if secret.mesh_id is not None and own.has(secret.mesh_id):
+        write_line("this user is in the mesh already")
+        return 0
+    credential = trio.run(_join_mesh, options, secret)
+    own.add(credential)
+    inviter = credential.trust.machines.get(credential.machine.inviter)
+    by = "" if inviter is None else f", invited by {inviter.label}"
+    write_line(printable(f"joined mesh {credential.name!r}{by}"))
+    write_line(printable(f"agents that this user starts here with mesh={credential.name!r} are in it"))
+    return 0
+
+
+def _ask() -> str:
+    if sys.stdin is not None and sys.stdin.isatty():
+        print("code: ", end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline() if sys.stdin is not None else ""
+    if not line.strip():
+        raise ConfigError(f"no code was given: type it, or set {TOKEN_VARIABLE}")
+    return line
+
+
+async def _join_mesh(options: argparse.Namespace, secret: JoinCode | JoinToken) -> MachineCredential:
+    if options.at is not None:
+        addresses = await _resolve(options.at)
+    else:
+        found = await find_announced(_announced_name(secret))
+        if not found:
+            raise JoinFailed(
+                f"no open invitation with this code was seen on this network in {BROWSE_SECONDS:g} s: does meshp2p"
+                " invite still run? If no multicast passes between the machines, name the inviter with --at HOST:PORT"
+            )
+        addresses = found[0]
+    return await join_at(addresses, NewcomerSide(secret, options.label))
+
+
+async def _resolve(text: str) -> tuple[Address, ...]:
+    endpoint = parse_endpoint(text)
+    try:
+        found = await trio.socket.getaddrinfo(endpoint.host, endpoint.port, type=trio.socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise JoinFailed(f"--at {text}: {error}") from error
+    return tuple(Address(str(entry[4][0]), endpoint.port) for entry in found)

@@ -1,0 +1,173 @@
+"""``meshp2p init``, ``meshp2p trust`` and ``meshp2p root``: a secured mesh, as this user of this machine has it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import getpass
+import socket
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from meshp2p.cli.output import printable, warn, write_line
+from meshp2p.discovery.mdns import browse_once, multicast_interfaces
+from meshp2p.errors import ConfigError, StartError
+from meshp2p.net.interfaces import list_interfaces
+from meshp2p.node.config import DEFAULT_PORT
+from meshp2p.node.platform import find_place
+from meshp2p.store.credentials import CredentialDirectory, Credentials
+from meshp2p.store.user_data import meshes_directory
+from meshp2p.trust.certificates import LABEL_CHARACTERS_MAX
+from meshp2p.trust.credential import MachineCredential, found_mesh
+from meshp2p.trust.trust_map import MeshMachine
+
+__all__ = ["add_commands", "add_mesh_option", "credential_directory", "default_label", "own_credentials"]
+
+_LOOK_SECONDS = 2.0
+
+
+class _MachineRow(msgspec.Struct):
+    """A machine, as ``meshp2p trust --json`` prints it."""
+
+    label: str
+    fingerprint: str
+    invited_by: str | None
+    is_trusted: bool
+    may_invite: bool
+    is_admin: bool
+    ids: list[str]
+    is_this_machine: bool
+
+
+def add_commands(commands: Any) -> None:
+    init = commands.add_parser(
+        "init",
+        help="make a secured mesh, with this machine as its first",
+        description="Make a secured mesh. This machine is its first, is an admin and may invite others. The mesh's root"
+        " key is kept here until `meshp2p root export` moves it away.",
+        allow_abbrev=False,
+    )
+    init.add_argument("name", metavar="NAME", help="the mesh's name, such as studio")
+    init.add_argument("--label", default=default_label(), help="what others see of this machine (%(default)s)")
+    init.set_defaults(run=_init)
+
+    trust = commands.add_parser("trust", help="list the machines of a secured mesh, and who invited whom")
+    add_mesh_option(trust)
+    trust.add_argument("--json", action="store_true", help="print one JSON object a line")
+    trust.set_defaults(run=_trust)
+
+    root = commands.add_parser("root", help="what concerns the root key of a secured mesh", allow_abbrev=False)
+    actions = root.add_subparsers(title="actions", metavar="ACTION", required=True)
+    export = actions.add_parser(
+        "export",
+        help="move the root key to a file, best on a medium that you then put away",
+        description="Move the root key of a mesh to a new file. The mesh works without it; it can invite and revoke"
+        " where nobody else can.",
+        allow_abbrev=False,
+    )
+    export.add_argument("file", metavar="FILE", type=Path, help="a file that does not exist yet")
+    add_mesh_option(export)
+    export.set_defaults(run=_export)
+
+
+def add_mesh_option(parser: argparse.ArgumentParser) -> None:
+    """The option that names one of the meshes of this user."""
+    parser.add_argument("--mesh", metavar="NAME", help="the mesh (the only one that this user is in)")
+
+
+def own_credentials() -> Credentials:
+    """What this user has on this machine."""
+    return Credentials(meshes_directory())
+
+
+def credential_directory(mesh: str | None) -> CredentialDirectory:
+    """The mesh that the options name. Raises :class:`ConfigError` if this user is not in it."""
+    found = own_credentials().find(mesh)
+    if found is None:
+        which = "in a secured mesh" if mesh is None else f"in a secured mesh {mesh!r}"
+        raise ConfigError(f"this user is not {which}: run meshp2p join to join one, or meshp2p init NAME to make one")
+    return found
+
+
+def default_label() -> str:
+    """``user@host``, as far as it can be shown."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # no name for this user id
+        user = "user"
+    label = "".join(character for character in f"{user}@{socket.gethostname()}" if character.isprintable())
+    return label[:LABEL_CHARACTERS_MAX]
+
+
+def _init(options: argparse.Namespace) -> int:
+    own = own_credentials()
+    if own.find(options.name) is not None:
+        raise ConfigError(f"this user is in a mesh {options.name!r} already: choose another name")
+    root_key, credential = found_mesh(options.name, options.label)
+    if options.name in trio.run(_announced_names):
+        raise ConfigError(
+            f"a mesh {options.name!r} is announced on this network: run meshp2p join to join it, or choose another name"
+        )
+    own.add(credential, root_key)
+    write_line(printable(f"mesh {options.name!r} is made: its id is {credential.mesh_id.hex()}"))
+    write_line("to let another machine in, run here:  meshp2p invite")
+    return 0
+
+
+async def _announced_names() -> set[str]:
+    """The names of the meshes that are announced by mDNS, secured and open ones."""
+    with contextlib.suppress(StartError):
+        place = find_place("::", DEFAULT_PORT, list_interfaces())
+        found = await browse_once(None, _LOOK_SECONDS, multicast_interfaces(place.hosts))
+        return {name for one in found for name in (one.mesh, one.mesh.partition(" ")[2])}
+    return set()
+
+
+def _trust(options: argparse.Namespace) -> int:
+    credential = credential_directory(options.mesh).load()
+    machines = credential.trust.machines
+    rows = [_row(credential, machine) for machine in machines.values()]
+    if options.json:
+        for row in rows:
+            write_line(msgspec.json.encode(row).decode())
+        return 0
+    write_line(printable(f"mesh {credential.name!r}, id {credential.mesh_id.hex()}"))
+    for row, machine in zip(rows, machines.values(), strict=True):
+        marks = [
+            *(["revoked"] if not row.is_trusted else []),
+            *(["admin"] if row.is_admin else []),
+            *(["may invite"] if row.may_invite else []),
+            *(["this machine"] if row.is_this_machine else []),
+        ]
+        inviter = "the root" if row.invited_by is None else machines[machine.inviter].label
+        line = f"{'  ' * len(machine.chain)}{row.label}  {row.fingerprint[:16]}  invited by {inviter}"
+        write_line(printable(line + (f"  ({', '.join(marks)})" if marks else "")))
+    for revocation in credential.trust.revocations:
+        if revocation.agent:
+            label = machines[revocation.target].label
+            write_line(printable(f"  agent {revocation.agent!r} on {label} is revoked"))
+    return 0
+
+
+def _row(credential: MachineCredential, machine: MeshMachine) -> _MachineRow:
+    fingerprint = machine.key.fingerprint
+    return _MachineRow(
+        machine.label,
+        fingerprint.hex(),
+        machine.inviter.hex() if machine.inviter in credential.trust.machines else None,
+        credential.trust.is_trusted(fingerprint),
+        machine.may_invite,
+        machine.is_admin,
+        machine.id_patterns,
+        fingerprint == credential.key.fingerprint,
+    )
+
+
+def _export(options: argparse.Namespace) -> int:
+    credential_directory(options.mesh).export_root_key(options.file)
+    write_line(printable(f"the root key is in {str(options.file)!r} now, and no longer in this user's data directory"))
+    warn("whoever has this file can invite and revoke anybody: put it away from the network")
+    return 0

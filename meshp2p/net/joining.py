@@ -1,0 +1,172 @@
+"""Joining over TCP: an inviter that serves its invitation, and a newcomer's attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.errors import JoinFailed, RemoteProtocolError
+from meshp2p.net.port import Listener
+from meshp2p.net.sockets import connect_tcp
+from meshp2p.trust.credential import MachineCredential
+from meshp2p.trust.joining import Invitation, InviterSide, NewcomerSide
+
+__all__ = ["ATTEMPT_SECONDS", "InvitationServer", "join_at"]
+
+ATTEMPT_SECONDS: Final = 10.0
+"""How long one attempt may take on either side. The code was typed before it begins. Chosen, not measured."""
+
+ATTEMPTS_MAX: Final = 8
+"""Attempts at once; one more ends the oldest. Chosen, not measured."""
+
+ATTEMPTS_PER_SECOND: Final = 20
+"""Attempts that are begun; more wait. One costs 12 ms of processor time before it is known. Chosen, not measured."""
+
+_CONNECT_SECONDS: Final = 3.0
+_RECEIVE_BYTES: Final = 64 * 1024
+
+
+class InvitationServer:
+    """Serves one invitation. ``keep`` is awaited with the trust map grown, before the newcomer hears that it is in;
+    ``note`` is told of who joined, by its label, and of wrong codes."""
+
+    def __init__(
+        self,
+        credential: MachineCredential,
+        invitation: Invitation,
+        *,
+        keep: Callable[[], Awaitable[None]],
+        note: Callable[[str], None],
+    ) -> None:
+        self._credential = credential
+        self._invitation = invitation
+        self._keep = keep
+        self._note = note
+        self._attempts: dict[trio.CancelScope, None] = {}
+        self._welcoming = 0
+        self._ended = trio.Event()
+
+    async def run(self, listener: Listener) -> None:
+        """Accept until the invitation has ended: it was used, it expired, or wrong codes ended it. Whoever has joined
+        by then is still told so."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._accept, listener, nursery)
+            with trio.move_on_at(self._invitation.expires_at):
+                await self._ended.wait()
+            if self._welcoming:
+                await self._ended.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError:  # out of descriptors: others close theirs
+                stream = None
+            if stream is not None:
+                nursery.start_soon(self._serve, stream)
+            await trio.sleep(1 / ATTEMPTS_PER_SECOND)
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
+        if len(self._attempts) >= ATTEMPTS_MAX:
+            oldest = next(iter(self._attempts))
+            del self._attempts[oldest]
+            oldest.cancel()
+        with trio.move_on_after(ATTEMPT_SECONDS) as attempt:
+            self._attempts[attempt] = None
+            try:
+                await self._speak(stream)
+            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+            finally:
+                self._attempts.pop(attempt, None)
+                await trio.aclose_forcefully(stream)
+
+    async def _speak(self, stream: trio.abc.Stream) -> None:
+        side = InviterSide(self._credential, self._find, _host(stream))
+        while not side.is_over:
+            data = await stream.receive_some(_RECEIVE_BYTES)
+            if not data:
+                return
+            wrong = len(self._invitation.wrong)
+            reply = side.receive_data(bytes(data), trio.current_time())
+            if len(self._invitation.wrong) > wrong:
+                self._note(side.why)
+            if side.joined:
+                await self._welcome(stream, side, reply)
+            else:
+                await stream.send_all(reply)
+        self._note_end()
+        while await stream.receive_some(_RECEIVE_BYTES):  # until it has read the answer and closes
+            pass
+
+    async def _welcome(self, stream: trio.abc.Stream, side: InviterSide, reply: bytes) -> None:
+        self._welcoming += 1
+        try:
+            with trio.CancelScope(shield=True):
+                await self._keep()
+            machine = self._credential.trust.machines[side.joined[0].fingerprint]
+            self._note(f"{machine.label} joined, with the key {machine.key.fingerprint.hex()[:16]}")
+            await stream.send_all(reply)
+            while await stream.receive_some(_RECEIVE_BYTES):
+                pass
+        finally:
+            self._welcoming -= 1
+            self._note_end()
+
+    def _note_end(self) -> None:
+        if not self._welcoming and not self._invitation.is_open(trio.current_time()):
+            self._ended.set()
+
+    def _find(self, rendezvous: str) -> Invitation | None:
+        return self._invitation if rendezvous == self._invitation.secret.rendezvous else None
+
+
+async def join_at(addresses: tuple[Address, ...], newcomer: NewcomerSide) -> MachineCredential:
+    """Make one attempt, at the first of these addresses to which a connection can be made. Raises
+    :class:`JoinFailed`."""
+    stream = await _connect(addresses)
+    try:
+        with trio.fail_after(ATTEMPT_SECONDS):
+            await stream.send_all(newcomer.begin())
+            while newcomer.credential is None:
+                data = await stream.receive_some(_RECEIVE_BYTES)
+                if not data:
+                    raise JoinFailed("the inviter closed the connection: ask whether its invitation is still open")
+                reply = newcomer.receive_data(bytes(data))
+                if reply:
+                    await stream.send_all(reply)
+            return newcomer.credential
+    except trio.TooSlowError as error:
+        raise JoinFailed(f"the inviter did not answer in {ATTEMPT_SECONDS:g} s") from error
+    except RemoteProtocolError as error:
+        raise JoinFailed(f"the machine that answered is no inviter: {error}") from error
+    except (OSError, trio.BrokenResourceError) as error:
+        raise JoinFailed(f"the connection to the inviter broke: {error.__cause__ or error}") from error
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def _connect(addresses: tuple[Address, ...]) -> trio.abc.Stream:
+    failures: list[str] = []
+    for address in addresses:
+        with trio.move_on_after(_CONNECT_SECONDS):
+            try:
+                return await connect_tcp(address)
+            except (OSError, ValueError) as error:
+                failures.append(f"{address}: {error}")
+                continue
+        failures.append(f"{address}: no answer in {_CONNECT_SECONDS:g} s")
+    raise JoinFailed(f"no connection to the inviter: {'; '.join(failures)}")
+
+
+def _host(stream: trio.abc.Stream) -> str:
+    if isinstance(stream, trio.SocketStream):
+        try:
+            return str(stream.socket.getpeername()[0]).removeprefix("::ffff:")
+        except OSError:
+            pass
+    return "an unknown address"

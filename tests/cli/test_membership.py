@@ -1,0 +1,188 @@
+"""The commands of secured meshes: what they accept, print, keep and return."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from meshp2p.cli import joining as joining_commands
+from meshp2p.cli import main, membership
+from meshp2p.node.settings import TOKEN_VARIABLE
+from meshp2p.store.credentials import Credentials
+from meshp2p.store.user_data import meshes_directory
+from meshp2p.trust.keys import PrivateKey
+
+
+class Shell:
+    """Runs commands as users of this machine."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.patch = monkeypatch
+        self._directory = directory
+        self._capsys = capsys
+
+    def act(self, user: str) -> None:
+        self.patch.setenv("XDG_DATA_HOME", str(self._directory / user))
+
+    def run(self, *words: str, typed: str = "") -> tuple[int, str, str]:
+        self.patch.setattr(sys, "stdin", io.StringIO(typed))
+        code = main(words)
+        printed = self._capsys.readouterr()
+        return code, printed.out, printed.err
+
+    def printed(self) -> str:
+        return self._capsys.readouterr().out
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    async def nothing_announced() -> set[str]:
+        return {"", "taken"}
+
+    monkeypatch.setattr(membership, "_announced_names", nothing_announced)
+    made = Shell(tmp_path, monkeypatch, capsys)
+    made.act("anna")
+    return made
+
+
+def test_a_mesh_is_made_once_and_listed(shell: Shell) -> None:
+    code, out, _ = shell.run("init", "studio", "--label", "anna@laptop")
+    assert (code, "meshp2p invite" in out) == (0, True)
+    code, out, _ = shell.run("trust")
+    assert code == 0
+    assert re.search(r"anna@laptop  [0-9a-f]{16}  invited by the root  \(admin, may invite, this machine\)", out)
+    code, out, _ = shell.run("trust", "--mesh", "studio", "--json")
+    assert json.loads(out)["label"] == "anna@laptop"
+    code, _, err = shell.run("init", "studio")
+    assert (code, "already" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("init", "taken"), "is announced on this network"),
+        (("init", ""), "mesh name"),
+        (("init", "x", "--label", "a\nb"), "label"),
+        (("trust",), "not in a secured mesh: run meshp2p join"),
+        (("trust", "--mesh", "office"), "not in a secured mesh 'office'"),
+        (("invite",), "not in a secured mesh"),
+        (("root", "export", "file"), "not in a secured mesh"),
+        (("join",), "no code was given"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_kept(shell: Shell, words: tuple[str, ...], why: str) -> None:
+    code, out, err = shell.run(*words)
+    assert (code, out, why in err) == (2, "", True), err
+    assert Credentials(meshes_directory()).all() == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"), [("7-gitar-tulip-amber", "did you mean 'guitar'"), ("7", "has 3 words"), ("m2-x", "not complete")]
+)
+def test_a_code_that_is_none_is_refused_before_anybody_is_asked(shell: Shell, typed: str, why: str) -> None:
+    code, _, err = shell.run("join", "--at", "192.0.2.1:1", typed=typed)
+    assert (code, why in err) == (2, True), err
+
+
+def test_the_root_key_moves_to_a_file_that_nobody_else_may_read(shell: Shell, tmp_path: Path) -> None:
+    shell.run("init", "studio")
+    code, _, err = shell.run("root", "export", str(tmp_path / "root.key"))
+    assert (code, "put it away" in err) == (0, True)
+    assert stat.S_IMODE((tmp_path / "root.key").stat().st_mode) == 0o600
+    PrivateKey.from_pem((tmp_path / "root.key").read_bytes())
+    code, _, err = shell.run("root", "export", str(tmp_path / "again.key"))
+    assert (code, "no root key" in err) == (2, True)
+
+
+class Invitation:
+    """``meshp2p invite`` in a thread, and what it printed."""
+
+    def __init__(self, shell: Shell, words: tuple[str, ...]) -> None:
+        self.lines: list[str] = []
+        self.code: int | None = None
+        self.port = 0
+        self._ready = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+        shell.patch.setattr(joining_commands, "write_line", self.lines.append)
+        shell.patch.setattr(joining_commands, "warn", self._warned)
+        self._words = words
+
+    def _warned(self, text: str) -> None:
+        self.lines.append(text)
+        if match := re.search(r"at port (\d+)", text):
+            self.port = int(match[1])
+            self._token.run_sync_soon(self._ready.set)
+
+    async def run(self) -> None:
+        self.code = await trio.to_thread.run_sync(main, ["invite", "--host", "127.0.0.1", *self._words])
+
+    async def secret(self) -> str:
+        await self._ready.wait()
+        return self.lines[0].rsplit(maxsplit=1)[-1]
+
+
+async def test_two_users_are_in_one_mesh_after_three_commands(shell: Shell) -> None:
+    await trio.to_thread.run_sync(shell.run, "init", "studio", "--label", "anna")
+    invitation = Invitation(shell, ())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(invitation.run)
+        code = await invitation.secret()
+        shell.act("bert")
+        shell.patch.setattr(sys, "stdin", io.StringIO(code))
+        at = f"127.0.0.1:{invitation.port}"
+        assert await trio.to_thread.run_sync(main, ["join", "--at", at, "--label", "bert"]) == 0
+    assert invitation.code == 0
+    assert "joined mesh 'studio', invited by anna" in invitation.lines
+    for user in ("anna", "bert"):
+        shell.act(user)
+        found = Credentials(meshes_directory()).find("studio")
+        assert found is not None
+        assert [machine.label for machine in found.load().trust.machines.values()] == ["anna", "bert"]
+    assert await trio.to_thread.run_sync(main, ["invite"]) == 1  # bert was not given that right
+
+
+async def test_wrong_codes_end_an_invitation_with_an_error(shell: Shell) -> None:
+    await trio.to_thread.run_sync(shell.run, "init", "studio")
+    invitation = Invitation(shell, ())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(invitation.run)
+        number, *words = (await invitation.secret()).split("-")
+        wrong = "-".join((number, *(("acorn", "actor", "album") if words[0] != "acorn" else ("actor",) * 3)))
+        shell.act("bert")
+        for _ in range(3):
+            shell.patch.setattr(sys, "stdin", io.StringIO(wrong))
+            assert await trio.to_thread.run_sync(main, ["join", "--at", f"127.0.0.1:{invitation.port}"]) == 1
+    assert invitation.code == 1
+    assert "from 127.0.0.1, 127.0.0.1, 127.0.0.1" in invitation.lines[-1]
+    assert Credentials(meshes_directory()).all() == []
+
+
+async def test_a_token_lets_several_in_and_joining_twice_is_no_error(shell: Shell) -> None:
+    await trio.to_thread.run_sync(shell.run, "init", "studio")
+    invitation = Invitation(shell, ("--token", "--uses", "2", "--for", "1h"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(invitation.run)
+        shell.patch.setenv(TOKEN_VARIABLE, await invitation.secret())
+        for user in ("one", "one", "two"):
+            shell.act(user)
+            assert await trio.to_thread.run_sync(main, ["join", "--at", f"127.0.0.1:{invitation.port}"]) == 0
+    assert invitation.code == 0
+    assert invitation.lines.count("this user is in the mesh already") == 1
+
+
+@pytest.mark.parametrize("words", [("--uses", "2"), ("--token", "--uses", "0"), ("--for", "1 h"), ("--ids", "a*b*")])
+def test_wrong_options_of_an_invitation_are_refused(shell: Shell, words: tuple[str, ...]) -> None:
+    shell.run("init", "studio")
+    shell.patch.setattr(joining_commands, "CODE_SECONDS", 0.0)
+    try:
+        code, _, _ = shell.run("invite", "--host", "127.0.0.1", *words)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    assert code == 2

@@ -1,0 +1,122 @@
+"""Joining over real sockets: an inviter that serves, and what strangers may do to it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+import trio.testing
+
+from meshp2p.core.address import Address
+from meshp2p.errors import JoinFailed
+from meshp2p.net import joining
+from meshp2p.net.joining import InvitationServer, join_at
+from meshp2p.net.sockets import connect_tcp
+from meshp2p.trust.joining import Invitation, NewcomerSide
+from meshp2p.trust.spoken import JoinCode
+from tests.net.secured import Computer, new_mesh
+
+CODE = JoinCode(7, ("guitar", "tulip", "amber"))
+WRONG = JoinCode(7, ("guitar", "tulip", "acorn"))
+
+
+class Inviting:
+    """A machine that serves one invitation. ``ended`` is set when it does no longer."""
+
+    def __init__(self, seconds: float, uses: int) -> None:
+        _, self.computer = new_mesh()
+        self.invitation = Invitation(CODE, trio.current_time() + seconds, uses=uses)
+        self.noted: list[str] = []
+        self.address = Address("127.0.0.1", 1)
+        self.ended = trio.Event()
+        self.kept: list[bytes] = []
+
+    async def keep(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.kept.append(self.computer.credential.trust.digest())
+
+    async def serve(self, listener: trio.SocketListener) -> None:
+        self.address = Address("127.0.0.1", listener.socket.getsockname()[1])
+        server = InvitationServer(self.computer.credential, self.invitation, keep=self.keep, note=self.noted.append)
+        async with listener:
+            await server.run(listener)
+        self.ended.set()
+
+    async def join(self, secret: JoinCode = CODE) -> Computer:
+        return Computer(await join_at((self.address,), NewcomerSide(secret, "bert@desktop")))
+
+
+@contextlib.asynccontextmanager
+async def inviting(*, seconds: float = 600, uses: int = 1) -> AsyncIterator[Inviting]:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    inviter = Inviting(seconds, uses)
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inviter.serve, listener)
+            await trio.testing.wait_all_tasks_blocked()
+            yield inviter
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_newcomer_joins_and_the_inviter_keeps_it_and_ends() -> None:
+    async with inviting() as inviter:
+        newcomer = await inviter.join()
+        await inviter.ended.wait()
+        assert inviter.computer.credential.trust.is_trusted(newcomer.credential.key.fingerprint)
+        assert inviter.kept == [newcomer.credential.trust.digest()]
+        assert inviter.noted[0].startswith("bert@desktop joined")
+        with pytest.raises(JoinFailed, match="no connection to the inviter"):
+            await inviter.join()
+
+
+async def test_three_wrong_codes_end_it_and_the_address_is_named() -> None:
+    async with inviting() as inviter:
+        for _ in range(3):
+            with pytest.raises(JoinFailed, match="the code is wrong"):
+                await inviter.join(WRONG)
+        await inviter.ended.wait()
+        assert inviter.noted == ["127.0.0.1 gave a wrong code"] * 3
+        assert inviter.invitation.has_failed
+
+
+async def test_an_invitation_ends_in_time_whoever_is_connected() -> None:
+    async with inviting(seconds=0.2) as inviter:
+        silent = await connect_tcp(inviter.address)
+        await inviter.ended.wait()
+        await silent.aclose()
+
+
+async def test_those_who_say_nothing_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "ATTEMPTS_MAX", 2)
+    async with inviting() as inviter:
+        silent = [await connect_tcp(inviter.address) for _ in range(4)]
+        await inviter.join()
+        for stream in silent:
+            await stream.aclose()
+
+
+async def test_a_newcomer_tries_the_addresses_in_turn_and_gives_up_on_one_that_is_none() -> None:
+    async with inviting() as inviter:
+        (unused,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        refused = Address("127.0.0.1", unused.socket.getsockname()[1])
+        await unused.aclose()
+        with pytest.raises(JoinFailed, match="no connection to the inviter"):
+            await join_at((refused,), NewcomerSide(CODE, "x"))
+        await join_at((refused, inviter.address), NewcomerSide(CODE, "x"))
+
+
+@pytest.mark.parametrize("data", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 100])
+async def test_what_is_no_inviter_is_an_error(data: bytes) -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.receive_some()
+            await stream.send_all(data)
+
+    async with trio.open_nursery() as nursery:
+        listeners: list[trio.SocketListener] = await nursery.start(trio.serve_tcp, serve, 0)
+        address = Address("127.0.0.1", listeners[0].socket.getsockname()[1])
+        with pytest.raises(JoinFailed, match=r"no inviter|closed the connection|broke"):
+            await join_at((address,), NewcomerSide(CODE, "x"))
+        nursery.cancel_scope.cancel()
