@@ -18,7 +18,7 @@ from meshp2p.core.address import Address, parse_endpoint
 from meshp2p.discovery.beacon import BeaconSource
 from meshp2p.discovery.mdns import MdnsSource, multicast_interfaces
 from meshp2p.discovery.source import Sighting, Source
-from meshp2p.errors import ConfigError, JoinFailed, LocalProtocolError
+from meshp2p.errors import ConfigError, JoinFailed, LocalProtocolError, StoreError
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.net.joining import InvitationServer, join_at
 from meshp2p.net.sockets import Sockets, open_sockets
@@ -119,6 +119,7 @@ async def _serve_invitation(
         await trio.to_thread.run_sync(directory.update_trust, credential)
 
     server = InvitationServer(credential, invitation, keep=keep, note=lambda text: write_line(printable(text)))
+    failure: StoreError | None = None
     async with sockets.listener, trio.open_nursery() as nursery:
         await _announce(nursery, secret, sockets)
         if options.token:
@@ -126,8 +127,13 @@ async def _serve_invitation(
         else:
             write_line(f"on the other machine run  meshp2p join  and type the code:  {secret.text}")
         warn(f"the invitation is open at port {sockets.port} for {seconds:g} s, as long as this command runs")
-        await server.run(sockets.listener)
+        try:
+            await server.run(sockets.listener)
+        except StoreError as error:
+            failure = error
         nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
     if invitation.uses_left == 0 or (options.token and invitation.uses_left < (options.uses or 1)):
         return 0
     if invitation.has_failed:

@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.errors import JoinFailed, RemoteProtocolError
+from meshp2p.errors import JoinFailed, RemoteProtocolError, StoreError
 from meshp2p.net.port import Listener
 from meshp2p.net.sockets import connect_tcp
 from meshp2p.trust.credential import MachineCredential
@@ -47,11 +47,12 @@ class InvitationServer:
         self._note = note
         self._attempts: dict[trio.CancelScope, None] = {}
         self._welcoming = 0
+        self._failure: StoreError | None = None
         self._ended = trio.Event()
 
     async def run(self, listener: Listener) -> None:
         """Accept until the invitation has ended: it was used, it expired, or wrong codes ended it. Whoever has joined
-        by then is still told so."""
+        by then is still told so. Raises :class:`StoreError` if a newcomer could not be kept: it was not let in."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._accept, listener, nursery)
             with trio.move_on_at(self._invitation.expires_at):
@@ -59,6 +60,8 @@ class InvitationServer:
             if self._welcoming:
                 await self._ended.wait()
             nursery.cancel_scope.cancel()
+        if self._failure is not None:
+            raise self._failure
 
     async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
         while True:
@@ -106,8 +109,13 @@ class InvitationServer:
     async def _welcome(self, stream: trio.abc.Stream, side: InviterSide, reply: bytes) -> None:
         self._welcoming += 1
         try:
-            with trio.CancelScope(shield=True):
-                await self._keep()
+            try:
+                with trio.CancelScope(shield=True):
+                    await self._keep()
+            except StoreError as error:  # then it is not let in
+                self._failure = error
+                self._invitation.uses_left = 0
+                return
             machine = self._credential.trust.machines[side.joined[0].fingerprint]
             self._note(f"{machine.label} joined, with the key {machine.key.fingerprint.hex()[:16]}")
             await stream.send_all(reply)

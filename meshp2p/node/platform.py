@@ -26,7 +26,7 @@ from meshp2p.discovery.cache import CacheSource, KnownPeer, PeerCache
 from meshp2p.discovery.endpoints import Endpoints, Link
 from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
-from meshp2p.errors import StoreError
+from meshp2p.errors import ConfigError, StoreError
 from meshp2p.net.driver import Datagrams
 from meshp2p.net.interfaces import Interface, advertised_addresses, list_interfaces, why_no_network
 from meshp2p.net.peers import Peers
@@ -229,8 +229,11 @@ def announced_mesh(mesh: str) -> str:
 
 def _find_credential(mesh: str) -> CredentialDirectory | None:
     """The credential of this user for the secured mesh of this name; None if there is none: the mesh is open."""
-    meshes = meshes_directory()
-    if not meshes.is_dir():
+    try:
+        meshes = meshes_directory()
+        if not meshes.is_dir():
+            return None
+    except (ConfigError, OSError):  # a user without a home, or with one that is another's
         return None
     from meshp2p.store.credentials import Credentials  # noqa: PLC0415  # only where it is used
 

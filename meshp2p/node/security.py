@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import trio
 
-from meshp2p.errors import LocalProtocolError, StartError
+from meshp2p.errors import LocalProtocolError, StartError, StoreError
 from meshp2p.net.tls import NodeTls
 from meshp2p.store.credentials import CredentialDirectory
 from meshp2p.trust.keys import PrivateKey
 
 __all__ = ["open_security"]
+
+_log = logging.getLogger("meshp2p.node")
 
 
 def open_security(directory: CredentialDirectory, instance_id: str, hostname: str) -> NodeTls:
@@ -28,10 +32,16 @@ def open_security(directory: CredentialDirectory, instance_id: str, hostname: st
     def refresh() -> None:
         nonlocal stamp
         if (now := directory.trust_stamp()) != stamp:
-            credential.trust.merge_untrusted(directory.load_statements())
             stamp = now
+            try:
+                credential.trust.merge_untrusted(directory.load_statements())
+            except StoreError as error:
+                _log.error("what other processes noted of trust is not used: %s", error)
 
     async def keep() -> None:
-        await trio.to_thread.run_sync(directory.update_trust, credential)
+        try:
+            await trio.to_thread.run_sync(directory.update_trust, credential)
+        except StoreError as error:
+            _log.error("what was learnt of trust is not kept, and is used until this process ends: %s", error)
 
     return NodeTls(credential, key, certificate, refresh=refresh, keep=keep)

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from meshp2p.core.address import Address
-from meshp2p.errors import JoinFailed
+from meshp2p.errors import JoinFailed, StoreError
 from meshp2p.net import joining
 from meshp2p.net.joining import InvitationServer, join_at
 from meshp2p.net.sockets import connect_tcp
@@ -69,6 +69,19 @@ async def test_a_newcomer_joins_and_the_inviter_keeps_it_and_ends() -> None:
         assert inviter.noted[0].startswith("bert@desktop joined")
         with pytest.raises(JoinFailed, match="no connection to the inviter"):
             await inviter.join()
+
+
+async def test_a_newcomer_that_cannot_be_kept_is_not_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: Inviting) -> None:
+        await trio.lowlevel.checkpoint()
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(Inviting, "keep", fail)
+    with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="the disk is full"), flatten_subgroups=True):
+        async with inviting() as inviter:
+            with pytest.raises(JoinFailed, match="closed the connection"):
+                await inviter.join()
+            await trio.sleep_forever()
 
 
 async def test_three_wrong_codes_end_it_and_the_address_is_named() -> None:

@@ -10,6 +10,7 @@ import pytest
 import meshp2p
 from meshp2p import MeshNode
 from meshp2p.errors import StartError, StoreError
+from meshp2p.node.platform import announced_mesh
 from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import meshes_directory
 from meshp2p.trust.certificates import consent_to
@@ -105,6 +106,40 @@ async def test_a_machine_that_knows_that_it_was_revoked_starts_nothing(users: Us
     with pytest.raises(StartError, match=r"revoked.*meshp2p join"):
         async with meshp2p.open_node(**OPTIONS):
             pass
+
+
+@pytest.mark.parametrize("home", ["", "/dev/null/nowhere", "/nonexistent"])
+async def test_a_user_without_a_usable_home_opens_open_meshes(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.setattr(Path, "home", no_home)
+    async with meshp2p.open_node(id="one", **OPTIONS) as node:
+        assert node.id == "one"
+
+
+async def test_a_home_that_may_not_be_read_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert announced_mesh("studio") == "studio"
+
+
+async def test_a_node_goes_on_if_its_trust_map_can_be_neither_read_nor_kept(
+    users: Users, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, anna = users.found("anna")
+    users.invite(anna, "bert")
+    users.act("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS) as one:
+        (anna.path / "trust").write_bytes(b"damaged")
+        users.act("bert")
+        async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:
+            await two.wait_for_members(2, timeout=60)
+    assert "is not used" in caplog.text
 
 
 async def test_an_id_that_the_machine_may_not_use_is_refused(users: Users) -> None:
