@@ -11,14 +11,13 @@ from typing import Annotated, Final
 import msgspec
 
 from meshp2p.core.datagrams import Word
-from meshp2p.core.digest import BUCKETS_MAX
-from meshp2p.core.map_entry import MapEntry
+from meshp2p.core.digest import Buckets, Digest
+from meshp2p.core.map_calls import MapDifference, MapPush, MapSync, MapTaken
 from meshp2p.core.message import CopyReceipt, Id, Message
 from meshp2p.core.record import ID_BYTES_MAX, Claim, Item, Record
 
 __all__ = [
     "COPIES_MAX",
-    "ENTRIES_MAX",
     "ITEMS_PER_CALL_MAX",
     "Acknowledged",
     "AskInstance",
@@ -40,10 +39,6 @@ __all__ = [
     "LeaseAsk",
     "LeaseRelease",
     "LeaseReply",
-    "MapDifference",
-    "MapPush",
-    "MapSync",
-    "MapTaken",
     "Outcome",
     "Parcel",
     "Passed",
@@ -61,22 +56,13 @@ __all__ = [
 ITEMS_PER_CALL_MAX: Final = 4096
 """The most items that one call may carry, whatever ``sync_bytes_max`` says. Chosen, not measured."""
 
-ENTRIES_MAX: Final = 16_384
-"""The most entries of a shared map that one call may carry."""
-
 COPIES_MAX: Final = 65_536
 """The most messages, recipients or copies that one call may name, and the most instances that a node may list."""
-
-_DIGEST_BYTES_MAX: Final = 8 * BUCKETS_MAX
-_HOLDERS_MAX: Final = 64
 
 
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
 Items = Annotated[tuple[Item, ...], msgspec.Meta(max_length=ITEMS_PER_CALL_MAX)]
 Parcels = Annotated[tuple["Parcel", ...], msgspec.Meta(max_length=COPIES_MAX)]
-Entries = Annotated[tuple[MapEntry, ...], msgspec.Meta(max_length=ENTRIES_MAX)]
-Digest = Annotated[bytes, msgspec.Meta(max_length=_DIGEST_BYTES_MAX)]
-Buckets = Annotated[tuple[Word, ...], msgspec.Meta(max_length=BUCKETS_MAX)]
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -336,54 +322,6 @@ class LeaseRelease(msgspec.Struct, frozen=True, array_like=True, tag=33):
     home: Id
     boot: Word
     number: Word
-
-
-class MapSync(msgspec.Struct, frozen=True, array_like=True, tag=48):
-    """Sent by ``sender``, a node that has opened the shared map ``name``: how does yours differ? Answered with
-    :class:`MapDifference`.
-
-    ``digest`` is of the sender's replica, in as many buckets as it has words; ``clock_ms`` is the sender's wall clock.
-    """
-
-    name: Id
-    sender: Id
-    clock_ms: Word
-    digest: Digest
-
-
-class MapDifference(msgspec.Struct, frozen=True, array_like=True, tag=48):
-    """What the replier holds in the buckets that differ, up to a bound; ``is_complete`` says whether that is all.
-
-    ``has_map``: whether it has opened this map at all; all else is empty where it has not. ``differing`` are the
-    numbers of those buckets. Where the digest was too coarse there are no entries, and ``buckets`` says how many
-    buckets to ask with. ``holders`` are other nodes that have the map.
-    """
-
-    has_map: bool
-    clock_ms: Word = 0
-    buckets: Word = 1
-    differing: Buckets = ()
-    entries: Entries = ()
-    is_complete: bool = True
-    holders: Annotated[tuple[Id, ...], msgspec.Meta(max_length=_HOLDERS_MAX)] = ()
-
-
-class MapPush(msgspec.Struct, frozen=True, array_like=True, tag=49):
-    """Entries of a shared map: what was just written, or the second half of a :class:`MapSync`. Answered with
-    :class:`MapTaken`."""
-
-    name: Id
-    sender: Id
-    clock_ms: Word
-    entries: Entries
-
-
-class MapTaken(msgspec.Struct, frozen=True, array_like=True, tag=49):
-    """Whether the replier has opened this map, what its wall clock shows, and how many of the entries were news."""
-
-    has_map: bool
-    clock_ms: Word = 0
-    news: Word = 0
 
 
 CallRequest = (

@@ -6,11 +6,18 @@ everything.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
-__all__ = ["BUCKETS_MAX", "is_digest"]
+import msgspec
+
+from meshp2p.core.datagrams import Word
+
+__all__ = ["BUCKETS_MAX", "Buckets", "Digest", "is_digest"]
 
 BUCKETS_MAX: Final = 4096
+
+Digest = Annotated[bytes, msgspec.Meta(max_length=8 * BUCKETS_MAX)]
+Buckets = Annotated[tuple[Word, ...], msgspec.Meta(max_length=BUCKETS_MAX)]
 
 
 def is_digest(digest: bytes) -> bool:

@@ -33,8 +33,6 @@ from meshp2p.core.calls import (
     ForwardAcknowledge,
     ForwardFetch,
     ForwardStatus,
-    MapPush,
-    MapSync,
     Pong,
     SyncReply,
 )
@@ -47,6 +45,7 @@ from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Emit, Table, WatchOpened
 from meshp2p.core.events import InstanceJoined, LeadershipChanged
 from meshp2p.core.mail.machine import Mail
+from meshp2p.core.map_calls import MapPush, MapSync
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
 from meshp2p.core.record import INCARNATION_MAX, Record, State

@@ -1,58 +1,29 @@
-"""Multicast DNS (RFC 6762, RFC 6763): a node announces ``_meshp2p._tcp.local.`` and sees who else does.
+"""Discovery by multicast DNS: a node announces itself and sees who else does (:mod:`meshp2p.discovery.responder`).
 
-This is the only file that imports zeroconf, which lives on asyncio: a :class:`Responder` is one thread with a loop of
-its own. What it sees comes back to trio through an :class:`SightingQueue`, which is bounded whatever the network sends.
-
-How two nodes meet: each listens before it announces, so the one that starts first hears the other's first announcement,
-in about a millisecond. Everything else (three announcements, four queries in the first 15 s, then one series a minute)
-is for packets that were lost. We announce without probing (RFC 6762 §8.1), which would take 1.5 s: a label is the
-hash of what is announced, so nobody else's record can have it.
-
-All queries are multicast (QM). The answer to a QU question is unicast to port 5353, and where several processes of
-a machine share that port the kernel gives it to any one of them.
+What the responder's thread sees comes back to trio through a :class:`SightingQueue`, which is bounded whatever the
+network sends.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import hashlib
 import ipaddress
-import secrets
-import socket
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import trio
-from zeroconf import DNSQuestionType, Error, ServiceStateChange, Zeroconf
-from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from meshp2p.core.address import Address
-from meshp2p.discovery.advertisement import NAME_BYTES_MAX, Advertisement, parse_service_untrusted
+from meshp2p.discovery.advertisement import NAME_BYTES_MAX, Advertisement
 from meshp2p.discovery.endpoints import Endpoints
 from meshp2p.discovery.inbox import SightingQueue
-from meshp2p.discovery.mdns_port import try_multicast
-from meshp2p.discovery.source import ADDRESSES_MAX, FailureLog, Offer, delays, logger
-from meshp2p.errors import ConfigError, RemoteProtocolError, StartError
+from meshp2p.discovery.responder import FAILURES, SERVICES_MAX, Responder, run_responder
+from meshp2p.discovery.source import ADDRESSES_MAX, FailureLog, Offer, delays
+from meshp2p.errors import ConfigError, StartError
 
-__all__ = [
-    "SERVICE_TYPE",
-    "MdnsSource",
-    "browse_once",
-    "make_service",
-    "multicast_interfaces",
-]
+__all__ = ["MdnsSource", "browse_once", "multicast_interfaces"]
 
-SERVICE_TYPE = "_meshp2p._tcp.local."
-# All of these are chosen, not measured.
-SERVICES_MAX = 4096  # remembered, and waiting to be offered; beyond it the oldest goes
-RESOLUTIONS_MAX = 8  # services at a time whose missing records are asked for
-RESOLUTION_TIMEOUT_MS = 3000
-QUERY_INTERVAL = 60.0  # seconds: two nodes whose first packets were all lost meet within this
-QUERY_INTERVAL_PER_SERVICE = 4.0  # seconds: a series is four queries, so all nodes together ask about once a second
-RETRY_FIRST, RETRY_LAST = 1.0, 60.0
-GOODBYE_TIMEOUT = 1.0
+RETRY_FIRST, RETRY_LAST = 1.0, 60.0  # seconds: chosen, not measured
 
 
 class MdnsSource:
@@ -91,30 +62,15 @@ class MdnsSource:
         self._has_moved = trio.Event()
         self._place: Endpoints | None = None
 
-    def update(self, addresses: Sequence[str], interfaces: Sequence[str]) -> None:
-        """Announce these addresses and use these interfaces from now on: for when interfaces come and go.
-
-        Nothing happens where they are what they were. Otherwise goodbye is said to the old ones, the new ones are
-        announced at once, and whoever answers is offered again. Called in the trio thread. Raises like the constructor.
-        """
-        own = msgspec.structs.replace(self._own, addresses=self._at(addresses))
-        if (own, tuple(interfaces)) == (self._own, self._interfaces):
-            return
-        self._own, self._interfaces = own, tuple(interfaces)
-        self._restart()
-
-    def _restart(self) -> None:
-        self._has_moved.set()
-        if self._responder is not None:
-            self._responder.stop()
-
     def move(self, place: Endpoints) -> None:
         """See :class:`~meshp2p.discovery.source.Source`."""
         if place != self._place:
             self._place = place
             self._own = msgspec.structs.replace(self._own, addresses=self._at(place.hosts))
             self._interfaces = multicast_interfaces(place.hosts)
-            self._restart()
+            self._has_moved.set()
+            if self._responder is not None:
+                self._responder.stop()
 
     def refresh(self) -> None:
         """Offer again whoever is remembered, and ask the network again, now and for the next 15 s.
@@ -168,7 +124,7 @@ class MdnsSource:
                 on_tried=lambda outcome: inbox.call_soon(functools.partial(note_tried, outcome)),
             )
             try:
-                await _run_responder(self._responder)
+                await run_responder(self._responder)
                 retry = delays(RETRY_FIRST, RETRY_LAST)
             except Exception as error:  # noqa: BLE001 - a source outlives whatever the network and zeroconf do
                 failures.failed(error)
@@ -199,8 +155,8 @@ async def browse_once(
 
     async def look() -> None:
         try:
-            await _run_responder(Responder(interfaces, None, on_seen=inbox.put))
-        except (OSError, RuntimeError, Error) as error:
+            await run_responder(Responder(interfaces, None, on_seen=inbox.put))
+        except FAILURES as error:
             failures.append(error)
             scope.cancel()
 
@@ -224,211 +180,3 @@ def multicast_interfaces(addresses: Iterable[str]) -> tuple[str, ...]:
     multicast does not pass through Linux's ``lo``, so a node at ``::1`` is announced through ``127.0.0.1`` as well.
     """
     return (*(host for host in addresses if not ipaddress.ip_address(host).is_loopback), "127.0.0.1")
-
-
-def make_service(own: Advertisement) -> AsyncServiceInfo:
-    """Return the records that announce ``own``.
-
-    The label is a hash, since an id may be longer than the 63 bytes of a label, and one of everything that is in the
-    records, so that two nodes which wrongly hold one id do not overwrite each other's. ``run`` differs each time: what
-    others have cached is no news to them, and a node that restarts at the same place would not be seen again.
-    """
-    text = "\0".join((own.mesh, own.instance_id, str(own.version), *map(str, own.addresses)))
-    label = f"meshp2p-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
-    port = own.addresses[0].port
-    return AsyncServiceInfo(
-        SERVICE_TYPE,
-        f"{label}.{SERVICE_TYPE}",
-        port=port,
-        server=f"{label}.local.",
-        parsed_addresses=[address.host for address in own.addresses],
-        properties={
-            "id": own.instance_id.encode(),
-            "mesh": own.mesh.encode(),
-            "v": str(own.version),
-            "port": str(port),
-            "run": secrets.token_hex(4),
-        },
-    )
-
-
-class Responder:
-    """Announces ``own`` (``None``: nothing) on ``interfaces`` and reports what others announce.
-
-    :meth:`run` is its whole life, in a thread of its own. ``on_seen``, ``on_up`` and ``on_tried`` are called in that
-    thread. ``on_tried`` is given, for each interface, why sending through it failed, None if it did not.
-    """
-
-    def __init__(
-        self,
-        interfaces: Sequence[str],
-        own: Advertisement | None,
-        *,
-        on_seen: Callable[[Advertisement], None],
-        on_up: Callable[[], None] = lambda: None,
-        on_tried: Callable[[dict[str, OSError | None]], None] = lambda _: None,
-    ) -> None:
-        self._interfaces = tuple(interfaces)
-        self._service = None if own is None else make_service(own)
-        self._on_seen = on_seen
-        self._on_up = on_up
-        self._on_tried = on_tried
-        self._may_be_loopback = any(ipaddress.ip_address(host).is_loopback for host in interfaces)
-        self._services: dict[str, Advertisement | None] = {}  # None: not known, or refused
-        self._resolutions: dict[str, asyncio.Task[None]] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake = asyncio.Event()
-        self._is_stopped = False
-
-    def run(self) -> None:
-        """Serve until :meth:`stop`, or until an interface came or went, then say goodbye.
-
-        Raises whatever keeps multicast from being used.
-        """
-        asyncio.run(self._serve())
-
-    def stop(self) -> None:
-        """End :meth:`run`, even one that has yet to begin. Called from any thread, more than once if need be."""
-        self._is_stopped = True
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Report and ask again. Called from any thread."""
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._wake.set)
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()  # before `_is_stopped` is read: `stop` writes that before it reads this
-        # a link that goes down is no reason for a traceback: the next announcement finds out
-        self._loop.set_exception_handler(lambda _loop, context: logger.debug("mDNS: %s", context))
-        if self._is_stopped:
-            return
-        interfaces = self._usable_interfaces()
-        if not interfaces:
-            raise OSError(f"no interface has any of the addresses {', '.join(self._interfaces)}")
-        self._on_tried(try_multicast(interfaces))
-        multicast = AsyncZeroconf(interfaces=interfaces)
-        zeroconf = multicast.zeroconf
-        announcing: asyncio.Future[None] | None = None
-        try:
-            await zeroconf.async_wait_for_start()
-            if not zeroconf.engine.senders:
-                raise OSError(f"multicast is refused on {', '.join(interfaces)}")
-            self._on_up()
-            browser = self._browse(zeroconf)  # before the announcement: see the top of this file
-            if self._service is not None:
-                announcing = asyncio.ensure_future(
-                    await zeroconf.async_register_service(self._service, cooperating_responders=True)
-                )
-            while not await self._is_stopped_within(
-                max(QUERY_INTERVAL, QUERY_INTERVAL_PER_SERVICE * len(self._services))
-            ):
-                if self._usable_interfaces() != interfaces:
-                    return
-                await browser.async_cancel()
-                browser = self._browse(zeroconf)
-        finally:
-            for task in (announcing, *self._resolutions.values()):
-                if task is not None:
-                    task.cancel()
-            goodbye = zeroconf.generate_unregister_all_services()
-            if goodbye is not None:
-                zeroconf.async_send(goodbye)  # once: zeroconf's own three take 0.25 s, and nobody relies on them
-            await multicast.async_close()
-
-    def _usable_interfaces(self) -> list[str]:
-        """Those that this machine has now: one that it has not would keep zeroconf from using the others."""
-        return [host for host in self._interfaces if _is_own(host)]
-
-    async def _is_stopped_within(self, timeout: float) -> bool:
-        """Wait for :meth:`refresh`, :meth:`stop` or the timeout, and say whether it was ``stop``."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._wake.wait()
-        self._wake.clear()
-        return self._is_stopped
-
-    def _browse(self, zeroconf: Zeroconf) -> AsyncServiceBrowser:
-        """Report what is cached, and ask four times in 15 s. After that zeroconf asks only for what would expire."""
-        return AsyncServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[self._on_change], question_type=DNSQuestionType.QM)
-
-    def _on_change(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-        """A service was added, changed or withdrawn: zeroconf calls this by these keywords, in its loop."""
-        if state_change is ServiceStateChange.Removed:
-            self._services.pop(name, None)
-            return
-        if self._service is not None and name == self._service.name:
-            return
-        try:
-            service = AsyncServiceInfo(service_type, name)
-        except Error:  # a pointer to something that is no name of a service
-            return
-        known = self._remember(name, self._services.get(name))
-        if service.load_from_cache(zeroconf):
-            self._report(service)
-        elif known is not None:
-            # Addresses are cached for two minutes and pointers for 75: say what it was, rather than ask for each.
-            self._on_seen(known)
-        elif name not in self._resolutions and len(self._resolutions) < RESOLUTIONS_MAX:
-            # Ours and any good responder's come complete. What exceeds the cap is tried at the next change or refresh.
-            self._resolutions[name] = asyncio.ensure_future(self._resolve(zeroconf, service))
-
-    async def _resolve(self, zeroconf: Zeroconf, service: AsyncServiceInfo) -> None:
-        try:
-            if await service.async_request(zeroconf, RESOLUTION_TIMEOUT_MS, DNSQuestionType.QM):
-                self._report(service)
-        finally:
-            del self._resolutions[service.name]
-
-    def _report(self, service: AsyncServiceInfo) -> None:
-        try:
-            seen = parse_service_untrusted(
-                service.properties, service.parsed_addresses(), service.port, may_be_loopback=self._may_be_loopback
-            )
-        except RemoteProtocolError as error:
-            logger.debug("ignored the mDNS service %r: %s", service.name, error)
-            self._remember(service.name, None)
-        else:
-            self._remember(service.name, seen)
-            self._on_seen(seen)
-
-    def _remember(self, name: str, seen: Advertisement | None) -> Advertisement | None:
-        if name not in self._services and len(self._services) == SERVICES_MAX:
-            del self._services[next(iter(self._services))]
-        self._services[name] = seen
-        return seen
-
-
-async def _run_responder(responder: Responder) -> None:
-    """Run it in a thread until it ends. When cancelled, stop it and give it ``GOODBYE_TIMEOUT`` to say goodbye."""
-    ended = trio.Event()
-    token = trio.lowlevel.current_trio_token()
-
-    def run() -> None:
-        try:
-            responder.run()
-        finally:
-            with suppress(trio.RunFinishedError):
-                token.run_sync_soon(ended.set)
-
-    await trio.lowlevel.checkpoint_if_cancelled()  # from here on the thread does begin
-    try:
-        # Its own limiter: it holds a thread for as long as the node lives, and the default one is for short work.
-        await trio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
-    except trio.Cancelled:
-        responder.stop()
-        with trio.move_on_after(GOODBYE_TIMEOUT, shield=True):
-            await ended.wait()
-        raise
-
-
-def _is_own(host: str) -> bool:
-    """Whether this machine has this address now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((host, 0))
-    except OSError:
-        return False
-    return True

@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import msgspec
@@ -34,14 +34,14 @@ from meshp2p.core.effects import (
     Unwatch,
     Watch,
     WatchOpened,
-    Write,
     perform,
 )
 from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.machine import Machine
 from meshp2p.core.record import tag_of
 from meshp2p.core.requests import Request
-from meshp2p.errors import Refusal, RemoteProtocolError, StoreError, check
+from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError
+from meshp2p.net.store_writer import StoreWriter, WriteBatches
 from meshp2p.wire.codec import Codec
 
 __all__ = ["Datagrams", "Driver", "DriverStats"]
@@ -58,9 +58,6 @@ of the smallest. When so many were read since a deadline came, all that had arri
 
 ACK_HOSTS_MAX: Final = 64
 """Hosts that are remembered between two calls of :meth:`Driver.pop_ack_hosts`. Chosen, not measured."""
-
-STORE_SECONDS_MAX: Final = 5.0
-"""How long the end waits for messages that are still to be written. Chosen, not measured."""
 
 
 class Datagrams(Protocol):
@@ -113,7 +110,7 @@ class Driver:
         caller: Caller,
         emit: Callable[[Event | MapChanged], None],
         persist: Callable[[KeptState], Awaitable[None]] | None,
-        store: Callable[[Sequence[tuple[Write, ...]]], Awaitable[None]] | None = None,
+        store: WriteBatches | None = None,
     ) -> None:
         self.machine = machine
         self.stats: DriverStats = DriverStats()
@@ -122,12 +119,8 @@ class Driver:
         self._caller = caller
         self._emit = emit
         self._persist = persist
-        self._store = store
+        self._stores = None if store is None else StoreWriter(store, self._conclude_stores)
         self._ack_hosts: set[str] = set()
-        self._stores: list[Store] = []
-        self._storing = trio.CancelScope(shield=True)
-        self._is_ending = False
-        self._has_stores = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._sleep = trio.CancelScope()
         self._emptied_at = -math.inf
@@ -144,15 +137,15 @@ class Driver:
         ``STORE_SECONDS_MAX``."""
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._write_stores)
+                if self._stores is not None:
+                    self._nursery.start_soon(self._stores.run)
                 try:
                     self.perform(self.machine.start(trio.current_time()))
                     task_status.started()
                     await self._drive()
                 finally:
-                    self._is_ending = True
-                    self._storing.deadline = trio.current_time() + STORE_SECONDS_MAX
-                    self._has_stores.set()
+                    if self._stores is not None:
+                        self._stores.end()
         finally:
             self._nursery = None  # who leaves behind a failure still tells whom a packet reaches, and calls nobody
 
@@ -348,9 +341,9 @@ class Driver:
             self._start(self._keep, self._persist, KeptState(effect.incarnation, effect.epoch))
 
     def perform_store(self, effect: Store) -> None:
-        check(self._store is not None, "the machine stores messages, and there is no disk")
-        self._stores.append(effect)
-        self._has_stores.set()
+        if self._stores is None:
+            raise InternalError("the machine stores messages, and there is no disk")
+        self._stores.put(effect)
 
     def perform_emit(self, effect: Emit) -> None:
         self._emit(effect.event)
@@ -395,33 +388,10 @@ class Driver:
             failure = str(error)
         self.perform(self.machine.receive_persisted(failure, trio.current_time()))
 
-    async def _write_stores(self) -> None:
-        """Write what is to be stored, as it comes; at the end what is left."""
-        with self._storing:
-            while self._stores or not self._is_ending:
-                if self._stores:
-                    taken, self._stores = self._stores, []
-                    await self._write(taken)
-                else:
-                    self._has_stores = trio.Event()
-                    await self._has_stores.wait()
-
-    async def _write(self, stores: list[Store]) -> None:
-        """Write them together, and tell the machine of each."""
-        if self._store is None:
-            return
-        failure: str | None = None
-        try:
-            await self._store([store.writes for store in stores])
-        except StoreError as error:
-            if len(stores) > 1:  # one that is refused, for its size or its place, must not take the others with it
-                for store in stores:
-                    await self._write([store])
-                return
-            failure = str(error)
-            self.stats.stores_failed += 1
-        else:
-            self.stats.transactions += 1
+    def _conclude_stores(self, stores: list[Store], failure: str | None) -> None:
+        """Tell the machine of each that these were written in one transaction, or not, for this reason."""
+        self.stats.stores_failed += failure is not None
+        self.stats.transactions += failure is None
         self.stats.stores += len(stores)
         now = trio.current_time()
         self.perform([effect for store in stores for effect in self.machine.receive_stored(store.number, failure, now)])

@@ -10,37 +10,31 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, Pong
-from meshp2p.core.directory.relay_selector import CallRoute
 from meshp2p.core.effects import Call, CallFailed, Failure, Watch, WatchOpened
 from meshp2p.errors import Refusal, RemoteProtocolError
+from meshp2p.net.call_server import DIAL_BACK_SECONDS, CallServer, PeerService
 from meshp2p.net.connections import Connections
 from meshp2p.net.dials import Connect, Dialer
 from meshp2p.net.open_calls import OutgoingCall, ServeCall
-from meshp2p.net.peer_connection import AskedCall, CallBroken, PeerConnection, ServedCall
-from meshp2p.net.peer_query import PeerQuery, Router
+from meshp2p.net.peer_connection import AskedCall, CallBroken, PeerConnection
+from meshp2p.net.peer_query import PeerQuery
 from meshp2p.net.relays import Relays
 from meshp2p.net.secure_stream import Security
 from meshp2p.net.sockets import connect_tcp
+from meshp2p.wire.call_bytes import Budget
 from meshp2p.wire.codec import Codec
-from meshp2p.wire.peer_events import (
-    Budget,
-    CallArrived,
-    HelloArrived,
-    PeerEvent,
-)
+from meshp2p.wire.peer_events import CallArrived, HelloArrived, PeerEvent
 from meshp2p.wire.peer_frames import CallKind, PeerHello, ResetReason
 from meshp2p.wire.peer_protocol import PeerProtocol
 
-__all__ = ["Connect", "PeerService", "PeerStats", "Peers", "open_stranger"]
+__all__ = ["PeerStats", "Peers", "open_stranger"]
 
-UNREACHABLE_SECONDS: Final = 5.0
-"""How long a query is served though its asker cannot be reached. Chosen, not measured."""
 
 BUFFERED_BYTES_MAX: Final = 64 << 20
 """Bytes of calls that are buffered for all connections together. Chosen, not measured."""
@@ -49,8 +43,6 @@ RELAY_SECONDS: Final = 2.0
 """How long a connection to the target of a call that is passed on may take; then the asker is told that there is no
 path. Chosen, not measured."""
 
-DIAL_BACK_SECONDS: Final = 3.0
-"""How long a connection that another node asked for is waited for: a second try of TCP fits. Chosen, not measured."""
 
 HANDSHAKES_MAX: Final = 64
 """Connections of which it is not known yet who opened them. Chosen, not measured."""
@@ -61,28 +53,6 @@ CALLERS_MAX: Final = 64
 _SWEEP_SECONDS: Final = 1.0
 
 _log = logging.getLogger("meshp2p.net")
-
-
-class PeerService(Router, Protocol):
-    """The node, as others' calls find it."""
-
-    def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
-        """The reply to a call, or what to await for it. Raises :class:`RemoteProtocolError`."""
-
-    async def answer_watch(self, body: bytes) -> bytes:
-        """What the reply to a watch begins with. Raises :class:`RemoteProtocolError`."""
-
-    async def wait_until_left(self) -> None:
-        """Return when this node has left the mesh."""
-
-    def count_refused(self, reason: Refusal) -> None:
-        """Something that was no message of this mesh was refused."""
-
-    def relay_route(self, node_id: str) -> CallRoute | None:
-        """The direct way to a node, for a call that this node is to pass on; None if it should not."""
-
-    def knock(self, address: Address) -> None:
-        """Send a datagram that tells nothing."""
 
 
 class PeerStats:
@@ -122,8 +92,8 @@ class Peers:
         self._security = security
         self._handshakes: dict[trio.CancelScope, None] = {}
         self._dials = Dialer(self._connect, self._begin, self._start)
-        self.service: PeerService | None = None
-        self._serve_query: ServeCall | None = None
+        self._service: PeerService | None = None
+        self._server: CallServer | None = None
         self._nursery: trio.Nursery | None = None
         self._relays = Relays(self._find_for_relay, self._start)
 
@@ -143,9 +113,10 @@ class Peers:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Dial, accept and serve until cancelled; then all connections are cut."""
-        self.service, self._serve_query = service, serve_query
+        self._service = service
         try:
             async with trio.open_nursery() as self._nursery:
+                self._server = CallServer(service, serve_query, self._connections, self._connect, self._nursery)
                 task_status.started()
                 while True:
                     await trio.sleep(_SWEEP_SECONDS)
@@ -153,7 +124,7 @@ class Peers:
                         await self._gate()
                     self._connections.sweep()
         finally:
-            self._nursery = None
+            self._nursery = self._server = None
 
     async def serve_stream(self, stream: trio.abc.Stream, host: str) -> None:
         """Take an accepted connection of ``host``."""
@@ -203,8 +174,8 @@ class Peers:
     def _count_refused(self, error: Exception, host: str) -> None:
         reason = error.reason if isinstance(error, RemoteProtocolError) else Refusal.UNTRUSTED
         _log.debug("refused %s: %s", host, error)
-        if self.service is not None:
-            self.service.count_refused(reason)
+        if self._service is not None:
+            self._service.count_refused(reason)
 
     async def _run(self, connection: PeerConnection) -> None:
         self._connections.add(connection)
@@ -215,9 +186,10 @@ class Peers:
         finally:
             self._connections.remove(connection)
             self._relays.release(connection)
-            if connection.refusal is not None and self.service is not None:
-                self.service.count_refused(connection.refusal.reason)
-            self._release_served(connection)
+            if connection.refusal is not None and self._service is not None:
+                self._service.count_refused(connection.refusal.reason)
+            if self._server is not None:
+                self._server.release(connection)
 
     # Calls of this node
 
@@ -301,7 +273,7 @@ class Peers:
     @contextlib.asynccontextmanager
     async def open_call(self, node_id: str, body: bytes, deadline: float) -> AsyncIterator[OutgoingCall]:
         """See :class:`~meshp2p.net.open_calls.CallOpener`."""
-        query = PeerQuery(self.service, self._connections.find, self.find, node_id, body, deadline)
+        query = PeerQuery(self._service, self._connections.find, self.find, node_id, body, deadline)
         await query.open()
         try:
             yield query
@@ -357,103 +329,16 @@ class Peers:
             case HelloArrived():
                 self._connections.choose(connection)
             case CallArrived():
-                self._answer(connection, event)
+                if self._server is not None:
+                    self._server.answer(connection, event)
             case _:
                 self._relays.handle_event(connection, event)
-
-    def _answer(self, connection: PeerConnection, arrived: CallArrived) -> None:
-        """Answer a call, at once if that can be: then it costs no task."""
-        service = self.service
-        if service is None or self._nursery is None:
-            connection.reset(arrived.call, ResetReason.REFUSED, "this is no node")
-            return
-        waiting: Awaitable[bytes] | None = None
-        if arrived.kind is CallKind.MESSAGE:
-            try:
-                reply = service.answer_call(arrived.body)
-            except RemoteProtocolError as error:
-                connection.reset(arrived.call, ResetReason.REFUSED, str(error))
-                return
-            except Exception as error:  # noqa: BLE001  # one call does not end the others
-                _log.error("serving a call failed: please report it", exc_info=error)
-                connection.reset(arrived.call, ResetReason.FAILED, "internal error")
-                return
-            if isinstance(reply, bytes):
-                connection.protocol.send_part(arrived.call, reply, is_last=True)
-                connection.flush()
-                return
-            waiting = reply
-        served = connection.served[arrived.call] = ServedCall(connection, arrived)
-        self._nursery.start_soon(self._serve, served, service, waiting)
-
-    async def _serve(self, served: ServedCall, service: PeerService, waiting: Awaitable[bytes] | None) -> None:
-        connection = served.connection
-        reset: ResetReason | None = ResetReason.CANCELLED
-        message = ""
-        with served.scope:
-            try:
-                match served.kind:
-                    case CallKind.MESSAGE:
-                        if waiting is not None:
-                            connection.protocol.send_part(served.id, await waiting, is_last=True)
-                    case CallKind.WATCH:
-                        connection.protocol.send_part(served.id, await service.answer_watch(served.body))
-                        connection.flush()
-                        await service.wait_until_left()
-                        connection.protocol.end_reply(served.id)
-                    case CallKind.DIAL_BACK:
-                        reply = (await self._dial_back(served, service)).encode()
-                        connection.protocol.send_part(served.id, reply, is_last=True)
-                    case CallKind.QUERY:
-                        if self._serve_query is None:
-                            raise RemoteProtocolError(Refusal.BAD_VALUE, "this node takes no queries")
-                        served.scope.deadline = served.deadline
-                        await self._serve_query(served)
-                        connection.protocol.end_reply(served.id)
-                reset = None
-            except RemoteProtocolError as error:
-                reset, message = ResetReason.REFUSED, str(error)
-            except Exception as error:  # noqa: BLE001  # one call does not end the others
-                _log.error("serving a call failed: please report it", exc_info=error)
-                reset, message = ResetReason.FAILED, "internal error"
-        connection.finish(served, reset, message)
-
-    async def _dial_back(self, served: ServedCall, service: PeerService) -> str:
-        """Connect to the asker's own address, and to no other: nobody can reach others through this node by asking."""
-        connection, port = served.connection, int.from_bytes(served.body, "big")
-        if len(served.body) != 2 or port == 0 or served.source != (connection.peer.id if connection.peer else ""):
-            raise RemoteProtocolError(Refusal.BAD_VALUE, "a dial-back names a port, and is not passed on")
-        address = Address(connection.host, port)
-        service.knock(address)
-        with trio.move_on_after(DIAL_BACK_SECONDS):
-            try:
-                await trio.aclose_forcefully(await self._connect(address))
-            except (OSError, ValueError) as error:
-                return f"{address}: {error}"
-            return ""
-        return f"{address}: no answer in {DIAL_BACK_SECONDS:g} s"
-
-    def _release_served(self, connection: PeerConnection) -> None:
-        """The connection is over: nobody waits for what is served on it. A query may go on for a while: its asker may
-        be there again."""
-        served, connection.served = connection.served, {}
-        for call in served.values():
-            if call.kind is CallKind.QUERY and self._nursery is not None:
-                self._nursery.start_soon(self._await_asker, call)
-            else:
-                call.scope.cancel()
-
-    async def _await_asker(self, call: ServedCall) -> None:
-        peer = call.connection.peer
-        await trio.sleep_until(max(trio.current_time(), call.connection.heard_at + UNREACHABLE_SECONDS))
-        if peer is None or self._connections.find(peer.id, peer.boot) is None:
-            call.scope.cancel()
 
     # Calls that are passed on
 
     async def _find_for_relay(self, node_id: str) -> PeerConnection | None:
         """A connection to the target of a call that is passed on; None if there is none and none can be made soon."""
-        route = None if self.service is None else self.service.relay_route(node_id)
+        route = None if self._service is None else self._service.relay_route(node_id)
         if route is None:
             return None
         with trio.move_on_after(RELAY_SECONDS):

@@ -173,9 +173,6 @@ class Host(Computer):
         return self._trace.add(self._engine.now, self.key, what, peer, detail, cause)
 
     def _receive(self, packet: Any, source: Address, cause: int) -> None:
-        machine = self.machine
-        if machine is None:
-            return
         if isinstance(packet, bytes):
             packet = self._decode(packet)
             if packet is None:
@@ -190,6 +187,7 @@ class Host(Computer):
         if packet.items:
             self._watcher.told(self, packet.items)
         now = self.clock.now
+        machine = self.running
         effects = machine.receive(packet, source, now)
         if not machine.is_guarded:  # what waited while the process was stopped is no sign of life of now
             self.heard_at[packet.body.sender] = now
@@ -207,9 +205,6 @@ class Host(Computer):
         return None if isinstance(data, Mangled) else datagram
 
     def _receive_call(self, exchange: CallInProgress) -> None:
-        machine = self.machine
-        if machine is None:
-            return
         request = exchange.effect.request
         codec = self._network.codec
         if codec is not None:
@@ -221,7 +216,7 @@ class Host(Computer):
         ticket = self._answers
         self._answering[ticket] = (exchange, cause)
         self._watcher.called(self, request)
-        reply, effects = machine.receive_call(request, self.now, ticket)
+        reply, effects = self.running.receive_call(request, self.now, ticket)
         self._perform(effects, cause)
         if reply is not None:
             self._answer(ticket, reply)
@@ -238,43 +233,32 @@ class Host(Computer):
         self._network.reply(exchange, self, reply, cause)
 
     def _receive_persisted(self, failure: str | None) -> None:
-        if self.machine is not None:
-            self._mark(self._engine.now)
-            self._perform(self.machine.receive_persisted(failure, self.now), 0)
+        self._mark(self._engine.now)
+        self._perform(self.running.receive_persisted(failure, self.now), 0)
 
     def _receive_stored(self, number: int, failure: str | None) -> None:
-        if self.machine is not None:
-            self._mark(self._engine.now)
-            self._perform(self.machine.receive_stored(number, failure, self.now), 0)
+        self._mark(self._engine.now)
+        self._perform(self.running.receive_stored(number, failure, self.now), 0)
 
     def _receive_reply(self, exchange: CallInProgress, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
-        machine = self.machine
-        if machine is None:
-            return
         self._mark(self._engine.now)
         self._mark(-self.number - 0.5)
         cause = self._note(What.FAIL if isinstance(reply, CallFailed) else What.REPLY, peer, reply, cause)
         self._watcher.replied(self, exchange.effect, reply)
-        self._perform(machine.receive_reply(exchange.effect.call_id, reply, self.now), cause)
+        self._perform(self.running.receive_reply(exchange.effect.call_id, reply, self.now), cause)
 
     def _receive_watcher(self, line: WatchLine) -> None:
-        machine = self.machine
-        if machine is None or line.address is None:
-            return
-        pong, effects = machine.receive_call(line.effect.request, self.now)
+        pong, effects = self.running.receive_call(line.effect.request, self.now)
         self._perform(effects, 0)
-        if isinstance(pong, Pong):
+        if isinstance(pong, Pong) and line.address is not None:
             self._network.watches.stand(line, WatchOpened(line.address, pong))
 
     def _receive_watch(self, line: WatchLine, outcome: WatchOpened | CallFailed) -> None:
-        machine = self.machine
-        if machine is None:
-            return
         self._mark(self._engine.now)
         self._mark(self.number + 0.25)
         peer = line.watched.key if line.watched is not None else ""
         cause = self._note(What.FAIL if isinstance(outcome, CallFailed) else What.REPLY, peer, outcome)
-        self._perform(machine.receive_watch(line.effect.watch_id, outcome, self.now), cause)
+        self._perform(self.running.receive_watch(line.effect.watch_id, outcome, self.now), cause)
 
     def ask(self, ticket: int, request: Request) -> LocalProtocolError | None:
         """An agent asks something of this node; why it was refused, None where it was not. The answer comes by

@@ -32,10 +32,6 @@ from meshp2p.core.calls import (
     InstanceReply,
     LeaseAsk,
     LeaseRelease,
-    MapDifference,
-    MapPush,
-    MapSync,
-    MapTaken,
     Parcel,
     Pong,
     Push,
@@ -47,6 +43,7 @@ from meshp2p.core.calls import (
 from meshp2p.core.datagrams import DATAGRAM_BYTES_MAX, Datagram, PingRequest
 from meshp2p.core.digest import BUCKETS_MAX, is_digest
 from meshp2p.core.mail.uuid7 import is_uuid7
+from meshp2p.core.map_calls import MapDifference, MapPush, MapSync, MapTaken
 from meshp2p.core.map_entry import MAP_KEY_BYTES_MAX, MapEntry
 from meshp2p.core.message import Message
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json

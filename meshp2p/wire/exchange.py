@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final
 
 from meshp2p.errors import Refusal, RemoteProtocolError
-from meshp2p.wire.peer_frames import LAST, PART_END, CallKind, OpenFrame
+from meshp2p.wire.peer_frames import CHUNK_BYTES_MAX, LAST, PART_END, CallKind, DataFrame, OpenFrame
 
 __all__ = ["PART_BYTES_MAX", "WINDOW_BYTES", "Exchange"]
 
@@ -58,6 +58,28 @@ class Exchange:
         self.has_received_last: bool = False
         self.seconds: float = 0.0
         self.source: str = ""
+
+    def next_chunk(self) -> OpenFrame | DataFrame | None:
+        """The frame with the next bytes to be sent; None if there are none, or the window is closed."""
+        if not self.outgoing:
+            return None
+        data, flags = self.outgoing[0]
+        sent = self.sent
+        count = min(len(data) - sent, self.send_window, CHUNK_BYTES_MAX)
+        if count == 0 and sent < len(data):
+            return None
+        chunk = data if count == len(data) else data[sent : sent + count]
+        self.send_window -= count
+        if sent + count == len(data):
+            self.outgoing.popleft()
+            self.sent = 0
+        else:
+            self.sent = sent + count
+            flags = 0
+        opening, self.opening = self.opening, None
+        if opening is None:
+            return DataFrame(self.id, flags, chunk)
+        return OpenFrame(self.id, self.kind, flags, chunk, opening.seconds, opening.target, opening.source)
 
     def gather(self, flags: int, data: bytes) -> bytes | None:
         """The part that ends with this chunk, None if none does. Raises :class:`RemoteProtocolError`."""

@@ -7,7 +7,6 @@ import msgspec
 from meshp2p.wire.peer_frames import CallKind, OpenFrame, PeerHello, ResetReason
 
 __all__ = [
-    "Budget",
     "CallArrived",
     "CallEnded",
     "CallReset",
@@ -78,21 +77,3 @@ class CallReset(CallEvent, frozen=True):
 
 
 PeerEvent = HelloArrived | CallArrived | RelayAsked | ChunkArrived | WindowGranted | PartArrived | CallEnded | CallReset
-
-
-class Budget:
-    """How many bytes may be buffered in all connections of a node together."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self.bytes_max: int = bytes_max
-        self.bytes_taken: int = 0
-
-    def reserve(self, count: int) -> bool:
-        """Whether there was room."""
-        if self.bytes_taken + count > self.bytes_max:
-            return False
-        self.bytes_taken += count
-        return True
-
-    def give_back(self, count: int) -> None:
-        self.bytes_taken -= count

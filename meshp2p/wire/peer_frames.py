@@ -11,6 +11,7 @@ The preamble's first byte begins neither TLS (16) nor HTTP (ASCII), so one port 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from typing import Annotated, Final
 
 import msgspec
@@ -28,6 +29,7 @@ __all__ = [
     "PREAMBLE_BYTES",
     "CallKind",
     "DataFrame",
+    "FrameReader",
     "GoodbyeFrame",
     "KeepAliveFrame",
     "OpenFrame",
@@ -198,3 +200,30 @@ def decode_frame_untrusted(body: bytes) -> PeerFrame:
         case _:
             pass
     return frame
+
+
+class FrameReader:
+    """Reads the preamble and the frames of a connection of the mesh with this tag, from bytes in any pieces."""
+
+    def __init__(self, tag: bytes) -> None:
+        self._tag = tag
+        self._incoming = b""
+        self._has_preamble = False
+
+    def read_untrusted(self, data: bytes | bytearray) -> Iterator[PeerFrame]:
+        """The frames that end with these bytes. Raises :class:`RemoteProtocolError`, and nothing else."""
+        incoming = self._incoming + data if self._incoming else bytes(data)
+        at = 0
+        if not self._has_preamble and len(incoming) >= PREAMBLE_BYTES:
+            open_preamble_untrusted(incoming[:PREAMBLE_BYTES], self._tag)
+            self._has_preamble = True
+            at = PREAMBLE_BYTES
+        while self._has_preamble and len(incoming) - at >= 4:
+            size = int.from_bytes(incoming[at : at + 4], "big")
+            if size > FRAME_BYTES_MAX:
+                raise RemoteProtocolError(Refusal.TOO_LARGE, f"a frame of {size} bytes: at most {FRAME_BYTES_MAX}")
+            if len(incoming) - at - 4 < size:
+                break
+            yield decode_frame_untrusted(incoming[at + 4 : at + 4 + size])
+            at += 4 + size
+        self._incoming = incoming[at:]

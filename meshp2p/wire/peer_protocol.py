@@ -18,13 +18,12 @@ One call, as this side sees it:
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final, assert_never
 
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError
+from meshp2p.wire.call_bytes import Budget, CallBytes
 from meshp2p.wire.exchange import PART_BYTES_MAX, WINDOW_BYTES, Exchange
 from meshp2p.wire.peer_events import (
-    Budget,
     CallArrived,
     CallEnded,
     CallReset,
@@ -36,43 +35,34 @@ from meshp2p.wire.peer_events import (
     WindowGranted,
 )
 from meshp2p.wire.peer_frames import (
-    CHUNK_BYTES_MAX,
-    FRAME_BYTES_MAX,
     LAST,
     PART_END,
-    PREAMBLE_BYTES,
     CallKind,
     DataFrame,
+    FrameReader,
     GoodbyeFrame,
     KeepAliveFrame,
     OpenFrame,
+    PeerFrame,
     PeerHello,
     ResetFrame,
     ResetReason,
     WindowFrame,
-    decode_frame_untrusted,
     encode_frame,
-    open_preamble_untrusted,
     preamble,
 )
+from meshp2p.wire.send_queue import SendQueue
 
-__all__ = ["CALLS_MAX", "CONNECTION_BYTES_MAX", "PART_BYTES_MAX", "WINDOW_BYTES", "PeerProtocol"]
+__all__ = ["CALLS_MAX", "PeerProtocol"]
 
 CALLS_MAX: Final = 1024
 """Calls that the other side may have open on one connection; one more is reset as BUSY. Chosen, not measured."""
-
-CONNECTION_BYTES_MAX: Final = 16 << 20
-"""Bytes of calls that are kept for one connection: received and not consumed, or of calls being served. A call that
-goes past it is reset as BUSY. Chosen, not measured."""
 
 _GRANT_BYTES: Final = WINDOW_BYTES // 4
 """A window is opened again when so much of it was consumed."""
 
 _CHUNK_OVERHEAD: Final = 64
 """Charged for each chunk beside its bytes, so that empty ones are bounded too. Chosen, not measured."""
-
-_CONTROL_MAX: Final = 4096
-"""Frames without data that wait to be sent. Chosen, not measured."""
 
 
 class PeerProtocol:
@@ -87,17 +77,13 @@ class PeerProtocol:
         self.is_dialler: bool = is_dialler
         self.has_said_goodbye: bool = False
         self.has_heard_goodbye: bool = False
-        self._tag = tag
-        self._budget = budget
-        self._incoming = b""
-        self._has_preamble = False
-        self._control: list[bytes] = [preamble(tag), encode_frame(own)]
+        self._bytes = CallBytes(budget)
+        self._reader = FrameReader(tag)
+        self._queue = SendQueue(preamble(tag), encode_frame(own))
         self._calls: dict[int, Exchange] = {}
-        self._ready: deque[Exchange] = deque()
         self._last_id = -1 if is_dialler else 0
         self._last_peer_id = 0 if is_dialler else -1
         self._peer_calls = 0
-        self._buffered = 0
 
     # What is so
 
@@ -123,11 +109,11 @@ class PeerProtocol:
     @property
     def is_clogged(self) -> bool:
         """Whether the other side asks for more answers than it reads: read no more from it until they were sent."""
-        return len(self._control) > _CONTROL_MAX
+        return self._queue.is_clogged
 
     @property
     def has_output(self) -> bool:
-        return bool(self._control or self._ready)
+        return bool(self._queue)
 
     def is_open(self, call_id: int) -> bool:
         return call_id in self._calls
@@ -143,29 +129,21 @@ class PeerProtocol:
         """Open a call and send its body. With a ``target`` the other side is asked to pass it on. Returns its id."""
         if len(body) > PART_BYTES_MAX:
             raise InternalError(f"a body of {len(body)} bytes: at most {PART_BYTES_MAX}")
-        return self._open(kind, (body, PART_END | LAST), seconds, target, "", is_passed_on=False)
+        return self._open(OpenFrame(0, kind, PART_END | LAST, body, seconds, target), is_passed_on=False)
 
     def open_passed(self, opened: OpenFrame, source: str) -> int:
         """Open the second half of a call that is passed on, for ``source``."""
-        return self._open(opened.kind, (opened.data, opened.flags), opened.seconds, "", source, is_passed_on=True)
+        passed = OpenFrame(0, opened.kind, opened.flags, opened.data, opened.seconds, "", source)
+        return self._open(passed, is_passed_on=True)
 
-    def _open(
-        self,
-        kind: CallKind,
-        first: tuple[bytes, int],
-        seconds: float,
-        target: str,
-        source: str,
-        *,
-        is_passed_on: bool,
-    ) -> int:
+    def _open(self, opening: OpenFrame, *, is_passed_on: bool) -> int:
         if not self.may_open:
             raise InternalError("no call is opened on a connection that is being closed")
         self._last_id += 2
-        exchange = self._calls[self._last_id] = Exchange(self._last_id, kind, is_passed_on=is_passed_on)
-        exchange.opening = OpenFrame(exchange.id, kind, 0, b"", seconds, target, source)
-        exchange.outgoing.append(first)
-        self._make_ready(exchange)
+        exchange = self._calls[self._last_id] = Exchange(self._last_id, opening.kind, is_passed_on=is_passed_on)
+        exchange.opening = opening
+        exchange.outgoing.append((opening.data, opening.flags))
+        self._queue.make_ready(exchange)
         return exchange.id
 
     def send_part(self, call_id: int, data: bytes, *, is_last: bool = False) -> None:
@@ -185,15 +163,14 @@ class PeerProtocol:
 
     def drop_passed(self, count: int) -> None:
         """So many bytes of a call that is passed on were received, and go nowhere."""
-        if self._budget is not None:
-            self._budget.give_back(count)
+        self._bytes.drop(count)
 
     def _send(self, call_id: int, flags: int, data: bytes) -> bool:
         exchange = self._calls.get(call_id)
         if exchange is None:
             return False
         exchange.outgoing.append((data, flags))
-        self._make_ready(exchange)
+        self._queue.make_ready(exchange)
         return True
 
     def grant(self, call_id: int, count: int) -> None:
@@ -201,7 +178,7 @@ class PeerProtocol:
         exchange = self._calls.get(call_id)
         if exchange is not None:
             exchange.receive_window += count
-            self._control.append(encode_frame(WindowFrame(call_id, count)))
+            self._queue.put(WindowFrame(call_id, count))
 
     def consume(self, call_id: int) -> None:
         """A part of the reply was taken by whoever reads it."""
@@ -209,7 +186,7 @@ class PeerProtocol:
         if exchange is not None and exchange.parts_unread:
             exchange.parts_unread -= 1
             if not exchange.parts_unread:
-                self._release(exchange, exchange.buffered - len(exchange.pending))
+                self._bytes.release(exchange, exchange.buffered - len(exchange.pending))
                 self._grant_owed(exchange)
 
     def reset(self, call_id: int, reason: ResetReason, message: str = "") -> None:
@@ -219,16 +196,16 @@ class PeerProtocol:
             return
         self._forget(exchange)
         if exchange.opening is None:
-            self._control.append(encode_frame(ResetFrame(call_id, reason, message[:1024])))
+            self._queue.put(ResetFrame(call_id, reason, message[:1024]))
 
     def ask_alive(self) -> None:
-        self._control.append(_ASK_ALIVE)
+        self._queue.put(KeepAliveFrame(False))
 
     def say_goodbye(self) -> None:
         """Open and take no further calls."""
         if not self.has_said_goodbye:
             self.has_said_goodbye = True
-            self._control.append(_GOODBYE)
+            self._queue.put(GoodbyeFrame())
 
     def abandon(self) -> None:
         """The connection is over: forget all calls."""
@@ -239,56 +216,21 @@ class PeerProtocol:
 
     def data_to_send(self) -> bytes:
         """The next bytes, at least one frame and about a chunk at the most; empty if there are none now."""
-        parts, self._control = self._control, []
-        size = sum(map(len, parts))
-        ready = self._ready
-        while ready and size < CHUNK_BYTES_MAX:
-            exchange = ready.popleft()
-            exchange.is_ready = False
-            frame = self._next_frame(exchange)
-            if frame is not None:
-                parts.append(frame)
-                size += len(frame)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._queue.pop(self._next_frame)
 
     def _next_frame(self, exchange: Exchange) -> bytes | None:
         """One chunk of this call, if it has one and its window is open. It then waits for its next turn."""
-        if exchange.id not in self._calls or not exchange.outgoing:
+        frame = exchange.next_chunk() if exchange.id in self._calls else None
+        if frame is None:
             return None
-        data, flags = exchange.outgoing[0]
-        sent = exchange.sent
-        count = min(len(data) - sent, exchange.send_window, CHUNK_BYTES_MAX)
-        if count == 0 and sent < len(data):
-            return None
-        chunk = data if count == len(data) else data[sent : sent + count]
-        exchange.send_window -= count
-        if sent + count == len(data):
-            exchange.outgoing.popleft()
-            exchange.sent = 0
-        else:
-            exchange.sent = sent + count
-            flags = 0
-        opening, exchange.opening = exchange.opening, None
-        if opening is not None:
-            opened = OpenFrame(
-                exchange.id, exchange.kind, flags, chunk, opening.seconds, opening.target, opening.source
-            )
-            frame = encode_frame(opened)
-        else:
-            frame = encode_frame(DataFrame(exchange.id, flags, chunk))
         if exchange.is_passed_on:
-            self._release(exchange, count)
-        if flags & LAST:
+            self._bytes.release(exchange, len(frame.data))
+        if frame.flags & LAST:
             exchange.has_sent_last = True
             self._end_if_done(exchange)
-        elif exchange.outgoing:
-            self._make_ready(exchange)
-        return frame
-
-    def _make_ready(self, exchange: Exchange) -> None:
-        if not exchange.is_ready and exchange.outgoing:
-            exchange.is_ready = True
-            self._ready.append(exchange)
+        else:
+            self._queue.make_ready(exchange)
+        return encode_frame(frame)
 
     # What arrives
 
@@ -299,7 +241,8 @@ class PeerProtocol:
         """
         events: list[PeerEvent] = []
         try:
-            self._receive(data, events)
+            for frame in self._reader.read_untrusted(data):
+                self._receive_frame(frame, events)
         except RemoteProtocolError:
             for event in events:  # nobody hears of these
                 if isinstance(event, ChunkArrived):
@@ -309,28 +252,7 @@ class PeerProtocol:
             raise
         return events
 
-    def _receive(self, data: bytes | bytearray, events: list[PeerEvent]) -> None:
-        incoming = self._incoming + data if self._incoming else bytes(data)
-        at = 0
-        if not self._has_preamble:
-            if len(incoming) < PREAMBLE_BYTES:
-                self._incoming = incoming
-                return
-            open_preamble_untrusted(incoming[:PREAMBLE_BYTES], self._tag)
-            self._has_preamble = True
-            at = PREAMBLE_BYTES
-        while len(incoming) - at >= 4:
-            size = int.from_bytes(incoming[at : at + 4], "big")
-            if size > FRAME_BYTES_MAX:
-                raise RemoteProtocolError(Refusal.TOO_LARGE, f"a frame of {size} bytes: at most {FRAME_BYTES_MAX}")
-            if len(incoming) - at - 4 < size:
-                break
-            self._receive_frame(incoming[at + 4 : at + 4 + size], events)
-            at += 4 + size
-        self._incoming = incoming[at:]
-
-    def _receive_frame(self, body: bytes, events: list[PeerEvent]) -> None:
-        frame = decode_frame_untrusted(body)
+    def _receive_frame(self, frame: PeerFrame, events: list[PeerEvent]) -> None:
         if self.peer is None:
             if not isinstance(frame, PeerHello):
                 raise RemoteProtocolError(Refusal.BAD_VALUE, f"begins with {type(frame).__name__}: expected a hello")
@@ -340,28 +262,31 @@ class PeerProtocol:
         match frame:
             case OpenFrame():
                 self._receive_open(frame, events)
-            case DataFrame(call=call_id, flags=flags, data=data):
-                exchange = self._find(call_id)
+            case DataFrame() | WindowFrame() | ResetFrame():
+                exchange = self._find(frame.call)
                 if exchange is not None:
-                    self._receive_chunk(exchange, flags, data, events)
-            case WindowFrame(call=call_id, count=count):
-                exchange = self._find(call_id)
-                if exchange is not None:
-                    self._receive_window(exchange, count, events)
-            case ResetFrame(call=call_id, reason=reason, message=message):
-                exchange = self._find(call_id)
-                if exchange is not None:
-                    self._forget(exchange)
-                    events.append(CallReset(call_id, reason, message))
+                    self._receive_of_call(exchange, frame, events)
             case KeepAliveFrame(is_answer=is_answer):
-                if not is_answer and _ANSWER_ALIVE not in self._control:
-                    self._control.append(_ANSWER_ALIVE)
+                if not is_answer:
+                    self._queue.put_once(_ANSWER_ALIVE)
             case GoodbyeFrame():
                 self.has_heard_goodbye = True
             case PeerHello():
                 raise RemoteProtocolError(Refusal.BAD_VALUE, "a second hello")
             case _:
                 assert_never(frame)
+
+    def _receive_of_call(
+        self, exchange: Exchange, frame: DataFrame | WindowFrame | ResetFrame, events: list[PeerEvent]
+    ) -> None:
+        match frame:
+            case DataFrame(flags=flags, data=data):
+                self._receive_chunk(exchange, flags, data, events)
+            case WindowFrame(count=count):
+                self._receive_window(exchange, count, events)
+            case ResetFrame(reason=reason, message=message):
+                self._forget(exchange)
+                events.append(CallReset(exchange.id, reason, message))
 
     def _find(self, call_id: int) -> Exchange | None:
         """The call with this id; None if it is over. Raises :class:`RemoteProtocolError` if it was never opened."""
@@ -378,11 +303,10 @@ class PeerProtocol:
             raise RemoteProtocolError(Refusal.BAD_VALUE, f"a new call has the id {call_id}")
         self._last_peer_id = call_id
         if self.has_said_goodbye:
-            self._control.append(encode_frame(ResetFrame(call_id, ResetReason.NOT_TAKEN)))
+            self._queue.put(ResetFrame(call_id, ResetReason.NOT_TAKEN))
             return
         if self._peer_calls >= CALLS_MAX:
-            message = f"{CALLS_MAX} calls are open"
-            self._control.append(encode_frame(ResetFrame(call_id, ResetReason.BUSY, message)))
+            self._queue.put(ResetFrame(call_id, ResetReason.BUSY, f"{CALLS_MAX} calls are open"))
             return
         self._peer_calls += 1
         exchange = self._calls[call_id] = Exchange(call_id, frame.kind, is_passed_on=bool(frame.target))
@@ -392,7 +316,7 @@ class PeerProtocol:
             return
         exchange.receive_window -= len(frame.data)
         exchange.has_received_last = bool(frame.flags & LAST)
-        if self._charge_passed(exchange, len(frame.data), events):
+        if self._charge(exchange, len(frame.data), events):
             events.append(RelayAsked(call_id, frame))
 
     def _receive_chunk(self, exchange: Exchange, flags: int, data: bytes, events: list[PeerEvent]) -> None:
@@ -403,7 +327,7 @@ class PeerProtocol:
             raise RemoteProtocolError(Refusal.TOO_LARGE, f"call {exchange.id} has sent more than its window")
         exchange.has_received_last = bool(flags & LAST)
         if exchange.is_passed_on:
-            if self._charge_passed(exchange, len(data), events):
+            if self._charge(exchange, len(data), events):
                 events.append(ChunkArrived(exchange.id, flags, data))
                 self._end_if_done(exchange)
             return
@@ -436,43 +360,23 @@ class PeerProtocol:
             raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {exchange.id} takes more than it was sent")
         if exchange.is_passed_on:
             events.append(WindowGranted(exchange.id, count))
-        self._make_ready(exchange)
+        self._queue.make_ready(exchange)
 
     def _grant_owed(self, exchange: Exchange) -> None:
         if exchange.owed >= _GRANT_BYTES and not exchange.has_received_last:
             exchange.receive_window += exchange.owed
-            self._control.append(encode_frame(WindowFrame(exchange.id, exchange.owed)))
+            self._queue.put(WindowFrame(exchange.id, exchange.owed))
             exchange.owed = 0
 
     # Bounds, and the end of a call
 
     def _charge(self, exchange: Exchange, count: int, events: list[PeerEvent]) -> bool:
         """Keep so many more bytes for a call; it is reset if there is no room for them."""
-        if self._buffered + count > CONNECTION_BYTES_MAX:
-            return self._refuse(exchange, f"{CONNECTION_BYTES_MAX} bytes are buffered on this connection", events)
-        if self._budget is not None and not self._budget.reserve(count):
-            return self._refuse(exchange, f"{self._budget.bytes_max} bytes are buffered on this node", events)
-        self._buffered += count
-        exchange.buffered += count
-        return True
-
-    def _charge_passed(self, exchange: Exchange, count: int, events: list[PeerEvent]) -> bool:
-        """As :meth:`_charge`, for bytes that the other half of a passed call gives back when it has sent them."""
-        if self._budget is not None and not self._budget.reserve(count):
-            return self._refuse(exchange, f"{self._budget.bytes_max} bytes are buffered on this node", events)
-        return True
-
-    def _refuse(self, exchange: Exchange, message: str, events: list[PeerEvent]) -> bool:
-        self.reset(exchange.id, ResetReason.BUSY, message)
-        events.append(CallReset(exchange.id, ResetReason.BUSY, message))
-        return False
-
-    def _release(self, exchange: Exchange, count: int) -> None:
-        if self._budget is not None:
-            self._budget.give_back(count)
-        if not exchange.is_passed_on:
-            self._buffered -= count
-            exchange.buffered -= count
+        problem = self._bytes.charge(exchange, count)
+        if problem:
+            self.reset(exchange.id, ResetReason.BUSY, problem)
+            events.append(CallReset(exchange.id, ResetReason.BUSY, problem))
+        return not problem
 
     def _end_if_done(self, exchange: Exchange) -> None:
         """Forget a call of which both directions have ended."""
@@ -486,12 +390,10 @@ class PeerProtocol:
             self._peer_calls -= 1
         if exchange.is_passed_on:
             unsent = sum(len(data) for data, _ in exchange.outgoing) - exchange.sent
-            self._release(exchange, unsent)
+            self._bytes.release(exchange, unsent)
         else:
-            self._release(exchange, exchange.buffered)
+            self._bytes.release(exchange, exchange.buffered)
         exchange.outgoing.clear()
 
 
-_ASK_ALIVE: Final = encode_frame(KeepAliveFrame(False))
 _ANSWER_ALIVE: Final = encode_frame(KeepAliveFrame(True))
-_GOODBYE: Final = encode_frame(GoodbyeFrame())

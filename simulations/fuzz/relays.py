@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from meshp2p.errors import RemoteProtocolError
 from meshp2p.net.relays import Relays
+from meshp2p.wire.call_bytes import Budget
 from meshp2p.wire.peer_events import (
-    Budget,
     CallArrived,
     CallEnded,
     CallReset,

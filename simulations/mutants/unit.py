@@ -44,6 +44,7 @@ _FIRST: dict[str, str] = {
     "membership": "failure_detection crash_evidence syncing patience membership_laws leader small_parts",
     "mesh_clock": "maps small_parts replicated_map",
     "nodes": "nodes prober",
+    "open_map": "maps",
     "outbox": "message_restarts message_order message_faults messages homes",
     "ownership": "identity failure_detection hosting homes leader",
     "patience": "patience",

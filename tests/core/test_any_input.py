@@ -28,10 +28,6 @@ from meshp2p.core.calls import (
     ForwardStatus,
     HeartbeatReply,
     InstanceReply,
-    MapDifference,
-    MapPush,
-    MapSync,
-    MapTaken,
     Outcome,
     Parcel,
     Passed,
@@ -48,6 +44,7 @@ from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingReques
 from meshp2p.core.effects import Call, CallFailed, Effect, Failure, Persist, Resolve, Send, Store
 from meshp2p.core.machine import Machine
 from meshp2p.core.mail.uuid7 import uuid7
+from meshp2p.core.map_calls import MapDifference, MapPush, MapSync, MapTaken
 from meshp2p.core.map_entry import COUNT_MAX, MapEntry, Stamp
 from meshp2p.core.message import Message
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from meshp2p.core.calls import MapDifference, MapPush, MapSync
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.events import MapChanged
+from meshp2p.core.map_calls import MapDifference, MapPush, MapSync
 from meshp2p.core.map_entry import MapEntry, Stamp
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.maps.shared_maps import NEWS_MAX

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meshp2p.core.address import Address
 from meshp2p.discovery.advertisement import NAME_BYTES_MAX, Advertisement, parse_service_untrusted
-from meshp2p.discovery.mdns import make_service
+from meshp2p.discovery.responder import make_service
 from meshp2p.discovery.source import ADDRESSES_MAX, Sighting
 from meshp2p.errors import Refusal, RemoteProtocolError
 

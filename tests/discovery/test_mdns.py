@@ -11,10 +11,11 @@ import trio
 import trio.testing
 
 from meshp2p.core.address import Address
-from meshp2p.discovery import mdns
+from meshp2p.discovery import responder
 from meshp2p.discovery.advertisement import Advertisement
 from meshp2p.discovery.endpoints import Endpoints, Link
-from meshp2p.discovery.mdns import MdnsSource, Responder, browse_once, multicast_interfaces
+from meshp2p.discovery.mdns import MdnsSource, browse_once, multicast_interfaces
+from meshp2p.discovery.responder import Responder
 from meshp2p.discovery.source import Sighting
 from meshp2p.errors import ConfigError, StartError
 
@@ -108,11 +109,9 @@ async def test_new_addresses_are_announced_at_once_and_the_same_ones_not_again(
     source = script.source()
     async with trio.open_nursery() as nursery:
         await nursery.start(source.run, ignore)
-        source.update(["192.0.2.8"], ["192.0.2.8"])
-        await trio.testing.wait_all_tasks_blocked()
-        source.update(["192.0.2.8"], ["192.0.2.8"])
-        await trio.testing.wait_all_tasks_blocked()
-        source.update(["192.0.2.8"], ["192.0.2.8", "127.0.0.1"])
+        for hosts in (("192.0.2.8",), ("192.0.2.8",), ("192.0.2.8", "192.0.2.9")):
+            source.move(Endpoints(tuple(Address(host, 7700) for host in hosts), ()))
+            await trio.testing.wait_all_tasks_blocked()
         while len(script.made) < 3:
             await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
@@ -120,12 +119,12 @@ async def test_new_addresses_are_announced_at_once_and_the_same_ones_not_again(
     assert [[str(address) for address in each.addresses] for each in own if each is not None] == [
         ["192.0.2.7:7700"],
         ["192.0.2.8:7700"],
-        ["192.0.2.8:7700"],
+        ["192.0.2.8:7700", "192.0.2.9:7700"],
     ]
     assert [interfaces for _, interfaces, _ in script.made] == [
         ("192.0.2.7",),
-        ("192.0.2.8",),
         ("192.0.2.8", "127.0.0.1"),
+        ("192.0.2.8", "192.0.2.9", "127.0.0.1"),
     ]
     assert len({when for when, *_ in script.made}) == 1, "none of them waited for the back-off"
 
@@ -147,7 +146,7 @@ async def test_a_goodbye_that_hangs_does_not_keep_a_node_from_ending(autojump_cl
         await nursery.start(script.source().run, ignore)
         start = trio.current_time()
         nursery.cancel_scope.cancel()
-    assert trio.current_time() - start == mdns.GOODBYE_TIMEOUT
+    assert trio.current_time() - start == responder.GOODBYE_TIMEOUT
     script.goodbye.set()
 
 
@@ -198,11 +197,11 @@ def test_multicast_goes_through_every_advertised_interface_and_loopback() -> Non
 
 
 def test_what_is_remembered_of_a_lan_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mdns, "SERVICES_MAX", 3)
-    responder = Responder(["127.0.0.1"], None, on_seen=lambda seen: None)
+    monkeypatch.setattr(responder, "SERVICES_MAX", 3)
+    here = Responder(["127.0.0.1"], None, on_seen=lambda seen: None)
     for number in range(10):
-        responder._remember(f"service-{number}", PEER)
-    assert list(responder._services) == ["service-7", "service-8", "service-9"]
+        here._remember(f"service-{number}", PEER)
+    assert list(here._services) == ["service-7", "service-8", "service-9"]
 
 
 async def test_a_move_opens_it_anew_though_the_addresses_are_the_same(autojump_clock: trio.testing.MockClock) -> None:

@@ -11,7 +11,9 @@ import trio
 
 from meshp2p.core.address import Address
 from meshp2p.discovery.advertisement import Advertisement
-from meshp2p.discovery.mdns import SERVICE_TYPE, MdnsSource, browse_once, multicast_interfaces
+from meshp2p.discovery.endpoints import Endpoints
+from meshp2p.discovery.mdns import MdnsSource, browse_once, multicast_interfaces
+from meshp2p.discovery.responder import SERVICE_TYPE
 from meshp2p.discovery.source import Sighting
 from tests.hosts.programs import open_program, peer_command
 
@@ -99,7 +101,7 @@ async def test_a_node_that_moved_is_offered_at_its_new_place(mesh: str) -> None:
             await one.start(nursery)
             await other.start(nursery)
             await one.wait_for("other")
-            other.source.update(["127.0.0.2"], LOOPBACK)
+            other.source.move(Endpoints((Address("127.0.0.2", 7702),), ()))
             while await one.wait_for("other") != (Address("127.0.0.2", 7702),):
                 pass
             nursery.cancel_scope.cancel()

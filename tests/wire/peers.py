@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from meshp2p.wire.peer_events import Budget, PeerEvent
+from meshp2p.wire.call_bytes import Budget
+from meshp2p.wire.peer_events import PeerEvent
 from meshp2p.wire.peer_frames import PeerHello
 from meshp2p.wire.peer_protocol import PeerProtocol
 

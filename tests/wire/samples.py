@@ -29,10 +29,6 @@ from meshp2p.core.calls import (
     LeaseAsk,
     LeaseRelease,
     LeaseReply,
-    MapDifference,
-    MapPush,
-    MapSync,
-    MapTaken,
     Outcome,
     Parcel,
     Pong,
@@ -47,6 +43,7 @@ from meshp2p.core.calls import (
 )
 from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
 from meshp2p.core.mail.uuid7 import uuid7
+from meshp2p.core.map_calls import MapDifference, MapPush, MapSync, MapTaken
 from meshp2p.core.map_entry import COUNT_MAX, MapEntry, Stamp
 from meshp2p.core.message import KINDS, CopyReceipt, CopyStatus, Message
 from meshp2p.core.record import Record, Rumour, State

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import msgpack
 import pytest
 
-from meshp2p.core.calls import COPIES_MAX, ENTRIES_MAX, ITEMS_PER_CALL_MAX, Deliver
+from meshp2p.core.calls import COPIES_MAX, ITEMS_PER_CALL_MAX, Deliver
 from meshp2p.core.datagrams import DATAGRAM_BYTES_MAX, ITEMS_PER_PACKET_MAX
+from meshp2p.core.map_calls import ENTRIES_MAX
 from meshp2p.core.map_entry import MAP_VALUE_BYTES_MAX
 from meshp2p.core.message import PAYLOAD_BYTES_MAX
 from meshp2p.core.record import State

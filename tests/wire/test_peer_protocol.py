@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError
+from meshp2p.wire.call_bytes import CONNECTION_BYTES_MAX, Budget
+from meshp2p.wire.exchange import PART_BYTES_MAX, WINDOW_BYTES
 from meshp2p.wire.peer_events import (
-    Budget,
     CallArrived,
     CallEnded,
     CallReset,
@@ -38,13 +39,7 @@ from meshp2p.wire.peer_frames import (
     encode_frame,
     preamble,
 )
-from meshp2p.wire.peer_protocol import (
-    CALLS_MAX,
-    CONNECTION_BYTES_MAX,
-    PART_BYTES_MAX,
-    WINDOW_BYTES,
-    PeerProtocol,
-)
+from meshp2p.wire.peer_protocol import CALLS_MAX, PeerProtocol
 from tests.wire.peers import TAG, Pair
 
 MESSAGE, QUERY = CallKind.MESSAGE, CallKind.QUERY

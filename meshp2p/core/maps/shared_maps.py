@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from meshp2p.core.calls import CallReply, MapDifference, MapPush, MapSync, MapTaken
+from meshp2p.core.calls import CallReply
 from meshp2p.core.digest import is_digest
 from meshp2p.core.directory.state import NodeState, ReplyHandler
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
-from meshp2p.core.events import InstanceChange, InstanceDied, InstanceJoined, InstanceLeft, MapChanged
-from meshp2p.core.map_entry import MapEntry, entry_size
+from meshp2p.core.events import InstanceChange, InstanceDied, InstanceJoined, InstanceLeft
+from meshp2p.core.map_calls import MapDifference, MapPush, MapSync, MapTaken
+from meshp2p.core.map_entry import MapEntry
 from meshp2p.core.maps.hybrid_clock import HybridClock
-from meshp2p.core.maps.mesh_clock import MeshClock
+from meshp2p.core.maps.open_map import OpenMap
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap, bucket_of
-from meshp2p.errors import LimitExceeded, LocalProtocolError, check
+from meshp2p.errors import InternalError, LimitExceeded, LocalProtocolError
 
 __all__ = ["Maps"]
 
@@ -32,38 +33,13 @@ NEWS_MAX = 256
 HOLDERS_MAX = 32
 """Nodes with the map that a reply names. Chosen, not measured."""
 
-FOREIGN_FACTOR = 4
-"""What others wrote is taken up to so many times the limit of what is written here."""
-
-
-class _Shared:
-    """One open map, and whom to talk to about it.
-
-    It has clocks of its own, so that all who have the map compare the same clocks: those of its holders.
-    """
-
-    def __init__(self, replica: ReplicatedMap, clock: MeshClock, stamps: HybridClock) -> None:
-        self.replica = replica
-        self.clock = clock
-        self.stamps = stamps
-        self.holders: dict[str, None] = {}
-        """Listed nodes that have it, as far as is known."""
-        self.unasked: dict[str, None] = {}
-        """Listed nodes that were not asked yet."""
-        self.silent: dict[str, None] = {}
-        """Listed nodes that did not answer, and are asked again with the next comparison."""
-        self.syncing: dict[str, None] = {}
-        """Nodes with which a comparison is under way."""
-        self.news: dict[str, int] = {}
-        """Keys whose entries are still to be told, and how often."""
-
 
 class Maps:
     """All shared maps of one node."""
 
     def __init__(self, state: NodeState) -> None:
         self._state = state
-        self._maps: dict[str, _Shared] = {}
+        self._maps: dict[str, OpenMap] = {}
         self._pushes = 0
 
     # What the agent does
@@ -82,12 +58,7 @@ class Maps:
             return shared.replica
         if len(self._maps) >= state.config.maps_max:
             raise LimitExceeded(f"map {name!r}: {len(self._maps)} are open, and maps_max = {state.config.maps_max}")
-        shared = self._maps[name] = _Shared(
-            ReplicatedMap(name, merge),
-            MeshClock(state.wall_ms, state.config.map_clock_error_max),
-            HybridClock(state.tag),
-        )
-        shared.unasked = dict.fromkeys(state.choose_nodes(len(state.members.nodes)))
+        shared = self._maps[name] = OpenMap(state, ReplicatedMap(name, merge), HybridClock(state.tag))
         self._ask_next(shared, now)
         self._set_sync_timer(shared, now)
         return shared.replica
@@ -96,9 +67,7 @@ class Maps:
         """Take up the replicas, which the agent may hold, and ask everybody for their maps again."""
         state = self._state
         for name, shared in old._maps.items():
-            clock = MeshClock(state.wall_ms, state.config.map_clock_error_max)
-            opened = self._maps[name] = _Shared(shared.replica, clock, shared.stamps)
-            opened.unasked = dict.fromkeys(state.choose_nodes(len(state.members.nodes)))
+            opened = self._maps[name] = OpenMap(state, shared.replica, shared.stamps)
             opened.news = dict(shared.news)
             state.timers.set(Timer.MAP_TELL, now, name)
             self._set_sync_timer(opened, now)
@@ -113,39 +82,23 @@ class Maps:
 
         Raises :class:`~meshp2p.errors.LimitExceeded`; then nothing changed.
         """
-        state = self._state
         shared = self._maps.get(name)
-        check(shared is not None, f"map {name!r} was never opened")
         if shared is None:
-            return
-        replica = shared.replica
-        held = replica.entry(key)
+            raise InternalError(f"map {name!r} was never opened")
+        held = shared.replica.entry(key)
         if not value and (held is None or held.is_deleted):
             return
-        config = state.config
-        room = config.map_bytes_max - replica.bytes + (0 if held is None else held.size)
-        if len(value) > config.map_value_bytes_max:
-            raise LimitExceeded(
-                f"map {name!r}: a value of {len(value)} bytes, and map_value_bytes_max = {config.map_value_bytes_max}"
-            )
-        if value and held is None and replica.entries_count >= config.map_entries_max:
-            raise LimitExceeded(f"map {name!r} is full: map_entries_max = {config.map_entries_max}")
-        if value and entry_size(key, value) > room:
-            raise LimitExceeded(f"map {name!r} is full: map_bytes_max = {config.map_bytes_max}")
+        if value:
+            shared.check_room(key, value)
         self._check_clocks(shared, now)
-        if self._put(shared, MapEntry(key, shared.stamps.tick(shared.clock.read(now)), value)):
+        if shared.write(key, value, now):
             self._tell(shared, (key,), now)
 
-    def _put(self, shared: _Shared, entry: MapEntry) -> bool:
-        """Take an entry in; whether anything changed. Whoever watches is told of another value."""
-        replica = shared.replica
-        before = replica.value(entry.key)
-        if not replica.put(entry):
-            return False
-        after = replica.value(entry.key)
-        if after != before:
-            self._state.emit(MapChanged(replica.name, entry.key, after or b""))
-        return True
+    def _check_clocks(self, shared: OpenMap, now: float) -> None:
+        """Write anew what bears a time that is too far ahead, and tell of it."""
+        ahead = shared.restamp(now)
+        if ahead:
+            self._tell(shared, ahead, now)
 
     def handle_timer(self, timer: Timer, name: str, now: float) -> None:
         if timer is Timer.MAP_TELL:
@@ -153,51 +106,9 @@ class Maps:
         else:
             self._handle_sync(name, now)
 
-    # What others wrote
-
-    def _merge(self, shared: _Shared, entries: Iterable[MapEntry], now: float) -> list[str]:
-        """Take in what another node has; the keys that changed."""
-        state = self._state
-        config, counters, replica = state.config, state.counters, shared.replica
-        clock_ms = shared.clock.read(now)
-        latest_ms = clock_ms + shared.clock.ahead_max_ms
-        earliest_deleted_ms = clock_ms - int(config.map_deleted_retention * 1000)
-        changed: list[str] = []
-        for entry in entries:
-            has_room = (
-                replica.entries_count < FOREIGN_FACTOR * config.map_entries_max
-                and replica.bytes + entry.size <= FOREIGN_FACTOR * config.map_bytes_max
-            )
-            if entry.stamp.wall_ms > latest_ms or not (has_room or replica.entry(entry.key) is not None):
-                counters.map_entries_refused += 1
-            elif not entry.is_deleted or entry.stamp.wall_ms >= earliest_deleted_ms:
-                shared.stamps.note(entry.stamp)
-                if self._put(shared, entry):
-                    changed.append(entry.key)
-        counters.map_entries_taken += len(changed)
-        return changed
-
-    def _check_clocks(self, shared: _Shared, now: float) -> None:
-        """Write anew, as of now, what bears a time that is too far ahead: whoever wrote it had a wrong clock, and it
-        would prevail over all that is written until then. In the order in which it was written."""
-        clock_ms = shared.clock.read(now)
-        latest_ms = clock_ms + shared.clock.ahead_max_ms
-        if not shared.stamps.is_past(latest_ms):
-            return  # all stamps that are held were given or noted by it
-        shared.stamps.set_back(clock_ms)
-        ahead: list[MapEntry] = []
-        for entry in shared.replica.entries():
-            if entry.stamp.wall_ms > latest_ms:
-                ahead.append(entry)
-            else:
-                shared.stamps.note(entry.stamp)
-        for entry in sorted(ahead, key=lambda entry: entry.stamp):
-            shared.replica.replace(MapEntry(entry.key, shared.stamps.tick(clock_ms), entry.value))
-        self._tell(shared, [entry.key for entry in ahead], now)
-
     # Telling
 
-    def _tell(self, shared: _Shared, keys: Iterable[str], now: float) -> None:
+    def _tell(self, shared: OpenMap, keys: Iterable[str], now: float) -> None:
         """Let others know of these entries: soon, together with what else is new."""
         rounds = TELL_ROUNDS if len(shared.holders) > self._state.config.map_fanout else 1
         for key in keys:
@@ -228,7 +139,7 @@ class Maps:
 
     def _push(
         self,
-        shared: _Shared,
+        shared: OpenMap,
         node_id: str,
         entries: tuple[MapEntry, ...],
         now: float,
@@ -256,18 +167,18 @@ class Maps:
         if shared is None:
             return MapTaken(False)
         self._note_holder(shared, push.sender, push.clock_ms, now)
-        changed = self._merge(shared, push.entries, now)
+        changed = shared.merge(push.entries, now)
         self._tell(shared, changed, now)
         return MapTaken(True, self._state.wall_ms(), len(changed))
 
     # Comparing
 
-    def _set_sync_timer(self, shared: _Shared, now: float) -> None:
+    def _set_sync_timer(self, shared: OpenMap, now: float) -> None:
         state = self._state
         pause = state.config.map_sync_interval * (0.75 + 0.5 * state.random.random())
         state.timers.set(Timer.MAP_SYNC, now + pause, shared.replica.name)
 
-    def _sync_sooner(self, shared: _Shared, now: float) -> None:
+    def _sync_sooner(self, shared: OpenMap, now: float) -> None:
         """Much changed by a comparison: others will want to know."""
         soon = now + self._state.config.map_sync_interval / 20
         self._state.timers.set_earlier(Timer.MAP_SYNC, soon, shared.replica.name)
@@ -287,7 +198,7 @@ class Maps:
         shared.silent.clear()
         self._ask_next(shared, now)
 
-    def _ask_next(self, shared: _Shared, now: float) -> None:
+    def _ask_next(self, shared: OpenMap, now: float) -> None:
         """Ask nodes that were not asked yet whether they have the map, a few at a time."""
         for node_id in list(shared.unasked):
             if len(shared.syncing) >= self._state.config.map_fanout:
@@ -295,7 +206,7 @@ class Maps:
             del shared.unasked[node_id]
             self._sync_with(shared, node_id, now)
 
-    def _sync_with(self, shared: _Shared, node_id: str, now: float, buckets: int = 1) -> None:
+    def _sync_with(self, shared: OpenMap, node_id: str, now: float, buckets: int = 1) -> None:
         """Compare with another node, unless that is under way: by one word first, and then by as many as suit."""
         state = self._state
         if node_id in shared.syncing or state.is_leaving or not state.members.has_node(node_id):
@@ -316,7 +227,7 @@ class Maps:
         request = MapSync(replica.name, state.id, state.wall_ms(), replica.digest(buckets))
         self._call(node_id, request, conclude, now)
 
-    def _handle_difference(self, shared: _Shared, node_id: str, buckets: int, reply: MapDifference, now: float) -> None:
+    def _handle_difference(self, shared: OpenMap, node_id: str, buckets: int, reply: MapDifference, now: float) -> None:
         state = self._state
         replica = shared.replica
         state.counters.map_syncs += 1
@@ -330,7 +241,7 @@ class Maps:
         if not reply.is_complete and not reply.entries and buckets < finer:
             self._sync_with(shared, node_id, now, finer)
             return
-        changed = self._merge(shared, reply.entries, now)
+        changed = shared.merge(reply.entries, now)
         if len(changed) <= NEWS_MAX:
             self._tell(shared, changed, now)
         if changed:
@@ -395,18 +306,18 @@ class Maps:
         else:
             state.call_node(record, request, conclude)
 
-    def _note_holder(self, shared: _Shared, node_id: str, clock_ms: int, now: float) -> None:
+    def _note_holder(self, shared: OpenMap, node_id: str, clock_ms: int, now: float) -> None:
         if node_id != self._state.id and self._state.members.has_node(node_id):
             shared.holders[node_id] = None
             shared.clock.note(node_id, clock_ms, now)
             self._check_clocks(shared, now)
 
-    def _note_none(self, shared: _Shared, node_id: str) -> None:
+    def _note_none(self, shared: OpenMap, node_id: str) -> None:
         """It has not opened the map, or is gone."""
         shared.holders.pop(node_id, None)
         shared.clock.forget(node_id)
 
-    def _note_silent(self, shared: _Shared, node_id: str) -> None:
+    def _note_silent(self, shared: OpenMap, node_id: str) -> None:
         """It did not answer: ask again with the next comparison."""
         if self._state.members.has_node(node_id):
             shared.silent[node_id] = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from meshp2p.core.calls import CallReply, MapDifference, MapSync
+from meshp2p.core.calls import CallReply
 from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.map_calls import MapDifference, MapSync
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 from meshp2p.virtual.faults import ClockStep, Fault

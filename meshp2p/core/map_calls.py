@@ -1,0 +1,70 @@
+"""The calls by which nodes tell and compare their replicas of a shared map.
+
+Fields are positional on the wire and may only be appended.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from meshp2p.core.datagrams import Word
+from meshp2p.core.digest import Buckets, Digest
+from meshp2p.core.map_entry import MapEntry
+from meshp2p.core.message import Id
+
+__all__ = ["ENTRIES_MAX", "MapDifference", "MapPush", "MapSync", "MapTaken"]
+
+ENTRIES_MAX: Final = 16_384
+"""The most entries of a shared map that one call may carry."""
+
+Entries = Annotated[tuple[MapEntry, ...], msgspec.Meta(max_length=ENTRIES_MAX)]
+
+
+class MapSync(msgspec.Struct, frozen=True, array_like=True, tag=48):
+    """Sent by ``sender``, a node that has opened the shared map ``name``: how does yours differ? Answered with
+    :class:`MapDifference`.
+
+    ``digest`` is of the sender's replica, in as many buckets as it has words; ``clock_ms`` is the sender's wall clock.
+    """
+
+    name: Id
+    sender: Id
+    clock_ms: Word
+    digest: Digest
+
+
+class MapDifference(msgspec.Struct, frozen=True, array_like=True, tag=48):
+    """What the replier holds in the buckets that differ, up to a bound; ``is_complete`` says whether that is all.
+
+    ``has_map``: whether it has opened this map at all; all else is empty where it has not. ``differing`` are the
+    numbers of those buckets. Where the digest was too coarse there are no entries, and ``buckets`` says how many
+    buckets to ask with. ``holders`` are other nodes that have the map.
+    """
+
+    has_map: bool
+    clock_ms: Word = 0
+    buckets: Word = 1
+    differing: Buckets = ()
+    entries: Entries = ()
+    is_complete: bool = True
+    holders: Annotated[tuple[Id, ...], msgspec.Meta(max_length=64)] = ()
+
+
+class MapPush(msgspec.Struct, frozen=True, array_like=True, tag=49):
+    """Entries of a shared map: what was just written, or the second half of a :class:`MapSync`. Answered with
+    :class:`MapTaken`."""
+
+    name: Id
+    sender: Id
+    clock_ms: Word
+    entries: Entries
+
+
+class MapTaken(msgspec.Struct, frozen=True, array_like=True, tag=49):
+    """Whether the replier has opened this map, what its wall clock shows, and how many of the entries were news."""
+
+    has_map: bool
+    clock_ms: Word = 0
+    news: Word = 0

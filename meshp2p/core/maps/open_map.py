@@ -1,0 +1,107 @@
+"""One open map of a node: its replica, its clocks, and whom to talk to about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from meshp2p.core.directory.state import NodeState
+from meshp2p.core.events import MapChanged
+from meshp2p.core.map_entry import MapEntry, entry_size
+from meshp2p.core.maps.hybrid_clock import HybridClock
+from meshp2p.core.maps.mesh_clock import MeshClock
+from meshp2p.core.maps.replicated_map import ReplicatedMap
+from meshp2p.errors import LimitExceeded
+
+__all__ = ["OpenMap"]
+
+FOREIGN_FACTOR = 4
+"""What others wrote is taken up to so many times the limit of what is written here."""
+
+
+class OpenMap:
+    """It has clocks of its own, so that all who have the map compare the same clocks: those of its holders."""
+
+    def __init__(self, state: NodeState, replica: ReplicatedMap, stamps: HybridClock) -> None:
+        self.replica = replica
+        self.stamps = stamps
+        self.clock: MeshClock = MeshClock(state.wall_ms, state.config.map_clock_error_max)
+        self.holders: dict[str, None] = {}
+        """Listed nodes that have it, as far as is known."""
+        self.unasked: dict[str, None] = dict.fromkeys(state.choose_nodes(len(state.members.nodes)))
+        """Listed nodes that were not asked yet."""
+        self.silent: dict[str, None] = {}
+        """Listed nodes that did not answer, and are asked again with the next comparison."""
+        self.syncing: dict[str, None] = {}
+        """Nodes with which a comparison is under way."""
+        self.news: dict[str, int] = {}
+        """Keys whose entries are still to be told, and how often."""
+        self._state = state
+
+    def write(self, key: str, value: bytes, now: float) -> bool:
+        """Set a key to a value, or delete it if that is empty; whether anything changed."""
+        return self._put(MapEntry(key, self.stamps.tick(self.clock.read(now)), value))
+
+    def check_room(self, key: str, value: bytes) -> None:
+        """Raise :class:`~meshp2p.errors.LimitExceeded` if the map has no room for this value."""
+        config, replica = self._state.config, self.replica
+        held = replica.entry(key)
+        room = config.map_bytes_max - replica.bytes + (0 if held is None else held.size)
+        if len(value) > config.map_value_bytes_max:
+            raise LimitExceeded(
+                f"map {replica.name!r}: a value of {len(value)} bytes,"
+                f" and map_value_bytes_max = {config.map_value_bytes_max}"
+            )
+        if held is None and replica.entries_count >= config.map_entries_max:
+            raise LimitExceeded(f"map {replica.name!r} is full: map_entries_max = {config.map_entries_max}")
+        if entry_size(key, value) > room:
+            raise LimitExceeded(f"map {replica.name!r} is full: map_bytes_max = {config.map_bytes_max}")
+
+    def _put(self, entry: MapEntry) -> bool:
+        """Take an entry in; whether anything changed. Whoever watches is told of another value."""
+        replica = self.replica
+        before = replica.value(entry.key)
+        if not replica.put(entry):
+            return False
+        after = replica.value(entry.key)
+        if after != before:
+            self._state.emit(MapChanged(replica.name, entry.key, after or b""))
+        return True
+
+    def merge(self, entries: Iterable[MapEntry], now: float) -> list[str]:
+        """Take in what another node has; the keys that changed."""
+        config, counters, replica = self._state.config, self._state.counters, self.replica
+        clock_ms = self.clock.read(now)
+        latest_ms = clock_ms + self.clock.ahead_max_ms
+        earliest_deleted_ms = clock_ms - int(config.map_deleted_retention * 1000)
+        changed: list[str] = []
+        for entry in entries:
+            has_room = (
+                replica.entries_count < FOREIGN_FACTOR * config.map_entries_max
+                and replica.bytes + entry.size <= FOREIGN_FACTOR * config.map_bytes_max
+            )
+            if entry.stamp.wall_ms > latest_ms or not (has_room or replica.entry(entry.key) is not None):
+                counters.map_entries_refused += 1
+            elif not entry.is_deleted or entry.stamp.wall_ms >= earliest_deleted_ms:
+                self.stamps.note(entry.stamp)
+                if self._put(entry):
+                    changed.append(entry.key)
+        counters.map_entries_taken += len(changed)
+        return changed
+
+    def restamp(self, now: float) -> list[str]:
+        """Write anew, as of now, what bears a time that is too far ahead: whoever wrote it had a wrong clock, and it
+        would prevail over all that is written until then. In the order in which it was written. The keys of that."""
+        clock_ms = self.clock.read(now)
+        latest_ms = clock_ms + self.clock.ahead_max_ms
+        if not self.stamps.is_past(latest_ms):
+            return []  # all stamps that are held were given or noted by it
+        self.stamps.set_back(clock_ms)
+        ahead: list[MapEntry] = []
+        for entry in self.replica.entries():
+            if entry.stamp.wall_ms > latest_ms:
+                ahead.append(entry)
+            else:
+                self.stamps.note(entry.stamp)
+        for entry in sorted(ahead, key=lambda entry: entry.stamp):
+            self.replica.replace(MapEntry(entry.key, self.stamps.tick(clock_ms), entry.value))
+        return [entry.key for entry in ahead]

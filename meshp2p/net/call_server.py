@@ -1,0 +1,159 @@
+"""The calls that other nodes open to this one, as they are served."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from typing import Final, Protocol
+
+import trio
+
+from meshp2p.core.address import Address
+from meshp2p.core.directory.relay_selector import CallRoute
+from meshp2p.errors import Refusal, RemoteProtocolError
+from meshp2p.net.connections import Connections
+from meshp2p.net.dials import Connect
+from meshp2p.net.open_calls import ServeCall
+from meshp2p.net.peer_connection import PeerConnection, ServedCall
+from meshp2p.net.peer_query import Router
+from meshp2p.wire.peer_events import CallArrived
+from meshp2p.wire.peer_frames import CallKind, ResetReason
+
+__all__ = ["DIAL_BACK_SECONDS", "UNREACHABLE_SECONDS", "CallServer", "PeerService"]
+
+UNREACHABLE_SECONDS: Final = 5.0
+"""How long a query is served though its asker cannot be reached. Chosen, not measured."""
+
+DIAL_BACK_SECONDS: Final = 3.0
+"""How long a connection that another node asked for is waited for: a second try of TCP fits. Chosen, not measured."""
+
+_log = logging.getLogger("meshp2p.net")
+
+
+class PeerService(Router, Protocol):
+    """The node, as others' calls find it."""
+
+    def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
+        """The reply to a call, or what to await for it. Raises :class:`RemoteProtocolError`."""
+
+    async def answer_watch(self, body: bytes) -> bytes:
+        """What the reply to a watch begins with. Raises :class:`RemoteProtocolError`."""
+
+    async def wait_until_left(self) -> None:
+        """Return when this node has left the mesh."""
+
+    def count_refused(self, reason: Refusal) -> None:
+        """Something that was no message of this mesh was refused."""
+
+    def relay_route(self, node_id: str) -> CallRoute | None:
+        """The direct way to a node, for a call that this node is to pass on; None if it should not."""
+
+    def knock(self, address: Address) -> None:
+        """Send a datagram that tells nothing."""
+
+
+class CallServer:
+    """Serves each call in ``nursery``, by ``service`` or, if it is a query, by ``serve_query``. ``connect`` stands for
+    the network."""
+
+    def __init__(
+        self,
+        service: PeerService | None,
+        serve_query: ServeCall | None,
+        connections: Connections,
+        connect: Connect,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._service = service
+        self._serve_query = serve_query
+        self._connections = connections
+        self._connect = connect
+        self._nursery = nursery
+
+    def answer(self, connection: PeerConnection, arrived: CallArrived) -> None:
+        """Answer a call, at once if that can be: then it costs no task."""
+        service = self._service
+        if service is None:
+            connection.reset(arrived.call, ResetReason.REFUSED, "this is no node")
+            return
+        waiting: Awaitable[bytes] | None = None
+        if arrived.kind is CallKind.MESSAGE:
+            try:
+                reply = service.answer_call(arrived.body)
+            except RemoteProtocolError as error:
+                connection.reset(arrived.call, ResetReason.REFUSED, str(error))
+                return
+            except Exception as error:  # noqa: BLE001  # one call does not end the others
+                _log.error("serving a call failed: please report it", exc_info=error)
+                connection.reset(arrived.call, ResetReason.FAILED, "internal error")
+                return
+            if isinstance(reply, bytes):
+                connection.protocol.send_part(arrived.call, reply, is_last=True)
+                connection.flush()
+                return
+            waiting = reply
+        served = connection.served[arrived.call] = ServedCall(connection, arrived)
+        self._nursery.start_soon(self._serve, served, service, waiting)
+
+    async def _serve(self, served: ServedCall, service: PeerService, waiting: Awaitable[bytes] | None) -> None:
+        connection = served.connection
+        reset: ResetReason | None = ResetReason.CANCELLED
+        message = ""
+        with served.scope:
+            try:
+                match served.kind:
+                    case CallKind.MESSAGE:
+                        if waiting is not None:
+                            connection.protocol.send_part(served.id, await waiting, is_last=True)
+                    case CallKind.WATCH:
+                        connection.protocol.send_part(served.id, await service.answer_watch(served.body))
+                        connection.flush()
+                        await service.wait_until_left()
+                        connection.protocol.end_reply(served.id)
+                    case CallKind.DIAL_BACK:
+                        reply = (await self._dial_back(served, service)).encode()
+                        connection.protocol.send_part(served.id, reply, is_last=True)
+                    case CallKind.QUERY:
+                        if self._serve_query is None:
+                            raise RemoteProtocolError(Refusal.BAD_VALUE, "this node takes no queries")
+                        served.scope.deadline = served.deadline
+                        await self._serve_query(served)
+                        connection.protocol.end_reply(served.id)
+                reset = None
+            except RemoteProtocolError as error:
+                reset, message = ResetReason.REFUSED, str(error)
+            except Exception as error:  # noqa: BLE001  # one call does not end the others
+                _log.error("serving a call failed: please report it", exc_info=error)
+                reset, message = ResetReason.FAILED, "internal error"
+        connection.finish(served, reset, message)
+
+    async def _dial_back(self, served: ServedCall, service: PeerService) -> str:
+        """Connect to the asker's own address, and to no other: nobody can reach others through this node by asking."""
+        connection, port = served.connection, int.from_bytes(served.body, "big")
+        if len(served.body) != 2 or port == 0 or served.source != (connection.peer.id if connection.peer else ""):
+            raise RemoteProtocolError(Refusal.BAD_VALUE, "a dial-back names a port, and is not passed on")
+        address = Address(connection.host, port)
+        service.knock(address)
+        with trio.move_on_after(DIAL_BACK_SECONDS):
+            try:
+                await trio.aclose_forcefully(await self._connect(address))
+            except (OSError, ValueError) as error:
+                return f"{address}: {error}"
+            return ""
+        return f"{address}: no answer in {DIAL_BACK_SECONDS:g} s"
+
+    def release(self, connection: PeerConnection) -> None:
+        """The connection is over: nobody waits for what is served on it. A query may go on for a while: its asker may
+        be there again."""
+        served, connection.served = connection.served, {}
+        for call in served.values():
+            if call.kind is CallKind.QUERY:
+                self._nursery.start_soon(self._await_asker, call)
+            else:
+                call.scope.cancel()
+
+    async def _await_asker(self, call: ServedCall) -> None:
+        peer = call.connection.peer
+        await trio.sleep_until(max(trio.current_time(), call.connection.heard_at + UNREACHABLE_SECONDS))
+        if peer is None or self._connections.find(peer.id, peer.boot) is None:
+            call.scope.cancel()
