@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.pictures.text import summary
 from meshp2p.simulation.replay import read_replay, write_replay
-from meshp2p.simulation.scenarios import Options, scenario_names
+from meshp2p.simulation.scenarios import Options, scenarios
 from meshp2p.simulation.shrink import Shrinking, shrink
 from meshp2p.simulation.simulation import Simulation
 from meshp2p.virtual.describe import is_notable, lines_of
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     where = sweeping.add_mutually_exclusive_group()
     where.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     where.add_argument("--scheduler", metavar="ADDRESS", help="run on the Dask cluster at tcp://HOST:PORT")
-    sweeping.add_argument("--scenario", default="swarm", help=f"one of {', '.join(scenario_names())} (default: swarm)")
+    sweeping.add_argument("--scenario", default="swarm", help=f"one of {', '.join(scenarios())} (default: swarm)")
     sweeping.add_argument("--nodes", type=int, help="nodes of each run")
     sweeping.add_argument("--duration", type=float, help="virtual seconds of each run")
     sweeping.add_argument("--junit", type=Path, help="write JUnit's XML here")

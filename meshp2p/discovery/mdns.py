@@ -23,6 +23,9 @@ from meshp2p.errors import ConfigError, StartError
 
 __all__ = ["MdnsSource", "browse_once", "multicast_interfaces"]
 
+VERSION = 1
+"""Of what is announced."""
+
 RETRY_FIRST, RETRY_LAST = 1.0, 60.0  # seconds: chosen, not measured
 
 
@@ -47,7 +50,6 @@ class MdnsSource:
         port: int,
         addresses: Sequence[str],
         interfaces: Sequence[str],
-        version: int = 1,
         *,
         responder: type[Responder] | None = None,
     ) -> None:
@@ -55,7 +57,7 @@ class MdnsSource:
             if not 1 <= len(value.encode()) <= NAME_BYTES_MAX:
                 raise ConfigError(f"{what} {value!r}: expected 1 to {NAME_BYTES_MAX} bytes of UTF-8")
         self._port = port
-        self._own = Advertisement(mesh, instance_id, version, self._at(addresses))
+        self._own = Advertisement(mesh, instance_id, VERSION, self._at(addresses))
         self._interfaces = tuple(interfaces)
         self._make_responder = responder or Responder
         self._responder: Responder | None = None

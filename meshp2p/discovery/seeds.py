@@ -14,6 +14,9 @@ from meshp2p.discovery.source import ADDRESSES_MAX, FailureLog, Offer, Sighting,
 
 __all__ = ["Resolve", "SeedSource", "resolve"]
 
+INTERVAL_FIRST, INTERVAL_LAST = 5.0, 30.0
+"""Seconds. Chosen, not measured: lower finds a seed that just came up sooner, higher asks the name server less."""
+
 Resolve = Callable[[Address], Awaitable[Sequence[Address]]]
 """From a host name to literal addresses. Raises ``OSError`` or ``ValueError`` where the name has none now."""
 
@@ -45,12 +48,11 @@ async def resolve(seed: Address) -> tuple[Address, ...]:
 
 
 class SeedSource:
-    """Offers each seed at once and then every ``interval_first`` seconds, for ever; the pauses double to
-    ``interval_last`` once ``company()`` says that others are listed.
+    """Offers each seed at once and then every ``INTERVAL_FIRST`` seconds, for ever; the pauses double to
+    ``INTERVAL_LAST`` once ``company()`` says that others are listed.
 
     A name is resolved again each time, because a machine comes back with another address. Each seed goes its own pace,
-    so that a name server that does not answer for one does not hold up the others. The intervals are chosen, not
-    measured: lower finds a seed that just came up sooner, higher asks the name server less.
+    so that a name server that does not answer for one does not hold up the others.
     """
 
     name = "seed"
@@ -59,14 +61,10 @@ class SeedSource:
         self,
         seeds: Sequence[Address],
         *,
-        interval_first: float = 5.0,
-        interval_last: float = 30.0,
         resolve: Resolve = resolve,
         company: Callable[[], int] = lambda: 1,
     ) -> None:
         self._seeds = tuple(dict.fromkeys(seeds))
-        self._interval_first = interval_first
-        self._interval_last = interval_last
         self._resolve = resolve
         self._company = company
         self._wake = trio.Event()
@@ -90,7 +88,7 @@ class SeedSource:
 
     async def _run_one(self, seed: Address, offer: Offer) -> None:
         failures = FailureLog(f"resolving the seed {seed}")
-        pauses = delays(self._interval_first, self._interval_last)
+        pauses = delays(INTERVAL_FIRST, INTERVAL_LAST)
         while True:
             wake = self._wake  # before the answer is asked for: a move meanwhile asks again
             try:
@@ -108,4 +106,4 @@ class SeedSource:
             with trio.move_on_after(next(pauses)) as pause:
                 await wake.wait()
             if not pause.cancelled_caught or not self._company():
-                pauses = delays(self._interval_first, self._interval_last)
+                pauses = delays(INTERVAL_FIRST, INTERVAL_LAST)

@@ -388,9 +388,9 @@ def _listening(connection: PeerConnection, addresses: tuple[Address, ...]) -> Ad
 
 
 @contextlib.asynccontextmanager
-async def open_stranger(codec: Codec, connect: Connect = connect_tcp) -> AsyncIterator[Peers]:
+async def open_stranger(codec: Codec) -> AsyncIterator[Peers]:
     """Calls to nodes, for who is none."""
-    peers = Peers(codec, PeerHello("", 0), connect=connect)
+    peers = Peers(codec, PeerHello("", 0))
     async with trio.open_nursery() as nursery:
         await nursery.start(peers.run, None)
         try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from meshp2p.core.calls import CallReply, DeregisterReply, HeartbeatReply
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.hosting import Profile
@@ -11,9 +9,10 @@ from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.oracle import Oracle, Report
 from meshp2p.simulation.schedule import AgentPlan
+from meshp2p.simulation.watcher import Listed, Watcher
 from meshp2p.virtual.faults import Kind
 
-__all__ = ["Agent", "Agents", "Listed"]
+__all__ = ["Agent", "Agents"]
 
 ANSWER_TIMEOUT = 5.0
 """Seconds that an agent waits for a node's answer. Chosen, not measured."""
@@ -27,10 +26,6 @@ one that works, and then not for so long that all must know the last. Chosen, no
 TWICE_AFTER, AGAIN_AFTER = 10.0, 1.0
 """An agent that varies sends its heartbeats in pairs where it sends them so seldom: what the second of them reports is
 held back by its home, and no later one is there in time to say it again."""
-
-
-Listed = tuple[frozenset[str], str | None]
-"""The ids that a node lists, and whom it names as leader."""
 
 
 class Agent:
@@ -66,8 +61,7 @@ class Agent:
 class Agents:
     """All agents of a run. The oracle knows which of them must be listed.
 
-    ``answered`` and ``refused`` are called for each answer: see ``beat`` and ``beat_refused`` of
-    :class:`~meshp2p.simulation.checkers.base.Checker`.
+    ``watcher`` is told of each answer.
     """
 
     def __init__(
@@ -75,12 +69,10 @@ class Agents:
         plans: tuple[AgentPlan, ...],
         oracle: Oracle,
         engine: Engine,
-        answered: Callable[[Host, str, Listed, bool], None],
-        refused: Callable[[Host, str], None],
+        watcher: Watcher[Host],
     ) -> None:
         self._truth = oracle
-        self._answered = answered
-        self._refused = refused
+        self._watcher = watcher
         self._engine = engine
         self._tickets: dict[int, Agent] = {}
         self._count = 0
@@ -155,7 +147,7 @@ class Agents:
             agent.turn += 1
             self._try(agent, tries - 1)
         else:
-            self._answered(host, plan.id, _listed(host), True)
+            self._watcher.beat(host, plan.id, _listed(host), True)
             self._note_answer(agent)
 
     def _note_answer(self, agent: Agent) -> None:
@@ -179,14 +171,16 @@ class Agents:
         if agent is None or agent.has_ended:
             return
         if isinstance(reply, HeartbeatReply) and reply.is_acknowledged:
-            self._answered(host, agent.plan.id, agent.listed or _listed(host), reply.should_sync or not agent.listed)
+            self._watcher.beat(
+                host, agent.plan.id, agent.listed or _listed(host), reply.should_sync or not agent.listed
+            )
             self._note_answer(agent)
             said = self._truth.reports.get(agent.plan.id)
             if said is None or (said.status, said.metrics) != agent.report:
                 self._truth.reports[agent.plan.id] = Report(*agent.report, self._engine.now)
         else:
             if isinstance(reply, HeartbeatReply):
-                self._refused(host, agent.plan.id)
+                self._watcher.beat_refused(host, agent.plan.id)
             agent.is_registered = False
             self._truth.agents[agent.plan.id] = None
             self._try(agent, len(agent.plan.nodes))

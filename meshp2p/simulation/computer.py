@@ -54,10 +54,6 @@ class Computer:
         network.attach(address, self)
 
     @property
-    def is_up(self) -> bool:
-        return self.machine is not None
-
-    @property
     def running(self) -> Machine:
         """The machine of a process that runs."""
         if self.machine is None:

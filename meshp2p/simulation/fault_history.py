@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.virtual.faults import (
-    Blocked,
     Bursts,
     Corrupted,
+    CuttingFault,
     Delayed,
     Fault,
     Forged,
     Forgery,
-    Kind,
     Lossy,
     Moved,
     OneWay,
@@ -28,7 +27,7 @@ from meshp2p.virtual.faults import (
     Twin,
 )
 
-__all__ = ["FaultHistory", "impairs_link", "impairs_node"]
+__all__ = ["FaultHistory"]
 
 
 class _Span:
@@ -90,11 +89,7 @@ class FaultHistory:
 
     def node_until(self, key: str) -> float:
         """When the last trouble of this machine itself ended."""
-        return self._until(lambda fault: impairs_node(fault, key) or (key in self._moved and _is_replay(fault)))
-
-    def link_until(self, one: str, other: str) -> float:
-        """When the last trouble of the link between these two ended."""
-        return self._until(lambda fault: impairs_link(fault, one, other))
+        return self._until(lambda fault: _impairs_node(fault, key) or (key in self._moved and _is_replay(fault)))
 
     def links_until(self, key: str) -> float:
         """When the last trouble of any link of this machine ended."""
@@ -103,7 +98,9 @@ class FaultHistory:
     def any_until(self) -> float:
         """When the last trouble of any machine or link ended."""
         has_moved = bool(self._moved)
-        return self._until(lambda fault: _is_of_node(fault) or _is_of_links(fault) or (has_moved and _is_replay(fault)))
+        return self._until(
+            lambda fault: isinstance(fault, _OfNode) or _is_of_links(fault) or (has_moved and _is_replay(fault))
+        )
 
     def addresses_until(self) -> float:
         """When last anything happened after which a node may send to where another is not.
@@ -125,45 +122,20 @@ def _is_replay(fault: Fault) -> bool:
     return isinstance(fault, Forged) and fault.what is Forgery.REPLAY
 
 
-def _is_of_node(fault: Fault) -> bool:
-    return isinstance(fault, Pause | Sleep | Slow | Stalls | Moved | Twin)
+_OfNode = Pause | Sleep | Slow | Stalls | Moved | Twin
 
 
 def _is_of_links(fault: Fault) -> bool:
-    return isinstance(fault, Partition | OneWay | Rejected | Blocked | Lossy | Bursts | Delayed | Oversized | Corrupted)
+    return isinstance(fault, CuttingFault | Lossy | Bursts | Delayed | Oversized | Corrupted)
 
 
-def impairs_node(fault: Fault, key: str) -> bool:
+def _impairs_node(fault: Fault, key: str) -> bool:
     """Whether this fault impairs the machine itself."""
-    return isinstance(fault, Pause | Sleep | Slow | Stalls | Moved | Twin) and fault.node == key
-
-
-def impairs_link(fault: Fault, one: str, other: str) -> bool:
-    """Whether this fault impairs what these two send to each other, in either direction."""
-    match fault:
-        case Partition(groups=groups):
-            sides = [side for side, group in enumerate(groups) if one in group or other in group]
-            return len(sides) == 2 and _is_unicast(fault.kinds)
-        case OneWay() | Rejected():
-            there = one in fault.senders and other in fault.receivers
-            return there or (other in fault.senders and one in fault.receivers)
-        case Blocked() | Lossy():
-            return _is_unicast(fault.kinds) and (not fault.nodes or one in fault.nodes or other in fault.nodes)
-        case Bursts() | Delayed() | Oversized() | Corrupted():
-            return not fault.nodes or one in fault.nodes or other in fault.nodes
-        case _:
-            return False
+    return isinstance(fault, _OfNode) and fault.node == key
 
 
 def _impairs_some_link(fault: Fault, key: str) -> bool:
-    match fault:
-        case Partition() | OneWay() | Rejected():
-            return key in fault.names()
-        case Blocked() | Lossy() | Bursts() | Delayed() | Oversized() | Corrupted():
-            return True  # where nodes are named, it is their links with everybody
-        case _:
-            return False
-
-
-def _is_unicast(kinds: tuple[Kind, ...]) -> bool:
-    return any(kind is not Kind.MULTICAST for kind in kinds)
+    """Whether this fault impairs a link of the machine. One that names nodes impairs their links with everybody, unless
+    it is one between those that it names."""
+    is_between = isinstance(fault, Partition | OneWay | Rejected)
+    return _is_of_links(fault) and (not is_between or key in fault.names())

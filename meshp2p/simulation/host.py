@@ -355,7 +355,7 @@ class Host(Computer):
         self._network.call(self, effect, self._cause)
 
     def perform_watch(self, effect: Watch) -> None:
-        self._watcher.watches(self, effect)
+        self._watcher.watching(self, effect)
         self._network.watches.open(self, effect)
 
     def perform_unwatch(self, effect: Unwatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Protocol
 
 from meshp2p.core.calls import CallReply, Done, FetchReply, Refused, SendReply, Why
 from meshp2p.core.message import Message
@@ -12,10 +11,12 @@ from meshp2p.core.requests import Acknowledge, Fetch, Request, SendMessage
 from meshp2p.errors import LimitExceeded, LocalProtocolError, MailboxFull, StoreFull
 from meshp2p.simulation.agents import Agents
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Letter, MailboxRead, Oracle
+from meshp2p.simulation.letter import Letter, MailboxRead
+from meshp2p.simulation.oracle import Oracle
 from meshp2p.simulation.schedule import MailPlan
+from meshp2p.simulation.watcher import Watcher
 
-__all__ = ["FIRST_TICKET", "READ_EVERY", "READ_MAX", "Postmaster", "SimulatedMail"]
+__all__ = ["FIRST_TICKET", "READ_EVERY", "READ_MAX", "SimulatedMail"]
 
 FIRST_TICKET = 1 << 40
 """Far above the tickets of those who only register."""
@@ -34,18 +35,6 @@ ACKNOWLEDGED_SHARE = 0.8
 _NAMES = {Why.STORE_FULL: StoreFull.__name__, Why.MAILBOX_FULL: MailboxFull.__name__}
 
 
-class Postmaster(Protocol):
-    """Who is told what agents see."""
-
-    def accepted(self, host: Host, letter: Letter, /) -> None: ...
-    def refused(self, host: Host, target: str, size: int, why: str, /) -> None: ...
-    def reads(self, host: Host, reading: MailboxRead, /) -> None: ...
-    def was_answered(self, host: Host, reading: MailboxRead, messages: tuple[Message, ...], /) -> None: ...
-    def acknowledges(self, recipient: str, message_ids: tuple[str, ...], /) -> None: ...
-    def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: CallReply | None, /) -> None: ...
-    def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float, /) -> None: ...
-
-
 class SimulatedMail:
     """All correspondence of a run."""
 
@@ -56,11 +45,11 @@ class SimulatedMail:
         oracle: Oracle,
         agents: Agents,
         seed: int,
-        postmaster: Postmaster,
+        watcher: Watcher[Host],
     ) -> None:
         self._truth = oracle
         self._agents = agents
-        self._postmaster = postmaster
+        self._watcher = watcher
         self._draw = random.Random(f"{seed}/mail")
         self._size_draw = random.Random(f"{seed}/payloads")
         self._tickets: dict[int, Callable[[CallReply], None]] = {}
@@ -116,14 +105,14 @@ class SimulatedMail:
                     reply.message_id, plan.source, host.key, life, self._truth.engine.now, payload, reply.delivered_to
                 )
                 self._truth.letters[letter.id] = letter
-                self._postmaster.accepted(host, letter)
+                self._watcher.accepted(host, letter)
             elif isinstance(reply, Refused):
-                self._postmaster.refused(host, plan.target, len(payload), _NAMES.get(reply.why, ""))
+                self._watcher.refused(host, plan.target, len(payload), _NAMES.get(reply.why, ""))
 
         message = SendMessage(plan.source, plan.target or None, "Notification", "", payload)
         refusal = self._ask(host, message, answered)
         if isinstance(refusal, MailboxFull | LimitExceeded):
-            self._postmaster.refused(host, plan.target, len(payload), type(refusal).__name__)
+            self._watcher.refused(host, plan.target, len(payload), type(refusal).__name__)
 
     def _payload(self, plan: MailPlan) -> bytes:
         """What only this message says, filled up to a size whose logarithm is evenly distributed."""
@@ -149,14 +138,14 @@ class SimulatedMail:
         def answered(reply: CallReply) -> None:
             if not isinstance(reply, FetchReply):
                 return
-            self._postmaster.was_answered(host, reading, reply.messages)
+            self._watcher.was_answered(host, reading, reply.messages)
             if reply.messages:
                 if recipient in self._reads_on:
                     self._reads_on[recipient] = (reply.messages[-1].id, self._reads_on[recipient][1])
-                self._postmaster.was_read(recipient, reply.messages, asked_at)
+                self._watcher.was_read(recipient, reply.messages, asked_at)
                 self._acknowledge(recipient, host, reply.messages)
 
-        self._postmaster.reads(host, reading)
+        self._watcher.reads(host, reading)
         self._ask(host, Fetch(recipient, READ_MAX, after, wait), answered)
 
     def _place_of(self, recipient: str) -> str:
@@ -175,14 +164,14 @@ class SimulatedMail:
             host = self._draw.choice(self._truth.live or [host])
 
         def answered(reply: CallReply) -> None:
-            self._postmaster.was_acknowledged(recipient, chosen, reply)
+            self._watcher.was_acknowledged(recipient, chosen, reply)
             if isinstance(reply, Done):
                 for message_id in chosen:
                     self._truth.acknowledged.setdefault((recipient, message_id), self._truth.engine.now)
 
-        self._postmaster.acknowledges(recipient, chosen)
+        self._watcher.acknowledges(recipient, chosen)
         if self._ask(host, Acknowledge(recipient, chosen), answered) is not None:
-            self._postmaster.was_acknowledged(recipient, chosen, None)
+            self._watcher.was_acknowledged(recipient, chosen, None)
 
     def _host_of(self, recipient: str) -> Host | None:
         """Where the recipient reads: its own node, or the one that it talks to now."""

@@ -12,12 +12,13 @@ from meshp2p.core.map_entry import MapEntry
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.fault_history import FaultHistory
 from meshp2p.simulation.host import Host
+from meshp2p.simulation.letter import Letter
 from meshp2p.simulation.network import Network
 from meshp2p.virtual.faults import (
-    Blocked,
     ClockRate,
     ClockStep,
     Crash,
+    CuttingFault,
     DiskFails,
     DiskFull,
     DiskSlow,
@@ -25,50 +26,18 @@ from meshp2p.virtual.faults import (
     Kind,
     Leave,
     Moved,
-    OneWay,
-    Partition,
     Pause,
-    Rejected,
     Sleep,
     Slow,
     Stalls,
     Twin,
 )
 
-__all__ = ["MESSAGE_BYTES", "Component", "Letter", "MailboxRead", "MapWrite", "Oracle", "Report"]
+__all__ = ["Component", "MapWrite", "Oracle", "Report"]
 
 
 MEETING = 5.0
 """Seconds within which nodes that were told of one another, all of them together, have met. Chosen, not measured."""
-
-
-MESSAGE_BYTES = 256
-"""What a message counts beside its payload, by the documentation of its limits."""
-
-
-class Letter(msgspec.Struct):
-    """A message that the host ``node``, in its process ``life``, accepted."""
-
-    id: str
-    source: str
-    node: str
-    life: int
-    accepted_at: float
-    payload: bytes
-    recipients: tuple[str, ...]
-
-
-class MailboxRead(msgspec.Struct, frozen=True):
-    """That a recipient asked the host ``node``, in its process ``life``, for its mail: behind which message, and how
-    many seconds it would wait. ``number`` counts all of them."""
-
-    number: int
-    recipient: str
-    node: str
-    life: int
-    asked_at: float
-    after: str
-    wait: float
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -170,7 +139,7 @@ class Oracle:
         if isinstance(fault, ClockStep | ClockRate):
             self.clock_stepped_at = now
         step = 1 if begins else -1
-        if isinstance(fault, Partition | OneWay | Blocked | Rejected):
+        if isinstance(fault, CuttingFault):
             if not self._cuts and now - max(self._cut_at, self._came_at) >= MEETING:
                 self._have_met = True
             self._cut_at = now
@@ -223,6 +192,10 @@ class Oracle:
         """Whether anything is wrong now but processes that are gone, and clocks."""
         harmless = Crash | Leave | ClockStep | ClockRate
         return bool(self.network.impairments) or not all(isinstance(fault, harmless) for fault in self.active.values())
+
+    def is_undisturbed(self) -> bool:
+        """Whether no fault is on but processes that are gone."""
+        return all(isinstance(fault, Crash | Leave) for fault in self.active.values())
 
     def steady_for(self, host: Host) -> float:
         """Seconds since this host's process started or ended."""

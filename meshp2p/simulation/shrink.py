@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.schedule import NodePlan, Schedule
+from meshp2p.simulation.schedule import AgentPlan, MailPlan, MapPlan, NodePlan, Schedule
 from meshp2p.simulation.simulation import run
 from meshp2p.simulation.world import Ablate
 from meshp2p.virtual.faults import Crash, Faulty, Leave
 from meshp2p.virtual.links import LinkOptions
 
 __all__ = ["Shrinking", "shrink"]
+
+_CLIENTS = ("agents", "mail", "maps")
+"""What uses the nodes of a schedule."""
 
 
 class Shrinking(msgspec.Struct):
@@ -117,31 +120,24 @@ def _without(schedule: Schedule, gone: NodePlan) -> Iterator[Schedule]:
         plans.append(msgspec.structs.replace(plan, seeds=seeds))
     kept = [fault.without(gone.id) for fault in schedule.faults]
     faults: tuple[Faulty, ...] = tuple(fault for fault in kept if fault is not None)
-    agents = tuple(
-        msgspec.structs.replace(agent, nodes=rest)
-        for agent in schedule.agents
-        if (rest := tuple(node for node in agent.nodes if node != gone.id))
-    )
-    mail = tuple(
+    left = {name: _asking_others(getattr(schedule, name), gone.id) for name in _CLIENTS}
+    yield from _replaced(schedule, nodes=tuple(plans), faults=faults, **left)
+
+
+def _asking_others(plans: tuple[AgentPlan | MailPlan | MapPlan, ...], gone: str) -> tuple[object, ...]:
+    """The plans without this node; one that has no other is gone with it."""
+    return tuple(
         msgspec.structs.replace(plan, nodes=rest)
-        for plan in schedule.mail
-        if (rest := tuple(node for node in plan.nodes if node != gone.id))
+        for plan in plans
+        if (rest := tuple(node for node in plan.nodes if node != gone))
     )
-    maps = tuple(
-        msgspec.structs.replace(plan, nodes=rest)
-        for plan in schedule.maps
-        if (rest := tuple(node for node in plan.nodes if node != gone.id))
-    )
-    yield from _replaced(schedule, nodes=tuple(plans), faults=faults, agents=agents, mail=mail, maps=maps)
 
 
 def _fewer_agents(schedule: Schedule) -> Iterator[Schedule]:
-    for place in range(len(schedule.agents)):
-        yield from _replaced(schedule, agents=schedule.agents[:place] + schedule.agents[place + 1 :])
-    for place in range(len(schedule.mail)):
-        yield from _replaced(schedule, mail=schedule.mail[:place] + schedule.mail[place + 1 :])
-    for place in range(len(schedule.maps)):
-        yield from _replaced(schedule, maps=schedule.maps[:place] + schedule.maps[place + 1 :])
+    for name in _CLIENTS:
+        plans = getattr(schedule, name)
+        for place in range(len(plans)):
+            yield from _replaced(schedule, **{name: plans[:place] + plans[place + 1 :]})
 
 
 def _plainer(schedule: Schedule) -> Iterator[Schedule]:

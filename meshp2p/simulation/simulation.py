@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import traceback
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from meshp2p.errors import check
-from meshp2p.simulation.checkers import Convergence, Violation
+from meshp2p.errors import InternalError
+from meshp2p.simulation.checkers import Checker, Convergence, Violation
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
 from meshp2p.simulation.checkers.maps import SharedMaps, convergence_bound
 from meshp2p.simulation.checkers.messages import Messages
@@ -20,6 +20,8 @@ from meshp2p.simulation.world import VIOLATIONS_MAX, Ablate, World
 from meshp2p.virtual.faults import Crash, Fault, Leave
 
 __all__ = ["Result", "Simulation", "run"]
+
+_AChecker = TypeVar("_AChecker", bound=Checker)
 
 TICK = 10.0
 """Virtual seconds between two looks at what is looked at now and then. Chosen, not measured."""
@@ -111,10 +113,9 @@ class Simulation(World):
         None where it took longer than ``within``, or than the bound that follows from the configuration; then the
         checker ``convergence`` has reported it.
         """
-        convergence = self.checkers.get(Convergence.name)
-        check(isinstance(convergence, Convergence), "become_whole needs the checker 'convergence'")
-        if not isinstance(convergence, Convergence):
-            return None
+        convergence = self._find(Convergence)
+        if convergence is None:
+            raise InternalError("become_whole needs the checker 'convergence'")
         began = self.engine.now
         if within is None:
             within = convergence.bound()
@@ -186,23 +187,28 @@ class Simulation(World):
             self.recovered_after = self.engine.now - self._last_disturbance()
 
     def _stay_whole(self) -> None:
-        convergence = self.checkers.get(Convergence.name)
-        if isinstance(convergence, Convergence):
+        convergence = self._find(Convergence)
+        if convergence is not None:
             self._wait_for(convergence, self.engine.now + STAY, "was whole and did not stay so")
 
     def _catch_up_on_mail(self) -> None:
         """Let recipients read their backlogs, for as long as they find anything new."""
-        messages = self.checkers.get(Messages.name)
-        while isinstance(messages, Messages) and messages.is_catching_up() and not self.is_over:
+        messages = self._find(Messages)
+        while messages is not None and messages.is_catching_up() and not self.is_over:
             self.run_until(self.engine.now + 1.0)
 
     def _agree_on_maps(self) -> None:
         """Give shared maps the time that they may take to be one; their checker says at the end whether they are."""
-        maps = self.checkers.get(SharedMaps.name)
-        if isinstance(maps, SharedMaps):
+        maps = self._find(SharedMaps)
+        if maps is not None:
             until = self.engine.now + convergence_bound(self.schedule.config, len(self.oracle.hosts))
             while any(maps.differing()) and self.engine.now < until and not self.is_over:
                 self.run_until(self.engine.now + 1.0)
+
+    def _find(self, kind: type[_AChecker]) -> _AChecker | None:
+        """The checker of this kind, if the schedule wants it."""
+        checker = self.checkers.get(kind.name)
+        return checker if isinstance(checker, kind) else None
 
     def _wait_for(self, convergence: Convergence, until: float, problem: str) -> bool:
         while not convergence.is_whole():
@@ -217,7 +223,7 @@ class Simulation(World):
         return True
 
     def _result(self, wall_seconds: float) -> Result:
-        detection, false_deaths = self.checkers.get(Detection.name), self.checkers.get(FalseDeaths.name)
+        detection, false_deaths = self._find(Detection), self._find(FalseDeaths)
         return Result(
             scenario=self.schedule.scenario,
             seed=self.schedule.seed,
@@ -230,8 +236,8 @@ class Simulation(World):
             refusals=dict(sorted(self.refusals.items())),
             violations=tuple(self.violations),
             recovered_after=self.recovered_after,
-            detections=tuple(detection.seconds) if isinstance(detection, Detection) else (),
-            false_deaths=false_deaths.count if isinstance(false_deaths, FalseDeaths) else 0,
+            detections=() if detection is None else tuple(detection.seconds),
+            false_deaths=0 if false_deaths is None else false_deaths.count,
             traffic=self.network.traffic,
         )
 

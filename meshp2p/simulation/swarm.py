@@ -14,7 +14,7 @@ from meshp2p.errors import ConfigError
 from meshp2p.simulation.oracle import MEETING
 from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, MailPlan, MapPlan, NodePlan, Schedule
 from meshp2p.simulation.swarm_faults import draw_faults
-from meshp2p.virtual.faults import Blocked, Crash, Fault, Leave, Moved, OneWay, Partition, Rejected
+from meshp2p.virtual.faults import Crash, CuttingFault, Fault, Leave, Moved
 from meshp2p.virtual.links import LinkOptions
 
 __all__ = ["draw_swarm"]
@@ -101,7 +101,7 @@ def _let_all_meet(faults: tuple[Fault, ...], plans: tuple[NodePlan, ...]) -> tup
     instead, where not all had ``MEETING`` seconds without a cut to meet it: who never did would know nobody."""
     first, second, *_ = plans
     met_at = max(plan.at for plan in plans) + MEETING
-    if any(isinstance(fault, Partition | OneWay | Blocked | Rejected) and fault.begin < met_at for fault in faults):
+    if any(isinstance(fault, CuttingFault) and fault.begin < met_at for fault in faults):
         met_at = math.inf
     return tuple(
         msgspec.structs.replace(fault, node=second.id)

@@ -1,45 +1,56 @@
-"""What hosts tell of what happens at them."""
+"""What the parts of a simulation tell of what happens at each host."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from meshp2p.core.calls import CallReply, CallRequest
 from meshp2p.core.datagrams import Datagram, Ping
 from meshp2p.core.effects import Call, CallFailed, Send, Watch
 from meshp2p.core.events import Event
+from meshp2p.core.message import Message
 from meshp2p.core.record import Item
+from meshp2p.simulation.letter import Letter, MailboxRead
 
-__all__ = ["Watcher"]
+__all__ = ["Listed", "Watcher"]
 
 AHost = TypeVar("AHost")
 
+Listed = tuple[frozenset[str], str | None]
+"""The ids that a node lists, and whom it names as leader."""
 
-class Watcher(Protocol[AHost]):
-    """The simulation, as its hosts see it."""
 
-    def event(self, host: AHost, event: Event) -> None: ...
+class Watcher(Generic[AHost]):
+    """The simulation, as its hosts, agents and their mail see it. Each attribute is called for all checkers that have a
+    method of its name: :class:`~meshp2p.simulation.checkers.base.Checker` says when."""
 
     sent: Callable[[AHost, Send], None]
-    """It sends a datagram: called for hosts with ``is_watched`` alone."""
     heard: Callable[[AHost, Datagram], None]
-    """It is about to receive one: called for hosts with ``is_watched`` alone."""
     pinged: Callable[[AHost, Ping], None]
-    """It sends a ping."""
     tells: Callable[[AHost, tuple[Item, ...]], None]
-    """It sends gossip, of one item or more."""
     told: Callable[[AHost, tuple[Item, ...]], None]
-    """It is about to receive gossip, of one item or more."""
     calls: Callable[[AHost, Call], None]
-    """It calls another node."""
-    watches: Callable[[AHost, Watch], None]
-    """It opens a watch connection."""
+    watching: Callable[[AHost, Watch], None]
     called: Callable[[AHost, CallRequest], None]
-    """It is about to receive another's call."""
     replied: Callable[[AHost, Call, CallReply | CallFailed], None]
-    """It is about to receive the reply to its call, or that there is none."""
+    accepted: Callable[[AHost, Letter], None]
+    beat: Callable[[AHost, str, Listed, bool], None]
+    beat_refused: Callable[[AHost, str], None]
+    reads: Callable[[AHost, MailboxRead], None]
+    was_answered: Callable[[AHost, MailboxRead, tuple[Message, ...]], None]
+    acknowledges: Callable[[str, tuple[str, ...]], None]
+    was_acknowledged: Callable[[str, tuple[str, ...], CallReply | None], None]
+    was_read: Callable[[str, tuple[Message, ...], float], None]
 
-    def resolved(self, host: AHost, ticket: int, reply: CallReply) -> None: ...
+    def event(self, host: AHost, event: Event) -> None:
+        """The machine emitted an event."""
+
+    def refused(self, host: AHost, target: str, size: int, why: str) -> None:
+        """The node refused a message: see the checker's method."""
+
+    def resolved(self, host: AHost, ticket: int, reply: CallReply) -> None:
+        """The node answered what was asked under this ticket."""
+
     def failed(self, host: AHost, what: str) -> None:
         """The machine did what no machine may: raised, or spun."""

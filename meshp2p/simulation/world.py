@@ -9,16 +9,12 @@ from typing import Any, ParamSpec
 import msgspec
 
 from meshp2p.core.address import Address
-from meshp2p.core.calls import CallReply, CallRequest
+from meshp2p.core.calls import CallReply
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.datagrams import Datagram, Ping
-from meshp2p.core.effects import Call, CallFailed, Send, Watch
 from meshp2p.core.events import Event, IdConflictLost
-from meshp2p.core.message import Message
-from meshp2p.core.record import Item
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.agents import Agents, Listed
+from meshp2p.simulation.agents import Agents
 from meshp2p.simulation.checkers import CHECKERS, Checker, Violation
 from meshp2p.simulation.digest import Digest
 from meshp2p.simulation.engine import Engine
@@ -27,8 +23,9 @@ from meshp2p.simulation.mail import FIRST_TICKET, SimulatedMail
 from meshp2p.simulation.maps import SimulatedMaps
 from meshp2p.simulation.multicast import Multicast
 from meshp2p.simulation.network import Network
-from meshp2p.simulation.oracle import Letter, MailboxRead, Oracle
+from meshp2p.simulation.oracle import Oracle
 from meshp2p.simulation.schedule import NodePlan, Schedule
+from meshp2p.simulation.watcher import Watcher
 from meshp2p.virtual.faults import Corrupted, Fault, Forged
 from meshp2p.virtual.trace import Trace, What
 
@@ -66,7 +63,7 @@ Ablate = Callable[[Schedule], Ablation]
 """Switches off the safeguards that a schedule names. Raises :class:`~meshp2p.errors.ConfigError` for an unknown one."""
 
 
-class World:
+class World(Watcher[Host]):
     """One run's hosts and what they live in. Nothing runs before :meth:`open_clients` was called and time goes on.
 
     ``ablate`` switches off the safeguards that the schedule names. Raises :class:`~meshp2p.errors.ConfigError` if the
@@ -108,7 +105,7 @@ class World:
 
     def open_clients(self) -> None:
         """Let agents and their mail begin, at their times. Called once."""
-        self.agents = Agents(self.schedule.agents, self.oracle, self.engine, self.beat, self.beat_refused)
+        self.agents = Agents(self.schedule.agents, self.oracle, self.engine, self)
         self.maps = SimulatedMaps(self.schedule.maps, self.oracle, self.schedule.seed)
         plans, reads_on = self.schedule.mail, self.schedule.reads_on
         self.mail = SimulatedMail(plans, reads_on, self.oracle, self.agents, self.schedule.seed, self)
@@ -130,23 +127,8 @@ class World:
 
     def _set_hooks(self) -> None:
         """What hosts and agents tell goes straight to the checkers that override it."""
-        self.sent: Callable[[Host, Send], None] = self._hook("sent")
-        self.heard: Callable[[Host, Datagram], None] = self._hook("heard")
-        self.pinged: Callable[[Host, Ping], None] = self._hook("pinged")
-        self.tells: Callable[[Host, tuple[Item, ...]], None] = self._hook("tells")
-        self.told: Callable[[Host, tuple[Item, ...]], None] = self._hook("told")
-        self.calls: Callable[[Host, Call], None] = self._hook("calls")
-        self.watches: Callable[[Host, Watch], None] = self._hook("watching")
-        self.called: Callable[[Host, CallRequest], None] = self._hook("called")
-        self.replied: Callable[[Host, Call, CallReply | CallFailed], None] = self._hook("replied")
-        self.accepted: Callable[[Host, Letter], None] = self._hook("accepted")
-        self.beat: Callable[[Host, str, Listed, bool], None] = self._hook("beat")
-        self.beat_refused: Callable[[Host, str], None] = self._hook("beat_refused")
-        self.reads: Callable[[Host, MailboxRead], None] = self._hook("reads")
-        self.was_answered: Callable[[Host, MailboxRead, tuple[Message, ...]], None] = self._hook("was_answered")
-        self.acknowledges: Callable[[str, tuple[str, ...]], None] = self._hook("acknowledges")
-        self.was_acknowledged: Callable[[str, tuple[str, ...], CallReply | None], None] = self._hook("was_acknowledged")
-        self.was_read: Callable[[str, tuple[Message, ...], float], None] = self._hook("was_read")
+        for name in Watcher.__annotations__:
+            setattr(self, name, self._hook(name))
 
     def _hook(self, name: str) -> Any:
         """One call of this method for all checkers that override it."""

@@ -12,9 +12,6 @@ from typing import Any
 
 import msgspec
 
-from meshp2p.core.events import InstanceDied, InstanceEvent, InstanceLeft
-from meshp2p.core.record import Record
-
 __all__ = ["Trace", "TraceEntry", "What"]
 
 
@@ -63,8 +60,6 @@ class Trace:
 
     def __init__(self) -> None:
         self.entries: list[TraceEntry] = []
-        self._verdicts: dict[tuple[str, str], int] = {}
-        self._before: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -79,71 +74,4 @@ class Trace:
         """Note an entry; its number."""
         number = len(self.entries) + 1
         self.entries.append(TraceEntry(number, at, node, what, peer, detail, cause))
-        if what is What.EVENT and isinstance(detail, InstanceEvent):
-            key = (node, detail.id)
-            before = self._verdicts.get(key)
-            if before is not None:
-                self._before[number] = before
-            self._verdicts[key] = number
         return number
-
-    def why(self, number: int) -> list[TraceEntry]:
-        """What led to this entry, the last first: its chain of causes, and where a chain ends in a verdict about a
-        member, what led to the verdict before it (a death to the suspicion)."""
-        chain: dict[int, None] = {}
-        waiting = [number]
-        while waiting:
-            current = waiting.pop()
-            while current and current not in chain:
-                chain[current] = None
-                before = self._before.get(current)
-                if before is not None:
-                    waiting.append(before)
-                current = self[current].cause
-        return [self[each] for each in sorted(chain, reverse=True)]
-
-    def view_at(self, node: str, number: int) -> dict[str, Record]:
-        """Whom a node listed right after this entry, by id."""
-        view: dict[str, Record] = {}
-        for entry in self.entries[:number]:
-            if entry.node != node:
-                continue
-            if entry.what is What.START:
-                view = {}
-            elif entry.what is What.EVENT and isinstance(entry.detail, InstanceEvent):
-                if isinstance(entry.detail, InstanceDied | InstanceLeft):
-                    view.pop(entry.detail.id, None)
-                else:
-                    view[entry.detail.id] = entry.detail.record
-        return view
-
-    def as_json(self) -> bytes:
-        """The entries as lines of JSON. Types are told by their tags, messages by the names of their types."""
-        return b"".join(msgspec.json.encode(_as_plain(entry)) + b"\n" for entry in self.entries)
-
-
-def _as_plain(entry: TraceEntry) -> dict[str, Any]:
-    plain: dict[str, Any] = {
-        "number": entry.number,
-        "at": round(entry.at, 9),
-        "node": entry.node,
-        "what": str(entry.what),
-    }
-    if entry.peer:
-        plain["peer"] = entry.peer
-    if entry.cause:
-        plain["cause"] = entry.cause
-    if entry.detail is not None:
-        plain["detail"] = _describe(entry.detail)
-    return plain
-
-
-def _describe(value: Any) -> Any:
-    if isinstance(value, msgspec.Struct):
-        fields = {name: _describe(getattr(value, name)) for name in value.__struct_fields__}
-        return {"type": type(value).__name__, **fields}
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, tuple | list):
-        return [_describe(item) for item in value]
-    return value

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.scenarios import Options, scenario_names
+from meshp2p.simulation.scenarios import Options, scenarios
 from simulations.baseline import CASES, compare, measure, read_baseline
 from simulations.mutants.planted import read_mutants
 from simulations.sweep import run_seed
@@ -72,7 +72,7 @@ class Survey(msgspec.Struct, frozen=True):
 
 def planned_runs() -> list[Run]:
     """What is run, in this order: the named scenarios, then the swarm."""
-    named = [(name, seed) for seed in range(SEEDS_EACH) for name in scenario_names() if name != "swarm"]
+    named = [(name, seed) for seed in range(SEEDS_EACH) for name in scenarios() if name != "swarm"]
     return named + [("swarm", seed) for seed in range(RUNS_MAX - len(named))]
 
 

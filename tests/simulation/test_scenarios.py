@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from meshp2p.simulation.scenarios import Options, build_schedule, scenario_names
+from meshp2p.simulation.scenarios import Options, build_schedule, scenarios
 from meshp2p.simulation.simulation import run
 
 
-@pytest.mark.parametrize("name", [name for name in scenario_names() if name != "swarm"])
+@pytest.mark.parametrize("name", [name for name in scenarios() if name != "swarm"])
 def test_a_scenario_is_whole_in_the_end(name: str) -> None:
     schedule = build_schedule(name, Options(seed=1))
     result = run(schedule)

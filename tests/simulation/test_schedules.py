@@ -12,7 +12,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.oracle import MEETING
 from meshp2p.simulation.replay import read_replay, write_replay
-from meshp2p.simulation.scenarios import Options, build_schedule, scenario_names, scenarios
+from meshp2p.simulation.scenarios import Options, build_schedule, scenarios
 from meshp2p.simulation.schedule import NodePlan, dump_schedule, load_schedule
 from meshp2p.simulation.simulation import run
 from meshp2p.virtual.faults import Crash, Leave, Lossy, Moved, Partition, Slow
@@ -26,7 +26,7 @@ def test_the_issue_s_scenarios_are_there_with_a_line_about_each() -> None:
     assert all("\n" not in about for about in scenarios().values())
 
 
-@pytest.mark.parametrize("name", scenario_names())
+@pytest.mark.parametrize("name", scenarios())
 def test_a_written_schedule_is_read_as_it_was(name: str) -> None:
     schedule = build_schedule(name, Options(seed=11, nodes=7))
     assert load_schedule(dump_schedule(schedule)) == schedule

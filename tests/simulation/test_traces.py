@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 from meshp2p.core.events import InstanceDied, InstanceSuspected
 from meshp2p.simulation.pictures.text import summary
 from meshp2p.simulation.simulation import Simulation
 from meshp2p.virtual.describe import is_notable, lines_of
 from meshp2p.virtual.faults import Crash
 from meshp2p.virtual.trace import Trace, What
+from tests.simulation.chains import view_at, why
 from tests.simulation.simulated import a_mesh, a_schedule
 
 
@@ -40,7 +39,7 @@ def test_an_arrival_is_caused_by_the_sending_of_the_same_message() -> None:
 def test_why_leads_from_a_death_back_to_the_suspicion_and_the_probe_without_answer() -> None:
     trace = a_trace()
     death = next(entry for entry in trace if isinstance(entry.detail, InstanceDied))
-    chain = trace.why(death.number)
+    chain = why(trace, death.number)
     assert chain[0] is death
     assert any(isinstance(entry.detail, InstanceSuspected) and entry.node == death.node for entry in chain)
     assert any(entry.what is What.TIMER for entry in chain)
@@ -49,16 +48,8 @@ def test_why_leads_from_a_death_back_to_the_suspicion_and_the_probe_without_answ
 def test_a_node_s_view_at_a_moment_is_what_it_listed_then() -> None:
     trace = a_trace()
     death = next(entry for entry in trace if isinstance(entry.detail, InstanceDied))
-    assert sorted(trace.view_at(death.node, death.number - 1)) == ["n0", "n1", "n2", "n3"]
-    assert "n3" not in trace.view_at(death.node, death.number)
-
-
-def test_a_trace_as_json_is_a_line_for_each_entry() -> None:
-    trace = a_trace()
-    lines = [json.loads(line) for line in trace.as_json().splitlines()]
-    assert len(lines) == len(trace)
-    sent = next(line for line in lines if line["what"] == "send")
-    assert sent["detail"]["type"] == "Datagram"
+    assert sorted(view_at(trace, death.node, death.number - 1)) == ["n0", "n1", "n2", "n3"]
+    assert "n3" not in view_at(trace, death.node, death.number)
 
 
 def test_the_timeline_tells_of_faults_and_verdicts_and_in_full_of_packets() -> None:

@@ -6,14 +6,11 @@ from meshp2p.core.calls import CallReply, Probe
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.events import Event, InstanceEvent, InstanceJoined, InstanceRecovered, InstanceUpdated
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
-from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.host import Host
 from meshp2p.virtual.faults import Fault, Twin
 
 __all__ = ["Accusations", "Rivals"]
-
-OBSERVERS_MAX = 64
-"""In a larger mesh only so many hosts are followed. Chosen, not measured."""
 
 MARGIN = 0.05
 """By what part of a period a probe may end early. Chosen, not measured."""

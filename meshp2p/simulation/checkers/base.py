@@ -15,10 +15,16 @@ from meshp2p.core.events import Event
 from meshp2p.core.message import Message
 from meshp2p.core.record import Item
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Letter, MailboxRead, Oracle
+from meshp2p.simulation.letter import Letter, MailboxRead
+from meshp2p.simulation.oracle import Oracle
+from meshp2p.simulation.watcher import Listed
 from meshp2p.virtual.faults import Fault
 
-__all__ = ["Checker", "Violation"]
+__all__ = ["OBSERVERS_MAX", "Checker", "Violation"]
+
+OBSERVERS_MAX = 64
+"""In a larger mesh only so many hosts are followed record by record, or probe by probe: what is kept grows with their
+number times that of the nodes. Chosen, not measured."""
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -122,7 +128,7 @@ class Checker:
     def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: CallReply | None) -> None:
         """That was answered: counted (``Done``) or refused; None where the node refused at once."""
 
-    def beat(self, host: Host, agent_id: str, listed: tuple[frozenset[str], str | None], should_sync: bool) -> None:
+    def beat(self, host: Host, agent_id: str, listed: Listed, should_sync: bool) -> None:
         """A host answered the heartbeat or the registration of an instance that is at home there. ``listed``: whom it
         listed, and named as leader, when it was asked. ``should_sync``: it told the agent to look at that anew, as it
         does at each registration."""

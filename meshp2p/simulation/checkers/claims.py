@@ -14,14 +14,10 @@ from meshp2p.core.events import (
     LeadershipChanged,
 )
 from meshp2p.core.record import Record
-from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.host import Host
 
 __all__ = ["Epochs", "Incarnations"]
-
-OBSERVERS_MAX = 64
-"""In a larger mesh only so many hosts' views are followed record by record: what is kept grows with their number times
-that of the nodes. Chosen, not measured."""
 
 _CHANGES = (InstanceJoined, InstanceUpdated, InstanceSuspected, InstanceRecovered, InstanceDied, InstanceLeft)
 

@@ -11,7 +11,7 @@ from meshp2p.core.effects import Call, CallFailed, Watch
 from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceJoined, InstanceLeft
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.virtual.faults import Crash, Fault, Leave, Moved
+from meshp2p.virtual.faults import Fault, Moved
 
 __all__ = ["Detours", "DialChecker", "Watching"]
 
@@ -102,9 +102,7 @@ class Detours(Checker):
         oracle = self.oracle
         now = oracle.engine.now
         due = oracle.disturbed_at + DIRECT_RETRY_MAX
-        if now < due or oracle.network.impairments:
-            return
-        if not all(isinstance(fault, Crash | Leave) for fault in oracle.active.values()):
+        if now < due or oracle.network.impairments or not oracle.is_undisturbed():
             return
         way = (host.key, host.life, effect.target)
         tried_at = self._tried_at.setdefault(way, now)

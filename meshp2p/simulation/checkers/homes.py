@@ -12,6 +12,7 @@ from meshp2p.core.record import Item, Rumour, State
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.checkers.pauses import PAUSE_MIN
 from meshp2p.simulation.host import Host
+from meshp2p.simulation.watcher import Listed
 
 __all__ = ["AdoptionChecker", "AgentNews", "Homes"]
 
@@ -96,9 +97,9 @@ class AgentNews(Checker):
     name = "agent-news"
 
     def prepare(self) -> None:
-        self._seen: dict[str, tuple[str, int, tuple[frozenset[str], str | None]]] = {}
+        self._seen: dict[str, tuple[str, int, Listed]] = {}
 
-    def beat(self, host: Host, agent_id: str, listed: tuple[frozenset[str], str | None], should_sync: bool) -> None:
+    def beat(self, host: Host, agent_id: str, listed: Listed, should_sync: bool) -> None:
         key, life, before = self._seen.get(agent_id, (host.key, host.life, listed))
         self._seen[agent_id] = (host.key, host.life, listed)
         if (key, life) == (host.key, host.life) and before != listed and not should_sync:

@@ -9,8 +9,8 @@ from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.checkers.convergence import Convergence
 from meshp2p.simulation.host import Host
+from meshp2p.simulation.letter import Letter, MailboxRead
 from meshp2p.simulation.mail import READ_MAX
-from meshp2p.simulation.oracle import Letter, MailboxRead
 from meshp2p.virtual.faults import (
     Blocked,
     ClockRate,

@@ -8,8 +8,8 @@ from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.checkers.messages import READ_WITHIN
 from meshp2p.simulation.host import Host
+from meshp2p.simulation.letter import MESSAGE_BYTES, Letter, MailboxRead
 from meshp2p.simulation.mail import READ_MAX
-from meshp2p.simulation.oracle import MESSAGE_BYTES, Letter, MailboxRead
 from meshp2p.virtual.faults import DiskFails, DiskForgets, DiskFull, DiskSlow, Fault
 
 __all__ = ["MailKept"]

@@ -7,7 +7,7 @@ from meshp2p.core.message import Message
 from meshp2p.errors import MailboxFull
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import MESSAGE_BYTES, Letter, MailboxRead
+from meshp2p.simulation.letter import MESSAGE_BYTES, Letter, MailboxRead
 
 __all__ = ["MailRoom", "ReadingOn"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
-from meshp2p.simulation.oracle import Letter
-from meshp2p.virtual.faults import Blocked, DiskSlow, Fault, OneWay, Partition, Rejected
+from meshp2p.simulation.letter import Letter
+from meshp2p.virtual.faults import CuttingFault, DiskSlow, Fault
 
 __all__ = ["Messages"]
 
@@ -45,13 +45,9 @@ class Messages(Checker):
     # What happens
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
-        match fault:
-            case Partition() | OneWay() | Blocked() | Rejected():
-                self._cut_at = self.oracle.engine.now
-            case DiskSlow():
-                self._has_slow_disks = True
-            case _:
-                pass
+        if isinstance(fault, CuttingFault):
+            self._cut_at = self.oracle.engine.now
+        self._has_slow_disks |= isinstance(fault, DiskSlow)
 
     def stopped(self, host: Host) -> None:
         if host.disk is None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from meshp2p.core.datagrams import Ping
 from meshp2p.core.events import Event, InstanceDied, InstanceEvent, InstanceJoined, InstanceLeft
 from meshp2p.core.record import tag_of
-from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.oracle import Oracle
-from meshp2p.virtual.faults import ClockStep, Crash, Fault, Leave
+from meshp2p.virtual.faults import ClockStep, Fault
 
 __all__ = ["ProbeRing"]
-
-OBSERVERS_MAX = 64
-"""In a larger mesh nobody's probes are followed: a round takes longer than most runs last. Chosen, not measured."""
 
 ON_TIME = 1e-3
 """A probe that comes so many seconds too early or too late is not one period behind the one before."""
@@ -116,7 +113,7 @@ class ProbeRing(Checker):
         live = oracle.live
         if len({host.clock.wall_skew for host in live}) > 1 or oracle.network.impairments or oracle.network.rules:
             return False
-        if not all(isinstance(fault, Crash | Leave) for fault in oracle.active.values()):
+        if not oracle.is_undisturbed():
             return False
         # a node that was cut off takes itself for slow, and leaves turns out, until so many of its probes succeeded
         return all(self._is_on_time(host) and host.running.node_count() == len(live) for host in live)

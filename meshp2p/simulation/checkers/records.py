@@ -11,15 +11,12 @@ from meshp2p.core.events import (
     InstanceUpdated,
 )
 from meshp2p.core.record import Record
-from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.clock import EPOCH_MS
 from meshp2p.simulation.host import Host
 from meshp2p.virtual.faults import Crash, Leave
 
 __all__ = ["Ages", "Heartbeats", "Records"]
-
-OBSERVERS_MAX = 64
-"""In a larger mesh only so many hosts are followed. Chosen, not measured."""
 
 Content = tuple[int, str, int, str, str, tuple[object, ...]]
 

@@ -9,7 +9,6 @@ from meshp2p.core.record import Record
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import detection_seconds, mending_seconds, told_seconds
 from meshp2p.simulation.host import Host
-from meshp2p.virtual.faults import Crash, Leave
 
 __all__ = ["Registrations"]
 
@@ -84,8 +83,11 @@ class Registrations(Checker):
     def _is_quiet(self, *, within: float) -> bool:
         """Whether for so many seconds nothing was wrong but processes that are gone."""
         oracle = self.oracle
-        is_calm = all(isinstance(fault, Crash | Leave) for fault in oracle.active.values())
-        return is_calm and not oracle.network.impairments and oracle.engine.now - oracle.disturbed_at > within
+        return (
+            oracle.is_undisturbed()
+            and not oracle.network.impairments
+            and oracle.engine.now - oracle.disturbed_at > within
+        )
 
     def _look_at_reports(self) -> None:
         oracle = self.oracle

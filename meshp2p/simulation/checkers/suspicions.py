@@ -9,14 +9,11 @@ from meshp2p.core.calls import CallReply, CallRequest, Push, SyncReply
 from meshp2p.core.effects import Call, CallFailed, Failure
 from meshp2p.core.events import Event, InstanceDied, InstanceJoined, InstanceLeft, InstanceRecovered, InstanceSuspected
 from meshp2p.core.record import Item, Rumour, State, tag_of
-from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.expectations import suspicion_seconds
 from meshp2p.simulation.host import Host
 
 __all__ = ["Suspicions"]
-
-OBSERVERS_MAX = 64
-"""In a larger mesh only so many hosts are followed. Chosen, not measured."""
 
 ROUNDING = 1e-3
 

@@ -16,6 +16,6 @@ from meshp2p.simulation.scenarios import roles
 
 # isort: split
 from meshp2p.simulation.scenarios import mails
-from meshp2p.simulation.scenarios.building import Options, build_schedule, scenario_names, scenarios
+from meshp2p.simulation.scenarios.building import Options, build_schedule, scenarios
 
-__all__ = ["Options", "agents", "build_schedule", "hosts", "mails", "networks", "roles", "scenario_names", "scenarios"]
+__all__ = ["Options", "agents", "build_schedule", "hosts", "mails", "networks", "roles", "scenarios"]

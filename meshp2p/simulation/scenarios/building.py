@@ -16,7 +16,7 @@ from meshp2p.simulation.swarm import draw_swarm
 from meshp2p.virtual.faults import Lossy
 from meshp2p.virtual.links import LinkOptions
 
-__all__ = ["Options", "build_schedule", "scenario_names", "scenarios"]
+__all__ = ["Options", "build_schedule", "scenarios"]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,10 +40,6 @@ def scenarios() -> dict[str, str]:
     return {**listed, "swarm": "everything at once, drawn from the seed: 3 to 50 nodes and any mixture of faults"}
 
 
-def scenario_names() -> tuple[str, ...]:
-    return tuple(scenarios())
-
-
 def build_schedule(name: str, options: Options | None = None) -> Schedule:
     """The schedule of a scenario, with every option expanded.
 
@@ -60,7 +56,6 @@ def build_schedule(name: str, options: Options | None = None) -> Schedule:
         raise ConfigError(f"loss = {options.loss}: expected 0 to less than 1")
     if options.delay is not None and not 0 <= options.delay <= 10:
         raise ConfigError(f"delay = {options.delay}: expected 0 to 10 seconds")
-    schedule = draw_swarm(options.seed) if name == "swarm" and options.nodes is None else None
     if name == "swarm":
         schedule = draw_swarm(options.seed, nodes=options.nodes, duration=options.duration)
     else:

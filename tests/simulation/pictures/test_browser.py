@@ -14,6 +14,7 @@ from meshp2p.core.events import InstanceDied, InstanceSuspected, LeadershipChang
 from meshp2p.simulation.pictures import render_html, write_html
 from meshp2p.virtual.faults import Partition
 from meshp2p.virtual.trace import What
+from tests.simulation.chains import view_at, why
 from tests.simulation.pictures.images import count_colours
 from tests.simulation.pictures.pages import Page
 from tests.simulation.pictures.runs import Run, a_partition, by_hand
@@ -96,12 +97,12 @@ def test_a_click_on_a_death_tells_its_causal_chain(tmp_path: Path) -> None:
     assert page.root["data-selected"] == str(death.number)
     assert f"declares {death.detail.id} dead" in page.texts["panel"]
 
-    every = [entry.number for entry in run.trace.why(death.number)]
+    every = [entry.number for entry in why(run.trace, death.number)]
     assert page.numbers["chain"] == every
 
-    why = page.numbers["why"]
-    assert why[0] == death.number
-    assert why == sorted(why, reverse=True)
+    told = page.numbers["why"]
+    assert told[0] == death.number
+    assert told == sorted(told, reverse=True)
     suspicion = next(
         entry
         for entry in run.trace
@@ -109,8 +110,8 @@ def test_a_click_on_a_death_tells_its_causal_chain(tmp_path: Path) -> None:
         and isinstance(entry.detail, InstanceSuspected)
         and entry.detail.id == death.detail.id
     )
-    assert suspicion.number in why
-    assert run.first(Partition, What.FAULT).number in why
+    assert suspicion.number in told
+    assert run.first(Partition, What.FAULT).number in told
     assert "lost: Partition" in page.texts["why"]
 
 
@@ -118,7 +119,7 @@ def test_the_panel_tells_the_view_of_that_moment(tmp_path: Path) -> None:
     run = a_partition()
     death = run.first(InstanceDied)
     page = opened(run, tmp_path, f"select={death.number}")
-    for name in run.trace.view_at(death.node, death.number):
+    for name in view_at(run.trace, death.node, death.number):
         assert name in page.texts["view"]
     assert f"{death.detail.id}dead" in page.texts["view"]
     leader = [
