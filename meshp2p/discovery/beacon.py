@@ -23,7 +23,7 @@ import trio
 
 from meshp2p.core.address import Address
 from meshp2p.core.directory.state import Randomness
-from meshp2p.discovery.beacon_sockets import Air, BeaconSockets, Reply, Take
+from meshp2p.discovery.beacon_sockets import Air, BeaconSockets, Reply
 from meshp2p.discovery.endpoints import Endpoints, Link, is_callable
 from meshp2p.discovery.source import FailureLog, Offer, Sighting, delays
 from meshp2p.errors import Refusal, RemoteProtocolError
@@ -228,8 +228,7 @@ async def ask_once(
     """
     found: dict[str, tuple[Address, ...]] = {}
     outcome: dict[str, OSError | None] = {}
-    asked = [_draw_word() for _ in range(3)]
-    run = _draw_word()
+    run, *asked = (secrets.randbits(64) for _ in range(4))
 
     def receive(data: bytes, source: Address, _reply: Reply) -> None:
         try:
@@ -245,11 +244,10 @@ async def ask_once(
             if enough is not None and len(found) >= enough:
                 scope.cancel()
 
-    taker: Take = receive
     with trio.move_on_after(timeout) as scope:
         async with trio.open_nursery() as nursery:
             air = open_air(links)
-            await nursery.start(air.run, taker)
+            await nursery.start(air.run, receive)
             for number in asked:
                 outcome = air.shout(codec.encode(BeaconQuestion(number, run)))
                 await trio.sleep(timeout / (len(asked) + 1))
@@ -273,7 +271,3 @@ class _Allowance:
             return False
         self._left -= 1.0
         return True
-
-
-def _draw_word() -> int:
-    return secrets.randbits(64)

@@ -20,11 +20,11 @@ class _Turns:
     """The probes of one process since its list of nodes changed: their number, when the first and the last were, and
     the number of each target's last."""
 
-    __slots__ = ("begun_at", "count", "count_at_begin", "is_even", "last", "last_at")
+    __slots__ = ("count", "count_at_begin", "is_even", "last", "last_at")
 
     def __init__(self, count: int, now: float) -> None:
         self.count_at_begin = self.count = count
-        self.begun_at = self.last_at = now
+        self.last_at = now
         self.is_even = True
         self.last: dict[int, int] = {}
 

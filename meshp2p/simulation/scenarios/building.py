@@ -84,17 +84,7 @@ def _named(name: str, options: Options) -> Schedule:
         raise ConfigError(f"duration = {duration}: expected 1 to 10,000,000 seconds")
     width = len(str(nodes - 1))
     names = tuple(f"n{number:0{width}}" for number in range(nodes))
-    draft = Draft(
-        random=random.Random(f"{options.seed}/{name}"),
-        names=names,
-        duration=duration,
-        faults=[],
-        starts={},
-        seeds={},
-        agents=[],
-        mail=[],
-        maps=[],
-    )
+    draft = Draft(random.Random(f"{options.seed}/{name}"), names, duration)
     function(draft)
     plans = tuple(
         NodePlan(

@@ -23,12 +23,12 @@ class Draft(msgspec.Struct):
     random: random.Random
     names: tuple[str, ...]
     duration: float
-    faults: list[Fault]
-    starts: dict[str, float]
-    seeds: dict[str, tuple[str, ...]]
-    agents: list[AgentPlan]
-    mail: list[MailPlan]
-    maps: list[MapPlan]
+    faults: list[Fault] = []
+    starts: dict[str, float] = {}
+    seeds: dict[str, tuple[str, ...]] = {}
+    agents: list[AgentPlan] = []
+    mail: list[MailPlan] = []
+    maps: list[MapPlan] = []
     multicast_interval: float = 0.0
     calm: float = 5.0
     config: ProtocolConfig = ProtocolConfig()

@@ -32,8 +32,6 @@ class Faulty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     is_mild: ClassVar[bool] = False
     """Whether a healthy mesh must tolerate it without declaring any node dead. For some, the values decide:
     :meth:`is_bearable`."""
-    is_instant: ClassVar[bool] = False
-    """Whether it happens at ``begin`` and has no end."""
 
     def names(self) -> tuple[str, ...]:
         """The ids of the nodes that it names."""

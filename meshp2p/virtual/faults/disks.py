@@ -48,4 +48,3 @@ class DiskTorn(FaultOfOne, frozen=True, kw_only=True):
     are intact."""
 
     is_mild: ClassVar[bool] = True
-    is_instant: ClassVar[bool] = True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import msgspec
 
 from meshp2p.virtual.faults.base import FaultOfOne, Faulty
@@ -79,5 +77,3 @@ class Stalls(FaultOfOne, frozen=True, kw_only=True):
 
 class Moved(FaultOfOne, frozen=True, kw_only=True):
     """The machine gets another address at ``begin``, without the process noticing: packets to the old one are lost."""
-
-    is_instant: ClassVar[bool] = True
