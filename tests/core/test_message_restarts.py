@@ -14,29 +14,30 @@ def restart(mesh: Mesh, *ids: str, join: str | None = None) -> None:
         mesh.add(node_id, join=join, address=mesh.address(node_id))
 
 
-def test_a_broadcast_that_one_recipient_acknowledged_is_on_disk_for_the_others() -> None:
+def a_broadcast_that_one_acknowledged() -> tuple[Mesh, str]:
+    """A mesh of a, b and c, in which a has sent to all, b acknowledged it, and c is cut off."""
     mesh = a_mesh("a", "b", "c")
     mesh.is_cut = lambda one, other: "c" in (one, other)
     sent = send(mesh, "a", None, source="a")
     mesh.run(0.1)
     acknowledge(mesh, "b", "b", sent.message_id)
     mesh.run(0.1)
+    return mesh, sent.message_id
+
+
+def test_a_broadcast_that_one_recipient_acknowledged_is_on_disk_for_the_others() -> None:
+    mesh, message_id = a_broadcast_that_one_acknowledged()
     restart(mesh, "a", join="c")
     mesh.is_cut = lambda _one, _other: False
     mesh.run(15.0)
     assert read(mesh, "c", "c") == ["hello"]
-    assert status(mesh, "a", sent.message_id) == {"b": CopyStatus.ACKNOWLEDGED, "c": CopyStatus.DELIVERED}
+    assert status(mesh, "a", message_id) == {"b": CopyStatus.ACKNOWLEDGED, "c": CopyStatus.DELIVERED}
 
 
 def test_a_copy_that_was_acknowledged_before_a_restart_is_final_after_it() -> None:
-    mesh = a_mesh("a", "b", "c")
-    mesh.is_cut = lambda one, other: "c" in (one, other)
-    sent = send(mesh, "a", None, source="a")
-    mesh.run(0.1)
-    acknowledge(mesh, "b", "b", sent.message_id)
-    mesh.run(0.1)
+    mesh, message_id = a_broadcast_that_one_acknowledged()
     restart(mesh, "a")
-    assert status(mesh, "a", sent.message_id) == {"b": CopyStatus.ACKNOWLEDGED, "c": CopyStatus.QUEUED}
+    assert status(mesh, "a", message_id) == {"b": CopyStatus.ACKNOWLEDGED, "c": CopyStatus.QUEUED}
 
 
 def test_a_message_keeps_the_time_that_it_has_left_when_its_holder_restarts() -> None:

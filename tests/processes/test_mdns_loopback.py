@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import socket
 import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -47,92 +49,70 @@ class Node:
         raise AssertionError
 
 
-async def test_two_nodes_see_each_other(mesh: str) -> None:
-    one, other = Node("one", mesh, 7701), Node("other", mesh, 7702)
+@asynccontextmanager
+async def running(*nodes: Node) -> AsyncIterator[trio.Nursery]:
+    """Nodes that run for as long as the block does, and half a minute at the most."""
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            await one.start(nursery)
-            await other.start(nursery)
-            assert await one.wait_for("other") == (Address("127.0.0.1", 7702),)
-            assert await other.wait_for("one") == (Address("127.0.0.1", 7701),)
+            for node in nodes:
+                await node.start(nursery)
+            yield nursery
             nursery.cancel_scope.cancel()
 
 
-async def test_a_node_at_ipv6_loopback_is_seen(mesh: str) -> None:
-    one, other = Node("one", mesh, 7701), Node("other", mesh, 7702, "::1")
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            await one.start(nursery)
-            await other.start(nursery)
-            assert await one.wait_for("other") == (Address("::1", 7702),)
-            assert await other.wait_for("one") == (Address("127.0.0.1", 7701),)
-            nursery.cancel_scope.cancel()
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_two_nodes_see_each_other(mesh: str, host: str) -> None:
+    one, other = Node("one", mesh, 7701), Node("other", mesh, 7702, host)
+    async with running(one, other):
+        assert await one.wait_for("other") == (Address(host, 7702),)
+        assert await other.wait_for("one") == (Address("127.0.0.1", 7701),)
 
 
 async def test_a_node_sees_neither_itself_nor_another_mesh_but_another_node_with_its_id(mesh: str) -> None:
     me, stranger, twin = Node("me", mesh, 7701), Node("stranger", mesh + "-2", 7702), Node("me", mesh, 7703)
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            await me.start(nursery)
-            await stranger.start(nursery)
-            await twin.start(nursery)
-            assert await me.wait_for("me") == (Address("127.0.0.1", 7703),)
-            assert await twin.wait_for("me") == (Address("127.0.0.1", 7701),)
-            nursery.cancel_scope.cancel()
+    async with running(me, stranger, twin):
+        assert await me.wait_for("me") == (Address("127.0.0.1", 7703),)
+        assert await twin.wait_for("me") == (Address("127.0.0.1", 7701),)
     assert "stranger" not in me.ids
 
 
 async def test_a_refresh_offers_again_whoever_is_there(mesh: str) -> None:
     one, other = Node("one", mesh, 7701), Node("other", mesh, 7702)
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            await one.start(nursery)
-            await other.start(nursery)
-            await one.wait_for("other")
-            one.source.refresh()
-            assert await one.wait_for("other") == (Address("127.0.0.1", 7702),)
-            nursery.cancel_scope.cancel()
+    async with running(one, other):
+        await one.wait_for("other")
+        one.source.refresh()
+        assert await one.wait_for("other") == (Address("127.0.0.1", 7702),)
 
 
 async def test_a_node_that_moved_is_offered_at_its_new_place(mesh: str) -> None:
     one, other = Node("one", mesh, 7701), Node("other", mesh, 7702)
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            await one.start(nursery)
-            await other.start(nursery)
-            await one.wait_for("other")
-            other.source.move(Endpoints((Address("127.0.0.2", 7702),), ()))
-            while await one.wait_for("other") != (Address("127.0.0.2", 7702),):
-                pass
-            nursery.cancel_scope.cancel()
+    async with running(one, other):
+        await one.wait_for("other")
+        other.source.move(Endpoints((Address("127.0.0.2", 7702),), ()))
+        while await one.wait_for("other") != (Address("127.0.0.2", 7702),):
+            pass
 
 
 async def test_a_process_that_crashed_and_came_back_at_the_same_place_is_seen_again(mesh: str) -> None:
     node = Node("one", mesh, 7701)
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            await node.start(nursery)
-            async with open_program(*peer_command("peer", mesh, 7702, "127.0.0.1")) as peer:
-                assert await node.wait_for("peer") == (Address("127.0.0.1", 7702),)
-                assert await peer.wait_for_sighting("one") == ["127.0.0.1:7701"]
-                peer.kill()
-            node.ids.clear()
-            async with open_program(*peer_command("peer", mesh, 7702, "127.0.0.1")) as peer:
-                assert await node.wait_for("peer") == (Address("127.0.0.1", 7702),)
-                assert await peer.wait_for_sighting("one") == ["127.0.0.1:7701"]
-            nursery.cancel_scope.cancel()
+    async with running(node):
+        async with open_program(*peer_command("peer", mesh, 7702, "127.0.0.1")) as peer:
+            assert await node.wait_for("peer") == (Address("127.0.0.1", 7702),)
+            assert await peer.wait_for_sighting("one") == ["127.0.0.1:7701"]
+            peer.kill()
+        node.ids.clear()
+        async with open_program(*peer_command("peer", mesh, 7702, "127.0.0.1")) as peer:
+            assert await node.wait_for("peer") == (Address("127.0.0.1", 7702),)
+            assert await peer.wait_for_sighting("one") == ["127.0.0.1:7701"]
 
 
 async def test_a_look_around_finds_a_mesh_and_whatever_else_is_there(mesh: str) -> None:
     node = Node("one", mesh, 7701)
     expected = Advertisement(mesh, "one", 1, (Address("127.0.0.1", 7701),))
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            await node.start(nursery)
-            assert await browse_once(mesh, 20, LOOPBACK, enough=1) == [expected]
-            while expected not in await browse_once(None, 2, LOOPBACK):
-                pass
-            nursery.cancel_scope.cancel()
+    async with running(node):
+        assert await browse_once(mesh, 20, LOOPBACK, enough=1) == [expected]
+        while expected not in await browse_once(None, 2, LOOPBACK):
+            pass
 
 
 def encode_name(name: str) -> bytes:
@@ -176,13 +156,11 @@ def hostile_packets(mesh: str) -> list[bytes]:
 
 async def test_hostile_records_are_ignored_and_do_not_hide_a_node(mesh: str) -> None:
     node, other = Node("one", mesh, 7701), Node("other", mesh, 7702)
-    with trio.fail_after(30), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
         wire.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
-        async with trio.open_nursery() as nursery:
-            await node.start(nursery)
+        async with running(node) as nursery:
             for packet in hostile_packets(mesh):
                 wire.sendto(packet, ("224.0.0.251", 5353))
             await other.start(nursery)
             await node.wait_for("other")
-            nursery.cancel_scope.cancel()
     assert node.ids == ["other"]
