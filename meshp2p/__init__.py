@@ -1,4 +1,4 @@
-"""meshp2p: an agent mesh with no registry to run.
+"""meshp2p: an agent mesh that needs no central registry.
 
 ::
 
@@ -159,8 +159,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """``MeshClient`` is loaded when it is asked for: an agent that embeds a node needs no HTTP client, which is a third
-    of what there is to load."""
+    """Load ``MeshClient`` on first use.
+
+    An agent that embeds a node needs no HTTP client, which is a third of all that would be loaded.
+    """
     if name == "MeshClient":
         from meshp2p.client import MeshClient  # noqa: PLC0415  # only where it is used
 

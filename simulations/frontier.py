@@ -1,7 +1,7 @@
-"""The frontier of detection: for many values of three parameters, how soon a silent death is known to all, how many
-healthy nodes are held dead meanwhile, and what an idle node costs.
+"""The trade-off of failure detection: for many values of three options, how soon all nodes know of a silent death, how
+many healthy nodes are declared dead meanwhile, and what an idle node costs.
 
-Everything is measured in the simulator, in virtual time, so that a row depends on the seeds alone.
+Everything is measured in the simulator, in virtual time, so a row depends only on the seeds.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ LOSSES = (0.05, 0.10, 0.25)
 """Shares of UDP that are lost."""
 
 WARM_UP = 20.0
-"""Virtual seconds until a mesh is whole and has told what it had to tell. Chosen, not measured."""
+"""Virtual seconds until a mesh has converged and its gossip is done. Chosen, not measured."""
 
 DEATHS_MAX = 8
-"""Silent deaths in a run, one after the other: at most so many, and no more than a quarter of the nodes."""
+"""The maximum number of silent deaths in a run, one after another, and at most a quarter of the nodes."""
 PAUSES = 6
-"""Pauses in a run, one after the other."""
+"""Pauses in a run, one after another."""
 PAUSE = 3.0
-"""Seconds that a healthy node stands still: GOALS."""
+"""Seconds for which a healthy node is suspended: see GOALS."""
 LOSSY_SECONDS = 120.0
 STARVED_SECONDS = 120.0
 IDLE_SECONDS = 60.0
@@ -61,7 +61,7 @@ HEADER_BYTES = 28
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One point: a name (empty for a point of the grid), the protocol's numbers, the safeguards that are off."""
+    """One point: a name (empty for a point of the grid), the configuration, and the safeguards that are off."""
 
     name: str
     config: ProtocolConfig
@@ -69,7 +69,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 class Goals(msgspec.Struct, frozen=True):
-    """What a row is to reach: seconds until all know, false deaths a run among starved nodes, and that as a share of
+    """The goals for a row: seconds until all know, false deaths per run among starved nodes, and that as a share of
     plain SWIM's."""
 
     known_p50: float = 5.0
@@ -79,17 +79,18 @@ class Goals(msgspec.Struct, frozen=True):
 
 
 def _share(ordered: tuple[float, ...], part: float) -> float:
-    """The least of the sorted ones that so large a part does not exceed; infinity where there are none."""
+    """Return the smallest of the sorted values that at least this share does not exceed; infinity if there are none."""
     return ordered[max(0, math.ceil(len(ordered) * part) - 1)] if ordered else float("inf")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured of a setting.
+    """The measurements of a setting.
 
-    ``known`` are the sorted seconds from each silent death until all knew; ``unknown`` counts those that somebody never
-    heard of. ``lossy`` are the false deaths of healthy nodes a run, by :data:`LOSSES`; ``starved`` the same of those
-    that were not starved; ``paused`` of those that stood still for three seconds, a pause. A node's death counts once
-    for each incarnation. ``idle_bytes`` and ``idle_packets`` are for a node and second, with IP and UDP headers.
+    ``known`` are the sorted seconds from each silent death until all knew; ``unknown`` counts those that some node
+    never heard of. ``lossy`` are the false deaths of healthy nodes per run, by :data:`LOSSES`; ``starved`` the same for
+    nodes that were not starved; ``paused`` for nodes that were suspended for three seconds, per pause. A node's death
+    counts once for each incarnation. ``idle_bytes`` and ``idle_packets`` are per node and second, with IP and UDP
+    headers.
     """
 
     setting: Setting
@@ -102,15 +103,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     idle_packets: float
 
     def share(self, part: float) -> float:
-        """The seconds within which this part of the deaths were known to all."""
+        """Return the seconds within which this share of the deaths was known to all."""
         return _share(self.known, part)
 
     def reaches(self, goals: Goals, swim: Row | None) -> bool:
-        """Whether it has all that is to be reached."""
+        """Return whether the row meets all goals."""
         return not self.misses(goals, swim)
 
     def misses(self, goals: Goals, swim: Row | None) -> list[str]:
-        """What it does not reach, in words."""
+        """Return the goals that it misses, in words."""
         missed = []
         if self.unknown or self.share(0.5) > goals.known_p50:
             missed.append(f"median over {goals.known_p50:g} s")
@@ -135,7 +136,7 @@ class Larger(msgspec.Struct, frozen=True):
     unknown: int
 
     def share(self, part: float) -> float:
-        """The seconds within which this part of the deaths were known to all."""
+        """Return the seconds within which this share of the deaths was known to all."""
         return _share(self.known, part)
 
     def reaches(self, goals: Goals) -> bool:
@@ -143,8 +144,8 @@ class Larger(msgspec.Struct, frozen=True):
 
 
 class Frontier(msgspec.Struct):
-    """All rows, with the conditions that they were measured under. ``larger`` are the defaults in a larger mesh, and
-    the rows that were tried there for the proposal."""
+    """All rows, with the conditions of their measurement. ``larger`` are the defaults in a larger mesh, and the rows
+    that were tried there for the proposal."""
 
     nodes: int
     seeds: int
@@ -155,21 +156,23 @@ class Frontier(msgspec.Struct):
         return next((row for row in self.rows if row.setting.name == name), None)
 
     def reaching(self, goals: Goals) -> list[Row]:
-        """The rows that reach all, the cheapest first, and among those that cost the same the one first that waits
-        longest before a verdict: what it leaves of the time is what an accused has for an answer."""
+        """Return the rows that meet all goals, the cheapest first.
+
+        Rows of equal cost are ordered by the longest suspicion first, which leaves a suspect the most time to answer.
+        """
         swim = self.named(SWIM)
         found = [row for row in self.rows if row.reaches(goals, swim)]
         least = min((row.idle_bytes for row in found), default=0.0)
         return sorted(found, key=lambda row: (row.idle_bytes > 1.05 * least, *_haste(row.setting.config)))
 
     def proposed(self, goals: Goals) -> Row | None:
-        """The row to take: the first of those that reach all, in the larger mesh too where one was looked at."""
+        """Return the proposed row: the first that meets all goals, also in the larger mesh if it was measured there."""
         well = [larger.setting for larger in self.larger if larger.reaches(goals)]
         return next((row for row in self.reaching(goals) if row.setting in well or not self.larger), None)
 
 
 def _haste(config: ProtocolConfig) -> tuple[float, float]:
-    """Less where a suspicion lasts longer: one that is confirmed first, then one that is not."""
+    """Return a smaller value for longer suspicions: confirmed ones first, then unconfirmed ones."""
     shortest = config.suspicion_multiplier
     if config.confirmers:
         shortest = min(shortest, config.suspicion_confirmed_multiplier)
@@ -185,7 +188,7 @@ SWIM = "plain SWIM"
 
 
 def marked() -> list[Setting]:
-    """What others do, and what meshp2p does now."""
+    """Return the settings of other systems, and the current one of meshp2p."""
     lan = ProtocolConfig(
         probe_interval=1.0,
         probe_timeout=0.5,
@@ -209,9 +212,12 @@ def marked() -> list[Setting]:
 
 
 def grid(intervals: list[float], multipliers: list[float], confirmed: list[float]) -> list[Setting]:
-    """The defaults with the first interval and each pair of these multipliers, and with each further interval alone;
-    the defaults themselves are left out. The probe timeout is at most half of the interval. Raises
-    :class:`~meshp2p.errors.ConfigError` for a value out of range."""
+    """Return the defaults with the first interval and each pair of these multipliers, and with each further interval
+    alone, without the defaults themselves.
+
+    The probe timeout is at most half of the interval. Raises :class:`~meshp2p.errors.ConfigError` for a value out of
+    range.
+    """
     default = ProtocolConfig()
     pairs = [(multiplier, shortest) for multiplier in multipliers for shortest in confirmed]
     points = [(intervals[0], *pair) for pair in pairs]
@@ -235,7 +241,8 @@ def grid(intervals: list[float], multipliers: list[float], confirmed: list[float
 
 
 class _Watched(Simulation):
-    """A run that notes each death that a node declares or hears of: when, by whom, of whom, and which incarnation."""
+    """A run that records each death that a node declares or hears of: when, by which node, of which node, and the
+    incarnation."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.deaths: list[tuple[float, str, str, int]] = []
@@ -247,7 +254,7 @@ class _Watched(Simulation):
         super().event(host, event)
 
     def false_deaths(self, of: list[str]) -> int:
-        """How many incarnations of these nodes, all of which ran, were held dead by somebody."""
+        """Return how many incarnations of these nodes, all of which ran, were declared dead."""
         return len({(name, incarnation) for _, _, name, incarnation in self.deaths if name in of})
 
 
@@ -274,7 +281,7 @@ def _run(setting: Setting, seed: int, nodes: int, duration: float, faults: list[
 
 
 def _known(setting: Setting, seed: int, nodes: int) -> list[float | None]:
-    """The seconds from each silent death until all knew; None where somebody never did."""
+    """Return the seconds from each silent death until all knew; None if some node never did."""
     longest = 5.0 + 1.5 * setting.config.suspicion_timeout(nodes) * setting.config.suspicion_max_multiplier
     deaths = min(DEATHS_MAX, nodes // 4)
     window = 10.0 + setting.config.suspicion_timeout(nodes)
@@ -302,7 +309,7 @@ def _lossy(setting: Setting, seed: int, nodes: int, loss: float) -> int:
 
 
 def _starved(setting: Setting, seed: int, nodes: int) -> int:
-    """A tenth is starved: each thing that it does takes long, and it stands still again and again."""
+    """Starve a tenth of the nodes: each of their actions takes long, and they are suspended again and again."""
     names = _names(nodes)
     starved = random.Random(f"{seed}/frontier/starved").sample(names, max(1, nodes // 10))
     faults: list[Fault] = [Lossy(begin=WARM_UP, probability=0.05)]
@@ -327,7 +334,7 @@ def _paused(setting: Setting, seed: int, nodes: int) -> int:
 
 
 def _idle(setting: Setting, nodes: int) -> tuple[float, float]:
-    """Bytes and datagrams a node and second."""
+    """Return bytes and datagrams per node and second."""
     simulation = _run(setting, 1, nodes, WARM_UP + IDLE_SECONDS, [], wire=True)
     simulation.run_until(WARM_UP)
     traffic = simulation.network.traffic
@@ -356,14 +363,14 @@ def measure(setting: Setting, nodes: int, seeds: int) -> Row:
 
 
 def measure_larger(setting: Setting, nodes: int, seeds: int) -> Larger:
-    """Measure silent deaths alone, in a mesh of another size."""
+    """Measure only silent deaths, in a mesh of another size."""
     known = [seconds for seed in range(1, seeds + 1) for seconds in _known(setting, seed, nodes)]
     heard = tuple(sorted(seconds for seconds in known if seconds is not None))
     return Larger(setting, nodes, heard, len(known) - len(heard))
 
 
 def measure_all(settings: list[Setting], nodes: int, seeds: int, jobs: int = 1) -> Iterator[Row]:
-    """Measure all, on so many processes; the rows in the order of the settings."""
+    """Measure all settings on so many processes, and return the rows in the order of the settings."""
     count = len(settings)
     if jobs == 1:
         yield from map(measure, settings, [nodes] * count, [seeds] * count)

@@ -1,4 +1,4 @@
-"""``meshp2p agents`` and ``meshp2p leader``: ask any node."""
+"""``meshp2p agents`` and ``meshp2p leader``: query any node."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from meshp2p.wire.codec import Codec
 __all__ = ["add_commands", "add_node_options", "find_announced", "find_nodes", "open_client"]
 
 BROWSE_SECONDS = 3.0
-"""An answer that was multicast in the second before is not repeated (RFC 6762 §6), so a look takes up to that long."""
+"""How long to browse: an answer that was multicast within the last second is not repeated (RFC 6762 §6)."""
 
 
 def add_commands(commands: Any) -> None:
@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
 
 
 def add_node_options(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that asks a node."""
+    """Add the options of every command that queries a node."""
     parser.add_argument("--node", metavar="NODE", help="the node to ask, HOST:PORT or URL (any that is found)")
     parser.add_argument("--mesh", metavar="NAME", help="the mesh in which to find a node (MESHP2P_MESH, else default)")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
@@ -79,8 +79,10 @@ async def _leader(options: argparse.Namespace) -> int:
 
 @contextlib.asynccontextmanager
 async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
-    """A client of the node that the options name, or of one that is found. Raises
-    :class:`~meshp2p.errors.ConfigError`."""
+    """Open a client for the node named by the options, or for one that is found.
+
+    Raises :class:`~meshp2p.errors.ConfigError`.
+    """
     config = load_config(is_strict=True, **{} if options.mesh is None else {"mesh": options.mesh})
     urls = [options.node] if options.node is not None else await find_nodes(config.mesh)
     async with MeshClient(urls) as client:
@@ -88,10 +90,11 @@ async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
 
 
 async def find_nodes(mesh: str) -> list[str]:
-    """The URLs of a node of this mesh, seen by mDNS or the beacon on this machine or the LAN, best address first.
+    """Return the URLs of a node of this mesh that mDNS or the beacon finds on this machine or the LAN, the best address
+    first.
 
-    Where neither sees one, the default port of this machine: a node that does not announce itself may be there. Raises
-    :class:`~meshp2p.errors.Unreachable` where there is none either.
+    If neither finds one, return that of the default port of this machine: a node that does not announce itself may be
+    there. Raises :class:`~meshp2p.errors.Unreachable` if there is none either.
     """
     announced = announced_mesh(mesh)
     if announced != mesh:  # its nodes answer on their own machine only

@@ -131,7 +131,7 @@ async def _status(options: argparse.Namespace) -> int:
 
 
 def _text(argument: str) -> str:
-    """An argument that can be sent."""
+    """Check that an argument can be sent."""
     try:
         argument.encode()
     except UnicodeEncodeError:
@@ -140,7 +140,7 @@ def _text(argument: str) -> str:
 
 
 def _kind(text: str) -> str:
-    """What ``--kind`` names. Raises :class:`~meshp2p.errors.ConfigError` for what is no kind."""
+    """Return the kind that ``--kind`` names. Raises :class:`~meshp2p.errors.ConfigError` if it is invalid."""
     kind, colon, name = text.partition(":")
     if kind == CUSTOM and name and name not in KINDS:
         return name

@@ -36,21 +36,20 @@ _T = TypeVar("_T")
 
 
 class MeshClient:
-    """Calls any node of a mesh, for agents that embed none; all nodes give the same answers.
+    """A client that can call any node of a mesh, for agents that embed none. All nodes give the same answers.
 
-    It has the words of :class:`~meshp2p.MeshNode`, each a coroutine. It may act for any number of instances, so what an
-    instance does takes its id: that of the sender is ``source``.
+    It has the methods of :class:`~meshp2p.MeshNode`, each a coroutine. It may act for any number of instances, so calls
+    on behalf of an instance take its id; that of a sender is ``source``.
 
-    ``urls`` is one base URL or ``HOST:PORT``, or several. The one that answered last is asked first; if it cannot be
-    reached, does not answer within ``timeout`` seconds or is not ready (503), the next is asked, each once a call. An
-    async context manager, for trio and asyncio alike. ``token`` is sent as a bearer token. ``transport`` stands for the
-    network, if that is not this machine's.
+    ``urls`` is one base URL or ``HOST:PORT``, or several. The client first calls the one that answered last. If that
+    cannot be reached, does not answer within ``timeout`` seconds, or is not ready (503), it tries the next, each once
+    per call. It is an async context manager, for trio and asyncio. ``token`` is sent as a bearer token. ``transport``
+    replaces the network of this machine.
 
-    Every call raises :class:`~meshp2p.errors.Unreachable` if no node answered, naming what each said. What a node
-    refuses raises :class:`~meshp2p.errors.InstanceConflict`, :class:`~meshp2p.errors.LimitExceeded`,
-    :class:`~meshp2p.errors.MailboxFull` or :class:`~meshp2p.errors.StoreFull`, and in all other cases
-    :class:`~meshp2p.errors.RequestRefused` with the status. Arguments of a wrong type or value raise
-    :class:`~meshp2p.errors.ConfigError`.
+    Every call raises :class:`Unreachable` if no node answered, with the reason for each. A refusal raises
+    :class:`~meshp2p.errors.InstanceConflict`, :class:`~meshp2p.errors.LimitExceeded`,
+    :class:`~meshp2p.errors.MailboxFull` or :class:`~meshp2p.errors.StoreFull`, and :class:`RequestRefused` with the
+    status in all other cases. Arguments of a wrong type or value raise :class:`ConfigError`.
     """
 
     def __init__(
@@ -83,8 +82,10 @@ class MeshClient:
         capabilities: Iterable[str] = (),
         profiles: Iterable[str] = (),
     ) -> None:
-        """Register an instance, or register it again. It must then heartbeat, every 5 s or so, or is removed after
-        15 s."""
+        """Register an instance, or register it again.
+
+        It must then send a heartbeat about every 5 s; without one for 15 s it is removed.
+        """
         check_name("instance_id", instance_id)
         check_name("hostname", hostname)
         check_count("port", port)
@@ -100,7 +101,7 @@ class MeshClient:
     async def heartbeat(
         self, instance_id: str, status: str = "healthy", metrics: Mapping[str, Any] | None = None
     ) -> bool:
-        """Give a sign of life; whether the members or the leader changed since the last one.
+        """Send a heartbeat. Return whether the members or the leader changed since the last one.
 
         Raises :class:`~meshp2p.errors.UnknownInstance` if the mesh does not list the instance: register it again.
         """
@@ -113,32 +114,32 @@ class MeshClient:
         return reply.should_sync
 
     async def deregister(self, instance_id: str) -> bool:
-        """Take an instance off the list; whether there was one."""
+        """Remove an instance from the list. Return whether it was listed."""
         response = await self._requests.send("DELETE", f"/registry/deregister/{segment(instance_id)}", None)
         if response.status_code not in (204, 404):
             raise refusal(response)
         return response.status_code == 204
 
     async def members(self) -> list[Instance]:
-        """All live instances, ordered by the bytes of their ids."""
+        """Return all live instances, ordered by the bytes of their ids."""
         return await self._list({})
 
     async def find(self, *, capability: str | None = None, profile: str | None = None) -> list[Instance]:
-        """The live instances that have the capability and the profile, each if it is given."""
+        """Return the live instances that match the capability and the profile, each if given."""
         check_optional_name("capability", capability)
         check_optional_name("profile", profile)
         wanted = {"capability": capability, "profile": profile}
         return await self._list({name: value for name, value in wanted.items() if value is not None})
 
     async def member(self, instance_id: str) -> Instance | None:
-        """The live instance of this id; None if there is none."""
+        """Return the live instance with this id, or None."""
         response = await self._requests.send("GET", f"/registry/agents/{segment(instance_id)}", None)
         if response.status_code == 404:
             return None
         return made(response, lambda: instance_of_detail(decode(response, InstanceDetail)))
 
     async def leader(self) -> Instance | None:
-        """The leader; None while there is none."""
+        """Return the leader, or None if there is none."""
         return next(iter(await self._list({"leader": "true"})), None)
 
     async def _list(self, wanted: Mapping[str, str]) -> list[Instance]:
@@ -158,11 +159,12 @@ class MeshClient:
         is_error: bool = False,
         if_absent: IfAbsent = "refuse",
     ) -> str:
-        """Send a message from ``source`` to ``target``; its id. When this returns it is kept, and will be delivered.
+        """Send a message from ``source`` to ``target`` and return its id. When this returns, the message is stored and
+        will be delivered.
 
         The arguments are those of :meth:`MeshNode.send() <meshp2p.MeshNode.send>`. ``payload`` may be ``msgspec.Raw``
-        for JSON that is to arrive byte for byte. ``is_error`` marks a Response or TaskResult that is an error: whoever
-        asked gets a :class:`~meshp2p.errors.RemoteError`.
+        for JSON that is delivered byte for byte. ``is_error`` marks a Response or TaskResult that is an error: the
+        asker gets a :class:`~meshp2p.errors.RemoteError`.
 
         Raises :class:`~meshp2p.errors.UnknownInstance` if ``target`` is not listed. A message that may have been
         accepted is not sent to the next node: then :class:`~meshp2p.errors.Unreachable` is raised, and whether it was
@@ -176,7 +178,8 @@ class MeshClient:
         return await self._accept(source, payload, kind, body, {"if_absent": "queue"} if if_absent == "queue" else None)
 
     async def broadcast(self, payload: object, *, source: str, kind: str = "Notification") -> str:
-        """Send a message from ``source`` to every other live instance; its id. Raises what :meth:`send` raises."""
+        """Send a message from ``source`` to every other live instance and return its id. Raises the same errors as
+        :meth:`send`."""
         return await self._accept(source, payload, kind, {}, None)
 
     async def _accept(
@@ -197,13 +200,13 @@ class MeshClient:
     ) -> Any:
         """Ask another agent for ``source``, which must be registered, and return its answer.
 
-        The question and the answer are messages: the answer is read from the mailbox of ``source`` and acknowledged,
-        and all others stay there. With ``reply`` the answer is made into that, as :meth:`MeshNode.query()
-        <meshp2p.MeshNode.query>` does.
+        The query and the answer are messages: the answer is read from the mailbox of ``source`` and acknowledged, and
+        all others stay there. With ``reply`` the answer is converted to that type, as by :meth:`MeshNode.query()
+        <meshp2p.MeshNode.query>`.
 
-        Raises :class:`~meshp2p.errors.QueryTimeout` after so many seconds, :class:`~meshp2p.errors.RemoteError` if the
-        agent answers with an error, :class:`~meshp2p.errors.PayloadMismatch` if the answer is no ``reply``, and what
-        :meth:`send` raises.
+        Raises :class:`~meshp2p.errors.QueryTimeout` after ``timeout`` seconds, :class:`~meshp2p.errors.RemoteError` if
+        the agent answers with an error, :class:`~meshp2p.errors.PayloadMismatch` if the answer does not fit ``reply``,
+        and the same errors as :meth:`send`.
         """
         check_seconds("timeout", timeout)
         if reply is not None:
@@ -225,10 +228,11 @@ class MeshClient:
     async def messages(
         self, instance_id: str, *, wait: float = 0.0, limit: int | None = None, after: str | None = None
     ) -> list[ReceivedMessage]:
-        """The messages that wait for an instance, oldest first; each stays there until it is acknowledged. If there is
-        none, wait so many seconds for one, 60 at the most.
+        """Return the messages in the mailbox of an instance, the oldest first. They stay there until they are
+        acknowledged.
 
-        ``limit`` bounds how many; ``after`` is the id of a message that was read, for those behind it.
+        If there is none, wait up to this many seconds for one, at most 60. ``limit`` is the maximum number of messages;
+        ``after`` is the id of a message that was read, to get only later ones.
         """
         check_timeout(wait, "wait")
         if wait > WAIT_SECONDS_MAX:
@@ -251,8 +255,7 @@ class MeshClient:
         )
 
     async def acknowledge(self, instance_id: str, message_ids: Iterable[str]) -> None:
-        """Take messages out of the mailbox of an instance, which has dealt with them. Ids that are not in it change
-        nothing."""
+        """Remove completed messages from the mailbox of an instance. Ids that are not in the mailbox are ignored."""
         response = await self._requests.send(
             "POST", f"/messages/ack/{segment(instance_id)}", {"message_ids": _names("message_ids", message_ids)}
         )
@@ -260,14 +263,15 @@ class MeshClient:
             raise refusal(response)
 
     async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
-        """The status of each copy of a message, whichever node accepted it; empty if no node knows it."""
+        """Return the status of each copy of a message, whichever node accepted it. Empty if no node knows the
+        message."""
         response = await self._requests.send("GET", f"/messages/status/{segment(message_id, 'message_id')}", None)
         if response.status_code == 404:
             return ()
         return made(response, lambda: tuple(map(receipt_of_answer, decode(response, MessageStatusResponse).recipients)))
 
     async def health(self) -> dict[str, Any]:
-        """The status, version and age of the node that answers."""
+        """Return the status, version and uptime of the node that answers."""
         return msgspec.structs.asdict(await self._request("GET", "/health", HealthResponse))
 
     async def _request(
@@ -290,7 +294,7 @@ class _RawMessage(MessageDetail):
 
 
 class _Mailbox:
-    """What a message that was read over HTTP does with its node."""
+    """What a message that was read over HTTP can do with its node."""
 
     def __init__(self, client: MeshClient, owner: str) -> None:
         self._client = client
@@ -314,7 +318,7 @@ class _Mailbox:
 
 
 def _message_of(detail: _RawMessage) -> Message:
-    """A message as the core has it. Raises ``ValueError`` for a time that is none."""
+    """Return a message as the core represents it. Raises ``ValueError`` for an invalid time."""
     own = detail.message_type.get(CUSTOM, "") if isinstance(detail.message_type, dict) else ""
     return Message(
         detail.message_id,
@@ -330,7 +334,7 @@ def _message_of(detail: _RawMessage) -> Message:
 
 
 def _names(field: str, names: Iterable[str]) -> list[str]:
-    """Text that can stand in a record. Raises :class:`~meshp2p.errors.ConfigError`."""
+    """Return strings that can be part of a record. Raises :class:`ConfigError`."""
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ConfigError(f"{field} = {names!r:.80}: expected a list of strings")
     listed = list(names)

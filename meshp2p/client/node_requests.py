@@ -48,8 +48,11 @@ _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout,
 client_transport: Final[ContextVar[Callable[[], Transport] | None]] = ContextVar(
     "meshp2p.client_transport", default=None
 )
-"""What makes the network of each :class:`MeshClient` that is made in this context and given none: a hook for
-:mod:`meshp2p.testing`. None: this machine's."""
+"""What makes the transport of each :class:`MeshClient` that is created in this context without one. None uses this
+machine's network.
+
+:mod:`meshp2p.testing` sets it.
+"""
 
 _ERRORS: Final[dict[int, type[MeshError]]] = {
     409: InstanceConflict,
@@ -168,7 +171,7 @@ def segment(name: str, field: str = "instance_id") -> str:
 
 
 def _base_url(text: str) -> str:
-    """The base URL that a text stands for: a URL, or ``HOST:PORT``. Raises :class:`ConfigError`."""
+    """Return the base URL for a URL or ``HOST:PORT``. Raises :class:`ConfigError`."""
     if not isinstance(text, str):
         raise ConfigError(f"URL {text!r:.80}: expected a base URL such as http://127.0.0.1:7700")
     url = text if "://" in text else f"http://{parse_endpoint(text)}"

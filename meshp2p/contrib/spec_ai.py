@@ -1,11 +1,11 @@
-"""The payload of messages of kind ``GraphSync``: how agents that keep a knowledge graph tell one another of it.
+"""The payload of ``GraphSync`` messages, with which agents that keep a knowledge graph exchange changes.
 
 ::
 
     await node.send("planner-1", graph.delta(their_clock), kind="GraphSync")
 
-The shape is spec-ai's ``GraphSyncPayload``, so that agents of both kinds read one another; its JSON is what serde makes
-of the Rust types. What a graph is kept in, and who prevails where two clocks are concurrent, is the agents' own.
+The format is spec-ai's ``GraphSyncPayload``, so that agents of both kinds can read each other; its JSON is what serde
+makes of the Rust types. How a graph is stored, and which side wins if two clocks are concurrent, is up to the agents.
 """
 
 from __future__ import annotations
@@ -31,35 +31,34 @@ Time = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 
 
 class ClockOrder(enum.StrEnum):
-    """How one vector clock stands to another."""
+    """The order of two vector clocks."""
 
     BEFORE = "before"
-    """The other knows all that this one knows, and more."""
+    """The other clock knows all that this one knows, and more."""
     AFTER = "after"
     EQUAL = "equal"
     CONCURRENT = "concurrent"
-    """Each knows what the other does not."""
+    """Each clock knows changes that the other does not."""
 
 
 class VectorClock(msgspec.Struct, frozen=True):
-    """How many changes by each instance are known (Fidge 1988, Mattern 1988). An instance that is not named has made
-    none."""
+    """The number of known changes by each instance (Fidge 1988, Mattern 1988); 0 for an instance that is not named."""
 
     versions: dict[str, Number] = {}
 
     def tick(self, instance_id: str) -> VectorClock:
-        """This clock after one more change by this instance."""
+        """Return this clock after one more change by this instance."""
         return VectorClock({**self.versions, instance_id: self.versions.get(instance_id, 0) + 1})
 
     def merge(self, other: VectorClock) -> VectorClock:
-        """The clock that knows what either of the two knows: commutative, associative and idempotent."""
+        """Return the clock that knows what either of the two knows. Commutative, associative and idempotent."""
         merged = dict(self.versions)
         for instance_id, version in other.versions.items():
             merged[instance_id] = max(version, merged.get(instance_id, 0))
         return VectorClock(merged)
 
     def compare(self, other: VectorClock) -> ClockOrder:
-        """How this clock stands to the other one."""
+        """Return the order of this clock and another."""
         is_within, has_all = self.is_within(other), other.is_within(self)
         if is_within and has_all:
             return ClockOrder.EQUAL
@@ -68,28 +67,28 @@ class VectorClock(msgspec.Struct, frozen=True):
         return ClockOrder.AFTER if has_all else ClockOrder.CONCURRENT
 
     def is_within(self, other: VectorClock) -> bool:
-        """Whether the other one knows all that this one knows: before it, or equal."""
+        """Return whether the other clock knows all that this one knows: before it, or equal."""
         names = {**self.versions, **other.versions}
         return all(self.versions.get(name, 0) <= other.versions.get(name, 0) for name in names)
 
 
 class GraphSyncType(enum.StrEnum):
-    """What a GraphSync message is for."""
+    """The purpose of a GraphSync message."""
 
     REQUEST_FULL = "request_full"
-    """Send me all of the graph. Answered with ``FULL``."""
+    """A request for the whole graph. Answered with ``FULL``."""
     REQUEST_INCREMENTAL = "request_incremental"
-    """Send me what changed since ``vector_clock``. Answered with ``INCREMENTAL``."""
+    """A request for all changes since ``vector_clock``. Answered with ``INCREMENTAL``."""
     FULL = "full"
     INCREMENTAL = "incremental"
     ACK = "ack"
-    """It was taken in, up to ``vector_clock``."""
+    """The changes up to ``vector_clock`` were applied."""
     CONFLICT = "conflict"
     """Two changes are concurrent; ``conflict_info`` says which."""
 
 
 class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
-    """One node of a graph. ``node_type`` is spec-ai's: ``Entity``, ``Concept``, ``Fact``, ``Message``, ``ToolResult``,
+    """A node of a graph. ``node_type`` is spec-ai's: ``Entity``, ``Concept``, ``Fact``, ``Message``, ``ToolResult``,
     ``Event`` or ``Goal``."""
 
     id: Number
@@ -107,7 +106,7 @@ class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GraphEdge(msgspec.Struct, frozen=True, kw_only=True):
-    """One edge of a graph. ``edge_type`` is spec-ai's: a name such as ``RelatesTo`` or ``DependsOn``, or ``{"Custom":
+    """An edge of a graph. ``edge_type`` is spec-ai's: a name such as ``RelatesTo`` or ``DependsOn``, or ``{"Custom":
     name}``."""
 
     id: Number
@@ -128,7 +127,7 @@ class GraphEdge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GraphTombstone(msgspec.Struct, frozen=True, kw_only=True):
-    """That a node or an edge was deleted. ``entity_type`` is ``node`` or ``edge``."""
+    """A deletion of a node or an edge. ``entity_type`` is ``node`` or ``edge``."""
 
     entity_type: str
     entity_id: Number
@@ -138,7 +137,7 @@ class GraphTombstone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GraphSync(msgspec.Struct, frozen=True, kw_only=True):
-    """A message about the graph ``graph_name`` of a session; nodes, edges and tombstones are empty in requests."""
+    """A message about the graph ``graph_name`` of a session. Nodes, edges and tombstones are empty in requests."""
 
     sync_type: GraphSyncType
     session_id: str
@@ -151,7 +150,7 @@ class GraphSync(msgspec.Struct, frozen=True, kw_only=True):
     conflict_info: str | None = None
 
     def delta(self, since: VectorClock) -> GraphSync:
-        """What of this an instance with that clock does not know: the answer to ``REQUEST_INCREMENTAL``."""
+        """Return the part that is unknown to an instance with that clock: the answer to ``REQUEST_INCREMENTAL``."""
         return msgspec.structs.replace(
             self,
             sync_type=GraphSyncType.INCREMENTAL,

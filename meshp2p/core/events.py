@@ -1,5 +1,4 @@
-"""What happened in a node's view of the mesh. Past tense. A member is any instance: a node, or one that a node
-hosts."""
+"""Events in a node's view of the mesh. A member is any instance: a node, or a hosted one."""
 
 from __future__ import annotations
 
@@ -31,8 +30,11 @@ __all__ = [
 
 
 class InstanceEvent(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """Something happened to one instance; ``record`` is what was known of it last, and ``heard`` the time of its last
-    sign of life, on the caller's clock, if it is no longer listed."""
+    """The base of events about one instance.
+
+    ``record`` is the last known record, and ``heard`` the time of the last sign of life, on the caller's clock, if the
+    instance is no longer listed.
+    """
 
     record: Record
     heard: float | None = None
@@ -44,11 +46,11 @@ class InstanceEvent(msgspec.Struct, frozen=True, tag_field="event", tag=str):
 
 
 class InstanceJoined(InstanceEvent, frozen=True):
-    """A member is listed that was not."""
+    """An instance is newly listed."""
 
 
 class InstanceUpdated(InstanceEvent, frozen=True):
-    """A member published something new about itself: its capabilities, status, metrics, address, home or epoch."""
+    """An instance published a change of its capabilities, status, metrics, address, home or epoch."""
 
 
 class InstanceSuspected(InstanceEvent, frozen=True):
@@ -60,17 +62,17 @@ class InstanceRecovered(InstanceEvent, frozen=True):
 
 
 class InstanceDied(InstanceEvent, frozen=True):
-    """A node is held to be dead, or a hosted instance had no heartbeat in time. It is no longer listed."""
+    """A node was declared dead, or a hosted instance had no heartbeat in time. It is no longer listed."""
 
 
 class InstanceLeft(InstanceEvent, frozen=True):
-    """A node left of its own will, or an instance was deregistered. It is no longer listed."""
+    """A node left, or an instance was deregistered. It is no longer listed."""
 
 
 class LeadershipChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """The leader is another, or there is none: the node has just begun, or its side is too small for the quorum.
+    """The leader changed, or there is none: the node has just started, or its side is too small for the quorum.
 
-    Also told where it is the same and claimed a new epoch. The epoch is 0 until the leader's claim has arrived.
+    Also emitted if the same leader claimed a new epoch. The epoch is 0 until the leader's claim has arrived.
     """
 
     leader_id: str | None
@@ -79,15 +81,17 @@ class LeadershipChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str)
 
 
 class IdConflictLost(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """Another live process, at ``address``, holds this node's id, and has held it for longer. Where ``address`` is
-    empty others hold a claim about the id that cannot be outbid. The machine has stopped."""
+    """Another live process, at ``address``, has this node's id, and has had it for longer. The machine has stopped.
+
+    If ``address`` is empty, other nodes hold a claim about the id that cannot be outbid.
+    """
 
     id: str
     address: str
 
 
 class MapChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """A key of the shared map ``name`` has another value, JSON text, or none any more: then it is empty."""
+    """A key of the shared map ``name`` has a new value, as JSON text. The text is empty if the key was deleted."""
 
     name: str
     key: str
@@ -98,46 +102,55 @@ InstanceChange = InstanceJoined | InstanceUpdated | InstanceSuspected | Instance
 
 
 class PeerUnreachable(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """Calls to a live node fail, directly and through others: a firewall or NAT is in the way on both sides. Messages
-    for it wait. ``reason`` is how the last call failed."""
+    """Calls to a live node fail, directly and through relays, because a firewall or NAT blocks both sides.
+
+    Messages for it wait. ``reason`` is how the last call failed.
+    """
 
     id: str
     reason: str
 
 
 class PeerReachable(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """Calls to a node arrive again that did not."""
+    """Calls to a node that was unreachable succeed again."""
 
     id: str
 
 
 class PeersCannotCall(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """The node ``id`` says that its calls do not arrive here, directly or through others. Open this node's TCP port in
-    the firewall, or let this node dial out."""
+    """The node ``id`` reports that its calls do not arrive here, directly or through relays.
+
+    Open this node's TCP port in the firewall, or let this node connect outward.
+    """
 
     id: str
 
 
 class StorageFailed(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """The disk of this node keeps nothing now, for this reason: messages are refused, and no new claim to lead is made.
-    What was accepted before is as it was."""
+    """This node's disk stores nothing now, for the given reason. Messages are refused, and the node claims no new
+    epoch.
+
+    What was accepted before is unchanged.
+    """
 
     reason: str
 
 
 class StorageRecovered(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """The disk of this node takes what is to be kept again."""
+    """This node's disk works again."""
 
 
 class ContactLost(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """This node lists others and has heard none of them for so many ``seconds``: its network may be cut. It checks them
-    all, and names no leader meanwhile."""
+    """This node lists others and has received nothing from them for ``seconds``: its network may be down.
+
+    It checks all of them and names no leader meanwhile.
+    """
 
     seconds: float
 
 
 class ContactRestored(msgspec.Struct, frozen=True, tag_field="event", tag=str):
-    """Another node is heard again, after :class:`ContactLost`."""
+    """This node received something from another node again, after :class:`ContactLost`."""
 
 
 Event = (

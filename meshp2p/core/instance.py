@@ -1,4 +1,4 @@
-"""One live instance as a node lists it."""
+"""A live instance, as a node lists it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["ListedInstance"]
 
 
 class ListedInstance(msgspec.Struct, frozen=True):
-    """A live instance, as one node knows it. Agents get an :class:`~meshp2p.Instance` made of it.
+    """A live instance, as one node knows it. Agents get an :class:`~meshp2p.Instance` made from it.
 
-    ``addresses`` are those of a node, the one at which it answered last first; a hosted instance has none. ``metrics``
+    ``addresses`` are those of a node, first the one at which it answered last; a hosted instance has none. ``metrics``
     is a JSON object as text; ``status`` and ``metrics`` are empty if it never reported any. ``epoch`` is the leader's,
     0 for all others and until the leader's claim has arrived; ``led_since`` is None then. Times are in Unix
     milliseconds.

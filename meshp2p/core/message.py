@@ -1,4 +1,4 @@
-"""What agents say to one another, and what becomes of each recipient's copy of it."""
+"""Messages between agents, and the status of each recipient's copy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KINDS: Final = (
     "GraphSync",
     CUSTOM,
 )
-"""All kinds there are: those of the contract. A client that finds another in its mailbox can read none of it."""
+"""All kinds of the contract. A client that finds another kind in its mailbox can read none of the mailbox."""
 
 PAYLOAD_BYTES_MAX: Final = 2 * 1024 * 1024
 """The largest payload, as JSON text. Chosen, not measured."""
@@ -45,13 +45,12 @@ Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
-    """One message, as it was accepted. Nothing of it changes on its way.
+    """A message, as it was accepted. It never changes on its way.
 
-    ``id`` is a UUIDv7, strictly increasing at the node that accepted it and bearing 32 bits of that node's tag;
-    ``target`` is absent for a broadcast. ``kind`` is one of :data:`KINDS`, ``name`` what a sender calls its own kind,
-    empty for the others. ``payload`` is JSON text in UTF-8, byte for byte what was sent. ``created_at`` is in Unix
-    milliseconds. ``is_error``: it answers with an error, and the payload is, where a node made it,
-    ``{"error": {"type": ..., "message": ...}}``.
+    ``id`` is a UUIDv7, strictly increasing at the node that accepted it, with 32 bits of that node's tag. ``target`` is
+    None for a broadcast. ``kind`` is one of :data:`KINDS`; ``name`` is a sender's own kind, empty for the others.
+    ``payload`` is JSON text in UTF-8, byte for byte as sent. ``created_at`` is in Unix milliseconds. ``is_error`` marks
+    an answer that is an error; if a node made it, the payload is ``{"error": {"type": ..., "message": ...}}``.
     """
 
     id: Annotated[str, msgspec.Meta(min_length=36, max_length=36)]
@@ -65,7 +64,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     is_error: bool = False
 
     def check(self) -> None:
-        """Raise :class:`ConfigError` where other nodes would refuse it: then it could never be delivered."""
+        """Raise :class:`ConfigError` if other nodes would refuse the message, so that it could never be delivered."""
         check_id(self.source)
         if self.target is not None:
             check_id(self.target)
@@ -79,26 +78,26 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def size(self) -> int:
-        """What it counts against limits, in bytes: its payload and 256 for the rest."""
+        """The size that counts against limits, in bytes: the payload plus 256."""
         return len(self.payload) + 256
 
 
 IfAbsent: TypeAlias = Literal["refuse", "queue"]
-"""What becomes of a message for an instance that is not listed: it is refused, or kept if the mesh remembers that the
-instance died."""
+"""What to do with a message for an unlisted instance: refuse it, or keep it if the mesh remembers that the instance
+died."""
 
 
 def check_if_absent(value: object) -> None:
-    """Raise :class:`ConfigError` for what is no :data:`IfAbsent`."""
+    """Raise :class:`ConfigError` if the value is no :data:`IfAbsent`."""
     if value not in get_args(IfAbsent):
         raise ConfigError(f"if_absent = {str(value)[:40]!r}: expected 'refuse' or 'queue'")
 
 
 class CopyStatus(enum.StrEnum):
-    """What became of one recipient's copy. The last three are final."""
+    """The status of one recipient's copy. The last three are final."""
 
     QUEUED = "queued"
-    """The node that accepted it holds it, and the recipient's home does not yet."""
+    """The accepting node holds it, and the recipient's home does not have it yet."""
     DELIVERED = "delivered"
     """It is in the recipient's mailbox."""
     ACKNOWLEDGED = "acknowledged"
@@ -107,7 +106,7 @@ class CopyStatus(enum.StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether it never changes from then on."""
+        """Whether this status never changes any more."""
         return self in _FINAL
 
 
@@ -115,8 +114,10 @@ _FINAL: Final = frozenset((CopyStatus.ACKNOWLEDGED, CopyStatus.EXPIRED, CopyStat
 
 
 class CopyReceipt(msgspec.Struct, frozen=True, array_like=True):
-    """What became of one recipient's copy, since ``changed_at`` (Unix milliseconds). ``reason`` says why it is
-    undeliverable, or what it waits for; empty where there is nothing to say."""
+    """The status of one recipient's copy, since ``changed_at`` (Unix milliseconds).
+
+    ``reason`` says why it is undeliverable or what it waits for; empty if there is nothing to say.
+    """
 
     recipient: Id
     status: CopyStatus

@@ -1,4 +1,4 @@
-"""What a node tells its agent. Past tense."""
+"""The events that a node reports to its agent."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ __all__ = [
 
 
 class MemberEvent(msgspec.Struct, frozen=True):
-    """Something happened to one member; ``instance`` is what was known of it last."""
+    """The base of events about one member. ``instance`` is what was last known of it."""
 
     instance: Instance
 
@@ -56,11 +56,11 @@ class MemberEvent(msgspec.Struct, frozen=True):
 
 
 class MemberJoined(MemberEvent, frozen=True):
-    """A member is listed that was not."""
+    """A member is newly listed."""
 
 
 class MemberUpdated(MemberEvent, frozen=True):
-    """A member published something new about itself: its capabilities, status, metrics, address, home or epoch."""
+    """A member published a change of its capabilities, status, metrics, address, home or epoch."""
 
 
 class MemberSuspected(MemberEvent, frozen=True):
@@ -72,18 +72,18 @@ class MemberRecovered(MemberEvent, frozen=True):
 
 
 class MemberDied(MemberEvent, frozen=True):
-    """A node is held to be dead, or a hosted instance had no heartbeat in time. It is no longer listed."""
+    """A node was declared dead, or a hosted instance had no heartbeat in time. It is no longer listed."""
 
 
 class MemberLeft(MemberEvent, frozen=True):
-    """A node left of its own will, or an instance was deregistered. It is no longer listed."""
+    """A node left, or an instance was deregistered. It is no longer listed."""
 
 
 class LeaderChanged(msgspec.Struct, frozen=True):
-    """The leader is another one, or the same one with a new epoch, or there is none: then ``leader`` is None.
+    """The leader changed, or claimed a new epoch. ``leader`` is None if there is none.
 
-    There is none when the node has just begun, or its side of a partition is too small for the quorum. The leader's
-    ``epoch`` is 0 until its claim has arrived. ``previous_id`` is the id of the leader before.
+    There is none when the node has just started, or if its side of a partition is too small for the quorum. The
+    leader's ``epoch`` is 0 until its claim has arrived. ``previous_id`` is the id of the leader before.
     """
 
     leader: Instance | None
@@ -91,9 +91,11 @@ class LeaderChanged(msgspec.Struct, frozen=True):
 
 
 class NetworkProblemFound(msgspec.Struct, frozen=True):
-    """The node found nobody in its first seconds (``alone``), is not reached from other machines (``unreachable``), or
-    has no answers by UDP (``no-udp``). ``reason`` is the likely cause, ``advice`` what to do next. Each is told
-    once."""
+    """The node found a problem with its network. Each problem is reported once.
+
+    ``alone``: no other node was found in the first seconds. ``unreachable``: other machines cannot reach this node.
+    ``no-udp``: pings get no answer. ``reason`` is the likely cause, ``advice`` what to do.
+    """
 
     problem: Literal["alone", "unreachable", "no-udp"]
     reason: str
@@ -101,7 +103,7 @@ class NetworkProblemFound(msgspec.Struct, frozen=True):
 
 
 class EventsLost(msgspec.Struct, frozen=True):
-    """This reader was too slow: so many events were dropped here. List the members to know what is so now."""
+    """This reader was too slow, so this many events were dropped. List the members to get the current state."""
 
     count: int
 
@@ -131,7 +133,7 @@ _MEMBER_EVENTS: Final[dict[type[InstanceEvent], type[MemberEvent]]] = {
 
 
 def event_of(event: Event | NetworkProblemFound, machine: View, now: float) -> NodeEvent | None:
-    """An event of the core, for agents; None for the loss of the id, which ends the node."""
+    """Convert an event of the core for agents; None for the loss of the id, which ends the node."""
     match event:
         case InstanceEvent():
             kind = _MEMBER_EVENTS[type(event)]

@@ -1,4 +1,4 @@
-"""Handlers: what an agent does with the messages of one kind, whether they came as mail or as a call."""
+"""Handlers of an agent, for messages and calls of one kind."""
 
 from __future__ import annotations
 
@@ -31,36 +31,35 @@ __all__ = [
 ]
 
 CONCURRENCY: Final = 16
-"""How many messages of one kind are handled at the same time, unless the handler says otherwise. Chosen, not
-measured."""
+"""How many messages of one kind are handled at the same time by default. Chosen, not measured."""
 
 TASK_CANCEL: Final = "TaskCancel"
-"""The kind of the message that withdraws a delegated task; its correlation id is the task's."""
+"""The kind of the message that withdraws a delegated task. Its correlation id is the task's."""
 
 HandlerFunction = Callable[..., Any]
 """An async function, or an async generator function."""
 
 Emit = Callable[[bytes], Awaitable[None]]
-"""Told each part that a handler yields, as JSON text; it may wait."""
+"""Receives each part that a handler yields, as JSON text. It may wait."""
 
 
 class Declined(Exception):
-    """Raised by a handler that will not do a delegated task: it is offered to another agent."""
+    """Raised by a handler that does not want a delegated task. The task is offered to another agent."""
 
 
 @dataclasses.dataclass(slots=True)
 class HandlerResult:
-    """How a handler ended: with a payload (None where it returned None), or with an error."""
+    """How a handler ended: with a payload (None if it returned None), or with an error."""
 
     payload: bytes | None
     error: Exception | None = None
 
 
 class Parameters:
-    """What a handler takes: the payload in some shape, the message, or both.
+    """The parameters of a handler: the payload as some type, the message, or both.
 
-    Raises :class:`ConfigError` for what is no handler: ``is_async`` says which kind of function is one. A generator
-    function answers in parts: ``is_stream``.
+    Raises :class:`ConfigError` if the function is not a valid handler; ``is_async`` says which kind of function is
+    valid. A generator function answers in parts: ``is_stream``.
     """
 
     def __init__(self, kind: str, function: Callable[..., Any], *, is_async: bool = True) -> None:
@@ -89,7 +88,7 @@ class Parameters:
         is_message = _is_message(first)
         self._takes_message = len(wanted) == 2 or is_message
         self._shape: Any = None
-        """None if the payload is not taken."""
+        """None if the handler does not take the payload."""
         if len(wanted) == 2:
             second = hints.get(wanted[1].name, MessageView)
             if (is_message and wanted[0].name in hints) or not (second in (Any, object) or _is_message(second)):
@@ -106,7 +105,7 @@ class Parameters:
                 raise ConfigError(f"handler {name} for kind {kind!r}, parameter {wanted[0].name!r}: {error}") from None
 
     def of(self, message: MessageView) -> list[Any]:
-        """The arguments for this message. Raises :class:`~meshp2p.errors.PayloadMismatch`."""
+        """Return the arguments for this message. Raises :class:`~meshp2p.errors.PayloadMismatch`."""
         arguments: list[Any] = [] if self._shape is None else [message.payload_as(self._shape)]
         if self._takes_message:
             arguments.append(message)
@@ -114,7 +113,7 @@ class Parameters:
 
 
 class Turns:
-    """So many at a time, which begin in the order in which they joined.
+    """A limited number of turns at a time, which begin in the order of joining.
 
     Trio runs tasks that become ready together in any order, so a turn is given only once the one before has begun.
     """
@@ -131,7 +130,8 @@ class Turns:
         return max(0, len(self._queue) - self._free)
 
     def join(self) -> trio.Event:
-        """Join the queue. :meth:`begin` waits for the turn; :meth:`leave` afterwards, whether it began or not."""
+        """Join the queue. Wait for the turn with :meth:`begin`, and call :meth:`leave` afterwards, whether it began or
+        not."""
         turn = trio.Event()
         self._queue.append(turn)
         self._give_turn()
@@ -160,7 +160,7 @@ class Turns:
 
 
 class Handler:
-    """One handler, and the line of what waits for it."""
+    """A handler, and the messages that wait for it."""
 
     def __init__(self, kind: str, function: HandlerFunction, concurrency: int, timeout: float | None) -> None:
         self.kind: str = kind
@@ -170,8 +170,11 @@ class Handler:
         self.turns: Turns = Turns(concurrency)
 
     async def perform(self, message: ReceivedMessage, emit: Emit | None) -> HandlerResult:
-        """Call the function with this message; what it yields is told to ``emit``, and the last of it is the answer.
-        Raises only what is no ``Exception``. Cancelled, or after ``timeout`` seconds, ``message.is_cancelled``."""
+        """Call the function with this message. Each value it yields goes to ``emit``, and the last one is the answer.
+
+        Raises only what is no ``Exception``. When cancelled, or after ``timeout`` seconds, it sets
+        ``message.is_cancelled``.
+        """
         if self.timeout is None:
             return await self._perform(message, emit)
         with trio.move_on_after(self.timeout):
@@ -199,12 +202,12 @@ class Handler:
 
 
 class Handlers:
-    """All handlers of a node. Each message that came as mail is handled once to completion: then it is answered, where
-    an answer is wanted, and acknowledged. A crash in the middle hands it out again.
+    """All handlers of a node.
 
-    ``reply(message, payload, is_error)`` answers a message, ``acknowledge`` acknowledges it, ``report`` is told of
-    errors that nobody else hears of, ``tell_progress(delegator, correlation_id, payload)`` tells what a task's handler
-    yields.
+    Each stored message is handled once to completion. Then it is answered, if an answer is wanted, and acknowledged.
+    After a crash in between it is delivered again. ``reply(message, payload, is_error)`` answers a message,
+    ``acknowledge`` acknowledges it, ``report`` receives errors that reach no caller, and ``tell_progress(delegator,
+    correlation_id, payload)`` sends what a task's handler yields.
     """
 
     def __init__(
@@ -224,14 +227,14 @@ class Handlers:
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run what is handed over, until cancelled: what is under way is then cut short and handed out again."""
+        """Run the handlers until cancelled. Unfinished work is then cancelled, and its messages are delivered again."""
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
 
     def add(self, kind: str, function: HandlerFunction, concurrency: int, timeout: float | None) -> None:
-        """Raises :class:`HandlerConflict` where there is one for this kind, :class:`ConfigError` for what is no
-        handler."""
+        """Add a handler. Raises :class:`HandlerConflict` if this kind has one, and :class:`ConfigError` if it is
+        invalid."""
         split_kind(kind)
         if kind in self._handlers:
             raise HandlerConflict(
@@ -245,17 +248,17 @@ class Handlers:
         self._added = trio.Event()
 
     def get(self, kind: str) -> Handler | None:
-        """The handler of this kind, where there is one."""
+        """Return the handler of this kind, if there is one."""
         return self._handlers.get(kind)
 
     async def wait_for(self, kind: str) -> Handler:
-        """Wait until there is one."""
+        """Wait until there is a handler of this kind."""
         while kind not in self._handlers:
             await self._added.wait()
         return self._handlers[kind]
 
     def handle(self, message: ReceivedMessage) -> bool:
-        """Handle a message that came as mail; whether there is a handler for it."""
+        """Handle a stored message. Return whether there is a handler for it."""
         handler = self._handlers.get(message.kind)
         if handler is None or self._nursery is None:
             return False
@@ -266,7 +269,7 @@ class Handlers:
         return True
 
     def cancel(self, withdrawal: ReceivedMessage) -> None:
-        """The source of a delegated task withdraws it: the handler is cancelled, or never begins."""
+        """Cancel a delegated task that its source withdrew: the handler is cancelled, or never starts."""
         scope = self._tasks.get((withdrawal.source, withdrawal.correlation_id or ""))
         if scope is not None:
             scope.cancel()
@@ -295,8 +298,8 @@ class Handlers:
         return lambda payload: self._tell_progress(message.source, correlation_id, payload)
 
     async def _dispose(self, message: ReceivedMessage) -> None:
-        """It is done with. Where that cannot be kept, since the node leaves or its disk is full, it is handed out again
-        after a restart."""
+        """Acknowledge the message. If that cannot be stored, because the node leaves or its disk is full, it is
+        delivered again after a restart."""
         try:
             await self._acknowledge(message)
         except NodeClosed:
@@ -320,15 +323,18 @@ class Handlers:
             self._report(message, failure)
 
     def note(self, message: ReceivedMessage, outcome: HandlerResult) -> None:
-        """Log what a handler raised, with its traceback. If its caller is told, what says something about the caller
-        alone is not logged: a payload of the wrong shape, a task that the agent declines."""
+        """Log an exception of a handler, with its traceback.
+
+        Errors that only concern the caller, and of which it is told, are not logged: a payload of the wrong type, or a
+        declined task.
+        """
         error = outcome.error
         if error is not None and not (message.kind in REPLY_KINDS and isinstance(error, (PayloadMismatch, Declined))):
             self._report(message, error)
 
 
 def check_handlers(handlers: Mapping[str, HandlerFunction], *, is_async: bool = True) -> None:
-    """Raise :class:`ConfigError` if one of these is no handler."""
+    """Raise :class:`ConfigError` if one of these is not a valid handler."""
     if not isinstance(handlers, Mapping):
         raise ConfigError(f"handlers = {handlers!r:.80}: expected a mapping of kinds to functions")
     for kind, function in handlers.items():

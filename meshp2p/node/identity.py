@@ -1,4 +1,4 @@
-"""Which id a node has, and what it knows of its own past."""
+"""The identity of a node: its id, and what it remembers of its own past."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["Self", "generate_instance_id"]
 
 
 def generate_instance_id(hostname: str | None = None) -> str:
-    """Make a new id, ``~{uuid7}-{hostname}``.
+    """Generate a new id, ``~{uuid7}-{hostname}``.
 
-    It is greater than all that were made before, and than every id that begins with an ASCII letter or digit, so its
-    node deposes neither an older node nor one with a chosen name.
+    It sorts after all ids that were generated before, and after every id that begins with an ASCII letter or digit. So
+    its node takes the leadership neither from an older node nor from one with a chosen id.
     """
     unique = uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
     return _with_hostname(unique, hostname or SystemPlatform().hostname)
@@ -43,13 +43,13 @@ def _with_hostname(unique: str, hostname: str) -> str:
 
 
 class Self:
-    """A node's identity, and the disk on which it is kept where there is one. To be closed."""
+    """A node's identity, and the disk on which it is stored, if any. Close it after use."""
 
     def __init__(self, config: NodeConfig, platform: Platform) -> None:
-        """Take the id from the configuration, else from the disk, else make one.
+        """Take the id from the configuration, else from the disk, else generate one.
 
-        Raises :class:`~meshp2p.errors.StartError` and :class:`~meshp2p.errors.StoreError` where the disk cannot be
-        used, :class:`ConfigError` where it is another node's.
+        Raises :class:`~meshp2p.errors.StartError` and :class:`~meshp2p.errors.StoreError` if the disk cannot be used,
+        and :class:`ConfigError` if it belongs to another node.
         """
         self._config = config
         self._platform = platform
@@ -69,13 +69,13 @@ class Self:
         self.identity: Identity = kept
 
     async def keep(self, state: KeptState) -> None:
-        """Write what the protocol must remember. When this returns it is kept."""
+        """Write what the protocol must remember. When this returns, it is on disk."""
         self.identity = msgspec.structs.replace(self.identity, kept=state)
         if self.disk is not None:
             await self.disk.save_identity(self.identity)
 
     def replace_id(self) -> None:
-        """Make a new id, because the one that was made is another's as well: a directory was copied."""
+        """Generate a new id, because another node has the generated one: a directory was copied."""
         self.identity = Identity(_make_id(self._config, self._platform), is_generated=True)
 
     def close(self) -> None:

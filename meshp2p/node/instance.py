@@ -1,4 +1,4 @@
-"""Instances and receipts as agents see them, and the one place where they are made."""
+"""Instances and receipts as agents see them, and their construction."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance of the mesh, as one node knows it: a member, the leader, or what an event is about.
+    """An instance of the mesh, as one node knows it: a member, the leader, or the subject of an event.
 
     ``home`` is the id of the node that answers for it: its own id if it embeds a node. ``addresses`` are those of such
-    a node, the one at which it answered last first; a hosted instance has none. ``status`` and ``metrics`` are what it
-    reported last, empty if it never did. ``epoch`` and ``led_since`` are the leader's, 0 and None for all others and
-    until the leader's claim has arrived: (epoch, id) is its fencing token. Times are in UTC.
+    a node, first the one at which it answered last; a hosted instance has none. ``status`` and ``metrics`` are its last
+    report, empty if there was none. ``epoch`` and ``led_since`` belong to the leader: they are 0 and None for all
+    others, and until the leader's claim has arrived. (epoch, id) is the fencing token. Times are in UTC.
     """
 
     id: str
@@ -62,8 +62,10 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """The status of one recipient's copy of a message, since ``changed_at``, in UTC. ``reason`` says why it is
-    undeliverable, or what it waits for; it is empty otherwise."""
+    """The status of one recipient's copy of a message, since ``changed_at``, in UTC.
+
+    ``reason`` says why it is undeliverable or what it waits for; empty if there is nothing to say.
+    """
 
     recipient: str
     status: CopyStatus
@@ -72,7 +74,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def instance_of(listed: ListedInstance) -> Instance:
-    """An instance that a node lists, for agents."""
+    """Convert an instance that a node lists for agents."""
     return Instance(
         id=listed.id,
         hostname=listed.hostname,
@@ -94,7 +96,7 @@ def instance_of(listed: ListedInstance) -> Instance:
 
 
 def instance_of_detail(detail: InstanceDetail) -> Instance:
-    """An instance that a node told of over HTTP. Raises ``ValueError`` if a value is not what a node writes."""
+    """Convert an instance from an answer over HTTP. Raises ``ValueError`` if a value is not what a node writes."""
     return Instance(
         id=detail.instance_id,
         hostname=detail.hostname,
@@ -116,7 +118,7 @@ def instance_of_detail(detail: InstanceDetail) -> Instance:
 
 
 def receipt_of(receipt: CopyReceipt) -> Receipt:
-    """The status of a copy, for agents."""
+    """Convert the status of a copy for agents."""
     return Receipt(
         recipient=receipt.recipient,
         status=receipt.status,
@@ -126,7 +128,7 @@ def receipt_of(receipt: CopyReceipt) -> Receipt:
 
 
 def receipt_of_answer(receipt: MessageReceipt) -> Receipt:
-    """The status of a copy that a node told of over HTTP. Raises ``ValueError`` if a value is not what a node
+    """Convert the status of a copy from an answer over HTTP. Raises ``ValueError`` if a value is not what a node
     writes."""
     return Receipt(
         recipient=receipt.instance_id,
@@ -137,12 +139,12 @@ def receipt_of_answer(receipt: MessageReceipt) -> Receipt:
 
 
 def from_unix_ms(milliseconds: int) -> dt.datetime:
-    """A time of the core, in UTC."""
+    """Convert a time of the core to UTC."""
     return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
 
 
 def to_unix_ms(text: str) -> int:
-    """A time that a node wrote, for the core. Raises ``ValueError`` for another text."""
+    """Convert a time that a node wrote. Raises ``ValueError`` for any other text."""
     return (_from_rfc3339(text) - _EPOCH) // dt.timedelta(milliseconds=1)
 
 

@@ -1,4 +1,4 @@
-"""Leading, as a scope: a block that runs while this node leads."""
+"""Leadership as a scope: a block that runs while this node leads."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["FencingToken", "HeldLease", "hold_leadership"]
 
 
 class FencingToken(msgspec.Struct, frozen=True, order=True):
-    """Goes along with what a leader writes, so that the receiver can refuse a leader of the past: the greater token is
-    the later leader's."""
+    """A token that a leader sends with each write, so that the receiver can refuse a former leader. A later leader has
+    a greater token."""
 
     epoch: int
     leader_id: str
@@ -28,7 +28,7 @@ class FencingToken(msgspec.Struct, frozen=True, order=True):
 
 
 class HeldLease:
-    """The time for which this node leads. ``is_leading`` tells whether it does now."""
+    """The leadership of this node. ``is_leading`` tells whether the node leads now."""
 
     def __init__(self, token: FencingToken, is_leading: Callable[[], bool]) -> None:
         self.token = token
@@ -36,17 +36,18 @@ class HeldLease:
         self._was_lost = False
         self._is_over = False
         self.over: trio.Event = trio.Event()
-        """Set when the leadership, or the block, is over."""
+        """Set when the leadership, or the block, has ended."""
 
     @property
     def was_lost(self) -> bool:
-        """It ended before the block did. Under a quorum the clock is read each time: the lease may have expired."""
+        """Whether the leadership ended before the block did. Under a quorum the clock is read each time: the lease may
+        have expired."""
         if not self._is_over and not self._is_leading():
             self._was_lost = True
         return self._was_lost
 
     def end(self, *, was_lost: bool = False) -> None:
-        """The leadership, or the block, is over."""
+        """Mark the end of the leadership, or of the block."""
         self._was_lost = self._was_lost or was_lost
         self._is_over = True
         self.over.set()
@@ -62,8 +63,11 @@ async def hold_leadership(
     is_leading: Callable[[], bool],
     timeout: float | None = None,
 ) -> AsyncIterator[HeldLease]:
-    """Wait until this node leads, run the block, and cancel it when the leadership ends: then the block ends quietly,
-    with ``lease.was_lost``. ``own_leader`` tells the leader if that is this node."""
+    """Wait until this node leads, run the block, and cancel it when the leadership ends.
+
+    The block then exits without an error, with ``lease.was_lost``. ``own_leader`` returns the leader if that is this
+    node.
+    """
 
     def leads() -> bool:
         leader = own_leader()

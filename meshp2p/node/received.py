@@ -1,4 +1,4 @@
-"""A message, as the agent that received it sees it; and what an agent may send."""
+"""Received messages, as agents see them, and the kinds that an agent may send."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ RESPONSE: Final = "Response"
 TASK: Final = "TaskDelegation"
 TASK_RESULT: Final = "TaskResult"
 REPLY_KINDS: Final = {QUERY: RESPONSE, TASK: TASK_RESULT}
-"""What answers which kind; any other is answered by a Response."""
+"""The kind of the answer to each kind; any other is answered by a Response."""
 
 
 class Answering(Protocol):
-    """What a received message does with its node."""
+    """What a received message can do with its node."""
 
     async def acknowledge_received(self, message: ReceivedMessage) -> None: ...
     async def reply_to(self, message: ReceivedMessage, payload: EncodedPayload) -> str: ...
     async def wait(self, function: Callable[[], Awaitable[T]], timeout: float | None, what: str) -> T:
-        """Call one of the other two where the node runs."""
+        """Run one of the other two in the node's loop."""
 
 
 class MessageView:
-    """What a received message says.
+    """The content of a received message.
 
-    ``kind`` is one of the contract's names (``"Query"``, ``"Notification"``, ...) or what its sender calls its own
-    kind. ``target`` is None for a broadcast. ``created_at`` is in UTC. ``is_cancelled`` is set when its handler should
-    stop: whoever asked gave up or is gone, the task was withdrawn, its time is over, or the node leaves. An async
-    handler is cancelled then; a plain function looks at it.
+    ``kind`` is a standard kind (``"Query"``, ``"Notification"``, ...) or the sender's own. ``target`` is None for a
+    broadcast. ``created_at`` is in UTC. ``is_cancelled`` is set when the handler should stop: the asker gave up or is
+    gone, the task was withdrawn, the timeout expired, or the node leaves. An async handler is also cancelled; a plain
+    function must check it.
     """
 
     __slots__ = ("_message", "is_cancelled")
@@ -62,7 +62,7 @@ class MessageView:
 
     @property
     def id(self) -> str:
-        """A UUIDv7, which the node that accepted the message gave it."""
+        """The UUIDv7 that the accepting node gave the message."""
         return self._message.id
 
     @property
@@ -77,42 +77,42 @@ class MessageView:
 
     @property
     def kind(self) -> str:
-        """One of the contract's kinds, or what its sender calls its own kind."""
+        """A standard kind, or the sender's own."""
         return self._message.name if self._message.kind == CUSTOM else self._message.kind
 
     @property
     def correlation_id(self) -> str | None:
-        """What its sender relates it to: for an answer the id of the question."""
+        """What the sender relates the message to; for an answer, the id of the question."""
         return self._message.correlation_id
 
     @property
     def is_error(self) -> bool:
-        """Whether it is an answer that is an error; its payload then is ``{"error": {"type": ..., "message": ...}}``
-        where a node made it."""
+        """Whether it is an answer that is an error. If a node made it, its payload is ``{"error": {"type": ...,
+        "message": ...}}``."""
         return self._message.is_error
 
     @property
     def created_at(self) -> dt.datetime:
-        """When it was accepted, in UTC, by the clock of the node that accepted it."""
+        """When it was accepted, in UTC, by the clock of the accepting node."""
         return from_unix_ms(self._message.created_at)
 
     @property
     def raw(self) -> bytes:
-        """The payload as JSON text, byte for byte what was sent."""
+        """The payload as JSON text, byte for byte as sent."""
         return self._message.payload
 
     @property
     def payload(self) -> Any:
-        """The payload as plain values: dict, list, str, int, float, bool, None. Decoded anew each time.
+        """The payload as plain values: dict, list, str, int, float, bool, None. Decoded on each access.
 
-        Raises :class:`~meshp2p.errors.PayloadMismatch` where a node passed on what is no JSON.
+        Raises :class:`~meshp2p.errors.PayloadMismatch` if a node passed on invalid JSON.
         """
         return self._decoded(None)
 
     def payload_as(self, shape: type[T]) -> T:
-        """The payload as a Struct, dataclass, TypedDict, Pydantic model, or whatever msgspec converts to.
+        """Return the payload as a Struct, dataclass, TypedDict, Pydantic model, or any type that msgspec converts to.
 
-        Raises :class:`~meshp2p.errors.PayloadMismatch` where it is something else.
+        Raises :class:`~meshp2p.errors.PayloadMismatch` if it does not fit.
         """
         decoded: T = self._decoded(shape)
         return decoded
@@ -122,7 +122,7 @@ class MessageView:
 
 
 class ReceivedMessage(MessageView):
-    """One message. It is handed out again, after a restart too, until it is acknowledged."""
+    """A received message. It is delivered again, even after a restart, until it is acknowledged."""
 
     __slots__ = ("_answering",)
 
@@ -131,23 +131,27 @@ class ReceivedMessage(MessageView):
         self._answering = answering
 
     async def acknowledge(self, *, timeout: float | None = None) -> None:
-        """It is done with: it is never handed out again. Raises :class:`~meshp2p.errors.StoreFull`, and
-        :class:`~meshp2p.errors.WaitTimeout` after ``timeout`` seconds: whether it is acknowledged is then unknown."""
+        """Mark the message as done: it is never delivered again.
+
+        Raises :class:`~meshp2p.errors.StoreFull`, and :class:`~meshp2p.errors.WaitTimeout` after ``timeout`` seconds;
+        whether it is acknowledged is then unknown.
+        """
         node = self._answering
         await node.wait(lambda: node.acknowledge_received(self), timeout, f"{self!r} was not acknowledged")
 
     async def reply(self, payload: object, *, timeout: float | None = None) -> str:
-        """Answer its source, with a Response, or a TaskResult for a TaskDelegation; the answer's message id.
+        """Answer the source with a Response, or a TaskResult for a TaskDelegation, and return the message id of the
+        answer.
 
-        Does not acknowledge. Raises what :meth:`MeshNode.send() <meshp2p.MeshNode.send>` raises, and
-        :class:`~meshp2p.errors.LocalProtocolError` for a query: what its handler returns is the answer.
+        Does not acknowledge. Raises the errors of :meth:`MeshNode.send() <meshp2p.MeshNode.send>`, and
+        :class:`~meshp2p.errors.LocalProtocolError` for a query, whose answer is the return value of its handler.
         """
         text, node = EncodedPayload(payload), self._answering
         return await node.wait(lambda: node.reply_to(self, text), timeout, "the reply was not accepted")
 
 
 def check_kind(kind: object) -> None:
-    """Raise :class:`~meshp2p.errors.ConfigError` for what cannot be a kind."""
+    """Raise :class:`~meshp2p.errors.ConfigError` if the value cannot be a kind."""
     if callable(kind):
         raise ConfigError(f"kind = {kind!r:.80}: expected text; write @node.handler(KIND), with parentheses")
     if not isinstance(kind, str) or not kind:
@@ -155,7 +159,7 @@ def check_kind(kind: object) -> None:
 
 
 def split_kind(kind: str) -> tuple[str, str]:
-    """A kind as the contract has it: its name, and what a sender calls its own."""
+    """Split a kind as in the contract: its name, and the sender's own name."""
     check_kind(kind)
     if kind == CUSTOM:
         raise ConfigError(f"kind {kind!r}: name your own kind; any text that is none of the contract's kinds is one")

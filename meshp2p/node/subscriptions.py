@@ -1,4 +1,4 @@
-"""Events for whoever asks: the snapshot first, then each change, and never a wait for a slow reader."""
+"""Event subscriptions: first the current state, then each change. A slow reader never blocks the node."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ _T = TypeVar("_T")
 _U = TypeVar("_U")
 
 BUFFER_MAX: Final = 4096
-"""Events that wait for one reader. Chosen, not measured: a mesh of a thousand that starts at once fits."""
+"""How many events may wait for one reader. Chosen, not measured: enough for a mesh of a thousand that starts at
+once."""
 
 
 class Feed(Generic[_T]):
-    """An asynchronous iterator: a snapshot, and then what ``show`` makes of what is put in, if it is not None."""
+    """An asynchronous iterator: first a snapshot, then the items that are put in."""
 
     def __init__(self, snapshot: Iterable[_T], show: Callable[[Any], _T | None] = lambda event: event) -> None:
         self._show = show
@@ -47,7 +48,7 @@ class Feed(Generic[_T]):
         return event
 
     def receive_nowait(self) -> _T | EventsLost | None:
-        """The next event where it is there already, None where it is not."""
+        """Return the next event if there is one, else None."""
         if self._buffer:
             return self._buffer.popleft()
         if self._lost:
@@ -56,8 +57,8 @@ class Feed(Generic[_T]):
         return None
 
     def put(self, event: Any) -> None:
-        """Called by the node; never waits. What comes while events are lost is lost too, so that none is out of
-        order."""
+        """Add an event. Called by the node; never waits. While events are lost, later ones are lost too, so that the
+        order is kept."""
         if self._is_ended:
             return
         if self._lost or len(self._buffer) >= self._room:
@@ -67,19 +68,19 @@ class Feed(Generic[_T]):
         self._arrived.set()
 
     def end(self) -> None:
-        """Nothing further comes."""
+        """Mark the end: nothing follows."""
         self._is_ended = True
         self._arrived.set()
 
     def close(self) -> None:
-        """Its reader is done with it."""
+        """Close the feed: its reader is done."""
         self._buffer.clear()
         self._lost = 0
         self.end()
 
 
 class Readers(Generic[_T]):
-    """All readers of one kind of event, and all that wait for a condition. Readers that are gone are forgotten."""
+    """All readers of one kind of event, and all waiters for a condition. Closed readers are forgotten."""
 
     def __init__(self) -> None:
         self._readers: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()
@@ -87,12 +88,11 @@ class Readers(Generic[_T]):
         self._is_ended = False
 
     def __bool__(self) -> bool:
-        """Whether anybody reads."""
+        """Whether there are readers."""
         return bool(self._readers)
 
     def open(self, snapshot: Iterable[_U], show: Callable[[Any], _U | None] = lambda event: event) -> Feed[_U]:
-        """A new reader: first the snapshot, then what ``show`` makes of what happens. It ends when the node has
-        left."""
+        """Open a new reader: first the snapshot, then each event. It ends when the node has left."""
         feed = Feed(snapshot, show)
         if self._is_ended:
             feed.end()
@@ -105,7 +105,7 @@ class Readers(Generic[_T]):
         self.wake()
 
     def wake(self) -> None:
-        """Have each condition asked that is waited for."""
+        """Check all conditions that are waited for."""
         self._changed.set()
         self._changed = trio.Event()
 
@@ -116,7 +116,7 @@ class Readers(Generic[_T]):
         self._changed.set()
 
     async def wait_until(self, holds: Callable[[], bool]) -> None:
-        """Return when ``holds()``, which is asked after each event. Raises :class:`NodeClosed` when the node has left
+        """Wait until ``holds()`` is true; it is checked after each event. Raises :class:`NodeClosed` if the node leaves
         before."""
         await trio.lowlevel.checkpoint()
         while not holds():
@@ -126,4 +126,4 @@ class Readers(Generic[_T]):
 
 
 class Subscriptions(Readers[Event | NetworkProblemFound]):
-    """All readers of one node's events, and all that wait for a condition that depends on them."""
+    """All readers of one node's events, and all waiters for a condition that depends on them."""

@@ -1,8 +1,8 @@
-"""Who a node is, kept across restarts: its id, the incarnations and the epoch that it may have used.
+"""A node's identity across restarts: its id, and the incarnations and the epoch that it may have used.
 
-One small JSON file in the data directory, replaced as a whole and synced. A spare file of the same size stands beside
-it, and what is saved next is written into the room that this one has: a disk that is full takes it too. File systems
-that never write in place, such as btrfs, do not promise that.
+It is one small JSON file in the data directory, replaced as a whole and synced. A spare file of the same size beside it
+reserves space for the next version, so that it can be written even if the disk is full. File systems that never write
+in place, such as btrfs, do not guarantee that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FILE_BYTES: Final = 4096
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """``id`` is the node's id in this mesh; ``is_generated`` whether nobody chose it."""
+    """A stored identity. ``id`` is the node's id in this mesh; ``is_generated`` tells whether the node generated it."""
 
     id: str
     is_generated: bool
@@ -45,11 +45,11 @@ class _IdentityFile(msgspec.Struct, frozen=True):
 
 
 class IdentityStore:
-    """The identity in one data directory, and room for the next one."""
+    """The identity in one data directory, and the space for the next one."""
 
     def __init__(self, directory: DataDirectory) -> None:
-        """Raises :class:`StartError` if nothing can be written to the directory, unless only the room is missing and
-        there is an identity already."""
+        """Raises :class:`StartError` if nothing can be written to the directory, unless only the space is missing and
+        an identity exists already."""
         self._directory = directory
         self._path = directory.path / "identity.json"
         self._spare = directory.path / "identity.spare"
@@ -61,9 +61,9 @@ class IdentityStore:
                 raise StartError(f"{str(self._spare)!r} cannot be written: {error.strerror}") from error
 
     def load(self) -> Identity | None:
-        """What was saved last; None if nothing was.
+        """Return the identity that was saved last, or None.
 
-        Raises :class:`StoreError` if the file is not ours or damaged; it is left as it is.
+        Raises :class:`StoreError` if the file is damaged or belongs to another program. It is left unchanged.
         """
         try:
             file = msgspec.json.decode(self._path.read_bytes(), type=_IdentityFile)
@@ -84,8 +84,8 @@ class IdentityStore:
         return identity
 
     def save(self, identity: Identity) -> None:
-        """Replace what is kept. When this returns it is on disk. Raises :class:`StoreError`; what was kept before is
-        then as it was."""
+        """Replace the identity. When this returns, it is on disk. Raises :class:`StoreError`; the earlier identity is
+        then unchanged."""
         problem = _problem(identity)
         if problem:
             raise StoreError(f"{str(self._path)!r} is not written: {problem}")
@@ -109,9 +109,9 @@ class IdentityStore:
             raise StoreError(f"{str(self._path)!r} cannot be written: {error.strerror}") from error
 
     def _reserve(self) -> None:
-        """See that the spare file is there, and has its room. Raises ``OSError``."""
+        """Make sure that the spare file exists and has its space. Raises ``OSError``."""
         if self._spare.exists():
-            self._old.unlink(missing_ok=True)  # it is the identity itself: the end came before that was replaced
+            self._old.unlink(missing_ok=True)  # it is the identity itself: the process ended before the replacement
         elif self._old.exists():
             self._old.replace(self._spare)
         with self._spare.open("ab") as spare:
@@ -131,7 +131,7 @@ def _crc(identity: Identity) -> int:
 
 
 def _problem(identity: Identity) -> str:
-    """Why this is no identity that a node can have; empty if it is one."""
+    """Return why this is not a valid identity of a node, or an empty string."""
     if not 1 <= len(identity.id.encode()) <= ID_BYTES_MAX:
         return f"expected an id of 1 to {ID_BYTES_MAX} bytes"
     kept = identity.kept

@@ -1,4 +1,4 @@
-"""The virtual LAN: who is where, what passes, and how long it takes."""
+"""The virtual LAN: its hosts, what passes between them, and how long it takes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class Lan:
-    """All hosts, and the faults of the network between them. What passes between two ports of one host has no fault.
+    """All hosts, and the faults of the network between them. Traffic between two ports of one host has no faults.
 
-    ``fired`` counts by a fault's name what it touched.
+    ``fired`` counts the affected packets by the name of the fault.
     """
 
     def __init__(self, courier: Courier, log: Log, link: LinkOptions, seed: object) -> None:
@@ -39,22 +39,24 @@ class Lan:
         self.hosts: dict[str, LanHost] = {}
         self._hosts_by_ip: dict[str, LanHost] = {}
         self._former: dict[str, LanHost] = {}
-        """By addresses that nobody has any more: what was sent from there may still arrive."""
+        """Former hosts by addresses that are not used any more: packets from there may still arrive."""
         self._links = Links(link, random.Random(f"network of {seed}"))
         self._fault_count = 0
         self.fired: dict[str, int] = self._links.fired
 
-    # Who is where
+    # Hosts
 
     def add_host(self, name: str) -> LanHost:
-        """A new machine at the next free address. Raises :class:`ConfigError`."""
+        """Add a machine at the next free address. Raises :class:`ConfigError`."""
         host = LanHost(name, self._next_ip())
         self.hosts[name] = self._hosts_by_ip[host.ip] = host
         return host
 
     def readdress(self, host: LanHost) -> None:
-        """Give a machine the next free address in place of its own, at which nobody is from now on. Its sockets are
-        bound to all of its addresses; connections stay."""
+        """Give a machine the next free address; its old address is unused from now on.
+
+        Its sockets are bound to all of its addresses, and connections stay open.
+        """
         ip = self._next_ip()
         self._former[host.ip] = self._hosts_by_ip.pop(host.ip)
         host.ip = ip
@@ -71,13 +73,13 @@ class Lan:
         return f"10.0.{number // 250}.{number % 250 + 1}"
 
     def host_at(self, place: str, seen_from: LanHost) -> LanHost | None:
-        """The host of this address or name, ``localhost`` included."""
+        """Return the host with this address or name, ``localhost`` included."""
         if place in _LOOPBACK:
             return seen_from
         return self._hosts_by_ip.get(place) or self.hosts.get(place.removesuffix(".local"))
 
     async def resolve(self, seed: Address, seen_from: LanHost) -> tuple[Address, ...]:
-        """The address behind a host's name, or behind itself. Raises ``OSError`` where there is none."""
+        """Return the address of a host name or address. Raises ``OSError`` if there is none."""
         host = self.host_at(seed.host, seen_from)
         if host is not None:
             return (Address(host.ip, seed.port),)
@@ -88,8 +90,8 @@ class Lan:
     # Faults
 
     def add_fault(self, fault: Faulty) -> int:
-        """Set a fault of the network; returns what :meth:`end_fault` takes. Raises :class:`ConfigError` for one of
-        another kind."""
+        """Start a fault of the network. Returns the argument for :meth:`end_fault`. Raises :class:`ConfigError` for a
+        fault of another kind."""
         self._fault_count += 1
         if not self._links.begin(self._fault_count, fault):
             raise ConfigError(
@@ -98,17 +100,17 @@ class Lan:
         return self._fault_count
 
     def end_fault(self, number: int) -> bool:
-        """Whether it was on."""
+        """End a fault. Return whether it was active."""
         return self._links.end(number)
 
     def end_all_faults(self) -> int:
-        """How many were on."""
+        """End all faults. Return how many were active."""
         return self._links.end_all()
 
-    # What passes
+    # Traffic
 
     def leg(self, sender: LanHost, receiver: LanHost, kind: Kind, packet_bytes: int = 0) -> Flight | None:
-        """One way of a packet that is sent now, with its delay; None, or ``dropped``, where it does not arrive."""
+        """Return one leg of a packet that is sent now, with its delay; None, or ``dropped``, if it does not arrive."""
         flight = Flight(sender.name, receiver.name, self.log.now, kind, lambda: packet_bytes)
         if not sender.is_on:
             return None
@@ -121,7 +123,7 @@ class Lan:
         return flight
 
     def tcp_delay(self, sender: LanHost, receiver: LanHost) -> float | None:
-        """How long a segment takes; None where it, or its acknowledgement, does not pass now."""
+        """Return how long a segment takes; None if it, or its acknowledgement, does not pass now."""
         if not receiver.is_on:
             return None
         forth = self.leg(sender, receiver, Kind.TCP)
@@ -134,7 +136,7 @@ class Lan:
     # Datagrams
 
     def send(self, socket: UdpPort, target: Address, data: bytes) -> None:
-        """Carry one datagram."""
+        """Send one datagram."""
         sender = self.hosts[socket.process.host_name]
         receiver = self.host_at(target.host, sender)
         log, peer = self.log, target.host if receiver is None else receiver.name
@@ -165,7 +167,7 @@ class Lan:
             log.packet(receiver.name, What.RECEIVE, sender, None, cause)
 
     def close_datagrams(self, socket: UdpPort) -> None:
-        """Nothing arrives at this socket any more."""
+        """Close a socket: nothing arrives there any more."""
         host = self.hosts[socket.process.host_name]
         if host.udp.get(socket.address.port) is socket:
             del host.udp[socket.address.port]
@@ -188,7 +190,7 @@ class Lan:
 
 
 def _decode(socket: UdpPort, data: bytes) -> Datagram | bytes:
-    """What a datagram says, for who reads the trace."""
+    """Decode a datagram for the trace."""
     try:
         return socket.codec.decode_datagram_untrusted(data)
     except RemoteProtocolError:

@@ -1,4 +1,4 @@
-"""A whole mesh of real nodes in one process, on virtual time and a virtual network."""
+"""A whole mesh of real nodes in one process, in virtual time and on a virtual network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _POLL_SECONDS: Final = 0.05  # virtual, between two looks at what is waited for:
 
 
 class VirtualMesh(RunningHosts):
-    """Hosts ``"a"``, ``"b"``, ... on one virtual LAN, and whatever runs on them. An async context manager.
+    """A virtual LAN with hosts ``"a"``, ``"b"``, ... and the programs that run on them. An async context manager.
 
     ::
 
@@ -39,13 +39,12 @@ class VirtualMesh(RunningHosts):
             await mesh.sleep(30)
         await mesh.wait_until_whole()
 
-    The nodes are real: the protocol, the driver, HTTP server and client are those of production. The network, the
-    clocks, multicast and the disks are virtual, and everything happens again when the ``seed`` is the same. Get one
-    from the pytest fixture ``virtual_mesh`` or from :func:`meshp2p.testing.run`, which also set up virtual time.
+    The nodes are real: protocol, driver, HTTP server and client are those used in production. The network, the clocks,
+    multicast and the disks are virtual, and the same ``seed`` repeats a run exactly. Get a mesh from the pytest fixture
+    ``virtual_mesh`` or from :func:`meshp2p.testing.run`, which also set up virtual time.
 
-    ``link`` is what the network is like where no fault touches it. The run ends with :class:`NotConverged` after
-    ``seconds_max`` virtual seconds, so that a test which waits for what never comes ends. With ``keeps_packets`` the
-    trace has every datagram.
+    ``link`` describes the network without faults. The run ends with :class:`NotConverged` after ``seconds_max`` virtual
+    seconds, so that every test ends. With ``keeps_packets`` the trace contains every datagram.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class VirtualMesh(RunningHosts):
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
-        """Run the courier and whatever is launched. What the block raises is raised bare, not in a group."""
+        """Run the courier and the launched programs. An error of the block is raised directly, not in a group."""
         courier = Courier()
         log = Log(courier, keeps_packets=self._keeps_packets)
         self._lan_or_none = Lan(courier, log, self._link, self.seed)
@@ -116,11 +115,11 @@ class VirtualMesh(RunningHosts):
     def _give_up(self) -> None:
         raise NotConverged(f"still running after {self._seconds_max:g} s of virtual time\n{self._report()}")
 
-    # What is so
+    # State
 
     @property
     def has_begun(self) -> bool:
-        """Whether it was opened; it may have ended since."""
+        """Whether the mesh was opened. It may have ended since."""
         return self._lan_or_none is not None
 
     @property
@@ -130,13 +129,13 @@ class VirtualMesh(RunningHosts):
 
     @property
     def nodes(self) -> dict[str, MeshNode]:
-        """The nodes that are open, by the names of their hosts. Of several on one host it is the first."""
+        """The open nodes, by the names of their hosts. If a host has several, it is the first."""
         return {name: host.process.nodes[0] for name, host in self._lan.hosts.items() if host.process.nodes}
 
     def client(self, *names: str, at: str | None = None, **options: Any) -> MeshClient:
-        """A client of the nodes on these hosts, or on all; to be used as an async context manager.
+        """Return a client for the nodes on these hosts, or on all; use it as an async context manager.
 
-        It stands on the host ``at``, or on one of its own named ``"client"``. ``options`` are those of
+        It runs on the host ``at``, or on its own host named ``"client"``. ``options`` are those of
         :class:`~meshp2p.client.MeshClient`.
         """
         chosen = names or tuple(name for name in self._lan.hosts if name != CLIENT_HOST)
@@ -146,18 +145,20 @@ class VirtualMesh(RunningHosts):
             return MeshClient(urls, **options)
 
     def url(self, name: str) -> str:
-        """The base URL of the node on this host, or where it will be."""
+        """Return the base URL of the node on this host, even before it is started."""
         host = self._host(name)
         return host.process.nodes[0].url if host.process.nodes else f"http://{host.ip}:{DEFAULT_PORT}"
 
     async def sleep(self, seconds: float) -> None:
-        """Let so many virtual seconds pass."""
+        """Let this many virtual seconds pass."""
         self._lan  # noqa: B018  # raises where the mesh is not running
         await trio.sleep(seconds)
 
     async def wait_until(self, holds: Callable[[], object], *, timeout: float = 60.0, what: str = "what") -> None:
-        """Wait until ``holds()`` is true, which is asked every 50 virtual milliseconds. Raises :class:`NotConverged`
-        after ``timeout`` virtual seconds."""
+        """Wait until ``holds()`` is true; it is checked every 50 virtual milliseconds.
+
+        Raises :class:`NotConverged` after ``timeout`` virtual seconds.
+        """
         deadline = trio.current_time() + timeout
         while not holds():
             if trio.current_time() >= deadline:
@@ -170,8 +171,9 @@ class VirtualMesh(RunningHosts):
         """Wait until the nodes on these hosts agree: each lists all the others as alive, and no other node; all list
         the same hosted instances; all name the same leader and epoch.
 
-        With no names it is all hosts with an open node, or one that was started and not killed; those of several meshes
-        agree within each. Raises :class:`NotConverged`, which says what each sees, after ``timeout`` virtual seconds.
+        Without names, this applies to all hosts with an open node, and those that were started and not killed. Nodes of
+        several meshes must agree within each mesh. Raises :class:`NotConverged`, which shows the view of each node,
+        after ``timeout`` virtual seconds.
         """
         for name in names:
             self._host(name)
@@ -183,19 +185,21 @@ class VirtualMesh(RunningHosts):
 
     @property
     def trace(self) -> Trace:
-        """What happened: starts, ends, faults and each node's events; datagrams too, with ``keeps_packets``."""
+        """The events of the run: starts, ends, faults and each node's events; also datagrams, with
+        ``keeps_packets``."""
         return self._lan.log.trace
 
     def story(self, last: int | None = None) -> str:
-        """The trace as text, a line for each thing that happened; or its last lines."""
+        """Return the trace as text, one line per event, or its last lines."""
         return self._lan.log.story(last)
 
     def digest(self) -> str:
-        """One word for all that happened until now, to the last packet: the same for the same seed."""
+        """Return a hash of everything that happened until now, to the last packet. The same seed gives the same
+        hash."""
         return self._lan.log.digest()
 
     def _expected(self, names: tuple[str, ...]) -> dict[str, list[MeshNode]]:
-        """The hosts that are to be whole, each with its open nodes."""
+        """Return the hosts that must agree, each with its open nodes."""
         chosen = names or tuple(
             name
             for name, host in self._lan.hosts.items()

@@ -1,4 +1,4 @@
-"""What runs on the hosts of a virtual mesh, and what a test does to it."""
+"""The programs on the hosts of a virtual mesh, and what a test can do with them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _DATA_DIR: Final = Path("/virtual")  # never opened: a name on a virtual disk
 
 
 class RunningHosts(NetworkFaults):
-    """The hosts' side of a virtual mesh: nodes and agents that start, stop, die and come back.
+    """The hosts of a virtual mesh: nodes and agents that start, stop, die and come back.
 
-    Each method raises :class:`~meshp2p.errors.ConfigError` for a host that does not exist or a value out of range, and
-    :class:`~meshp2p.errors.LocalProtocolError` for what makes no sense now; then nothing changed.
+    Each method raises :class:`~meshp2p.errors.ConfigError` for an unknown host or a value out of range, and
+    :class:`~meshp2p.errors.LocalProtocolError` for a call that is not possible now. Then nothing changed.
     """
 
     _nursery: trio.Nursery
@@ -47,8 +47,8 @@ class RunningHosts(NetworkFaults):
         self._listeners = Listeners()
 
     def add_hosts(self, *names: str) -> None:
-        """Make hosts on which nothing runs yet, so that faults can name them before anything starts. Those that exist
-        stay as they are."""
+        """Create hosts without programs, so that faults can name them before anything starts. Existing ones are
+        unchanged."""
         for name in names:
             if not 1 <= len(name) <= 63 or not name.isascii():
                 raise ConfigError(f"host {name!r}: expected a name of 1 to 63 ASCII characters")
@@ -56,11 +56,11 @@ class RunningHosts(NetworkFaults):
                 self._lan.add_host(name)
 
     async def start(self, *names: str, **options: Unpack[NodeOptions]) -> tuple[MeshNode, ...]:
-        """Start a node on each of these hosts, at the same time, and return them when all are open.
+        """Start a node on each of these hosts at the same time, and return the nodes when all are open.
 
-        A node has the host's name for an id, port 7700, and a disk; ``options`` are those of
-        :func:`~meshp2p.open_node`; the environment is not asked. Hosts are made where there are none. Raises what
-        opening a node raises.
+        The node's id is the host's name; it has port 7700 and a disk. ``options`` are those of
+        :func:`~meshp2p.open_node`; the environment is not read. Missing hosts are created. Raises the errors of opening
+        a node.
         """
         config = load_config(environment={}, **_with_disk(options))
         if not names or len(dict.fromkeys(names)) != len(names):
@@ -72,10 +72,11 @@ class RunningHosts(NetworkFaults):
         return tuple([await self._opened(name, run) for name, run in zip(names, runs, strict=True)])
 
     def launch(self, name: str, agent: Callable[..., Awaitable[object]], *arguments: Any) -> None:
-        """Run an agent on this host: ``await agent(*arguments)`` in a task of its own.
+        """Run an agent on this host: ``await agent(*arguments)`` in its own task.
 
-        What it opens with :func:`meshp2p.open_node`, and each ``MeshClient`` that it makes, is on the virtual network.
-        What it raises ends the test. :meth:`kill`, :meth:`stop` and :meth:`restart` do so to the whole agent.
+        Nodes that it opens with :func:`meshp2p.open_node`, and each ``MeshClient`` that it creates, use the virtual
+        network. An exception of the agent ends the test. :meth:`kill`, :meth:`stop` and :meth:`restart` apply to the
+        whole agent.
         """
         self._check_idle(name)
 
@@ -86,10 +87,10 @@ class RunningHosts(NetworkFaults):
 
     @contextmanager
     def host(self, name: str) -> Iterator[None]:
-        """In this ``with`` block :func:`meshp2p.open_node` and ``MeshClient`` are on this host of the virtual network.
+        """Let :func:`meshp2p.open_node` and ``MeshClient`` use this host of the virtual network in a ``with`` block.
 
-        It holds for tasks that are started in the block as well. :meth:`kill` and :meth:`stop` cancel the block: it
-        ends there, and the code after it goes on.
+        This also applies to tasks started in the block. :meth:`kill` and :meth:`stop` cancel the block: it ends there,
+        and the code after it continues.
         """
         self.add_hosts(name)
         host, process = self._host(name), self._host(name).process
@@ -108,15 +109,15 @@ class RunningHosts(NetworkFaults):
     async def node(
         self, name: str, *, handlers: Mapping[str, HandlerFunction] | None = None, **options: Unpack[NodeOptions]
     ) -> AsyncIterator[MeshNode]:
-        """Run a node on this host for as long as the block does: :func:`meshp2p.open_node` in :meth:`host`."""
+        """Run a node on this host for the duration of a block: :func:`meshp2p.open_node` in :meth:`host`."""
         with self.host(name):
             async with open_node(handlers=handlers, **_with_id(name, _with_disk(options))) as node:
                 yield node
 
     def kill(self, name: str, *, silently: bool = False) -> None:
-        """Kill all that runs on this host, as ``kill -9`` does: connections are reset, connecting is refused.
+        """Kill everything on this host, as ``kill -9`` does: connections are reset, new ones refused.
 
-        ``silently`` is as if the power went: nothing is reset or refused, the host is silent.
+        ``silently`` is like a power failure: nothing is reset or refused, and the host does not respond.
         """
         host = self._host(name)
         if host.process.is_dead:
@@ -125,7 +126,7 @@ class RunningHosts(NetworkFaults):
         self._end(host, is_silent=silently)
 
     async def stop(self, name: str) -> None:
-        """End what :meth:`start` or :meth:`launch` started here, properly: its node leaves the mesh. Returns when it
+        """End the program that :meth:`start` or :meth:`launch` started here; its node leaves the mesh. Return when it
         has ended."""
         launched = self._launched.get(self._host(name).name)
         if launched is None or not launched.is_running:
@@ -139,9 +140,9 @@ class RunningHosts(NetworkFaults):
         await launched.ended.wait()
 
     async def restart(self, name: str, *, keep_disk: bool = True) -> MeshNode | None:
-        """Start again what :meth:`start` or :meth:`launch` started here, killing it where it still runs.
+        """Start again what :meth:`start` or :meth:`launch` started here, after killing it if it still runs.
 
-        Without ``keep_disk`` it finds its disk empty. Returns the node when it is open; None for an agent's host.
+        Without ``keep_disk`` its disk is empty. Returns the node when it is open; None for an agent's host.
         """
         host, launched = self._host(name), self._launched.get(name)
         if host.process.scopes and not host.process.is_dead:
@@ -155,10 +156,10 @@ class RunningHosts(NetworkFaults):
         return None if launched.is_agent else await self._opened(name, again)
 
     def pause(self, name: str, seconds: float | None = None) -> None:
-        """Stop what runs on this host (``SIGSTOP``) for so many virtual seconds, or until :meth:`resume`.
+        """Suspend the processes on this host (``SIGSTOP``) for this many virtual seconds, or until :meth:`resume`.
 
-        Nothing is read or sent meanwhile and the node's timers are late; packets queue up in the kernel's buffers,
-        and connections in its backlog.
+        Meanwhile nothing is read or sent and the node's timers are late. Packets queue up in the kernel's buffers, and
+        connections in its backlog.
         """
         process = self._host(name).process
         if process.is_dead:
@@ -171,7 +172,7 @@ class RunningHosts(NetworkFaults):
             self._lan.courier.at(trio.current_time() + seconds, self._resume, name, process, stop)
 
     def resume(self, name: str) -> None:
-        """Let what runs on this host run on. Nothing happens where it does."""
+        """Resume the processes on this host. Does nothing if they run."""
         self._resume(name, self._host(name).process, None)
 
     def _resume(self, name: str, process: Process, stop: int | None) -> None:
@@ -179,26 +180,26 @@ class RunningHosts(NetworkFaults):
             self._lan.log.add(name, What.RESUME, detail="runs on")
 
     def clock_step(self, name: str, seconds: float) -> None:
-        """Set this host's wall clock forward by so many seconds, or back. Timers are not on it."""
+        """Move this host's wall clock forward by so many seconds, or back. Timers do not use it."""
         self._host(name).wall_skew += seconds
         self._lan.log.add(name, What.FAULT, detail=f"clock set by {seconds:g} s")
 
     def readdress(self, name: str) -> str:
-        """Give a host another address, which is returned, as a router does that was restarted; nobody is at the old
-        one. Its node notices within two seconds."""
+        """Give a host another address and return it, like a restarted router. The old address is then unused. The node
+        notices within two seconds."""
         host = self._host(name)
         self._lan.readdress(host)
         self._lan.log.add(name, What.FAULT, detail=f"is at {host.ip} now")
         return host.ip
 
     def forget_writes(self, name: str, *, on: bool = True) -> None:
-        """This host's disk lies from now on: what it is told to keep is lost when the host is killed. With ``on=False``
-        it is honest again, and what it held back is kept."""
+        """Let this host's disk lose from now on what is written, when the host is killed. With ``on=False`` it is
+        honest again, and stores what it held back."""
         self._host(name).set_forgetful(on)
         self._lan.log.add(name, What.FAULT, detail=f"disk {'lies' if on else 'is honest'}")
 
     def __getitem__(self, name: str) -> MeshNode:
-        """The open node on this host. Raises :class:`LocalProtocolError` where there is none."""
+        """Return the open node on this host. Raises :class:`LocalProtocolError` if there is none."""
         nodes = self._host(name).process.nodes
         if not nodes:
             raise LocalProtocolError(f"no node is open on host {name!r}")
@@ -261,7 +262,7 @@ class RunningHosts(NetworkFaults):
             raise NodeClosed(f"host {process.host_name!r} was killed, or asked to end, before its node was open")
 
     async def _follow(self, process: Process, node: LocalNode) -> None:
-        """Write a node's events into the trace, until it has left or is dead."""
+        """Write a node's events to the trace, until it has left or is dead."""
         async for event in node.core_events():
             if process.is_dead:
                 return

@@ -1,4 +1,4 @@
-"""The node for plain threads: the operations of :class:`~meshp2p.MeshNode`, each of which blocks."""
+"""The node for plain threads: the operations of :class:`~meshp2p.MeshNode` as blocking calls."""
 
 from __future__ import annotations
 
@@ -36,22 +36,23 @@ _P = ParamSpec("_P")
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 CONCURRENCY: Final = 4
-"""How many messages of one kind are handled at the same time, unless the handler says otherwise. Chosen, not
-measured."""
+"""How many messages of one kind are handled at the same time by default. Chosen, not measured."""
 
 
 def _blocks(
     method: Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]],
 ) -> Callable[[Callable[..., Any]], Callable[Concatenate[Any, _P], _T]]:
-    """Give a method the arguments, the documentation and the result of an async one, which it runs to its end."""
+    """Turn an async method into a blocking one with the same arguments, documentation and result."""
     return _converts(method, complete)
 
 
 def _converts(
     method: Callable[Concatenate[Any, _P], _T], convert: Callable[[_T], _U]
 ) -> Callable[[Callable[..., Any]], Callable[Concatenate[Any, _P], _U]]:
-    """Replace a stub by a method that calls another one with the same arguments, and converts its result. It has the
-    stub's documentation, or that of the other method if the stub has none."""
+    """Replace a stub by a method that calls another one with the same arguments and converts its result.
+
+    It has the stub's documentation, or that of the other method if the stub has none.
+    """
 
     def replace(stub: Callable[..., Any]) -> Callable[Concatenate[Any, _P], _U]:
         def call(self: Any, /, *arguments: _P.args, **options: _P.kwargs) -> _U:
@@ -67,13 +68,14 @@ def _converts(
 def _enters(
     method: Callable[Concatenate[Any, _P], AbstractAsyncContextManager[_T]], convert: Callable[[_T], _U]
 ) -> Callable[[Callable[..., Any]], Callable[Concatenate[Any, _P], AbstractContextManager[_U]]]:
-    """The same for a method that returns an asynchronous context manager: its block gets what ``convert`` returns."""
+    """Do the same for a method that returns an asynchronous context manager: its block gets the result of
+    ``convert``."""
     return _converts(method, lambda block: _entered(block, convert))
 
 
 @contextlib.contextmanager
 def _entered(manager: AbstractAsyncContextManager[_T], convert: Callable[[_T], _U]) -> Iterator[_U]:
-    """An asynchronous context manager as one that blocks. Its block gets what ``convert`` returns."""
+    """Enter an asynchronous context manager as a blocking one. Its block gets the result of ``convert``."""
     given = complete(_awaited(manager.__aenter__()))
     try:
         yield convert(given)
@@ -89,7 +91,7 @@ async def _awaited(awaitable: Awaitable[_T]) -> _T:
 
 
 class BlockingMessage(MessageView):
-    """One message. It is handed out again, after a restart too, until it is acknowledged."""
+    """A received message. It is delivered again, even after a restart, until it is acknowledged."""
 
     __slots__ = ("_face",)
 
@@ -105,9 +107,9 @@ class BlockingMessage(MessageView):
 
 
 class BlockingIterator(Generic[_T]):
-    """An iterator of what a node gives, for any number of threads: each item goes to one of them.
+    """An iterator over items from a node. Any number of threads may use it: each item goes to one of them.
 
-    It ends when the node has left; :meth:`close` it, leave its ``with``, or forget it, when it is no longer read.
+    It ends when the node has left. When you stop reading, call :meth:`close`, leave its ``with`` block, or drop it.
     """
 
     def __init__(self, face: NodeIterator[_T]) -> None:
@@ -123,10 +125,10 @@ class BlockingIterator(Generic[_T]):
             raise StopIteration from None
 
     def get(self, *, timeout: float | None = None) -> _T:
-        """The next item.
+        """Return the next item.
 
-        Raises :class:`~meshp2p.errors.WaitTimeout` if none came within ``timeout`` seconds, and then none is lost, and
-        :class:`~meshp2p.errors.NodeClosed` if none will come any more.
+        Raises :class:`~meshp2p.errors.WaitTimeout` if none came within ``timeout`` seconds (no item is lost), and
+        :class:`~meshp2p.errors.NodeClosed` if no more will come.
         """
         return complete(self._face.get(timeout=timeout))
 
@@ -137,12 +139,13 @@ class BlockingIterator(Generic[_T]):
         self.close()
 
     def close(self) -> None:
-        """Nothing further comes here. A message that was not acknowledged is for the next inbox or handler."""
+        """Stop the iteration. Unacknowledged messages go to the next inbox or handler."""
         self._face.close()
 
 
 class BlockingMap(MapView):
-    """A map that all nodes which open it have in common: see :class:`~meshp2p.SharedMap`. For any number of threads."""
+    """A map that is replicated on all nodes that open it: see :class:`~meshp2p.SharedMap`. Any number of threads may
+    use it."""
 
     def __init__(self, face: SharedMap) -> None:
         super().__init__(face._bridge, face._inner)
@@ -162,7 +165,7 @@ class BlockingMap(MapView):
 
 
 class BlockingDelegation(DelegationView):
-    """A task that some agent does: see :class:`~meshp2p.Delegation`."""
+    """A task delegated to another agent: see :class:`~meshp2p.Delegation`."""
 
     def __init__(self, face: Delegation) -> None:
         super().__init__(face._bridge, face._inner)
@@ -176,8 +179,8 @@ class BlockingDelegation(DelegationView):
 
 
 class BlockingLease(LeaseView):
-    """The time for which this node leads. Nobody can interrupt a thread: look at ``was_lost`` before each step, and let
-    ``token`` fence what the step writes."""
+    """The leadership of this node. A thread cannot be interrupted: check ``was_lost`` before each step, and send
+    ``token`` with each write."""
 
     def __init__(self, face: Lease) -> None:
         super().__init__(face._bridge, face._inner)
@@ -188,10 +191,10 @@ class BlockingLease(LeaseView):
 
 
 class BlockingNode(NodeView):
-    """A node for plain threads, to be used from any number of them. Made by :func:`meshp2p.blocking.open_node`.
+    """A node for plain threads, created by :func:`meshp2p.blocking.open_node`. Any number of threads may use it.
 
-    It has the operations of :class:`~meshp2p.MeshNode`. Whatever waits takes a ``timeout`` in seconds, and raises
-    :class:`~meshp2p.errors.WaitTimeout`; Ctrl-C ends each wait.
+    It has the operations of :class:`~meshp2p.MeshNode`. Every call that waits takes a ``timeout`` in seconds and raises
+    :class:`~meshp2p.errors.WaitTimeout` when it expires. Ctrl-C interrupts every wait.
     """
 
     def __init__(self, opening: Opening) -> None:
@@ -199,7 +202,7 @@ class BlockingNode(NodeView):
         self._face = MeshNode(opening)
         self._maps: dict[str, BlockingMap] = {}
 
-    # Its life
+    # Start and end
 
     def __enter__(self) -> Self:
         return self.start()
@@ -216,7 +219,7 @@ class BlockingNode(NodeView):
     @_blocks(MeshNode.close)
     def close(self) -> None: ...
 
-    # What happens
+    # Events and status
 
     @_converts(MeshNode.events, BlockingIterator)
     def events(self) -> None: ...
@@ -234,8 +237,8 @@ class BlockingNode(NodeView):
     def set_status(self) -> None: ...
 
     def shared(self, name: str, *, merge: MergeFunction | None = None) -> BlockingMap:
-        """The map of this name, which all nodes that open it have in common: see :meth:`MeshNode.shared()
-        <meshp2p.MeshNode.shared>`. The same one for the same name."""
+        """Open a shared map: see :meth:`MeshNode.shared() <meshp2p.MeshNode.shared>`. The same name always returns the
+        same object."""
         face = self._face.shared(name, merge=merge)
         return self._maps.setdefault(name, BlockingMap(face))
 
@@ -251,7 +254,7 @@ class BlockingNode(NodeView):
     def message_status(self) -> None: ...
 
     def inbox(self) -> BlockingIterator[BlockingMessage]:
-        """The messages that no handler takes: see :meth:`MeshNode.inbox() <meshp2p.MeshNode.inbox>`."""
+        """Iterate over the messages that no handler takes: see :meth:`MeshNode.inbox() <meshp2p.MeshNode.inbox>`."""
         bridge = self._bridge
         feed = bridge.iterate(self._node.inbox)
         return BlockingIterator(NodeIterator(feed, lambda message: BlockingMessage(bridge.received(message))))
@@ -259,12 +262,13 @@ class BlockingNode(NodeView):
     def handler(
         self, kind: str, *, concurrency: int = CONCURRENCY, timeout: float | None = None
     ) -> Callable[[_Handler], _Handler]:
-        """Handle the messages of this kind in a thread of the node's pool: a decorator of a plain function, otherwise
-        as :meth:`MeshNode.handler() <meshp2p.MeshNode.handler>` is.
+        """Register a plain function for messages of one kind: a decorator. The function runs in a thread of the node's
+        pool.
 
-        A generator function answers in parts: what it yields. No thread can be interrupted: when whoever asked gave up
-        or is gone, or after ``timeout`` seconds, ``message.is_cancelled`` is set, and the handler goes on, in one of
-        the 16 threads that there are. A generator is closed at its next ``yield`` then.
+        Otherwise it works as :meth:`MeshNode.handler() <meshp2p.MeshNode.handler>`. A generator function answers in
+        parts, the values that it yields. A thread cannot be interrupted: when the asker gave up or is gone, or after
+        ``timeout`` seconds, ``message.is_cancelled`` is set and the handler continues in one of the 16 threads. A
+        generator is closed at its next ``yield``.
         """
         return self._face.handler(kind, concurrency=concurrency, timeout=timeout)
 
@@ -273,11 +277,11 @@ class BlockingNode(NodeView):
     @overload
     def query(self, target: str, payload: object, *, reply: Any = None, timeout: float = 30.0) -> Any: ...
     def query(self, target: str, payload: object, *, reply: Any = None, timeout: float = 30.0) -> Any:
-        """Ask another agent, and return its answer: see :meth:`MeshNode.query() <meshp2p.MeshNode.query>`."""
+        """Ask another agent a question and return its answer: see :meth:`MeshNode.query() <meshp2p.MeshNode.query>`."""
         return complete(self._face.query(target, payload, reply=reply, timeout=timeout))
 
     def ask(self, target: str, payload: object, *, timeout: float = 30.0) -> BlockingIterator[Any]:
-        """Ask another agent, and iterate over the parts of its answer as they come: see :meth:`MeshNode.ask()
+        """Ask another agent a question and iterate over the parts of its answer: see :meth:`MeshNode.ask()
         <meshp2p.MeshNode.ask>`."""
         return BlockingIterator(self._face.ask(target, payload, timeout=timeout))
 
@@ -289,8 +293,10 @@ class BlockingNode(NodeView):
 
     @_enters(MeshNode.leadership, BlockingLease)
     def leadership(self) -> None:
-        """Wait until this node leads, ``timeout`` seconds at most, and run the block. Nobody can interrupt it when the
-        leadership ends: ``lease.was_lost`` says so, at once."""
+        """Wait until this node leads, for at most ``timeout`` seconds, and run the block.
+
+        The block cannot be interrupted when the leadership ends: ``lease.was_lost`` becomes true at once.
+        """
 
     @_blocks(MeshNode.leave)
     def leave(self) -> None: ...

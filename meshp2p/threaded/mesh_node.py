@@ -1,4 +1,4 @@
-"""The node, as the agent that embeds it sees it."""
+"""The node, as seen by the agent that embeds it."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _Reply = TypeVar("_Reply")
 
 
 class MeshNode(NodeView):
-    """A node. Made by :func:`meshp2p.open_node`; it runs in its ``async with`` block, or from :meth:`start` to
-    :meth:`close`.
+    """A node of the mesh, created by :func:`meshp2p.open_node`.
 
-    It is to be awaited in the loop that it was opened in, or :class:`~meshp2p.errors.WrongLoop` is raised. What is
-    asked without ``await`` reads the node's present view, in any thread, and waits for nobody. Every call raises
-    :class:`~meshp2p.errors.NodeClosed` once the node has left, and what it failed with if it failed. ``timeout`` is in
-    seconds everywhere; what did not happen in time raises :class:`~meshp2p.errors.WaitTimeout`, a ``TimeoutError``.
+    It runs during its ``async with`` block, or from :meth:`start` to :meth:`close`. Await its methods only in the loop
+    that opened it; elsewhere they raise :class:`~meshp2p.errors.WrongLoop`. Reads without ``await`` return the node's
+    current view. You may use them in any thread, and they never block. After the node has left, every call raises
+    :class:`~meshp2p.errors.NodeClosed`, or the error with which the node failed. Every ``timeout`` is in seconds; when
+    it expires, the call raises :class:`~meshp2p.errors.WaitTimeout`, a ``TimeoutError``.
     """
 
     def __init__(self, opening: Opening | None, life: Life | None = None) -> None:
@@ -57,7 +57,7 @@ class MeshNode(NodeView):
         self._handlers: Mapping[str, HandlerFunction] = {}
         self._maps: dict[str, SharedMap] = {}
 
-    # Its life
+    # Start and end
 
     async def __aenter__(self) -> Self:
         self._block = self._pop_opening().open()
@@ -75,17 +75,20 @@ class MeshNode(NodeView):
         return None if self._block is None else await self._block.__aexit__(kind, error, traceback)
 
     async def start(self) -> Self:
-        """Join the mesh, without a block; :meth:`close` it. It returns when the node serves and its id is its own.
+        """Join the mesh without a block; :meth:`close` ends it.
 
-        Nothing of the agent's is cancelled if the node fails: the next call raises what it failed with, and so does
-        :meth:`close`. Raises what opening it in a block raises.
+        It returns when the node serves requests and has confirmed that its id is unique. If the node fails later,
+        nothing of yours is cancelled: the next call raises the error, and so does :meth:`close`. Raises the same errors
+        as entering the block.
         """
         self._begin(await self._pop_opening().start())
         return self
 
     async def close(self) -> None:
-        """Leave the mesh, and stop. Raises what the node failed with. Nothing happens if it was never started or is
-        closed."""
+        """Leave the mesh and stop.
+
+        Raises the error with which the node failed, if any. Does nothing if the node was never started or is closed.
+        """
         if self._life is not None:
             await self._life.end()
 
@@ -101,17 +104,18 @@ class MeshNode(NodeView):
         for kind, function in self._handlers.items():
             self.handler(kind)(function)
 
-    # What happens
+    # Events and status
 
     def events(self) -> NodeIterator[NodeEvent]:
-        """The present view, as ``MemberJoined`` and ``LeaderChanged``, then each change, with no gap.
+        """Iterate over events: first ``MemberJoined`` and ``LeaderChanged`` for the current view, then every change,
+        without a gap.
 
-        A reader that is slower than the mesh gets ``EventsLost``. It never slows the node.
+        A reader that is too slow gets ``EventsLost``. It never slows the node down.
         """
         return NodeIterator(self._bridge.iterate(self._node.events), lambda event: event)
 
     async def wait_for_members(self, count: int, *, timeout: float | None = None) -> list[Instance]:
-        """Wait until at least so many instances are live, this one among them, and return them."""
+        """Wait until at least ``count`` instances are live, including this one, and return them."""
         check_count("count", count)
         what = f"there were not {count} members"
         listed = await self._bridge.run(lambda: self._node.wait_for_members(count), timeout, what)
@@ -125,8 +129,8 @@ class MeshNode(NodeView):
         count: int = 1,
         timeout: float | None = None,
     ) -> list[Instance]:
-        """Wait until at least so many live instances have the capability and the profile, and return all that have
-        them."""
+        """Wait until at least ``count`` live instances match the capability and the profile, and return all that
+        match."""
         _check_wanted(capability, profile)
         check_count("count", count)
         what = f"there were not {count} instances with capability {capability!r} and profile {profile!r}"
@@ -134,19 +138,19 @@ class MeshNode(NodeView):
         return list(map(instance_of, listed))
 
     async def wait_for_leader(self, *, timeout: float | None = None) -> Instance:
-        """Wait until there is a leader, and return it: if it is this node, once its claim is on disk."""
+        """Wait until there is a leader, and return it. If it is this node, wait until its claim is on disk."""
         return instance_of(await self._bridge.run(self._node.wait_for_leader, timeout, "there was no leader"))
 
     async def set_status(
         self, status: str, metrics: dict[str, Any] | None = None, *, until: float | None = None
     ) -> None:
-        """Report status. Rate-limited: of several in a second only the last is told.
+        """Report status to all nodes. If it changes several times in a second, only the last one is published.
 
-        ``status`` has at most 1,024 characters; ``metrics`` become a JSON object of at most ``metrics_bytes_max``
-        bytes. After ``until`` seconds the status is empty again, unless it was set anew, so an agent that hangs does
-        not stay busy for ever. Agents whose status is ``"busy"`` are delegated a task last.
+        ``status`` has at most 1,024 characters. ``metrics`` become a JSON object of at most ``metrics_bytes_max``
+        bytes. After ``until`` seconds the status is reset to empty unless it was set again, so that an agent that hangs
+        does not stay busy for ever. Agents with the status ``"busy"`` are the last to be delegated a task.
 
-        Raises :class:`~meshp2p.errors.ConfigError` for other values; then nothing changed.
+        Raises :class:`~meshp2p.errors.ConfigError` for invalid values; then nothing changed.
         """
         check_name("status", status)
         text = encode_metrics(metrics).decode()
@@ -154,18 +158,17 @@ class MeshNode(NodeView):
             check_seconds("until", until)
         await self._bridge.run(lambda: self._node.set_status(status, text, until))
 
-    # What is shared
+    # Shared maps
 
     def shared(self, name: str, *, merge: MergeFunction | None = None) -> SharedMap:
-        """The map of this name, which all nodes that open it have in common: see the page on shared maps. The same one
-        for the same name.
+        """Open a shared map. The same name always returns the same object. See the page on shared maps.
 
-        ``merge(one, other)`` joins two values of a key that were written without knowing of one another; it must be
-        commutative, associative and idempotent, and the same on all nodes. It runs where the node does, so it must be
-        quick and not use the node. Without it the later write prevails.
+        ``merge(one, other)`` merges two concurrent values of a key. It must be commutative, associative and idempotent,
+        and the same on all nodes. It runs in the node's thread, so it must be fast and must not use the node. Without
+        it, the later write wins.
 
         Raises :class:`~meshp2p.errors.ConfigError`, :class:`~meshp2p.errors.LimitExceeded`, and
-        :class:`~meshp2p.errors.LocalProtocolError` if it is open with another ``merge``.
+        :class:`~meshp2p.errors.LocalProtocolError` if the map is open with another ``merge``.
         """
         if merge is not None:
             check_callable("merge", merge)
@@ -184,17 +187,17 @@ class MeshNode(NodeView):
         if_absent: IfAbsent = "refuse",
         timeout: float | None = None,
     ) -> str:
-        """Send a message; its id. When this returns it is kept, and will be delivered: see the page on messages.
+        """Send a message and return its id.
 
-        ``kind`` is one of the contract's (``"Query"``, ``"Notification"``, ...) or any text of your own; ``payload`` is
-        whatever JSON has a form for, at most 2 MiB of it. With ``if_absent="queue"`` a message for an instance that the
-        mesh remembers as dead is kept until it is back, or until the message expires.
+        When this returns, the message is stored and will be delivered: see the page on messages. ``kind`` is a standard
+        kind (``"Query"``, ``"Notification"``, ...) or any string. ``payload`` is anything with a JSON form, of at most
+        2 MiB. With ``if_absent="queue"``, a message for an instance that is dead is kept until it is back, or until the
+        message expires.
 
-        Raises :class:`~meshp2p.errors.UnknownInstance` if ``target`` is not listed, nor remembered so,
-        :class:`~meshp2p.errors.MailboxFull`, :class:`~meshp2p.errors.StoreFull`,
-        :class:`~meshp2p.errors.LimitExceeded`, and :class:`~meshp2p.errors.ConfigError` for a payload or kind that
-        cannot be sent; then nothing was kept. If this is cancelled, or after ``timeout``, it is unknown whether the
-        message was accepted.
+        Raises :class:`~meshp2p.errors.UnknownInstance` if ``target`` is not listed (with ``"queue"``: nor remembered as
+        dead), :class:`~meshp2p.errors.MailboxFull`, :class:`~meshp2p.errors.StoreFull`,
+        :class:`~meshp2p.errors.LimitExceeded`, and :class:`~meshp2p.errors.ConfigError` for an invalid payload or kind.
+        Then nothing was stored. After a cancellation or a timeout, it is unknown whether the message was accepted.
         """
         check_name("target", target)
         check_if_absent(if_absent)
@@ -208,7 +211,7 @@ class MeshNode(NodeView):
         )
 
     async def broadcast(self, payload: object, *, kind: str = "Notification", timeout: float | None = None) -> str:
-        """Send a message to every other live instance; its id. Raises what :meth:`send` raises."""
+        """Send a message to every other live instance and return its id. Raises the same errors as :meth:`send`."""
         split_kind(kind)
         text = encode_payload(payload)
         return await self._bridge.run(
@@ -216,7 +219,7 @@ class MeshNode(NodeView):
         )
 
     async def message_status(self, message_id: str, *, timeout: float | None = None) -> tuple[Receipt, ...]:
-        """The status of each copy of a message, whichever node accepted it; empty if no node knows it.
+        """Return the status of each copy of a message, whichever node accepted it. Empty if no node knows the message.
 
         Raises :class:`~meshp2p.errors.Unreachable`.
         """
@@ -225,10 +228,10 @@ class MeshNode(NodeView):
         return tuple(map(receipt_of, receipts))
 
     def inbox(self) -> NodeIterator[ReceivedMessage]:
-        """The messages that no handler takes, from the oldest that is not acknowledged.
+        """Iterate over the messages that no handler takes, from the oldest unacknowledged one.
 
-        Acknowledge each when it is done with: otherwise it is handed out again by the next inbox. Several open inboxes
-        share the messages: each goes to the one that is read next.
+        Acknowledge each message when its work is done; otherwise the next inbox delivers it again. Several open inboxes
+        share the messages: each message goes to one of them.
         """
         bridge = self._bridge
         return NodeIterator(bridge.iterate(self._node.inbox), bridge.received)
@@ -236,13 +239,13 @@ class MeshNode(NodeView):
     def handler(
         self, kind: str, *, concurrency: int = CONCURRENCY, timeout: float | None = None
     ) -> Callable[[_Handler], _Handler]:
-        """Handle the messages of this kind: a decorator of an async function. It runs in the agent's loop.
+        """Register an async function for messages of one kind: a decorator. The function runs in the agent's loop.
 
-        It takes ``(message)``, ``(payload: SHAPE)`` or ``(payload: SHAPE, message)``, where the shape is a Struct,
-        dataclass, TypedDict, Pydantic model or anything msgspec converts to. What it returns is the answer to a Query
-        (a Response) or a TaskDelegation (a TaskResult); for other kinds only what is not None is sent. An async
-        generator answers in parts: what it yields. Then the message is acknowledged. An exception is answered as an
-        error, and logged. ``concurrency`` messages are handled at a time.
+        It takes ``(message)``, ``(payload: TYPE)`` or ``(payload: TYPE, message)``. The type can be a Struct,
+        dataclass, TypedDict, Pydantic model or any type that msgspec converts to. The return value is the answer to a
+        Query (a Response) or a TaskDelegation (a TaskResult); for other kinds, a return value other than None is sent
+        back. An async generator answers in parts, the values that it yields. Then the message is acknowledged. An
+        exception is logged and sent back as an error. Up to ``concurrency`` messages are handled at the same time.
 
         Raises :class:`~meshp2p.errors.HandlerConflict` and :class:`~meshp2p.errors.ConfigError`.
         """
@@ -260,19 +263,19 @@ class MeshNode(NodeView):
     @overload
     async def query(self, target: str, payload: object, *, reply: Any = None, timeout: float = 30.0) -> Any: ...
     async def query(self, target: str, payload: object, *, reply: Any = None, timeout: float = 30.0) -> Any:
-        """Ask another agent, and return its answer: one call, and nothing is kept of it.
+        """Ask another agent a question and return its answer. The query is one call and is not stored.
 
-        With ``reply`` the answer is made into that: a Struct, dataclass, TypedDict, Pydantic model, or anything msgspec
-        converts to. At most once: nothing is asked again. If this is cancelled or its time is over, the handler that
-        answers is cancelled. The last of what a handler yields is its answer. An agent that speaks only HTTP finds the
-        question in its mailbox until the time is over, and its Response is the answer.
+        With ``reply`` the answer is converted to that type: a Struct, dataclass, TypedDict, Pydantic model, or any type
+        that msgspec converts to. The query is sent at most once. If this call is cancelled or times out, the handler
+        that answers is cancelled. If the handler yields several values, the last one is the answer. An agent that
+        speaks only HTTP finds the query in its mailbox until the timeout, and its Response is the answer.
 
-        Raises :class:`~meshp2p.errors.QueryTimeout` after so many seconds, :class:`~meshp2p.errors.ConnectionLost`
-        if the agent died or left, or the connection broke, before it answered, :class:`~meshp2p.errors.NoHandler` if it
-        has no handler for queries (in the second after it was opened one is waited for),
-        :class:`~meshp2p.errors.RemoteError` if it answers with an error, :class:`~meshp2p.errors.Unreachable` if no
-        connection can be made, :class:`~meshp2p.errors.PayloadMismatch` if the answer is no ``reply``, and for a
-        payload what :meth:`send` raises.
+        Raises :class:`~meshp2p.errors.QueryTimeout` after ``timeout`` seconds; :class:`~meshp2p.errors.ConnectionLost`
+        if the agent died or left, or the connection broke, before it answered; :class:`~meshp2p.errors.NoHandler` if it
+        has no handler for queries (in the first second after it opened, the query waits for one);
+        :class:`~meshp2p.errors.RemoteError` if it answers with an error; :class:`~meshp2p.errors.Unreachable` if no
+        connection can be made; :class:`~meshp2p.errors.PayloadMismatch` if the answer does not fit ``reply``; and the
+        same errors as :meth:`send` for an invalid payload.
         """
         check_name("target", target)
         check_seconds("timeout", timeout)
@@ -283,14 +286,14 @@ class MeshNode(NodeView):
         return decode_payload(answer, reply, f"answer of {target!r}")
 
     def ask(self, target: str, payload: object, *, timeout: float = 30.0) -> NodeIterator[Any]:
-        """Ask another agent, and iterate over the parts of its answer: ``async for part in node.ask(...)``.
+        """Ask another agent a question and iterate over the parts of its answer: ``async for part in node.ask(...)``.
 
-        A handler that is an async generator answers in parts: what it yields. The last part is the answer; of another
-        handler it is the only one. ``timeout`` is for each part. A part is fetched when the one before was taken, up to
-        what is on its way; so a slow reader slows the handler. The handler is cancelled when the iterator is closed or
-        forgotten.
+        A handler that is an async generator answers in parts, the values that it yields. The last part is the answer.
+        The answer of any other handler is its only part. ``timeout`` applies to each part. The next part is requested
+        when the previous one was taken, apart from a limited buffer, so a slow reader slows the handler down. The
+        handler is cancelled when the iterator is closed or garbage-collected.
 
-        The iterator raises what :meth:`query` raises; the parts before an error were given.
+        The iterator raises the same errors as :meth:`query`, after the parts that arrived before the error.
         """
         check_name("target", target)
         check_seconds("timeout", timeout)
@@ -308,10 +311,10 @@ class MeshNode(NodeView):
         include_self: bool = False,
         timeout: float | None = None,
     ) -> Any:
-        """Let some live agent do a task, and return its result: see :meth:`delegation`.
+        """Let a live agent do a task, and return its result: see :meth:`delegation`.
 
-        Raises :class:`~meshp2p.errors.DelegationFailed`, whose ``state`` tells how it ended; after ``timeout`` seconds
-        it is a :class:`~meshp2p.errors.DelegationTimeout`. Cancelling this cancels the task.
+        Raises :class:`~meshp2p.errors.DelegationFailed`, whose ``state`` tells how the task ended, or its subclass
+        :class:`~meshp2p.errors.DelegationTimeout` after ``timeout`` seconds. Cancelling this call cancels the task.
         """
         task = _make_task(payload, capability, profile, wait, include_self)
         if timeout is not None:
@@ -328,12 +331,12 @@ class MeshNode(NodeView):
         wait: bool = False,
         include_self: bool = False,
     ) -> AsyncIterator[Delegation]:
-        """Let some live agent that has the capability and the profile do a task, for the time of a block.
+        """Let a live agent with the given capability and profile do a task, for the duration of a block.
 
-        It goes to one that is not busy and has the fewest tasks of this node's, and to the next one if that dies,
-        leaves or declines (by raising :class:`~meshp2p.Declined`). If nobody is left it has failed; with ``wait`` it
-        waits for the next one that comes. It never goes to this node itself, unless ``include_self``. At the end of the
-        block it is cancelled unless it has ended.
+        The task goes to an agent that is not busy and has the fewest tasks from this node. If that agent dies, leaves
+        or declines (by raising :class:`~meshp2p.Declined`), it goes to the next one. If no agent is left, the task has
+        failed; with ``wait`` it waits for a new one. The task never goes to this node itself, unless ``include_self``.
+        The end of the block cancels the task if it has not ended.
         """
         task = _make_task(payload, capability, profile, wait, include_self)
         async with self._bridge.hold(lambda: self._node.delegating.open(task)) as inner:
@@ -341,17 +344,19 @@ class MeshNode(NodeView):
 
     @contextlib.asynccontextmanager
     async def leadership(self, *, timeout: float | None = None) -> AsyncIterator[Lease]:
-        """Wait until this node leads, and run the block while it does: it is cancelled when the leadership ends, and
-        then ends quietly, with ``lease.was_lost``. ``lease.token`` fences what it writes.
+        """Wait until this node leads, and run the block while it does.
 
-        Raises :class:`~meshp2p.errors.WaitTimeout` if it did not lead within ``timeout`` seconds.
+        When the leadership ends, the block is cancelled and then exits without an error, with ``lease.was_lost``. Send
+        ``lease.token`` with every write, as a fencing token.
+
+        Raises :class:`~meshp2p.errors.WaitTimeout` if the node does not lead within ``timeout`` seconds.
         """
         check_timeout(timeout)
         async with self._bridge.hold(lambda: self._node.leadership(timeout), is_cut=True) as inner:
             yield Lease(self._bridge, inner)
 
     async def leave(self) -> None:
-        """Tell the mesh that this node goes. The end of the block and :meth:`close` do it."""
+        """Announce that this node leaves the mesh. The end of the block and :meth:`close` do this."""
         await self._bridge.run(self._node.leave)
 
 

@@ -1,4 +1,4 @@
-"""What a node shows of itself and of the mesh, to be read in any thread."""
+"""What a node shows of itself and of the mesh, readable in any thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["NodeView"]
 
 
 class NodeView:
-    """The side of a node that waits for nobody: it reads the node's present view."""
+    """The part of a node that never blocks: it reads the node's current view."""
 
     def __init__(self, life: Life | None) -> None:
         self._life = life
@@ -46,17 +46,17 @@ class NodeView:
 
     @property
     def config(self) -> NodeConfig:
-        """What it was opened with."""
+        """The configuration that the node was opened with."""
         return self._node.config
 
     @property
     def url(self) -> str:
-        """The base of this node's HTTP endpoints."""
+        """The base URL of this node's HTTP API."""
         return self._node.url
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """The addresses at which others reach this node, best first. They change when the machine's addresses do."""
+        """The addresses at which others reach this node, the best first. They follow the addresses of the machine."""
         return self._node.addresses
 
     @property
@@ -66,7 +66,7 @@ class NodeView:
 
     @property
     def leader(self) -> Instance | None:
-        """The leader; None while there is none: the node has just begun, or its side of a partition has no quorum."""
+        """The leader, or None if there is none: the node has just started, or its side of a partition has no quorum."""
         leader = self._bridge.read(lambda: self._node.leader)
         return None if leader is None else instance_of(leader)
 
@@ -76,17 +76,17 @@ class NodeView:
         return self._bridge.read(lambda: self._node.is_leading)
 
     def members(self) -> list[Instance]:
-        """All live instances, this one among them, ordered by the bytes of their ids."""
+        """Return all live instances, including this one, ordered by the bytes of their ids."""
         return list(map(instance_of, self._bridge.read(self._node.members)))
 
     def member(self, instance_id: str) -> Instance | None:
-        """The live instance of this id; None if there is none."""
+        """Return the live instance with this id, or None."""
         check_name("instance_id", instance_id)
         listed = self._bridge.read(lambda: self._node.member(instance_id))
         return None if listed is None else instance_of(listed)
 
     def find(self, *, capability: str | None = None, profile: str | None = None) -> list[Instance]:
-        """The live instances that have the capability and the profile, each if it is given."""
+        """Return the live instances that match the capability and the profile, each if given."""
         check_optional_name("capability", capability)
         check_optional_name("profile", profile)
         return list(map(instance_of, self._bridge.read(lambda: self._node.find(capability, profile))))

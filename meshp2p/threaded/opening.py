@@ -1,4 +1,4 @@
-"""Opening a node: the front door."""
+"""Open a node."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ from meshp2p.threaded.trio_side import TrioSide
 __all__ = ["NodeOpening", "node_in_loop", "node_opener", "open_node"]
 
 node_opener: Final[ContextVar[OpenLocal | None]] = ContextVar("meshp2p.node_opener", default=None)
-"""What opens the nodes of :func:`open_node` in this context: a hook for :mod:`meshp2p.testing`, so that an agent's own
-code can run on a virtual network. None: they are opened on this machine."""
+"""What opens the nodes of :func:`open_node` in this context. None opens them on this machine.
+
+:mod:`meshp2p.testing` sets it, so that an agent's own code can run on a virtual network.
+"""
 
 
 def open_node(
@@ -41,28 +43,28 @@ def open_node(
     in_loop: bool = False,
     **options: Unpack[NodeOptions],
 ) -> MeshNode:
-    """Join a mesh, on trio or asyncio: ``async with meshp2p.open_node(...) as node``, or ``await node.start()`` and
-    ``await node.close()``.
+    """Join a mesh, on trio or asyncio.
 
-    ``options`` are those of :class:`~meshp2p.NodeConfig`, and ``preset``. A ``config`` is complete; without one, what
-    the options leave out is what :func:`~meshp2p.load_config` finds in the environment. The block begins when the node
-    serves and its id is known to be its own, which takes until it met a peer, or ``settle_timeout`` if there is none.
-    At its end the node leaves properly. If the node fails the block is cancelled, and what it failed with comes out.
-    ``handlers`` are added before the block begins, one for each kind, so that no query comes before them.
+    Use ``async with meshp2p.open_node(...) as node``, or ``await node.start()`` and ``await node.close()``. ``options``
+    are those of :class:`~meshp2p.NodeConfig`, and ``preset``. A ``config`` is complete; without one,
+    :func:`~meshp2p.load_config` finds the missing options. The block begins when the node serves requests and has
+    confirmed that its id is unique. That takes until it meets a peer, or ``settle_timeout`` if there is none. At the
+    end of the block the node leaves the mesh. If the node fails, the block is cancelled and raises the error.
+    ``handlers`` maps kinds to handlers, which are registered before the block begins, so that no query comes too early.
 
-    The node runs in a thread of its own, and stays alive to the others while the agent's loop is blocked; handlers run
-    in the agent's loop. With ``in_loop=True``, on trio alone, it runs in the agent's loop, and is silent while that is
-    blocked. On the virtual network of :mod:`meshp2p.testing`, where nothing blocks, it always does.
+    The node runs in its own thread, and stays responsive while the agent's loop is blocked. Handlers run in the agent's
+    loop. With ``in_loop=True`` (trio only) the node runs in the agent's loop and does not respond while that is
+    blocked. On the virtual network of :mod:`meshp2p.testing` it always runs in the loop.
 
     Opening raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is
-    started, :class:`~meshp2p.errors.WrongLoop` without a loop of either kind, and
-    :class:`~meshp2p.errors.IdConflict`, at any time, if another live node has held this id for longer.
+    started, and :class:`~meshp2p.errors.WrongLoop` if no supported loop is running. If another live node has had this
+    id for longer, it raises :class:`~meshp2p.errors.IdConflict`, at any time.
     """
     return MeshNode(NodeOpening(config, {} if handlers is None else handlers, options, in_loop=in_loop))
 
 
 class NodeOpening:
-    """What a node is opened with, and where. Without ``is_async`` it is for plain threads."""
+    """The arguments with which a node is opened. Without ``is_async`` it is for plain threads."""
 
     def __init__(
         self,
@@ -92,7 +94,7 @@ class NodeOpening:
         return await ThreadLife.begin(config, self._make_side)
 
     def _choose(self) -> tuple[NodeConfig, OpenLocal | None]:
-        """The configuration, and what opens the node in this loop; None if it goes into a thread."""
+        """Return the configuration, and what opens the node in this loop, or None if it runs in a thread."""
         check_flag("in_loop", self._in_loop)
         check_handlers(self.handlers, is_async=self._is_async)
         opener = node_opener.get() if self._is_async else None
@@ -111,12 +113,12 @@ class NodeOpening:
 
 
 def node_in_loop(node: LocalNode) -> MeshNode:
-    """The public face of a node that runs in this loop."""
+    """Return the public object of a node that runs in this loop."""
     return MeshNode(None, BlockLife(node))
 
 
 def _side_of_loop() -> AgentSide:
-    """The agent's side in the loop that runs now."""
+    """Return the agent's side for the loop that is running."""
     if trio.lowlevel.in_trio_task():
         return TrioSide()
     from meshp2p.threaded.asyncio_side import AsyncioSide  # noqa: PLC0415  # asyncio takes long to load

@@ -17,11 +17,11 @@ __all__ = ["MapView", "SharedMap"]
 
 
 class MapView(Mapping[str, Any]):
-    """A shared map as a mapping, in the order of the keys, to be read in any thread.
+    """A shared map as a mapping, ordered by key and readable in any thread.
 
-    Keys are text of at most 512 bytes, values whatever JSON has a form for. Each read gives a value of its own, so
-    changing that changes nothing. ``keys()``, ``values()`` and ``items()`` are of one moment each and stay as they
-    were; ``dict(map)`` is one read a key, so take ``dict(map.items())``.
+    Keys are strings of at most 512 bytes. Values are anything with a JSON form. Each read returns a new value, so
+    changing it does not change the map. ``keys()``, ``values()`` and ``items()`` are one read each and do not change
+    afterwards. ``dict(map)`` reads once per key, so use ``dict(map.items())``.
     """
 
     def __init__(self, bridge: Bridge, inner: LocalMap) -> None:
@@ -34,12 +34,12 @@ class MapView(Mapping[str, Any]):
 
     @property
     def name(self) -> str:
-        """The name under which nodes open it."""
+        """The name of the map."""
         return self._replica.name
 
     @property
     def version(self) -> str:
-        """The same text on two nodes whose maps are the same, deletions that are remembered among it."""
+        """A string that is equal on two nodes if their maps are equal, including remembered deletions."""
         return self._bridge.read(lambda: f"{self._replica.view:016x}")
 
     # Reading
@@ -60,15 +60,15 @@ class MapView(Mapping[str, Any]):
         return self._bridge.read(lambda: len(self._replica))
 
     def keys(self) -> KeysView[str]:
-        """The keys, in their order, as they are now."""
+        """Return the current keys, in order."""
         return dict.fromkeys(self).keys()
 
     def values(self) -> ValuesView[Any]:
-        """The values, in the order of their keys, as they are now."""
+        """Return the current values, in the order of their keys."""
         return self._all().values()
 
     def items(self) -> ItemsView[str, Any]:
-        """The keys and their values, in the order of the keys, as they are now."""
+        """Return the current keys and values, in the order of the keys."""
         return self._all().items()
 
     def _all(self) -> dict[str, Any]:
@@ -77,39 +77,41 @@ class MapView(Mapping[str, Any]):
 
 
 class SharedMap(MapView):
-    """A map that all nodes of the mesh which open it have in common: reads are local, and writes are told at once.
+    """A map that is replicated on all nodes that open it. Reads are local, and writes are broadcast at once.
 
-    Of two writes to a key the later one prevails, by hybrid clocks; with a merge function values are joined instead.
+    The later of two writes to a key wins, by hybrid logical clocks. With a merge function, values are merged instead.
     """
 
     # Writing
 
     async def set(self, key: str, value: Any) -> None:
-        """Set the value of a key. When this returns, it holds here, in memory, and others are about to be told.
+        """Set the value of a key. When this returns, this node has the value in memory, and is about to send it to
+        others.
 
-        Raises :class:`~meshp2p.errors.ConfigError` for a key or value that cannot be kept,
-        :class:`~meshp2p.errors.LimitExceeded` if the map is full or the value too large, and
-        :class:`~meshp2p.errors.NodeClosed`; then nothing changed.
+        Raises :class:`~meshp2p.errors.ConfigError` for an invalid key or value, :class:`~meshp2p.errors.LimitExceeded`
+        if the map is full or the value too large, and :class:`~meshp2p.errors.NodeClosed`. Then nothing changed.
         """
         text = encode_value(key, value)
         await self._bridge.run(lambda: self._inner.write(key, text))
 
     async def delete(self, key: str) -> None:
-        """Remove the key; nothing happens if it is not there. Raises :class:`~meshp2p.errors.NodeClosed`."""
+        """Remove a key. Does nothing if the key does not exist. Raises :class:`~meshp2p.errors.NodeClosed`."""
         check_key(key)
         await self._bridge.run(lambda: self._inner.write(key, b""))
 
-    # What happens
+    # Changes
 
     def changes(self) -> NodeIterator[MapChange | EventsLost]:
-        """The present entries, a :class:`MapChange` for each key, then each change, here or elsewhere, with no gap.
+        """Iterate over changes: first a :class:`MapChange` for each existing key, then one for each change, without a
+        gap.
 
-        A reader that is too slow gets :class:`~meshp2p.EventsLost`, and should read the map anew.
+        A reader that is too slow gets :class:`~meshp2p.EventsLost` and should read the map again.
         """
         return NodeIterator(self._bridge.iterate(self._inner.changes), lambda change: change)
 
     async def wait_until(self, holds: Callable[[], bool], *, timeout: float | None = None) -> None:
-        """Wait until ``holds()`` is true. It is called where the agent runs, at first and when the map has changed.
+        """Wait until ``holds()`` is true. It is called in the agent's loop or thread, first at once and then after each
+        change.
 
         Raises :class:`~meshp2p.errors.NodeClosed` if the node leaves before, and :class:`~meshp2p.errors.WaitTimeout`
         after ``timeout`` seconds. Cancel-safe.

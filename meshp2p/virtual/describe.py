@@ -1,4 +1,4 @@
-"""What happened in a run, in words: the one text of a fault and of an entry of the trace."""
+"""Descriptions of faults and trace entries in words."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from meshp2p.virtual.trace import TraceEntry, What
 __all__ = ["describe", "describe_fault", "is_notable", "lines_of", "listed", "printable", "side"]
 
 NAMES_MAX = 8
-"""Nodes that are named in a list; the rest are counted. Chosen, not measured."""
+"""How many nodes a list names; the rest are counted. Chosen, not measured."""
 
 
 def printable(text: str) -> str:
-    """The text with all that would move a terminal's cursor or hide itself written as an escape."""
+    """Return the text with escapes for everything that would move a terminal's cursor or be invisible."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def side(number: int) -> str:
-    """What the group with this number of a partition is called."""
+    """Return the name of a group of a partition."""
     return chr(ord("A") + number) if number < 26 else f"#{number + 1}"
 
 
@@ -54,7 +54,7 @@ def _plain(value: object) -> str:
 
 
 def describe_fault(fault: Faulty) -> str:
-    """One line about a fault: what it is, whom it concerns, and each value that is not the default."""
+    """Describe a fault in one line: its kind, its nodes, and each value that is not the default."""
     name = type(fault).__name__
     if isinstance(fault, Partition):
         groups = " | ".join(f"{side(number)}: {listed(group)}" for number, group in enumerate(fault.groups))
@@ -94,7 +94,8 @@ _NOTABLE = (
 
 
 def is_notable(entry: TraceEntry) -> bool:
-    """Whether it tells of a process, a fault, a verdict or a violation, and not of a packet, a call or a timer."""
+    """Return whether the entry is about a process, a fault, a verdict or a violation, and not a packet, a call or a
+    timer."""
     match entry.what:
         case What.EVENT:
             return isinstance(entry.detail, _NOTABLE)
@@ -105,7 +106,7 @@ def is_notable(entry: TraceEntry) -> bool:
 
 
 def lines_of(entries: Iterable[TraceEntry]) -> Iterator[str]:
-    """A line for each entry: when, where, what. They hold no control characters."""
+    """Return a line for each entry: when, where, what. They contain no control characters."""
     told = list(entries)
     width = max((len(printable(entry.node)) for entry in told), default=0)
     for entry in told:
@@ -113,7 +114,7 @@ def lines_of(entries: Iterable[TraceEntry]) -> Iterator[str]:
 
 
 def describe(entry: TraceEntry) -> str:
-    """One entry in words, without when and where."""
+    """Describe one entry in words, without time and place."""
     detail = entry.detail
     match entry.what:
         case What.FAULT | What.HEAL:

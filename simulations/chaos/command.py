@@ -1,4 +1,5 @@
-"""``python -m simulations chaos``: break real nodes at random, and check that nothing that was accepted is lost."""
+"""The command ``python -m simulations chaos``: break real nodes at random, and check that no accepted message is
+lost."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ __all__ = ["add_chaos"]
 NODES: Final = 4
 HOSTED: Final = ["agent-0", "agent-1"]
 SETTLE_SECONDS: Final = 120.0
-"""How long everything that was accepted may take to be read once all faults are over."""
+"""How long it may take to read everything that was accepted, once all faults are over."""
 SAMPLE: Final = 200
 _INSIDE: Final = "CHAOS_INSIDE"
 
@@ -39,7 +40,7 @@ def add_chaos(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run_command(given: argparse.Namespace) -> int:
-    """Exit status 1 if a promise was broken, 2 if it cannot be run here."""
+    """Return exit status 1 if a guarantee was broken, 2 if it cannot be run here."""
     if os.environ.get(_INSIDE) is None:
         if os.geteuid() != 0:
             print("chaos needs root, for namespaces and disks of its own", file=sys.stderr)
@@ -85,7 +86,7 @@ async def _run(seconds: float, seed: int, directory: Path) -> list[str]:
 
 
 async def _until_ready(world: World) -> list[str]:
-    """Wait until each node is ready and lists all others; who is not within a minute."""
+    """Wait up to a minute until each node is ready and lists all others. Return those that are not."""
     waiting = {node.id: "" for node in world.nodes}
     async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
         with trio.move_on_after(60):

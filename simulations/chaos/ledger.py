@@ -1,4 +1,4 @@
-"""What was accepted, read and acknowledged, and what of it breaks the promises of ``docs/messages.md``."""
+"""What was accepted, read and acknowledged, and which of it breaks the guarantees of ``docs/messages.md``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEEN_SECONDS: Final = 5.0
 
 
 class Tally(msgspec.Struct):
-    """How much happened."""
+    """Counts of what happened."""
 
     accepted: int = 0
     refused: int = 0
@@ -32,8 +32,7 @@ class Tally(msgspec.Struct):
 
 
 class _Acknowledgement(msgspec.Struct, frozen=True):
-    """When it was answered, the recipient's home by the node that answered, empty if that was not learned, and that
-    node."""
+    """When it was answered, the recipient's home according to the answering node (empty if unknown), and that node."""
 
     at: float
     home: str

@@ -1,4 +1,4 @@
-"""Agents that go on whatever happens: they send, read, acknowledge, and register again when nobody knows them."""
+"""Agents that continue whatever happens: they send, read, acknowledge, and register again when they are unknown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Traffic"]
 REQUEST_SECONDS: Final = 4.0
 """How long an agent waits for an answer before it asks another node."""
 PROBE_SECONDS: Final = 1.0
-"""How long a node that is well takes to answer at most."""
+"""The longest time in which a healthy node answers."""
 
 
 class Traffic:

@@ -9,7 +9,7 @@ __all__ = ["check_machine"]
 
 
 def check_machine(machine: Machine, now: float) -> None:
-    """Raise ``AssertionError`` if the tables of a machine that was started contradict one another."""
+    """Raise ``AssertionError`` if the tables of a started machine contradict each other."""
     state, config = machine._state, machine.config
     members = state.members
     records = members.records
@@ -54,7 +54,7 @@ def _check_tables(machine: Machine) -> None:
 
 
 def _check_messages(machine: Machine) -> None:
-    """The counts are those of the tables, and whatever waits is in its line once."""
+    """Check that counts match the tables, and that each waiting copy is in its line once."""
     mail = machine._mail
     outbox, reading = mail.outbox, mail.reading
     held = outbox.by_id.values()

@@ -73,15 +73,15 @@ def statuses_in_code() -> set[int]:
 
 
 def test_the_page_has_every_status_that_the_code_answers_with_and_no_other() -> None:
-    wrong = {int(row[0]) for row in rows(section("What a bad request gets"))}
-    right = {int(number) for row in rows(section("What is there")) for number in re.findall(r"\b2\d\d\b", row[1])}
+    wrong = {int(row[0]) for row in rows(section("Errors"))}
+    right = {int(number) for row in rows(section("Routes")) for number in re.findall(r"\b2\d\d\b", row[1])}
     assert wrong | right == statuses_in_code()
     assert min(wrong) >= 400
 
 
 def test_the_table_of_requests_names_no_status_that_is_not_explained() -> None:
-    explained = {row[0] for row in rows(section("What a bad request gets"))}
-    for row in rows(section("What is there")):
+    explained = {row[0] for row in rows(section("Errors"))}
+    for row in rows(section("Routes")):
         assert set(re.findall(r"\b[45]\d\d\b", row[2])) <= explained, row[0]
 
 
@@ -96,7 +96,7 @@ def written(value: Any, name: str) -> str:
     return f"{value:,}"
 
 
-LIMITS = rows(section("The limits"))
+LIMITS = rows(section("Limits"))
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,14 @@
-"""Which way a call to a node goes: directly, or through one relay that has a connection to it.
+"""The route of a call to a node: directly, or through one relay that has a connection to it.
 
-A node that cannot be dialled, behind NAT or a firewall that admits nothing, dials others itself. It keeps connections
-to the successors that it watches, so those are asked first to pass a call on. A relay never hands a call to another.
+A node that cannot be dialled, because of NAT or a firewall, dials others itself. It keeps connections to the successors
+that it watches, so those are the first relays to try. A relay never passes a call to another relay.
 
 ::
 
-    directly ── fails ──> its first successors, or others ── all fail ──> no path: the target is asked to dial back,
-                                   │                                      and who called tries again; after a while
-                                   │                                      both agents are told
-                               answered: a detour, which is taken first from now on; beside it the direct way is
-                               probed, and taken again when it answers
-
-The successors of a hidden node may be hidden too. So the target is asked by a datagram (Unreached) to open connections
-to the caller, for a direct way, and to a relay that the caller names, for a detour.
+    directly ── fails ──> its first successors, or others ── all fail ──> no path: both sides are told, and the
+                               │                                          caller tries again
+                               answered: a detour, which is used first from now on; the direct route is
+                               probed in parallel, and used again when it answers
 """
 
 from __future__ import annotations
@@ -40,22 +36,23 @@ from meshp2p.core.record import Record, tag_of
 __all__ = ["CallRoute", "RelaySelector"]
 
 RELAYS_MAX = 2
-"""How many relays are asked, one after another, to call a node that cannot be called directly. Chosen, not measured."""
+"""How many relays are tried, one after another, for a node that cannot be called directly. Chosen, not measured."""
 
 DIRECT_RETRY_MIN = 10.0
 DIRECT_RETRY_MAX = 60.0
-"""Seconds between two probes of the direct way while a detour is taken: doubled each time. Chosen, not measured."""
+"""The longest time in seconds between two probes of the direct route during a detour; it doubles each time. Chosen, not
+measured."""
 
 DIRECT_FRESH = 5.0
-"""For so many seconds after a node answered directly no detour to it begins. Chosen, not measured."""
+"""For so many seconds after a direct answer of a node, no detour to it begins. Chosen, not measured."""
 
 UNREACHABLE_AFTER = 5.0
-"""Calls to a live node that failed for so many seconds say that there is no path to it. Less would take a node that has
-just crashed for one. Chosen, not measured."""
+"""If calls to a live node fail for so many seconds, there is no path to it. Less would include nodes that have just
+crashed. Chosen, not measured."""
 
 
 TOLD_AGAIN_AFTER = 300.0
-"""Seconds until it is told again that a node's calls do not arrive here. Chosen, not measured."""
+"""Seconds until it is reported again that a node's calls do not arrive here. Chosen, not measured."""
 
 ASK_INTERVAL = 3.0
 """Seconds between two requests to one node to dial back, each with another relay. Chosen, not measured."""
@@ -73,7 +70,7 @@ measured."""
 
 
 class CallRoute(msgspec.Struct, frozen=True):
-    """One way to a node: whom to call, and, if that is a relay, whom it is to pass the call on to."""
+    """A route to a node: the node to call and, if that is a relay, the node to pass the call on to."""
 
     node_id: str
     boot: int
@@ -82,7 +79,7 @@ class CallRoute(msgspec.Struct, frozen=True):
 
     @property
     def via(self) -> str:
-        """The relay's id, empty for the direct way."""
+        """The relay's id, empty for the direct route."""
         return self.node_id if self.target else ""
 
 
@@ -119,7 +116,7 @@ class _Complaint:
 
 
 class RelaySelector:
-    """Chooses the way for each call, and remembers which worked."""
+    """Chooses the route for each call, and remembers which ones worked."""
 
     def __init__(self, state: NodeState) -> None:
         self._state = state
@@ -135,9 +132,9 @@ class RelaySelector:
         self._dial_backs = 0
 
     def call(self, node_id: str, request: CallRequest, handler: ReplyHandler, timeout: float, now: float) -> None:
-        """Call a node; ``handler(reply or failure, now)`` is run once, at once if it is not listed.
+        """Call a node. ``handler(reply or failure, now)`` runs once; at once if the node is not listed.
 
-        It fails if neither it nor any of the relays that were asked answers.
+        The call fails if neither the node nor any of the tried relays answers.
         """
         if self._record(node_id) is None:
             handler(CallFailed(Failure.UNREACHABLE, f"node {node_id!r} is not listed"), now)
@@ -148,7 +145,7 @@ class RelaySelector:
     def _try(
         self, node_id: str, ways: list[str], request: CallRequest, handler: ReplyHandler, timeout: float, now: float
     ) -> None:
-        """Take the first of these ways: through the node named, or directly if none is; then the others."""
+        """Try the first of these routes, through the named node or directly; then the others."""
         state = self._state
         tried_at = now
         way, *rest = ways
@@ -194,8 +191,10 @@ class RelaySelector:
         handler(CallFailed(Failure.UNREACHABLE, f"node {node_id!r} was not reached, nor through others: {reason}"), now)
 
     def _note_way_failed(self, node_id: str, way: str, reply: CallFailed, tried_at: float, now: float) -> None:
-        """A call by this way, which began at ``tried_at``, had no answer. A later call may have had one since: then the
-        way is open."""
+        """Note that a call by this route, which began at ``tried_at``, got no answer.
+
+        If a later call got one since, the route is open.
+        """
         if way and reply.failure is Failure.TIMEOUT:
             self._note_direct_failed(way, tried_at, now)  # a relay that lives answers that it has no path
         if self._has_answered_since(node_id, tried_at):
@@ -215,16 +214,18 @@ class RelaySelector:
         return self._answered_at.get(node_id, -math.inf)
 
     def _has_answered_since(self, node_id: str, tried_at: float) -> bool:
-        """Whether the node answered a call by any way after this time."""
+        """Return whether the node answered a call by any route after this time."""
         detour = self._detours.get(node_id)
         through = -math.inf if detour is None else detour.answered_at
         return max(through, self._direct_at(node_id)) > tried_at
 
-    # Ways
+    # Routes
 
     def routes(self, node_id: str, now: float) -> list[CallRoute]:
-        """The ways to a node, the one to take first ahead; empty if it is not listed. What came of them is to be told
-        to :meth:`note_answered` and :meth:`note_failed`."""
+        """Return the routes to a node, the preferred one first; empty if it is not listed.
+
+        The caller reports the outcome to :meth:`note_answered` and :meth:`note_failed`.
+        """
         if self._record(node_id) is None:
             return []
         via = self._detour_of(node_id, now)
@@ -233,7 +234,8 @@ class RelaySelector:
         return [route for way in ways if (route := self._route(node_id, way)) is not None]
 
     def first_route(self, node_id: str, now: float) -> CallRoute | None:
-        """The first of :meth:`routes`, without choosing relays for the others; None if it is not listed."""
+        """Return the first of :meth:`routes`, without choosing relays for the others; None if the node is not
+        listed."""
         return None if self._record(node_id) is None else self._route(node_id, self._detour_of(node_id, now))
 
     def _route(self, node_id: str, way: str) -> CallRoute | None:
@@ -243,8 +245,11 @@ class RelaySelector:
         return CallRoute(record.id, record.boot, self._state.addresses_of(record), node_id if way else "")
 
     def _relays(self, node_id: str, now: float) -> list[str]:
-        """Who may have a connection to this node: the relay to which it was asked to connect, those that it watches,
-        and others if these are too few."""
+        """Return nodes that may have a connection to this node: those it watches.
+
+        While it cannot be reached, one other node is added, a different one each time: between two sides of a partition
+        there may be a path through a single node.
+        """
         state = self._state
         successors = self._usable_successors(node_id, now)
         asked = self._requests.get(node_id)
@@ -277,7 +282,7 @@ class RelaySelector:
         state.send(state.address_of(record), unreached, now)
 
     def _detour_of(self, node_id: str, now: float) -> str:
-        """The relay through which calls to this node go now, empty if they go directly."""
+        """Return the relay through which calls to this node go now, empty if they go directly."""
         detour = self._detours.get(node_id)
         if detour is None or not self._state.is_live(detour.via):
             self._detours.pop(node_id, None)
@@ -294,15 +299,15 @@ class RelaySelector:
             self._state.call_node(record, Probe(tag_of(node_id)), conclude)
         return detour.via
 
-    # What came of it
+    # Outcomes
 
     def note_answered(self, node_id: str, via: str, now: float) -> None:
-        """A node answered on this way; ``via`` is the relay's id, empty for the direct way."""
+        """Note that a node answered on this route; ``via`` is the relay's id, empty for the direct route."""
         if not via:
             self._detours.pop(node_id, None)
             self.note_direct(node_id, now)
         elif now - self._direct_at(node_id) < DIRECT_FRESH:
-            pass  # it was begun before the direct way was found to be open again
+            pass  # it began before the direct route was found to be open again
         elif node_id not in self._detours or self._detours[node_id].via != via:
             self._detours[node_id] = _Detour(via, now)
         else:
@@ -319,7 +324,7 @@ class RelaySelector:
             self._failed_at.pop(node_id, None)
 
     def note_failed(self, node_id: str, reason: str, now: float) -> None:
-        """All ways to a node failed. It is asked to dial back; if that does not help, both agents are told."""
+        """Note that all routes to a node failed. If it is alive and this lasts, both sides are told."""
         self._detours.pop(node_id, None)
         self._answered_at.pop(node_id, None)
         if self._record(node_id) is None or self._state.is_guarded or self._state.is_leaving:
@@ -331,11 +336,8 @@ class RelaySelector:
             self._state.emit(PeerUnreachable(node_id, reason))
 
     def note_called_in_vain(self, node_id: str, relay: str | None, now: float) -> None:
-        """A listed node says that its calls do not arrive here: connect to it, and to the relay that it names if that
-        is listed. If it goes on saying so, the agent is told, once in a while.
-
-        Such a packet may be forged. So only members are dialled, at their own addresses, rarely and few at a time.
-        """
+        """Note that a node reports that its calls do not arrive here. It repeats that; it is reported only once in a
+        while."""
         state = self._state
         if state.is_guarded or state.is_leaving:
             return
@@ -366,21 +368,21 @@ class RelaySelector:
         self._state.call_node(record, Probe(tag_of(node_id)), conclude)
 
     def why_unreachable(self, node_id: str) -> str:
-        """Why calls to a live node do not arrive, empty if they do."""
+        """Return why calls to a live node do not arrive, empty if they do."""
         return self._unreachable.get(node_id, "")
 
     @property
     def unreachable(self) -> dict[str, str]:
-        """The live nodes to which there is no path, and why."""
+        """The live nodes without a path to them, and why."""
         return dict(self._unreachable)
 
     @property
     def detours(self) -> dict[str, str]:
-        """The nodes that are called through a relay, and through which."""
+        """The nodes that are called through a relay, and the relay of each."""
         return {node_id: detour.via for node_id, detour in self._detours.items()}
 
     def notice(self, event: InstanceChange) -> None:
-        """Whoever is gone is no longer waited for."""
+        """Forget nodes that are gone."""
         if isinstance(event, InstanceDied | InstanceLeft):
             node_id = event.record.id
             self._detours.pop(node_id, None)

@@ -1,8 +1,8 @@
-"""Whether this node hears anybody at all.
+"""Whether this node has contact to any other node.
 
-A node that lists others and hears none of them for ``SILENT_PERIODS`` says so, checks them all, and names no leader
-until either somebody answered or all of them are held dead. After a pause of this node itself the time begins anew:
-what it did not hear then is nobody's silence (:mod:`meshp2p.core.swim.pause_guard`).
+If a node lists others and receives nothing from them for ``SILENT_PERIODS``, it reports that, checks all of them, and
+names no leader until one answers or all of them are declared dead. After a suspension of this node the time starts
+again: what it did not receive then was nobody's silence (:mod:`meshp2p.core.swim.pause_guard`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from meshp2p.core.swim.roll_call import RollCall
 __all__ = ["Contact"]
 
 SILENT_PERIODS: Final = 3
-"""Protocol periods without a sign of anybody. In each of them a node that is not cut off pings somebody; the periods of
-one that finds itself slow are longer."""
+"""Protocol periods without receiving anything. In each of them a connected node pings some other node; a node that
+finds itself slow has longer periods."""
 
 
 class Contact:
-    """Notices silence, and its end."""
+    """Notices loss of contact, and its end."""
 
     def __init__(self, state: NodeState, election: Election, roll_call: RollCall) -> None:
         self._state = state
@@ -34,7 +34,7 @@ class Contact:
 
     @property
     def is_checking(self) -> bool:
-        """Whether this node hears nobody, and still lists others."""
+        """Whether this node has lost contact, and still lists others."""
         return self._is_lost and len(self._state.members.nodes) > 1
 
     def notice(self, event: InstanceChange, now: float) -> None:
@@ -42,7 +42,7 @@ class Contact:
             self._state.timers.set_earlier(Timer.CONTACT, now + self._patience())
 
     def note_heard(self, now: float) -> None:
-        """Another node's packet, call or reply arrives."""
+        """Note a packet, call or reply from another node."""
         state = self._state
         state.heard_at = now
         if self._is_lost:
@@ -52,7 +52,7 @@ class Contact:
             state.timers.set(Timer.CONTACT, now + self._patience())
 
     def handle_look(self, now: float) -> None:
-        """Somebody should have been heard since this was set."""
+        """Check whether anything was received since this timer was set."""
         state = self._state
         due = state.heard_at + self._patience()
         if len(state.members.nodes) < 2 or state.is_leaving:
@@ -66,7 +66,7 @@ class Contact:
         self._roll_call.begin(now)
 
     def _forget_verdicts(self) -> None:
-        """Stop telling others of the deaths that this node found while it heard nobody: they know better who lives."""
+        """Stop gossiping the deaths that this node found without contact: the others know better who lives."""
         state = self._state
         for departed in state.members.departed.values():
             if departed.by == state.id and departed.state is State.DEAD:

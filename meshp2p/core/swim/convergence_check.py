@@ -1,9 +1,8 @@
-"""Asking somebody whether all was heard, once the mesh has changed and is quiet again.
+"""Asks another node whether the views agree, once the mesh has changed and is quiet again.
 
-Gossip leaves out a few: of 64 nodes that hear 64 items, each told 8 times by each node, one or two miss something, and
-more of them where a partition was mended, since what is told first is told to the half that is listed by then. They
-would find out by a probe, which comes once a second. So each node asks one other, by a ping, and syncs with it where
-their views differ.
+Gossip misses a few: of 64 nodes that receive 64 items, each sent 8 times by each node, one or two miss an item. After a
+partition it is more, since the first items go to the half that is listed by then. These nodes would find out by a
+probe, which comes once a second. So each node pings one other, and syncs with it if their views differ.
 """
 
 from __future__ import annotations
@@ -21,11 +20,12 @@ from meshp2p.core.swim.syncer import Syncer
 __all__ = ["ConvergenceCheck"]
 
 LOOKS_MAX: Final = 4
-"""Looks in a row that had no answer or found a difference; then probes go on. Chosen, not measured."""
+"""The maximum number of looks in a row without an answer or with a difference; then probes take over. Chosen, not
+measured."""
 
 
 class ConvergenceCheck:
-    """Looks ``look_delay`` seconds after the last instance came or went, and again until somebody agrees."""
+    """Looks ``look_delay`` seconds after the last instance came or went, and again until a view matches."""
 
     def __init__(self, state: NodeState, prober: Prober, syncer: Syncer) -> None:
         self._state = state
@@ -33,11 +33,11 @@ class ConvergenceCheck:
         self._syncer = syncer
         self._looks = 0
         self._asked: tuple[int, str] = (0, "")
-        """The ping under way: its number and whom it was sent to."""
+        """The ping under way: its number and its target."""
 
     def notice(self, event: InstanceChange, now: float) -> None:
-        """Somebody came or went: gossip about that, and what comes with it, is on its way. What a listed one publishes
-        is no reason to look: that happens all the time."""
+        """Note that an instance came or went: gossip about it is on its way. Changes of listed instances do not count,
+        because they happen all the time."""
         match event:
             case InstanceJoined() | InstanceDied() | InstanceLeft():
                 self._looks = 0
@@ -46,7 +46,7 @@ class ConvergenceCheck:
                 pass
 
     def handle_look(self, now: float) -> None:
-        """Ask one node for its view, drawn at random."""
+        """Ask a random node for its view."""
         state = self._state
         if not state.is_announced or state.is_leaving or self._looks == LOOKS_MAX:
             return
@@ -57,7 +57,7 @@ class ConvergenceCheck:
             state.send_to_node(node_id, state.ping(self._asked[0], tag_of(node_id)), now)
 
     def receive_ack(self, message: Ack, sender: str | None, now: float) -> bool:
-        """An ack that answers no probe. Whether it answers a look: then this node syncs where it has to."""
+        """Receive an ack that answers no probe. Return whether it answers a look; then this node syncs if necessary."""
         if self._asked != (message.sequence, sender) or sender is None:
             return False
         self._asked = (0, "")

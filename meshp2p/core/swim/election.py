@@ -1,8 +1,8 @@
-"""Who leads: the lowest live id in this node's own view. Without a quorum there are no votes and no messages. With one,
-a leader must hold a lease: see :mod:`meshp2p.core.swim.lease`.
+"""The leader: the lowest live id in this node's own view.
 
-A leader's home raises its epoch when it begins to lead; (epoch, leader id) is the fencing token, and of two leaders
-that met it is the later claim that prevails.
+Without a quorum there are no votes and no messages. With one, a leader must hold a lease: see
+:mod:`meshp2p.core.swim.lease`. A leader's home raises its epoch when it begins to lead; (epoch, leader id) is the
+fencing token. If two leaders meet, the later claim prevails.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ __all__ = ["Election"]
 
 
 RELOOK_INTERVAL = 0.1
-"""The least before it is looked again, in seconds. Chosen, not measured."""
+"""The minimum time before the next check, in seconds. Chosen, not measured."""
 
 
 class Election:
-    """Names the leader, or none: while the node looks around (the settle window), and under a quorum while the lowest
-    live id has no lease."""
+    """Names the leader, or none: in the settle window, and under a quorum while the lowest live id has no lease."""
 
     def __init__(self, state: NodeState, ownership: Ownership, lease: LeadershipLease | None) -> None:
         self._state = state
@@ -37,7 +36,7 @@ class Election:
         self._named_id: str | None = None
         self._epoch_told = 0
         self._has_claimed = False
-        """Whether this term of a leader that is at home here has an epoch of its own."""
+        """Whether the current term of a leader whose home is here has its own epoch."""
         self._grounds: tuple[bool, bool, bool, Claim, int, bool] | None = None
 
     @property
@@ -48,24 +47,24 @@ class Election:
         self._state.timers.set(Timer.SETTLE, now + self._state.config.settle_timeout)
 
     def look_again(self, now: float) -> None:
-        """The settle window ended and nobody can be named yet."""
+        """Check again, because the settle window ended and no leader can be named yet."""
         self._state.timers.set(Timer.SETTLE, now + max(self._state.config.settle_timeout, RELOOK_INTERVAL))
 
     def settle(self) -> None:
-        """The node has looked around for long enough, or met a node that had."""
+        """End the settle window: its time is over, or a settled peer was met."""
         if self._state.is_guarded:
             return
         self._state.is_settled = True
         self._state.timers.cancel(Timer.SETTLE)
 
     def unsettle(self, now: float) -> None:
-        """What this node holds may be wrong at large: name no leader before it looked around again."""
+        """Name no leader for another settle window, because much of this node's view may be wrong."""
         self._state.is_settled = False
         self.start(now)
 
     def note_death(self, now: float) -> None:
-        """A node died. Where more than a third of the view, and at least two, died within a settle window, it may be
-        this side that is cut off."""
+        """Note that a node died. If more than a third of the view, and at least two, died within a settle window, this
+        side may be cut off."""
         window = self._state.config.settle_timeout
         self._deaths.append(now)
         while self._deaths[0] < now - window:
@@ -77,43 +76,43 @@ class Election:
 
     @property
     def leader_id(self) -> str | None:
-        """Who leads; None while nobody does. Under a quorum the clock is read each time: a lease may have ended."""
+        """Return the leader, or None. Under a quorum the clock is read each time, because a lease may have ended."""
         return self._named_id if self._lease is None or self._is_allowed(self._named_id) else None
 
     @property
     def is_leading(self) -> bool:
-        """Whether this node itself leads now. May be asked from any thread."""
+        """Return whether this node itself leads now. May be called from any thread."""
         return self._named_id == self._state.id and (self._lease is None or self._lease.is_held)
 
     def _is_allowed(self, leader_id: str | None) -> bool:
-        """Whether this node may name this leader as far as leases go."""
+        """Return whether leases allow this node to name this leader."""
         record = self._state.members.records.get(leader_id or "")
         return record is not None and (self._lease is None or self._lease.allows(record))
 
     @property
     def epoch(self) -> int:
-        """The epoch of the leader's claim, 0 while there is no leader or its claim is on its way."""
+        """The epoch of the leader's claim; 0 while there is no leader or its claim has not arrived."""
         record = self._state.members.records.get(self.leader_id or "")
         if record is None or (record.epoch, record.id) != self._state.members.top_claim:
-            return 0  # what it claimed before somebody else led is no token any more, nor what nobody believes
+            return 0  # a claim from before another leader is no valid token any more, and neither is an implausible one
         if record.home == self._state.id and not self._has_claimed:
-            return 0  # nor is what it claimed in an earlier term of its own
+            return 0  # and neither is a claim of an earlier term
         return record.epoch
 
     @property
     def is_current(self) -> bool:
-        """Whether :meth:`update` would change nothing, where no member changed since it was run."""
+        """Return whether :meth:`update` would change nothing, if no member changed since its last run."""
         return self._grounds == self._grounds_now()
 
     def _grounds_now(self) -> tuple[bool, bool, bool, Claim, int, bool]:
-        """What decides who leads, beside the members."""
+        """Return what decides who leads, apart from the members."""
         state = self._state
         is_allowed = self._lease is None or self._is_allowed(state.members.lowest)
         kept = state.keeping.kept.epoch
         return state.is_settled, state.is_announced, state.is_leaving, state.members.top_claim, kept, is_allowed
 
     def update(self, now: float) -> None:
-        """Name the leader anew, and claim where it is this node's to claim: once the epoch is on disk."""
+        """Determine the leader, and claim the leadership if it is this node's to claim, once the epoch is on disk."""
         state = self._state
         members = state.members
         may_name = self.is_settled and state.is_announced and not state.is_leaving
@@ -145,7 +144,7 @@ class Election:
         state.emit(LeadershipChanged(leader_id, previous_id, self.epoch))
 
     def _pursue_lease(self, lease: LeadershipLease, candidate_id: str | None, now: float) -> None:
-        """Ask for the lease of a candidate that is at home here, and release it once another is the candidate."""
+        """Ask for the lease of a candidate whose home is here, and release it once another is the candidate."""
         candidate = self._state.members.records.get(candidate_id or "")
         if candidate is None and not self._state.is_leaving:
             lease.pause()
@@ -155,7 +154,7 @@ class Election:
             lease.pursue(candidate, now)
 
     def handle_lease(self, timer: Timer, subject: str, now: float) -> None:
-        """It is time to ask for the next grants, or to look whether a lease has ended."""
+        """Ask for the next grants, or check whether a lease has ended."""
         if self._lease is None:
             return
         if timer is Timer.LEASE:

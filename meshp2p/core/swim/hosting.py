@@ -1,7 +1,7 @@
 """Instances that speak only HTTP, and the nodes that answer for them.
 
 A hosted instance is a record of its home, gossiped like all others. A heartbeat or a deregistration that arrives at
-another node is forwarded to the home; where the home does not answer, the node that was asked adopts the instance.
+another node is forwarded to the home. If the home does not answer, that node adopts the instance.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["Hosting", "Profile"]
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """What an agent says of itself when it registers."""
+    """The data with which an agent registers."""
 
     id: str
     hostname: str
@@ -46,7 +46,7 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 class _Hosted:
-    """What only the home knows of an instance: what it saw at its last heartbeat, and when its record was last
+    """What only the home knows of an instance: what its last heartbeat reported, and when its record was last
     published."""
 
     __slots__ = ("published_at", "report", "seen")
@@ -58,7 +58,7 @@ class _Hosted:
 
 
 class Hosting:
-    """The home's side of hosted instances, and of reports (status and metrics) of the node itself."""
+    """The home's side of hosted instances, and the reports (status and metrics) of the node itself."""
 
     def __init__(self, state: NodeState, membership: Membership, ownership: Ownership) -> None:
         self._state = state
@@ -66,15 +66,15 @@ class Hosting:
         self._ownership = ownership
         self._hosted: dict[str, _Hosted] = {}
         self.reports: int = 0
-        """Counts what instances of this node reported that is not published yet."""
+        """Counts unpublished reports of this node's instances."""
 
-    # What agents ask
+    # Requests of agents
 
     def register(self, profile: Profile, now: float) -> None:
-        """Host an instance here, wherever it was hosted before; ``created_at`` and its claim to lead stay.
+        """Host an instance here, wherever it was hosted before. ``created_at`` and its claim to lead are kept.
 
-        Raises :class:`InstanceConflict` where the id is a live node's, :class:`~meshp2p.errors.LimitExceeded` where the
-        record is too large, and :class:`~meshp2p.errors.ConfigError` where other nodes would refuse it; then nothing
+        Raises :class:`InstanceConflict` if the id belongs to a live node, :class:`~meshp2p.errors.LimitExceeded` if the
+        record is too large, and :class:`~meshp2p.errors.ConfigError` if other nodes would refuse it. Then nothing
         changed.
         """
         state = self._state
@@ -122,7 +122,7 @@ class Hosting:
         state.life.note(profile.id, now)
 
     def heartbeat(self, ticket: int, request: Heartbeat, now: float) -> None:
-        """Take a heartbeat, here or at the home. Raises :class:`LimitExceeded` where its metrics are too large; then
+        """Process a heartbeat, here or at the home. Raises :class:`LimitExceeded` if its metrics are too large; then
         nothing changed."""
         state = self._state
         self._check_report(request.status, request.metrics)
@@ -134,7 +134,7 @@ class Hosting:
         self._forward(ticket, held, forwarded, lambda now: self.heartbeat(ticket, request, now), now)
 
     def report(self, status: str, metrics: str, now: float) -> None:
-        """Take what this node's own agent reports. Raises :class:`LimitExceeded`; then nothing changed."""
+        """Process a report of this node's own agent. Raises :class:`LimitExceeded`; then nothing changed."""
         self._check_report(status, metrics)
         self.handle_heartbeat(self._state.id, status, metrics, now)
 
@@ -146,8 +146,8 @@ class Hosting:
         check_metrics(metrics)
 
     def deregister(self, ticket: int, request: Deregister, now: float) -> None:
-        """Take a hosted instance off the list. Raises :class:`InstanceConflict` where the id is a live node's: it
-        leaves by itself."""
+        """Remove a hosted instance. Raises :class:`InstanceConflict` if the id belongs to a live node, which leaves by
+        itself."""
         state = self._state
         held = state.members.records.get(request.id)
         if held is not None and held.is_node:
@@ -162,7 +162,7 @@ class Hosting:
     def _forward(
         self, ticket: int, held: Record, request: CallRequest, again: Callable[[float], None], now: float
     ) -> None:
-        """Let the home answer. Where it is gone, or does not answer in time, adopt the instance: an agent must not
+        """Let the home answer. If it is gone, or does not answer in time, adopt the instance, so that an agent does not
         depend on one node."""
         state = self._state
         refusal: CallReply = HeartbeatReply(False, False)
@@ -184,10 +184,11 @@ class Hosting:
         else:
             state.call_node(home, request, conclude, state.config.forward_timeout)
 
-    # What the home does
+    # The home
 
     def handle_heartbeat(self, instance_id: str, status: str, metrics: str, now: float) -> HeartbeatReply:
-        """A heartbeat for an instance of this node's, or for the node itself; of any other it is not acknowledged."""
+        """Process a heartbeat for an instance of this node, or for the node itself. For any other id it is not
+        acknowledged."""
         state = self._state
         held = state.members.records.get(instance_id)
         if held is None or held.home != state.id or len(metrics.encode()) > state.config.metrics_bytes_max:
@@ -210,8 +211,8 @@ class Hosting:
         return DeregisterReply(True)
 
     def present(self, instance_id: str) -> Record | None:
-        """A listed instance, with what it reported last if this node answers for it, published or not. From any
-        thread."""
+        """Return a listed instance, with its last report, published or not, if this node is its home. May be called
+        from any thread."""
         record = self._state.members.records.get(instance_id)
         hosted = self._hosted.get(instance_id)
         report = None if hosted is None else hosted.report
@@ -220,7 +221,7 @@ class Hosting:
         return msgspec.structs.replace(record, status=report[0], metrics=report[1])
 
     def handle_lookup(self, instance_id: str, now: float) -> InstanceReply:
-        """Another node asks for an instance that it takes for this node's."""
+        """Answer another node that takes this one for the home of an instance."""
         state = self._state
         record = self.present(instance_id)
         if record is None:
@@ -230,13 +231,13 @@ class Hosting:
         return InstanceReply(record, int(age * 1000), record.home == state.id)
 
     def mark_seen(self, instance_id: str) -> None:
-        """The agent was just told who is listed and who leads."""
+        """Note that the agent was just told who is listed and who leads."""
         hosted = self._hosted.get(instance_id)
         if hosted is not None:
             hosted.seen = (self._state.members.version, self._state.leader_version)
 
     def _host(self, instance_id: str, now: float) -> _Hosted:
-        """Answer for an instance from now on, or for a further ``instance_timeout``."""
+        """Answer for an instance from now on, or for another ``instance_timeout``."""
         state = self._state
         hosted = self._hosted.get(instance_id)
         if hosted is None:
@@ -251,8 +252,10 @@ class Hosting:
             self._state.timers.cancel(Timer.PUBLISH, instance_id)
 
     def adopt(self, instance_id: str, now: float) -> bool:
-        """Become the home of an instance whose home is gone. Whether this node is its home now: it is not if it leaves,
-        or if others' claims cannot be outbid."""
+        """Become the home of an instance whose home is gone. Return whether this node is its home now.
+
+        It is not if it leaves, or if others' claims cannot be outbid.
+        """
         state = self._state
         held = state.members.records.get(instance_id)
         if held is None or held.is_node or state.is_leaving:
@@ -265,8 +268,7 @@ class Hosting:
         return True
 
     def _report(self, hosted: _Hosted, record: Record, status: str, metrics: str, now: float) -> None:
-        """Publish what an instance reports of itself, at once or, where it does so often, when it may be published
-        again."""
+        """Publish an instance's report: at once, or as soon as the rate limit allows."""
         state = self._state
         hosted.report = None
         if (status, metrics) == (record.status, record.metrics):
@@ -283,7 +285,7 @@ class Hosting:
         state.timers.cancel(Timer.PUBLISH, record.id)
         self._ownership.publish(msgspec.structs.replace(record, status=status, metrics=metrics), now)
 
-    # What falls due
+    # Timers
 
     def handle_publish(self, instance_id: str, now: float) -> None:
         hosted, record = self._hosted.get(instance_id), self._state.members.records.get(instance_id)
@@ -291,7 +293,7 @@ class Hosting:
             self._report(hosted, record, *hosted.report, now)
 
     def handle_expired(self, instance_id: str, now: float) -> None:
-        """A hosted instance had no heartbeat for ``instance_timeout``."""
+        """Remove a hosted instance that had no heartbeat for ``instance_timeout``."""
         held = self._state.members.records.get(instance_id)
         self._drop(instance_id)
         if held is not None and held.home == self._state.id:
@@ -299,7 +301,8 @@ class Hosting:
             self._membership.become_departed(verdict, now, at_birth=True)
 
     def handle_orphaned(self, instance_id: str, now: float) -> None:
-        """Nobody adopted an instance whose home is gone. All nodes find that by themselves, so it is not spread."""
+        """Remove an instance whose home is gone and that no node adopted. All nodes do so by themselves, so it is not
+        spread."""
         held = self._state.members.records.get(instance_id)
         if held is not None and not self._state.members.has_node(held.home):
             self._membership.become_departed(
@@ -307,8 +310,8 @@ class Hosting:
             )
 
     def restart_expiries(self, now: float) -> None:
-        """Give every instance that waits for a heartbeat or an adoption its whole time again: this node was not
-        there."""
+        """Restart the timeouts of all instances that wait for a heartbeat or an adoption, because this node was
+        suspended."""
         timers, timeout = self._state.timers, self._state.config.instance_timeout
         for instance_id in self._hosted:
             if instance_id != self._state.id:
@@ -317,10 +320,10 @@ class Hosting:
             if timers.is_set(Timer.ORPHAN, instance_id):
                 timers.set(Timer.ORPHAN, now + timeout, instance_id)
 
-    # What happened
+    # Changes of members
 
     def notice(self, event: InstanceChange, now: float) -> None:
-        """Look at what happened to a member: an instance may have lost its home, or found another."""
+        """Process a change of a member: an instance may have lost its home, or got another."""
         state = self._state
         match event:
             case InstanceJoined() | InstanceUpdated():

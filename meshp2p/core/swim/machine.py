@@ -1,26 +1,26 @@
-"""Membership: the router of the parts of :mod:`meshp2p.core.swim`.
+"""Membership: the router between the parts of :mod:`meshp2p.core.swim`.
 
 ::
 
-    Prober         who does not answer: pings, indirect pings, accusations
-    Paths          whether a node is where its packets come from
-    Watches        who crashed: connections that break when a process dies
-    Confirmer      checking at once who is suspect, or whose watch connection broke
-    RollCall       checking many at once, after a probe that met silence on all ways
-    Contact        whether anybody is heard at all
-    Membership     what becomes of each claim: listed, suspect, departed
-    Ownership      what this node alone may say: publishing, refuting, rivals for its id
-    Dissemination  telling: rounds of gossip, the farewell
-    Syncer         comparing views, dialling candidates
-    ConvergenceCheck asking somebody whether all was heard, once the mesh is quiet
-    Departures     calling the dead, forgetting the departed
-    Hosting        instances that speak only HTTP: heartbeats, expiry, adoption
-    Lookups        one instance, asked of its home
-    PauseGuard     being careful after this node itself was stopped
-    Election       who leads, under a quorum with a LeadershipLease
+    Prober            detects nodes that do not answer: pings, indirect pings, accusations
+    Paths             checks whether a node is where its packets come from
+    Watches           detects crashes: connections that break when a process dies
+    Confirmer         checks suspects and nodes whose watch connection broke
+    RollCall          checks many nodes at once, after a probe without any answer
+    Contact           notices when nothing is received at all
+    Membership        processes each claim: listed, suspect, departed
+    Ownership         publishes and refutes for this node; finds rivals for its id
+    Dissemination     rounds of gossip, the farewell
+    Syncer            compares views, dials candidates
+    ConvergenceCheck  compares views once the mesh is quiet
+    Departures        calls dead nodes, forgets departed instances
+    Hosting           instances that speak only HTTP: heartbeats, expiry, adoption
+    Lookups           asks the home of an instance
+    PauseGuard        is careful after this process was suspended
+    Election          names the leader; under a quorum with a LeadershipLease
 
-The parts are built from the bottom up: each gets those that it uses. What one of them finds for those above it comes as
-a :mod:`finding <meshp2p.core.swim.findings>`.
+Each part is constructed with the parts that it uses. What a part finds for those above it is a :mod:`finding
+<meshp2p.core.swim.findings>`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ SwimRequest = Probe | SyncRequest | Push | ForwardHeartbeat | AskInstance | Forw
 
 
 class Swim:
-    """Hands each packet, call, timer and change of a member to the parts that it concerns."""
+    """Passes each packet, call, timer and change of a member to the parts it concerns."""
 
     def __init__(self, state: NodeState, relay_selector: RelaySelector, lease_clock: Callable[[], float]) -> None:
         self._state = state
@@ -105,9 +105,9 @@ class Swim:
         self.dissemination: Dissemination = Dissemination(state)
         self.departures: Departures = Departures(state)
         self._early_syncs: dict[int, SyncRequest] = {}
-        """Those that are answered when what the answer tells of this node is on disk."""
+        """Syncs that are answered once this node's own numbers in the answer are on disk."""
 
-    # Its life
+    # Start and end
 
     def start(self, now: float) -> None:
         self.ownership.publish(self._state.own, now)
@@ -121,14 +121,14 @@ class Swim:
         self.watches.close()
 
     def abandon(self, ticket: int) -> None:
-        """Nobody waits any more for the answer under this ticket."""
+        """Drop the request with this ticket."""
         self._early_syncs.pop(ticket, None)
         self.lookups.abandon(ticket)
 
-    # What happened
+    # Inputs
 
     def receive(self, datagram: Datagram, source: Address, now: float) -> None:
-        """A packet of another node came from this address."""
+        """Process a packet that came from this address."""
         state = self._state
         body = datagram.body
         sender = state.members.id_of(body.sender)
@@ -137,7 +137,7 @@ class Swim:
             self.membership.merge(datagram.items, now)
             self.route_findings(now)
             sender = state.members.id_of(body.sender)  # its own record may have been among them
-        is_fresh = not state.is_guarded  # what waited while this node was stopped is older than it looks
+        is_fresh = not state.is_guarded  # packets that waited while this process was suspended are older than they look
         if datagram.ages and is_fresh:
             state.life.unpack(datagram.ages, now)
         record = state.members.records.get(sender) if sender is not None else None
@@ -147,7 +147,7 @@ class Swim:
             if is_fresh:
                 state.life.note_listed(body.sender, now)
                 state.heard[record.id] = now
-            # an ack may have been passed on: then its source is the relay
+            # an ack may have been relayed: then its source is the relay
             if record.addresses and not isinstance(body, Ack):
                 self.paths.hear(record, source, now)
         self._receive_body(body, sender, source, now)
@@ -179,7 +179,7 @@ class Swim:
                 assert_never(body)
 
     def _receive_ack(self, message: Ack, sender: str | None, source: Address, now: float) -> None:
-        """Whoever asked for it takes it: at most one part does."""
+        """Pass an ack to the part that asked for it; at most one did."""
         if self.paths.receive_ack(message, sender, source) or self.prober.receive_ack(message, sender, now):
             return
         if self.confirmer.receive_ack(message.sequence, sender):
@@ -190,8 +190,8 @@ class Swim:
             self._state.counters.datagrams_unasked += 1
 
     def _receive_unlisted(self, body: Body, sender: str | None, source: Address, now: float) -> None:
-        """A node speaks that is not listed: one that is held dead is told so and can refute, an unknown one is asked
-        who it is."""
+        """Process a packet of an unlisted node: a dead one is told so and can refute, an unknown one is asked for its
+        identity."""
         state = self._state
         departed = state.members.departed.get(sender) if sender is not None else None
         if departed is None:
@@ -202,7 +202,7 @@ class Swim:
                 self.syncer.call_back(source, departed.id, now)
 
     def receive_call(self, ticket: int, request: SwimRequest, now: float) -> CallReply | None:
-        """Another node calls. The reply; if it is None, the reply is resolved under ``ticket`` later."""
+        """Process a call and return the reply. If that is None, the reply is resolved under ``ticket`` later."""
         state = self._state
         match request:
             case Probe():
@@ -228,7 +228,7 @@ class Swim:
                 assert_never(request)
 
     def note_persisted(self, now: float, *, is_new: bool) -> None:
-        """What this node keeps of itself is on disk, or is not."""
+        """Note that this node's own numbers are on disk, or not."""
         if is_new and not self.ownership.has_lost_id:
             self.ownership.publish_kept(now)
         if self._early_syncs and self.ownership.is_kept:
@@ -237,7 +237,7 @@ class Swim:
                 self._state.resolve(ticket, self.syncer.receive_request(request, now))
 
     def request(self, ticket: int, request: Heartbeat | Deregister | ReadInstance, now: float) -> None:
-        """An agent asks. Raises :class:`~meshp2p.errors.LocalProtocolError` if it is refused."""
+        """Process a request of an agent. Raises :class:`~meshp2p.errors.LocalProtocolError` if it is refused."""
         match request:
             case Heartbeat():
                 self.hosting.heartbeat(ticket, request, now)
@@ -297,7 +297,7 @@ class Swim:
         self.route_findings(now)
 
     def _handle_probe(self, now: float) -> None:
-        """A protocol period ends and the next begins."""
+        """End a protocol period and begin the next."""
         failed = self.prober.end_round()
         if failed is not None:
             self.pause_guard.note_round(None, now)
@@ -315,10 +315,10 @@ class Swim:
         if not self.contact.is_checking:
             self.election.settle()
         if not self.election.is_settled:
-            self.election.look_again(now)  # it is guarded, or hears nobody
+            self.election.look_again(now)  # it is guarded, or has no contact
 
     def notice(self, event: InstanceChange, now: float) -> None:
-        """A member joined, changed, or is gone."""
+        """Process a member that joined, changed, or is gone."""
         self.membership.notice(event)
         self.hosting.notice(event, now)
         self.watches.notice(event, now)
@@ -336,7 +336,7 @@ class Swim:
                 pass
 
     def route_findings(self, now: float) -> None:
-        """Hand what was found to the parts that it concerns."""
+        """Pass each finding to the part it concerns."""
         while self.findings:
             finding = self.findings.pop(0)
             match finding:

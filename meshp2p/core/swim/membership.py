@@ -1,7 +1,7 @@
-"""What becomes of each claim that is heard, and what this node itself finds: the only place that changes the table.
+"""Processes claims, those received and those of this node itself. This is the only place that changes the table.
 
 Every transition is a ``become_*`` method: it changes the table, notes the event for the other parts, and spreads the
-claim. Claims about this node, or about an instance that it hosts, are not taken but answered:
+claim. Claims about this node, or about an instance that it hosts, are not accepted but answered:
 :mod:`meshp2p.core.swim.ownership`.
 """
 
@@ -49,10 +49,10 @@ class Membership:
         self._ownership = ownership
         self._suspicions: dict[str, Suspicion] = {}
 
-    # What is heard
+    # Received claims
 
     def merge(self, items: Iterable[Item], now: float, *, by_sync: bool = False) -> None:
-        """Take claims in their order. ``by_sync``: they were not told as news, and confirm no suspicion."""
+        """Process claims in order. ``by_sync``: they are no news, and confirm no suspicion."""
         for item in items:
             self._merge_item(item, now, by_sync=by_sync)
         self._state.forget_departed(now)
@@ -63,19 +63,19 @@ class Membership:
         state = self._state
         held = state.members.claim_of(item.id)
         if isinstance(item, Record) and isinstance(held, Record) and _is_known(item, held):
-            state.counters.items_stale += 1  # nine of ten, where many join at once
+            state.counters.items_stale += 1  # nine of ten, if many nodes join at once
             return
-        is_own = item.id == state.id  # whoever believes a claim about this node must hear it outbid
+        is_own = item.id == state.id  # nodes that believe a claim about this node must receive the outbidding record
         if not is_sound(item, INCARNATION_MAX if is_own else _published(held)):
             state.counters.items_refused += 1
             return
         if by_sync and isinstance(item, Record) and item_bytes(item) > state.config.sync_bytes_max:
-            state.counters.items_refused += 1  # nobody could be told: it fits into no call of this node's
+            state.counters.items_refused += 1  # it could not be passed on: it fits into no call of this node
             return
         if self._ownership.answer(item, now):
             return
         if isinstance(item, Record):
-            self.note_claim((item.epoch, item.id))  # also where the record is stale: what was claimed is outbid
+            self.note_claim((item.epoch, item.id))  # even if the record is stale: its claim must be outbid
         else:
             if item.state is State.SUSPECT:
                 if isinstance(held, Record) and held.is_node:
@@ -97,8 +97,11 @@ class Membership:
             self._become_listed(item, now)
 
     def note_claim(self, claim: Claim) -> None:
-        """A claim to lead was heard of, whether or not the record that made it prevails. One that no leader can have
-        made is as good as none; its record is taken all the same, for it may be this node's clock that is wrong."""
+        """Note a claim to lead, whether or not its record prevails.
+
+        A claim that no leader can have made is ignored. Its record is accepted all the same, because this node's clock
+        may be the wrong one.
+        """
         if self._state.may_be_claimed(claim[0]):
             self._state.members.note_claim(claim)
         else:
@@ -114,18 +117,22 @@ class Membership:
             self._weigh_refusals(now)
 
     def _contradicts_life(self, rumour: Rumour, held: Record, now: float) -> bool:
-        """Whether this node itself heard the accused since that must have been silent for such a verdict: then it is
-        one of another view, as after a cut. Two nodes that were refused have seen more than silence."""
+        """Return whether this node heard the accused after the time from which it must have been silent for such a
+        verdict.
+
+        Then the verdict comes from another view, for example after a partition. Two nodes that were refused have
+        observed more than silence.
+        """
         config = self._state.config
         silence = config.suspicion_confirmed_multiplier * config.probe_interval
         heard_at = self._state.heard.get(rumour.id, -math.inf)
         return held.is_node and not rumour.is_refused and now - heard_at < silence
 
     def _doubt(self, rumour: Rumour, held: Record, now: float) -> bool:
-        """Another view holds dead whom this node lists. Whether it is doubted instead of taken.
+        """Doubt that a listed node is dead, as another view says. Return whether it is doubted instead of accepted.
 
         After a partition each side holds the other dead, and merging that would kill both. So a node is only suspected
-        and told, and checked where that does not help; an instance is believed dead when its home says so.
+        and told, and checked if it does not refute. The death of an instance is believed if its home says so.
         """
         if rumour.incarnation < held.incarnation:
             return False
@@ -141,20 +148,20 @@ class Membership:
         return True
 
     def _note_death(self, rumour: Rumour, now: float) -> None:
-        """A suspect is held dead in another view: it hears of it, and one failed check of this node's own is enough."""
+        """Note that another view holds a suspect dead: it is told, and one failed check by this node is enough."""
         state = self._state
         config = state.config
         suspicion = self._suspicions[rumour.id]
         patience = state.patience.factor(rumour.id, now)
         timeout_max = config.suspicion_timeout(len(state.members.nodes)) * patience
-        # as for what is found here: the period of a probe, then the suspicion
+        # as for this node's own findings: the period of a probe, then the suspicion
         timeout_min = (1 + config.suspicion_confirmed_multiplier) * config.probe_interval * patience
         if suspicion.note_death(rumour.by, now, timeout_min=min(timeout_min, timeout_max), timeout_max=timeout_max):
             state.tell(rumour.id, Rumour(rumour.id, rumour.incarnation, State.SUSPECT))
             self._await_verdict(rumour.id, suspicion, now)
             self._findings.append(Doubted(rumour.id))
 
-    # What becomes of a member
+    # Transitions
 
     def _become_listed(self, record: Record, now: float, *, is_spread: bool = True) -> None:
         state = self._state
@@ -172,7 +179,7 @@ class Membership:
             state.spread(record, now)
 
     def _was_accused(self, record: Record, held: Record | None) -> bool:
-        """Whether a node that publishes this was suspected or held dead, and is the same process."""
+        """Return whether the publisher of this record was suspected or declared dead, and is the same process."""
         if not record.is_node:
             return False
         if held is not None:
@@ -181,7 +188,7 @@ class Membership:
         return departed is not None and departed.state is State.DEAD and departed.boot == record.boot
 
     def _become_listed_suspect(self, record: Record, now: float) -> None:
-        """A record came of one who is suspect elsewhere."""
+        """List a node that is suspected elsewhere."""
         held = self._state.members.records.get(record.id)
         if held is None or (held.incarnation, held.boot) != (record.incarnation, record.boot):
             self._become_listed(msgspec.structs.replace(record, state=State.ALIVE), now, is_spread=False)
@@ -189,16 +196,16 @@ class Membership:
             self.become_suspect(Rumour(record.id, record.incarnation, State.SUSPECT), now)
 
     def become_suspect(self, rumour: Rumour, now: float) -> None:
-        """A listed node does not answer, says ``rumour.by``. The accused is told at once, so that it can refute.
+        """Suspect a listed node that does not answer ``rumour.by``. It is told at once, so that it can refute.
 
-        The record keeps its incarnation, also where the rumour is about a later one: what the node published under that
-        one is still to come.
+        The record keeps its incarnation even if the rumour names a later one: the record with that incarnation is still
+        to come.
         """
         state = self._state
         config = state.config
         record = state.members.records[rumour.id]
         nodes = len(state.members.nodes)
-        # memberlist: k = suspicion multiplier - 2, and none where too few others could confirm
+        # memberlist: k = suspicion multiplier - 2, and none if too few others could confirm
         confirmations_max = max(0, int(config.suspicion_multiplier) - 2)
         if nodes - 2 < confirmations_max:
             confirmations_max = 0
@@ -229,8 +236,7 @@ class Membership:
         self._findings.append(Suspected(rumour))
 
     def confirm_suspicion(self, rumour: Rumour, now: float) -> None:
-        """Another node, or this one, finds a suspect unresponsive too: where that is news it shortens the suspicion and
-        goes round."""
+        """Count another accuser of a suspect. If it is new, it shortens the suspicion and is gossiped."""
         suspicion = self._suspicions.get(rumour.id)
         if suspicion is None:
             return
@@ -243,12 +249,12 @@ class Membership:
             is_news = True
             self._findings.append(Suspected(rumour))
         elif rumour.is_refused and rumour.by == self._state.id:
-            self._findings.append(Suspected(rumour))  # nobody else was refused yet: ask again
+            self._findings.append(Suspected(rumour))  # no other node was refused yet: ask again
         if is_news:
             self._state.spread(rumour, now)
 
     def accuse(self, node_id: str, now: float, *, is_refused: bool = False) -> None:
-        """This node itself found another unresponsive, and with ``is_refused`` that its process is gone."""
+        """Suspect a node that this node itself found unresponsive; with ``is_refused``, its process is gone."""
         record = self._state.members.records.get(node_id)
         if record is None or self._state.is_leaving or self._state.is_guarded:
             return
@@ -260,8 +266,8 @@ class Membership:
         self._weigh_refusals(now)
 
     def _weigh_refusals(self, now: float) -> None:
-        """Declare dead whom this node and another found refused; where no other lives who could be asked, its own
-        finding is enough."""
+        """Declare a node dead that refused this node and another. If no other live node could be asked, one refusal is
+        enough."""
         state = self._state
         if state.is_guarded:
             return
@@ -273,20 +279,21 @@ class Membership:
                 self.become_departed(Rumour(node_id, incarnation, State.DEAD, state.id, True), now, at_birth=True)
 
     def has_accused(self, node_id: str, *, is_refused: bool) -> bool:
-        """Whether this node accused the suspect already, of as much."""
+        """Return whether this node already accused the suspect of as much."""
         suspicion = self._suspicions.get(node_id)
         if suspicion is None:
             return False
         return self._state.id in suspicion.refused if is_refused else suspicion.has_accused(self._state.id)
 
     def note_confirmers(self, node_id: str, confirmers: Iterable[str]) -> None:
-        """These were drawn to check a suspect."""
+        """Note the nodes that were chosen to check a suspect."""
         suspicion = self._suspicions.get(node_id)
         if suspicion is not None:
             suspicion.confirmers = tuple(confirmers)
 
     def weigh_confirmers(self, now: float) -> None:
-        """Members changed: nobody waits for a confirmation of a node that is suspected itself."""
+        """Update suspicions after a change of members: no confirmation is expected from a node that is suspected
+        itself."""
         records, own = self._state.members.records, self._state.id
         for node_id, suspicion in self._suspicions.items():
             if suspicion.confirmers:
@@ -308,9 +315,9 @@ class Membership:
             timers.set(Timer.LAST_WORD, max(now, deadline - self._state.config.probe_timeout), node_id)
 
     def give_last_word(self, node_id: str, now: float) -> None:
-        """A suspicion that nobody confirmed is about to end: tell the accused once more.
+        """Tell a suspect once more, shortly before its unconfirmed suspicion ends.
 
-        This node may have been the one that was cut off, and then nobody has heard of its suspicion yet.
+        This node may have been the one that was cut off, and then no other node has heard of its suspicion yet.
         """
         state = self._state
         record = state.members.records.get(node_id)
@@ -318,7 +325,7 @@ class Membership:
             state.send_to_node(node_id, state.ping(0, tag_of(node_id)), now)
 
     def end_suspicion_period(self, node_id: str, now: float) -> None:
-        """A suspicion was not refuted in time: the node is dead."""
+        """Declare a suspect dead that did not refute in time."""
         record = self._state.members.records.get(node_id)
         if self._state.is_guarded:
             self.restart_suspicions(now)
@@ -326,22 +333,25 @@ class Membership:
             self.become_departed(Rumour(node_id, record.incarnation, State.DEAD, self._state.id), now, at_birth=True)
 
     def restart_suspicions(self, now: float) -> None:
-        """Give every suspect its whole time again: this node was not there to hear them refute."""
+        """Restart all suspicions, because this process was suspended and could not receive refutations."""
         for node_id, suspicion in self._suspicions.items():
             suspicion.restart(now)
             self._await_verdict(node_id, suspicion, now)
 
     def _note_unlisted(self, rumour: Rumour, now: float) -> None:
-        """One that was never listed here died or left. Only that is kept, so that a late record does not list it, and
-        it is not told on: anybody can say so of any number of ids."""
+        """Note that an instance that was never listed here died or left.
+
+        It is stored only so that a late record does not list it, and not passed on: anybody can claim this of any
+        number of ids.
+        """
         state = self._state
         state.members.depart(Departed(rumour.id, rumour.incarnation, rumour.state, (), True, now, rumour.by))
         state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
 
     def become_departed(self, rumour: Rumour, now: float, *, is_spread: bool = True, at_birth: bool = False) -> None:
-        """A member died or left, or one that departed did so anew.
+        """Mark a member as dead or left, or update one that had departed already.
 
-        ``at_birth``: this node found it so, and tells others at once.
+        ``at_birth``: this node found it itself, and tells others at once.
         """
         state = self._state
         held = state.members.claim_of(rumour.id)
@@ -381,7 +391,7 @@ class Membership:
         state.forget_departed(now)
 
     def notice(self, event: InstanceChange) -> None:
-        """A suspect may have become an instance that this node hosts, without any claim of others."""
+        """Process a suspect that became an instance hosted by this node, without any claim of others."""
         record = self._state.members.records.get(event.id)
         if event.id in self._suspicions and (record is None or record.state is not State.SUSPECT):
             self._end_suspicion(event.id)
@@ -393,15 +403,15 @@ class Membership:
 
 
 def _published(held: Record | Departed | None) -> int:
-    """The incarnation under which the owner published last, as far as is known; 0 where it is not."""
+    """Return the last incarnation that the owner is known to have published; 0 if none is."""
     if held is None:
         return 0
     return held.incarnation if isinstance(held, Record) else held.published
 
 
 def _is_known(record: Record, held: Record) -> bool:
-    """Whether it is what is held, or an earlier word of the same process that claims nothing: then nothing follows from
-    it, and it need not be looked at any further."""
+    """Return whether the claim is already held, or is an earlier one of the same process without a claim to lead. It
+    then needs no processing."""
     if record == held:
         return True
     return record.incarnation < held.incarnation and record.boot == held.boot and not record.epoch

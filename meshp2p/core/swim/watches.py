@@ -1,8 +1,8 @@
-"""Watch connections: when a process dies its kernel says so to whoever has a connection to it.
+"""Watch connections: when a process dies, its kernel closes its connections.
 
 Each node keeps one to each of its two successors in the order of ids, so each is watched by its two predecessors, and
-the connections of a node do not grow with the mesh. Nothing is sent on them: silence is the prober's job. One that
-breaks is no verdict but a reason to check at once (:mod:`meshp2p.core.swim.confirmer`).
+the number of connections does not grow with the mesh. Nothing is sent on them; detecting silence is the prober's task.
+A broken watch is no verdict but a reason to check at once (:mod:`meshp2p.core.swim.confirmer`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["Watches"]
 
 RETRY_MIN = 0.5
 RETRY_MAX = 10.0
-"""Seconds before a watch that failed is tried again: doubled each time. Chosen, not measured."""
+"""The longest time in seconds before a failed watch is retried; it doubles each time. Chosen, not measured."""
 
 STEADY = 30.0
-"""A watch that stood for so many seconds begins with the shortest pause again. Chosen, not measured."""
+"""A watch that held for so many seconds starts with the shortest interval again. Chosen, not measured."""
 
 
 class _ProcessWatch:
-    """The watch of one process: under way where ``watch_id`` is not 0. ``address`` is where it listens, if known."""
+    """The watch of one process; it is under way if ``watch_id`` is not 0. ``address`` is where it listens, if known."""
 
     __slots__ = ("address", "boot", "failures", "is_standing", "opened_at", "retry_at", "watch_id")
 
@@ -44,7 +44,7 @@ class _ProcessWatch:
 
 
 class Watches:
-    """Chooses whom to watch, and has checked who is no longer there."""
+    """Chooses which nodes to watch, and has lost ones checked."""
 
     def __init__(self, state: NodeState, confirmer: Confirmer) -> None:
         self._state = state
@@ -53,7 +53,7 @@ class Watches:
         self._count = 0
 
     def resume(self, old: Watches) -> None:
-        """Give up the watches of an earlier life, and give no watch the number of one of them."""
+        """Give up the watches of the earlier machine, and reuse none of their numbers."""
         self._count = old._count
         for watch in old._watches.values():
             if watch.watch_id:
@@ -61,13 +61,14 @@ class Watches:
 
     @property
     def watched(self) -> list[str]:
-        """Who is watched now, by a connection that stands."""
+        """The nodes that are watched by an established connection."""
         return [node_id for node_id, watch in self._watches.items() if watch.is_standing]
 
-    # Whom to watch
+    # Choosing whom to watch
 
     def notice(self, event: InstanceChange, now: float) -> None:
-        """The mesh changed: look soon whom to watch now, at once where one who was watched is gone or another."""
+        """Process a change of the mesh: choose again soon, or at once if a watched node is gone or is another
+        process."""
         match event:
             case InstanceJoined(record=record) if record.is_node:
                 self._state.timers.set_earlier(Timer.WATCH, now + self._state.config.watch_settle)
@@ -80,7 +81,7 @@ class Watches:
                 pass
 
     def handle_look(self, now: float) -> None:
-        """Watch whom this node should watch, and nobody else."""
+        """Watch the nodes that this node should watch, and no others."""
         state = self._state
         if state.is_leaving:
             return
@@ -103,7 +104,7 @@ class Watches:
             state.timers.set(Timer.WATCH, min(waiting))
 
     def close(self) -> None:
-        """This node leaves: watch nobody any more."""
+        """Stop watching, because this node leaves."""
         for watch in self._watches.values():
             self._close(watch)
         self._watches.clear()
@@ -111,7 +112,7 @@ class Watches:
     # One watch
 
     def receive(self, watch_id: int, outcome: WatchOpened | CallFailed, now: float) -> None:
-        """A watch stands, or is over: it broke, or never stood."""
+        """Process a watch that was established, or ended: it broke, or could not be opened."""
         found = next((item for item in self._watches.items() if item[1].watch_id == watch_id), None)
         if found is None:
             return
@@ -122,7 +123,7 @@ class Watches:
                 watch.address = outcome.address
                 watch.opened_at = now
                 self._state.life.note_listed(tag_of(node_id), now)
-            else:  # another process has its port, or the record of this one is on its way
+            else:  # another process has its port, or its record is on its way
                 self._close(watch)
                 self._await_retry(watch, now)
             return
