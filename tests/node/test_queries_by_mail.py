@@ -101,7 +101,7 @@ def test_a_query_to_an_agent_that_is_deregistered_ends() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(leave)
-            with pytest.raises(errors.ConnectionLost, match="'hosted' is gone"):
+            with pytest.raises(errors.ConnectionLost, match="'hosted' died or left"):
                 await a.query("hosted", 1, timeout=1000)
         await client.register("hosted", "host", 0)
 
