@@ -228,6 +228,8 @@ class RunningHosts(NetworkFaults):
                 with self.host(name):
                     await launched.program(launched)
         except Exception as error:
+            if _was_raised_in_asyncio(error):
+                error.add_note("a virtual mesh runs agents on trio: await anyio or trio functions, not asyncio's")
             if launched.is_agent or launched.begun.is_set():
                 if not launched.process.is_dead:
                     raise
@@ -281,6 +283,13 @@ def _with_disk(options: NodeOptions) -> NodeOptions:
 
 def _with_id(name: str, options: NodeOptions) -> NodeOptions:
     return {"id": name, **options}
+
+
+def _was_raised_in_asyncio(error: BaseException) -> bool:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and frame.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "asyncio"
 
 
 def _node_program(name: str, config: NodeConfig) -> Program:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import trio
 import trio.testing
@@ -141,3 +143,19 @@ def test_what_the_test_raises_comes_out_bare_and_a_value_is_returned() -> None:
     with pytest.raises(AssertionError, match="as it is"):
         run(fail)
     assert run(answer) == pytest.approx(5)
+
+
+def test_an_agent_that_awaits_asyncio_is_told_to_use_trio_or_anyio() -> None:
+    async def agent() -> None:
+        await asyncio.sleep(1)
+
+    async def main(mesh: VirtualMesh) -> None:
+        mesh.launch("a", agent)
+        await mesh.sleep(5)
+
+    with pytest.raises((RuntimeError, AttributeError, ExceptionGroup)) as caught:
+        run(main)
+    error: BaseException = caught.value
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    assert "await anyio or trio functions" in error.__notes__[0]
