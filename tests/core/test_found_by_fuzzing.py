@@ -14,11 +14,12 @@ from meshp2p.core.mail.uuid7 import uuid7
 from meshp2p.core.map_entry import COUNT_MAX, Stamp
 from meshp2p.core.maps.hybrid_clock import HybridClock
 from meshp2p.core.message import Message
-from meshp2p.core.record import INCARNATION_MAX, Rumour, State
+from meshp2p.core.record import INCARNATION_MAX, Item, Rumour, State
 from meshp2p.core.requests import Acknowledge, Deregister, Fetch, Heartbeat, Request
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.core.validity import TIME_MAX
 from meshp2p.errors import LimitExceeded
+from simulations.fuzz.soundness import check_machine
 from tests.core.builders import NOW_MS, a_machine, a_record, hear, run_until
 
 
@@ -80,3 +81,26 @@ def test_what_is_asked_of_an_instance_that_nobody_can_adopt_is_refused_once(home
                 waiting += machine.receive_reply(effect.call_id, CallFailed(Failure.REFUSED, ""), 1.0)
     assert resolved == [7]
     assert machine.records()["agent"].home == home
+
+
+@pytest.mark.parametrize("home", ["b", "gone", "me"])
+def test_an_instance_of_which_the_greatest_incarnation_was_claimed_is_registered_under_another_id(home: str) -> None:
+    machine = a_machine()
+    hear(machine, [a_record("b")])
+    machine.register(Profile("agent", "h", 1), 1.0)
+    hear(machine, [a_record("agent", INCARNATION_MAX, home=home)])
+    assert machine.records()["agent"].incarnation == INCARNATION_MAX
+    with pytest.raises(LimitExceeded, match="another id"):
+        machine.register(Profile("agent", "h", 2), 1.0)
+    assert machine.records()["agent"].port == 1
+    check_machine(machine, 1.0)
+
+
+@pytest.mark.parametrize("earlier", [(), (Rumour("agent", 5, State.DEAD, "b"),), (a_record("agent", 5, home="b"),)])
+def test_a_node_goes_on_if_it_hears_the_greatest_incarnation_of_its_own_instance(
+    earlier: tuple[Item, ...],
+) -> None:
+    machine = a_machine()
+    hear(machine, [a_record("b"), *earlier, a_record("agent", INCARNATION_MAX, home="me"), a_record("c")])
+    assert "c" in machine.records()
+    check_machine(machine, 1.0)

@@ -74,8 +74,8 @@ class Hosting:
         """Host an instance here, wherever it was hosted before. ``created_at`` and its claim to lead are kept.
 
         Raises :class:`InstanceConflict` if the id belongs to a live node, :class:`~meshp2p.errors.LimitExceeded` if the
-        record is too large, and :class:`~meshp2p.errors.ConfigError` if other nodes would refuse it. Then nothing
-        changed.
+        record is too large or somebody claimed the greatest incarnation of the id, and
+        :class:`~meshp2p.errors.ConfigError` if other nodes would refuse it. Then nothing changed.
         """
         state = self._state
         held = state.members.records.get(profile.id)
@@ -116,8 +116,8 @@ class Hosting:
             )
         if held is not None and not state.has_room_for(record):
             raise LimitExceeded(f"instance {profile.id!r}: there is no room for a registration that grows")
-        if record != held:
-            self._ownership.publish(record, now)
+        if record != held and not self._ownership.publish(record, now):
+            raise LimitExceeded(f"instance {profile.id!r}: no greater incarnation is left: register under another id")
         self._host(profile.id, now)
         state.life.note(profile.id, now)
 
@@ -261,8 +261,7 @@ class Hosting:
         if held is None or held.is_node or state.is_leaving:
             return False
         if held.home != state.id:
-            self._ownership.publish(held, now)
-            if state.members.records[instance_id].home != state.id:
+            if not self._ownership.publish(held, now):
                 return False
             self._host(instance_id, now)
         return True

@@ -43,14 +43,14 @@ class Ownership:
 
     # Publishing
 
-    def publish(self, record: Record, now: float, *, at_birth: bool = True) -> None:
+    def publish(self, record: Record, now: float, *, at_birth: bool = True) -> bool:
         """List a record as this process's, with a greater incarnation than any held about its id, and tell the mesh: at
         once if ``at_birth``, else only by gossip.
 
         The record gets this node as its home and this process's boot. If the numbers of this node's own record are not
-        on disk, it is published when they are. If no incarnation up to ``INCARNATION_MAX`` is left, this node has lost
-        its id, and a listed instance is unchanged. Raises :class:`LimitExceeded` if no more instances, or not this one,
-        may be listed; then nothing changed.
+        on disk, it is published when they are. Return False if no incarnation up to ``INCARNATION_MAX`` is left: then
+        the table is unchanged, and this node has lost its id if the record is its own. Raises :class:`LimitExceeded` if
+        no more instances, or not this one, may be listed; then nothing changed.
         """
         state = self._state
         held = state.members.claim_of(record.id)
@@ -60,9 +60,7 @@ class Ownership:
         if incarnation > INCARNATION_MAX:
             if record.id == state.id:
                 self._lose_id("")
-            elif not isinstance(held, Record):
-                raise LimitExceeded(f"instance {record.id!r}: no greater incarnation is left: use another id")
-            return
+            return False
         record = msgspec.structs.replace(
             record, incarnation=incarnation, state=State.ALIVE, home=state.id, boot=state.own.boot
         )
@@ -74,7 +72,7 @@ class Ownership:
         if record.id == state.id:
             if not state.keeping.keep(incarnation, record.epoch) and state.is_announced:
                 self._held_back = record
-                return
+                return True
             self._held_back = None
             state.own = record
         self._published_max = max(self._published_max, incarnation)
@@ -84,6 +82,7 @@ class Ownership:
         state.life.assume(record.id, now)
         state.put(record)
         state.spread(record, now, at_birth=at_birth)
+        return True
 
     def republish_hosted(self, now: float) -> None:
         """Publish the instances that an earlier process of this node hosted as this process's. Call it once this node
