@@ -8,13 +8,13 @@ import pytest
 
 from meshp2p.core.calls import Pong, Probe
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.datagrams import Ack, Datagram, Ping
+from meshp2p.core.datagrams import Ack, Datagram, Gossip, Ping
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Failure, Unwatch, Watch, WatchOpened
 from meshp2p.core.events import InstanceDied, InstanceRecovered, InstanceSuspected, LeadershipChanged
 from meshp2p.core.machine import Machine
 from meshp2p.core.record import Rumour, State, tag_of
-from tests.core.builders import ELSEWHERE, a_machine, a_record, calls, emitted, hear, run_until, sends, told
+from tests.core.builders import ELSEWHERE, HERE, a_machine, a_record, calls, emitted, hear, run_until, sends, told
 
 RESET = CallFailed(Failure.UNREACHABLE, "connection reset")
 REFUSED = CallFailed(Failure.REFUSED, "connection refused")
@@ -222,17 +222,36 @@ def test_an_ack_to_an_earlier_ping_does_not_end_a_check() -> None:
     assert accusations(run_until(machine, 4.1))
 
 
-def test_who_accused_a_node_checks_it_again_as_long_as_it_is_suspect() -> None:
-    machine, opened = a_watcher("a", "b", "x")
-    [call] = calls(machine.receive_watch(opened["x"].watch_id, RESET, 3.0), Probe)
-    machine.receive_reply(call.call_id, TIMEOUT, 4.0)
-    assert accusations(run_until(machine, 4.1))
-    for _ in range(2):
-        now = machine.next_deadline()
-        while not (again := calls(machine.handle_timeouts(now), Probe)):
-            now = machine.next_deadline()
-            assert now < 12.0
-        machine.receive_reply(again[0].call_id, TIMEOUT, now + 1.0)
+@pytest.mark.parametrize("accuser", ["m", "a"])
+def test_a_node_that_accused_another_checks_it_again_two_periods_after_each_failed_check(accuser: str) -> None:
+    """It accuses by itself, or confirms what another node found. It was cut off itself, so the suspect heard nothing;
+    the first check after the cut tells the suspect, which refutes."""
+    suspect = a_machine("x", addresses=(ELSEWHERE,))
+    machine = a_machine("m", ProtocolConfig(confirmers=16, watches=0, suspicion_multiplier=12))
+    others = [a_record(name) for name in "abcdefghyz"]
+    probe_nobody(machine)
+    hear(machine, [suspect.own, *others])
+    hear(suspect, [machine.own])
+    run_until(machine, 2.0)
+    if accuser == "m":
+        machine._swim.confirmer.check("x", 2.0)
+        machine._conclude(2.0)
+    else:
+        hear(machine, [Rumour("x", suspect.own.incarnation, State.SUSPECT, accuser)], 2.0)
+    checked_at: list[float] = []
+    effects: list[Effect] = []
+    while (now := machine.next_deadline()) <= 11.0:
+        effects = machine.handle_timeouts(now)
+        if Probe(tag_of("x")) in [call.request for call in calls(effects, Probe)]:
+            checked_at.append(now)
+        for other in others:
+            machine.receive(Datagram(Gossip(tag_of(other.id))), other.addresses[0], now)
+    assert checked_at == [5.0, 8.0, 11.0]
+    assert machine.records()["x"].state is State.SUSPECT
+    for ping in [send for send in sends(effects) if send.address == ELSEWHERE]:
+        for answer in sends(suspect.receive(ping.datagram, HERE, 11.0)):
+            machine.receive(answer.datagram, ELSEWHERE, 11.0)
+    assert machine.records()["x"].state is State.ALIVE
 
 
 def test_what_was_refused_to_an_earlier_process_is_not_held_against_the_next() -> None:
