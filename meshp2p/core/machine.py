@@ -376,8 +376,7 @@ class Machine(View):
         """Let the parts look at what changed, until nothing does, and hand out the effects."""
         state = self._state
         swim = self._swim
-        if swim.findings:
-            swim.route_findings(now)
+        swim.route_findings(now)
         if not state.is_announced:
             swim.syncer.announce_if_sure(now)
         while state.changes or not swim.election.is_current:

@@ -15,12 +15,7 @@ import msgspec
 from meshp2p.core.directory.gossip import item_bytes
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.events import (
-    InstanceChange,
-    InstanceDied,
-    InstanceLeft,
-    InstanceSuspected,
-)
+from meshp2p.core.events import InstanceChange, InstanceDied, InstanceLeft, InstanceSuspected
 from meshp2p.core.record import (
     INCARNATION_MAX,
     Claim,
@@ -165,27 +160,18 @@ class Membership:
 
     def _become_listed(self, record: Record, now: float, *, is_spread: bool = True) -> None:
         state = self._state
-        members = state.members
-        held = members.records.get(record.id)
-        if held is None and not state.has_room_for(record):
+        held = state.members.claim_of(record.id)
+        is_new = not isinstance(held, Record)
+        if is_new and not state.has_room_for(record):
             return
         self._end_suspicion(record.id)
-        if self._was_accused(record, held):
+        if held is not None and _was_accused(record, held):
             state.patience.note_return(record.id, now)
-        if held is None:
+        if is_new:
             state.life.assume(record.id, now)
         state.put(record)
         if is_spread:
             state.spread(record, now)
-
-    def _was_accused(self, record: Record, held: Record | None) -> bool:
-        """Return whether the publisher of this record was suspected or declared dead, and is the same process."""
-        if not record.is_node:
-            return False
-        if held is not None:
-            return held.state is State.SUSPECT and held.boot == record.boot
-        departed = self._state.members.departed.get(record.id)
-        return departed is not None and departed.state is State.DEAD and departed.boot == record.boot
 
     def _become_listed_suspect(self, record: Record, now: float) -> None:
         """List a node that is suspected elsewhere."""
@@ -294,14 +280,12 @@ class Membership:
     def weigh_confirmers(self, now: float) -> None:
         """Update suspicions after a change of members: no confirmation is expected from a node that is suspected
         itself."""
-        records, own = self._state.members.records, self._state.id
         for node_id, suspicion in self._suspicions.items():
             if suspicion.confirmers:
                 able = 0
                 for confirmer in suspicion.confirmers:
-                    record = records.get(confirmer)
-                    is_alive = record is not None and record.state is State.ALIVE
-                    able += is_alive or confirmer == own or suspicion.has_accused(confirmer)
+                    is_alive = self._state.is_live(confirmer) and confirmer not in self._suspicions
+                    able += is_alive or suspicion.has_accused(confirmer)
                 if suspicion.expect(able):
                     self._await_verdict(node_id, suspicion, now)
 
@@ -338,42 +322,20 @@ class Membership:
             suspicion.restart(now)
             self._await_verdict(node_id, suspicion, now)
 
-    def _note_unlisted(self, rumour: Rumour, now: float) -> None:
-        """Note that an instance that was never listed here died or left.
-
-        It is stored only so that a late record does not list it, and not passed on: anybody can claim this of any
-        number of ids.
-        """
-        state = self._state
-        state.members.depart(Departed(rumour.id, rumour.incarnation, rumour.state, (), True, now, rumour.by))
-        state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
-
     def become_departed(self, rumour: Rumour, now: float, *, is_spread: bool = True, at_birth: bool = False) -> None:
         """Mark a member as dead or left, or update one that had departed already.
 
-        ``at_birth``: this node found it itself, and tells others at once.
+        ``at_birth``: this node found it itself, and tells others at once. An id that was never listed here is stored
+        only so that a late record does not list it, and not passed on: anybody can claim this of any number of ids.
         """
         state = self._state
         held = state.members.claim_of(rumour.id)
-        if held is None:
-            self._note_unlisted(rumour, now)
-            return
         self._end_suspicion(rumour.id)
-        published = _published(held)
-        state.members.depart(
-            Departed(
-                rumour.id,
-                rumour.incarnation,
-                rumour.state,
-                state.addresses_of(held),
-                held.is_node,
-                now,
-                rumour.by,
-                boot=held.boot,
-                published=published,
-                home=held.home,
-            )
-        )
+        departed = Departed(rumour.id, rumour.incarnation, rumour.state, (), is_node=True, since=now, by=rumour.by)
+        if held is not None:
+            departed.addresses, departed.is_node = state.addresses_of(held), held.is_node
+            departed.boot, departed.home, departed.published = held.boot, held.home, _published(held)
+        state.members.depart(departed)
         state.reach.pop(rumour.id, None)
         state.heard.pop(rumour.id, None)
         state.patience.forget_health(rumour.id)
@@ -382,12 +344,13 @@ class Membership:
         if isinstance(held, Record):
             state.counters.deaths += rumour.state is State.DEAD
             gone = msgspec.structs.replace(held, state=rumour.state, incarnation=rumour.incarnation)
-            departed = InstanceDied if rumour.state is State.DEAD else InstanceLeft
-            state.changes.append(departed(gone, heard))
+            ending = InstanceDied if rumour.state is State.DEAD else InstanceLeft
+            state.changes.append(ending(gone, heard))
         state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
-        state.timers.set_earlier(Timer.CALL_DEAD, now + state.config.dead_call_interval)
-        if is_spread and published:
-            state.spread(rumour, now, at_birth=at_birth)
+        if departed.was_listed:
+            state.timers.set_earlier(Timer.CALL_DEAD, now + state.config.dead_call_interval)
+            if is_spread:
+                state.spread(rumour, now, at_birth=at_birth)
         state.forget_departed(now)
 
     def notice(self, event: InstanceChange) -> None:
@@ -407,6 +370,11 @@ def _published(held: Record | Departed | None) -> int:
     if held is None:
         return 0
     return held.incarnation if isinstance(held, Record) else held.published
+
+
+def _was_accused(record: Record, held: Record | Departed) -> bool:
+    """Return whether the publisher of this record was suspected or declared dead, and is the same process."""
+    return record.is_node and held.state in (State.SUSPECT, State.DEAD) and held.boot == record.boot
 
 
 def _is_known(record: Record, held: Record) -> bool:
