@@ -108,16 +108,17 @@ async def test_what_was_accepted_arrives_whoever_is_killed(tmp_path: Path) -> No
                 await start(name)
             for one in running.values():
                 await one.until_sees("a", "b", "c")
-            nursery.start_soon(traffic.send)
             nursery.start_soon(traffic.receive)
-            for number in range(ROUNDS):
-                await trio.sleep(draw.random())
-                victims = ("a", "b", "ab")[number % 3]
-                for name in victims:
-                    assert await running[name].end(signal.SIGKILL) == -signal.SIGKILL
-                for name in victims:
-                    await start(name)
-            traffic.is_over = True
+            async with trio.open_nursery() as sending:
+                sending.start_soon(traffic.send)
+                for number in range(ROUNDS):
+                    await trio.sleep(draw.random())
+                    victims = ("a", "b", "ab")[number % 3]
+                    for name in victims:
+                        assert await running[name].end(signal.SIGKILL) == -signal.SIGKILL
+                    for name in victims:
+                        await start(name)
+                traffic.is_over = True
             await traffic.until_read()
             traffic.is_read = True
     assert len(traffic.accepted) > 2 * ROUNDS, "hardly anything was accepted"
