@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshp2p.core.calls import CallReply, Deliver, DeliverReply, Done, Outcome, Refused, Why
-from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.effects import Call, CallFailed, Table
 from meshp2p.core.message import Message
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.checkers.messages import READ_WITHIN
@@ -116,9 +116,20 @@ class MailKept(Checker):
     def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: CallReply | None) -> None:
         if isinstance(reply, Done) or (isinstance(reply, Refused) and reply.why is not Why.STORE_FULL):
             return
-        for message_id in message_ids:  # it is as if the agent had never asked
-            if self._asked.pop((recipient, message_id), "") is None and recipient in self._handed_out:
+        asked = [message_id for message_id in message_ids if self._asked.pop((recipient, message_id), "") is None]
+        if recipient in self._handed_out:  # it is as if the agent had never asked
+            for message_id in self._kept_among(recipient, asked):
                 self._handed_out[recipient][message_id] = self.oracle.engine.now
+
+    def _kept_among(self, node_id: str, message_ids: list[str]) -> list[str]:
+        """Return which of these are on the node's disk, if it has one. A node may hand out a message whose delivery is
+        still being written; if that write fails, the holder delivers it again later."""
+        key, _ = self._lives[node_id]
+        disk = self.oracle.hosts[key].disk
+        if disk is None:
+            return message_ids
+        rows = [value for table, _, value in disk.read_messages() if table in (Table.INCOMING, Table.OUTGOING)]
+        return [message_id for message_id in message_ids if any(message_id.encode() in row for row in rows)]
 
     def was_answered(self, host: Host, reading: MailboxRead, messages: tuple[Message, ...]) -> None:
         recipient = reading.recipient
