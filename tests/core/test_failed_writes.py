@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +10,17 @@ from typing import NamedTuple
 import pytest
 
 from meshp2p.core.address import Address
-from meshp2p.core.calls import Acknowledged, CallRequest, Deliver, Deposit, Done, ForwardAcknowledge, Refused
+from meshp2p.core.calls import (
+    Acknowledged,
+    CallRequest,
+    Deliver,
+    DeliverReply,
+    Deposit,
+    Done,
+    ForwardAcknowledge,
+    Outcome,
+    Refused,
+)
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.effects import Store
 from meshp2p.core.machine import Machine
@@ -348,17 +359,23 @@ def test_what_another_home_acknowledged_is_withheld_if_that_cannot_be_written_an
     assert held_on_disk(mesh, "a").mail == {"x": [second]}
 
 
-def test_an_acknowledgement_that_is_kept_is_told_though_one_that_came_with_it_was_not() -> None:
+@pytest.mark.parametrize("failed", [(), (1,), (2,), (1, 2)])
+def test_a_refused_acknowledgement_changes_nothing_though_it_repeats_one_that_is_being_written(
+    failed: tuple[int, ...],
+) -> None:
     mesh = a_mesh("a", "b")
     first, second = (send(mesh, "b", "a", text).message_id for text in ("one", "two"))
     mesh.run(0.1)
-    failing = iter([True])
-    mesh.is_write_failing = lambda key, _store: key == "a" and next(failing, False)
+    writes = itertools.count(1)
+    mesh.is_write_failing = lambda key, store: key == "a" and bool(store.writes) and next(writes) in failed
     tickets = [mesh.ask("a", Acknowledge("a", ids)) for ids in ((first,), (first, second))]
     mesh.run(1.0)
-    assert all(isinstance(mesh.resolved[ticket], Refused) for ticket in tickets)
-    assert status(mesh, "b", second) == {"a": CopyStatus.ACKNOWLEDGED}
-    assert status(mesh, "b", first) == {"a": CopyStatus.DELIVERED}
+    assert [isinstance(mesh.resolved[ticket], Refused) for ticket in tickets] == [1 in failed, 2 in failed]
+    is_first, is_second = not {1, 2} <= {*failed}, 2 not in failed
+    assert read(mesh, "a", "a") == [text for text, is_kept in (("one", is_first), ("two", is_second)) if not is_kept]
+    names = {True: CopyStatus.ACKNOWLEDGED, False: CopyStatus.DELIVERED}
+    assert status(mesh, "b", first) == {"a": names[is_first]}
+    assert status(mesh, "b", second) == {"a": names[is_second]}
 
 
 def test_mail_that_neither_its_holder_nor_its_last_home_could_take_is_delivered_once_one_can() -> None:
@@ -374,3 +391,23 @@ def test_mail_that_neither_its_holder_nor_its_last_home_could_take_is_delivered_
     mesh.full.clear()
     mesh.run(10.0)
     assert read(mesh, "c", "x") == ["hello"]
+
+
+@pytest.mark.parametrize("failed", [(1, 2), (2,), (1,), ()])
+def test_a_home_calls_acknowledged_only_what_it_could_keep_as_such(failed: tuple[int, ...]) -> None:
+    mesh = a_mesh("a", "b")
+    parcel = a_parcel("a")
+    deliver = Deliver("b", (parcel,))
+    writes = itertools.count(1)
+    mesh.is_write_failing = lambda key, store: key == "a" and bool(store.writes) and next(writes) in failed
+    requests: tuple[CallRequest, ...] = (deliver, ForwardAcknowledge("a", (parcel.message.id,)), deliver)
+    for ticket, request in zip((-901, -902, -903), requests, strict=True):
+        mesh.do("a", mesh.nodes["a"].receive_call(request, mesh.now, ticket)[1])
+    mesh.run(0.1)
+    is_refused = isinstance(mesh.resolved[-902], Refused)
+    assert is_refused == (2 in failed)
+    assert mesh.resolved[-903] == DeliverReply(((Outcome.FULL if is_refused else Outcome.ACKNOWLEDGED,),))
+    mesh.do("a", mesh.nodes["a"].receive_call(deliver, mesh.now, -904)[1])
+    mesh.run(0.1)
+    assert mesh.resolved[-904] == DeliverReply(((Outcome.TAKEN if is_refused else Outcome.ACKNOWLEDGED,),))
+    assert read(mesh, "a", "a") == (["hello"] if is_refused else [])

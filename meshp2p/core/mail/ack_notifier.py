@@ -50,21 +50,21 @@ class AckNotifier:
         self.untold.pop(holder, None)
         self.queues.forget(holder)
 
-    def tell(self, ticket: int | None, recipient: str, untold: dict[str, list[str]], now: float) -> None:
+    def tell(self, ticket: int, recipient: str, untold: dict[str, list[str]], now: float) -> None:
         """Tell the holders of these messages, by message id. Answer ``ticket`` when the reachable ones know."""
         state = self._state
-        confirmation = _Confirmation(ticket or 0)
+        confirmation = _Confirmation(ticket)
         told: dict[str, None] = {}
         for message_id, holders in untold.items():
             for holder in holders:
-                waits = ticket is not None and state.members.has_node(holder) and not self.queues.is_failing(holder)
+                waits = state.members.has_node(holder) and not self.queues.is_failing(holder)
                 confirmation.left += waits
                 self.untold.setdefault(holder, {})[recipient, message_id] = confirmation if waits else None
                 told[holder] = None
         if confirmation.left:
             state.timers.set(Timer.CONFIRM, now + state.config.confirm_timeout, str(ticket))
-            self._confirmations[confirmation.ticket] = confirmation
-        elif ticket is not None:
+            self._confirmations[ticket] = confirmation
+        else:
             state.resolve(ticket, Done())
         for holder in told:
             self.queues.flush(holder, now)

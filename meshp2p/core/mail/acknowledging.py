@@ -61,13 +61,13 @@ class Acknowledging:
         if record is None and not self._keeps_for(request.recipient):
             self._acknowledge_elsewhere(ticket, request, now)
             return
-        if record is None or record.home == state.id:
-            self._acknowledge_here(ticket, request.recipient, request.message_ids, now)
-            return
 
         def again(now: float) -> None:
             self.acknowledge(ticket, request, now)
 
+        if record is None or record.home == state.id:
+            self._acknowledge_here(ticket, request.recipient, request.message_ids, again, now)
+            return
         forwarded = ForwardAcknowledge(request.recipient, request.message_ids)
         self._home_calls.forward(ticket, record, forwarded, again, now)
 
@@ -110,25 +110,33 @@ class Acknowledging:
         """Process an acknowledgement that another node forwards."""
         recipient = request.recipient
         if self._keeps_for(recipient):
-            self._acknowledge_here(ticket, recipient, request.message_ids, now)
+
+            def again(now: float) -> None:
+                self.receive_forwarded(ticket, request, now)
+
+            self._acknowledge_here(ticket, recipient, request.message_ids, again, now)
         else:
             why = f"{recipient!r} is not at home at {self._state.id!r}"
             self._state.resolve(ticket, Refused(Why.NOT_HOME, why))
 
-    def _acknowledge_here(self, ticket: int, recipient: str, message_ids: tuple[str, ...], now: float) -> None:
-        """Never deliver these again. Answered when that is stored and the holders know or do not answer."""
-        mailbox = self._mailboxes.mailbox(recipient)
-        change = self._plan(recipient, mailbox, message_ids)
+    def _acknowledge_here(
+        self, ticket: int, recipient: str, message_ids: tuple[str, ...], again: Callable[[float], None], now: float
+    ) -> None:
+        """Never deliver these again. Answered when that is stored and the holders know or do not answer.
+
+        If some of them are being acknowledged already, ``again(now)`` runs once that is stored, or is reverted.
+        """
+        if any(self._ledger.is_acknowledging(recipient, message_id) for message_id in message_ids):
+            self._state.store((), lambda _failure, now: again(now), now)
+            return
+        change = self._plan(recipient, self._mailboxes.mailbox(recipient), message_ids)
         acknowledged = change.mailboxes[recipient].acknowledged
-        repeated = [message_id for message_id in message_ids if message_id not in acknowledged]
 
         def conclude(failure: str | None, now: float) -> None:
-            is_refused = failure is not None or not all(message_id in mailbox.acknowledged for message_id in repeated)
-            if is_refused:
-                why = failure or "an acknowledgement that this one repeats could not be kept"
-                self._state.resolve(ticket, Refused(Why.STORE_FULL, why))
             if failure is None:
-                self._notifier.tell(None if is_refused else ticket, recipient, acknowledged, now)
+                self._notifier.tell(ticket, recipient, acknowledged, now)
+            else:
+                self._state.resolve(ticket, Refused(Why.STORE_FULL, failure))
 
         self._ledger.commit(change, conclude, now)
 

@@ -21,6 +21,8 @@ class _Taking(Change):
     holder: str = ""
     repeated: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """Copies that were already here."""
+    acknowledged: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    """Copies whose acknowledgement is still being written."""
     full: dict[str, None] = msgspec.field(default_factory=dict)
     """Recipients whose mailbox had no room."""
 
@@ -47,6 +49,9 @@ class Intake:
             for copy in taking.repeated:
                 if not self._mailboxes.knows(*copy):
                     lost.add(copy)  # the delivery that it repeats could not be written
+            for copy in taking.acknowledged:
+                if self._mailboxes.is_pending(copy) or not self._mailboxes.knows(*copy):
+                    lost.add(copy)  # the acknowledgement could not be written: its holder must not forget it
             for parcel, places in zip(request.parcels, outcomes, strict=True) if lost else ():
                 for place, recipient in enumerate(parcel.recipients):
                     if (recipient, parcel.message.id) in lost:
@@ -84,7 +89,10 @@ class Intake:
             return Outcome.TAKEN
         if message.id in mailbox.acknowledged:
             counters.messages_repeated += 1
-            mailboxes.note_told(recipient, message.id, holder)
+            if self._ledger.is_acknowledging(recipient, message.id):
+                taking.acknowledged.append((recipient, message.id))
+            else:
+                mailboxes.note_told(recipient, message.id, holder)
             return Outcome.ACKNOWLEDGED
         if recipient in taking.full or not mailboxes.has_room(recipient, message.size):
             taking.full[recipient] = None  # later messages wait too: they must not be read before this one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -58,6 +58,11 @@ class Ledger:
     _outbox: Outbox
     _mailboxes: Mailboxes
     _notifier: AckNotifier
+    _acknowledging: set[tuple[str, str]] = field(default_factory=set, init=False)
+
+    def is_acknowledging(self, recipient: str, message_id: str) -> bool:
+        """Return whether the acknowledgement of this copy is being written, and may still be reverted."""
+        return (recipient, message_id) in self._acknowledging
 
     def commit(self, change: Change, then: StoreHandler, now: float) -> None:
         """Apply a change and write it.
@@ -66,10 +71,13 @@ class Ledger:
         """
         for recipient, part in change.mailboxes.items():
             self._acknowledge(recipient, part)
+        copies = {(recipient, id_) for recipient, part in change.mailboxes.items() for id_ in part.acknowledged}
+        self._acknowledging |= copies
         messages = [outgoing.message for _, outgoing in change.settled]
         writes, receipts = self._outbox.acknowledge(change.settled)
 
         def conclude(failure: str | None, now: float) -> None:
+            self._acknowledging -= copies
             if failure is not None:
                 self._revert(change, now)
                 self._outbox.reopen(change.settled, messages, receipts, now)
