@@ -26,7 +26,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorithmOID
 
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.errors import ConfigError, Refusal, RemoteProtocolError
@@ -178,6 +178,8 @@ class Certificate:
             raise RemoteProtocolError(
                 Refusal.UNTRUSTED, f"issued by {self.issuer.hex()}: expected {issuer.fingerprint.hex()}"
             )
+        if self.x509.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:  # outside of what is signed
+            raise RemoteProtocolError(Refusal.UNTRUSTED, "signed by another algorithm than ECDSA with SHA-256")
         issuer.verify_raw(self.x509.tbs_certificate_bytes, self.x509.signature, "certificate")
         if isinstance(self.role, MachineRole):
             self.public.verify(_CONSENT, self.role.mesh + issuer.fingerprint, self.role.consent)

@@ -105,8 +105,11 @@ class Network:
     # Cables and ports
 
     def unplug(self, name: str) -> None:
-        """Pull the cable of this host: its interface has no carrier."""
-        self.middle.ip(f"link set {self.hosts[name].port} down")
+        """Pull the cable of this host, and wait until its interface has no carrier: the kernel notices it later."""
+        host = self.hosts[name]
+        self.middle.ip(f"link set {host.port} down")
+        while "NO-CARRIER" not in host.namespace.run("ip", "link", "show", "lan"):
+            pass
 
     def plug(self, name: str) -> None:
         """Put the cable of this host back."""
