@@ -13,20 +13,15 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import msgspec
 import trio
 
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net.secure_stream import VerifiedStream
 from meshp2p.trust.certificates import AgentRole, Certificate
 from meshp2p.trust.credential import MachineCredential
-from meshp2p.trust.introduction import (
-    INTRODUCTION_BYTES_MAX,
-    STATEMENTS_BYTES_MAX,
-    Introduction,
-    decode_statements_untrusted,
-)
+from meshp2p.trust.introduction import INTRODUCTION_BYTES_MAX, STATEMENTS_BYTES_MAX, Introduction
 from meshp2p.trust.keys import PrivateKey
+from meshp2p.trust.trust_map import Statements
 
 __all__ = ["HANDSHAKE_SECONDS", "NodeTls"]
 
@@ -101,17 +96,17 @@ class NodeTls:
             raise RemoteProtocolError(Refusal.UNTRUSTED, f"it does not speak {_PROTOCOL}")
         self._refresh()
         trust = self._credential.trust
-        before = trust.digest()
         own = Introduction.of(self._credential)
-        body = await _exchange(stream, msgspec.msgpack.encode(own), INTRODUCTION_BYTES_MAX)
-        other = Introduction.decode_untrusted(body)
-        role = other.verify(leaf, trust)
+        other = Introduction.decode_untrusted(await _exchange(stream, own.encode(), INTRODUCTION_BYTES_MAX))
+        certificate = Certificate.decode_untrusted(leaf)
+        trust.merge_untrusted(Statements(other.chain))
+        role = trust.verify_agent(certificate)
         if other.digest != own.digest:
-            body = await _exchange(stream, msgspec.msgpack.encode(trust.statements()), STATEMENTS_BYTES_MAX)
-            trust.merge_untrusted(decode_statements_untrusted(body))
-            role = other.verify(leaf, trust)
-        self._note_boot(Certificate.decode_untrusted(leaf).issuer, role)
-        if trust.digest() != before:
+            body = await _exchange(stream, trust.statements().encode(), STATEMENTS_BYTES_MAX)
+            trust.merge_untrusted(Statements.decode_untrusted(body))
+            role = trust.verify_agent(certificate)
+        self._note_boot(certificate.issuer, role)
+        if trust.digest() != own.digest:
             await self._keep()
         return role
 

@@ -24,8 +24,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from meshp2p.errors import ConfigError, RemoteProtocolError, StoreError
 from meshp2p.store.replacement import replace_durably
 from meshp2p.trust.certificates import Certificate, RootRole
@@ -38,7 +36,6 @@ __all__ = ["CredentialDirectory", "Credentials"]
 _BYTES_MAX: Final = 64 << 20  # of the longest file, a trust map with all that fits: chosen, not measured
 _TRUST_MAGIC: Final = b"m2trust\x01"
 _PEM_END: Final = b"-----END CERTIFICATE-----\n"
-_statements: Final = msgspec.msgpack.Decoder(Statements)
 
 
 class CredentialDirectory:
@@ -76,7 +73,7 @@ class CredentialDirectory:
         equal afterwards. Raises :class:`StoreError`."""
         with self._locked():
             credential.trust.merge_untrusted(self.load_statements())
-            data = _TRUST_MAGIC + msgspec.msgpack.encode(credential.trust.statements())
+            data = _TRUST_MAGIC + credential.trust.statements().encode()
             if not (self.path / "trust").exists() or data != _read(self.path / "trust"):
                 _write(self.path / "trust", data)
 
@@ -150,11 +147,11 @@ class CredentialDirectory:
         if not path.exists():
             return Statements()
         data = _read(path)
+        if not data.startswith(_TRUST_MAGIC):
+            raise StoreError(f"{str(path)!r} does not hold a trust map: it begins with {data[: len(_TRUST_MAGIC)]!r}")
         try:
-            if not data.startswith(_TRUST_MAGIC):
-                raise ValueError(f"it begins with {data[: len(_TRUST_MAGIC)]!r}")
-            return _statements.decode(data[len(_TRUST_MAGIC) :])
-        except (msgspec.DecodeError, ValueError) as error:
+            return Statements.decode_untrusted(data[len(_TRUST_MAGIC) :])
+        except RemoteProtocolError as error:
             raise StoreError(f"{str(path)!r} does not hold a trust map: {error}") from error
 
 
@@ -201,7 +198,7 @@ class Credentials:
                 _write(new / "machine.key", credential.key.to_pem())
                 if root_key is not None:
                     _write(new / "root.key", root_key.to_pem())
-                _write(new / "trust", _TRUST_MAGIC + msgspec.msgpack.encode(credential.trust.statements()))
+                _write(new / "trust", _TRUST_MAGIC + credential.trust.statements().encode())
                 replace_durably(new, directory.path)
             except BaseException:
                 shutil.rmtree(new, ignore_errors=True)

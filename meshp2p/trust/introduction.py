@@ -11,11 +11,11 @@ from typing import Annotated, Final
 import msgspec
 
 from meshp2p.errors import Refusal, RemoteProtocolError
-from meshp2p.trust.certificates import CERTIFICATE_BYTES_MAX, AgentRole, Certificate
+from meshp2p.trust.certificates import CERTIFICATE_BYTES_MAX
 from meshp2p.trust.credential import MachineCredential
-from meshp2p.trust.trust_map import CHAIN_MAX, Statements, TrustMap
+from meshp2p.trust.trust_map import CHAIN_MAX
 
-__all__ = ["INTRODUCTION_BYTES_MAX", "STATEMENTS_BYTES_MAX", "Introduction", "decode_statements_untrusted"]
+__all__ = ["INTRODUCTION_BYTES_MAX", "STATEMENTS_BYTES_MAX", "Introduction"]
 
 INTRODUCTION_BYTES_MAX: Final = CHAIN_MAX * (CERTIFICATE_BYTES_MAX + 8) + 64
 STATEMENTS_BYTES_MAX: Final = 16 << 20
@@ -39,25 +39,13 @@ class Introduction(msgspec.Struct, frozen=True, array_like=True):
     def decode_untrusted(cls, body: bytes) -> Introduction:
         """Raises :class:`RemoteProtocolError`."""
         try:
-            return _introduction.decode(body)
+            return _decode(body)
         except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
             raise RemoteProtocolError(Refusal.BAD_SHAPE, f"no introduction: {error}") from None
 
-    def verify(self, leaf: bytes, trust: TrustMap) -> AgentRole:
-        """Check the certificate that TLS showed, with the machines that were introduced, and note those. Raises
-        :class:`RemoteProtocolError`."""
-        certificate = Certificate.decode_untrusted(leaf)
-        trust.merge_untrusted(Statements(self.chain))
-        return trust.verify_agent(certificate)
+    def encode(self) -> bytes:
+        return _encode(self)
 
 
-_introduction: Final = msgspec.msgpack.Decoder(Introduction)
-_statements: Final = msgspec.msgpack.Decoder(Statements)
-
-
-def decode_statements_untrusted(body: bytes) -> Statements:
-    """Raises :class:`RemoteProtocolError`."""
-    try:
-        return _statements.decode(body)
-    except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
-        raise RemoteProtocolError(Refusal.BAD_SHAPE, f"no statements: {error}") from None
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Introduction).decode

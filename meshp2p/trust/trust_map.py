@@ -58,6 +58,21 @@ class Statements(msgspec.Struct, frozen=True, array_like=True):
     machines: Annotated[tuple[_Der, ...], msgspec.Meta(max_length=MACHINES_MAX)] = ()
     revocations: Annotated[tuple[SignedRevocation, ...], msgspec.Meta(max_length=4 * REVOCATIONS_MAX)] = ()
 
+    def encode(self) -> bytes:
+        return _encode(self)
+
+    @classmethod
+    def decode_untrusted(cls, body: bytes) -> Statements:
+        """Read them, without verifying any. Raises :class:`RemoteProtocolError`."""
+        try:
+            return _decode(body)
+        except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
+            raise RemoteProtocolError(Refusal.BAD_SHAPE, f"no statements: {error}") from None
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Statements).decode
+
 
 class MeshMachine(msgspec.Struct, frozen=True):
     """What the statements say of a machine. ``chain`` are its certificate and those above it, without the root's."""
@@ -104,6 +119,9 @@ class TrustMap:
         self._silenced: dict[bytes, tuple[Revocation, ...]] = {}
         """Machines whose word counts no more: by which revocations, none if that is because of a link above."""
         self._trusted: dict[bytes, None] = {}
+        self._is_stale = False
+        """Whether statements were added since the last walk."""
+        self._digest: bytes | None = None
 
     # Reading
 
@@ -133,6 +151,11 @@ class TrustMap:
 
     def digest(self) -> bytes:
         """32 bytes that are equal for equal maps."""
+        if self._digest is None:
+            self._digest = self._hash()
+        return self._digest
+
+    def _hash(self) -> bytes:
         hasher = hashlib.sha256(self.mesh_id)
         for edge in sorted(self._certificates):
             hasher.update(hashlib.sha256(self._certificates[edge].der).digest())
@@ -232,6 +255,7 @@ class TrustMap:
             self._make_room()
         if other is None or certificate.der < other.der:
             self._certificates[edge] = certificate
+            self._is_stale = True
 
     def _make_room(self) -> None:
         """Forget the machines below revoked ones. Raises :class:`RemoteProtocolError` if there are none."""
@@ -256,6 +280,7 @@ class TrustMap:
             )
         known = self._revocations.setdefault(revocation.target, {})
         known[signed.body] = _Known(revocation, signed)
+        self._is_stale = True
         alike = [
             body
             for body, (one, _) in known.items()
@@ -283,7 +308,11 @@ class TrustMap:
     # What the statements mean
 
     def _walk(self) -> None:
-        """Find all machines from the root down, whose word counts no more, and then which are trusted."""
+        """Find all machines from the root down, whose word counts no more, and then which are trusted; again only if
+        statements were added."""
+        if not self._is_stale:
+            return
+        self._is_stale, self._digest = False, None
         by_issuer: dict[bytes, list[Certificate]] = {}
         for edge in sorted(self._certificates):
             by_issuer.setdefault(edge[1], []).append(self._certificates[edge])
@@ -329,9 +358,9 @@ class TrustMap:
 
     # Agents
 
-    def verify_agent(self, certificate: Certificate, *, instance_id: str | None = None, boot: int = 0) -> AgentRole:
-        """Check the certificate of an agent, issued by a machine of this map: the right mesh and id, a boot that is not
-        below ``boot``, a machine that is trusted and may use that id. Raises :class:`RemoteProtocolError`."""
+    def verify_agent(self, certificate: Certificate) -> AgentRole:
+        """Check that a machine of this map issued the certificate of an agent, is trusted, and may use that id. Raises
+        :class:`RemoteProtocolError`."""
         role = certificate.role
         if not isinstance(role, AgentRole) or role.mesh != self.mesh_id:
             raise RemoteProtocolError(Refusal.UNTRUSTED, f"{certificate!r}: expected an agent of this mesh")
@@ -345,10 +374,4 @@ class TrustMap:
             raise RemoteProtocolError(Refusal.REVOKED, f"agent {role.id!r} on {machine.label!r}: it was revoked")
         if not machine.may_use(role.id):
             raise RemoteProtocolError(Refusal.UNTRUSTED, f"machine {machine.label!r} may not use the id {role.id!r}")
-        if instance_id is not None and role.id != instance_id:
-            raise RemoteProtocolError(Refusal.UNTRUSTED, f"a certificate for {role.id!r}: expected {instance_id!r}")
-        if role.boot < boot:
-            raise RemoteProtocolError(
-                Refusal.UNTRUSTED, f"agent {role.id!r}: boot {role.boot} is over, {boot} is known"
-            )
         return role
