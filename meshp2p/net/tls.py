@@ -100,14 +100,14 @@ class NodeTls:
         other = Introduction.decode_untrusted(await _exchange(stream, own.encode(), INTRODUCTION_BYTES_MAX))
         certificate = Certificate.decode_untrusted(leaf)
         trust.merge_untrusted(Statements(other.chain))
-        role = trust.verify_agent(certificate)
         if other.digest != own.digest:
+            trust.verify_agent(certificate)  # only members are sent the map
             body = await _exchange(stream, trust.statements().encode(), STATEMENTS_BYTES_MAX)
             trust.merge_untrusted(Statements.decode_untrusted(body))
-            role = trust.verify_agent(certificate)
-        self._note_boot(certificate.issuer, role)
-        if trust.digest() != own.digest:
+        if trust.digest() != own.digest:  # also what somebody brought who is refused now
             await self._keep()
+        role = trust.verify_agent(certificate)
+        self._note_boot(certificate.issuer, role)
         return role
 
     def _note_boot(self, machine: bytes, role: AgentRole) -> None:

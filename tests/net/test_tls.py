@@ -193,6 +193,19 @@ async def test_a_node_that_slept_through_a_revocation_learns_of_it_from_whom_it_
     assert outcomes[1].reason is Refusal.REVOKED
 
 
+async def test_a_revocation_that_the_revoked_machine_itself_brings_is_kept() -> None:
+    root_key, first = new_mesh()
+    sleeper, lost = invited(first), invited(first, "lost")
+    await meet(sleeper.start(), lost.start())
+    first.credential.trust.revoke(root_key, lost.credential.key.fingerprint)
+    lost.credential.trust.merge_untrusted(first.credential.trust.statements())
+    kept = sleeper.kept
+    outcomes = await meet(stale(lost), sleeper.start())
+    assert isinstance(outcomes[1], RemoteProtocolError)
+    assert outcomes[1].reason is Refusal.REVOKED
+    assert sleeper.kept == kept + 1
+
+
 async def test_an_old_process_of_an_instance_is_refused_after_a_new_one() -> None:
     _, first = new_mesh()
     second = invited(first)
