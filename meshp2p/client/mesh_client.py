@@ -9,12 +9,13 @@ from typing import Any, Self, TypeVar
 import anyio
 import msgspec
 
+from meshp2p.client.answers import DetailedInstances, DetailedMessages, instance_of, message_of, receipt_of
 from meshp2p.client.node_requests import NodeRequests, Transport, decode, error_text, made, refusal, segment
-from meshp2p.core.message import CUSTOM, IfAbsent, Message, check_if_absent
+from meshp2p.core.message import CUSTOM, IfAbsent, check_if_absent
 from meshp2p.errors import ConfigError, QueryTimeout, UnknownInstance, WaitTimeout
 from meshp2p.node.arguments import check_count, check_flag, check_optional_name, check_seconds, encode_metrics
 from meshp2p.node.config import check_name
-from meshp2p.node.instance import Instance, Receipt, instance_of_detail, receipt_of_answer, to_unix_ms
+from meshp2p.node.instance import Instance, Receipt
 from meshp2p.node.payload import EncodedPayload, decode_error, decode_payload, encode_payload
 from meshp2p.node.received import QUERY, REPLY_KINDS, RESPONSE, ReceivedMessage, split_kind
 from meshp2p.node.values import check_shape
@@ -24,7 +25,6 @@ from meshp2p.wire.contract import (
     HealthResponse,
     HeartbeatResponse,
     InstanceDetail,
-    MessageDetail,
     MessageStatusResponse,
     RegisterResponse,
     SendMessageResponse,
@@ -46,10 +46,11 @@ class MeshClient:
     per call. It is an async context manager, for trio and asyncio. ``token`` is sent as a bearer token. ``transport``
     replaces the network of this machine.
 
-    Every call raises :class:`Unreachable` if no node answered, with the reason for each. A refusal raises
-    :class:`~meshp2p.errors.InstanceConflict`, :class:`~meshp2p.errors.LimitExceeded`,
-    :class:`~meshp2p.errors.MailboxFull` or :class:`~meshp2p.errors.StoreFull`, and :class:`RequestRefused` with the
-    status in all other cases. Arguments of a wrong type or value raise :class:`ConfigError`.
+    Every call raises :class:`~meshp2p.errors.Unreachable` if no node answered, with the reason for each. A refusal
+    raises :class:`~meshp2p.errors.InstanceConflict`, :class:`~meshp2p.errors.LimitExceeded`,
+    :class:`~meshp2p.errors.MailboxFull` or :class:`~meshp2p.errors.StoreFull`, and
+    :class:`~meshp2p.errors.RequestRefused` with the status in all other cases. Arguments of a wrong type or value raise
+    :class:`~meshp2p.errors.ConfigError`.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class MeshClient:
         response = await self._requests.send("GET", f"/registry/agents/{segment(instance_id)}", None)
         if response.status_code == 404:
             return None
-        return made(response, lambda: instance_of_detail(decode(response, InstanceDetail)))
+        return made(response, lambda: instance_of(decode(response, InstanceDetail)))
 
     async def leader(self) -> Instance | None:
         """Return the leader, or None if there is none."""
@@ -144,7 +145,7 @@ class MeshClient:
 
     async def _list(self, wanted: Mapping[str, str]) -> list[Instance]:
         response = await self._requests.send("GET", "/registry/agents", None, {"detail": "true", **wanted})
-        return made(response, lambda: list(map(instance_of_detail, decode(response, _Details).instances)))
+        return made(response, lambda: list(map(instance_of, decode(response, DetailedInstances).instances)))
 
     # Messages
 
@@ -251,7 +252,7 @@ class MeshClient:
         mailbox = _Mailbox(self, instance_id)
         return made(
             response,
-            lambda: [ReceivedMessage(_message_of(one), mailbox) for one in decode(response, _MessageDetails).messages],
+            lambda: [ReceivedMessage(message_of(one), mailbox) for one in decode(response, DetailedMessages).messages],
         )
 
     async def acknowledge(self, instance_id: str, message_ids: Iterable[str]) -> None:
@@ -268,7 +269,7 @@ class MeshClient:
         response = await self._requests.send("GET", f"/messages/status/{segment(message_id, 'message_id')}", None)
         if response.status_code == 404:
             return ()
-        return made(response, lambda: tuple(map(receipt_of_answer, decode(response, MessageStatusResponse).recipients)))
+        return made(response, lambda: tuple(map(receipt_of, decode(response, MessageStatusResponse).recipients)))
 
     async def health(self) -> dict[str, Any]:
         """Return the status, version and uptime of the node that answers."""
@@ -279,18 +280,6 @@ class MeshClient:
     ) -> _T:
         response = await self._requests.send(method, path, body)
         return made(response, lambda: decode(response, shape), accepted)
-
-
-class _Details(msgspec.Struct):
-    instances: list[InstanceDetail]
-
-
-class _MessageDetails(msgspec.Struct):
-    messages: list[_RawMessage]
-
-
-class _RawMessage(MessageDetail):
-    payload: msgspec.Raw
 
 
 class _Mailbox:
@@ -317,24 +306,8 @@ class _Mailbox:
         raise WaitTimeout(f"{what} within {timeout:g} s")
 
 
-def _message_of(detail: _RawMessage) -> Message:
-    """Return a message as the core represents it. Raises ``ValueError`` for an invalid time."""
-    own = detail.message_type.get(CUSTOM, "") if isinstance(detail.message_type, dict) else ""
-    return Message(
-        detail.message_id,
-        detail.source_instance,
-        detail.target_instance,
-        detail.message_type if isinstance(detail.message_type, str) else CUSTOM,
-        own,
-        bytes(detail.payload),
-        detail.correlation_id,
-        to_unix_ms(detail.created_at),
-        detail.is_error,
-    )
-
-
 def _names(field: str, names: Iterable[str]) -> list[str]:
-    """Return strings that can be part of a record. Raises :class:`ConfigError`."""
+    """Return strings that can be part of a record. Raises :class:`~meshp2p.errors.ConfigError`."""
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ConfigError(f"{field} = {names!r:.80}: expected a list of strings")
     listed = list(names)

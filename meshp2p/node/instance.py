@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Final
+from typing import Any
 
 import msgspec
 
-from meshp2p.core.address import Address, parse_address
+from meshp2p.core.address import Address
 from meshp2p.core.instance import ListedInstance
 from meshp2p.core.message import CopyReceipt, CopyStatus
 from meshp2p.core.record import State
-from meshp2p.wire.contract import InstanceDetail, MessageReceipt
 
-__all__ = [
-    "Instance",
-    "Receipt",
-    "from_unix_ms",
-    "instance_of",
-    "instance_of_detail",
-    "receipt_of",
-    "receipt_of_answer",
-]
-
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+__all__ = ["Instance", "Receipt", "from_unix_ms", "instance_of", "receipt_of"]
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,28 +84,6 @@ def instance_of(listed: ListedInstance) -> Instance:
     )
 
 
-def instance_of_detail(detail: InstanceDetail) -> Instance:
-    """Convert an instance from an answer over HTTP. Raises ``ValueError`` if a value is not what a node writes."""
-    return Instance(
-        id=detail.instance_id,
-        hostname=detail.hostname,
-        port=detail.port,
-        capabilities=detail.capabilities,
-        profiles=detail.agent_profiles,
-        state=_state_of(detail.state),
-        home=detail.home,
-        addresses=tuple(parse_address(address, 0) for address in detail.addresses),
-        incarnation=detail.incarnation,
-        is_leader=detail.is_leader,
-        epoch=detail.epoch,
-        led_since=None if detail.led_since is None else _from_rfc3339(detail.led_since),
-        status=detail.status or "",
-        metrics=detail.metrics or {},
-        created_at=_from_rfc3339(detail.created_at),
-        last_heartbeat=_from_rfc3339(detail.last_heartbeat),
-    )
-
-
 def receipt_of(receipt: CopyReceipt) -> Receipt:
     """Convert the status of a copy for agents."""
     return Receipt(
@@ -127,34 +94,6 @@ def receipt_of(receipt: CopyReceipt) -> Receipt:
     )
 
 
-def receipt_of_answer(receipt: MessageReceipt) -> Receipt:
-    """Convert the status of a copy from an answer over HTTP. Raises ``ValueError`` if a value is not what a node
-    writes."""
-    return Receipt(
-        recipient=receipt.instance_id,
-        status=CopyStatus(receipt.status),
-        reason=receipt.reason or "",
-        changed_at=_from_rfc3339(receipt.changed_at),
-    )
-
-
 def from_unix_ms(milliseconds: int) -> dt.datetime:
     """Convert a time of the core to UTC."""
     return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
-
-
-def to_unix_ms(text: str) -> int:
-    """Convert a time that a node wrote. Raises ``ValueError`` for any other text."""
-    return (_from_rfc3339(text) - _EPOCH) // dt.timedelta(milliseconds=1)
-
-
-def _from_rfc3339(text: str) -> dt.datetime:
-    time: dt.datetime = msgspec.convert(text, Annotated[dt.datetime, msgspec.Meta(tz=True)])
-    return time.astimezone(dt.UTC)
-
-
-def _state_of(name: str) -> State:
-    try:
-        return State[name.upper()]
-    except KeyError:
-        raise ValueError(f"state {name!r}: expected alive or suspect") from None
