@@ -55,7 +55,7 @@ class QueryServer:
     ) -> None:
         self._own_id = own_id
         self._handlers = handlers
-        self._take_progress = handle_progress
+        self._handle_progress = handle_progress
         self._wall_ms = wall_ms
         self._opened = trio.Event()
         self._opened_at = 0.0
@@ -81,7 +81,7 @@ class QueryServer:
             await self._refuse(call, QueryRefusal.MALFORMED, str(error))
             return
         if isinstance(message, ProgressReport):
-            self._take_progress(call.source, message.correlation_id, message.payload)
+            self._handle_progress(call.source, message.correlation_id, message.payload)
         elif message.target != self._own_id:
             why = f"node {message.target!r} is not there: {self._own_id!r} answers at its address"
             await self._refuse(call, QueryRefusal.MISDIRECTED, why)

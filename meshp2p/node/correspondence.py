@@ -163,11 +163,11 @@ class Correspondence:
         self._unread.end()
 
 
-def _report(message: ReceivedMessage, error: Exception) -> None:
+def _report(what: str, error: Exception) -> None:
     kind, said = describe_error(error)
     lines = "".join(traceback.format_exception(error))
     if lines.isascii():
-        _log.error("the handler of %r failed: %s: %s", message, kind, said, exc_info=error)
+        _log.error("%s: %s: %s", what, kind, said, exc_info=error)
     else:  # a lone surrogate in it can be written to no file in UTF-8
         lines = lines.encode(errors="backslashreplace").decode().rstrip()
-        _log.error("the handler of %r failed: %s: %s\n%s", message, kind, said, lines)
+        _log.error("%s: %s: %s\n%s", what, kind, said, lines)

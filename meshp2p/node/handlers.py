@@ -206,7 +206,7 @@ class Handlers:
 
     Each stored message is handled once to completion. Then it is answered, if an answer is wanted, and acknowledged.
     After a crash in between it is delivered again. ``reply(message, payload, is_error)`` answers a message,
-    ``acknowledge`` acknowledges it, ``report`` receives errors that reach no caller, and ``tell_progress(delegator,
+    ``acknowledge`` acknowledges it, ``report(what, error)`` logs an error, and ``tell_progress(delegator,
     correlation_id, payload)`` sends what a task's handler yields.
     """
 
@@ -214,7 +214,7 @@ class Handlers:
         self,
         reply: Callable[[ReceivedMessage, bytes, bool], Awaitable[object]],
         acknowledge: Callable[[ReceivedMessage], Awaitable[None]],
-        report: Callable[[ReceivedMessage, Exception], None],
+        report: Callable[[str, Exception], None],
         tell_progress: Callable[[str, str, bytes], Awaitable[None]],
     ) -> None:
         self._reply = reply
@@ -305,7 +305,7 @@ class Handlers:
         except NodeClosed:
             pass
         except MeshError as error:
-            self._report(message, error)
+            self._report(f"{message!r} was not acknowledged", error)
 
     async def _finish(self, message: ReceivedMessage, outcome: HandlerResult) -> None:
         self.note(message, outcome)
@@ -320,7 +320,7 @@ class Handlers:
         try:
             await self._reply(message, payload, error is not None)
         except MeshError as failure:  # its source is gone, or has no room
-            self._report(message, failure)
+            self._report(f"the answer to {message!r} was not accepted", failure)
 
     def note(self, message: ReceivedMessage, outcome: HandlerResult) -> None:
         """Log an exception of a handler, with its traceback.
@@ -330,7 +330,7 @@ class Handlers:
         """
         error = outcome.error
         if error is not None and not (message.kind in REPLY_KINDS and isinstance(error, (PayloadMismatch, Declined))):
-            self._report(message, error)
+            self._report(f"the handler of {message!r} failed", error)
 
 
 def check_handlers(handlers: Mapping[str, HandlerFunction], *, is_async: bool = True) -> None:

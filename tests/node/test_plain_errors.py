@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
 
 import meshp2p
+from meshp2p.core.message import Message
 from meshp2p.errors import DelegationFailed, NodeClosed, PayloadMismatch, RemoteError
+from meshp2p.node.handlers import Handlers
+from meshp2p.node.received import ReceivedMessage
 from meshp2p.testing import VirtualMesh, run
 
 
@@ -191,3 +195,43 @@ def test_what_says_something_of_the_caller_alone_is_not_logged(
 
     run(main)
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize(
+    ("failing", "said"),
+    [
+        ("function", "the handler of %r failed"),
+        ("reply", "the answer to %r was not accepted"),
+        ("acknowledge", "%r was not acknowledged"),
+    ],
+)
+async def test_what_is_logged_says_which_step_failed(failing: str, said: str) -> None:
+    reports: list[tuple[str, str]] = []
+    done = trio.Event()
+
+    async def take_step(name: str) -> None:
+        if name == "acknowledge":
+            done.set()
+        if name == failing:
+            raise meshp2p.StoreFull("no room")
+
+    handlers = Handlers(
+        lambda *_: take_step("reply"),
+        lambda *_: take_step("acknowledge"),
+        lambda what, error: reports.append((what, str(error))),
+        lambda *_: take_step("progress"),
+    )
+
+    async def answer(_message: ReceivedMessage) -> int:
+        await take_step("function")
+        return 1
+
+    handlers.add("Query", answer, 1, None)
+    message = ReceivedMessage(Message("id", "a", "b", "Query", "", b"1", None, 0), cast(Any, None))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(handlers.run)
+        assert handlers.handle(message)
+        await done.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert reports == [(said % message, "no room")]
