@@ -22,6 +22,7 @@ from meshp2p.core.calls import (
     Refused,
 )
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.effects import Store
 from meshp2p.core.machine import Machine
 from meshp2p.core.mail.machine import Mail
@@ -411,3 +412,32 @@ def test_a_home_calls_acknowledged_only_what_it_could_keep_as_such(failed: tuple
     mesh.run(0.1)
     assert mesh.resolved[-904] == DeliverReply(((Outcome.TAKEN if is_refused else Outcome.ACKNOWLEDGED,),))
     assert read(mesh, "a", "a") == (["hello"] if is_refused else [])
+
+
+@pytest.mark.parametrize("is_holder_gone", [False, True])
+@pytest.mark.parametrize("is_failing", [False, True])
+def test_a_new_home_hears_of_an_acknowledgement_that_was_being_written_once_that_is_certain(
+    is_failing: bool, is_holder_gone: bool
+) -> None:
+    mesh = a_mesh("a", "b", "c")
+    host(mesh, "a", "x")
+    send(mesh, "b", "x")
+    mesh.run(0.1)
+    (message_id,) = ids_of(mesh, "a", "x")
+    if is_holder_gone:
+        mesh.kill("b")
+        mesh.run_until(lambda: "b" not in mesh.nodes["a"].records(), 30)
+    writes = itertools.count(1)
+    mesh.is_write_failing = lambda key, store: key == "a" and bool(store.writes) and is_failing and next(writes) == 1
+    mesh.is_cut = lambda _sender, receiver: receiver == "a"
+    register(mesh, "c", "x")
+    mesh.is_cut = lambda _sender, _receiver: False
+    ticket = mesh.ask("a", Acknowledge("x", (message_id,)))
+    moved = Datagram(Gossip(tag_of("c")), (mesh.nodes["c"].records()["x"],))
+    mesh.do("a", mesh.nodes["a"].receive(moved, mesh.address("c"), mesh.now))
+    assert mesh.storing["a"], "the acknowledgement is still being written"
+    mesh.run(5.0)
+    assert isinstance(mesh.resolved[ticket], Refused) == is_failing
+    assert mesh.nodes["c"]._mail.mailboxes.knows("x", message_id)
+    assert read(mesh, "c", "x") == (["hello"] if is_failing else [])
+    assert not mesh.nodes["a"]._mail.mailboxes.is_pending(("x", message_id))

@@ -77,8 +77,8 @@ class Timer(enum.IntEnum):
     FORGET_MAIL = 41
     """No message to or from an instance that is gone can still be under way. Subject: its id."""
     RETURN_MAIL = 44
-    """Mail of a recipient that is at home elsewhere was not taken by its holder, and could not be held here. Subject:
-    the recipient's id."""
+    """A recipient moved, and what its mailbox here has must still go to its holders and its new home. Subject: the
+    recipient's id."""
     PERSIST = 42
     """This node's own numbers could not be stored, and are written again."""
     STORE = 43

@@ -9,6 +9,7 @@ import msgspec
 
 from meshp2p.core.directory.keeping import StoreHandler
 from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import Write
 from meshp2p.core.mail.ack_notifier import AckNotifier
 from meshp2p.core.mail.mailbox import MailboxEntry
@@ -78,9 +79,14 @@ class Ledger:
 
         def conclude(failure: str | None, now: float) -> None:
             self._acknowledging -= copies
-            if failure is not None:
+            if failure is None:
+                self._note_stored(change)
+            else:
                 self._revert(change, now)
                 self._outbox.reopen(change.settled, messages, receipts, now)
+            for recipient, part in change.mailboxes.items():
+                if self._mailboxes.is_elsewhere(recipient) and not part.is_told:  # it moved during the write
+                    self._state.timers.set(Timer.RETURN_MAIL, now, recipient)
             then(failure, now)
 
         self._state.store([*change.writes, *writes], conclude, now)
@@ -94,6 +100,12 @@ class Ledger:
             mailbox.forget(message_id)
             for holder in holders:
                 self._notifier.forget(holder, recipient, message_id)
+
+    def _note_stored(self, change: Change) -> None:
+        for recipient, part in change.mailboxes.items():
+            mailbox = self._mailboxes.by_recipient.get(recipient)
+            if mailbox is not None:
+                mailbox.note_stored(part.acknowledged)
 
     def _revert(self, change: Change, now: float) -> None:
         for outgoing, recipients in change.held:

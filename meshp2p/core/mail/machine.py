@@ -192,8 +192,7 @@ class Mail:
 
     def _return_mail(self, recipient: str, now: float) -> None:
         """A recipient whose mailbox is here may have another home."""
-        is_elsewhere = recipient in self._state.members.records and not self.mailboxes.is_home(recipient)
-        if is_elsewhere and recipient in self.mailboxes.by_recipient:
+        if self.mailboxes.is_elsewhere(recipient) and recipient in self.mailboxes.by_recipient:
             self._acknowledging.pass_on(recipient, now)
             self.handover.return_mail(recipient, now)
 

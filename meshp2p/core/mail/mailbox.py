@@ -61,12 +61,15 @@ class Mailbox:
         """
         incoming = self.remove(message_id)
         self.acknowledged[message_id] = untold
-        self._passing[message_id] = None
-        if len(self._passing) > PASSED_MAX:
-            del self._passing[next(iter(self._passing))]
         if incoming is not None:
             self._places[message_id] = incoming.number
         return incoming
+
+    def note_stored(self, message_ids: Iterable[str]) -> None:
+        """Note that these acknowledgements are stored and will not be reverted: the next home must know of them."""
+        self._passing.update(dict.fromkeys(id_ for id_ in message_ids if id_ in self.acknowledged))
+        while len(self._passing) > PASSED_MAX:
+            del self._passing[next(iter(self._passing))]
 
     def knows(self, message_id: str) -> bool:
         """Return whether it waits here, or is remembered as acknowledged."""
@@ -90,8 +93,8 @@ class Mailbox:
         return waiting
 
     def pop_passing(self) -> list[str]:
-        """Return the latest ids that were acknowledged since the last call: the next home may still have them, from
-        when it was the home before."""
+        """Return the latest ids whose acknowledgements were stored since the last call: the next home may still have
+        these messages, from when it was the home before."""
         passing, self._passing = list(self._passing), {}
         return passing
 
@@ -100,7 +103,6 @@ class Mailbox:
         for message_id in acknowledged:
             self.acknowledged.pop(message_id, None)
             self._places.pop(message_id, None)
-            self._passing.pop(message_id, None)
         known = self.pending.keys() | acknowledged  # what an earlier change acknowledged may be reverted already
         remembered = {message_id: holders for message_id, holders in forgotten.items() if message_id not in known}
         if remembered:

@@ -52,6 +52,10 @@ class Mailboxes:
         record = self._state.members.records.get(recipient)
         return record is not None and record.home == self._state.id
 
+    def is_elsewhere(self, recipient: str) -> bool:
+        """Return whether the recipient is listed with another home."""
+        return recipient in self._state.members.records and not self.is_home(recipient)
+
     def is_pending(self, copy: tuple[str, str]) -> bool:
         """Return whether this copy, a pair of (recipient, message id), waits here."""
         mailbox = self.by_recipient.get(copy[0])
