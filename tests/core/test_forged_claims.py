@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from meshp2p.core.calls import Push
+from meshp2p.core.calls import HeartbeatReply, Push
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram, Gossip
-from meshp2p.core.effects import Emit, Send
+from meshp2p.core.effects import Emit, Resolve, Send
 from meshp2p.core.events import IdConflictLost, InstanceJoined, InstanceLeft
 from meshp2p.core.record import INCARNATION_MAX, INCARNATION_STEP_MAX, Rumour, State
+from meshp2p.core.requests import Heartbeat
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import LimitExceeded
 from tests.core.builders import ELSEWHERE, a_machine, a_record, hear, run_until
@@ -66,6 +68,18 @@ def test_an_instance_of_which_something_is_said_that_cannot_be_outbid_is_let_go(
     assert "agent" not in machine.records()
     with pytest.raises(LimitExceeded, match="another id"):
         machine.register(HOSTED, 2.0)
+
+
+@pytest.mark.parametrize("status", ["", "busy"])
+def test_a_heartbeat_is_not_acknowledged_if_nothing_can_be_published_of_its_instance(status: str) -> None:
+    machine = a_machine()
+    machine.register(HOSTED, 1.0)
+    hear(machine, [msgspec.structs.replace(machine.records()["agent"], incarnation=INCARNATION_MAX)])
+    assert Resolve(7, HeartbeatReply(False, False)) in machine.request(7, Heartbeat("agent", status, ""), 1.0)
+    with pytest.raises(LimitExceeded, match="another id"):
+        machine.register(HOSTED, 1.0)
+    run_until(machine, 30.0)
+    assert "agent" not in machine.records()
 
 
 # Homes

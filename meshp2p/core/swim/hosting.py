@@ -116,7 +116,7 @@ class Hosting:
             )
         if held is not None and not state.has_room_for(record):
             raise LimitExceeded(f"instance {profile.id!r}: there is no room for a registration that grows")
-        if record != held and not self._ownership.publish(record, now):
+        if (record != held or self._ownership.is_exhausted(profile.id)) and not self._ownership.publish(record, now):
             raise LimitExceeded(f"instance {profile.id!r}: no greater incarnation is left: register under another id")
         self._host(profile.id, now)
         state.life.note(profile.id, now)
@@ -187,11 +187,16 @@ class Hosting:
     # The home
 
     def handle_heartbeat(self, instance_id: str, status: str, metrics: str, now: float) -> HeartbeatReply:
-        """Process a heartbeat for an instance of this node, or for the node itself. For any other id it is not
-        acknowledged."""
+        """Process a heartbeat for an instance of this node, or for the node itself.
+
+        It is not acknowledged for any other id, and for an instance of which no change can be published any more: then
+        its agent registers again, and is told to use another id.
+        """
         state = self._state
         held = state.members.records.get(instance_id)
         if held is None or held.home != state.id or len(metrics.encode()) > state.config.metrics_bytes_max:
+            return HeartbeatReply(False, False)
+        if instance_id != state.id and self._ownership.is_exhausted(instance_id):
             return HeartbeatReply(False, False)
         hosted = self._host(instance_id, now)
         state.life.note(instance_id, now)

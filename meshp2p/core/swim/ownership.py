@@ -95,6 +95,11 @@ class Ownership:
             if record.boot != self._state.own.boot:
                 self.publish(record, now, at_birth=False)
 
+    def is_exhausted(self, instance_id: str) -> bool:
+        """Return whether the greatest incarnation of this id was claimed, so that nothing greater can be published."""
+        held = self._state.members.claim_of(instance_id)
+        return held is not None and held.incarnation >= INCARNATION_MAX
+
     @property
     def next_incarnation(self) -> int:
         """Return an incarnation for a new instance of this node, greater than all that this process has published."""
