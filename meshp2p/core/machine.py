@@ -24,18 +24,7 @@ from typing import assert_never
 import msgspec
 
 from meshp2p.core.address import Address
-from meshp2p.core.calls import (
-    Acknowledged,
-    CallReply,
-    CallRequest,
-    Deliver,
-    Deposit,
-    ForwardAcknowledge,
-    ForwardFetch,
-    ForwardStatus,
-    Pong,
-    SyncReply,
-)
+from meshp2p.core.calls import CallReply, CallRequest, Pong, SyncReply
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram
 from meshp2p.core.directory.keeping import KeptState
@@ -44,7 +33,7 @@ from meshp2p.core.directory.state import NodeState, Randomness
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Emit, Table, WatchOpened
 from meshp2p.core.events import InstanceJoined, LeadershipChanged
-from meshp2p.core.mail.machine import Mail
+from meshp2p.core.mail.machine import Mail, MailRequest
 from meshp2p.core.map_calls import MapPush, MapSync
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
@@ -180,15 +169,14 @@ class Machine(View):
         as ``Resolve(ticket, reply)``, among these effects or later ones."""
         self._note_contact(now)
         reply: CallReply | None = None
-        match request:
-            case Deposit() | Deliver() | Acknowledged() | ForwardFetch() | ForwardAcknowledge() | ForwardStatus():
-                self._mail.receive_call(ticket, request, now)
-            case MapSync():
-                reply = self._maps.receive_sync(request, now)
-            case MapPush():
-                reply = self._maps.receive_push(request, now)
-            case _:
-                reply = self._swim.receive_call(ticket, request, now)
+        if isinstance(request, MailRequest):
+            self._mail.receive_call(ticket, request, now)
+        elif isinstance(request, MapSync):
+            reply = self._maps.receive_sync(request, now)
+        elif isinstance(request, MapPush):
+            reply = self._maps.receive_push(request, now)
+        else:
+            reply = self._swim.receive_call(ticket, request, now)
         return reply, self._conclude(now)
 
     def receive_stored(self, number: int, failure: str | None, now: float) -> list[Effect]:

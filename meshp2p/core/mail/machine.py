@@ -54,7 +54,10 @@ from meshp2p.core.mail.uuid7 import MessageIds
 from meshp2p.core.requests import Acknowledge, AskStatus, Fetch, SendMessage
 from meshp2p.errors import InternalError
 
-__all__ = ["Mail"]
+__all__ = ["Mail", "MailRequest"]
+
+MailRequest = Passed | Deposit
+"""Calls that concern messages."""
 
 
 class Mail:
@@ -136,7 +139,7 @@ class Mail:
             case _:
                 assert_never(request)
 
-    def receive_call(self, ticket: int, request: Passed | Deposit, now: float) -> None:
+    def receive_call(self, ticket: int, request: MailRequest, now: float) -> None:
         """Another node calls; the reply is resolved under ``ticket``."""
         match request:
             case Deposit():

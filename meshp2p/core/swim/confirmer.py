@@ -31,8 +31,8 @@ from meshp2p.core.swim.prober import Prober
 
 __all__ = ["Confirmer"]
 
-CHECKS_MAX = 256
-"""The maximum number of checks under way. Chosen, not measured."""
+PROCESS_CHECKS_MAX = 256
+"""How many nodes are checked at the same time. Chosen, not measured."""
 
 RECHECK_PERIODS = 2
 """Protocol periods until a node checks again whom it accused without confirmation. Chosen, not measured."""
@@ -122,7 +122,7 @@ class Confirmer:
     @property
     def room(self) -> int:
         """How many more checks may begin."""
-        return CHECKS_MAX - len(self._checks)
+        return PROCESS_CHECKS_MAX - len(self._checks)
 
     def is_checking(self, node_id: str) -> bool:
         """Return whether a check of this node is under way without an answer."""
@@ -150,7 +150,7 @@ class Confirmer:
         under_way = self._checks.get(node_id)
         if under_way is not None and under_way.boot == record.boot and (under_way.watched_at or not watched_at):
             return
-        if under_way is None and len(self._checks) >= CHECKS_MAX:
+        if under_way is None and len(self._checks) >= PROCESS_CHECKS_MAX:
             return
         period = state.local_health.scale(state.config.probe_interval)
         check = _ProcessCheck(record.boot, self._prober.next_sequence(), watched_at, now, now + period)

@@ -28,7 +28,7 @@ from meshp2p.core.swim.prober import Prober
 
 __all__ = ["PathValidator"]
 
-CHECKS_MAX: Final = 256
+ADDRESS_CHECKS_MAX: Final = 256
 """How many nodes have an address checked at the same time. Chosen, not measured."""
 
 _SEQUENCE_MIN, _SEQUENCE_MAX = 1 << 32, 1 << 63
@@ -58,7 +58,7 @@ class PathValidator:
         """Process a packet with the tag of this listed node, which came from this address."""
         state = self._state
         in_use = state.address_of(record)
-        if source == in_use or record.id in self._checks or len(self._checks) >= CHECKS_MAX:
+        if source == in_use or record.id in self._checks or len(self._checks) >= ADDRESS_CHECKS_MAX:
             return
         sequence, sequence_in_use = (state.random.randrange(_SEQUENCE_MIN, _SEQUENCE_MAX) for _ in range(2))
         self._checks[record.id] = _AddressCheck(record.boot, source, sequence, sequence_in_use)

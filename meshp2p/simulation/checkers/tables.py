@@ -12,7 +12,7 @@ import msgspec
 
 from meshp2p.core.digest import BUCKETS_MAX
 from meshp2p.core.machine import Machine
-from meshp2p.core.swim.confirmer import CHECKS_MAX
+from meshp2p.core.swim.confirmer import PROCESS_CHECKS_MAX
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 
@@ -146,7 +146,7 @@ class Tables(Checker):
         if name in ("Members.records", "Members.departed"):
             return len({*(host.id for host in oracle.hosts.values()), *oracle.agents, *oracle.deregistered})
         if name == "Confirmer._checks":  # a check ends up to a period after its node was removed
-            return CHECKS_MAX
+            return PROCESS_CHECKS_MAX
         if name in LISTED:
             return listed
         room = ROOM if name in HEAPS else 2 * UNDER_WAY
