@@ -221,10 +221,10 @@ class SystemPlatform:
 
 
 def announced_mesh(mesh: str) -> str:
-    """What stands on the network for the mesh that this user knows by this name. Raises
-    :class:`~meshp2p.errors.StoreError` if it is secured and the credential cannot be used."""
+    """The name on the network of the mesh that this user knows by this name: another one if the mesh is secured. Raises
+    :class:`~meshp2p.errors.StoreError` if the credential cannot be read."""
     directory = _find_credential(mesh)
-    return mesh if directory is None else directory.load().announced_name
+    return mesh if directory is None else directory.load_announced_name()
 
 
 def _find_credential(mesh: str) -> CredentialDirectory | None:

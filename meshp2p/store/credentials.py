@@ -26,7 +26,7 @@ from typing import Final
 
 from meshp2p.errors import ConfigError, RemoteProtocolError, StoreError
 from meshp2p.store.replacement import replace_durably
-from meshp2p.trust.certificates import Certificate, RootRole
+from meshp2p.trust.certificates import Certificate, RootRole, announced_name
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.trust_map import Statements
@@ -50,7 +50,7 @@ class CredentialDirectory:
     def load(self) -> MachineCredential:
         """What is kept. Raises :class:`StoreError` if it cannot be read, is damaged, or if others may read a key."""
         key = self._load_key("machine.key")
-        root, *_ = self._load_certificates("root.pem")
+        root = self._load_root()
         chain = self._load_certificates("machine.pem")
         try:
             credential = MachineCredential(root, key, chain)
@@ -61,8 +61,15 @@ class CredentialDirectory:
 
     def load_name(self) -> str:
         """The name of the mesh. Raises :class:`StoreError` as :meth:`load` does."""
-        role = self._load_certificates("root.pem")[0].role
+        role = self._load_root().role
         return role.name if isinstance(role, RootRole) else ""
+
+    def load_announced_name(self) -> str:
+        """The name of the mesh on the network. Raises :class:`StoreError` as :meth:`load` does."""
+        try:
+            return announced_name(self._load_root())
+        except RemoteProtocolError as error:
+            raise StoreError(f"{str(self.path / 'root.pem')!r} does not name a mesh: {error}") from error
 
     def load_root_key(self) -> PrivateKey | None:
         """The root's key, None if it is not here. Raises :class:`StoreError` as :meth:`load` does."""
@@ -131,6 +138,9 @@ class CredentialDirectory:
         except ValueError as error:
             raise StoreError(f"{str(self.path / name)!r} does not hold a key: {error}") from error
 
+    def _load_root(self) -> Certificate:
+        return self._load_certificates("root.pem")[0]
+
     def _load_certificates(self, name: str) -> list[Certificate]:
         parts = [part + _PEM_END for part in _read(self.path / name).split(_PEM_END)[:-1]]
         try:
@@ -178,9 +188,7 @@ class Credentials:
     def find(self, name: str | None = None) -> CredentialDirectory | None:
         """The mesh with this name, or the only one there is; None if there is none. Raises :class:`ConfigError` if
         several fit, and :class:`StoreError`."""
-        found = [
-            (one, credential.name) for one in self.all() if (credential := one.load()).name == name or name is None
-        ]
+        found = [(one, label) for one in self.all() if (label := one.load_name()) == name or name is None]
         if len(found) > 1:
             names = ", ".join(f"{label!r} in {str(one.path)!r}" for one, label in found)
             raise ConfigError(f"several meshes fit: {names}; name one, or remove the others")

@@ -39,6 +39,7 @@ __all__ = [
     "Certificate",
     "MachineRole",
     "RootRole",
+    "announced_name",
     "check_pattern",
     "consent_to",
     "issue_agent",
@@ -259,6 +260,12 @@ def root_mesh_id(root: Certificate) -> bytes:
         raise RemoteProtocolError(Refusal.UNTRUSTED, f"{root}: expected the certificate of a root")
     root.verify_issued_by(root.public)
     return mesh_id_of(root.public)
+
+
+def announced_name(root: Certificate) -> str:
+    """The name of this mesh on the network, where an open mesh has its name: no other mesh has it. Raises
+    :class:`RemoteProtocolError` as :func:`root_mesh_id` does."""
+    return f"{root_mesh_id(root).hex()} {root.role.name if isinstance(root.role, RootRole) else ''}"
 
 
 def _issue(public: PublicKey, issuer: PrivateKey, role: _Role, alternatives: list[x509.GeneralName]) -> Certificate:

@@ -8,6 +8,7 @@ from meshp2p.errors import LocalProtocolError, Refusal, RemoteProtocolError
 from meshp2p.trust.certificates import (
     Certificate,
     RootRole,
+    announced_name,
     consent_to,
     issue_agent,
     issue_machine,
@@ -49,8 +50,8 @@ class MachineCredential:
 
     @property
     def announced_name(self) -> str:
-        """What stands for this mesh, and for no other, where an open mesh has its name: on the network."""
-        return f"{self.mesh_id.hex()} {self.name}"
+        """See :func:`~meshp2p.trust.certificates.announced_name`."""
+        return announced_name(self.root)
 
     @property
     def machine(self) -> MeshMachine:

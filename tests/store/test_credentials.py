@@ -186,6 +186,17 @@ def test_meshes_are_found_by_name(tmp_path: Path) -> None:
         meshes.find("office")
 
 
+def test_the_names_of_a_mesh_are_read_from_its_root_alone(tmp_path: Path) -> None:
+    _, credential = found_mesh("studio", "anna@laptop")
+    kept = Credentials(tmp_path).add(credential)
+    for path in kept.path.iterdir():
+        if path.name != "root.pem":
+            path.write_bytes(b"damaged")
+    found = Credentials(tmp_path).find("studio")
+    assert found is not None
+    assert found.load_announced_name() == credential.announced_name
+
+
 def test_a_mesh_is_added_once(tmp_path: Path) -> None:
     _, credential = found_mesh("studio", "anna@laptop")
     Credentials(tmp_path).add(credential)
