@@ -9,8 +9,9 @@ import trio
 
 from meshp2p.core.address import Address
 from meshp2p.errors import JoinFailed, RemoteProtocolError, StoreError
-from meshp2p.net.port import Listener
+from meshp2p.net.port import Listener, host_of
 from meshp2p.net.sockets import connect_tcp
+from meshp2p.net.strangers import Strangers
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.joining import Invitation, InviterSide, NewcomerSide
 
@@ -45,7 +46,7 @@ class InvitationServer:
         self._invitation = invitation
         self._keep = keep
         self._note = note
-        self._attempts: dict[trio.CancelScope, None] = {}
+        self._attempts = Strangers()
         self._welcoming = 0
         self._failure: StoreError | None = None
         self._ended = trio.Event()
@@ -74,22 +75,16 @@ class InvitationServer:
             await trio.sleep(1 / ATTEMPTS_PER_SECOND)
 
     async def _serve(self, stream: trio.abc.Stream) -> None:
-        if len(self._attempts) >= ATTEMPTS_MAX:
-            oldest = next(iter(self._attempts))
-            del self._attempts[oldest]
-            oldest.cancel()
-        with trio.move_on_after(ATTEMPT_SECONDS) as attempt:
-            self._attempts[attempt] = None
+        with self._attempts.open(ATTEMPTS_MAX, ATTEMPT_SECONDS):
             try:
                 await self._speak(stream)
             except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
             finally:
-                self._attempts.pop(attempt, None)
                 await trio.aclose_forcefully(stream)
 
     async def _speak(self, stream: trio.abc.Stream) -> None:
-        side = InviterSide(self._credential, self._find, _host(stream))
+        side = InviterSide(self._credential, self._find, host_of(stream) or "an unknown address")
         while not side.is_over:
             data = await stream.receive_some(_RECEIVE_BYTES)
             if not data:
@@ -169,12 +164,3 @@ async def _connect(addresses: tuple[Address, ...]) -> trio.abc.Stream:
                 continue
         failures.append(f"{address}: no answer in {_CONNECT_SECONDS:g} s")
     raise JoinFailed(f"no connection to the inviter: {'; '.join(failures)}")
-
-
-def _host(stream: trio.abc.Stream) -> str:
-    if isinstance(stream, trio.SocketStream):
-        try:
-            return str(stream.socket.getpeername()[0]).removeprefix("::ffff:")
-        except OSError:
-            pass
-    return "an unknown address"

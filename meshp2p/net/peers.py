@@ -27,6 +27,7 @@ from meshp2p.net.peer_query import PeerQuery
 from meshp2p.net.relays import Relays
 from meshp2p.net.secure_stream import Security
 from meshp2p.net.sockets import connect_tcp
+from meshp2p.net.strangers import Strangers
 from meshp2p.wire.call_bytes import Budget
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_events import CallArrived, HelloArrived, PeerEvent
@@ -66,9 +67,9 @@ class PeerStats:
 
 
 class Peers:
-    """The connections of one node: ``own`` is what it says of itself. ``connect`` stands for the network; with
-    ``security`` every connection is to a node that was verified. No outcome is
-    handed out before ``gate()`` returns: the virtual network stops processes with it.
+    """The connections of one node: ``own`` is what it says of itself. ``connect`` stands for the network. With
+    ``security`` every connection is to a node that was verified. No outcome is handed out before ``gate()`` returns:
+    the virtual network stops processes with it.
 
     :meth:`run` must be running for anything to happen.
     """
@@ -90,7 +91,7 @@ class Peers:
         self._connections = Connections(own)
         self._connect_plain = connect
         self._security = security
-        self._handshakes: dict[trio.CancelScope, None] = {}
+        self._handshakes = Strangers()
         self._dials = Dialer(self._connect, self._begin, self._start)
         self._service: PeerService | None = None
         self._server: CallServer | None = None
@@ -145,18 +146,11 @@ class Peers:
             await trio.aclose_forcefully(stream)
             return
         verified: trio.abc.Stream | None = None
-        with trio.CancelScope() as handshake:
-            if len(self._handshakes) >= HANDSHAKES_MAX:
-                oldest = next(iter(self._handshakes))
-                del self._handshakes[oldest]
-                oldest.cancel()
-            self._handshakes[handshake] = None
+        with self._handshakes.open(HANDSHAKES_MAX):
             try:
                 verified = await self._security.accept(stream)
             except (RemoteProtocolError, OSError) as error:
                 self._count_refused(error, host)
-            finally:
-                self._handshakes.pop(handshake, None)
         if verified is not None:
             await self.serve_stream(verified, host)
 

@@ -19,9 +19,10 @@ from typing import Final, Protocol, runtime_checkable
 
 import trio
 
+from meshp2p.net.strangers import Strangers
 from meshp2p.wire.peer_frames import PEER_MAGIC
 
-__all__ = ["Listener", "Port", "PortStats"]
+__all__ = ["Listener", "Port", "PortStats", "host_of"]
 
 FIRST_BYTE_SECONDS: Final = 10.0
 """How long a client may say nothing. Chosen, not measured."""
@@ -110,7 +111,7 @@ class Port:
         self._accepting = trio.CancelScope()
         self._serve_peer = serve_peer
         self._serve_tls = serve_tls
-        self._unidentified: dict[trio.CancelScope, None] = {}
+        self._unidentified = Strangers()
         self._errors_logged: set[int | None] = set()
 
     @property
@@ -139,17 +140,10 @@ class Port:
         """Accept no more. What was handed on goes on."""
         self._accepting.cancel()
 
-    def _end_oldest(self) -> None:
-        """End the connection whose first byte is awaited for longest."""
-        oldest = next(iter(self._unidentified), None)
-        if oldest is not None:
-            del self._unidentified[oldest]
-            oldest.cancel()
-
     async def _pause(self, error: OSError) -> None:
         # EMFILE and its like pass as connections close; what else may come here is no reason to stop either.
         self.stats.accept_failures += 1
-        self._end_oldest()
+        self._unidentified.end_oldest()
         if error.errno not in self._errors_logged:
             self._errors_logged.add(error.errno)
             _log.error("accept failed, and is tried again (logged once): %s", error)
@@ -157,20 +151,16 @@ class Port:
 
     async def _identify(self, stream: trio.abc.Stream) -> None:
         first = b""
-        with trio.move_on_after(FIRST_BYTE_SECONDS) as waiting:
-            if len(self._unidentified) >= UNIDENTIFIED_MAX:
-                self._end_oldest()
-            self._unidentified[waiting] = None
+        with self._unidentified.open(UNIDENTIFIED_MAX, FIRST_BYTE_SECONDS) as waiting:
             try:
                 first = await _peek(stream)
             finally:
-                self._unidentified.pop(waiting, None)
                 if not first:
                     self.stats.silent += waiting.cancel_called
                     await trio.aclose_forcefully(stream)
         if not first:
             return
-        is_secured, host = self._serve_tls is not None, _host(stream)
+        is_secured, host = self._serve_tls is not None, host_of(stream)
         if first[0] == _TLS:
             self.stats.tls += 1
             if self._serve_tls is None:
@@ -223,7 +213,7 @@ def _is_this_machine(stream: trio.abc.Stream, host: str) -> bool:
         return False
 
 
-def _host(stream: trio.abc.Stream) -> str:
+def host_of(stream: trio.abc.Stream) -> str:
     """The address of the other machine, empty if it is gone already."""
     if isinstance(stream, _Peekable):
         return stream.peer_host
