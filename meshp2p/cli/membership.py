@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import trio
 
-from meshp2p.cli.output import printable, warn, write_line
+from meshp2p.cli.output import printable, to_json_line, warn, write_line
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces
 from meshp2p.errors import ConfigError, StartError
 from meshp2p.net.interfaces import list_interfaces
@@ -132,7 +132,7 @@ def _trust(options: argparse.Namespace) -> int:
     rows = [_row(credential, machine) for machine in machines.values()]
     if options.json:
         for row in rows:
-            write_line(msgspec.json.encode(row).decode())
+            write_line(to_json_line(row))
         return 0
     write_line(printable(f"mesh {credential.name!r}, id {credential.mesh_id.hex()}"))
     for row, machine in zip(rows, machines.values(), strict=True):

@@ -22,7 +22,6 @@ from meshp2p.core.events import (
     StorageFailed,
     StorageRecovered,
 )
-from meshp2p.core.presets import PRESETS
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
 from meshp2p.node.events import EventsLost, LeaderChanged, MemberEvent, NetworkProblemFound, NodeEvent
@@ -42,37 +41,6 @@ def add_commands(commands: Any) -> None:
         allow_abbrev=False,
     )
     add_configuration(up)
-    up.add_argument("--preset", metavar="NAME", help=f"where the mesh runs: {', '.join(one.name for one in PRESETS)}")
-    up.add_argument("--id", help="the node's id, 1 to 128 bytes (made from the time and the host's name)")
-    up.add_argument(
-        "--no-mdns",
-        dest="mdns",
-        action="store_false",
-        default=None,
-        help="neither announce this node nor look for others by mDNS",
-    )
-    up.add_argument(
-        "--beacon",
-        action=argparse.BooleanOptionalAction,
-        help="look for others by the UDP beacon, or do not (as mDNS is)",
-    )
-    up.add_argument(
-        "--capability", dest="capabilities", action="append", metavar="NAME", help="what this agent can do; may repeat"
-    )
-    up.add_argument(
-        "--profile",
-        dest="profiles",
-        action="append",
-        metavar="NAME",
-        help="an agent profile that runs here; may repeat",
-    )
-    up.add_argument(
-        "--allow-host",
-        dest="allow_hosts",
-        action="append",
-        metavar="NAME",
-        help="another name or address of this node that callers may use; may repeat",
-    )
     up.add_argument("--log-level", choices=LOG_LEVELS, default="warning", help="least level to log (%(default)s)")
     up.add_argument("--json", action="store_true", help="print one JSON object a line")
     up.set_defaults(run=run)

@@ -75,7 +75,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     a power failure; each acceptance then waits until the disk has synced."""
 
     insecure_lan: bool = False
-    """Whether a node without a mesh key may be reached from the LAN if ``host`` is not set."""
+    """Whether to bind to all addresses if ``host`` is not set, so that the LAN reaches the node."""
 
     hostname: str | None = None
     """The host name that the registry shows. None is the name of this machine."""

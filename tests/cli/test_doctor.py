@@ -75,6 +75,14 @@ def test_what_no_option_says_comes_from_the_environment_and_the_file(
     ]
 
 
+def test_it_takes_the_arguments_of_a_node_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--id", "one", "--mesh", f"test-{secrets.token_hex(8)}", "--port", "0", "--preset", "lan", "--no-mdns"]
+    words += ["--beacon", "--capability", "paint", "--profile", "painter", "--allow-host", "painter.example"]
+    assert main(["doctor", "--seconds", "0.5", "--json", *words]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert "mdns port" not in {check["name"] for check in report["checks"]}
+
+
 def test_a_variable_that_is_none_is_what_is_wrong(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import msgspec
 import trio
 
 from meshp2p.cli.configuration import add_configuration, configuration_of
 from meshp2p.cli.doctor.examination import Examination
 from meshp2p.cli.doctor.findings import Findings
-from meshp2p.cli.output import printable, write_line
+from meshp2p.cli.output import printable, to_json_line, write_line
 from meshp2p.core.swim.candidates import SourceStats
 
 __all__ = ["add_commands"]
@@ -25,7 +24,7 @@ def add_commands(commands: Any) -> None:
         "doctor",
         help="find out why a node finds no others",
         description="Find out why a node with this configuration finds no others. Values without an option come from"
-        " MESHP2P_... variables, then from the file.",
+        " MESHP2P_... variables, then from the file, then from the preset.",
         allow_abbrev=False,
     )
     add_configuration(doctor)
@@ -44,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     verdict = verdict_of(found, config.mesh)
     if options.json:
         write_line(
-            msgspec.json.encode(
+            to_json_line(
                 {
                     "mesh": config.mesh,
                     "is_well": found.is_well,
@@ -55,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
                     "other_meshes": found.other_meshes,
                     "other_names": sorted(found.other_names),
                 }
-            ).decode()
+            )
         )
     else:
         print_report(found, examination.sources, verdict)
