@@ -19,6 +19,9 @@ from meshp2p.core.calls import Pong, Probe, SyncReply, SyncRequest
 from meshp2p.core.effects import Call
 from meshp2p.core.record import Record, State
 from meshp2p.node.config import NodeConfig
+from meshp2p.store.credentials import Credentials
+from meshp2p.store.user_data import meshes_directory
+from meshp2p.trust.credential import found_mesh
 from tests.net.service import CODEC, Node, running
 
 
@@ -81,6 +84,16 @@ def test_it_takes_the_arguments_of_a_node_as_they_are(capsys: pytest.CaptureFixt
     assert main(["doctor", "--seconds", "0.5", "--json", *words]) == 0
     report = json.loads(capsys.readouterr().out)
     assert "mdns port" not in {check["name"] for check in report["checks"]}
+
+
+def test_in_a_secured_mesh_it_says_that_it_cannot_see_the_nodes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    Credentials(meshes_directory()).add(found_mesh("studio", "anna@laptop")[1])
+    assert main(["doctor", "--seconds", "0.5", "--mesh", "studio", "--port", "0", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert any("'studio' is secured here" in check["text"] for check in report["checks"])
 
 
 def test_a_variable_that_is_none_is_what_is_wrong(
