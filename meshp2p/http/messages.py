@@ -12,7 +12,7 @@ from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.errors import UnknownInstance
 from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest
-from meshp2p.http.request import Request, Response, json_response
+from meshp2p.http.request import Request, Response, json_response, query_flag
 from meshp2p.http.routes import Route
 from meshp2p.http.serialize import message_detail_of, message_of, receipt_of
 from meshp2p.wire.contract import (
@@ -62,7 +62,7 @@ def message_routes(node: Backend) -> list[Route]:
         query = request.query_values()
         limit = _integer(query, "limit", FETCH_DEFAULT, FETCH_MAX)
         wait = _seconds(query, "wait")
-        show = message_detail_of if request.query_flag("detail") else message_of
+        show = message_detail_of if query_flag(query, "detail") else message_of
         after = _last(query, "after", "")
         if after and not is_uuid7(after):
             raise BadRequest(422, f"after={after[:_SHOWN_MAX]!r} in the query: expected a message id")

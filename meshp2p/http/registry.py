@@ -12,7 +12,7 @@ from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest, encode_json
 from meshp2p.http.listing import Listing
-from meshp2p.http.request import Request, Response, json_response
+from meshp2p.http.request import Request, Response, json_response, query_flag
 from meshp2p.http.routes import Route
 from meshp2p.http.serialize import detail_of, instance_of, leader_of, profile_of
 from meshp2p.wire.contract import (
@@ -68,7 +68,7 @@ def registry_routes(node: Backend) -> list[Route]:
     async def list_agents(request: Request) -> Response:
         query = request.query_values()
         capabilities, profiles, statuses = (query.get(key, ()) for key in ("capability", "profile", "status"))
-        shows_all, only_leader = request.query_flag("detail"), request.query_flag("leader")
+        shows_all, only_leader = query_flag(query, "detail"), query_flag(query, "leader")
 
         def is_wanted(instance: ListedInstance) -> bool:
             return (

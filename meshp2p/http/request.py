@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -10,7 +10,7 @@ from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.http.body import BadRequest, decode_in_steps, encode_json
 from meshp2p.http.incoming import RequestBody
 
-__all__ = ["Handler", "Headers", "Request", "Response", "Write", "json_response"]
+__all__ = ["Handler", "Headers", "Request", "Response", "Write", "json_response", "query_flag"]
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
@@ -78,13 +78,6 @@ class Request:
                 values.setdefault(_unquote(key, where), []).append(_unquote(value, where))
         return values
 
-    def query_flag(self, key: str) -> bool:
-        """Whether the query has ``key=true``. Raises :class:`~meshp2p.http.body.BadRequest` (422) for another value."""
-        values = self.query_values().get(key, ["false"])
-        if values[-1] not in ("true", "false"):
-            raise BadRequest(422, f"{key}={values[-1][:_SHOWN_MAX]!r} in the query: expected true or false")
-        return values[-1] == "true"
-
 
 class Response:
     """What a route answers. The body is the ``parts`` in their order; several responses may share one.
@@ -116,6 +109,14 @@ class Response:
 def json_response(body: object, status: int = 200, headers: Headers = ()) -> Response:
     """A JSON response. A tuple is JSON already, in parts."""
     return Response(status, body if isinstance(body, tuple) else encode_json(body), (_JSON_TYPE, *headers))
+
+
+def query_flag(query: Mapping[str, Sequence[str]], key: str) -> bool:
+    """Whether the query has ``key=true``. Raises :class:`~meshp2p.http.body.BadRequest` (422) for another value."""
+    text = query[key][-1] if key in query else "false"
+    if text not in ("true", "false"):
+        raise BadRequest(422, f"{key}={text[:_SHOWN_MAX]!r} in the query: expected true or false")
+    return text == "true"
 
 
 def _unquote(text: str, where: str) -> str:
