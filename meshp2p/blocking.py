@@ -70,4 +70,4 @@ def open_node(
     Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started. If
     another live node has had this id for longer, raises :class:`~meshp2p.errors.IdConflict`, at any time.
     """
-    return MeshNode(NodeOpening(config, {} if handlers is None else handlers, options, is_async=False))
+    return MeshNode(NodeOpening(config, handlers, options, is_async=False))

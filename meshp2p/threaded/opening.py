@@ -60,7 +60,7 @@ def open_node(
     started, and :class:`~meshp2p.errors.WrongLoop` if no supported loop is running. If another live node has had this
     id for longer, it raises :class:`~meshp2p.errors.IdConflict`, at any time.
     """
-    return MeshNode(NodeOpening(config, {} if handlers is None else handlers, options, in_loop=in_loop))
+    return MeshNode(NodeOpening(config, handlers, options, in_loop=in_loop))
 
 
 class NodeOpening:
@@ -69,13 +69,13 @@ class NodeOpening:
     def __init__(
         self,
         config: NodeConfig | None,
-        handlers: Mapping[str, HandlerFunction],
+        handlers: Mapping[str, HandlerFunction] | None,
         options: NodeOptions,
         *,
         in_loop: bool = False,
         is_async: bool = True,
     ) -> None:
-        self.handlers: Mapping[str, HandlerFunction] = handlers
+        self.handlers: Mapping[str, HandlerFunction] = {} if handlers is None else handlers
         self._config = config
         self._options = options
         self._in_loop = in_loop
