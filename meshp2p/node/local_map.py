@@ -37,7 +37,8 @@ MergeFunction = Callable[[Any, Any], Any]
 It runs in the node's loop, during a write or the receipt of a message, so it must be fast and must not use the node.
 """
 
-_decode: Final = msgspec.json.Decoder().decode
+decode_value: Final = msgspec.json.Decoder().decode
+"""Return the value for a JSON text of a map."""
 
 
 class MapChange(msgspec.Struct, frozen=True):
@@ -117,11 +118,6 @@ class LocalMaps:
             present.end()
 
 
-def decode_value(text: bytes) -> Any:
-    """Return the value for a JSON text of a map."""
-    return _decode(text)
-
-
 def encode_value(key: str, value: Any) -> bytes:
     """Return a value of a map as JSON text. Raises :class:`~meshp2p.errors.ConfigError` for an invalid key or value."""
     check_key(key)
@@ -159,7 +155,7 @@ def _joined(name: str, merge: MergeFunction) -> Merge:
 
     def join(earlier: bytes, later: bytes) -> bytes:
         try:
-            text = _as_json(merge(_decode(earlier), _decode(later)), "what it returned")
+            text = _as_json(merge(decode_value(earlier), decode_value(later)), "what it returned")
             if len(text) > MAP_VALUE_BYTES_MAX:
                 raise ConfigError(f"what it returned has {len(text)} bytes: at most {MAP_VALUE_BYTES_MAX}")
         except Exception:  # noqa: BLE001 - the embedder's function may raise anything
