@@ -1,0 +1,1 @@
+"""Formats of other projects, which use nothing of the rest of meshp2p."""
