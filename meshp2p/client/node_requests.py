@@ -1,4 +1,4 @@
-"""Requests to one of several nodes: the first that answers, and what its answer stands for."""
+"""Requests to the first of several nodes that answers, and the errors that its answer stands for."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout,
 client_transport: Final[ContextVar[Callable[[], Transport] | None]] = ContextVar(
     "meshp2p.client_transport", default=None
 )
-"""What makes the transport of each :class:`MeshClient` that is created in this context without one. None uses this
-machine's network.
+"""Makes the transport of each :class:`~meshp2p.MeshClient` that is created in this context without one. None uses the
+network of this machine.
 
 :mod:`meshp2p.testing` sets it.
 """
@@ -95,9 +95,11 @@ class NodeRequests:
         timeout_more: float = 0.0,
         is_repeatable: bool = True,
     ) -> httpx.Response:
-        """The first answer that is one, which may take ``timeout_more`` seconds longer than others. The URL that gave
-        it is asked first from now on. What is not repeatable is sent to the next only where it did not reach this
-        one."""
+        """Return the first answer other than 503. From then on its URL is asked first.
+
+        Each node has ``timeout`` and ``timeout_more`` seconds to answer. If the request is not repeatable, it goes to
+        the next node only if it did not reach this one. Raises :class:`~meshp2p.errors.Unreachable`.
+        """
         failures: list[str] = []
         timeout = self._timeout + timeout_more
         connect_timeout = timeout if is_repeatable else self._timeout / 2  # so that it ends before the other one
@@ -134,8 +136,8 @@ class NodeRequests:
 
 
 def made(response: httpx.Response, make: Callable[[], _T], accepted: tuple[int, ...] = (200,)) -> _T:
-    """What the answer stands for. Raises what :class:`MeshClient` raises for a status that is not accepted, and
-    :class:`RequestRefused` for an answer that no node gives."""
+    """Return the result of ``make``, which reads the answer. Raises the errors of :class:`~meshp2p.MeshClient` for a
+    status that is not accepted, and :class:`RequestRefused` for an answer that no node gives."""
     if response.status_code not in accepted:
         raise refusal(response)
     try:
@@ -163,8 +165,8 @@ def error_text(response: httpx.Response) -> str:
 
 
 def segment(name: str, field: str = "instance_id") -> str:
-    """An id as one segment of a path. Clients take the segments ``.`` and ``..`` out of a path unless their dots are
-    escaped. Raises :class:`ConfigError`."""
+    """Return an id as one segment of a path. Dots are escaped in ``.`` and ``..``, which clients would remove from the
+    path. Raises :class:`ConfigError`."""
     check_name(field, name)
     quoted = quote(name, safe="")
     return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted

@@ -126,7 +126,7 @@ class Platform(Protocol):
         """Why no other machine can be reached at all; empty if one may be."""
 
     def open_security(self, config: NodeConfig, instance_id: str) -> Security | None:
-        """What makes it a node of a secured mesh; None if the mesh of that name is open. Raises
+        """Return the TLS identity of a node of a secured mesh, or None if the mesh of that name is open. Raises
         :class:`~meshp2p.errors.StartError` and :class:`~meshp2p.errors.StoreError`."""
 
     def make_peers(self, codec: Codec, own: PeerHello, security: Security | None) -> Peers:
@@ -221,14 +221,14 @@ class SystemPlatform:
 
 
 def announced_mesh(mesh: str) -> str:
-    """The name on the network of the mesh that this user knows by this name: another one if the mesh is secured. Raises
-    :class:`~meshp2p.errors.StoreError` if the credential cannot be read."""
+    """Return the name under which a mesh of this user is announced on the network. Raises
+    :class:`~meshp2p.errors.StoreError` if the mesh is secured and the credential cannot be read."""
     directory = _find_credential(mesh)
     return mesh if directory is None else directory.load_announced_name()
 
 
 def _find_credential(mesh: str) -> CredentialDirectory | None:
-    """The credential of this user for the secured mesh of this name; None if there is none: the mesh is open."""
+    """Return this user's credential for the secured mesh of this name, or None if the mesh is open."""
     try:
         meshes = meshes_directory()
         if not meshes.is_dir():

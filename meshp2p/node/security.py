@@ -1,4 +1,4 @@
-"""How a node comes to be one of a secured mesh: by the credential that its user has for the mesh of that name."""
+"""The TLS identity of a node in a secured mesh, made from the credential of its user."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ _log = logging.getLogger("meshp2p.node")
 
 
 def open_security(directory: CredentialDirectory, instance_id: str, hostname: str) -> NodeTls:
-    """A certificate for this process of the instance, and the trust map of its user. Raises :class:`StartError` if this
-    machine may not use that id or was revoked, :class:`~meshp2p.errors.StoreError` if the credential is not usable."""
+    """Issue a certificate for this process, and load the trust map of its user.
+
+    Raises :class:`StartError` if this machine may not use the id or was revoked, and
+    :class:`~meshp2p.errors.StoreError` if the credential cannot be used.
+    """
     credential = directory.load()
     key = PrivateKey.generate()
     try:
@@ -36,12 +39,12 @@ def open_security(directory: CredentialDirectory, instance_id: str, hostname: st
             try:
                 credential.trust.merge_untrusted(directory.load_statements())
             except StoreError as error:
-                _log.error("what other processes noted of trust is not used: %s", error)
+                _log.error("the trust map on disk cannot be read and is not used: %s", error)
 
     async def keep() -> None:
         try:
             await trio.to_thread.run_sync(directory.update_trust, credential)
         except StoreError as error:
-            _log.error("what was learnt of trust is not kept, and is used until this process ends: %s", error)
+            _log.error("changes of the trust map cannot be stored, and are lost when this process ends: %s", error)
 
     return NodeTls(credential, key, certificate, refresh=refresh, keep=keep)
