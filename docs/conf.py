@@ -25,8 +25,8 @@ autodoc_typehints = "description"
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nitpicky = True
-# Docstrings name internal types too, which have no page.
-nitpick_ignore_regex = [("py:.*", ".*")]
+# Annotations name private types and those of other libraries, which have no page. Public ones must have one.
+nitpick_ignore_regex = [("py:class|py:mod", r"(?!meshp2p\.(errors\.)?[A-Z]\w*$).*")]
 exclude_patterns = ["adr/template.md", "changes"]
 
 html_theme = "furo"
