@@ -86,13 +86,15 @@ class LocalNode(NodeBackend):
         return self._machine.is_leading
 
     def find(self, capability: str | None, profile: str | None) -> list[ListedInstance]:
-        """The live instances that have the capability and the profile, each if it is given."""
-        return [
-            instance
-            for instance in self.members()
-            if (capability is None or capability in instance.capabilities)
-            and (profile is None or profile in instance.profiles)
+        """Return the live instances that have the capability and the profile, each if given."""
+        ids = [
+            record.id
+            for record in self._machine.records().copy().values()
+            if (capability is None or capability in record.capabilities)
+            and (profile is None or profile in record.profiles)
         ]
+        found = (self.member(instance_id) for instance_id in sorted(ids, key=str.encode))
+        return [instance for instance in found if instance is not None]  # one may have gone meanwhile
 
     # What happens
 
