@@ -121,8 +121,8 @@ def _greeting(node: MeshNode, is_json: bool) -> str:
         )
     if announced_mesh(node.config.mesh) != node.config.mesh:
         warning = (
-            "connections between nodes are encrypted and members only; datagrams are not sealed yet:"
-            " who can send on the network can forge them"
+            "only members, by TLS, and programs on this machine can call the node; datagrams are not protected:"
+            " anyone who can send to this address can forge them"
         )
     elif any(not is_loopback(address.host) for address in node.addresses):
         warning = "nothing is encrypted or authenticated: whoever reaches this address may register, read and join"
