@@ -1,9 +1,10 @@
-"""What a machine keeps has a bound: tables do not grow by what is over."""
+"""The tables inside a machine have bounds: they do not grow with things that are over."""
 
 from __future__ import annotations
 
 import collections
 import enum
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any, Final
@@ -69,7 +70,7 @@ MAPS: Final = frozenset(("ReplicatedMap._deleted", "ReplicatedMap._held", "Repli
 """Tables of shared maps: their entries, and a digest with a word for each of its buckets."""
 
 HEAPS: Final = frozenset(("Deadlines._heap", "LifeSigns._news", "Timers._heap"))
-"""Tables with a room of their own for what is over: 64 entries of a heap, 256 signs of life."""
+"""Tables that may also have entries of things that are over: 64 in a heap, 256 signs of life."""
 
 TRANSIENT: Final = frozenset(
     (
@@ -88,24 +89,24 @@ TRANSIENT: Final = frozenset(
         "Swim._early_syncs",
     )
 )
-"""Tables of what is under way. In calm that is little."""
+"""Tables of things under way. In calm they are nearly empty."""
 
 CALM: Final = 30.0
-"""Seconds without a fault after which little is under way. Chosen, not measured."""
+"""The number of seconds without a fault after which a run counts as calm. Chosen, not measured."""
 
 UNDER_WAY: Final = 8
-"""How much may be under way in calm, beside one for each of eight instances. Runs have 5 at most."""
+"""How many things may be under way in calm, plus one for each eight listed instances. Runs have at most 5."""
 
 ROOM: Final = 256
-"""How many entries that are over ``HEAPS`` may have."""
+"""How many entries of things that are over a table of ``HEAPS`` may have."""
 
 
 class Tables(Checker):
-    """Each table of a machine has no more entries than there are instances, departed ones and copies of messages, each
-    as far as it concerns the table; in calm nothing is under way but what has just begun.
+    """No table of a machine has more entries than the instances, departed instances and copies of messages that it is
+    about. In calm, only things that have just begun are under way.
 
-    It looks inside the machine, at all tables that it finds there: also at those that no list here names. One host is
-    looked at in each tick, and all at the end.
+    Unlike other checkers it looks inside the machine, at all tables that it finds there, also at those that no list
+    here names. Each tick checks one host, and the end of the run checks all.
     """
 
     name = "tables"
@@ -130,13 +131,14 @@ class Tables(Checker):
         oracle = self.oracle
         is_calm = not oracle.active_troubles() and oracle.engine.now - oracle.disturbed_at > CALM
         sizes = table_sizes(host.running)
+        copies = self._copies()
         for name, size in sizes.items():
-            allowed = self._allowed(name, sizes, is_calm=is_calm)
+            allowed = self._allowed(name, sizes, copies, is_calm=is_calm)
             if size > allowed and (host.key, name) not in self._violated:
                 self._violated.add((host.key, name))
                 self.violated(host, f"has {size} entries in {name}, where {allowed} are enough")
 
-    def _allowed(self, name: str, sizes: dict[str, int], *, is_calm: bool) -> int:
+    def _allowed(self, name: str, sizes: dict[str, int], copies: int, *, is_calm: bool) -> int:
         oracle, config = self.oracle, self.oracle.config
         listed = sizes["Members.records"]
         if is_calm and name in TRANSIENT:
@@ -152,7 +154,7 @@ class Tables(Checker):
         room = ROOM if name in HEAPS else 2 * UNDER_WAY
         known = 4 * (listed + sizes["Members.departed"])
         if name in MAIL:
-            return 2 * self._copies() + known + room
+            return 2 * copies + known + room
         if name in MAPS:
             return config.maps_max * (config.map_entries_max + BUCKETS_MAX)
         if name.startswith("Candidate"):
@@ -160,7 +162,7 @@ class Tables(Checker):
         return known + room
 
     def _copies(self, since: float = -math.inf) -> int:
-        """How many copies of messages were accepted in this run, and not acknowledged before this time."""
+        """Return how many copies of messages were accepted in this run and not acknowledged before this time."""
         acknowledged = self.oracle.acknowledged
         return sum(
             acknowledged.get((recipient, letter.id), math.inf) >= since
@@ -170,35 +172,42 @@ class Tables(Checker):
 
 
 def table_sizes(machine: Machine) -> dict[str, int]:
-    """How many entries the tables of a machine have in all, by the class and the attribute that holds them; with
-    ``[]`` behind it what is in tables within a table."""
+    """Return how many entries the tables of a machine have in all, by the class and the attribute that holds them. A
+    name that ends with ``[]`` counts the entries of tables within a table."""
     sizes: collections.Counter[str] = collections.Counter()
-    seen = {id(machine): machine}
+    seen = {id(machine)}
     stack: list[Any] = [machine]
     while stack:
         part = stack.pop()
         for name, value in _attributes(part):
-            found = [value]
-            if isinstance(value, _TABLES):
+            is_table = isinstance(value, _TABLES)
+            found = value.values() if isinstance(value, dict) else value if is_table else (value,)
+            kinds = set(map(type, found))  # most tables have only numbers or records: nothing to look at one by one
+            if is_table:
                 title = f"{type(part).__name__}.{name}"
                 sizes[title] += len(value)
-                found = list(value.values() if isinstance(value, dict) else value)
-                sizes[title + "[]"] += sum(len(one) for one in found if isinstance(one, _TABLES))
-            for one in found:
-                if _is_part(one) and id(one) not in seen:
-                    seen[id(one)] = one
+                if any(issubclass(kind, _TABLES) for kind in kinds):
+                    sizes[title + "[]"] += sum(len(one) for one in found if isinstance(one, _TABLES))
+            for one in found if any(map(_is_part, kinds)) else ():
+                if _is_part(type(one)) and id(one) not in seen:  # type: ignore[arg-type]
+                    seen.add(id(one))
                     stack.append(one)
     return sizes
 
 
 def _attributes(part: object) -> Iterator[tuple[str, Any]]:
     yield from getattr(part, "__dict__", {}).items()
-    for kind in type(part).__mro__:
-        for name in kind.__dict__.get("__slots__", ()):
-            if hasattr(part, name):
-                yield name, getattr(part, name)
+    for name in _slots(type(part)):  # type: ignore[arg-type]  # mypy thinks that types have no hash
+        if hasattr(part, name):
+            yield name, getattr(part, name)
 
 
-def _is_part(value: object) -> bool:
-    """Whether it is an object of the core that changes: no record, message or number."""
-    return type(value).__module__.startswith("meshp2p.core.") and not isinstance(value, msgspec.Struct | enum.Enum)
+@functools.cache
+def _slots(kind: type) -> tuple[str, ...]:
+    return tuple(name for base in kind.__mro__ for name in base.__dict__.get("__slots__", ()))
+
+
+@functools.cache
+def _is_part(kind: type) -> bool:
+    """Whether objects of this type belong to the core and change: no records, messages or numbers."""
+    return kind.__module__.startswith("meshp2p.core.") and not issubclass(kind, msgspec.Struct | enum.Enum)
