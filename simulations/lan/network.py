@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import trio
+
 from simulations.namespaces import Namespace, NamespacesUnavailable, explaining, open_namespaces
 
 __all__ = ["SWITCH_HOSTS_MAX", "Host", "Network", "open_router", "open_switch"]
@@ -61,6 +63,11 @@ class Host:
         """A firewall on this host lets only answers out: the host cannot begin a conversation."""
         self.firewall("-A OUTPUT -o lan -m conntrack --ctstate NEW -j DROP")
 
+    async def wait_for_link(self, state: str, name: str = "lan") -> None:
+        """Wait until ``ip link`` shows this state of an interface. The kernel notices a change of the carrier late."""
+        while state not in self.namespace.run("ip", "link", "show", name):
+            await trio.lowlevel.checkpoint()
+
     def move(self, address: str) -> None:
         """Replace its address by this one (``ADDRESS/BITS``)."""
         self.namespace.ip("address flush dev lan scope global", f"address add {address} broadcast + dev lan")
@@ -104,12 +111,11 @@ class Network:
 
     # Cables and ports
 
-    def unplug(self, name: str) -> None:
-        """Pull the cable of this host, and wait until its interface has no carrier: the kernel notices it later."""
+    async def unplug(self, name: str) -> None:
+        """Pull the cable of this host, and wait until its interface has no carrier."""
         host = self.hosts[name]
         self.middle.ip(f"link set {host.port} down")
-        while "NO-CARRIER" not in host.namespace.run("ip", "link", "show", "lan"):
-            pass
+        await host.wait_for_link("NO-CARRIER")
 
     def plug(self, name: str) -> None:
         """Put the cable of this host back."""

@@ -166,7 +166,7 @@ async def flapping(lab: Lab) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lab.watch, 10.0, others)
         for _ in range(10):
-            lab.network.unplug(last)
+            await lab.network.unplug(last)
             await trio.sleep(0.5)
             lab.network.plug(last)
             await trio.sleep(0.5)
@@ -177,7 +177,7 @@ async def unplugged(lab: Lab) -> None:
     """The cable of one host is pulled, and put back when all know."""
     await whole(lab)
     *others, last = lab.names
-    lab.network.unplug(last)
+    await lab.network.unplug(last)
     await lab.reach("unplugged -> the others right", others)
     lab.network.plug(last)
     await lab.reach("plugged in -> whole", lab.names)

@@ -153,8 +153,7 @@ async def test_bridges_that_a_person_named_are_advertised_and_those_of_an_engine
     with trio.fail_after(60):
         async with two_hosts(["10.9.0.1/24"], []) as (left, _):
             left.namespace.ip("link set lan down", "link set lan name br-lan", "link set br-lan up")
-            while "state UP" not in left.namespace.run("ip", "link", "show", "br-lan"):
-                await trio.lowlevel.checkpoint()  # the kernel finds the carrier again a little later
+            await left.wait_for_link("state UP", "br-lan")
             others = {"br-mgmt": "10.9.1.1", "docker0": "172.17.0.1", "br-0123456789ab": "172.18.0.1"}
             for number, (name, address) in enumerate(others.items()):
                 left.namespace.ip(

@@ -219,7 +219,7 @@ async def test_no_network_is_up(fault: str) -> None:
         if fault == "down":
             a.namespace.ip("link set lan down", "link set lo down")
         else:
-            network.unplug("a")
+            await network.unplug("a")
         code, report = await examine(a, ANY)
     assert code == 1
     assert ("broken" in found(report, "loopback")) == (fault == "down")

@@ -58,7 +58,7 @@ async def test_a_lone_node_says_why_it_is_alone(tmp_path: Path, options: list[st
 @pytest.mark.long
 async def test_a_node_without_a_carrier_says_so(tmp_path: Path) -> None:
     with trio.fail_after(SECONDS), switch("a") as network:
-        network.unplug("a")
+        await network.unplug("a")
         async with open_ups(network, tmp_path, [ANY]) as (node,):
             assert "lan has no carrier" in (await problem(node))["reason"]
 
