@@ -7,8 +7,6 @@ protocol changes what the seeds draw. So each figure summarizes many runs, and m
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.simulation import Result, run
 from meshp2p.virtual.faults import Bursts, Crash, Fault, Lossy, Partition, Stalls
 from simulations.ablations.safeguards import ablation
+from simulations.jobs import map_in_processes
 
 __all__ = ["CASES", "Figure", "compare", "measure", "read_baseline", "write_baseline"]
 
@@ -139,7 +138,7 @@ def measure(
     """
     work = [(case, FIRST_SEED + number, config) for case in cases for number in range(CASES[case].seeds)]
     results: dict[str, list[Result]] = {}
-    for (case, seed, _), result in zip(work, _map(work, jobs), strict=True):
+    for (case, seed, _), result in zip(work, map_in_processes(_run, work, jobs), strict=True):
         if result.violations:
             raise ConfigError(f"baseline: case {case!r}, seed {seed}: {result.violations[0]}")
         results.setdefault(case, []).append(result)
@@ -147,15 +146,6 @@ def measure(
 
 
 Work = tuple[str, int, ProtocolConfig | None]
-
-
-def _map(work: list[Work], jobs: int) -> Iterator[Result]:
-    if jobs == 1:
-        yield from map(_run, work)
-        return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        yield from pool.map(_run, work)
 
 
 def _run(work: Work) -> Result:

@@ -6,9 +6,8 @@ Everything is measured in the simulator, in virtual time, so a row depends only 
 
 from __future__ import annotations
 
-import concurrent.futures
+import functools
 import math
-import multiprocessing
 import random
 from collections.abc import Iterator
 
@@ -21,6 +20,7 @@ from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.simulation import Simulation
 from meshp2p.virtual.faults import Crash, Fault, Lossy, Pause, Slow, Stalls
 from simulations.ablations.safeguards import ablation
+from simulations.jobs import map_in_processes
 
 __all__ = [
     "DEFAULTS",
@@ -371,10 +371,4 @@ def measure_larger(setting: Setting, nodes: int, seeds: int) -> Larger:
 
 def measure_all(settings: list[Setting], nodes: int, seeds: int, jobs: int = 1) -> Iterator[Row]:
     """Measure all settings on so many processes, and return the rows in the order of the settings."""
-    count = len(settings)
-    if jobs == 1:
-        yield from map(measure, settings, [nodes] * count, [seeds] * count)
-        return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        yield from pool.map(measure, settings, [nodes] * count, [seeds] * count)
+    return map_in_processes(functools.partial(measure, nodes=nodes, seeds=seeds), settings, jobs)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from meshp2p.simulation.replay import write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import Result, run
 from simulations.ablations.safeguards import ablation
+from simulations.jobs import map_in_processes
 
 __all__ = ["Seed", "Spread", "Sweep", "run_seed", "sweep"]
 
@@ -120,23 +119,13 @@ def sweep(
     work = list(_chunks(scenario, options, range(options.seed, options.seed + count)))
     began = time.perf_counter()
     failed = 0
-    for chunk in spread(_run_chunk, work) if spread is not None else _map(work, jobs):
+    for chunk in map_in_processes(_run_chunk, work, jobs) if spread is None else spread(_run_chunk, work):
         outcome.seeds += chunk
         failed += sum(seed.has_failed for seed in chunk)
         if progress is not None:
             progress(len(outcome.seeds), failed)
     outcome.wall_seconds = time.perf_counter() - began
     return outcome
-
-
-def _map(work: list[Work], jobs: int) -> Iterator[list[Seed]]:
-    if jobs == 1:
-        yield from map(_run_chunk, work)
-        return
-    # spawn: the same on all systems, and nothing of this process goes along
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        yield from pool.map(_run_chunk, work)
 
 
 def write_failures(outcome: Sweep, options: Options, directory: Path) -> list[Path]:
