@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +32,8 @@ from simulations.lines import add_lines
 from simulations.memory.command import add_memory
 from simulations.mutants.command import add_mutants
 from simulations.regressions import read_regressions, run_regression
-from simulations.reports import summary_lines, write_json, write_junit
-from simulations.sweep import sweep, write_failures
+from simulations.reports import failure_line, summary_lines, write_json, write_junit
+from simulations.sweep import Seed, sweep, write_failures
 
 if TYPE_CHECKING:
     from simulations.cluster import Cluster
@@ -107,17 +108,21 @@ def _sweep(given: argparse.Namespace) -> int:
     if given.seeds < 1 or given.jobs < 1:
         raise ConfigError(f"--seeds {given.seeds} --jobs {given.jobs}: expected at least 1 of each")
     is_terminal = sys.stderr.isatty()
-    shown = -1
+    shown, told = -1, 0
 
-    def progress(done: int, failed: int) -> None:
-        nonlocal shown
+    def progress(done: int, failed: Sequence[Seed]) -> None:
+        nonlocal shown, told
+        for seed in failed[told:]:  # at once: a sweep that is interrupted has no summary
+            print(f"\r{failure_line(seed):80}" if is_terminal else failure_line(seed), file=sys.stderr, flush=True)
+        told = len(failed)
         percent = 100 * done // given.seeds
+        line = f"{done}/{given.seeds} seeds, {len(failed)} failed"
         if is_terminal:
             bar = "#" * (percent * 40 // 100)
-            print(f"\r[{bar:40}] {done}/{given.seeds} seeds, {failed} failed", end="", file=sys.stderr, flush=True)
+            print(f"\r[{bar:40}] {line}", end="", file=sys.stderr, flush=True)
         elif percent // 10 > shown:
             shown = percent // 10
-            print(f"{done}/{given.seeds} seeds, {failed} failed", file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
 
     options = Options(seed=given.first, nodes=given.nodes, duration=given.duration)
     with contextlib.ExitStack() as stack:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from simulations.command_line import write_json_file
-from simulations.sweep import Sweep
+from simulations.sweep import Seed, Sweep
 
-__all__ = ["share", "summary_lines", "write_json", "write_junit"]
+__all__ = ["failure_line", "share", "summary_lines", "write_json", "write_junit"]
 
 
 def share(ordered: list[float], part: float) -> float | None:
@@ -22,6 +22,10 @@ def _times(ordered: list[float]) -> str:
         return "none"
     p50, p99 = share(ordered, 0.5), share(ordered, 0.99)
     return f"{len(ordered)}, median {p50:.2f} s, p99 {p99:.2f} s, worst {ordered[-1]:.2f} s"
+
+
+def failure_line(failure: Seed) -> str:
+    return f"FAILED seed {failure.seed}: {failure.violations[0]}"
 
 
 def summary_lines(sweep: Sweep, replays: list[Path]) -> Iterator[str]:
@@ -37,7 +41,7 @@ def summary_lines(sweep: Sweep, replays: list[Path]) -> Iterator[str]:
     yield f"  whole again: {_times(sweep.recoveries())}"
     yield f"  crashes known to all: {_times(sweep.detections())}; false deaths: {sweep.false_deaths()}"
     for failure in sweep.failures:
-        yield f"FAILED seed {failure.seed}: {failure.violations[0]}"
+        yield failure_line(failure)
     for path in replays:
         yield f"python -m simulations replay {path}"
 

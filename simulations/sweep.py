@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -107,21 +107,21 @@ def sweep(
     *,
     jobs: int = 1,
     spread: Spread | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, Sequence[Seed]], None] | None = None,
 ) -> Sweep:
     """Run ``count`` seeds from ``options.seed`` on, on so many processes, or wherever ``spread`` runs them.
 
-    ``progress`` receives how many are done and how many of them failed. Raises :class:`~meshp2p.errors.ConfigError` for
-    impossible options, before a seed runs.
+    ``progress`` receives how many are done, and those of them that failed. Raises
+    :class:`~meshp2p.errors.ConfigError` for impossible options, before a seed runs.
     """
     build_schedule(scenario, options)
     outcome = Sweep(scenario, options.seed)
     work = list(_chunks(scenario, options, range(options.seed, options.seed + count)))
     began = time.perf_counter()
-    failed = 0
+    failed: list[Seed] = []
     for chunk in map_in_processes(_run_chunk, work, jobs) if spread is None else spread(_run_chunk, work):
         outcome.seeds += chunk
-        failed += sum(seed.has_failed for seed in chunk)
+        failed += [seed for seed in chunk if seed.has_failed]
         if progress is not None:
             progress(len(outcome.seeds), failed)
     outcome.wall_seconds = time.perf_counter() - began

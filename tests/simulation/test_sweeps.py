@@ -14,7 +14,7 @@ from meshp2p.simulation.simulation import run
 from simulations.__main__ import main
 from simulations.ablations.safeguards import ablation
 from simulations.regressions import read_regressions, run_regression
-from simulations.sweep import sweep
+from simulations.sweep import CHUNK, sweep
 
 
 def test_a_sweep_of_well_seeds_ends_with_status_0_and_reports(
@@ -57,6 +57,21 @@ def test_a_failure_ends_with_status_1_and_a_line_to_copy(
     assert ET.parse(tmp_path / "j").getroot().get("failures") == "2"
     assert main(line.split()[3:]) == 1
     assert "the same run as the file's" in capsys.readouterr().out
+
+
+def test_a_sweep_that_is_interrupted_has_told_which_seeds_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def until_interrupted(name: str, options: Options) -> object:
+        if options.seed == CHUNK:
+            raise KeyboardInterrupt
+        return build_schedule(name, Options(seed=options.seed, ablations=("refutation",)))
+
+    monkeypatch.setattr("simulations.sweep.build_schedule", until_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(["sweep", "--scenario", "partition", "--seeds", str(2 * CHUNK), "--failures", str(tmp_path)])
+    told = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("FAILED")]
+    assert told == [f"FAILED seed {number}" for number in range(CHUNK)]
 
 
 def test_a_sweep_on_two_processes_is_the_sweep_on_one() -> None:
