@@ -71,7 +71,7 @@ class Agents:
         engine: Engine,
         watcher: Watcher[Host],
     ) -> None:
-        self._truth = oracle
+        self._oracle = oracle
         self._watcher = watcher
         self._engine = engine
         self._tickets: dict[int, Agent] = {}
@@ -86,12 +86,12 @@ class Agents:
         now = self._engine.now
         if plan.until is not None and now >= plan.until:
             agent.has_ended = True
-            self._truth.agents[plan.id] = None
+            self._oracle.agents[plan.id] = None
             if plan.deregisters and agent.is_registered:
                 self._deregister(agent)
             return
         self._engine.at(now + plan.every, self._step, agent)
-        self._truth.agents_tried_at[plan.id] = now
+        self._oracle.agents_tried_at[plan.id] = now
         self._try(agent, len(plan.nodes))
         if plan.varies and plan.every > TWICE_AFTER:
             self._engine.at(now + AGAIN_AFTER, self._report_again, agent)
@@ -116,16 +116,16 @@ class Agents:
 
     def _reached(self, agent: Agent, key: str) -> Host | None:
         """The host with this key, if a process runs there and the agent reaches it."""
-        host = self._truth.hosts.get(key)
+        host = self._oracle.hosts.get(key)
         stands = agent.plan.nodes[0]
-        passes = self._truth.network.passes
+        passes = self._oracle.network.passes
         reachable = key == stands or (passes(stands, key, Kind.TCP) and passes(key, stands, Kind.TCP))
         return host if host is not None and reachable and host.machine is not None else None
 
     def _try(self, agent: Agent, tries: int) -> None:
         plan = agent.plan
         if tries == 0:
-            self._truth.agents[plan.id] = None
+            self._oracle.agents[plan.id] = None
             return
         host = self._reached(agent, plan.nodes[agent.turn % len(plan.nodes)])
         if host is None:
@@ -152,21 +152,21 @@ class Agents:
 
     def _note_answer(self, agent: Agent) -> None:
         agent.is_registered = True
-        if self._truth.agents.get(agent.plan.id) is None:
-            self._truth.agents[agent.plan.id] = self._engine.now
+        if self._oracle.agents.get(agent.plan.id) is None:
+            self._oracle.agents[agent.plan.id] = self._engine.now
 
     def _give_up(self, argument: tuple[Agent, int]) -> None:
         agent, ticket = argument
         if self._tickets.pop(ticket, None) is not None:
             agent.turn += 1
-            self._truth.agents[agent.plan.id] = None
+            self._oracle.agents[agent.plan.id] = None
 
     def resolved(self, host: Host, ticket: int, reply: CallReply) -> None:
         """A node answered."""
         agent = self._tickets.pop(ticket, None)
         if agent is not None and isinstance(reply, DeregisterReply):
             if reply.was_found:
-                self._truth.deregistered[agent.plan.id] = self._engine.now
+                self._oracle.deregistered[agent.plan.id] = self._engine.now
             return
         if agent is None or agent.has_ended:
             return
@@ -175,14 +175,14 @@ class Agents:
                 host, agent.plan.id, agent.listed or _listed(host), reply.should_sync or not agent.listed
             )
             self._note_answer(agent)
-            said = self._truth.reports.get(agent.plan.id)
+            said = self._oracle.reports.get(agent.plan.id)
             if said is None or (said.status, said.metrics) != agent.report:
-                self._truth.reports[agent.plan.id] = Report(*agent.report, self._engine.now)
+                self._oracle.reports[agent.plan.id] = Report(*agent.report, self._engine.now)
         else:
             if isinstance(reply, HeartbeatReply):
                 self._watcher.beat_refused(host, agent.plan.id)
             agent.is_registered = False
-            self._truth.agents[agent.plan.id] = None
+            self._oracle.agents[agent.plan.id] = None
             self._try(agent, len(agent.plan.nodes))
 
 

@@ -47,7 +47,7 @@ class SimulatedMail:
         seed: int,
         watcher: Watcher[Host],
     ) -> None:
-        self._truth = oracle
+        self._oracle = oracle
         self._agents = agents
         self._watcher = watcher
         self._draw = random.Random(f"{seed}/mail")
@@ -84,12 +84,12 @@ class SimulatedMail:
     # Sending
 
     def _send(self, plan: MailPlan) -> None:
-        engine = self._truth.engine
+        engine = self._oracle.engine
         if engine.now >= plan.until:
             return
         engine.at(engine.now + plan.every, self._send, plan)
         for key in plan.nodes:
-            host = self._truth.hosts[key]
+            host = self._oracle.hosts[key]
             if host.machine is not None and host.machine.is_announced and not host.is_leaving:
                 self._send_at(host, plan)
                 return
@@ -102,9 +102,9 @@ class SimulatedMail:
         def answered(reply: CallReply) -> None:
             if isinstance(reply, SendReply):
                 letter = Letter(
-                    reply.message_id, plan.source, host.key, life, self._truth.engine.now, payload, reply.delivered_to
+                    reply.message_id, plan.source, host.key, life, self._oracle.engine.now, payload, reply.delivered_to
                 )
-                self._truth.letters[letter.id] = letter
+                self._oracle.letters[letter.id] = letter
                 self._watcher.accepted(host, letter)
             elif isinstance(reply, Refused):
                 self._watcher.refused(host, plan.target, len(payload), _NAMES.get(reply.why, ""))
@@ -123,7 +123,7 @@ class SimulatedMail:
     # Reading
 
     def _read(self, recipient: str) -> None:
-        engine = self._truth.engine
+        engine = self._oracle.engine
         engine.at(engine.now + READ_EVERY, self._read, recipient)
         host = self._host_of(recipient)
         if host is None or host.machine is None or host.is_leaving:
@@ -160,14 +160,14 @@ class SimulatedMail:
         chosen = tuple(message.id for message in messages if self._draw.random() < ACKNOWLEDGED_SHARE)
         if not chosen:
             return
-        if recipient not in self._truth.hosts and self._draw.random() < 0.2:
-            host = self._draw.choice(self._truth.live or [host])
+        if recipient not in self._oracle.hosts and self._draw.random() < 0.2:
+            host = self._draw.choice(self._oracle.live or [host])
 
         def answered(reply: CallReply) -> None:
             self._watcher.was_acknowledged(recipient, chosen, reply)
             if isinstance(reply, Done):
                 for message_id in chosen:
-                    self._truth.acknowledged.setdefault((recipient, message_id), self._truth.engine.now)
+                    self._oracle.acknowledged.setdefault((recipient, message_id), self._oracle.engine.now)
 
         self._watcher.acknowledges(recipient, chosen)
         if self._ask(host, Acknowledge(recipient, chosen), answered) is not None:
@@ -177,7 +177,7 @@ class SimulatedMail:
         """Where the recipient reads: its own node, or the one that it talks to now."""
         agent = self._agents.agents.get(recipient)
         if agent is None:
-            return self._truth.hosts.get(recipient)
+            return self._oracle.hosts.get(recipient)
         if agent.has_ended or not agent.is_registered:
             return None
-        return self._truth.hosts.get(agent.plan.nodes[agent.turn % len(agent.plan.nodes)])
+        return self._oracle.hosts.get(agent.plan.nodes[agent.turn % len(agent.plan.nodes)])

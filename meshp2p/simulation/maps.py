@@ -15,7 +15,7 @@ class SimulatedMaps:
     """All shared maps of a run."""
 
     def __init__(self, plans: tuple[MapPlan, ...], oracle: Oracle, seed: int) -> None:
-        self._truth = oracle
+        self._oracle = oracle
         self._plans = plans
         self._draw = random.Random(f"{seed}/maps")
         self._count = 0
@@ -29,11 +29,11 @@ class SimulatedMaps:
                 host.open_map(plan.name)
 
     def _write(self, plan: MapPlan) -> None:
-        engine = self._truth.engine
+        engine = self._oracle.engine
         if engine.now >= plan.until:
             return
         engine.at(engine.now + plan.every, self._write, plan)
-        host = self._truth.hosts[self._draw.choice(plan.nodes)]
+        host = self._oracle.hosts[self._draw.choice(plan.nodes)]
         key = f"k{self._draw.randrange(0, plan.keys)}"
         is_deletion = self._draw.random() < plan.deletions
         replica = host.replica(plan.name)
@@ -44,4 +44,4 @@ class SimulatedMaps:
         if host.write_map(plan.name, key, value):
             entry = replica.entry(key)
             if entry is not None:
-                self._truth.map_writes.append(MapWrite(plan.name, entry, host.key, host.life, engine.now, value))
+                self._oracle.map_writes.append(MapWrite(plan.name, entry, host.key, host.life, engine.now, value))
