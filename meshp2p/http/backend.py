@@ -24,7 +24,7 @@ class Backend(Protocol):
         """Seconds since the start."""
 
     def why_not_ready(self) -> str | None:
-        """Why this node should not be asked now; None where it may be."""
+        """Why this node should not be asked now; None if it may be."""
 
     @property
     def loss(self) -> str | None:
@@ -68,20 +68,21 @@ class Backend(Protocol):
         *,
         if_absent: IfAbsent = "refuse",
     ) -> SendReply:
-        """Accept a message, for one or, where ``target`` is None, for all others. ``payload`` is JSON that was checked;
-        ``is_error`` marks an answer that is an error. With ``if_absent="queue"`` ``target`` may be an instance that the
-        mesh remembers as dead.
+        """Accept a message for ``target``, or for all others if that is None. ``payload`` is JSON that was checked;
+        ``is_error`` marks an answer that is an error. With ``if_absent="queue"``, ``target`` may be an instance that
+        the mesh remembers as dead.
 
         Raises ``UnknownInstance``, ``MailboxFull``, ``StoreFull``, ``LimitExceeded`` and ``NodeClosed``; then nothing
         was kept.
         """
 
     async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:
-        """What waits in a mailbox, wherever that is: up to ``limit`` messages behind the one with the id ``after``,
-        oldest first; where there is none, wait so many seconds for one. Raises ``Unreachable``. Cancel-safe."""
+        """Return up to ``limit`` messages from a mailbox, the oldest first, wherever it is. ``after`` is the id of a
+        message, to get only later ones. If there is none, wait ``wait`` seconds for one. Raises ``Unreachable``.
+        Cancel-safe."""
 
     async def acknowledge(self, recipient: str, message_ids: tuple[str, ...]) -> None:
-        """Take these out of a mailbox, wherever that is. Raises ``Unreachable`` and ``StoreFull``."""
+        """Remove messages from a mailbox, wherever it is. Raises ``Unreachable`` and ``StoreFull``."""
 
     async def message_status(self, message_id: str) -> tuple[CopyReceipt, ...]:
-        """What became of a message; empty where nobody knows it. Raises ``Unreachable``."""
+        """Return the status of each copy of a message. Empty if no node knows it. Raises ``Unreachable``."""

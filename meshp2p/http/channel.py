@@ -98,9 +98,9 @@ class Channel:
         return RequestRejected(431, HttpRefusal.HEAD_TOO_LARGE, message)
 
     async def write(self, data: bytes | memoryview) -> None:
-        """Send all of ``data``. Raises ``ConnectionResetError`` where the client is gone or does not read in time.
+        """Send all of ``data``. Raises ``ConnectionResetError`` if the client is gone or does not read in time.
 
-        Cancelled, it may have sent a part: then the channel is broken.
+        If this is cancelled, a part may have been sent, and the channel is broken.
         """
         view = memoryview(data)
         was_waiting = self.waits_since
@@ -122,7 +122,7 @@ class Channel:
         self.waits_since = was_waiting
 
     async def refuse(self, refused: RequestRejected, *, head_only: bool = False) -> None:
-        """Count the refusal, answer it where that is possible, and let the client read the answer."""
+        """Count the refusal, answer it if that is possible, and let the client read the answer."""
         self.stats.count(refused.reason)
         if self.is_broken:
             return
@@ -156,7 +156,7 @@ def error_response(status: int, message: str, *, head_only: bool = False) -> byt
 
 
 def phrase(status: int) -> bytes:
-    """The reason phrase of a status, empty where it has none."""
+    """The reason phrase of a status; empty if it has none."""
     return _PHRASES.get(status, b"")
 
 

@@ -31,7 +31,7 @@ _log = logging.getLogger("meshp2p.http")
 
 
 class Connection:
-    """A client's connection. :meth:`run` serves it to its end; whoever made the stream closes it."""
+    """A client's connection. :meth:`run` serves it to its end; the caller closes the stream."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Connection:
         return self._channel.waits_since
 
     async def run(self) -> None:
-        """Serve requests until either side closes. Cancelled, it cuts the request at hand."""
+        """Serve requests until either side closes. If this is cancelled, the current request is cut off."""
         is_head = False
         first_byte_timeout = self._limits.head_seconds
         with self._scope:
@@ -80,7 +80,7 @@ class Connection:
             except RequestRejected as error:
                 refused = error.with_traceback(None)  # or it keeps the answer that was to be sent
             except (ConnectionResetError, trio.BrokenResourceError, trio.ClosedResourceError):
-                return  # the client is gone: that is its right
+                return  # the client is gone, which is no error
             if self._has_begun:
                 self._stats.count(refused.reason)
             else:
@@ -153,7 +153,7 @@ class Connection:
         if head_bytes > self._limits.header_bytes_max:  # h11 counts only what it could not yet parse
             raise self._channel.head_too_large()
         if transfer_encoding is not None and (content_length is not None or version == b"1.0"):
-            # RFC 9112 §6.1: whoever sits between could see another request than we do.
+            # RFC 9112 §6.1: a proxy could see another request than we do.
             message = "Transfer-Encoding beside Content-Length or in HTTP/1.0"
             raise RequestRejected(400, HttpRefusal.BAD_REQUEST, message)
         return content_length

@@ -102,7 +102,7 @@ def _show(messages: Sequence[Message], show: Callable[[Message], AgentMessage]) 
 
 
 def _kind_and_name(message_type: str | dict[str, str | None]) -> tuple[str, str]:
-    """What kind of message was asked for, and the sender's name for it where it is its own kind."""
+    """Return the kind of the message, and the sender's name for it if it is the sender's own kind."""
     if isinstance(message_type, str):
         kind, name = message_type, None
     elif len(message_type) == 1:

@@ -149,7 +149,7 @@ def _client_host(stream: trio.abc.Stream) -> str | None:
         name = stream.socket.getpeername()
     except OSError:
         return None
-    # So a dual-stack listener writes an IPv4 client; whoever compares with 127.0.0.1 must not have to know.
+    # A dual-stack listener writes IPv4 clients with this prefix, and callers compare with 127.0.0.1.
     return name[0].removeprefix("::ffff:") if isinstance(name, tuple) else None
 
 

@@ -43,7 +43,7 @@ WAITING_MAX: Final = 1024
 class QueryServer:
     """Serves the calls of other nodes, and of this one to itself.
 
-    ``handle_progress(source, correlation_id, payload)`` is told what is reported of a task of this node's.
+    ``handle_progress(source, correlation_id, payload)`` receives progress reports of tasks that this node delegated.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class QueryServer:
         self._opened.set()
 
     def lose(self, instance_id: str) -> None:
-        """An asker is held dead: its handlers are cancelled, also where no connection broke."""
+        """Cancel the handlers that work for a dead asker, even if no connection broke."""
         for scope, source in list(self._under_way.items()):
             if source == instance_id:
                 scope.cancel()
 
     async def serve(self, call: IncomingCall) -> None:
-        """Answer one call. Cancelled, it cancels the handler."""
+        """Answer one call. If this is cancelled, the handler is cancelled."""
         try:
             message = decode_query_untrusted(call.body)
         except RemoteProtocolError as error:
@@ -133,7 +133,7 @@ class QueryServer:
 
 
 class _OfCalls:
-    """What a message that came as a call does with its node: nothing."""
+    """What a received call can do with its node. Its answer is the return value of its handler."""
 
     async def acknowledge_received(self, message: ReceivedMessage) -> None:
         """A call is not kept, so there is nothing to acknowledge."""

@@ -40,7 +40,7 @@ _ERRORS: Final[dict[Why, type[MeshError]]] = {
 
 
 class NodeBackend:
-    """A running node from the side of whoever asks it: the ``Backend`` of the HTTP endpoints."""
+    """A running node as the HTTP endpoints use it: their ``Backend``."""
 
     def __init__(self, driver: Driver, addresses: tuple[Address, ...]) -> None:
         self.addresses = addresses
@@ -60,8 +60,8 @@ class NodeBackend:
 
     @property
     def url(self) -> str:
-        """The base of this node's HTTP endpoints, for agents on this machine or, where it is bound to it, on the
-        LAN."""
+        """The base URL of this node's HTTP endpoints, for agents on this machine, or on the LAN if it is bound to
+        that."""
         return f"http://{self.addresses[0]}"
 
     @property
@@ -69,7 +69,7 @@ class NodeBackend:
         """Seconds since the start."""
         return self._clock.current_time() - self._started
 
-    # What is so
+    # The mesh now
 
     @property
     def leader(self) -> ListedInstance | None:
@@ -86,7 +86,7 @@ class NodeBackend:
         return self._machine.listed_version
 
     def member(self, instance_id: str) -> ListedInstance | None:
-        """The live instance of this id; None where there is none."""
+        """The live instance of this id; None if there is none."""
         return self._machine.instance(instance_id, self._clock.current_time())
 
     async def look_up(self, instance_id: str) -> ListedInstance | None:
@@ -100,7 +100,7 @@ class NodeBackend:
     # What the HTTP endpoints ask: the Backend protocol
 
     def why_not_ready(self) -> str | None:
-        """Why this node should not be asked now; None where it may be."""
+        """Why this node should not be asked now; None if it may be."""
         if self._is_leaving:
             return "the node is leaving"
         if self._machine.hears_nobody:
@@ -144,10 +144,11 @@ class NodeBackend:
         timeout: float | None = None,
         if_absent: IfAbsent = "refuse",
     ) -> SendReply:
-        """Accept a message from ``source`` for ``target``, or for every other live instance where that is None. When
-        this returns it is kept. ``payload`` is JSON text that has been checked; ``is_error`` marks an answer that is an
-        error. It is kept for ``timeout`` seconds, or as long as any message. With ``if_absent="queue"`` ``target`` may
-        be an instance that the mesh remembers as dead.
+        """Accept a message from ``source`` for ``target``, or for every other live instance if that is None.
+
+        When this returns, the message is stored, for ``timeout`` seconds or as long as any message. ``payload`` is JSON
+        text that has been checked; ``is_error`` marks an answer that is an error. With ``if_absent="queue"``,
+        ``target`` may be an instance that the mesh remembers as dead.
 
         Raises :class:`~meshp2p.errors.UnknownInstance`, :class:`~meshp2p.errors.MailboxFull`,
         :class:`~meshp2p.errors.StoreFull`, :class:`~meshp2p.errors.LimitExceeded` and
@@ -157,15 +158,16 @@ class NodeBackend:
         return _expect(SendReply, await self._driver.request(request))
 
     async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:
-        """What waits in the mailbox of ``recipient``, wherever its home is: up to ``limit`` messages behind the one
-        with the id ``after``, oldest first; where there is none, wait so many seconds for one.
+        """Return up to ``limit`` messages from the mailbox of ``recipient``, the oldest first, wherever its home is.
+
+        ``after`` is the id of a message, to get only later ones. If there is none, wait ``wait`` seconds for one.
 
         Raises :class:`~meshp2p.errors.Unreachable`. Cancel-safe: reading takes nothing out.
         """
         return _expect(FetchReply, await self._driver.request(Fetch(recipient, limit, after, wait))).messages
 
     async def acknowledge(self, recipient: str, message_ids: tuple[str, ...]) -> None:
-        """Take these out of the mailbox of ``recipient``, wherever its home is. What is not in it changes nothing.
+        """Remove messages from the mailbox of ``recipient``, wherever its home is. Ids that are not in it are ignored.
 
         Raises :class:`~meshp2p.errors.Unreachable` and :class:`~meshp2p.errors.StoreFull`.
         """
@@ -174,7 +176,7 @@ class NodeBackend:
             _expect(Done, await self._driver.request(Acknowledge(recipient, known)))
 
     async def message_status(self, message_id: str) -> tuple[CopyReceipt, ...]:
-        """What became of each copy of a message, wherever it was accepted; empty where nobody knows it.
+        """Return the status of each copy of a message, whichever node accepted it. Empty if no node knows the message.
 
         Raises :class:`~meshp2p.errors.Unreachable`.
         """

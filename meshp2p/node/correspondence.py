@@ -1,10 +1,10 @@
-"""The agent's side of its node's mailbox: who gets which message.
+"""The mailbox of the agent: which of its parts gets which message.
 
 ::
 
     mailbox ──> an answer that is awaited ──> delegate(), query() of an agent that speaks only HTTP
             ──> a kind with a handler ──────> the handler
-            ──> an open inbox ──────────────> whoever reads it
+            ──> an open inbox ──────────────> its reader
             ──> nobody: it stays, until there is a handler or an inbox
 """
 
@@ -40,11 +40,11 @@ WAIT: Final = 60.0
 
 
 class Correspondence:
-    """Reads the mailbox while somebody wants messages, and hands each to who it is for.
+    """Reads the mailbox while a part of the agent wants messages, and gives each message to its receiver.
 
-    ``fetch(after, limit, wait)`` reads the own mailbox, ``is_kept(id)`` tells whether a message is in it,
-    ``acknowledge(ids)`` acknowledges, ``reply(message, payload, is_error)`` answers, ``tell_progress(delegator,
-    correlation_id, payload)`` tells how far a task is.
+    ``fetch(after, limit, wait)`` reads the mailbox, ``is_kept(id)`` tells whether a message is in it,
+    ``acknowledge(ids)`` acknowledges messages, ``reply(message, payload, is_error)`` answers one, and
+    ``tell_progress(delegator, correlation_id, payload)`` reports progress of a task.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Correspondence:
             self.handlers.cancel(message)
             self._dispose(message)
         elif message.kind in (RESPONSE, TASK_RESULT) and self._requests.has_asked(message.correlation_id):
-            self._requests.handle_answer(message)  # where nobody waits for it any more it is thrown away
+            self._requests.handle_answer(message)  # a late one is discarded
             self._dispose(message)
         elif not self.handlers.handle(message):
             self._unread.put(number, message)
@@ -159,7 +159,7 @@ class Correspondence:
             self._hand_over(number, message)
 
     def end(self) -> None:
-        """The node has left: whoever reads is told."""
+        """End all inboxes, because the node has left."""
         self._unread.end()
 
 

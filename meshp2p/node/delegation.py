@@ -55,8 +55,11 @@ class Task:
 
 
 class Delegating:
-    """The delegator's side of tasks. ``find`` gives the live instances that have a capability and a profile;
-    ``wait_until`` waits for a change of them; ``want`` has the mailbox read, into which results come."""
+    """The delegator's side of tasks.
+
+    ``find`` returns the live instances that have a capability and a profile, ``wait_until`` waits for a condition on
+    them, and ``want`` starts reading the mailbox, which receives the results.
+    """
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class Delegating:
         self._outstanding: dict[str, int] = {}
 
     def open(self, task: Task) -> contextlib.AbstractAsyncContextManager[LocalDelegation]:
-        """Delegate a task for the time of a block; at the block's end it is cancelled unless it has an end.
+        """Delegate a task for the duration of a block. The end of the block cancels the task if it has not ended.
 
         Raises :class:`~meshp2p.errors.ConfigError` if it names neither a capability nor a profile.
         """
@@ -159,8 +162,8 @@ class ProgressReports(Feed[bytes]):
 class LocalDelegation:
     """A task that some agent does. It has one end: see :class:`~meshp2p.errors.DelegationState`.
 
-    When the agent dies, leaves or declines, the next is asked, so that a task may be begun more than once; what an
-    agent answers that is no longer the one is thrown away.
+    If the agent dies, leaves or declines, the next one gets the task, so several agents may begin it. Late answers of
+    agents that lost the task are discarded.
     """
 
     def __init__(self, delegating: Delegating, task: Task) -> None:
@@ -237,7 +240,7 @@ class LocalDelegation:
         self._scope.cancel()
 
     def cancel(self) -> None:
-        """Give it up: the agent is told, and what it answers is thrown away. Nothing happens if it has an end."""
+        """Cancel the task. The agent is told, and its answer is discarded. Does nothing if the task has ended."""
         if not self._ended.is_set():
             self._scope.cancel()
 

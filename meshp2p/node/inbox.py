@@ -80,7 +80,7 @@ class Unread:
         self._offer()
 
     def end(self) -> None:
-        """The node has left: whoever reads is told."""
+        """End all inboxes, because the node has left."""
         self._is_ended = True
         self._wake(len(self._readers))
 

@@ -30,9 +30,9 @@ async def monitor_interfaces(
     sources: Sequence[Source],
     update: Callable[[Surroundings], None],
 ) -> None:
-    """Look every ``LOOK_INTERVAL``, for ever. Where something changed, ``update`` is told, then the sources.
+    """Look every ``LOOK_INTERVAL``, for ever. After a change, call ``update`` and then tell the sources.
 
-    After the machine slept the sources look again: whoever they know may have gone, and their packets got lost.
+    After the machine slept, the sources look again: the nodes that they know may be gone, and packets were lost.
     """
     gain = wall_ms() / 1000 - trio.current_time()
     while True:

@@ -96,7 +96,7 @@ class LocalNode(NodeBackend):
         found = (self.member(instance_id) for instance_id in sorted(ids, key=str.encode))
         return [instance for instance in found if instance is not None]  # one may have gone meanwhile
 
-    # What happens
+    # Events and status
 
     def core_events(self) -> Feed[Event | NetworkProblemFound]:
         """As :meth:`events`, with the core's own events."""
@@ -106,7 +106,8 @@ class LocalNode(NodeBackend):
         return self._subscriptions.open(snapshot)
 
     def events(self) -> Feed[NodeEvent]:
-        """What is so now, as ``MemberJoined`` and ``LeaderChanged``, then each change, with no gap."""
+        """Iterate over the current view, as ``MemberJoined`` and ``LeaderChanged``, then over each change, without a
+        gap."""
         snapshot: list[NodeEvent] = [MemberJoined(instance_of(listed)) for listed in self.members()]
         leader = self.leader
         if leader is not None:
@@ -213,7 +214,7 @@ class LocalNode(NodeBackend):
         await self._subscriptions.wait_until(lambda: instance_id not in self._machine.records())
 
     async def _notice_losses(self) -> None:
-        """Queries to whom is gone end, and the handlers of whoever died."""
+        """End queries to instances that died or left, and handlers that work for instances that died."""
         async for event in self._subscriptions.open(()):
             if isinstance(event, InstanceDied | InstanceLeft):
                 self.queries.lose(event.id)
@@ -221,7 +222,7 @@ class LocalNode(NodeBackend):
                 self.answering.lose(event.id)
 
     async def run_agent(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """What runs beside the protocol for the agent's sake. Started by the runner."""
+        """Run the parts that serve the agent, beside the protocol. Started by the runner."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._end_statuses)
             nursery.start_soon(self._notice_losses)
@@ -232,7 +233,7 @@ class LocalNode(NodeBackend):
     # Its end
 
     async def leave(self) -> None:
-        """Tell the mesh that this node goes, and wait until enough have heard, ``leave_timeout`` at the most.
+        """Announce that this node leaves the mesh, and wait until enough nodes know, for at most ``leave_timeout``.
 
         The end of the node's block does it.
         """

@@ -67,10 +67,10 @@ def encode_payload(payload: object) -> bytes:
 
 
 def decode_payload(text: bytes, shape: type[_T] | None = None, what: str = "payload") -> Any:
-    """What the text stands for: plain values, or a ``shape``. ``what`` it is stands in the error.
+    """Decode JSON text to plain values, or to a ``shape``. ``what`` names the text in the error.
 
-    Raises :class:`~meshp2p.errors.PayloadMismatch` where it is something else, or no JSON: then its sender did not
-    check it.
+    Raises :class:`~meshp2p.errors.PayloadMismatch` if it does not fit, or is no JSON because its sender did not check
+    it.
     """
     try:
         return _decode(text) if shape is None else from_json(text, shape)

@@ -69,21 +69,21 @@ class Surroundings(msgspec.Struct, frozen=True):
 
 
 class Disk(Protocol):
-    """What one node keeps: who it is, whom it met, and its messages."""
+    """What a node keeps on disk: its identity, known peers, and messages."""
 
     def load_identity(self) -> Identity | None:
-        """Raises :class:`~meshp2p.errors.StoreError` where what is kept cannot be read."""
+        """Raises :class:`~meshp2p.errors.StoreError` if the stored identity cannot be read."""
 
     async def save_identity(self, identity: Identity) -> None:
         """When this returns it is kept. Raises :class:`~meshp2p.errors.StoreError`."""
 
     async def load_peers(self) -> tuple[KnownPeer, ...]: ...
     async def save_peers(self, peers: tuple[KnownPeer, ...]) -> None:
-        """To be called now and then, also where nobody new was met: it is noted then how time passes."""
+        """Call it regularly, even without new peers: it also stores the time that has passed."""
 
     def load_messages(self) -> list[tuple[Table, bytes, bytes]]:
         """What was stored and not deleted, table by table and in the order of keys. To be called before the first
-        :meth:`store`. Raises :class:`~meshp2p.errors.StoreError` where what is kept cannot be read."""
+        :meth:`store`. Raises :class:`~meshp2p.errors.StoreError` if the stored messages cannot be read."""
 
     async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
         """Make all these writes, in their order, or none: then it raises :class:`~meshp2p.errors.StoreError`. When this
@@ -120,7 +120,7 @@ class Platform(Protocol):
         """Open the node's sockets. Raises :class:`~meshp2p.errors.StartError`."""
 
     async def look_around(self, config: NodeConfig, bound: Bound) -> Surroundings:
-        """Which addresses and networks there are now. Raises ``OSError`` where that cannot be told."""
+        """Return the current addresses and networks. Raises ``OSError`` if they cannot be listed."""
 
     def why_no_network(self) -> str:
         """Why no other machine can be reached at all; empty if one may be."""
@@ -133,7 +133,7 @@ class Platform(Protocol):
         """The node's connections to others, none yet."""
 
     def open_disk(self, config: NodeConfig) -> Disk | None:
-        """What the node keeps; None where it keeps nothing. Raises :class:`~meshp2p.errors.StartError`."""
+        """Open the disk of the node; None if it keeps nothing. Raises :class:`~meshp2p.errors.StartError`."""
 
     def sources(
         self,

@@ -48,10 +48,10 @@ STREAM_SECONDS_MAX: Final = 24 * 3600.0
 """How long an answer in parts may take. Chosen, not measured."""
 
 PROGRESS_TIMEOUT: Final = 1.0
-"""Seconds that a task waits for its progress to be taken; then it is not told. Chosen, not measured."""
+"""Seconds that a task waits for its report to be accepted; then the report is dropped. Chosen, not measured."""
 
 _SLACK: Final = 1.0
-"""Seconds by which the call's own deadline is later than ours, which says what has happened."""
+"""Seconds by which the deadline of the call is later than ours, because our error says what has happened."""
 
 
 class _QueryWatch:
@@ -71,9 +71,9 @@ class _QueryWatch:
 class Queries:
     """Asks other agents. All payloads are JSON text that was checked.
 
-    ``serve`` answers what this node asks itself; ``has_node(instance_id)`` says whether it is a listed node;
-    ``ask_by_mail(target, payload, timeout)`` asks an instance that is none; ``ids`` makes ids, for which ``wall_ms``
-    tells the time.
+    ``serve`` answers queries of this node to itself; ``has_node(instance_id)`` says whether an instance is a listed
+    node; ``ask_by_mail(target, payload, timeout)`` asks any other instance; ``ids`` makes ids from the time of
+    ``wall_ms``.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Queries:
             self._nursery = None
 
     def lose(self, instance_id: str) -> None:
-        """An instance died or left: whoever waits for its answer is told."""
+        """End the queries to an instance that died or left."""
         for watch in list(self._under_way):
             if watch.target == instance_id:
                 watch.fail(
@@ -115,13 +115,13 @@ class Queries:
                 )
 
     def end(self) -> None:
-        """The node leaves: whoever waits is told."""
+        """End all queries, because the node leaves."""
         self._is_ended = True
         for watch in list(self._under_way):
             watch.fail(_closed())
 
     async def query(self, target: str, payload: bytes, timeout: float) -> bytes:
-        """Ask, and return the answer. Cancelled, it cancels the handler that answers."""
+        """Ask, and return the answer. If this is cancelled, the handler that answers is cancelled."""
         deadline = trio.current_time() + _checked(timeout)
         with self._watching(target, deadline) as watch:
             if not self._has_node(target):
@@ -170,8 +170,8 @@ class Queries:
                 watch.scope.deadline = trio.current_time() + timeout
 
     async def tell_progress(self, delegator: str, correlation_id: str, payload: bytes) -> None:
-        """Tell how far a task is. Not told where the delegator cannot be called, or does not take it in time, or where
-        it is too large."""
+        """Report progress of a task. The report is dropped if the delegator cannot be called, if it does not accept
+        the report in time, or if the report is too large."""
         if not self._has_node(delegator) or len(payload) > PROGRESS_BYTES_MAX:
             return
         body = encode_query(ProgressReport(correlation_id, payload))

@@ -17,11 +17,11 @@ from meshp2p.node.received import QUERY, ReceivedMessage
 __all__ = ["RequestClient"]
 
 ENDED_MAX: Final = 10_000
-"""Questions that are over and whose late answers are known for what they are. Chosen, not measured."""
+"""How many ended questions are remembered, so that late answers are recognized. Chosen, not measured."""
 
 
 class _Request:
-    """An answer that is awaited: from whom, and what came."""
+    """A question or task that waits for its answer."""
 
     def __init__(self, target: str, handle_progress: Callable[[bytes], None] | None) -> None:
         self.target = target
@@ -31,11 +31,10 @@ class _Request:
 
 
 class RequestClient:
-    """The asker's side of what is asked by mail.
+    """Sends questions and tasks as messages, and waits for their answers.
 
-    ``send(target, payload, kind, correlation_id, timeout)`` sends a message that is kept for so many seconds,
-    ``wait_gone(instance_id)`` returns when an instance is no longer listed, ``new_id`` makes correlation ids of this
-    node's.
+    ``send(target, payload, kind, correlation_id, timeout)`` sends a message that is kept for ``timeout`` seconds,
+    ``wait_gone(instance_id)`` returns when an instance is no longer listed, and ``new_id`` makes correlation ids.
     """
 
     def __init__(
@@ -51,25 +50,25 @@ class RequestClient:
         self._ended: dict[str, None] = {}
 
     def has_asked(self, correlation_id: str | None) -> bool:
-        """Whether a question or task of this node's had this id, and it is not long over."""
+        """Return whether this id is that of an open or a recent question or task of this node."""
         return correlation_id in self._asked or correlation_id in self._ended
 
     def handle_answer(self, message: ReceivedMessage) -> None:
-        """An answer came. That of another than the one who was asked is none, and neither is a second one."""
+        """Handle an answer. An answer of an instance that was not asked, and a second answer, are ignored."""
         asked = self._asked.get(message.correlation_id or "")
         if asked is not None and asked.target == message.source and asked.answer is None:
             asked.answer = message
             asked.came.set()
 
     def handle_progress(self, source: str, correlation_id: str, payload: bytes) -> None:
-        """Whoever does a task tells how far it is."""
+        """Handle a progress report. A report of an instance that does not do the task is ignored."""
         asked = self._asked.get(correlation_id)
         if asked is not None and asked.target == source and asked.handle_progress is not None:
             asked.handle_progress(payload)
 
     async def query(self, target: str, payload: bytes, timeout: float) -> bytes:
-        """Put a question into a mailbox, where it is for ``timeout`` seconds, and return the answer. It does not end by
-        itself when they are over."""
+        """Put a question into a mailbox and return the answer. After ``timeout`` seconds the question expires, but this
+        goes on waiting."""
         return await self.ask(target, payload, QUERY, self.new_id(), timeout)
 
     async def ask(
@@ -81,11 +80,11 @@ class RequestClient:
         timeout: float = math.inf,
         handle_progress: Callable[[bytes], None] | None = None,
     ) -> bytes:
-        """Send, and wait for the answer.
+        """Send a question or task, and return the answer.
 
-        Raises :class:`ConnectionLost` if the instance that was asked is gone before it came,
-        :class:`~meshp2p.errors.RemoteError` if it is an error, :class:`~meshp2p.errors.NodeClosed` if this node leaves,
-        and what sending raises.
+        Raises :class:`ConnectionLost` if the target dies or leaves before it answers,
+        :class:`~meshp2p.errors.RemoteError` if the answer is an error, :class:`~meshp2p.errors.NodeClosed` if this node
+        leaves, and the errors of ``send``.
         """
         asked = self._asked[correlation_id] = _Request(target, handle_progress)
         try:

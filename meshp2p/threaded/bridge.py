@@ -26,9 +26,9 @@ _T = TypeVar("_T")
 
 
 class Bridge(Protocol):
-    """The way from an agent to its node. All functions given to it run where the node runs, but for ``read``.
+    """The way from an agent to its node. The functions given to it run in the node's loop, except those of ``read``.
 
-    Whatever waits raises :class:`~meshp2p.errors.WrongLoop` if the caller may not wait here.
+    Every method that waits raises :class:`~meshp2p.errors.WrongLoop` if the caller may not wait here.
     """
 
     async def run(self, function: Callable[[], Awaitable[_T]], timeout: float | None = None, what: str = "") -> _T:
@@ -47,15 +47,15 @@ class Bridge(Protocol):
     def hold(
         self, make: Callable[[], contextlib.AbstractAsyncContextManager[_T]], *, is_cut: bool = False
     ) -> contextlib.AbstractAsyncContextManager[_T]:
-        """An asynchronous context manager that is entered and left where the node runs. With ``is_cut`` the caller's
-        block is cancelled when that ends by itself."""
+        """Enter and leave an asynchronous context manager in the node's loop. With ``is_cut`` the caller's block is
+        cancelled if the manager's block ends by itself."""
 
     def iterate(self, open_source: Callable[[], ItemSource[_T]], *, ends_with_node: bool = True) -> AgentFeed[_T]:
         """Iterate over a source. With ``ends_with_node`` the iteration ends when the node has left; otherwise that
         raises :class:`~meshp2p.errors.NodeClosed`, because items are missing."""
 
     def forward(self, kind: str, function: HandlerFunction) -> HandlerFunction:
-        """The handler that calls ``function`` where the agent is."""
+        """Return a handler that calls ``function`` in the agent's loop or thread."""
 
     def received(self, message: ReceivedMessage) -> ReceivedMessage:
         """The message as the agent may use it."""
@@ -102,7 +102,7 @@ class LoopBridge:
 
 
 class ThreadBridge:
-    """A node in a thread of its own. ``side`` is where the agent is."""
+    """A node in a thread of its own. ``side`` is the agent's loop or thread."""
 
     def __init__(self, thread: NodeThread, side: AgentSide) -> None:
         self._thread = thread

@@ -71,7 +71,7 @@ class ThreadSide:
         return self._show(message)
 
     async def end(self) -> None:
-        """Handlers that still run are not waited for, and what they return is thrown away."""
+        """Handlers that still run are not awaited, and their results are discarded."""
         self._pool.close()
 
     def cut(self, future: Future[Any]) -> contextlib.AbstractContextManager[object]:
