@@ -1,6 +1,6 @@
-"""The laws, each watched by one checker. They stand outside the code under test.
+"""The laws of the protocol. Each is watched by one checker, which stands outside the code under test.
 
-Every class of this package that derives from :class:`~meshp2p.simulation.checkers.base.Checker` is one of them.
+Every class of this package that derives from :class:`~meshp2p.simulation.checkers.base.Checker` is a checker.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whom a node may accuse, and what it asks before it tells of itself."""
+"""Which nodes a node may accuse, and what it must ask before it tells others of itself."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MARGIN = 0.05
 
 
 class Accusations(Checker):
-    """A node that accuses another process of silence has listed that process for a period: what did not answer before
-    was another one."""
+    """A node accuses another process of silence only after it has listed that process for a period: before that, a
+    process that did not answer was a different one."""
 
     name = "accusations"
     watches: tuple[type, ...] = (InstanceJoined, InstanceUpdated, InstanceRecovered)
@@ -58,7 +58,7 @@ class Accusations(Checker):
 
 
 class Rivals(Checker):
-    """A node that has just begun, and asks whether another process holds its id, tells nobody of itself before that is
+    """A node that has just started, and asks whether another process holds its id, tells nobody of itself until that is
     answered."""
 
     name = "rivals"

@@ -1,4 +1,4 @@
-"""What every checker is made of."""
+"""The base class of all checkers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ number times that of the nodes. Chosen, not measured."""
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """That a law did not hold: which checker says so, when (virtual seconds), at which host, and what it saw."""
+    """A law did not hold: which checker reports it, when (virtual seconds), at which host, and what it saw."""
 
     checker: str
     at: float
@@ -40,9 +40,10 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class Checker:
-    """Looks at events and at what machines say of themselves, never inside them, and compares with the oracle.
+    """Looks at events and at what machines report of themselves, never inside them, and compares that with the oracle.
 
-    ``watches`` are the types of the events that it is given. Of all other methods those are called that it overrides.
+    ``watches`` are the types of the events that it receives. Of all other methods, only those that it overrides are
+    called.
     """
 
     name: ClassVar[str]
@@ -75,10 +76,10 @@ class Checker:
         """A process has ended."""
 
     def paused(self, host: Host) -> None:
-        """A process stands still."""
+        """A process was suspended."""
 
     def resumed(self, host: Host, seconds: float) -> None:
-        """It goes on after so long."""
+        """A process was resumed after this time."""
 
     def sent(self, host: Host, effect: Send) -> None:
         """A host with ``is_watched`` sends."""
@@ -105,42 +106,43 @@ class Checker:
         """A host is about to receive another's call."""
 
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
-        """A host is about to receive the reply to its call, or that there is none."""
+        """A host is about to receive the reply to its call, or the news that there is none."""
 
     def accepted(self, host: Host, letter: Letter) -> None:
         """A node accepted a message."""
 
     def was_read(self, recipient: str, messages: tuple[Message, ...], asked_at: float) -> None:
-        """An agent read its mailbox; when it asked."""
+        """An agent read its mailbox. ``asked_at`` is when it asked."""
 
     def refused(self, host: Host, target: str, size: int, why: str) -> None:
-        """A node refused to accept a message of so many bytes, for all where ``target`` is empty; the error's name."""
+        """A node refused to accept a message of ``size`` bytes for ``target``, or for all if that is empty. ``why`` is
+        the name of the error."""
 
     def reads(self, host: Host, reading: MailboxRead) -> None:
         """An agent is about to ask a node for its mail."""
 
     def was_answered(self, host: Host, reading: MailboxRead, messages: tuple[Message, ...]) -> None:
-        """That was answered, perhaps with nothing."""
+        """A node answered a read, perhaps without messages."""
 
     def acknowledges(self, recipient: str, message_ids: tuple[str, ...]) -> None:
-        """An agent is about to acknowledge these."""
+        """An agent is about to acknowledge these messages."""
 
     def was_acknowledged(self, recipient: str, message_ids: tuple[str, ...], reply: CallReply | None) -> None:
-        """That was answered: counted (``Done``) or refused; None where the node refused at once."""
+        """An acknowledgement was answered: accepted (``Done``) or refused. None if the node refused it at once."""
 
     def beat(self, host: Host, agent_id: str, listed: Listed, should_sync: bool) -> None:
-        """A host answered the heartbeat or the registration of an instance that is at home there. ``listed``: whom it
-        listed, and named as leader, when it was asked. ``should_sync``: it told the agent to look at that anew, as it
-        does at each registration."""
+        """A host answered the heartbeat or the registration of an instance whose home it is. ``listed``: the instances
+        it listed, and the leader it named, when it was asked. ``should_sync``: it told the agent to look at those
+        again, as it does at each registration."""
 
     def beat_refused(self, host: Host, agent_id: str) -> None:
-        """A host answered the heartbeat of an agent that it knows no such instance."""
+        """A host answered the heartbeat of an agent that it does not know the instance."""
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         """A fault is about to begin or to end."""
 
     def tick(self) -> None:
-        """Some seconds went by."""
+        """Some seconds have passed."""
 
     def finish(self) -> None:
         """The run is over."""

@@ -1,4 +1,4 @@
-"""Everything that grows has a bound: tables, packets, and what an idle mesh sends."""
+"""Tables, packets and the traffic of an idle mesh have bounds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Bounds"]
 
 
 class Bounds(Checker):
-    """No table is larger, and no packet, than the configuration allows."""
+    """No table and no packet is larger than the configuration allows."""
 
     name = "bounds"
 

@@ -1,4 +1,4 @@
-"""What a mesh may send, in calm and in a storm."""
+"""How much a mesh may send, in calm and while much changes."""
 
 from __future__ import annotations
 
@@ -55,17 +55,18 @@ class _Spent:
 
 
 class Budgets(Checker):
-    """From one look to the next the mesh sends no more datagrams, bytes and calls than the changes of that time and of
-    the time before pay for, beside the probes.
+    """Between two checks, the mesh sends no more datagrams, bytes and calls than the probes and the changes of this and
+    the previous window account for.
 
-    In calm a node has its own probe and that of one other: two datagrams in a period, each a ping or an ack without
-    items, and calls whom it holds dead, and dials the addresses at which nobody listed was found. So it is on each side
-    of a cut, too. While it calls another through a relay it also probes the direct way.
+    In calm, a node has its own probe and that of one other: two datagrams in a period, each a ping or an ack without
+    items. It also calls the nodes that it lists as dead, and dials addresses at which no listed node was found. The
+    same holds on each side of a partition. While a node calls another through a relay, it also probes the direct path.
 
-    A probe that has no answer in time costs up to four more for each relay: request, ping, ack, and the ack or nack
-    that is passed on. Each change that a node hears of it tells on as often as a rumour is told, and then it looks up
-    to ``LOOKS_MAX`` times; a suspicion besides has its confirmations, and is checked again and again; whoever
-    publishes or finds a death tells ``birth_fanout`` more. A packet that an attacker sends draws ``FORGED_ANSWERS``.
+    A probe without an answer in time costs up to four more datagrams for each relay: request, ping, ack, and the ack or
+    nack that is passed on. A node passes on each change that it hears of as often as a rumour is sent, and then checks
+    up to ``LOOKS_MAX`` times. A suspicion also has its confirmations, and is checked again and again. A node that
+    publishes an instance or finds a death sends ``birth_fanout`` more. A packet of an attacker causes
+    ``FORGED_ANSWERS``.
     """
 
     name = "budgets"
@@ -138,7 +139,7 @@ class Budgets(Checker):
             )
 
     def _is_calm(self) -> bool:
-        """Whether nothing happened in this window and in the one before: all that is left are the probes."""
+        """Whether nothing happened in this window and the previous one, so that only probes are left."""
         oracle = self.oracle
         if self._spent.events or self._spent_before.events or oracle.network.impairments:
             return False
@@ -148,7 +149,7 @@ class Budgets(Checker):
         return is_quiet and all(self._leaves_calm(fault) for fault in oracle.active.values())
 
     def _leaves_calm(self, fault: Fault) -> bool:
-        """Whether probes succeed though this fault lasts: it took nodes away, or cut all of them into whole parts."""
+        """Whether probes succeed during this fault: it removed nodes, or cut all of them into complete parts."""
         if isinstance(fault, Partition):
             has_parts = all(kind in fault.kinds for kind in (Kind.UDP, Kind.TCP)) and not fault.period
             return has_parts and all(name in fault.names() for name in self.oracle.hosts)

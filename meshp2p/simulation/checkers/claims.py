@@ -1,4 +1,4 @@
-"""What may be claimed: incarnations, epochs, and the order of verdicts about one member."""
+"""Which incarnations, epochs and sequences of verdicts about one instance are allowed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _CHANGES = (InstanceJoined, InstanceUpdated, InstanceSuspected, InstanceRecovere
 
 
 class Incarnations(Checker):
-    """Incarnations never fall, the dead do not rise without a higher one, LEFT never becomes DEAD, and nobody hears of
-    an incarnation that its owner did not publish. A node that kept its state comes back with a higher one."""
+    """Incarnations never fall, a dead instance returns only with a higher one, LEFT never becomes DEAD, and nobody
+    hears of an incarnation that its owner did not publish. A node that kept its state comes back with a higher one."""
 
     name = "incarnations"
     watches: tuple[type, ...] = _CHANGES
@@ -92,8 +92,8 @@ def _problem(before: Record, record: Record, event: InstanceEvent) -> str:
 
 
 class Epochs(Checker):
-    """Who claims to lead claims an epoch above all that it has heard of, and above those of its own earlier terms; no
-    token is claimed by two processes, and the leader that a node names is the lowest live id of its view."""
+    """A node that claims to lead claims an epoch above all that it has heard of, and above those of its own earlier
+    terms. No two processes claim the same token. The leader that a node names is the lowest live id of its view."""
 
     name = "epochs"
     watches: tuple[type, ...] = (LeadershipChanged, InstanceJoined, InstanceUpdated, InstanceRecovered)
@@ -143,7 +143,7 @@ class Epochs(Checker):
             self.violated(host, f"claimed the token {token}, which another process of its id claimed")
 
     def _check_term(self, host: Host, event: LeadershipChanged) -> None:
-        """Whether this node's own term bears an epoch above those of the terms before it."""
+        """Check that this node's own term has an epoch above those of its earlier terms."""
         if event.previous_id == host.id and event.leader_id != host.id:
             self._terms[host.key] = (0, max(self._terms[host.key]))
         if event.leader_id == host.id and event.epoch:

@@ -16,9 +16,9 @@ ENTRIES_MAX = 500
 
 
 class Comparing(Checker):
-    """Who compares, and is told all that differs, tells the other what that lacks: within half a call's time it has
-    each entry that the asker had when the answer came, or a later one. Where nothing is in the way of the two, and all
-    clocks are within the bound."""
+    """A node that compares maps, and is told all differences, tells the other what the other lacks. Within half the
+    timeout of a call, the other has each entry that the asker had when the answer came, or a later one. This is checked
+    if nothing disturbs the two, and all clocks are within the bound."""
 
     name = "comparing"
 

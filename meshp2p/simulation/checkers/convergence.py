@@ -1,4 +1,4 @@
-"""One view for each connected component, and one leader: the lowest live id."""
+"""Each connected component has one view and one leader, the lowest live id."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ COMPONENTS_MAX = 200
 
 
 class Convergence(Checker):
-    """The nodes of a component list one another and nobody else, and name one leader under one epoch, within the time
-    that follows from what is missing when the last fault or process begins or ends (:mod:`.mending`)."""
+    """The nodes of a component list each other and nobody else, and name one leader under one epoch, within a bound.
+    The bound follows from what is missing when the last fault or process begins or ends (:mod:`.mending`)."""
 
     name = "convergence"
     watches: tuple[type, ...] = (InstanceJoined, InstanceDied, InstanceLeft)
@@ -47,7 +47,7 @@ class Convergence(Checker):
         self._measure_soon()
 
     def _measure_soon(self) -> None:
-        """Measure what is missing once all is done that happens at this moment."""
+        """Measure what is missing after everything that happens at this moment."""
         engine = self.oracle.engine
         if engine.now > self._measures_at:
             self._measures_at = engine.now
@@ -77,7 +77,8 @@ class Convergence(Checker):
             self._whole.append(argument)
 
     def tick(self) -> None:
-        """Whoever was whole stays so: what differs now is news on its way, and is mended, or stays different."""
+        """Check that components that have converged stay so. A difference is either news on its way, which spreads in
+        time, or stays."""
         engine = self.oracle.engine
         self._whole = [each for each in self._whole if each[1] >= self.oracle.disturbed_at]
         for argument in self._whole:
@@ -98,20 +99,20 @@ class Convergence(Checker):
         return all(oracle.fault_history.is_bearable(fault) or _cuts(fault) for fault in faults)
 
     def bound(self) -> float:
-        """Within so many seconds from now the live nodes are one mesh, where nothing is wrong any more."""
+        """Return within how many seconds from now the live nodes converge, if all faults are over."""
         return mending_bound(self.oracle, tuple(self.oracle.live))
 
     def is_whole(self) -> bool:
-        """Whether all live nodes are one mesh now, though they may not need to be."""
+        """Whether all live nodes are one mesh now, even if they need not be yet."""
         return not self.what_is_missing_now()
 
     def what_is_missing_now(self) -> str:
-        """Why the live nodes are not one mesh; empty where they are, or where there is none."""
+        """Return why the live nodes are not one mesh; empty if they are, or if there are none."""
         live = self.oracle.live
         return self.what_is_missing(Component(tuple(live), is_sure=True)) if live else ""
 
     def what_is_missing(self, component: Component) -> str:
-        """Why this component is not whole; empty where it is."""
+        """Return why this component has not converged; empty if it has."""
         first, *rest = component.hosts
         if any(host.machine is None for host in component.hosts):
             return f"{next(host.key for host in component.hosts if host.machine is None)} is down"

@@ -1,4 +1,4 @@
-"""Who crashed while its machine lives, and how soon that must be known."""
+"""How soon a mesh must know of a process that crashed while its machine lives."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _HARMLESS = (Crash, Leave, ClockStep, DiskForgets)
 
 
 class CrashEvidence(Checker):
-    """A process that dies alone, while its machine lives and nothing else goes wrong, is held dead by all within the
-    crash bound; so are all others of a node at once."""
+    """If one process dies while its machine lives, and nothing else fails, all nodes declare it dead within the crash
+    bound. The same holds if all other nodes die at once."""
 
     name = "crash-evidence"
 

@@ -1,4 +1,4 @@
-"""What each side of a cut knows, and how soon."""
+"""What each side of a partition knows, and how soon."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ QUIET = 60.0
 
 
 class Cuts(Checker):
-    """Where a mesh that is whole and well falls into parts, each part lists itself and nobody else within
-    ``cut_seconds``, however small it is. A node all alone says within ``contact_seconds`` that it hears nobody, and
-    names no leader until it lists nobody else."""
+    """If a converged, healthy mesh is partitioned, each part lists itself and nobody else within ``cut_seconds``,
+    however small it is. A single node reports within ``contact_seconds`` that it hears nobody, and names no leader
+    until it lists only itself."""
 
     name = "cuts"
 

@@ -1,4 +1,4 @@
-"""Who may be declared dead, and who must be."""
+"""Which nodes may be declared dead, and which must be."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ REMEMBERED = 60.0
 
 
 class FalseDeaths(Checker):
-    """Nobody declares a node dead that is well and can be reached, where neither of the two nor any link of the accused
-    was in trouble for longer than it takes to refute an accusation. Others may be in any trouble.
+    """Nobody declares a healthy, reachable node dead if neither of the two, nor any link of the accused, was impaired
+    for longer than it takes to refute an accusation. Other nodes may be impaired in any way.
 
-    A healthy mesh must bear 10 % of UDP lost, packets twice or out of order, a pause of 3 s, a wall clock that jumps:
-    none of that is trouble. Who hears of a verdict and believes it has done nothing wrong: the first one that emits a
-    death of an incarnation has declared it.
+    A healthy mesh must tolerate a loss of 10 % of UDP, duplicated or reordered packets, a pause of 3 s and a jump of a
+    wall clock: these do not count as impairments. A node that hears of a verdict and believes it has done nothing
+    wrong: the first node that emits a death of an incarnation has declared it.
     """
 
     name = "false-deaths"
@@ -37,8 +37,8 @@ class FalseDeaths(Checker):
 
     @property
     def count(self) -> int:
-        """Verdicts about nodes that ran, were themselves well and could be reached, whatever else went wrong: each
-        incarnation counts once, however many believed it."""
+        """The number of verdicts about nodes that ran and were healthy and reachable, whatever else failed. Each
+        incarnation counts once, however many nodes believed it."""
         return len(self._counted)
 
     def started(self, host: Host) -> None:
@@ -71,8 +71,8 @@ class FalseDeaths(Checker):
 
 
 class _Gone:
-    """A crash: when it was, of which process, who listed it then and does not know yet, and what was known then of how
-    soon others find it."""
+    """A crash: its time, its process, the nodes that listed it then and do not know yet, and how soon others could be
+    expected to find it."""
 
     __slots__ = ("at", "changes", "health", "is_patient", "life", "nodes", "waiting")
 
@@ -87,10 +87,10 @@ class _Gone:
 
 
 class Detection(Checker):
-    """Each crash is known to everybody who listed the node, within the time that follows from who else was in trouble
-    meanwhile. That time begins anew for a node when it was itself in trouble, or one of its links.
+    """Each node that listed a crashed node knows of the crash within a bound that follows from which other nodes were
+    impaired meanwhile. The time of a node begins anew after it, or one of its links, was impaired.
 
-    ``seconds`` are the times from a crash until the last node knew it.
+    ``seconds`` are the times from a crash until the last node knew of it.
     """
 
     name = "detection"
@@ -143,7 +143,7 @@ class Detection(Checker):
             self.seconds.append(self.oracle.engine.now - gone.at)
 
     def _quiet_since(self, gone: _Gone, host: Host) -> float:
-        """Since when this observer can find out: infinity while it is in trouble."""
+        """Return since when this observer is able to find out; infinity while it is impaired."""
         history = self.oracle.fault_history
         return max(gone.at, history.node_until(host.id), history.links_until(host.id))
 

@@ -1,4 +1,4 @@
-"""Which addresses a node dials, and which ways its calls take."""
+"""Which addresses a node dials, and which paths its calls take."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ OWN_DIALS_MAX = 3
 
 
 class DialChecker(Checker):
-    """No failures are counted of an address at which somebody answered, so that a node that is lost there is looked for
-    at once. A node that found itself at an address does not dial it for an hour."""
+    """A candidate has no failures counted right after its address answered, so a node that is lost there is dialled
+    again at once. A node that found itself at an address does not dial it for an hour."""
 
     name = "dials"
 
@@ -62,7 +62,7 @@ WATCHES_SECONDS, WATCHES_MAX = 20.0, 10
 
 
 class Watching(Checker):
-    """A watch connection that cannot be opened is tried ever more rarely."""
+    """A watch connection that cannot be opened is retried at growing intervals."""
 
     name = "watching"
     watches: tuple[type, ...] = (InstanceJoined, InstanceDied, InstanceLeft)
@@ -71,7 +71,7 @@ class Watching(Checker):
         self._opened: dict[tuple[str, int, str, int], deque[float]] = {}
 
     def event(self, host: Host, event: Event) -> None:
-        """Whoever comes back is watched anew."""
+        """An instance that comes back is watched anew."""
         if isinstance(event, InstanceEvent):
             for key in [key for key in self._opened if (key[0], key[2]) == (host.key, event.record.id)]:
                 del self._opened[key]
@@ -88,8 +88,8 @@ class Watching(Checker):
 
 
 class Detours(Checker):
-    """A call goes through a relay only until the direct way was tried again and found to be open: for
-    ``DIRECT_RETRY_MAX`` after nothing was in the way any more, and then for the call that tries it."""
+    """A call goes through a relay only until the direct path was tried again and worked: for ``DIRECT_RETRY_MAX`` after
+    the last obstacle, and then for the duration of the call that tries it."""
 
     name = "detours"
 

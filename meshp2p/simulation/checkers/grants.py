@@ -1,4 +1,4 @@
-"""Leadership under a quorum, by the grants that were seen to be asked for and given."""
+"""Leadership under a quorum, judged by the grants that were requested and given."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Holder = tuple[str, str, int]
 
 
 class _Grant(msgspec.Struct, frozen=True):
-    """A grant that arrived: whose it is, the number of the ask, when that was sent, and when the answer came."""
+    """A grant that arrived: its holder, the number of the request, when that was sent, and when the answer came."""
 
     holder: Holder
     number: int
@@ -28,11 +28,11 @@ class _Grant(msgspec.Struct, frozen=True):
 
 
 class Grants(Checker):
-    """By the calls alone: who says that it leads has unexpired grants of enough nodes, each counted from when it was
-    asked for; a granter is bound until its grant expires or is released, and for that long after it started; and a node
-    that lists fewer nodes than the quorum asks nobody.
+    """Judged by the calls alone, a node that says that it leads has unexpired grants of enough nodes, each counted from
+    the time of its request. A granter is bound until its grant expires or is released, and for that long after it
+    started. A node that lists fewer nodes than the quorum requests no grants.
 
-    The clock of leases is virtual time. A node's own grant is not seen, and counts as given.
+    The clock of leases is virtual time. A node's own grant is not visible, and counts as given.
     """
 
     name = "grants"
@@ -82,7 +82,7 @@ class Grants(Checker):
     # Holders
 
     def _ends_at(self, host: Host) -> float:
-        """When fewer than the quorum are left of the grants to this node and its own."""
+        """Return when fewer grants than the quorum are left, including its own."""
         others = self.oracle.config.quorum - 1
         expiries = sorted(self._held.get(host.key, {}).values(), reverse=True)
         return expiries[others - 1] if 0 < others <= len(expiries) else 0.0

@@ -1,4 +1,4 @@
-"""Whether nodes that are well know it."""
+"""Whether healthy nodes know that they are healthy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCORE_MAX = 0
 
 
 class SelfDoubt(Checker):
-    """Where others crash and nothing else goes wrong, a node does not take itself for slow: local health stays low."""
+    """If other nodes crash and nothing else fails, a node does not consider itself slow: its local health stays low."""
 
     name = "local-health"
     watches: tuple[type, ...] = (InstanceSuspected, InstanceDied)

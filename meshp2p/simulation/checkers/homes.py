@@ -1,4 +1,4 @@
-"""What homes do for their agents: who may say that one is gone, and what an agent is told."""
+"""What homes do for their agents: which of them may declare an agent gone, and what an agent is told."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ROUNDING = 1e-3
 
 
 class Homes(Checker):
-    """Only a node that is, or was, the home of an instance says that it is dead, and not before it could hear the
-    instance for ``instance_timeout`` since it was itself stopped; and no node publishes one that has deregistered, once
-    it heard of that."""
+    """Only a node that is or was the home of an instance says that it is dead, and only after it could hear the
+    instance for ``instance_timeout`` since it was itself suspended. No node publishes an instance after it heard that
+    the instance deregistered."""
 
     name = "homes"
     watches: tuple[type, ...] = (InstanceJoined, InstanceUpdated, InstanceDied)
@@ -91,8 +91,8 @@ class Homes(Checker):
 
 
 class AgentNews(Checker):
-    """An agent whose home answers its heartbeats is told to look at who is listed and who leads, whenever that is not
-    what it was when the one before was answered."""
+    """An agent whose home answers its heartbeats is told to look at the list and the leader again whenever these differ
+    from those at the previous answer."""
 
     name = "agent-news"
 
@@ -108,8 +108,8 @@ class AgentNews(Checker):
 
 
 class AdoptionChecker(Checker):
-    """A node takes the heartbeat of an instance that it lists, if it does not list the instance's home: it becomes the
-    home itself."""
+    """A node accepts the heartbeat of an instance that it lists if it does not list the instance's home. It then
+    becomes the home itself."""
 
     name = "adoption"
 

@@ -1,4 +1,4 @@
-"""Which of two processes with one id gives way, and how often a node returns that nobody reaches."""
+"""Which of two processes with one id stops, and how often an unreachable node returns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RETURNS_SECONDS, RETURNS_MAX = 120.0, 8
 
 
 class GivingWay(Checker):
-    """Of two processes with one id that reach each other one stops within ``TOGETHER_MAX``, and it is the younger."""
+    """Of two processes with one id that reach each other, the younger stops within ``TOGETHER_MAX``."""
 
     name = "giving-way"
     watches: tuple[type, ...] = (IdConflictLost,)
@@ -46,8 +46,8 @@ class GivingWay(Checker):
 
 
 class Returns(Checker):
-    """A node that asks others and is reached by nobody, as behind a firewall that drops all, comes back from the dead
-    ever more rarely."""
+    """A node that reaches others but is reached by nobody, as behind a firewall that drops everything, comes back from
+    the dead at growing intervals."""
 
     name = "returns"
     watches: tuple[type, ...] = (InstanceJoined,)
@@ -72,7 +72,7 @@ class Returns(Checker):
             self.violated(host, f"sees {event.record.id} return more than {about}")
 
     def _walled_since(self, node_id: str) -> float | None:
-        """Since when a firewall lets nothing of others to this node; None where none does."""
+        """Return since when a firewall drops everything from others to this node; None if none does."""
         for fault in self.oracle.active.values():
             if not isinstance(fault, Rejected) or not fault.drops_udp or fault.receivers != (node_id,):
                 continue

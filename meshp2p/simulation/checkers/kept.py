@@ -1,4 +1,4 @@
-"""What a node tells others of itself is on its disk."""
+"""A node stores its own claims before it tells others of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["Kept"]
 
 
 class Kept(Checker):
-    """A node with a disk tells nobody of an incarnation or an epoch of its own before the disk has said that it is
-    kept: after a crash it would publish less than others have heard."""
+    """A node with a disk tells nobody of its own incarnation or epoch before the disk has confirmed that it is stored.
+    Otherwise, after a crash, it would publish a lower one than others have heard."""
 
     name = "kept"
 

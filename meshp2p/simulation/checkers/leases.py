@@ -1,4 +1,4 @@
-"""Under a quorum no two nodes say that they lead."""
+"""Under a quorum, no two nodes say at the same time that they lead."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["OneLeader"]
 
 
 class OneLeader(Checker):
-    """In a mesh of at most ``2N - 1`` processes with ``quorum=N`` no two name themselves
-    as the leader at the same moment.
+    """In a mesh of at most ``2N - 1`` processes with ``quorum=N``, no two name themselves as the leader at the same
+    moment.
 
-    Of two that do, one begins to while the other does, so it is enough to look when one begins. A process that stands
-    still says nothing, but reads its clock before it does again: it is looked at as well.
+    If two did, one would begin while the other does, so it is enough to check when a node begins. A suspended process
+    says nothing, and reads its clock before it does again. It is checked as well.
     """
 
     name = "one-leader"
