@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from meshp2p.errors import ConfigError, RemoteProtocolError, StoreError
-from meshp2p.store.replacement import replace_durably
+from meshp2p.store.replacement import replace_durably, sync_name
 from meshp2p.trust.certificates import Certificate, RootRole, announced_name
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
@@ -109,11 +109,8 @@ class CredentialDirectory:
             if key is None:
                 raise StoreError(f"{str(self.path)!r} has no root key: it was exported, or the mesh was made elsewhere")
             try:
-                descriptor = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(key.to_pem())
-                    file.flush()
-                    os.fsync(file.fileno())
+                _create(destination, key.to_pem())
+                sync_name(destination)  # before the only other copy is removed
                 (self.path / "root.key").unlink()
             except OSError as error:
                 raise StoreError(f"{str(destination)!r} cannot be written: {error.strerror}") from error
@@ -245,16 +242,23 @@ def _write(path: Path, data: bytes) -> None:
     """Replace a file, which only this user may read. Raises :class:`StoreError`."""
     new = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            replace_durably(new, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                new.unlink()
-            raise
+        _create(new, data)
+        replace_durably(new, path)
     except OSError as error:
         raise StoreError(f"{str(path)!r} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink()
+
+
+def _create(path: Path, data: bytes) -> None:
+    """Write a new file, which only this user may read. Raises ``OSError``; then there is no such file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink()
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -168,6 +169,24 @@ def test_the_root_key_is_exported_once(tmp_path: Path) -> None:
         kept.export_root_key(tmp_path / "again.key")
 
 
+@pytest.mark.parametrize("fails", ["the file", "its name"])
+def test_a_root_key_that_may_not_survive_a_power_failure_is_kept_here_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    kept = Credentials(tmp_path).add(found_mesh("studio", "anna@laptop")[1], PrivateKey.generate())
+    sync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == (fails == "its name"):
+            raise OSError(errno.EIO, "the disk is broken")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match="the disk is broken"):
+        kept.export_root_key(tmp_path / "root.key")
+    assert kept.load_root_key() is not None
+
+
 def test_meshes_are_found_by_name(tmp_path: Path) -> None:
     meshes = Credentials(tmp_path)
     assert meshes.all() == []
@@ -211,3 +230,13 @@ def test_the_data_directory_is_the_platforms() -> None:
     assert user_data_directory({"HOME": "/home/anna", "XDG_DATA_HOME": "relative"}) == Path(
         "/home/anna/.local/share/meshp2p"
     )
+
+
+def test_a_user_without_a_home_directory_names_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Path:
+        raise RuntimeError("no such user")
+
+    monkeypatch.setattr(Path, "home", fail)
+    assert user_data_directory({"XDG_DATA_HOME": "/data"}) == Path("/data/meshp2p")
+    with pytest.raises(ConfigError, match="set HOME"):
+        user_data_directory({})
