@@ -60,12 +60,12 @@ __all__ = ["Machine"]
 class Machine(View):
     """One node's protocol.
 
-    ``profile`` is what its agent says of itself, ``addresses`` are where others reach it, best first. ``wall_ms`` gives
-    Unix milliseconds, for times that people read and for the first incarnation; ``kept`` is what was persisted last
-    under this id. ``lease_clock`` gives seconds that pass also while this machine is suspended and that nobody sets:
-    leases are measured by it. ``kept_messages`` is what :class:`~meshp2p.core.effects.Store` kept, in the order of
-    keys, absent where there is no disk: then messages are in memory alone, and nothing waits for what is to be kept.
-    ``age`` is how many seconds passed between the making of that disk's directory and now.
+    ``profile`` is the data of its agent, ``addresses`` are those at which others reach it, the best first. ``wall_ms``
+    returns Unix milliseconds, for times that people read and for the first incarnation. ``kept`` is the last state that
+    was persisted under this id. ``lease_clock`` returns seconds of a clock that cannot be set and that also runs while
+    the machine is suspended; leases use it. ``kept_messages`` are the rows that :class:`~meshp2p.core.effects.Store`
+    wrote, in the order of keys; None if there is no disk: then messages are in memory only, and nothing waits for a
+    write. ``age`` is the age of the data directory in seconds.
     Raises :class:`~meshp2p.errors.ConfigError` if others would refuse the node's record.
     """
 
@@ -112,17 +112,17 @@ class Machine(View):
     # Its life
 
     def start(self, now: float) -> list[Effect]:
-        """Begin. To be called once, before anything else."""
+        """Start. Call it once, before anything else."""
         self._state.age_zero = self._age - now
         self._swim.start(now)
         self._mail.start(now)
         return self._conclude(now)
 
     def rebuild(self, now: float) -> list[Effect]:
-        """Begin anew under a greater incarnation, with the records, messages and shared maps that are held: for whoever
-        drives this machine, after an input raised and left the parts half changed.
+        """Start again under a greater incarnation, with the same records, messages and shared maps. The driver calls it
+        after an input raised and left the parts half changed.
 
-        What was asked before is never answered: replies to earlier calls are ignored, and of tickets nothing is known.
+        Requests from before are never answered: replies to earlier calls are ignored, and earlier tickets are unknown.
         """
         old, swim, mail, maps = self._state, self._swim, self._mail, self._maps
         known, leader_id, candidates = old.members.records, self.leader_id, list(self.candidates())
@@ -151,7 +151,7 @@ class Machine(View):
     # What happened
 
     def receive(self, datagram: Datagram, source: Address, now: float) -> list[Effect]:
-        """A packet came from this address."""
+        """Process a packet that came from this address."""
         if datagram.body.sender == self._state.tag or self._swim.ownership.has_lost_id:
             return []
         self._note_contact(now)
@@ -159,14 +159,14 @@ class Machine(View):
         return self._conclude(now)
 
     def _note_contact(self, now: float) -> None:
-        """A packet or call of another node arrives, that this node did not ask for."""
+        """Note an unsolicited packet or call of another node."""
         self._swim.pause_guard.check_arrival(now)
         self._state.reached_at = now
         self._swim.contact.note_heard(now)
 
     def receive_call(self, request: CallRequest, now: float, ticket: int = 0) -> tuple[CallReply | None, list[Effect]]:
-        """Another node calls; the reply is to be sent back once the effects were performed. Where it is None it comes
-        as ``Resolve(ticket, reply)``, among these effects or later ones."""
+        """Process a call of another node. Return the reply, which is sent after the effects were performed. If it is
+        None, it comes as ``Resolve(ticket, reply)``, among these effects or later ones."""
         self._note_contact(now)
         reply: CallReply | None = None
         if isinstance(request, MailRequest):
@@ -180,22 +180,23 @@ class Machine(View):
         return reply, self._conclude(now)
 
     def receive_stored(self, number: int, failure: str | None, now: float) -> list[Effect]:
-        """The writes of a :class:`~meshp2p.core.effects.Store` were made, or none of them was, for this reason.
+        """Receive the outcome of a :class:`~meshp2p.core.effects.Store`: all writes were made, or none, for this
+        reason.
 
-        They are of messages, and change no member: so this does not look for a pause, as other inputs do.
+        It concerns messages and changes no member, so unlike other inputs it does not check for a suspension.
         """
         self._state.keeping.receive_stored(number, failure, now)
         return self._conclude(now)
 
     def receive_persisted(self, failure: str | None, now: float) -> list[Effect]:
-        """What a :class:`~meshp2p.core.effects.Persist` asked for is on disk, or is not for this reason."""
+        """Receive the outcome of a :class:`~meshp2p.core.effects.Persist`: stored, or the reason why not."""
         self._swim.pause_guard.check_arrival(now)
         is_new = self._state.keeping.receive_persisted(failure, now)
         self._swim.note_persisted(now, is_new=is_new)
         return self._conclude(now)
 
     def receive_reply(self, call_id: int, reply: CallReply | CallFailed, now: float) -> list[Effect]:
-        """The reply to a :class:`~meshp2p.core.effects.Call`, or that there was none. An unknown ``call_id`` is
+        """Receive the reply to a :class:`~meshp2p.core.effects.Call`, or its failure. An unknown ``call_id`` is
         ignored."""
         self._swim.pause_guard.check_arrival(now)
         if not isinstance(reply, CallFailed):
@@ -210,8 +211,8 @@ class Machine(View):
         return self._conclude(now)
 
     def note_route(self, node_id: str, via: str, failure: str, now: float) -> list[Effect]:
-        """A call of the driver's own went to this node on one of :meth:`routes`, and was answered; or, with a
-        ``failure``, all of them failed."""
+        """Note that a call of the driver itself was answered by one of :meth:`routes` to this node; with a
+        ``failure``, that all of them failed."""
         if failure:
             self._relay_selector.note_failed(node_id, failure, now)
         else:
@@ -219,8 +220,8 @@ class Machine(View):
         return self._conclude(now)
 
     def receive_watch(self, watch_id: int, outcome: WatchOpened | CallFailed, now: float) -> list[Effect]:
-        """A :class:`~meshp2p.core.effects.Watch` stands, or is over. All datagrams that have arrived are to be received
-        before. An unknown ``watch_id`` is ignored."""
+        """Process a :class:`~meshp2p.core.effects.Watch` that was established, or ended. The driver must have passed
+        on all datagrams that arrived before. An unknown ``watch_id`` is ignored."""
         self._swim.pause_guard.check_arrival(now)
         if not self._swim.ownership.has_lost_id:
             self._swim.watches.receive(watch_id, outcome, now)
@@ -229,7 +230,7 @@ class Machine(View):
         return self._conclude(now)
 
     def handle_timeouts(self, now: float) -> list[Effect]:
-        """Time has come to :meth:`next_deadline`. All datagrams that have arrived are to be received before."""
+        """Run the timers that are due. The driver must have passed on all datagrams that arrived before."""
         timers = self._state.timers
         if self._swim.ownership.has_lost_id:
             return []
@@ -239,7 +240,7 @@ class Machine(View):
         return self._conclude(now)
 
     def next_deadline(self) -> float:
-        """When :meth:`handle_timeouts` is to be called, on the clock of ``now``; infinity where nothing is awaited."""
+        """Return when to call :meth:`handle_timeouts`, on the clock of ``now``; infinity if never."""
         if self._swim.ownership.has_lost_id:
             return math.inf
         return self._swim.pause_guard.next_look()
@@ -258,7 +259,7 @@ class Machine(View):
     # What the agent asks
 
     def request(self, ticket: int, request: Request, now: float) -> list[Effect]:
-        """Ask for something that another node may have to answer; ``Resolve(ticket, reply)`` is among these effects or
+        """Make a request that another node may have to answer; ``Resolve(ticket, reply)`` is among these effects or
         later ones.
 
         Raises :class:`~meshp2p.errors.LocalProtocolError` where it is refused.
@@ -275,7 +276,7 @@ class Machine(View):
         return self._conclude(now)
 
     def abandon(self, ticket: int) -> None:
-        """Nobody waits any more for the answer to what was asked under this ticket. It may have taken effect."""
+        """Drop the answer to the request with this ticket. The request may have taken effect."""
         self._mail.reading.abandon(ticket)
         self._swim.abandon(ticket)
 
@@ -298,7 +299,7 @@ class Machine(View):
         return self._conclude(now)
 
     def open_map(self, name: str, merge: Merge | None, now: float) -> tuple[ReplicatedMap, list[Effect]]:
-        """Take part in the shared map of this name; its replica, to be read.
+        """Open the shared map with this name and return its replica, which is only for reading.
 
         See :meth:`~meshp2p.core.maps.shared_maps.Maps.open`.
 
@@ -308,7 +309,7 @@ class Machine(View):
         return self._maps.open(name, merge, now), self._conclude(now)
 
     def write_map(self, name: str, key: str, value: bytes, now: float) -> list[Effect]:
-        """Set a key of a shared map that was opened, or delete it where ``value`` is empty: see
+        """Set a key of a shared map that was opened, or delete it if ``value`` is empty: see
         :meth:`~meshp2p.core.maps.shared_maps.Maps.write`.
 
         Raises :class:`~meshp2p.errors.LocalProtocolError` where it is refused; then nothing changed.
@@ -318,15 +319,14 @@ class Machine(View):
         return self._conclude(now)
 
     def offer(self, source: str, addresses: tuple[Address, ...], instance_id: str | None, now: float) -> list[Effect]:
-        """A source of discovery saw that a peer may be at these addresses."""
+        """Note addresses at which a source of discovery saw a peer."""
         self._swim.syncer.offer(source, addresses, instance_id, now)
         return self._conclude(now)
 
     def readdress(self, addresses: tuple[Address, ...], now: float, *, hostname: str | None = None) -> list[Effect]:
-        """Others reach this node at these addresses from now on, best first, and its machine has this name: publish
-        that.
+        """Publish other addresses of this node, the best first, and the host name of its machine.
 
-        Nothing happens where they are what they were, and once it leaves.
+        Nothing happens if they are unchanged, or if this node leaves.
         """
         state = self._state
         moved = msgspec.structs.replace(state.own, addresses=addresses, hostname=hostname or state.own.hostname)
@@ -338,7 +338,7 @@ class Machine(View):
         return self._conclude(now)
 
     def leave(self, now: float) -> list[Effect]:
-        """Leave the mesh of one's own will: everybody is told, and :attr:`has_left` says when enough have heard."""
+        """Leave the mesh: every node is told, and :attr:`has_left` says when enough of them confirmed."""
         if not self._state.is_leaving:
             self._state.is_leaving = True
             self._mail.leave(now)
@@ -348,7 +348,7 @@ class Machine(View):
 
     @property
     def has_left(self) -> bool:
-        """Whether it leaves and enough have heard so."""
+        """Whether this node leaves and enough others confirmed that they were told."""
         is_busy = (
             self._swim.dissemination.is_saying_farewell or self._mail.handover.is_handing_over or self._maps.is_telling
         )
@@ -361,7 +361,7 @@ class Machine(View):
     # After every call
 
     def _conclude(self, now: float) -> list[Effect]:
-        """Let the parts look at what changed, until nothing does, and hand out the effects."""
+        """Let the parts process changes until there are none, and return the effects."""
         state = self._state
         swim = self._swim
         swim.route_findings(now)
@@ -384,5 +384,5 @@ class Machine(View):
 
 
 def _tells_of_joining(effect: Effect, known: Collection[str]) -> bool:
-    """Whether it tells that one of these has joined."""
+    """Return whether the effect tells that one of these instances joined."""
     return isinstance(effect, Emit) and isinstance(effect.event, InstanceJoined) and effect.event.id in known

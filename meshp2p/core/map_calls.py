@@ -1,4 +1,4 @@
-"""The calls by which nodes tell and compare their replicas of a shared map.
+"""The calls with which nodes compare their replicas of a shared map and send changes.
 
 Fields are positional on the wire and may only be appended.
 """
@@ -23,7 +23,7 @@ Entries = Annotated[tuple[MapEntry, ...], msgspec.Meta(max_length=ENTRIES_MAX)]
 
 
 class MapSync(msgspec.Struct, frozen=True, array_like=True, tag=48):
-    """Sent by ``sender``, a node that has opened the shared map ``name``: how does yours differ? Answered with
+    """Sent by the node ``sender``, which has opened the shared map ``name``, to compare replicas. Answered with
     :class:`MapDifference`.
 
     ``digest`` is of the sender's replica, in as many buckets as it has words; ``clock_ms`` is the sender's wall clock.
@@ -38,9 +38,9 @@ class MapSync(msgspec.Struct, frozen=True, array_like=True, tag=48):
 class MapDifference(msgspec.Struct, frozen=True, array_like=True, tag=48):
     """What the replier holds in the buckets that differ, up to a bound; ``is_complete`` says whether that is all.
 
-    ``has_map``: whether it has opened this map at all; all else is empty where it has not. ``differing`` are the
-    numbers of those buckets. Where the digest was too coarse there are no entries, and ``buckets`` says how many
-    buckets to ask with. ``holders`` are other nodes that have the map.
+    ``has_map`` is whether it has opened this map; if not, all else is empty. ``differing`` are the numbers of those
+    buckets. If the digest was too coarse, there are no entries, and ``buckets`` is how many buckets to use instead.
+    ``holders`` are other nodes that have the map.
     """
 
     has_map: bool
@@ -63,7 +63,7 @@ class MapPush(msgspec.Struct, frozen=True, array_like=True, tag=49):
 
 
 class MapTaken(msgspec.Struct, frozen=True, array_like=True, tag=49):
-    """Whether the replier has opened this map, what its wall clock shows, and how many of the entries were news."""
+    """Whether the replier has opened this map, its wall clock, and how many of the entries were new."""
 
     has_map: bool
     clock_ms: Word = 0

@@ -1,4 +1,4 @@
-"""What may be asked of a machine at any time."""
+"""The state of a machine, for reading at any time."""
 
 from __future__ import annotations
 
@@ -53,28 +53,30 @@ class View:
         return self._state.counters
 
     def replica(self, name: str) -> ReplicatedMap | None:
-        """The shared map of this name, to be read; None where it was not opened."""
+        """Return the shared map with this name, for reading; None if it was not opened."""
         return self._maps.replica(name)
 
     def has_mail(self, recipient: str, message_id: str) -> bool:
-        """Whether this message waits in the mailbox of the recipient at this node."""
+        """Return whether this message waits in the recipient's mailbox at this node."""
         return self._mail.mailboxes.is_pending((recipient, message_id))
 
     def has_node(self, node_id: str) -> bool:
-        """Whether this is a listed node."""
+        """Return whether this is a listed node."""
         return self._state.members.has_node(node_id)
 
     def routes(self, node_id: str, now: float) -> list[CallRoute]:
-        """The ways to call a listed node, the one to take first ahead; empty if it is not listed."""
+        """Return the routes to a node, the preferred one first; empty if it is not listed."""
         return self._relay_selector.routes(node_id, now)
 
     def first_route(self, node_id: str, now: float) -> CallRoute | None:
-        """The first of :meth:`routes`; None if the node is not listed."""
+        """Return the first of :meth:`routes`; None if the node is not listed."""
         return self._relay_selector.first_route(node_id, now)
 
     def relay_route(self, node_id: str) -> CallRoute | None:
-        """The direct way to a listed node, for a call that this node is to pass on; None if it should not. What waited
-        in the sockets of a node that was stopped is too old to be passed on."""
+        """Return the direct route to a listed node, for a call that this node passes on; None if it must not.
+
+        Calls that waited in the sockets while this process was suspended are too old to be passed on.
+        """
         record = self._state.members.records.get(node_id)
         if record is None or not record.is_node or self._state.is_guarded or node_id == self._state.id:
             return None
@@ -82,12 +84,12 @@ class View:
 
     @property
     def unreachable(self) -> dict[str, str]:
-        """The live nodes to which there is no path, and how the last call failed."""
+        """The live nodes without a path to them, and how the last call failed."""
         return self._relay_selector.unreachable
 
     @property
     def detours(self) -> dict[str, str]:
-        """The nodes that are called through another, and through which."""
+        """The nodes that are called through a relay, and the relay of each."""
         return self._relay_selector.detours
 
     @property
@@ -96,7 +98,7 @@ class View:
 
     @property
     def is_leading(self) -> bool:
-        """Whether this node itself leads now. May be asked from any thread."""
+        """Whether this node itself leads now. May be read from any thread."""
         return self._swim.election.is_leading
 
     @property
@@ -105,12 +107,12 @@ class View:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the node has been in the mesh for long enough to name a leader."""
+        """Whether the settle window is over, so that this node may name a leader."""
         return self._swim.election.is_settled and self._state.is_announced
 
     @property
     def is_announced(self) -> bool:
-        """Whether the node knows that its id is its own, as far as anybody it met knows, and told others of itself."""
+        """Whether this node announced itself, because no node that it met knows another owner of its id."""
         return self._state.is_announced
 
     @property
@@ -119,17 +121,17 @@ class View:
 
     @property
     def storage_failure(self) -> str | None:
-        """Why the disk keeps nothing now; None while it does."""
+        """Why the disk stores nothing now; None if it works."""
         return self._state.keeping.failure
 
     @property
     def hears_nobody(self) -> bool:
-        """Whether this node lists others, hears none of them, and checks them now."""
+        """Whether this node lists others, hears none of them, and is checking them."""
         return self._swim.contact.is_checking
 
     @property
     def is_guarded(self) -> bool:
-        """Whether this node was stopped and has heard nobody since."""
+        """Whether this process was suspended and has heard no other node since."""
         return self._state.is_guarded
 
     @property
@@ -138,7 +140,7 @@ class View:
 
     @property
     def view(self) -> int:
-        """The hash of all live records: equal where two nodes agree."""
+        """The hash of all live records: equal if two nodes agree."""
         return self._state.members.view
 
     @property
@@ -157,16 +159,16 @@ class View:
         return iter(self._swim.syncer.candidates)
 
     def sources(self) -> dict[str, SourceStats]:
-        """What each source of discovery is worth."""
+        """Statistics of each source of discovery."""
         return self._swim.syncer.candidates.statistics()
 
     def instance(self, instance_id: str, now: float) -> ListedInstance | None:
-        """A live instance as this node knows it; None if there is none of this id. May be asked from any thread."""
+        """Return a live instance as this node knows it; None if there is none. May be called from any thread."""
         record = self._swim.hosting.present(instance_id)
         return None if record is None else self.show(record, now)
 
     def instances(self, now: float) -> list[ListedInstance]:
-        """All live instances, ordered by the bytes of their ids.
+        """Return all live instances, ordered by the bytes of their ids.
 
         May be asked from any thread: records are immutable, and the dictionary of them is copied in one step.
         """
@@ -177,7 +179,7 @@ class View:
         ]
 
     def leader(self, now: float) -> ListedInstance | None:
-        """The leader; None while there is none. May be asked from any thread."""
+        """Return the leader; None if there is none. May be called from any thread."""
         record = self._state.members.records.get(self.leader_id or "")
         shown = None if record is None else self.show(record, now)
         return shown if shown is not None and shown.is_leader else None  # another thread may have deposed it meanwhile

@@ -24,7 +24,7 @@ from meshp2p.errors import ConfigError, StartError
 __all__ = ["MdnsSource", "browse_once", "multicast_interfaces"]
 
 VERSION = 1
-"""Of what is announced."""
+"""The version in announcements."""
 
 RETRY_FIRST, RETRY_LAST = 1.0, 60.0  # seconds: chosen, not measured
 

@@ -1,4 +1,4 @@
-"""What speaks multicast DNS (RFC 6762, RFC 6763): announces ``_meshp2p._tcp.local.`` and sees who else does.
+"""Speaks multicast DNS (RFC 6762, RFC 6763): announces ``_meshp2p._tcp.local.`` and finds other nodes that do.
 
 This is the only file that imports zeroconf, which lives on asyncio: a :class:`Responder` is one thread with a loop of
 its own.
@@ -6,10 +6,10 @@ its own.
 How two nodes meet: each listens before it announces, so the one that starts first hears the other's first announcement,
 in about a millisecond. Everything else (three announcements, four queries in the first 15 s, then one series a minute)
 is for packets that were lost. We announce without probing (RFC 6762 §8.1), which would take 1.5 s: a label is the
-hash of what is announced, so nobody else's record can have it.
+hash of what is announced, so no other record can have it.
 
-All queries are multicast (QM). The answer to a QU question is unicast to port 5353, and where several processes of
-a machine share that port the kernel gives it to any one of them.
+All queries are multicast (QM). The answer to a QU question is unicast to port 5353, and if several processes of a
+machine share that port, the kernel gives it to any one of them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["FAILURES", "SERVICES_MAX", "SERVICE_TYPE", "Responder", "make_servic
 SERVICE_TYPE = "_meshp2p._tcp.local."
 
 FAILURES = (OSError, RuntimeError, Error)
-"""What :meth:`Responder.run` raises where multicast cannot be used."""
+"""The exceptions that :meth:`Responder.run` raises if multicast cannot be used."""
 
 # All of these are chosen, not measured.
 SERVICES_MAX = 4096  # remembered, and waiting to be offered; beyond it the oldest goes
@@ -51,8 +51,9 @@ def make_service(own: Advertisement) -> AsyncServiceInfo:
     """Return the records that announce ``own``.
 
     The label is a hash, since an id may be longer than the 63 bytes of a label, and one of everything that is in the
-    records, so that two nodes which wrongly hold one id do not overwrite each other's. ``run`` differs each time: what
-    others have cached is no news to them, and a node that restarts at the same place would not be seen again.
+    records, so that two nodes that wrongly have one id do not overwrite each other's. ``run`` differs each time: a
+    record that others have cached is not reported again, so a node that restarts at the same address would not be
+    found.
     """
     text = "\0".join((own.mesh, own.instance_id, str(own.version), *map(str, own.addresses)))
     label = f"meshp2p-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
@@ -159,7 +160,7 @@ class Responder:
             await multicast.async_close()
 
     def _usable_interfaces(self) -> list[str]:
-        """Those that this machine has now: one that it has not would keep zeroconf from using the others."""
+        """Return the interfaces that this machine has now: a missing one would keep zeroconf from using the others."""
         return [host for host in self._interfaces if _is_own(host)]
 
     async def _is_stopped_within(self, timeout: float) -> bool:
@@ -245,7 +246,7 @@ async def run_responder(responder: Responder) -> None:
 
 
 def _is_own(host: str) -> bool:
-    """Whether this machine has this address now."""
+    """Return whether this machine has this address now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

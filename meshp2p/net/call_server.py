@@ -1,4 +1,4 @@
-"""The calls that other nodes open to this one, as they are served."""
+"""Serves the calls that other nodes open to this one."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ from meshp2p.wire.peer_frames import CallKind, ResetReason
 __all__ = ["DIAL_BACK_SECONDS", "UNREACHABLE_SECONDS", "CallServer", "PeerService"]
 
 UNREACHABLE_SECONDS: Final = 5.0
-"""How long a query is served though its asker cannot be reached. Chosen, not measured."""
+"""How long a query is still served after its asker became unreachable. Chosen, not measured."""
 
 DIAL_BACK_SECONDS: Final = 3.0
-"""How long a connection that another node asked for is waited for: a second try of TCP fits. Chosen, not measured."""
+"""The timeout of a connection that another node asked for: TCP's second attempt fits. Chosen, not measured."""
 
 _log = logging.getLogger("meshp2p.net")
 
 
 class PeerService(Router, Protocol):
-    """The node, as others' calls find it."""
+    """What the calls of other nodes need of this one."""
 
     def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
-        """The reply to a call, or what to await for it. Raises :class:`RemoteProtocolError`."""
+        """Return the reply to a call, or an awaitable of it. Raises :class:`RemoteProtocolError`."""
 
     async def answer_watch(self, body: bytes) -> bytes:
-        """What the reply to a watch begins with. Raises :class:`RemoteProtocolError`."""
+        """Return the first part of the reply to a watch. Raises :class:`RemoteProtocolError`."""
 
     async def wait_until_left(self) -> None:
         """Return when this node has left the mesh."""
 
     def count_refused(self, reason: Refusal) -> None:
-        """Something that was no message of this mesh was refused."""
+        """Count refused data that was no message of this mesh."""
 
     def relay_route(self, node_id: str) -> CallRoute | None:
-        """The direct way to a node, for a call that this node is to pass on; None if it should not."""
+        """Return the direct route to a node, for a call that this node passes on; None if it must not."""
 
     def knock(self, address: Address) -> None:
-        """Send a datagram that tells nothing."""
+        """Send a datagram without content."""
 
 
 class CallServer:
-    """Serves each call in ``nursery``, by ``service`` or, if it is a query, by ``serve_query``. ``connect`` stands for
-    the network."""
+    """Serves each call in ``nursery``: a query by ``serve_query``, others by ``service``. ``connect`` connects to an
+    address."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class CallServer:
         self._nursery = nursery
 
     def answer(self, connection: PeerConnection, arrived: CallArrived) -> None:
-        """Answer a call, at once if that can be: then it costs no task."""
+        """Answer a call: at once if the reply is known, without a task; otherwise in a task."""
         service = self._service
         if service is None:
             connection.reset(arrived.call, ResetReason.REFUSED, "this is no node")
@@ -128,7 +128,7 @@ class CallServer:
         connection.finish(served, reset, message)
 
     async def _dial_back(self, served: ServedCall, service: PeerService) -> str:
-        """Connect to the asker's own address, and to no other: nobody can reach others through this node by asking."""
+        """Connect to the asker's own address only, so that nobody can reach other machines through this node."""
         connection, port = served.connection, int.from_bytes(served.body, "big")
         if len(served.body) != 2 or port == 0 or served.source != (connection.peer.id if connection.peer else ""):
             raise RemoteProtocolError(Refusal.BAD_VALUE, "a dial-back names a port, and is not passed on")
@@ -143,8 +143,8 @@ class CallServer:
         return f"{address}: no answer in {DIAL_BACK_SECONDS:g} s"
 
     def release(self, connection: PeerConnection) -> None:
-        """The connection is over: nobody waits for what is served on it. A query may go on for a while: its asker may
-        be there again."""
+        """Cancel the calls of a connection that is over. A query continues for ``UNREACHABLE_SECONDS``, because its
+        asker may connect again."""
         served, connection.served = connection.served, {}
         for call in served.values():
             if call.kind is CallKind.QUERY:

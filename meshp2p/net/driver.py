@@ -1,9 +1,8 @@
-"""What drives a machine: real time, real packets, real calls.
+"""Drives a machine with real time, real packets and real calls.
 
-One task receives and lets time pass; whoever else has something for the machine calls :meth:`Driver.perform` with what
-the machine answered, from the same trio thread. Effects are performed in their order. Nothing waits for
-the disk but what the machine does when it is told that something is kept, or is not: the driver goes on in either case.
-Writes of messages that wait go to the disk together.
+One task receives packets and runs timers. Other tasks of the same trio thread call the machine and pass its effects to
+:meth:`Driver.perform`. Effects are performed in order. The driver never waits for the disk: the machine is told when
+something was stored, or could not be. Stores that wait are written together.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ ACK_HOSTS_MAX: Final = 64
 
 
 class Datagrams(Protocol):
-    """Where packets come from and go to."""
+    """A socket for packets."""
 
     async def wait_readable(self) -> None: ...
     def receive_nowait(self) -> tuple[bytes, Address] | None: ...
@@ -70,7 +69,7 @@ class Datagrams(Protocol):
 
 
 class Caller(Protocol):
-    """Who performs calls."""
+    """Performs calls."""
 
     async def call(self, call: Call) -> CallReply | CallFailed: ...
     async def watch(self, watch: Watch, opened: Callable[[WatchOpened], None]) -> CallFailed: ...
@@ -98,9 +97,12 @@ class DriverStats(msgspec.Struct):
 
 
 class Driver:
-    """Owns the machine of one node. ``emit`` is told each event; ``persist`` is awaited for what must be on disk;
-    ``store`` for batches of writes, all of which it makes or none. Both raise :class:`~meshp2p.errors.StoreError`, and
-    the machine is told. Without them it must have been given no ``kept_messages``."""
+    """Owns the machine of one node.
+
+    ``emit`` gets each event, ``persist`` stores the node's own numbers, and ``store`` makes all writes of a batch or
+    none. If they raise :class:`~meshp2p.errors.StoreError`, the machine is told. Without them the machine must have no
+    ``kept_messages``.
+    """
 
     def __init__(
         self,
@@ -254,27 +256,27 @@ class Driver:
         await self.wait_until(lambda: self.machine.has_left)
 
     def count_refused(self, reason: Refusal) -> None:
-        """Something that was no message of this mesh was refused."""
+        """Count refused data that was no message of this mesh."""
         self.stats.count_refused(reason)
 
     def routes(self, node_id: str) -> list[CallRoute]:
-        """The ways to a listed node, the one to take first ahead; empty if it is not listed."""
+        """Return the routes to a node, the preferred one first; empty if it is not listed."""
         return self.machine.routes(node_id, trio.current_time())
 
     def first_route(self, node_id: str) -> CallRoute | None:
-        """The first of :meth:`routes`; None if the node is not listed."""
+        """Return the first of :meth:`routes`; None if the node is not listed."""
         return self.machine.first_route(node_id, trio.current_time())
 
     def note_route(self, node_id: str, via: str, failure: str) -> None:
-        """A query was answered on this route; or, with a ``failure``, none of them led there."""
+        """Note that a query was answered on this route; with a ``failure``, that all routes failed."""
         self.perform(self.machine.note_route(node_id, via, failure, trio.current_time()))
 
     def relay_route(self, node_id: str) -> CallRoute | None:
-        """The direct way to a node, for a call that this node is to pass on; None if it should not."""
+        """Return the direct route to a node, for a call that this node passes on; None if it must not."""
         return self.machine.relay_route(node_id)
 
     def pop_ack_hosts(self) -> set[str]:
-        """Hosts that answered pings since the last call of this, ``ACK_HOSTS_MAX`` at most."""
+        """Return the hosts that answered pings since the last call of this, ``ACK_HOSTS_MAX`` at most."""
         hosts, self._ack_hosts = self._ack_hosts, set()
         return hosts
 
@@ -283,19 +285,19 @@ class Driver:
         self.perform([Send(address, Datagram(Gossip(tag_of(self.machine.id))))])
 
     def _next_ticket(self) -> int:
-        """A ticket, under which its answer comes. It is to be given back."""
+        """Return a new ticket, under which an answer will come."""
         self._tickets += 1
         self._waiting[self._tickets] = (trio.Event(), [])
         return self._tickets
 
     def _give_back_ticket(self, ticket: int) -> None:
-        """Whoever does not wait for the answer to the end lets the machine know."""
+        """Return a ticket. If it has no answer yet, tell the machine that none is awaited any more."""
         _, replies = self._waiting.pop(ticket)
         if not replies:
             self.machine.abandon(ticket)
 
     def _receive_waiting(self) -> bool:
-        """Read what waits, up to a bound. Whether that was all."""
+        """Read the waiting datagrams, up to a limit. Return whether that was all of them."""
         stats = self.stats
         now = trio.current_time()
         until = now + DRAIN_SECONDS

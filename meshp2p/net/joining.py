@@ -18,21 +18,21 @@ from meshp2p.trust.joining import Invitation, InviterSide, NewcomerSide
 __all__ = ["ATTEMPT_SECONDS", "InvitationServer", "join_at"]
 
 ATTEMPT_SECONDS: Final = 10.0
-"""How long one attempt may take on either side. The code was typed before it begins. Chosen, not measured."""
+"""The timeout of one attempt on either side. The user types the code before it begins. Chosen, not measured."""
 
 ATTEMPTS_MAX: Final = 8
-"""Attempts at once; one more ends the oldest. Chosen, not measured."""
+"""How many attempts run at once; one more ends the oldest. Chosen, not measured."""
 
 ATTEMPTS_PER_SECOND: Final = 20
-"""Attempts that are begun; more wait. One costs 12 ms of processor time before it is known. Chosen, not measured."""
+"""How many attempts begin; more wait. One costs 12 ms of CPU time before the code is checked. Chosen, not measured."""
 
 _CONNECT_SECONDS: Final = 3.0
 _RECEIVE_BYTES: Final = 64 * 1024
 
 
 class InvitationServer:
-    """Serves one invitation. ``keep`` is awaited with the trust map grown, before the newcomer hears that it is in;
-    ``note`` is told of who joined, by its label, and of wrong codes."""
+    """Serves one invitation. ``keep`` stores the grown trust map, before the newcomer is told that it joined. ``note``
+    gets a line for each machine that joined, with its label, and for each wrong code."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class InvitationServer:
         self._ended = trio.Event()
 
     async def run(self, listener: Listener) -> None:
-        """Accept until the invitation has ended: it was used, it expired, or wrong codes ended it. Whoever has joined
-        by then is still told so. Raises :class:`StoreError` if a newcomer could not be kept: it was not let in."""
+        """Accept until the invitation ends: it was used, it expired, or wrong codes ended it. Machines that have joined
+        by then are still told so. Raises :class:`StoreError` if a newcomer could not be stored; it did not join."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._accept, listener, nursery)
             with trio.move_on_at(self._invitation.expires_at):

@@ -36,7 +36,6 @@ from meshp2p.wire.peer_protocol import PeerProtocol
 
 __all__ = ["PeerStats", "Peers", "open_stranger"]
 
-
 BUFFERED_BYTES_MAX: Final = 64 << 20
 """Bytes of calls that are buffered for all connections together. Chosen, not measured."""
 
@@ -44,9 +43,8 @@ RELAY_SECONDS: Final = 2.0
 """How long a connection to the target of a call that is passed on may take; then the asker is told that there is no
 path. Chosen, not measured."""
 
-
 HANDSHAKES_MAX: Final = 64
-"""Connections of which it is not known yet who opened them. Chosen, not measured."""
+"""How many accepted connections may be in their TLS handshake. Chosen, not measured."""
 
 CALLERS_MAX: Final = 64
 """Hosts that are remembered. Chosen, not measured: they only tell whether another machine connected to this one."""
@@ -140,8 +138,8 @@ class Peers:
         self._nursery.start_soon(self._run, connection)
 
     async def serve_tls(self, stream: trio.abc.Stream, host: str) -> None:
-        """Take an accepted connection that begins with TLS, once it is known who it is. If too many are not known yet,
-        the oldest of them is ended."""
+        """Serve an accepted connection that begins with TLS, once the other side is verified. If ``HANDSHAKES_MAX`` are
+        not verified yet, the oldest of them is closed."""
         if self._security is None:
             await trio.aclose_forcefully(stream)
             return
@@ -383,7 +381,7 @@ def _listening(connection: PeerConnection, addresses: tuple[Address, ...]) -> Ad
 
 @contextlib.asynccontextmanager
 async def open_stranger(codec: Codec) -> AsyncIterator[Peers]:
-    """Calls to nodes, for who is none."""
+    """Calls to nodes from a process that is none."""
     peers = Peers(codec, PeerHello("", 0))
     async with trio.open_nursery() as nursery:
         await nursery.start(peers.run, None)

@@ -1,4 +1,4 @@
-"""Writes the messages that a machine wants kept: those that wait go to the disk together."""
+"""Writes the stores of a machine to disk. Those that wait are written together."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from meshp2p.errors import StoreError
 __all__ = ["STORE_SECONDS_MAX", "StoreWriter", "WriteBatches"]
 
 STORE_SECONDS_MAX: Final = 5.0
-"""How long the end waits for messages that are still to be written. Chosen, not measured."""
+"""How long the end waits for stores that are not written yet. Chosen, not measured."""
 
 WriteBatches = Callable[[Sequence[tuple[Write, ...]]], Awaitable[None]]
 """Makes all of these writes or none. Raises :class:`~meshp2p.errors.StoreError`."""
 
 
 class StoreWriter:
-    """``conclude(stores, failure)`` is told of each transaction: what was written together, and why it was not, or
-    None."""
+    """Writes stores in order. ``conclude(stores, failure)`` gets the outcome of each transaction: the stores in it, and
+    why it failed, or None."""
 
     def __init__(self, write: WriteBatches, conclude: Callable[[list[Store], str | None], None]) -> None:
         self._write_batches = write
@@ -36,13 +36,13 @@ class StoreWriter:
         self._has_news.set()
 
     def end(self) -> None:
-        """Write what waits, for at most ``STORE_SECONDS_MAX``; then :meth:`run` returns."""
+        """Write the waiting stores, for at most ``STORE_SECONDS_MAX``; then :meth:`run` returns."""
         self._is_ending = True
         self._scope.deadline = trio.current_time() + STORE_SECONDS_MAX
         self._has_news.set()
 
     async def run(self) -> None:
-        """Write what comes, until :meth:`end`."""
+        """Write stores until :meth:`end`."""
         with self._scope:
             while self._waiting or not self._is_ending:
                 if self._waiting:

@@ -1,4 +1,4 @@
-"""How many bytes of calls are buffered: by one connection between two nodes, and by all of a node's together."""
+"""Limits for the buffered bytes of calls: of one connection between two nodes, and of all connections of a node."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from meshp2p.wire.exchange import Exchange
 __all__ = ["CONNECTION_BYTES_MAX", "Budget", "CallBytes"]
 
 CONNECTION_BYTES_MAX: Final = 16 << 20
-"""Bytes of calls that are kept for one connection: received and not consumed, or of calls being served. A call that
-goes past it is reset as BUSY. Chosen, not measured."""
+"""How many bytes are kept for the calls of one connection: received and not consumed, or of calls being served. A call
+that exceeds it is reset as BUSY. Chosen, not measured."""
 
 
 class Budget:
@@ -22,7 +22,7 @@ class Budget:
         self.bytes_taken: int = 0
 
     def reserve(self, count: int) -> bool:
-        """Whether there was room."""
+        """Reserve so many bytes. Return whether there was room."""
         if self.bytes_taken + count > self.bytes_max:
             return False
         self.bytes_taken += count
@@ -33,7 +33,7 @@ class Budget:
 
 
 class CallBytes:
-    """The bytes that one connection keeps for its calls. Those of a call that is passed on are the node's alone: the
+    """The bytes that one connection keeps for its calls. Bytes of a call that is passed on count for the node only: the
     other half of the call gives them back when it has sent them."""
 
     def __init__(self, budget: Budget | None) -> None:
@@ -41,7 +41,7 @@ class CallBytes:
         self._kept = 0
 
     def charge(self, exchange: Exchange, count: int) -> str:
-        """Keep so many more bytes for a call. Returns why there is no room for them, empty if there is."""
+        """Keep so many more bytes for a call. Return why there is no room for them, empty if there is."""
         if not exchange.is_passed_on and self._kept + count > CONNECTION_BYTES_MAX:
             return f"{CONNECTION_BYTES_MAX} bytes are buffered on this connection"
         if not self._budget.reserve(count):
@@ -52,12 +52,12 @@ class CallBytes:
         return ""
 
     def release(self, exchange: Exchange, count: int) -> None:
-        """So many bytes of a call are kept no longer."""
+        """Release so many bytes of a call."""
         self._budget.give_back(count)
         if not exchange.is_passed_on:
             self._kept -= count
             exchange.buffered -= count
 
     def drop(self, count: int) -> None:
-        """So many bytes of a call that is passed on were received, and go nowhere."""
+        """Release bytes of a call that is passed on, which were received and are dropped."""
         self._budget.give_back(count)

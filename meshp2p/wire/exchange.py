@@ -60,7 +60,7 @@ class Exchange:
         self.source: str = ""
 
     def next_chunk(self) -> OpenFrame | DataFrame | None:
-        """The frame with the next bytes to be sent; None if there are none, or the window is closed."""
+        """Return the frame with the next bytes to send; None if there are none, or the window is closed."""
         if not self.outgoing:
             return None
         data, flags = self.outgoing[0]

@@ -211,7 +211,7 @@ class FrameReader:
         self._has_preamble = False
 
     def read_untrusted(self, data: bytes | bytearray) -> Iterator[PeerFrame]:
-        """The frames that end with these bytes. Raises :class:`RemoteProtocolError`, and nothing else."""
+        """Yield the frames that these bytes complete. Raises :class:`RemoteProtocolError`, and nothing else."""
         incoming = self._incoming + data if self._incoming else bytes(data)
         at = 0
         if not self._has_preamble and len(incoming) >= PREAMBLE_BYTES:

@@ -162,7 +162,7 @@ class PeerProtocol:
             self.drop_passed(len(data))
 
     def drop_passed(self, count: int) -> None:
-        """So many bytes of a call that is passed on were received, and go nowhere."""
+        """Release bytes of a call that is passed on, which were received and are dropped."""
         self._bytes.drop(count)
 
     def _send(self, call_id: int, flags: int, data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""What one side of a connection between two nodes is to send, in its order."""
+"""The queue of what one side of a connection between two nodes sends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _CONTROL_MAX: Final = 4096
 
 
 class SendQueue:
-    """Frames without data go first. Then calls take turns, a chunk each. ``first`` is what a connection begins with."""
+    """Sends frames without data first. Then calls take turns, with one chunk each. ``first`` are the first bytes of the
+    connection."""
 
     def __init__(self, *first: bytes) -> None:
         self._control = list(first)
@@ -46,8 +47,10 @@ class SendQueue:
             self._ready.append(exchange)
 
     def pop(self, next_frame: Callable[[Exchange], bytes | None]) -> bytes:
-        """The next bytes, at least one frame and about a chunk at the most; empty if there are none now.
-        ``next_frame(exchange)`` gives the chunk of a call whose turn it is."""
+        """Return the next bytes: at least one frame, about one chunk at most; empty if there are none now.
+
+        ``next_frame(exchange)`` returns the next frame of a call, or None.
+        """
         parts, self._control = self._control, []
         size = sum(map(len, parts))
         while self._ready and size < CHUNK_BYTES_MAX:

@@ -71,7 +71,7 @@ class Members:
         return record is not None and record.is_node
 
     def node_by_bits(self) -> dict[int, str]:
-        """Return the live or departed nodes whose tags have these upper 32 bits."""
+        """Return the live and departed nodes by the upper 32 bits of their tags."""
         departed = (one.id for one in self.departed.values() if one.is_node)
         return {tag_of(node_id) >> 32: node_id for node_id in (*departed, *self.nodes)}
 

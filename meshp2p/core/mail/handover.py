@@ -3,7 +3,7 @@
 ::
 
     a node leaves ──────────────────────> another node holds what only the leaving one has
-    the node that accepted it is back ──> it holds again what was taken over
+    the node that accepted it is back ──> it holds again what others took over from it
     a recipient has another home ───────> the holders of its mail are asked whether they still hold it
 """
 
@@ -29,7 +29,7 @@ from meshp2p.core.record import tag_of
 __all__ = ["Handover"]
 
 DEPOSITS_MAX = 3
-"""How many nodes a leaving one asks, one after another, to take over what it holds. Chosen, not measured."""
+"""How many nodes a leaving node asks, one after another, to take over its messages. Chosen, not measured."""
 
 
 @dataclass(eq=False, repr=False)
@@ -48,7 +48,7 @@ class Handover:
     # From others
 
     def receive(self, ticket: int, request: Deposit, now: float) -> None:
-        """Another node hands over; answered when that is kept."""
+        """Process a deposit of another node; answered when it is stored."""
         state = self._state
         if state.is_leaving:
             state.resolve(ticket, Refused(Why.UNREACHABLE, f"node {state.id!r} leaves"))
@@ -89,15 +89,15 @@ class Handover:
         self._ledger.commit(change, stored, now)
 
     def _is_known(self, parcel: Parcel) -> bool:
-        """Whether these copies are held or final here. A message that is not known any more was settled long ago."""
+        """Return whether these copies are held or final here. An unknown message was settled long ago."""
         held = self._outbox.by_id.get(parcel.message.id)
         return held is None or all(recipient in held.copies for recipient in parcel.recipients)
 
     # To the node that accepted them
 
     def give_back(self, maker: str, now: float) -> None:
-        """Let a node that is back hold again what it accepted and this node took over. With two holders, one might not
-        hear of an acknowledgement, and would deliver the message to another home."""
+        """Give a node that is back the messages that it accepted and this node took over. With two holders, one might
+        miss an acknowledgement and deliver the message to another home."""
         held = self._outbox.held_for(tag_of(maker) >> 32)
         if not held or maker in self._returning or not self._state.members.has_node(maker):
             return
@@ -121,8 +121,8 @@ class Handover:
     # To the holders of mail
 
     def return_mail(self, recipient: str, now: float) -> None:
-        """The recipient has another home. Its messages are delivered there by their holders; of those whose holders
-        are gone this node becomes one."""
+        """Give up the mail of a recipient that has another home. Its holders deliver it there; this node becomes the
+        holder of messages whose holders are gone."""
         state = self._state
         by_holder: dict[str, list[MailboxEntry]] = {}
         for incoming in self._mailboxes.give_up(recipient, now):
@@ -134,9 +134,9 @@ class Handover:
             self._return_to(holder, recipient, batch, now)
 
     def _return_to(self, holder: str, recipient: str, batch: list[MailboxEntry], now: float) -> None:
-        """Ask a holder whether it still holds these: it takes them if it does not know them. If it does not answer, or
-        is not there, hold all of them here, so that none is delivered without those before it. If that cannot be
-        written, keep them in the mailbox and try again."""
+        """Give these back to a holder, which takes those that it does not know. If it does not answer, or is not there,
+        hold all of them here, so that none is delivered without those before it. If that cannot be written, keep them
+        in the mailbox and try again."""
         mailboxes = self._mailboxes
         parcels = [Parcel(one.message, (recipient,), max(0.0, one.deadline - now)) for one in batch]
 
@@ -160,7 +160,7 @@ class Handover:
     # Leaving
 
     def leave(self, now: float) -> None:
-        """This node leaves: let another hold what the recipients' homes do not have, or what only this one has.
+        """Let another node hold what the recipients' homes do not have, or what only this one has, because it leaves.
 
         With what waits goes what was delivered before it and is not acknowledged, so that both are in order wherever
         the recipient is at home by then. So does what was accepted and is still being written to disk.
@@ -202,7 +202,7 @@ class Handover:
         now: float,
         timeout: float | None = None,
     ) -> None:
-        """Hand over the parcels from ``begin`` on to the first of ``nodes``; ``conclude`` is told whether one took all.
+        """Hand over the parcels from ``begin`` on to the first of ``nodes``; ``conclude`` gets whether one took all.
 
         One that refuses, or does not answer, may hold the first ones; the next one is given all, so that none holds a
         message without those before it. Each call is given ``timeout`` seconds, ``forward_timeout`` if that is absent

@@ -61,7 +61,7 @@ MailRequest = Passed | Deposit
 
 
 class Mail:
-    """Hands each request, call, timer and change of a member to the parts that it concerns. The parts are built from
+    """Passes each request, call, timer and change of a member to the parts it concerns. The parts are built from
     the bottom up: each gets those that it uses.
 
     ``kept`` is what the disk has, in the order of keys; None if there is no disk.
@@ -97,7 +97,7 @@ class Mail:
     # Its life
 
     def start(self, now: float) -> None:
-        """Take up what was kept."""
+        """Restore what was stored."""
         kept, self._kept = self._kept, []
         self._acknowledging.restore(kept, now)
         self.outbox.restore(kept, now)
@@ -107,17 +107,17 @@ class Mail:
             self._state.timers.set(Timer.RETURN, now + self._state.config.return_timeout, recipient)
 
     def rows(self) -> list[tuple[Table, bytes, bytes]]:
-        """What a disk would have of the messages that are held here, in the order of keys."""
+        """Return the rows that a disk would have of the messages here, in the order of keys."""
         puts = (*self.mailboxes.rows(), *self.outbox.rows())
         return sorted((put.table, put.key, put.value) for put in puts)
 
     def resume(self, old: Mail) -> None:
-        """Give no message the id or the number of an earlier one."""
+        """Continue the ids and numbers of the earlier machine, so that none is used twice."""
         self._accepting.ids = old._accepting.ids
         self.outbox.resume(old.outbox)
 
     def leave(self, now: float) -> None:
-        """Answer whoever waits, tell what was acknowledged here, and let another node hold what only this one has."""
+        """Answer waiting reads, tell holders of acknowledgements, and let another node hold what only this one has."""
         self.reading.end_all_waits()
         for holder in list(self.notifier.untold):
             self.notifier.wake(holder, now)
@@ -126,7 +126,7 @@ class Mail:
     # What happened
 
     def request(self, ticket: int, request: SendMessage | Fetch | Acknowledge | AskStatus, now: float) -> None:
-        """An agent asks; what is illegal raises as :meth:`Accepting.accept` says, and changes nothing."""
+        """Process a request of an agent. Raises as :meth:`Accepting.accept` does; then nothing changed."""
         match request:
             case SendMessage():
                 self._accepting.accept(ticket, request, now)
@@ -140,7 +140,7 @@ class Mail:
                 assert_never(request)
 
     def receive_call(self, ticket: int, request: MailRequest, now: float) -> None:
-        """Another node calls; the reply is resolved under ``ticket``."""
+        """Process a call of another node. The reply is resolved under ``ticket``."""
         match request:
             case Deposit():
                 self.handover.receive(ticket, request, now)
@@ -185,8 +185,8 @@ class Mail:
                 raise InternalError(f"nobody handles {timer!r}")
 
     def _forget_gone(self, instance_id: str, now: float) -> None:
-        """An instance has been gone, or elsewhere, for as long as a message is kept: whatever it acknowledged here has
-        expired everywhere, and so has what it held."""
+        """Forget an instance that has been gone, or elsewhere, for as long as a message is kept: what it acknowledged
+        here, and what it held, has expired everywhere."""
         if not self.mailboxes.is_home(instance_id):
             self._drop(instance_id, now)
         if not self._state.members.has_node(instance_id):
@@ -194,18 +194,18 @@ class Mail:
             self.delivery.forget_home(instance_id)
 
     def _return_mail(self, recipient: str, now: float) -> None:
-        """A recipient whose mailbox is here may have another home."""
+        """Give up the mailbox of a recipient that has another home."""
         if self.mailboxes.is_elsewhere(recipient) and recipient in self.mailboxes.by_recipient:
             self._acknowledging.pass_on(recipient, now)
             self.handover.return_mail(recipient, now)
 
     def _drop(self, recipient: str, now: float) -> None:
-        """A recipient is gone for good."""
+        """Drop the mailbox of a recipient that is gone for good."""
         self.reading.end_waits(recipient)
         self.mailboxes.drop(recipient, now)
 
     def notice(self, event: InstanceChange, now: float) -> None:
-        """Look at what happened to a recipient, a home or a holder: first for the mailboxes, then for the outbox."""
+        """Process a change of a recipient, a home or a holder: first for the mailboxes, then for the outbox."""
         instance_id = event.id
         match event:
             case InstanceJoined() | InstanceUpdated():

@@ -25,7 +25,7 @@ __all__ = ["Outbox"]
 
 
 class _Kept(msgspec.Struct, array_like=True):
-    """What is on disk of a message in the outbox. ``expires_at`` is by the clock of
+    """A message in the outbox, as stored on disk. ``expires_at`` is by the clock of
     :meth:`~meshp2p.core.directory.state.NodeState.age_at`."""
 
     message: Message
@@ -34,15 +34,15 @@ class _Kept(msgspec.Struct, array_like=True):
 
 
 class _Finished(msgspec.Struct, array_like=True):
-    """What is on disk of a message that is held no longer. Its payload is not."""
+    """A message that is not held any more, as stored on disk, without its payload."""
 
     message: Message
     receipts: tuple[CopyReceipt, ...]
 
 
 class Outbox:
-    """All that this node holds. It changes copies and lines together, says what is to be written for it, and calls
-    nobody."""
+    """All messages that this node holds. It changes copies and lines together and returns the writes for that; it
+    makes no calls."""
 
     def __init__(self, state: NodeState) -> None:
         self._state = state
@@ -67,22 +67,22 @@ class Outbox:
         return outgoing is not None and outgoing.open > 0
 
     def is_held(self, recipient: str, message_id: str) -> bool:
-        """Whether this copy is here and not final."""
+        """Return whether this copy is here and not final."""
         outgoing = self.by_id.get(message_id)
         copy = outgoing.copies.get(recipient) if outgoing is not None else None
         return copy is not None and not copy.status.is_final
 
     def held(self, copies: Iterable[tuple[str, str]]) -> list[tuple[str, Outgoing]]:
-        """Those of these copies, pairs of (recipient, message id), that are here and not final, with their messages."""
+        """Return those of these copies, pairs of (recipient, message id), that are here and not final."""
         return [(to, self.by_id[id_]) for to, id_ in copies if self.is_held(to, id_)]
 
     def held_for(self, maker_bits: int) -> list[Outgoing]:
-        """The messages with open copies that the node with these bits accepted, in their order."""
+        """Return the messages with open copies that the node with these bits accepted, in order."""
         held = [self.by_id[id_] for id_ in self._from_others.get(maker_bits, ()) if self._is_open(id_)]
         return sorted(held, key=lambda outgoing: outgoing.number)
 
     def line(self, recipient: str) -> RecipientQueue:
-        """The recipient's line; a new one if there is none, which the caller is to fill."""
+        """Return the recipient's line, a new one if there is none. The caller must put a copy into it."""
         line = self.lines.get(recipient)
         if line is None:
             line = self.lines[recipient] = RecipientQueue()
@@ -93,8 +93,8 @@ class Outbox:
     def create(
         self, message: Message, recipients: tuple[str, ...], seconds: float | None, changed_at: int, now: float
     ) -> Outgoing:
-        """A message under the next number, to be held for so many seconds, ``message_timeout`` at most. It is not held
-        yet: see :meth:`add`."""
+        """Return a message with the next number and a lifetime of so many seconds, at most ``message_timeout``. It is
+        not held before :meth:`add`."""
         self._number += 1
         return Outgoing(self._number, message, recipients, self._deadline(seconds, now), changed_at)
 
@@ -120,7 +120,7 @@ class Outbox:
     def extend(
         self, outgoing: Outgoing, message: Message, recipients: Iterable[str], seconds: float, now: float
     ) -> list[Write]:
-        """Hold further copies of a message that is held, or was; what is to be written beside :meth:`row`."""
+        """Hold further copies of a message that is, or was, held. Return the writes in addition to :meth:`row`."""
         writes: list[Write] = []
         if not outgoing.open:  # of what was final only the receipts are on disk
             outgoing.deadline = self._deadline(seconds, now)
@@ -162,7 +162,7 @@ class Outbox:
     # What becomes of a copy
 
     def note_delivered(self, outgoing: Outgoing, recipient: str) -> None:
-        """The recipient's home has it."""
+        """Note that the recipient's home has a copy."""
         line = self.lines.get(recipient)
         if line is not None and line.note_taken(outgoing):
             outgoing.copies[recipient].advance(CopyEvent.TAKEN, self._state.wall_ms())
@@ -175,8 +175,8 @@ class Outbox:
         reason: str = "",
         forgotten: list[Outgoing] | None = None,
     ) -> list[Write]:
-        """A copy becomes final; what is to be written for it. Nothing happens if it is not here, or is final. Older
-        receipts that are not kept any more are added to ``forgotten``."""
+        """Make a copy final and return the writes for that. Nothing happens if it is not here, or is final. Messages
+        whose receipts are now forgotten are added to ``forgotten``."""
         copy = outgoing.copies.get(recipient)
         if copy is None or copy.status.is_final:
             return []
@@ -199,8 +199,8 @@ class Outbox:
         return [Delete(Table.OUTGOING, outgoing.key), *settled, self.row(outgoing), *receipts]
 
     def acknowledge(self, copies: Iterable[tuple[str, Outgoing]]) -> tuple[list[Write], list[Outgoing]]:
-        """These copies, by recipient, were acknowledged; what is to be written, and the messages whose receipts are not
-        kept any more."""
+        """Make these copies, by recipient, acknowledged. Return the writes, and the messages whose receipts are now
+        forgotten."""
         writes: list[Write] = []
         forgotten: list[Outgoing] = []
         for recipient, outgoing in copies:
@@ -214,8 +214,8 @@ class Outbox:
         forgotten: Iterable[Outgoing],
         now: float,
     ) -> None:
-        """Undo :meth:`acknowledge`, which could not be written: these are in the mailbox still. ``messages`` are those
-        of the copies, with their payloads."""
+        """Undo :meth:`acknowledge`, because it could not be written. ``messages`` are those of the copies, with their
+        payloads."""
         for oldest in reversed(list(forgotten)):
             if self.by_id.setdefault(oldest.message.id, oldest) is oldest and not oldest.open:
                 self._finished.appendleft(oldest.message.id)
@@ -244,8 +244,8 @@ class Outbox:
             del self.lines[recipient]
 
     def _finish(self, outgoing: Outgoing) -> list[Outgoing]:
-        """Of a message whose copies are all final only the receipts are kept, of so many messages; those that are
-        forgotten."""
+        """Keep only the receipts of a message whose copies are all final. Return the oldest messages above
+        ``receipts_max``, which are forgotten."""
         self.bytes -= outgoing.size
         outgoing.drop_payload()
         self._finished.append(outgoing.message.id)
@@ -267,14 +267,14 @@ class Outbox:
             self._from_others.pop(bits, None)
 
     def pop_expired(self, now: float) -> list[Outgoing]:
-        """Take the messages that have expired; some of them may be final."""
+        """Remove and return the messages that have expired; some of them may be final."""
         due = [self.by_id[id_] for id_ in self._expiries.pop_due(now) if id_ in self.by_id]
         return [outgoing for outgoing in due if outgoing.deadline <= now]
 
     # On disk
 
     def row(self, outgoing: Outgoing) -> Put:
-        """What is on disk of it."""
+        """Return the row of a message."""
         if outgoing.open:
             kept = _Kept(outgoing.message, tuple(outgoing.copies), self._state.age_at(outgoing.deadline))
             return Put(Table.OUTGOING, outgoing.key, msgspec.msgpack.encode(kept))
@@ -282,7 +282,7 @@ class Outbox:
         return Put(Table.RECEIPTS, outgoing.key, msgspec.msgpack.encode(finished))
 
     def rows(self) -> Iterator[Put]:
-        """What a disk would have of what is held, and was."""
+        """Return the rows that a disk would have of the outbox."""
         for outgoing in self.by_id.values():
             yield self.row(outgoing)
             for recipient, copy in outgoing.copies.items() if outgoing.open else ():
@@ -290,7 +290,7 @@ class Outbox:
                     yield outgoing.settled_row(recipient)
 
     def restore(self, kept: list[tuple[Table, bytes, bytes]], now: float) -> None:
-        """Hold again what was held before a restart."""
+        """Restore what was held before a restart."""
         settled: dict[bytes, dict[str, CopyStatus]] = {}
         for table, key, value in kept:
             if table is Table.SETTLED:
@@ -320,5 +320,5 @@ class Outbox:
         self._finished.append(kept.message.id)
 
     def resume(self, old: Outbox) -> None:
-        """Give no message the number of an earlier one."""
+        """Continue the numbers of an earlier outbox."""
         self._number = old._number

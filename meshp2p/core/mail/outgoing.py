@@ -36,7 +36,7 @@ class Outgoing:
         self.size: int = message.size
 
     def restore(self, settled: Mapping[str, CopyStatus]) -> None:
-        """These copies were final before a restart."""
+        """Set the statuses of copies that were final before a restart."""
         for recipient, copy in self.copies.items():
             copy.status = settled.get(recipient, copy.status)
         self.open = len(self.pending)
@@ -52,19 +52,19 @@ class Outgoing:
         return [recipient for recipient, copy in self.copies.items() if not copy.status.is_final]
 
     def receipts(self) -> tuple[CopyReceipt, ...]:
-        """What became of each copy."""
+        """Return the status of each copy."""
         return tuple(
             CopyReceipt(recipient, copy.status, copy.reason, copy.changed_at) for recipient, copy in self.copies.items()
         )
 
     def parcel(self, recipients: Iterable[str], now: float) -> Parcel:
-        """The message as it is sent to another node, for these recipients."""
+        """Return the message as it is sent to another node, for these recipients."""
         return Parcel(self.message, tuple(recipients), max(0.0, self.deadline - now))
 
     def drop_payload(self) -> None:
-        """All copies are final: only the receipts are kept."""
+        """Drop the payload, because all copies are final and only the receipts are kept."""
         self.message = msgspec.structs.replace(self.message, payload=b"null")
 
     def settled_row(self, recipient: str) -> Put:
-        """The row that says that a copy is final, while others are not."""
+        """Return the row that marks one copy as final while others are not."""
         return Put(Table.SETTLED, self.key + recipient.encode(), self.copies[recipient].status.encode())

@@ -1,4 +1,4 @@
-"""One open map of a node: its replica, its clocks, and whom to talk to about it."""
+"""An open shared map of a node: its replica, its clocks, and the nodes to exchange it with."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from meshp2p.errors import LimitExceeded
 __all__ = ["OpenMap"]
 
 FOREIGN_FACTOR = 4
-"""What others wrote is taken up to so many times the limit of what is written here."""
+"""Entries of other nodes are accepted up to this multiple of the limits for entries written here."""
 
 
 class OpenMap:
-    """It has clocks of its own, so that all who have the map compare the same clocks: those of its holders."""
+    """One open map. It has its own clocks, so that all nodes with the map compare the same ones: those of its
+    holders."""
 
     def __init__(self, state: NodeState, replica: ReplicatedMap, stamps: HybridClock) -> None:
         self.replica = replica
         self.stamps = stamps
         self.clock: MeshClock = MeshClock(state.wall_ms, state.config.map_clock_error_max)
         self.holders: dict[str, None] = {}
-        """Listed nodes that have it, as far as is known."""
+        """Listed nodes that are known to have it."""
         self.unasked: dict[str, None] = dict.fromkeys(state.choose_nodes(len(state.members.nodes)))
-        """Listed nodes that were not asked yet."""
+        """Listed nodes that were not asked yet whether they have it."""
         self.silent: dict[str, None] = {}
-        """Listed nodes that did not answer, and are asked again with the next comparison."""
+        """Listed nodes that did not answer; they are asked again with the next comparison."""
         self.syncing: dict[str, None] = {}
         """Nodes with which a comparison is under way."""
         self.news: dict[str, int] = {}
-        """Keys whose entries are still to be told, and how often."""
+        """Keys whose entries must still be sent, and how often."""
         self._state = state
 
     def write(self, key: str, value: bytes, now: float) -> bool:
-        """Set a key to a value, or delete it if that is empty; whether anything changed."""
+        """Set a key to a value, or delete it if that is empty. Return whether anything changed."""
         return self._put(MapEntry(key, self.stamps.tick(self.clock.read(now)), value))
 
     def check_room(self, key: str, value: bytes) -> None:
@@ -57,7 +58,7 @@ class OpenMap:
             raise LimitExceeded(f"map {replica.name!r} is full: map_bytes_max = {config.map_bytes_max}")
 
     def _put(self, entry: MapEntry) -> bool:
-        """Take an entry in; whether anything changed. Whoever watches is told of another value."""
+        """Merge an entry. Return whether anything changed. The agent is told of a new value."""
         replica = self.replica
         before = replica.value(entry.key)
         if not replica.put(entry):
@@ -68,7 +69,7 @@ class OpenMap:
         return True
 
     def merge(self, entries: Iterable[MapEntry], now: float) -> list[str]:
-        """Take in what another node has; the keys that changed."""
+        """Merge entries of another node. Return the keys that changed."""
         config, counters, replica = self._state.config, self._state.counters, self.replica
         clock_ms = self.clock.read(now)
         latest_ms = clock_ms + self.clock.ahead_max_ms
@@ -89,8 +90,10 @@ class OpenMap:
         return changed
 
     def restamp(self, now: float) -> list[str]:
-        """Write anew, as of now, what bears a time that is too far ahead: whoever wrote it had a wrong clock, and it
-        would prevail over all that is written until then. In the order in which it was written. The keys of that."""
+        """Give entries whose time is too far ahead a new stamp of now, in the order of their stamps. Return their keys.
+
+        Their writer had a wrong clock, and until that time they would prevail over everything that is written.
+        """
         clock_ms = self.clock.read(now)
         latest_ms = clock_ms + self.clock.ahead_max_ms
         if not self.stamps.is_past(latest_ms):
