@@ -349,9 +349,7 @@ class Machine(View):
     @property
     def has_left(self) -> bool:
         """Whether this node leaves and enough others confirmed that they were told."""
-        is_busy = (
-            self._swim.dissemination.is_saying_farewell or self._mail.handover.is_handing_over or self._maps.is_telling
-        )
+        is_busy = self._swim.is_telling or self._mail.handover.is_handing_over or self._maps.is_telling
         return self._state.is_leaving and not is_busy
 
     def _check_running(self) -> None:

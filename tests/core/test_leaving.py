@@ -66,6 +66,33 @@ def test_a_node_that_leaves_waits_for_those_whom_it_called_and_no_longer_than_th
     assert machine.leave(1.2) == []
 
 
+def test_a_node_that_leaves_while_it_dials_says_farewell_to_whoever_answers() -> None:
+    """The answerer lists this node from the dial, and this node does not list the answerer yet."""
+    leaver = a_machine("leaver")
+    dial = calls(leaver.offer("seed", (ELSEWHERE,), None, 1.0) + run_until(leaver, 1.1), SyncRequest)[0]
+    other = a_machine("other", addresses=(ELSEWHERE,))
+    reply, _ = other.receive_call(dial.request, 1.2)
+    assert isinstance(reply, SyncReply)
+    assert "leaver" in other.records()
+    leaver.leave(1.3)
+    assert not leaver.has_left
+    farewell = calls(leaver.receive_reply(dial.call_id, reply, 1.4), Push)[0]
+    assert not leaver.has_left
+    _, effects = other.receive_call(farewell.request, 1.5)
+    assert [event.id for event in emitted(effects) if isinstance(event, InstanceLeft)] == ["leaver"]
+    leaver.receive_reply(farewell.call_id, Done(), 1.6)
+    assert leaver.has_left
+
+
+@pytest.mark.parametrize("failure", [Failure.TIMEOUT, Failure.REFUSED])
+def test_a_node_that_leaves_waits_for_no_dial_that_failed(failure: Failure) -> None:
+    machine = a_machine()
+    dial = calls(machine.offer("seed", (ELSEWHERE,), None, 1.0) + run_until(machine, 1.1), SyncRequest)[0]
+    machine.leave(1.2)
+    assert calls(machine.receive_reply(dial.call_id, CallFailed(failure, ""), 1.3), Push) == []
+    assert machine.has_left
+
+
 def test_who_syncs_with_a_node_that_leaves_does_not_list_it() -> None:
     leaver = a_machine("leaver", addresses=(ELSEWHERE,))
     hear(leaver, [a_record("a")])

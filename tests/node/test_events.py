@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -44,7 +45,9 @@ async def test_what_is_so_comes_first_then_each_change() -> None:
         assert [event.id for event in first[:2]] == ["a", "b"]
         assert isinstance(first[2].leader, Instance)
         assert (first[2].leader.id, first[2].leader.is_leader, first[2].previous_id) == ("a", True, None)
-        async with meshp2p.open_node(in_loop=True, **OPTIONS, id="c", join=[str(one.addresses[0])]):
+        patient = msgspec.structs.replace(QUICK, leave_timeout=30)  # else it may end before anybody confirmed
+        options = {**OPTIONS, "protocol": patient, "join": [str(one.addresses[0])]}
+        async with meshp2p.open_node(in_loop=True, id="c", **options):
             with trio.fail_after(30):
                 while not isinstance(event := await anext(events), MemberJoined):
                     pass

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, Push
 from meshp2p.core.datagrams import Gossip
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.record import Rumour, State
+from meshp2p.core.record import Record, Rumour, State
 
 __all__ = ["Dissemination"]
 
@@ -54,15 +55,24 @@ class Dissemination:
         state = self._state
         if not state.is_announced:
             return
-        farewell = Rumour(state.id, state.own.incarnation, State.LEFT, state.id)
         others = state.choose_nodes(len(state.members.nodes))
         for node_id in others:
-            state.tell(node_id, farewell)
-        timeout = state.config.leave_timeout
-        for node_id in others[: state.config.gossip_fanout] if timeout else ():
-            self._farewells += 1
+            state.tell(node_id, self._farewell())
+        for node_id in others[: state.config.gossip_fanout]:
             node = state.members.records[node_id]
-            state.call_node(node, Push(state.tag, (farewell,)), self._conclude_farewell, timeout)
+            self.say_farewell_to(node, state.addresses_of(node))
+
+    def say_farewell_to(self, node: Record, addresses: tuple[Address, ...]) -> None:
+        """Tell the node at these addresses by TCP that this one leaves, unless leaving may take no time."""
+        state = self._state
+        timeout = state.config.leave_timeout
+        if timeout:
+            self._farewells += 1
+            state.call(addresses, Push(state.tag, (self._farewell(),)), self._conclude_farewell, timeout, node)
+
+    def _farewell(self) -> Rumour:
+        state = self._state
+        return Rumour(state.id, state.own.incarnation, State.LEFT, state.id)
 
     def _conclude_farewell(self, _reply: CallReply | CallFailed, _now: float) -> None:
         self._farewells -= 1

@@ -93,7 +93,8 @@ class Swim:
         self.election: Election = Election(state, self.ownership, self.lease)
         self.hosting: Hosting = Hosting(state, self.membership, self.ownership)
         self.lookups: Lookups = Lookups(state, self.hosting)
-        self.syncer: Syncer = Syncer(state, self.membership, self.ownership, self.election)
+        self.dissemination: Dissemination = Dissemination(state)
+        self.syncer: Syncer = Syncer(state, self.membership, self.ownership, self.election, self.dissemination)
         self.pause_guard: PauseGuard = PauseGuard(
             state, self.membership, self.prober, self.hosting, self.syncer, self.election
         )
@@ -102,7 +103,6 @@ class Swim:
         self.contact: Contact = Contact(state, self.election, self.roll_call)
         self.convergence: ConvergenceCheck = ConvergenceCheck(state, self.prober, self.syncer)
         self.watches: Watches = Watches(state, self.confirmer)
-        self.dissemination: Dissemination = Dissemination(state)
         self.departures: Departures = Departures(state)
         self._early_syncs: dict[int, SyncRequest] = {}
         """Syncs that are answered once this node's own numbers in the answer are on disk."""
@@ -119,6 +119,11 @@ class Swim:
     def leave(self) -> None:
         self.dissemination.say_farewell()
         self.watches.close()
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether somebody who lists this node, or is about to, has not confirmed that it leaves."""
+        return self.dissemination.is_saying_farewell or self.syncer.is_introducing
 
     def abandon(self, ticket: int) -> None:
         """Drop the request with this ticket."""

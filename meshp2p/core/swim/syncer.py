@@ -19,6 +19,7 @@ from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.record import Item, Record, Rumour, State
 from meshp2p.core.swim.candidates import Candidates
+from meshp2p.core.swim.dissemination import Dissemination
 from meshp2p.core.swim.election import Election
 from meshp2p.core.swim.membership import Membership
 from meshp2p.core.swim.ownership import Ownership
@@ -33,13 +34,23 @@ DIALS_MAX = 16
 class Syncer:
     """Decides when to sync and with which node; dials candidates; answers the syncs of others."""
 
-    def __init__(self, state: NodeState, membership: Membership, ownership: Ownership, election: Election) -> None:
+    def __init__(
+        self,
+        state: NodeState,
+        membership: Membership,
+        ownership: Ownership,
+        election: Election,
+        dissemination: Dissemination,
+    ) -> None:
         self._state = state
+        self._dissemination = dissemination
         self._membership = membership
         self._ownership = ownership
         self._election = election
         self.candidates: Candidates = Candidates(state.config, state.random)
         self._dials = 0
+        self._introductions = 0
+        """How many of these dials carry this node's record: whoever answers them lists this node."""
         self._is_syncing = False
         self._has_looked = False
         self._has_met_settled = False
@@ -134,9 +145,14 @@ class Syncer:
         state = self._state
         self._dials += 1
         request = self._request()
+        introduces = request.sender is not None
+        self._introductions += introduces
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             self._dials -= 1
+            self._introductions -= introduces
+            if introduces and state.is_leaving and isinstance(reply, SyncReply):
+                self._dissemination.say_farewell_to(reply.sender, (address,))
             found = reply.sender if isinstance(reply, SyncReply) else None
             is_own = found is not None and found.boot == state.own.boot
             is_alone = len(state.members.nodes) < 2
@@ -170,8 +186,8 @@ class Syncer:
         if not isinstance(reply, SyncReply):
             state.counters.syncs_failed += 1
             return
-        if reply.sender.id == state.id and reply.sender.boot == state.own.boot:
-            return  # we called ourselves
+        if state.is_leaving or (reply.sender.id == state.id and reply.sender.boot == state.own.boot):
+            return  # a node that leaves learns and tells nothing more; or we called ourselves
         state.counters.syncs += 1
         sender: Item = reply.sender
         if reply.is_leaving:
@@ -201,6 +217,11 @@ class Syncer:
                 self._election.settle()  # it met one before it knew whose its id is
             state.spread(state.own, now, at_birth=True)
             self._ownership.republish_hosted(now)
+
+    @property
+    def is_introducing(self) -> bool:
+        """Whether a dial with this node's record is under way: whoever answers lists this node."""
+        return self._introductions > 0
 
     @property
     def has_met_all(self) -> bool:
