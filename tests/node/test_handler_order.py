@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,13 +11,13 @@ import trio
 import meshp2p
 from meshp2p.node.handlers import Turns
 from meshp2p.testing import VirtualMesh, run
-from tests.facades.meshes import LONG, options
+from tests.facades.meshes import options
 
 COUNT = 40
 
 
-async def begun(node: meshp2p.MeshNode, wait: Callable[[Callable[[], bool]], Awaitable[None]]) -> list[Any]:
-    """What a handler of ``node`` that never ends was called with, when messages waited for it."""
+async def begun(node: meshp2p.MeshNode, all_begun: trio.Event | asyncio.Event) -> list[Any]:
+    """What a handler of ``node`` was called with, when messages waited for it."""
     for number in range(COUNT):
         await node.send(node.id, number, kind="count")
     numbers: list[Any] = []
@@ -26,15 +25,17 @@ async def begun(node: meshp2p.MeshNode, wait: Callable[[Callable[[], bool]], Awa
     @node.handler("count", concurrency=COUNT)
     async def count(number: int) -> None:
         numbers.append(number)
+        if len(numbers) == COUNT:
+            all_begun.set()
 
-    await wait(lambda: len(numbers) == COUNT)
+    await all_begun.wait()
     return numbers
 
 
 def test_handlers_begin_in_order_in_the_nodes_own_loop() -> None:
     async def main(mesh: VirtualMesh) -> list[Any]:
         (node,) = await mesh.start("a")
-        return await begun(node, mesh.wait_until)
+        return await begun(node, trio.Event())
 
     for seed in range(5):
         assert run(main, seed=seed) == list(range(COUNT))
@@ -42,21 +43,11 @@ def test_handlers_begin_in_order_in_the_nodes_own_loop() -> None:
 
 @pytest.mark.parametrize("framework", ["trio", "asyncio"])
 def test_handlers_begin_in_order_beside_the_nodes_thread(framework: str) -> None:
-    async def wait(holds: Callable[[], bool]) -> None:
-        while not holds():
-            if framework == "asyncio":
-                await asyncio.sleep(0.001)
-            else:
-                await trio.sleep(0.001)
-
     async def main() -> list[Any]:
         async with meshp2p.open_node(**options("a")) as node:
-            return await begun(node, wait)
+            return await begun(node, asyncio.Event() if framework == "asyncio" else trio.Event())
 
-    async def bounded() -> list[Any]:
-        return await asyncio.wait_for(main(), LONG)
-
-    found = asyncio.run(bounded()) if framework == "asyncio" else trio.run(main)
+    found = asyncio.run(main()) if framework == "asyncio" else trio.run(main)
     assert found == list(range(COUNT))
 
 
