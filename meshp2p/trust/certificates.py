@@ -6,12 +6,12 @@
     machine    one user on one machine; issued by the root, or by a machine that may invite
     agent      one process of one instance; issued by the machine that it runs on
 
-What a certificate grants stands in a private extension, its role. The subject's common name is the fingerprint of its
-key, the key identifier of the authority the fingerprint of the issuer's. Certificates do not expire by clock: a machine
-whose clock is wrong is still a member.
+The rights that a certificate grants are in a private extension, its role. The common name of the subject is the
+fingerprint of its key. The authority key identifier is the fingerprint of the issuer's key. Certificates do not expire,
+so a machine whose clock is wrong is still a member.
 
-A machine certificate holds the consent of its own key to its issuer. So nobody makes himself the inviter of somebody
-else's key, and gains rights over it.
+A machine certificate contains the consent of its own key to its issuer. So no member can issue a certificate for
+another machine's key, and gain the rights of its inviter.
 """
 
 from __future__ import annotations
@@ -102,13 +102,13 @@ _decode: Final = msgspec.msgpack.Decoder(_Role).decode
 
 
 class Certificate:
-    """A certificate that was read, and whose own signature by its issuer is not checked yet."""
+    """A certificate that was read. Reading does not check its signature: see :meth:`verify_issued_by`."""
 
     def __init__(self, der: bytes, public: PublicKey, issuer: bytes, role: _Role, parsed: x509.Certificate) -> None:
         self.der: bytes = der
         self.public: PublicKey = public
         self.issuer: bytes = issuer
-        """The fingerprint of the key that it names as its issuer."""
+        """The fingerprint of the key that it names as its issuer's."""
         self.role: RootRole | MachineRole | AgentRole = role
         self.x509: x509.Certificate = parsed
 
@@ -205,7 +205,8 @@ def check_pattern(pattern: str) -> None:
 
 
 def consent_to(key: PrivateKey, mesh_id: bytes, issuer: bytes) -> bytes:
-    """The signature by which the key of a new machine takes the key with the fingerprint ``issuer`` as its inviter."""
+    """The signature with which the key of a new machine accepts the key with the fingerprint ``issuer`` as its
+    inviter."""
     return key.sign(_CONSENT, mesh_id + issuer)
 
 
@@ -240,8 +241,8 @@ def issue_machine(
 def issue_agent(
     public: PublicKey, instance_id: str, boot: int, names: Sequence[str] = (), *, mesh_id: bytes, machine: PrivateKey
 ) -> Certificate:
-    """The certificate of one process of an agent. ``names`` are the DNS names and literal addresses under which its
-    node can be called; what no certificate can hold is left out."""
+    """The certificate of one process of an agent. ``names`` are the DNS names and literal addresses of its node; those
+    that a certificate cannot contain are left out."""
     role = AgentRole(mesh_id, instance_id, boot)
     alternatives: list[x509.GeneralName] = [x509.UniformResourceIdentifier(_uri(role))]
     for name in list(dict.fromkeys(names))[:NAMES_MAX]:
@@ -254,8 +255,8 @@ def issue_agent(
 
 
 def root_mesh_id(root: Certificate) -> bytes:
-    """The id of the mesh of this root certificate. Raises :class:`RemoteProtocolError` if it is none, or not signed by
-    its own key."""
+    """The id of the mesh of this root certificate. Raises :class:`RemoteProtocolError` if it is no root certificate, or
+    not signed by its own key."""
     if not isinstance(root.role, RootRole):
         raise RemoteProtocolError(Refusal.UNTRUSTED, f"{root}: expected the certificate of a root")
     root.verify_issued_by(root.public)

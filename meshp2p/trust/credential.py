@@ -55,12 +55,12 @@ class MachineCredential:
 
     @property
     def machine(self) -> MeshMachine:
-        """What the mesh was told of this machine."""
+        """This machine, as the trust map lists it."""
         return self.trust.machines[self.key.fingerprint]
 
     @property
     def is_trusted(self) -> bool:
-        """Whether this machine was not revoked, as far as is known here."""
+        """Whether no revocation of this machine is known here."""
         return self.trust.is_trusted(self.key.fingerprint)
 
     def issue_agent(self, public: PublicKey, instance_id: str, boot: int, names: Sequence[str] = ()) -> Certificate:

@@ -1,7 +1,7 @@
 """What two nodes tell each other at the start of a TLS connection: their chains, and whether their trust maps differ.
 
-TLS shows only the certificate of the other agent. The machine certificates above it follow in the first message. If the
-digests of both maps differ, both sides send all that they have.
+TLS shows only the certificate of the other agent. The first message contains the machine certificates above it, and the
+digest of the sender's map. If the digests differ, both sides send their maps.
 """
 
 from __future__ import annotations

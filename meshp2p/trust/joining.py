@@ -9,9 +9,10 @@
                                                <- JoinWelcome     proof, and sealed: root, chain, trust map
                                                <- JoinRefused     instead of either, with the reason
 
-The key exchange (SPAKE2) is bound to both public keys, to the mesh and to the invitation, and all further keys to every
-byte before. The newcomer proves first that it knows the code: an inviter that does not know it learns one wrong guess,
-and a newcomer that does not know it is counted before it learns anything. Only who proved it reads what is sealed.
+The key exchange (SPAKE2) is bound to both public keys, to the mesh and to the invitation. All further keys depend on
+every byte that was sent before. The newcomer proves first that it knows the code. An impostor as inviter can test one
+guess. A newcomer with a wrong code is counted before it learns anything. Only a newcomer that proved it can open what
+is sealed.
 """
 
 from __future__ import annotations
@@ -65,13 +66,11 @@ class JoinRefusal(enum.IntEnum):
     """Why an inviter refuses somebody."""
 
     NOT_READ = 0
-    """What came is no message of this protocol and version."""
+    """The inviter received no message of this protocol and version."""
     NO_INVITATION = 1
     """No such invitation is open: it was used, it expired, or it ended after wrong codes."""
     WRONG_CODE = 2
-    BUSY = 3
-    """Too many try at once."""
-    NOT_ISSUED = 4
+    NOT_ISSUED = 3
     """The code was right, but the inviter could not issue the certificate."""
 
 
@@ -116,9 +115,9 @@ _sealed: Final = msgspec.msgpack.Decoder(_Sealed)
 
 
 class Invitation:
-    """An open invitation: who knows ``secret`` may join, ``uses`` times until ``expires_at``. The rest is what the
-    newcomer may do: see :class:`~meshp2p.trust.certificates.MachineRole`. Raises :class:`ConfigError` on a wrong
-    pattern of ids."""
+    """An open invitation. ``uses`` newcomers that know ``secret`` may join until ``expires_at``. The other arguments
+    are the rights of a newcomer: see :class:`~meshp2p.trust.certificates.MachineRole`. Raises :class:`ConfigError` on
+    an invalid pattern of ids."""
 
     def __init__(
         self,
@@ -151,14 +150,14 @@ class Invitation:
 
 
 class _Frames:
-    """Frames of a stream: a length of 4 bytes, then so many bytes."""
+    """Frames of a stream: a length in 4 bytes, then that many bytes."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def take(self, data: bytes, bytes_max: int) -> bytes | None:
-        """The next frame, None if it is not whole yet. Raises :class:`RemoteProtocolError` if it is too long, or if
-        something follows it: nobody may send before it is its turn."""
+        """The next frame, None if it is not complete yet. Raises :class:`RemoteProtocolError` if it is too long, or if
+        bytes follow it: no side may send out of turn."""
         self._buffer += data
         if len(self._buffer) < _LENGTH_BYTES:
             return None
@@ -175,7 +174,7 @@ class _Frames:
 
 
 class _Keys:
-    """What both sides derive from the exchange; they differ if anything before differed."""
+    """The keys that each side derives from the exchange. They are equal only if both saw the same bytes before."""
 
     def __init__(self, shared: bytes, transcript: bytes) -> None:
         derived = HKDF(hashes.SHA256(), 96, hashlib.sha256(transcript).digest(), b"meshp2p/2 join").derive(shared)
@@ -197,9 +196,10 @@ class _Keys:
 
 
 class InviterSide:
-    """The inviter's side of one attempt. ``find`` looks up an invitation by its rendezvous; ``host`` is where the
-    newcomer is. Every call of :meth:`receive_data` returns what is to be sent. ``is_over`` says to close then, and
-    ``joined`` holds the newcomer's certificates, its own first, if it joined. ``why`` says why it did not."""
+    """The inviter's side of one attempt. ``find`` looks up an invitation by its rendezvous; ``host`` is the newcomer's
+    address. Every call of :meth:`receive_data` returns what is to be sent. If ``is_over``, the connection is to be
+    closed after that. ``joined`` are the newcomer's certificates, its own first, if it joined. Otherwise ``why`` gives
+    the reason."""
 
     def __init__(self, credential: MachineCredential, find: Callable[[str], Invitation | None], host: str) -> None:
         self.is_over: bool = False
@@ -277,8 +277,8 @@ class InviterSide:
 
 
 class NewcomerSide:
-    """The newcomer's side of one attempt: one code that was typed is tried once. ``label`` names this machine to
-    people. ``credential`` is set when it has joined."""
+    """The newcomer's side of one attempt: a typed code is tried once. ``label`` is this machine's name for people.
+    ``credential`` is set when the machine has joined."""
 
     def __init__(self, secret: JoinCode | JoinToken, label: str) -> None:
         self.credential: MachineCredential | None = None
@@ -295,8 +295,8 @@ class NewcomerSide:
         return _framed(self._hello)
 
     def receive_data(self, data: bytes) -> bytes:
-        """What is to be sent now. Raises :class:`JoinFailed` if the inviter refused or is none, and
-        :class:`RemoteProtocolError` if it sent something else: then the connection is to be closed."""
+        """What is to be sent now. Raises :class:`JoinFailed` if the inviter refused or does not know the code, and
+        :class:`RemoteProtocolError` if it sent invalid data. Close the connection then."""
         frame = self._frames.take(data, REQUEST_BYTES_MAX if self._keys is None else WELCOME_BYTES_MAX)
         if frame is None:
             return b""
@@ -347,7 +347,6 @@ _WHY_REFUSED: Final = {
     JoinRefusal.NO_INVITATION: "no such invitation is open: it was used, it expired, or wrong codes ended it;"
     " ask for a new one (meshp2p invite)",
     JoinRefusal.WRONG_CODE: "the code is wrong: type it again, or ask for a new one (meshp2p invite)",
-    JoinRefusal.BUSY: "the inviter is busy: try again",
     JoinRefusal.NOT_ISSUED: "the code was right, but the inviter may not invite: see what it says there",
 }
 

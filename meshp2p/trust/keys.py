@@ -1,6 +1,7 @@
 """Keys: ECDSA on P-256, named by the SHA-256 of their public part.
 
-There is one suite. A statement that a key signs begins with what it is for, so that no signature can stand for another.
+There is one suite. Every signed statement begins with its purpose, so that its signature is not valid for another
+purpose.
 """
 
 from __future__ import annotations

@@ -22,10 +22,10 @@ _Fingerprint = Annotated[bytes, msgspec.Meta(min_length=FINGERPRINT_BYTES, max_l
 
 
 class Revocation(msgspec.Struct, frozen=True, array_like=True):
-    """What is revoked, and by whom: fingerprints of keys.
+    """``author`` revokes ``target``. Both are fingerprints of keys.
 
-    With an empty ``agent`` it is the machine credential ``target``, with the agents that it started and the machines
-    that it invited, but for those machines that are ``kept``. Otherwise it is that agent on this machine alone.
+    With an empty ``agent`` this revokes the machine credential ``target``, the agents on that machine, and the machines
+    that it invited, except those that are ``kept``. Otherwise it revokes only that agent on that machine.
     """
 
     mesh: _MeshId

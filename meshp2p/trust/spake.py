@@ -11,7 +11,7 @@ from meshp2p.errors import Refusal, RemoteProtocolError
 __all__ = ["ELEMENT_BYTES", "PasswordExchange"]
 
 ELEMENT_BYTES: Final = 33
-"""What each side sends: which side it is, and an element of the group."""
+"""The size of the message of each side: a byte that names the side, and an element of the group."""
 
 
 class _Side(Protocol):
@@ -20,8 +20,8 @@ class _Side(Protocol):
 
 
 class PasswordExchange:
-    """One attempt of one side. ``newcomer`` and ``inviter`` are what the key is bound to: both sides must name the
-    same. ``element`` is to be sent to the other side."""
+    """One attempt of one side. The key is bound to ``newcomer`` and ``inviter``, which must be the same on both sides.
+    ``element`` is to be sent to the other side."""
 
     def __init__(self, password: bytes, *, newcomer: bytes, inviter: bytes, is_newcomer: bool) -> None:
         make = spake2.SPAKE2_A if is_newcomer else spake2.SPAKE2_B
@@ -29,8 +29,8 @@ class PasswordExchange:
         self.element: bytes = self._side.start()
 
     def finish(self, element: bytes) -> bytes:
-        """The key, 32 bytes, from what the other side sent; equal on both sides only if the passwords are. To be called
-        once. Raises :class:`RemoteProtocolError` if it is no element of the other side."""
+        """Compute the key, 32 bytes, from the element of the other side. Both sides get the same key only if they have
+        the same password. To be called once. Raises :class:`RemoteProtocolError` if the element is invalid."""
         if len(element) != ELEMENT_BYTES:
             raise RemoteProtocolError(
                 Refusal.BAD_VALUE, f"an element of {len(element)} bytes: expected {ELEMENT_BYTES}"

@@ -1,8 +1,8 @@
-"""What stands for an invitation: a code that people say, or a token that programs are given.
+"""The two forms of an invitation: a code for people, and a token for programs.
 
 ::
 
-    7-guitar-tulip-amber    a number, by which the inviter is found, and 3 of 256 words: 24 bits, for few tries
+    7-guitar-tulip-amber    a number that the inviter announces, and 3 of 256 words: 24 bits, for 3 tries
     m2-{52 characters}      a token: the mesh id and 128 random bits
 """
 
@@ -22,7 +22,7 @@ from meshp2p.trust.keys import MESH_ID_BYTES
 __all__ = ["NUMBER_MAX", "WORDS", "JoinCode", "JoinToken", "parse_invitation"]
 
 NUMBER_MAX: Final = 999
-"""The largest number in front of a code: few invitations are open on a network at once."""
+"""The largest number of a code. Few invitations are open on a network at the same time."""
 
 WORDS: Final = tuple(
     """
@@ -53,15 +53,15 @@ _SECRET_BYTES: Final = 16
 
 
 class JoinCode:
-    """A code for people. ``rendezvous`` is public: the inviter announces it, and the newcomer looks for it."""
+    """A code for people. ``rendezvous`` is public: the inviter announces it, and the newcomer searches for it."""
 
     def __init__(self, number: int, words: tuple[str, ...]) -> None:
         self.text: str = "-".join((str(number), *words))
         self.rendezvous: str = str(number)
         self.mesh_id: bytes | None = None
-        """The mesh that it must lead to, None for any."""
+        """The id of the mesh that the inviter must be in, None for any."""
         self.tries_max: int | None = 3
-        """How many wrong answers end the invitation, None for any number."""
+        """The number of wrong answers that end the invitation, None if they do not end it."""
 
     @classmethod
     def draw(cls, below: Callable[[int], int] = secrets.randbelow) -> JoinCode:
@@ -71,7 +71,7 @@ class JoinCode:
 
 
 class JoinToken:
-    """A token for programs: as :class:`JoinCode`, but nobody guesses it, so wrong tries end nothing."""
+    """A token for programs: as :class:`JoinCode`, but too long to guess, so wrong tries do not end the invitation."""
 
     def __init__(self, mesh_id: bytes, secret: bytes) -> None:
         self.text: str = _TOKEN_PREFIX + base64.b32encode(mesh_id + secret).decode().rstrip("=").lower()
@@ -85,7 +85,8 @@ class JoinToken:
 
 
 def parse_invitation(text: str) -> JoinCode | JoinToken:
-    """Read what somebody typed or pasted. Raises :class:`ConfigError`, which says what is wrong, but never a secret."""
+    """Read what somebody typed or pasted. Raises :class:`ConfigError`, whose message never contains the whole
+    secret."""
     cleaned = "-".join(text.strip().lower().replace("-", " ").split())
     if f"{cleaned}-".startswith(_TOKEN_PREFIX):
         return _parse_token(cleaned.removeprefix(_TOKEN_PREFIX))
@@ -97,7 +98,9 @@ def parse_invitation(text: str) -> JoinCode | JoinToken:
     for word in words:
         if word not in WORDS:
             near = difflib.get_close_matches(word, WORDS, n=1)
-            raise ConfigError(f"{word!r} is no word of a code" + (f": did you mean {near[0]!r}?" if near else ""))
+            raise ConfigError(
+                f"{word!r} is not one of the words of codes" + (f": did you mean {near[0]!r}?" if near else "")
+            )
     return JoinCode(int(number), tuple(words))
 
 

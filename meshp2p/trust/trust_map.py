@@ -1,13 +1,13 @@
 """The trust map: which machines are in the mesh, who invited whom, and what is revoked.
 
-It is a set of signed statements. Merging is a union, so any order and any repetition of merges gives the same map (a
-join-semilattice), as long as none of the bounds below is reached. Of two copies of one certificate that differ in their
-bytes the lower is kept.
+It is a set of signed statements. Merging is a union, so every order and repetition of merges gives the same map (a
+join-semilattice), unless one of the bounds below is reached. Of two certificates for the same key by the same issuer,
+the one with the lower bytes is kept.
 
 A machine is trusted if a chain of certificates leads from it to the root and no link is revoked. A revocation counts
-unless its author was revoked by the root or by a machine above the author. So a lost machine can do nothing more once
-that is known, and two machines that revoke each other are both out. Whoever revokes a machine signs again what it had
-revoked with good reason: see :meth:`TrustMap.revoke`.
+unless its author was revoked by the root or by a machine above the author. So a machine that was revoked cannot revoke
+others, and two machines that revoke each other are both revoked. The author of a revocation signs again what its target
+had revoked: see :meth:`TrustMap.revoke`.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ CHAIN_MAX: Final = 8
 """Machines between the root and an agent. Chosen, not measured."""
 
 MACHINES_MAX: Final = 1024
-"""Machine certificates in a map. What comes when it is full is refused. Chosen, not measured."""
+"""Machine certificates in a map. When it is full, further ones are refused. Chosen, not measured."""
 
 REVOCATIONS_MAX: Final = 1024
-"""Revocations in a map. When it is full only the root's are taken. Chosen, not measured."""
+"""Revocations in a map. When it is full, only the root's are accepted. Chosen, not measured."""
 
 REVOCATIONS_OF_MACHINE_MAX: Final = 4
-"""Revocations of one machine by one author; the lowest are kept. They differ in whom they keep."""
+"""Revocations of one machine by one author, which differ in the machines that they keep. The lowest are stored."""
 
 REVOCATIONS_OF_AGENTS_MAX: Final = 16
-"""Agents of one machine that one author revokes; the lowest are kept. More are revoked with their machine. Chosen, not
-measured."""
+"""Revocations of agents on one machine by one author; the lowest are stored. To revoke more agents, revoke the machine.
+Chosen, not measured."""
 
 _Der = Annotated[bytes, msgspec.Meta(max_length=CERTIFICATE_BYTES_MAX)]
 _Edge = tuple[bytes, bytes]  # the fingerprints of a machine and of its inviter
@@ -75,7 +75,8 @@ _decode: Final = msgspec.msgpack.Decoder(Statements).decode
 
 
 class MeshMachine(msgspec.Struct, frozen=True):
-    """What the statements say of a machine. ``chain`` are its certificate and those above it, without the root's."""
+    """A machine, as the statements describe it. ``chain`` are its certificate and those above it, without the
+    root's."""
 
     key: PublicKey
     label: str
@@ -117,7 +118,8 @@ class TrustMap:
         self._revocations: dict[bytes, dict[bytes, _Known]] = {}  # by target, by body
         self._machines: dict[bytes, MeshMachine] = {}
         self._silenced: dict[bytes, tuple[Revocation, ...]] = {}
-        """Machines whose word counts no more: by which revocations, none if that is because of a link above."""
+        """Machines whose revocations do not count, with the revocations that caused that; empty if a machine above it
+        caused it."""
         self._trusted: dict[bytes, None] = {}
         self._is_stale = False
         """Whether statements were added since the last walk."""
@@ -127,7 +129,7 @@ class TrustMap:
 
     @property
     def machines(self) -> dict[bytes, MeshMachine]:
-        """Every machine that was ever invited, also what is revoked, by fingerprint. Inviters come first."""
+        """Every machine that was invited, also revoked ones, by fingerprint. An inviter comes before its newcomers."""
         return dict(self._machines)
 
     @property
@@ -168,8 +170,8 @@ class TrustMap:
     # Growing
 
     def merge_untrusted(self, statements: Statements) -> RemoteProtocolError | None:
-        """Take in statements that anybody may have sent; each is verified once. Statements that are not right, or whose
-        author has no right to them, are left out. Returns the first reason for that, None if all are in the map."""
+        """Add statements from an untrusted source, and verify each once. Those that are invalid, or whose author has no
+        right to make them, are left out. Returns the first reason for that, None if all are in the map."""
         refusal = self._merge_certificates(statements.machines)
         for signed in statements.revocations:
             try:
@@ -184,9 +186,9 @@ class TrustMap:
     ) -> tuple[SignedRevocation, ...]:
         """Revoke a machine, or one agent on it, and return what was signed for that.
 
-        The machines that the target had revoked are revoked by ``author`` as well, for what the target signed may count
-        no more. ``keep_invited`` keeps the machines that it invited and that are trusted now. Raises
-        :class:`RemoteProtocolError` if ``author`` may not do that; then nothing changed.
+        ``author`` also revokes the machines that the target had revoked, because the target's revocations may not count
+        any more. ``keep_invited`` keeps the machines that the target invited and that are trusted now. Raises
+        :class:`RemoteProtocolError` if ``author`` may not revoke the target; then nothing changed.
         """
         invited = [key for key, machine in self._machines.items() if machine.inviter == target and key in self._trusted]
         if keep_invited and len(invited) > KEPT_MAX:
@@ -290,11 +292,13 @@ class TrustMap:
             del known[max(alike)]
 
     def _author_of(self, revocation: Revocation) -> PublicKey:
-        """The key of the author, who must be the root, an admin or above the target (a machine may revoke its own
-        agents). Raises :class:`RemoteProtocolError`."""
+        """The key of the author, which must be the root, an admin, a machine above the target, or the target itself: a
+        machine may revoke its own agents. Raises :class:`RemoteProtocolError`."""
         target = self._machines.get(revocation.target)
         if target is None:
-            raise RemoteProtocolError(Refusal.UNTRUSTED, f"{revocation.target.hex()} is revoked, and no machine")
+            raise RemoteProtocolError(
+                Refusal.UNTRUSTED, f"a revocation of {revocation.target.hex()}, which is not a machine of the mesh"
+            )
         if revocation.author == self.root.fingerprint:
             return self.root.public
         author = self._machines.get(revocation.author)
@@ -308,8 +312,8 @@ class TrustMap:
     # What the statements mean
 
     def _walk(self) -> None:
-        """Find all machines from the root down, whose word counts no more, and then which are trusted; again only if
-        statements were added."""
+        """If statements were added, find all machines from the root down, those whose revocations do not count, and
+        then those that are trusted."""
         if not self._is_stale:
             return
         self._is_stale, self._digest = False, None
@@ -342,7 +346,7 @@ class TrustMap:
                     self._trusted[key] = None
 
     def _note_silence(self, key: bytes, chain: tuple[Certificate, ...]) -> None:
-        """Note whether the word of this machine counts no more; those above it were looked at before."""
+        """Note if the revocations of this machine do not count. The machines above it were examined before."""
         above = [certificate.issuer for certificate in chain]
         by_superiors = tuple(one for one in self._counting(key) if not one.agent and one.author in above)
         inviter = above[0]
@@ -352,7 +356,7 @@ class TrustMap:
             self._silenced[key] = by_superiors
 
     def _counting(self, target: bytes) -> list[Revocation]:
-        """The revocations of this machine and of agents on it whose author's word counts."""
+        """The revocations of this machine and of agents on it that count."""
         known = self._revocations.get(target, {})
         return [known[body].revocation for body in sorted(known) if known[body].revocation.author not in self._silenced]
 

@@ -59,7 +59,7 @@ def test_a_token_reads_as_it_was_drawn(mesh_id: bytes, secret: bytes) -> None:
         ("7-guitar-tulip", "this one has 2"),
         ("7-guitar-tulip-amber-acorn", "this one has 4"),
         ("7-gitar-tulip-amber", "did you mean 'guitar'"),
-        ("7-guitar-tulip-qqqqqq", "is no word of a code$"),
+        ("7-guitar-tulip-qqqqqq", "is not one of the words of codes$"),
         ("m2-", "not complete"),
         ("m2-aaaa", "not complete"),
         ("m2-" + "1" * 52, "not complete"),
