@@ -6,25 +6,16 @@
         await node.wait_for_members(3)
         print(node.id, node.url, node.leader)
         reply = await node.query("planner-1", {"question": "what next?"})
+
+Public names other than errors are loaded when they are first used, so that ``import meshp2p`` takes little time. To
+load a name when the program starts, import it: ``from meshp2p import open_node``.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from meshp2p.core.address import Address
-from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.events import (
-    ContactLost,
-    ContactRestored,
-    PeerReachable,
-    PeersCannotCall,
-    PeerUnreachable,
-    StorageFailed,
-    StorageRecovered,
-)
-from meshp2p.core.message import CopyStatus
-from meshp2p.core.record import State
 from meshp2p.errors import (
     ConfigError,
     ConnectionLost,
@@ -54,38 +45,51 @@ from meshp2p.errors import (
     WaitTimeout,
     WrongLoop,
 )
-from meshp2p.http.limits import HttpLimits
-from meshp2p.node.config import NodeConfig
-from meshp2p.node.events import (
-    EventsLost,
-    LeaderChanged,
-    MemberDied,
-    MemberEvent,
-    MemberJoined,
-    MemberLeft,
-    MemberRecovered,
-    MemberSuspected,
-    MemberUpdated,
-    NetworkProblemFound,
-)
-from meshp2p.node.handlers import Declined
-from meshp2p.node.identity import generate_instance_id
-from meshp2p.node.instance import Instance, Receipt
-from meshp2p.node.leadership import FencingToken
-from meshp2p.node.local_map import MapChange
-from meshp2p.node.options import NodeOptions
-from meshp2p.node.received import ReceivedMessage
-from meshp2p.node.settings import load_config
-from meshp2p.threaded.delegation import Delegation
-from meshp2p.threaded.lease import Lease
-from meshp2p.threaded.mesh_node import MeshNode
-from meshp2p.threaded.node_iterator import NodeIterator
-from meshp2p.threaded.opening import open_node
-from meshp2p.threaded.shared_map import SharedMap
 from meshp2p.version import __version__
 
 if TYPE_CHECKING:
     from meshp2p.client import MeshClient
+    from meshp2p.core.address import Address
+    from meshp2p.core.config import ProtocolConfig
+    from meshp2p.core.events import (
+        ContactLost,
+        ContactRestored,
+        PeerReachable,
+        PeersCannotCall,
+        PeerUnreachable,
+        StorageFailed,
+        StorageRecovered,
+    )
+    from meshp2p.core.message import CopyStatus
+    from meshp2p.core.record import State
+    from meshp2p.http.limits import HttpLimits
+    from meshp2p.node.config import NodeConfig
+    from meshp2p.node.events import (
+        EventsLost,
+        LeaderChanged,
+        MemberDied,
+        MemberEvent,
+        MemberJoined,
+        MemberLeft,
+        MemberRecovered,
+        MemberSuspected,
+        MemberUpdated,
+        NetworkProblemFound,
+    )
+    from meshp2p.node.handlers import Declined
+    from meshp2p.node.identity import generate_instance_id
+    from meshp2p.node.instance import Instance, Receipt
+    from meshp2p.node.leadership import FencingToken
+    from meshp2p.node.local_map import MapChange
+    from meshp2p.node.options import NodeOptions
+    from meshp2p.node.received import ReceivedMessage
+    from meshp2p.node.settings import load_config
+    from meshp2p.threaded.delegation import Delegation
+    from meshp2p.threaded.lease import Lease
+    from meshp2p.threaded.mesh_node import MeshNode
+    from meshp2p.threaded.node_iterator import NodeIterator
+    from meshp2p.threaded.opening import open_node
+    from meshp2p.threaded.shared_map import SharedMap
 
 __all__ = [
     "Address",
@@ -157,14 +161,60 @@ __all__ = [
     "open_node",
 ]
 
+_LAZY = {
+    "meshp2p.client": ("MeshClient",),
+    "meshp2p.core.address": ("Address",),
+    "meshp2p.core.config": ("ProtocolConfig",),
+    "meshp2p.core.events": (
+        "ContactLost",
+        "ContactRestored",
+        "PeerReachable",
+        "PeersCannotCall",
+        "PeerUnreachable",
+        "StorageFailed",
+        "StorageRecovered",
+    ),
+    "meshp2p.core.message": ("CopyStatus",),
+    "meshp2p.core.record": ("State",),
+    "meshp2p.http.limits": ("HttpLimits",),
+    "meshp2p.node.config": ("NodeConfig",),
+    "meshp2p.node.events": (
+        "EventsLost",
+        "LeaderChanged",
+        "MemberDied",
+        "MemberEvent",
+        "MemberJoined",
+        "MemberLeft",
+        "MemberRecovered",
+        "MemberSuspected",
+        "MemberUpdated",
+        "NetworkProblemFound",
+    ),
+    "meshp2p.node.handlers": ("Declined",),
+    "meshp2p.node.identity": ("generate_instance_id",),
+    "meshp2p.node.instance": ("Instance", "Receipt"),
+    "meshp2p.node.leadership": ("FencingToken",),
+    "meshp2p.node.local_map": ("MapChange",),
+    "meshp2p.node.options": ("NodeOptions",),
+    "meshp2p.node.received": ("ReceivedMessage",),
+    "meshp2p.node.settings": ("load_config",),
+    "meshp2p.threaded.delegation": ("Delegation",),
+    "meshp2p.threaded.lease": ("Lease",),
+    "meshp2p.threaded.mesh_node": ("MeshNode",),
+    "meshp2p.threaded.node_iterator": ("NodeIterator",),
+    "meshp2p.threaded.opening": ("open_node",),
+    "meshp2p.threaded.shared_map": ("SharedMap",),
+}
+"""The modules that are loaded when one of their public names is first used."""
 
-def __getattr__(name: str) -> Any:
-    """Load ``MeshClient`` on first use.
+if not TYPE_CHECKING:  # type checkers refuse names that do not exist
+    _HOMES = {name: module for module, names in _LAZY.items() for name in names}
 
-    An agent that embeds a node needs no HTTP client, which is a third of all that would be loaded.
-    """
-    if name == "MeshClient":
-        from meshp2p.client import MeshClient  # noqa: PLC0415  # only where it is used
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+        return value
 
-        return MeshClient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
