@@ -56,15 +56,6 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The number of successors, in the order of ids, to which a node keeps a watch connection; as many nodes watch it.
     With 0 only probes detect a crash. A verdict needs two; more help if several neighbours crash at once."""
 
-    watch_settle: float = 0.5
-    """How long after a change of the mesh a node chooses anew whom to watch. Too low opens connections that the next
-    join closes; too high leaves a new node unwatched. Chosen, not measured."""
-
-    crash_grace: float = 0.02
-    """How long a node whose watch connection broke, and that refuses connections, may take to answer a ping. At least
-    twice the time that the refusal took is allowed. Too low declares nodes dead that a firewall began to block; too
-    high detects crashes late. Chosen, not measured."""
-
     local_health_max: int = 8
     """The maximum by which a node that finds itself slow extends its own timeouts (Lifeguard §IV-A)."""
 
@@ -90,9 +81,6 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     packet_bytes_max: int = 1232
     """The largest UDP payload. Packets above the path's MTU less 28 (48 for IPv6) are fragmented or lost; 1,232 fits
     the smallest MTU of IPv6."""
-
-    ages_per_packet: int = 3
-    """How many signs of life of other instances ride on each packet."""
 
     sync_grace: float = 1.0
     """How long two views may differ before the nodes sync, since gossip may be on its way."""
@@ -146,9 +134,6 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     pause_threshold: float = 1.0
     """A timer that fires this late means that this process was suspended. Too low takes a busy moment for a pause; too
     high blames other nodes for this node's own silence."""
-
-    lag_threshold: float = 0.1
-    """A timer that fires this late means that this node is slow, and worsens its local health. Chosen, not measured."""
 
     quorum: int = 0
     """A node leads only while this many nodes, itself included, grant it a lease of three probe intervals. In a mesh of
@@ -240,24 +225,12 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     map_value_bytes_max: int = 64 * 1024
     """The largest value that this node may write to a shared map, as JSON."""
 
-    map_sync_interval: float = 5.0
-    """The time between two comparisons of a shared map with another node that has it. Changes are sent at once;
-    comparisons repair what was lost. Chosen, not measured."""
-
     map_sync_bytes_max: int = 256 * 1024
     """How many bytes of entries one call carries, unless a single entry is larger. Chosen, not measured."""
-
-    map_fanout: int = 3
-    """How many nodes that have a shared map each node tells of a new change at once."""
 
     map_deleted_retention: float = 24 * 3600.0
     """How long a deleted key of a shared map is remembered. A node that was cut off for longer may bring the key
     back."""
-
-    map_clock_error_max: float = 60.0
-    """The maximum difference between a node's clock and the median of the clocks of the nodes that have shared maps.
-    Above it the median is used instead. Too low distrusts clocks that are right; too high lets a wrong clock win for
-    that long. Chosen, not measured."""
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -300,8 +273,6 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("suspicion_max_multiplier", 1, 1000),
     ("confirmers", 0, 64),
     ("watches", 0, 8),
-    ("watch_settle", 0, 3600),
-    ("crash_grace", 0, 3600),
     ("local_health_max", 0, 64),
     ("patience_max", 1, 64),
     ("gossip_interval", 0.01, 3600),
@@ -309,7 +280,6 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("retransmit_margin", 0.5, 64),
     ("birth_fanout", 1, 1024),
     ("packet_bytes_max", 512, 1472),
-    ("ages_per_packet", 0, 32),
     ("sync_grace", 0, 3600),
     ("look_delay", 0.01, 3600),
     ("sync_bytes_max", 64 * 1024, 960 * 1024),
@@ -325,7 +295,6 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("dial_interval_max", 0.001, 86_400),
     ("settle_timeout", 0, 3600),
     ("pause_threshold", 0.01, 3600),
-    ("lag_threshold", 0.001, 3600),
     ("quorum", 0, 1_000_000),
     ("instance_timeout", 0.1, 86_400),
     ("status_interval", 0, 3600),
@@ -352,11 +321,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("map_entries_max", 1, 10_000_000),
     ("map_bytes_max", 1024, 1 << 40),
     ("map_value_bytes_max", 2, 1024 * 1024),
-    ("map_sync_interval", 0.01, 3600),
     ("map_sync_bytes_max", 1024, 1024 * 1024),
-    ("map_fanout", 1, 64),
     ("map_deleted_retention", 1, 1e9),
-    ("map_clock_error_max", 0.1, 1e9),
 )
 
 _DEFAULTS = dict(zip(ProtocolConfig.__struct_fields__, ProtocolConfig.__struct_defaults__, strict=True))

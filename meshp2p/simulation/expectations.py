@@ -10,7 +10,7 @@ import math
 
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.swim.candidates import DIAL_PATIENCE, SEED_INTERVAL_LAST
-from meshp2p.core.swim.confirmer import RECHECK_PERIODS
+from meshp2p.core.swim.confirmer import CRASH_GRACE, RECHECK_PERIODS
 from meshp2p.core.swim.contact import SILENT_PERIODS
 from meshp2p.core.swim.lease import GRANT_MARGIN, lease_seconds
 from meshp2p.core.swim.roll_call import FIRST, GROWTH
@@ -146,7 +146,7 @@ def crash_seconds(config: ProtocolConfig, leg: float) -> float:
     Two were told by their connections and are refused, or one was and asks others, who wait for an ack as long as a
     probe does; all of that takes a dozen legs; then three rounds of gossip, each with its leg.
     """
-    return config.crash_grace + config.probe_timeout + 3 * config.gossip_interval + 20 * leg
+    return CRASH_GRACE + config.probe_timeout + 3 * config.gossip_interval + 20 * leg
 
 
 def call_seconds(config: ProtocolConfig, part: int, nodes: int, *, cut_for: float, is_one_way: bool = False) -> float:

@@ -133,7 +133,7 @@ def test_a_hybrid_clock_is_above_all_that_it_gave_or_noted(steps: list[int | Sta
 
 def test_one_clock_that_is_years_off_is_outvoted() -> None:
     shows = {"own": 1_000_000}
-    clock = MeshClock(lambda: shows["own"], 60.0)
+    clock = MeshClock(lambda: shows["own"])
     assert clock.read(0.0) == 1_000_000
     clock.note("behind", 0, 0.0)
     assert clock.read(0.0) == 1_000_000  # of two the later one is believed: it may be the other that is behind
@@ -148,7 +148,7 @@ def test_one_clock_that_is_years_off_is_outvoted() -> None:
 
 
 def test_a_clock_that_is_a_little_off_is_left_alone() -> None:
-    clock = MeshClock(lambda: 1_000_000, 60.0)
+    clock = MeshClock(lambda: 1_000_000)
     for number in range(5):
         clock.note(f"n{number}", 1_059_000, 0.0)
     assert clock.read(0.0) == 1_000_000

@@ -41,6 +41,9 @@ lists."""
 
 AGE_BYTES = 12
 
+AGES_PER_PACKET = 3
+"""How many signs of life of other instances are added to each packet. Chosen, not measured."""
+
 
 class Randomness(Protocol):
     """The randomness of the core; ``random.Random`` implements it."""
@@ -114,7 +117,7 @@ class NodeState:
         self.random = random
         self.wall_ms = wall_ms
         self.members: Members = Members()
-        self.item_bytes_max: int = config.packet_bytes_max - PACKET_OVERHEAD - AGE_BYTES * config.ages_per_packet
+        self.item_bytes_max: int = config.packet_bytes_max - PACKET_OVERHEAD - AGE_BYTES * AGES_PER_PACKET
         """The largest item that fits into a packet."""
         self.gossip: GossipQueue = GossipQueue(self.item_bytes_max)
         self.gossip_after: float = -math.inf
@@ -218,7 +221,7 @@ class NodeState:
     def send(self, address: Address, body: Body, now: float, first: Item | None = None) -> None:
         """Send ``body`` with as much gossip as fits. ``first`` goes first, because it concerns the receiver."""
         config = self.config
-        ages = self.life.pack(config.ages_per_packet, now)
+        ages = self.life.pack(AGES_PER_PACKET, now)
         items: tuple[Item, ...] = ()
         if self.is_announced and len(self.gossip):
             budget = self.item_bytes_max - (0 if first is None else item_bytes(first))

@@ -25,7 +25,7 @@ class OpenMap:
     def __init__(self, state: NodeState, replica: ReplicatedMap, stamps: HybridClock) -> None:
         self.replica = replica
         self.stamps = stamps
-        self.clock: MeshClock = MeshClock(state.wall_ms, state.config.map_clock_error_max)
+        self.clock: MeshClock = MeshClock(state.wall_ms)
         self.holders: dict[str, None] = {}
         """Listed nodes that are known to have it."""
         self.unasked: dict[str, None] = dict.fromkeys(state.choose_nodes(len(state.members.nodes)))

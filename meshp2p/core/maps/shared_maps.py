@@ -22,7 +22,14 @@ from meshp2p.core.maps.open_map import OpenMap
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap, bucket_of
 from meshp2p.errors import InternalError, LimitExceeded, LocalProtocolError
 
-__all__ = ["Maps"]
+__all__ = ["SYNC_INTERVAL", "Maps"]
+
+SYNC_INTERVAL = 5.0
+"""Seconds between two comparisons of a map with another node that has it. Changes are sent at once; comparisons repair
+what was lost. Chosen, not measured."""
+
+FANOUT = 3
+"""How many nodes that have a map each node tells of a new change at once. Chosen, not measured."""
 
 TELL_ROUNDS = 2
 """How often a node tells a change on. Chosen, not measured: with a fanout of 3 one round leaves 6 of 100 untold."""
@@ -110,7 +117,7 @@ class Maps:
 
     def _tell(self, shared: OpenMap, keys: Iterable[str], now: float) -> None:
         """Let others know of these entries: soon, together with what else is new."""
-        rounds = TELL_ROUNDS if len(shared.holders) > self._state.config.map_fanout else 1
+        rounds = TELL_ROUNDS if len(shared.holders) > FANOUT else 1
         for key in keys:
             shared.news[key] = rounds
         if len(shared.news) > NEWS_MAX:
@@ -124,8 +131,8 @@ class Maps:
         shared = self._maps[name]
         state = self._state
         holders = list(shared.holders)
-        if len(holders) > state.config.map_fanout:
-            holders = state.random.sample(holders, state.config.map_fanout)
+        if len(holders) > FANOUT:
+            holders = state.random.sample(holders, FANOUT)
         news = [entry for key in shared.news if (entry := shared.replica.entry(key)) is not None]
         entries = self._bounded(news)
         for entry in entries:
@@ -175,12 +182,12 @@ class Maps:
 
     def _set_sync_timer(self, shared: OpenMap, now: float) -> None:
         state = self._state
-        pause = state.config.map_sync_interval * (0.75 + 0.5 * state.random.random())
+        pause = SYNC_INTERVAL * (0.75 + 0.5 * state.random.random())
         state.timers.set(Timer.MAP_SYNC, now + pause, shared.replica.name)
 
     def _sync_sooner(self, shared: OpenMap, now: float) -> None:
         """Much changed by a comparison: others will want to know."""
-        soon = now + self._state.config.map_sync_interval / 20
+        soon = now + SYNC_INTERVAL / 20
         self._state.timers.set_earlier(Timer.MAP_SYNC, soon, shared.replica.name)
 
     def _handle_sync(self, name: str, now: float) -> None:
@@ -201,7 +208,7 @@ class Maps:
     def _ask_next(self, shared: OpenMap, now: float) -> None:
         """Ask nodes that were not asked yet whether they have the map, a few at a time."""
         for node_id in list(shared.unasked):
-            if len(shared.syncing) >= self._state.config.map_fanout:
+            if len(shared.syncing) >= FANOUT:
                 return
             del shared.unasked[node_id]
             self._sync_with(shared, node_id, now)

@@ -29,7 +29,12 @@ from meshp2p.core.swim.findings import CheckAnswered, Findings, ViewHeard
 from meshp2p.core.swim.membership import Membership
 from meshp2p.core.swim.prober import Prober
 
-__all__ = ["Confirmer"]
+__all__ = ["CRASH_GRACE", "Confirmer"]
+
+CRASH_GRACE = 0.02
+"""Seconds in which a node must answer a ping if its watch connection broke and it refuses connections. At least twice
+the time that the refusal took is allowed. Too low declares nodes dead that a firewall began to block; too high detects
+crashes late. Chosen, not measured."""
 
 PROCESS_CHECKS_MAX = 256
 """How many nodes are checked at the same time. Chosen, not measured."""
@@ -183,13 +188,13 @@ class Confirmer:
             elif isinstance(reply, CallFailed) and reply.failure is Failure.REFUSED:
                 check.is_refused = True
                 # if it lives, its ack takes about as long as the refusal did
-                grace = max(state.config.crash_grace, 2 * (now - check.asked_at))
+                grace = max(CRASH_GRACE, 2 * (now - check.asked_at))
                 if not check.watched_at:
                     grace = max(grace, self._prober.direct_timeout(node_id, now))
                 state.timers.set(Timer.CHECK, max(now, check.asked_at + grace), node_id)
             elif isinstance(reply, CallFailed) and reply.failure is Failure.UNREACHABLE and check.calls < CALLS_MAX:
                 check.must_call = True
-                state.timers.set(Timer.CHECK, now + max(0.001, state.config.crash_grace), node_id)
+                state.timers.set(Timer.CHECK, now + CRASH_GRACE, node_id)
 
         record = state.members.records[node_id]
         addresses = check.watched_at or state.addresses_of(record)

@@ -15,6 +15,9 @@ from meshp2p.core.swim.syncer import Syncer
 
 __all__ = ["PauseGuard"]
 
+LAG_THRESHOLD = 0.1
+"""A timer that fires this many seconds late means that this node is slow. Chosen, not measured."""
+
 ROUNDS_MAX = 3
 """Probe rounds without any answer after which the other nodes are considered gone. Chosen, not measured."""
 
@@ -77,7 +80,7 @@ class PauseGuard:
         slept, self._wall_ahead = wall_ahead - self._wall_ahead, wall_ahead
         if max(late, slept) >= config.pause_threshold:
             self._begin(now)
-        elif late >= config.lag_threshold and now - self._lag_counted_at >= config.probe_interval:
+        elif late >= LAG_THRESHOLD and now - self._lag_counted_at >= config.probe_interval:
             self._lag_counted_at = now
             self._state.local_health.change(+1)
 

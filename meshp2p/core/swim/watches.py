@@ -20,6 +20,10 @@ from meshp2p.core.swim.confirmer import Confirmer
 
 __all__ = ["Watches"]
 
+WATCH_SETTLE = 0.5
+"""Seconds from a change of the mesh until a node chooses anew whom to watch. Too low opens connections that the next
+join closes; too high leaves a new node unwatched. Chosen, not measured."""
+
 RETRY_MIN = 0.5
 RETRY_MAX = 10.0
 """The longest time in seconds before a failed watch is retried; it doubles each time. Chosen, not measured."""
@@ -71,7 +75,7 @@ class Watches:
         process."""
         match event:
             case InstanceJoined(record=record) if record.is_node:
-                self._state.timers.set_earlier(Timer.WATCH, now + self._state.config.watch_settle)
+                self._state.timers.set_earlier(Timer.WATCH, now + WATCH_SETTLE)
             case InstanceUpdated(record=record) if record.id in self._watches:
                 if self._watches[record.id].boot != record.boot:
                     self._state.timers.set_earlier(Timer.WATCH, now)
@@ -99,7 +103,7 @@ class Watches:
                 self._open(node_id, watch)
         waiting = [watch.retry_at for watch in self._watches.values() if not watch.watch_id]
         if not state.is_announced:
-            waiting.append(now + max(state.config.watch_settle, RETRY_MIN))
+            waiting.append(now + RETRY_MIN)
         if waiting:
             state.timers.set(Timer.WATCH, min(waiting))
 

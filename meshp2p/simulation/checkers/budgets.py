@@ -6,7 +6,7 @@ import math
 
 from meshp2p.core.calls import Probe, Push, SyncRequest
 from meshp2p.core.directory.relay_selector import DIRECT_RETRY_MIN
-from meshp2p.core.directory.state import AGE_BYTES, PACKET_OVERHEAD
+from meshp2p.core.directory.state import AGE_BYTES, AGES_PER_PACKET, PACKET_OVERHEAD
 from meshp2p.core.effects import Call
 from meshp2p.core.events import (
     Event,
@@ -117,7 +117,7 @@ class Budgets(Checker):
         datagrams, packet_bytes = traffic.datagrams - self._datagrams, traffic.packet_bytes - self._bytes
         datagrams_max = self._datagrams_max(seconds)
         tellings = self._spent.tellings + self._spent_before.tellings
-        bare = PACKET_OVERHEAD + AGE_BYTES * oracle.config.ages_per_packet
+        bare = PACKET_OVERHEAD + AGE_BYTES * AGES_PER_PACKET
         state = "calm" if self._is_calm() else "busy"
         self._compare("datagrams", datagrams, datagrams_max, seconds, state)
         self._compare("bytes", packet_bytes, datagrams * bare + tellings * ITEM_BYTES, seconds, state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from meshp2p.core.calls import CallReply
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.map_calls import MapDifference, MapSync
+from meshp2p.core.maps.mesh_clock import CLOCK_ERROR_MAX
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 from meshp2p.virtual.faults import ClockStep, Fault
@@ -27,11 +28,11 @@ class Comparing(Checker):
         self._was_clock_wrong = False
 
     def started(self, host: Host) -> None:
-        self._was_clock_wrong |= abs(host.clock.wall_skew) > self.oracle.config.map_clock_error_max / 2
+        self._was_clock_wrong |= abs(host.clock.wall_skew) > CLOCK_ERROR_MAX / 2
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         if isinstance(fault, ClockStep):
-            self._was_clock_wrong |= abs(fault.seconds) > self.oracle.config.map_clock_error_max / 2
+            self._was_clock_wrong |= abs(fault.seconds) > CLOCK_ERROR_MAX / 2
 
     def replied(self, host: Host, effect: Call, reply: CallReply | CallFailed) -> None:
         if type(reply) is not MapDifference or type(effect.request) is not MapSync:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.maps.mesh_clock import CLOCK_ERROR_MAX
+from meshp2p.core.maps.shared_maps import SYNC_INTERVAL
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.oracle import MapWrite
@@ -17,7 +19,7 @@ __all__ = ["SharedMaps", "convergence_bound"]
 def convergence_bound(config: ProtocolConfig, nodes: int) -> float:
     """Within so many seconds replicas of nodes that list one another are the same: news that nobody told reaches twice
     as many with each interval, a few are lost to chance, and calls to those that do not answer take their time."""
-    return (6 + math.log2(nodes)) * 1.25 * config.map_sync_interval + 2 * config.call_timeout
+    return (6 + math.log2(nodes)) * 1.25 * SYNC_INTERVAL + 2 * config.call_timeout
 
 
 class SharedMaps(Checker):
@@ -44,7 +46,7 @@ class SharedMaps(Checker):
 
     def _is_wrong(self, seconds: float) -> bool:
         """Whether two clocks that differ by so much may not both be within the bound of a third's."""
-        return abs(seconds) > self.oracle.config.map_clock_error_max
+        return abs(seconds) > CLOCK_ERROR_MAX
 
     def differing(self) -> Iterator[str]:
         """What is not the same, in words."""

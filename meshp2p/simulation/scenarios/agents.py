@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.maps.mesh_clock import CLOCK_ERROR_MAX
 from meshp2p.simulation.scenarios.draft import Draft, scenario
 from meshp2p.simulation.schedule import AgentPlan, MailPlan, MapPlan
 from meshp2p.virtual.faults import ClockStep, Crash, Kind, Lossy, Partition, Pause
@@ -71,7 +72,7 @@ def _maps(draft: Draft) -> None:
         Lossy(begin=0.0, end=draft.chaos_end, probability=0.2, kinds=(Kind.UDP, Kind.TCP)),
     ]
     every = draft.random.choice((0.2, 1.0, 5.0))
-    error = 0.4 * draft.config.map_clock_error_max
+    error = 0.4 * CLOCK_ERROR_MAX
     draft.faults += [
         ClockStep(begin=1.0, node=node, seconds=round(draft.random.uniform(-error, error), 3)) for node in draft.names
     ]
