@@ -13,19 +13,13 @@ from meshp2p.core.record import State
 from meshp2p.node.instance import Instance, Receipt
 from meshp2p.wire.contract import InstanceDetail, MessageDetail, MessageReceipt
 
-__all__ = ["DetailedInstances", "DetailedMessages", "instance_of", "message_of", "receipt_of"]
+__all__ = ["RawMessages", "instance_of", "message_of", "receipt_of"]
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-class DetailedInstances(msgspec.Struct):
-    """The answer to ``GET /registry/agents?detail=true``."""
-
-    instances: list[InstanceDetail]
-
-
-class DetailedMessages(msgspec.Struct):
-    """The answer to ``GET /messages/{instance_id}?detail=true``."""
+class RawMessages(msgspec.Struct):
+    """The answer to ``GET /messages/{instance_id}?detail=true``, with the payloads as JSON text."""
 
     messages: list[RawMessage]
 

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import anyio
 import msgspec
 
-from meshp2p.client.answers import DetailedInstances, DetailedMessages, instance_of, message_of, receipt_of
+from meshp2p.client.answers import RawMessages, instance_of, message_of, receipt_of
 from meshp2p.client.node_requests import NodeRequests, Transport, decode, error_text, made, refusal, segment
 from meshp2p.core.message import CUSTOM, IfAbsent, check_if_absent
 from meshp2p.errors import ConfigError, QueryTimeout, UnknownInstance, WaitTimeout
@@ -22,6 +22,7 @@ from meshp2p.node.values import check_shape
 from meshp2p.node.within import check_timeout
 from meshp2p.wire.contract import (
     WAIT_SECONDS_MAX,
+    DetailedInstances,
     HealthResponse,
     HeartbeatResponse,
     InstanceDetail,
@@ -252,7 +253,7 @@ class MeshClient:
         mailbox = _Mailbox(self, instance_id)
         return made(
             response,
-            lambda: [ReceivedMessage(message_of(one), mailbox) for one in decode(response, DetailedMessages).messages],
+            lambda: [ReceivedMessage(message_of(one), mailbox) for one in decode(response, RawMessages).messages],
         )
 
     async def acknowledge(self, instance_id: str, message_ids: Iterable[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
+from msgspec import UNSET
+
 from meshp2p.errors import (
     ConfigError,
     InstanceConflict,
@@ -19,11 +21,11 @@ from meshp2p.errors import (
 from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest
 from meshp2p.http.guard import Guard
-from meshp2p.http.messages import message_routes
-from meshp2p.http.registry import registry_routes
+from meshp2p.http.messages import message_handlers
+from meshp2p.http.registry import registry_handlers
 from meshp2p.http.request import Handler, Request, Response, json_response
-from meshp2p.http.routes import Route, Routes
-from meshp2p.wire.contract import ErrorBody, HealthResponse
+from meshp2p.http.route_finder import RouteFinder
+from meshp2p.wire.contract import ErrorBody, HealthResponse, LivezResponse, ReadyzResponse
 
 __all__ = ["make_app"]
 
@@ -45,13 +47,13 @@ def make_app(
     node: Backend, version: str, allowed_hosts: Callable[[], Collection[str]], allowed_origins: Collection[str] = ()
 ) -> Handler:
     """The handler of all requests, behind the guard for ``Host`` and ``Origin``."""
-    routes = Routes([*_node_routes(node, version), *registry_routes(node), *message_routes(node)])
+    find = RouteFinder({**_node_handlers(node, version), **registry_handlers(node), **message_handlers(node)})
 
     async def answer(request: Request) -> Response:
         # A caller that was answered by one node and asks another must not be told what was so before.
         await node.catch_up()
         try:
-            return await routes(request)
+            return await find(request)
         except BadRequest as refused:
             return json_response(ErrorBody(refused.message), refused.status)
         except MeshError as error:
@@ -60,26 +62,22 @@ def make_app(
     return Guard(answer, allowed_hosts, allowed_origins)
 
 
-def _node_routes(node: Backend, version: str) -> list[Route]:
-    """The routes about the node itself."""
+def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
+    """The handlers of the routes about the node itself."""
 
     async def health(_request: Request) -> Response:
         return json_response(HealthResponse("healthy", version, int(node.uptime)))
 
     async def livez(_request: Request) -> Response:
-        return json_response({"status": "alive"})
+        return json_response(LivezResponse("alive"))
 
     async def readyz(_request: Request) -> Response:
         reason = node.why_not_ready()
         if reason is not None:
             return json_response(ErrorBody(reason), 503)
-        return json_response({"status": "ready"} if node.loss is None else {"status": "ready", "lost": node.loss})
+        return json_response(ReadyzResponse("ready", UNSET if node.loss is None else node.loss))
 
-    return [
-        Route("GET", "/health", health),
-        Route("GET", "/livez", livez),
-        Route("GET", "/readyz", readyz),
-    ]
+    return {"health": health, "livez": livez, "readyz": readyz}
 
 
 def _refusal(error: MeshError) -> Response:

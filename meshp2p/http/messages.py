@@ -12,8 +12,7 @@ from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.errors import UnknownInstance
 from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest
-from meshp2p.http.request import Request, Response, json_response, query_flag
-from meshp2p.http.routes import Route
+from meshp2p.http.request import Handler, Request, Response, json_response, query_flag
 from meshp2p.http.serialize import message_detail_of, message_of, receipt_of
 from meshp2p.wire.contract import (
     FETCH_DEFAULT,
@@ -28,7 +27,7 @@ from meshp2p.wire.contract import (
     SendMessageResponse,
 )
 
-__all__ = ["message_routes"]
+__all__ = ["message_handlers"]
 
 _SHOWN_MAX: Final = 80  # characters of a refused value in an error message: chosen, not measured
 _STEP_BYTES: Final = 64 * 1024  # chosen, not measured
@@ -36,8 +35,8 @@ _SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _EXPECTED: Final = ", ".join(kind for kind in KINDS if kind != CUSTOM) + ' or {"Custom": NAME}'
 
 
-def message_routes(node: Backend) -> list[Route]:
-    """The routes under ``/messages``, answered by ``node``."""
+def message_handlers(node: Backend) -> dict[str, Handler]:
+    """The handlers of the routes under ``/messages``, answered by ``node``."""
 
     async def send(request: Request) -> Response:
         source = request.path_id("source_instance")
@@ -85,13 +84,13 @@ def message_routes(node: Backend) -> list[Route]:
             return json_response(ErrorBody(f"Message {message_id!r} not found"), 404)
         return json_response(MessageStatusResponse(message_id, [receipt_of(receipt) for receipt in receipts]))
 
-    return [
-        Route("POST", "/messages/send/{source_instance}", send),
-        Route("POST", "/messages/ack/{instance_id}", acknowledge),
-        Route("GET", "/messages/status/{message_id}", show_status),
-        Route("POST", "/messages/{instance_id}/ack", acknowledge),
-        Route("GET", "/messages/{instance_id}", fetch),
-    ]
+    return {
+        "send": send,
+        "acknowledge": acknowledge,
+        "acknowledge_in_mailbox": acknowledge,
+        "show_status": show_status,
+        "fetch": fetch,
+    }
 
 
 def _show(messages: Sequence[Message], show: Callable[[Message], AgentMessage]) -> Generator[None, None, Response]:

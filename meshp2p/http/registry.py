@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -12,8 +12,7 @@ from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest, encode_json
 from meshp2p.http.listing import Listing
-from meshp2p.http.request import Request, Response, json_response, query_flag
-from meshp2p.http.routes import Route
+from meshp2p.http.request import Handler, Request, Response, json_response, query_flag
 from meshp2p.http.serialize import detail_of, instance_of, leader_of, profile_of
 from meshp2p.wire.contract import (
     ErrorBody,
@@ -23,15 +22,13 @@ from meshp2p.wire.contract import (
     RegisterRequest,
 )
 
-__all__ = ["registry_routes"]
-
-_T = TypeVar("_T")
+__all__ = ["registry_handlers"]
 
 _STEP_INSTANCES: Final = 100  # chosen, not measured
 
 
-def registry_routes(node: Backend) -> list[Route]:
-    """The routes under ``/registry``, answered by ``node``."""
+def registry_handlers(node: Backend) -> dict[str, Handler]:
+    """The handlers of the routes under ``/registry``, answered by ``node``."""
     listing = Listing(node)
 
     def leader_id() -> str | None:
@@ -39,7 +36,7 @@ def registry_routes(node: Backend) -> list[Route]:
         return None if leader is None else leader.id
 
     async def register(request: Request) -> Response:
-        body = await _read(request, RegisterRequest)
+        body = await request.read_json(RegisterRequest)
         if len(body.instance_id.encode()) > ID_BYTES_MAX:
             size = len(body.instance_id.encode())
             raise BadRequest(422, f"instance_id of {size} bytes at $.instance_id: expected 1 to {ID_BYTES_MAX}")
@@ -55,7 +52,7 @@ def registry_routes(node: Backend) -> list[Route]:
 
     async def heartbeat(request: Request) -> Response:
         instance_id = request.path_id()
-        body = await _read(request, HeartbeatRequest)
+        body = await request.read_json(HeartbeatRequest)
         metrics = "" if body.metrics is None else msgspec.json.encode(body.metrics).decode()
         reply = await node.heartbeat(instance_id, body.status, metrics)
         response = HeartbeatResponse(reply.is_acknowledged, leader_id(), reply.should_sync)
@@ -95,14 +92,14 @@ def registry_routes(node: Backend) -> list[Route]:
     async def show_leader(_request: Request) -> Response:
         return json_response(leader_of(node.leader, node.id))
 
-    return [
-        Route("POST", "/registry/register", register),
-        Route("GET", "/registry/agents", list_agents),
-        Route("GET", "/registry/agents/{instance_id}", show_agent),
-        Route("POST", "/registry/heartbeat/{instance_id}", heartbeat),
-        Route("DELETE", "/registry/deregister/{instance_id}", deregister),
-        Route("GET", "/registry/leader", show_leader),
-    ]
+    return {
+        "register": register,
+        "list_agents": list_agents,
+        "show_agent": show_agent,
+        "heartbeat": heartbeat,
+        "deregister": deregister,
+        "show_leader": show_leader,
+    }
 
 
 def _encode(
@@ -112,7 +109,3 @@ def _encode(
     if len(instances) > _STEP_INSTANCES:
         yield
     return encode_json(list(map(show, instances)))
-
-
-async def _read(request: Request, shape: type[_T]) -> _T:
-    return await request.read_json(shape, bytes_max=request.incoming.limits.registry_body_bytes_max)

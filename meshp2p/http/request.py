@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.http.body import BadRequest, decode_in_steps, encode_json
 from meshp2p.http.incoming import RequestBody
+from meshp2p.http.routes import Route
 
 __all__ = ["Handler", "Headers", "Request", "Response", "Write", "json_response", "query_flag"]
 
@@ -26,10 +27,11 @@ _JSON_TYPE: Final = (b"content-type", b"application/json")
 class Request:
     """One request. ``path`` and ``query`` are as they were sent, ``client`` is the host it came from, if it has one.
 
-    ``params`` are the parts of the path that the route names, still percent-encoded, so that an id may hold a slash.
+    ``route`` is set once it is known; ``params`` are then the parts of the path that it names, still percent-encoded,
+    so that an id may hold a slash.
     """
 
-    __slots__ = ("client", "headers", "incoming", "method", "params", "path", "query")
+    __slots__ = ("client", "headers", "incoming", "method", "params", "path", "query", "route")
 
     def __init__(
         self, method: str, target: bytes, headers: Headers, incoming: RequestBody, client: str | None = None
@@ -42,19 +44,22 @@ class Request:
         self.incoming: RequestBody = incoming
         self.client: str | None = client
         self.params: dict[str, str] = {}
+        self.route: Route | None = None
 
     def header(self, name: bytes) -> str | None:
         """The first header of this name, which is in lower case."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
 
-    async def read_json(self, shape: type[_T], *, bytes_max: int | None = None) -> _T:
-        """The JSON body as a ``shape``, as :func:`~meshp2p.http.body.decode_in_steps` reads it.
+    async def read_json(self, shape: type[_T]) -> _T:
+        """The JSON body as a ``shape``, as :func:`~meshp2p.http.body.decode_in_steps` reads it, up to the limit of the
+        route.
 
         Raises :class:`~meshp2p.http.body.BadRequest`, and what :meth:`RequestBody.read` raises.
         """
         encoding = self.header(b"content-encoding")
         if encoding is not None and encoding.strip().lower() != "identity":
             raise BadRequest(415, f"Content-Encoding {encoding[:_SHOWN_MAX]!r}: expected none")
+        bytes_max = None if self.route is None else getattr(self.incoming.limits, self.route.body_limit)
         body = await self.incoming.read(bytes_max)
         return await self.incoming.run_steps(decode_in_steps(body, shape, self.header(b"content-type")))
 

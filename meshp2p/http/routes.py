@@ -1,61 +1,253 @@
-"""Which handler answers which method and path."""
+"""All requests that a node answers, each declared once: the routing, the limits of bodies, the OpenAPI description and
+the tests of the docs read this table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from meshp2p.http.request import Handler, Request, Response, json_response
-from meshp2p.wire.contract import ErrorBody
+import msgspec
 
-__all__ = ["Route", "Routes"]
+from meshp2p.core.message import IfAbsent
+from meshp2p.wire.contract import (
+    FETCH_DEFAULT,
+    FETCH_MAX,
+    WAIT_SECONDS_MAX,
+    AcknowledgeRequest,
+    DetailedInstances,
+    DetailedMessages,
+    ErrorBody,
+    HealthResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    InstanceDetail,
+    InstancesResponse,
+    LeaderResponse,
+    LivezResponse,
+    MessageStatusResponse,
+    PendingMessagesResponse,
+    ReadyzResponse,
+    RegisterRequest,
+    RegisterResponse,
+    SendMessageRequest,
+    SendMessageResponse,
+)
 
-_SHOWN_MAX: Final = 200  # characters of a path in an error message: chosen, not measured
+__all__ = ["BODY_REFUSALS", "REFUSALS", "ROUTES", "Answer", "Parameter", "Route"]
 
 
-class Route:
-    """One row of the table. In ``path``, ``{name}`` stands for one segment that is not empty. GET answers HEAD too."""
+class Answer(NamedTuple):
+    """An answer of a route: when it is given, and the type of its JSON body; of several types one. None is no body."""
 
-    def __init__(self, method: str, path: str, handler: Handler) -> None:
-        self.methods: tuple[str, ...] = ("GET", "HEAD") if method == "GET" else (method,)
-        self.segments: list[str] = path.split("/")
-        self.handler: Handler = handler
-
-    def match(self, segments: list[str]) -> dict[str, str] | None:
-        """What the names stand for in a path of as many segments; None if it is another path."""
-        params: dict[str, str] = {}
-        for own, given in zip(self.segments, segments, strict=True):
-            if own.startswith("{") and given:
-                params[own[1:-1]] = given
-            elif own != given:
-                return None
-        return params
+    what: str
+    body: type | tuple[type, ...] | None = ErrorBody
 
 
-class Routes:
-    """The handler that finds the handler: 404 and 405 are its own answers.
+class Parameter(NamedTuple):
+    """A parameter of the query. ``repeats`` tells whether it may be given several times."""
 
-    Paths are matched as they were sent, so that ``%2F`` is no separator. Of several rows that match the first counts.
+    name: str
+    what: str
+    shape: Any = str
+    repeats: bool = False
+
+
+class Route(NamedTuple):
+    """One kind of request. ``name`` is that of its handler and of the operation in the OpenAPI description.
+
+    In ``path``, ``{name}`` stands for one segment that is not empty. GET answers HEAD too. ``scope`` is what a caller
+    must be allowed to do; None is nothing. ``body_limit`` names the limit of the body in
+    :class:`~meshp2p.http.limits.HttpLimits`. ``answers`` leaves out the refusals that any request can get.
     """
 
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self._by_length: dict[int, list[Route]] = {}
-        for route in routes:
-            self._by_length.setdefault(len(route.segments), []).append(route)
+    name: str
+    method: str
+    path: str
+    scope: Literal["read", "agent", "admin"] | None
+    what: str
+    answers: dict[int, Answer]
+    query: tuple[Parameter, ...] = ()
+    body: type | None = None
+    body_limit: str = "body_bytes_max"
 
-    async def __call__(self, request: Request) -> Response:
-        segments = request.path.split("/")
-        allowed: list[str] = []
-        for route in self._by_length.get(len(segments), ()):
-            params = route.match(segments)
-            if params is None:
-                continue
-            if request.method in route.methods:
-                request.params = params
-                return await route.handler(request)
-            allowed += (method for method in route.methods if method not in allowed)
-        shown = f"{request.method} {request.path[:_SHOWN_MAX]}"
-        if not allowed:
-            return json_response(ErrorBody(f"{shown}: there is no such path"), 404)
-        error = ErrorBody(f"{shown}: the methods of this path are {', '.join(allowed)}")
-        return json_response(error, 405, [(b"allow", ", ".join(allowed).encode())])
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
+
+    @property
+    def path_names(self) -> list[str]:
+        """What the path names."""
+        return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
+
+
+REFUSALS: Final[dict[int, str]] = {
+    400: "the request is malformed, or its path or query is not percent-encoded UTF-8",
+    403: "the Origin is not this node's and not allowed",
+    405: "the path does not support this method",
+    408: "the request takes too long to arrive",
+    414: "path and query are too long",
+    421: "the Host is not this node's",
+    422: "a value in the path, the query or the body is not allowed",
+    431: "request line and headers are too large",
+    500: "an internal error",
+    501: "CONNECT, or an unknown transfer coding",
+    503: "the node is leaving, or a limit is reached",
+}
+"""The refusals that any request can get, and their causes."""
+
+BODY_REFUSALS: Final[dict[int, str]] = {
+    413: "the body is too large",
+    415: "the body is not declared as JSON in UTF-8",
+}
+"""Those that a request with a body can get besides."""
+
+_Flag = Literal["true", "false"]
+_DETAIL = "true: with all that is known of each"
+_HOME_SILENT = Answer("the instance's home does not answer")
+_DISK_FULL = Answer("the disk is full")
+
+_acknowledge = Route(
+    "acknowledge",
+    "POST",
+    "/messages/ack/{instance_id}",
+    "agent",
+    "Remove messages from a mailbox.",
+    {204: Answer("removed, as far as they were there", None), 503: _HOME_SILENT, 507: _DISK_FULL},
+    body=AcknowledgeRequest,
+)
+
+ROUTES: Final = (
+    Route(
+        "register",
+        "POST",
+        "/registry/register",
+        "agent",
+        "Register an instance, or register it again.",
+        {
+            200: Answer("the leader and all instances, including the caller", RegisterResponse),
+            409: Answer("the id belongs to a live node"),
+            413: Answer("the record is too large, or the mesh is full"),
+        },
+        body=RegisterRequest,
+        body_limit="registry_body_bytes_max",
+    ),
+    Route(
+        "list_agents",
+        "GET",
+        "/registry/agents",
+        "read",
+        "List the live instances.",
+        {200: Answer("the instances, ordered by id", (InstancesResponse, DetailedInstances))},
+        (
+            Parameter("capability", "a capability that each has", repeats=True),
+            Parameter("profile", "a profile that each has", repeats=True),
+            Parameter("status", "the status that each reported", repeats=True),
+            Parameter("leader", "true: only the leader", _Flag),
+            Parameter("detail", _DETAIL, _Flag),
+        ),
+    ),
+    Route(
+        "show_agent",
+        "GET",
+        "/registry/agents/{instance_id}",
+        "read",
+        "Show one instance with all that is known of it.",
+        {200: Answer("the instance", InstanceDetail), 404: Answer("unknown")},
+    ),
+    Route(
+        "heartbeat",
+        "POST",
+        "/registry/heartbeat/{instance_id}",
+        "agent",
+        "Send a heartbeat.",
+        {
+            200: Answer("it counts", HeartbeatResponse),
+            404: Answer("unknown: register again", HeartbeatResponse),
+            413: Answer("the metrics are too large"),
+        },
+        body=HeartbeatRequest,
+        body_limit="registry_body_bytes_max",
+    ),
+    Route(
+        "deregister",
+        "DELETE",
+        "/registry/deregister/{instance_id}",
+        "agent",
+        "Remove an instance from the list.",
+        {
+            204: Answer("it is removed", None),
+            404: Answer("unknown", None),
+            409: Answer("the id belongs to a live node"),
+        },
+    ),
+    Route(
+        "show_leader",
+        "GET",
+        "/registry/leader",
+        "read",
+        "Show the leader.",
+        {200: Answer("the leader, or that there is none", LeaderResponse)},
+    ),
+    Route(
+        "send",
+        "POST",
+        "/messages/send/{source_instance}",
+        "agent",
+        "Send a message to an instance, or to all others.",
+        {
+            200: Answer("it is accepted and will be delivered", SendMessageResponse),
+            400: Answer("the target is not listed, or the request is malformed"),
+            413: Answer("the payload is too large"),
+            429: Answer("there is no room for it now"),
+            507: _DISK_FULL,
+        },
+        (Parameter("if_absent", "queue: accept it also for an instance that is remembered as dead", IfAbsent),),
+        body=SendMessageRequest,
+    ),
+    _acknowledge,
+    _acknowledge._replace(name="acknowledge_in_mailbox", path="/messages/{instance_id}/ack"),
+    Route(
+        "show_status",
+        "GET",
+        "/messages/status/{message_id}",
+        "agent",
+        "Show what became of a message, for each of its recipients.",
+        {
+            200: Answer("the status of each copy", MessageStatusResponse),
+            404: Answer("no node knows it"),
+            503: Answer("the node that accepted it does not answer"),
+        },
+    ),
+    Route(
+        "fetch",
+        "GET",
+        "/messages/{instance_id}",
+        "agent",
+        "Read a mailbox. Reading removes nothing.",
+        {200: Answer("the messages, the oldest first", (PendingMessagesResponse, DetailedMessages)), 503: _HOME_SILENT},
+        (
+            Parameter(
+                "wait",
+                "seconds to wait for a message if there is none",
+                Annotated[float, msgspec.Meta(ge=0, le=WAIT_SECONDS_MAX)],
+            ),
+            Parameter(
+                "limit",
+                f"the most messages in the answer; {FETCH_DEFAULT} if it is absent",
+                Annotated[int, msgspec.Meta(ge=1, le=FETCH_MAX)],
+            ),
+            Parameter("after", "the id of a message: only later ones"),
+            Parameter("detail", _DETAIL, _Flag),
+        ),
+    ),
+    Route("health", "GET", "/health", None, "Show the version.", {200: Answer("it is healthy", HealthResponse)}),
+    Route("livez", "GET", "/livez", None, "Tell whether the process runs.", {200: Answer("it runs", LivezResponse)}),
+    Route(
+        "readyz",
+        "GET",
+        "/readyz",
+        None,
+        "Tell whether the node should be asked now.",
+        {200: Answer("it is ready", ReadyzResponse), 503: Answer("it is not ready, for this reason")},
+    ),
+)
+"""Of several rows that match a path, the first counts."""

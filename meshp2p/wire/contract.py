@@ -16,6 +16,8 @@ __all__ = [
     "WAIT_SECONDS_MAX",
     "AcknowledgeRequest",
     "AgentMessage",
+    "DetailedInstances",
+    "DetailedMessages",
     "ErrorBody",
     "HealthResponse",
     "HeartbeatRequest",
@@ -23,11 +25,13 @@ __all__ = [
     "InstanceDetail",
     "InstancesResponse",
     "LeaderResponse",
+    "LivezResponse",
     "MeshInstance",
     "MessageDetail",
     "MessageReceipt",
     "MessageStatusResponse",
     "PendingMessagesResponse",
+    "ReadyzResponse",
     "RegisterRequest",
     "RegisterResponse",
     "SendMessageRequest",
@@ -103,6 +107,13 @@ class InstancesResponse(msgspec.Struct):
     leader_id: str | None
 
 
+class DetailedInstances(msgspec.Struct):
+    """All live instances with all that is known of each."""
+
+    instances: list[InstanceDetail]
+    leader_id: str | None
+
+
 class HeartbeatRequest(msgspec.Struct):
     """A sign of life."""
 
@@ -172,6 +183,12 @@ class PendingMessagesResponse(msgspec.Struct):
     messages: Sequence[AgentMessage]
 
 
+class DetailedMessages(msgspec.Struct):
+    """What waits in a mailbox, with all that is known of each message."""
+
+    messages: Sequence[MessageDetail]
+
+
 class AcknowledgeRequest(msgspec.Struct):
     """The recipient has read these and does not want them again."""
 
@@ -202,6 +219,19 @@ class HealthResponse(msgspec.Struct):
     version: str
     uptime_seconds: int
     active_sessions: int = 0
+
+
+class LivezResponse(msgspec.Struct):
+    """``status`` is ``"alive"``."""
+
+    status: str
+
+
+class ReadyzResponse(msgspec.Struct):
+    """``status`` is ``"ready"``. ``lost`` says what was missing on disk at the start, if anything was."""
+
+    status: str
+    lost: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class ErrorBody(msgspec.Struct):

@@ -16,6 +16,7 @@ from meshp2p.core.plain_json import PAYLOAD_DEPTH_MAX
 from meshp2p.core.record import ID_BYTES_MAX, NAMES_MAX, SHORT_MAX
 from meshp2p.http.app import _STATUS_OF
 from meshp2p.http.limits import HttpLimits
+from meshp2p.http.routes import BODY_REFUSALS, REFUSALS, ROUTES
 from meshp2p.wire.contract import FETCH_MAX, WAIT_SECONDS_MAX
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
@@ -79,10 +80,18 @@ def test_the_page_has_every_status_that_the_code_answers_with_and_no_other() -> 
     assert min(wrong) >= 400
 
 
-def test_the_table_of_requests_names_no_status_that_is_not_explained() -> None:
-    explained = {row[0] for row in rows(section("Errors"))}
-    for row in rows(section("Routes")):
-        assert set(re.findall(r"\b[45]\d\d\b", row[2])) <= explained, row[0]
+def test_the_table_of_requests_is_that_of_the_code() -> None:
+    shown: dict[str, set[int]] = {}
+    for requests, right, wrong in rows(section("Routes")):
+        for request in re.findall(r"`([^`]+)`", requests):
+            shown[request] = {int(number) for number in re.findall(r"\b[2-5]\d\d\b", f"{right} {wrong}")}
+    assert shown == {f"{route.method} {route.path}": set(route.answers) for route in ROUTES}
+
+
+def test_the_table_of_routes_has_every_status_that_the_page_explains_and_no_other() -> None:
+    explained = {int(row[0]) for row in rows(section("Errors"))}
+    declared = {status for route in ROUTES for status in route.answers} | {*REFUSALS, *BODY_REFUSALS}
+    assert {status for status in declared if status >= 400} == explained
 
 
 def written(value: Any, name: str) -> str:

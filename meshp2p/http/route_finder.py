@@ -1,0 +1,55 @@
+"""Finds the handler of a request by the table of routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from meshp2p.http.request import Handler, Request, Response, json_response
+from meshp2p.http.routes import ROUTES, Route
+from meshp2p.wire.contract import ErrorBody
+
+__all__ = ["RouteFinder"]
+
+_SHOWN_MAX: Final = 200  # characters of a path in an error message: chosen, not measured
+
+
+class RouteFinder:
+    """The handler that finds the handler of each route by its name: 404 and 405 are its own answers.
+
+    Paths are matched as they were sent, so that ``%2F`` is no separator. Raises ``KeyError`` if a handler is missing.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._by_length: dict[int, list[tuple[list[str], Route, Handler]]] = {}
+        for route in ROUTES:
+            segments = route.path.split("/")
+            self._by_length.setdefault(len(segments), []).append((segments, route, handlers[route.name]))
+
+    async def __call__(self, request: Request) -> Response:
+        given = request.path.split("/")
+        allowed: list[str] = []
+        for segments, route, handler in self._by_length.get(len(given), ()):
+            params = _match(segments, given)
+            if params is None:
+                continue
+            if request.method in route.methods:
+                request.params, request.route = params, route
+                return await handler(request)
+            allowed += (method for method in route.methods if method not in allowed)
+        shown = f"{request.method} {request.path[:_SHOWN_MAX]}"
+        if not allowed:
+            return json_response(ErrorBody(f"{shown}: there is no such path"), 404)
+        error = ErrorBody(f"{shown}: the methods of this path are {', '.join(allowed)}")
+        return json_response(error, 405, [(b"allow", ", ".join(allowed).encode())])
+
+
+def _match(segments: list[str], given: list[str]) -> dict[str, str] | None:
+    """What the names stand for in a path of as many segments; None if it is another path."""
+    params: dict[str, str] = {}
+    for own, part in zip(segments, given, strict=True):
+        if own.startswith("{") and part:
+            params[own[1:-1]] = part
+        elif own != part:
+            return None
+    return params
