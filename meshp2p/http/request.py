@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -20,7 +21,8 @@ Handler: TypeAlias = Callable[["Request"], Awaitable["Response"]]
 _T = TypeVar("_T")
 
 _SHOWN_MAX: Final = 80  # characters of a refused value in an error message: chosen, not measured
-_HEX_DIGITS: Final = frozenset("0123456789abcdefABCDEF")
+_PAIRS_MAX: Final = 64  # chosen, not measured
+_BAD_ESCAPE: Final = re.compile("%(?![0-9a-fA-F]{2})")
 _JSON_TYPE: Final = (b"content-type", b"application/json")
 
 
@@ -66,17 +68,21 @@ class Request:
     def path_id(self, name: str = "instance_id") -> str:
         """The id that the route calls ``name``. Raises :class:`~meshp2p.http.body.BadRequest`: 400 if it is not
         percent-encoded UTF-8, 422 if it is too long to be an id."""
-        text = _unquote(self.params[name], f"{name} {self.params[name][:_SHOWN_MAX]!r} in the path")
-        size = len(text.encode())
-        if size > ID_BYTES_MAX:
-            raise BadRequest(422, f"{name} of {size} bytes in the path: expected 1 to {ID_BYTES_MAX}")
-        return text
+        quoted = self.params[name]
+        if len(quoted) <= 3 * ID_BYTES_MAX:  # a longer one is not worth decoding
+            text = _unquote(quoted, f"{name} {quoted[:_SHOWN_MAX]!r} in the path")
+            if len(text.encode()) <= ID_BYTES_MAX:
+                return text
+        raise BadRequest(422, f"{name} of more than {ID_BYTES_MAX} bytes in the path: expected 1 to {ID_BYTES_MAX}")
 
     def query_values(self) -> dict[str, list[str]]:
         """The values of each key in the query, in their order. Raises :class:`~meshp2p.http.body.BadRequest` (400) if
-        one is not percent-encoded UTF-8."""
+        one is not percent-encoded UTF-8, or if there are more than 64."""
         values: dict[str, list[str]] = {}
-        for pair in self.query.split("&"):
+        pairs = self.query.split("&", _PAIRS_MAX)
+        if len(pairs) > _PAIRS_MAX:
+            raise BadRequest(400, f"more than {_PAIRS_MAX} values in the query")
+        for pair in pairs:
             if pair:
                 where = f"{pair[:_SHOWN_MAX]!r} in the query"
                 key, _, value = pair.replace("+", " ").partition("=")
@@ -128,7 +134,7 @@ def _unquote(text: str, where: str) -> str:
     """Percent-encoded UTF-8. Raises :class:`~meshp2p.http.body.BadRequest`."""
     if "%" not in text and text.isascii():
         return text
-    if any(len(escape) < 2 or not _HEX_DIGITS.issuperset(escape[:2]) for escape in text.split("%")[1:]):
+    if _BAD_ESCAPE.search(text):
         raise BadRequest(400, f"{where}: '%' is not followed by two hexadecimal digits")
     try:
         return unquote_to_bytes(text.encode("latin-1")).decode()

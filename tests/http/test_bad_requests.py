@@ -89,6 +89,7 @@ TABLE: dict[str, tuple[int, list[Asked]]] = {
             *(changed(REGISTER, instance_id=wrong) for wrong in ("", "x" * 129, "ü" * 65)),
             *(changed(SEND, target_instance=wrong) for wrong in ("", "x" * 129)),
             asked("GET", "/messages/" + "x" * 129),
+            asked("GET", "/messages/" + "%41" * 2_700),
         ],
     ),
     "names or fields past their limit": (
@@ -139,6 +140,10 @@ TABLE: dict[str, tuple[int, list[Asked]]] = {
             asked("GET", "/registry/agents?%ff=1"),
             asked("GET", "/messages/agent?wait=%ff"),
         ],
+    ),
+    "a query of more values than any client sends": (
+        400,
+        [asked("GET", path + "&".join(["x"] * 65)) for path in ("/registry/agents?", "/messages/agent?")],
     ),
     "a head that is too large": (
         431,
