@@ -1,4 +1,5 @@
-"""Rules for all tests: in CI a skipped test is a failed one, and Hypothesis looks harder there. Child processes obey
+"""Rules for all tests: in CI a skipped test is a failed one, and Hypothesis looks harder there. Long tests get half an
+hour. Child processes obey
 signals and find the system's tools."""
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ def obey_signals() -> None:
 
 
 obey_signals()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each long test half an hour before it counts as hanging."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

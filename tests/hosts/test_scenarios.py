@@ -34,7 +34,6 @@ async def test_a_small_mesh_comes_to_the_right_views(name: str, hosts: int) -> N
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_a_mesh_comes_to_the_right_views(name: str) -> None:
     outcome = await run(name)
@@ -42,7 +41,6 @@ async def test_a_mesh_comes_to_the_right_views(name: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["halves", "killed process"])
 async def test_serf_goes_through_the_same(name: str) -> None:
     """So that a fault of a scenario is not taken for one of ours."""
