@@ -1,6 +1,5 @@
 """Rules for all tests: in CI a skipped test is a failed one, and Hypothesis looks harder there. Long tests get half an
-hour. Child processes obey
-signals and find the system's tools."""
+hour. Child processes obey signals and find the system's tools."""
 
 from __future__ import annotations
 
