@@ -9,6 +9,7 @@
     │   ├── IdConflict           another live node has this id
     │   ├── InstanceConflict     the id belongs to a live node that embeds meshp2p
     │   ├── UnknownInstance      no live instance has this id
+    │   ├── UnknownMessage       no node knows a message with this id
     │   ├── NoHandler            the target agent has no handler for queries
     │   ├── HandlerConflict      this kind already has a handler
     │   ├── WrongLoop            the node is used in another loop or thread than it was opened in
@@ -65,6 +66,11 @@ class InstanceConflict(LocalProtocolError):
 
 class UnknownInstance(LocalProtocolError, LookupError):
     """No live instance has this id. Nothing changed."""
+
+
+class UnknownMessage(LocalProtocolError, LookupError):
+    """No node knows a message with this id, or remembers it any longer. A broadcast without recipients is not
+    remembered."""
 
 
 class NoHandler(LocalProtocolError):

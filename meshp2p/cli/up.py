@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import signal
 import sys
 from typing import Any
 
+import msgspec
 import trio
 
 from meshp2p import MeshNode, NodeConfig, open_node
 from meshp2p.cli.configuration import add_configuration, configuration_of
 from meshp2p.cli.output import OutputError, as_json, printable, to_json_line, warn, write_line
-from meshp2p.core.events import (
-    ContactLost,
-    ContactRestored,
-    PeerReachable,
-    PeersCannotCall,
-    PeerUnreachable,
-    StorageFailed,
-    StorageRecovered,
-)
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
-from meshp2p.node.events import EventsLost, LeaderChanged, MemberEvent, NetworkProblemFound, NodeEvent
+from meshp2p.node.events import (
+    EventsLost,
+    LeaderChanged,
+    MemberEvent,
+    NetworkProblemFound,
+    NodeEvent,
+    event_log,
+    event_text,
+)
 from meshp2p.node.platform import announced_mesh
 
 __all__ = ["add_commands"]
@@ -36,13 +37,15 @@ def add_commands(commands: Any) -> None:
     up = commands.add_parser(
         "up",
         help="run a node until Ctrl-C, SIGTERM or SIGHUP",
-        description="Run a node until Ctrl-C, SIGTERM or SIGHUP. Values without an option come from MESHP2P_..."
-        " variables, then from the file, then from the preset.",
+        description="Run a node until Ctrl-C, SIGTERM or SIGHUP. An option that is not given is taken from its"
+        " MESHP2P_... variable, then from the file, then from the preset.",
         allow_abbrev=False,
     )
     add_configuration(up)
-    up.add_argument("--log-level", choices=LOG_LEVELS, default="warning", help="least level to log (%(default)s)")
-    up.add_argument("--json", action="store_true", help="print one JSON object a line")
+    up.add_argument(
+        "--log-level", choices=LOG_LEVELS, default="warning", help="log messages of at least this level (%(default)s)"
+    )
+    up.add_argument("--json", action="store_true", help="print each event as a JSON object on a line")
     up.set_defaults(run=run)
 
 
@@ -52,8 +55,9 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for chatty in ("httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
-    # it shows a traceback where a network goes; what matters of that, the source of discovery says in one line
+    # zeroconf logs a traceback if a network goes away; the source of discovery logs that in one line
     logging.getLogger("zeroconf").setLevel(max(level, logging.ERROR))
+    event_log.disabled = True  # they are printed
     trio.run(_up, config, options.json)
     return 0
 
@@ -110,7 +114,7 @@ class _Output:
         await self.write(_greeting(node, self._is_json))
 
     async def tell(self, event: NodeEvent) -> None:
-        await self.write(to_json_line(_as_json(event)) if self._is_json else printable(_line(event)))
+        await self.write(to_json_line(_as_json(event)) if self._is_json else printable(event_text(event)))
 
 
 def _greeting(node: MeshNode, is_json: bool) -> str:
@@ -134,69 +138,18 @@ def _greeting(node: MeshNode, is_json: bool) -> str:
     return printable(f"node {node.id} of mesh {node.config.mesh!r} serves at {node.url}") + "\n" + warning
 
 
-def _line(event: NodeEvent) -> str:
-    match event:
-        case LeaderChanged(leader=leader):
-            epoch = f" (epoch {leader.epoch})" if leader is not None and leader.epoch else ""
-            return "no leader" if leader is None else f"leader is {leader.id}{epoch}"
-        case MemberEvent():
-            return f"{_word(event)} {event.id}"
-        case NetworkProblemFound(reason=reason, advice=advice):
-            return f"{reason}; {advice}"
-        case EventsLost(count=count):
-            return f"{count} events were lost: this terminal is too slow"
-        case StorageFailed(reason=reason):
-            return f"nothing is kept on disk now: {reason}"
-        case StorageRecovered():
-            return "the disk takes what is to be kept again"
-        case PeerUnreachable(id=node_id, reason=reason):
-            return f"no path to {node_id}, directly or through others; messages for it wait: {reason}"
-        case PeerReachable(id=node_id):
-            return f"calls to {node_id} arrive again"
-        case PeersCannotCall(id=node_id):
-            return f"calls from {node_id} do not arrive here: open this node's TCP port in the firewall"
-        case ContactLost(seconds=seconds):
-            return f"no other node was heard for {seconds:.1f} s: the network may be cut"
-        case ContactRestored():
-            return "other nodes are heard again"
-
-
 def _as_json(event: NodeEvent) -> dict[str, Any]:
     match event:
         case MemberEvent(instance=instance):
-            return {"event": _word(event), **as_json(instance)}
-        case LeaderChanged():
-            return {
-                "event": "leader",
-                "leader_id": None if event.leader is None else event.leader.id,
-                "previous_id": event.previous_id,
-                "epoch": 0 if event.leader is None else event.leader.epoch,
-            }
+            return {"event": type(event).__name__.removeprefix("Member").lower(), **as_json(instance)}
+        case LeaderChanged(leader=leader, previous_id=previous_id):
+            leader_id, epoch = (None, 0) if leader is None else (leader.id, leader.epoch)
+            return {"event": "leader", "leader_id": leader_id, "previous_id": previous_id, "epoch": epoch}
         case NetworkProblemFound():
-            return {
-                "event": "network-problem",
-                "problem": event.problem,
-                "reason": event.reason,
-                "advice": event.advice,
-            }
-        case EventsLost(count=count):
-            return {"event": "lost", "count": count}
-        case StorageFailed(reason=reason):
-            return {"event": "storage-failed", "reason": reason}
-        case StorageRecovered():
-            return {"event": "storage-recovered"}
-        case PeerUnreachable(id=node_id, reason=reason):
-            return {"event": "peer-unreachable", "id": node_id, "reason": reason}
-        case PeerReachable(id=node_id):
-            return {"event": "peer-reachable", "id": node_id}
-        case PeersCannotCall(id=node_id):
-            return {"event": "peers-cannot-call", "id": node_id}
-        case ContactLost(seconds=seconds):
-            return {"event": "contact-lost", "seconds": round(seconds, 3)}
-        case ContactRestored():
-            return {"event": "contact-restored"}
-
-
-def _word(event: MemberEvent) -> str:
-    """``MemberJoined`` is ``joined``."""
-    return type(event).__name__.removeprefix("Member").lower()
+            name = "network-problem"
+        case EventsLost():
+            name = "lost"
+        case _:
+            name = re.sub("(?<=[a-z])(?=[A-Z])", "-", type(event).__name__).lower()
+    fields = msgspec.structs.asdict(event)
+    return {"event": name} | {key: round(value, 3) if key == "seconds" else value for key, value in fields.items()}

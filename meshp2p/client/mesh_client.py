@@ -12,7 +12,7 @@ import msgspec
 from meshp2p.client.answers import RawMessages, instance_of, message_of, receipt_of
 from meshp2p.client.node_requests import NodeRequests, Transport, decode, error_text, made, refusal, segment
 from meshp2p.core.message import CUSTOM, IfAbsent, check_if_absent
-from meshp2p.errors import ConfigError, QueryTimeout, UnknownInstance, WaitTimeout
+from meshp2p.errors import ConfigError, QueryTimeout, UnknownInstance, UnknownMessage, WaitTimeout
 from meshp2p.node.arguments import check_count, check_flag, check_optional_name, check_seconds, encode_metrics
 from meshp2p.node.config import check_name
 from meshp2p.node.instance import Instance, Receipt
@@ -265,11 +265,11 @@ class MeshClient:
             raise refusal(response)
 
     async def message_status(self, message_id: str) -> tuple[Receipt, ...]:
-        """Return the status of each copy of a message, whichever node accepted it. Empty if no node knows the
-        message."""
+        """Return the status of each copy of a message, whichever node accepted it. Raises
+        :class:`~meshp2p.errors.UnknownMessage` if no node knows the message."""
         response = await self._requests.send("GET", f"/messages/status/{segment(message_id, 'message_id')}", None)
         if response.status_code == 404:
-            return ()
+            raise UnknownMessage(f"message {message_id!r}: no node knows it, or remembers it any longer")
         return made(response, lambda: tuple(map(receipt_of, decode(response, MessageStatusResponse).recipients)))
 
     async def health(self) -> dict[str, Any]:

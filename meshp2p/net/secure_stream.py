@@ -12,7 +12,7 @@ __all__ = ["Security", "VerifiedStream"]
 class VerifiedStream(trio.abc.Stream):
     """A TLS connection. ``instance_id`` is the id that the certificate of the other side is for."""
 
-    def __init__(self, stream: trio.SSLStream[trio.abc.Stream], instance_id: str) -> None:
+    def __init__(self, stream: trio.abc.Stream, instance_id: str) -> None:
         self.instance_id: str = instance_id
         self._stream = stream
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -40,7 +41,9 @@ __all__ = [
     "MemberUpdated",
     "NetworkProblemFound",
     "NodeEvent",
+    "event_log",
     "event_of",
+    "event_text",
 ]
 
 
@@ -122,6 +125,9 @@ NodeEvent: TypeAlias = (
     | EventsLost
 )
 
+event_log: Final = logging.getLogger("meshp2p.node.events")
+"""Where a node logs its events. ``meshp2p up`` disables it, because it prints them."""
+
 _MEMBER_EVENTS: Final[dict[type[InstanceEvent], type[MemberEvent]]] = {
     InstanceJoined: MemberJoined,
     InstanceUpdated: MemberUpdated,
@@ -151,3 +157,31 @@ def event_of(event: Event | NetworkProblemFound, machine: View, now: float) -> N
             return None
         case _:
             return event
+
+
+def event_text(event: NodeEvent) -> str:
+    """Describe an event in one line."""
+    match event:
+        case LeaderChanged(leader=leader):
+            epoch = f" (epoch {leader.epoch})" if leader is not None and leader.epoch else ""
+            return "no leader" if leader is None else f"leader is {leader.id}{epoch}"
+        case MemberEvent():
+            return f"{type(event).__name__.removeprefix('Member').lower()} {event.id}"
+        case NetworkProblemFound(reason=reason, advice=advice):
+            return f"{reason}; {advice}"
+        case EventsLost(count=count):
+            return f"{count} events were lost, because they were read too slowly"
+        case StorageFailed(reason=reason):
+            return f"nothing is kept on disk now, and messages are refused: {reason}"
+        case StorageRecovered():
+            return "the disk can be written again"
+        case PeerUnreachable(id=node_id, reason=reason):
+            return f"no path to {node_id}, directly or through other nodes; messages for it wait: {reason}"
+        case PeerReachable(id=node_id):
+            return f"calls to {node_id} succeed again"
+        case PeersCannotCall(id=node_id):
+            return f"calls from {node_id} do not arrive here: open this node's TCP port in the firewall"
+        case ContactLost(seconds=seconds):
+            return f"no other node was heard for {seconds:.1f} s: the network may be cut"
+        case ContactRestored():
+            return "other nodes are heard again"

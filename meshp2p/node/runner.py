@@ -9,20 +9,7 @@ from collections.abc import AsyncIterator
 
 import trio
 
-from meshp2p.core.events import (
-    ContactLost,
-    ContactRestored,
-    Event,
-    IdConflictLost,
-    InstanceEvent,
-    LeadershipChanged,
-    MapChanged,
-    PeerReachable,
-    PeersCannotCall,
-    PeerUnreachable,
-    StorageFailed,
-    StorageRecovered,
-)
+from meshp2p.core.events import Event, IdConflictLost, InstanceEvent, LeadershipChanged, MapChanged
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.discovery.cache import KnownPeer
 from meshp2p.discovery.source import Sighting
@@ -33,6 +20,7 @@ from meshp2p.net.driver import Driver
 from meshp2p.net.port import Listener, Port
 from meshp2p.net.supervised import SupervisedMachine
 from meshp2p.node.config import NodeConfig
+from meshp2p.node.events import event_log, event_text
 from meshp2p.node.identity import Self
 from meshp2p.node.interface_monitor import monitor_interfaces
 from meshp2p.node.local_map import LocalMaps
@@ -228,23 +216,11 @@ class _Runner:
                 self._lost_id = event
                 self._scope.cancel()
             case LeadershipChanged():
-                _log.info("leader is now %s (epoch %d), was %s", event.leader_id, event.epoch, event.previous_id)
-            case StorageFailed(reason=reason):
-                _log.warning("nothing is kept on disk now, and messages are refused: %s", reason)
-            case StorageRecovered():
-                _log.warning("the disk takes what is to be kept again")
-            case PeerUnreachable(id=node_id, reason=reason):
-                _log.warning("no path to %s, directly or through others; messages for it wait: %s", node_id, reason)
-            case PeerReachable(id=node_id):
-                _log.warning("calls to %s arrive again", node_id)
-            case PeersCannotCall(id=node_id):
-                _log.warning("calls from %s do not arrive here: open this node's TCP port in the firewall", node_id)
-            case ContactLost(seconds=seconds):
-                _log.warning("no other node was heard for %.1f s: the network may be cut", seconds)
-            case ContactRestored():
-                _log.warning("other nodes are heard again")
+                event_log.info("leader is now %s (epoch %d), was %s", event.leader_id, event.epoch, event.previous_id)
             case InstanceEvent():
-                _log.info("%s: %s", type(event).__name__, event.id)
+                event_log.info("%s: %s", type(event).__name__, event.id)
+            case _:
+                event_log.warning("%s", event_text(event))
         self._subscriptions.put(event)
 
 

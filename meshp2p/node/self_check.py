@@ -10,7 +10,6 @@ each problem once, with the likely reason and the next step.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -25,11 +24,9 @@ from meshp2p.errors import Refusal
 from meshp2p.net.driver import Driver
 from meshp2p.net.peers import Peers
 from meshp2p.node.config import NodeConfig, is_loopback
-from meshp2p.node.events import NetworkProblemFound
+from meshp2p.node.events import NetworkProblemFound, event_log, event_text
 
 __all__ = ["Search", "SelfCheck", "why_alone"]
-
-_log = logging.getLogger("meshp2p.node")
 
 # All of these are chosen, not measured.
 LOOK_INTERVAL: Final = 1.0
@@ -115,7 +112,7 @@ class SelfCheck:
             nursery.start_soon(self._listen)
 
     def _tell(self, problem: NetworkProblemFound) -> None:
-        _log.warning("%s; %s", problem.reason, problem.advice)
+        event_log.warning("%s", event_text(problem))
         self._put(problem)
 
     # Company

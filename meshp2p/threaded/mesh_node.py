@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from meshp2p.core.message import IfAbsent, check_if_absent
-from meshp2p.errors import LocalProtocolError
+from meshp2p.errors import LocalProtocolError, UnknownMessage
 from meshp2p.node.arguments import (
     check_callable,
     check_count,
@@ -219,12 +219,15 @@ class MeshNode(NodeView):
         )
 
     async def message_status(self, message_id: str, *, timeout: float | None = None) -> tuple[Receipt, ...]:
-        """Return the status of each copy of a message, whichever node accepted it. Empty if no node knows the message.
+        """Return the status of each copy of a message, whichever node accepted it.
 
-        Raises :class:`~meshp2p.errors.Unreachable`.
+        Raises :class:`~meshp2p.errors.UnknownMessage` if no node knows the message, and
+        :class:`~meshp2p.errors.Unreachable`.
         """
         check_name("message_id", message_id)
         receipts = await self._bridge.run(lambda: self._node.message_status(message_id), timeout, "nobody answered")
+        if not receipts:
+            raise UnknownMessage(f"message {message_id!r}: no node knows it, or remembers it any longer")
         return tuple(map(receipt_of, receipts))
 
     def inbox(self) -> NodeIterator[ReceivedMessage]:

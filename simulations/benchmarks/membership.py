@@ -44,7 +44,7 @@ from simulations.benchmarks.mesh import MeshFailed, open_mesh
 from simulations.benchmarks.picture import picture
 from simulations.benchmarks.report import Report, Run, describe_machine, table
 from simulations.benchmarks.switch import open_switch
-from simulations.benchmarks.systems import Meshp2p, PeerUnavailable, System
+from simulations.benchmarks.systems import Meshp2p, System, available
 from simulations.benchmarks.trial import Pace, Trial
 from simulations.namespaces import NamespacesUnavailable
 
@@ -194,7 +194,7 @@ async def run(options: Options) -> int:
     for text in absent:
         print(f"absent: {text}", flush=True)
     report.absent += absent
-    systems = _find_systems(options, report)
+    systems = available([Meshp2p(options.python), *(PEERS[name]() for name in options.peers)], report)
     logs = Path(tempfile.mkdtemp(prefix="meshp2p-benchmark-"))
     code = await run_until_signal(_compare_all, systems, sizes, options, report, logs)
     report.is_complete = code == 0
@@ -206,20 +206,6 @@ async def run(options: Options) -> int:
     if code != 1:  # else they may say why
         shutil.rmtree(logs)
     return code
-
-
-def _find_systems(options: Options, report: Report) -> list[System]:
-    systems: list[System] = [Meshp2p(options.python)]
-    for name in options.peers:
-        system = PEERS[name]()
-        try:
-            system.prepare()
-        except PeerUnavailable as error:
-            print(f"absent: {error}", flush=True)
-            report.absent.append(str(error))
-        else:
-            systems.append(system)
-    return systems
 
 
 async def _compare_all(systems: list[System], sizes: list[int], options: Options, report: Report, logs: Path) -> int:

@@ -48,7 +48,7 @@ from simulations.benchmarks.message_systems import (
     MessageSystem,
 )
 from simulations.benchmarks.report import Report, Row, Run, describe_machine, table
-from simulations.benchmarks.systems import PeerUnavailable
+from simulations.benchmarks.systems import available
 
 __all__ = ["Options", "add_command", "rows", "run"]
 
@@ -160,7 +160,8 @@ async def run(options: Options) -> int:
             **msgspec.to_builtins(options.amounts),
         },
     )
-    systems = _find_systems(options, report)
+    known = (MeshMessages(), MeshOnAsyncio(), *(MESSAGE_PEERS[name] for name in options.peers))
+    systems = available([system for system in known if system.features & set(options.only)], report)
     runs = {system.name: Run(system.name, system.version, _CLIENTS, notes=[system.about]) for system in systems}
     report.runs.extend(runs.values())
     code = await run_until_signal(_measure_all, systems, runs, options)
@@ -170,21 +171,6 @@ async def run(options: Options) -> int:
     if options.json is not None:
         report.write(options.json)
     return code
-
-
-def _find_systems(options: Options, report: Report) -> list[MessageSystem]:
-    systems: list[MessageSystem] = []
-    for system in (MeshMessages(), MeshOnAsyncio(), *(MESSAGE_PEERS[name] for name in options.peers)):
-        if not system.features & set(options.only):
-            continue
-        try:
-            system.prepare()
-        except PeerUnavailable as error:
-            print(f"absent: {error}", flush=True)
-            report.absent.append(str(error))
-        else:
-            systems.append(system)
-    return systems
 
 
 async def _measure_all(systems: Sequence[MessageSystem], runs: Mapping[str, Run], options: Options) -> int:

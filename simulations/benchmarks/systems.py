@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import abc
 import sys
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
 import meshp2p
 from simulations.benchmarks.hosts import Host
+from simulations.benchmarks.report import Report
 from simulations.programs import Program
 
-__all__ = ["Feature", "Kind", "LineDriven", "Meshp2p", "PeerUnavailable", "Sighting", "Source", "System"]
+__all__ = ["Feature", "Kind", "LineDriven", "Meshp2p", "PeerUnavailable", "Sighting", "Source", "System", "available"]
 
 Kind = Literal["ready", "joined", "updated", "suspected", "recovered", "gone", "left", "leader", "profiled"]
 
@@ -26,6 +28,27 @@ Feature = Literal["leader", "mdns", "beacon", "lan"]
 
 class PeerUnavailable(Exception):
     """The system is not here; the text says what is missing."""
+
+
+class _Prepared(Protocol):
+    def prepare(self) -> None: ...
+
+
+_P = TypeVar("_P", bound=_Prepared)
+
+
+def available(systems: Iterable[_P], report: Report) -> list[_P]:
+    """Prepare the systems, and return those that are here. The others are printed and reported as absent."""
+    found: list[_P] = []
+    for system in systems:
+        try:
+            system.prepare()
+        except PeerUnavailable as error:
+            print(f"absent: {error}", flush=True)
+            report.absent.append(str(error))
+        else:
+            found.append(system)
+    return found
 
 
 class Sighting(msgspec.Struct, frozen=True):

@@ -126,7 +126,7 @@ async def test_what_the_node_refuses_is_said_in_one_line(capsys: pytest.CaptureF
         code, out, err = await sh.run("send", "--from", "node", "--to", "nobody", "1")
         assert (code, out, err) == (1, "", "meshp2p: Target instance 'nobody' not found\n")
         code, out, err = await sh.run("status", "none")
-        assert (code, out, err) == (1, "", "meshp2p: no node knows a message 'none', or none does any more\n")
+        assert (code, out, err) == (1, "", "meshp2p: message 'none': no node knows it, or remembers it any longer\n")
         code, _, err = await sh.run("messages", "agent", "--after", "x")
         assert (code, "after='x'" in err) == (1, True)
 

@@ -32,6 +32,7 @@ from meshp2p import (
     RequestRefused,
     State,
     UnknownInstance,
+    UnknownMessage,
     Unreachable,
     WaitTimeout,
 )
@@ -363,7 +364,8 @@ async def converse(client: MeshClient) -> None:
         (target, CopyStatus.ACKNOWLEDGED)
     ]
     assert len(await client.message_status(second)) == 3
-    assert await client.message_status("none") == ()
+    with pytest.raises(UnknownMessage, match="'none'"):
+        await client.message_status("none")
     with pytest.raises(UnknownInstance, match=r"^Target instance 'nobody' not found"):
         await client.send("nobody", None, source=source)
     for wait in (-1, 60.5, float("nan")):

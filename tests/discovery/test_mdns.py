@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -38,17 +39,9 @@ class Script:
         script = self
 
         class Fake(Responder):
-            def __init__(
-                self,
-                interfaces: Sequence[str],
-                own: Advertisement | None,
-                *,
-                on_seen: Callable[[Advertisement], None],
-                on_up: Callable[[], None] = lambda: None,
-                on_tried: Callable[[dict[str, OSError | None]], None] = lambda _: None,
-            ) -> None:
+            def __init__(self, interfaces: Sequence[str], own: Advertisement | None, **callbacks: Any) -> None:
                 script.made.append((trio.current_time(), tuple(interfaces), own))
-                self.see, self.come_up = on_seen, on_up
+                self.see, self.come_up = callbacks["on_seen"], callbacks["on_up"]
                 self.stopped = threading.Event()
 
             def run(self) -> None:

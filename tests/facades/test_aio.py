@@ -75,6 +75,9 @@ def test_an_agent_sends_handles_and_asks() -> None:
             await two.acknowledge()
         (receipt,) = await a.message_status(first)
         assert receipt.recipient == "b"
+        for unknown in ("none", first[:-4] + "0000"):
+            with pytest.raises(meshp2p.UnknownMessage, match=unknown):
+                await a.message_status(unknown)
 
     run(agent)
 

@@ -18,6 +18,7 @@ from meshp2p.errors import (
     NodeClosed,
     QueryTimeout,
     RemoteError,
+    UnknownMessage,
     WaitTimeout,
 )
 from tests.facades.meshes import LONG, has_left, open_pair, options, wait_for
@@ -56,6 +57,9 @@ def test_an_agent_sends_handles_and_asks() -> None:
             assert inbox.get(timeout=LONG).id == third
         (receipt,) = a.message_status(first)
         assert receipt.recipient == "b"
+        for unknown in ("none", first[:-4] + "0000"):
+            with pytest.raises(UnknownMessage, match=unknown):
+                a.message_status(unknown)
 
 
 def test_an_agent_lists_leads_and_delegates() -> None:

@@ -77,6 +77,7 @@ PUBLIC_NAMES = [
     "StoreError",
     "StoreFull",
     "UnknownInstance",
+    "UnknownMessage",
     "Unreachable",
     "WaitTimeout",
     "WrongLoop",

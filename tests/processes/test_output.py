@@ -110,6 +110,20 @@ async def test_a_node_whose_output_is_closed_from_the_start_goes_on() -> None:
             assert "it is closed" in await read_all(process.stderr)
 
 
+async def test_events_are_printed_and_not_logged_as_well() -> None:
+    with trio.fail_after(100):
+        async with open_ups() as up:
+            first: Up = await up(*ALONE, "--id", "a")
+            arguments = ("--id", "b", "--log-level", "info", "--join", first.ready["addresses"][0])
+            process = await start("up", *ALONE, *arguments, stdout=subprocess.PIPE)
+            await first.until_sees("a", "b")
+            process.send_signal(signal.SIGTERM)
+            printed, logged = await read_all(process.stdout), await read_all(process.stderr)
+            assert await process.wait() == 0
+            assert printed.splitlines().count("joined a") == 1
+            assert "oined" not in logged
+
+
 async def test_a_pipe_that_does_not_block_is_waited_for() -> None:
     with trio.fail_after(100):
         async with open_ups() as up:
