@@ -38,6 +38,8 @@ _MODULES = {
     "init": "membership",
     "trust": "membership",
     "root": "membership",
+    "token": "tokens",
+    "ca": "tokens",
     "invite": "joining",
     "join": "joining",
 }

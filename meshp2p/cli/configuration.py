@@ -66,6 +66,12 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="another name or address of this node that callers may use; may repeat",
     )
+    parser.add_argument(
+        "--require-token",
+        action="store_true",
+        default=None,
+        help="in a secured mesh, ask also programs on this machine for a token",
+    )
 
 
 def configuration_of(options: argparse.Namespace) -> NodeConfig:

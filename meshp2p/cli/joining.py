@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import re
 import sys
 from typing import Any
 
 import trio
 
 from meshp2p.cli.ask import BROWSE_SECONDS, find_announced
-from meshp2p.cli.membership import add_mesh_option, credential_directory, default_label, own_credentials
+from meshp2p.cli.membership import add_mesh_option, credential_directory, default_label, duration, own_credentials
 from meshp2p.cli.output import printable, warn, write_line
 from meshp2p.core.address import Address, parse_endpoint
 from meshp2p.discovery.beacon import BeaconSource
@@ -35,8 +34,6 @@ __all__ = ["add_commands"]
 CODE_SECONDS = 600.0
 """How long a code is valid."""
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
 
 def add_commands(commands: Any) -> None:
     invite = commands.add_parser(
@@ -53,7 +50,7 @@ def add_commands(commands: Any) -> None:
     invite.add_argument("--token", action="store_true", help=f"print a token, for {TOKEN_VARIABLE} or standard input")
     invite.add_argument("--uses", type=int, metavar="N", help="how many machines may join with the token (1)")
     invite.add_argument(
-        "--for", dest="seconds", type=_duration, metavar="TIME", help="how long it is valid, such as 90s, 10m, 1h (10m)"
+        "--for", dest="seconds", type=duration, metavar="TIME", help="how long it is valid, such as 90s, 10m, 1h (10m)"
     )
     invite.add_argument("--host", default="::", help="the address to listen at (all)")
     invite.add_argument("--port", type=int, default=0, help="the TCP port to listen at (any)")
@@ -69,13 +66,6 @@ def add_commands(commands: Any) -> None:
     join.add_argument("--at", metavar="HOST:PORT", help="where the inviter is (it is looked for on the network)")
     join.add_argument("--label", default=default_label(), help="what others see of this machine (%(default)s)")
     join.set_defaults(run=_join)
-
-
-def _duration(text: str) -> float:
-    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number and s, m, h or d, such as 1h")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 # Inviting

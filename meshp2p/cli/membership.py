@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import getpass
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from meshp2p.trust.certificates import LABEL_CHARACTERS_MAX
 from meshp2p.trust.credential import MachineCredential, found_mesh
 from meshp2p.trust.trust_map import MeshMachine
 
-__all__ = ["add_commands", "add_mesh_option", "credential_directory", "default_label", "own_credentials"]
+__all__ = ["add_commands", "add_mesh_option", "credential_directory", "default_label", "duration", "own_credentials"]
 
 _LOOK_SECONDS = 2.0
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class _MachineRow(msgspec.Struct):
@@ -76,6 +78,14 @@ def add_commands(commands: Any) -> None:
 def add_mesh_option(parser: argparse.ArgumentParser) -> None:
     """The option that names one of the meshes of this user."""
     parser.add_argument("--mesh", metavar="NAME", help="the mesh (the only one that this user is in)")
+
+
+def duration(text: str) -> float:
+    """The seconds of an argument such as 90s, 10m, 1h or 30d."""
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number and s, m, h or d, such as 1h")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def own_credentials() -> Credentials:

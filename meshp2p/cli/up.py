@@ -125,8 +125,8 @@ def _greeting(node: MeshNode, is_json: bool) -> str:
         )
     if announced_mesh(node.config.mesh) != node.config.mesh:
         warning = (
-            "only members, by TLS, and programs on this machine can call the node; datagrams are not protected:"
-            " anyone who can send to this address can forge them"
+            "only members, programs on this machine and callers with a token can call the node; datagrams are not"
+            " protected: anyone who can send to this address can forge them"
         )
     elif any(not is_loopback(address.host) for address in node.addresses):
         warning = "nothing is encrypted or authenticated: whoever reaches this address may register, read and join"

@@ -18,6 +18,7 @@ from meshp2p.errors import (
     StoreFull,
     Unreachable,
 )
+from meshp2p.http.access import Access
 from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest
 from meshp2p.http.guard import Guard
@@ -44,10 +45,16 @@ _RETRY: Final = (b"retry-after", b"1")  # seconds, if the same request may succe
 
 
 def make_app(
-    node: Backend, version: str, allowed_hosts: Callable[[], Collection[str]], allowed_origins: Collection[str] = ()
+    node: Backend,
+    version: str,
+    allowed_hosts: Callable[[], Collection[str]],
+    allowed_origins: Collection[str] = (),
+    access: Access | None = None,
 ) -> Handler:
-    """The handler of all requests, behind the guard for ``Host`` and ``Origin``."""
-    find = RouteFinder({**_node_handlers(node, version), **registry_handlers(node), **message_handlers(node)})
+    """The handler of all requests, behind the guard for ``Host`` and ``Origin``. In a secured mesh there is an
+    ``access``."""
+    handlers = {**_node_handlers(node, version), **registry_handlers(node), **message_handlers(node)}
+    find = RouteFinder(handlers, access)
 
     async def answer(request: Request) -> Response:
         # A caller that was answered by one node and asks another must not be told what was so before.
@@ -55,11 +62,11 @@ def make_app(
         try:
             return await find(request)
         except BadRequest as refused:
-            return json_response(ErrorBody(refused.message), refused.status)
+            return json_response(ErrorBody(refused.message), refused.status, refused.headers)
         except MeshError as error:
             return _refusal(error)
 
-    return Guard(answer, allowed_hosts, allowed_origins)
+    return Guard(answer, allowed_hosts, allowed_origins, only_same_origin=access is not None)
 
 
 def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:

@@ -12,7 +12,7 @@ Nothing is built of what nobody asked for, so that a large or deep body costs li
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -36,12 +36,13 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 class BadRequest(Exception):
-    """A request is refused with ``status`` (400, 415 or 422) and the message; nothing of it was kept."""
+    """A request is refused with ``status``, the message, and these headers; nothing of it was kept."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.headers = headers
 
 
 def encode_json(value: object) -> bytes:

@@ -33,11 +33,19 @@ class Guard:
     ``allowed_hosts()`` is asked at each request for this node's names and addresses, without ports; ``localhost`` and
     all loopback addresses are always allowed. An origin is ours if it is ``http://``, an allowed host, and any port.
     ``allowed_origins`` are whole origins such as ``https://board.example:8443``: they may call, and read the answers.
+    With ``only_same_origin``, an origin is ours only if it is the one that the request goes to: what other programs
+    serve on this machine is not.
     """
 
     def __init__(
-        self, handler: Handler, allowed_hosts: Callable[[], Collection[str]], allowed_origins: Collection[str] = ()
+        self,
+        handler: Handler,
+        allowed_hosts: Callable[[], Collection[str]],
+        allowed_origins: Collection[str] = (),
+        *,
+        only_same_origin: bool = False,
     ) -> None:
+        self._only_same_origin = only_same_origin
         self._handler = handler
         self._allowed_hosts = allowed_hosts
         self._allowed_origins = frozenset(origin.lower().rstrip("/").encode("ascii") for origin in allowed_origins)
@@ -54,7 +62,7 @@ class Guard:
         if not self._is_ours(host):
             shown = "no Host" if host is None else f"Host {_show(host)}"
             return json_response(ErrorBody(f"{shown}: expected a name or address of this node"), 421)
-        if origin is None or (origin[:7].lower() == b"http://" and self._is_ours(origin[7:])):
+        if origin is None or self._is_own_origin(origin, host):
             return await self._handler(request)
         if origin.lower() not in self._allowed_origins:
             return json_response(ErrorBody(f"Origin {_show(origin)} is not allowed to call this node"), 403)
@@ -64,6 +72,12 @@ class Guard:
         response = await self._handler(request)
         response.headers = [*response.headers, *cors, _EXPOSED_HEADERS]
         return response
+
+    def _is_own_origin(self, origin: bytes, host: bytes | None) -> bool:
+        scheme, _, authority = origin.partition(b"://")
+        if self._only_same_origin:
+            return scheme.lower() in (b"http", b"https") and authority == host
+        return scheme.lower() == b"http" and self._is_ours(authority)
 
     def _is_ours(self, authority: bytes | None) -> bool:
         if authority is None or len(authority) > _AUTHORITY_BYTES_MAX:

@@ -49,6 +49,11 @@ class RequestBody:
         self._chunks = 0
         self._deadline: float | None = None
 
+    @property
+    def stream(self) -> trio.abc.Stream:
+        """The connection."""
+        return self._channel.stream
+
     async def read(self, bytes_max: int | None = None) -> bytes:
         """The whole body, of at most ``bytes_max`` bytes or ``body_bytes_max``.
 

@@ -7,10 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 from urllib.parse import unquote_to_bytes
 
+import trio
+
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.http.body import BadRequest, decode_in_steps, encode_json
 from meshp2p.http.incoming import RequestBody
 from meshp2p.http.routes import Route
+from meshp2p.trust.grants import Grant
 
 __all__ = ["Handler", "Headers", "Request", "Response", "Write", "json_response", "query_flag"]
 
@@ -30,10 +33,10 @@ class Request:
     """One request. ``path`` and ``query`` are as they were sent, ``client`` is the host it came from, if it has one.
 
     ``route`` is set once it is known; ``params`` are then the parts of the path that it names, still percent-encoded,
-    so that an id may hold a slash.
+    so that an id may hold a slash. ``grant`` is what the caller may do in a secured mesh, None in an open one.
     """
 
-    __slots__ = ("client", "headers", "incoming", "method", "params", "path", "query", "route")
+    __slots__ = ("client", "grant", "headers", "incoming", "method", "params", "path", "query", "route")
 
     def __init__(
         self, method: str, target: bytes, headers: Headers, incoming: RequestBody, client: str | None = None
@@ -46,7 +49,13 @@ class Request:
         self.incoming: RequestBody = incoming
         self.client: str | None = client
         self.params: dict[str, str] = {}
+        self.grant: Grant | None = None
         self.route: Route | None = None
+
+    @property
+    def stream(self) -> trio.abc.Stream:
+        """The connection."""
+        return self.incoming.stream
 
     def header(self, name: bytes) -> str | None:
         """The first header of this name, which is in lower case."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from meshp2p.http.access import Access
 from meshp2p.http.request import Handler, Request, Response, json_response
 from meshp2p.http.routes import ROUTES, Route
 from meshp2p.wire.contract import ErrorBody
@@ -17,10 +18,12 @@ _SHOWN_MAX: Final = 200  # characters of a path in an error message: chosen, not
 class RouteFinder:
     """The handler that finds the handler of each route by its name: 404 and 405 are its own answers.
 
-    Paths are matched as they were sent, so that ``%2F`` is no separator. Raises ``KeyError`` if a handler is missing.
+    Paths are matched as they were sent, so that ``%2F`` is no separator. In a secured mesh there is an ``access``.
+    Raises ``KeyError`` if a handler is missing.
     """
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], access: Access | None = None) -> None:
+        self._access = access
         self._by_length: dict[int, list[tuple[list[str], Route, Handler]]] = {}
         for route in ROUTES:
             segments = route.path.split("/")
@@ -35,6 +38,8 @@ class RouteFinder:
                 continue
             if request.method in route.methods:
                 request.params, request.route = params, route
+                if self._access is not None:
+                    self._access.check(request, route)
                 return await handler(request)
             allowed += (method for method in route.methods if method not in allowed)
         shown = f"{request.method} {request.path[:_SHOWN_MAX]}"

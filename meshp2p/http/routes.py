@@ -55,8 +55,9 @@ class Route(NamedTuple):
     """One kind of request. ``name`` is that of its handler and of the operation in the OpenAPI description.
 
     In ``path``, ``{name}`` stands for one segment that is not empty. GET answers HEAD too. ``scope`` is what a caller
-    must be allowed to do; None is nothing. ``body_limit`` names the limit of the body in
-    :class:`~meshp2p.http.limits.HttpLimits`. ``answers`` leaves out the refusals that any request can get.
+    must be allowed to do in a secured mesh: "agent" is to act as the instance that the request names; None is nothing.
+    ``body_limit`` names the limit of the body in :class:`~meshp2p.http.limits.HttpLimits`. ``answers`` leaves out the
+    refusals that any request can get.
     """
 
     name: str
@@ -81,7 +82,8 @@ class Route(NamedTuple):
 
 REFUSALS: Final[dict[int, str]] = {
     400: "the request is malformed, or its path or query is not percent-encoded UTF-8",
-    403: "the Origin is not this node's and not allowed",
+    401: "in a secured mesh: no valid token or certificate",
+    403: "the Origin is not this node's and not allowed; in a secured mesh: the caller may not do this",
     405: "the path does not support this method",
     408: "the request takes too long to arrive",
     414: "path and query are too long",

@@ -25,7 +25,7 @@ from meshp2p.net.open_calls import OutgoingCall, ServeCall
 from meshp2p.net.peer_connection import AskedCall, CallBroken, PeerConnection
 from meshp2p.net.peer_query import PeerQuery
 from meshp2p.net.relays import Relays
-from meshp2p.net.secure_stream import Security
+from meshp2p.net.secure_stream import CallerStream, Security, VerifiedStream
 from meshp2p.net.sockets import connect_tcp
 from meshp2p.net.strangers import Strangers
 from meshp2p.wire.call_bytes import Budget
@@ -137,20 +137,22 @@ class Peers:
             self.stats.callers.add(host)
         self._nursery.start_soon(self._run, connection)
 
-    async def serve_tls(self, stream: trio.abc.Stream, host: str) -> None:
-        """Serve an accepted connection that begins with TLS, once the other side is verified. If ``HANDSHAKES_MAX`` are
-        not verified yet, the oldest of them is closed."""
+    async def serve_tls(self, stream: trio.abc.Stream, host: str) -> trio.abc.Stream | None:
+        """Serve an accepted connection that begins with TLS, once the other side is verified; return it if it carries
+        HTTP. If ``HANDSHAKES_MAX`` are not verified yet, the oldest of them is closed."""
         if self._security is None:
             await trio.aclose_forcefully(stream)
-            return
-        verified: trio.abc.Stream | None = None
+            return None
+        verified: VerifiedStream | CallerStream | None = None
         with self._handshakes.open(HANDSHAKES_MAX):
             try:
-                verified = await self._security.accept(stream)
+                verified = await self._security.accept(stream, host)
             except (RemoteProtocolError, OSError) as error:
                 self._count_refused(error, host)
-        if verified is not None:
+        if isinstance(verified, VerifiedStream):
             await self.serve_stream(verified, host)
+            return None
+        return verified
 
     async def _connect(self, address: Address) -> trio.abc.Stream:
         """Connect to a node. Raises as ``connect`` does."""

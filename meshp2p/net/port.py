@@ -2,8 +2,8 @@
 
 ::
 
-    16        TLS           handed to ``serve_tls``; in an open mesh closed, and counted
-    d7        peer frames   handed to ``serve_peer``; in a secured mesh closed, and counted
+    16        TLS           handed to ``serve_tls``, and if it carries HTTP/1.1 to ``http``; in an open mesh closed
+    d7        peer frames   handed to ``serve_peer``; in a secured mesh closed
     other     HTTP/1.1      accepted at ``http``, a listener like any other; in a secured mesh from this machine only
 
 The byte is looked at and not taken, so whoever serves the connection finds it whole.
@@ -36,7 +36,10 @@ _TLS: Final = 0x16
 
 _REFUSAL_SECONDS: Final = 1.0  # for a client to read that it is refused: chosen, not measured
 _REFUSAL_BYTES: Final = 16 * 1024
-_REFUSED: Final = b'{"error":"this node is in a secured mesh: it answers plain HTTP on its own machine only"}'
+_REFUSED: Final = (
+    b'{"error":"this node is in a secured mesh, and answers plain HTTP on its own machine only: use https:// with a'
+    b' token (meshp2p token) or a client certificate"}'
+)
 _FORBIDDEN: Final = (
     b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
     % (len(_REFUSED), _REFUSED)
@@ -97,13 +100,14 @@ class _HttpListener(trio.abc.Listener[trio.abc.Stream]):
 
 
 class Port:
-    """Accepts on a bound listener. A port with ``serve_tls`` is that of a node of a secured mesh."""
+    """Accepts on a bound listener. A port with ``serve_tls`` is that of a node of a secured mesh; it returns the
+    encrypted stream if that carries HTTP."""
 
     def __init__(
         self,
         listener: Listener,
         serve_peer: Callable[[trio.abc.Stream, str], Awaitable[None]],
-        serve_tls: Callable[[trio.abc.Stream, str], Awaitable[None]] | None = None,
+        serve_tls: Callable[[trio.abc.Stream, str], Awaitable[trio.abc.Stream | None]] | None = None,
     ) -> None:
         self.stats: PortStats = PortStats()
         self._http = _HttpListener()
@@ -165,8 +169,8 @@ class Port:
             self.stats.tls += 1
             if self._serve_tls is None:
                 await trio.aclose_forcefully(stream)
-            else:
-                await self._serve_tls(stream, host)
+            elif (caller := await self._serve_tls(stream, host)) is not None:
+                await self._http.put(caller)
         elif first[0] == PEER_MAGIC[0]:
             if is_secured:
                 self.stats.plain += 1

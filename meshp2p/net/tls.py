@@ -1,22 +1,25 @@
-"""Mutual TLS 1.3 between the nodes of a secured mesh.
+"""TLS 1.3 on the port of a node of a secured mesh: between nodes, and for callers of the HTTP API.
 
-Both sides show a certificate that leads to the root of the mesh. Then each says who is above it, both trust maps become
-one if they differ, and what is known then decides. A revoked node has shown a valid certificate, and is refused there.
+Of two nodes, both show a certificate that leads to the root of the mesh. Then each says who is above it, both trust
+maps become one if they differ, and what is known then decides. A revoked node has shown a valid certificate, and is
+refused there. A caller need not show a certificate. The ALPN protocol tells nodes and callers apart.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import logging
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Final
 
 import trio
 
-from meshp2p.errors import Refusal, RemoteProtocolError
-from meshp2p.net.secure_stream import VerifiedStream
+from meshp2p.errors import LocalProtocolError, Refusal, RemoteProtocolError
+from meshp2p.net.secure_stream import CallerStream, VerifiedStream
+from meshp2p.trust.callers import Callers
 from meshp2p.trust.certificates import AgentRole, Certificate
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.introduction import INTRODUCTION_BYTES_MAX, STATEMENTS_BYTES_MAX, Introduction
@@ -31,7 +34,11 @@ HANDSHAKE_SECONDS: Final = 10.0
 BOOTS_MAX: Final = 4096
 """Instances whose highest boot is remembered. Chosen, not measured."""
 
-_PROTOCOL: Final = "meshp2p/2"
+_MESH: Final = "meshp2p/2"
+_HTTP: Final = "http/1.1"
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+_log = logging.getLogger("meshp2p.net")
 
 
 class NodeTls:
@@ -51,49 +58,71 @@ class NodeTls:
         keep: Callable[[], Awaitable[None]],
     ) -> None:
         self._credential = credential
+        self._key = key
+        self._certificate = certificate
+        self._names: frozenset[str] = frozenset()
         self._refresh = refresh
         self._keep = keep
         self._boots: collections.OrderedDict[tuple[bytes, str], int] = collections.OrderedDict()
-        chain = (certificate, *credential.machine.chain)
-        pem = b"".join(one.to_pem() for one in chain) + key.to_pem()
+        self._callers = Callers(credential, refresh)
         root = credential.root.to_pem().decode()
-        self._accepting = _make_context(ssl.PROTOCOL_TLS_SERVER, pem, root)
-        self._dialling = _make_context(ssl.PROTOCOL_TLS_CLIENT, pem, root)
+        self._accepting = _make_context(ssl.PROTOCOL_TLS_SERVER, root)
+        self._dialling = _make_context(ssl.PROTOCOL_TLS_CLIENT, root)
+        self._show_certificate()
 
     @property
     def mesh(self) -> str:
         return self._credential.announced_name
 
-    async def accept(self, stream: trio.abc.Stream) -> VerifiedStream:
+    @property
+    def callers(self) -> Callers:
         """See :class:`~meshp2p.net.secure_stream.Security`."""
-        return await self._identify(trio.SSLStream(stream, self._accepting, server_side=True, https_compatible=True))
+        return self._callers
+
+    def rename(self, names: Collection[str]) -> None:
+        """See :class:`~meshp2p.net.secure_stream.Security`."""
+        role = self._certificate.role
+        if self._names == frozenset(names) or not isinstance(role, AgentRole):
+            return
+        try:
+            shown = dict.fromkeys((*_LOOPBACK, *sorted(names)))
+            self._certificate = self._credential.issue_agent(self._key.public, role.id, role.boot, list(shown))
+        except LocalProtocolError as error:  # it was revoked
+            _log.error("the certificate of this node keeps its old names: %s", error)
+            return
+        self._names = frozenset(names)
+        self._show_certificate()
+
+    def _show_certificate(self) -> None:
+        chain = (self._certificate, *self._credential.machine.chain)
+        pem = b"".join(one.to_pem() for one in chain) + self._key.to_pem()
+        with tempfile.NamedTemporaryFile() as file:  # ssl reads keys from files only; nobody else may read this one
+            file.write(pem)
+            file.flush()
+            for context in (self._accepting, self._dialling):
+                context.load_cert_chain(file.name)
+
+    async def accept(self, stream: trio.abc.Stream, host: str) -> VerifiedStream | CallerStream:
+        """See :class:`~meshp2p.net.secure_stream.Security`."""
+        tls = trio.SSLStream(stream, self._accepting, server_side=True, https_compatible=True)
+        async with _identifying(tls):
+            await tls.do_handshake()
+            if tls.selected_alpn_protocol() not in (None, _HTTP):
+                return VerifiedStream(tls, (await self._verify(tls)).id)
+            leaf = tls.getpeercert(binary_form=True)
+            return CallerStream(tls, host, lambda: None if leaf is None else self._callers.by_certificate(leaf))
 
     async def dial(self, stream: trio.abc.Stream) -> VerifiedStream:
         """See :class:`~meshp2p.net.secure_stream.Security`."""
-        return await self._identify(trio.SSLStream(stream, self._dialling, https_compatible=True))
-
-    async def _identify(self, stream: trio.SSLStream[trio.abc.Stream]) -> VerifiedStream:
-        is_known = False
-        try:
-            with trio.fail_after(HANDSHAKE_SECONDS):
-                role = await self._verify(stream)
-            is_known = True
-            return VerifiedStream(stream, role.id)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-                raise RemoteProtocolError(Refusal.UNTRUSTED, f"{error.__cause__.verify_message}") from error
-            raise ConnectionError(f"no TLS connection of this mesh: {error.__cause__ or error}") from error
-        except trio.TooSlowError as error:
-            raise TimeoutError(f"it did not say who it is in {HANDSHAKE_SECONDS:g} s") from error
-        finally:
-            if not is_known:
-                await trio.aclose_forcefully(stream)
+        tls = trio.SSLStream(stream, self._dialling, https_compatible=True)
+        async with _identifying(tls):
+            await tls.do_handshake()
+            return VerifiedStream(tls, (await self._verify(tls)).id)
 
     async def _verify(self, stream: trio.SSLStream[trio.abc.Stream]) -> AgentRole:
-        await stream.do_handshake()
         leaf = stream.getpeercert(binary_form=True)
-        if stream.selected_alpn_protocol() != _PROTOCOL or leaf is None:
-            raise RemoteProtocolError(Refusal.UNTRUSTED, f"it does not speak {_PROTOCOL}")
+        if stream.selected_alpn_protocol() != _MESH or leaf is None:
+            raise RemoteProtocolError(Refusal.UNTRUSTED, f"expected {_MESH} and a certificate")
         self._refresh()
         trust = self._credential.trust
         own = Introduction.of(self._credential)
@@ -122,19 +151,37 @@ class NodeTls:
             )
 
 
-def _make_context(side: int, pem: bytes, root: str) -> ssl.SSLContext:
+@contextlib.asynccontextmanager
+async def _identifying(stream: trio.SSLStream[trio.abc.Stream]) -> AsyncIterator[None]:
+    """Bound the time of this block, and close the stream unless it ends without an error. Raises
+    :class:`RemoteProtocolError` and ``OSError`` as :class:`~meshp2p.net.secure_stream.Security` does."""
+    is_known = False
+    try:
+        with trio.fail_after(HANDSHAKE_SECONDS):
+            yield
+        is_known = True
+    except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            raise RemoteProtocolError(Refusal.UNTRUSTED, f"{error.__cause__.verify_message}") from error
+        raise ConnectionError(f"no TLS connection of this mesh: {error.__cause__ or error}") from error
+    except trio.TooSlowError as error:
+        raise TimeoutError(f"it did not say who it is in {HANDSHAKE_SECONDS:g} s") from error
+    finally:
+        if not is_known:
+            await trio.aclose_forcefully(stream)
+
+
+def _make_context(side: int, root: str) -> ssl.SSLContext:
     context = ssl.SSLContext(side)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False  # who it is stands in the certificate; addresses change
     context.verify_mode = ssl.CERT_REQUIRED
-    context.set_alpn_protocols([_PROTOCOL])
+    context.set_alpn_protocols([_MESH])
     if side == ssl.PROTOCOL_TLS_SERVER:
+        context.verify_mode = ssl.CERT_OPTIONAL  # callers of the HTTP API may have a token instead
+        context.set_alpn_protocols([_MESH, _HTTP])
         context.num_tickets = 0
     context.load_verify_locations(cadata=root)
-    with tempfile.NamedTemporaryFile() as file:  # ssl reads keys from files only; nobody else may read this one
-        file.write(pem)
-        file.flush()
-        context.load_cert_chain(file.name)
     return context
 
 

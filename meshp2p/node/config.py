@@ -28,6 +28,7 @@ _KINDS: Final[tuple[tuple[str, Any, str], ...]] = (
     ("mdns", bool, "True or False"),
     ("beacon", bool | None, "True, False or None"),
     ("insecure_lan", bool, "True or False"),
+    ("require_token", bool, "True or False"),
     ("data_dir", Path | None, "a path"),
     ("protocol", ProtocolConfig, "a ProtocolConfig"),
     ("limits", HttpLimits, "an HttpLimits"),
@@ -86,6 +87,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     allow_origins: tuple[str, ...] = ()
     """Web origins (``https://board.example``) whose pages may call this node."""
+
+    require_token: bool = False
+    """In a secured mesh: whether programs on this machine need a token or a client certificate to call the HTTP API, as
+    others do. Set it if a proxy on this machine passes on requests of others."""
 
     protocol: ProtocolConfig = ProtocolConfig()
     limits: HttpLimits = HttpLimits()

@@ -33,5 +33,6 @@ class NodeOptions(TypedDict, total=False):
     hostname: str | None
     allow_hosts: Sequence[str]
     allow_origins: Sequence[str]
+    require_token: bool
     protocol: ProtocolConfig
     limits: HttpLimits

@@ -14,10 +14,12 @@ from meshp2p.core.swim.hosting import Profile
 from meshp2p.discovery.cache import KnownPeer
 from meshp2p.discovery.source import Sighting
 from meshp2p.errors import IdConflict, InternalError, StartError
+from meshp2p.http.access import Access
 from meshp2p.http.app import make_app
 from meshp2p.http.server import HttpServer
 from meshp2p.net.driver import Driver
 from meshp2p.net.port import Listener, Port
+from meshp2p.net.secure_stream import Security
 from meshp2p.net.supervised import SupervisedMachine
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.events import event_log, event_text
@@ -80,6 +82,7 @@ class _Runner:
         security = platform.open_security(config, own.identity.id)
         if security is not None:
             config = NodeConfig.of(config, mesh=security.mesh)
+        access = _access_of(security, config, platform)
         bound = platform.bind(config)
         codec = Codec(config.mesh)
         profile = Profile(
@@ -92,6 +95,7 @@ class _Runner:
         has_begun = serves = False
         try:
             around = await self._look_around(bound)
+            _show_names(security, around)
             kept_messages = None if own.disk is None else own.disk.load_messages()
             loss = None if own.disk is None else own.disk.loss
             if loss is not None:
@@ -127,7 +131,7 @@ class _Runner:
                     peers,
                 )
                 node.loss = loss
-                app = make_app(node, __version__, lambda: around.allowed_hosts, config.allow_origins)
+                app = make_app(node, __version__, lambda: around.allowed_hosts, config.allow_origins, access)
                 server = HttpServer(app, config.limits, server_header=f"meshp2p/{__version__}")
                 served = trio.Event()
 
@@ -138,6 +142,7 @@ class _Runner:
                 def update(found: Surroundings) -> None:
                     nonlocal around
                     around = found
+                    _show_names(security, found)
                     node.addresses = found.place.addresses
                     now = trio.current_time()
                     driver.perform(machine.readdress(found.place.addresses, now, hostname=found.hostname))
@@ -222,6 +227,21 @@ class _Runner:
             case _:
                 event_log.warning("%s", event_text(event))
         self._subscriptions.put(event)
+
+
+def _access_of(security: Security | None, config: NodeConfig, platform: Platform) -> Access | None:
+    """What callers of the HTTP API may do; None in an open mesh. Raises :class:`StartError`."""
+    if security is not None:
+        return Access(security.callers, platform.wall_ms, requires_token=config.require_token)
+    if config.require_token:
+        raise StartError(f"require_token = True: mesh {config.mesh!r} is open, and has no tokens")
+    return None
+
+
+def _show_names(security: Security | None, around: Surroundings) -> None:
+    """Let callers verify this node under the names and addresses under which they may call it."""
+    if security is not None:
+        security.rename(around.allowed_hosts)
 
 
 async def _shelter(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:

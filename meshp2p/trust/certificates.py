@@ -30,6 +30,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorit
 
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.errors import ConfigError, Refusal, RemoteProtocolError
+from meshp2p.trust.grants import check_pattern
 from meshp2p.trust.keys import FINGERPRINT_BYTES, MESH_ID_BYTES, PrivateKey, PublicKey, mesh_id_of
 
 __all__ = [
@@ -40,12 +41,10 @@ __all__ = [
     "MachineRole",
     "RootRole",
     "announced_name",
-    "check_pattern",
     "consent_to",
     "issue_agent",
     "issue_machine",
     "issue_root",
-    "matches",
     "root_mesh_id",
 ]
 
@@ -187,21 +186,6 @@ class Certificate:
 
     def to_pem(self) -> bytes:
         return self.x509.public_bytes(serialization.Encoding.PEM)
-
-
-def matches(pattern: str, instance_id: str) -> bool:
-    """Whether an id is covered by a pattern with at most one ``*``, which stands for any text."""
-    before, star, after = pattern.partition("*")
-    if not star:
-        return pattern == instance_id
-    is_long_enough = len(instance_id) >= len(before) + len(after)
-    return is_long_enough and instance_id.startswith(before) and instance_id.endswith(after)
-
-
-def check_pattern(pattern: str) -> None:
-    """Raise :class:`ConfigError` unless :func:`matches` can read this."""
-    if not 1 <= len(pattern.encode("utf-8", "surrogatepass")) <= ID_BYTES_MAX or pattern.count("*") > 1:
-        raise ConfigError(f"id pattern {pattern!r}: expected 1 to {ID_BYTES_MAX} bytes with at most one '*'")
 
 
 def consent_to(key: PrivateKey, mesh_id: bytes, issuer: bytes) -> bytes:

@@ -34,10 +34,10 @@ from meshp2p.trust.certificates import (
     CERTIFICATE_BYTES_MAX,
     LABEL_CHARACTERS_MAX,
     Certificate,
-    check_pattern,
     consent_to,
 )
 from meshp2p.trust.credential import MachineCredential
+from meshp2p.trust.grants import check_pattern
 from meshp2p.trust.keys import MESH_ID_BYTES, PUBLIC_KEY_BYTES_MAX, PrivateKey, PublicKey
 from meshp2p.trust.spake import ELEMENT_BYTES, PasswordExchange
 from meshp2p.trust.spoken import JoinCode, JoinToken

@@ -12,6 +12,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from meshp2p.errors import Refusal, RemoteProtocolError
 
@@ -22,6 +23,7 @@ MESH_ID_BYTES: Final = 16
 PUBLIC_KEY_BYTES_MAX: Final = 128
 """The longest encoding of a public key that is read. One of P-256 has 91 bytes."""
 
+_COORDINATE_BYTES: Final = 32
 _ALGORITHM: Final = ec.ECDSA(hashes.SHA256())
 
 
@@ -60,8 +62,16 @@ class PublicKey:
         """Check a signature of :meth:`PrivateKey.sign`. Raises :class:`RemoteProtocolError`."""
         self.verify_raw(_signed_bytes(purpose, statement), signature, purpose.decode())
 
+    def verify_jws(self, signed: bytes, signature: bytes) -> None:
+        """Check a signature of :meth:`PrivateKey.sign_jws`. Raises :class:`RemoteProtocolError`."""
+        if len(signature) != 2 * _COORDINATE_BYTES:
+            raise _refused(f"a signature of {len(signature)} bytes: expected {2 * _COORDINATE_BYTES}")
+        halves = signature[:_COORDINATE_BYTES], signature[_COORDINATE_BYTES:]
+        self.verify_raw(signed, encode_dss_signature(*(int.from_bytes(half, "big") for half in halves)), "token")
+
     def verify_raw(self, signed: bytes, signature: bytes, what: str) -> None:
-        """Check the signature of a certificate, which states no purpose. Raises :class:`RemoteProtocolError`."""
+        """Check the signature of a certificate or a token, which states no purpose. Raises
+        :class:`RemoteProtocolError`."""
         try:
             self.key.verify(signature, signed, _ALGORITHM)
         except InvalidSignature:
@@ -107,6 +117,11 @@ class PrivateKey:
     def sign(self, purpose: bytes, statement: bytes) -> bytes:
         """Sign a statement for one purpose, a short text without a null byte."""
         return self.key.sign(_signed_bytes(purpose, statement), _ALGORITHM)
+
+    def sign_jws(self, signed: bytes) -> bytes:
+        """Sign a token, which begins in another way than all statements. The signature is ES256's (RFC 7518 §3.4)."""
+        halves = decode_dss_signature(self.key.sign(signed, _ALGORITHM))
+        return b"".join(half.to_bytes(_COORDINATE_BYTES, "big") for half in halves)
 
 
 def mesh_id_of(root: PublicKey) -> bytes:

@@ -24,9 +24,9 @@ from meshp2p.trust.certificates import (
     AgentRole,
     Certificate,
     MachineRole,
-    matches,
     root_mesh_id,
 )
+from meshp2p.trust.grants import matches
 from meshp2p.trust.keys import PrivateKey, PublicKey
 from meshp2p.trust.revocations import KEPT_MAX, Revocation, SignedRevocation
 

@@ -15,7 +15,7 @@ from meshp2p.core.effects import Call
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net import tls as tls_module
 from meshp2p.net.peers import Peers
-from meshp2p.net.secure_stream import VerifiedStream
+from meshp2p.net.secure_stream import CallerStream, VerifiedStream
 from meshp2p.net.sockets import connect_tcp
 from meshp2p.net.tls import HANDSHAKE_SECONDS, NodeTls
 from meshp2p.trust.certificates import issue_agent
@@ -25,7 +25,7 @@ from meshp2p.wire.peer_frames import PEER_MAGIC, PeerHello
 from tests.net.secured import Computer, invited, new_mesh
 from tests.net.service import CODEC, Node, running
 
-Outcome = VerifiedStream | Exception
+Outcome = VerifiedStream | CallerStream | Exception
 
 
 async def meet(dialler: NodeTls, listener: NodeTls) -> tuple[Outcome, Outcome]:
@@ -33,17 +33,16 @@ async def meet(dialler: NodeTls, listener: NodeTls) -> tuple[Outcome, Outcome]:
     here, there = trio.testing.memory_stream_pair()
     outcomes: dict[str, Outcome] = {}
 
-    async def note(side: str, identify: Callable[[trio.abc.Stream], Awaitable[VerifiedStream]], stream: object) -> None:
-        assert isinstance(stream, trio.abc.Stream)
+    async def note(side: str, identify: Callable[[], Awaitable[VerifiedStream | CallerStream]]) -> None:
         try:
-            outcomes[side] = await identify(stream)
+            outcomes[side] = await identify()
         except (RemoteProtocolError, OSError) as error:
             outcomes[side] = error
 
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(note, "dialler", dialler.dial, here)
-            nursery.start_soon(note, "listener", listener.accept, there)
+            nursery.start_soon(note, "dialler", lambda: dialler.dial(here))
+            nursery.start_soon(note, "listener", lambda: listener.accept(there, "192.0.2.7"))
     return outcomes["dialler"], outcomes["listener"]
 
 
@@ -99,8 +98,8 @@ async def test_a_stranger_without_a_certificate_is_refused() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(knock)
-        with pytest.raises(OSError, match="no TLS connection"):
-            await first.start().accept(there)
+        with pytest.raises(RemoteProtocolError, match="expected meshp2p/2 and a certificate"):
+            await first.start().accept(there, "192.0.2.7")
 
 
 @pytest.mark.parametrize(("version", "alpn"), [(ssl.TLSVersion.TLSv1_2, "meshp2p/2"), (ssl.TLSVersion.TLSv1_3, "h2")])
@@ -111,8 +110,8 @@ async def test_only_tls_1_3_with_our_protocol_is_spoken(
     listener = first.start()
     make = tls_module._make_context
 
-    def make_other(side: int, pem: bytes, root: str) -> ssl.SSLContext:
-        context = make(side, pem, root)
+    def make_other(side: int, root: str) -> ssl.SSLContext:
+        context = make(side, root)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.maximum_version = version
         context.set_alpn_protocols([alpn])
@@ -228,7 +227,7 @@ async def test_who_says_nothing_or_no_tls_is_let_go_in_time(autojump_clock: trio
     await here.send_all(data)
     start = trio.current_time()
     with pytest.raises(OSError, match=r"did not say who it is|no TLS connection"):
-        await first.start().accept(there)
+        await first.start().accept(there, "192.0.2.7")
     assert trio.current_time() - start <= HANDSHAKE_SECONDS
     with pytest.raises(trio.BrokenResourceError):
         await here.send_all(b"x")
@@ -248,7 +247,7 @@ async def test_a_member_that_announces_a_huge_introduction_is_refused(length: in
     async with trio.open_nursery() as nursery:
         nursery.start_soon(attack)
         with pytest.raises(RemoteProtocolError, match="expected at most"):
-            await first.start().accept(there)
+            await first.start().accept(there, "192.0.2.7")
 
 
 # A port and peers

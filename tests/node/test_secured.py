@@ -11,37 +11,9 @@ import meshp2p
 from meshp2p import MeshNode
 from meshp2p.errors import StartError, StoreError
 from meshp2p.node.platform import announced_mesh
-from meshp2p.store.credentials import CredentialDirectory, Credentials
-from meshp2p.store.user_data import meshes_directory
-from meshp2p.trust.certificates import consent_to
-from meshp2p.trust.credential import MachineCredential, found_mesh
-from meshp2p.trust.keys import PrivateKey
+from tests.node.users import Users
 
 OPTIONS: dict[str, Any] = {"port": 0, "mdns": False, "mesh": "studio"}
-
-
-class Users:
-    """Users of this machine, each with a data directory. Whoever acts is the process's user."""
-
-    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._directory = directory
-        self._monkeypatch = monkeypatch
-
-    def act(self, name: str) -> None:
-        self._monkeypatch.setenv("XDG_DATA_HOME", str(self._directory / name))
-
-    def found(self, name: str, mesh: str = "studio") -> tuple[PrivateKey, CredentialDirectory]:
-        self.act(name)
-        root_key, credential = found_mesh(mesh, name)
-        return root_key, Credentials(meshes_directory()).add(credential, root_key)
-
-    def invite(self, inviter: CredentialDirectory, name: str, *, ids: str = "*") -> CredentialDirectory:
-        key, credential = PrivateKey.generate(), inviter.load()
-        consent = consent_to(key, credential.mesh_id, credential.key.fingerprint)
-        chain = credential.invite(key.public, consent, name, ids=ids)
-        inviter.update_trust(credential)
-        self.act(name)
-        return Credentials(meshes_directory()).add(MachineCredential(credential.root, key, chain))
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from meshp2p.trust.certificates import (
     issue_agent,
     issue_machine,
     issue_root,
-    matches,
     root_mesh_id,
 )
+from meshp2p.trust.grants import matches
 from meshp2p.trust.keys import PrivateKey, PublicKey
 from tests.trust.builders import MadeMesh
 

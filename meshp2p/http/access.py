@@ -1,0 +1,116 @@
+"""What callers of a node of a secured mesh may do: who a request comes from, and what each route needs.
+
+A node of an open mesh has no :class:`Access`, and every caller may do everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol, runtime_checkable
+
+from meshp2p.errors import RemoteProtocolError
+from meshp2p.http.body import BadRequest
+from meshp2p.http.request import Request
+from meshp2p.http.routes import Route
+from meshp2p.trust.grants import CallerAccess, Grant
+
+__all__ = ["Access", "check_acts_as"]
+
+_FORWARDED: Final = frozenset((b"forwarded", b"via", b"x-real-ip"))
+_INSTANCES: Final = frozenset(("instance_id", "source_instance"))
+_SHOWN_MAX: Final = 200
+_HOW: Final = "make a token with meshp2p token"
+
+
+@runtime_checkable
+class _Secured(Protocol):
+    """A stream that is encrypted. ``certified()`` is what the client's certificate grants, None if there is none."""
+
+    def certified(self) -> Grant | None: ...
+
+
+class Access:
+    """Finds what a request may do. With ``requires_token`` also programs on this machine need a token or a
+    certificate."""
+
+    def __init__(self, callers: CallerAccess, wall_ms: Callable[[], int], *, requires_token: bool = False) -> None:
+        self._callers = callers
+        self._wall_ms = wall_ms
+        self._requires_token = requires_token
+
+    def check(self, request: Request, route: Route) -> None:
+        """Find out who the caller is, unless the route is open to anybody, and check that it may use the route. Raises
+        :class:`BadRequest`: 401 if it is not known who the caller is, 403 if it may not do this.
+
+        The handler of a route whose body names the instance calls :func:`check_acts_as`.
+        """
+        if route.scope is None:
+            return
+        grant = request.grant = self._identify(request)
+        if route.scope == "read" and not grant.may_read:
+            raise _forbidden("this caller may not read", "read")
+        if route.scope == "admin" and not grant.is_admin:
+            raise _forbidden("this caller is no admin", "admin")
+        if route.scope == "agent":
+            if not grant.ids:
+                raise _forbidden("this caller may act as no instance", "agent:ID")
+            for name in _INSTANCES.intersection(route.path_names):
+                check_acts_as(request, request.path_id(name))
+
+    def _identify(self, request: Request) -> Grant:
+        tokens = [value for name, value in request.headers if name == b"authorization"]
+        try:
+            if tokens:
+                return self._callers.by_token(_bearer(tokens), self._wall_ms() / 1000)
+            if isinstance(request.stream, _Secured):
+                grant = request.stream.certified()
+                if grant is not None:
+                    return grant
+                why = "an HTTPS request"
+            else:
+                why = "a request to this node" if self._requires_token else _why_not_local(request)
+                if not why:
+                    return self._callers.local
+        except RemoteProtocolError as error:
+            why = str(error).removeprefix(f"{error.reason}: ")
+            raise _unauthorized(f"{why}: {_HOW}", "invalid_token") from None
+        raise _unauthorized(f"{why} needs a token (meshp2p token) or a client certificate")
+
+
+def check_acts_as(request: Request, instance_id: str) -> None:
+    """Raise :class:`BadRequest` (403) unless the caller may act as this instance."""
+    if request.grant is not None and not request.grant.may_act_as(instance_id):
+        raise _forbidden(f"this caller may not act as instance {instance_id!r}", "agent:ID")
+
+
+def _bearer(values: list[bytes]) -> str:
+    scheme, _, token = values[0].decode("latin-1").partition(" ")
+    if len(values) > 1 or scheme.lower() != "bearer":
+        raise _unauthorized(f"Authorization {scheme[:20]!r}: expected one, with Bearer and a token", "invalid_request")
+    return token.strip(" ")
+
+
+def _why_not_local(request: Request) -> str:
+    """What a request over plain HTTP is, if it does not count as one of a program on this machine; else empty. The port
+    lets through only what comes from this machine, but that may be a proxy, or a web page of another site or port."""
+    for name, value in request.headers:
+        if name in _FORWARDED or name.startswith(b"x-forwarded-"):
+            return f"a request with {name.decode('ascii').title()}, which a proxy passes on,"
+        if name == b"sec-fetch-site" and value not in (b"none", b"same-origin"):
+            return "a request of a web page on another site or port"
+    return ""
+
+
+def _unauthorized(why: str, code: str = "") -> BadRequest:
+    return BadRequest(401, why, [_challenge(why, code)])
+
+
+def _forbidden(why: str, scope: str) -> BadRequest:
+    return BadRequest(403, why, [_challenge(why, "insufficient_scope", f', scope="{scope}"')])
+
+
+def _challenge(why: str, code: str, more: str = "") -> tuple[bytes, bytes]:
+    """``WWW-Authenticate`` (RFC 6750 §3)."""
+    shown = "".join(one if " " <= one <= "~" and one not in '"\\' else "'" for one in why[:_SHOWN_MAX])
+    error = f', error="{code}", error_description="{shown}"' if code else ""
+    return b"www-authenticate", f'Bearer realm="meshp2p"{error}{more}'.encode()
