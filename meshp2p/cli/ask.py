@@ -20,7 +20,7 @@ from meshp2p.errors import StartError, Unreachable
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.net.peers import open_stranger
 from meshp2p.node.config import DEFAULT_PORT
-from meshp2p.node.platform import announced_mesh, find_place
+from meshp2p.node.platform import announced_mesh, find_credential, find_place
 from meshp2p.node.settings import load_config
 from meshp2p.wire.codec import Codec
 
@@ -84,28 +84,27 @@ async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
     Raises :class:`~meshp2p.errors.ConfigError`.
     """
     config = load_config(is_strict=True, **{} if options.mesh is None else {"mesh": options.mesh})
+    directory = find_credential(config.mesh)
     urls = [options.node] if options.node is not None else await find_nodes(config.mesh)
-    async with MeshClient(urls) as client:
+    async with MeshClient(urls, credentials=None if directory is None else directory.path) as client:
         yield client
 
 
 async def find_nodes(mesh: str) -> list[str]:
-    """Return the URLs of a node of this mesh that mDNS or the beacon finds on this machine or the LAN, the best address
-    first.
+    """Return the addresses of a node of this mesh that mDNS or the beacon finds on this machine or the LAN, the best
+    first. In a secured mesh return those of all nodes, as anybody may announce an address.
 
     If neither finds one, return that of the default port of this machine: a node that does not announce itself may be
-    there. Raises :class:`~meshp2p.errors.Unreachable` if there is none either.
+    there. In an open mesh this raises :class:`~meshp2p.errors.Unreachable` if there is none either.
     """
     announced = announced_mesh(mesh)
-    if announced != mesh:  # its nodes answer on their own machine only
-        own = {"127.0.0.1", "::1", *find_place("::", DEFAULT_PORT, list_interfaces()).hosts}
-        found = await find_announced(announced, enough=None)
-        seen = [here for addresses in found if (here := tuple(one for one in addresses if one.host in own))]
-    else:
-        seen = await find_announced(mesh)
+    is_secured = announced != mesh
+    seen = await find_announced(announced, enough=None if is_secured else 1)
     if seen:
-        return [f"http://{address}" for addresses in seen for address in addresses]
+        return [str(address) for addresses in seen for address in addresses]
     fallback = Address("127.0.0.1", DEFAULT_PORT)
+    if is_secured:
+        return [str(fallback)]
     async with open_stranger(Codec(announced)) as peers:  # a node of another mesh refuses it
         reply = await peers.call(Call(0, (fallback,), Probe(0), 1.0))
     if not isinstance(reply, Pong):
@@ -114,7 +113,7 @@ async def find_nodes(mesh: str) -> list[str]:
             f"no node of mesh {mesh!r} was seen by mDNS or the beacon, and none answers at http://{fallback} ({why}):"
             " start one with `meshp2p up`, name another mesh with --mesh, or a node with --node"
         )
-    return [f"http://{fallback}"]
+    return [str(fallback)]
 
 
 async def find_announced(mesh: str, *, enough: int | None = 1) -> list[tuple[Address, ...]]:

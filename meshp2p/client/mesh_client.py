@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
@@ -44,8 +45,13 @@ class MeshClient:
 
     ``urls`` is one base URL or ``HOST:PORT``, or several. The client first calls the one that answered last. If that
     cannot be reached, does not answer within ``timeout`` seconds, or is not ready (503), it tries the next, each once
-    per call. It is an async context manager, for trio and asyncio. ``token`` is sent as a bearer token. ``transport``
-    replaces the network of this machine.
+    per call. It is an async context manager, for trio and asyncio. ``transport`` replaces the network of this machine.
+
+    A secured mesh is called over HTTPS. ``credentials`` is the name of a secured mesh that this user joined, or the
+    path of a credential's directory: the client shows the certificate of this machine, and verifies nodes. ``token`` is
+    one of ``meshp2p token``; it is not sent in clear to another machine. ``ca`` is a file with the certificate that
+    ``meshp2p ca`` prints, to verify nodes without credentials; by default the system's are used. ``HOST:PORT`` stands
+    for HTTPS with ``credentials``, ``ca``, or a token for another machine, else for HTTP.
 
     Every call raises :class:`~meshp2p.errors.Unreachable` if no node answered, with the reason for each. A refusal
     raises :class:`~meshp2p.errors.InstanceConflict`, :class:`~meshp2p.errors.LimitExceeded`,
@@ -60,9 +66,13 @@ class MeshClient:
         *,
         timeout: float = 5.0,
         token: str | None = None,
+        credentials: str | os.PathLike[str] | None = None,
+        ca: str | os.PathLike[str] | None = None,
         transport: Transport | None = None,
     ) -> None:
-        self._requests = NodeRequests(urls, timeout=timeout, token=token, transport=transport)
+        self._requests = NodeRequests(
+            urls, timeout=timeout, token=token, credentials=credentials, ca=ca, transport=transport
+        )
 
     async def __aenter__(self) -> Self:
         return self

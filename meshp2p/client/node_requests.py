@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Final, TypeAlias, TypeVar
@@ -11,6 +13,7 @@ import anyio
 import httpx
 import msgspec
 
+from meshp2p.client.verification import make_context
 from meshp2p.core.address import parse_endpoint
 from meshp2p.errors import (
     ConfigError,
@@ -22,8 +25,8 @@ from meshp2p.errors import (
     StoreFull,
     Unreachable,
 )
-from meshp2p.node.arguments import check_optional_name, check_seconds
-from meshp2p.node.config import check_name
+from meshp2p.node.arguments import check_seconds
+from meshp2p.node.config import check_name, is_loopback
 from meshp2p.wire.contract import ErrorBody
 
 __all__ = [
@@ -39,6 +42,8 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+
+_TOKEN_MAX: Final = 4096
 
 Response: TypeAlias = httpx.Response
 Transport: TypeAlias = httpx.AsyncBaseTransport
@@ -66,13 +71,24 @@ class NodeRequests:
     """Requests to nodes: see :class:`~meshp2p.MeshClient`."""
 
     def __init__(
-        self, urls: str | Sequence[str], *, timeout: float, token: str | None, transport: Transport | None
+        self,
+        urls: str | Sequence[str],
+        *,
+        timeout: float,
+        token: str | None,
+        credentials: str | os.PathLike[str] | None,
+        ca: str | os.PathLike[str] | None,
+        transport: Transport | None,
     ) -> None:
         if not isinstance(urls, Iterable):
             raise ConfigError(f"urls = {urls!r:.80}: expected a base URL, or several")
         check_seconds("timeout", timeout)
-        check_optional_name("token", token)
-        self._urls = [_base_url(url) for url in ([urls] if isinstance(urls, str) else urls)]
+        token = _checked_token(token)
+        is_secured = credentials is not None or ca is not None
+        self._urls = [
+            _base_url(url, is_secured=is_secured, has_token=token is not None)
+            for url in ([urls] if isinstance(urls, str) else urls)
+        ]
         if not self._urls:
             raise ConfigError("urls is empty: expected at least one base URL, such as http://127.0.0.1:7700")
         self._timeout = timeout
@@ -80,7 +96,10 @@ class NodeRequests:
         make_transport = client_transport.get()
         if transport is None and make_transport is not None:
             transport = make_transport()
-        self._client = httpx.AsyncClient(timeout=timeout, headers=headers, transport=transport, trust_env=False)
+        verify = make_context(credentials, ca)
+        self._client = httpx.AsyncClient(
+            verify=verify, timeout=timeout, headers=headers, transport=transport, trust_env=False
+        )
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -122,7 +141,7 @@ class NodeRequests:
                 if not is_repeatable:
                     break
             except httpx.HTTPError as error:
-                failures.append(f"{url}: {str(error) or type(error).__name__}")
+                failures.append(f"{url}: {_reason(error)}")
                 if not is_repeatable and not isinstance(error, _NOT_SENT):
                     break
             else:
@@ -172,13 +191,45 @@ def segment(name: str, field: str = "instance_id") -> str:
     return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
 
 
-def _base_url(text: str) -> str:
+def _reason(error: httpx.HTTPError) -> str:
+    """What went wrong. Under trio the text is in what caused the error."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return str(error) or type(error).__name__
+    why = getattr(cause, "verify_message", "") or str(cause)
+    return (
+        f"the certificate of the node is not accepted: {why} (a node of a secured mesh is verified with credentials= or"
+        " --mesh, or with ca= and what meshp2p ca prints)"
+    )
+
+
+def _checked_token(token: object) -> str | None:
+    """The token without the blanks around it, such as the end of the line of a file. Raises :class:`ConfigError`, which
+    does not show it."""
+    if token is None:
+        return None
+    text = token.strip() if isinstance(token, str) else ""
+    if not 1 <= len(text) <= _TOKEN_MAX or not text.isascii() or not text.isprintable() or " " in text:
+        shown = f"{type(token).__name__} of {len(text)} characters"
+        raise ConfigError(f"token = {shown}: expected what meshp2p token prints, at most {_TOKEN_MAX} characters")
+    return text
+
+
+def _base_url(text: str, *, is_secured: bool, has_token: bool) -> str:
     """Return the base URL for a URL or ``HOST:PORT``. Raises :class:`ConfigError`."""
     if not isinstance(text, str):
         raise ConfigError(f"URL {text!r:.80}: expected a base URL such as http://127.0.0.1:7700")
-    url = text if "://" in text else f"http://{parse_endpoint(text)}"
+    url = text
+    if "://" not in text:
+        endpoint = parse_endpoint(text)
+        is_remote = not is_loopback(endpoint.host)
+        url = f"{'https' if is_secured or (has_token and is_remote) else 'http'}://{endpoint}"
+    is_clear = True
     try:
         parts = urlsplit(url)
+        is_clear = parts.scheme == "http" and not is_loopback(parts.hostname or "")
         is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         is_right = is_right and not parts.query and not parts.fragment and url.isprintable() and " " not in url
         httpx.URL(url)
@@ -186,4 +237,6 @@ def _base_url(text: str) -> str:
         is_right = False
     if not is_right:
         raise ConfigError(f"URL {url!r}: expected a base URL such as http://127.0.0.1:7700")
+    if has_token and is_clear:
+        raise ConfigError(f"URL {url!r}: a token is not sent in clear to another machine: expected https://")
     return url

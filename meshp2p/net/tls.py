@@ -12,8 +12,8 @@ import contextlib
 import logging
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from typing import Any, Final
 
 import trio
 
@@ -24,9 +24,9 @@ from meshp2p.trust.certificates import AgentRole, Certificate
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.introduction import INTRODUCTION_BYTES_MAX, STATEMENTS_BYTES_MAX, Introduction
 from meshp2p.trust.keys import PrivateKey
-from meshp2p.trust.trust_map import Statements
+from meshp2p.trust.trust_map import CHAIN_MAX, Statements
 
-__all__ = ["HANDSHAKE_SECONDS", "NodeTls"]
+__all__ = ["HANDSHAKE_SECONDS", "NodeTls", "make_caller_context"]
 
 HANDSHAKE_SECONDS: Final = 10.0
 """How long the other side may take until it is known who it is. Chosen, not measured."""
@@ -36,6 +36,7 @@ BOOTS_MAX: Final = 4096
 
 _MESH: Final = "meshp2p/2"
 _HTTP: Final = "http/1.1"
+_DER: Final = 2  # of Certificate.public_bytes() in CPython
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 _log = logging.getLogger("meshp2p.net")
@@ -95,12 +96,8 @@ class NodeTls:
 
     def _show_certificate(self) -> None:
         chain = (self._certificate, *self._credential.machine.chain)
-        pem = b"".join(one.to_pem() for one in chain) + self._key.to_pem()
-        with tempfile.NamedTemporaryFile() as file:  # ssl reads keys from files only; nobody else may read this one
-            file.write(pem)
-            file.flush()
-            for context in (self._accepting, self._dialling):
-                context.load_cert_chain(file.name)
+        for context in (self._accepting, self._dialling):
+            _load_chain(context, chain, self._key)
 
     async def accept(self, stream: trio.abc.Stream, host: str) -> VerifiedStream | CallerStream:
         """See :class:`~meshp2p.net.secure_stream.Security`."""
@@ -183,6 +180,43 @@ def _make_context(side: int, root: str) -> ssl.SSLContext:
         context.num_tickets = 0
     context.load_verify_locations(cadata=root)
     return context
+
+
+def make_caller_context(credential: MachineCredential, refresh: Callable[[], None]) -> ssl.SSLContext:
+    """What a caller of the HTTP API needs on a machine of the mesh. It shows the certificate of the machine, and
+    accepts every node of the mesh whose machine is not known to be revoked, at whatever name or address. ``refresh`` is
+    called before the trust map is used."""
+    context = _make_context(ssl.PROTOCOL_TLS_CLIENT, credential.root.to_pem().decode())
+    context.set_alpn_protocols([_HTTP])
+    _load_chain(context, credential.machine.chain, credential.key)
+
+    class VerifiedNode(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            leaf, *chain = _chain_of(self)
+            refresh()
+            try:
+                credential.trust.merge_untrusted(Statements(tuple(chain[:CHAIN_MAX])))
+                credential.trust.verify_agent(Certificate.decode_untrusted(leaf))
+            except RemoteProtocolError as error:
+                raise ssl.SSLCertVerificationError(str(error)) from error
+
+    context.sslobject_class = VerifiedNode
+    return context
+
+
+def _chain_of(tls: Any) -> list[bytes]:
+    """The certificates that the other side has sent, its own first. There is a public method since Python 3.13."""
+    if hasattr(tls, "get_unverified_chain"):
+        return list(tls.get_unverified_chain())
+    return [one.public_bytes(_DER) for one in tls._sslobj.get_unverified_chain()]
+
+
+def _load_chain(context: ssl.SSLContext, chain: Iterable[Certificate], key: PrivateKey) -> None:
+    with tempfile.NamedTemporaryFile() as file:  # ssl reads keys from files only; nobody else may read this one
+        file.write(b"".join(one.to_pem() for one in chain) + key.to_pem())
+        file.flush()
+        context.load_cert_chain(file.name)
 
 
 async def _exchange(stream: trio.SSLStream[trio.abc.Stream], body: bytes, bytes_max: int) -> bytes:

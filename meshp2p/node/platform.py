@@ -45,7 +45,16 @@ from meshp2p.wire.peer_frames import PeerHello
 if TYPE_CHECKING:
     from meshp2p.store.credentials import CredentialDirectory  # it brings cryptography
 
-__all__ = ["Bound", "Disk", "Platform", "Surroundings", "SystemPlatform", "announced_mesh", "find_place"]
+__all__ = [
+    "Bound",
+    "Disk",
+    "Platform",
+    "Surroundings",
+    "SystemPlatform",
+    "announced_mesh",
+    "find_credential",
+    "find_place",
+]
 
 
 class Bound:
@@ -184,7 +193,7 @@ class SystemPlatform:
             return f"the interfaces of this machine cannot be listed: {error}"
 
     def open_security(self, config: NodeConfig, instance_id: str) -> Security | None:
-        directory = _find_credential(config.mesh)
+        directory = find_credential(config.mesh)
         if directory is None:
             return None
         from meshp2p.node.security import open_security  # noqa: PLC0415  # only where it is used
@@ -223,11 +232,11 @@ class SystemPlatform:
 def announced_mesh(mesh: str) -> str:
     """Return the name under which a mesh of this user is announced on the network. Raises
     :class:`~meshp2p.errors.StoreError` if the mesh is secured and the credential cannot be read."""
-    directory = _find_credential(mesh)
+    directory = find_credential(mesh)
     return mesh if directory is None else directory.load_announced_name()
 
 
-def _find_credential(mesh: str) -> CredentialDirectory | None:
+def find_credential(mesh: str) -> CredentialDirectory | None:
     """Return this user's credential for the secured mesh of this name, or None if the mesh is open."""
     try:
         meshes = meshes_directory()

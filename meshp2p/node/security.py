@@ -1,17 +1,20 @@
-"""The TLS identity of a node in a secured mesh, made from the credential of its user."""
+"""What a user's credential is used for: the TLS identity of a node in a secured mesh, and of a caller."""
 
 from __future__ import annotations
 
 import logging
+import ssl
+from collections.abc import Callable
 
 import trio
 
 from meshp2p.errors import LocalProtocolError, StartError, StoreError
-from meshp2p.net.tls import NodeTls
+from meshp2p.net.tls import NodeTls, make_caller_context
 from meshp2p.store.credentials import CredentialDirectory
+from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
 
-__all__ = ["open_security"]
+__all__ = ["open_caller", "open_security"]
 
 _log = logging.getLogger("meshp2p.node")
 
@@ -30,6 +33,25 @@ def open_security(directory: CredentialDirectory, instance_id: str, hostname: st
         raise StartError(
             f"{error}; to join the mesh again, remove {str(directory.path)!r} and run: meshp2p join"
         ) from error
+
+    async def keep() -> None:
+        try:
+            await trio.to_thread.run_sync(directory.update_trust, credential)
+        except StoreError as error:
+            _log.error("changes of the trust map cannot be stored, and are lost when this process ends: %s", error)
+
+    return NodeTls(credential, key, certificate, refresh=_refresher(directory, credential), keep=keep)
+
+
+def open_caller(directory: CredentialDirectory) -> ssl.SSLContext:
+    """What a caller of the HTTP API of a secured mesh needs to show who it is and to verify nodes. Raises
+    :class:`~meshp2p.errors.StoreError` if the credential cannot be used."""
+    credential = directory.load()
+    return make_caller_context(credential, _refresher(directory, credential))
+
+
+def _refresher(directory: CredentialDirectory, credential: MachineCredential) -> Callable[[], None]:
+    """Takes into the trust map of ``credential`` what other processes have written."""
     stamp = directory.trust_stamp()
 
     def refresh() -> None:
@@ -41,10 +63,4 @@ def open_security(directory: CredentialDirectory, instance_id: str, hostname: st
             except StoreError as error:
                 _log.error("the trust map on disk cannot be read and is not used: %s", error)
 
-    async def keep() -> None:
-        try:
-            await trio.to_thread.run_sync(directory.update_trust, credential)
-        except StoreError as error:
-            _log.error("changes of the trust map cannot be stored, and are lost when this process ends: %s", error)
-
-    return NodeTls(credential, key, certificate, refresh=refresh, keep=keep)
+    return refresh

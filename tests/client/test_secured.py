@@ -1,0 +1,158 @@
+"""The client in a secured mesh: how it verifies nodes, and shows who it is."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import meshp2p
+from meshp2p.cli.ask import open_client
+from meshp2p.client import MeshClient
+from meshp2p.errors import ConfigError, RequestRefused, StoreError, Unreachable
+from meshp2p.store.credentials import CredentialDirectory
+from meshp2p.trust.tokens import issue_token
+from tests.http.meshes import QUICK
+from tests.node.users import Users
+
+OPTIONS: dict[str, Any] = {"id": "home", "port": 0, "mdns": False, "mesh": "studio", "protocol": QUICK}
+
+
+@pytest.fixture
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Users:
+    return Users(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def anna(users: Users) -> CredentialDirectory:
+    _, directory = users.found("anna")
+    return directory
+
+
+def token_of(directory: CredentialDirectory, *scopes: str) -> str:
+    return issue_token(directory.load(), "somebody", scopes, int(time.time() + 60))[0]
+
+
+async def members(*where: str, **how: Any) -> list[str]:
+    async with MeshClient(where, **how) as client:
+        return [member.id for member in await client.members()]
+
+
+async def test_a_member_needs_no_token(anna: CredentialDirectory) -> None:
+    async with meshp2p.open_node(**OPTIONS, require_token=True) as node:
+        address = str(node.addresses[0])
+        for where in (address, f"https://{address}"):
+            for credentials in ("studio", anna.path, str(anna.path)):
+                assert await members(where, credentials=credentials) == ["home"]
+        with pytest.raises(RequestRefused, match="401"):
+            await members(address)
+        in_asyncio = await trio.to_thread.run_sync(lambda: asyncio.run(members(address, credentials="studio")))
+        assert in_asyncio == ["home"]
+
+
+async def test_a_program_without_credentials_needs_a_token_and_the_root(
+    anna: CredentialDirectory, tmp_path: Path
+) -> None:
+    ca = tmp_path / "studio.pem"
+    ca.write_bytes((anna.path / "root.pem").read_bytes())
+    token = token_of(anna, "read", "agent:painter")
+    async with meshp2p.open_node(**OPTIONS) as node:
+        address = str(node.addresses[0])
+        with pytest.raises(RequestRefused, match="401: an HTTPS request needs a token"):
+            await members(address, ca=ca)
+        with pytest.raises(Unreachable, match=r"certificate of the node is not accepted.*ca="):
+            await members(f"https://{address}", token=token)
+        assert await members(address, token=token) == ["home"]  # in clear, as it does not leave the machine
+        async with MeshClient(address, token=f"{token}\n", ca=ca) as client:
+            await client.register("painter", "h", 1)
+            assert await client.messages("painter") == []
+            with pytest.raises(RequestRefused, match="403: this caller may not act as instance 'home'"):
+                await client.messages("home")
+
+
+async def test_a_client_refuses_whom_the_mesh_does_not_vouch_for(
+    users: Users, anna: CredentialDirectory, tmp_path: Path
+) -> None:
+    _, impostor = users.found("impostor")
+    async with meshp2p.open_node(**OPTIONS) as node:
+        for how in ({"credentials": anna.path}, {"ca": anna.path / "root.pem", "token": token_of(anna, "read")}):
+            with pytest.raises(Unreachable, match="certificate of the node is not accepted"):
+                await members(str(node.addresses[0]), **how)
+        assert await members(str(node.addresses[0]), credentials=impostor.path) == ["home"]
+
+
+async def test_a_client_knows_nodes_by_their_chain_and_refuses_revoked_ones(
+    users: Users, anna: CredentialDirectory
+) -> None:
+    carl = users.invite(anna, "carl")
+    bert = users.invite(anna, "bert")
+    assert bert.load().key.fingerprint not in carl.load().trust.machines  # he was invited later
+    users.act("bert")
+    async with meshp2p.open_node(**OPTIONS) as node:
+        address = str(node.addresses[0])
+        credential = anna.load()  # the node has carl's machine from its inviter's map
+        bert.update_trust(credential)
+        assert await members(address, credentials=anna.path) == ["home"]
+        async with MeshClient(address, credentials=carl.path) as client:
+            assert [member.id for member in await client.members()] == ["home"]
+            credential.trust.revoke(credential.key, bert.load().key.fingerprint)
+            carl.update_trust(credential)
+        with pytest.raises(Unreachable, match="revoked"):
+            await members(address, credentials=carl.path)
+
+
+async def test_commands_use_the_credential_of_the_user(
+    users: Users, anna: CredentialDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with meshp2p.open_node(**OPTIONS, require_token=True) as node:
+        options = argparse.Namespace(node=str(node.addresses[0]), mesh="studio")
+        async with open_client(options) as client:
+            assert [member.id for member in await client.members()] == ["home"]
+        users.act("nobody")
+        async with open_client(options) as client:
+            with pytest.raises(RequestRefused, match="401"):
+                await client.members()
+
+
+@pytest.mark.parametrize(
+    ("where", "how", "message"),
+    [
+        ("http://192.0.2.7:7700", {"token": "t"}, "not sent in clear"),
+        ("http://node.example", {"token": "t"}, "not sent in clear"),
+        ("127.0.0.1:7700", {"token": ""}, "expected what meshp2p token prints"),
+        ("127.0.0.1:7700", {"token": "a b"}, "expected what meshp2p token prints"),
+        ("127.0.0.1:7700", {"token": "a\nb"}, "expected what meshp2p token prints"),
+        ("127.0.0.1:7700", {"token": "x" * 5000}, "expected what meshp2p token prints"),
+        ("127.0.0.1:7700", {"credentials": "office"}, "run meshp2p join"),
+        ("127.0.0.1:7700", {"credentials": 7}, "expected a path"),
+        ("127.0.0.1:7700", {"ca": "/nowhere"}, "expected a file of certificates"),
+        ("127.0.0.1:7700", {"ca": __file__}, "expected a file of certificates"),
+        ("127.0.0.1:7700", {"ca": "a", "credentials": "b"}, "expected one of them"),
+        ("127.0.0.1:7700", {"ca": "a\0"}, "null byte"),
+    ],
+)
+def test_wrong_arguments_are_named(users: Users, where: str, how: dict[str, Any], message: str) -> None:
+    users.act("nobody")
+    with pytest.raises(ConfigError, match=message):
+        MeshClient(where, **how)
+
+
+def test_a_directory_without_a_credential_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be read"):
+        MeshClient("127.0.0.1:7700", credentials=tmp_path)
+
+
+def test_a_token_for_another_machine_takes_https() -> None:
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("192.0.2.7:7700", {"token": "t"}, "https://192.0.2.7:7700"),
+        ("[2001:db8::7]:7700", {"token": "t"}, "https://[2001:db8::7]:7700"),
+        ("127.0.0.1:7700", {"token": "t"}, "http://127.0.0.1:7700"),
+        ("192.0.2.7:7700", {}, "http://192.0.2.7:7700"),
+    ]
+    for where, how, url in cases:
+        assert MeshClient(where, **how)._requests._urls == [url]
