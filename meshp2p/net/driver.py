@@ -128,6 +128,7 @@ class Driver:
         self._emptied_at = -math.inf
         self._due = -math.inf
         self._read_by = 0
+        self._rest_until = -math.inf
         self._backlog: collections.deque[Effect] = collections.deque()
         self._tickets = 0
         self._driven = trio.Event()
@@ -153,6 +154,8 @@ class Driver:
 
     async def _drive(self) -> None:
         while True:
+            if trio.current_time() < self._rest_until:
+                await trio.sleep_until(self._rest_until)
             with trio.CancelScope(deadline=self.machine.next_deadline()) as self._sleep:
                 await self._datagrams.wait_readable()
             self._receive_waiting()
@@ -173,7 +176,7 @@ class Driver:
         """Return when all datagrams that have arrived by now were read."""
         read_by = self.stats.datagrams_received + QUEUE_MAX
         while not self._receive_waiting() and self.stats.datagrams_received < read_by:
-            await trio.lowlevel.checkpoint()
+            await trio.sleep_until(self._rest_until)
 
     def perform(self, effects: list[Effect]) -> None:
         """Perform these effects, in their order."""
@@ -297,9 +300,14 @@ class Driver:
             self.machine.abandon(ticket)
 
     def _receive_waiting(self) -> bool:
-        """Read the waiting datagrams, up to a limit. Return whether that was all of them."""
+        """Read the waiting datagrams, up to a limit. Return whether that was all of them.
+
+        If the limit was reached, nothing is read for as long again: many tasks call this, and others need a turn too.
+        """
         stats = self.stats
         now = trio.current_time()
+        if now < self._rest_until:
+            return False
         until = now + DRAIN_SECONDS
         read_max = stats.datagrams_received + DRAIN_MAX
         while now < until and stats.datagrams_received < read_max:
@@ -320,6 +328,8 @@ class Driver:
             if isinstance(datagram.body, Ack) and len(self._ack_hosts) < ACK_HOSTS_MAX:
                 self._ack_hosts.add(source.host)
             self.perform(self.machine.receive(datagram, source, now))
+        if now >= until:
+            self._rest_until = now + DRAIN_SECONDS
         return False
 
     def perform_send(self, effect: Send) -> None:

@@ -232,9 +232,12 @@ async def test_under_a_flood_other_tasks_have_their_turn(autojump_clock: trio.te
         bench.datagrams.put(b"")
         for _ in range(100):
             read = bench.datagrams.read
+            for _ in range(20):  # as many requests and calls do
+                bench.driver.catch_up()
             await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
-            assert bench.datagrams.read - read <= 4 * DRAIN_SECONDS / 0.001
+            assert bench.datagrams.read - read <= 2 * DRAIN_SECONDS / 0.001
+            await trio.sleep(DRAIN_SECONDS)
         assert bench.datagrams.read > 50 * DRAIN_SECONDS / 0.001
 
 
