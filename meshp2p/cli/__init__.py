@@ -49,7 +49,7 @@ _MODULES = {
 def make_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The whole command line, or the part that ``command`` needs: a command that is not run is not paid for."""
     modules = [_MODULES[command]] if command in _MODULES else list(dict.fromkeys(_MODULES.values()))
-    parser = _Parser(prog="meshp2p", description="An agent mesh with no registry to run.", allow_abbrev=False)
+    parser = _Parser(prog="meshp2p", description="An agent mesh that needs no registry.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"meshp2p {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
     for module in modules:

@@ -32,9 +32,9 @@ BROWSE_SECONDS = 3.0
 
 def add_commands(commands: Any) -> None:
     agents = commands.add_parser(
-        "agents", help="list who is in the mesh", description="List who is in the mesh.", allow_abbrev=False
+        "agents", help="list the agents of the mesh", description="List the agents of the mesh.", allow_abbrev=False
     )
-    leader = commands.add_parser("leader", help="say who leads", description="Say who leads.", allow_abbrev=False)
+    leader = commands.add_parser("leader", help="print the leader", description="Print the leader.", allow_abbrev=False)
     for parser in (agents, leader):
         add_node_options(parser)
     agents.set_defaults(run=lambda options: trio.run(_agents, options))
@@ -43,8 +43,12 @@ def add_commands(commands: Any) -> None:
 
 def add_node_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that queries a node."""
-    parser.add_argument("--node", metavar="NODE", help="the node to ask, HOST:PORT or URL (any that is found)")
-    parser.add_argument("--mesh", metavar="NAME", help="the mesh in which to find a node (MESHP2P_MESH, else default)")
+    parser.add_argument(
+        "--node", metavar="NODE", help="the node to ask, HOST:PORT or URL (default: any node that is found)"
+    )
+    parser.add_argument(
+        "--mesh", metavar="NAME", help='the mesh of the node to find (default: MESHP2P_MESH, or "default")'
+    )
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 

@@ -18,53 +18,67 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
     """Add the options of the configuration. Each of these commands takes all of them, so that the doctor can be given
     the arguments of a node as they are."""
     parser.add_argument(
-        "--config", metavar="FILE", help="a TOML file to take values from (MESHP2P_CONFIG names it if absent)"
+        "--config", metavar="FILE", help="a TOML file with options (default: the file that MESHP2P_CONFIG names)"
     )
-    parser.add_argument("--mesh", metavar="NAME", help="the mesh's name (default)")
-    parser.add_argument("--host", help="the address to bind to (loopback)")
-    parser.add_argument("--port", type=int, help="UDP and TCP port; 0 takes any (7700, or any if that is taken)")
+    parser.add_argument("--mesh", metavar="NAME", help='the name of the mesh (default: "default")')
+    parser.add_argument("--host", help="the address to bind to (default: loopback)")
     parser.add_argument(
-        "--join", action="append", metavar="NODE", help="a node to begin with, HOST:PORT or URL; may repeat"
+        "--port", type=int, help="the UDP and TCP port; 0 means any free port (default: 7700, or any if that is taken)"
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="where the node keeps its identity, known peers and messages")
+    parser.add_argument(
+        "--join", action="append", metavar="NODE", help="a node to contact first, HOST:PORT or URL; may be repeated"
+    )
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="the directory in which the node stores its identity, known peers and messages",
+    )
     parser.add_argument(
         "--insecure-lan",
         action="store_true",
         default=None,
-        help="bind to all addresses, so that the LAN reaches the node",
+        help="bind to all addresses, so that other machines can reach the node",
     )
     parser.add_argument(
-        "--preset", metavar="NAME", help=f"where the mesh runs: {', '.join(one.name for one in PRESETS)}"
+        "--preset",
+        metavar="NAME",
+        help=f"a set of options for one kind of network: {', '.join(one.name for one in PRESETS)}",
     )
-    parser.add_argument("--id", help="the node's id, 1 to 128 bytes (made from the time and the host's name)")
+    parser.add_argument(
+        "--id", help="the id of the node, 1 to 128 bytes (default: made from the time and the host name)"
+    )
     parser.add_argument(
         "--no-mdns",
         dest="mdns",
         action="store_false",
         default=None,
-        help="neither announce this node nor look for others by mDNS",
+        help="do not announce this node by mDNS, and do not look for others",
     )
     parser.add_argument(
         "--beacon",
         action=argparse.BooleanOptionalAction,
-        help="look for others by the UDP beacon, or do not (as mDNS is)",
+        help="turn the UDP beacon on or off (default: the same as mDNS)",
     )
     parser.add_argument(
-        "--capability", dest="capabilities", action="append", metavar="NAME", help="what this agent can do; may repeat"
+        "--capability",
+        dest="capabilities",
+        action="append",
+        metavar="NAME",
+        help="a capability of this agent; may be repeated",
     )
     parser.add_argument(
         "--profile",
         dest="profiles",
         action="append",
         metavar="NAME",
-        help="an agent profile that runs here; may repeat",
+        help="a profile of this agent; may be repeated",
     )
     parser.add_argument(
         "--allow-host",
         dest="allow_hosts",
         action="append",
         metavar="NAME",
-        help="another name or address of this node that callers may use; may repeat",
+        help="another host name under which HTTP callers may address this node; may be repeated",
     )
     parser.add_argument(
         "--require-token",

@@ -38,33 +38,42 @@ CODE_SECONDS = 600.0
 def add_commands(commands: Any) -> None:
     invite = commands.add_parser(
         "invite",
-        help="let another machine into a secured mesh",
-        description="Print a code for one machine, and wait until it has joined: 10 minutes, and 3 wrong codes at the"
-        " most. With --token, print a token for programs. The invitation lasts as long as this command runs.",
+        help="invite another machine into a secured mesh",
+        description="Print a code for one machine, and wait until it has joined. The code expires after 10 minutes or 3"
+        " wrong attempts. With --token, print a token for programs. The invitation ends when this command ends.",
         allow_abbrev=False,
     )
     add_mesh_option(invite)
-    invite.add_argument("--may-invite", action="store_true", help="let the newcomer invite others")
-    invite.add_argument("--admin", action="store_true", help="let the newcomer revoke others, and make admins")
-    invite.add_argument("--ids", metavar="PATTERN", default="*", help="the ids that its agents may have (%(default)s)")
-    invite.add_argument("--token", action="store_true", help=f"print a token, for {TOKEN_VARIABLE} or standard input")
-    invite.add_argument("--uses", type=int, metavar="N", help="how many machines may join with the token (1)")
+    invite.add_argument("--may-invite", action="store_true", help="let the newcomer invite other machines")
+    invite.add_argument("--admin", action="store_true", help="let the newcomer revoke machines and appoint admins")
     invite.add_argument(
-        "--for", dest="seconds", type=duration, metavar="TIME", help="how long it is valid, such as 90s, 10m, 1h (10m)"
+        "--ids", metavar="PATTERN", default="*", help="the ids that its agents may use (default: %(default)s)"
     )
-    invite.add_argument("--host", default="::", help="the address to listen at (all)")
-    invite.add_argument("--port", type=int, default=0, help="the TCP port to listen at (any)")
+    invite.add_argument("--token", action="store_true", help=f"print a token, for {TOKEN_VARIABLE} or standard input")
+    invite.add_argument("--uses", type=int, metavar="N", help="how many machines may join with the token (default: 1)")
+    invite.add_argument(
+        "--for",
+        dest="seconds",
+        type=duration,
+        metavar="TIME",
+        help="how long it is valid, such as 90s or 1h (default: 10m)",
+    )
+    invite.add_argument("--host", default="::", help="the address to listen on (default: all)")
+    invite.add_argument("--port", type=int, default=0, help="the TCP port to listen on (default: any)")
     invite.set_defaults(run=_invite)
 
     join = commands.add_parser(
         "join",
         help="join a secured mesh with a code or a token",
-        description=f"Join a secured mesh. The code is asked for; without a terminal it is read from standard input. A"
-        f" token may be in {TOKEN_VARIABLE} instead. All agents of this user on this machine are in the mesh then.",
+        description="Join a secured mesh. The command asks for the code, or reads it from standard input if there is"
+        f" no terminal. A token may be in {TOKEN_VARIABLE} instead. Then all agents of this user on this"
+        " machine can join.",
         allow_abbrev=False,
     )
-    join.add_argument("--at", metavar="HOST:PORT", help="where the inviter is (it is looked for on the network)")
-    join.add_argument("--label", default=default_label(), help="what others see of this machine (%(default)s)")
+    join.add_argument("--at", metavar="HOST:PORT", help="the address of the inviter (default: found on the network)")
+    join.add_argument(
+        "--label", default=default_label(), help="the name of this machine in lists (default: %(default)s)"
+    )
     join.set_defaults(run=_join)
 
 

@@ -47,27 +47,29 @@ class _MachineRow(msgspec.Struct):
 def add_commands(commands: Any) -> None:
     init = commands.add_parser(
         "init",
-        help="make a secured mesh, with this machine as its first",
-        description="Make a secured mesh. This machine is its first, is an admin and may invite others. The mesh's root"
-        " key is kept here until `meshp2p root export` moves it away.",
+        help="create a secured mesh",
+        description="Create a secured mesh. This machine is its first, is an admin and may invite others. It keeps"
+        " the root key of the mesh until `meshp2p root export` moves the key to a file.",
         allow_abbrev=False,
     )
-    init.add_argument("name", metavar="NAME", help="the mesh's name, such as studio")
-    init.add_argument("--label", default=default_label(), help="what others see of this machine (%(default)s)")
+    init.add_argument("name", metavar="NAME", help="the name of the mesh, such as studio")
+    init.add_argument(
+        "--label", default=default_label(), help="the name of this machine in lists (default: %(default)s)"
+    )
     init.set_defaults(run=_init)
 
-    trust = commands.add_parser("trust", help="list the machines of a secured mesh, and who invited whom")
+    trust = commands.add_parser("trust", help="list the machines of a secured mesh and their inviters")
     add_mesh_option(trust)
-    trust.add_argument("--json", action="store_true", help="print one JSON object a line")
+    trust.add_argument("--json", action="store_true", help="print each machine as a JSON object on a line")
     trust.set_defaults(run=_trust)
 
-    root = commands.add_parser("root", help="what concerns the root key of a secured mesh", allow_abbrev=False)
+    root = commands.add_parser("root", help="move the root key of a secured mesh", allow_abbrev=False)
     actions = root.add_subparsers(title="actions", metavar="ACTION", required=True)
     export = actions.add_parser(
         "export",
-        help="move the root key to a file, best on a medium that you then put away",
-        description="Move the root key of a mesh to a new file. The mesh works without it; it can invite and revoke"
-        " where nobody else can.",
+        help="move the root key to a file",
+        description="Move the root key of a mesh to a new file. The mesh works without it. The key can invite and"
+        " revoke any machine: store the file away from the network.",
         allow_abbrev=False,
     )
     export.add_argument("file", metavar="FILE", type=Path, help="a file that does not exist yet")
@@ -77,7 +79,7 @@ def add_commands(commands: Any) -> None:
 
 def add_mesh_option(parser: argparse.ArgumentParser) -> None:
     """The option that names one of the meshes of this user."""
-    parser.add_argument("--mesh", metavar="NAME", help="the mesh (the only one that this user is in)")
+    parser.add_argument("--mesh", metavar="NAME", help="the mesh (default: the only one that this user is in)")
 
 
 def duration(text: str) -> float:

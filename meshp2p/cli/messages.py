@@ -22,50 +22,53 @@ __all__ = ["add_commands"]
 def add_commands(commands: Any) -> None:
     send = commands.add_parser(
         "send",
-        help="send a message to an agent, or to all others",
-        description="Send a message to an agent, or to all others.",
+        help="send a message to one agent or to all",
+        description="Send a message to one agent, or to all other agents.",
         allow_abbrev=False,
     )
-    send.add_argument("payload", metavar="PAYLOAD", help="JSON, sent byte for byte; - reads it from standard input")
-    send.add_argument("--from", dest="source", required=True, type=_text, metavar="ID", help="the agent that sends it")
+    send.add_argument("payload", metavar="PAYLOAD", help="JSON text; - reads it from standard input")
+    send.add_argument("--from", dest="source", required=True, type=_text, metavar="ID", help="the sender")
     to = send.add_mutually_exclusive_group(required=True)
-    to.add_argument("--to", dest="target", type=_text, metavar="ID", help="the agent that gets it")
-    to.add_argument("--all", action="store_true", help="send it to every other agent")
+    to.add_argument("--to", dest="target", type=_text, metavar="ID", help="the recipient")
+    to.add_argument("--all", action="store_true", help="send to every other agent")
     kinds = ", ".join(kind for kind in KINDS if kind != CUSTOM)
     send.add_argument(
         "--kind",
         type=_text,
         default="Notification",
-        help=f"{kinds}, or {CUSTOM}:NAME for one of your own (%(default)s)",
+        help=f"{kinds}, or {CUSTOM}:NAME for your own kind (default: %(default)s)",
     )
-    send.add_argument("--correlation-id", type=_text, metavar="TEXT", help="an id that the answer will carry")
+    send.add_argument("--correlation-id", type=_text, metavar="TEXT", help="an id that the answer repeats")
     send.add_argument(
         "--if-absent",
         choices=("refuse", "queue"),
         default="refuse",
-        help="refuse a message for an agent that is held dead, or queue it for the agent's return (%(default)s)",
+        help="if the agent is dead: refuse the message, or queue it until the agent returns (default: %(default)s)",
     )
     send.set_defaults(run=lambda options: trio.run(_send, options))
 
     messages = commands.add_parser(
         "messages",
-        help="read the messages that wait for an agent",
-        description="Read the messages that wait for an agent.",
+        help="print the messages that wait for an agent",
+        description="Print the messages that wait for an agent.",
         allow_abbrev=False,
     )
-    messages.add_argument("instance_id", type=_text, metavar="ID", help="the agent")
+    messages.add_argument("instance_id", type=_text, metavar="ID", help="the id of the agent")
     messages.add_argument(
-        "--wait", type=float, default=0.0, metavar="SECONDS", help="wait for a message if there is none, up to 60 s"
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="if there is no message, wait for one, at most 60 s"
     )
-    messages.add_argument("--limit", type=int, metavar="N", help="read at most N messages")
-    messages.add_argument("--after", type=_text, metavar="MESSAGE_ID", help="read the messages after this one")
+    messages.add_argument("--limit", type=int, metavar="N", help="print at most N messages")
+    messages.add_argument("--after", type=_text, metavar="MESSAGE_ID", help="print only the messages after this one")
     messages.add_argument(
-        "--ack", action="store_true", help="acknowledge what was printed, so that it is not shown again"
+        "--ack", action="store_true", help="acknowledge the printed messages, so that they are not delivered again"
     )
     messages.set_defaults(run=lambda options: trio.run(_messages, options))
 
     status = commands.add_parser(
-        "status", help="say what became of a message", description="Say what became of a message.", allow_abbrev=False
+        "status",
+        help="print the status of a message",
+        description="Print the status of a message for each recipient.",
+        allow_abbrev=False,
     )
     status.add_argument("message_id", type=_text, metavar="MESSAGE_ID")
     status.set_defaults(run=lambda options: trio.run(_status, options))

@@ -26,27 +26,37 @@ __all__ = ["add_commands"]
 def add_commands(commands: Any) -> None:
     simulate = commands.add_parser(
         "simulate",
-        help="run a mesh in virtual time through faults, and check it",
-        description="Run a mesh in virtual time through faults, and check it.",
+        help="simulate a mesh under faults in virtual time, and check it",
+        description="Simulate a mesh under faults in virtual time, and check it.",
         allow_abbrev=False,
     )
-    simulate.add_argument("scenario", nargs="?", help="what happens: see --list")
-    simulate.add_argument("--list", action="store_true", help="name the scenarios with a line about each")
-    simulate.add_argument("--seed", type=int, default=1, help="what all chance is drawn from (%(default)s)")
-    simulate.add_argument("--nodes", type=int, help="how many nodes")
-    simulate.add_argument("--duration", type=float, metavar="SECONDS", help="virtual seconds until all faults end")
-    simulate.add_argument("--loss", type=float, metavar="SHARE", help="share of datagrams lost all the time, 0 to 1")
-    simulate.add_argument("--delay", type=float, metavar="SECONDS", help="one-way delay of all that is sent")
+    simulate.add_argument("scenario", nargs="?", help="the scenario to run: see --list")
+    simulate.add_argument("--list", action="store_true", help="list the scenarios")
+    simulate.add_argument("--seed", type=int, default=1, help="the seed of all randomness (default: %(default)s)")
+    simulate.add_argument("--nodes", type=int, help="the number of nodes")
+    simulate.add_argument(
+        "--duration", type=float, metavar="SECONDS", help="the virtual time at which all faults have ended"
+    )
+    simulate.add_argument("--loss", type=float, metavar="SHARE", help="the share of datagrams that is lost, 0 to 1")
+    simulate.add_argument("--delay", type=float, metavar="SECONDS", help="the one-way delay of every packet")
     simulate.add_argument("--through-wire", action="store_true", help="encode and decode every message")
     simulate.add_argument(
-        "--check", action="append", metavar="NAME", help=f"only these checkers: {', '.join(CHECKERS)}"
+        "--check",
+        action="append",
+        metavar="NAME",
+        help=f"run only this checker; may be repeated: {', '.join(CHECKERS)}",
     )
-    simulate.add_argument("--replay", type=Path, metavar="FILE", help="run what a failure wrote, exactly as it was")
-    simulate.add_argument("--shrink", action="store_true", help="find the least schedule that still fails")
-    simulate.add_argument("--save", type=Path, metavar="FILE", help="write the run to be replayed; a failure always is")
-    simulate.add_argument("--html", type=Path, metavar="FILE", help="draw the run into one page")
-    simulate.add_argument("--trace", action="store_true", help="print everything that happened")
-    simulate.add_argument("--json", action="store_true", help="print the schedule, and at the end the result, as JSON")
+    simulate.add_argument("--replay", type=Path, metavar="FILE", help="run the schedule of this file again")
+    simulate.add_argument("--shrink", action="store_true", help="find the smallest schedule that still fails")
+    simulate.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE",
+        help="write the run to this file, for --replay; a failed run is always written",
+    )
+    simulate.add_argument("--html", type=Path, metavar="FILE", help="write a page that shows the run")
+    simulate.add_argument("--trace", action="store_true", help="print every event of the run")
+    simulate.add_argument("--json", action="store_true", help="print the schedule and the result as JSON")
     simulate.set_defaults(run=run)
 
 
@@ -74,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         write_line(printable_lines(summary(result)))
         if result.violations:
-            write_line(f"to see it again: meshp2p simulate --replay {replay}")
+            write_line(f"to run it again: meshp2p simulate --replay {replay}")
     if result.violations and options.shrink:
         _shrink(schedule, result, options)
     return 1 if result.violations else 0
@@ -88,7 +98,7 @@ def printable_lines(text: str) -> str:
 def _schedule_of(options: argparse.Namespace) -> Schedule:
     if options.replay is not None:
         if options.scenario is not None:
-            raise ConfigError("--replay FILE runs what is in the file: leave the scenario out")
+            raise ConfigError("--replay FILE runs the schedule of the file: leave the scenario out")
         schedule, _ = read_replay(options.replay)
         return schedule
     if options.scenario is None:
@@ -141,13 +151,13 @@ def _command_of(options: argparse.Namespace) -> str:
 def _shrink(schedule: Schedule, result: Result, options: argparse.Namespace) -> None:
     """Write the least schedule that fails as this one did."""
     checker = result.violations[0].checker
-    warn(f"shrinking what {checker!r} found")
+    warn(f"looking for a smaller schedule that {checker!r} finds wrong")
     least = shrink(schedule, checker)
     path = options.save or Path(f"{schedule.scenario}-{schedule.seed}.json")
     path = path.with_suffix(".least.json")
     _write(path, lambda path: write_replay(path, least.schedule, Simulation(least.schedule).run()))
     kept = f"{len(least.schedule.nodes)} nodes, {len(least.schedule.faults)} faults"
-    warn(f"{kept} are enough, found in {least.runs} runs: meshp2p simulate --replay {path}")
+    warn(f"{kept} are enough ({least.runs} runs): meshp2p simulate --replay {path}")
 
 
 def _write(path: Path, write: Any) -> None:

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
     # zeroconf logs a traceback if a network goes away; the source of discovery logs that in one line
     logging.getLogger("zeroconf").setLevel(max(level, logging.ERROR))
-    event_log.disabled = True  # they are printed
+    event_log.disabled = not options.json  # their text is printed
     trio.run(_up, config, options.json)
     return 0
 

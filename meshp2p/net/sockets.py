@@ -92,11 +92,11 @@ def open_sockets(host: str, port: int, *, is_port_wished: bool) -> Sockets:
     family, literal = _resolve(host)
     if ipaddress.ip_address(literal.partition("%")[0]).is_link_local and ":" in literal:
         raise StartError(
-            f"host {host!r} is a link-local IPv6 address, which means nothing on other machines: choose another address"
-            " of this machine, or :: for all; others may --join this one with their own zone ([fe80::1%eth0]:7700)"
+            f"host {host!r} is a link-local IPv6 address, which other machines cannot use: choose another address of"
+            " this machine, or :: for all. Other nodes may --join this one with their own zone ([fe80::1%eth0]:7700)"
         )
     if not _is_one_host(literal):
-        raise StartError(f"host {host!r} is no address that others can use: choose one of this machine")
+        raise StartError(f"host {host!r} is not an address that other nodes can use: choose an address of this machine")
     try:
         return _bind(family, literal, port)
     except OSError as error:

@@ -84,7 +84,7 @@ class Delegating:
         Raises :class:`~meshp2p.errors.ConfigError` if it names neither a capability nor a profile.
         """
         if task.capability is None and task.profile is None:
-            raise ConfigError("delegation: name a capability or a profile, so that it is known who can do it")
+            raise ConfigError("delegation: expected a capability or a profile")
         self._want()
         return self._open(LocalDelegation(self, task))
 
@@ -189,7 +189,7 @@ class LocalDelegation:
                 await self._run()
             except MeshError as error:  # this node left while it waited for somebody
                 self._end(DelegationState.FAILED, error)
-        self._end(DelegationState.CANCELLED, DelegationFailed(DelegationState.CANCELLED, "it was cancelled"))
+        self._end(DelegationState.CANCELLED, DelegationFailed(DelegationState.CANCELLED, "the task was cancelled"))
 
     async def _run(self) -> None:
         lost = ""
@@ -212,7 +212,7 @@ class LocalDelegation:
                 self._end(DelegationState.COMPLETED, None)
                 return
         capability = self.task.capability
-        what = f"capability {capability!r}" if capability is not None else "that profile"
+        what = f"capability {capability!r}" if capability is not None else f"profile {self.task.profile!r}"
         why = lost or f"no live instance has {what}"
         self._end(DelegationState.ORPHANED, DelegationFailed(DelegationState.ORPHANED, why))
 

@@ -126,7 +126,7 @@ NodeEvent: TypeAlias = (
 )
 
 event_log: Final = logging.getLogger("meshp2p.node.events")
-"""Where a node logs its events. ``meshp2p up`` disables it, because it prints them."""
+"""Where a node logs its events. ``meshp2p up`` disables it if it prints their text."""
 
 _MEMBER_EVENTS: Final[dict[type[InstanceEvent], type[MemberEvent]]] = {
     InstanceJoined: MemberJoined,

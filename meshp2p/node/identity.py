@@ -60,8 +60,8 @@ class Self:
                 kept = Identity(config.id or _make_id(config, platform), config.id is None)
             elif config.id not in (None, kept.id):
                 raise ConfigError(
-                    f"id = {config.id!r}, but data directory {str(config.data_dir)!r} is that of {kept.id!r}:"
-                    " choose another directory, or that id"
+                    f"id = {config.id!r}, but data directory {str(config.data_dir)!r} belongs to node {kept.id!r}:"
+                    " choose another directory, or use that id"
                 )
         except BaseException:
             self.close()

@@ -153,14 +153,16 @@ class ReceivedMessage(MessageView):
 def check_kind(kind: object) -> None:
     """Raise :class:`~meshp2p.errors.ConfigError` if the value cannot be a kind."""
     if callable(kind):
-        raise ConfigError(f"kind = {kind!r:.80}: expected text; write @node.handler(KIND), with parentheses")
+        raise ConfigError(f"kind = {kind!r:.80}: expected text: write @node.handler(KIND), with parentheses")
     if not isinstance(kind, str) or not kind:
-        raise ConfigError(f"kind = {kind!r:.80}: expected one of the contract's kinds, or text of your own")
+        raise ConfigError(
+            f"kind = {kind!r:.80}: expected a standard kind such as 'Notification', or a name of your own"
+        )
 
 
 def split_kind(kind: str) -> tuple[str, str]:
     """Split a kind as in the contract: its name, and the sender's own name."""
     check_kind(kind)
     if kind == CUSTOM:
-        raise ConfigError(f"kind {kind!r}: name your own kind; any text that is none of the contract's kinds is one")
+        raise ConfigError(f"kind {kind!r}: expected a name of your own: any text that is not a standard kind")
     return (kind, "") if kind in KINDS else (CUSTOM, kind)

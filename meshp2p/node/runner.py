@@ -195,10 +195,11 @@ class _Runner:
             lost = self._lost_id
             if not lost.address:
                 raise IdConflict(
-                    f"id {lost.id!r}: the mesh holds a claim about it that none can outbid: choose another"
+                    f"id {lost.id!r} cannot be used: other nodes hold a claim about it with the greatest incarnation;"
+                    " choose another"
                 )
             raise IdConflict(
-                f"id {lost.id!r} is held by another live node, at {lost.address}, for longer:"
+                f"id {lost.id!r} belongs to another live node, at {lost.address}, which has had it for longer:"
                 " choose another id, or stop that node"
             )
 

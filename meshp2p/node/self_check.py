@@ -36,7 +36,7 @@ CALLS_MIN: Final = 3  # looks since which a call succeeded: if UDP fails, each p
 COMPANY_SECONDS: Final = 10.0  # within which some node connects to this one, if any can
 ASKED_MAX: Final = 3  # nodes that are asked to connect to this one
 
-DOCTOR: Final = "`meshp2p doctor` looks further"
+DOCTOR: Final = "`meshp2p doctor` finds out more"
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,25 +60,25 @@ def why_alone(search: Search) -> tuple[str, str]:
     seeds = search.sources.get("seed")
     looks = search.has_mdns or search.has_beacon
     if is_loopback(search.bound_host):
-        reason = f"it is bound to {search.bound_host}, so it sees only nodes of this machine"
-        return reason, "for other machines give it --insecure-lan, or --host and an address of this machine"
+        reason = f"it is bound to {search.bound_host}, so it finds only nodes on this machine"
+        return reason, "to reach other machines, use --insecure-lan, or --host with an address of this machine"
     if search.no_network:
         return search.no_network, "plug in a cable, join a network, or set an address"
     if seen:
-        reason = f"nodes are seen by {' and '.join(seen)}, and none answers at its address"
+        reason = f"{' and '.join(seen)} found nodes, but none answers at its address"
         return reason, "open the nodes' TCP port in the firewalls of both machines"
     if seeds is not None and seeds.silent:
         reason = f"no node of mesh {search.mesh!r} answers at {', '.join(search.seeds)}"
-        return reason, "check that it runs there, that its mesh has this name, and that its TCP port is open"
+        return reason, "check that a node runs there, that its mesh has this name, and that its TCP port is open"
     if search.seeds and seeds is None:
         return f"{', '.join(search.seeds)} has no address", "check the name, or give an address"
     if search.hears_other_meshes:
-        return f"nodes are heard, and none is of mesh {search.mesh!r}", "check --mesh here and there"
+        return f"nodes of other meshes are heard, but none of mesh {search.mesh!r}", "compare --mesh on both machines"
     if not looks and not search.seeds:
-        reason = "mDNS and the beacon are off and no node is named"
-        return reason, "turn one of them on, or name a node with --join HOST:PORT"
-    reason = f"nobody of mesh {search.mesh!r} is heard: no other node runs, or multicast and broadcast do not pass"
-    return reason, "start another node, or name one with --join HOST:PORT"
+        reason = "mDNS and the beacon are off, and no seed is configured"
+        return reason, "turn one of them on, or add --join HOST:PORT"
+    reason = f"no node of mesh {search.mesh!r} is heard: none is running, or multicast and broadcast are blocked"
+    return reason, "start another node, or add --join HOST:PORT"
 
 
 class SelfCheck:
@@ -133,7 +133,7 @@ class SelfCheck:
             no_network=self._why_no_network(),
         )
         reason, advice = why_alone(search)
-        reason = f"this node found nobody in {ALONE_SECONDS:g} s: {reason}"
+        reason = f"this node found no other in {ALONE_SECONDS:g} s: {reason}"
         self._tell(NetworkProblemFound("alone", reason, f"{advice}; {DOCTOR}"))
 
     def _has_company(self) -> bool:
@@ -204,14 +204,14 @@ def _unreachable(asked: str, failure: str, port: int) -> NetworkProblemFound:
     return NetworkProblemFound(
         "unreachable",
         f"other machines cannot connect to this node: {asked} tried {failure}",
-        f"open UDP and TCP port {port} in the firewall of this machine (behind NAT it is served over the connections"
-        f" that it opens itself); {DOCTOR}",
+        f"open UDP and TCP port {port} in the firewall of this machine (behind NAT the node uses the"
+        f" connections that it opens itself); {DOCTOR}",
     )
 
 
 def _no_udp(port: int) -> NetworkProblemFound:
     return NetworkProblemFound(
         "no-udp",
-        "no UDP passes between this node and others, and TCP does: they are probed over TCP alone",
+        "UDP between this node and the others is blocked, and TCP is not: they are probed by TCP only",
         f"open UDP port {port} in the firewalls of this machine and theirs; {DOCTOR}",
     )

@@ -121,7 +121,7 @@ class Readers(Generic[_T]):
         await trio.lowlevel.checkpoint()
         while not holds():
             if self._is_ended:
-                raise NodeClosed("the node has left the mesh, and what was waited for did not come")
+                raise NodeClosed("the node left the mesh before the awaited event")
             await self._changed.wait()
 
 

@@ -71,16 +71,16 @@ class IdentityStore:
             return None
         except (OSError, ValueError, RecursionError) as error:
             raise StoreError(
-                f"{str(self._path)!r} cannot be read: {error}; remove it to begin with a new identity"
+                f"{str(self._path)!r} cannot be read: {error}; remove it to start with a new identity"
             ) from error
         identity = Identity(file.id, file.is_generated, file.kept)
         if file.schema not in (_SCHEMA, _SCHEMA_WITHOUT_CRC):
             raise StoreError(f"{str(self._path)!r} has schema {file.schema}: this version reads {_SCHEMA}")
         problem = _problem(identity)
         if file.schema == _SCHEMA and file.crc != _crc(identity):
-            problem = "it is not what was written"
+            problem = "the file is damaged"
         if problem:
-            raise StoreError(f"{str(self._path)!r} cannot be read: {problem}; remove it to begin with a new identity")
+            raise StoreError(f"{str(self._path)!r} cannot be read: {problem}; remove it to start with a new identity")
         return identity
 
     def save(self, identity: Identity) -> None:
@@ -88,7 +88,7 @@ class IdentityStore:
         then unchanged."""
         problem = _problem(identity)
         if problem:
-            raise StoreError(f"{str(self._path)!r} is not written: {problem}")
+            raise StoreError(f"{str(self._path)!r} was not written: {problem}")
         file = _IdentityFile(identity.id, identity.is_generated, identity.kept, crc=_crc(identity))
         self._directory.check()
         try:

@@ -69,7 +69,7 @@ class Lan:
     def _next_ip(self) -> str:
         number = len(self._hosts_by_ip) + len(self._former)
         if number >= _HOSTS_MAX:
-            raise ConfigError(f"{number} hosts: that is all that a virtual LAN holds")
+            raise ConfigError(f"a virtual LAN has at most {number} hosts")
         return f"10.0.{number // 250}.{number % 250 + 1}"
 
     def host_at(self, place: str, seen_from: LanHost) -> LanHost | None:
@@ -95,7 +95,8 @@ class Lan:
         self._fault_count += 1
         if not self._links.begin(self._fault_count, fault):
             raise ConfigError(
-                f"{type(fault).__name__} is no fault of the network: see kill, pause, clock_step and forget_writes"
+                f"{type(fault).__name__} is not a fault of the network:"
+                " use kill(), pause(), clock_step() or forget_writes()"
             )
         return self._fault_count
 

@@ -68,10 +68,10 @@ class VirtualMesh(RunningHosts):
 
     async def __aenter__(self) -> Self:
         if self._lan_or_none is not None:
-            raise LocalProtocolError("this virtual mesh was opened before: make a new one")
+            raise LocalProtocolError("a virtual mesh can be opened only once: make a new one")
         if not isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock):
             raise LocalProtocolError(
-                "a virtual mesh needs virtual time: take the pytest fixture virtual_mesh, or meshp2p.testing.run"
+                "a virtual mesh needs virtual time: use the pytest fixture virtual_mesh, or meshp2p.testing.run"
             )
         await self._exit.enter_async_context(self._open())
         return self
@@ -154,7 +154,9 @@ class VirtualMesh(RunningHosts):
         self._lan  # noqa: B018  # raises where the mesh is not running
         await trio.sleep(seconds)
 
-    async def wait_until(self, holds: Callable[[], object], *, timeout: float = 60.0, what: str = "what") -> None:
+    async def wait_until(
+        self, holds: Callable[[], object], *, timeout: float = 60.0, what: str = "the condition"
+    ) -> None:
         """Wait until ``holds()`` is true; it is checked every 50 virtual milliseconds.
 
         Raises :class:`NotConverged` after ``timeout`` virtual seconds.
@@ -162,9 +164,7 @@ class VirtualMesh(RunningHosts):
         deadline = trio.current_time() + timeout
         while not holds():
             if trio.current_time() >= deadline:
-                raise NotConverged(
-                    f"{what} was waited for does not hold after {timeout:g} s of virtual time\n{self._report()}"
-                )
+                raise NotConverged(f"{what} is not true after {timeout:g} s of virtual time\n{self._report()}")
             await trio.sleep(_POLL_SECONDS)
 
     async def wait_until_whole(self, *names: str, timeout: float = 60.0) -> None:
@@ -180,7 +180,9 @@ class VirtualMesh(RunningHosts):
         deadline = trio.current_time() + timeout
         while why := why_not_converged(self._expected(names)):
             if trio.current_time() >= deadline:
-                raise NotConverged(f"not whole after {timeout:g} s of virtual time: {why}\n{self._report()}")
+                raise NotConverged(
+                    f"the mesh did not converge in {timeout:g} s of virtual time: {why}\n{self._report()}"
+                )
             await trio.sleep(_POLL_SECONDS)
 
     @property

@@ -64,9 +64,9 @@ class RunningHosts(NetworkFaults):
         """
         config = load_config(environment={}, **_with_disk(options))
         if not names or len(dict.fromkeys(names)) != len(names):
-            raise ConfigError(f"start{names!r}: expected names of hosts, each once")
+            raise ConfigError(f"start{names!r}: expected names of hosts, each only once")
         if config.id is not None and len(names) > 1:
-            raise ConfigError(f"id = {config.id!r} for {len(names)} nodes: start each of them alone")
+            raise ConfigError(f"id = {config.id!r} for {len(names)} nodes: start them one by one, each with its id")
         self._check_idle(*names)
         runs = [self._launch(name, _node_program(name, config), is_agent=False) for name in names]
         return tuple([await self._opened(name, run) for name, run in zip(names, runs, strict=True)])
@@ -121,8 +121,8 @@ class RunningHosts(NetworkFaults):
         """
         host = self._host(name)
         if host.process.is_dead:
-            raise LocalProtocolError(f"host {name!r} was killed before: restart() it first")
-        self._lan.log.add(name, What.STOP, detail="its power went" if silently else "killed")
+            raise LocalProtocolError(f"host {name!r} is killed already: restart() it first")
+        self._lan.log.add(name, What.STOP, detail="lost power" if silently else "killed")
         self._end(host, is_silent=silently)
 
     async def stop(self, name: str) -> None:
@@ -130,7 +130,7 @@ class RunningHosts(NetworkFaults):
         has ended."""
         launched = self._launched.get(self._host(name).name)
         if launched is None or not launched.is_running:
-            raise LocalProtocolError(f"on host {name!r} nothing runs that start() or launch() started")
+            raise LocalProtocolError(f"host {name!r} runs nothing that start() or launch() started")
         self._lan.log.add(name, What.STOP, detail="asked to end")
         process = launched.process
         if launched.is_agent:
@@ -163,7 +163,7 @@ class RunningHosts(NetworkFaults):
         """
         process = self._host(name).process
         if process.is_dead:
-            raise LocalProtocolError(f"host {name!r} was killed: there is nothing to pause")
+            raise LocalProtocolError(f"host {name!r} was killed, so it cannot be paused")
         if seconds is not None and not seconds > 0:
             raise ConfigError(f"seconds = {seconds!r}: expected a number above 0")
         stop = process.stop()
@@ -212,7 +212,7 @@ class RunningHosts(NetworkFaults):
         for name in names:
             host, launched = self._host(name), self._launched.get(name)
             if host.process.nodes or (launched is not None and launched.is_running):
-                raise LocalProtocolError(f"host {name!r} runs already: stop(), kill() or restart() it first")
+                raise LocalProtocolError(f"host {name!r} is already running: stop(), kill() or restart() it first")
 
     def _launch(self, name: str, program: Program, *, is_agent: bool) -> Launched:
         host = self._host(name)
@@ -261,7 +261,7 @@ class RunningHosts(NetworkFaults):
                     if shown in process.nodes:
                         process.nodes.remove(shown)
         if not has_begun and scope.cancelled_caught:
-            raise NodeClosed(f"host {process.host_name!r} was killed, or asked to end, before its node was open")
+            raise NodeClosed(f"host {process.host_name!r} was killed or stopped before its node was open")
 
     async def _follow(self, process: Process, node: LocalNode) -> None:
         """Write a node's events to the trace, until it has left or is dead."""

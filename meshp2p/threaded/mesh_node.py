@@ -95,7 +95,7 @@ class MeshNode(NodeView):
     def _pop_opening(self) -> Opening:
         opening, self._opening = self._opening, None
         if opening is None:
-            raise LocalProtocolError("the node was opened before: open_node() makes a new one")
+            raise LocalProtocolError("a node can be opened only once: call open_node() again")
         self._handlers = opening.handlers
         return opening
 

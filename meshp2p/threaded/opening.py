@@ -102,9 +102,7 @@ class NodeOpening:
         config = choose_config(self._config, self._options, environment)
         if opener is None and self._in_loop:
             if not trio.lowlevel.in_trio_task():
-                raise WrongLoop(
-                    "in_loop = True needs a trio loop: leave it out, and the node runs in a thread of its own"
-                )
+                raise WrongLoop("in_loop = True needs a trio loop: leave it out to run the node in its own thread")
             opener = functools.partial(open_node_on, SystemPlatform())
         return config, opener
 
@@ -126,6 +124,4 @@ def _side_of_loop() -> AgentSide:
     try:
         return AsyncioSide()
     except RuntimeError:  # of asyncio
-        raise WrongLoop(
-            "neither trio nor asyncio runs here: in plain code open a node with meshp2p.blocking.open_node()"
-        ) from None
+        raise WrongLoop("no trio or asyncio loop is running: in plain code use meshp2p.blocking.open_node()") from None

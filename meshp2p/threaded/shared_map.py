@@ -119,7 +119,7 @@ class SharedMap(MapView):
         check_timeout(timeout)
         check_callable("holds", holds)
         ends = None if timeout is None else self._bridge.now() + timeout
-        what = f"what was waited for in map {self.name!r} did not come"
+        what = f"the awaited change of map {self.name!r} did not come"
         while True:
             seen = self._bridge.read(lambda: self._replica.view)
             if holds():

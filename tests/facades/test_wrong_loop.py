@@ -283,7 +283,7 @@ def test_a_node_may_be_started_and_closed_without_a_block(kind: str) -> None:
         assert await node.start() is node
         await _use(node)
         for again in (node.start, node.__aenter__):
-            with pytest.raises(LocalProtocolError, match="opened before"):
+            with pytest.raises(LocalProtocolError, match="opened only once"):
                 await again()
         iterator = node.events()
         await node.close()

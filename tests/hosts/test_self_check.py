@@ -52,7 +52,7 @@ async def test_a_lone_node_says_why_it_is_alone(tmp_path: Path, options: list[st
         async with open_ups(network, tmp_path, options) as (node,):
             told = await problem(node)
     assert (told["problem"], reason in told["reason"]) == ("alone", True), told
-    assert (tmp_path / "a.log").read_text().count("found nobody") == 1
+    assert (tmp_path / "a.log").read_text().count("found no other") == 1
 
 
 @pytest.mark.long
@@ -143,7 +143,7 @@ async def test_a_broken_mdns_is_logged_once_however_often_it_is_tried(tmp_path: 
                     host.namespace.set_option("net/ipv4/igmp_max_memberships", "0")
             (node,) = await stack.enter_async_context(open_ups(network, tmp_path, [ANY, "--no-beacon"]))
             await problem(node)
-    lines = [line for line in (tmp_path / "a.log").read_text().splitlines() if "found nobody" not in line]
+    lines = [line for line in (tmp_path / "a.log").read_text().splitlines() if "found no other" not in line]
     assert len(lines) == 1, lines
     assert "multicast DNS" in lines[0]
 

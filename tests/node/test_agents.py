@@ -388,7 +388,7 @@ def test_wrong_use_says_what_to_do() -> None:
                 await a.send("a", object())
             with pytest.raises(ConfigError, match="payload"):
                 await a.send("a", "\ud800")
-            with pytest.raises(ConfigError, match="name a capability"):
+            with pytest.raises(ConfigError, match="expected a capability"):
                 await a.delegate(1)
             with pytest.raises(UnknownInstance, match="'x' not found"):
                 await a.send("x", 1)

@@ -68,7 +68,7 @@ async def test_a_second_node_with_an_id_is_refused_and_the_first_stays() -> None
     async with open_mesh("node", "other") as (first, other):
         before = other.member("node")
         for peer in (first, other):
-            with pytest.raises(IdConflict, match=r"'node' is held by another live node, at 127\.0\.0\.1:"):
+            with pytest.raises(IdConflict, match=r"'node' belongs to another live node, at 127\.0\.0\.1:"):
                 await open_and_close(id="node", join=[str(peer.addresses[0])], protocol=PATIENT)
         after = other.member("node")
         assert before is not None
@@ -133,7 +133,7 @@ async def test_a_chosen_id_in_a_copied_directory_is_refused(tmp_path: Path) -> N
 
 async def test_a_directory_of_another_id_is_refused(tmp_path: Path) -> None:
     await open_and_close(data_dir=tmp_path, id="one")
-    with pytest.raises(ConfigError, match=r"id = 'two', but data directory .* is that of 'one'"):
+    with pytest.raises(ConfigError, match=r"id = 'two', but data directory .* belongs to node 'one'"):
         await open_and_close(data_dir=tmp_path, id="two")
     await open_and_close(data_dir=tmp_path, id="one")
 
@@ -150,7 +150,7 @@ async def test_a_damaged_identity_is_refused_and_left_as_it_is(tmp_path: Path) -
     path = tmp_path / "identity.json"
     path.write_bytes(b'{"id": "half')
     for _ in range(2):
-        with pytest.raises(StoreError, match=r"identity\.json.* remove it to begin with a new identity"):
+        with pytest.raises(StoreError, match=r"identity\.json.* remove it to start with a new identity"):
             await open_and_close(data_dir=tmp_path)
         assert path.read_bytes() == b'{"id": "half'
     path.unlink()

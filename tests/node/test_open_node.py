@@ -86,11 +86,11 @@ async def test_where_the_default_port_is_taken_and_none_was_asked_for_another_is
         ("name.invalid", "expected an address or a name of this machine"),
         ("x" * 100, "expected an address or a name of this machine"),
         ("a\0b", "expected an address or a name of this machine"),
-        ("224.0.0.251", "no address that others can use"),
-        ("255.255.255.255", "no address that others can use"),
-        ("ff02::1", "no address that others can use"),
-        ("fe80::1%lo", "link-local IPv6 address, which means nothing on other machines"),
-        ("fe80::1", "link-local IPv6 address, which means nothing on other machines"),
+        ("224.0.0.251", "not an address that other nodes can use"),
+        ("255.255.255.255", "not an address that other nodes can use"),
+        ("ff02::1", "not an address that other nodes can use"),
+        ("fe80::1%lo", "link-local IPv6 address, which other machines cannot use"),
+        ("fe80::1", "link-local IPv6 address, which other machines cannot use"),
     ],
 )
 async def test_a_host_that_is_none_of_this_machine_is_refused_by_its_name(host: str, message: str) -> None:

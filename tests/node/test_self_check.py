@@ -36,13 +36,13 @@ def differing(**values: object) -> Search:
         (differing(bound_host="127.0.0.1"), "bound to 127.0.0.1", "--insecure-lan"),
         (differing(bound_host="::1", no_network="no network"), "bound to ::1", "--insecure-lan"),
         (differing(no_network="no network is up: eth0 has no carrier"), "eth0 has no carrier", "cable"),
-        (differing(sources={"mdns": SILENT}), "seen by mdns, and none answers", "firewalls"),
-        (differing(sources={"mdns": SILENT, "beacon": SILENT}), "seen by mdns and beacon", "firewalls"),
+        (differing(sources={"mdns": SILENT}), "mdns found nodes, but none answers", "firewalls"),
+        (differing(sources={"mdns": SILENT, "beacon": SILENT}), "mdns and beacon found nodes", "firewalls"),
         (differing(seeds=("a:1",), sources={"seed": SILENT}), "no node of mesh 'lab' answers at a:1", "runs there"),
         (differing(seeds=("a:1",)), "a:1 has no address", "check the name"),
-        (differing(hears_other_meshes=True), "none is of mesh 'lab'", "--mesh"),
+        (differing(hears_other_meshes=True), "none of mesh 'lab'", "--mesh"),
         (differing(has_mdns=False, has_beacon=False), "mDNS and the beacon are off", "--join"),
-        (FINE, "nobody of mesh 'lab' is heard", "--join"),
+        (FINE, "no node of mesh 'lab' is heard", "--join"),
     ],
 )
 def test_the_likely_reason_comes_with_the_next_step(search: Search, reason: str, advice: str) -> None:
@@ -69,7 +69,7 @@ async def test_a_node_that_found_nobody_says_so_once_by_event_and_log(
         (node,) = await virtual_mesh.start("a")
         assert await problems(virtual_mesh, node, ALONE_SECONDS - 2) == []
         assert await problems(virtual_mesh, node, 100) == ["alone"]
-    (line,) = (record.message for record in caplog.records if "found nobody" in record.message)
+    (line,) = (record.message for record in caplog.records if "found no other" in record.message)
     assert "--join HOST:PORT" in line
     assert "meshp2p doctor" in line
 

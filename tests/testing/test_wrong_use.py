@@ -37,10 +37,10 @@ async def test_an_unknown_host_is_named_with_those_that_exist(virtual_mesh: Virt
 
 async def test_a_host_is_started_once(virtual_mesh: VirtualMesh) -> None:
     await virtual_mesh.start("a")
-    with pytest.raises(meshp2p.LocalProtocolError, match="host 'a' runs already: stop"):
+    with pytest.raises(meshp2p.LocalProtocolError, match="host 'a' is already running: stop"):
         await virtual_mesh.start("b", "a")
     assert list(virtual_mesh.nodes) == ["a"]
-    with pytest.raises(meshp2p.ConfigError, match="each once"):
+    with pytest.raises(meshp2p.ConfigError, match="each only once"):
         await virtual_mesh.start("c", "c")
     with pytest.raises(meshp2p.ConfigError, match="id = 'd' for 2 nodes"):
         await virtual_mesh.start("d", "e", id="d")
@@ -51,11 +51,11 @@ async def test_a_host_is_started_once(virtual_mesh: VirtualMesh) -> None:
 async def test_what_does_not_run_is_not_stopped_killed_or_paused(virtual_mesh: VirtualMesh) -> None:
     await virtual_mesh.start("a")
     virtual_mesh.kill("a")
-    with pytest.raises(meshp2p.LocalProtocolError, match="host 'a' was killed before: restart"):
+    with pytest.raises(meshp2p.LocalProtocolError, match="host 'a' is killed already: restart"):
         virtual_mesh.kill("a")
-    with pytest.raises(meshp2p.LocalProtocolError, match="nothing to pause"):
+    with pytest.raises(meshp2p.LocalProtocolError, match="cannot be paused"):
         virtual_mesh.pause("a", 1)
-    with pytest.raises(meshp2p.LocalProtocolError, match="nothing runs that start"):
+    with pytest.raises(meshp2p.LocalProtocolError, match="runs nothing that start"):
         await virtual_mesh.stop("a")
     with pytest.raises(meshp2p.LocalProtocolError, match="restart\\(\\) it first"), virtual_mesh.host("a"):
         pass
@@ -69,7 +69,7 @@ async def test_values_out_of_range_and_faults_of_another_kind_are_refused(virtua
         virtual_mesh.loss(10)
     with pytest.raises(meshp2p.ConfigError, match="two groups"):
         virtual_mesh.partition("a", ["a", "b"])
-    with pytest.raises(meshp2p.ConfigError, match="Crash is no fault of the network"):
+    with pytest.raises(meshp2p.ConfigError, match="Crash is not a fault of the network"):
         virtual_mesh.fault(faults.Crash(node="a"))
     with pytest.raises(meshp2p.ConfigError, match="no host is named"):
         virtual_mesh.isolate()
@@ -87,7 +87,7 @@ async def test_a_wait_that_fails_says_what_each_node_sees(virtual_mesh: VirtualM
     with pytest.raises(NotConverged) as caught:
         await virtual_mesh.wait_until_whole(timeout=20)
     message = str(caught.value)
-    assert message.startswith("not whole after 20 s of virtual time: 'a' does not list a, b as alive")
+    assert message.startswith("the mesh did not converge in 20 s of virtual time: 'a' does not list a, b as alive")
     leader = virtual_mesh["b"].leader
     assert leader is not None
     assert f"b: lists b; leader b (epoch {leader.epoch})" in message

@@ -188,7 +188,12 @@ class RelaySelector:
             return
         if not self._has_answered_since(node_id, tried_at):
             self.note_failed(node_id, reason, now)
-        handler(CallFailed(Failure.UNREACHABLE, f"node {node_id!r} was not reached, nor through others: {reason}"), now)
+        handler(
+            CallFailed(
+                Failure.UNREACHABLE, f"node {node_id!r} cannot be reached, directly or through other nodes: {reason}"
+            ),
+            now,
+        )
 
     def _note_way_failed(self, node_id: str, way: str, reply: CallFailed, tried_at: float, now: float) -> None:
         """Note that a call by this route, which began at ``tried_at``, got no answer.

@@ -182,7 +182,7 @@ class Mail:
             case Timer.RETURN_MAIL:
                 self._return_mail(subject, now)
             case _:
-                raise InternalError(f"nobody handles {timer!r}")
+                raise InternalError(f"no part handles timer {timer!r}")
 
     def _forget_gone(self, instance_id: str, now: float) -> None:
         """Forget an instance that has been gone, or elsewhere, for as long as a message is kept: what it acknowledged

@@ -111,13 +111,15 @@ class Hosting:
         size = item_bytes(record)
         if size > state.config.record_bytes_max:
             raise LimitExceeded(
-                f"instance {profile.id!r}: its registration has {size} bytes,"
+                f"instance {profile.id!r}: the registration has {size} bytes,"
                 f" at most {state.config.record_bytes_max} are allowed"
             )
         if held is not None and not state.has_room_for(record):
-            raise LimitExceeded(f"instance {profile.id!r}: there is no room for a registration that grows")
+            raise LimitExceeded(f"instance {profile.id!r}: the list of instances has no room for a larger registration")
         if (record != held or self._ownership.is_exhausted(profile.id)) and not self._ownership.publish(record, now):
-            raise LimitExceeded(f"instance {profile.id!r}: no greater incarnation is left: register under another id")
+            raise LimitExceeded(
+                f"instance {profile.id!r}: its incarnation cannot grow any more: register under another id"
+            )
         self._host(profile.id, now)
         state.life.note(profile.id, now)
 
@@ -146,12 +148,14 @@ class Hosting:
         check_metrics(metrics)
 
     def deregister(self, ticket: int, request: Deregister, now: float) -> None:
-        """Remove a hosted instance. Raises :class:`InstanceConflict` if the id belongs to a live node, which leaves by
-        itself."""
+        """Remove a hosted instance. Raises :class:`InstanceConflict` if the id belongs to a live node: a node leaves
+        by closing."""
         state = self._state
         held = state.members.records.get(request.id)
         if held is not None and held.is_node:
-            raise InstanceConflict(f"instance {request.id!r} is a live node that embeds meshp2p: it leaves by itself")
+            raise InstanceConflict(
+                f"instance {request.id!r} is a live node that embeds meshp2p: close that node instead"
+            )
         if held is None or held.home == state.id:
             state.resolve(ticket, self.handle_deregister(request.id, now))
             return
@@ -180,7 +184,7 @@ class Hosting:
 
         home = state.members.records.get(held.home)
         if home is None or not home.is_node:
-            conclude(CallFailed(Failure.UNREACHABLE, "it is not listed"), now)
+            conclude(CallFailed(Failure.UNREACHABLE, "its home is not listed"), now)
         else:
             state.call_node(home, request, conclude, state.config.forward_timeout)
 

@@ -298,7 +298,7 @@ class Swim:
             case Timer.LEASE | Timer.LEASE_ENDS:
                 self.election.handle_lease(timer, subject, now)
             case _:
-                raise InternalError(f"nobody handles {timer!r}")
+                raise InternalError(f"no part handles timer {timer!r}")
         self.route_findings(now)
 
     def _handle_probe(self, now: float) -> None:
