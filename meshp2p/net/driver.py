@@ -175,7 +175,7 @@ class Driver:
     async def _hear_all(self) -> None:
         """Return when all datagrams that have arrived by now were read."""
         read_by = self.stats.datagrams_received + QUEUE_MAX
-        while not self._receive_waiting() and self.stats.datagrams_received < read_by:
+        while not self._receive_waiting() and self.stats.datagrams_received < read_by:  # noqa: ASYNC110  # rests
             await trio.sleep_until(self._rest_until)
 
     def perform(self, effects: list[Effect]) -> None:
