@@ -26,6 +26,7 @@
     ├── DelegationFailed         a delegated task ended without a result
     │   └── DelegationTimeout    its result did not arrive in time
     ├── JoinFailed               this machine was not admitted to a secured mesh; nothing was stored
+    ├── Revoked                  this machine or agent was revoked from a secured mesh; the node has left it
     ├── RequestRefused           a node answered an HTTP request with an error status
     ├── StoreError               stored data cannot be read or written
     │   └── StoreFull            the disk is full; nothing was written
@@ -196,6 +197,13 @@ class DelegationTimeout(DelegationFailed, TimeoutError):
 
 class JoinFailed(MeshError):
     """This machine was not admitted to a secured mesh. The message says why and what to do. Nothing was stored."""
+
+
+class Revoked(MeshError):
+    """This machine, or this agent on it, was revoked from a secured mesh. The node was not started, or has left.
+
+    The message says by whom and what to do.
+    """
 
 
 class RequestRefused(MeshError):

@@ -42,6 +42,7 @@ _MODULES = {
     "ca": "tokens",
     "invite": "joining",
     "join": "joining",
+    "revoke": "revoking",
 }
 """Which module has each command."""
 

@@ -22,6 +22,7 @@ from meshp2p.net.interfaces import list_interfaces
 from meshp2p.net.joining import InvitationServer, join_at
 from meshp2p.net.sockets import Sockets, open_sockets
 from meshp2p.node.platform import find_place
+from meshp2p.node.security import TrustOnDisk
 from meshp2p.node.settings import TOKEN_VARIABLE
 from meshp2p.store.credentials import CredentialDirectory
 from meshp2p.trust.credential import MachineCredential
@@ -29,7 +30,7 @@ from meshp2p.trust.joining import Invitation, NewcomerSide
 from meshp2p.trust.spoken import JoinCode, JoinToken, parse_invitation
 from meshp2p.wire.codec import Codec
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "resolve"]
 
 CODE_SECONDS = 600.0
 """How long a code is valid."""
@@ -113,10 +114,7 @@ async def _serve_invitation(
     )
     sockets = open_sockets(options.host, options.port, is_port_wished=options.port != 0)
     sockets.datagrams.close()
-
-    async def keep() -> None:
-        await trio.to_thread.run_sync(directory.update_trust, credential)
-
+    keep = TrustOnDisk(directory, credential).keep
     server = InvitationServer(credential, invitation, keep=keep, note=lambda text: write_line(printable(text)))
     failure: StoreError | None = None
     async with sockets.listener, trio.open_nursery() as nursery:
@@ -195,7 +193,7 @@ def _ask() -> str:
 
 async def _join_mesh(options: argparse.Namespace, secret: JoinCode | JoinToken) -> MachineCredential:
     if options.at is not None:
-        addresses = await _resolve(options.at)
+        addresses = await resolve(options.at)
     else:
         found = await find_announced(_announced_name(secret))
         if not found:
@@ -207,7 +205,8 @@ async def _join_mesh(options: argparse.Namespace, secret: JoinCode | JoinToken) 
     return await join_at(addresses, NewcomerSide(secret, options.label))
 
 
-async def _resolve(text: str) -> tuple[Address, ...]:
+async def resolve(text: str) -> tuple[Address, ...]:
+    """The addresses of ``--at``. Raises :class:`JoinFailed`."""
     endpoint = parse_endpoint(text)
     try:
         found = await trio.socket.getaddrinfo(endpoint.host, endpoint.port, type=trio.socket.SOCK_STREAM)

@@ -337,6 +337,14 @@ class Machine(View):
                 self._swim.syncer.note_move(now)
         return self._conclude(now)
 
+    def expel(self, ids: Sequence[str], now: float) -> list[Effect]:
+        """List these instances, and those that they host, as left, and accept no more claims of their processes.
+
+        Another process of an instance may join later. This node itself is not expelled.
+        """
+        self._swim.membership.expel(ids, now)
+        return self._conclude(now)
+
     def leave(self, now: float) -> list[Effect]:
         """Leave the mesh: every node is told, and :attr:`has_left` says when enough of them confirmed."""
         if not self._state.is_leaving:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Final, Protocol
 
 import trio
@@ -16,6 +16,7 @@ from meshp2p.net.dials import Connect
 from meshp2p.net.open_calls import ServeCall
 from meshp2p.net.peer_connection import PeerConnection, ServedCall
 from meshp2p.net.peer_query import Router
+from meshp2p.net.security import Security
 from meshp2p.wire.peer_events import CallArrived
 from meshp2p.wire.peer_frames import CallKind, ResetReason
 
@@ -51,10 +52,13 @@ class PeerService(Router, Protocol):
     def knock(self, address: Address) -> None:
         """Send a datagram without content."""
 
+    def expel(self, ids: Sequence[str]) -> None:
+        """Treat these instances, and what they host, as departed for ever."""
+
 
 class CallServer:
     """Serves each call in ``nursery``: a query by ``serve_query``, others by ``service``. ``connect`` connects to an
-    address."""
+    address. ``security`` is that of a node of a secured mesh."""
 
     def __init__(
         self,
@@ -63,18 +67,23 @@ class CallServer:
         connections: Connections,
         connect: Connect,
         nursery: trio.Nursery,
+        security: Security | None = None,
     ) -> None:
         self._service = service
         self._serve_query = serve_query
         self._connections = connections
         self._connect = connect
         self._nursery = nursery
+        self._security = security
 
     def answer(self, connection: PeerConnection, arrived: CallArrived) -> None:
         """Answer a call: at once if the reply is known, without a task; otherwise in a task."""
         service = self._service
         if service is None:
             connection.reset(arrived.call, ResetReason.REFUSED, "this is no node")
+            return
+        if connection.why_barred:
+            connection.reset(arrived.call, ResetReason.REFUSED, connection.why_barred)
             return
         waiting: Awaitable[bytes] | None = None
         if arrived.kind is CallKind.MESSAGE:
@@ -113,6 +122,8 @@ class CallServer:
                     case CallKind.DIAL_BACK:
                         reply = (await self._dial_back(served, service)).encode()
                         connection.protocol.send_part(served.id, reply, is_last=True)
+                    case CallKind.TRUST:
+                        connection.protocol.send_part(served.id, await self._update_trust(served), is_last=True)
                     case CallKind.QUERY:
                         if self._serve_query is None:
                             raise RemoteProtocolError(Refusal.BAD_VALUE, "this node takes no queries")
@@ -141,6 +152,11 @@ class CallServer:
                 return f"{address}: {error}"
             return ""
         return f"{address}: no answer in {DIAL_BACK_SECONDS:g} s"
+
+    async def _update_trust(self, served: ServedCall) -> bytes:
+        if self._security is None or served.source != (served.connection.peer.id if served.connection.peer else ""):
+            raise RemoteProtocolError(Refusal.BAD_VALUE, "trust maps are of secured meshes, and are not passed on")
+        return await self._security.trust.answer(served.connection, served.body)
 
     def release(self, connection: PeerConnection) -> None:
         """Cancel the calls of a connection that is over. A query continues for ``UNREACHABLE_SECONDS``, because its

@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -286,6 +286,10 @@ class Driver:
     def knock(self, address: Address) -> None:
         """Send a datagram without content, so that its receiver can see whether datagrams arrive."""
         self.perform([Send(address, Datagram(Gossip(tag_of(self.machine.id))))])
+
+    def expel(self, ids: Sequence[str]) -> None:
+        """Treat these instances, and what they host, as departed for ever."""
+        self.perform(self.machine.expel(ids, trio.current_time()))
 
     def _next_ticket(self) -> int:
         """Return a new ticket, under which an answer will come."""

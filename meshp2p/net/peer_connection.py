@@ -165,7 +165,10 @@ class PeerConnection:
         self._unsent = b""
         self._is_writer_idle = False
         self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else None
-        self._verified_id = stream.instance_id if isinstance(stream, VerifiedStream) else None
+        self.verified: VerifiedStream | None = stream if isinstance(stream, VerifiedStream) else None
+        """The connection in a secured mesh."""
+        self.why_barred: str = ""
+        """Why calls of the other side are refused until the connection is closed."""
 
     def __repr__(self) -> str:
         peer = "?" if self.peer is None else repr(self.peer.id)
@@ -346,10 +349,10 @@ class PeerConnection:
             case CallArrived():
                 on_event(self, event)
             case HelloArrived():
-                if self.peer is not None and self._verified_id not in (None, self.peer.id):
+                if self.peer and self.verified and self.verified.instance_id != self.peer.id:
                     raise RemoteProtocolError(
                         Refusal.UNTRUSTED,
-                        f"it says that it is {self.peer.id!r}: its certificate is for {self._verified_id!r}",
+                        f"it says that it is {self.peer.id!r}: its certificate is for {self.verified.instance_id!r}",
                     )
                 self.has_hello.set()
                 on_event(self, event)

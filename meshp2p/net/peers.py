@@ -25,7 +25,8 @@ from meshp2p.net.open_calls import OutgoingCall, ServeCall
 from meshp2p.net.peer_connection import AskedCall, CallBroken, PeerConnection
 from meshp2p.net.peer_query import PeerQuery
 from meshp2p.net.relays import Relays
-from meshp2p.net.secure_stream import CallerStream, Security, VerifiedStream
+from meshp2p.net.secure_stream import CallerStream, VerifiedStream
+from meshp2p.net.security import Security
 from meshp2p.net.sockets import connect_tcp
 from meshp2p.net.strangers import Strangers
 from meshp2p.wire.call_bytes import Budget
@@ -115,7 +116,11 @@ class Peers:
         self._service = service
         try:
             async with trio.open_nursery() as self._nursery:
-                self._server = CallServer(service, serve_query, self._connections, self._connect, self._nursery)
+                self._server = CallServer(
+                    service, serve_query, self._connections, self._connect, self._nursery, self._security
+                )
+                if self._security is not None and service is not None:
+                    self._nursery.start_soon(self._security.trust.run, self._connections, service.expel)
                 task_status.started()
                 while True:
                     await trio.sleep(_SWEEP_SECONDS)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Protocol
+from collections.abc import Callable
 
 import trio
 
-from meshp2p.trust.grants import CallerAccess, Grant
+from meshp2p.trust.grants import Grant
 
-__all__ = ["CallerStream", "Security", "VerifiedStream"]
+__all__ = ["CallerStream", "VerifiedStream"]
 
 
 class _TlsStream(trio.abc.Stream):
@@ -30,11 +29,15 @@ class _TlsStream(trio.abc.Stream):
 
 
 class VerifiedStream(_TlsStream):
-    """A TLS connection. ``instance_id`` is the id that the certificate of the other side is for."""
+    """A TLS connection. ``instance_id`` is the id that the certificate of the other side is for, ``machine`` the
+    fingerprint of the machine that issued it. ``trust_digest`` is that of the trust map on which both sides agreed
+    last."""
 
-    def __init__(self, stream: trio.abc.Stream, instance_id: str) -> None:
+    def __init__(self, stream: trio.abc.Stream, instance_id: str, machine: bytes, trust_digest: bytes) -> None:
         super().__init__(stream)
         self.instance_id: str = instance_id
+        self.machine: bytes = machine
+        self.trust_digest: bytes = trust_digest
 
 
 class CallerStream(_TlsStream):
@@ -45,25 +48,3 @@ class CallerStream(_TlsStream):
         super().__init__(stream)
         self.peer_host: str = peer_host
         self.certified: Callable[[], Grant | None] = certified
-
-
-class Security(Protocol):
-    """One node of a secured mesh."""
-
-    @property
-    def mesh(self) -> str:
-        """The name that stands for this mesh, and for no other, where an open mesh has its name."""
-
-    @property
-    def callers(self) -> CallerAccess:
-        """What callers of the HTTP API may do."""
-
-    def rename(self, names: Collection[str]) -> None:
-        """Show a certificate with these DNS names and addresses from now on."""
-
-    async def accept(self, stream: trio.abc.Stream, host: str) -> VerifiedStream | CallerStream:
-        """Find out who connected from ``host``. Raises :class:`~meshp2p.errors.RemoteProtocolError` if that is neither
-        a member nor a caller, ``OSError`` if the connection broke; the stream is closed then."""
-
-    async def dial(self, stream: trio.abc.Stream) -> VerifiedStream:
-        """As :meth:`accept`, for a connection to a node that was opened here."""

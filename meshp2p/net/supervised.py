@@ -120,6 +120,9 @@ class SupervisedMachine(Machine):
     def readdress(self, addresses: tuple[Address, ...], now: float, *, hostname: str | None = None) -> list[Effect]:
         return self._run(now, partial(super().readdress, hostname=hostname), addresses, now)
 
+    def expel(self, ids: Sequence[str], now: float) -> list[Effect]:
+        return self._run(now, super().expel, ids, now)
+
     def leave(self, now: float) -> list[Effect]:
         return self._run(now, super().leave, now)
 

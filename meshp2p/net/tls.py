@@ -2,22 +2,23 @@
 
 Of two nodes, both show a certificate that leads to the root of the mesh. Then each says who is above it, both trust
 maps become one if they differ, and what is known then decides. A revoked node has shown a valid certificate, and is
-refused there. A caller need not show a certificate. The ALPN protocol tells nodes and callers apart.
+refused there: it is sent the revocation instead of the map. A caller need not show a certificate. The ALPN protocol
+tells nodes and callers apart.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import logging
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from typing import Any, Final
 
 import trio
 
 from meshp2p.errors import LocalProtocolError, Refusal, RemoteProtocolError
+from meshp2p.net.mesh_trust import MeshTrust
 from meshp2p.net.secure_stream import CallerStream, VerifiedStream
 from meshp2p.trust.callers import Callers
 from meshp2p.trust.certificates import AgentRole, Certificate
@@ -31,9 +32,6 @@ __all__ = ["HANDSHAKE_SECONDS", "NodeTls", "make_caller_context"]
 HANDSHAKE_SECONDS: Final = 10.0
 """How long the other side may take until it is known who it is. Chosen, not measured."""
 
-BOOTS_MAX: Final = 4096
-"""Instances whose highest boot is remembered. Chosen, not measured."""
-
 _MESH: Final = "meshp2p/2"
 _HTTP: Final = "http/1.1"
 _DER: Final = 2  # of Certificate.public_bytes() in CPython
@@ -43,29 +41,15 @@ _log = logging.getLogger("meshp2p.net")
 
 
 class NodeTls:
-    """One node: ``certificate`` is its own, for ``key``. ``refresh`` is called before the trust map is used, and takes
-    in what other processes of this user wrote; ``keep`` is awaited when it has grown.
+    """One node: ``certificate`` is its own, for ``key``. It is a :class:`~meshp2p.net.security.Security`."""
 
-    It is a :class:`~meshp2p.net.secure_stream.Security`.
-    """
-
-    def __init__(
-        self,
-        credential: MachineCredential,
-        key: PrivateKey,
-        certificate: Certificate,
-        *,
-        refresh: Callable[[], None],
-        keep: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._credential = credential
+    def __init__(self, trust: MeshTrust, key: PrivateKey, certificate: Certificate) -> None:
+        self.trust: MeshTrust = trust
+        credential = trust.credential
         self._key = key
         self._certificate = certificate
         self._names: frozenset[str] = frozenset()
-        self._refresh = refresh
-        self._keep = keep
-        self._boots: collections.OrderedDict[tuple[bytes, str], int] = collections.OrderedDict()
-        self._callers = Callers(credential, refresh)
+        self._callers = Callers(credential, trust.refresh)
         root = credential.root.to_pem().decode()
         self._accepting = _make_context(ssl.PROTOCOL_TLS_SERVER, root)
         self._dialling = _make_context(ssl.PROTOCOL_TLS_CLIENT, root)
@@ -73,21 +57,21 @@ class NodeTls:
 
     @property
     def mesh(self) -> str:
-        return self._credential.announced_name
+        return self.trust.credential.announced_name
 
     @property
     def callers(self) -> Callers:
-        """See :class:`~meshp2p.net.secure_stream.Security`."""
+        """See :class:`~meshp2p.net.security.Security`."""
         return self._callers
 
     def rename(self, names: Collection[str]) -> None:
-        """See :class:`~meshp2p.net.secure_stream.Security`."""
+        """See :class:`~meshp2p.net.security.Security`."""
         role = self._certificate.role
         if self._names == frozenset(names) or not isinstance(role, AgentRole):
             return
         try:
             shown = dict.fromkeys((*_LOOPBACK, *sorted(names)))
-            self._certificate = self._credential.issue_agent(self._key.public, role.id, role.boot, list(shown))
+            self._certificate = self.trust.credential.issue_agent(self._key.public, role.id, role.boot, list(shown))
         except LocalProtocolError as error:  # it was revoked
             _log.error("the certificate of this node keeps its old names: %s", error)
             return
@@ -95,63 +79,57 @@ class NodeTls:
         self._show_certificate()
 
     def _show_certificate(self) -> None:
-        chain = (self._certificate, *self._credential.machine.chain)
+        chain = (self._certificate, *self.trust.credential.machine.chain)
         for context in (self._accepting, self._dialling):
             _load_chain(context, chain, self._key)
 
     async def accept(self, stream: trio.abc.Stream, host: str) -> VerifiedStream | CallerStream:
-        """See :class:`~meshp2p.net.secure_stream.Security`."""
+        """See :class:`~meshp2p.net.security.Security`."""
         tls = trio.SSLStream(stream, self._accepting, server_side=True, https_compatible=True)
         async with _identifying(tls):
             await tls.do_handshake()
             if tls.selected_alpn_protocol() not in (None, _HTTP):
-                return VerifiedStream(tls, (await self._verify(tls)).id)
+                return await self._verify(tls)
             leaf = tls.getpeercert(binary_form=True)
             return CallerStream(tls, host, lambda: None if leaf is None else self._callers.by_certificate(leaf))
 
     async def dial(self, stream: trio.abc.Stream) -> VerifiedStream:
-        """See :class:`~meshp2p.net.secure_stream.Security`."""
+        """See :class:`~meshp2p.net.security.Security`."""
         tls = trio.SSLStream(stream, self._dialling, https_compatible=True)
         async with _identifying(tls):
             await tls.do_handshake()
-            return VerifiedStream(tls, (await self._verify(tls)).id)
+            return await self._verify(tls)
 
-    async def _verify(self, stream: trio.SSLStream[trio.abc.Stream]) -> AgentRole:
+    async def _verify(self, stream: trio.SSLStream[trio.abc.Stream]) -> VerifiedStream:
         leaf = stream.getpeercert(binary_form=True)
         if stream.selected_alpn_protocol() != _MESH or leaf is None:
             raise RemoteProtocolError(Refusal.UNTRUSTED, f"expected {_MESH} and a certificate")
-        self._refresh()
-        trust = self._credential.trust
-        own = Introduction.of(self._credential)
+        self.trust.refresh()
+        trust = self.trust.credential.trust
+        own = Introduction.of(self.trust.credential)
         other = Introduction.decode_untrusted(await _exchange(stream, own.encode(), INTRODUCTION_BYTES_MAX))
         certificate = Certificate.decode_untrusted(leaf)
         trust.merge_untrusted(Statements(other.chain))
         if other.digest != own.digest:
-            trust.verify_agent(certificate)  # only members are sent the map
-            body = await _exchange(stream, trust.statements().encode(), STATEMENTS_BYTES_MAX)
+            statements = trust.statements()
+            try:
+                trust.verify_agent(certificate)  # only members are sent the map
+            except RemoteProtocolError as error:
+                if error.reason is not Refusal.REVOKED:
+                    raise
+                statements = trust.evidence_against(certificate.issuer)
+            body = await _exchange(stream, statements.encode(), STATEMENTS_BYTES_MAX)
             trust.merge_untrusted(Statements.decode_untrusted(body))
-        if trust.digest() != own.digest:  # also what somebody brought who is refused now
-            await self._keep()
+        await self.trust.note_growth(own.digest)  # also what somebody brought who is refused now
         role = trust.verify_agent(certificate)
-        self._note_boot(certificate.issuer, role)
-        return role
-
-    def _note_boot(self, machine: bytes, role: AgentRole) -> None:
-        """Refuse a process that was replaced by a later one."""
-        known = self._boots.pop((machine, role.id), 0)
-        self._boots[machine, role.id] = max(known, role.boot)
-        if len(self._boots) > BOOTS_MAX:
-            self._boots.popitem(last=False)
-        if role.boot < known:
-            raise RemoteProtocolError(
-                Refusal.UNTRUSTED, f"agent {role.id!r}: boot {role.boot} is over, {known} is known"
-            )
+        self.trust.note_boot(certificate.issuer, role)
+        return VerifiedStream(stream, role.id, certificate.issuer, trust.digest())
 
 
 @contextlib.asynccontextmanager
 async def _identifying(stream: trio.SSLStream[trio.abc.Stream]) -> AsyncIterator[None]:
     """Bound the time of this block, and close the stream unless it ends without an error. Raises
-    :class:`RemoteProtocolError` and ``OSError`` as :class:`~meshp2p.net.secure_stream.Security` does."""
+    :class:`RemoteProtocolError` and ``OSError`` as :class:`~meshp2p.net.security.Security` does."""
     is_known = False
     try:
         with trio.fail_after(HANDSHAKE_SECONDS):

@@ -31,7 +31,7 @@ from meshp2p.net.driver import Datagrams
 from meshp2p.net.interfaces import Interface, advertised_addresses, list_interfaces, why_no_network
 from meshp2p.net.peers import Peers
 from meshp2p.net.port import Listener
-from meshp2p.net.secure_stream import Security
+from meshp2p.net.security import Security
 from meshp2p.net.sockets import open_sockets
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
 from meshp2p.store.directory import DataDirectory

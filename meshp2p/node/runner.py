@@ -13,13 +13,13 @@ from meshp2p.core.events import Event, IdConflictLost, InstanceEvent, Leadership
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.discovery.cache import KnownPeer
 from meshp2p.discovery.source import Sighting
-from meshp2p.errors import IdConflict, InternalError, StartError
+from meshp2p.errors import IdConflict, MeshError, StartError
 from meshp2p.http.access import Access
 from meshp2p.http.app import make_app
 from meshp2p.http.server import HttpServer
 from meshp2p.net.driver import Driver
 from meshp2p.net.port import Listener, Port
-from meshp2p.net.secure_stream import Security
+from meshp2p.net.security import Security
 from meshp2p.net.supervised import SupervisedMachine
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.events import event_log, event_text
@@ -73,7 +73,7 @@ class _Runner:
         self._subscriptions = Subscriptions()
         self._maps = LocalMaps()
         self._lost_id: IdConflictLost | None = None
-        self._failure: InternalError | None = None
+        self._failure: MeshError | None = None
         self._scope = trio.CancelScope()
 
     @contextlib.asynccontextmanager
@@ -166,6 +166,8 @@ class _Runner:
                         config, bound.host, driver, peers, sources, platform.why_no_network, self._subscriptions.put
                     )
                     parts.start_soon(check.run)
+                    if security is not None:
+                        parts.start_soon(self._end_if_revoked, security)
                     if own.disk is not None:
                         parts.start_soon(_keep_peers, node, own.disk)
                     await driver.wait_until(lambda: machine.is_announced or machine.has_lost_id)
@@ -209,7 +211,12 @@ class _Runner:
         except OSError as error:
             raise StartError(f"the interfaces of this machine cannot be listed: {error}") from error
 
-    def _give_up(self, error: InternalError) -> None:
+    async def _end_if_revoked(self, security: Security) -> None:
+        error = await security.trust.wait_revoked()
+        _log.error("%s", error)
+        self._give_up(error)
+
+    def _give_up(self, error: MeshError) -> None:
         self._failure = error
         self._scope.cancel()
 

@@ -2,65 +2,69 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
-from collections.abc import Callable
 
 import trio
 
-from meshp2p.errors import LocalProtocolError, StartError, StoreError
+from meshp2p.errors import LocalProtocolError, StartError
+from meshp2p.net.mesh_trust import MeshTrust, revoked_error
 from meshp2p.net.tls import NodeTls, make_caller_context
-from meshp2p.store.credentials import CredentialDirectory
+from meshp2p.store.credentials import Boots, CredentialDirectory
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
 
-__all__ = ["open_caller", "open_security"]
-
-_log = logging.getLogger("meshp2p.node")
+__all__ = ["TrustOnDisk", "open_caller", "open_security"]
 
 
 def open_security(directory: CredentialDirectory, instance_id: str, hostname: str) -> NodeTls:
     """Issue a certificate for this process, and load the trust map of its user.
 
-    Raises :class:`StartError` if this machine may not use the id or was revoked, and
+    Raises :class:`~meshp2p.errors.Revoked`, :class:`StartError` if this machine may not use the id, and
     :class:`~meshp2p.errors.StoreError` if the credential cannot be used.
     """
     credential = directory.load()
     key = PrivateKey.generate()
+    revoked = revoked_error(credential, instance_id)
+    if revoked is not None:
+        raise revoked
     try:
         certificate = credential.issue_agent(key.public, instance_id, directory.next_boot(), [hostname])
     except LocalProtocolError as error:
-        raise StartError(
-            f"{error}; to join the mesh again, remove {str(directory.path)!r} and run: meshp2p join"
-        ) from error
-
-    async def keep() -> None:
-        try:
-            await trio.to_thread.run_sync(directory.update_trust, credential)
-        except StoreError as error:
-            _log.error("changes of the trust map cannot be stored, and are lost when this process ends: %s", error)
-
-    return NodeTls(credential, key, certificate, refresh=_refresher(directory, credential), keep=keep)
+        raise StartError(str(error)) from error
+    disk = TrustOnDisk(directory, credential)
+    return NodeTls(MeshTrust(credential, instance_id, directory.load_agents(), disk), key, certificate)
 
 
 def open_caller(directory: CredentialDirectory) -> ssl.SSLContext:
     """What a caller of the HTTP API of a secured mesh needs to show who it is and to verify nodes. Raises
     :class:`~meshp2p.errors.StoreError` if the credential cannot be used."""
     credential = directory.load()
-    return make_caller_context(credential, _refresher(directory, credential))
+    return make_caller_context(credential, MeshTrust(credential, "", {}, TrustOnDisk(directory, credential)).refresh)
 
 
-def _refresher(directory: CredentialDirectory, credential: MachineCredential) -> Callable[[], None]:
-    """Takes into the trust map of ``credential`` what other processes have written."""
-    stamp = directory.trust_stamp()
+class TrustOnDisk:
+    """Keeps the trust map of a loaded credential equal to the one on disk, which other processes of this user write
+    too. It is a :class:`~meshp2p.net.mesh_trust.TrustStore`. All of it raises :class:`~meshp2p.errors.StoreError`."""
 
-    def refresh() -> None:
-        nonlocal stamp
-        if (now := directory.trust_stamp()) != stamp:
-            stamp = now
-            try:
-                credential.trust.merge_untrusted(directory.load_statements())
-            except StoreError as error:
-                _log.error("the trust map on disk cannot be read and is not used: %s", error)
+    def __init__(self, directory: CredentialDirectory, credential: MachineCredential) -> None:
+        self._directory = directory
+        self._credential = credential
+        self._stamp: object = None
 
-    return refresh
+    def refresh(self) -> None:
+        """Take in what others wrote."""
+        if (stamp := self._directory.trust_stamp()) != self._stamp:
+            self._stamp = stamp
+            self._credential.trust.merge_untrusted(self._directory.load_statements())
+
+    async def keep(self) -> None:
+        """Write the trust map. The map itself is used in this thread only."""
+        while True:
+            self.refresh()
+            statements, stamp = self._credential.trust.statements(), self._stamp
+            if await trio.to_thread.run_sync(self._directory.write_trust, statements, stamp):
+                return
+
+    async def keep_agents(self, boots: Boots) -> None:
+        """Write which agents were met."""
+        await trio.to_thread.run_sync(self._directory.add_agents, boots)

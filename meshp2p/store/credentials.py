@@ -8,6 +8,7 @@
                      root.key      the root's key, until it is exported; nobody else may read it
                      trust         the trust map
                      boots         how many certificates for agents were issued
+                     agents        the agents that nodes here were connected to, with their machines and boots
 
 Several processes use them at once: whoever writes locks the directory of the mesh. Each file is replaced as a whole.
 """
@@ -24,6 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from meshp2p.errors import ConfigError, RemoteProtocolError, StoreError
 from meshp2p.store.replacement import replace_durably, sync_name
 from meshp2p.trust.certificates import Certificate, RootRole, announced_name
@@ -31,7 +34,15 @@ from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.trust_map import Statements
 
-__all__ = ["CredentialDirectory", "Credentials"]
+__all__ = ["Boots", "CredentialDirectory", "Credentials", "load_key"]
+
+AGENTS_MAX: Final = 4096
+"""Agents that are remembered. Chosen, not measured."""
+
+Boots = dict[tuple[bytes, str], int]
+"""The highest boots of agents. Each is named by the fingerprint of its machine and its id."""
+
+_decode_agents: Final = msgspec.msgpack.Decoder(list[tuple[bytes, str, int]]).decode
 
 _BYTES_MAX: Final = 64 << 20  # of the longest file, a trust map with all that fits: chosen, not measured
 _TRUST_MAGIC: Final = b"m2trust\x01"
@@ -49,7 +60,7 @@ class CredentialDirectory:
 
     def load(self) -> MachineCredential:
         """What is kept. Raises :class:`StoreError` if it cannot be read, is damaged, or if others may read a key."""
-        key = self._load_key("machine.key")
+        key = load_key(self.path / "machine.key")
         root = self._load_root()
         chain = self._load_certificates("machine.pem")
         try:
@@ -73,16 +84,27 @@ class CredentialDirectory:
 
     def load_root_key(self) -> PrivateKey | None:
         """The root's key, None if it is not here. Raises :class:`StoreError` as :meth:`load` does."""
-        return self._load_key("root.key") if (self.path / "root.key").exists() else None
+        return load_key(self.path / "root.key") if (self.path / "root.key").exists() else None
 
     def update_trust(self, credential: MachineCredential) -> None:
         """Let what is kept and what ``credential`` knows become one: the trust map in memory and the one on disk are
         equal afterwards. Raises :class:`StoreError`."""
-        with self._locked():
+        while True:
+            stamp = self.trust_stamp()
             credential.trust.merge_untrusted(self.load_statements())
-            data = _TRUST_MAGIC + credential.trust.statements().encode()
-            if not (self.path / "trust").exists() or data != _read(self.path / "trust"):
+            if self.write_trust(credential.trust.statements(), stamp):
+                return
+
+    def write_trust(self, statements: Statements, stamp: object) -> bool:
+        """Write the trust map if the one on disk is still that of ``stamp``; return whether it is. Raises
+        :class:`StoreError`."""
+        with self._locked():
+            if self.trust_stamp() != stamp:
+                return False
+            data = _TRUST_MAGIC + statements.encode()
+            if stamp is None or data != _read(self.path / "trust"):
                 _write(self.path / "trust", data)
+            return True
 
     def trust_stamp(self) -> object:
         """What is equal as long as the trust map on disk is the same."""
@@ -90,6 +112,26 @@ class CredentialDirectory:
             status = (self.path / "trust").stat()
             return status.st_mtime_ns, status.st_ino
         return None
+
+    def load_agents(self) -> Boots:
+        """The highest boots of the agents that nodes of this user were connected to, the latest last. Raises
+        :class:`StoreError`."""
+        path = self.path / "agents"
+        if not path.exists():
+            return {}
+        try:
+            return {(machine, instance_id): boot for machine, instance_id, boot in _decode_agents(_read(path))}
+        except (msgspec.DecodeError, ValueError) as error:
+            raise StoreError(f"{str(path)!r} does not hold a list of agents: {error}") from error
+
+    def add_agents(self, boots: Boots) -> None:
+        """Note the boots of agents, and forget the earliest of more than ``AGENTS_MAX``. Raises :class:`StoreError`."""
+        with self._locked():
+            known = self.load_agents()
+            for agent, boot in boots.items():
+                known[agent] = max(boot, known.pop(agent, 0))
+            rows = [(*agent, boot) for agent, boot in known.items()][-AGENTS_MAX:]
+            _write(self.path / "agents", msgspec.msgpack.encode(rows))
 
     def next_boot(self) -> int:
         """A number that is greater than all before. When this returns, it is kept. Raises :class:`StoreError`."""
@@ -128,12 +170,6 @@ class CredentialDirectory:
             yield
         finally:
             os.close(descriptor)
-
-    def _load_key(self, name: str) -> PrivateKey:
-        try:
-            return PrivateKey.from_pem(_read(self.path / name, is_secret=True))
-        except ValueError as error:
-            raise StoreError(f"{str(self.path / name)!r} does not hold a key: {error}") from error
 
     def _load_root(self) -> Certificate:
         return self._load_certificates("root.pem")[0]
@@ -179,8 +215,9 @@ class Credentials:
         return [CredentialDirectory(entry) for entry in entries if entry.is_dir()]
 
     def has(self, mesh_id: bytes) -> bool:
-        """Whether this user joined the mesh with this id."""
-        return (self._path / mesh_id.hex()).is_dir()
+        """Whether this user is in the mesh with this id, as far as is known here. Raises :class:`StoreError`."""
+        directory = CredentialDirectory(self._path / mesh_id.hex())
+        return directory.path.is_dir() and directory.load().is_trusted
 
     def find(self, name: str | None = None) -> CredentialDirectory | None:
         """The mesh with this name, or the only one there is; None if there is none. Raises :class:`ConfigError` if
@@ -192,9 +229,10 @@ class Credentials:
         return found[0][0] if found else None
 
     def add(self, credential: MachineCredential, root_key: PrivateKey | None = None) -> CredentialDirectory:
-        """Keep a new credential. Raises :class:`StoreError` if it cannot be kept, or there is one of that mesh."""
+        """Keep a new credential, in place of one of that mesh that was revoked. Raises :class:`StoreError` if it cannot
+        be kept, or there is one that was not revoked."""
         directory = CredentialDirectory(self._path / credential.mesh_id.hex())
-        new = self._path / f".new-{secrets.token_hex(8)}"
+        new, old = (self._path / f".{word}-{secrets.token_hex(8)}" for word in ("new", "old"))
         try:
             new.mkdir(parents=True, mode=0o700)
             try:
@@ -204,7 +242,10 @@ class Credentials:
                 if root_key is not None:
                     _write(new / "root.key", root_key.to_pem())
                 _write(new / "trust", _TRUST_MAGIC + credential.trust.statements().encode())
+                if directory.path.exists() and not directory.load().is_trusted:
+                    directory.path.rename(old)
                 replace_durably(new, directory.path)
+                shutil.rmtree(old, ignore_errors=True)
             except BaseException:
                 shutil.rmtree(new, ignore_errors=True)
                 raise
@@ -215,6 +256,14 @@ class Credentials:
                 ) from error
             raise StoreError(f"{str(directory.path)!r} cannot be made: {error.strerror}") from error
         return directory
+
+
+def load_key(path: Path) -> PrivateKey:
+    """Read a private key, which nobody else may be able to read. Raises :class:`StoreError`."""
+    try:
+        return PrivateKey.from_pem(_read(path, is_secret=True))
+    except ValueError as error:
+        raise StoreError(f"{str(path)!r} does not hold a key: {error}") from error
 
 
 def _read(path: Path, *, is_secret: bool = False) -> bytes:

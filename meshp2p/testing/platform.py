@@ -19,7 +19,7 @@ from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
 from meshp2p.errors import StartError
 from meshp2p.net.peers import Peers
-from meshp2p.net.secure_stream import Security
+from meshp2p.net.security import Security
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig
 from meshp2p.node.platform import Bound, Disk, Surroundings
 from meshp2p.testing.air import VirtualAir

@@ -1,4 +1,4 @@
-"""Revocations: signed statements that a machine credential, or one agent on it, is not trusted any more."""
+"""Revocations: signed statements that a machine credential, or one agent or token of it, is not trusted any more."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.trust.keys import FINGERPRINT_BYTES, MESH_ID_BYTES, PrivateKey, PublicKey
 
-__all__ = ["KEPT_MAX", "Revocation", "SignedRevocation"]
+__all__ = ["KEPT_MAX", "TOKEN_CHARACTERS_MAX", "Revocation", "SignedRevocation"]
 
 KEPT_MAX: Final = 256
 """Machines that one revocation keeps. Chosen, not measured."""
+
+TOKEN_CHARACTERS_MAX: Final = 64
+"""The longest id of a token. Chosen, not measured."""
 
 _PURPOSE: Final = b"revocation"
 
@@ -24,8 +27,9 @@ _Fingerprint = Annotated[bytes, msgspec.Meta(min_length=FINGERPRINT_BYTES, max_l
 class Revocation(msgspec.Struct, frozen=True, array_like=True):
     """``author`` revokes ``target``. Both are fingerprints of keys.
 
-    With an empty ``agent`` this revokes the machine credential ``target``, the agents on that machine, and the machines
-    that it invited, except those that are ``kept``. Otherwise it revokes only that agent on that machine.
+    With neither ``agent`` nor ``token`` this revokes the machine credential ``target``, what it signed, and the
+    machines that it invited, except those that are ``kept``. Otherwise it revokes only the agent with this id on that
+    machine, or the token with this id that the machine signed.
     """
 
     mesh: _MeshId
@@ -33,6 +37,12 @@ class Revocation(msgspec.Struct, frozen=True, array_like=True):
     author: _Fingerprint
     agent: Annotated[str, msgspec.Meta(max_length=ID_BYTES_MAX)] = ""
     kept: Annotated[tuple[_Fingerprint, ...], msgspec.Meta(max_length=KEPT_MAX)] = ()
+    token: Annotated[str, msgspec.Meta(max_length=TOKEN_CHARACTERS_MAX)] = ""
+
+    @property
+    def is_of_machine(self) -> bool:
+        """Whether this revokes the machine itself."""
+        return not self.agent and not self.token
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -115,6 +115,8 @@ def verify_token(text: str, trust: TrustMap, now: float) -> Token:
     machine.key.verify_jws(f"{parts[0]}.{parts[1]}".encode(), _from_base64(parts[2], "signature"))
     if not trust.is_trusted(signer):
         raise RemoteProtocolError(Refusal.REVOKED, f"a token of {machine.label!r}: that machine was revoked")
+    if not trust.is_trusted(signer, token=claims.jti):
+        raise RemoteProtocolError(Refusal.REVOKED, f"token {claims.jti}: it was revoked")
     return Token(_grant_of(claims, header.kid, machine), claims.exp, claims.jti)
 
 

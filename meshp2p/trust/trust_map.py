@@ -45,8 +45,8 @@ REVOCATIONS_OF_MACHINE_MAX: Final = 4
 """Revocations of one machine by one author, which differ in the machines that they keep. The lowest are stored."""
 
 REVOCATIONS_OF_AGENTS_MAX: Final = 16
-"""Revocations of agents on one machine by one author; the lowest are stored. To revoke more agents, revoke the machine.
-Chosen, not measured."""
+"""Revocations of agents on one machine by one author, and of its tokens; the lowest of each are stored. To revoke more,
+revoke the machine. Chosen, not measured."""
 
 _Der = Annotated[bytes, msgspec.Meta(max_length=CERTIFICATE_BYTES_MAX)]
 _Edge = tuple[bytes, bytes]  # the fingerprints of a machine and of its inviter
@@ -60,6 +60,14 @@ class Statements(msgspec.Struct, frozen=True, array_like=True):
 
     def encode(self) -> bytes:
         return _encode(self)
+
+    def without(self, known: Statements) -> Statements:
+        """Those that are not in ``known``."""
+        machines, revocations = set(known.machines), set(known.revocations)
+        return Statements(
+            tuple(one for one in self.machines if one not in machines),
+            tuple(one for one in self.revocations if one not in revocations),
+        )
 
     @classmethod
     def decode_untrusted(cls, body: bytes) -> Statements:
@@ -137,9 +145,42 @@ class TrustMap:
         """The revocations that count, in the order of their targets."""
         return [one for target in sorted(self._revocations) for one in self._counting(target)]
 
-    def is_trusted(self, fingerprint: bytes) -> bool:
-        """Whether this is the key of a machine of the mesh that is not revoked."""
-        return fingerprint in self._trusted
+    def is_trusted(self, fingerprint: bytes, *, agent: str = "", token: str = "") -> bool:
+        """Whether this is the key of a machine of the mesh that is not revoked, and neither is the agent on it, or the
+        token that it signed, if one is given."""
+        return fingerprint in self._trusted and not any(
+            one.agent == agent and one.token == token and not one.is_of_machine for one in self._counting(fingerprint)
+        )
+
+    def why_revoked(self, fingerprint: bytes, *, agent: str = "") -> str:
+        """Who revoked this machine, a machine above it, or this agent on it, as a text; empty if nobody did."""
+        if self.is_trusted(fingerprint, agent=agent) or fingerprint not in self._machines:
+            return ""
+        below = b""
+        for link in self._machines[fingerprint].chain:
+            for one in self._counting(link.fingerprint):
+                if (one.is_of_machine and below not in one.kept) or (not below and one.agent == agent != ""):
+                    what = f"agent {agent!r} on machine" if one.agent else "machine"
+                    above = f", which invited {self.label_of(below)}," if below else ""
+                    return f"{what} {self.label_of(link.fingerprint)}{above} was revoked by {self.label_of(one.author)}"
+            below = link.fingerprint
+        return f"machine {self.label_of(fingerprint)} was revoked"
+
+    def label_of(self, fingerprint: bytes) -> str:
+        """The quoted label of a machine, or ``the root``."""
+        machine = self._machines.get(fingerprint)
+        return "the root" if machine is None else repr(machine.label)
+
+    def evidence_against(self, fingerprint: bytes) -> Statements:
+        """What shows the owner of a key that it was revoked: the revocations of its chain, with their authors."""
+        machine = self._machines.get(fingerprint)
+        links = () if machine is None else machine.chain
+        against = [one for link in links for one in self._revocations.get(link.fingerprint, {}).values()]
+        authors = [
+            self._machines[known.revocation.author] for known in against if known.revocation.author in self._machines
+        ]
+        ders = dict.fromkeys(one.der for chain in (links, *(author.chain for author in authors)) for one in chain)
+        return Statements(tuple(ders), tuple(known.signed for known in against))
 
     def statements(self) -> Statements:
         """All of them, in an order that depends on nothing else."""
@@ -182,9 +223,9 @@ class TrustMap:
         return refusal
 
     def revoke(
-        self, author: PrivateKey, target: bytes, *, agent: str = "", keep_invited: bool = False
+        self, author: PrivateKey, target: bytes, *, agent: str = "", token: str = "", keep_invited: bool = False
     ) -> tuple[SignedRevocation, ...]:
-        """Revoke a machine, or one agent on it, and return what was signed for that.
+        """Revoke a machine, or one agent on it or one token of it, and return what was signed for that.
 
         ``author`` also revokes the machines that the target had revoked, because the target's revocations may not count
         any more. ``keep_invited`` keeps the machines that the target invited and that are trusted now. Raises
@@ -194,13 +235,13 @@ class TrustMap:
         if keep_invited and len(invited) > KEPT_MAX:
             raise ConfigError(f"{len(invited)} machines are to be kept: expected at most {KEPT_MAX}")
         kept = tuple(sorted(invited)) if keep_invited else ()
-        revocation = Revocation(self.mesh_id, target, author.fingerprint, agent, kept)
+        revocation = Revocation(self.mesh_id, target, author.fingerprint, agent, kept, token)
         self._author_of(revocation)
         below = {key for key, one in self._machines.items() if target in {link.fingerprint for link in one.chain}}
         again = [
             msgspec.structs.replace(one, author=author.fingerprint)
             for one in self.revocations
-            if not agent
+            if revocation.is_of_machine
             and one.author in below
             and (one.target not in below or (keep_invited and one.target != target))
         ]
@@ -286,9 +327,10 @@ class TrustMap:
         alike = [
             body
             for body, (one, _) in known.items()
-            if one.author == revocation.author and bool(one.agent) == bool(revocation.agent)
+            if one.author == revocation.author
+            and (bool(one.agent), bool(one.token)) == (bool(revocation.agent), bool(revocation.token))
         ]
-        if len(alike) > (REVOCATIONS_OF_AGENTS_MAX if revocation.agent else REVOCATIONS_OF_MACHINE_MAX):
+        if len(alike) > (REVOCATIONS_OF_MACHINE_MAX if revocation.is_of_machine else REVOCATIONS_OF_AGENTS_MAX):
             del known[max(alike)]
 
     def _author_of(self, revocation: Revocation) -> PublicKey:
@@ -340,15 +382,15 @@ class TrustMap:
         reached: dict[bytes, None] = {self.root.fingerprint: None}
         for key, machine in self._machines.items():
             revoked_above = self._counting(machine.inviter)
-            if machine.inviter in reached and all(one.agent or key in one.kept for one in revoked_above):
+            if machine.inviter in reached and all(not one.is_of_machine or key in one.kept for one in revoked_above):
                 reached[key] = None
-                if all(one.agent for one in self._counting(key)):
+                if not any(one.is_of_machine for one in self._counting(key)):
                     self._trusted[key] = None
 
     def _note_silence(self, key: bytes, chain: tuple[Certificate, ...]) -> None:
         """Note if the revocations of this machine do not count. The machines above it were examined before."""
         above = [certificate.issuer for certificate in chain]
-        by_superiors = tuple(one for one in self._counting(key) if not one.agent and one.author in above)
+        by_superiors = tuple(one for one in self._counting(key) if one.is_of_machine and one.author in above)
         inviter = above[0]
         if inviter in self._silenced and not all(key in one.kept for one in self._silenced[inviter] or _BY_NOBODY):
             self._silenced[key] = ()
@@ -356,7 +398,7 @@ class TrustMap:
             self._silenced[key] = by_superiors
 
     def _counting(self, target: bytes) -> list[Revocation]:
-        """The revocations of this machine and of agents on it that count."""
+        """The revocations of this machine, and of agents and tokens of it, that count."""
         known = self._revocations.get(target, {})
         return [known[body].revocation for body in sorted(known) if known[body].revocation.author not in self._silenced]
 
@@ -372,10 +414,9 @@ class TrustMap:
         if machine is None:
             raise RemoteProtocolError(Refusal.UNTRUSTED, f"agent {role.id!r}: its machine is not in the mesh")
         certificate.verify_issued_by(machine.key)
-        if not self.is_trusted(certificate.issuer):
-            raise RemoteProtocolError(Refusal.REVOKED, f"agent {role.id!r} on {machine.label!r}: it was revoked")
-        if any(revocation.agent == role.id for revocation in self._counting(certificate.issuer)):
-            raise RemoteProtocolError(Refusal.REVOKED, f"agent {role.id!r} on {machine.label!r}: it was revoked")
+        if not self.is_trusted(certificate.issuer, agent=role.id):
+            why = self.why_revoked(certificate.issuer, agent=role.id)
+            raise RemoteProtocolError(Refusal.REVOKED, f"agent {role.id!r} on {machine.label!r}: {why}")
         if not machine.may_use(role.id):
             raise RemoteProtocolError(Refusal.UNTRUSTED, f"machine {machine.label!r} may not use the id {role.id!r}")
         return role

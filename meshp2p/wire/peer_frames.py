@@ -76,6 +76,8 @@ class CallKind(enum.IntEnum):
     DIAL_BACK = 3
     """The body is a port number (2 bytes, big-endian): connect to it, at the address that this connection comes from,
     and send a datagram there. The reply is one part: empty if the connection stood, else why it did not, in UTF-8."""
+    TRUST = 4
+    """In a secured mesh: the body and the one part of the reply are updates of the trust map."""
 
 
 class ResetReason(enum.IntEnum):

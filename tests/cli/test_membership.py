@@ -13,10 +13,13 @@ import pytest
 import trio
 
 from meshp2p.cli import joining as joining_commands
-from meshp2p.cli import main, membership
+from meshp2p.cli import main, membership, revoking
+from meshp2p.core.address import Address
 from meshp2p.node.settings import TOKEN_VARIABLE
-from meshp2p.store.credentials import Credentials
+from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import meshes_directory
+from meshp2p.trust.certificates import consent_to
+from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
 
 
@@ -46,7 +49,11 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     async def nothing_announced() -> set[str]:
         return {"", "taken"}
 
+    async def nobody_found(mesh: str, *, enough: int | None = 1) -> list[tuple[Address, ...]]:
+        return []
+
     monkeypatch.setattr(membership, "_announced_names", nothing_announced)
+    monkeypatch.setattr(revoking, "find_announced", nobody_found)
     made = Shell(tmp_path, monkeypatch, capsys)
     made.act("anna")
     return made
@@ -186,3 +193,147 @@ def test_wrong_options_of_an_invitation_are_refused(shell: Shell, words: tuple[s
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     assert code == 2
+
+
+# Revoking
+
+
+def directory_of(shell: Shell, user: str) -> CredentialDirectory:
+    shell.act(user)
+    return Credentials(meshes_directory()).all()[0]
+
+
+def invite(shell: Shell, inviter: str, user: str, *, may_invite: bool = False) -> bytes:
+    """Let a machine in, of the same label as its user; its fingerprint."""
+    directory, key = directory_of(shell, inviter), PrivateKey.generate()
+    credential = directory.load()
+    consent = consent_to(key, credential.mesh_id, credential.key.fingerprint)
+    chain = credential.invite(key.public, consent, user, may_invite=may_invite)
+    directory.update_trust(credential)
+    shell.act(user)
+    Credentials(meshes_directory()).add(MachineCredential(credential.root, key, chain))
+    shell.act(inviter)
+    return key.fingerprint
+
+
+@pytest.fixture
+def family(shell: Shell) -> dict[str, bytes]:
+    """Anna, who has the root's key, invited bert, and he carl."""
+    shell.run("init", "studio", "--label", "anna")
+    keys = {"anna": directory_of(shell, "anna").load().key.fingerprint}
+    keys["bert"] = invite(shell, "anna", "bert", may_invite=True)
+    keys["carl"] = invite(shell, "bert", "carl")
+    anna, bert = directory_of(shell, "anna"), directory_of(shell, "bert")
+    credential = anna.load()
+    credential.trust.merge_untrusted(bert.load_statements())
+    anna.update_trust(credential)
+    anna.add_agents({(keys["bert"], "worker"): 3, (keys["carl"], "planner"): 1, (keys["carl"], "worker"): 1})
+    shell.act("anna")
+    return keys
+
+
+def trusted(shell: Shell, user: str, keys: dict[str, bytes]) -> set[str]:
+    trust = directory_of(shell, user).load().trust
+    return {name for name, key in keys.items() if trust.is_trusted(key)}
+
+
+@pytest.mark.parametrize("name", ["bert", "fingerprint"])
+def test_a_machine_is_revoked_by_its_label_or_fingerprint(shell: Shell, family: dict[str, bytes], name: str) -> None:
+    code, out, err = shell.run("revoke", family["bert"].hex()[:12].upper() if name == "fingerprint" else name)
+    assert (code, "machine 'bert' is revoked" in out, "'carl', which it let in" in out) == (0, True, True), err
+    assert trusted(shell, "anna", family) == {"anna"}
+    code, out, _ = shell.run("revoke", "bert")
+    assert (code, out) == (0, "it is revoked already: machine 'bert' was revoked by the root\n")
+
+
+def test_a_machine_is_revoked_by_the_id_of_its_agent_and_its_guests_are_kept(
+    shell: Shell, family: dict[str, bytes]
+) -> None:
+    anna = directory_of(shell, "anna")
+    anna.add_agents({(family["bert"], "translator"): 1})
+    assert shell.run("revoke", "translator", "--keep-invited")[0] == 0
+    assert trusted(shell, "anna", family) == {"anna", "carl"}
+
+
+def test_one_agent_is_revoked_on_every_machine_where_it_was_met(shell: Shell, family: dict[str, bytes]) -> None:
+    code, out, _ = shell.run("revoke", "worker", "--only-agent")
+    assert code == 0
+    assert sorted(out.splitlines()) == [
+        "agent 'worker' on machine 'bert' is revoked",
+        "agent 'worker' on machine 'carl' is revoked",
+    ]
+    trust = directory_of(shell, "anna").load().trust
+    assert [trust.is_trusted(family[name], agent="worker") for name in ("anna", "bert", "carl")] == [True, False, False]
+    assert trusted(shell, "anna", family) == set(family)
+
+
+def test_a_token_is_revoked_alone(shell: Shell, family: dict[str, bytes]) -> None:
+    token = f"{family['bert'].hex()[:16]}-{'0' * 16}"
+    code, out, _ = shell.run("revoke", "--token", token)
+    assert (code, out) == (0, f"token '{token}' of machine 'bert' is revoked\n")
+    trust = directory_of(shell, "anna").load().trust
+    assert not trust.is_trusted(family["bert"], token=token)
+    assert trust.is_trusted(family["bert"], token=token.replace("0", "1"))
+    assert trusted(shell, "anna", family) == set(family)
+
+
+@pytest.mark.parametrize(
+    ("user", "words", "why"),
+    [
+        ("anna", ("nobody",), "no machine or agent 'nobody' is known here"),
+        ("anna", ("nobody", "--only-agent"), "no agent 'nobody' is known here"),
+        ("anna", ("worker",), "may be several machines: "),
+        ("anna", ("anna",), "is this machine"),
+        ("anna", (), "name the agent or machine"),
+        ("anna", ("--token", "x"), "expected the jti of a token"),
+        ("anna", ("bert", "--token", "x"), "or a token with --token"),
+        ("anna", ("bert", "--root-key", "/nonexistent"), "cannot be read"),
+        ("bert", ("anna",), "may not revoke 'anna'"),
+        ("carl", ("bert",), "may not revoke 'bert'"),
+    ],
+)
+def test_what_may_not_be_revoked_is_said_and_nothing_changes(
+    shell: Shell, family: dict[str, bytes], user: str, words: tuple[str, ...], why: str
+) -> None:
+    shell.act(user)
+    code, out, err = shell.run("revoke", *words)
+    assert (code > 0, out, why in err) == (True, "", True), err
+    assert trusted(shell, "anna", family) == set(family)
+    assert trusted(shell, user, {user: family[user]}) == {user}
+
+
+def test_an_inviter_revokes_whom_it_invited_and_the_root_key_anybody(
+    shell: Shell, family: dict[str, bytes], tmp_path: Path
+) -> None:
+    shell.act("bert")
+    assert shell.run("revoke", "carl")[0] == 0
+    assert "carl" not in trusted(shell, "bert", family)
+    shell.act("anna")
+    shell.run("root", "export", str(tmp_path / "root.key"))
+    shell.act("bert")
+    assert shell.run("revoke", "anna", "--root-key", str(tmp_path / "root.key"))[0] == 0
+    assert trusted(shell, "bert", family) == set()  # also bert, whom anna invited
+    code, _, err = shell.run("revoke", "carl")
+    assert code == 0
+    (tmp_path / "root.key").chmod(0o644)
+    code, _, err = shell.run("revoke", "carl", "--root-key", str(tmp_path / "root.key"))
+    assert (code, "chmod 600" in err) == (2, True)
+
+
+def test_a_revoked_machine_joins_again_in_place_of_what_it_had(shell: Shell, family: dict[str, bytes]) -> None:
+    shell.run("revoke", "bert")
+    bert = directory_of(shell, "bert")
+    credential = bert.load()
+    shell.act("bert")
+    own = Credentials(meshes_directory())
+    assert own.has(credential.mesh_id)
+    credential.trust.merge_untrusted(directory_of(shell, "anna").load_statements())
+    bert.update_trust(credential)
+    assert not own.has(credential.mesh_id)
+    code, _, err = shell.run("revoke", "carl")
+    shell.act("bert")
+    code, _, err = shell.run("invite")
+    assert (code, "may not invite" in err) == (1, True)
+    key = invite(shell, "anna", "bert")
+    assert directory_of(shell, "bert").load().key.fingerprint == key
+    assert [entry.name for entry in bert.path.parent.iterdir()] == [bert.path.name]

@@ -69,6 +69,7 @@ PUBLIC_NAMES = [
     "RemoteError",
     "RemoteProtocolError",
     "RequestRefused",
+    "Revoked",
     "SharedMap",
     "StartError",
     "State",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import trio
 
+from meshp2p.net.mesh_trust import MeshTrust
 from meshp2p.net.tls import NodeTls
-from meshp2p.trust.certificates import consent_to
+from meshp2p.trust.certificates import AgentRole, Certificate, consent_to
 from meshp2p.trust.credential import MachineCredential, found_mesh
 from meshp2p.trust.keys import PrivateKey
 
@@ -19,16 +20,30 @@ class Computer:
         self.credential = credential
         self.kept = 0
         """How often the trust map was to be kept."""
+        self.boots: dict[tuple[bytes, str], int] = {}
 
     def start(self, instance_id: str = "agent", boot: int = 1) -> NodeTls:
         """The TLS of a new process of this instance."""
         key = PrivateKey.generate()
         certificate = self.credential.issue_agent(key.public, instance_id, boot, ["localhost"])
-        return NodeTls(self.credential, key, certificate, refresh=lambda: None, keep=self._keep)
+        return self.tls(key, certificate)
 
-    async def _keep(self) -> None:
+    def tls(self, key: PrivateKey, certificate: Certificate) -> NodeTls:
+        """The TLS of a process with this certificate."""
+        role = certificate.role
+        assert isinstance(role, AgentRole)
+        return NodeTls(MeshTrust(self.credential, role.id, self.boots, self), key, certificate)
+
+    def refresh(self) -> None:
+        """Nothing is on disk."""
+
+    async def keep(self) -> None:
         await trio.lowlevel.checkpoint()
         self.kept += 1
+
+    async def keep_agents(self, boots: dict[tuple[bytes, str], int], /) -> None:
+        await trio.lowlevel.checkpoint()
+        self.boots.update(boots)
 
 
 def new_mesh(name: str = "studio") -> tuple[PrivateKey, Computer]:

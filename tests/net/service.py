@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -15,7 +15,7 @@ from meshp2p.net.dials import Connect
 from meshp2p.net.open_calls import IncomingCall, ServeCall
 from meshp2p.net.peers import Peers
 from meshp2p.net.port import Port, PortStats
-from meshp2p.net.secure_stream import Security
+from meshp2p.net.security import Security
 from meshp2p.net.sockets import connect_tcp, open_sockets
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import PeerHello
@@ -50,6 +50,7 @@ class Node:
         self.noted: list[tuple[str, str, str]] = []
         self.queries: list[IncomingCall] = []
         self.knocked: list[Address] = []
+        self.expelled: list[str] = []
         self.answer_query: Callable[[IncomingCall], Awaitable[None]] | None = None
 
     def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
@@ -90,6 +91,9 @@ class Node:
 
     def knock(self, address: Address) -> None:
         self.knocked.append(address)
+
+    def expel(self, ids: Sequence[str]) -> None:
+        self.expelled += ids
 
     async def serve_query(self, call: IncomingCall) -> None:
         self.queries.append(call)

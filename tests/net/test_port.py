@@ -92,7 +92,7 @@ class StreamFrom(VerifiedStream):
     """A connection of a host that tests cannot have, which begins with HTTP."""
 
     def __init__(self, stream: trio.abc.Stream, peer_host: str) -> None:
-        super().__init__(stream, "")
+        super().__init__(stream, "", b"", b"")
         self.peer_host = peer_host
 
     async def peek_some(self) -> bytes:

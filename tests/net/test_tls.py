@@ -126,11 +126,7 @@ async def test_a_certificate_that_the_machine_may_not_issue_is_refused() -> None
     second = invited(first, ids="worker-*")
     key = PrivateKey.generate()
     certificate = issue_agent(key.public, "leader", 1, mesh_id=second.credential.mesh_id, machine=second.credential.key)
-
-    async def keep() -> None:
-        await trio.lowlevel.checkpoint()
-
-    forged = NodeTls(second.credential, key, certificate, refresh=lambda: None, keep=keep)
+    forged = second.tls(key, certificate)
     outcomes = await meet(forged, first.start())
     assert isinstance(outcomes[1], RemoteProtocolError)
     assert "may not use the id" in str(outcomes[1])
@@ -158,14 +154,17 @@ async def test_a_revoked_machine_is_refused_also_by_a_node_that_hears_of_it_then
     root_key, first = new_mesh()
     second, lost = invited(first), invited(first, "lost")
     first.credential.trust.revoke(root_key, lost.credential.key.fingerprint)
-    for dialler, listener in ((lost, first), (first, lost)):
-        outcomes = await meet(dialler.start(), listener.start())
-        here = outcomes[1] if listener is first else outcomes[0]
+    assert first.credential.trust.evidence_against(second.credential.key.fingerprint).revocations == ()
+    running, member = lost.start(), first.start()
+    for dialler, listener in ((running, member), (member, running)):
+        outcomes = await meet(dialler, listener)
+        here = outcomes[1] if listener is member else outcomes[0]
         assert isinstance(here, RemoteProtocolError)
         assert here.reason is Refusal.REVOKED
+        assert not lost.credential.is_trusted  # it was told
     assert ids(await meet(second.start(), first.start())) == ["agent", "agent"]
     assert not second.credential.trust.is_trusted(lost.credential.key.fingerprint)
-    outcomes = await meet(lost.start() if lost.credential.is_trusted else stale(lost), second.start())
+    outcomes = await meet(stale(lost), second.start())
     assert isinstance(outcomes[1], RemoteProtocolError)
 
 
@@ -174,11 +173,7 @@ def stale(lost: Computer) -> NodeTls:
     key = PrivateKey.generate()
     machine = lost.credential.key
     certificate = issue_agent(key.public, "agent", 1, mesh_id=lost.credential.mesh_id, machine=machine)
-
-    async def keep() -> None:
-        await trio.lowlevel.checkpoint()
-
-    return NodeTls(lost.credential, key, certificate, refresh=lambda: None, keep=keep)
+    return lost.tls(key, certificate)
 
 
 async def test_a_node_that_slept_through_a_revocation_learns_of_it_from_whom_it_meets() -> None:

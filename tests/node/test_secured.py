@@ -9,7 +9,7 @@ import pytest
 
 import meshp2p
 from meshp2p import MeshNode
-from meshp2p.errors import StartError, StoreError
+from meshp2p.errors import Revoked, StartError, StoreError
 from meshp2p.node.platform import announced_mesh
 from tests.node.users import Users
 
@@ -75,7 +75,7 @@ async def test_a_machine_that_knows_that_it_was_revoked_starts_nothing(users: Us
     credential = bert.load()
     credential.trust.revoke(root_key, credential.key.fingerprint)
     bert.update_trust(credential)
-    with pytest.raises(StartError, match=r"revoked.*meshp2p join"):
+    with pytest.raises(Revoked, match=r"revoked by the root.*meshp2p join"):
         async with meshp2p.open_node(**OPTIONS):
             pass
 

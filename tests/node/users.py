@@ -30,10 +30,12 @@ class Users:
         root_key, credential = found_mesh(mesh, name)
         return root_key, Credentials(meshes_directory()).add(credential, root_key)
 
-    def invite(self, inviter: CredentialDirectory, name: str, *, ids: str = "*") -> CredentialDirectory:
+    def invite(
+        self, inviter: CredentialDirectory, name: str, *, ids: str = "*", may_invite: bool = False
+    ) -> CredentialDirectory:
         key, credential = PrivateKey.generate(), inviter.load()
         consent = consent_to(key, credential.mesh_id, credential.key.fingerprint)
-        chain = credential.invite(key.public, consent, name, ids=ids)
+        chain = credential.invite(key.public, consent, name, ids=ids, may_invite=may_invite)
         inviter.update_trust(credential)
         self.act(name)
         return Credentials(meshes_directory()).add(MachineCredential(credential.root, key, chain))

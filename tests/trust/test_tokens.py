@@ -76,6 +76,15 @@ def test_it_expires() -> None:
     assert "expired at 2027-01-15T08:01:00Z" in str(refusal(TOKEN, now=NOW + 60))
 
 
+def test_it_can_be_revoked_alone() -> None:
+    credential = invited()
+    revoked, other = (issue_token(credential, "s", ["read"], NOW + 60) for _ in range(2))
+    credential.trust.revoke(credential.key, credential.key.fingerprint, token=revoked[1].id)
+    with pytest.raises(RemoteProtocolError, match=f"token {revoked[1].id}: it was revoked"):
+        verify_token(revoked[0], credential.trust, NOW)
+    assert verify_token(other[0], credential.trust, NOW).id == other[1].id
+
+
 def test_a_token_of_another_mesh_is_refused() -> None:
     _, other = found_mesh("studio", "first")
     token, _ = issue_token(other, "translator-1", SCOPES, NOW + 60)

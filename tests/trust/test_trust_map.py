@@ -138,6 +138,55 @@ def test_the_root_an_admin_and_whoever_is_above_may_revoke(author: str) -> None:
     assert trusted(trust, *family.all) == [True, True, True, False]
 
 
+def test_a_token_is_revoked_by_its_signer_and_by_whoever_may_revoke_that() -> None:
+    family = Family()
+    child = family.child.fingerprint
+    for author in (family.child, family.parent, family.admin):
+        trust = family.map_of()
+        trust.revoke(author.key, child, token="t")
+        assert not trust.is_trusted(child, token="t")
+        assert trust.is_trusted(child, token="other")
+        assert trust.is_trusted(child, agent="t")
+        assert trust.is_trusted(family.parent.fingerprint, token="t")
+        assert trusted(trust, *family.all) == [True] * 4
+        assert trust.why_revoked(child) == ""
+    with pytest.raises(RemoteProtocolError, match="no right"):
+        family.map_of().revoke(family.grandchild.key, child, token="t")
+    revoked = family.map_of(family.mesh.revoke(family.child))
+    assert not revoked.is_trusted(child, token="never seen")
+
+
+def test_the_map_says_who_revoked_whom() -> None:
+    family = Family()
+    trust = family.map_of(family.admin.revoke(family.parent, kept=(family.child,)))
+    assert trust.why_revoked(family.parent.fingerprint) == "machine 'parent' was revoked by 'admin'"
+    assert trust.why_revoked(family.child.fingerprint) == ""
+    trust.revoke(family.mesh.key, family.child.fingerprint)
+    trust.revoke(family.mesh.key, family.admin.fingerprint, agent="a")
+    assert (
+        trust.why_revoked(family.grandchild.fingerprint)
+        == "machine 'child', which invited 'grandchild', was revoked by the root"
+    )
+    assert trust.why_revoked(family.admin.fingerprint) == ""
+    assert (
+        trust.why_revoked(family.admin.fingerprint, agent="a") == "agent 'a' on machine 'admin' was revoked by the root"
+    )
+    assert trust.why_revoked(bytes(32)) == ""
+
+
+def test_the_revoked_are_shown_what_proves_it_and_no_more() -> None:
+    family = Family()
+    trust = family.map_of(family.admin.revoke(family.parent))
+    own = family.mesh.map_of(family.parent, family.child, family.grandchild)
+    evidence = trust.evidence_against(family.grandchild.fingerprint)
+    assert own.merge_untrusted(evidence) is None
+    assert trusted(own, family.grandchild) == [False]
+    assert len(evidence.machines) == 4
+    assert len(evidence.revocations) == 1
+    assert trust.evidence_against(family.admin.fingerprint).revocations == ()
+    assert trust.evidence_against(bytes(32)) == Statements()
+
+
 def test_nobody_else_may_revoke() -> None:
     family = Family()
     trust = family.map_of()

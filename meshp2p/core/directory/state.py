@@ -140,6 +140,8 @@ class NodeState:
         """When a listed node itself was last heard, by its own packet or answer."""
         self.silent: dict[str, None] = {}
         """The nodes under check that did not answer half of the check."""
+        self.expelled: dict[tuple[str, int], None] = {}
+        """The ids and boots of expelled processes: see :meth:`~meshp2p.core.machine.Machine.expel`."""
         self.patience: Patience = Patience(config.patience_max)
         self.epoch_kept: int = kept.epoch
         self.leader_version: int = 0
@@ -195,6 +197,7 @@ class NodeState:
         self.members.note_claim(old.members.top_claim)
         self.reach = {node_id: address for node_id, address in old.reach.items() if self.members.has_node(node_id)}
         self.epoch_kept = old.epoch_kept
+        self.expelled = old.expelled
         self.counters = old.counters
         self.counters.rebuilds += 1
         self.keeping.resume(old.keeping)

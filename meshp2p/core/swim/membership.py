@@ -8,7 +8,7 @@ claim. Claims about this node, or about an instance that it hosts, are not accep
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -33,6 +33,9 @@ from meshp2p.core.swim.ownership import Ownership
 from meshp2p.core.swim.suspicion import Suspicion
 
 __all__ = ["Membership"]
+
+EXPELLED_MAX = 1024
+"""Expelled processes that are remembered. Chosen, not measured."""
 
 
 class Membership:
@@ -59,6 +62,9 @@ class Membership:
         held = state.members.claim_of(item.id)
         if isinstance(item, Record) and isinstance(held, Record) and _is_known(item, held):
             state.counters.items_stale += 1  # nine of ten, if many nodes join at once
+            return
+        if isinstance(item, Record) and (item.home, item.boot) in state.expelled:
+            state.counters.items_refused += 1
             return
         is_own = item.id == state.id  # nodes that believe a claim about this node must receive the outbidding record
         if not is_sound(item, INCARNATION_MAX if is_own else _published(held)):
@@ -352,6 +358,18 @@ class Membership:
             if is_spread:
                 state.spread(rumour, now, at_birth=at_birth)
         state.forget_departed(now)
+
+    def expel(self, ids: Collection[str], now: float) -> None:
+        """See :meth:`~meshp2p.core.machine.Machine.expel`."""
+        state = self._state
+        known: list[Record | Departed] = [*state.members.records.values(), *state.members.departed.values()]
+        gone = [one for one in known if one.home in ids and one.home != state.id]
+        for one in sorted(gone, key=lambda one: one.is_node):  # a node after what it hosts: nobody is to adopt that
+            state.expelled[one.home, one.boot] = None
+            if one.state is not State.LEFT:
+                self.become_departed(Rumour(one.id, one.incarnation, State.LEFT, state.id), now, at_birth=True)
+        while len(state.expelled) > EXPELLED_MAX:
+            del state.expelled[next(iter(state.expelled))]
 
     def notice(self, event: InstanceChange) -> None:
         """Process a suspect that became an instance hosted by this node, without any claim of others."""

@@ -1,0 +1,246 @@
+"""What a node knows of the machines of its mesh: equal with its peers and with its disk, and enforced.
+
+Two nodes compare their trust maps when they connect (:mod:`meshp2p.net.tls`). Whenever the map of a node grows after
+that, it sends the new statements on all its connections. So connected nodes have equal maps, and a statement reaches
+all nodes over the connections that they hold. After each growth a node closes the connections of revoked agents.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, Protocol
+
+import trio
+
+from meshp2p.errors import Refusal, RemoteProtocolError, Revoked, StoreError
+from meshp2p.net.peer_connection import CallBroken, PeerConnection
+from meshp2p.net.secure_stream import VerifiedStream
+from meshp2p.trust.certificates import AgentRole
+from meshp2p.trust.credential import MachineCredential
+from meshp2p.trust.introduction import TrustUpdate
+from meshp2p.trust.trust_map import Statements
+from meshp2p.wire.exchange import PART_BYTES_MAX
+from meshp2p.wire.peer_frames import CallKind
+
+__all__ = ["MeshTrust", "TrustStore", "revoked_error"]
+
+BOOTS_MAX: Final = 4096
+"""Instances whose highest boot is remembered. Chosen, not measured."""
+
+LOOK_SECONDS: Final = 0.25
+"""How often the node looks whether another process of its user wrote the trust map. One look takes 2 µs."""
+
+UPDATE_SECONDS: Final = 10.0
+"""How long a peer may take to answer an update. Then the connection is closed: the next one compares the maps."""
+
+DISMISS_SECONDS: Final = 0.5
+"""How long a peer that was revoked may take to read that it is. Its calls are refused meanwhile. Chosen, not
+measured."""
+
+KEEP_SECONDS: Final = 2.0
+"""How often it is written down which agents were met. Chosen, not measured."""
+
+_ROUNDS: Final = 3
+
+_log = logging.getLogger("meshp2p.net")
+
+
+class TrustStore(Protocol):
+    """A trust map on disk, which several processes use. All of it raises :class:`~meshp2p.errors.StoreError`."""
+
+    def refresh(self) -> None:
+        """Add what other processes wrote to the map in memory."""
+
+    async def keep(self) -> None:
+        """Write the map in memory."""
+
+    async def keep_agents(self, boots: dict[tuple[bytes, str], int], /) -> None:
+        """Write down the boots of these agents, each a machine and an id."""
+
+
+class MeshTrust:
+    """The trust map of the node ``instance_id``. ``boots`` are those of agents that were met in earlier lives."""
+
+    def __init__(
+        self, credential: MachineCredential, instance_id: str, boots: Mapping[tuple[bytes, str], int], store: TrustStore
+    ) -> None:
+        self.credential: MachineCredential = credential
+        self._store = store
+        self._own_machine = credential.key.fingerprint
+        self._own_id = instance_id
+        self._updating: set[PeerConnection] = set()
+        self._boots = collections.OrderedDict(boots)
+        self._new_boots: dict[tuple[bytes, str], int] = {}
+        self._expelled: set[tuple[bytes, str]] = set()
+        self._spread = credential.trust.statements()
+        self._spread_digest = credential.trust.digest()
+        self._has_grown = trio.Event()
+        self._is_revoked = trio.Event()
+
+    # What others say
+
+    def refresh(self) -> None:
+        """Take in what other processes of this user wrote."""
+        with _logging("what other processes wrote is not used"):
+            self._store.refresh()
+
+    async def merge(self, statements: Statements) -> None:
+        """Add what is valid, keep it, and have it spread."""
+        before = self.credential.trust.digest()
+        self.credential.trust.merge_untrusted(statements)
+        await self.note_growth(before)
+
+    async def note_growth(self, before: bytes) -> None:
+        """Have what is new since the map had this digest kept and spread."""
+        if self.credential.trust.digest() != before:
+            self._has_grown.set()
+            with _logging("changes of the trust map are lost when this process ends"):
+                await self._store.keep()
+
+    def note_boot(self, machine: bytes, role: AgentRole) -> None:
+        """Note that this process of an agent on that machine connected. Raises :class:`RemoteProtocolError` if a later
+        one did before."""
+        known = self._boots.pop((machine, role.id), 0)
+        self._boots[machine, role.id] = max(known, role.boot)
+        if role.boot > known:
+            self._new_boots[machine, role.id] = role.boot
+        if len(self._boots) > BOOTS_MAX:
+            self._boots.popitem(last=False)
+        if role.boot < known:
+            raise RemoteProtocolError(
+                Refusal.UNTRUSTED, f"agent {role.id!r}: boot {role.boot} is over, {known} is known"
+            )
+
+    async def answer(self, connection: PeerConnection, body: bytes) -> bytes:
+        """Take in a :class:`TrustUpdate`, and return one: with this node's map if the maps differ after that. Raises
+        :class:`RemoteProtocolError`."""
+        trust = self.credential.trust
+        update = TrustUpdate.decode_untrusted(body)
+        await self.merge(update.statements)
+        is_equal = trust.digest() == update.digest
+        if is_equal and connection.verified is not None:
+            connection.verified.trust_digest = update.digest
+        return TrustUpdate(trust.digest(), Statements() if is_equal else trust.statements()).encode()
+
+    # Revocation
+
+    def why_refused(self, stream: VerifiedStream) -> str:
+        """Why the other side of a connection is not trusted any more; empty if it is."""
+        trust = self.credential.trust
+        if trust.is_trusted(stream.machine, agent=stream.instance_id):
+            return ""
+        return trust.why_revoked(stream.machine, agent=stream.instance_id) or "its machine is not in the mesh"
+
+    async def wait_revoked(self) -> Revoked:
+        """Return when this node itself is revoked, with the error that ends it."""
+        await self._is_revoked.wait()
+        return revoked_error(self.credential, self._own_id) or Revoked("it was revoked")
+
+    def _pop_revoked(self) -> list[str]:
+        """The ids of agents that connected before and are revoked since the last call."""
+        trust = self.credential.trust
+        trusted = {one: trust.is_trusted(one[0], agent=one[1]) for one in self._boots}
+        gone = {one for one in self._boots if not trusted[one]} - self._expelled
+        self._expelled = {one for one in self._boots if not trusted[one]}
+        return sorted({instance_id for _, instance_id in gone} - {one[1] for one in trusted if trusted[one]})
+
+    # Spreading
+
+    async def run(self, connections: Iterable[PeerConnection], expel: Callable[[list[str]], None]) -> None:
+        """Spread what is new, and enforce it, until cancelled. ``expel`` is told which agents are revoked."""
+        trust = self.credential.trust
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_agents)
+            while True:
+                with trio.move_on_after(LOOK_SECONDS):
+                    await self._has_grown.wait()
+                self._has_grown = trio.Event()
+                self.refresh()
+                digest, before, news = trust.digest(), self._spread_digest, Statements()
+                if digest != before:
+                    statements = trust.statements()
+                    news = statements.without(self._spread)
+                    self._spread, self._spread_digest = statements, digest
+                for connection in connections:
+                    stream = connection.verified
+                    if stream is None or connection.why_barred:
+                        continue
+                    if why := self.why_refused(stream):
+                        connection.why_barred = why
+                        nursery.start_soon(self._dismiss, connection, stream)
+                    elif stream.trust_digest != digest and connection not in self._updating:
+                        self._updating.add(connection)
+                        is_equal_else = stream.trust_digest == before
+                        nursery.start_soon(self._update, connection, stream, news if is_equal_else else Statements())
+                if digest != before:
+                    expel(self._pop_revoked())
+                    if not trust.is_trusted(self._own_machine, agent=self._own_id):
+                        self._is_revoked.set()
+
+    async def _keep_agents(self) -> None:
+        while True:
+            await trio.sleep(KEEP_SECONDS)
+            if self._new_boots:
+                boots, self._new_boots = self._new_boots, {}
+                with _logging("which agents were met is forgotten when this process ends"):
+                    await self._store.keep_agents(boots)
+
+    async def _update(self, connection: PeerConnection, stream: VerifiedStream, news: Statements) -> None:
+        """Make the map of the other side equal to this one. If that fails, close the connection: the next one compares
+        the maps."""
+        trust = self.credential.trust
+        try:
+            with trio.move_on_after(UPDATE_SECONDS) as waiting:
+                await connection.has_hello.wait()
+                for _ in range(_ROUNDS):  # others may add to the maps meanwhile
+                    reply = await self._ask(connection, TrustUpdate(trust.digest(), news))
+                    await self.merge(reply.statements)
+                    if reply.digest == trust.digest():
+                        stream.trust_digest = reply.digest
+                        break
+                    news = trust.statements()
+            if waiting.cancelled_caught:
+                connection.close(f"no answer to an update of the trust map in {UPDATE_SECONDS:g} s")
+        except (CallBroken, RemoteProtocolError) as error:
+            connection.close(f"it takes no update of the trust map: {error}")
+        finally:
+            self._updating.discard(connection)
+
+    async def _dismiss(self, connection: PeerConnection, stream: VerifiedStream) -> None:
+        """Tell the other side that it is revoked, and close the connection."""
+        evidence = self.credential.trust.evidence_against(stream.machine)
+        with trio.move_on_after(DISMISS_SECONDS), contextlib.suppress(CallBroken, RemoteProtocolError):
+            await connection.has_hello.wait()
+            await self._ask(connection, TrustUpdate(self.credential.trust.digest(), evidence))
+        connection.close(connection.why_barred)
+
+    async def _ask(self, connection: PeerConnection, update: TrustUpdate) -> TrustUpdate:
+        body = update.encode()
+        if connection.is_closed or not connection.protocol.may_open or len(body) > PART_BYTES_MAX:
+            raise CallBroken("the connection is being closed, or the map is too long for it")
+        asked = connection.open_call(CallKind.TRUST, body, seconds=UPDATE_SECONDS)
+        try:
+            return TrustUpdate.decode_untrusted(await asked.receive() or b"")
+        finally:
+            asked.close()
+
+
+@contextlib.contextmanager
+def _logging(consequence: str) -> Iterator[None]:
+    """Log it if the disk fails."""
+    try:
+        yield
+    except StoreError as error:
+        _log.error("%s: %s", consequence, error)
+
+
+def revoked_error(credential: MachineCredential, instance_id: str) -> Revoked | None:
+    """The error that ends this agent on the machine of the credential; None if it is not revoked."""
+    why = credential.trust.why_revoked(credential.key.fingerprint, agent=instance_id)
+    if not why:
+        return None
+    remedy = "use another id" if credential.is_trusted else "ask for an invitation and run: meshp2p join"
+    return Revoked(f"this node is shut out of mesh {credential.name!r}: {why}. To come back, {remedy}")

@@ -1,0 +1,193 @@
+"""Trust maps of connected nodes: what one learns reaches the others, and the connections of revoked agents end."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from meshp2p.core.calls import Done, Probe
+from meshp2p.core.effects import Call, CallFailed
+from meshp2p.errors import Refusal
+from meshp2p.net.mesh_trust import DISMISS_SECONDS, UPDATE_SECONDS, MeshTrust, revoked_error
+from meshp2p.net.peer_connection import CallBroken, PeerConnection
+from meshp2p.trust.introduction import TrustUpdate
+from meshp2p.wire.exchange import PART_BYTES_MAX
+from meshp2p.wire.peer_frames import CallKind
+from tests.net.secured import Computer, invited, new_mesh
+from tests.net.service import Node, running
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
+def node_of(computer: Computer, name: str) -> Node:
+    return Node(name, 1, security=computer.start(name))
+
+
+async def connect(one: Node, other: Node) -> PeerConnection:
+    found = await one.peers.find(other.name, other.boot, (other.address,))
+    assert isinstance(found, PeerConnection)
+    await found.has_hello.wait()
+    return found
+
+
+async def until(holds: Callable[[], object]) -> None:
+    with trio.fail_after(60):
+        while not holds():  # noqa: ASYNC110  # there is no event for it
+            await trio.sleep(0.02)  # virtual
+
+
+async def call(one: Node, other: Node) -> object:
+    return await one.peers.call(Call(0, (other.address,), Probe(0), 30.0, other.name, other.boot))
+
+
+async def test_what_one_node_learns_reaches_all_over_the_connections_that_there_are() -> None:
+    root_key, first = new_mesh()
+    second, third, lost = invited(first), invited(first), invited(first, "lost")
+    a, b, c = node_of(first, "a"), node_of(second, "b"), node_of(third, "c")
+    async with running(a, b, c):
+        await connect(a, b)
+        await connect(b, c)
+        first.credential.trust.revoke(root_key, lost.credential.key.fingerprint)
+        for computer in (first, second, third):
+            trust = computer.credential.trust
+            await until(functools.partial(trust.why_revoked, lost.credential.key.fingerprint))
+        assert third.kept >= 1
+        assert await call(a, b) == Done()  # nobody else was shut out
+        assert await call(b, c) == Done()
+
+
+async def test_maps_that_grow_on_both_sides_at_once_become_equal() -> None:
+    _, first = new_mesh()
+    second = invited(first, may_invite=True)
+    a, b = node_of(first, "a"), node_of(second, "b")
+    async with running(a, b):
+        connection = await connect(a, b)
+        for _ in range(5):
+            invited(first)
+            invited(second)
+        await until(lambda: first.credential.trust.digest() == second.credential.trust.digest())
+        assert len(first.credential.trust.machines) == 12
+        assert not connection.is_closed
+
+
+async def test_a_revoked_node_is_told_and_its_connections_end_and_it_is_refused_afterwards() -> None:
+    root_key, first = new_mesh()
+    second, lost = invited(first), invited(first, "lost")
+    a, b, c = node_of(first, "a"), node_of(second, "b"), node_of(lost, "c")
+    async with running(a, b, c):
+        connections = [await connect(c, a), await connect(b, c)]
+        first.credential.trust.revoke(root_key, lost.credential.key.fingerprint)
+        await connect(a, b)
+        await until(lambda: all(one.is_closed for one in connections))
+        await until(lambda: not lost.credential.is_trusted)
+        error = revoked_error(lost.credential, "c")
+        assert "'lost' was revoked by the root" in str(error)
+        assert "meshp2p join" in str(error)
+        assert a.expelled == b.expelled == ["c"]
+        assert isinstance(await call(c, a), CallFailed)
+        assert isinstance(await call(b, c), CallFailed)
+
+
+async def test_a_revoked_node_that_does_not_listen_is_cut_off_and_served_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root_key, first = new_mesh()
+    lost = invited(first, "lost")
+    a, c = node_of(first, "a"), node_of(lost, "c")
+
+    async def ignore(self: MeshTrust, connection: PeerConnection, body: bytes) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with running(a, c):
+        connection = await connect(c, a)
+        monkeypatch.setattr(MeshTrust, "answer", ignore)
+        first.credential.trust.revoke(root_key, lost.credential.key.fingerprint)
+        served = next(iter(a.peers.connections))
+        await until(lambda: bool(served.why_barred))
+        revoked_at = trio.current_time()
+        reply = await call(c, a)
+        assert isinstance(reply, CallFailed)
+        assert "revoked" in reply.reason
+        assert a.requests == []
+        await until(lambda: connection.is_closed)
+        assert trio.current_time() - revoked_at <= DISMISS_SECONDS + 1.0
+
+
+async def test_one_agent_is_shut_out_and_the_others_of_its_machine_stay() -> None:
+    root_key, first = new_mesh()
+    second = invited(first)
+    a, b, c = node_of(first, "a"), node_of(second, "b"), node_of(second, "c")
+    async with running(a, b, c):
+        stays, goes = await connect(b, a), await connect(c, a)
+        first.credential.trust.revoke(root_key, second.credential.key.fingerprint, agent="c")
+        await until(lambda: goes.is_closed)
+        assert a.expelled == ["c"]
+        assert not stays.is_closed
+        assert await call(b, a) == Done()
+        assert revoked_error(second.credential, "b") is None
+        assert "use another id" in str(revoked_error(second.credential, "c"))
+
+
+async def test_a_peer_that_answers_no_updates_is_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, first = new_mesh()
+    second = invited(first)
+    a, b = node_of(first, "a"), node_of(second, "b")
+
+    async def ignore(self: MeshTrust, connection: PeerConnection, body: bytes) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with running(a, b):
+        connection = await connect(a, b)
+        monkeypatch.setattr(MeshTrust, "answer", ignore)
+        invited(first)
+        start = trio.current_time()
+        await until(lambda: connection.is_closed)
+        assert trio.current_time() - start <= UPDATE_SECONDS + 1.0
+        monkeypatch.undo()
+        await connect(a, b)  # the maps are compared at the start of the next connection
+        assert first.credential.trust.digest() == second.credential.trust.digest()
+
+
+@pytest.mark.parametrize("body", [b"", b"\x92", TrustUpdate(bytes(32)).encode() + b"x", bytes(PART_BYTES_MAX)])
+async def test_what_is_no_update_is_refused_and_the_connection_stays(body: bytes) -> None:
+    _, first = new_mesh()
+    second = invited(first)
+    a, b = node_of(first, "a"), node_of(second, "b")
+    async with running(a, b):
+        connection = await connect(a, b)
+        asked = connection.open_call(CallKind.TRUST, body)
+        with pytest.raises(CallBroken, match="no update of a trust map"):
+            await asked.receive()
+        asked.close()
+        assert await call(a, b) == Done()
+
+
+async def test_an_open_node_takes_no_trust_map() -> None:
+    a, b = Node("a", 1), Node("b", 1)
+    async with running(a, b):
+        connection = await connect(a, b)
+        asked = connection.open_call(CallKind.TRUST, TrustUpdate(bytes(32)).encode())
+        with pytest.raises(CallBroken, match="secured meshes"):
+            await asked.receive()
+        asked.close()
+
+
+async def test_an_old_process_is_refused_also_after_everybody_restarted() -> None:
+    _, first = new_mesh()
+    second = invited(first)
+    old, new = second.start("agent", 1), second.start("agent", 2)
+    a, b = node_of(first, "a"), Node("agent", 2, security=new)
+    async with running(a, b):
+        await connect(b, a)
+        await until(lambda: first.boots == {(second.credential.key.fingerprint, "agent"): 2})
+    a, b = node_of(first, "a"), Node("agent", 1, security=old)
+    async with running(a, b):
+        assert isinstance(await call(b, a), CallFailed)
+        assert a.refused == [Refusal.UNTRUSTED]

@@ -1,0 +1,168 @@
+"""Whole nodes of a secured mesh while a machine is revoked: with real sockets, and the files of each user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+import meshp2p
+from meshp2p import MeshNode, Revoked
+from meshp2p.errors import StoreError
+from meshp2p.store.credentials import CredentialDirectory, Credentials
+from meshp2p.store.user_data import meshes_directory
+from meshp2p.trust.keys import PrivateKey
+from tests.node.test_secured import OPTIONS, seed
+from tests.node.users import Users
+
+
+@pytest.fixture
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Users:
+    return Users(tmp_path, monkeypatch)
+
+
+def revoke(
+    root_key: PrivateKey, at: CredentialDirectory, lost: CredentialDirectory, *, agent: str = "", keep: bool = False
+) -> None:
+    """What ``meshp2p revoke`` does on the disk of a user."""
+    credential = at.load()
+    credential.trust.revoke(root_key, lost.load().key.fingerprint, agent=agent, keep_invited=keep)
+    at.update_trust(credential)
+
+
+async def echo(message: meshp2p.ReceivedMessage) -> object:
+    return message.payload
+
+
+async def until_listed(node: MeshNode, *ids: str) -> None:
+    """Wait until the node lists these and no others."""
+    with trio.fail_after(60):
+        events = node.events()
+        while {one.id for one in node.members()} != set(ids):
+            await anext(events)
+
+
+async def test_a_running_node_that_is_revoked_ends_with_an_error_that_names_the_remedy(users: Users) -> None:
+    root_key, anna = users.found("anna")
+    bert, lost = users.invite(anna, "bert"), users.invite(anna, "lost")
+    users.act("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS) as one:
+        users.act("bert")
+        async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:
+            users.act("lost")
+
+            async def live() -> None:
+                async with meshp2p.open_node(id="three", join=seed(one), **OPTIONS) as three:
+                    for node in (one, two, three):
+                        await until_listed(node, "one", "two", "three")
+                    revoke(root_key, anna, lost)
+                    await trio.sleep_forever()
+
+            with pytest.raises(Revoked, match=r"machine 'lost' was revoked by the root.*run: meshp2p join"):
+                await live()
+            await until_listed(one, "one", "two")
+            await until_listed(two, "one", "two")
+    for directory in (anna, bert, lost):
+        assert not directory.load().trust.is_trusted(lost.load().key.fingerprint)
+
+
+async def test_a_node_that_was_revoked_while_it_slept_learns_it_after_everybody_restarted(users: Users) -> None:
+    root_key, anna = users.found("anna")
+    bert, lost = users.invite(anna, "bert"), users.invite(anna, "lost")
+    revoke(root_key, anna, lost)
+    users.act("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS) as one:
+        users.act("bert")
+        async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:
+            await until_listed(two, "one", "two")
+    assert not bert.load().trust.is_trusted(lost.load().key.fingerprint)
+    assert lost.load().is_trusted  # it heard of nothing
+    users.act("bert")
+    async with meshp2p.open_node(id="two", **OPTIONS) as two:
+        users.act("lost")
+        with pytest.raises(Revoked, match="was revoked by the root"):
+            async with meshp2p.open_node(id="three", join=seed(two), **OPTIONS):
+                await trio.sleep_forever()
+        assert [one.id for one in two.members()] == ["two"]
+    assert not lost.load().is_trusted
+    with pytest.raises(Revoked):
+        async with meshp2p.open_node(id="three", **OPTIONS):
+            pass
+
+
+async def test_what_a_revoked_machine_invited_is_out_with_it(users: Users) -> None:
+    root_key, anna = users.found("anna")
+    inviter = users.invite(anna, "inviter", may_invite=True)
+    users.invite(inviter, "guest")
+    users.act("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS) as one:
+
+        async def live() -> None:
+            async with meshp2p.open_node(id="guest", join=seed(one), **OPTIONS):
+                await until_listed(one, "one", "guest")
+                revoke(root_key, anna, inviter)
+                await trio.sleep_forever()
+
+        users.act("guest")
+        with pytest.raises(Revoked, match=r"machine 'inviter', which invited 'guest', was revoked"):
+            await live()
+        await until_listed(one, "one")
+
+
+async def test_what_a_revoked_machine_invited_can_be_kept(users: Users) -> None:
+    root_key, anna = users.found("anna")
+    inviter = users.invite(anna, "inviter", may_invite=True)
+    guest = users.invite(inviter, "guest")
+    users.act("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS) as one:
+        one.handler("Query")(echo)
+        users.act("guest")
+        async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:
+            await until_listed(two, "one", "two")
+            revoke(root_key, anna, inviter, keep=True)
+            with trio.fail_after(60):
+                while guest.load().trust.is_trusted(inviter.load().key.fingerprint):  # it is on disk
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+            assert await two.query("one", "hello", timeout=60) == "hello"
+
+
+async def test_one_agent_is_revoked_and_the_other_agents_of_the_machine_stay(users: Users) -> None:
+    root_key, anna = users.found("anna")
+    bert = users.invite(anna, "bert")
+    users.act("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS) as one:
+        users.act("bert")
+        async with meshp2p.open_node(id="stays", join=seed(one), **OPTIONS) as stays:
+
+            async def live() -> None:
+                async with meshp2p.open_node(id="goes", join=seed(one), **OPTIONS):
+                    await until_listed(one, "one", "stays", "goes")
+                    revoke(root_key, anna, bert, agent="goes")
+                    await trio.sleep_forever()
+
+            with pytest.raises(Revoked, match=r"agent 'goes' on machine 'bert' was revoked.*use another id"):
+                await live()
+            await until_listed(one, "one", "stays")
+            await until_listed(stays, "one", "stays")
+
+
+async def test_a_machine_that_was_revoked_may_be_invited_again(users: Users) -> None:
+    root_key, anna = users.found("anna")
+    bert = users.invite(anna, "bert")
+    revoke(root_key, anna, bert)
+    with pytest.raises(StoreError, match="in mesh 'studio' already"):
+        users.invite(anna, "bert")  # it does not know yet that it was revoked
+    credential = bert.load()
+    credential.trust.merge_untrusted(anna.load_statements())
+    bert.update_trust(credential)
+    assert not Credentials(meshes_directory()).has(credential.mesh_id)
+    users.invite(anna, "bert")
+    assert Credentials(meshes_directory()).has(credential.mesh_id)
+    users.act("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS) as one:
+        users.act("bert")
+        async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:
+            await until_listed(one, "one", "two")
+            await until_listed(two, "one", "two")
