@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated, get_type_hints
 
 import msgspec
 
 from meshp2p.errors import ConfigError
 
-__all__ = ["ProtocolConfig"]
+__all__ = ["RANGES", "ProtocolConfig"]
 
 
 class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,222 +19,222 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
     The defaults started from memberlist's values for a LAN. Raises :class:`ConfigError` if a value is out of range.
     """
 
-    probe_interval: float = 1.0
+    probe_interval: Annotated[float, (0.01, 3600)] = 1.0
     """The time between two probes by one node (SWIM §3: the protocol period). Too low costs packets; too high detects
     deaths late."""
 
-    probe_timeout: float = 0.5
+    probe_timeout: Annotated[float, (0.001, 3600)] = 0.5
     """The maximum time for a direct ping before other nodes are asked. The actual timeout is ``3 x`` the peer's round
     trip, if known, between ``probe_timeout_min`` and this. Too low sends needless indirect probes; too high leaves no
     time for them."""
 
-    probe_timeout_min: float = 0.2
+    probe_timeout_min: Annotated[float, (0.001, 3600)] = 0.2
     """The minimum time for a direct ping: a busy interpreter may need this long to answer. Chosen, not measured."""
 
-    indirect_probes: int = 3
+    indirect_probes: Annotated[int, (0, 64)] = 3
     """How many other nodes ping a node that did not answer (SWIM §4.1). More tolerate more packet loss and cost more
     packets."""
 
-    suspicion_multiplier: float = 4.0
+    suspicion_multiplier: Annotated[float, (0.1, 1000)] = 4.0
     """If enough nodes confirm a suspicion, it lasts at least ``suspicion_multiplier x log10(nodes) x probe_interval``.
     Too low declares slow nodes dead; too high detects deaths late."""
 
-    suspicion_confirmed_multiplier: float = 2.5
+    suspicion_confirmed_multiplier: Annotated[float, (0.1, 1000)] = 2.5
     """A suspicion confirmed by enough confirmers lasts ``suspicion_confirmed_multiplier x probe_interval``, however
     large the mesh is. Too low declares suspended nodes dead; too high detects deaths late. A suspended node is accused
     one period after a probe and declared dead this many periods later. So with the default it may be suspended for
     three periods and then has half a period to refute."""
 
-    suspicion_max_multiplier: float = 6.0
+    suspicion_max_multiplier: Annotated[float, (1, 1000)] = 6.0
     """A suspicion without confirmations lasts this many times as long (Lifeguard §IV-B)."""
 
-    confirmers: int = 4
+    confirmers: Annotated[int, (0, 64)] = 4
     """How many nodes, chosen by a hash, check a suspect immediately and independently. With 0 the suspicion timeout
     is that of Lifeguard. Too low leaves a suspicion unconfirmed if some confirmers are dead too; too high costs
     packets."""
 
-    watches: int = 2
+    watches: Annotated[int, (0, 8)] = 2
     """The number of successors, in the order of ids, to which a node keeps a watch connection; as many nodes watch it.
     With 0 only probes detect a crash. A verdict needs two; more help if several neighbours crash at once."""
 
-    local_health_max: int = 8
+    local_health_max: Annotated[int, (0, 64)] = 8
     """The maximum by which a node that finds itself slow extends its own timeouts (Lifeguard §IV-A)."""
 
-    patience_max: float = 2.0
+    patience_max: Annotated[float, (1, 64)] = 2.0
     """The maximum factor for the timeouts of a node that reports that it is slow, or that refuted an accusation within
     the last minute. The factor is 1, plus a half for each point of the node's local health or each refutation. 1 treats
     all nodes alike. Too high detects deaths of slow nodes late."""
 
-    gossip_interval: float = 0.2
+    gossip_interval: Annotated[float, (0.01, 3600)] = 0.2
     """The time between two rounds of gossip while there are items to send. The first round is at once."""
 
-    gossip_fanout: int = 3
+    gossip_fanout: Annotated[int, (1, 64)] = 3
     """How many nodes receive each round of gossip."""
 
-    retransmit_margin: float = 5.0
+    retransmit_margin: Annotated[float, (0.5, 64)] = 5.0
     """Each node sends a rumour ``ceil(ln(nodes) + retransmit_margin)`` times. Without packet loss, one rumour in ``e **
     retransmit_margin`` misses some node, in a mesh of any size. Too low leaves more to syncs; too high costs bytes."""
 
-    birth_fanout: int = 16
+    birth_fanout: Annotated[int, (1, 1024)] = 16
     """How many nodes are told at once by the owner of a new record, or by a node that finds a death. Chosen, not
     measured."""
 
-    packet_bytes_max: int = 1232
+    packet_bytes_max: Annotated[int, (512, 1472)] = 1232
     """The largest UDP payload. Packets above the path's MTU less 28 (48 for IPv6) are fragmented or lost; 1,232 fits
     the smallest MTU of IPv6."""
 
-    sync_grace: float = 1.0
+    sync_grace: Annotated[float, (0, 3600)] = 1.0
     """How long two views may differ before the nodes sync, since gossip may be on its way."""
 
-    look_delay: float = 0.2
+    look_delay: Annotated[float, (0.01, 3600)] = 0.2
     """How long after the last instance came or went a node asks another whether their views agree. Too low finds
     differences that gossip is about to repair; too high repairs a healed mesh late."""
 
-    sync_bytes_max: int = 512 * 1024
+    sync_bytes_max: Annotated[int, (64 * 1024, 960 * 1024)] = 512 * 1024
     """The largest half of a sync. Items that do not fit come with the next sync. A larger record is refused."""
 
-    call_timeout: float = 2.0
+    call_timeout: Annotated[float, (0.01, 600)] = 2.0
     """The timeout of a call to another node."""
 
-    forward_timeout: float = 1.0
+    forward_timeout: Annotated[float, (0.01, 600)] = 1.0
     """How long a forwarded heartbeat waits for the instance's home before this node adopts the instance. Chosen, not
     measured."""
 
-    dead_call_interval: float = 1.0
+    dead_call_interval: Annotated[float, (0.01, 3600)] = 1.0
     """The time between two calls to dead nodes by one node, each made with a probability of dead / all. This is how
     nodes find out that a partition healed."""
 
-    departed_retention: float = 24 * 3600.0
+    departed_retention: Annotated[float, (1, 1e9)] = 24 * 3600.0
     """How long dead nodes are called and departed instances remembered, in uptime of this node."""
 
-    departed_max: int = 10_000
+    departed_max: Annotated[int, (1, 1_000_000)] = 10_000
     """How many departed instances are remembered. Above it the oldest are forgotten."""
 
-    members_max: int = 20_000
+    members_max: Annotated[int, (2, 65_536)] = 20_000
     """How many live instances are listed. Above it new ones are refused."""
 
-    members_size_max: int = 16 * 1024 * 1024
+    members_size_max: Annotated[int, (64 * 1024, 1 << 40)] = 16 * 1024 * 1024
     """The maximum size of the list of live instances, in characters. Above it new instances are refused, and no
     registration may grow. It bounds the cost of one answer. 20,000 instances of 800 characters fit. Chosen, not
     measured."""
 
-    candidates_max: int = 1024
+    candidates_max: Annotated[int, (1, 1_000_000)] = 1024
     """How many addresses of possible peers are tried. Above it the address that failed most is dropped. If all have
     answered, a new address is refused."""
 
-    dial_interval_min: float = 0.25
+    dial_interval_min: Annotated[float, (0.001, 3600)] = 0.25
     """The time before an address that did not answer is retried. It doubles each time."""
 
-    dial_interval_max: float = 4.0
+    dial_interval_max: Annotated[float, (0.001, 86_400)] = 4.0
     """The maximum time between two attempts to reach one address."""
 
-    settle_timeout: float = 1.0
+    settle_timeout: Annotated[float, (0, 3600)] = 1.0
     """How long a node waits before it names a leader, at its start and after a third of its view died at once. Too low
     names a leader that the next packet deposes; too high leaves the mesh without one. Chosen, not measured."""
 
-    pause_threshold: float = 1.0
+    pause_threshold: Annotated[float, (0.01, 3600)] = 1.0
     """A timer that fires this late means that this process was suspended. Too low takes a busy moment for a pause; too
     high blames other nodes for this node's own silence."""
 
-    quorum: int = 0
+    quorum: Annotated[int, (0, 1_000_000)] = 0
     """A node leads only while this many nodes, itself included, grant it a lease of three probe intervals. In a mesh of
     at most ``2 * quorum - 1`` nodes with the same value, no two lead at the same moment. 0: no votes, and each side of
     a partition has a leader."""
 
-    instance_timeout: float = 15.0
+    instance_timeout: Annotated[float, (0.1, 86_400)] = 15.0
     """A hosted instance without a heartbeat for this long is removed. After its home died, it can be adopted for this
     long."""
 
-    status_interval: float = 1.0
+    status_interval: Annotated[float, (0, 3600)] = 1.0
     """The minimum time between two publications of one instance's record because its status changed."""
 
-    metrics_interval: float = 5.0
+    metrics_interval: Annotated[float, (0, 3600)] = 5.0
     """The minimum time between two publications of one instance's record because only its metrics changed."""
 
-    record_bytes_max: int = 32 * 1024
+    record_bytes_max: Annotated[int, (1024, 256 * 1024)] = 32 * 1024
     """The largest record, with its capabilities, profiles and metrics. A record that does not fit into a packet is sent
     by TCP."""
 
-    metrics_bytes_max: int = 8 * 1024
+    metrics_bytes_max: Annotated[int, (2, 16 * 1024)] = 8 * 1024
     """The maximum size of an instance's metrics as JSON. They are sent to every node whenever they change."""
 
-    leave_timeout: float = 0.5
+    leave_timeout: Annotated[float, (0, 60)] = 0.5
     """How long a leaving node waits for other nodes to confirm that they were told."""
 
-    message_timeout: float = 24 * 3600.0
+    message_timeout: Annotated[float, (0.1, 1e9)] = 24 * 3600.0
     """How long a message is kept for a recipient that does not acknowledge it. Then its copy expires."""
 
-    return_timeout: float = 60.0
+    return_timeout: Annotated[float, (0, 1e9)] = 60.0
     """How long the messages for a node that left wait for its return before they become undeliverable. Too low loses
     messages sent during a restart. Chosen, not measured."""
 
-    mailbox_messages_max: int = 10_000
+    mailbox_messages_max: Annotated[int, (1, 10_000_000)] = 10_000
     """How many messages can wait for one recipient. Above it further ones are refused, or wait where they were
     accepted."""
 
-    mailbox_bytes_max: int = 64 * 1024 * 1024
+    mailbox_bytes_max: Annotated[int, (1024, 1 << 40)] = 64 * 1024 * 1024
     """How many bytes of messages can wait for one recipient, plus 256 for each, unless a single message is larger."""
 
-    remembered_max: int = 50_000
+    remembered_max: Annotated[int, (1, 10_000_000)] = 50_000
     """How many acknowledged ids a mailbox remembers, so that these messages are not delivered again. One costs about
     150 bytes. Too low may deliver a very late duplicate again. Chosen, not measured."""
 
-    outbox_copies_max: int = 100_000
+    outbox_copies_max: Annotated[int, (1, 10_000_000)] = 100_000
     """How many unacknowledged copies this node holds. Above it no message is accepted."""
 
-    outbox_bytes_max: int = 256 * 1024 * 1024
+    outbox_bytes_max: Annotated[int, (1024, 1 << 40)] = 256 * 1024 * 1024
     """How many bytes of messages this node holds, plus 256 for each. Above it no message is accepted."""
 
-    receipts_max: int = 10_000
+    receipts_max: Annotated[int, (0, 10_000_000)] = 10_000
     """For how many completed messages this node remembers the status."""
 
-    delivery_bytes_max: int = 256 * 1024
+    delivery_bytes_max: Annotated[int, (1024, 1024 * 1024)] = 256 * 1024
     """How many bytes of messages one call carries, unless a single message is larger. Chosen, not measured."""
 
-    delivery_interval_min: float = 0.1
+    delivery_interval_min: Annotated[float, (0.001, 3600)] = 0.1
     """The time before a failed delivery is retried; it doubles each time. A change of the recipient or its home
     triggers a retry at once."""
 
-    delivery_interval_max: float = 5.0
+    delivery_interval_max: Annotated[float, (0.001, 3600)] = 5.0
     """The maximum time between two attempts to deliver."""
 
-    accept_timeout: float = 1.0
+    accept_timeout: Annotated[float, (0, 60)] = 1.0
     """Without a data directory, how long the acceptance of a message waits until its recipients' homes have it, so that
     one of the two nodes may crash. Chosen, not measured."""
 
-    confirm_timeout: float = 1.0
+    confirm_timeout: Annotated[float, (0, 60)] = 1.0
     """How long an acknowledgement waits until the nodes that hold the message know of it, so that the recipient's home
     may crash. Chosen, not measured."""
 
-    fetch_bytes_max: int = 1024 * 1024
+    fetch_bytes_max: Annotated[int, (1024, 1024 * 1024)] = 1024 * 1024
     """How many bytes of messages one read of a mailbox returns, unless a single message is larger."""
 
-    waits_max: int = 1024
+    waits_max: Annotated[int, (0, 1_000_000)] = 1024
     """How many reads may wait for messages at the same time. Above it they are answered at once."""
 
-    maps_max: int = 64
+    maps_max: Annotated[int, (0, 100_000)] = 64
     """How many shared maps this node may open."""
 
-    map_entries_max: int = 10_000
+    map_entries_max: Annotated[int, (1, 10_000_000)] = 10_000
     """How many keys this node may write to one shared map, including deleted ones until they are forgotten. Entries of
     other nodes are accepted up to four times this, so that two full sides of a partition can merge."""
 
-    map_bytes_max: int = 16 * 1024 * 1024
+    map_bytes_max: Annotated[int, (1024, 1 << 40)] = 16 * 1024 * 1024
     """How many bytes of keys and values this node may write to one shared map, plus 64 for each. Entries of other nodes
     are accepted as for ``map_entries_max``."""
 
-    map_value_bytes_max: int = 64 * 1024
+    map_value_bytes_max: Annotated[int, (2, 1024 * 1024)] = 64 * 1024
     """The largest value that this node may write to a shared map, as JSON."""
 
-    map_sync_bytes_max: int = 256 * 1024
+    map_sync_bytes_max: Annotated[int, (1024, 1024 * 1024)] = 256 * 1024
     """How many bytes of entries one call carries, unless a single entry is larger. Chosen, not measured."""
 
-    map_deleted_retention: float = 24 * 3600.0
+    map_deleted_retention: Annotated[float, (1, 1e9)] = 24 * 3600.0
     """How long a deleted key of a shared map is remembered. A node that was cut off for longer may bring the key
     back."""
 
     def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
+        for name, (low, high) in RANGES.items():
             value, default = getattr(self, name), _DEFAULTS[name]
             kinds = int if isinstance(default, int) else (int, float)
             if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
@@ -263,66 +264,9 @@ class ProtocolConfig(msgspec.Struct, frozen=True, kw_only=True):
         return self.suspicion_multiplier * max(1.0, math.log10(max(1, nodes))) * self.probe_interval
 
 
-_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("probe_interval", 0.01, 3600),
-    ("probe_timeout", 0.001, 3600),
-    ("probe_timeout_min", 0.001, 3600),
-    ("indirect_probes", 0, 64),
-    ("suspicion_multiplier", 0.1, 1000),
-    ("suspicion_confirmed_multiplier", 0.1, 1000),
-    ("suspicion_max_multiplier", 1, 1000),
-    ("confirmers", 0, 64),
-    ("watches", 0, 8),
-    ("local_health_max", 0, 64),
-    ("patience_max", 1, 64),
-    ("gossip_interval", 0.01, 3600),
-    ("gossip_fanout", 1, 64),
-    ("retransmit_margin", 0.5, 64),
-    ("birth_fanout", 1, 1024),
-    ("packet_bytes_max", 512, 1472),
-    ("sync_grace", 0, 3600),
-    ("look_delay", 0.01, 3600),
-    ("sync_bytes_max", 64 * 1024, 960 * 1024),
-    ("call_timeout", 0.01, 600),
-    ("forward_timeout", 0.01, 600),
-    ("dead_call_interval", 0.01, 3600),
-    ("departed_retention", 1, 1e9),
-    ("departed_max", 1, 1_000_000),
-    ("members_max", 2, 65_536),
-    ("members_size_max", 64 * 1024, 1 << 40),
-    ("candidates_max", 1, 1_000_000),
-    ("dial_interval_min", 0.001, 3600),
-    ("dial_interval_max", 0.001, 86_400),
-    ("settle_timeout", 0, 3600),
-    ("pause_threshold", 0.01, 3600),
-    ("quorum", 0, 1_000_000),
-    ("instance_timeout", 0.1, 86_400),
-    ("status_interval", 0, 3600),
-    ("metrics_interval", 0, 3600),
-    ("record_bytes_max", 1024, 256 * 1024),
-    ("metrics_bytes_max", 2, 16 * 1024),
-    ("leave_timeout", 0, 60),
-    ("message_timeout", 0.1, 1e9),
-    ("return_timeout", 0, 1e9),
-    ("mailbox_messages_max", 1, 10_000_000),
-    ("mailbox_bytes_max", 1024, 1 << 40),
-    ("remembered_max", 1, 10_000_000),
-    ("outbox_copies_max", 1, 10_000_000),
-    ("outbox_bytes_max", 1024, 1 << 40),
-    ("receipts_max", 0, 10_000_000),
-    ("delivery_bytes_max", 1024, 1024 * 1024),
-    ("delivery_interval_min", 0.001, 3600),
-    ("delivery_interval_max", 0.001, 3600),
-    ("accept_timeout", 0, 60),
-    ("confirm_timeout", 0, 60),
-    ("fetch_bytes_max", 1024, 1024 * 1024),
-    ("waits_max", 0, 1_000_000),
-    ("maps_max", 0, 100_000),
-    ("map_entries_max", 1, 10_000_000),
-    ("map_bytes_max", 1024, 1 << 40),
-    ("map_value_bytes_max", 2, 1024 * 1024),
-    ("map_sync_bytes_max", 1024, 1024 * 1024),
-    ("map_deleted_retention", 1, 1e9),
-)
+RANGES: dict[str, tuple[float, float]] = {
+    name: hint.__metadata__[0] for name, hint in get_type_hints(ProtocolConfig, include_extras=True).items()
+}
+"""The least and the greatest value of each option."""
 
 _DEFAULTS = dict(zip(ProtocolConfig.__struct_fields__, ProtocolConfig.__struct_defaults__, strict=True))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshp2p.core.config import _RANGES, ProtocolConfig
+from meshp2p.core.config import RANGES, ProtocolConfig
 from meshp2p.core.directory.local_health import LocalHealth
 from meshp2p.core.mail.uuid7 import is_uuid7, uuid7
 from meshp2p.errors import ConfigError
@@ -37,16 +37,16 @@ def test_an_id_is_a_uuid_of_version_7() -> None:
     assert uuid7(0x017F22E279B0, rand_a << 62 | rand_b) == "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"
 
 
-@pytest.mark.parametrize("name", [name for name, _, _ in _RANGES])
+@pytest.mark.parametrize("name", RANGES)
 def test_a_number_out_of_range_is_refused_with_its_name_and_what_is_allowed(name: str) -> None:
-    low, high = next((low, high) for each, low, high in _RANGES if each == name)
+    low, high = RANGES[name]
     for value in (low - 1, high + 1, math.nan, "1"):
         with pytest.raises(ConfigError, match=f"^{name} = "):
             ProtocolConfig(**{name: value})  # type: ignore[arg-type]  # one of the values is a string, on purpose
 
 
 def test_every_number_has_a_range() -> None:
-    assert [name for name, _, _ in _RANGES] == list(ProtocolConfig.__struct_fields__)
+    assert list(RANGES) == list(ProtocolConfig.__struct_fields__)
 
 
 def test_a_direct_ping_must_leave_time_for_the_indirect_ones() -> None:

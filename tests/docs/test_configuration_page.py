@@ -37,7 +37,8 @@ def docstrings_of(shape: type[msgspec.Struct]) -> dict[str, tuple[str, str]]:
             text = ""
             if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
                 text = " ".join(str(after.value.value).split())
-            found[field.target.id] = (ast.unparse(field.annotation), text)
+            kind = ast.unparse(field.annotation)
+            found[field.target.id] = (re.sub(r"Annotated\[(\w+), .*\]", r"\1", kind), text)
     return found
 
 
@@ -54,7 +55,7 @@ def as_number(value: float) -> str:
 
 def render_table(shape: type[msgspec.Struct]) -> str:
     """One row a field: its name and type, its variable, its default, what may be given, what it is."""
-    ranges = {name: f"{as_number(low)} to {as_number(high)}" for name, low, high in protocol_config._RANGES}
+    ranges = {name: f"{as_number(low)} to {as_number(high)}" for name, (low, high) in protocol_config.RANGES.items()}
     has_ranges = shape is ProtocolConfig
     lines = ["| field and TOML key | environment | default |" + (" allowed |" if has_ranges else "") + " what it is |"]
     lines.append("|---|---|---|" + ("---|" if has_ranges else "") + "---|")

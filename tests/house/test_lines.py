@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simulations.lines import FILE_LINES_MAX, code_lines, long_files, package_lines
+from simulations.lines import BUDGETS, FILE_LINES_MAX, ROOT, code_lines, long_files, package_lines
 
 SOURCE = '''"""A module.
 
@@ -46,3 +46,10 @@ def test_a_file_is_long_by_all_of_its_lines(tmp_path: Path) -> None:
     (tmp_path / "long.py").write_text("# text\n" * (FILE_LINES_MAX + 1))
     (tmp_path / "fits.py").write_text("# text\n" * FILE_LINES_MAX)
     assert long_files(tmp_path) == {tmp_path / "long.py": FILE_LINES_MAX + 1}
+
+
+def test_each_package_is_within_its_budget() -> None:
+    counts = package_lines(ROOT)
+    assert counts.keys() == BUDGETS.keys()
+    over = {name: f"{lines} lines, at most {BUDGETS[name]}" for name, lines in counts.items() if lines > BUDGETS[name]}
+    assert over == {}, "delete code, or raise the budget in simulations/lines.py and say why"

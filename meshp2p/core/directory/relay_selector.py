@@ -50,7 +50,6 @@ UNREACHABLE_AFTER = 5.0
 """If calls to a live node fail for so many seconds, there is no path to it. Less would include nodes that have just
 crashed. Chosen, not measured."""
 
-
 TOLD_AGAIN_AFTER = 300.0
 """Seconds until it is reported again that a node's calls do not arrive here. Chosen, not measured."""
 
@@ -58,15 +57,13 @@ ASK_INTERVAL = 3.0
 """Seconds between two requests to one node to dial back, each with another relay. Chosen, not measured."""
 
 DIAL_BACK_INTERVAL = 2.0
-"""Seconds within which a node dials back once for each member that asks for it: less than ``ASK_INTERVAL``, so that no
-request with a new relay is ignored. Chosen, not measured."""
+"""Seconds in which a node dials back to a member only once: less than ``ASK_INTERVAL``. Chosen, not measured."""
 
 DIAL_BACKS_MAX = 16
 """Calls under way to dial back; past it requests are ignored. Chosen, not measured."""
 
 COMPLAINT_LASTS = 60.0
-"""A request to dial back that comes so many seconds after the last one is about another failure. Chosen, not
-measured."""
+"""A request to dial back this many seconds after the last one is about another failure. Chosen, not measured."""
 
 
 class CallRoute(msgspec.Struct, frozen=True):

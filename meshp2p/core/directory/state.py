@@ -40,9 +40,7 @@ PACKET_OVERHEAD = 96
 lists."""
 
 AGE_BYTES = 12
-
-AGES_PER_PACKET = 3
-"""How many signs of life of other instances are added to each packet. Chosen, not measured."""
+AGES_PER_PACKET = 3  # signs of life of other instances: chosen, not measured
 
 
 class Randomness(Protocol):
