@@ -160,11 +160,13 @@ class AskInstance(msgspec.Struct, frozen=True, array_like=True, tag=6):
 class InstanceReply(msgspec.Struct, frozen=True, array_like=True, tag=6):
     """``record`` with the status and metrics that the instance reported last, published or not, and the milliseconds
     since its last sign of life; None if there is no such instance any more. It is shown and not kept: no incarnation
-    stands for it. ``is_home``: the replier answers for the instance, or did until it departed."""
+    stands for it. ``is_home``: the replier answers for the instance, or did until it departed. ``owner`` is the caller
+    that registered the instance, empty in an open mesh."""
 
     record: Record | None
     age_ms: Word = 0
     is_home: bool = True
+    owner: Text = ""
 
 
 class Parcel(msgspec.Struct, frozen=True, array_like=True):

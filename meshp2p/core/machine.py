@@ -280,11 +280,11 @@ class Machine(View):
         self._mail.reading.abandon(ticket)
         self._swim.abandon(ticket)
 
-    def register(self, profile: Profile, now: float) -> list[Effect]:
+    def register(self, profile: Profile, now: float, owner: str = "") -> list[Effect]:
         """Host an instance that speaks only HTTP: see :meth:`~meshp2p.core.swim.hosting.Hosting.register`."""
         self._check_running()
         self._swim.pause_guard.check_arrival(now)
-        self._swim.hosting.register(profile, now)
+        self._swim.hosting.register(profile, now, owner)
         effects = self._conclude(now)
         self._swim.hosting.mark_seen(profile.id)
         return effects

@@ -12,12 +12,14 @@ __all__ = ["Acknowledge", "AskStatus", "Deregister", "Fetch", "Heartbeat", "Read
 class Heartbeat(msgspec.Struct, frozen=True):
     """A sign of life of any listed instance, with its status and its metrics (a JSON object as text, empty for none).
 
-    Answered with :class:`~meshp2p.core.calls.HeartbeatReply`.
+    Answered with :class:`~meshp2p.core.calls.HeartbeatReply`. ``owner`` is the caller in a secured mesh: it owns the
+    instance if nobody does.
     """
 
     id: str
     status: str
     metrics: str
+    owner: str = ""
 
 
 class Deregister(msgspec.Struct, frozen=True):

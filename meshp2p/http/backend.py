@@ -33,10 +33,14 @@ class Backend(Protocol):
     async def catch_up(self) -> None:
         """Take in what other nodes have already sent, so that an answer here never falls behind an answer there."""
 
-    async def register(self, profile: Profile) -> None:
-        """Host an instance; when this returns others were told. Raises ``InstanceConflict`` and ``LimitExceeded``."""
+    async def owner_of(self, instance_id: str) -> str:
+        """The caller that a live instance belongs to, empty if there is none. Raises ``Unreachable``."""
 
-    async def heartbeat(self, instance_id: str, status: str, metrics: str) -> HeartbeatReply:
+    async def register(self, profile: Profile, owner: str = "") -> None:
+        """Host an instance, which belongs to ``owner`` then; when this returns others were told. Raises
+        ``InstanceConflict`` and ``LimitExceeded``."""
+
+    async def heartbeat(self, instance_id: str, status: str, metrics: str, owner: str = "") -> HeartbeatReply:
         """Take a heartbeat, wherever the instance's home is. Raises ``LimitExceeded``."""
 
     async def deregister(self, instance_id: str) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 
 from meshp2p.core.instance import ListedInstance
 from meshp2p.core.record import ID_BYTES_MAX
+from meshp2p.errors import InstanceConflict
 from meshp2p.http.access import check_acts_as
 from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest, encode_json
@@ -36,13 +37,23 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
         leader = node.leader
         return None if leader is None else leader.id
 
+    async def check_owner(request: Request, instance_id: str) -> None:
+        """Raise ``InstanceConflict`` if the instance lives and belongs to another caller, unless this one is an
+        admin."""
+        grant = request.grant
+        if grant is None or grant.is_admin:
+            return
+        if await node.owner_of(instance_id) not in ("", grant.owner):
+            raise InstanceConflict(f"instance {instance_id!r} was registered by another caller, and lives")
+
     async def register(request: Request) -> Response:
         body = await request.read_json(RegisterRequest)
         if len(body.instance_id.encode()) > ID_BYTES_MAX:
             size = len(body.instance_id.encode())
             raise BadRequest(422, f"instance_id of {size} bytes at $.instance_id: expected 1 to {ID_BYTES_MAX}")
         check_acts_as(request, body.instance_id)
-        await node.register(profile_of(body))
+        await check_owner(request, body.instance_id)
+        await node.register(profile_of(body), owner(request))
         leader, peers = leader_id(), listing.encoded()
         head = {
             "success": True,
@@ -56,12 +67,14 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
         instance_id = request.path_id()
         body = await request.read_json(HeartbeatRequest)
         metrics = "" if body.metrics is None else msgspec.json.encode(body.metrics).decode()
-        reply = await node.heartbeat(instance_id, body.status, metrics)
+        reply = await node.heartbeat(instance_id, body.status, metrics, owner(request))
         response = HeartbeatResponse(reply.is_acknowledged, leader_id(), reply.should_sync)
         return json_response(response, 200 if reply.is_acknowledged else 404)
 
     async def deregister(request: Request) -> Response:
-        was_found = await node.deregister(request.path_id())
+        instance_id = request.path_id()
+        await check_owner(request, instance_id)
+        was_found = await node.deregister(instance_id)
         return Response(204 if was_found else 404)
 
     async def list_agents(request: Request) -> Response:
@@ -102,6 +115,11 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
         "deregister": deregister,
         "show_leader": show_leader,
     }
+
+
+def owner(request: Request) -> str:
+    """To whom an instance belongs that this caller registers. In an open mesh instances belong to nobody."""
+    return "" if request.grant is None else request.grant.owner
 
 
 def _encode(

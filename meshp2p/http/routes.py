@@ -126,7 +126,7 @@ ROUTES: Final = (
         "Register an instance, or register it again.",
         {
             200: Answer("the leader and all instances, including the caller", RegisterResponse),
-            409: Answer("the id belongs to a live node"),
+            409: Answer("the id belongs to a live node, or to another caller"),
             413: Answer("the record is too large, or the mesh is full"),
         },
         body=RegisterRequest,
@@ -178,7 +178,7 @@ ROUTES: Final = (
         {
             204: Answer("it is removed", None),
             404: Answer("unknown", None),
-            409: Answer("the id belongs to a live node"),
+            409: Answer("the id belongs to a live node, or to another caller"),
         },
     ),
     Route(

@@ -102,8 +102,8 @@ class SupervisedMachine(Machine):
         self._asked.pop(ticket, None)
         super().abandon(ticket)
 
-    def register(self, profile: Profile, now: float) -> list[Effect]:
-        return self._do(now, super().register, profile, now)
+    def register(self, profile: Profile, now: float, owner: str = "") -> list[Effect]:
+        return self._do(now, super().register, profile, now, owner)
 
     def report(self, status: str, metrics: str, now: float) -> list[Effect]:
         return self._do(now, super().report, status, metrics, now)

@@ -114,17 +114,26 @@ class NodeBackend:
         """Take in what other nodes have already sent."""
         self._driver.catch_up()
 
-    async def register(self, profile: Profile) -> None:
-        """Host an instance that speaks only HTTP; when this returns others were told.
+    async def owner_of(self, instance_id: str) -> str:
+        """The caller that a live instance belongs to, empty if there is none. Raises
+        :class:`~meshp2p.errors.Unreachable` if the home of the instance does not answer."""
+        reply = _expect(InstanceReply, await self._driver.request(ReadInstance(instance_id)))
+        if not reply.is_home:
+            raise Unreachable(f"the home of instance {instance_id!r} does not answer: try again")
+        return reply.owner
+
+    async def register(self, profile: Profile, owner: str = "") -> None:
+        """Host an instance that speaks only HTTP; when this returns others were told. It belongs to ``owner`` then.
 
         Raises :class:`~meshp2p.errors.InstanceConflict` and :class:`~meshp2p.errors.LimitExceeded`; then nothing
         changed.
         """
-        self._driver.perform(self._machine.register(profile, trio.current_time()))
+        self._driver.perform(self._machine.register(profile, trio.current_time(), owner))
 
-    async def heartbeat(self, instance_id: str, status: str, metrics: str) -> HeartbeatReply:
-        """Take a heartbeat of any instance, wherever its home is."""
-        return _expect(HeartbeatReply, await self._driver.request(Heartbeat(instance_id, status, metrics)))
+    async def heartbeat(self, instance_id: str, status: str, metrics: str, owner: str = "") -> HeartbeatReply:
+        """Take a heartbeat of any instance, wherever its home is. If this node adopts the instance, it belongs to
+        ``owner``."""
+        return _expect(HeartbeatReply, await self._driver.request(Heartbeat(instance_id, status, metrics, owner)))
 
     async def deregister(self, instance_id: str) -> bool:
         """Take a hosted instance off the list; whether there was one. Raises

@@ -153,7 +153,7 @@ replies: st.SearchStrategy[CallReply | CallFailed] = st.one_of(
     st.just(Done()),
     st.just(HeartbeatReply(True, False)),
     st.just(DeregisterReply(True)),
-    st.builds(InstanceReply, st.one_of(st.none(), records), numbers, st.booleans()),
+    st.builds(InstanceReply, st.one_of(st.none(), records), numbers, st.booleans(), st.text(max_size=20)),
     st.builds(
         MapDifference,
         st.booleans(),

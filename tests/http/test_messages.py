@@ -92,10 +92,13 @@ class Node:
     def why_not_ready(self) -> str | None:
         return None
 
-    async def register(self, profile: Profile) -> None:
+    async def owner_of(self, instance_id: str) -> str:
         raise AssertionError
 
-    async def heartbeat(self, instance_id: str, status: str, metrics: str) -> HeartbeatReply:
+    async def register(self, profile: Profile, owner: str = "") -> None:
+        raise AssertionError
+
+    async def heartbeat(self, instance_id: str, status: str, metrics: str, owner: str = "") -> HeartbeatReply:
         raise AssertionError
 
     async def deregister(self, instance_id: str) -> bool:

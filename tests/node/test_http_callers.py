@@ -18,7 +18,7 @@ from meshp2p import MeshNode
 from meshp2p.errors import StartError
 from meshp2p.store.credentials import CredentialDirectory
 from meshp2p.trust.credential import MachineCredential
-from meshp2p.trust.tokens import issue_token
+from meshp2p.trust.tokens import issue_token, verify_token
 from tests.http.clients import Client
 from tests.http.meshes import QUICK
 from tests.node.users import Users
@@ -155,6 +155,20 @@ async def test_a_revocation_ends_what_a_certificate_and_tokens_grant_on_open_con
         assert "'bert': that machine was revoked" in refused.json()["error"]
 
 
+async def test_a_token_can_be_revoked_alone(anna: CredentialDirectory) -> None:
+    first, second = (token_of(anna, "read", "agent:painter") for _ in range(2))
+    async with meshp2p.open_node(**OPTIONS) as node, calling(node, anna) as caller:
+        assert await caller.statuses(first) == await caller.statuses(second) == SUCCESS
+        credential = anna.load()
+        name = verify_token(first, credential.trust, 0).id
+        credential.trust.revoke(credential.key, credential.key.fingerprint, token=name)
+        anna.update_trust(credential)
+        assert await caller.statuses(first) == UNKNOWN
+        assert await caller.statuses(second) == SUCCESS
+        refused = await caller.ask("GET", "/registry/agents", authorization=f"Bearer {first}")
+        assert "revoked" in refused.headers["www-authenticate"]
+
+
 async def test_require_token_closes_the_machine_too(anna: CredentialDirectory) -> None:
     async with meshp2p.open_node(require_token=True, **OPTIONS) as node, calling(node, anna, plain=True) as caller:
         assert await caller.statuses(None) == UNKNOWN
@@ -287,6 +301,41 @@ async def test_nobody_reads_or_acknowledges_the_mailbox_of_another(anna: Credent
         assert await caller.status("POST", "/registry/register", REGISTRATION, **thief) == 403
         kept = (await caller.ask("GET", "/messages/painter", **painter)).json()["messages"]
         assert [one["message_id"] for one in kept] == ids
+
+
+async def test_nobody_takes_over_an_instance_that_lives(users: Users, anna: CredentialDirectory) -> None:
+    bert = users.invite(anna, "bert")
+    users.act("anna")
+    async with meshp2p.open_node(**OPTIONS) as one:
+        users.act("bert")
+        there = OPTIONS | {"id": "there", "join": [str(one.addresses[0])]}
+        async with (
+            meshp2p.open_node(**there) as two,
+            calling(one, anna) as at_one,
+            calling(two, anna) as at_two,
+            calling(one, anna, plain=True) as program,
+        ):
+            await one.wait_for_members(2)
+            painter, thief, admin = (
+                {"authorization": f"Bearer {token_of(*granted)}"}
+                for granted in ((anna, "agent:painter"), (bert, "read", "agent:*"), (anna, "agent:*", "admin"))
+            )
+            forged = {**REGISTRATION, "hostname": "evil.example", "port": 666}
+            register, gone = ("POST", "/registry/register"), ("DELETE", "/registry/deregister/painter")
+            assert await at_one.status(*register, REGISTRATION, **painter) == 200
+            for _ in range(2):
+                for caller, headers in ((at_one, thief), (at_two, thief), (program, {})):
+                    refused = await caller.ask(*register, forged, **headers)
+                    assert refused.status_code == 409
+                    assert "registered by another caller" in refused.json()["error"]
+                    assert await caller.status(*gone, **headers) == 409
+                shown = (await at_two.ask("GET", "/registry/agents/painter", **thief)).json()
+                assert (shown["hostname"], shown["port"]) == ("h", 1)
+                # its owner may move to another node, and still nobody else takes it
+                assert await at_two.status(*register, REGISTRATION, **painter) == 200
+            assert await at_one.status(*register, forged, **admin) == 200
+            assert await at_two.status(*gone, **admin) == 204
+            assert await at_two.status(*register, forged, **thief) == 200
 
 
 async def test_slow_and_endless_hellos_leave_room_for_callers(anna: CredentialDirectory) -> None:

@@ -138,6 +138,7 @@ REPLIES: dict[str, CallReply] = {
     "heartbeat-reply": HeartbeatReply(True, False),
     "deregister-reply": DeregisterReply(True),
     "instance-reply": InstanceReply(HOSTED, 1_250),
+    "instance-reply-owned": InstanceReply(HOSTED, 1_250, True, "0123abcd/translator-1"),
     "instance-reply-elsewhere": InstanceReply(None, 0, False),
     "deliver-reply": DeliverReply(
         ((Outcome.TAKEN,), (Outcome.ACKNOWLEDGED, Outcome.FULL), (Outcome.ELSEWHERE,)),
@@ -313,7 +314,7 @@ replies = st.one_of(
     st.builds(Done),
     st.builds(HeartbeatReply, st.booleans(), st.booleans()),
     st.builds(DeregisterReply, st.booleans()),
-    st.builds(InstanceReply, st.one_of(st.none(), _records(True)), words, st.booleans()),
+    st.builds(InstanceReply, st.one_of(st.none(), _records(True)), words, st.booleans(), st.text(max_size=200)),
     st.builds(LeaseReply, st.booleans()),
     st.builds(DeliverReply, st.lists(st.lists(st.sampled_from(Outcome)).map(tuple), max_size=3).map(tuple)),
     st.builds(FetchReply, st.lists(messages, max_size=3).map(tuple), st.booleans()),

@@ -46,12 +46,13 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 class _Hosted:
-    """What only the home knows of an instance: what its last heartbeat reported, and when its record was last
-    published."""
+    """What only the home knows of an instance: what its last heartbeat reported, when its record was last published,
+    and which caller it belongs to."""
 
-    __slots__ = ("published_at", "report", "seen")
+    __slots__ = ("owner", "published_at", "report", "seen")
 
     def __init__(self) -> None:
+        self.owner = ""
         self.seen = (-1, -1)
         self.published_at = -math.inf
         self.report: tuple[str, str] | None = None
@@ -70,8 +71,9 @@ class Hosting:
 
     # Requests of agents
 
-    def register(self, profile: Profile, now: float) -> None:
-        """Host an instance here, wherever it was hosted before. ``created_at`` and its claim to lead are kept.
+    def register(self, profile: Profile, now: float, owner: str = "") -> None:
+        """Host an instance here, wherever it was hosted before. ``created_at`` and its claim to lead are kept. In a
+        secured mesh it belongs to the caller ``owner`` then.
 
         Raises :class:`InstanceConflict` if the id belongs to a live node, :class:`~meshp2p.errors.LimitExceeded` if the
         record is too large or somebody claimed the greatest incarnation of the id, and
@@ -120,7 +122,7 @@ class Hosting:
             raise LimitExceeded(
                 f"instance {profile.id!r}: its incarnation cannot grow any more: register under another id"
             )
-        self._host(profile.id, now)
+        self._host(profile.id, now).owner = owner
         state.life.note(profile.id, now)
 
     def heartbeat(self, ticket: int, request: Heartbeat, now: float) -> None:
@@ -130,7 +132,10 @@ class Hosting:
         self._check_report(request.status, request.metrics)
         held = state.members.records.get(request.id)
         if held is None or held.home == state.id:
-            state.resolve(ticket, self.handle_heartbeat(request.id, request.status, request.metrics, now))
+            reply = self.handle_heartbeat(request.id, request.status, request.metrics, now)
+            if reply.is_acknowledged and not self.owner_of(request.id):
+                self._host(request.id, now).owner = request.owner
+            state.resolve(ticket, reply)
             return
         forwarded = ForwardHeartbeat(request.id, request.status, request.metrics)
         self._forward(ticket, held, forwarded, lambda now: self.heartbeat(ticket, request, now), now)
@@ -229,6 +234,11 @@ class Hosting:
             return record
         return msgspec.structs.replace(record, status=report[0], metrics=report[1])
 
+    def owner_of(self, instance_id: str) -> str:
+        """Return the caller that an instance of this node belongs to, empty if there is none."""
+        hosted = self._hosted.get(instance_id)
+        return "" if hosted is None else hosted.owner
+
     def handle_lookup(self, instance_id: str, now: float) -> InstanceReply:
         """Answer another node that takes this one for the home of an instance."""
         state = self._state
@@ -237,7 +247,7 @@ class Hosting:
             departed = state.members.departed.get(instance_id)
             return InstanceReply(None, is_home=departed is not None and departed.home == state.id)
         age = 0.0 if instance_id == state.id else state.life.age(instance_id, now)
-        return InstanceReply(record, int(age * 1000), record.home == state.id)
+        return InstanceReply(record, int(age * 1000), record.home == state.id, self.owner_of(instance_id))
 
     def mark_seen(self, instance_id: str) -> None:
         """Note that the agent was just told who is listed and who leads."""

@@ -42,7 +42,8 @@ class Lookups:
         self._calls: dict[str, _Call] = {}
 
     def ask(self, ticket: int, instance_id: str, now: float) -> None:
-        """Answer ``ticket`` with an :class:`~meshp2p.core.calls.InstanceReply`, within ``LOOKUP_SECONDS``."""
+        """Answer ``ticket`` with an :class:`~meshp2p.core.calls.InstanceReply`, within ``LOOKUP_SECONDS``. Its
+        ``is_home`` is false if there is a home that did not answer in that time."""
         state = self._state
         if self._find_home(instance_id) is None:
             self._answer_by_view(ticket, instance_id)
@@ -111,4 +112,6 @@ class Lookups:
             self._state.resolve(ticket, found)
 
     def _answer_by_view(self, ticket: int, instance_id: str) -> None:
-        self._state.resolve(ticket, InstanceReply(self._hosting.present(instance_id)))
+        is_home = self._find_home(instance_id) is None
+        owner = self._hosting.owner_of(instance_id)
+        self._state.resolve(ticket, InstanceReply(self._hosting.present(instance_id), 0, is_home, owner))
