@@ -1,4 +1,4 @@
-"""What a node says of itself by multicast DNS, and how what others say is read."""
+"""The mDNS announcement of a node, and the parser for those of other nodes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from meshp2p.errors import Refusal, RemoteProtocolError
 __all__ = ["NAME_BYTES_MAX", "Advertisement", "parse_service_untrusted"]
 
 NAME_BYTES_MAX = 128
-"""Of an instance id and of the name of a mesh; each shares the 255 bytes of a TXT string with its key."""
+"""The maximum length of an instance id and of a mesh name. Each shares the 255 bytes of a TXT string with its key."""
 
 
 class Advertisement(msgspec.Struct, frozen=True):
-    """What a node says of itself on the LAN. Whether it is true is for who asks it to find out."""
+    """A node's announcement on the LAN. It may be false; a call to the node shows whether it is true."""
 
     mesh: str
     instance_id: str
@@ -26,18 +26,18 @@ class Advertisement(msgspec.Struct, frozen=True):
     addresses: tuple[Address, ...]
 
     def to_sighting(self) -> Sighting:
-        """Leave out what only tells meshes apart."""
+        """Return it as a sighting, without the fields that tell meshes apart."""
         return Sighting("mdns", self.addresses, self.instance_id)
 
 
 def parse_service_untrusted(
     properties: Mapping[bytes, bytes | None], hosts: Iterable[str], port: int | None, *, may_be_loopback: bool
 ) -> Advertisement:
-    """Read the TXT, address and SRV records of a service that anybody on the LAN may have sent.
+    """Parse the TXT, address and SRV records of a service. Anybody on the LAN may have sent them.
 
-    Addresses that nobody can be called at are left out (:func:`~meshp2p.discovery.endpoints.is_callable`). Of the rest
-    the first ``ADDRESSES_MAX`` count.
-    Raises :class:`RemoteProtocolError` where an id, mesh, version, port or address is missing or not what it may be.
+    Addresses that cannot be called are left out (:func:`~meshp2p.discovery.endpoints.is_callable`). Of the others, the
+    first ``ADDRESSES_MAX`` are used. Raises :class:`RemoteProtocolError` if an id, mesh, version, port or address is
+    missing or invalid.
     """
     instance_id, mesh = (_name_untrusted(properties, key) for key in (b"id", b"mesh"))
     version = properties.get(b"v") or b""

@@ -1,14 +1,14 @@
-"""The beacon: a node that knows nobody asks everybody on its networks who is there.
+"""The beacon: a node without peers asks all nodes on its networks to answer.
 
-It is what finds peers where multicast DNS cannot: its port is another one, and what is not multicast is broadcast.
+It finds peers if multicast DNS cannot: it uses another port, and broadcast as well as multicast.
 
-How two nodes meet: the one that is alone asks (:class:`~meshp2p.wire.beacon.BeaconQuestion`), at once and then after
-pauses that double from ``PAUSE_FIRST`` to ``PAUSE_LAST``. Who hears it answers to where the question came from, and
-calls the asker; so one of the two ways is enough. In a mesh of many only about ``ANSWERS`` of them do. A node that has
-peers asks ``PAUSE_IN_COMPANY`` times as rarely as there are nodes: two meshes that formed while the network was cut
-become one.
+How two nodes meet: the node without peers sends a :class:`~meshp2p.wire.beacon.BeaconQuestion` at once, and then after
+pauses that double from ``PAUSE_FIRST`` to ``PAUSE_LAST``. A node that hears it answers to the sender's address, and
+calls the sender; one of the two is enough. In a large mesh only about ``ANSWERS`` nodes do so. A node with peers asks
+less often: its pause is ``PAUSE_IN_COMPANY`` times the number of nodes. So two meshes that formed while the network was
+cut become one.
 
-All that is heard goes through one allowance, so that nobody can make a node dial or answer more often than that.
+All received packets share one rate limit, so that nobody can make a node dial or answer more often than that.
 """
 
 from __future__ import annotations
@@ -45,21 +45,22 @@ OpenAir = Callable[[Sequence[Link]], Air]
 
 
 class BeaconStats(msgspec.Struct):
-    """What passed, since the start. ``refused`` counts by reason what was no beacon of this mesh."""
+    """Counters since the start. ``refused`` counts, by reason, packets that were no beacon of this mesh."""
 
     questions_asked: int = 0
     questions_heard: int = 0
     answers_sent: int = 0
     answers_heard: int = 0
     limited: int = 0
-    """Packets that were not looked into: too many came."""
+    """Packets that were dropped unread, because too many arrived."""
     refused: dict[Refusal, int] = msgspec.field(default_factory=dict)
 
 
 class BeaconSource:
-    """Asks and answers for one node, at ``place``, until cancelled. ``company()`` is how many other nodes it lists.
+    """Asks and answers for one node, at ``place``, until cancelled. ``company()`` returns how many other nodes it
+    lists.
 
-    ``open_air`` stands for the network, where that is not this machine's.
+    ``open_air`` opens the network; tests replace it.
     """
 
     name = "beacon"
@@ -96,8 +97,7 @@ class BeaconSource:
             self._session.cancel()
 
     def refresh(self) -> None:
-        """See :class:`~meshp2p.discovery.source.Source`. A question follows the one before after ``PAUSE_FIRST`` at the
-        earliest."""
+        """See :class:`~meshp2p.discovery.source.Source`. Two questions are at least ``PAUSE_FIRST`` apart."""
         self._wake.set()
 
     async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -208,8 +208,8 @@ class BeaconSource:
 
 
 def callable_at(message: BeaconQuestion | BeaconAnswer, source: Address) -> tuple[Address, ...]:
-    """Where the node that sent this from ``source`` may be called: at what it says, and first where it came from. Who
-    sent it from another machine is not believed to be on this one."""
+    """Return the addresses at which the sender of a packet from ``source`` may be called: ``source`` first, then those
+    in the packet. A loopback address is ignored if the packet came from another machine."""
     is_here = ipaddress.ip_address(source.host).is_loopback
     found = dict.fromkeys(
         address for address in message.addresses if is_callable(address.host, may_be_loopback=is_here)
@@ -222,9 +222,9 @@ def callable_at(message: BeaconQuestion | BeaconAnswer, source: Address) -> tupl
 async def ask_once(
     codec: Codec, links: Sequence[Link], timeout: float, *, enough: int | None = None, open_air: OpenAir = BeaconSockets
 ) -> tuple[dict[str, tuple[Address, ...]], dict[str, OSError | None]]:
-    """Ask who is there without being a node: three times, for ``timeout`` seconds or until ``enough`` have answered.
+    """Ask for nodes without being one: three times, for ``timeout`` seconds or until ``enough`` have answered.
 
-    Returns where each id may be called, and what became of each part of the asking. Cancel-safe.
+    Return the addresses of each id, and the result of each part of the search. Cancel-safe.
     """
     found: dict[str, tuple[Address, ...]] = {}
     outcome: dict[str, OSError | None] = {}
@@ -256,7 +256,7 @@ async def ask_once(
 
 
 class _Allowance:
-    """A token bucket: ``rate`` a second on average, ``burst`` at once."""
+    """A token bucket: ``rate`` tokens a second on average, ``burst`` at once."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate = rate
@@ -264,7 +264,7 @@ class _Allowance:
         self._at = 0.0
 
     def spend(self, now: float) -> bool:
-        """Use one, where there is one."""
+        """Take one token if there is one, and return whether there was."""
         self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
         if self._left < 1.0:

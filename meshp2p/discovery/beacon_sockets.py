@@ -1,8 +1,8 @@
-"""The beacon's sockets: one that all processes of a machine share to hear questions, and one a link to ask.
+"""The sockets of the beacon: one for questions, which all processes of a machine share, and one for each link to ask.
 
-Questions go to a multicast group, and to the broadcast address of each IPv4 network, for one of the two is often
-blocked. Both reach every socket that is bound to the port. Unicast to a shared port reaches one of them alone, so a
-question comes from a socket of its own, to which the answers go.
+Questions go to a multicast group and to the broadcast address of each IPv4 network, because one of the two is often
+blocked. Both reach every socket that is bound to the port. Unicast to a shared port reaches only one of them. So a
+question is sent from a socket of its own, which receives the answers.
 """
 
 from __future__ import annotations
@@ -27,32 +27,33 @@ __all__ = ["BEACON_GROUP", "BEACON_GROUP_IPV6", "BEACON_PORT", "Air", "BeaconSoc
 
 BEACON_PORT: Final = 7699
 BEACON_GROUP: Final = "239.255.77.99"
-"""Of the range that a site keeps to itself (RFC 2365 §6.1). It is sent with a TTL of 1: no router passes it on."""
+"""In the range for use within a site (RFC 2365 §6.1). The TTL is 1, so no router forwards it."""
 BEACON_GROUP_IPV6: Final = "ff12::6d:7032"
-"""Of the link's scope, not assigned by anybody (RFC 4291 §2.7)."""
+"""In the link-local scope, unassigned (RFC 4291 §2.7)."""
 
 READS_MAX: Final = 64
 """Packets read from one socket before other tasks run. Chosen, not measured."""
 
 Reply = Callable[[bytes], None]
 Take = Callable[[bytes, Address, Reply], None]
-"""Called in the trio thread with each packet, where it came from, and what answers it: that raises ``OSError``."""
+"""Called in the trio thread with each packet, its source, and a function that answers it, which raises ``OSError``."""
 
 
 class Air(Protocol):
-    """What carries beacons."""
+    """The interface for sending and receiving beacons."""
 
     async def run(self, take: Take, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Hand over what arrives, until cancelled."""
+        """Pass on received packets until cancelled."""
 
     def shout(self, data: bytes) -> dict[str, OSError | None]:
-        """Send to everybody on every link. What failed, by a name for each part; None where it worked."""
+        """Send to all nodes on every link. Return the error of each link by name, None if it worked."""
 
 
 class BeaconSockets:
-    """Carries beacons over ``links``. What cannot be opened or joined now is tried again at each :meth:`shout`.
+    """Sends and receives beacons over ``links``. A socket that cannot be opened now is tried again at each
+    :meth:`shout`.
 
-    Where all links are loopback, packets from elsewhere are not looked at.
+    If all links are loopback, packets from other machines are dropped.
     """
 
     def __init__(self, links: Sequence[Link]) -> None:
@@ -77,7 +78,7 @@ class BeaconSockets:
                 opened.close()
 
     def shout(self, data: bytes) -> dict[str, OSError | None]:
-        """See :class:`Air`. A link works where one of its packets was sent."""
+        """See :class:`Air`. A link works if one of its packets was sent."""
         outcome = self._ensure_listening()
         for link in self._links:
             outcome[f"the beacon through {link}"] = self._shout_on(link, data)
@@ -141,7 +142,7 @@ class BeaconSockets:
 
 
 def _ignore(_data: bytes, _source: Address, _reply: Reply) -> None:
-    """What takes packets before anybody wants them."""
+    """Drops packets that arrive before there is a receiver."""
 
 
 def _send(opened: socket.socket, to: Any, data: bytes) -> None:
@@ -150,7 +151,7 @@ def _send(opened: socket.socket, to: Any, data: bytes) -> None:
 
 @contextmanager
 def _opening(family: socket.AddressFamily) -> Iterator[socket.socket]:
-    """A UDP socket that does not block, closed where the block fails."""
+    """Open a UDP socket that does not block. It is closed if the block fails."""
     opened = socket.socket(family, socket.SOCK_DGRAM)
     try:
         opened.setblocking(False)
@@ -161,7 +162,7 @@ def _opening(family: socket.AddressFamily) -> Iterator[socket.socket]:
 
 
 def open_listener(*, is_ipv6: bool) -> socket.socket:
-    """Bind to the beacon's port, together with whoever else does. Raises ``OSError``."""
+    """Bind to the beacon's port, which other processes may share. Raises ``OSError``."""
     with _opening(socket.AF_INET6 if is_ipv6 else socket.AF_INET) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if not sys.platform.startswith("linux"):  # there SO_REUSEADDR is enough, and this would ask for one user
@@ -173,7 +174,7 @@ def open_listener(*, is_ipv6: bool) -> socket.socket:
 
 
 def join_group(listener: socket.socket, link: Link) -> None:
-    """Hear what is multicast on a link. Raises ``OSError``."""
+    """Join the multicast group on a link. Raises ``OSError``."""
     try:
         if link.is_ipv6:
             group = socket.inet_pton(socket.AF_INET6, BEACON_GROUP_IPV6) + struct.pack("@I", link.index)
@@ -187,7 +188,7 @@ def join_group(listener: socket.socket, link: Link) -> None:
 
 
 def open_sender(link: Link) -> socket.socket:
-    """A socket that multicasts and broadcasts through a link, and can be answered. Raises ``OSError``."""
+    """Open a socket that multicasts and broadcasts through a link and receives the answers. Raises ``OSError``."""
     with _opening(socket.AF_INET6 if link.is_ipv6 else socket.AF_INET) as sender:
         if link.is_ipv6:
             sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, link.index)

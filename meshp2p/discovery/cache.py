@@ -1,4 +1,5 @@
-"""The peers met before, kept in one small file, so that a restart needs neither multicast nor seeds."""
+"""The cache of peers: a small file with the peers of earlier lives, so that a restart needs neither multicast nor
+seeds."""
 
 from __future__ import annotations
 
@@ -19,13 +20,13 @@ __all__ = ["PEERS_MAX", "CacheSource", "KnownPeer", "PeerCache"]
 
 FORMAT = 1
 PEERS_MAX = 256
-"""Peers in the file. Chosen, not measured: one that still lives is enough, and it introduces the rest."""
+"""How many peers the file has. Chosen, not measured: one that is still alive is enough to join."""
 FILE_BYTES_MAX = 1 << 20
-"""Of a file that is read. ``PEERS_MAX`` peers with every address in use are half of it."""
+"""The maximum size of a file that is read, twice that of ``PEERS_MAX`` peers with all their addresses."""
 
 
 class KnownPeer(msgspec.Struct, frozen=True):
-    """A peer that was met: its id, and the literal addresses at which it was reached."""
+    """A known peer: its id, and the addresses at which it was reached."""
 
     instance_id: str
     addresses: tuple[Address, ...]
@@ -39,8 +40,8 @@ class _CacheFile(msgspec.Struct, frozen=True):
 class PeerCache:
     """The file at ``path``, as JSON. One process writes it; its directory exists.
 
-    It is a convenience: what cannot be read or written costs one warning and nothing else. ``run`` runs a function that
-    waits for the disk; without it a worker thread of trio does.
+    The file is a convenience: if it cannot be read or written, that is logged once and ignored. ``run`` runs a function
+    that waits for the disk; by default that is a worker thread of trio.
     """
 
     def __init__(
@@ -51,14 +52,16 @@ class PeerCache:
         self._is_write_failure_known = False
 
     async def load(self) -> tuple[KnownPeer, ...]:
-        """Read the peers, most recently met first. No file, or one that is not ours, holds none. Cancel-safe."""
+        """Read the peers, the most recently met first. Empty if there is no valid file. Cancel-safe."""
         peers: tuple[KnownPeer, ...] = await self._run(self._load)
         return peers
 
     async def save(self, peers: Iterable[KnownPeer]) -> bool:
-        """Replace the file by the first ``PEERS_MAX`` of ``peers``, most recently met first. Return whether it worked.
+        """Replace the file by the first ``PEERS_MAX`` of ``peers``, the most recently met first. Return whether that
+        worked.
 
-        After a crash the file is the old one or the new one. A cancellation arrives before or after the whole.
+        After a crash the file is the old one or the new one. A cancellation takes effect before or after the whole
+        write.
         """
         kept = tuple(peers)[:PEERS_MAX]
         has_worked: bool = await self._run(lambda: self._save(kept))
@@ -94,7 +97,7 @@ class PeerCache:
 
 
 def _parse_untrusted(data: bytes) -> tuple[KnownPeer, ...]:
-    """Read a file that may be torn, edited or of a later version. Raises ``ValueError``, as msgspec's errors are."""
+    """Parse a file that may be torn, edited or of a later version. Raises ``ValueError``; msgspec's errors are such."""
     if len(data) > FILE_BYTES_MAX:
         raise ValueError(f"it is larger than {FILE_BYTES_MAX} bytes")
     file = msgspec.json.decode(data, type=_CacheFile)
@@ -113,8 +116,7 @@ def _parse_untrusted(data: bytes) -> tuple[KnownPeer, ...]:
 
 
 class CacheSource:
-    """Offers each peer that was met before, once, and again where the machine moved: who was alive then may be alive
-    now."""
+    """Offers each known peer once, and again after the machine moved to another network."""
 
     name = "cache"
 

@@ -1,4 +1,4 @@
-"""Where a node is: the addresses at which others call it, and the links through which it looks for them."""
+"""The addresses at which a node can be called, and the links on which it looks for peers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Endpoints", "Link", "is_callable"]
 
 
 class Link(msgspec.Struct, frozen=True):
-    """One address of this machine on one of its networks, through which packets to all of that network go.
+    """One address of this machine on one of its networks. Packets to that network are sent through it.
 
-    ``host`` is a literal address without scope; ``index`` is the interface's number, 0 where it is not known;
-    ``broadcast`` is the network's broadcast address, None where it has none (IPv6, point to point).
+    ``host`` is a literal address without scope. ``index`` is the number of the interface, 0 if unknown. ``broadcast``
+    is the network's broadcast address, None if it has none (IPv6, point to point).
     """
 
     interface: str
@@ -36,8 +36,9 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Endpoints(msgspec.Struct, frozen=True):
-    """``addresses`` are where others call this node, best first, at least one. ``links`` are those of their networks,
-    and the one of IPv4 loopback where there is one: it joins nodes of one machine, whatever its network does."""
+    """``addresses`` are those at which other nodes call this node, the best first, at least one. ``links`` are those of
+    their networks, and that of IPv4 loopback if there is one: it connects the nodes of one machine, whatever the
+    network does."""
 
     addresses: tuple[Address, ...]
     links: tuple[Link, ...]
@@ -48,10 +49,10 @@ class Endpoints(msgspec.Struct, frozen=True):
 
 
 def is_callable(host: str, *, may_be_loopback: bool) -> bool:
-    """Whether a node can be called at this literal address that somebody told of.
+    """Return whether a node may be called at this literal address from an untrusted source.
 
-    Not at an unspecified, multicast or broadcast one, IPv4 in IPv6, a link-local IPv6 one (it lacks its scope), nor at
-    loopback unless it may be that.
+    Unspecified, multicast and broadcast addresses, IPv4 addresses in IPv6, and link-local IPv6 addresses (their scope
+    is missing) are refused, and loopback addresses unless they are allowed.
     """
     address = ipaddress.ip_address(host)
     if address.is_loopback:

@@ -1,4 +1,4 @@
-"""From a thread of somebody else's to a trio task, in bounded memory."""
+"""A bounded queue from threads of a library to a trio task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ Seen = TypeVar("Seen")
 
 
 class SightingQueue(Generic[Seen]):
-    """What other threads saw, for one trio task. Beyond ``size_max`` the oldest goes. Made in the trio thread."""
+    """A queue from other threads to one trio task. Above ``size_max`` items the oldest is dropped. Made in the trio
+    thread."""
 
     def __init__(self, size_max: int) -> None:
         self._seen: deque[Seen] = deque(maxlen=size_max)
@@ -23,17 +24,17 @@ class SightingQueue(Generic[Seen]):
         self._wake = trio.Event()
 
     def put(self, seen: Seen) -> None:
-        """Add one, from any thread, even after trio ended."""
+        """Add an item, from any thread, even after trio has ended."""
         self._seen.append(seen)
         self.call_soon(self._set_wake)
 
     def call_soon(self, function: Callable[[], object]) -> None:
-        """Call ``function`` in the trio thread. Calls of one function that wait there become one."""
+        """Call ``function`` in the trio thread. Waiting calls of one function are combined into one."""
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(function, idempotent=True)
 
     async def receive(self) -> list[Seen]:
-        """Wait until there is something and return all of it. Nothing is lost when this is cancelled."""
+        """Wait until there are items, and return all of them. Cancel-safe: nothing is lost."""
         await self._wake.wait()
         self._wake = trio.Event()
         return [self._seen.popleft() for _ in range(len(self._seen))]

@@ -1,7 +1,7 @@
-"""Discovery by multicast DNS: a node announces itself and sees who else does (:mod:`meshp2p.discovery.responder`).
+"""Discovery by multicast DNS: a node announces itself and finds the others (:mod:`meshp2p.discovery.responder`).
 
-What the responder's thread sees comes back to trio through a :class:`SightingQueue`, which is bounded whatever the
-network sends.
+Sightings of the responder's thread come to trio through a :class:`SightingQueue`, which is bounded whatever the network
+sends.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ RETRY_FIRST, RETRY_LAST = 1.0, 60.0  # seconds: chosen, not measured
 
 
 class MdnsSource:
-    """Announces this node and offers the others of its mesh, until cancelled; then it says goodbye, within a second.
+    """Announces this node and offers the other nodes of its mesh, until cancelled. Then it says goodbye within a
+    second.
 
-    ``addresses`` are the literal addresses to announce and ``interfaces`` those of this machine through which multicast
-    goes in and out, best made by :func:`multicast_interfaces`. Loopback addresses that others announce are believed
-    only where loopback is among ``interfaces``. A goodbye of another is no reason for anything: mDNS only adds.
-    What this very node announces is not offered. The same id at another place is: somebody else holds it too.
+    ``addresses`` are the literal addresses to announce. ``interfaces`` are the addresses of this machine through which
+    multicast is sent and received; :func:`multicast_interfaces` returns them. Announced loopback addresses are used
+    only if loopback is among ``interfaces``. A goodbye of another node is ignored: mDNS only adds peers. The
+    announcement of this node itself is not offered. The same id at another address is: then another node has it too.
 
-    The constructor raises :class:`ConfigError` where a name is empty or longer than ``NAME_BYTES_MAX`` bytes, and where
-    there is no address. ``responder`` is for tests.
+    The constructor raises :class:`ConfigError` if a name is empty or longer than ``NAME_BYTES_MAX`` bytes, or if there
+    is no address. Tests pass another ``responder``.
     """
 
     name = "mdns"
@@ -75,10 +76,10 @@ class MdnsSource:
                 self._responder.stop()
 
     def refresh(self) -> None:
-        """Offer again whoever is remembered, and ask the network again, now and for the next 15 s.
+        """Offer all remembered nodes again, and ask the network again, now and for the next 15 s.
 
-        For a node that is alone, or whose machine slept. Calls within a second of one another cost one query. Called in
-        the trio thread.
+        Use it if the node is alone, or if the machine slept. Calls within a second send one query. Called in the trio
+        thread.
         """
         if self._responder is not None:
             self._responder.refresh()
@@ -96,7 +97,7 @@ class MdnsSource:
                     offer(seen.to_sighting())
 
     async def _keep_looking(self, inbox: SightingQueue[Advertisement], has_tried: trio.Event) -> None:
-        """Run one responder after another: the next at once where one ended, and after a back-off where it failed."""
+        """Run one responder after another: the next one at once if one ended, and after a back-off if it failed."""
         failures = FailureLog("discovery by multicast DNS")
         sending = FailureLog("sending multicast DNS through some interfaces")
 
@@ -147,9 +148,9 @@ async def browse_once(
 ) -> list[Advertisement]:
     """Look for nodes of ``mesh`` (``None``: of every mesh) without announcing anything.
 
-    Returns each advertisement once, in the order seen, after ``timeout`` seconds or as soon as there are ``enough``.
-    Answers take 0.04 to 0.25 s, and 1.5 s where the same was answered in the second before (RFC 6762 §6).
-    Raises :class:`StartError` where multicast cannot be used here. Cancel-safe.
+    Return each advertisement once, in the order seen, after ``timeout`` seconds or when there are ``enough``. Answers
+    take 0.04 to 0.25 s, or 1.5 s if the same answer was sent in the second before (RFC 6762 §6). Raises
+    :class:`StartError` if multicast cannot be used. Cancel-safe.
     """
     inbox = SightingQueue[Advertisement](SERVICES_MAX)
     found: dict[Advertisement, None] = {}
@@ -176,9 +177,9 @@ async def browse_once(
 
 
 def multicast_interfaces(addresses: Iterable[str]) -> tuple[str, ...]:
-    """Return the interfaces to use for a node that advertises ``addresses``: theirs, and IPv4 loopback.
+    """Return the interfaces for a node that announces ``addresses``: theirs, and IPv4 loopback.
 
-    Loopback joins nodes of one machine, whatever its network does and whichever of its addresses they have. IPv6
-    multicast does not pass through Linux's ``lo``, so a node at ``::1`` is announced through ``127.0.0.1`` as well.
+    Loopback connects the nodes of one machine, whatever the network does and whichever addresses they have. Linux's
+    ``lo`` does not carry IPv6 multicast, so a node at ``::1`` is announced through ``127.0.0.1`` as well.
     """
     return (*(host for host in addresses if not ipaddress.ip_address(host).is_loopback), "127.0.0.1")

@@ -1,4 +1,5 @@
-"""Tries whether this machine can use multicast DNS, so that a failure is logged once: zeroconf logs it at each try."""
+"""A test whether this machine can use multicast DNS, so that a failure is logged once. zeroconf logs it at each
+attempt."""
 
 from __future__ import annotations
 
@@ -12,14 +13,14 @@ __all__ = ["MDNS_PORT", "open_shared", "send_marked", "try_multicast"]
 MDNS_PORT: Final = 5353
 _GROUP: Final = "224.0.0.251"
 _EMPTY_RESPONSE: Final = bytes.fromhex("0000 8400 0000 0000 0000 0000")
-"""A response without records, which every responder ignores."""
+"""A response without records. Every responder ignores it."""
 
 
 def try_multicast(interfaces: Sequence[str]) -> dict[str, OSError | None]:
-    """Bind to the port, which other programs share, and send through each of these IPv4 addresses. Returns by address
-    why sending failed, None if it did not. IPv6 addresses are left out.
+    """Bind to the port, which other programs share, and send through each of these IPv4 addresses. Return, by address,
+    why sending failed, or None. IPv6 addresses are left out.
 
-    Raises ``OSError`` if the port cannot be shared, or no interface takes part in multicast.
+    Raises ``OSError`` if the port cannot be shared, or if no interface supports multicast.
     """
     hosts = [host for host in interfaces if ":" not in host]
     if not hosts:
@@ -36,10 +37,10 @@ def try_multicast(interfaces: Sequence[str]) -> dict[str, OSError | None]:
 
 
 def open_shared(hosts: Sequence[str], *, is_all: bool = True) -> socket.socket:
-    """A socket at the port, which other programs share, that hears multicast on the interfaces of these addresses.
+    """Open a socket at the shared port that receives multicast on the interfaces of these addresses.
 
     Raises ``OSError`` if the port cannot be shared. With ``is_all``, which says that no other interface matters, it
-    also raises if none of these takes part in multicast.
+    also raises if none of these supports multicast.
     """
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
@@ -61,7 +62,7 @@ def open_shared(hosts: Sequence[str], *, is_all: bool = True) -> socket.socket:
 
 
 def send_marked(opened: socket.socket, host: str, marker: bytes = b"") -> None:
-    """Multicast a packet that every responder ignores and that ends with ``marker``. Raises ``OSError``."""
+    """Multicast a packet that ends with ``marker`` and that every responder ignores. Raises ``OSError``."""
     opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(host))
     opened.sendto(_EMPTY_RESPONSE + marker, (_GROUP, MDNS_PORT))
 

@@ -1,15 +1,14 @@
-"""Speaks multicast DNS (RFC 6762, RFC 6763): announces ``_meshp2p._tcp.local.`` and finds other nodes that do.
+"""A multicast DNS responder (RFC 6762, RFC 6763): announces ``_meshp2p._tcp.local.`` and finds other nodes.
 
-This is the only file that imports zeroconf, which lives on asyncio: a :class:`Responder` is one thread with a loop of
-its own.
+This is the only file that imports zeroconf, which needs asyncio: a :class:`Responder` is a thread with its own loop.
 
-How two nodes meet: each listens before it announces, so the one that starts first hears the other's first announcement,
-in about a millisecond. Everything else (three announcements, four queries in the first 15 s, then one series a minute)
-is for packets that were lost. We announce without probing (RFC 6762 §8.1), which would take 1.5 s: a label is the
-hash of what is announced, so no other record can have it.
+How two nodes meet: each listens before it announces. So the node that starts first hears the other's first
+announcement, in about a millisecond. Everything else (three announcements, four queries in the first 15 s, then one
+series a minute) is for lost packets. A node announces without probing (RFC 6762 §8.1), which would take 1.5 s: a label
+is the hash of the announcement, so no other record has it.
 
-All queries are multicast (QM). The answer to a QU question is unicast to port 5353, and if several processes of a
-machine share that port, the kernel gives it to any one of them.
+All queries are multicast (QM). The answer to a QU question is unicast to port 5353. If several processes of a machine
+share that port, the kernel gives it to any one of them.
 """
 
 from __future__ import annotations
@@ -50,10 +49,9 @@ GOODBYE_TIMEOUT = 1.0
 def make_service(own: Advertisement) -> AsyncServiceInfo:
     """Return the records that announce ``own``.
 
-    The label is a hash, since an id may be longer than the 63 bytes of a label, and one of everything that is in the
-    records, so that two nodes that wrongly have one id do not overwrite each other's. ``run`` differs each time: a
-    record that others have cached is not reported again, so a node that restarts at the same address would not be
-    found.
+    The label is a hash, because an id may be longer than the 63 bytes of a label. It is the hash of all the records, so
+    that two nodes that wrongly have the same id do not overwrite each other's. ``run`` differs each time: a record that
+    others have cached is not reported again, so a node that restarts at the same address would not be found.
     """
     text = "\0".join((own.mesh, own.instance_id, str(own.version), *map(str, own.addresses)))
     label = f"meshp2p-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
@@ -75,10 +73,10 @@ def make_service(own: Advertisement) -> AsyncServiceInfo:
 
 
 class Responder:
-    """Announces ``own`` (``None``: nothing) on ``interfaces`` and reports what others announce.
+    """Announces ``own`` (``None``: nothing) on ``interfaces`` and reports the announcements of others.
 
-    :meth:`run` is its whole life, in a thread of its own. ``on_seen``, ``on_up`` and ``on_tried`` are called in that
-    thread. ``on_tried`` is given, for each interface, why sending through it failed, None if it did not.
+    :meth:`run` runs in a thread of its own. ``on_seen``, ``on_up`` and ``on_tried`` are called in that thread.
+    ``on_tried`` gets, for each interface, why sending through it failed, or None.
     """
 
     def __init__(
@@ -103,19 +101,19 @@ class Responder:
         self._is_stopped = False
 
     def run(self) -> None:
-        """Serve until :meth:`stop`, or until an interface came or went, then say goodbye.
+        """Serve until :meth:`stop`, or until an interface came or went. Then say goodbye.
 
-        Raises whatever keeps multicast from being used.
+        Raises the errors that prevent the use of multicast.
         """
         asyncio.run(self._serve())
 
     def stop(self) -> None:
-        """End :meth:`run`, even one that has yet to begin. Called from any thread, more than once if need be."""
+        """End :meth:`run`, even if it has not begun. May be called from any thread, and more than once."""
         self._is_stopped = True
         self.refresh()
 
     def refresh(self) -> None:
-        """Report and ask again. Called from any thread."""
+        """Report and ask again. May be called from any thread."""
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._wake.set)
@@ -160,11 +158,11 @@ class Responder:
             await multicast.async_close()
 
     def _usable_interfaces(self) -> list[str]:
-        """Return the interfaces that this machine has now: a missing one would keep zeroconf from using the others."""
+        """Return the interfaces that exist now. A missing one would keep zeroconf from using the others."""
         return [host for host in self._interfaces if _is_own(host)]
 
     async def _is_stopped_within(self, timeout: float) -> bool:
-        """Wait for :meth:`refresh`, :meth:`stop` or the timeout, and say whether it was ``stop``."""
+        """Wait for :meth:`refresh`, :meth:`stop` or the timeout. Return whether it was ``stop``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
@@ -172,11 +170,13 @@ class Responder:
         return self._is_stopped
 
     def _browse(self, zeroconf: Zeroconf) -> AsyncServiceBrowser:
-        """Report what is cached, and ask four times in 15 s. After that zeroconf asks only for what would expire."""
+        """Report the cached announcements, and ask four times in 15 s. After that zeroconf only asks for expiring
+        records."""
         return AsyncServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[self._on_change], question_type=DNSQuestionType.QM)
 
     def _on_change(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-        """A service was added, changed or withdrawn: zeroconf calls this by these keywords, in its loop."""
+        """Handle a service that was added, changed or withdrawn. zeroconf calls this with these keywords, in its
+        loop."""
         if state_change is ServiceStateChange.Removed:
             self._services.pop(name, None)
             return
@@ -223,7 +223,8 @@ class Responder:
 
 
 async def run_responder(responder: Responder) -> None:
-    """Run it in a thread until it ends. When cancelled, stop it and give it ``GOODBYE_TIMEOUT`` to say goodbye."""
+    """Run a responder in a thread until it ends. On cancellation, stop it and wait ``GOODBYE_TIMEOUT`` for its
+    goodbye."""
     ended = trio.Event()
     token = trio.lowlevel.current_trio_token()
 

@@ -1,4 +1,4 @@
-"""Peers that somebody named: ``--join HOST:PORT``."""
+"""Seeds: peers that the user named with ``--join HOST:PORT``."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from meshp2p.discovery.source import ADDRESSES_MAX, FailureLog, Offer, Sighting,
 __all__ = ["Resolve", "SeedSource", "resolve"]
 
 INTERVAL_FIRST, INTERVAL_LAST = 5.0, 30.0
-"""Seconds. Chosen, not measured: lower finds a seed that just came up sooner, higher asks the name server less."""
+"""Seconds. Chosen, not measured. Lower values find a seed that just started sooner; higher ones send fewer DNS
+queries."""
 
 Resolve = Callable[[Address], Awaitable[Sequence[Address]]]
-"""From a host name to literal addresses. Raises ``OSError`` or ``ValueError`` where the name has none now."""
+"""Resolves a host name to literal addresses. Raises ``OSError`` or ``ValueError`` if it has none now."""
 
 
 async def resolve(seed: Address) -> tuple[Address, ...]:
-    """Ask the system for the addresses of ``seed`` in both families, in the system's order, each once.
+    """Resolve ``seed`` to its addresses of both families, in the system's order, each once.
 
-    Raises ``OSError`` where there is none, ``ValueError`` where it is no host name. Cancel-safe.
+    Raises ``OSError`` if there is none, ``ValueError`` if it is no valid host name. Cancel-safe.
     """
     look_up = functools.partial(socket.getaddrinfo, seed.host, seed.port, type=socket.SOCK_DGRAM)
     try:
@@ -48,11 +49,11 @@ async def resolve(seed: Address) -> tuple[Address, ...]:
 
 
 class SeedSource:
-    """Offers each seed at once and then every ``INTERVAL_FIRST`` seconds, for ever; the pauses double to
-    ``INTERVAL_LAST`` once ``company()`` says that others are listed.
+    """Offers each seed at once and then every ``INTERVAL_FIRST`` seconds, for ever. The pauses double to
+    ``INTERVAL_LAST`` while ``company()`` says that other nodes are listed.
 
-    A name is resolved again each time, because a machine comes back with another address. Each seed goes its own pace,
-    so that a name server that does not answer for one does not hold up the others.
+    A name is resolved again each time, because a machine may return with another address. Each seed has its own
+    schedule, so that a slow name server delays only one of them.
     """
 
     name = "seed"
@@ -70,7 +71,7 @@ class SeedSource:
         self._wake = trio.Event()
 
     def move(self, place: Endpoints) -> None:
-        """See :class:`~meshp2p.discovery.source.Source`: another network may have another name server."""
+        """See :class:`~meshp2p.discovery.source.Source`. Another network may have another name server."""
         self.refresh()
 
     def refresh(self) -> None:
@@ -79,7 +80,7 @@ class SeedSource:
         self._wake = trio.Event()
 
     async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """See :class:`~meshp2p.discovery.source.Source`. With no seeds it only waits."""
+        """See :class:`~meshp2p.discovery.source.Source`. Without seeds it only waits."""
         async with trio.open_nursery() as nursery:
             for seed in self._seeds:
                 nursery.start_soon(self._run_one, seed, offer)

@@ -10,19 +10,19 @@ from meshp2p.wire.exchange import Exchange
 __all__ = ["CONNECTION_BYTES_MAX", "Budget", "CallBytes"]
 
 CONNECTION_BYTES_MAX: Final = 16 << 20
-"""How many bytes are kept for the calls of one connection: received and not consumed, or of calls being served. A call
-that exceeds it is reset as BUSY. Chosen, not measured."""
+"""How many bytes are kept for the calls of one connection: received and not yet consumed, or of calls being served. A
+call that exceeds it is reset as BUSY. Chosen, not measured."""
 
 
 class Budget:
-    """How many bytes may be buffered in all connections of a node together."""
+    """How many bytes may be buffered for all connections of a node together."""
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max: int = bytes_max
         self.bytes_taken: int = 0
 
     def reserve(self, count: int) -> bool:
-        """Reserve so many bytes. Return whether there was room."""
+        """Reserve this many bytes. Return whether there was room."""
         if self.bytes_taken + count > self.bytes_max:
             return False
         self.bytes_taken += count
@@ -33,15 +33,15 @@ class Budget:
 
 
 class CallBytes:
-    """The bytes that one connection keeps for its calls. Bytes of a call that is passed on count for the node only: the
-    other half of the call gives them back when it has sent them."""
+    """The bytes that one connection keeps for its calls. Bytes of a relayed call count only for the node: the other
+    half of the call releases them when it has sent them."""
 
     def __init__(self, budget: Budget | None) -> None:
         self._budget = budget or Budget(sys.maxsize)
         self._kept = 0
 
     def charge(self, exchange: Exchange, count: int) -> str:
-        """Keep so many more bytes for a call. Return why there is no room for them, empty if there is."""
+        """Keep this many more bytes for a call. Return the reason if there is no room for them, or an empty text."""
         if not exchange.is_passed_on and self._kept + count > CONNECTION_BYTES_MAX:
             return f"{CONNECTION_BYTES_MAX} bytes are buffered on this connection"
         if not self._budget.reserve(count):
@@ -52,12 +52,12 @@ class CallBytes:
         return ""
 
     def release(self, exchange: Exchange, count: int) -> None:
-        """Release so many bytes of a call."""
+        """Release this many bytes of a call."""
         self._budget.give_back(count)
         if not exchange.is_passed_on:
             self._kept -= count
             exchange.buffered -= count
 
     def drop(self, count: int) -> None:
-        """Release bytes of a call that is passed on, which were received and are dropped."""
+        """Release bytes of a relayed call that were received and are dropped."""
         self._budget.give_back(count)

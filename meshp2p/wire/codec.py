@@ -1,9 +1,9 @@
-"""Messages to bytes and back.
+"""The codec: messages to bytes and back.
 
-What comes from the network is decoded in steps: the frame; a walk over the MessagePack that builds nothing and finds
-whether all that its headers announce is really there; MessagePack into typed messages, whose types bound every array
-and text, and which builds nothing of a field that is not known. The last step checks what no type says:
-:mod:`meshp2p.core.validity` for records and rumours, here for messages and shared maps.
+Bytes from the network are decoded in steps. First the frame is checked. Then a walk over the MessagePack, which builds
+nothing, checks that everything its headers announce is present. Then the MessagePack is decoded into typed messages;
+the types limit every array and text, and unknown fields are skipped. At last, values that no type can limit are
+checked: records and rumours by :mod:`meshp2p.core.validity`, messages and shared maps here.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _decode_beacon: Final = msgspec.msgpack.Decoder(BeaconMessage).decode
 
 
 class Codec:
-    """The codec of one mesh: it writes that mesh's tag into each frame and refuses frames of others."""
+    """The codec of one mesh. It writes the tag of the mesh into each frame, and refuses frames with other tags."""
 
     def __init__(self, mesh: str) -> None:
         self.tag: bytes = mesh_tag(mesh)
@@ -85,26 +85,26 @@ class Codec:
         self._encoder = msgspec.msgpack.Encoder()
 
     def encode(self, message: Datagram | CallRequest | CallReply | BeaconMessage) -> bytes:
-        """The frame of a datagram, a call's request or its reply, or a beacon."""
+        """Encode a datagram, the request or reply of a call, or a beacon as a frame."""
         return self._header + self._encoder.encode(message)
 
     def decode_datagram_untrusted(self, data: bytes) -> Datagram:
-        """Read a UDP payload. Raises :class:`RemoteProtocolError`, and nothing else, on all that is not a datagram of
-        this mesh."""
+        """Decode a UDP payload. Raises only :class:`RemoteProtocolError`, for everything that is not a datagram of this
+        mesh."""
         return self._decode_untrusted(data, _decode_datagram, _check_datagram, DATAGRAM_BYTES_MAX)
 
     def decode_request_untrusted(self, data: bytes) -> CallRequest:
-        """Read the body of a call. Raises :class:`RemoteProtocolError`, and nothing else."""
+        """Decode the body of a call. Raises only :class:`RemoteProtocolError`."""
         request: CallRequest = self._decode_untrusted(data, _decode_request, _check_request, CALL_BYTES_MAX)
         return request
 
     def decode_reply_untrusted(self, data: bytes) -> CallReply:
-        """Read the reply to a call. Raises :class:`RemoteProtocolError`, and nothing else."""
+        """Decode the reply to a call. Raises only :class:`RemoteProtocolError`."""
         reply: CallReply = self._decode_untrusted(data, _decode_reply, _check_reply, CALL_BYTES_MAX)
         return reply
 
     def decode_beacon_untrusted(self, data: bytes) -> BeaconMessage:
-        """Read a packet of the beacon's port. Raises :class:`RemoteProtocolError`, and nothing else."""
+        """Decode a packet from the beacon's port. Raises only :class:`RemoteProtocolError`."""
         message: BeaconMessage = self._decode_untrusted(data, _decode_beacon, _check_beacon, BEACON_BYTES_MAX)
         return message
 
@@ -133,8 +133,8 @@ class Codec:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without garbage collection: it would go through all that a large message consists of, several times, and there
-    are no cycles in it."""
+    """Decode without garbage collection. It would visit all parts of a large message several times, and decoding makes
+    no cycles."""
     if not gc.isenabled():
         yield
         return

@@ -42,17 +42,17 @@ WAIT_SECONDS_MAX: Final = 60.0
 """The longest wait for a message."""
 
 FETCH_MAX: Final = 10_000
-"""The most messages in one answer."""
+"""The maximum number of messages in one answer."""
 
 FETCH_DEFAULT: Final = 1_000
-"""The most messages in one answer where the request names no limit. Chosen, not measured."""
+"""The maximum number of messages in one answer if the request has no limit. Chosen, not measured."""
 
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
 Names = Annotated[list[Text], msgspec.Meta(max_length=256)]
 
 
 class RegisterRequest(msgspec.Struct):
-    """What an agent says of itself. The id has 1 to 128 bytes, a name at most 1,024 characters."""
+    """The registration of an agent. The id has 1 to 128 bytes, a name at most 1,024 characters."""
 
     instance_id: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX)]
     hostname: Text
@@ -75,9 +75,9 @@ class MeshInstance(msgspec.Struct):
 
 
 class InstanceDetail(MeshInstance):
-    """One instance with all that is known of it. ``addresses`` are a node's, each ``host:port``, the one at which it
-    answered last first: ``address``. A hosted instance has none.
-    ``epoch`` is 0 and ``led_since`` null unless it is the leader and its claim has arrived."""
+    """One instance with everything that is known of it. ``addresses`` are a node's, each ``host:port``, first the one
+    at which it answered last: ``address``. A hosted instance has none. ``epoch`` is 0 and ``led_since`` null unless the
+    instance is the leader and its claim has arrived."""
 
     status: str | None
     metrics: dict[str, Any] | None
@@ -101,28 +101,29 @@ class RegisterResponse(msgspec.Struct):
 
 
 class InstancesResponse(msgspec.Struct):
-    """All live instances, by id. Where ``leader_id`` is not null exactly one of them has ``is_leader``."""
+    """All live instances, by id. If ``leader_id`` is not null, exactly one of them has ``is_leader``."""
 
     instances: list[MeshInstance]
     leader_id: str | None
 
 
 class DetailedInstances(msgspec.Struct):
-    """All live instances with all that is known of each."""
+    """All live instances with everything that is known of them."""
 
     instances: list[InstanceDetail]
     leader_id: str | None
 
 
 class HeartbeatRequest(msgspec.Struct):
-    """A sign of life."""
+    """A heartbeat."""
 
     status: Text
     metrics: dict[str, Any] | None = None
 
 
 class HeartbeatResponse(msgspec.Struct):
-    """``should_sync``: the instances or the leader changed since this instance's last heartbeat, so list them again."""
+    """The answer to a heartbeat. ``should_sync`` says that the instances or the leader changed since this instance's
+    last heartbeat, so that the agent should list them again."""
 
     acknowledged: bool
     leader_id: str | None
@@ -130,7 +131,7 @@ class HeartbeatResponse(msgspec.Struct):
 
 
 class LeaderResponse(msgspec.Struct):
-    """Who leads. Null, 0 and null while nobody does."""
+    """The leader. The first three are null, 0 and null if there is none."""
 
     leader_id: str | None
     leader_epoch: int
@@ -139,9 +140,10 @@ class LeaderResponse(msgspec.Struct):
 
 
 class SendMessageRequest(msgspec.Struct):
-    """``target_instance`` absent or null is a broadcast. ``message_type`` is a name, or an object with the name as its
-    only key: with null for a plain name, with a name of the sender's own for ``"Custom"``. ``payload`` is kept as the
-    bytes that were sent. ``is_error`` marks the answer that is an error; a mailbox shows it in detail only."""
+    """A message to send. An absent or null ``target_instance`` means a broadcast. ``message_type`` is a name, or an
+    object with the name as its only key: with the value null for a standard name, or the sender's own name for
+    ``"Custom"``. ``payload`` is kept as the bytes that were sent. ``is_error`` marks an answer that is an error; a
+    mailbox shows it only in detail."""
 
     message_type: str | dict[str, Text | None]
     payload: msgspec.Raw
@@ -151,7 +153,8 @@ class SendMessageRequest(msgspec.Struct):
 
 
 class SendMessageResponse(msgspec.Struct):
-    """``status`` is ``"queued"``. ``delivered_to`` are all for whom the message was accepted."""
+    """The answer to a message. ``status`` is ``"queued"``. ``delivered_to`` are all recipients for which the message
+    was accepted."""
 
     message_id: str
     status: str
@@ -172,32 +175,32 @@ class AgentMessage(msgspec.Struct):
 
 
 class MessageDetail(AgentMessage):
-    """One message in a mailbox with what the contract leaves out."""
+    """One message in a mailbox, with the fields that the contract leaves out."""
 
     is_error: bool
 
 
 class PendingMessagesResponse(msgspec.Struct):
-    """What waits in a mailbox, oldest first."""
+    """The waiting messages of a mailbox, the oldest first."""
 
     messages: Sequence[AgentMessage]
 
 
 class DetailedMessages(msgspec.Struct):
-    """What waits in a mailbox, with all that is known of each message."""
+    """The waiting messages of a mailbox, with everything that is known of them."""
 
     messages: Sequence[MessageDetail]
 
 
 class AcknowledgeRequest(msgspec.Struct):
-    """The recipient has read these and does not want them again."""
+    """Messages that the recipient has read. They are not delivered again."""
 
     message_ids: Annotated[list[str], msgspec.Meta(max_length=65_536)]
 
 
 class MessageReceipt(msgspec.Struct):
-    """What became of one recipient's copy: ``queued``, ``delivered``, ``acknowledged``, ``expired`` or
-    ``undeliverable``, since ``changed_at``. ``reason`` is null where there is nothing to say."""
+    """The status of one recipient's copy since ``changed_at``: ``queued``, ``delivered``, ``acknowledged``, ``expired``
+    or ``undeliverable``. ``reason`` is null if there is nothing to say."""
 
     instance_id: str
     status: str
@@ -206,14 +209,14 @@ class MessageReceipt(msgspec.Struct):
 
 
 class MessageStatusResponse(msgspec.Struct):
-    """What became of a message, for each of its recipients."""
+    """The status of a message, for each of its recipients."""
 
     message_id: str
     recipients: list[MessageReceipt]
 
 
 class HealthResponse(msgspec.Struct):
-    """``active_sessions`` is what the original had, always 0."""
+    """The health of a node. ``active_sessions`` is a field of the original contract, always 0."""
 
     status: str
     version: str
@@ -222,19 +225,20 @@ class HealthResponse(msgspec.Struct):
 
 
 class LivezResponse(msgspec.Struct):
-    """``status`` is ``"alive"``."""
+    """The answer of a live node. ``status`` is ``"alive"``."""
 
     status: str
 
 
 class ReadyzResponse(msgspec.Struct):
-    """``status`` is ``"ready"``. ``lost`` says what was missing on disk at the start, if anything was."""
+    """The answer of a ready node. ``status`` is ``"ready"``. ``lost`` says what was missing on disk at the start, if
+    anything."""
 
     status: str
     lost: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class ErrorBody(msgspec.Struct):
-    """What is wrong, where, with the value."""
+    """An error: what is wrong and where, with the value."""
 
     error: str

@@ -1,4 +1,4 @@
-"""One call on a connection between two nodes, as one side of it sees it."""
+"""One side of one call on a connection between two nodes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from meshp2p.wire.peer_frames import CHUNK_BYTES_MAX, LAST, PART_END, CallKind, 
 __all__ = ["PART_BYTES_MAX", "WINDOW_BYTES", "Exchange"]
 
 WINDOW_BYTES: Final = 256 * 1024
-"""How many bytes of one direction of a call may be on their way. Chosen, not measured."""
+"""How many bytes of one direction of a call may be in transit. Chosen, not measured."""
 
 PART_BYTES_MAX: Final = 4 << 20
 """The largest body, and the largest part of a reply: twice the largest payload of a message. Chosen, not measured."""
 
 
 class Exchange:
-    """One call. ``opening`` is its first frame while that was not sent; ``buffered`` are the bytes charged for it."""
+    """One side of a call. ``opening`` is its first frame, until that is sent. ``buffered`` are the bytes that it has
+    reserved."""
 
     __slots__ = (
         "buffered",
@@ -60,7 +61,7 @@ class Exchange:
         self.source: str = ""
 
     def next_chunk(self) -> OpenFrame | DataFrame | None:
-        """Return the frame with the next bytes to send; None if there are none, or the window is closed."""
+        """Return the frame with the next bytes to send, or None if there are none or the window is closed."""
         if not self.outgoing:
             return None
         data, flags = self.outgoing[0]
@@ -82,7 +83,7 @@ class Exchange:
         return OpenFrame(self.id, self.kind, flags, chunk, opening.seconds, opening.target, opening.source)
 
     def gather(self, flags: int, data: bytes) -> bytes | None:
-        """The part that ends with this chunk, None if none does. Raises :class:`RemoteProtocolError`."""
+        """Return the part that ends with this chunk, or None. Raises :class:`RemoteProtocolError`."""
         pending = self.pending
         if len(pending) + len(data) > PART_BYTES_MAX:
             raise RemoteProtocolError(Refusal.TOO_LARGE, f"a part of over {PART_BYTES_MAX} bytes")

@@ -27,17 +27,17 @@ _MAGIC: Final = b"m2"
 
 
 def mesh_tag(mesh: str) -> bytes:
-    """The 8 bytes that stand for a mesh's name."""
+    """Return the 8 bytes that identify the name of a mesh."""
     return hashlib.blake2b(mesh.encode(), digest_size=8).digest()
 
 
 def frame_header(tag: bytes) -> bytes:
-    """The 12 bytes in front of a body."""
+    """Return the 12 bytes in front of a body."""
     return _MAGIC + bytes((VERSION, 0)) + tag
 
 
 def open_frame_untrusted(data: bytes, header: bytes) -> memoryview:
-    """The body of a frame of the mesh whose own frames begin with ``header``.
+    """Return the body of a frame of the mesh whose frames begin with ``header``.
 
     Raises :class:`RemoteProtocolError` on anything else.
     """

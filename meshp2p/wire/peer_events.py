@@ -1,4 +1,4 @@
-"""What a connection between two nodes tells: see :mod:`meshp2p.wire.peer_protocol`."""
+"""The events of a connection between two nodes: see :mod:`meshp2p.wire.peer_protocol`."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = [
 
 
 class HelloArrived(msgspec.Struct, frozen=True):
-    """Who the other side is."""
+    """The other side introduced itself."""
 
     peer: PeerHello
 
 
 class CallEvent(msgspec.Struct, frozen=True):
-    """Something about the call with this number."""
+    """The base of events about the call with this number."""
 
     call: int
 
 
 class CallArrived(CallEvent, frozen=True):
-    """The other side, or ``source`` through it, opened a call, and its body is complete."""
+    """The other side, or ``source`` through it, opened a call whose body is complete."""
 
     kind: CallKind
     body: bytes
@@ -41,20 +41,20 @@ class CallArrived(CallEvent, frozen=True):
 
 
 class RelayAsked(CallEvent, frozen=True):
-    """The other side asks to pass a call on; this is its first chunk."""
+    """The other side asks to relay a call. This is its first chunk."""
 
     opened: OpenFrame
 
 
 class ChunkArrived(CallEvent, frozen=True):
-    """A chunk of a call that is passed on."""
+    """A chunk of a relayed call."""
 
     flags: int
     data: bytes
 
 
 class WindowGranted(CallEvent, frozen=True):
-    """The receiver of a call that is passed on takes so many more bytes."""
+    """The receiver of a relayed call accepts this many more bytes."""
 
     count: int
 
@@ -70,7 +70,7 @@ class CallEnded(CallEvent, frozen=True):
 
 
 class CallReset(CallEvent, frozen=True):
-    """A call is over, in both directions: the other side, or a bound of this one, ended it early."""
+    """A call ended early, in both directions: the other side ended it, or it exceeded a limit of this side."""
 
     reason: ResetReason
     message: str

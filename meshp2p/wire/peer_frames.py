@@ -48,10 +48,10 @@ PEER_MAGIC: Final = b"\xd7m2"
 PREAMBLE_BYTES: Final = 12
 
 CHUNK_BYTES_MAX: Final = 64 * 1024
-"""The most bytes of one call in one frame. What is sent behind a large message waits for one chunk of it."""
+"""The maximum number of bytes of one call in one frame. Bytes behind a large message wait for one chunk of it."""
 
 FRAME_BYTES_MAX: Final = CHUNK_BYTES_MAX + 1024
-"""The longest frame: a chunk, two ids and the numbers beside them."""
+"""The largest frame: a chunk, two ids and the numbers beside them."""
 
 PART_END: Final = 1
 """Flag: the part ends with this chunk."""
@@ -65,34 +65,35 @@ _Name = Annotated[str, msgspec.Meta(max_length=ID_BYTES_MAX)]
 
 
 class CallKind(enum.IntEnum):
-    """What a call carries."""
+    """The content of a call."""
 
     MESSAGE = 0
-    """The body and the one part of the reply are frames of :class:`~meshp2p.wire.codec.Codec`."""
+    """The body and the only part of the reply are frames of :class:`~meshp2p.wire.codec.Codec`."""
     WATCH = 1
-    """The body is a Probe, the first part of the reply a Pong. The reply does not end before the node has left."""
+    """The body is a Probe, and the first part of the reply is a Pong. The reply ends when the node has left."""
     QUERY = 2
     """Opaque bytes, answered in any number of parts."""
     DIAL_BACK = 3
-    """The body is a port number (2 bytes, big-endian): connect to it, at the address that this connection comes from,
-    and send a datagram there. The reply is one part: empty if the connection stood, else why it did not, in UTF-8."""
+    """The body is a port number (2 bytes, big-endian). The receiver connects to that port at the address that this
+    connection comes from, and sends a datagram there. The reply is one part: empty if it could connect, else the reason
+    in UTF-8."""
     TRUST = 4
-    """In a secured mesh: the body and the one part of the reply are updates of the trust map."""
+    """In a secured mesh, the body and the only part of the reply are updates of the trust map."""
 
 
 class ResetReason(enum.IntEnum):
-    """Why one side ended a call early. After those below 16 the target has not seen the call."""
+    """The reason why one side ended a call early. For values below 16 the target has not seen the call."""
 
     NOT_TAKEN = 1
-    """The connection is being closed: open the call on another."""
+    """The connection is closing: open the call on another one."""
     BUSY = 2
-    """A bound of the receiver is reached."""
+    """A limit of the receiver is reached."""
     NO_PATH = 3
-    """The relay has no connection to the target and could make none."""
+    """The relay has no connection to the target and could not open one."""
     CANCELLED = 16
-    """The asker does not wait any longer."""
+    """The asker no longer waits."""
     REFUSED = 17
-    """The receiver could not read the body."""
+    """The receiver could not decode the body."""
     FAILED = 18
     """Serving the call failed."""
     LOST = 19
@@ -100,22 +101,23 @@ class ResetReason(enum.IntEnum):
 
     @property
     def is_unseen(self) -> bool:
-        """Whether the target has not seen the call."""
+        """Return whether the target has certainly not seen the call."""
         return self < ResetReason.CANCELLED
 
 
 class PeerHello(msgspec.Struct, frozen=True, array_like=True, tag=0):
-    """The first frame of each side: which node this is, and the boot of its process. An empty id is no node."""
+    """The first frame of each side: the id of its node, and the boot of its process. An empty id means that it is no
+    node."""
 
     id: _Name
     boot: _Word
 
 
 class OpenFrame(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A new call with the first chunk of its body. The dialler numbers its calls 1, 3, 5 ..., the other side 2, 4, 6.
+    """A new call, with the first chunk of its body. The dialler numbers its calls 1, 3, 5 ..., the other side 2, 4, 6.
 
-    ``seconds`` is how long the asker waits for the reply, 0 if it does not say. With a ``target`` the receiver is to
-    pass the call on to that node, as a relay. A call that was passed on names the asker as ``source``.
+    ``seconds`` is how long the asker waits for the reply, 0 if unknown. If there is a ``target``, the receiver relays
+    the call to that node. A relayed call names the asker as ``source``.
     """
 
     call: _Word
@@ -128,7 +130,7 @@ class OpenFrame(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class DataFrame(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A further chunk of a body, or a chunk of a reply."""
+    """Another chunk of a body, or a chunk of a reply."""
 
     call: _Word
     flags: _Flags
@@ -136,7 +138,7 @@ class DataFrame(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class WindowFrame(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """The receiver of a call's bytes takes so many more."""
+    """The receiver of a call's bytes accepts this many more."""
 
     call: _Word
     count: Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
@@ -151,13 +153,13 @@ class ResetFrame(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 class KeepAliveFrame(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """A question whether the other side is still there, or the answer."""
+    """A question whether the other side is alive, or its answer."""
 
     is_answer: bool
 
 
 class GoodbyeFrame(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """The sender opens no further calls here and takes none. When no call is left both sides close."""
+    """The sender opens no more calls on this connection and accepts none. When no call is left, both sides close it."""
 
 
 PeerFrame = PeerHello | OpenFrame | DataFrame | WindowFrame | ResetFrame | KeepAliveFrame | GoodbyeFrame
@@ -167,7 +169,7 @@ _decode: Final = msgspec.msgpack.Decoder(PeerFrame).decode
 
 
 def preamble(tag: bytes) -> bytes:
-    """What a connection of the mesh with this tag begins with."""
+    """Return the first bytes of each connection of the mesh with this tag."""
     return PEER_MAGIC + bytes((VERSION,)) + tag
 
 
@@ -182,13 +184,13 @@ def open_preamble_untrusted(data: bytes, tag: bytes) -> None:
 
 
 def encode_frame(frame: PeerFrame) -> bytes:
-    """The frame with its length."""
+    """Encode a frame with its length."""
     body = _encode(frame)
     return len(body).to_bytes(4, "big") + body
 
 
 def decode_frame_untrusted(body: bytes) -> PeerFrame:
-    """Read a frame without its length. Raises :class:`RemoteProtocolError`, and nothing else."""
+    """Decode a frame without its length. Raises only :class:`RemoteProtocolError`."""
     try:
         frame: PeerFrame = _decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
@@ -205,7 +207,7 @@ def decode_frame_untrusted(body: bytes) -> PeerFrame:
 
 
 class FrameReader:
-    """Reads the preamble and the frames of a connection of the mesh with this tag, from bytes in any pieces."""
+    """Decodes the preamble and the frames of a connection of the mesh with this tag, from bytes in any pieces."""
 
     def __init__(self, tag: bytes) -> None:
         self._tag = tag
@@ -213,7 +215,7 @@ class FrameReader:
         self._has_preamble = False
 
     def read_untrusted(self, data: bytes | bytearray) -> Iterator[PeerFrame]:
-        """Yield the frames that these bytes complete. Raises :class:`RemoteProtocolError`, and nothing else."""
+        """Yield the frames that these bytes complete. Raises only :class:`RemoteProtocolError`."""
         incoming = self._incoming + data if self._incoming else bytes(data)
         at = 0
         if not self._has_preamble and len(incoming) >= PREAMBLE_BYTES:

@@ -56,20 +56,20 @@ from meshp2p.wire.send_queue import SendQueue
 __all__ = ["CALLS_MAX", "PeerProtocol"]
 
 CALLS_MAX: Final = 1024
-"""Calls that the other side may have open on one connection; one more is reset as BUSY. Chosen, not measured."""
+"""How many calls the other side may have open on one connection. Another one is reset as BUSY. Chosen, not measured."""
 
 _GRANT_BYTES: Final = WINDOW_BYTES // 4
-"""A window is opened again when so much of it was consumed."""
+"""The receiver grants more bytes each time this many were consumed."""
 
 _CHUNK_OVERHEAD: Final = 64
-"""Charged for each chunk beside its bytes, so that empty ones are bounded too. Chosen, not measured."""
+"""Added to the size of each chunk, so that empty chunks are limited too. Chosen, not measured."""
 
 
 class PeerProtocol:
-    """One side of one connection. ``tag`` is the mesh's, ``own`` who this side is.
+    """One side of one connection. ``tag`` is the mesh's; ``own`` is the hello of this side.
 
-    :meth:`receive_data` raises :class:`RemoteProtocolError` if the other side broke the protocol; the connection is
-    then to be closed. All other methods are for calls that this side knows to be open: see :meth:`is_open`.
+    :meth:`receive_data` raises :class:`RemoteProtocolError` if the other side broke the protocol; then close the
+    connection. All other methods need a call that is open: see :meth:`is_open`.
     """
 
     def __init__(self, tag: bytes, own: PeerHello, *, is_dialler: bool, budget: Budget | None = None) -> None:
@@ -94,7 +94,7 @@ class PeerProtocol:
 
     @property
     def has_queries(self) -> bool:
-        """Whether a query is open, of either side or passed on."""
+        """Whether a query is open, of either side or relayed."""
         return any(exchange.kind is CallKind.QUERY for exchange in self._calls.values())
 
     @property
@@ -108,7 +108,8 @@ class PeerProtocol:
 
     @property
     def is_clogged(self) -> bool:
-        """Whether the other side asks for more answers than it reads: read no more from it until they were sent."""
+        """Whether the other side asks for more answers than it reads. Then read nothing more from it until they were
+        sent."""
         return self._queue.is_clogged
 
     @property
@@ -119,20 +120,21 @@ class PeerProtocol:
         return call_id in self._calls
 
     def has_unsent(self, call_id: int) -> bool:
-        """Whether some of what was to be sent for this call waits: for its turn, or for the window."""
+        """Whether bytes of this call wait to be sent: for its turn, or for the window."""
         exchange = self._calls.get(call_id)
         return exchange is not None and bool(exchange.outgoing)
 
     # What this side does
 
     def open_call(self, kind: CallKind, body: bytes, *, seconds: float = 0.0, target: str = "") -> int:
-        """Open a call and send its body. With a ``target`` the other side is asked to pass it on. Returns its id."""
+        """Open a call and send its body. Return its id. If there is a ``target``, the other side is asked to relay
+        it."""
         if len(body) > PART_BYTES_MAX:
             raise InternalError(f"a body of {len(body)} bytes: at most {PART_BYTES_MAX}")
         return self._open(OpenFrame(0, kind, PART_END | LAST, body, seconds, target), is_passed_on=False)
 
     def open_passed(self, opened: OpenFrame, source: str) -> int:
-        """Open the second half of a call that is passed on, for ``source``."""
+        """Open the second half of a relayed call, for ``source``."""
         passed = OpenFrame(0, opened.kind, opened.flags, opened.data, opened.seconds, "", source)
         return self._open(passed, is_passed_on=True)
 
@@ -147,22 +149,22 @@ class PeerProtocol:
         return exchange.id
 
     def send_part(self, call_id: int, data: bytes, *, is_last: bool = False) -> None:
-        """Send a part of the reply; with ``is_last`` the reply ends with it."""
+        """Send a part of the reply; with ``is_last`` it ends the reply."""
         if len(data) > PART_BYTES_MAX:
             raise InternalError(f"a part of {len(data)} bytes: at most {PART_BYTES_MAX}")
         self._send(call_id, PART_END | (LAST if is_last else 0), data)
 
     def end_reply(self, call_id: int) -> None:
-        """The reply has no further part."""
+        """End the reply without another part."""
         self._send(call_id, LAST, b"")
 
     def pass_chunk(self, call_id: int, flags: int, data: bytes) -> None:
-        """Send bytes of a call that is passed on, as they came."""
+        """Send bytes of a relayed call as they arrived."""
         if not self._send(call_id, flags, data):
             self.drop_passed(len(data))
 
     def drop_passed(self, count: int) -> None:
-        """Release bytes of a call that is passed on, which were received and are dropped."""
+        """Release bytes of a relayed call that were received and are dropped."""
         self._bytes.drop(count)
 
     def _send(self, call_id: int, flags: int, data: bytes) -> bool:
@@ -174,14 +176,14 @@ class PeerProtocol:
         return True
 
     def grant(self, call_id: int, count: int) -> None:
-        """Take so many more bytes of a call that is passed on."""
+        """Accept this many more bytes of a relayed call."""
         exchange = self._calls.get(call_id)
         if exchange is not None:
             exchange.receive_window += count
             self._queue.put(WindowFrame(call_id, count))
 
     def consume(self, call_id: int) -> None:
-        """A part of the reply was taken by whoever reads it."""
+        """Note that the reader has taken a part of the reply."""
         exchange = self._calls.get(call_id)
         if exchange is not None and exchange.parts_unread:
             exchange.parts_unread -= 1
@@ -202,24 +204,24 @@ class PeerProtocol:
         self._queue.put(KeepAliveFrame(False))
 
     def say_goodbye(self) -> None:
-        """Open and take no further calls."""
+        """Open no more calls and accept none."""
         if not self.has_said_goodbye:
             self.has_said_goodbye = True
             self._queue.put(GoodbyeFrame())
 
     def abandon(self) -> None:
-        """The connection is over: forget all calls."""
+        """Forget all calls, because the connection has ended."""
         for exchange in list(self._calls.values()):
             self._forget(exchange)
 
     # What is to be sent
 
     def data_to_send(self) -> bytes:
-        """The next bytes, at least one frame and about a chunk at the most; empty if there are none now."""
+        """Return the next bytes to send: at least one frame, at most about one chunk; empty if there are none now."""
         return self._queue.pop(self._next_frame)
 
     def _next_frame(self, exchange: Exchange) -> bytes | None:
-        """One chunk of this call, if it has one and its window is open. It then waits for its next turn."""
+        """Return one chunk of this call, if it has one and its window is open. Then it waits for its next turn."""
         frame = exchange.next_chunk() if exchange.id in self._calls else None
         if frame is None:
             return None
@@ -235,9 +237,9 @@ class PeerProtocol:
     # What arrives
 
     def receive_data(self, data: bytes | bytearray) -> list[PeerEvent]:
-        """Take bytes from the other side, in any pieces. Returns what they say, in order.
+        """Take bytes from the other side, in any pieces, and return their events in order.
 
-        Raises :class:`RemoteProtocolError`, and nothing else.
+        Raises only :class:`RemoteProtocolError`.
         """
         events: list[PeerEvent] = []
         try:
@@ -289,7 +291,8 @@ class PeerProtocol:
                 events.append(CallReset(exchange.id, reason, message))
 
     def _find(self, call_id: int) -> Exchange | None:
-        """The call with this id; None if it is over. Raises :class:`RemoteProtocolError` if it was never opened."""
+        """Return the call with this id, or None if it has ended. Raises :class:`RemoteProtocolError` if it was never
+        opened."""
         exchange = self._calls.get(call_id)
         if exchange is None or exchange.opening is not None:
             is_own = call_id % 2 == self._last_id % 2
@@ -371,7 +374,7 @@ class PeerProtocol:
     # Bounds, and the end of a call
 
     def _charge(self, exchange: Exchange, count: int, events: list[PeerEvent]) -> bool:
-        """Keep so many more bytes for a call; it is reset if there is no room for them."""
+        """Keep this many more bytes for a call. If there is no room for them, the call is reset."""
         problem = self._bytes.charge(exchange, count)
         if problem:
             self.reset(exchange.id, ResetReason.BUSY, problem)
@@ -379,7 +382,7 @@ class PeerProtocol:
         return not problem
 
     def _end_if_done(self, exchange: Exchange) -> None:
-        """Forget a call of which both directions have ended."""
+        """Forget a call if both of its directions have ended."""
         if exchange.has_sent_last and exchange.has_received_last:
             self._forget(exchange)
 

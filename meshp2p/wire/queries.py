@@ -1,7 +1,7 @@
-"""Queries between nodes: the bodies of the calls that carry them, and the parts of the replies.
+"""Queries between nodes: the bodies of the calls, and the parts of the replies.
 
-The transport carries both as opaque bytes (:mod:`meshp2p.net.open_calls`). A payload is JSON text, which its sender has
-checked; here it is bytes of a bounded length, and the agent that uses it decodes it.
+The transport handles both as opaque bytes (:mod:`meshp2p.net.open_calls`). A payload is JSON text that its sender has
+checked. Here it is bytes of a limited length, which the receiving agent decodes.
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ Text = Annotated[str, msgspec.Meta(max_length=ERROR_TEXT_MAX)]
 
 
 class QueryRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Sent by an agent's node to the node ``target``, which is another agent's: answer this. ``id`` is a UUIDv7 of the
-    asker's.
+    """A query to the agent of the node ``target``. ``id`` is a UUIDv7 made by the asker.
 
     The reply is a :class:`QueryPart`, a :class:`QueryFailed` or a :class:`QueryRefused`. With ``wants_parts`` it is any
-    number of parts, of which the last is the answer, and then perhaps one of the other two.
+    number of parts, the last of which is the answer, and then possibly one of the other two.
     """
 
     id: Annotated[str, msgspec.Meta(min_length=36, max_length=36)]
@@ -55,7 +54,7 @@ class QueryRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class ProgressReport(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """Sent by an agent that does a task, to its delegator's node. The reply is empty."""
+    """A progress report from the agent that does a task to the node of the delegator. The reply is empty."""
 
     correlation_id: Name
     payload: Annotated[bytes, msgspec.Meta(min_length=1, max_length=PROGRESS_BYTES_MAX)]
@@ -68,27 +67,27 @@ class QueryPart(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class QueryFailed(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """The agent answers with an error: its type's name, and what it says."""
+    """An answer that is an error: the name of its type, and its text."""
 
     kind: Name
     message: Text
 
 
 class QueryRefusal(enum.IntEnum):
-    """Why a node does not let its agent answer."""
+    """The reason why a node does not pass a query to its agent."""
 
     NO_HANDLER = 1
     BUSY = 2
-    """Too many queries wait there."""
+    """Too many queries wait at that node."""
     MALFORMED = 3
     MISDIRECTED = 4
-    """The node that was reached is another: it has taken over the target's address."""
+    """Another node answered: it now has the target's address."""
     ABANDONED = 5
-    """The asker was held dead, and the handler was cancelled: the agent may have acted."""
+    """The asker was considered dead, and the handler was cancelled: the agent may have acted."""
 
 
 class QueryRefused(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """No agent has seen the question, unless it was abandoned."""
+    """A node did not pass the query to its agent, or abandoned it. Only in the latter case the agent has seen it."""
 
     why: QueryRefusal
     message: Text
@@ -100,12 +99,12 @@ _decode_part: Final = msgspec.msgpack.Decoder(QueryPart | QueryFailed | QueryRef
 
 
 def encode_query(message: QueryRequest | ProgressReport | QueryPart | QueryFailed | QueryRefused) -> bytes:
-    """The body of a call, or a part of its reply."""
+    """Encode the body of a call, or a part of its reply."""
     return _encode(message)
 
 
 def decode_query_untrusted(body: bytes) -> QueryRequest | ProgressReport:
-    """Read the body of a call. Raises :class:`~meshp2p.errors.RemoteProtocolError`, and nothing else."""
+    """Decode the body of a call. Raises only :class:`~meshp2p.errors.RemoteProtocolError`."""
     message: QueryRequest | ProgressReport = _decoded(_decode_query, body)
     if isinstance(message, QueryRequest) and not is_uuid7(message.id):
         raise RemoteProtocolError(Refusal.BAD_VALUE, f"question {message.id!r}: expected a UUIDv7 in lower case")
@@ -113,7 +112,7 @@ def decode_query_untrusted(body: bytes) -> QueryRequest | ProgressReport:
 
 
 def decode_query_part_untrusted(data: bytes) -> QueryPart | QueryFailed | QueryRefused:
-    """Read a part of a reply. Raises :class:`~meshp2p.errors.RemoteProtocolError`, and nothing else."""
+    """Decode a part of a reply. Raises only :class:`~meshp2p.errors.RemoteProtocolError`."""
     part: QueryPart | QueryFailed | QueryRefused = _decoded(_decode_part, data)
     return part
 

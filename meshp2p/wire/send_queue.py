@@ -1,4 +1,4 @@
-"""The queue of what one side of a connection between two nodes sends."""
+"""The send queue of one side of a connection between two nodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from meshp2p.wire.peer_frames import CHUNK_BYTES_MAX, PeerFrame, encode_frame
 __all__ = ["SendQueue"]
 
 _CONTROL_MAX: Final = 4096
-"""Frames without data that wait to be sent. Chosen, not measured."""
+"""How many frames without data may wait. Chosen, not measured."""
 
 
 class SendQueue:
@@ -36,12 +36,12 @@ class SendQueue:
         self._control.append(encode_frame(frame))
 
     def put_once(self, encoded: bytes) -> None:
-        """Send an encoded frame, unless the same one waits already."""
+        """Send an encoded frame, unless an equal one is waiting."""
         if encoded not in self._control:
             self._control.append(encoded)
 
     def make_ready(self, exchange: Exchange) -> None:
-        """Give a call its next turn, if it has anything to send."""
+        """Give a call its next turn, if it has bytes to send."""
         if not exchange.is_ready and exchange.outgoing:
             exchange.is_ready = True
             self._ready.append(exchange)
