@@ -9,9 +9,11 @@ from meshp2p.core.directory.relay_selector import CallRoute, RelaySelector
 from meshp2p.core.directory.state import Counters, NodeState
 from meshp2p.core.instance import ListedInstance
 from meshp2p.core.mail.machine import Mail
+from meshp2p.core.mail.mailboxes import Mailboxes
+from meshp2p.core.mail.outbox import Outbox
 from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
-from meshp2p.core.record import Record
+from meshp2p.core.record import Departed, Record
 from meshp2p.core.swim.candidates import Candidate, SourceStats
 from meshp2p.core.swim.machine import Swim
 
@@ -51,6 +53,20 @@ class View:
     @property
     def counters(self) -> Counters:
         return self._state.counters
+
+    @property
+    def mailboxes(self) -> Mailboxes:
+        """The mailboxes of this node, for reading."""
+        return self._mail.mailboxes
+
+    @property
+    def outbox(self) -> Outbox:
+        """The messages that this node holds, for reading."""
+        return self._mail.outbox
+
+    def departed(self) -> Iterator[Departed]:
+        """The members that are remembered as dead or left."""
+        return iter(self._state.members.departed.values())
 
     def replica(self, name: str) -> ReplicatedMap | None:
         """Return the shared map with this name, for reading; None if it was not opened."""

@@ -26,6 +26,7 @@ from meshp2p.http.messages import message_handlers
 from meshp2p.http.registry import registry_handlers
 from meshp2p.http.request import Handler, Request, Response, json_response
 from meshp2p.http.route_finder import RouteFinder
+from meshp2p.http.routes import METRICS_TYPE
 from meshp2p.wire.contract import ErrorBody, HealthResponse, LivezResponse, ReadyzResponse
 
 __all__ = ["make_app"]
@@ -84,7 +85,10 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
             return json_response(ErrorBody(reason), 503)
         return json_response(ReadyzResponse("ready", UNSET if node.loss is None else node.loss))
 
-    return {"health": health, "livez": livez, "readyz": readyz}
+    async def metrics(_request: Request) -> Response:
+        return Response(200, node.metrics(), [(b"content-type", METRICS_TYPE.encode())])
+
+    return {"metrics": metrics, "health": health, "livez": livez, "readyz": readyz}
 
 
 def _refusal(error: MeshError) -> Response:

@@ -26,6 +26,9 @@ class Backend(Protocol):
     def why_not_ready(self) -> str | None:
         """Why this node should not be asked now; None if it may be."""
 
+    def metrics(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+
     @property
     def loss(self) -> str | None:
         """What was lost on disk before the start; None if nothing was."""

@@ -178,6 +178,8 @@ class Connection:
     async def _send(self, request: Request, response: Response) -> None:
         """Send a response. The client hears that the connection ends if it does."""
         channel, protocol, status = self._channel, self._channel.protocol, response.status
+        key = ("" if request.route is None else request.route.name, status)
+        self._stats.responses[key] = self._stats.responses.get(key, 0) + 1
         headers = [*response.headers, (b"date", date_header()), *self._own_headers]
         if response.stream is None and status not in _BODILESS:
             headers.append((b"content-length", b"%d" % response.size))

@@ -133,6 +133,8 @@ class HttpStats:
     connections_open: int = 0
     connections_total: int = 0
     requests_total: int = 0
+    responses: dict[tuple[str, int], int] = dataclasses.field(default_factory=dict)
+    """By the name of the route, empty if there is none, and the status."""
     bodies_bytes: int = 0
     """Request bodies of unfinished requests."""
     requests_waiting: int = 0

@@ -32,14 +32,15 @@ from meshp2p.wire.contract import (
     SendMessageResponse,
 )
 
-__all__ = ["BODY_REFUSALS", "REFUSALS", "ROUTES", "Answer", "Parameter", "Route"]
+__all__ = ["BODY_REFUSALS", "METRICS_TYPE", "REFUSALS", "ROUTES", "Answer", "Parameter", "Route"]
 
 
 class Answer(NamedTuple):
-    """An answer of a route: when it is given, and the type of its JSON body; of several types one. None is no body."""
+    """An answer of a route: when it is given, and the type of its JSON body; of several types one. Text is the media
+    type of another body; None is no body."""
 
     what: str
-    body: type | tuple[type, ...] | None = ErrorBody
+    body: type | tuple[type, ...] | str | None = ErrorBody
 
 
 class Parameter(NamedTuple):
@@ -101,6 +102,8 @@ BODY_REFUSALS: Final[dict[int, str]] = {
     415: "the body is not declared as JSON in UTF-8",
 }
 """Those that a request with a body can get besides."""
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _Flag = Literal["true", "false"]
 _DETAIL = "true: with all that is known of each"
@@ -240,6 +243,14 @@ ROUTES: Final = (
             Parameter("after", "the id of a message: only later ones"),
             Parameter("detail", _DETAIL, _Flag),
         ),
+    ),
+    Route(
+        "metrics",
+        "GET",
+        "/metrics",
+        "read",
+        "Show the node's counters and levels to Prometheus.",
+        {200: Answer("all metrics, in Prometheus' text format", METRICS_TYPE)},
     ),
     Route("health", "GET", "/health", None, "Show the version.", {200: Answer("it is healthy", HealthResponse)}),
     Route("livez", "GET", "/livez", None, "Tell whether the process runs.", {200: Answer("it runs", LivezResponse)}),

@@ -7,6 +7,7 @@ something was stored, or could not be. Stores that wait are written together.
 
 from __future__ import annotations
 
+import bisect
 import collections
 import logging
 import math
@@ -26,6 +27,7 @@ from meshp2p.core.effects import (
     CallFailed,
     Effect,
     Emit,
+    Failure,
     Persist,
     Resolve,
     Send,
@@ -43,7 +45,7 @@ from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreErr
 from meshp2p.net.store_writer import StoreWriter, WriteBatches
 from meshp2p.wire.codec import Codec
 
-__all__ = ["Datagrams", "Driver", "DriverStats"]
+__all__ = ["DELAY_BOUNDS", "Datagrams", "Driver", "DriverStats"]
 
 _log = logging.getLogger("meshp2p.net")
 
@@ -55,12 +57,17 @@ QUEUE_MAX: Final = 4096
 """More datagrams than wait in a socket at a time: the receive buffer that is asked for, doubled by Linux, holds 2,730
 of the smallest. When so many were read since a deadline came, all that had arrived by then was among them."""
 
+DELAY_BOUNDS: Final = (0.001, 0.01, 0.1, 1.0, 10.0)
+"""Seconds. Chosen, not measured."""
+
 ACK_HOSTS_MAX: Final = 64
 """Hosts that are remembered between two calls of :meth:`Driver.pop_ack_hosts`. Chosen, not measured."""
 
 
 class Datagrams(Protocol):
-    """A socket for packets."""
+    """A socket for packets. ``send_errors`` counts those that could not be sent."""
+
+    send_errors: int
 
     async def wait_readable(self) -> None: ...
     def receive_nowait(self) -> tuple[bytes, Address] | None: ...
@@ -83,7 +90,7 @@ class DriverStats(msgspec.Struct):
     bytes_received: int = 0
     bytes_sent: int = 0
     calls_made: int = 0
-    calls_failed: int = 0
+    failures: dict[Failure, int] = msgspec.field(default_factory=lambda: dict.fromkeys(Failure, 0))
     calls_succeeded: int = 0
     calls_answered: int = 0
     stores: int = 0
@@ -91,6 +98,18 @@ class DriverStats(msgspec.Struct):
     transactions: int = 0
     """In which the stores that succeeded were written: stores that wait go together."""
     refused: dict[Refusal, int] = msgspec.field(default_factory=dict)
+    delays: list[int] = msgspec.field(default_factory=lambda: [0] * (len(DELAY_BOUNDS) + 1))
+    """How many timers ran so late, by :data:`DELAY_BOUNDS`; the last are those that were later than all bounds."""
+    delay_seconds: float = 0.0
+    """The sum of these delays."""
+
+    @property
+    def calls_failed(self) -> int:
+        return sum(self.failures.values())
+
+    def count_delay(self, seconds: float) -> None:
+        self.delays[bisect.bisect_left(DELAY_BOUNDS, seconds)] += 1
+        self.delay_seconds += seconds
 
     def count_refused(self, reason: Refusal) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1
@@ -156,11 +175,13 @@ class Driver:
         while True:
             if trio.current_time() < self._rest_until:
                 await trio.sleep_until(self._rest_until)
+            asleep_at = trio.current_time()
             with trio.CancelScope(deadline=self.machine.next_deadline()) as self._sleep:
                 await self._datagrams.wait_readable()
             self._receive_waiting()
             now, due = trio.current_time(), self.machine.next_deadline()
             if now >= due and self._has_heard_until(due):
+                self.stats.count_delay(now - max(due, asleep_at))
                 self.perform(self.machine.handle_timeouts(now))
 
     def _has_heard_until(self, due: float) -> bool:
@@ -378,7 +399,7 @@ class Driver:
         self.stats.calls_made += 1
         reply = await self._caller.call(call)
         if isinstance(reply, CallFailed):
-            self.stats.calls_failed += 1
+            self.stats.failures[reply.failure] += 1
             _log.debug("%s failed: %s", type(call.request).__name__, reply.reason)
             await self._hear_all()  # who left has said so before it refused
         else:

@@ -60,6 +60,8 @@ class PeerStats:
 
     def __init__(self) -> None:
         self.accepted: int = 0
+        self.crowded_out: int = 0
+        """Connections that were closed at once, because there was no room for them."""
         self.callers: set[str] = set()
         """Hosts that they came from, ``CALLERS_MAX`` at most."""
         self.dialled: int = 0
@@ -133,6 +135,7 @@ class Peers:
     async def serve_stream(self, stream: trio.abc.Stream, host: str) -> None:
         """Take an accepted connection of ``host``."""
         if self._nursery is None or not self._connections.make_room(host):
+            self.stats.crowded_out += 1
             await trio.aclose_forcefully(stream)
             return
         protocol = PeerProtocol(self._codec.tag, self._own, is_dialler=False, budget=self._budget)

@@ -27,7 +27,7 @@ from meshp2p.wire.queries import (
     encode_query,
 )
 
-__all__ = ["HANDLER_TIMEOUT", "QueryServer"]
+__all__ = ["HANDLER_TIMEOUT", "SERVE_OUTCOMES", "QueryServer"]
 
 _T = TypeVar("_T")
 
@@ -35,6 +35,9 @@ _log = logging.getLogger("meshp2p.node")
 
 HANDLER_TIMEOUT: Final = 1.0
 """Seconds since the node was opened in which a query waits for a handler to be added."""
+
+SERVE_OUTCOMES: Final = ("answered", "failed", "cancelled", *(why.name.lower() for why in QueryRefusal))
+"""How a query of another agent can end. This closed set is used as a metric label."""
 
 WAITING_MAX: Final = 1024
 """Queries that wait for their turn. Chosen, not measured."""
@@ -59,6 +62,8 @@ class QueryServer:
         self._wall_ms = wall_ms
         self._opened = trio.Event()
         self._opened_at = 0.0
+        self.served: dict[str, int] = dict.fromkeys(SERVE_OUTCOMES, 0)
+        """How many queries ended, by outcome."""
         self._under_way: dict[trio.CancelScope, str] = {}
 
     def open(self) -> None:
@@ -113,6 +118,7 @@ class QueryServer:
         is_told_parts = question.wants_parts and handler.parameters.is_stream
         turn, scope = handler.turns.join(), trio.CancelScope()
         self._under_way[scope] = call.source
+        ending = "cancelled"
         try:
             with scope:
                 await handler.turns.begin(turn)
@@ -122,13 +128,17 @@ class QueryServer:
                     await call.send_part(encode_query(QueryFailed(*describe_error(outcome.error))))
                 elif not is_told_parts:
                     await emit(b"null" if outcome.payload is None else outcome.payload)
+                ending = "answered" if outcome.error is None else "failed"
         finally:
+            if not scope.cancelled_caught:
+                self.served[ending] += 1
             del self._under_way[scope]
             handler.turns.leave(turn)
         if scope.cancelled_caught:
             await self._refuse(call, QueryRefusal.ABANDONED, f"{self._own_id!r} held {call.source!r} dead")
 
     async def _refuse(self, call: IncomingCall, why: QueryRefusal, message: str) -> None:
+        self.served[why.name.lower()] += 1
         await call.send_part(encode_query(QueryRefused(why, message[:ERROR_TEXT_MAX])))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import trio
@@ -47,6 +48,8 @@ class NodeBackend:
         """Where others reach this node, best first. They change when the machine's addresses do."""
         self.loss: str | None = None
         """What was lost on disk before the start; None if nothing was."""
+        self.metrics: Callable[[], bytes] = bytes
+        """Returns all metrics in Prometheus' text format; set by the runner, which has all parts."""
         self._driver = driver
         self._machine = driver.machine
         self._clock = trio.lowlevel.current_clock()

@@ -150,10 +150,12 @@ class ProgressReports(Feed[bytes]):
     def __init__(self) -> None:
         super().__init__(())
 
-    def put(self, event: bytes) -> None:
-        if len(self._buffer) == PROGRESS_MAX:
+    def put(self, event: bytes) -> bool:
+        is_full = len(self._buffer) == PROGRESS_MAX
+        if is_full:
             self._buffer.popleft()
         super().put(event)
+        return is_full
 
     def close(self) -> None:
         """A reader is done with it; others go on."""

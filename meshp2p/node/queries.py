@@ -42,7 +42,19 @@ from meshp2p.wire.queries import (
     encode_query,
 )
 
-__all__ = ["Queries"]
+__all__ = ["QUERY_OUTCOMES", "Queries"]
+
+_OUTCOMES: Final[dict[type[MeshError], str]] = {
+    RemoteError: "failed",
+    NoHandler: "no_handler",
+    LimitExceeded: "busy",
+    QueryTimeout: "timed_out",
+    ConnectionLost: "lost",
+    Unreachable: "unreachable",
+}
+
+QUERY_OUTCOMES: Final = ("answered", "cancelled", "refused", *_OUTCOMES.values())
+"""How a query of this node can end. This closed set is used as a metric label."""
 
 STREAM_SECONDS_MAX: Final = 24 * 3600.0
 """How long an answer in parts may take. Chosen, not measured."""
@@ -93,6 +105,8 @@ class Queries:
         self._ask_by_mail = ask_by_mail
         self._ids = ids
         self._wall_ms = wall_ms
+        self.ended: dict[str, int] = dict.fromkeys(QUERY_OUTCOMES, 0)
+        """How many queries ended, by outcome."""
         self._under_way: dict[_QueryWatch, None] = {}
         self._nursery: trio.Nursery | None = None
         self._is_ended = False
@@ -193,11 +207,19 @@ class Queries:
         watch = _QueryWatch(target)
         watch.scope.deadline = deadline
         self._under_way[watch] = None
+        outcome = "cancelled"
         try:
             with watch.scope:
                 yield watch
+                outcome = "answered"
+            if watch.scope.cancelled_caught:
+                outcome = _outcome_of(_why(watch, 0))
+        except MeshError as error:
+            outcome = _outcome_of(error)
+            raise
         finally:
             del self._under_way[watch]
+            self.ended[outcome] += 1
 
 
 def _read(target: str, data: bytes) -> bytes:
@@ -225,6 +247,10 @@ def _why(watch: _QueryWatch, timeout: float) -> MeshError:
     if watch.is_sent:
         return QueryTimeout(f"{watch.target!r} did not answer within {timeout:g} s")
     return QueryTimeout(f"{watch.target!r} was not reached within {timeout:g} s: it has not seen the query")
+
+
+def _outcome_of(error: MeshError) -> str:
+    return next((name for kind, name in _OUTCOMES.items() if isinstance(error, kind)), "refused")
 
 
 def _closed() -> NodeClosed:

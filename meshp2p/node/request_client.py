@@ -23,7 +23,7 @@ ENDED_MAX: Final = 10_000
 class _Request:
     """A question or task that waits for its answer."""
 
-    def __init__(self, target: str, handle_progress: Callable[[bytes], None] | None) -> None:
+    def __init__(self, target: str, handle_progress: Callable[[bytes], object] | None) -> None:
         self.target = target
         self.handle_progress = handle_progress
         self.answer: ReceivedMessage | None = None
@@ -78,7 +78,7 @@ class RequestClient:
         kind: str,
         correlation_id: str,
         timeout: float = math.inf,
-        handle_progress: Callable[[bytes], None] | None = None,
+        handle_progress: Callable[[bytes], object] | None = None,
     ) -> bytes:
         """Send a question or task, and return the answer.
 

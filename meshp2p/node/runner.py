@@ -27,6 +27,7 @@ from meshp2p.node.identity import Self
 from meshp2p.node.interface_monitor import monitor_interfaces
 from meshp2p.node.local_map import LocalMaps
 from meshp2p.node.local_node import LocalNode
+from meshp2p.node.metrics import Measured, expose
 from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.platform import Bound, Disk, Platform, Surroundings
 from meshp2p.node.self_check import SelfCheck
@@ -133,6 +134,8 @@ class _Runner:
                 node.loss = loss
                 app = make_app(node, __version__, lambda: around.allowed_hosts, config.allow_origins, access)
                 server = HttpServer(app, config.limits, server_header=f"meshp2p/{__version__}")
+                measured = Measured(node, driver, bound.datagrams, peers, port, server.stats, self._subscriptions)
+                node.metrics = functools.partial(expose, measured)
                 served = trio.Event()
 
                 def offer(sighting: Sighting) -> None:
@@ -157,7 +160,9 @@ class _Runner:
                     await parts.start(port.run)
                     serves = True
                     known = () if own.disk is None else await own.disk.load_peers()
-                    sources = platform.sources(config, node.id, around.place, known, lambda: machine.node_count() - 1)
+                    measured.sources = sources = platform.sources(
+                        config, node.id, around.place, known, lambda: machine.node_count() - 1
+                    )
                     for source in sources:
                         parts.start_soon(source.run, offer)
                     look = functools.partial(platform.look_around, config, bound)

@@ -56,16 +56,18 @@ class Feed(Generic[_T]):
             return EventsLost(lost)
         return None
 
-    def put(self, event: Any) -> None:
-        """Add an event. Called by the node; never waits. While events are lost, later ones are lost too, so that the
-        order is kept."""
+    def put(self, event: Any) -> bool:
+        """Add an event. Return whether it was lost instead. Called by the node; never waits. While events are lost,
+        later ones are lost too, so that the order is kept."""
         if self._is_ended:
-            return
-        if self._lost or len(self._buffer) >= self._room:
+            return False
+        is_lost = self._lost > 0 or len(self._buffer) >= self._room
+        if is_lost:
             self._lost += 1
         elif (shown := self._show(event)) is not None:
             self._buffer.append(shown)
         self._arrived.set()
+        return is_lost
 
     def end(self) -> None:
         """Mark the end: nothing follows."""
@@ -84,6 +86,8 @@ class Readers(Generic[_T]):
 
     def __init__(self) -> None:
         self._readers: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()
+        self.lost: int = 0
+        """How many events slow readers lost."""
         self._changed = trio.Event()
         self._is_ended = False
 
@@ -101,7 +105,7 @@ class Readers(Generic[_T]):
 
     def put(self, event: _T) -> None:
         for reader in list(self._readers):
-            reader.put(event)
+            self.lost += reader.put(event)
         self.wake()
 
     def wake(self) -> None:

@@ -29,6 +29,7 @@ class VirtualDatagrams:
         self.process = process
         self.address = address
         self.codec = codec
+        self.send_errors: int = 0
         self._lan = lan
         self._queue: deque[tuple[bytes, Address]] = deque()
         self._bytes = 0

@@ -89,6 +89,9 @@ class Node:
 
     loss = None
 
+    def metrics(self) -> bytes:
+        raise AssertionError
+
     def why_not_ready(self) -> str | None:
         return None
 

@@ -54,6 +54,7 @@ class FakeDatagrams:
         self.sent: list[tuple[Datagram, Address]] = []
         self.endless: bytes | None = None
         self.read = 0
+        self.send_errors = 0
         self._arrived = trio.Event()
 
     def put(self, *packets: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from meshp2p.core.calls import Refused, SendReply, Why
-from meshp2p.core.directory.state import NodeState
+from meshp2p.core.directory.state import MessageRefusal, NodeState
 from meshp2p.core.mail.delivery import Delivery
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.outbox import Outbox
@@ -51,7 +51,7 @@ class Accepting:
         def conclude(failure: str | None, now: float) -> None:
             self._outbox.reserved -= len(recipients)
             if failure is not None:
-                state.counters.messages_refused += 1
+                self._count_refused(MessageRefusal.NOT_STORED)
                 state.resolve(ticket, Refused(Why.STORE_FULL, failure))
                 return
             state.counters.messages_accepted += 1
@@ -71,7 +71,7 @@ class Accepting:
         if target is None:
             return tuple(sorted((id_ for id_ in records if id_ != request.source), key=str.encode))
         if target not in records and not self._may_wait(request):
-            self._state.counters.messages_refused += 1
+            self._count_refused(MessageRefusal.UNKNOWN_TARGET)
             raise UnknownInstance(f"Target instance {target!r} not found")
         return (target,)
 
@@ -85,6 +85,7 @@ class Accepting:
         config = state.config
         size = len(request.payload)
         if size > PAYLOAD_BYTES_MAX:
+            self._count_refused(MessageRefusal.TOO_LARGE)
             raise LimitExceeded(f"payload of {size} bytes: at most {PAYLOAD_BYTES_MAX} are allowed")
         why = ""
         if outbox.copies + outbox.reserved + copies > config.outbox_copies_max:
@@ -97,8 +98,11 @@ class Accepting:
             if (line is not None and line.is_full) or is_full:
                 why = f"the mailbox of {request.target!r} has no room until messages are acknowledged"
         if why:
-            state.counters.messages_refused += 1
+            self._count_refused(MessageRefusal.NO_ROOM)
             raise MailboxFull(f"message from {request.source!r} refused: {why}")
+
+    def _count_refused(self, why: MessageRefusal) -> None:
+        self._state.counters.messages_refused[why] += 1
 
     def _message(self, request: SendMessage) -> Message:
         wall_ms = self._state.wall_ms()

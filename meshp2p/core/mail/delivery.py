@@ -246,6 +246,7 @@ class Delivery:
     def _block(self, recipient: str, line: RecipientQueue, *, is_full: bool, now: float) -> None:
         """Stop delivering to a recipient whose home refused, for a pause that doubles."""
         line.is_blocked, line.is_full = True, is_full
+        self._state.counters.deliveries_delayed += 1
         pause = self._state.config.delivery_pause(line.refusals)
         line.refusals += 1
         self._state.timers.set(Timer.UNBLOCK, now + pause, recipient)

@@ -95,6 +95,7 @@ class Intake:
                 mailboxes.note_told(recipient, message.id, holder)
             return Outcome.ACKNOWLEDGED
         if recipient in taking.full or not mailboxes.has_room(recipient, message.size):
+            counters.copies_without_room += 1
             taking.full[recipient] = None  # later messages wait too: they must not be read before this one
             return Outcome.FULL
         incoming = mailboxes.put(recipient, message, [holder], parcel.seconds_left, now)

@@ -66,6 +66,11 @@ class Mailboxes:
         mailbox = self.by_recipient.get(recipient)
         return mailbox is not None and mailbox.knows(message_id)
 
+    @property
+    def pending(self) -> int:
+        """How many copies wait in all mailboxes."""
+        return sum(len(mailbox.pending) for mailbox in self.by_recipient.values())
+
     def has_room(self, recipient: str, size: int) -> bool:
         """Return whether the mailbox has room for a message of so many bytes. An empty one accepts any message:
         otherwise a large one could never be delivered."""

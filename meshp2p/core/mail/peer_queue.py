@@ -82,6 +82,7 @@ class PeerQueues(Generic[_Request]):
                 queue.is_calling = False
                 if isinstance(reply, CallFailed | Refused):
                     queue.failures += 1
+                    state.counters.mail_calls_repeated += 1
                     pause = state.config.delivery_pause(queue.failures) * (0.75 + 0.5 * state.random.random())
                     state.timers.set_earlier(self._timer, now + pause, node_id)
                 else:

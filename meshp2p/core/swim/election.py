@@ -138,6 +138,7 @@ class Election:
                 self._has_claimed = True
         if leader_id != previous_id:
             self._state.leader_version += 1
+            self._state.counters.leader_changes += 1
         elif self.epoch == self._epoch_told:
             return
         self._epoch_told = self.epoch

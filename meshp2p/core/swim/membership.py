@@ -169,6 +169,7 @@ class Membership:
         held = state.members.claim_of(record.id)
         is_new = not isinstance(held, Record)
         if is_new and not state.has_room_for(record):
+            state.counters.records_without_room += 1
             return
         self._end_suspicion(record.id)
         if held is not None and _was_accused(record, held):
