@@ -30,6 +30,7 @@ _MODULES = {
     "up": "up",
     "agents": "ask",
     "leader": "ask",
+    "events": "events",
     "send": "messages",
     "messages": "messages",
     "status": "messages",

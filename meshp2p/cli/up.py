@@ -141,7 +141,9 @@ def _greeting(node: MeshNode, is_json: bool) -> str:
 def _as_json(event: NodeEvent) -> dict[str, Any]:
     match event:
         case MemberEvent(instance=instance):
-            return {"event": type(event).__name__.removeprefix("Member").lower(), **as_json(instance)}
+            name = type(event).__name__.removeprefix("Member").lower()
+            reasons = {field: getattr(event, field) for field in event.__struct_fields__ if field != "instance"}
+            return {"event": name, **as_json(instance), **reasons}
         case LeaderChanged(leader=leader, previous_id=previous_id):
             leader_id, epoch = (None, 0) if leader is None else (leader.id, leader.epoch)
             return {"event": "leader", "leader_id": leader_id, "previous_id": previous_id, "epoch": epoch}

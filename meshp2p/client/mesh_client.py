@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import anyio
 import msgspec
 
 from meshp2p.client.answers import RawMessages, instance_of, message_of, receipt_of
+from meshp2p.client.event_stream import open_event_stream
 from meshp2p.client.node_requests import NodeRequests, Transport, decode, error_text, made, refusal, segment
 from meshp2p.core.message import CUSTOM, IfAbsent, check_if_absent
 from meshp2p.errors import ConfigError, QueryTimeout, UnknownInstance, UnknownMessage, WaitTimeout
 from meshp2p.node.arguments import check_count, check_flag, check_optional_name, check_seconds, encode_metrics
 from meshp2p.node.config import check_name
+from meshp2p.node.events import NodeEvent
 from meshp2p.node.instance import Instance, Receipt
 from meshp2p.node.payload import EncodedPayload, decode_error, decode_payload, encode_payload
 from meshp2p.node.received import QUERY, REPLY_KINDS, RESPONSE, ReceivedMessage, split_kind
@@ -157,6 +160,21 @@ class MeshClient:
     async def _list(self, wanted: Mapping[str, str]) -> list[Instance]:
         response = await self._requests.send("GET", "/registry/agents", None, {"detail": "true", **wanted})
         return made(response, lambda: list(map(instance_of, decode(response, DetailedInstances).instances)))
+
+    @contextlib.asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[NodeEvent]]:
+        """Iterate over the events of a node: first the members and the leader, then each change, as
+        :meth:`MeshNode.events() <meshp2p.MeshNode.events>`::
+
+            async with client.events() as events:
+                async for event in events:
+                    ...
+
+        If the connection is lost, the client connects again, and goes on after the last event; after
+        :class:`~meshp2p.EventsLost` the members and the leader come again.
+        """
+        async with open_event_stream(self._requests) as stream:
+            yield stream
 
     # Messages
 

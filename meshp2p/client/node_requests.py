@@ -28,8 +28,10 @@ from meshp2p.errors import (
 from meshp2p.node.arguments import check_seconds
 from meshp2p.node.config import check_name, is_loopback
 from meshp2p.wire.contract import ErrorBody
+from meshp2p.wire.event_contract import HEARTBEAT_SECONDS
 
 __all__ = [
+    "FAILURES",
     "NodeRequests",
     "Response",
     "Transport",
@@ -47,6 +49,12 @@ _TOKEN_MAX: Final = 4096
 
 Response: TypeAlias = httpx.Response
 Transport: TypeAlias = httpx.AsyncBaseTransport
+
+FAILURES: Final = (httpx.HTTPError,)
+"""How reading an answer that is a stream can fail."""
+
+STREAM_SECONDS_MAX: Final = 3 * HEARTBEAT_SECONDS
+"""The longest silence of a stream."""
 
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
@@ -113,29 +121,36 @@ class NodeRequests:
         *,
         timeout_more: float = 0.0,
         is_repeatable: bool = True,
+        headers: Mapping[str, str] | None = None,
+        is_stream: bool = False,
     ) -> httpx.Response:
         """Return the first answer other than 503. From then on its URL is asked first.
 
         Each node has ``timeout`` and ``timeout_more`` seconds to answer. If the request is not repeatable, it goes to
-        the next node only if it did not reach this one. Raises :class:`~meshp2p.errors.Unreachable`.
+        the next node only if it did not reach this one. The body of a stream is not read: the caller closes the answer.
+        Raises :class:`~meshp2p.errors.Unreachable`.
         """
         failures: list[str] = []
         timeout = self._timeout + timeout_more
         connect_timeout = timeout if is_repeatable else self._timeout / 2  # so that it ends before the other one
         content = None if body is None else msgspec.json.encode(body)
-        headers = {} if body is None else {"content-type": "application/json"}
+        all_headers = {**(headers or {}), **({} if body is None else {"content-type": "application/json"})}
+        read_timeout = STREAM_SECONDS_MAX if is_stream else timeout
         for url in list(self._urls):
             target = url.rstrip("/") + path
             try:
                 with anyio.fail_after(timeout):  # httpx's own is per read, and a slow answer has many
-                    response = await self._client.request(
+                    request = self._client.build_request(
                         method,
                         target,
                         content=content,
                         params=query,
-                        headers=headers,
-                        timeout=httpx.Timeout(timeout, connect=connect_timeout),
+                        headers=all_headers,
+                        timeout=httpx.Timeout(timeout, connect=connect_timeout, read=read_timeout),
                     )
+                    response = await self._client.send(request, stream=is_stream)
+                    if is_stream and response.status_code != 200:
+                        await response.aread()
             except TimeoutError:
                 failures.append(f"{url}: no answer in {timeout:g} s")
                 if not is_repeatable:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from meshp2p.core.record import Record
@@ -10,6 +12,7 @@ __all__ = [
     "ContactLost",
     "ContactRestored",
     "Event",
+    "Evidence",
     "IdConflictLost",
     "InstanceChange",
     "InstanceDied",
@@ -27,6 +30,11 @@ __all__ = [
     "StorageFailed",
     "StorageRecovered",
 ]
+
+
+Evidence = Literal["silent", "refused", "no_heartbeat", "home_lost"]
+"""Why a member is suspected or declared dead: it did not answer; its host refused the connection, so its process is
+gone; a hosted instance sent no heartbeat in time; or its home is gone, and no other node adopted it."""
 
 
 class InstanceEvent(msgspec.Struct, frozen=True, tag_field="event", tag=str):
@@ -54,7 +62,11 @@ class InstanceUpdated(InstanceEvent, frozen=True):
 
 
 class InstanceSuspected(InstanceEvent, frozen=True):
-    """A node does not answer. It is still listed, and still leads if it led."""
+    """A node does not answer. It is still listed, and still leads if it led. ``by`` is the node that found it, empty if
+    that is not known."""
+
+    by: str = ""
+    evidence: Evidence = "silent"
 
 
 class InstanceRecovered(InstanceEvent, frozen=True):
@@ -62,7 +74,11 @@ class InstanceRecovered(InstanceEvent, frozen=True):
 
 
 class InstanceDied(InstanceEvent, frozen=True):
-    """A node was declared dead, or a hosted instance had no heartbeat in time. It is no longer listed."""
+    """A node was declared dead, or a hosted instance had no heartbeat in time. It is no longer listed. ``by`` is the
+    node that found it, empty if that is not known."""
+
+    by: str = ""
+    evidence: Evidence = "silent"
 
 
 class InstanceLeft(InstanceEvent, frozen=True):

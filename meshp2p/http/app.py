@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
+import trio
 from msgspec import UNSET
 
 from meshp2p.errors import (
@@ -24,10 +25,11 @@ from meshp2p.http.body import BadRequest
 from meshp2p.http.guard import Guard
 from meshp2p.http.messages import message_handlers
 from meshp2p.http.registry import registry_handlers
-from meshp2p.http.request import Handler, Request, Response, json_response
+from meshp2p.http.request import Handler, Request, Response, Write, json_response
 from meshp2p.http.route_finder import RouteFinder
-from meshp2p.http.routes import METRICS_TYPE
+from meshp2p.http.routes import EVENTS_TYPE, METRICS_TYPE
 from meshp2p.wire.contract import ErrorBody, HealthResponse, LivezResponse, ReadyzResponse
+from meshp2p.wire.event_contract import HEARTBEAT_SECONDS
 
 __all__ = ["make_app"]
 
@@ -41,6 +43,8 @@ _STATUS_OF: Final[dict[type[MeshError], int]] = {
     RemoteProtocolError: 400,
     StoreFull: 507,
 }
+
+_EVENTS_HEADERS: Final = ((b"content-type", EVENTS_TYPE.encode()), (b"cache-control", b"no-store"))
 
 _RETRY: Final = (b"retry-after", b"1")  # seconds, if the same request may succeed soon: chosen, not measured
 
@@ -85,10 +89,31 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
             return json_response(ErrorBody(reason), 503)
         return json_response(ReadyzResponse("ready", UNSET if node.loss is None else node.loss))
 
+    async def events(request: Request) -> Response:
+        stream = node.open_events(request.header(b"last-event-id"))
+        return Response(200, b"", _EVENTS_HEADERS, lambda write: _while_allowed(request, stream, write))
+
     async def metrics(_request: Request) -> Response:
         return Response(200, node.metrics(), [(b"content-type", METRICS_TYPE.encode())])
 
-    return {"metrics": metrics, "health": health, "livez": livez, "readyz": readyz}
+    return {"events": events, "metrics": metrics, "health": health, "livez": livez, "readyz": readyz}
+
+
+async def _while_allowed(request: Request, stream: Callable[[Write], Awaitable[None]], write: Write) -> None:
+    """Stream events as long as the caller may read: a token expires, and a machine is revoked."""
+    checked_at = trio.current_time()
+
+    async def write_allowed(piece: bytes) -> None:
+        nonlocal checked_at
+        if trio.current_time() >= checked_at + HEARTBEAT_SECONDS:
+            checked_at = trio.current_time()
+            try:
+                request.check_access()
+            except BadRequest as refused:
+                raise ConnectionResetError(refused.message) from None
+        await write(piece)
+
+    await stream(write_allowed)
 
 
 def _refusal(error: MeshError) -> Response:

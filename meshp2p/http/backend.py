@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from meshp2p.core.calls import HeartbeatReply, SendReply
 from meshp2p.core.instance import ListedInstance
 from meshp2p.core.message import CopyReceipt, IfAbsent, Message
 from meshp2p.core.swim.hosting import Profile
+from meshp2p.http.request import Write
 
 __all__ = ["Backend"]
 
@@ -25,6 +27,10 @@ class Backend(Protocol):
 
     def why_not_ready(self) -> str | None:
         """Why this node should not be asked now; None if it may be."""
+
+    def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
+        """Return a function that writes server-sent events until the node leaves, from the one after ``last_id``. It is
+        cancel-safe. Raises ``NodeClosed``."""
 
     def metrics(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

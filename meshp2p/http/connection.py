@@ -178,8 +178,6 @@ class Connection:
     async def _send(self, request: Request, response: Response) -> None:
         """Send a response. The client hears that the connection ends if it does."""
         channel, protocol, status = self._channel, self._channel.protocol, response.status
-        key = ("" if request.route is None else request.route.name, status)
-        self._stats.responses[key] = self._stats.responses.get(key, 0) + 1
         headers = [*response.headers, (b"date", date_header()), *self._own_headers]
         if response.stream is None and status not in _BODILESS:
             headers.append((b"content-length", b"%d" % response.size))
@@ -189,22 +187,33 @@ class Connection:
         if request.method != "HEAD":
             for part in filter(None, response.parts):
                 pieces += protocol.send_with_data_passthrough(h11.Data(data=part)) or ()
-        if response.stream is None:
+        stream = None if request.method == "HEAD" else response.stream
+        if stream is None:
             pieces.append(protocol.send(h11.EndOfMessage()) or b"")
-        self._has_begun = True
-        if response.size < WRITE_BYTES:
-            await channel.write(b"".join(pieces))  # one packet
-        else:
-            for piece in pieces:
-                await channel.write(piece)
-        if response.stream is not None:
 
-            async def write(piece: bytes) -> None:
-                await channel.write(protocol.send(h11.Data(data=piece)) or b"")
+        async def write_begin() -> None:
+            self._has_begun = True
+            key = ("" if request.route is None else request.route.name, status)
+            self._stats.responses[key] = self._stats.responses.get(key, 0) + 1
+            if response.size < WRITE_BYTES:
+                await channel.write(b"".join(pieces))  # one packet
+            else:
+                for piece in pieces:
+                    await channel.write(piece)
 
-            stream = response.stream
-            await request.incoming.while_connected(lambda: stream(write))
-            await channel.write(protocol.send(h11.EndOfMessage()) or b"")
+        if stream is None:
+            await write_begin()
+            return
+
+        async def write(piece: bytes) -> None:
+            await channel.write(protocol.send(h11.Data(data=piece)) or b"")
+
+        async def write_all() -> None:
+            await write_begin()
+            await stream(write)
+
+        await request.incoming.while_connected(write_all)  # which refuses before anything is written
+        await channel.write(protocol.send(h11.EndOfMessage()) or b"")
 
     async def _may_go_on(self, incoming: RequestBody) -> bool:
         """Whether another request may follow; h11 is then ready for it."""

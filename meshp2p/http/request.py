@@ -33,10 +33,11 @@ class Request:
     """One request. ``path`` and ``query`` are as they were sent, ``client`` is the host it came from, if it has one.
 
     ``route`` is set once it is known; ``params`` are then the parts of the path that it names, still percent-encoded,
-    so that an id may hold a slash. ``grant`` is what the caller may do in a secured mesh, None in an open one.
+    so that an id may hold a slash. ``grant`` is what the caller may do in a secured mesh, None in an open one; a
+    long answer calls ``check_access`` again, which raises :class:`~meshp2p.http.body.BadRequest`.
     """
 
-    __slots__ = ("client", "grant", "headers", "incoming", "method", "params", "path", "query", "route")
+    __slots__ = ("check_access", "client", "grant", "headers", "incoming", "method", "params", "path", "query", "route")
 
     def __init__(
         self, method: str, target: bytes, headers: Headers, incoming: RequestBody, client: str | None = None
@@ -50,6 +51,7 @@ class Request:
         self.client: str | None = client
         self.params: dict[str, str] = {}
         self.grant: Grant | None = None
+        self.check_access: Callable[[], None] = _allow
         self.route: Route | None = None
 
     @property
@@ -97,6 +99,10 @@ class Request:
                 key, _, value = pair.replace("+", " ").partition("=")
                 values.setdefault(_unquote(key, where), []).append(_unquote(value, where))
         return values
+
+
+def _allow() -> None:
+    """What an open mesh has for a check of access."""
 
 
 class Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from meshp2p.http.access import Access
@@ -39,7 +40,8 @@ class RouteFinder:
             if request.method in route.methods:
                 request.params, request.route = params, route
                 if self._access is not None:
-                    self._access.check(request, route)
+                    request.check_access = partial(self._access.check, request, route)
+                    request.check_access()
                 return await handler(request)
             allowed += (method for method in route.methods if method not in allowed)
         shown = f"{request.method} {request.path[:_SHOWN_MAX]}"

@@ -32,7 +32,7 @@ from meshp2p.wire.contract import (
     SendMessageResponse,
 )
 
-__all__ = ["BODY_REFUSALS", "METRICS_TYPE", "REFUSALS", "ROUTES", "Answer", "Parameter", "Route"]
+__all__ = ["BODY_REFUSALS", "EVENTS_TYPE", "METRICS_TYPE", "REFUSALS", "ROUTES", "Answer", "Parameter", "Route"]
 
 
 class Answer(NamedTuple):
@@ -103,6 +103,7 @@ BODY_REFUSALS: Final[dict[int, str]] = {
 }
 """Those that a request with a body can get besides."""
 
+EVENTS_TYPE: Final = "text/event-stream"
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _Flag = Literal["true", "false"]
@@ -243,6 +244,17 @@ ROUTES: Final = (
             Parameter("after", "the id of a message: only later ones"),
             Parameter("detail", _DETAIL, _Flag),
         ),
+    ),
+    Route(
+        "events",
+        "GET",
+        "/events",
+        "read",
+        "Stream the events of the node as they happen, after all that it knows.",
+        {
+            200: Answer("server-sent events, until the node leaves", EVENTS_TYPE),
+            503: Answer("the node is leaving, or too many requests wait"),
+        },
     ),
     Route(
         "metrics",

@@ -11,6 +11,7 @@ from meshp2p.core.events import (
     ContactLost,
     ContactRestored,
     Event,
+    Evidence,
     IdConflictLost,
     InstanceDied,
     InstanceEvent,
@@ -67,7 +68,14 @@ class MemberUpdated(MemberEvent, frozen=True):
 
 
 class MemberSuspected(MemberEvent, frozen=True):
-    """A node does not answer. It is still listed, and still leads if it led."""
+    """A node does not answer. It is still listed, and still leads if it led.
+
+    ``by`` is the node that found it, None if that is not known. ``evidence`` is ``silent``, or ``refused`` if its host
+    refused the connection: then its process is gone.
+    """
+
+    by: str | None = None
+    evidence: Evidence = "silent"
 
 
 class MemberRecovered(MemberEvent, frozen=True):
@@ -75,7 +83,14 @@ class MemberRecovered(MemberEvent, frozen=True):
 
 
 class MemberDied(MemberEvent, frozen=True):
-    """A node was declared dead, or a hosted instance had no heartbeat in time. It is no longer listed."""
+    """A node was declared dead, or a hosted instance had no heartbeat in time. It is no longer listed.
+
+    ``by`` is the node that found it, None if that is not known. ``evidence`` is as for :class:`MemberSuspected`; for a
+    hosted instance it is ``no_heartbeat``, or ``home_lost`` if its home is gone and no other node adopted it.
+    """
+
+    by: str | None = None
+    evidence: Evidence = "silent"
 
 
 class MemberLeft(MemberEvent, frozen=True):
@@ -106,7 +121,8 @@ class NetworkProblemFound(msgspec.Struct, frozen=True):
 
 
 class EventsLost(msgspec.Struct, frozen=True):
-    """This reader was too slow, so this many events were dropped. List the members to get the current state."""
+    """This reader was too slow, so this many events were dropped, or an unknown number if it is 0. List the members to
+    get the current state."""
 
     count: int
 
@@ -131,9 +147,7 @@ event_log: Final = logging.getLogger("meshp2p.node.events")
 _MEMBER_EVENTS: Final[dict[type[InstanceEvent], type[MemberEvent]]] = {
     InstanceJoined: MemberJoined,
     InstanceUpdated: MemberUpdated,
-    InstanceSuspected: MemberSuspected,
     InstanceRecovered: MemberRecovered,
-    InstanceDied: MemberDied,
     InstanceLeft: MemberLeft,
 }
 
@@ -142,8 +156,13 @@ def event_of(event: Event | NetworkProblemFound, machine: View, now: float) -> N
     """Convert an event of the core for agents; None for the loss of the id, which ends the node."""
     match event:
         case InstanceEvent():
-            kind = _MEMBER_EVENTS[type(event)]
-            return kind(instance_of(machine.show(event.record, now, event.heard)))
+            instance = instance_of(machine.show(event.record, now, event.heard))
+            match event:
+                case InstanceSuspected(by=by, evidence=evidence):
+                    return MemberSuspected(instance, by or None, evidence)
+                case InstanceDied(by=by, evidence=evidence):
+                    return MemberDied(instance, by or None, evidence)
+            return _MEMBER_EVENTS[type(event)](instance)
         case LeadershipChanged():
             record = machine.records().get(event.leader_id or "")
             if record is None:  # or it went meanwhile, and the next event says so
@@ -159,18 +178,29 @@ def event_of(event: Event | NetworkProblemFound, machine: View, now: float) -> N
             return event
 
 
+_REASONS: Final[dict[Evidence, str]] = {
+    "silent": "does not answer",
+    "refused": "its process is gone",
+    "no_heartbeat": "sent no heartbeat",
+    "home_lost": "its home is gone",
+}
+
+
 def event_text(event: NodeEvent) -> str:
     """Describe an event in one line."""
     match event:
         case LeaderChanged(leader=leader):
             epoch = f" (epoch {leader.epoch})" if leader is not None and leader.epoch else ""
             return "no leader" if leader is None else f"leader is {leader.id}{epoch}"
+        case MemberSuspected(by=by, evidence=evidence) | MemberDied(by=by, evidence=evidence):
+            name = type(event).__name__.removeprefix("Member").lower()
+            return f"{name} {event.id} ({_REASONS[evidence]}{'' if by is None else f', found by {by}'})"
         case MemberEvent():
             return f"{type(event).__name__.removeprefix('Member').lower()} {event.id}"
         case NetworkProblemFound(reason=reason, advice=advice):
             return f"{reason}; {advice}"
         case EventsLost(count=count):
-            return f"{count} events were lost, because they were read too slowly"
+            return f"{count or 'some'} events were lost, because they were read too slowly"
         case StorageFailed(reason=reason):
             return f"nothing is kept on disk now, and messages are refused: {reason}"
         case StorageRecovered():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -23,6 +23,7 @@ from meshp2p.node.backend import NodeBackend
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.correspondence import Correspondence
 from meshp2p.node.delegation import Delegating
+from meshp2p.node.event_log import EventLog
 from meshp2p.node.events import LeaderChanged, MemberJoined, NetworkProblemFound, NodeEvent, event_of
 from meshp2p.node.handlers import HandlerFunction
 from meshp2p.node.inbox import Inbox
@@ -74,6 +75,7 @@ class LocalNode(NodeBackend):
         self.delegating: Delegating = Delegating(
             self.id, self._requests, self.find, self._subscriptions.wait_until, self._correspondence.want, random
         )
+        self._event_log = EventLog(driver.machine, subscriptions, wall_ms)
         self._status_changed = trio.Event()
         self._status_deadline = math.inf
 
@@ -115,6 +117,10 @@ class LocalNode(NodeBackend):
         return self._subscriptions.open(
             snapshot, lambda event: event_of(event, self._machine, self._clock.current_time())
         )
+
+    def open_events(self, last_id: str | None) -> Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]:
+        """See :meth:`~meshp2p.node.event_log.EventLog.open`."""
+        return self._event_log.open(last_id)
 
     async def wait_for_members(self, count: int) -> list[ListedInstance]:
         await self._subscriptions.wait_until(lambda: len(self._machine.records()) >= count)
@@ -238,6 +244,7 @@ class LocalNode(NodeBackend):
         The end of the node's block does it.
         """
         self._is_leaving = True
+        self._event_log.end()
         with trio.CancelScope(shield=True):
             self._driver.perform(self._machine.leave(trio.current_time()))
             with trio.move_on_after(self._machine.config.leave_timeout):

@@ -7,6 +7,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from meshp2p.core.directory.state import Counters
@@ -56,13 +57,28 @@ Samples: TypeAlias = float | Mapping[Any, float] | tuple[Sequence[int], float]
 
 
 class Metric(NamedTuple):
-    """One metric. ``labels`` are the names of its labels: their values are closed sets, never ids."""
+    """One metric. ``source`` is a path of attributes of :class:`Measured`, such a path for each value of the label, or
+    a function. ``labels`` are the names of the labels: their values are closed sets, never ids."""
 
     name: str
-    kind: Literal["counter", "gauge", "histogram"]
     what: str
-    read: Callable[[Measured], Samples]
+    source: str | Mapping[str, str] | Callable[[Measured], Samples]
     labels: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Literal["counter", "gauge", "histogram"]:
+        if self.name == "meshp2p_loop_delay_seconds":
+            return "histogram"
+        return "counter" if self.name.endswith("_total") else "gauge"
+
+    def read(self, measured: Measured) -> Samples:
+        """What it is now."""
+        if callable(self.source):
+            return self.source(measured)
+        if isinstance(self.source, str):
+            samples: Samples = attrgetter(self.source)(measured)
+            return samples
+        return {label: attrgetter(path)(measured) for label, path in self.source.items()}
 
 
 def _members(at: Measured) -> Samples:
@@ -83,240 +99,183 @@ def _refused(refused: Iterable[Mapping[Refusal, int]]) -> Samples:
 METRICS: Final = (
     Metric(
         "meshp2p_build_info",
-        "gauge",
         "Always 1; the labels are the versions of meshp2p and Python.",
         lambda _: {(__version__, platform.python_version()): 1},
         ("version", "python"),
     ),
-    Metric("meshp2p_uptime_seconds", "gauge", "Time since the node was opened.", lambda at: at.node.uptime),
-    Metric(
-        "meshp2p_ready", "gauge", "Whether /readyz answers 200: 1 or 0.", lambda at: at.node.why_not_ready() is None
-    ),
+    Metric("meshp2p_uptime_seconds", "Time since the node was opened.", "node.uptime"),
+    Metric("meshp2p_ready", "Whether /readyz answers 200: 1 or 0.", lambda at: at.node.why_not_ready() is None),
     Metric(
         "meshp2p_loop_delay_seconds",
-        "histogram",
         "How much later than planned the node's timers ran, because the event loop or the machine was busy.",
         lambda at: (at.stats.delays, at.stats.delay_seconds),
     ),
     # The mesh
-    Metric("meshp2p_members", "gauge", "Listed members, by state and kind.", _members, ("state", "kind")),
-    Metric("meshp2p_departed_members", "gauge", "Members remembered as dead or left.", _departed, ("state",)),
-    Metric("meshp2p_leading", "gauge", "Whether this node leads: 1 or 0.", lambda at: at.driver.machine.is_leading),
+    Metric("meshp2p_members", "Listed members, by state and kind.", _members, ("state", "kind")),
+    Metric("meshp2p_departed_members", "Members remembered as dead or left.", _departed, ("state",)),
+    Metric("meshp2p_leading", "Whether this node leads: 1 or 0.", "driver.machine.is_leading"),
     Metric(
         "meshp2p_leader_known",
-        "gauge",
         "Whether this node knows a leader: 1 or 0.",
         lambda at: at.driver.machine.leader_id is not None,
     ),
-    Metric("meshp2p_leader_epoch", "gauge", "The leader's epoch.", lambda at: at.driver.machine.leader_epoch),
-    Metric("meshp2p_leader_changes_total", "counter", "Changes of the leader.", lambda at: at.counters.leader_changes),
+    Metric("meshp2p_leader_epoch", "The leader's epoch.", "driver.machine.leader_epoch"),
+    Metric("meshp2p_leader_changes_total", "Changes of the leader.", "counters.leader_changes"),
     Metric(
         "meshp2p_local_health",
-        "gauge",
         "How slow this node finds itself: 0 is healthy; more makes its probes more patient.",
-        lambda at: at.driver.machine.local_health,
+        "driver.machine.local_health",
     ),
-    Metric("meshp2p_probes_total", "counter", "Probes of other nodes.", lambda at: at.counters.probes),
-    Metric("meshp2p_probes_failed_total", "counter", "Probes without an answer.", lambda at: at.counters.probes_failed),
-    Metric("meshp2p_suspicions_total", "counter", "Suspicions of other nodes.", lambda at: at.counters.suspicions),
-    Metric("meshp2p_deaths_total", "counter", "Members that were declared dead.", lambda at: at.counters.deaths),
-    Metric(
-        "meshp2p_refutations_total",
-        "counter",
-        "Claims about this node that it refuted.",
-        lambda at: at.counters.refutations,
-    ),
-    Metric("meshp2p_syncs_total", "counter", "Full exchanges of views.", lambda at: at.counters.syncs),
-    Metric("meshp2p_syncs_failed_total", "counter", "Those that failed.", lambda at: at.counters.syncs_failed),
+    Metric("meshp2p_probes_total", "Probes of other nodes.", "counters.probes"),
+    Metric("meshp2p_probes_failed_total", "Probes without an answer.", "counters.probes_failed"),
+    Metric("meshp2p_suspicions_total", "Suspicions of other nodes.", "counters.suspicions"),
+    Metric("meshp2p_deaths_total", "Members that were declared dead.", "counters.deaths"),
+    Metric("meshp2p_refutations_total", "Claims about this node that it refuted.", "counters.refutations"),
+    Metric("meshp2p_syncs_total", "Full exchanges of views.", "counters.syncs"),
+    Metric("meshp2p_syncs_failed_total", "Those that failed.", "counters.syncs_failed"),
     Metric(
         "meshp2p_claims_total",
-        "counter",
         "Claims about members that arrived: taken, stale, or refused because no correct node makes them.",
-        lambda at: {
-            "taken": at.counters.items_taken,
-            "stale": at.counters.items_stale,
-            "refused": at.counters.items_refused,
-        },
+        {"taken": "counters.items_taken", "stale": "counters.items_stale", "refused": "counters.items_refused"},
         ("outcome",),
     ),
     Metric(
         "meshp2p_members_without_room_total",
-        "counter",
         "New members that were not listed, because members_max or members_size_max is reached.",
-        lambda at: at.counters.records_without_room,
+        "counters.records_without_room",
     ),
-    Metric("meshp2p_pauses_total", "counter", "Times that this process was suspended.", lambda at: at.counters.pauses),
+    Metric("meshp2p_pauses_total", "Times that this process was suspended.", "counters.pauses"),
     Metric(
         "meshp2p_rebuilds_total",
-        "counter",
         "Inputs that were dropped because of a bug, after which the protocol began anew.",
-        lambda at: at.counters.rebuilds,
+        "counters.rebuilds",
     ),
-    Metric(
-        "meshp2p_events_lost_total",
-        "counter",
-        "Events that readers of this node were too slow for.",
-        lambda at: at.subscriptions.lost,
-    ),
+    Metric("meshp2p_events_lost_total", "Events that readers of this node were too slow for.", "subscriptions.lost"),
     # Messages
     Metric(
         "meshp2p_messages_accepted_total",
-        "counter",
         "Messages that this node accepted from senders.",
-        lambda at: at.counters.messages_accepted,
+        "counters.messages_accepted",
     ),
     Metric(
         "meshp2p_messages_refused_total",
-        "counter",
         "Messages that this node did not accept, by reason.",
-        lambda at: at.counters.messages_refused,
+        "counters.messages_refused",
         ("reason",),
     ),
     Metric(
         "meshp2p_messages_delivered_total",
-        "counter",
         "Copies that were put into mailboxes of this node.",
-        lambda at: at.counters.messages_taken,
+        "counters.messages_taken",
     ),
     Metric(
         "meshp2p_messages_repeated_total",
-        "counter",
         "Copies that arrived again, and were recognised.",
-        lambda at: at.counters.messages_repeated,
+        "counters.messages_repeated",
     ),
     Metric(
         "meshp2p_messages_finished_total",
-        "counter",
         "Copies that this node held, by outcome.",
-        lambda at: {
-            "acknowledged": at.counters.copies_acknowledged,
-            "expired": at.counters.copies_expired,
-            "undeliverable": at.counters.copies_undeliverable,
+        {
+            "acknowledged": "counters.copies_acknowledged",
+            "expired": "counters.copies_expired",
+            "undeliverable": "counters.copies_undeliverable",
         },
         ("outcome",),
     ),
     Metric(
         "meshp2p_messages_pending",
-        "gauge",
         "Copies that wait for their acknowledgement: in the outbox of the node that accepted them, or in mailboxes.",
-        lambda at: {"outbox": at.driver.machine.outbox.copies, "mailboxes": at.driver.machine.mailboxes.pending},
+        {"outbox": "driver.machine.outbox.copies", "mailboxes": "driver.machine.mailboxes.pending"},
         ("place",),
     ),
-    Metric("meshp2p_outbox_bytes", "gauge", "Size of the held messages.", lambda at: at.driver.machine.outbox.bytes),
+    Metric("meshp2p_outbox_bytes", "Size of the held messages.", "driver.machine.outbox.bytes"),
     Metric(
         "meshp2p_mailbox_full_total",
-        "counter",
         "Copies that a full mailbox of this node refused; they are delivered again later.",
-        lambda at: at.counters.copies_without_room,
+        "counters.copies_without_room",
     ),
     Metric(
         "meshp2p_delivery_retries_total",
-        "counter",
         "Deliveries that are repeated after a pause: the recipient's home refused, or the call to it failed.",
-        lambda at: {"refused": at.counters.deliveries_delayed, "call_failed": at.counters.mail_calls_repeated},
+        {"refused": "counters.deliveries_delayed", "call_failed": "counters.mail_calls_repeated"},
         ("reason",),
     ),
     # Queries
     Metric(
         "meshp2p_queries_total",
-        "counter",
         "Queries of this node's agent that ended, by outcome.",
-        lambda at: at.node.queries.ended,
+        "node.queries.ended",
         ("outcome",),
     ),
     Metric(
         "meshp2p_queries_served_total",
-        "counter",
         "Queries to this node's agent that ended, by outcome.",
-        lambda at: at.node.answering.served,
+        "node.answering.served",
         ("outcome",),
     ),
     # Shared maps
-    Metric("meshp2p_map_syncs_total", "counter", "Comparisons of shared maps.", lambda at: at.counters.map_syncs),
+    Metric("meshp2p_map_syncs_total", "Comparisons of shared maps.", "counters.map_syncs"),
     Metric(
         "meshp2p_map_entries_total",
-        "counter",
         "Entries of shared maps from other nodes: taken, or refused because of their stamp or the limits.",
-        lambda at: {"taken": at.counters.map_entries_taken, "refused": at.counters.map_entries_refused},
+        {"taken": "counters.map_entries_taken", "refused": "counters.map_entries_refused"},
         ("outcome",),
     ),
     # The network
     Metric(
         "meshp2p_datagrams_total",
-        "counter",
         "UDP packets of the protocol.",
-        lambda at: {"received": at.stats.datagrams_received, "sent": at.stats.datagrams_sent},
+        {"received": "stats.datagrams_received", "sent": "stats.datagrams_sent"},
         ("direction",),
     ),
     Metric(
         "meshp2p_datagram_bytes_total",
-        "counter",
         "Their bytes, without headers of UDP and IP.",
-        lambda at: {"received": at.stats.bytes_received, "sent": at.stats.bytes_sent},
+        {"received": "stats.bytes_received", "sent": "stats.bytes_sent"},
         ("direction",),
     ),
     Metric(
-        "meshp2p_datagrams_unsent_total",
-        "counter",
-        "Packets that the operating system did not take.",
-        lambda at: at.datagrams.send_errors,
+        "meshp2p_datagrams_unsent_total", "Packets that the operating system did not take.", "datagrams.send_errors"
     ),
     Metric(
         "meshp2p_datagrams_unasked_total",
-        "counter",
         "Answers to no ping of this node, and packets for another node.",
-        lambda at: at.counters.datagrams_unasked,
+        "counters.datagrams_unasked",
     ),
     Metric(
         "meshp2p_input_refused_total",
-        "counter",
         "Packets, calls and handshakes that were dropped because they are no valid data of this mesh, by reason.",
         lambda at: _refused([at.stats.refused]),
         ("reason",),
     ),
-    Metric("meshp2p_calls_total", "counter", "Calls to other nodes.", lambda at: at.stats.calls_made),
-    Metric(
-        "meshp2p_calls_failed_total",
-        "counter",
-        "Those that failed, by reason.",
-        lambda at: at.stats.failures,
-        ("reason",),
-    ),
-    Metric(
-        "meshp2p_calls_succeeded_total", "counter", "Those that were answered.", lambda at: at.stats.calls_succeeded
-    ),
-    Metric(
-        "meshp2p_calls_answered_total",
-        "counter",
-        "Calls of other nodes that this node answered.",
-        lambda at: at.stats.calls_answered,
-    ),
-    Metric("meshp2p_peer_connections", "gauge", "Open connections to nodes.", lambda at: len(at.peers.connections)),
+    Metric("meshp2p_calls_total", "Calls to other nodes.", "stats.calls_made"),
+    Metric("meshp2p_calls_failed_total", "Those that failed, by reason.", "stats.failures", ("reason",)),
+    Metric("meshp2p_calls_succeeded_total", "Those that were answered.", "stats.calls_succeeded"),
+    Metric("meshp2p_calls_answered_total", "Calls of other nodes that this node answered.", "stats.calls_answered"),
+    Metric("meshp2p_peer_connections", "Open connections to nodes.", lambda at: len(at.peers.connections)),
     Metric(
         "meshp2p_peer_connections_opened_total",
-        "counter",
         "Connections between this node and others: dialled, or accepted.",
-        lambda at: {"dialled": at.peers.stats.dialled, "accepted": at.peers.stats.accepted},
+        {"dialled": "peers.stats.dialled", "accepted": "peers.stats.accepted"},
         ("direction",),
     ),
     Metric(
         "meshp2p_connections_refused_total",
-        "counter",
         "Connections that were closed before they were served: no descriptor was left, plain where only TLS is"
         " accepted, silent for too long, or no room.",
-        lambda at: {
-            "not_accepted": at.port.stats.accept_failures,
-            "plain": at.port.stats.plain,
-            "silent": at.port.stats.silent,
-            "no_room": at.peers.stats.crowded_out,
+        {
+            "not_accepted": "port.stats.accept_failures",
+            "plain": "port.stats.plain",
+            "silent": "port.stats.silent",
+            "no_room": "peers.stats.crowded_out",
         },
         ("reason",),
     ),
-    Metric("meshp2p_tls_connections_total", "counter", "Accepted TLS connections.", lambda at: at.port.stats.tls),
+    Metric("meshp2p_tls_connections_total", "Accepted TLS connections.", "port.stats.tls"),
     # Discovery
     Metric(
         "meshp2p_beacon_packets_total",
-        "counter",
         "Packets of the beacon: questions and answers, sent and heard.",
         lambda at: {
             ("question", "sent"): sum(beacon.questions_asked for beacon in at.beacons),
@@ -328,13 +287,11 @@ METRICS: Final = (
     ),
     Metric(
         "meshp2p_beacon_limited_total",
-        "counter",
         "Packets of the beacon that were not read, because too many came.",
         lambda at: sum(beacon.limited for beacon in at.beacons),
     ),
     Metric(
         "meshp2p_beacon_refused_total",
-        "counter",
         "Packets that were no beacon of this mesh, by reason.",
         lambda at: _refused([beacon.refused for beacon in at.beacons]),
         ("reason",),
@@ -342,52 +299,39 @@ METRICS: Final = (
     # The disk
     Metric(
         "meshp2p_store_writes_total",
-        "counter",
         "Groups of writes to disk, by outcome.",
-        lambda at: {"committed": at.stats.transactions, "failed": at.stats.stores_failed},
+        {"committed": "stats.transactions", "failed": "stats.stores_failed"},
         ("outcome",),
     ),
-    Metric("meshp2p_store_batches_total", "counter", "Batches in these groups.", lambda at: at.stats.stores),
+    Metric("meshp2p_store_batches_total", "Batches in these groups.", "stats.stores"),
     Metric(
         "meshp2p_store_failing",
-        "gauge",
         "Whether the disk stores nothing now: 1 or 0.",
         lambda at: at.driver.machine.storage_failure is not None,
     ),
     # HTTP
-    Metric("meshp2p_http_connections", "gauge", "Open HTTP connections.", lambda at: at.server.connections_open),
-    Metric(
-        "meshp2p_http_connections_opened_total",
-        "counter",
-        "HTTP connections since the start.",
-        lambda at: at.server.connections_total,
-    ),
-    Metric("meshp2p_http_requests_total", "counter", "HTTP requests.", lambda at: at.server.requests_total),
+    Metric("meshp2p_http_connections", "Open HTTP connections.", "server.connections_open"),
+    Metric("meshp2p_http_connections_opened_total", "HTTP connections since the start.", "server.connections_total"),
+    Metric("meshp2p_http_requests_total", "HTTP requests.", "server.requests_total"),
     Metric(
         "meshp2p_http_responses_total",
-        "counter",
         "Answers by route and status; the route is empty if the path has none, or the caller may not call.",
-        lambda at: at.server.responses,
+        "server.responses",
         ("route", "status"),
     ),
     Metric(
         "meshp2p_http_refused_total",
-        "counter",
         "HTTP requests and connections that the server ended without a route, by reason.",
-        lambda at: at.server.refused,
+        "server.refused",
         ("reason",),
     ),
     Metric(
-        "meshp2p_http_waiting",
-        "gauge",
-        "HTTP requests that wait for an event, such as a message.",
-        lambda at: at.server.requests_waiting,
+        "meshp2p_http_waiting", "HTTP requests that wait for an event, such as a message.", "server.requests_waiting"
     ),
     Metric(
         "meshp2p_http_held_bytes",
-        "gauge",
         "Bodies in memory: of requests being received or processed, and of answers not read yet.",
-        lambda at: {"requests": at.server.bodies_bytes, "answers": at.server.answers_bytes},
+        {"requests": "server.bodies_bytes", "answers": "server.answers_bytes"},
         ("kind",),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import trio
 
@@ -81,11 +81,21 @@ class Feed(Generic[_T]):
         self.end()
 
 
+class EventReader(Protocol):
+    """Who is given events."""
+
+    def put(self, event: Any) -> bool:
+        """Take an event. Return whether it was lost instead."""
+
+    def end(self) -> None:
+        """Nothing follows."""
+
+
 class Readers(Generic[_T]):
     """All readers of one kind of event, and all waiters for a condition. Closed readers are forgotten."""
 
     def __init__(self) -> None:
-        self._readers: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()
+        self._readers: weakref.WeakSet[EventReader] = weakref.WeakSet()
         self.lost: int = 0
         """How many events slow readers lost."""
         self._changed = trio.Event()
@@ -100,8 +110,12 @@ class Readers(Generic[_T]):
         feed = Feed(snapshot, show)
         if self._is_ended:
             feed.end()
-        self._readers.add(feed)
+        self.add(feed)
         return feed
+
+    def add(self, reader: EventReader) -> None:
+        """Give each event to this reader too."""
+        self._readers.add(reader)
 
     def put(self, event: _T) -> None:
         for reader in list(self._readers):

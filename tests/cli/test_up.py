@@ -16,6 +16,7 @@ from meshp2p import (
     MemberDied,
     MemberEvent,
     MemberJoined,
+    MemberSuspected,
     NetworkProblemFound,
     PeerReachable,
     PeersCannotCall,
@@ -38,7 +39,12 @@ A = instance_of(
 
 EVENTS: list[tuple[NodeEvent, str, dict[str, object]]] = [
     (MemberJoined(A), "joined a", {"event": "joined", "id": "a", "state": "alive"}),
-    (MemberDied(A), "died a", {"event": "died", "id": "a"}),
+    (MemberDied(A), "died a (does not answer)", {"event": "died", "id": "a", "by": None, "evidence": "silent"}),
+    (
+        MemberSuspected(A, "b", "refused"),
+        "suspected a (its process is gone, found by b)",
+        {"event": "suspected", "id": "a", "by": "b", "evidence": "refused"},
+    ),
     (LeaderChanged(A, None), "leader is a (epoch 5)", {"event": "leader", "leader_id": "a", "epoch": 5}),
     (LeaderChanged(None, "a"), "no leader", {"event": "leader", "leader_id": None, "previous_id": "a", "epoch": 0}),
     (StorageFailed("full"), "nothing is kept on disk now", {"event": "storage-failed", "reason": "full"}),

@@ -454,6 +454,7 @@ def test_what_a_client_shares_with_a_node_takes_the_same_arguments() -> None:
     assert shared == {
         "broadcast",
         "close",
+        "events",
         "find",
         "leader",
         "member",

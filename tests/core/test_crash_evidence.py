@@ -104,6 +104,8 @@ def test_two_who_were_refused_make_it_dead_at_once_and_the_next_leads(is_first: 
         effects += hear(machine, [other], now=3.03)
     events = emitted(effects)
     assert [type(event) for event in events] == [InstanceSuspected, InstanceDied, LeadershipChanged]
+    found = [(event.by, event.evidence) for event in events if isinstance(event, InstanceSuspected | InstanceDied)]
+    assert found == [("b" if not is_first else "m", "refused"), ("m", "refused")]
     assert machine.leader_id == "b"
     assert Rumour("a", 1, State.DEAD, "m", True) in told(effects)
 

@@ -127,7 +127,9 @@ def test_a_confirmation_that_comes_late_ends_the_suspicion_at_once_and_looks_lik
     run_until(machine, 15.0)
     hear(machine, [Rumour("a", 1, State.SUSPECT, accuser) for accuser in "cd"], now=15.0)
     assert machine.next_deadline() == 15.0
-    assert isinstance(emitted(machine.handle_timeouts(15.0))[0], InstanceDied)
+    died = emitted(machine.handle_timeouts(15.0))[0]
+    assert isinstance(died, InstanceDied)
+    assert (died.by, died.evidence) == (machine.id, "silent")
     assert machine.counters.pauses == 0
 
 

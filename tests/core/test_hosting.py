@@ -153,7 +153,18 @@ def test_without_a_heartbeat_an_instance_is_removed_after_its_time() -> None:
     registry.run(0.2)
     assert registry.homes() == {None}
     died = [event for event in registry.events["n3"] if isinstance(event, InstanceDied)]
-    assert [event.id for event in died] == ["x"]
+    assert [(event.id, event.by, event.evidence) for event in died] == [("x", "n1", "no_heartbeat")]
+
+
+def test_of_an_instance_whose_home_is_gone_each_node_says_so() -> None:
+    registry = Registry()
+    registry.register("n1")
+    registry.run(1)
+    registry.kill("n1")
+    registry.run(60)
+    for name in ("n0", "n2"):
+        [died] = [one for one in registry.events[name] if isinstance(one, InstanceDied) and one.id == "x"]
+        assert (died.by, died.evidence) == (name, "home_lost")
 
 
 def test_an_instance_that_expired_comes_back_when_it_registers_and_not_by_a_heartbeat() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import LimitExceeded, MailboxFull, MeshError, NodeClosed, StoreFull, UnknownInstance, Unreachable
 from meshp2p.http.app import make_app
 from meshp2p.http.limits import HttpLimits
+from meshp2p.http.request import Write
 from tests.http.clients import Answer, Client, connected
 
 ID = uuid7(1_700_000_000_000, 1)
@@ -88,6 +89,9 @@ class Node:
         pass
 
     loss = None
+
+    def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
+        raise AssertionError
 
     def metrics(self) -> bytes:
         raise AssertionError

@@ -15,7 +15,7 @@ import msgspec
 from meshp2p.core.directory.gossip import item_bytes
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
-from meshp2p.core.events import InstanceChange, InstanceDied, InstanceLeft, InstanceSuspected
+from meshp2p.core.events import Evidence, InstanceChange, InstanceDied, InstanceLeft, InstanceSuspected
 from meshp2p.core.record import (
     INCARNATION_MAX,
     Claim,
@@ -222,7 +222,7 @@ class Membership:
         self._suspicions[rumour.id] = suspicion
         self._await_verdict(rumour.id, suspicion, now)
         if record.state is not State.SUSPECT:
-            state.changes.append(InstanceSuspected(suspect))
+            state.changes.append(InstanceSuspected(suspect, None, rumour.by, _evidence(rumour, record)))
         state.spread(rumour, now)
         if rumour.by == state.id:
             state.tell(rumour.id, rumour)
@@ -351,8 +351,10 @@ class Membership:
         if isinstance(held, Record):
             state.counters.deaths += rumour.state is State.DEAD
             gone = msgspec.structs.replace(held, state=rumour.state, incarnation=rumour.incarnation)
-            ending = InstanceDied if rumour.state is State.DEAD else InstanceLeft
-            state.changes.append(ending(gone, heard))
+            if rumour.state is State.DEAD:
+                state.changes.append(InstanceDied(gone, heard, rumour.by, _evidence(rumour, held)))
+            else:
+                state.changes.append(InstanceLeft(gone, heard))
         state.timers.set_earlier(Timer.FORGET, now + state.config.departed_retention)
         if departed.was_listed:
             state.timers.set_earlier(Timer.CALL_DEAD, now + state.config.dead_call_interval)
@@ -389,6 +391,13 @@ def _published(held: Record | Departed | None) -> int:
     if held is None:
         return 0
     return held.incarnation if isinstance(held, Record) else held.published
+
+
+def _evidence(rumour: Rumour, held: Record) -> Evidence:
+    """What is held against a member."""
+    if held.is_node:
+        return "refused" if rumour.is_refused else "silent"
+    return "no_heartbeat" if rumour.by == held.home else "home_lost"
 
 
 def _was_accused(record: Record, held: Record | Departed) -> bool:

@@ -1,0 +1,207 @@
+"""The latest events of a node, for the readers of ``GET /events``.
+
+The log keeps nothing for a reader but its place: it is written once and read by all. A reader whose place is no longer
+in the log is told so, and gets a snapshot. Nothing is kept before the first reader comes.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from meshp2p.core.events import Event
+from meshp2p.core.record import tag_of
+from meshp2p.core.view import View
+from meshp2p.errors import NodeClosed
+from meshp2p.http.serialize import detail_of, leader_of, rfc3339
+from meshp2p.node.events import NetworkProblemFound, NodeEvent, event_of
+from meshp2p.node.instance import Instance, to_unix_ms
+from meshp2p.node.subscriptions import Subscriptions
+from meshp2p.wire import event_contract
+from meshp2p.wire.contract import InstanceDetail
+from meshp2p.wire.event_contract import HEARTBEAT_SECONDS, EventsLostEvent, MeshEvent
+
+__all__ = ["EventLog"]
+
+Write = Callable[[bytes], Awaitable[None]]
+
+EVENTS_MAX: Final = 1024
+EVENTS_BYTES_MAX: Final = 4 * 1024 * 1024
+"""How much of the past is kept. Chosen, not measured."""
+
+_PIECE_BYTES: Final = 64 * 1024  # at a time to one reader: chosen, not measured
+_STEP_MEMBERS: Final = 100  # of a snapshot in one turn of the loop: chosen, not measured
+_HEARTBEAT: Final = b": nothing happens\n\n"
+_END: Final = b": this node leaves the mesh\n\n"
+
+
+class EventLog:
+    """Numbers the events of one node. An event's id is ``STAMP-NUMBER``; the stamp is that of this life of the node, so
+    that an id of another node is not taken for one of this."""
+
+    def __init__(self, machine: View, subscriptions: Subscriptions, wall_ms: Callable[[], int]) -> None:
+        self._machine = machine
+        self._subscriptions = subscriptions
+        self._wall_ms = wall_ms
+        self._stamp = f"{(tag_of(machine.id) ^ machine.own.boot) & (1 << 64) - 1:016x}"
+        self._frames: collections.deque[bytes] = collections.deque()
+        self._bytes = 0
+        self._last = 0
+        self._arrived = trio.Event()
+        self._is_kept = self._is_ended = False
+        self._snapshot: tuple[int, bytes] | None = None
+        self._making = trio.Lock()
+
+    def put(self, event: Event | NetworkProblemFound) -> bool:
+        """Add an event. Called by the node; never waits."""
+        shown = event_of(event, self._machine, trio.current_time())
+        if shown is not None and not self._is_ended:
+            self._last += 1
+            self._snapshot = None
+            frame = self._frame(self._last, _streamed(shown, rfc3339(self._wall_ms())))
+            self._frames.append(frame)
+            self._bytes += len(frame)
+            while len(self._frames) > EVENTS_MAX or self._bytes > EVENTS_BYTES_MAX:
+                self._bytes -= len(self._frames.popleft())
+            self._wake()
+        return False
+
+    def end(self) -> None:
+        """Mark the end: nothing follows."""
+        self._is_ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._arrived.set()
+        self._arrived = trio.Event()
+
+    def open(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
+        """Return a function that writes the events after the one with this id, then each as it happens, until the node
+        leaves. Without an id, and if the log does not reach back to it, a snapshot comes first. It is cancel-safe.
+
+        Raises :class:`~meshp2p.errors.NodeClosed`.
+        """
+        if self._is_ended:
+            raise NodeClosed("this node leaves the mesh: ask another")
+        return partial(self._stream, last_id)
+
+    async def _stream(self, last_id: str | None, write: Write) -> None:
+        if not self._is_kept:
+            self._is_kept = True
+            self._subscriptions.add(self)
+        place = None
+        if last_id is None:
+            place = await self._write_snapshot(write)
+        elif (known := self._place_of(last_id)) is not None:
+            place = known
+            await write(_HEARTBEAT)  # so that the reader sees that it is connected
+        while True:
+            first = self._last - len(self._frames)
+            if place is None or place < first:
+                lost = EventsLostEvent(rfc3339(self._wall_ms()), 0 if place is None else first - place)
+                await write(self._frame(None, lost))
+                place = await self._write_snapshot(write)
+            elif place < self._last:
+                place = await self._write_events(place - first, place, write)
+            elif self._is_ended:
+                await write(_END)
+                return
+            else:
+                arrived = self._arrived
+                with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:
+                    await arrived.wait()
+                if waiting.cancelled_caught:
+                    await write(_HEARTBEAT)
+
+    async def _write_events(self, index: int, place: int, write: Write) -> int:
+        """Write as many events as fit into a piece, from this index of the log. Return the new place."""
+        piece = bytearray()
+        while index < len(self._frames) and (not piece or len(piece) + len(self._frames[index]) <= _PIECE_BYTES):
+            piece += self._frames[index]
+            index += 1
+            place += 1
+        await write(bytes(piece))
+        return place
+
+    async def _write_snapshot(self, write: Write) -> int:
+        """Write all that the node knows. Return the number of the last event that it includes."""
+        async with self._making:
+            if self._snapshot is None:
+                last, frame = await self._make_snapshot()
+                if last == self._last:
+                    self._snapshot = last, frame
+            else:
+                last, frame = self._snapshot
+        for start in range(0, len(frame), _PIECE_BYTES):
+            await write(frame[start : start + _PIECE_BYTES])
+        return last
+
+    async def _make_snapshot(self) -> tuple[int, bytes]:
+        """One event over many lines, which its reader joins: each is encoded in its turn of the loop."""
+        now, last = trio.current_time(), self._last
+        instances, leader = self._machine.instances(now), self._machine.leader(now)
+        head = b'id: %b\nevent: snapshot\ndata: {"type":"snapshot","at":"%b","members":[' % (
+            self._id(last),
+            rfc3339(self._wall_ms()).encode(),
+        )
+        parts = [head]
+        for start in range(0, len(instances), _STEP_MEMBERS):
+            if start:
+                await trio.lowlevel.checkpoint()
+            step = msgspec.json.encode(list(map(detail_of, instances[start : start + _STEP_MEMBERS])))
+            parts.append((b"\ndata: ," if start else b"\ndata: ") + step[1:-1])
+        parts.append(b'\ndata: ],"leader":%b}\n\n' % msgspec.json.encode(leader_of(leader, self._machine.id)))
+        return last, b"".join(parts)
+
+    def _place_of(self, event_id: str) -> int | None:
+        """The number of an event of this log; None if it is none."""
+        stamp, _, number = event_id.partition("-")
+        if stamp != self._stamp or not (number.isascii() and number.isdigit() and len(number) < 20):
+            return None
+        return int(number) if int(number) <= self._last else None
+
+    def _id(self, number: int) -> bytes:
+        return f"{self._stamp}-{number}".encode()
+
+    def _frame(self, number: int | None, event: MeshEvent) -> bytes:
+        name = str(type(event).__struct_config__.tag).encode()
+        head = b"" if number is None else b"id: %b\n" % self._id(number)
+        return b"%bevent: %b\ndata: %b\n\n" % (head, name, msgspec.json.encode(event))
+
+
+def _streamed(event: NodeEvent, at: str) -> MeshEvent:
+    """An event of the node as the stream shows it: of the same name and with the same fields."""
+    shape: type[Any] = getattr(event_contract, f"{type(event).__name__}Event")
+    fields = {name: getattr(event, name) for name in event.__struct_fields__}
+    made: MeshEvent = shape(
+        at=at, **{name: _detail(value) if isinstance(value, Instance) else value for name, value in fields.items()}
+    )
+    return made
+
+
+def _detail(instance: Instance) -> InstanceDetail:
+    """An instance as the stream shows it."""
+    return InstanceDetail(
+        instance_id=instance.id,
+        hostname=instance.hostname,
+        port=instance.port,
+        capabilities=instance.capabilities,
+        is_leader=instance.is_leader,
+        last_heartbeat=rfc3339(to_unix_ms(instance.last_heartbeat)),
+        created_at=rfc3339(to_unix_ms(instance.created_at)),
+        agent_profiles=instance.profiles,
+        status=instance.status or None,
+        metrics=instance.metrics or None,
+        state=instance.state.name.lower(),
+        home=instance.home,
+        incarnation=instance.incarnation,
+        address=str(instance.addresses[0]) if instance.addresses else None,
+        addresses=tuple(map(str, instance.addresses)),
+        epoch=instance.epoch,
+        led_since=None if instance.led_since is None else rfc3339(to_unix_ms(instance.led_since)),
+    )

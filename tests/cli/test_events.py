@@ -1,0 +1,83 @@
+"""``meshp2p events``: what it prints of a real node, filtered, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+import pytest
+import trio
+
+from meshp2p import MeshClient
+from meshp2p.cli import events, main, make_parser
+from meshp2p.wire.event_contract import StreamedEvent
+from tests.http.meshes import open_mesh
+
+
+async def printed_until(
+    end: str, monkeypatch: pytest.MonkeyPatch, *words: str, while_it_runs: Any = trio.lowlevel.checkpoint
+) -> list[str]:
+    """The lines that the command prints until one has this in it. The function runs once the first is printed."""
+    lines: list[str] = []
+    has_begun = trio.Event()
+
+    def note(line: str) -> None:
+        lines.append(line)
+        has_begun.set()
+        if end in line:
+            nursery.cancel_scope.cancel()
+
+    monkeypatch.setattr(events, "write_line", note)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(events._events, make_parser("events").parse_args(["events", *words]))
+        await has_begun.wait()
+        await while_it_runs()
+        await trio.sleep_forever()
+    return lines
+
+
+async def test_it_prints_the_present_and_then_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_mesh("a", "b") as [a, _], MeshClient(a.url) as client:
+
+        async def come_and_go() -> None:
+            await client.register("zed\n", "h", 1)
+            await client.deregister("zed\n")
+
+        lines = await printed_until("left", monkeypatch, "--node", a.url, while_it_runs=come_and_go)
+        assert lines[0].split("  ")[1].startswith("members: a, b; leader is a (epoch ")
+        said = [line.split("  ")[1] for line in lines[1:]]
+        assert said[0] == "joined zed\\n"
+        assert said[-1] == "left zed\\n"
+        assert all(line[:3] == "202" and line[23] == "Z" for line in lines)
+
+
+async def test_it_prints_only_what_was_asked_for_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_mesh("a") as [a], MeshClient(a.url) as client:
+
+        async def come_and_go() -> None:
+            for name in ("x", "y", "z"):
+                await client.register(name, "h", 1)
+            for name in ("x", "y", "z"):
+                await client.deregister(name)
+            await client.register("a-last", "h", 1)
+            await client.deregister("a-last")
+
+        words = ("--node", a.url, "--json", "--id", "y", "--id", "a", "--id", "a-last")
+        types = ("--type", "member_left", "--type", "snapshot")
+        lines = await printed_until('"a-last"', monkeypatch, *words, *types, while_it_runs=come_and_go)
+        found = [json.loads(line) for line in lines]
+        assert [one["type"] for one in found] == ["snapshot", "member_left", "member_left"]
+        assert [one["instance"]["instance_id"] for one in found[1:]] == ["y", "a-last"]
+
+
+def test_an_unknown_type_is_refused_with_all_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["events", "--type", "nonsense"])
+    told = capsys.readouterr().err
+    for shape in get_args(StreamedEvent):
+        assert str(shape.__struct_config__.tag) in told
+
+
+def test_without_a_node_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["events", "--node", "127.0.0.1:1"]) == 1
+    assert "no node answered GET /events" in capsys.readouterr().err
