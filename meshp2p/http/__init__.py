@@ -1,1 +1,1 @@
-"""The HTTP face of a node: a server on h11 and trio, JSON bodies, who may call, and the routes."""
+"""The HTTP server of a node on h11 and trio: JSON bodies, authorization, and the routes."""

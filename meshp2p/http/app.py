@@ -1,4 +1,4 @@
-"""All that a node serves over HTTP, and how an error becomes an answer."""
+"""Everything that a node serves over HTTP, and the conversion of errors into answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the routes ask of the node they stand in front of."""
+"""The interface of the routes to their node."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Backend"]
 
 
 class Backend(Protocol):
-    """A node, from the side of its HTTP endpoints. What it raises is a :class:`~meshp2p.errors.MeshError`."""
+    """A node as its HTTP endpoints use it. It raises subclasses of :class:`~meshp2p.errors.MeshError`."""
 
     @property
     def id(self) -> str:
@@ -26,7 +26,7 @@ class Backend(Protocol):
         """Seconds since the start."""
 
     def why_not_ready(self) -> str | None:
-        """Why this node should not be asked now; None if it may be."""
+        """The reason why this node should not be asked now, or None."""
 
     def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
         """Return a function that writes server-sent events until the node leaves, from the one after ``last_id``. It is
@@ -37,10 +37,11 @@ class Backend(Protocol):
 
     @property
     def loss(self) -> str | None:
-        """What was lost on disk before the start; None if nothing was."""
+        """A description of what was lost on disk before the start, or None."""
 
     async def catch_up(self) -> None:
-        """Take in what other nodes have already sent, so that an answer here never falls behind an answer there."""
+        """Process everything that other nodes have already sent, so that an answer here is never older than an answer
+        there."""
 
     async def owner_of(self, instance_id: str) -> str:
         """The caller that a live instance belongs to, empty if there is none. Raises ``Unreachable``."""
@@ -50,24 +51,24 @@ class Backend(Protocol):
         ``InstanceConflict`` and ``LimitExceeded``."""
 
     async def heartbeat(self, instance_id: str, status: str, metrics: str, owner: str = "") -> HeartbeatReply:
-        """Take a heartbeat, wherever the instance's home is. Raises ``LimitExceeded``."""
+        """Process a heartbeat, wherever the instance's home is. Raises ``LimitExceeded``."""
 
     async def deregister(self, instance_id: str) -> bool:
-        """Take a hosted instance off the list. Whether there was one. Raises ``InstanceConflict``."""
+        """Remove a hosted instance. Return whether there was one. Raises ``InstanceConflict``."""
 
     def members(self) -> list[ListedInstance]:
         """All live instances, ordered by the bytes of their ids."""
 
     @property
     def listed_version(self) -> tuple[int, str | None]:
-        """Differs whenever what :meth:`members` lists has changed, but for the times of the last heartbeats."""
+        """Changes whenever the result of :meth:`members` changes, except for the times of the last heartbeats."""
 
     async def look_up(self, instance_id: str) -> ListedInstance | None:
-        """A live instance as its home knows it now, or as this node does; None if there is none."""
+        """Return a live instance as its home knows it now, or as this node does; None if there is none."""
 
     @property
     def leader(self) -> ListedInstance | None:
-        """The leader; None while there is none."""
+        """The leader; None if there is none."""
 
     async def send_message(
         self,
@@ -81,12 +82,12 @@ class Backend(Protocol):
         *,
         if_absent: IfAbsent = "refuse",
     ) -> SendReply:
-        """Accept a message for ``target``, or for all others if that is None. ``payload`` is JSON that was checked;
-        ``is_error`` marks an answer that is an error. With ``if_absent="queue"``, ``target`` may be an instance that
-        the mesh remembers as dead.
+        """Accept a message for ``target``, or for all other instances if that is None. ``payload`` is JSON that was
+        checked. ``is_error`` marks an answer that is an error. With ``if_absent="queue"``, ``target`` may be an
+        instance that the mesh remembers as dead.
 
         Raises ``UnknownInstance``, ``MailboxFull``, ``StoreFull``, ``LimitExceeded`` and ``NodeClosed``; then nothing
-        was kept.
+        was stored.
         """
 
     async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:

@@ -1,12 +1,12 @@
-"""JSON bodies: bytes that a stranger sent become a typed value, or a :class:`BadRequest` with its status.
+"""JSON bodies: untrusted bytes are decoded to a typed value, or refused by a :class:`BadRequest` with a status.
 
-Three questions, asked in this order, so that the answer never depends on which mistake comes first in the bytes:
+The checks have a fixed order, so that the answer does not depend on which mistake comes first in the bytes:
 
-1. Is it said to be JSON? Otherwise 415.
-2. Is it JSON that every client of ours can read again (:mod:`meshp2p.core.plain_json`)? Otherwise 400.
-3. Has it the shape that was asked for? Otherwise 422, naming the place and the value.
+1. Is the body declared as JSON? If not: 415. 2. Can every client of the mesh read the JSON again
+(:mod:`meshp2p.core.plain_json`)? If not: 400. 3. Does it have the expected shape? If not: 422, with the place and the
+value.
 
-Nothing is built of what nobody asked for, so that a large or deep body costs little and starts no garbage collection.
+Nothing is built for unexpected parts, so that a large or deep body costs little and starts no garbage collection.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["BODY_DEPTH_MAX", "BadRequest", "decode_in_steps", "encode_json"]
 T = TypeVar("T")
 
 BODY_DEPTH_MAX: Final = PAYLOAD_DEPTH_MAX + 1
-"""Levels in a request body: one object around a payload."""
+"""The maximum depth of a request body: one object around a payload."""
 
 _SHOWN_BYTES_MAX: Final = 80  # of a refused value in an error message: chosen, not measured
 _DESCRIBED_BYTES_MAX: Final = 16 * 1024  # of a body that is read once more for it: chosen, not measured
@@ -36,7 +36,7 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 class BadRequest(Exception):
-    """A request is refused with ``status``, the message, and these headers; nothing of it was kept."""
+    """A request is refused with ``status``, the message, and these headers. Nothing of it was kept."""
 
     def __init__(self, status: int, message: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         super().__init__(message)
@@ -46,24 +46,24 @@ class BadRequest(Exception):
 
 
 def encode_json(value: object) -> bytes:
-    """``value`` as JSON in UTF-8, without spaces. What :func:`decode_in_steps` gave comes out with the same meaning.
+    """Encode ``value`` as JSON in UTF-8, without spaces. A value from :func:`decode_in_steps` keeps its meaning.
 
-    Raises ``TypeError`` for what JSON has no form for, and ``UnicodeEncodeError`` for a lone surrogate. NaN and the
+    Raises ``TypeError`` for values without a JSON form, and ``UnicodeEncodeError`` for a lone surrogate. NaN and the
     infinities, which no decoded body holds, become ``null``.
     """
     return _encoder.encode(value)
 
 
 def decode_in_steps(body: bytes, shape: type[T], content_type: str | None) -> Generator[None, None, T]:
-    """Read ``body`` as a ``shape``, a type that msgspec can decode, in steps of some milliseconds; a body of 64 KiB or
-    less is one step. The shape may hold ``msgspec.Raw``, for the bytes of a value as they were sent, without the blanks
-    around it.
+    """Decode ``body`` as a ``shape``, a type that msgspec can decode, in steps of a few milliseconds. A body of 64 KiB
+    or less takes one step. The shape may hold ``msgspec.Raw``, for the bytes of a value as they were sent, without
+    surrounding blanks.
 
-    ``content_type`` is the request's header, or None if it has none. Integers are exact at any size up to a double's;
-    other numbers are the nearest double, and ``-0`` is 0. Of equal keys the last one holds. Unknown keys are checked
-    and ignored.
+    ``content_type`` is the request's header, or None. Integers are exact up to the size of a double; other numbers are
+    rounded to the nearest double, and ``-0`` is 0. Of equal keys the last one holds. Unknown keys are checked and
+    ignored.
 
-    Raises :class:`BadRequest` and nothing else: 415, 400 or 422 as in the module's docstring.
+    Raises only :class:`BadRequest`: 415, 400 or 422 as in the module's docstring.
     """
     if content_type != "application/json" and not is_json(content_type):
         shown = "no Content-Type" if content_type is None else f"Content-Type {content_type[:_SHOWN_BYTES_MAX]!r}"
@@ -81,8 +81,8 @@ def decode_in_steps(body: bytes, shape: type[T], content_type: str | None) -> Ge
 
 
 def is_json(content_type: str | None) -> bool:
-    """Whether a header says ``application/json`` or ``application/*+json``, in any case and with any parameters but a
-    charset other than UTF-8."""
+    """Return whether a header says ``application/json`` or ``application/*+json``, in any case and with any parameters
+    except a charset other than UTF-8."""
     if content_type is None:
         return False
     content_type = content_type.strip().lower()
@@ -91,7 +91,7 @@ def is_json(content_type: str | None) -> bool:
 
 
 def _describe(message: str, body: bytes) -> str:
-    """msgspec's message, with the place also if that is the whole body, and the value if both are small."""
+    """Return msgspec's message, with the place even if that is the whole body, and with the value if both are small."""
     message, _, place = message.partition(" - at ")
     path = place.strip("`") or "$"
     described = f"{message} - at `{path}`"

@@ -1,6 +1,6 @@
-"""The byte side of one HTTP connection: a stream, h11's state machine, and a deadline on every write.
+"""The bytes of one HTTP connection: a stream, h11's state machine, and a deadline for every write.
 
-What the server itself answers is written by hand: after a mistake h11 is in no state to write.
+The server writes its own refusals by hand, because after a mistake h11 can write nothing more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTT
 
 
 class Channel:
-    """A stream to a client, and what h11 knows of it."""
+    """A stream to a client, with its h11 state."""
 
     def __init__(self, stream: trio.abc.Stream, server: ServerState) -> None:
         self.stream: trio.abc.Stream = stream
@@ -38,26 +38,26 @@ class Channel:
         self.stats: HttpStats = server.stats
         self.protocol: h11.Connection = self._new_protocol()
         self.is_closing = False
-        """The response at hand is the last."""
+        """The current response is the last."""
         self.waits_since: float | None = trio.current_time()
-        """Since when nothing goes on because the client does not send a request, or does not read. None: we work."""
+        """Since when the connection waits for the client to send a request or to read. None while the server works."""
         self.is_broken: bool = False
-        """Nothing can be written any more."""
+        """Nothing more can be written."""
         self.is_at_eof: bool = False
-        """The client will send nothing more; it may still read."""
+        """The client will send nothing more, but it may still read."""
 
     @property
     def is_gone(self) -> bool:
         return self.is_broken or self.is_at_eof
 
     def feed(self, data: bytes | bytearray) -> None:
-        """Give h11 what was read; nothing says that the client has ended."""
+        """Pass received bytes to h11. Empty bytes mean that the client has ended."""
         if not data:
             self.is_at_eof = True
         self.protocol.receive_data(bytes(data))
 
     def skip_empty_lines(self) -> None:
-        """Forget empty lines before a request (RFC 9112 §2.2)."""
+        """Skip empty lines before a request (RFC 9112 §2.2)."""
         data = self.protocol.trailing_data[0]
         empty = _EMPTY_LINES.match(data)
         if empty is not None:
@@ -68,7 +68,7 @@ class Channel:
                 self.protocol.receive_data(b"")
 
     def check_lines(self) -> None:
-        """Raise :class:`RequestRejected` if the head that has begun has too many lines: each costs h11 some
+        """Raise :class:`RequestRejected` if the current head has too many lines, because each costs h11 some
         microseconds."""
         data = self.protocol.trailing_data[0]
         if data.count(b"\n") > _HEAD_LINES_MAX and _HEAD_END.split(data, 1)[0].count(b"\n") > _HEAD_LINES_MAX:
@@ -80,7 +80,7 @@ class Channel:
         return h11.Connection(h11.SERVER, max_incomplete_event_size=self.limits.header_bytes_max)
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
-        """What h11 makes of the bytes so far. Raises :class:`RequestRejected`."""
+        """Return h11's next event. Raises :class:`RequestRejected`."""
         try:
             return self.protocol.next_event()
         except h11.RemoteProtocolError as error:
@@ -100,7 +100,7 @@ class Channel:
     async def write(self, data: bytes | memoryview) -> None:
         """Send all of ``data``. Raises ``ConnectionResetError`` if the client is gone or does not read in time.
 
-        If this is cancelled, a part may have been sent, and the channel is broken.
+        After a cancellation a part may have been sent, and the channel is broken.
         """
         view = memoryview(data)
         was_waiting = self.waits_since
@@ -133,9 +133,9 @@ class Channel:
         await self.linger()
 
     async def linger(self) -> None:
-        """Read what the client still sends and throw it away, for ``linger_seconds`` at the most.
+        """Read and discard further input, for at most ``linger_seconds``.
 
-        Closing with unread bytes resets the connection, and the client would lose the answer.
+        If a connection is closed with unread bytes, it is reset, and the client may lose the answer.
         """
         try:
             with trio.move_on_after(self.limits.linger_seconds):
@@ -148,7 +148,7 @@ class Channel:
 
 
 def error_response(status: int, message: str, *, head_only: bool = False) -> bytes:
-    """A whole response ``{"error": message}`` that closes the connection."""
+    """Return a complete response ``{"error": message}`` that closes the connection."""
     body = encode_json({"error": message})
     head = b"HTTP/1.1 %d %s\r\ndate: %s\r\nconnection: close\r\n" % (status, phrase(status), date_header())
     head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
@@ -156,12 +156,12 @@ def error_response(status: int, message: str, *, head_only: bool = False) -> byt
 
 
 def phrase(status: int) -> bytes:
-    """The reason phrase of a status; empty if it has none."""
+    """Return the reason phrase of a status; empty if it has none."""
     return _PHRASES.get(status, b"")
 
 
 class _Date:
-    """The ``Date`` header's value, made once a second."""
+    """Return the value of the ``Date`` header, made once a second."""
 
     def __init__(self) -> None:
         self._second = -1

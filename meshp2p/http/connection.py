@@ -31,7 +31,7 @@ _log = logging.getLogger("meshp2p.http")
 
 
 class Connection:
-    """A client's connection. :meth:`run` serves it to its end; the caller closes the stream."""
+    """A client's connection. :meth:`run` serves it until its end; the caller closes the stream."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class Connection:
 
     @property
     def waits_since(self) -> float | None:
-        """Since when this connection waits for its client; None while a request is worked on."""
+        """Since when this connection waits for its client; None during a request."""
         return self._channel.waits_since
 
     async def run(self) -> None:
-        """Serve requests until either side closes. If this is cancelled, the current request is cut off."""
+        """Serve requests until either side closes. A cancellation cuts off the current request."""
         is_head = False
         first_byte_timeout = self._limits.head_seconds
         with self._scope:
@@ -91,14 +91,13 @@ class Connection:
         self._scope.cancel()
 
     def close_soon(self) -> None:
-        """Close once the request at hand is answered, at once if none has arrived."""
+        """Close after the current request, or at once if there is none."""
         self._channel.is_closing = True
         if self.waits_since is not None and not self._has_begun:
             self.cut()
 
     async def _receive_head(self, first_byte_timeout: float) -> h11.Request | None:
-        """The next request, or None if the connection has come to its end in good order. Raises
-        :class:`RequestRejected`."""
+        """Return the next request, or None if the connection has ended properly. Raises :class:`RequestRejected`."""
         channel = self._channel
         if channel.is_closing:
             return None
@@ -125,7 +124,7 @@ class Connection:
         return event if isinstance(event, h11.Request) else None
 
     def _request(self, head: h11.Request) -> Request:
-        """The request. Raises :class:`RequestRejected` for what is known to be wrong from the head alone."""
+        """Return the request. Raises :class:`RequestRejected` for errors that its head shows."""
         version, method, target = head.http_version, head.method, head.target
         if version not in (b"1.1", b"1.0"):
             raise RequestRejected(400, HttpRefusal.BAD_REQUEST, f"HTTP/{version.decode('ascii')}: expected HTTP/1.1")
@@ -176,7 +175,7 @@ class Connection:
             raise RequestRejected(503, HttpRefusal.REQUEST_TIMEOUT, f"no answer within {seconds:g} seconds")
 
     async def _send(self, request: Request, response: Response) -> None:
-        """Send a response. The client hears that the connection ends if it does."""
+        """Send a response. If the connection ends with it, the client is told so."""
         channel, protocol, status = self._channel, self._channel.protocol, response.status
         headers = [*response.headers, (b"date", date_header()), *self._own_headers]
         if response.stream is None and status not in _BODILESS:
@@ -216,7 +215,7 @@ class Connection:
         await channel.write(protocol.send(h11.EndOfMessage()) or b"")
 
     async def _may_go_on(self, incoming: RequestBody) -> bool:
-        """Whether another request may follow; h11 is then ready for it."""
+        """Return whether another request may follow. Then h11 is ready for it."""
         channel, protocol = self._channel, self._channel.protocol
         if incoming.awaits_continue:
             await channel.linger()  # whether the client sends its body now, nobody knows
@@ -234,7 +233,8 @@ class Connection:
 
 
 def _origin_form(method: bytes, target: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """``http://HOST/PATH`` as ``/PATH`` with that ``Host``, which outranks the header (RFC 9112 §3.2.2)."""
+    """Return ``http://HOST/PATH`` as ``/PATH`` with that ``Host``, which takes precedence over the header (RFC 9112
+    §3.2.2)."""
     if target == b"*" and method == b"OPTIONS":
         return target, headers
     if target[:7].lower() != b"http://":

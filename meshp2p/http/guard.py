@@ -1,7 +1,7 @@
-"""Who may call, seen from a web browser: the ``Host`` must be ours, and a foreign ``Origin`` is turned away.
+"""Protection against web browsers: the ``Host`` must be one of this node, and foreign ``Origin`` values are refused.
 
-A page that an agent's user opens can send requests to this machine, and by DNS rebinding it can make its own name point
-here and read the answers. What it cannot do is choose the ``Host`` and ``Origin`` that its browser sends.
+A web page that the user opens can send requests to this machine. By DNS rebinding it can make its own name point here
+and read the answers. But it cannot choose the ``Host`` and ``Origin`` that its browser sends.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _AUTHORITY_BYTES_MAX: Final = 300  # a name has 253 at the most; and what is rem
 
 
 class Guard:
-    """A handler in front of another: 421 for a ``Host`` that is not ours, 403 for a foreign ``Origin``, CORS for
+    """A handler in front of another one: 421 for a foreign ``Host``, 403 for a foreign ``Origin``, CORS for
     ``allowed_origins``.
 
-    ``allowed_hosts()`` is asked at each request for this node's names and addresses, without ports; ``localhost`` and
-    all loopback addresses are always allowed. An origin is ours if it is ``http://``, an allowed host, and any port.
-    ``allowed_origins`` are whole origins such as ``https://board.example:8443``: they may call, and read the answers.
-    With ``only_same_origin``, an origin is ours only if it is the one that the request goes to: what other programs
-    serve on this machine is not.
+    ``allowed_hosts()`` is called for each request and returns this node's names and addresses, without ports.
+    ``localhost`` and all loopback addresses are always allowed. An origin is accepted if it is ``http://``, an allowed
+    host, and any port. ``allowed_origins`` are complete origins such as ``https://board.example:8443``, which may also
+    read the answers. With ``only_same_origin``, an origin is accepted only if it is the one that the request goes to,
+    and not one of another program on this machine.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Guard:
 
 @lru_cache(maxsize=256)
 def host_of(authority: bytes) -> str | None:
-    """The :func:`canonical_host` of ``HOST``, ``HOST:PORT`` or ``[IPV6]:PORT``, None for anything else."""
+    """Return the :func:`canonical_host` of ``HOST``, ``HOST:PORT`` or ``[IPV6]:PORT``, or None for anything else."""
     try:
         text = authority.decode("ascii")
     except UnicodeDecodeError:
@@ -112,8 +112,8 @@ def host_of(authority: bytes) -> str | None:
 
 @lru_cache(maxsize=256)
 def _is_loopback(host: str) -> bool:
-    """Whether it is an address of 127.0.0.0/8, in IPv6 too, or ``::1``. A page of another machine cannot have one as
-    its name."""
+    """Return whether this is an address of 127.0.0.0/8, in IPv6 too, or ``::1``. A page of another machine cannot have
+    such an address as its name."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -124,7 +124,8 @@ def _is_loopback(host: str) -> bool:
 
 @lru_cache(maxsize=256)
 def canonical_host(host: str) -> str:
-    """One spelling for each name or address: lower case, no dot at the end, IPv6 compressed and without a zone."""
+    """Return the one spelling of a name or address: lower case, no dot at the end, IPv6 compressed and without a
+    zone."""
     try:
         return str(ipaddress.ip_address(host.partition("%")[0]))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a client sends behind the head of its request: the body, and then perhaps its end."""
+"""Input of a client after the head of its request: the body, and possibly the end of the connection."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RequestBody:
         self.has_ended: bool = False
         """The whole body has arrived."""
         self.awaits_continue: bool = channel.protocol.they_are_waiting_for_100_continue
-        """The client may be holding its body back."""
+        """The client may be waiting before it sends the body (``Expect: 100-continue``)."""
         self._channel = channel
         self._content_length = content_length
         self._size = 0
@@ -55,7 +55,7 @@ class RequestBody:
         return self._channel.stream
 
     async def read(self, bytes_max: int | None = None) -> bytes:
-        """The whole body, of at most ``bytes_max`` bytes or ``body_bytes_max``.
+        """Return the whole body, of at most ``bytes_max`` bytes or ``body_bytes_max``.
 
         Raises :class:`RequestRejected` if it is larger or takes too long, and ``ConnectionResetError`` or
         ``trio.BrokenResourceError`` if the client goes.
@@ -65,7 +65,7 @@ class RequestBody:
         return b"".join(parts)
 
     async def discard(self) -> None:
-        """Read past what is left of the body. Raises what :meth:`read` raises."""
+        """Skip the rest of the body. Raises the errors of :meth:`read`."""
         await self._receive(None, self._channel.limits.body_bytes_max)
 
     async def _receive(self, parts: list[bytes] | None, bytes_max: int) -> None:
@@ -98,9 +98,9 @@ class RequestBody:
                 await self._receive_more()
 
     async def run_steps(self, steps: Generator[None, None, _T]) -> _T:
-        """Do the steps. If there are several, all else of the node goes on between them, for as long as each took, but
-        no other request's steps: those come one after the other. Raises :class:`~meshp2p.errors.NodeClosed` between
-        two steps once the server shuts down."""
+        """Run the steps. Between two steps everything else in the node runs for as long as the step took, but no steps
+        of other requests: those run one after another. Raises :class:`~meshp2p.errors.NodeClosed` between two steps if
+        the server shuts down."""
         try:
             next(steps)
             async with self._channel.server.turn:
@@ -133,13 +133,13 @@ class RequestBody:
         channel.feed(data)
 
     def release(self) -> None:
-        """The request has ended: its body is nobody's any more."""
+        """Discard the rest of the body, because the request has ended."""
         self._channel.stats.bodies_bytes -= self._size
         self._size = 0
 
     async def while_connected(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        """What ``work`` returns or raises. As soon as the client goes, ``work`` is cancelled and this raises
-        ``ConnectionResetError``. What the client sends meanwhile is kept, up to a bound: then it raises
+        """Return the result of ``work``, or raise its error. If the client goes, ``work`` is cancelled and this raises
+        ``ConnectionResetError``. Further input of the client is kept up to a limit; beyond it this raises
         :class:`RequestRejected`."""
         await self.discard()
         stats = self._channel.stats

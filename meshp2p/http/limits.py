@@ -104,7 +104,8 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpRefusal(enum.StrEnum):
-    """Why the server, and not a route, ended a request or a connection. This closed set is used as a metric label."""
+    """The reason why the server, and not a route, ended a request or a connection. This closed set is used as a metric
+    label."""
 
     BAD_REQUEST = "bad_request"
     NOT_IMPLEMENTED = "not_implemented"

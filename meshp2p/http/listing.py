@@ -1,4 +1,4 @@
-"""The list of instances as JSON, encoded once for all who ask while it is the same."""
+"""The list of instances as JSON, encoded once for all requests until it changes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from meshp2p.http.serialize import instance_of
 __all__ = ["Listing"]
 
 _KEPT_SECONDS_PER_BYTE: Final = 1e-7
-"""How long a list is kept that has not changed but for the times of the last heartbeats: some 3 ms for a hundred
-instances, a second for 10 MB. Making it takes about a fifth of that."""
+"""How long an encoded list is kept if only the times of the last heartbeats changed: some 3 ms for a hundred instances,
+a second for 10 MB. Encoding takes about a fifth of that."""
 
 
 class Listing:
-    """What a node lists. Each change of an instance is seen at once."""
+    """The list of a node. Each change of an instance is visible at once."""
 
     def __init__(self, node: Backend) -> None:
         self._node = node
@@ -29,12 +29,12 @@ class Listing:
         self._encoded = b"[]"
 
     def instances(self) -> list[ListedInstance]:
-        """The instances, in the order of their ids; not to be changed."""
+        """Return the instances in the order of their ids. Do not change the list."""
         self._refresh()
         return self._instances
 
     def encoded(self) -> bytes:
-        """All of them as a JSON array; the same object while the list is the same."""
+        """Return all of them as a JSON array: the same object until the list changes."""
         self._refresh()
         return self._encoded
 

@@ -1,4 +1,4 @@
-"""The endpoints for messages between agents: send, read, acknowledge, and what became of one."""
+"""The endpoints for messages between agents: send, read, acknowledge, and status."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def message_handlers(node: Backend) -> dict[str, Handler]:
 
 
 def _show(messages: Sequence[Message], show: Callable[[Message], AgentMessage]) -> Generator[None, None, Response]:
-    """A mailbox; a large one is a second step, so that it is not encoded for many in one turn of the loop."""
+    """Answer with a mailbox. A large one is a second step, so that large ones are not encoded in one turn of the
+    loop."""
     if sum(len(message.payload) for message in messages) > _STEP_BYTES:
         yield
     return json_response(PendingMessagesResponse(list(map(show, messages))))

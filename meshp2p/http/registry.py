@@ -1,4 +1,4 @@
-"""The registry's endpoints: register, heartbeat, deregister, list, and who leads."""
+"""The registry's endpoints: register, heartbeat, deregister, list, and the leader."""
 
 from __future__ import annotations
 
@@ -125,7 +125,8 @@ def owner(request: Request) -> str:
 def _encode(
     instances: Sequence[ListedInstance], show: Callable[[ListedInstance], MeshInstance]
 ) -> Generator[None, None, bytes]:
-    """A part of the list; a long one is a second step, so that it is not encoded for many in one turn of the loop."""
+    """Encode a part of the list. A long one is a second step, so that long ones are not encoded in one turn of the
+    loop."""
     if len(instances) > _STEP_INSTANCES:
         yield
     return encode_json(list(map(show, instances)))

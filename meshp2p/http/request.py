@@ -60,7 +60,7 @@ class Request:
         return self.incoming.stream
 
     def header(self, name: bytes) -> str | None:
-        """The first header of this name, which is in lower case."""
+        """Return the first header with this lower-case name."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
 
     async def read_json(self, shape: type[_T]) -> _T:
@@ -77,8 +77,8 @@ class Request:
         return await self.incoming.run_steps(decode_in_steps(body, shape, self.header(b"content-type")))
 
     def path_id(self, name: str = "instance_id") -> str:
-        """The id that the route calls ``name``. Raises :class:`~meshp2p.http.body.BadRequest`: 400 if it is not
-        percent-encoded UTF-8, 422 if it is too long to be an id."""
+        """Return the id in the path that the route calls ``name``. Raises :class:`~meshp2p.http.body.BadRequest`: 400
+        if it is not percent-encoded UTF-8, 422 if it is too long for an id."""
         quoted = self.params[name]
         if len(quoted) <= 3 * ID_BYTES_MAX:  # a longer one is not worth decoding
             text = _unquote(quoted, f"{name} {quoted[:_SHOWN_MAX]!r} in the path")
@@ -87,8 +87,8 @@ class Request:
         raise BadRequest(422, f"{name} of more than {ID_BYTES_MAX} bytes in the path: expected 1 to {ID_BYTES_MAX}")
 
     def query_values(self) -> dict[str, list[str]]:
-        """The values of each key in the query, in their order. Raises :class:`~meshp2p.http.body.BadRequest` (400) if
-        one is not percent-encoded UTF-8, or if there are more than 64."""
+        """Return the values of each key in the query, in their order. Raises :class:`~meshp2p.http.body.BadRequest`
+        (400) if one is not percent-encoded UTF-8, or if there are more than 64."""
         values: dict[str, list[str]] = {}
         pairs = self.query.split("&", _PAIRS_MAX)
         if len(pairs) > _PAIRS_MAX:
@@ -106,10 +106,10 @@ def _allow() -> None:
 
 
 class Response:
-    """What a route answers. The body is the ``parts`` in their order; several responses may share one.
+    """The answer of a route. The body is the ``parts`` in their order; several responses may share a part.
 
-    ``stream`` writes more behind them until it returns or the client goes, which cancels it; it gets a function that
-    sends some bytes.
+    ``stream`` writes more after them until it returns; if the client goes, it is cancelled. It gets a function that
+    sends bytes.
     """
 
     __slots__ = ("headers", "parts", "status", "stream")
@@ -133,12 +133,13 @@ class Response:
 
 
 def json_response(body: object, status: int = 200, headers: Headers = ()) -> Response:
-    """A JSON response. A tuple is JSON already, in parts."""
+    """Return a JSON response. A tuple holds parts of JSON that is already encoded."""
     return Response(status, body if isinstance(body, tuple) else encode_json(body), (_JSON_TYPE, *headers))
 
 
 def query_flag(query: Mapping[str, Sequence[str]], key: str) -> bool:
-    """Whether the query has ``key=true``. Raises :class:`~meshp2p.http.body.BadRequest` (422) for another value."""
+    """Return whether the query has ``key=true``. Raises :class:`~meshp2p.http.body.BadRequest` (422) for another
+    value."""
     text = query[key][-1] if key in query else "false"
     if text not in ("true", "false"):
         raise BadRequest(422, f"{key}={text[:_SHOWN_MAX]!r} in the query: expected true or false")
@@ -146,7 +147,7 @@ def query_flag(query: Mapping[str, Sequence[str]], key: str) -> bool:
 
 
 def _unquote(text: str, where: str) -> str:
-    """Percent-encoded UTF-8. Raises :class:`~meshp2p.http.body.BadRequest`."""
+    """Decode percent-encoded UTF-8. Raises :class:`~meshp2p.http.body.BadRequest`."""
     if "%" not in text and text.isascii():
         return text
     if _BAD_ESCAPE.search(text):

@@ -1,4 +1,4 @@
-"""From what a node knows to the JSON shapes of the contract."""
+"""Conversion of a node's data to the JSON shapes of the contract."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def instance_of(instance: ListedInstance) -> MeshInstance:
-    """An instance as the lists show it."""
+    """Convert an instance for a list."""
     return MeshInstance(
         instance_id=instance.id,
         hostname=instance.hostname,
@@ -49,7 +49,7 @@ def instance_of(instance: ListedInstance) -> MeshInstance:
 
 
 def detail_of(instance: ListedInstance) -> InstanceDetail:
-    """An instance with all that is known of it."""
+    """Convert an instance with everything that is known of it."""
     return InstanceDetail(
         **msgspec.structs.asdict(instance_of(instance)),
         status=instance.status or None,
@@ -65,14 +65,14 @@ def detail_of(instance: ListedInstance) -> InstanceDetail:
 
 
 def leader_of(leader: ListedInstance | None, node_id: str) -> LeaderResponse:
-    """The leader, or that there is none, as the node with this id answers."""
+    """Return the answer of the node with this id about the leader."""
     if leader is None:
         return LeaderResponse(leader_id=None, leader_epoch=0, since=None, is_self=False)
     return LeaderResponse(leader.id, leader.epoch, _time_of(leader.led_since), leader.id == node_id)
 
 
 def profile_of(request: RegisterRequest) -> Profile:
-    """What an agent says of itself."""
+    """Convert a registration."""
     return Profile(
         request.instance_id,
         request.hostname,
@@ -83,7 +83,7 @@ def profile_of(request: RegisterRequest) -> Profile:
 
 
 def message_of(message: Message) -> AgentMessage:
-    """A message as a mailbox shows it: its payload is written byte for byte."""
+    """Convert a message for a mailbox. Its payload is written byte for byte."""
     return AgentMessage(
         message_id=message.id,
         source_instance=message.source,
@@ -96,12 +96,12 @@ def message_of(message: Message) -> AgentMessage:
 
 
 def message_detail_of(message: Message) -> MessageDetail:
-    """A message with all that is known of it."""
+    """Convert a message with everything that is known of it."""
     return MessageDetail(**msgspec.structs.asdict(message_of(message)), is_error=message.is_error)
 
 
 def receipt_of(receipt: CopyReceipt) -> MessageReceipt:
-    """What became of one recipient's copy."""
+    """Convert the status of one recipient's copy."""
     return MessageReceipt(receipt.recipient, receipt.status, receipt.reason or None, rfc3339(receipt.changed_at))
 
 
@@ -110,6 +110,6 @@ def _time_of(unix_ms: int | None) -> str | None:
 
 
 def rfc3339(unix_ms: int) -> str:
-    """Unix milliseconds as RFC 3339 in UTC with three digits of fraction and a ``Z``."""
+    """Return Unix milliseconds as RFC 3339 in UTC, with three digits of fraction and a ``Z``."""
     time = _EPOCH + dt.timedelta(milliseconds=unix_ms)
     return f"{time:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03d}Z"

@@ -1,11 +1,11 @@
-"""The HTTP server: it ends when it is told to, whatever its clients do.
+"""The HTTP server. It ends when it is told to, whatever its clients do.
 
-Other servers could be kept from ending by one client that never reads (hypercorn 0.18, anycorn 0.20: a shielded send
-without a deadline). Here nothing is shielded, every wait has a deadline (:class:`~meshp2p.http.limits.HttpLimits`), and
-neither a client's bytes nor a handler's exception ends the server.
+Other servers cannot be stopped while one client never reads (hypercorn 0.18, anycorn 0.20: a shielded send without a
+deadline). Here nothing is shielded, every wait has a deadline (:class:`~meshp2p.http.limits.HttpLimits`), and neither a
+client's bytes nor a handler's exception ends the server.
 
-It speaks HTTP/1.1 and 1.0 with keep-alive and pipelining. It knows no WebSocket and no TLS; an ``Upgrade`` is answered
-as if it were not there.
+It speaks HTTP/1.1 and 1.0 with keep-alive and pipelining, but no WebSocket and no TLS. An ``Upgrade`` header is
+ignored.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _log = logging.getLogger("meshp2p.http")
 
 
 class HttpServer:
-    """Answers requests by ``handler``, on a listener that is already bound. ``stats`` counts what happened.
+    """Answers requests by ``handler`` on a bound listener. ``stats`` has its counters.
 
-    ``server_header`` is sent as ``Server`` if it is given. A server serves once.
+    ``server_header``, if given, is sent as ``Server``. A server runs once.
     """
 
     def __init__(self, handler: Handler, limits: HttpLimits, *, server_header: str | None = None) -> None:
@@ -54,10 +54,10 @@ class HttpServer:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Accept and serve until cancelled, or until :meth:`shut_down` and at the most ``grace_seconds``.
+        """Accept and serve until cancelled, or until :meth:`shut_down` and at most ``grace_seconds`` longer.
 
-        Reports that it started before it accepts: the listener's backlog takes connections already. Closes the
-        listener. Cancelling it cuts all connections at once.
+        Reports that it started before it accepts: the listener's backlog already takes connections. Closes the
+        listener. A cancellation cuts all connections at once.
         """
         with self._serving:
             async with trio.open_nursery() as connections:
@@ -107,8 +107,8 @@ class HttpServer:
             await trio.aclose_forcefully(stream)
 
     def _make_room(self, client: str | None) -> RequestRejected | None:
-        """Close the connection that has waited for its client longest if there is no room for one more. Why there is
-        none then, if all are at work."""
+        """If there is no room for one more connection, close the one that has waited longest for its client. Return the
+        reason if all are busy and there is still no room."""
         connections = list(self._connections)
         own = [connection for connection in connections if connection.client == client]
         limit = min(self._limits.connections_max, _descriptors_max() // 2)
@@ -130,7 +130,7 @@ class HttpServer:
         return None
 
     async def _refuse(self, stream: trio.abc.Stream, refused: RequestRejected) -> None:
-        """Answer 503; if too many are being told already, nothing."""
+        """Answer 503, unless too many connections are being answered already."""
         if self._refusing >= _REFUSING_MAX:
             self.stats.count(refused.reason)
             return
@@ -142,7 +142,7 @@ class HttpServer:
 
 
 def _client_host(stream: trio.abc.Stream) -> str | None:
-    """The client's address, None if there is none: a Unix socket, or the client is already gone."""
+    """Return the client's address, or None if there is none: a Unix socket, or the client has gone."""
     if not isinstance(stream, trio.SocketStream):
         return getattr(stream, "peer_host", None)  # a virtual network has one
     try:

@@ -1,4 +1,5 @@
-"""What the connections of one server share: its limits and counters, and what is held for clients."""
+"""State that the connections of one server share: its limits, its counters, and the answers that clients have not
+read."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ from meshp2p.http.limits import HttpLimits, HttpRefusal, HttpStats
 __all__ = ["YOUNG_SECONDS", "RequestRejected", "ServerState"]
 
 YOUNG_SECONDS: Final = 0.05
-"""How long a client may take for a next step in any crowd. Chosen, not measured."""
+"""How long a client may always take for its next step, however many connections there are. Chosen, not measured."""
 
 _SMALL_BYTES: Final = 64 * 1024  # of an answer that is never refused for what others wait for: chosen, not measured
 
 
 class RequestRejected(Exception):
-    """The server ends this request itself: ``status`` is the answer, if one can still be given."""
+    """The server ends this request itself. ``status`` is the answer, if one can still be sent."""
 
     def __init__(self, status: int, reason: HttpRefusal, message: str) -> None:
         super().__init__(message)
@@ -28,11 +29,11 @@ class RequestRejected(Exception):
 
 
 class Reader(Protocol):
-    """A connection that is sent an answer."""
+    """A connection to which an answer is sent."""
 
     @property
     def waits_since(self) -> float | None:
-        """Since when it waits for its client; None while it does not."""
+        """Since when it waits for its client; None if it does not."""
 
     def cut(self) -> None:
         """End it at once."""
@@ -45,7 +46,7 @@ class _HeldResponse:
 
 
 class ServerState:
-    """Of one server. ``turn`` is held by the request whose large body is checked."""
+    """The state of one server. ``turn`` is held by the request whose large body is being checked."""
 
     def __init__(self, limits: HttpLimits) -> None:
         self.limits: HttpLimits = limits
@@ -56,8 +57,8 @@ class ServerState:
 
     @contextmanager
     def hold(self, parts: Sequence[bytes], reader: Reader) -> Iterator[None]:
-        """Count an answer until the block ends; bytes that several answers share count once. If that is too much, those
-        give way that have not been read for longest. Raises :class:`RequestRejected` (503) if there are none."""
+        """Count an answer until the block ends. Bytes that several answers share count once. If the total is too large,
+        the answers that were not read for longest are cut. Raises :class:`RequestRejected` (503) if there are none."""
         held = _HeldResponse(parts, reader)
         while (new := self._new_bytes(parts)) > _SMALL_BYTES and (
             self.stats.answers_bytes + new > self.limits.answers_bytes_max

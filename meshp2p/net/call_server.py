@@ -32,7 +32,7 @@ _log = logging.getLogger("meshp2p.net")
 
 
 class PeerService(Router, Protocol):
-    """What the calls of other nodes need of this one."""
+    """The parts of this node that calls of other nodes use."""
 
     def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
         """Return the reply to a call, or an awaitable of it. Raises :class:`RemoteProtocolError`."""
@@ -47,7 +47,7 @@ class PeerService(Router, Protocol):
         """Count refused data that was no message of this mesh."""
 
     def relay_route(self, node_id: str) -> CallRoute | None:
-        """Return the direct route to a node, for a call that this node passes on; None if it must not."""
+        """Return the direct route to a node, for a call that this node relays; None if it must not."""
 
     def knock(self, address: Address) -> None:
         """Send a datagram without content."""
@@ -58,7 +58,7 @@ class PeerService(Router, Protocol):
 
 class CallServer:
     """Serves each call in ``nursery``: a query by ``serve_query``, others by ``service``. ``connect`` connects to an
-    address. ``security`` is that of a node of a secured mesh."""
+    address. ``security`` is that of a secured mesh."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The connections of a node: which one a call takes, which of two is kept, and which are closed."""
+"""The connections of a node: choosing one for a call, choosing between two to one process, and closing unused ones."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from meshp2p.wire.peer_frames import PeerHello
 __all__ = ["IDLE_SECONDS", "Connections"]
 
 IDLE_SECONDS: Final = 60.0
-"""A connection without a call is closed after so long. Chosen, not measured."""
+"""How long a connection without a call stays open. Chosen, not measured."""
 
 HELLO_SECONDS: Final = 10.0
-"""How long the other side of a new connection may take to say who it is. Chosen, not measured."""
+"""How long the other side of a new connection may take to send its hello. Chosen, not measured."""
 
 GOODBYE_SECONDS: Final = 5.0
 """How long a goodbye may stay without an answer. Chosen, not measured."""
 
 YOUNG_SECONDS: Final = 5.0
-"""Of two connections of which the older one is younger than this, both sides dialled at once. Chosen, not measured."""
+"""If two connections exist and the older one is younger than this, both sides dialled at once. Chosen, not measured."""
 
 ACCEPTED_MAX: Final = 256
-"""Connections that others dialled; one more takes the place of another. Chosen, not measured."""
+"""The maximum number of connections that others dialled. One more replaces another. Chosen, not measured."""
 
 DIALLED_MAX: Final = 64
-"""Connections without a call that this node dialled; past it the one that was used longest ago is retired. Chosen, not
-measured."""
+"""The maximum number of connections without a call that this node dialled. Beyond it the least recently used one is
+retired. Chosen, not measured."""
 
 
 class Connections:
-    """Those that are open, the oldest first. ``own`` is what this node says of itself."""
+    """The open connections, the oldest first. ``own`` is the hello of this node."""
 
     def __init__(self, own: PeerHello) -> None:
         self._own = own
@@ -54,8 +54,8 @@ class Connections:
         self._all.pop(connection, None)
 
     def find(self, node_id: str, boot: int, addresses: tuple[Address, ...] = ()) -> PeerConnection | None:
-        """The connection that a call for this process takes: to the process itself, the newest; or else one that was
-        dialled at one of the addresses, whoever answered there. ``boot`` 0 is any."""
+        """Return the connection for a call to this process: the newest one to the process, or else one that was dialled
+        at one of the addresses, whichever node answered there. ``boot`` 0 means any process."""
         found: PeerConnection | None = None
         at_address: PeerConnection | None = None
         for connection in self._all:
@@ -69,7 +69,7 @@ class Connections:
         return found or at_address
 
     def choose(self, newer: PeerConnection) -> None:
-        """Retire whichever of two connections to one process is to go. Both sides decide alike, or retire both."""
+        """Retire one of two connections to one process. Both sides choose the same, or retire both."""
         peer, own = newer.peer, self._own
         if peer is None or not peer.id or peer.id == own.id:
             return
@@ -88,8 +88,8 @@ class Connections:
                 newer.retire()
 
     def make_room(self, host: str) -> bool:
-        """Whether one more connection from this machine may be served. If there are too many, one of the machine that
-        has most is cut, an idle one first, so that no stranger keeps others out."""
+        """Return whether one more connection from this machine may be served. If there are too many, cut one of the
+        machine that has the most, an idle one first, so that no machine keeps others out."""
         accepted = [connection for connection in self._all if connection.address is None]
         if len(accepted) < ACCEPTED_MAX:
             return True
@@ -104,8 +104,7 @@ class Connections:
         return True
 
     def sweep(self) -> None:
-        """Close what nobody uses, and ask whether those are there who have queries under way. To be called once a
-        second."""
+        """Close unused connections, and check those that have a query under way. Call this once a second."""
         now = trio.current_time()
         idle: list[PeerConnection] = []
         for connection in self:

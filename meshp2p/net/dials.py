@@ -1,4 +1,4 @@
-"""Dialling: one attempt for each address at a time, for all who need it."""
+"""Dialling: one attempt for each address at a time, shared by all tasks that need it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Connect = Callable[[Address], Awaitable[trio.abc.Stream]]
 
 
 class _Dial:
-    """One attempt; it is given up when nobody waits for it any more."""
+    """One attempt. It is cancelled if no task waits for it any more."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
@@ -27,8 +27,8 @@ class _Dial:
 
 
 class Dialer:
-    """``connect`` stands for the network. ``begin(stream, address)`` makes a connection of a stream and lets it run, or
-    gives None if this node is closed; ``start`` runs a function in a task, and tells whether it could."""
+    """Dials addresses. ``connect`` opens a stream. ``begin(stream, address)`` makes a connection of it and runs it, or
+    returns None if this node is closed. ``start`` runs a function in a task, and returns whether it could."""
 
     def __init__(
         self,
@@ -42,8 +42,8 @@ class Dialer:
         self._dials: dict[Address, _Dial] = {}
 
     async def dial(self, addresses: tuple[Address, ...]) -> PeerConnection | CallFailed:
-        """A new connection to the first of these addresses at which somebody says who it is. It failed as ``REFUSED``
-        only if all refused."""
+        """Return a new connection to the first of these addresses at which a node answers. The failure is ``REFUSED``
+        only if all addresses refused."""
         if len(addresses) == 1:
             return await self._dial_one(addresses[0])
         outcomes: list[PeerConnection | CallFailed] = []
@@ -107,5 +107,5 @@ class Dialer:
 
 
 def _worst(failures: list[CallFailed]) -> CallFailed:
-    """Of several addresses: refused only if all refused."""
+    """Combine the failures of several addresses: refused only if all refused."""
     return next((failed for failed in failures if failed.failure is not Failure.REFUSED), failures[0])

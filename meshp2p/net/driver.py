@@ -61,7 +61,7 @@ DELAY_BOUNDS: Final = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Seconds. Chosen, not measured."""
 
 ACK_HOSTS_MAX: Final = 64
-"""Hosts that are remembered between two calls of :meth:`Driver.pop_ack_hosts`. Chosen, not measured."""
+"""How many hosts are remembered between two calls of :meth:`Driver.pop_ack_hosts`. Chosen, not measured."""
 
 
 class Datagrams(Protocol):
@@ -83,7 +83,7 @@ class Caller(Protocol):
 
 
 class DriverStats(msgspec.Struct):
-    """What passed through, since the start. ``refused`` counts by reason what was not a message of this mesh."""
+    """Counters since the start. ``refused`` counts, by reason, data that was no message of this mesh."""
 
     datagrams_received: int = 0
     datagrams_sent: int = 0
@@ -96,7 +96,7 @@ class DriverStats(msgspec.Struct):
     stores: int = 0
     stores_failed: int = 0
     transactions: int = 0
-    """In which the stores that succeeded were written: stores that wait go together."""
+    """How many transactions wrote the successful stores. Waiting stores are written together."""
     refused: dict[Refusal, int] = msgspec.field(default_factory=dict)
     delays: list[int] = msgspec.field(default_factory=lambda: [0] * (len(DELAY_BOUNDS) + 1))
     """How many timers ran so late, by :data:`DELAY_BOUNDS`; the last are those that were later than all bounds."""
@@ -210,16 +210,17 @@ class Driver:
             self._driven = trio.Event()
 
     def catch_up(self) -> None:
-        """Take in what has arrived and was not read yet, up to a bound.
+        """Process datagrams that have arrived and were not read yet, up to a limit.
 
-        Another node sends its gossip before it answers its own caller; that caller then finds here what it did there.
+        Another node sends its gossip before it answers its own caller. So the caller then finds here the effect of that
+        call.
         """
         self._receive_waiting()
 
     async def request(self, request: Request) -> CallReply:
-        """Ask the machine for something that another node may have to answer.
+        """Make a request that another node may have to answer.
 
-        Raises what the machine raises. Cancel-safe: whether the request took effect is then unknown.
+        Raises the errors of the machine. Cancel-safe: then it is unknown whether the request took effect.
         """
         ticket = self._next_ticket()
         done, replies = self._waiting[ticket]
@@ -231,15 +232,14 @@ class Driver:
         return replies[0]
 
     async def wait_until(self, holds: Callable[[], bool]) -> None:
-        """Return when ``holds()``, which is asked whenever the machine was driven."""
+        """Return when ``holds()`` is true. It is called after each step of the machine."""
         while not holds():
             await self._driven.wait()
 
     def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
-        """The frame that answers another node's call, or what to await for it where the machine does not know it yet.
+        """Return the frame that answers another node's call, or an awaitable of it if the machine does not know it yet.
 
-        Raises :class:`RemoteProtocolError` on what is no call of this mesh. Cancel-safe: an answer that comes later
-        goes nowhere.
+        Raises :class:`RemoteProtocolError` if it is no call of this mesh. Cancel-safe: a late answer is dropped.
         """
         try:
             request = self._codec.decode_request_untrusted(body)
@@ -267,7 +267,8 @@ class Driver:
         return self._codec.encode(replies[0])
 
     async def answer_watch(self, body: bytes) -> bytes:
-        """The frame that opens a watch connection. Raises :class:`RemoteProtocolError` on what asks for none."""
+        """Return the frame that opens a watch connection. Raises :class:`RemoteProtocolError` if the request is
+        another."""
         reply = self.answer_call(body)
         if not isinstance(reply, bytes):
             reply = await reply
@@ -296,7 +297,7 @@ class Driver:
         self.perform(self.machine.note_route(node_id, via, failure, trio.current_time()))
 
     def relay_route(self, node_id: str) -> CallRoute | None:
-        """Return the direct route to a node, for a call that this node passes on; None if it must not."""
+        """Return the direct route to a node, for a call that this node relays; None if it must not."""
         return self.machine.relay_route(node_id)
 
     def pop_ack_hosts(self) -> set[str]:
@@ -313,7 +314,7 @@ class Driver:
         self.perform(self.machine.expel(ids, trio.current_time()))
 
     def _next_ticket(self) -> int:
-        """Return a new ticket, under which an answer will come."""
+        """Return a new ticket for an answer that will come."""
         self._tickets += 1
         self._waiting[self._tickets] = (trio.Event(), [])
         return self._tickets
@@ -426,7 +427,7 @@ class Driver:
         self.perform(self.machine.receive_persisted(failure, trio.current_time()))
 
     def _conclude_stores(self, stores: list[Store], failure: str | None) -> None:
-        """Tell the machine of each that these were written in one transaction, or not, for this reason."""
+        """Tell the machine, for each of these stores, that it was written in one transaction, or why it was not."""
         self.stats.stores_failed += failure is not None
         self.stats.transactions += failure is None
         self.stats.stores += len(stores)

@@ -1,4 +1,4 @@
-"""Which addresses of this machine a node advertises."""
+"""The addresses of this machine that a node advertises."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import msgspec
 __all__ = ["ADVERTISED_MAX", "Interface", "advertised_addresses", "list_interfaces", "why_no_network"]
 
 ADVERTISED_MAX = 8
-"""Chosen, not measured: every record that is gossiped carries them, and a packet has room for 1,232 bytes."""
+"""The maximum number of advertised addresses. Chosen, not measured: every record that is gossiped carries them, and a
+packet has room for 1,232 bytes."""
 
 _CONTAINERS: Final = re.compile(
     r"""
@@ -29,8 +30,8 @@ _CONTAINERS: Final = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""Names that container engines and hypervisors give to the interfaces which lead to their guests on this machine and to
-nobody else: whole names, because people name real LANs ``br-lan``, ``br-mgmt`` or ``docker-lab``. Every machine with
+"""Names that container engines and hypervisors give to interfaces that lead only to their guests on this machine. The
+patterns match whole names, because real LANs are called ``br-lan``, ``br-mgmt`` or ``docker-lab``. Every machine with
 Docker has the same 172.17.0.1, so a peer that tries such an address reaches itself or a stranger."""
 
 _GET_FLAGS: Final = 0x8913 if sys.platform.startswith("linux") else 0xC0206911  # SIOCGIFFLAGS
@@ -39,11 +40,11 @@ _MULTICAST: Final = 0x1000 if sys.platform.startswith("linux") else 0x8000
 
 
 class Interface(msgspec.Struct, frozen=True):
-    """An interface of this machine and the literal addresses, without scope, that a socket can be bound to now.
+    """An interface of this machine, and the literal addresses, without scope, to which a socket can be bound now.
 
-    ``prefixes`` are the lengths of their networks' prefixes, in the same order; ``index`` is the system's number of the
-    interface, 0 where it is not known. ``flags`` are those of the system: of ``up``, ``broadcast``, ``loopback``,
-    ``running`` and ``multicast`` those that it has, and none where the system does not say.
+    ``prefixes`` are the lengths of their networks' prefixes, in the same order. ``index`` is the system's number of the
+    interface, 0 if unknown. ``flags`` are those of ``up``, ``broadcast``, ``loopback``, ``running`` and ``multicast``
+    that the system reports; empty if it reports none.
     """
 
     name: str
@@ -59,11 +60,11 @@ class Interface(msgspec.Struct, frozen=True):
 
     @property
     def has_carrier(self) -> bool:
-        """Whether a packet can leave by it: it is up, and its cable is in or its radio has a station."""
+        """Whether it can send packets: it is up, and its cable is plugged in or its radio has a station."""
         return not self.flags or {"up", "running"} <= {*self.flags}
 
     def broadcast_of(self, host: str) -> str | None:
-        """The broadcast address of the network of one of ``addresses``; None where it has none."""
+        """Return the broadcast address of the network of one of ``addresses``, or None if it has none."""
         position = self.addresses.index(host)
         if ":" in host or position >= len(self.prefixes) or self.prefixes[position] > 30:
             return None
@@ -75,10 +76,10 @@ ListInterfaces = Callable[[], Iterable[Interface]]
 
 
 def list_interfaces() -> tuple[Interface, ...]:
-    """Ask the system. Left out is what was never up, or is not verified unique yet (IPv6): nobody can be there; and
-    link-local IPv6 addresses, which cannot be bound to without a scope.
+    """List the interfaces of this machine. Addresses that were never up or are not verified unique yet (IPv6) are left
+    out, because no peer can reach them. So are link-local IPv6 addresses, which cannot be bound to without a scope.
 
-    Raises ``OSError`` where the system does not say.
+    Raises ``OSError`` if the system does not answer.
     """
     found = []
     for adapter in ifaddr.get_adapters():
@@ -91,12 +92,13 @@ def list_interfaces() -> tuple[Interface, ...]:
 def advertised_addresses(bound_host: str, interfaces: ListInterfaces = list_interfaces) -> tuple[str, ...]:
     """Return the addresses at which others reach a socket that is bound to ``bound_host``, IPv4 first, at least one.
 
-    A concrete address is advertised alone. For ``0.0.0.0`` (IPv4) and ``::`` (both families) it is the best of these
-    that the machine has: addresses of its networks; self-assigned IPv4 ones (169.254/16); those of bridges to
-    containers and virtual machines; those of interfaces without a carrier, so that a node whose only cable is out for a
-    moment does not move; loopback, where nothing is up. The answer has a fixed order and at most ``ADVERTISED_MAX``
-    addresses.
-    Link-local IPv6 addresses are never in it: without the reader's own interface number they lead nowhere.
+    A concrete address is advertised alone. For ``0.0.0.0`` (IPv4) and ``::`` (both families) the result has the best
+    kind of address that the machine has, in this order: addresses of its networks; self-assigned IPv4 addresses
+    (169.254/16); those of bridges to containers and virtual machines; those of interfaces without a carrier, so that a
+    node whose only cable is unplugged for a moment does not move; loopback, if nothing is up. The order is fixed, and
+    there are at most ``ADVERTISED_MAX`` addresses.
+
+    Link-local IPv6 addresses are never included, because they need the reader's own interface number.
     """
     wildcard = {"0.0.0.0": (4,), "::": (4, 6)}.get(bound_host)
     if wildcard is None:
@@ -115,7 +117,7 @@ def advertised_addresses(bound_host: str, interfaces: ListInterfaces = list_inte
 
 
 def why_no_network(interfaces: Iterable[Interface]) -> str:
-    """Why no other machine can be reached through these, in words; empty if one may be."""
+    """Return why no other machine can be reached through these interfaces; empty if one may be reachable."""
     others = [interface for interface in interfaces if "loopback" not in interface.flags]
     if not others:
         return "this machine has no network interface but loopback"
@@ -132,7 +134,7 @@ def _is_of_network(host: str) -> bool:
 
 
 def _rank(interface: Interface, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int | None:
-    """How good an address is to advertise: 0 is best, ``None`` is never."""
+    """Return the rank of an address for advertising: 0 is best, ``None`` means never."""
     if address.is_loopback or address.is_unspecified or address.is_multicast:
         return None
     if address.is_link_local and address.version == 6:
@@ -161,7 +163,7 @@ def _is_bindable(host: str) -> bool:
 
 
 def _flags_of(name: str) -> tuple[str, ...]:
-    """An interface's flags as words; none where the system does not say."""
+    """Return an interface's flags as words; empty if the system does not report them."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
             answer = fcntl.ioctl(any_socket, _GET_FLAGS, struct.pack("16s240x", name.encode()[:15]))

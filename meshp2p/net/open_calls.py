@@ -1,8 +1,8 @@
-"""Calls between nodes that carry opaque bytes and are answered in parts: what queries are made of.
+"""Calls between nodes that carry opaque bytes and are answered in parts. Queries use them.
 
-The asker opens a call, and reads the parts of its reply until there are no more. The target serves it with a
-coroutine, which sends the parts. The transport never reads what the bytes mean. Nothing is stored or repeated: a call
-is served at most once.
+The asker opens a call and reads the parts of its reply until the end. The target serves the call with a coroutine,
+which sends the parts. The transport never reads the bytes. Nothing is stored or repeated: a call is served at most
+once.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class OutgoingCall(Protocol):
     """The asker's side of an open call."""
 
     async def receive_part(self) -> bytes | None:
-        """The next part of the reply, or None at its end.
+        """Return the next part of the reply, or None at its end.
 
-        Raises :class:`~meshp2p.errors.ConnectionLost` if the connection broke or the deadline of the call passed
-        (whether the target acted is unknown), and :class:`~meshp2p.errors.Unreachable` if the call was never handed to
-        the target. Cancel-safe: no part is lost.
+        Raises :class:`~meshp2p.errors.ConnectionLost` if the connection broke or the deadline of the call passed (then
+        it is unknown whether the target acted), and :class:`~meshp2p.errors.Unreachable` if the call never reached the
+        target. Cancel-safe: no part is lost.
         """
 
 
@@ -38,7 +38,7 @@ class IncomingCall(Protocol):
 
     @property
     def deadline(self) -> float:
-        """When the asker gives up, on trio's clock."""
+        """The deadline of the asker, on trio's clock."""
 
     async def send_part(self, data: bytes) -> None:
         """Send one part of the reply, at most ``PART_BYTES_MAX`` bytes. Waits while the asker has not read enough of
@@ -52,7 +52,7 @@ logged."""
 
 
 class CallOpener(Protocol):
-    """What opens calls to other nodes."""
+    """Opens calls to other nodes."""
 
     def open_call(self, node_id: str, body: bytes, deadline: float) -> AbstractAsyncContextManager[OutgoingCall]:
         """Open a call to a listed node, directly or through a relay. ``deadline`` is on trio's clock.

@@ -27,11 +27,11 @@ from meshp2p.wire.peer_protocol import PeerProtocol
 __all__ = ["AskedCall", "CallBroken", "OnEvent", "PeerConnection", "ServedCall"]
 
 WRITE_SECONDS: Final = 10.0
-"""How long the other side may take to read a chunk; then the connection is cut. Chosen, not measured."""
+"""How long the other side may take to read a chunk before the connection is cut. Chosen, not measured."""
 
 SILENT_CHECKS: Final = 5
-"""How often in a row, once a second, a node that has a query under way is asked in vain whether it is there. Chosen,
-not measured."""
+"""How many times in a row, once a second, a node with a query under way may leave a check unanswered. Chosen, not
+measured."""
 
 _RECEIVE_BYTES: Final = 64 * 1024
 
@@ -39,8 +39,8 @@ _log = logging.getLogger("meshp2p.net")
 
 
 class CallBroken(Exception):
-    """A call ended without the end of its reply. ``is_unseen``: the target has not seen it. ``reset``: the other side
-    said so; otherwise the connection broke."""
+    """A call ended before the end of its reply. ``is_unseen``: the target has not seen it. ``reset``: the other side
+    ended it; otherwise the connection broke."""
 
     def __init__(self, message: str, *, is_unseen: bool = False, reset: ResetReason | None = None) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class CallBroken(Exception):
 
 
 class AskedCall:
-    """A call that was opened here. It is to be closed, which cancels it if its reply has not ended."""
+    """A call that was opened here. Close it after use; that cancels it if its reply has not ended."""
 
     def __init__(self, connection: PeerConnection, call_id: int) -> None:
         self.connection: PeerConnection = connection
@@ -60,7 +60,7 @@ class AskedCall:
         self._news: trio.Event | None = None
 
     async def receive(self) -> bytes | None:
-        """The next part, or None at the end of the reply. Raises :class:`CallBroken`. Cancel-safe."""
+        """Return the next part, or None at the end of the reply. Raises :class:`CallBroken`. Cancel-safe."""
         while not self._parts:
             if self._has_ended:
                 return None
@@ -101,8 +101,8 @@ class AskedCall:
 
 
 class ServedCall:
-    """A call that the other side opened: :class:`~meshp2p.net.open_calls.IncomingCall`. ``scope`` is cancelled when
-    nobody waits for the reply any more."""
+    """A call that the other side opened: :class:`~meshp2p.net.open_calls.IncomingCall`. ``scope`` is cancelled if no
+    task waits for the reply any more."""
 
     def __init__(self, connection: PeerConnection, arrived: CallArrived) -> None:
         peer = connection.peer
@@ -116,7 +116,7 @@ class ServedCall:
         self.scope: trio.CancelScope = trio.CancelScope()
 
     async def send_part(self, data: bytes) -> None:
-        """Send one part of the reply, once those before it were."""
+        """Send one part of the reply, after the earlier ones."""
         connection = self.connection
         connection.protocol.send_part(self.id, data)
         connection.flush()
@@ -126,12 +126,12 @@ class ServedCall:
 
 
 OnEvent = Callable[["PeerConnection", PeerEvent], None]
-"""Told of what concerns the node as a whole: hellos, calls of the other side, and those that are passed on."""
+"""Gets the events that concern the whole node: hellos, calls of the other side, and relayed calls."""
 
 
 class PeerConnection:
-    """A connection from its first byte to its end. ``address`` is where it was dialled, None if the other side dialled;
-    ``host`` is the other machine's."""
+    """A connection from its first byte to its end. ``address`` is where it was dialled, None if the other side dialled.
+    ``host`` is that of the other machine."""
 
     def __init__(self, stream: trio.abc.Stream, protocol: PeerProtocol, host: str, address: Address | None) -> None:
         self.protocol: PeerProtocol = protocol
@@ -140,22 +140,22 @@ class PeerConnection:
         self.asked: dict[int, AskedCall] = {}
         self.served: dict[int, ServedCall] = {}
         self.has_hello: trio.Event = trio.Event()
-        """Set when the other side has said who it is, or the connection is over."""
+        """Set when the other side has sent its hello, or the connection has ended."""
         self.is_retired: bool = False
-        """No call is to be opened on it: another is better, or nobody needed it for long."""
+        """No more calls are opened on it: another connection is better, or it was not used for long."""
         self.retired: trio.Event = trio.Event()
         self.is_closed: bool = False
         self.why_closed: str = ""
         self.refusal: RemoteProtocolError | None = None
         self.opened_at: float = trio.current_time()
         self.used_at: float = self.opened_at
-        """When a call was last open."""
+        """The time at which a call was last open."""
         self.heard_at: float = self.opened_at
-        """When the last byte came."""
+        """The time of the last byte."""
         self.has_been_used: bool = False
         """Whether a call was opened on it from here."""
         self.silent_since: float = -1.0
-        """A call waited in vain since then, and nothing was heard since."""
+        """Since when a call has waited without any byte from the other side."""
         self._stream = stream
         self._scope = trio.CancelScope()
         self._has_output = trio.Event()
@@ -182,7 +182,8 @@ class PeerConnection:
 
     @property
     def is_usable(self) -> bool:
-        """Whether a call may be opened here. One on which a call waited in vain is not used until a byte comes."""
+        """Return whether a call may be opened here. A connection on which a call had no answer is not used until a byte
+        arrives."""
         is_silent = self.heard_at <= self.silent_since
         return not self.is_closed and not self.is_retired and not is_silent and self.protocol.may_open
 
@@ -198,7 +199,7 @@ class PeerConnection:
         return call
 
     def open_passed(self, opened: OpenFrame, source: str) -> int:
-        """Open the second half of a call that is passed on; returns its id here."""
+        """Open the second half of a relayed call, and return its id here."""
         call_id = self.protocol.open_passed(opened, source)
         self.used_at = trio.current_time()
         self.flush()
@@ -210,7 +211,7 @@ class PeerConnection:
         self.flush()
 
     def finish(self, served: ServedCall, reset: ResetReason | None = None, message: str = "") -> None:
-        """A call of the other side's has been served: its reply is complete, or reset."""
+        """Note that a call of the other side was served: its reply is complete, or it was reset."""
         self.served.pop(served.id, None)
         if reset is not None:
             self.protocol.reset(served.id, reset, message)
@@ -218,15 +219,15 @@ class PeerConnection:
         self.flush()
 
     def note_silence(self, since: float) -> None:
-        """A call that was opened at this time was not answered in time. If nothing at all was heard meanwhile, this
-        connection may lead nowhere."""
+        """Note that a call that was opened at this time had no answer in time. If no byte arrived meanwhile, this
+        connection may be broken."""
         if self.heard_at <= since:
             self.silent_since = trio.current_time()
 
     def check_alive(self) -> None:
-        """Ask whether the other side is there, if a query is under way; to be called once a second. If nothing is heard
-        for ``SILENT_CHECKS`` in a row the connection is cut: counted, and not timed, for this process may have been
-        stopped itself."""
+        """Check whether the other side is alive, if a query is under way. Call this once a second. If no byte arrives
+        after ``SILENT_CHECKS`` checks in a row, the connection is cut. They are counted and not timed, because this
+        process may have been stopped itself."""
         is_awaited = self.protocol.has_queries
         if not is_awaited or self.heard_at >= self._checked_at:
             self._silent_checks = 0
@@ -240,7 +241,7 @@ class PeerConnection:
             self.flush()
 
     def retire(self) -> None:
-        """Open no further calls here; close when those that are open have ended."""
+        """Open no more calls here, and close after the open ones have ended."""
         if not self.is_retired:
             self.is_retired = True
             self.used_at = trio.current_time()
@@ -248,9 +249,9 @@ class PeerConnection:
             self._settle()
 
     def flush(self) -> None:
-        """Send what waits: at once as far as the socket takes it, the rest when it takes more.
+        """Send waiting bytes: as many as the socket takes at once, the rest when it takes more.
 
-        A small call then costs no switch to the writing task and back.
+        So a small call needs no switch to the writing task and back.
         """
         if not self.protocol.has_output:
             return
@@ -270,7 +271,7 @@ class PeerConnection:
         self._has_output.set()
 
     async def wait_written(self) -> None:
-        """Return when something was sent."""
+        """Return when bytes were sent."""
         await self._written.wait()
 
     def _note_written(self) -> None:
@@ -280,12 +281,12 @@ class PeerConnection:
     # The connection
 
     def close(self, why: str = "this node closed the connection") -> None:
-        """Cut it."""
+        """Cut the connection."""
         self.why_closed = self.why_closed or why
         self._scope.cancel()
 
     async def run(self, on_event: OnEvent) -> None:
-        """Speak until either side closes, then close. Raises nothing but ``trio.Cancelled``."""
+        """Run the connection until either side closes it, then close it. Raises only ``trio.Cancelled``."""
         try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope

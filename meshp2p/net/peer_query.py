@@ -1,4 +1,4 @@
-"""A query on its way to a node, over whichever route leads there."""
+"""A query to a node over one of its routes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ ATTEMPT_SECONDS: Final = 1.0
 
 
 class Router(Protocol):
-    """What knows the ways to a node."""
+    """The router of queries."""
 
     def routes(self, node_id: str) -> list[CallRoute]:
-        """The ways to a listed node, the one to take first ahead; empty if it is not listed."""
+        """Return the routes to a listed node, the preferred one first; empty if it is not listed."""
 
     def first_route(self, node_id: str) -> CallRoute | None:
-        """The first of :meth:`routes`; None if the node is not listed."""
+        """Return the first of :meth:`routes`; None if the node is not listed."""
 
     def note_route(self, node_id: str, via: str, failure: str) -> None:
-        """A query was answered on this route; or, with a ``failure``, none of them led there."""
+        """Note that a query was answered on this route; with a ``failure``, that all routes failed."""
 
 
 FindOpen = Callable[[str, int, tuple[Address, ...]], PeerConnection | None]
@@ -38,10 +38,10 @@ FindConnection = Callable[[str, int, tuple[Address, ...]], Awaitable[PeerConnect
 
 
 class PeerQuery:
-    """A query on its way: over the first route that leads to the node. One that turns out to lead nowhere, before the
-    node has seen the query, is left for the next.
+    """A query over the first route that leads to the node. If a route fails before the node has seen the query, the
+    next one is used.
 
-    Most queries take a connection that is open: then no other route is chosen, and nothing of it is told to the router.
+    Most queries use an open connection. Then no other route is chosen, and the router is not told.
     """
 
     def __init__(

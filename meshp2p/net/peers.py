@@ -1,8 +1,8 @@
 """All connections of a node to other nodes, and the calls on them.
 
-A connection carries calls of both sides, whoever opened it. A call takes the connection that there is; if there is none
-it dials. Of two connections to one process one is kept: the newer one, or, if both were opened just now, the one that
-the lower id dialled. The other is retired: its calls go on to their end, and watches move over.
+A connection carries calls of both sides, whichever side opened it. A call uses an open connection, or dials a new one.
+Of two connections to one process one is kept: the newer one or, if both were opened just now, the one that the lower id
+dialled. The other is retired: its calls continue to their end, and watches move to the kept one.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from meshp2p.wire.peer_protocol import PeerProtocol
 __all__ = ["PeerStats", "Peers", "open_stranger"]
 
 BUFFERED_BYTES_MAX: Final = 64 << 20
-"""Bytes of calls that are buffered for all connections together. Chosen, not measured."""
+"""How many bytes of calls are buffered for all connections together. Chosen, not measured."""
 
 RELAY_SECONDS: Final = 2.0
-"""How long a connection to the target of a call that is passed on may take; then the asker is told that there is no
-path. Chosen, not measured."""
+"""How long connecting to the target of a relayed call may take before the asker is told that there is no path. Chosen,
+not measured."""
 
 HANDSHAKES_MAX: Final = 64
 """How many accepted connections may be in their TLS handshake. Chosen, not measured."""
 
 CALLERS_MAX: Final = 64
-"""Hosts that are remembered. Chosen, not measured: they only tell whether another machine connected to this one."""
+"""How many hosts are remembered. Chosen, not measured: they only tell whether another machine connected to this one."""
 
 _SWEEP_SECONDS: Final = 1.0
 
@@ -63,7 +63,7 @@ class PeerStats:
         self.crowded_out: int = 0
         """Connections that were closed at once, because there was no room for them."""
         self.callers: set[str] = set()
-        """Hosts that they came from, ``CALLERS_MAX`` at most."""
+        """The hosts of accepted connections, at most ``CALLERS_MAX``."""
         self.dialled: int = 0
 
 
@@ -104,7 +104,7 @@ class Peers:
 
     @property
     def connections(self) -> list[PeerConnection]:
-        """Those that are open, the oldest first."""
+        """The open connections, the oldest first."""
         return list(self._connections)
 
     async def run(
@@ -163,7 +163,7 @@ class Peers:
         return verified
 
     async def _connect(self, address: Address) -> trio.abc.Stream:
-        """Connect to a node. Raises as ``connect`` does."""
+        """Connect to a node. Raises the errors of ``connect``."""
         stream = await self._connect_plain(address)
         if self._security is None:
             return stream
@@ -196,7 +196,7 @@ class Peers:
     # Calls of this node
 
     async def call(self, call: Call) -> CallReply | CallFailed:
-        """Perform a call. Never raises but for cancellation."""
+        """Perform a call. Raises only ``trio.Cancelled``."""
         outcome = await self._call(call)
         if self._gate is not None:
             await self._gate()
@@ -232,10 +232,10 @@ class Peers:
         return CallFailed(Failure.TIMEOUT, f"{where}: no answer in {call.timeout:g} s")
 
     async def watch(self, watch: Watch, opened: Callable[[WatchOpened], None]) -> CallFailed:
-        """Hold a connection to a node until it breaks, and say why it did, or why none stood in time. ``opened`` is
-        told when one stands.
+        """Hold a connection to a node until it breaks. Return why it broke, or why none could be opened in time.
+        ``opened`` is called when it is open.
 
-        Never raises but for cancellation, which ends the watch.
+        Raises only ``trio.Cancelled``, which ends the watch.
         """
         outcome = await self._watch(watch, opened)
         if self._gate is not None:
@@ -283,9 +283,8 @@ class Peers:
             query.close()
 
     async def ask_dial_back(self, node_id: str, boot: int, addresses: tuple[Address, ...], port: int) -> str | None:
-        """Ask a node to connect to this port of our machine, at the address that our connection to it comes from, and
-        to send a datagram there. Returns the empty text if it could connect, else why not; None if it could not be
-        asked."""
+        """Ask a node to connect to this port of this machine, at the address that the node sees, and to send a datagram
+        there. Return an empty text if it could connect, else the reason; None if it could not be asked."""
         with trio.move_on_after(2 * DIAL_BACK_SECONDS):
             connection = await self.find(node_id, boot, addresses)
             if isinstance(connection, CallFailed):
@@ -303,8 +302,8 @@ class Peers:
     # Which connection
 
     async def find(self, node_id: str, boot: int, addresses: tuple[Address, ...]) -> PeerConnection | CallFailed:
-        """A connection to this node: the one there is, or a new one. Whoever answers at an address gets the calls that
-        were meant for it; they say themselves whom they concern."""
+        """Return an open or new connection to this node. The node that answers at an address gets the calls for that
+        address; a call itself says which instance it concerns."""
         connection = self._connections.find(node_id, boot, addresses)
         if connection is not None:
             return connection
@@ -318,7 +317,7 @@ class Peers:
         return other or CallFailed(Failure.UNREACHABLE, f"{dialled.address}: {dialled.why_closed or 'it is closing'}")
 
     def _begin(self, stream: trio.abc.Stream, address: Address) -> PeerConnection | None:
-        """Let a connection run that was dialled."""
+        """Run a connection that was dialled."""
         protocol = PeerProtocol(self._codec.tag, self._own, is_dialler=True, budget=self._budget)
         connection = PeerConnection(stream, protocol, address.host, address)
         self.stats.dialled += 1
@@ -339,7 +338,7 @@ class Peers:
     # Calls that are passed on
 
     async def _find_for_relay(self, node_id: str) -> PeerConnection | None:
-        """A connection to the target of a call that is passed on; None if there is none and none can be made soon."""
+        """Return a connection to the target of a relayed call; None if there is none in time."""
         route = None if self._service is None else self._service.relay_route(node_id)
         if route is None:
             return None
@@ -350,7 +349,7 @@ class Peers:
         return None
 
     def _start(self, function: Callable[..., Awaitable[None]], *arguments: object) -> bool:
-        """Run this in a task; whether that could be: not after the end."""
+        """Run this in a task. Return whether that was possible; it is not after the end."""
         if self._nursery is None:
             return False
         self._nursery.start_soon(function, *arguments)
@@ -358,7 +357,7 @@ class Peers:
 
 
 async def _ended_or_retired(asked: AskedCall) -> bool:
-    """Wait until the reply has ended, then True, or its connection was retired. Raises :class:`CallBroken`."""
+    """Return True when the reply has ended, and False if its connection was retired. Raises :class:`CallBroken`."""
     has_ended = False
     broken: CallBroken | None = None
     async with trio.open_nursery() as nursery:
@@ -383,7 +382,7 @@ async def _ended_or_retired(asked: AskedCall) -> bool:
 
 
 def _listening(connection: PeerConnection, addresses: tuple[Address, ...]) -> Address | None:
-    """At which of these addresses the other side of a connection listens; None if that cannot be told."""
+    """Return at which of these addresses the other side of a connection listens; None if that is unknown."""
     if connection.address is not None:
         return connection.address
     return next((address for address in addresses if address.host == connection.host), None)
@@ -391,7 +390,7 @@ def _listening(connection: PeerConnection, addresses: tuple[Address, ...]) -> Ad
 
 @contextlib.asynccontextmanager
 async def open_stranger(codec: Codec) -> AsyncIterator[Peers]:
-    """Calls to nodes from a process that is none."""
+    """Calls to nodes from a process that is no node."""
     peers = Peers(codec, PeerHello("", 0))
     async with trio.open_nursery() as nursery:
         await nursery.start(peers.run, None)

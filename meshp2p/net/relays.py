@@ -1,7 +1,7 @@
-"""Calls that this node passes on for two others, a chunk at a time.
+"""Relayed calls: this node passes a call on between two others, a chunk at a time.
 
-The two halves are calls of their own connections. Chunks, windows and resets go from one to the other as they come, so
-what waits here is bounded by the windows of the two ends.
+The two halves are calls of their own connections. Chunks, windows and resets are forwarded as they arrive, so the
+windows of the two ends limit what waits here.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from meshp2p.wire.peer_protocol import PeerProtocol
 __all__ = ["RelayConnection", "Relays"]
 
 RELAYS_MAX: Final = 256
-"""Calls that are passed on at a time; one more is reset as busy. Chosen, not measured."""
+"""The maximum number of relayed calls. One more is reset as busy. Chosen, not measured."""
 
 
 class RelayConnection(Protocol):
-    """What is needed of a connection: :class:`~meshp2p.net.peer_connection.PeerConnection` has it."""
+    """The interface of a connection: :class:`~meshp2p.net.peer_connection.PeerConnection` has it."""
 
     protocol: PeerProtocol
 
@@ -40,7 +40,8 @@ class RelayConnection(Protocol):
 
 
 class _Half:
-    """One of the two calls; ``is_near``: the asker's. ``waiting`` is what cannot go out on it yet: it is not open."""
+    """One of the two calls. ``is_near``: it is the asker's. ``waiting`` holds what cannot be sent yet, because the call
+    is not open."""
 
     __slots__ = ("call", "connection", "has_sent_last", "is_near", "other", "waiting")
 
@@ -75,8 +76,8 @@ class _Half:
 
 
 class Relays:
-    """``find(node_id)`` gives a connection to a target, None if there is none in time; ``start`` runs a function in a
-    task."""
+    """Relays calls. ``find(node_id)`` returns a connection to a target, or None if there is none in time. ``start``
+    runs a function in a task."""
 
     def __init__(self, find: Callable[[str], Awaitable[RelayConnection | None]], start: Callable[..., object]) -> None:
         self._find = find
@@ -87,7 +88,7 @@ class Relays:
         return len(self._halves)
 
     def handle_event(self, connection: RelayConnection, event: PeerEvent) -> None:
-        """Something happened to a call that is passed on, or is to be."""
+        """Process an event of a call that is relayed, or is to be."""
         if isinstance(event, RelayAsked):
             self._begin(connection, event)
             return
@@ -139,7 +140,7 @@ class Relays:
             far.send(event)
 
     def release(self, connection: RelayConnection) -> None:
-        """A connection is over: so are the calls that were passed on over it."""
+        """End the relayed calls of a connection that has ended."""
         for half in [half for (at, _), half in self._halves.items() if at is connection]:
             self._forget(half)
             half.other.reset(ResetReason.CANCELLED if half.is_near else ResetReason.LOST, "the other half broke")

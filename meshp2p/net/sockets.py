@@ -1,4 +1,4 @@
-"""UDP and TCP on one port number."""
+"""UDP and TCP sockets with one port number."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _TRIES: Final = 32
 _MAPPED: Final = "::ffff:"
 _RECEIVE_BUFFER_BYTES: Final = 1 << 20
 _KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-"""A connection on which nothing passes ends a minute after the other machine has gone: seconds and a count, by the
-systems' names for them. Chosen, not measured."""
+"""TCP keep-alive options: an idle connection ends a minute after the other machine has gone. Seconds and a count, by
+the systems' names for them. Chosen, not measured."""
 
 
 SEGMENT_BYTES_MAX: Final = 1220
-"""The most that one segment carries on a connection to another machine: what fits into IPv6's least MTU, 1,280 bytes.
-If a router drops what is larger and its word of that is filtered (a path-MTU black hole), segments of a LAN's size
-would never arrive."""
+"""The maximum size of a TCP segment to another machine: it fits into IPv6's minimum MTU, 1,280 bytes. If a router
+drops larger segments and its ICMP messages are filtered (a path-MTU black hole), segments of a LAN's size would
+never arrive."""
 
 
 class DatagramSocket:
-    """A bound UDP socket that never blocks: what cannot be sent now is dropped and counted, as a network would drop
-    it."""
+    """A bound UDP socket that never blocks. Packets that cannot be sent now are dropped and counted, as in a
+    network."""
 
     def __init__(self, bound: socket.socket) -> None:
         bound.setblocking(False)
@@ -47,8 +47,7 @@ class DatagramSocket:
         await trio.lowlevel.wait_readable(self._socket)
 
     def receive_nowait(self) -> tuple[bytes, Address] | None:
-        """The next waiting datagram and where it came from, without what it has beyond one byte more than the largest;
-        None where none waits."""
+        """Return the next waiting datagram and its source, cut one byte above the maximum size; None if none waits."""
         while True:
             try:
                 data, source = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
@@ -83,10 +82,10 @@ class Sockets:
 
 
 def open_sockets(host: str, port: int, *, is_port_wished: bool) -> Sockets:
-    """Bind UDP and TCP to one port number of ``host``, a literal address or a name of this machine; ``::`` means IPv4
-    as well, and alone where the machine has no IPv6.
+    """Bind UDP and TCP to one port number of ``host``, a literal address or a name of this machine. ``::`` means IPv4
+    as well, or IPv4 only if the machine has no IPv6.
 
-    ``port`` 0 takes any free one; where ``is_port_wished`` is false so does a port that is taken. Raises
+    ``port`` 0 means any free port. If ``is_port_wished`` is false, a port that is taken means the same. Raises
     :class:`StartError`.
     """
     family, literal = _resolve(host)
@@ -112,8 +111,8 @@ class _Options(Protocol):
 
 
 def keep_alive(connection: _Options) -> None:
-    """Have the system ask on this TCP socket, or on those that are accepted from it, whether the other machine is still
-    there: one that is switched off says nothing, and what waits for it would wait for ever."""
+    """Turn on TCP keep-alive for this socket, or for those that are accepted from it. A machine that is switched off
+    sends nothing, and a call to it would wait for ever."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEP_ALIVE:
         option = getattr(socket, name, None)
@@ -122,7 +121,7 @@ def keep_alive(connection: _Options) -> None:
 
 
 async def connect_tcp(address: Address) -> trio.abc.Stream:
-    """Connect to a literal address. Raises ``OSError``, and ``ValueError`` for a host that is none."""
+    """Connect to a literal address. Raises ``OSError``, or ``ValueError`` if the host is no literal address."""
     if not address.host:
         raise OSError("no host")
     family = trio.socket.AF_INET6 if ":" in address.host else trio.socket.AF_INET
@@ -155,13 +154,13 @@ def _resolve(host: str) -> tuple[socket.AddressFamily, str]:
 
 
 def _is_one_host(literal: str) -> bool:
-    """Whether it is neither multicast nor broadcast, and means the same on every machine: it is told to others."""
+    """Return whether the address is neither multicast nor broadcast, and means the same on every machine."""
     return "%" not in literal and literal != "255.255.255.255" and not ipaddress.ip_address(literal).is_multicast
 
 
 def _bind(family: socket.AddressFamily, host: str, port: int) -> Sockets:
-    """Both sockets on one number; where the system chooses it, what is free for one may be taken for the other: try
-    others."""
+    """Bind both sockets to one number. If the system chooses it, a number that is free for one may be taken for the
+    other: then try others."""
     for attempt in range(_TRIES):
         tcp = socket.socket(family, socket.SOCK_STREAM)
         udp = socket.socket(family, socket.SOCK_DGRAM)

@@ -1,4 +1,4 @@
-"""Writes the stores of a machine to disk. Those that wait are written together."""
+"""A writer for the stores of a machine. Stores that wait are written together."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from meshp2p.errors import StoreError
 __all__ = ["STORE_SECONDS_MAX", "StoreWriter", "WriteBatches"]
 
 STORE_SECONDS_MAX: Final = 5.0
-"""How long the end waits for stores that are not written yet. Chosen, not measured."""
+"""How long the end of a node waits for stores that are not written yet. Chosen, not measured."""
 
 WriteBatches = Callable[[Sequence[tuple[Write, ...]]], Awaitable[None]]
-"""Makes all of these writes or none. Raises :class:`~meshp2p.errors.StoreError`."""
+"""Performs all of these writes or none. Raises :class:`~meshp2p.errors.StoreError`."""
 
 
 class StoreWriter:
-    """Writes stores in order. ``conclude(stores, failure)`` gets the outcome of each transaction: the stores in it, and
-    why it failed, or None."""
+    """Writes stores in order. ``conclude(stores, failure)`` gets the result of each transaction: its stores, and the
+    failure or None."""
 
     def __init__(self, write: WriteBatches, conclude: Callable[[list[Store], str | None], None]) -> None:
         self._write_batches = write

@@ -1,4 +1,4 @@
-"""A bound on connections whose other side is not known yet: one more ends the oldest of them."""
+"""A limit for connections whose other side is not known yet. One more ends the oldest of them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ class Strangers:
 
     @contextlib.contextmanager
     def open(self, count_max: int, seconds: float = math.inf) -> Iterator[trio.CancelScope]:
-        """Count this block as one, and cancel it after ``seconds``, or if it is the oldest of more than
-        ``count_max``."""
+        """Count this block as one. Cancel it after ``seconds``, or if it is the oldest of more than ``count_max``."""
         if len(self._scopes) >= count_max:
             self.end_oldest()
         with trio.move_on_after(seconds) as scope:

@@ -1,9 +1,9 @@
-"""A machine that outlives an input which it cannot handle.
+"""A machine that survives an input which raises an error.
 
-The core has invariants, and raises where one is broken by a fault of ours. On a node that must not end the process,
-with the agent's program in it. The input is dropped, counted (``rebuilds``) and logged, what it would have done is
-discarded, and the machine begins anew with the records, messages and shared maps that it holds, as a process does that
-is restarted. Whoever waits for an answer gets one: that it is not known whether what was asked took effect.
+The core has invariants, and raises an error if a fault of the core breaks one. In a node this must not end the process,
+which also runs the agent's program. The input is dropped, counted (``rebuilds``) and logged, and its effects are
+discarded. Then the machine is built anew with its records, messages and shared maps, as after a restart. Pending
+requests get the answer that it is unknown whether they took effect.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logging.getLogger("meshp2p.net")
 
 REBUILDS_MAX: Final = 3
 REBUILDS_SECONDS: Final = 60.0
-"""So often in so many seconds a machine begins anew; then the node ends. Chosen, not measured."""
+"""How many rebuilds are allowed in how many seconds; one more ends the node. Chosen, not measured."""
 
 _UNKNOWN: Final = Refused(Why.UNREACHABLE, "a fault in this node: whether it took effect is unknown")
 
@@ -39,14 +39,14 @@ _T = TypeVar("_T")
 
 
 class SupervisedMachine(Machine):
-    """A machine whose inputs raise nothing but what they say. ``give_up(error)`` is called once, when that cannot be
-    held: the node is to leave."""
+    """A machine whose inputs raise only their documented errors. ``give_up(error)`` is called once if that is
+    impossible: then the node must leave."""
 
     def __init__(self, *arguments: Any, give_up: Callable[[InternalError], None], **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._give_up = give_up
         self._asked: dict[int, CallReply] = {}
-        """Tickets that are not resolved, and what they are resolved with if the machine begins anew."""
+        """Unresolved tickets, and the answers that they get if the machine is rebuilt."""
         self._rebuilt: collections.deque[float] = collections.deque(maxlen=REBUILDS_MAX)
         self._has_given_up = False
         self._is_dead = False
@@ -129,7 +129,7 @@ class SupervisedMachine(Machine):
     # Faults
 
     def _run(self, now: float, method: Callable[..., list[Effect]], *arguments: object) -> list[Effect]:
-        """Run an input of which nobody is told that it failed."""
+        """Run an input whose failure is reported to nobody."""
         if self._is_dead:
             return []
         try:
@@ -142,8 +142,8 @@ class SupervisedMachine(Machine):
         return effects
 
     def _do(self, now: float, method: Callable[..., _T], *arguments: object) -> _T:
-        """Run what the agent wants done at once. Raises :class:`~meshp2p.errors.InternalError` if it failed; what the
-        machine has to say then goes with the next input."""
+        """Run a request of the agent. Raises :class:`~meshp2p.errors.InternalError` if it failed; then the effects of
+        the rebuilt machine come with the next input."""
         try:
             return method(*arguments)
         except (LocalProtocolError, ConfigError):
