@@ -164,9 +164,11 @@ class PeerConnection:
         self._silent_checks = 0
         self._unsent = b""
         self._is_writer_idle = False
-        self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else None
         self.verified: VerifiedStream | None = stream if isinstance(stream, VerifiedStream) else None
         """The connection in a secured mesh."""
+        self._tls = None if self.verified is None else self.verified.tls
+        self._transport = stream if self._tls is None else self._tls.transport
+        self._fd = self._transport.socket.fileno() if isinstance(self._transport, trio.SocketStream) else None
         self.why_barred: str = ""
         """Why calls of the other side are refused until the connection is closed."""
 
@@ -256,12 +258,12 @@ class PeerConnection:
         if not self.protocol.has_output:
             return
         if self._fd is not None and self._is_writer_idle and not self.is_closed:
-            data = self.protocol.data_to_send()
             try:
-                self._unsent = data[os.write(self._fd, data) :]
+                self._unsent = self._next_bytes()
+                self._unsent = self._unsent[os.write(self._fd, self._unsent) :]
             except BlockingIOError:
-                self._unsent = data
-            except OSError as error:
+                pass
+            except (OSError, trio.BrokenResourceError) as error:
                 self.close(f"the connection broke: {error}")
                 return
             self._note_written()
@@ -269,6 +271,13 @@ class PeerConnection:
                 return
             self._is_writer_idle = False
         self._has_output.set()
+
+    def _next_bytes(self) -> bytes:
+        """What is to be written to the socket next; empty if nothing is."""
+        data, self._unsent = self._unsent, b""
+        if not data and (data := self.protocol.data_to_send()) and self._tls is not None:
+            data = self._tls.encrypt(data)
+        return data
 
     async def wait_written(self) -> None:
         """Return when bytes were sent."""
@@ -373,13 +382,11 @@ class PeerConnection:
             self.close("both sides have closed the connection")
 
     async def _write(self) -> None:
-        protocol = self.protocol
         try:
             while True:
-                while data := self._unsent or protocol.data_to_send():
-                    self._unsent = b""
+                while data := self._next_bytes():
                     with trio.move_on_after(WRITE_SECONDS) as writing:
-                        await self._stream.send_all(data)
+                        await self._transport.send_all(data)
                     if writing.cancelled_caught:
                         self.close(f"it read nothing for {WRITE_SECONDS:g} s")
                         return

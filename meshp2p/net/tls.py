@@ -20,6 +20,7 @@ import trio
 from meshp2p.errors import LocalProtocolError, Refusal, RemoteProtocolError
 from meshp2p.net.mesh_trust import MeshTrust
 from meshp2p.net.secure_stream import CallerStream, VerifiedStream
+from meshp2p.net.tls_stream import TlsStream
 from meshp2p.trust.callers import Callers
 from meshp2p.trust.certificates import AgentRole, Certificate
 from meshp2p.trust.credential import MachineCredential
@@ -85,24 +86,24 @@ class NodeTls:
 
     async def accept(self, stream: trio.abc.Stream, host: str) -> VerifiedStream | CallerStream:
         """See :class:`~meshp2p.net.security.Security`."""
-        tls = trio.SSLStream(stream, self._accepting, server_side=True, https_compatible=True)
+        tls = TlsStream(stream, self._accepting, server_side=True)
         async with _identifying(tls):
             await tls.do_handshake()
-            if tls.selected_alpn_protocol() not in (None, _HTTP):
+            if tls.alpn_protocol not in (None, _HTTP):
                 return await self._verify(tls)
-            leaf = tls.getpeercert(binary_form=True)
+            leaf = tls.certificate
             return CallerStream(tls, host, lambda: None if leaf is None else self._callers.by_certificate(leaf))
 
     async def dial(self, stream: trio.abc.Stream) -> VerifiedStream:
         """See :class:`~meshp2p.net.security.Security`."""
-        tls = trio.SSLStream(stream, self._dialling, https_compatible=True)
+        tls = TlsStream(stream, self._dialling, server_side=False)
         async with _identifying(tls):
             await tls.do_handshake()
             return await self._verify(tls)
 
-    async def _verify(self, stream: trio.SSLStream[trio.abc.Stream]) -> VerifiedStream:
-        leaf = stream.getpeercert(binary_form=True)
-        if stream.selected_alpn_protocol() != _MESH or leaf is None:
+    async def _verify(self, stream: TlsStream) -> VerifiedStream:
+        leaf = stream.certificate
+        if stream.alpn_protocol != _MESH or leaf is None:
             raise RemoteProtocolError(Refusal.UNTRUSTED, f"expected {_MESH} and a certificate")
         self.trust.refresh()
         trust = self.trust.credential.trust
@@ -127,7 +128,7 @@ class NodeTls:
 
 
 @contextlib.asynccontextmanager
-async def _identifying(stream: trio.SSLStream[trio.abc.Stream]) -> AsyncIterator[None]:
+async def _identifying(stream: TlsStream) -> AsyncIterator[None]:
     """Bound the time of this block, and close the stream unless it ends without an error. Raises
     :class:`RemoteProtocolError` and ``OSError`` as :class:`~meshp2p.net.security.Security` does."""
     is_known = False
@@ -197,7 +198,7 @@ def _load_chain(context: ssl.SSLContext, chain: Iterable[Certificate], key: Priv
         context.load_cert_chain(file.name)
 
 
-async def _exchange(stream: trio.SSLStream[trio.abc.Stream], body: bytes, bytes_max: int) -> bytes:
+async def _exchange(stream: TlsStream, body: bytes, bytes_max: int) -> bytes:
     """Send a message, and receive one at the same time: both sides may send more than the network holds."""
     received: bytes | Exception = b""
     async with trio.open_nursery() as nursery:
@@ -217,14 +218,14 @@ async def _exchange(stream: trio.SSLStream[trio.abc.Stream], body: bytes, bytes_
     return received
 
 
-async def _receive_message(stream: trio.SSLStream[trio.abc.Stream], bytes_max: int) -> bytes:
+async def _receive_message(stream: TlsStream, bytes_max: int) -> bytes:
     length = int.from_bytes(await _receive(stream, 4), "big")
     if length > bytes_max:
         raise RemoteProtocolError(Refusal.TOO_LARGE, f"a message of {length} bytes: expected at most {bytes_max}")
     return await _receive(stream, length)
 
 
-async def _receive(stream: trio.SSLStream[trio.abc.Stream], count: int) -> bytes:
+async def _receive(stream: TlsStream, count: int) -> bytes:
     received = bytearray()
     while len(received) < count:
         data = await stream.receive_some(min(count - len(received), 64 * 1024))

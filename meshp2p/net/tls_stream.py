@@ -1,0 +1,103 @@
+"""A TLS 1.3 connection as a stream, in which encrypting is apart from writing.
+
+With ``trio.SSLStream`` a warm call between two nodes took more than twice the time of one that is not encrypted. TLS
+1.3 has no renegotiation, so a write never waits for a read, and whoever owns the socket can encrypt and write at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import Final
+
+import trio
+
+__all__ = ["TlsStream"]
+
+_RECEIVE_BYTES: Final = 64 * 1024
+_ENDED: Final = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
+
+
+class TlsStream(trio.abc.Stream):
+    """A stream over ``transport``. The end of the transport is the end of the stream, with or without a close_notify,
+    as HTTPS has it. One task may receive while another one sends.
+
+    :meth:`receive_some` does not yield to the loop while there is something that was received with what it gave before.
+    """
+
+    def __init__(self, transport: trio.abc.Stream, context: ssl.SSLContext, *, server_side: bool) -> None:
+        self.transport: trio.abc.Stream = transport
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
+
+    @property
+    def alpn_protocol(self) -> str | None:
+        """The protocol that both sides agreed on."""
+        return self._tls.selected_alpn_protocol()
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate that the other side has shown, in DER."""
+        return self._tls.getpeercert(binary_form=True)
+
+    async def do_handshake(self) -> None:
+        """To be called before all else. Raises ``trio.BrokenResourceError``, whose cause is that of TLS."""
+        is_over = False
+        while not is_over:
+            try:
+                self._tls.do_handshake()
+                is_over = True
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError as error:
+                with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._flush()  # the other side is to know why
+                raise trio.BrokenResourceError from error
+            await self._flush()
+            if not is_over:
+                await self._receive()
+
+    def encrypt(self, data: bytes | bytearray | memoryview) -> bytes:
+        """The bytes to write to the transport for these. Raises ``trio.BrokenResourceError`` if the connection has
+        failed."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._tls.write(rest) :]  # a record of 16 KiB each
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError from error
+        return self._outgoing.read()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.transport.send_all(self.encrypt(data))
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.transport.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        while True:
+            if self._incoming.pending or self._incoming.eof or self._tls.pending():
+                try:
+                    return self._tls.read(_RECEIVE_BYTES if max_bytes is None else max_bytes)
+                except ssl.SSLWantReadError:
+                    pass
+                except _ENDED:
+                    return b""
+                except ssl.SSLError as error:
+                    raise trio.BrokenResourceError from error
+            await self._receive()
+
+    async def aclose(self) -> None:
+        await self.transport.aclose()
+
+    async def _receive(self) -> None:
+        data = await self.transport.receive_some(_RECEIVE_BYTES)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    async def _flush(self) -> None:
+        if self._outgoing.pending:
+            await self.transport.send_all(self._outgoing.read())
