@@ -48,6 +48,7 @@ class Lab:
     def start(self, *names: str, seeds: Sequence[str] = (), options: Sequence[str] = ()) -> None:
         """Start a node on each of these hosts, that joins those on other hosts; without seeds it looks around."""
         for name in names:
+            assert name not in self.nodes, name
             addresses = [self.network.hosts[seed].address for seed in seeds if seed != name]
             node = self.nodes[name] = self.system(
                 self.network.hosts[name], addresses, options, self.directory / f"{name}.log"

@@ -92,9 +92,10 @@ async def halves(lab: Lab) -> None:
     await lab.reach("healed -> whole", lab.names)
 
 
-async def isolated(lab: Lab) -> None:
-    """One host is cut off."""
+async def isolated(lab: Lab, calm: float = 0.0) -> None:
+    """One host is cut off ``calm`` seconds after the start."""
     await whole(lab)
+    await trio.sleep(calm)
     *others, last = lab.names
     lab.network.isolate(last)
     async with trio.open_nursery() as nursery:
@@ -106,9 +107,7 @@ async def isolated(lab: Lab) -> None:
 
 async def isolated_in_calm(lab: Lab) -> None:
     """One host is cut off 15 s after the start: many processes that start at once starve, and then wait longer."""
-    await whole(lab)
-    await trio.sleep(15.0)
-    await isolated(lab)
+    await isolated(lab, calm=15.0)
 
 
 async def deaf(lab: Lab) -> None:
