@@ -24,6 +24,7 @@ from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest
 from meshp2p.http.guard import Guard
 from meshp2p.http.messages import message_handlers
+from meshp2p.http.openapi import encoded_description
 from meshp2p.http.registry import registry_handlers
 from meshp2p.http.request import Handler, Request, Response, Write, json_response
 from meshp2p.http.route_finder import RouteFinder
@@ -96,7 +97,17 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
     async def metrics(_request: Request) -> Response:
         return Response(200, node.metrics(), [(b"content-type", METRICS_TYPE.encode())])
 
-    return {"events": events, "metrics": metrics, "health": health, "livez": livez, "readyz": readyz}
+    async def openapi(_request: Request) -> Response:
+        return json_response((encoded_description(version),))
+
+    return {
+        "openapi": openapi,
+        "events": events,
+        "metrics": metrics,
+        "health": health,
+        "livez": livez,
+        "readyz": readyz,
+    }
 
 
 async def _while_allowed(request: Request, stream: Callable[[Write], Awaitable[None]], write: Write) -> None:

@@ -31,7 +31,7 @@ __all__ = ["message_handlers"]
 
 _SHOWN_MAX: Final = 80  # characters of a refused value in an error message: chosen, not measured
 _STEP_BYTES: Final = 64 * 1024  # chosen, not measured
-_SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?")
 _EXPECTED: Final = ", ".join(kind for kind in KINDS if kind != CUSTOM) + ' or {"Custom": NAME}'
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from meshp2p.core.mail.uuid7 import UUID7_PATTERN
 from meshp2p.core.message import IfAbsent
 from meshp2p.wire.contract import (
     FETCH_DEFAULT,
@@ -32,7 +33,17 @@ from meshp2p.wire.contract import (
     SendMessageResponse,
 )
 
-__all__ = ["BODY_REFUSALS", "EVENTS_TYPE", "METRICS_TYPE", "REFUSALS", "ROUTES", "Answer", "Parameter", "Route"]
+__all__ = [
+    "BODY_REFUSALS",
+    "EVENTS_TYPE",
+    "JSON_TYPE",
+    "METRICS_TYPE",
+    "REFUSALS",
+    "ROUTES",
+    "Answer",
+    "Parameter",
+    "Route",
+]
 
 
 class Answer(NamedTuple):
@@ -44,7 +55,7 @@ class Answer(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """A parameter of the query. ``repeats`` tells whether it may be given several times."""
+    """A parameter of the query, or a header. ``repeats`` tells whether it may be given several times."""
 
     name: str
     what: str
@@ -70,6 +81,7 @@ class Route(NamedTuple):
     query: tuple[Parameter, ...] = ()
     body: type | None = None
     body_limit: str = "body_bytes_max"
+    headers: tuple[Parameter, ...] = ()
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -104,6 +116,7 @@ BODY_REFUSALS: Final[dict[int, str]] = {
 """Those that a request with a body can get besides."""
 
 EVENTS_TYPE: Final = "text/event-stream"
+JSON_TYPE: Final = "application/json"
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _Flag = Literal["true", "false"]
@@ -241,7 +254,11 @@ ROUTES: Final = (
                 f"the most messages in the answer; {FETCH_DEFAULT} if it is absent",
                 Annotated[int, msgspec.Meta(ge=1, le=FETCH_MAX)],
             ),
-            Parameter("after", "the id of a message: only later ones"),
+            Parameter(
+                "after",
+                "the id of a message: only later ones",
+                Annotated[str, msgspec.Meta(pattern=f"^(?:{UUID7_PATTERN})?$")],
+            ),
             Parameter("detail", _DETAIL, _Flag),
         ),
     ),
@@ -255,6 +272,7 @@ ROUTES: Final = (
             200: Answer("server-sent events, until the node leaves", EVENTS_TYPE),
             503: Answer("the node is leaving, or too many requests wait"),
         },
+        headers=(Parameter("Last-Event-ID", "the id of the last event that was read"),),
     ),
     Route(
         "metrics",
@@ -263,6 +281,14 @@ ROUTES: Final = (
         "read",
         "Show the node's counters and levels to Prometheus.",
         {200: Answer("all metrics, in Prometheus' text format", METRICS_TYPE)},
+    ),
+    Route(
+        "openapi",
+        "GET",
+        "/openapi.json",
+        "read",
+        "Show this description.",
+        {200: Answer("the OpenAPI description of the node", JSON_TYPE)},
     ),
     Route("health", "GET", "/health", None, "Show the version.", {200: Answer("it is healthy", HealthResponse)}),
     Route("livez", "GET", "/livez", None, "Tell whether the process runs.", {200: Answer("it runs", LivezResponse)}),

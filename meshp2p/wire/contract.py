@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from meshp2p.core.message import CUSTOM, KINDS
 from meshp2p.core.record import ID_BYTES_MAX
 
 __all__ = [
@@ -48,6 +49,29 @@ FETCH_DEFAULT: Final = 1_000
 """The maximum number of messages in one answer if the request has no limit. Chosen, not measured."""
 
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
+_MESSAGE_TYPE: Final[dict[str, Any]] = {
+    "oneOf": [
+        {"enum": [kind for kind in KINDS if kind != CUSTOM]},
+        {
+            "type": "object",
+            "properties": {CUSTOM: {"type": "string", "maxLength": 1024}},
+            "required": [CUSTOM],
+            "additionalProperties": False,
+        },
+        *(
+            {
+                "type": "object",
+                "properties": {kind: {"type": "null"}},
+                "required": [kind],
+                "additionalProperties": False,
+            }
+            for kind in KINDS
+            if kind != CUSTOM
+        ),
+    ]
+}
+"""What the type alone does not say."""
+
 Names = Annotated[list[Text], msgspec.Meta(max_length=256)]
 
 
@@ -145,7 +169,7 @@ class SendMessageRequest(msgspec.Struct):
     ``"Custom"``. ``payload`` is kept as the bytes that were sent. ``is_error`` marks an answer that is an error; a
     mailbox shows it only in detail."""
 
-    message_type: str | dict[str, Text | None]
+    message_type: Annotated[str | dict[str, Text | None], msgspec.Meta(extra_json_schema=_MESSAGE_TYPE)]
     payload: msgspec.Raw
     target_instance: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_BYTES_MAX)] | None = None
     correlation_id: Text | None = None

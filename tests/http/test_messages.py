@@ -344,9 +344,19 @@ async def test_a_mailbox_shows_each_message_with_all_its_keys() -> None:
 async def test_what_is_asked_of_a_mailbox_is_in_the_query() -> None:
     node = Node(MESSAGE)
     async with calling(node) as client:
-        for query in (f"limit=1&after={ID}&wait=60", "limit=10000&wait=0.5", "wait=0&after=&unknown=1"):
+        for query in (
+            f"limit=1&after={ID}&wait=60",
+            "limit=10000&wait=0.5",
+            "wait=0&after=&unknown=1",
+            "wait=1e-05",  # as Python writes it
+        ):
             assert (await client.ask(get(f"/messages/to?{query}"))).status == 200
-    assert node.asked == [("to", 1, ID, 60.0), ("to", 10_000, "", 0.5), ("to", 1000, "", 0.0)]
+    assert node.asked == [
+        ("to", 1, ID, 60.0),
+        ("to", 10_000, "", 0.5),
+        ("to", 1000, "", 0.0),
+        ("to", 1000, "", 0.00001),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -354,7 +364,23 @@ async def test_what_is_asked_of_a_mailbox_is_in_the_query() -> None:
     [
         *(
             f"wait={value}"
-            for value in ("", "-1", "60.1", "61", "x", "nan", "inf", "1e1", "+1", "1_0", "%201", "%D9%A1")
+            for value in (
+                "",
+                "-1",
+                "60.1",
+                "61",
+                "x",
+                "nan",
+                "inf",
+                "1e2",
+                "1e999",
+                "1e9999",
+                "e1",
+                "+1",
+                "1_0",
+                "%201",
+                "%D9%A1",
+            )
         ),
         *(f"limit={value}" for value in ("", "0", "-1", "10001", "1.0", "x", "9" * 5000, "%C2%B2", "%D9%A1")),
         *(f"after={value}" for value in ("x", ID.upper(), ID + "0", "018bcfe5-6800-4000-8000-000000000000")),

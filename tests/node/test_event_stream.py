@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import h11
 import httpx
@@ -31,8 +31,10 @@ from meshp2p.client.event_stream import open_event_stream
 from meshp2p.core.events import InstanceDied, InstanceJoined
 from meshp2p.core.record import State
 from meshp2p.http.app import make_app
+from meshp2p.http.body import BadRequest
 from meshp2p.http.limits import HttpLimits, HttpRefusal
-from meshp2p.http.request import Write
+from meshp2p.http.request import Request, Write
+from meshp2p.http.routes import Route
 from meshp2p.node import event_log
 from meshp2p.node.event_log import EventLog
 from meshp2p.node.events import NodeEvent
@@ -480,3 +482,38 @@ def test_any_bytes_are_read_or_refused(parts: list[bytes]) -> None:
             await receive_all(b"".join(parts) + b"\n\ndata: {}\n\n")
 
     trio.run(run)
+
+
+# Access
+
+
+class Expiring:
+    """Stands for the access of a caller whose token ends after 20 s."""
+
+    def check(self, request: Request, route: Route) -> None:
+        if trio.current_time() >= self.end:
+            raise BadRequest(401, "the token expired")
+
+    def __init__(self) -> None:
+        self.end = trio.current_time() + 20
+
+
+async def test_a_stream_ends_when_its_caller_may_read_no_longer(autojump_clock: trio.testing.MockClock) -> None:
+    class Talking(Node):
+        def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
+            async def stream(write: Write) -> None:
+                while True:
+                    await write(b"data: 1\n\n")
+                    await trio.sleep(1)
+
+            return stream
+
+    app = make_app(Talking(), "0", lambda: ["localhost"], access=cast("Any", Expiring()))
+    start = trio.current_time()
+    async with serving(app) as running:
+        client = running.connect()
+        await client.stream.send_all(GET_EVENTS)
+        assert b"data: 1" in await client.rest()
+        assert 20 <= trio.current_time() - start <= 20 + HEARTBEAT_SECONDS
+        assert not any(running.server.stats.refused.values())
+        assert (await running.connect().ask(GET_EVENTS)).status == 401

@@ -7,9 +7,10 @@ from typing import Final
 
 from meshp2p.core.directory.state import Randomness
 
-__all__ = ["MessageIds", "is_uuid7", "node_bits_of", "uuid7"]
+__all__ = ["UUID7_PATTERN", "MessageIds", "is_uuid7", "node_bits_of", "uuid7"]
 
-_UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+UUID7_PATTERN: Final = "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_UUID7: Final = re.compile(UUID7_PATTERN)
 
 
 def uuid7(unix_ms: int, random_bits: int) -> str:
