@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from simulations.benchmarks import blocked, calls, membership, messages, scale, simulator
+from simulations.benchmarks import blocked, calls, membership, messages, revocation, scale, simulator
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     calls.add_command(commands)
     membership.add_command(commands)
     messages.add_command(commands)
+    revocation.add_command(commands)
     scale.add_command(commands)
     simulator.add_command(commands)
     options = parser.parse_args(arguments)

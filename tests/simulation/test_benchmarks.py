@@ -294,3 +294,14 @@ def test_the_quick_benchmark_finds_every_figure(only: str, keys: tuple[str, ...]
         assert run["figures"][key]["missed"] == 0, key
         assert run["figures"][key]["values"], key
     assert run["figures"]["false_deaths"]["values"] == [0]
+
+
+# Revocation
+
+
+@pytest.mark.slow
+def test_a_revocation_is_measured_on_nodes_that_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["revocation", "--nodes", "2", "--repeats", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["running  2 nodes, 1 times", "stopped  2 nodes, 1 times"]
+    assert all("median" in line for line in lines)
