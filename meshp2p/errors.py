@@ -5,6 +5,7 @@
     MeshError
     ├── ConfigError              an argument or option is invalid; nothing was started
     ├── StartError               the machine does not allow it (port in use, directory unreadable); nothing was started
+    │   └── NotInvited           this machine is not in the secured mesh
     ├── LocalProtocolError       the call is not allowed now; nothing changed
     │   ├── IdConflict           another live node has this id
     │   ├── InstanceConflict     the id belongs to a live node that embeds meshp2p
@@ -50,6 +51,10 @@ class ConfigError(MeshError, ValueError):
 
 class StartError(MeshError):
     """The machine does not allow the request, for example because a port is in use. Nothing was started."""
+
+
+class NotInvited(StartError):
+    """This machine is not in the secured mesh. The message says how to join. Nothing was started."""
 
 
 class LocalProtocolError(MeshError):

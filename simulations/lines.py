@@ -22,7 +22,7 @@ BUDGETS = {
     "discovery": 1050,
     "http": 2100,
     "net": 2800,
-    "node": 3900,
+    "node": 4000,
     "simulation": 7150,
     "store": 950,
     "testing": 1850,

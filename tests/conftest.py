@@ -1,5 +1,5 @@
 """Rules for all tests: in CI a skipped test is a failed one, and Hypothesis looks harder there. Long tests get half an
-hour. Child processes obey signals and find the system's tools."""
+hour. Child processes obey signals and find the system's tools. The meshes that the user joined are not seen."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ IN_CI = os.environ.get("CI") == "true"
 
 # A user's PATH need not have the system's tools (ip, tc, avahi-daemon), though they are installed.
 os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+
+# A node that names no mesh is in the one that its user joined.
+os.environ["XDG_DATA_HOME"] = "/nonexistent"
 
 # No deadline and no `too_slow`: both measure the wall clock. The counts of examples are chosen, not measured.
 settings.register_profile("dev", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])

@@ -16,11 +16,12 @@ from meshp2p.core.calls import Pong, Probe
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.discovery.beacon import ask_once
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces
-from meshp2p.errors import StartError, Unreachable
+from meshp2p.errors import NotInvited, StartError, Unreachable
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.net.peers import open_stranger
-from meshp2p.node.config import DEFAULT_PORT
-from meshp2p.node.platform import announced_mesh, find_credential, find_place
+from meshp2p.node.config import DEFAULT_PORT, NodeConfig
+from meshp2p.node.platform import find_place
+from meshp2p.node.secured_meshes import announced_mesh, choose_mesh, count_secured, find_credential, how_to_join
 from meshp2p.node.settings import load_config
 from meshp2p.wire.codec import Codec
 
@@ -47,7 +48,9 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         "--node", metavar="NODE", help="the node to ask, HOST:PORT or URL (default: any node that is found)"
     )
     parser.add_argument(
-        "--mesh", metavar="NAME", help='the mesh of the node to find (default: MESHP2P_MESH, or "default")'
+        "--mesh",
+        metavar="NAME",
+        help="the mesh of the node to find (default: MESHP2P_MESH, or the joined one)",
     )
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
@@ -87,21 +90,22 @@ async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
 
     Raises :class:`~meshp2p.errors.ConfigError`.
     """
-    config = load_config(is_strict=True, **{} if options.mesh is None else {"mesh": options.mesh})
-    directory = find_credential(config.mesh)
-    urls = [options.node] if options.node is not None else await find_nodes(config.mesh)
+    config = choose_mesh(load_config(is_strict=True, **{} if options.mesh is None else {"mesh": options.mesh}))
+    directory = find_credential(config)
+    urls = [options.node] if options.node is not None else await find_nodes(config)
     async with MeshClient(urls, credentials=None if directory is None else directory.path) as client:
         yield client
 
 
-async def find_nodes(mesh: str) -> list[str]:
+async def find_nodes(config: NodeConfig) -> list[str]:
     """Return the addresses of a node of this mesh that mDNS or the beacon finds on this machine or the LAN, the best
     first. In a secured mesh return those of all nodes, as anybody may announce an address.
 
     If neither finds one, return that of the default port of this machine: a node that does not announce itself may be
-    there. In an open mesh this raises :class:`~meshp2p.errors.Unreachable` if there is none either.
+    there. In an open mesh this raises :class:`~meshp2p.errors.Unreachable` if there is none either, and
+    :class:`~meshp2p.errors.NotInvited` if a secured mesh of this name is seen instead.
     """
-    announced = announced_mesh(mesh)
+    mesh, announced = config.mesh_name, announced_mesh(config)
     is_secured = announced != mesh
     seen = await find_announced(announced, enough=None if is_secured else 1)
     if seen:
@@ -112,6 +116,9 @@ async def find_nodes(mesh: str) -> list[str]:
     async with open_stranger(Codec(announced)) as peers:  # a node of another mesh refuses it
         reply = await peers.call(Call(0, (fallback,), Probe(0), 1.0))
     if not isinstance(reply, Pong):
+        nodes = await count_secured(mesh)
+        if nodes:
+            raise NotInvited("; ".join(how_to_join(mesh, nodes)))
         why = reply.reason if isinstance(reply, CallFailed) else "another kind of answer"
         raise Unreachable(
             f"no node of mesh {mesh!r} was seen by mDNS or the beacon, and none answers at http://{fallback} ({why}):"

@@ -20,7 +20,12 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="a TOML file with options (default: the file that MESHP2P_CONFIG names)"
     )
-    parser.add_argument("--mesh", metavar="NAME", help='the name of the mesh (default: "default")')
+    parser.add_argument(
+        "--mesh", metavar="NAME", help='the name of the mesh (default: the one that this user joined, else "default")'
+    )
+    parser.add_argument(
+        "--credentials", metavar="FILE", help="the credential of a secured mesh, as meshp2p join --export wrote it"
+    )
     parser.add_argument("--host", help="the address to bind to (default: loopback)")
     parser.add_argument(
         "--port", type=int, help="the UDP and TCP port; 0 means any free port (default: 7700, or any if that is taken)"

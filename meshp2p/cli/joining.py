@@ -6,6 +6,7 @@ import argparse
 import os
 import random
 import sys
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -24,7 +25,8 @@ from meshp2p.net.sockets import Sockets, open_sockets
 from meshp2p.node.platform import find_place
 from meshp2p.node.security import TrustOnDisk
 from meshp2p.node.settings import TOKEN_VARIABLE
-from meshp2p.store.credentials import CredentialDirectory
+from meshp2p.store.credential_bundle import bundle_of
+from meshp2p.store.credentials import CredentialDirectory, write_secret
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.joining import Invitation, NewcomerSide
 from meshp2p.trust.spoken import JoinCode, JoinToken, parse_invitation
@@ -74,6 +76,12 @@ def add_commands(commands: Any) -> None:
     join.add_argument("--at", metavar="HOST:PORT", help="the address of the inviter (default: found on the network)")
     join.add_argument(
         "--label", default=default_label(), help="the name of this machine in lists (default: %(default)s)"
+    )
+    join.add_argument(
+        "--export",
+        metavar="FILE",
+        type=Path,
+        help="write the credential to a new file, for credentials= of a node elsewhere, and do not keep it here",
     )
     join.set_defaults(run=_join)
 
@@ -170,15 +178,23 @@ def _announced_name(secret: JoinCode | JoinToken) -> str:
 def _join(options: argparse.Namespace) -> int:
     secret = parse_invitation(os.environ.get(TOKEN_VARIABLE) or _ask())
     own = own_credentials()
-    if secret.mesh_id is not None and own.has(secret.mesh_id):
+    if options.export is not None and options.export.exists():
+        raise ConfigError(f"--export {str(options.export)!r}: expected a file that does not exist")
+    if options.export is None and secret.mesh_id is not None and own.has(secret.mesh_id):
         write_line("this user is in the mesh already")
         return 0
     credential = trio.run(_join_mesh, options, secret)
-    own.add(credential)
+    if options.export is None:
+        own.add(credential)
+    else:
+        write_secret(options.export, bundle_of(credential))
     inviter = credential.trust.machines.get(credential.machine.inviter)
     by = "" if inviter is None else f", invited by {inviter.label}"
     write_line(printable(f"joined mesh {credential.name!r}{by}"))
-    write_line(printable(f"agents that this user starts here with mesh={credential.name!r} are in it"))
+    if options.export is None:
+        write_line(printable(f"agents that this user starts here with mesh={credential.name!r} are in it"))
+    else:
+        write_line(printable(f"nodes with credentials={str(options.export)!r} are in it"))
     return 0
 
 

@@ -15,7 +15,7 @@ import trio
 
 from meshp2p.cli.output import printable, to_json_line, warn, write_line
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces
-from meshp2p.errors import ConfigError, StartError
+from meshp2p.errors import ConfigError, NotInvited, StartError
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.node.config import DEFAULT_PORT
 from meshp2p.node.platform import find_place
@@ -96,11 +96,11 @@ def own_credentials() -> Credentials:
 
 
 def credential_directory(mesh: str | None) -> CredentialDirectory:
-    """The mesh that the options name. Raises :class:`ConfigError` if this user is not in it."""
+    """The mesh that the options name. Raises :class:`NotInvited` if this user is not in it."""
     found = own_credentials().find(mesh)
     if found is None:
         which = "in a secured mesh" if mesh is None else f"in a secured mesh {mesh!r}"
-        raise ConfigError(f"this user is not {which}: run meshp2p join to join one, or meshp2p init NAME to make one")
+        raise NotInvited(f"this user is not {which}: run meshp2p join to join one, or meshp2p init NAME to make one")
     return found
 
 

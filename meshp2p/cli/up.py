@@ -26,7 +26,7 @@ from meshp2p.node.events import (
     event_log,
     event_text,
 )
-from meshp2p.node.platform import announced_mesh
+from meshp2p.node.secured_meshes import announced_mesh
 
 __all__ = ["add_commands"]
 
@@ -123,7 +123,7 @@ def _greeting(node: MeshNode, is_json: bool) -> str:
         return to_json_line(
             {"event": "ready", "id": node.id, "url": node.url, "mesh": node.config.mesh, "addresses": addresses}
         )
-    if announced_mesh(node.config.mesh) != node.config.mesh:
+    if announced_mesh(node.config) != node.config.mesh:
         warning = (
             "only members, programs on this machine and callers with a token can call the node; datagrams are not"
             " protected: anyone who can send to this address can forge them"

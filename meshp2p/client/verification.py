@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meshp2p.errors import ConfigError
+from meshp2p.errors import ConfigError, NotInvited
 from meshp2p.node.config import check_path
 from meshp2p.store.user_data import meshes_directory
 
@@ -22,7 +22,8 @@ def make_context(
 ) -> ssl.SSLContext | bool:
     """The TLS context for these arguments of a client; True is that of the system.
 
-    Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StoreError`.
+    Raises :class:`~meshp2p.errors.ConfigError`, :class:`~meshp2p.errors.NotInvited` and
+    :class:`~meshp2p.errors.StoreError`.
     """
     if credentials is not None and ca is not None:
         raise ConfigError("credentials and ca: expected one of them, as the credentials name the root of the mesh")
@@ -50,7 +51,7 @@ def _find(credentials: str | os.PathLike[str]) -> CredentialDirectory:
         return CredentialDirectory(Path(credentials))
     found = Credentials(meshes_directory()).find(credentials)
     if found is None:
-        raise ConfigError(
+        raise NotInvited(
             f"credentials = {credentials!r}: this user is in no secured mesh of that name: run meshp2p join, or name"
             f" the directory of a credential, as './{credentials}'"
         )

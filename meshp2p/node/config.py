@@ -20,7 +20,9 @@ from meshp2p.http.limits import HttpLimits
 from meshp2p.store.messages import Durability
 from meshp2p.wire.contract import WAIT_SECONDS_MAX
 
-__all__ = ["DEFAULT_PORT", "NodeConfig", "check_name", "check_path", "is_loopback"]
+__all__ = ["DEFAULT_MESH", "DEFAULT_PORT", "NodeConfig", "check_name", "check_path", "is_loopback"]
+
+DEFAULT_MESH: Final = "default"
 
 _NAMES_BYTES_MAX: Final = 16 * 1024  # of capabilities and profiles, which every node stores: chosen, not measured
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
@@ -29,10 +31,18 @@ _KINDS: Final[tuple[tuple[str, Any, str], ...]] = (
     ("beacon", bool | None, "True, False or None"),
     ("insecure_lan", bool, "True or False"),
     ("require_token", bool, "True or False"),
+    ("credentials", Path | bytes | None, "a path or bytes"),
     ("data_dir", Path | None, "a path"),
     ("protocol", ProtocolConfig, "a ProtocolConfig"),
     ("limits", HttpLimits, "an HttpLimits"),
 )
+
+
+class _Secret(bytes):
+    """Bytes that are not shown with the configuration."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} secret bytes>"
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +59,13 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
     """The port number for both UDP and TCP. None uses 7700, or any free port if 7700 is taken; 0 uses any free port."""
 
-    mesh: str = "default"
-    """The name of the mesh. Nodes of different meshes ignore each other."""
+    mesh: str | None = None
+    """The name of the mesh. Nodes of different meshes ignore each other. None is the one secured mesh that this user
+    joined, or the open mesh ``"default"`` if the user joined none."""
+
+    credentials: Path | bytes | None = None
+    """The credential of a secured mesh, instead of the one that this user got by ``meshp2p join``: the path of the file
+    that ``meshp2p join --export`` wrote, or its content, or the directory of a mesh."""
 
     join: tuple[str, ...] = ()
     """Seeds: ``HOST:PORT`` or URLs of nodes. They are tried for ever, and names are resolved again each time."""
@@ -97,8 +112,6 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_text("id", self.id, ID_BYTES_MAX)
-        if self.mesh is None:
-            raise ConfigError("mesh = None: expected a name")
         _check_text("mesh", self.mesh, ID_BYTES_MAX)
         _check_text("host", self.host, 253)
         _check_text("hostname", self.hostname, 253)
@@ -122,8 +135,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise ConfigError(f"{name} = {value!r}: expected {expected}")
-        if self.data_dir is not None:
-            check_path("data_dir", self.data_dir)
+        for name in ("data_dir", "credentials"):
+            if isinstance(path := getattr(self, name), Path):
+                check_path(name, path)
         if self.durability not in get_args(Durability):
             raise ConfigError(f"durability = {_show(self.durability)}: expected 'process' or 'power'")
         request_seconds = self.limits.request_seconds
@@ -146,12 +160,20 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"unknown option {name!r}: expected one of {', '.join(known)}")
             if isinstance(value, list):
                 options[name] = tuple(value)
-        data_dir = options.get("data_dir")
-        if data_dir == "":
-            raise ConfigError("data_dir = '': expected a path")
-        if isinstance(data_dir, (str, os.PathLike)):
-            options["data_dir"] = Path(data_dir)
+        for name in ("data_dir", "credentials"):
+            path = options.get(name)
+            if path in ("", b""):
+                raise ConfigError(f"{name} = {path!r}: expected a path")
+            if isinstance(path, (str, os.PathLike)):
+                options[name] = Path(path)
+            elif isinstance(path, bytes):
+                options[name] = _Secret(path)
         return msgspec.structs.replace(config or cls(), **options)
+
+    @property
+    def mesh_name(self) -> str:
+        """The name of the mesh, ``default`` if none was named or chosen."""
+        return DEFAULT_MESH if self.mesh is None else self.mesh
 
     @property
     def bound_host(self) -> str:

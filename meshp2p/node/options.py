@@ -21,7 +21,8 @@ class NodeOptions(TypedDict, total=False):
     id: str | None
     host: str | None
     port: int | None
-    mesh: str
+    mesh: str | None
+    credentials: str | os.PathLike[str] | bytes | None
     join: Sequence[str]
     mdns: bool
     beacon: bool | None

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 import trio
@@ -26,7 +26,7 @@ from meshp2p.discovery.cache import CacheSource, KnownPeer, PeerCache
 from meshp2p.discovery.endpoints import Endpoints, Link
 from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
-from meshp2p.errors import ConfigError, StoreError
+from meshp2p.errors import StoreError
 from meshp2p.net.driver import Datagrams
 from meshp2p.net.interfaces import Interface, advertised_addresses, list_interfaces, why_no_network
 from meshp2p.net.peers import Peers
@@ -34,16 +34,13 @@ from meshp2p.net.port import Listener
 from meshp2p.net.security import Security
 from meshp2p.net.sockets import open_sockets
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
+from meshp2p.node.secured_meshes import choose_mesh, count_secured, find_credential
 from meshp2p.store.directory import DataDirectory
 from meshp2p.store.disk_thread import DiskThread
 from meshp2p.store.identity import Identity, IdentityStore
 from meshp2p.store.messages import Durability, MessageStore
-from meshp2p.store.user_data import meshes_directory
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import PeerHello
-
-if TYPE_CHECKING:
-    from meshp2p.store.credentials import CredentialDirectory  # it brings cryptography
 
 __all__ = [
     "Bound",
@@ -51,8 +48,6 @@ __all__ = [
     "Platform",
     "Surroundings",
     "SystemPlatform",
-    "announced_mesh",
-    "find_credential",
     "find_place",
 ]
 
@@ -125,6 +120,13 @@ class Platform(Protocol):
     def lease_clock(self) -> float:
         """Seconds that pass also while the machine is suspended, and that nobody sets."""
 
+    def choose_mesh(self, config: NodeConfig) -> NodeConfig:
+        """Return the configuration with the name of a mesh. Raises :class:`~meshp2p.errors.ConfigError` and
+        :class:`~meshp2p.errors.StoreError`."""
+
+    async def count_secured(self, config: NodeConfig) -> int:
+        """Return how many nodes are seen of secured meshes of this name that this machine is not in."""
+
     def bind(self, config: NodeConfig) -> Bound:
         """Open the node's sockets. Raises :class:`~meshp2p.errors.StartError`."""
 
@@ -171,6 +173,13 @@ class SystemPlatform:
     def lease_clock(self) -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
+    def choose_mesh(self, config: NodeConfig) -> NodeConfig:
+        return choose_mesh(config)
+
+    async def count_secured(self, config: NodeConfig) -> int:
+        await trio.lowlevel.checkpoint()
+        return await count_secured(config.mesh_name) if config.mdns and find_credential(config) is None else 0
+
     def bind(self, config: NodeConfig) -> Bound:
         port = DEFAULT_PORT if config.port is None else config.port
         sockets = open_sockets(config.bound_host, port, is_port_wished=config.port is not None)
@@ -193,12 +202,12 @@ class SystemPlatform:
             return f"the interfaces of this machine cannot be listed: {error}"
 
     def open_security(self, config: NodeConfig, instance_id: str) -> Security | None:
-        directory = find_credential(config.mesh)
-        if directory is None:
+        credential = find_credential(config)
+        if credential is None:
             return None
         from meshp2p.node.security import open_security  # noqa: PLC0415  # only where it is used
 
-        return open_security(directory, instance_id, config.hostname or self.hostname)
+        return open_security(credential, instance_id, config.hostname or self.hostname)
 
     def make_peers(self, codec: Codec, own: PeerHello, security: Security | None) -> Peers:
         return Peers(codec, own, security=security)
@@ -218,35 +227,17 @@ class SystemPlatform:
         if config.join:
             sources.append(SeedSource([parse_endpoint(seed) for seed in config.join], company=company))
         if config.has_beacon:
-            sources.append(BeaconSource(instance_id, Codec(config.mesh), place, company, self.random))
+            sources.append(BeaconSource(instance_id, Codec(config.mesh_name), place, company, self.random))
         if config.mdns:
             from meshp2p.discovery.mdns import MdnsSource, multicast_interfaces  # noqa: PLC0415  # only where it is used
 
             port = place.addresses[0].port
-            sources.append(MdnsSource(instance_id, config.mesh, port, place.hosts, multicast_interfaces(place.hosts)))
+            sources.append(
+                MdnsSource(instance_id, config.mesh_name, port, place.hosts, multicast_interfaces(place.hosts))
+            )
         if peers:
             sources.append(CacheSource(peers))
         return sources
-
-
-def announced_mesh(mesh: str) -> str:
-    """Return the name under which a mesh of this user is announced on the network. Raises
-    :class:`~meshp2p.errors.StoreError` if the mesh is secured and the credential cannot be read."""
-    directory = find_credential(mesh)
-    return mesh if directory is None else directory.load_announced_name()
-
-
-def find_credential(mesh: str) -> CredentialDirectory | None:
-    """Return this user's credential for the secured mesh of this name, or None if the mesh is open."""
-    try:
-        meshes = meshes_directory()
-        if not meshes.is_dir():
-            return None
-    except (ConfigError, OSError):  # a user without a home, or with one that is another's
-        return None
-    from meshp2p.store.credentials import Credentials  # noqa: PLC0415  # only where it is used
-
-    return Credentials(meshes).find(mesh)
 
 
 def find_place(bound_host: str, port: int, interfaces: Sequence[Interface]) -> Endpoints:

@@ -46,6 +46,7 @@ _CACHE_INTERVAL = 30.0  # seconds between two writes of the peers that were met:
 @contextlib.asynccontextmanager
 async def open_node_on(platform: Platform, config: NodeConfig) -> AsyncIterator[LocalNode]:
     """Run a node in a world that need not be this machine: see :func:`meshp2p.open_node`."""
+    config = platform.choose_mesh(config)
     own = Self(config, platform)
     try:
         while True:
@@ -85,7 +86,7 @@ class _Runner:
             config = NodeConfig.of(config, mesh=security.mesh)
         access = _access_of(security, config, platform)
         bound = platform.bind(config)
-        codec = Codec(config.mesh)
+        codec = Codec(config.mesh_name)
         profile = Profile(
             own.identity.id,
             config.hostname or platform.hostname,
@@ -168,7 +169,14 @@ class _Runner:
                     look = functools.partial(platform.look_around, config, bound)
                     parts.start_soon(monitor_interfaces, look, platform.wall_ms, around, sources, update)
                     check = SelfCheck(
-                        config, bound.host, driver, peers, sources, platform.why_no_network, self._subscriptions.put
+                        config,
+                        bound.host,
+                        driver,
+                        peers,
+                        sources,
+                        platform.why_no_network,
+                        functools.partial(platform.count_secured, self._config),
+                        self._subscriptions.put,
                     )
                     parts.start_soon(check.run)
                     if security is not None:

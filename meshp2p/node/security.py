@@ -9,6 +9,7 @@ import trio
 from meshp2p.errors import LocalProtocolError, StartError
 from meshp2p.net.mesh_trust import MeshTrust, revoked_error
 from meshp2p.net.tls import NodeTls, make_caller_context
+from meshp2p.store.credential_bundle import CredentialBundle
 from meshp2p.store.credentials import Boots, CredentialDirectory
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
@@ -16,7 +17,7 @@ from meshp2p.trust.keys import PrivateKey
 __all__ = ["TrustOnDisk", "open_caller", "open_security"]
 
 
-def open_security(directory: CredentialDirectory, instance_id: str, hostname: str) -> NodeTls:
+def open_security(directory: CredentialDirectory | CredentialBundle, instance_id: str, hostname: str) -> NodeTls:
     """Issue a certificate for this process, and load the trust map of its user.
 
     Raises :class:`~meshp2p.errors.Revoked`, :class:`StartError` if this machine may not use the id, and
@@ -35,7 +36,7 @@ def open_security(directory: CredentialDirectory, instance_id: str, hostname: st
     return NodeTls(MeshTrust(credential, instance_id, directory.load_agents(), disk), key, certificate)
 
 
-def open_caller(directory: CredentialDirectory) -> ssl.SSLContext:
+def open_caller(directory: CredentialDirectory | CredentialBundle) -> ssl.SSLContext:
     """What a caller of the HTTP API of a secured mesh needs to show who it is and to verify nodes. Raises
     :class:`~meshp2p.errors.StoreError` if the credential cannot be used."""
     credential = directory.load()
@@ -46,7 +47,7 @@ class TrustOnDisk:
     """Keeps the trust map of a loaded credential equal to the one on disk, which other processes of this user write
     too. It is a :class:`~meshp2p.net.mesh_trust.TrustStore`. All of it raises :class:`~meshp2p.errors.StoreError`."""
 
-    def __init__(self, directory: CredentialDirectory, credential: MachineCredential) -> None:
+    def __init__(self, directory: CredentialDirectory | CredentialBundle, credential: MachineCredential) -> None:
         self._directory = directory
         self._credential = credential
         self._stamp: object = None

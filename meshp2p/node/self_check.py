@@ -10,7 +10,7 @@ each problem once, with the likely reason and the next step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -25,6 +25,7 @@ from meshp2p.net.driver import Driver
 from meshp2p.net.peers import Peers
 from meshp2p.node.config import NodeConfig, is_loopback
 from meshp2p.node.events import NetworkProblemFound, event_log, event_text
+from meshp2p.node.secured_meshes import how_to_join
 
 __all__ = ["Search", "SelfCheck", "why_alone"]
 
@@ -50,6 +51,8 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, SourceStats]
     """What was seen through each source."""
     hears_other_meshes: bool
+    secured_nodes: int
+    """How many nodes are seen of secured meshes of this name that this machine is not in."""
     no_network: str
     """Why no other machine can be reached at all; empty if one may be."""
 
@@ -59,6 +62,8 @@ def why_alone(search: Search) -> tuple[str, str]:
     seen = [name for name, stats in search.sources.items() if name != "seed" and stats.silent]
     seeds = search.sources.get("seed")
     looks = search.has_mdns or search.has_beacon
+    if search.secured_nodes:
+        return how_to_join(search.mesh, search.secured_nodes)
     if is_loopback(search.bound_host):
         reason = f"it is bound to {search.bound_host}, so it finds only nodes on this machine"
         return reason, "to reach other machines, use --insecure-lan, or --host with an address of this machine"
@@ -83,7 +88,8 @@ def why_alone(search: Search) -> tuple[str, str]:
 
 class SelfCheck:
     """Checks one node, whose sockets are bound to ``bound_host``. ``why_no_network`` says why no other machine can be
-    reached, and is empty if one may be. ``put`` is given each problem."""
+    reached, and is empty if one may be. ``count_secured`` looks for secured meshes of the same name. ``put`` is given
+    each problem."""
 
     def __init__(
         self,
@@ -93,6 +99,7 @@ class SelfCheck:
         peers: Peers,
         sources: Sequence[Source],
         why_no_network: Callable[[], str],
+        count_secured: Callable[[], Awaitable[int]],
         put: Callable[[NetworkProblemFound], None],
     ) -> None:
         self._config = config
@@ -102,6 +109,7 @@ class SelfCheck:
         self._peers = peers
         self._sources = sources
         self._why_no_network = why_no_network
+        self._count_secured = count_secured
         self._put = put
 
     async def run(self) -> None:
@@ -123,13 +131,14 @@ class SelfCheck:
             return
         config = self._config
         search = Search(
-            mesh=config.mesh,
+            mesh=config.mesh_name,
             bound_host=self._bound_host,
             has_mdns=config.mdns,
             has_beacon=config.has_beacon,
             seeds=config.join,
             sources=self._machine.sources(),
             hears_other_meshes=self._hears_other_meshes(),
+            secured_nodes=await self._count_secured(),
             no_network=self._why_no_network(),
         )
         reason, advice = why_alone(search)

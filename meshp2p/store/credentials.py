@@ -34,7 +34,15 @@ from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.trust_map import Statements
 
-__all__ = ["Boots", "CredentialDirectory", "Credentials", "load_key"]
+__all__ = [
+    "Boots",
+    "CredentialDirectory",
+    "Credentials",
+    "load_key",
+    "parse_certificates",
+    "read_secret",
+    "write_secret",
+]
 
 AGENTS_MAX: Final = 4096
 """Agents that are remembered. Chosen, not measured."""
@@ -52,8 +60,8 @@ _PEM_END: Final = b"-----END CERTIFICATE-----\n"
 class CredentialDirectory:
     """The directory of one mesh. Reading takes no lock."""
 
-    def __init__(self, path: Path) -> None:
-        self.path: Path = path
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path: Path = Path(path)
 
     def __repr__(self) -> str:
         return f"<CredentialDirectory {str(self.path)!r}>"
@@ -175,14 +183,7 @@ class CredentialDirectory:
         return self._load_certificates("root.pem")[0]
 
     def _load_certificates(self, name: str) -> list[Certificate]:
-        parts = [part + _PEM_END for part in _read(self.path / name).split(_PEM_END)[:-1]]
-        try:
-            certificates = [Certificate.from_pem(part) for part in parts]
-        except RemoteProtocolError as error:
-            raise StoreError(f"{str(self.path / name)!r} does not hold certificates: {error}") from error
-        if not certificates:
-            raise StoreError(f"{str(self.path / name)!r} holds no certificate")
-        return certificates
+        return parse_certificates(_read(self.path / name), repr(str(self.path / name)))
 
     def load_statements(self) -> Statements:
         """The trust map on disk, not verified. Raises :class:`StoreError`."""
@@ -256,6 +257,31 @@ class Credentials:
                 ) from error
             raise StoreError(f"{str(directory.path)!r} cannot be made: {error.strerror}") from error
         return directory
+
+
+def parse_certificates(pem: bytes, source: str) -> list[Certificate]:
+    """Read one or more certificates. Raises :class:`StoreError`, which names ``source``."""
+    parts = [part + _PEM_END for part in pem.split(_PEM_END)[:-1]]
+    try:
+        certificates = [Certificate.from_pem(part) for part in parts]
+    except RemoteProtocolError as error:
+        raise StoreError(f"{source} does not hold certificates: {error}") from error
+    if not certificates:
+        raise StoreError(f"{source} holds no certificate")
+    return certificates
+
+
+def read_secret(path: Path) -> bytes:
+    """Read a file that nobody else may be able to read. Raises :class:`StoreError`."""
+    return _read(path, is_secret=True)
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a new file that nobody else may read. Raises :class:`StoreError`."""
+    try:
+        _create(path, data)
+    except OSError as error:
+        raise StoreError(f"{str(path)!r} cannot be written: {error.strerror}") from error
 
 
 def load_key(path: Path) -> PrivateKey:

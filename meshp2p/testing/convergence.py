@@ -22,7 +22,7 @@ def why_not_converged(nodes: Mapping[str, Sequence[MeshNode]]) -> str:
         if not open_nodes:
             return f"no node is open on host {host!r}"
         for node in open_nodes:
-            meshes.setdefault(node.config.mesh, []).append(node)
+            meshes.setdefault(node.config.mesh_name, []).append(node)
     for members in meshes.values():
         ids = sorted((node.id for node in members), key=str.encode)
         first = members[0]

@@ -73,6 +73,13 @@ class VirtualPlatform:
     def lease_clock(self) -> float:
         return self._lan.log.now
 
+    def choose_mesh(self, config: NodeConfig) -> NodeConfig:
+        return NodeConfig.of(config, mesh=config.mesh_name)
+
+    async def count_secured(self, config: NodeConfig) -> int:
+        await trio.lowlevel.checkpoint()
+        return 0
+
     def bind(self, config: NodeConfig) -> Bound:
         host, process = self._host, self._process
         if process.is_dead:
@@ -87,7 +94,7 @@ class VirtualPlatform:
         if port == 0:
             port = host.allocate_port()
         address = Address(host.ip, port)
-        datagrams = VirtualDatagrams(self._lan, process, address, Codec(config.mesh))
+        datagrams = VirtualDatagrams(self._lan, process, address, Codec(config.mesh_name))
         listener = VirtualListener(self._lan, process, address)
         host.udp[port], host.tcp[port] = datagrams, listener
         process.at_death[datagrams.close] = None
@@ -144,7 +151,7 @@ class VirtualPlatform:
                     self._listeners.mdns,
                     self._host,
                     self._process,
-                    config.mesh,
+                    config.mesh_name,
                     instance_id,
                     place.addresses,
                 )
@@ -152,7 +159,7 @@ class VirtualPlatform:
         if config.has_beacon:
             sources.append(
                 BeaconSource(
-                    instance_id, Codec(config.mesh), place, company, self._beacon_random, open_air=self._open_air
+                    instance_id, Codec(config.mesh_name), place, company, self._beacon_random, open_air=self._open_air
                 )
             )
         if peers:

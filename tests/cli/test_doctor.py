@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from meshp2p.cli import main
-from meshp2p.cli.doctor import verdict_of
+from meshp2p.cli.doctor import examination, verdict_of
 from meshp2p.cli.doctor.examination import Examination
 from meshp2p.cli.doctor.findings import Check, Findings, SeenNode
 from meshp2p.core.address import Address
 from meshp2p.core.calls import Pong, Probe, SyncReply, SyncRequest
 from meshp2p.core.effects import Call
 from meshp2p.core.record import Record, State
+from meshp2p.discovery.advertisement import Advertisement
 from meshp2p.node.config import NodeConfig
 from meshp2p.store.credentials import Credentials
 from meshp2p.store.user_data import meshes_directory
@@ -93,7 +94,7 @@ def test_in_a_secured_mesh_it_says_that_it_cannot_see_the_nodes(
     Credentials(meshes_directory()).add(found_mesh("studio", "anna@laptop")[1])
     assert main(["doctor", "--seconds", "0.5", "--mesh", "studio", "--port", "0", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert any("'studio' is secured here" in check["text"] for check in report["checks"])
+    assert any("'studio' is secured:" in check["text"] for check in report["checks"])
 
 
 def test_a_variable_that_is_none_is_what_is_wrong(
@@ -177,3 +178,15 @@ def test_the_verdict_asks_for_the_name_where_other_meshes_are_there() -> None:
     assert "nothing is broken here" in verdict_of(found, "lab")
     found.other_names |= {"a", "b"}
     assert "2 mesh(es) of other names" in verdict_of(found, "lab")
+
+
+async def test_it_says_how_to_join_a_secured_mesh_of_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def browse(*_: object, **__: object) -> list[Advertisement]:
+        return [Advertisement(f"{'0' * 32} studio", name, 1, ()) for name in ("a", "b", "a")]
+
+    monkeypatch.setattr(examination, "browse_once", browse)
+    examined = Examination(NodeConfig.of(mesh="studio", port=0), 0.5)
+    await examined.run()
+    (check,) = [check for check in examined.findings.checks if check.name == "mesh" and check.state == "broken"]
+    assert check.text == "mesh 'studio' is on this network (2 nodes), and this machine is not in it"
+    assert "`meshp2p join` here" in check.hint

@@ -14,7 +14,7 @@ import trio
 import meshp2p
 from meshp2p.cli.ask import open_client
 from meshp2p.client import MeshClient
-from meshp2p.errors import ConfigError, RequestRefused, StoreError, Unreachable
+from meshp2p.errors import ConfigError, NotInvited, RequestRefused, StoreError, Unreachable
 from meshp2p.store.credentials import CredentialDirectory
 from meshp2p.trust.tokens import issue_token
 from tests.http.meshes import QUICK
@@ -138,7 +138,7 @@ async def test_commands_use_the_credential_of_the_user(
 )
 def test_wrong_arguments_are_named(users: Users, where: str, how: dict[str, Any], message: str) -> None:
     users.act("nobody")
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises((ConfigError, NotInvited), match=message):
         MeshClient(where, **how)
 
 

@@ -58,6 +58,7 @@ PUBLIC_NAMES = [
     "NodeConfig",
     "NodeIterator",
     "NodeOptions",
+    "NotInvited",
     "PayloadMismatch",
     "PeerReachable",
     "PeerUnreachable",

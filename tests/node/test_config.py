@@ -12,7 +12,7 @@ from meshp2p import ConfigError, HttpLimits, MeshError, NodeConfig, ProtocolConf
 
 WRONG: dict[str, list[Any]] = {
     "id": ["", "x" * 129, "ü" * 65, "\ud800", 7, b"id"],
-    "mesh": ["", "x" * 129, None, 7, "\udfff"],
+    "mesh": ["", "x" * 129, 7, "\udfff"],
     "host": ["", 7, "x" * 254, ("127.0.0.1",)],
     "hostname": ["", 7, "x" * 254, "\ud800"],
     "port": [-1, 65_536, "7700", 7700.0, True, 10**400, [7700]],

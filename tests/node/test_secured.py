@@ -10,7 +10,8 @@ import pytest
 import meshp2p
 from meshp2p import MeshNode
 from meshp2p.errors import Revoked, StartError, StoreError
-from meshp2p.node.platform import announced_mesh
+from meshp2p.node.config import NodeConfig
+from meshp2p.node.secured_meshes import announced_mesh
 from tests.node.users import Users
 
 OPTIONS: dict[str, Any] = {"port": 0, "mdns": False, "mesh": "studio"}
@@ -97,7 +98,7 @@ async def test_a_home_that_may_not_be_read_is_as_none(monkeypatch: pytest.Monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "is_dir", refuse)
-    assert announced_mesh("studio") == "studio"
+    assert announced_mesh(NodeConfig(mesh="studio")) == "studio"
 
 
 async def test_a_node_goes_on_if_its_trust_map_can_be_neither_read_nor_kept(

@@ -21,6 +21,7 @@ FINE = Search(
     seeds=(),
     sources={},
     hears_other_meshes=False,
+    secured_nodes=0,
     no_network="",
 )
 
@@ -33,6 +34,11 @@ def differing(**values: object) -> Search:
 @pytest.mark.parametrize(
     ("search", "reason", "advice"),
     [
+        (
+            differing(bound_host="::1", secured_nodes=3),
+            "mesh 'lab' is on this network (3 nodes)",
+            "`meshp2p join` here",
+        ),
         (differing(bound_host="127.0.0.1"), "bound to 127.0.0.1", "--insecure-lan"),
         (differing(bound_host="::1", no_network="no network"), "bound to ::1", "--insecure-lan"),
         (differing(no_network="no network is up: eth0 has no carrier"), "eth0 has no carrier", "cable"),

@@ -12,6 +12,7 @@ from meshp2p.cli.doctor.examination import Examination
 from meshp2p.cli.doctor.findings import Findings
 from meshp2p.cli.output import printable, to_json_line, write_line
 from meshp2p.core.swim.candidates import SourceStats
+from meshp2p.node.secured_meshes import choose_mesh
 
 __all__ = ["add_commands"]
 
@@ -36,11 +37,11 @@ def add_commands(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    config = configuration_of(options)
+    config = choose_mesh(configuration_of(options))
     examination = Examination(config, max(0.5, min(60.0, options.seconds)))
     trio.run(examination.run)
     found = examination.findings
-    verdict = verdict_of(found, config.mesh)
+    verdict = verdict_of(found, config.mesh_name)
     if options.json:
         write_line(
             to_json_line(

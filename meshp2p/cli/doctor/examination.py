@@ -26,6 +26,7 @@ from meshp2p.errors import StartError
 from meshp2p.net.peers import open_stranger
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
 from meshp2p.node.platform import find_place
+from meshp2p.node.secured_meshes import how_to_join, is_secured_as
 from meshp2p.wire.codec import Codec
 
 __all__ = ["Examination"]
@@ -38,8 +39,9 @@ class Examination:
         self.findings: Findings = Findings()
         self._config = config
         self._seconds = seconds
-        self._codec = Codec(config.mesh)
+        self._codec = Codec(config.mesh_name)
         self._machine = MachineCheck(config, self._codec, self.findings)
+        self._not_invited: set[str] = set()
         self._table = Candidates(ProtocolConfig(), random.SystemRandom())
 
     async def run(self) -> None:
@@ -87,10 +89,12 @@ class Examination:
             self.findings.note("mdns", IS_WARNING, str(error), "the beacon and --join do without it")
             return
         for advertisement in seen:
-            if advertisement.mesh == self._config.mesh:
+            if advertisement.mesh == self._config.mesh_name:
                 self._offer("mdns", advertisement.addresses, advertisement.instance_id)
             else:
                 self.findings.other_names.add(advertisement.mesh)
+                if is_secured_as(advertisement.mesh, self._config.mesh_name):
+                    self._not_invited.add(advertisement.instance_id)
 
     async def _look_by_seed(self, seed: Address) -> None:
         try:
@@ -107,7 +111,7 @@ class Examination:
         elif isinstance(reply, CallFailed):
             if "other_mesh" in reply.reason:
                 self.findings.other_tags.add(b"")
-            text, hint = _explain(seed, reply, self._config.mesh)
+            text, hint = _explain(seed, reply, self._config.mesh_name)
             self.findings.note("seed", IS_BROKEN, text, hint)
 
     async def _look_into_cache(self) -> None:
@@ -184,12 +188,14 @@ class Examination:
 
     def _note_other_meshes(self) -> None:
         findings = self.findings
+        if self._not_invited:
+            findings.note("mesh", IS_BROKEN, *how_to_join(self._config.mesh_name, len(self._not_invited)))
         if findings.other_meshes:
             names = (
                 ", ".join(map(repr, sorted(findings.other_names))) or f"{findings.other_meshes} whose name is not told"
             )
             state = IS_OK if findings.others else IS_WARNING
-            text = f"nodes of other meshes are here: {names}; nodes of {self._config.mesh!r} do not see them"
+            text = f"nodes of other meshes are here: {names}; nodes of {self._config.mesh_name!r} do not see them"
             findings.note("mesh", state, text, "give all nodes the same --mesh")
 
 

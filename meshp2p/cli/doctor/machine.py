@@ -14,7 +14,7 @@ from meshp2p.net.interfaces import Interface, list_interfaces, why_no_network
 from meshp2p.net.peers import open_stranger
 from meshp2p.net.sockets import Sockets, open_sockets
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig, is_loopback
-from meshp2p.node.platform import announced_mesh
+from meshp2p.node.secured_meshes import announced_mesh
 from meshp2p.wire.codec import Codec
 
 __all__ = ["CALL_TIMEOUT", "MachineCheck"]
@@ -66,9 +66,9 @@ class MachineCheck:
         any_port = f"port {DEFAULT_PORT} or any" if config.port is None else "any port"
         port = f"port {config.port}" if config.port else any_port
         seeds = f"joins {', '.join(config.join)}" if config.join else "no seeds"
-        note("configuration", IS_OK, f"mesh {config.mesh!r}, bound to {config.bound_host}, {port}, {seeds}")
-        if announced_mesh(config.mesh) != config.mesh:
-            text = f"mesh {config.mesh!r} is secured here: its nodes answer members only, so the doctor cannot see them"
+        note("configuration", IS_OK, f"mesh {config.mesh_name!r}, bound to {config.bound_host}, {port}, {seeds}")
+        if announced_mesh(config) != config.mesh_name:
+            text = f"mesh {config.mesh_name!r} is secured: its nodes answer members only, so the doctor cannot see them"
             hint = "`meshp2p agents` asks a node of this machine; `meshp2p trust` lists the machines"
             note("configuration", IS_WARNING, text, hint)
         if is_loopback(config.bound_host):

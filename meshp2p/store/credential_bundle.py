@@ -1,0 +1,70 @@
+"""A credential in one text, for containers and service accounts: a key, its certificates, and that of the root, in PEM.
+
+Nothing of it is kept on this machine. So the trust map is that of the peers from the first connection on, and the
+boots follow the clock.
+"""
+
+from __future__ import annotations
+
+import time
+
+from meshp2p.errors import RemoteProtocolError, StoreError
+from meshp2p.store.credentials import Boots, parse_certificates
+from meshp2p.trust.certificates import RootRole, announced_name
+from meshp2p.trust.credential import MachineCredential
+from meshp2p.trust.keys import PrivateKey
+from meshp2p.trust.trust_map import Statements
+
+__all__ = ["CredentialBundle", "bundle_of"]
+
+_KEY_END = b"-----END PRIVATE KEY-----\n"
+
+
+class CredentialBundle:
+    """Read-only: it has the methods of :class:`~meshp2p.store.credentials.CredentialDirectory` that a node uses."""
+
+    def __init__(self, pem: bytes, source: str) -> None:
+        """``source`` is named in errors. Raises :class:`StoreError` if that is no bundle."""
+        self.path: None = None
+        key, end, certificates = pem.replace(b"\r\n", b"\n").partition(_KEY_END)
+        try:
+            self._key = PrivateKey.from_pem(key + end)
+            *self._chain, self._root = parse_certificates(certificates, source)
+            self.load()
+        except (ValueError, RemoteProtocolError) as error:
+            raise StoreError(f"{source} is no credential, as meshp2p join --export makes it: {error}") from error
+
+    def load(self) -> MachineCredential:
+        return MachineCredential(self._root, self._key, self._chain)
+
+    def load_name(self) -> str:
+        role = self._root.role
+        return role.name if isinstance(role, RootRole) else ""
+
+    def load_announced_name(self) -> str:
+        return announced_name(self._root)
+
+    def load_statements(self) -> Statements:
+        return Statements()
+
+    def write_trust(self, statements: Statements, stamp: object) -> bool:
+        """Keeps nothing."""
+        return True
+
+    def trust_stamp(self) -> object:
+        return None
+
+    def load_agents(self) -> Boots:
+        return {}
+
+    def add_agents(self, boots: Boots) -> None:
+        """Keeps nothing."""
+
+    def next_boot(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+def bundle_of(credential: MachineCredential) -> bytes:
+    """The text of a credential."""
+    chain = (*credential.machine.chain, credential.root)
+    return credential.key.to_pem() + b"".join(one.to_pem() for one in chain)
