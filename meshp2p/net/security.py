@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -31,8 +31,9 @@ class Security(Protocol):
     def callers(self) -> CallerAccess:
         """What callers of the HTTP API may do."""
 
-    def rename(self, names: Collection[str]) -> None:
-        """Show a certificate with these DNS names and addresses from now on."""
+    def rename(self, names: Sequence[str]) -> None:
+        """Show a certificate with these DNS names and addresses from now on. If there are many, the last are left
+        out."""
 
     async def accept(self, stream: trio.abc.Stream, host: str) -> VerifiedStream | CallerStream:
         """Find out who connected from ``host``. Raises :class:`~meshp2p.errors.RemoteProtocolError` if that is neither

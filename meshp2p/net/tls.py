@@ -12,7 +12,7 @@ import contextlib
 import logging
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import trio
@@ -49,7 +49,7 @@ class NodeTls:
         credential = trust.credential
         self._key = key
         self._certificate = certificate
-        self._names: frozenset[str] = frozenset()
+        self._names: tuple[str, ...] = ()
         self._callers = Callers(credential, trust.refresh)
         root = credential.root.to_pem().decode()
         self._accepting = _make_context(ssl.PROTOCOL_TLS_SERVER, root)
@@ -65,18 +65,18 @@ class NodeTls:
         """See :class:`~meshp2p.net.security.Security`."""
         return self._callers
 
-    def rename(self, names: Collection[str]) -> None:
+    def rename(self, names: Sequence[str]) -> None:
         """See :class:`~meshp2p.net.security.Security`."""
         role = self._certificate.role
-        if self._names == frozenset(names) or not isinstance(role, AgentRole):
+        if self._names == tuple(names) or not isinstance(role, AgentRole):
             return
         try:
-            shown = dict.fromkeys((*_LOOPBACK, *sorted(names)))
+            shown = dict.fromkeys((*_LOOPBACK, *names))
             self._certificate = self.trust.credential.issue_agent(self._key.public, role.id, role.boot, list(shown))
         except LocalProtocolError as error:  # it was revoked
             _log.error("the certificate of this node keeps its old names: %s", error)
             return
-        self._names = frozenset(names)
+        self._names = tuple(names)
         self._show_certificate()
 
     def _show_certificate(self) -> None:

@@ -262,7 +262,10 @@ def _access_of(security: Security | None, config: NodeConfig, platform: Platform
 def _show_names(security: Security | None, around: Surroundings) -> None:
     """Let callers verify this node under the names and addresses under which they may call it."""
     if security is not None:
-        security.rename(around.allowed_hosts)
+        hosts = sorted(around.allowed_hosts)
+        names = [host for host in hosts if ":" not in host and not host.replace(".", "").isdigit()]
+        advertised = [address.host for address in around.place.addresses]
+        security.rename(list(dict.fromkeys((*advertised, *names, *hosts))))
 
 
 async def _shelter(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
