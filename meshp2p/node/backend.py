@@ -109,7 +109,7 @@ class NodeBackend:
         if self._machine.hears_nobody:
             return "no other node is heard: the network may be cut, and the node checks which others live"
         if not self._machine.is_settled:
-            return "the node looks around: it has just begun, or was stopped, or lost many at once"
+            return "the node is settling: it has just started, was suspended, or lost many nodes at once"
         failure = self._machine.storage_failure
         return None if failure is None else f"nothing is kept on disk now: {failure}"
 
