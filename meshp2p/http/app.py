@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
-import trio
 from msgspec import UNSET
 
 from meshp2p.errors import (
@@ -30,7 +29,6 @@ from meshp2p.http.request import Handler, Request, Response, Write, json_respons
 from meshp2p.http.route_finder import RouteFinder
 from meshp2p.http.routes import EVENTS_TYPE, METRICS_TYPE
 from meshp2p.wire.contract import ErrorBody, HealthResponse, LivezResponse, ReadyzResponse
-from meshp2p.wire.event_contract import HEARTBEAT_SECONDS
 
 __all__ = ["make_app"]
 
@@ -112,16 +110,12 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
 
 async def _while_allowed(request: Request, stream: Callable[[Write], Awaitable[None]], write: Write) -> None:
     """Stream events as long as the caller may read: a token expires, and a machine is revoked."""
-    checked_at = trio.current_time()
 
     async def write_allowed(piece: bytes) -> None:
-        nonlocal checked_at
-        if trio.current_time() >= checked_at + HEARTBEAT_SECONDS:
-            checked_at = trio.current_time()
-            try:
-                request.check_access()
-            except BadRequest as refused:
-                raise ConnectionResetError(refused.message) from None
+        try:
+            request.check_access()
+        except BadRequest as refused:
+            raise ConnectionResetError(refused.message) from None
         await write(piece)
 
     await stream(write_allowed)

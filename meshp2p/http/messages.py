@@ -69,6 +69,7 @@ def message_handlers(node: Backend) -> dict[str, Handler]:
             messages = await node.fetch(recipient, limit, after)
         else:
             messages = await request.incoming.while_connected(lambda: node.fetch(recipient, limit, after, wait))
+            request.check_access()  # the caller may have been revoked meanwhile
         return await request.incoming.run_steps(_show(messages, show))
 
     async def acknowledge(request: Request) -> Response:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
+import trio.testing
 
 import meshp2p
 from meshp2p import MeshNode
@@ -153,6 +154,28 @@ async def test_a_revocation_ends_what_a_certificate_and_tokens_grant_on_open_con
         assert await shown.statuses(None) == await caller.statuses(token) == UNKNOWN
         refused = await caller.ask("GET", "/registry/agents", authorization=f"Bearer {token}")
         assert "'bert': that machine was revoked" in refused.json()["error"]
+
+
+async def test_a_revocation_holds_for_a_caller_that_waits_for_messages(anna: CredentialDirectory) -> None:
+    token = token_of(anna, "agent:painter")
+    async with meshp2p.open_node(**OPTIONS) as node, calling(node, anna) as caller:
+        painter = {"authorization": f"Bearer {token}"}
+        assert await caller.status(*ACTS[0], **painter) == 200
+        answers: list[httpx.Response] = []
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                answers.append(await caller.ask("GET", "/messages/painter?wait=60", **painter))
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            credential = anna.load()
+            name = verify_token(token, credential.trust, 0).id
+            credential.trust.revoke(credential.key, credential.key.fingerprint, token=name)
+            anna.update_trust(credential)
+            await node.send("painter", "secret")
+        assert [answer.status_code for answer in answers] == [401]
+        assert "secret" not in answers[0].text
 
 
 async def test_a_token_can_be_revoked_alone(anna: CredentialDirectory) -> None:
