@@ -122,6 +122,16 @@ class Refusal(enum.StrEnum):
     """No member of the secured mesh vouches for it: a signature, a certificate or a right is missing or wrong."""
     REVOKED = "revoked"
     """It comes from a machine or an agent that was revoked."""
+    UNKNOWN = "unknown"
+    """It comes from a machine of the secured mesh, or from a process, of which nothing is known here yet."""
+    NOT_SEALED = "not_sealed"
+    """It is a plain datagram, and the mesh is secured."""
+    NOT_OPENED = "not_opened"
+    """It is a sealed datagram that no key of its sender opens."""
+    TOO_MANY = "too_many"
+    """Its author accuses too many nodes."""
+    REPLAYED = "replayed"
+    """It is a sealed datagram that arrived before."""
 
 
 class RemoteProtocolError(MeshError):

@@ -14,7 +14,7 @@ from meshp2p.core.datagrams import Word
 from meshp2p.core.digest import Buckets, Digest
 from meshp2p.core.map_calls import MapDifference, MapPush, MapSync, MapTaken
 from meshp2p.core.message import CopyReceipt, Id, Message
-from meshp2p.core.record import ID_BYTES_MAX, Claim, Item, Record
+from meshp2p.core.record import ID_BYTES_MAX, Claim, Item, Record, SignedRecord
 
 __all__ = [
     "COPIES_MAX",
@@ -92,7 +92,7 @@ class SyncRequest(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """
 
     buckets: Digest
-    sender: Record | None
+    sender: Record | SignedRecord | None
     claim: Claim = (0, "")
 
 
@@ -104,7 +104,7 @@ class SyncReply(msgspec.Struct, frozen=True, array_like=True, tag=2):
     greatest claim to lead that it knows of. Where it ``is_leaving``, ``sender`` is not to be listed any more.
     """
 
-    sender: Record
+    sender: Record | SignedRecord
     is_settled: bool
     items: Items
     differing: Buckets
@@ -163,7 +163,7 @@ class InstanceReply(msgspec.Struct, frozen=True, array_like=True, tag=6):
     stands for it. ``is_home``: the replier answers for the instance, or did until it departed. ``owner`` is the caller
     that registered the instance, empty in an open mesh."""
 
-    record: Record | None
+    record: Record | SignedRecord | None
     age_ms: Word = 0
     is_home: bool = True
     owner: Text = ""
@@ -274,6 +274,8 @@ class Why(enum.IntEnum):
     """The node that has to answer does not, directly or through others."""
     NOT_HOME = 4
     """The receiver is not the recipient's home."""
+    NOT_OWNER = 5
+    """The sender's id belongs to a node of another machine of the secured mesh."""
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag=22):

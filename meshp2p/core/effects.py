@@ -35,10 +35,11 @@ __all__ = [
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Send one datagram; nothing is awaited."""
+    """Send one datagram to the node with the tag ``to``; nothing is awaited."""
 
     address: Address
     datagram: Datagram
+    to: int
 
 
 class Call(msgspec.Struct, frozen=True):

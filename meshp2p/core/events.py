@@ -99,11 +99,13 @@ class LeadershipChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str)
 class IdConflictLost(msgspec.Struct, frozen=True, tag_field="event", tag=str):
     """Another live process, at ``address``, has this node's id, and has had it for longer. The machine has stopped.
 
-    If ``address`` is empty, other nodes hold a claim about the id that cannot be outbid.
+    If ``address`` is empty, other nodes hold a claim about the id that cannot be outbid. ``is_owned`` means that the id
+    belongs to another machine of the secured mesh.
     """
 
     id: str
     address: str
+    is_owned: bool = False
 
 
 class MapChanged(msgspec.Struct, frozen=True, tag_field="event", tag=str):

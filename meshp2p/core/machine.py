@@ -29,7 +29,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.directory.relay_selector import RelaySelector
-from meshp2p.core.directory.state import NodeState, Randomness
+from meshp2p.core.directory.state import NodeState, Randomness, Signer
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Emit, Table, WatchOpened
 from meshp2p.core.events import InstanceJoined, LeadershipChanged
@@ -66,6 +66,7 @@ class Machine(View):
     the machine is suspended; leases use it. ``kept_messages`` are the rows that :class:`~meshp2p.core.effects.Store`
     wrote, in the order of keys; None if there is no disk: then messages are in memory only, and nothing waits for a
     write. ``age`` is the age of the data directory in seconds.
+    ``signer`` is that of a node of a secured mesh; all claims that it is handed are verified then.
     Raises :class:`~meshp2p.errors.ConfigError` if others would refuse the node's record.
     """
 
@@ -81,6 +82,7 @@ class Machine(View):
         *,
         lease_clock: Callable[[], float],
         age: float = 0.0,
+        signer: Signer | None = None,
     ) -> None:
         kept = kept or KeptState()
         started_ms = wall_ms()
@@ -100,7 +102,9 @@ class Machine(View):
         check_item(own)
         self._lease_clock = lease_clock
         self._age = age
-        self._build(NodeState(own, config, random, wall_ms, kept, is_durable=kept_messages is not None), kept_messages)
+        is_durable = kept_messages is not None
+        state = NodeState(own, config, random, wall_ms, kept, is_durable=is_durable, signer=signer)
+        self._build(state, kept_messages)
 
     def _build(self, state: NodeState, kept_messages: Sequence[tuple[Table, bytes, bytes]] | None) -> None:
         self._state = state
@@ -128,7 +132,9 @@ class Machine(View):
         known, leader_id, candidates = old.members.records, self.leader_id, list(self.candidates())
         own = msgspec.structs.replace(old.own, incarnation=min(self._swim.ownership.next_incarnation, INCARNATION_MAX))
         kept = old.keeping.kept
-        state = NodeState(own, old.config, old.random, old.wall_ms, kept, is_durable=old.keeping.is_durable)
+        state = NodeState(
+            own, old.config, old.random, old.wall_ms, kept, is_durable=old.keeping.is_durable, signer=old.signer
+        )
         self._age = old.age_zero + now
         self._build(state, mail.rows())
         self._mail.resume(mail)
@@ -155,6 +161,7 @@ class Machine(View):
         if datagram.body.sender == self._state.tag or self._swim.ownership.has_lost_id:
             return []
         self._note_contact(now)
+        self._state.is_accepted = True
         self._swim.receive(datagram, source, now)
         return self._conclude(now)
 
@@ -343,6 +350,12 @@ class Machine(View):
         Another process of an instance may join later. This node itself is not expelled.
         """
         self._swim.membership.expel(ids, now)
+        return self._conclude(now)
+
+    def republish(self, now: float) -> list[Effect]:
+        """Publish this node's record again, because its signer has new keys. Nothing happens if this node leaves."""
+        if not self._state.is_leaving:
+            self._swim.ownership.publish(self._state.own, now)
         return self._conclude(now)
 
     def leave(self, now: float) -> list[Effect]:

@@ -30,16 +30,21 @@ __all__ = [
     "Claim",
     "Departed",
     "Item",
+    "Proof",
     "Record",
     "Rumour",
+    "SignedRecord",
+    "SignedRumour",
     "State",
     "claim_fingerprint",
     "epoch_above",
     "epoch_limit",
     "fingerprint",
     "is_sound",
+    "is_usurped",
     "supersedes",
     "tag_of",
+    "unsigned",
 ]
 
 ID_BYTES_MAX: Final = 128
@@ -155,7 +160,36 @@ class Rumour(msgspec.Struct, frozen=True, array_like=True, tag=2):
     is_refused: bool = False
 
 
-Item = Record | Rumour
+class Proof(msgspec.Struct, frozen=True, array_like=True):
+    """That a machine of a secured mesh published a record. The layer that decodes verifies it; the core compares
+    owners.
+
+    ``owner`` is the fingerprint of the machine's key, and ``signature`` is by that key. ``keys`` are the current and
+    the next public key for datagrams to the node, with the numbers ``key_number`` and ``key_number + 1``; a hosted
+    instance has none.
+    """
+
+    owner: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+    signature: Annotated[bytes, msgspec.Meta(max_length=80)]
+    key_number: Counter = 0
+    keys: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)], ...], msgspec.Meta(max_length=2)
+    ] = ()
+
+
+class SignedRecord(Record, frozen=True, array_like=True, tag=3):
+    """A record in a secured mesh."""
+
+    proof: Proof = Proof(bytes(32), b"")
+
+
+class SignedRumour(Rumour, frozen=True, array_like=True, tag=4):
+    """A rumour in a secured mesh, signed by the machine of the node ``by``."""
+
+    signature: Annotated[bytes, msgspec.Meta(max_length=80)] = b""
+
+
+Item = Record | Rumour | SignedRecord | SignedRumour
 
 
 class Departed(msgspec.Struct):
@@ -164,7 +198,8 @@ class Departed(msgspec.Struct):
 
     ``since`` is the caller's clock; ``by`` is the node that found it; ``calls`` counts how often a dead node was called
     since; ``boot`` is that of its process and ``published`` the incarnation of its last record, both 0 if it was never
-    listed; ``home`` was its home, empty if unknown.
+    listed; ``home`` was its home, empty if unknown. In a secured mesh ``proof`` is that of its last record, and
+    ``rumour`` the signed claim that it departed.
     """
 
     id: str
@@ -178,13 +213,15 @@ class Departed(msgspec.Struct):
     boot: int = 0
     published: int = 0
     home: str = ""
+    proof: Proof | None = None
+    rumour: SignedRumour | None = None
 
     @property
     def was_listed(self) -> bool:
         return self.published > 0
 
     def as_rumour(self) -> Rumour:
-        return Rumour(self.id, self.incarnation, self.state, self.by)
+        return self.rumour or Rumour(self.id, self.incarnation, self.state, self.by)
 
 
 def is_sound(item: Item, published: int) -> bool:
@@ -219,6 +256,24 @@ def supersedes(new: Item | Departed, old: Item | Departed) -> bool:
     if isinstance(new, Record) and isinstance(old, Record) and new != old:
         return msgspec.msgpack.encode(new) > msgspec.msgpack.encode(old)
     return False
+
+
+def is_usurped(item: Record, held: Record | Departed | None) -> bool:
+    """Return whether a record claims the id of a node that another machine published first.
+
+    An id belongs to that machine until its node leaves, or is forgotten. Anyone may host an instance that is hosted.
+    """
+    proof = held.proof if isinstance(held, (SignedRecord, Departed)) else None
+    if held is None or proof is None or not held.is_node or held.state is State.LEFT:
+        return False
+    return not isinstance(item, SignedRecord) or item.proof.owner != proof.owner
+
+
+def unsigned(record: Record) -> Record:
+    """Return the record without its proof."""
+    if not isinstance(record, SignedRecord):
+        return record
+    return Record(*(getattr(record, field) for field in Record.__struct_fields__))
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -76,6 +76,14 @@ class View:
         """Return whether this message waits in the recipient's mailbox at this node."""
         return self._mail.mailboxes.is_pending((recipient, message_id))
 
+    def claim_of(self, instance_id: str) -> Record | Departed | None:
+        """Return what is held about this id: its record, or that it departed; None if it is unknown."""
+        return self._state.members.claim_of(instance_id)
+
+    def id_of(self, tag: int) -> str | None:
+        """Return the listed or departed id with this tag, or None if it is unknown."""
+        return self._state.members.id_of(tag)
+
     def has_node(self, node_id: str) -> bool:
         """Return whether this is a listed node."""
         return self._state.members.has_node(node_id)

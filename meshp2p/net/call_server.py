@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import trio
 
 from meshp2p.core.address import Address
+from meshp2p.core.calls import CallReply
 from meshp2p.core.directory.relay_selector import CallRoute
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net.connections import Connections
@@ -49,8 +50,15 @@ class PeerService(Router, Protocol):
     def relay_route(self, node_id: str) -> CallRoute | None:
         """Return the direct route to a node, for a call that this node relays; None if it must not."""
 
-    def knock(self, address: Address) -> None:
-        """Send a datagram without content."""
+    def knock(self, address: Address, node_id: str) -> None:
+        """Send a node a datagram without content."""
+
+    def check_reply(self, reply: CallReply, replier: str) -> CallReply:
+        """Return the reply of a node without the claims that nobody may make. Raises :class:`RemoteProtocolError` if
+        it is another node's reply."""
+
+    def is_usurper(self, node_id: str, machine: bytes) -> bool:
+        """Return whether the id is that of a node of another machine than this one."""
 
     def expel(self, ids: Sequence[str]) -> None:
         """Treat these instances, and what they host, as departed for ever."""
@@ -141,10 +149,11 @@ class CallServer:
     async def _dial_back(self, served: ServedCall, service: PeerService) -> str:
         """Connect to the asker's own address only, so that nobody can reach other machines through this node."""
         connection, port = served.connection, int.from_bytes(served.body, "big")
-        if len(served.body) != 2 or port == 0 or served.source != (connection.peer.id if connection.peer else ""):
+        asker = connection.peer.id if connection.peer else ""
+        if len(served.body) != 2 or port == 0 or served.source != asker:
             raise RemoteProtocolError(Refusal.BAD_VALUE, "a dial-back names a port, and is not passed on")
         address = Address(connection.host, port)
-        service.knock(address)
+        service.knock(address, asker)
         with trio.move_on_after(DIAL_BACK_SECONDS):
             try:
                 await trio.aclose_forcefully(await self._connect(address))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import trio
@@ -35,10 +35,12 @@ retired. Chosen, not measured."""
 
 
 class Connections:
-    """The open connections, the oldest first. ``own`` is the hello of this node."""
+    """The open connections, the oldest first. ``own`` is the hello of this node. ``may_answer(connection, node_id)``
+    says whether calls for that node may go to whoever is at the other end."""
 
-    def __init__(self, own: PeerHello) -> None:
+    def __init__(self, own: PeerHello, may_answer: Callable[[PeerConnection, str], bool]) -> None:
         self._own = own
+        self._may_answer = may_answer
         self._all: dict[PeerConnection, None] = {}
 
     def __iter__(self) -> Iterator[PeerConnection]:
@@ -60,7 +62,7 @@ class Connections:
         at_address: PeerConnection | None = None
         for connection in self._all:
             peer = connection.peer
-            if peer is None or not connection.is_usable:
+            if peer is None or not connection.is_usable or not self._may_answer(connection, node_id):
                 continue
             if node_id and peer.id == node_id and (not boot or peer.boot == boot):
                 found = connection

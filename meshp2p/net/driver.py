@@ -39,9 +39,10 @@ from meshp2p.core.effects import (
 )
 from meshp2p.core.events import Event, MapChanged
 from meshp2p.core.machine import Machine
-from meshp2p.core.record import tag_of
+from meshp2p.core.record import Record, tag_of
 from meshp2p.core.requests import Request
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError
+from meshp2p.net.security import KEY_SECONDS, RETIRED_SECONDS, MachineGuard, Security
 from meshp2p.net.store_writer import StoreWriter, WriteBatches
 from meshp2p.wire.codec import Codec
 
@@ -89,6 +90,8 @@ class DriverStats(msgspec.Struct):
     datagrams_sent: int = 0
     bytes_received: int = 0
     bytes_sent: int = 0
+    datagrams_unsealed: int = 0
+    """Datagrams that were not sent, because the key of the receiver is not known."""
     calls_made: int = 0
     failures: dict[Failure, int] = msgspec.field(default_factory=lambda: dict.fromkeys(Failure, 0))
     calls_succeeded: int = 0
@@ -132,6 +135,7 @@ class Driver:
         emit: Callable[[Event | MapChanged], None],
         persist: Callable[[KeptState], Awaitable[None]] | None,
         store: WriteBatches | None = None,
+        security: Security | None = None,
     ) -> None:
         self.machine = machine
         self.stats: DriverStats = DriverStats()
@@ -141,6 +145,9 @@ class Driver:
         self._emit = emit
         self._persist = persist
         self._stores = None if store is None else StoreWriter(store, self._conclude_stores)
+        self._guard: MachineGuard | None = None
+        if security is not None:
+            self._guard = security.guard(machine, codec, self._note_stranger, self.stats.count_refused)
         self._ack_hosts: set[str] = set()
         self._nursery: trio.Nursery | None = None
         self._sleep = trio.CancelScope()
@@ -161,6 +168,8 @@ class Driver:
             async with trio.open_nursery() as self._nursery:
                 if self._stores is not None:
                     self._nursery.start_soon(self._stores.run)
+                if self._guard is not None:
+                    self._nursery.start_soon(self._renew_keys, self._guard)
                 try:
                     self.perform(self.machine.start(trio.current_time()))
                     task_status.started()
@@ -243,6 +252,8 @@ class Driver:
         """
         try:
             request = self._codec.decode_request_untrusted(body)
+            if self._guard is not None:
+                request = self._guard.check_request(request, trio.current_time())
         except RemoteProtocolError as error:
             self.stats.count_refused(error.reason)
             raise
@@ -305,13 +316,41 @@ class Driver:
         hosts, self._ack_hosts = self._ack_hosts, set()
         return hosts
 
-    def knock(self, address: Address) -> None:
-        """Send a datagram without content, so that its receiver can see whether datagrams arrive."""
-        self.perform([Send(address, Datagram(Gossip(tag_of(self.machine.id))))])
+    def knock(self, address: Address, node_id: str) -> None:
+        """Send a node a datagram without content, so that it can see whether datagrams arrive."""
+        self.perform([Send(address, Datagram(Gossip(tag_of(self.machine.id))), tag_of(node_id))])
+
+    def check_reply(self, reply: CallReply, replier: str) -> CallReply:
+        """See :class:`~meshp2p.net.call_server.PeerService`."""
+        if self._guard is None:
+            return reply
+        return self._guard.check_reply(reply, replier, trio.current_time())
+
+    def is_usurper(self, node_id: str, machine: bytes) -> bool:
+        """See :class:`~meshp2p.net.call_server.PeerService`."""
+        return self._guard is not None and self._guard.is_usurper(node_id, machine)
+
+    async def _renew_keys(self, guard: MachineGuard) -> None:
+        while True:
+            await trio.sleep(KEY_SECONDS - RETIRED_SECONDS)
+            self.renew_keys()
+            await trio.sleep(RETIRED_SECONDS)
+            guard.retire_keys()
+
+    def renew_keys(self) -> None:
+        """Use a new key for datagrams from now on, in a secured mesh."""
+        if self._guard is not None:
+            self._guard.renew_keys()
+            self.perform(self.machine.republish(trio.current_time()))
+
+    def _note_stranger(self, record: Record) -> None:
+        """Dial a node whose machine is not known here. It shows its certificates then."""
+        self.perform(self.machine.offer("record", record.addresses, record.id, trio.current_time()))
 
     def expel(self, ids: Sequence[str]) -> None:
         """Treat these instances, and what they host, as departed for ever."""
-        self.perform(self.machine.expel(ids, trio.current_time()))
+        listed = [] if self._guard is None else self._guard.revoked_ids()
+        self.perform(self.machine.expel([*ids, *listed], trio.current_time()))
 
     def _next_ticket(self) -> int:
         """Return a new ticket for an answer that will come."""
@@ -346,7 +385,10 @@ class Driver:
             stats.datagrams_received += 1
             stats.bytes_received += len(data)
             try:
-                datagram = self._codec.decode_datagram_untrusted(data)
+                if self._guard is None:
+                    datagram = self._codec.decode_datagram_untrusted(data)
+                else:
+                    datagram = self._guard.open_untrusted(data, now)
             except RemoteProtocolError as error:
                 stats.count_refused(error.reason)
                 _log.debug("refused a datagram from %s: %s", source, error)
@@ -359,7 +401,13 @@ class Driver:
         return False
 
     def perform_send(self, effect: Send) -> None:
-        data = self._codec.encode(effect.datagram)
+        if self._guard is None:
+            data = self._codec.encode(effect.datagram)
+        elif (sealed := self._guard.seal(effect.datagram, effect.to)) is not None:
+            data = sealed
+        else:
+            self.stats.datagrams_unsealed += 1
+            return
         self.stats.datagrams_sent += 1
         self.stats.bytes_sent += len(data)
         self._datagrams.send_nowait(data, effect.address)

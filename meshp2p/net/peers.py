@@ -89,7 +89,7 @@ class Peers:
         self._own = own
         self._gate = gate
         self._budget = Budget(BUFFERED_BYTES_MAX)
-        self._connections = Connections(own)
+        self._connections = Connections(own, self._may_answer)
         self._connect_plain = connect
         self._security = security
         self._handshakes = Strangers()
@@ -216,7 +216,7 @@ class Peers:
                 asked = connection.open_call(CallKind.MESSAGE, body, seconds=call.timeout, target=call.target)
                 try:
                     reply = await asked.receive()
-                    return self._codec.decode_reply_untrusted(reply or b"")
+                    return self._decode_reply_untrusted(connection, reply, call.target)
                 except RemoteProtocolError as error:
                     return CallFailed(Failure.UNREACHABLE, f"{connection.host}: {error}")
                 except CallBroken as broken:
@@ -230,6 +230,14 @@ class Peers:
             connection.note_silence(opened_at)
         where = ", ".join(map(str, call.addresses)) or call.node_id
         return CallFailed(Failure.TIMEOUT, f"{where}: no answer in {call.timeout:g} s")
+
+    def _decode_reply_untrusted(self, connection: PeerConnection, reply: bytes | None, target: str = "") -> CallReply:
+        """Read the reply of the node at the other end, or of the ``target`` to which it passed the call on. Raises
+        :class:`RemoteProtocolError`."""
+        decoded = self._codec.decode_reply_untrusted(reply or b"")
+        if self._service is None or connection.verified is None:
+            return decoded
+        return self._service.check_reply(decoded, target or connection.verified.instance_id)
 
     async def watch(self, watch: Watch, opened: Callable[[WatchOpened], None]) -> CallFailed:
         """Hold a connection to a node until it breaks. Return why it broke, or why none could be opened in time.
@@ -252,7 +260,7 @@ class Peers:
                     return connection
                 asked = connection.open_call(CallKind.WATCH, body)
                 try:
-                    reply = self._codec.decode_reply_untrusted(await asked.receive() or b"")
+                    reply = self._decode_reply_untrusted(connection, await asked.receive())
                     if not isinstance(reply, Pong) or (pong and (reply.id, reply.boot) != (pong.id, pong.boot)):
                         return CallFailed(Failure.UNREACHABLE, f"{connection.host}: another node is there")
                     waiting.deadline = float("inf")
@@ -310,6 +318,8 @@ class Peers:
         if not addresses:
             return CallFailed(Failure.UNREACHABLE, f"node {node_id!r} has no address")
         dialled = await self._dials.dial(addresses)
+        if isinstance(dialled, PeerConnection) and not self._may_answer(dialled, node_id):
+            return CallFailed(Failure.UNREACHABLE, f"{dialled.address}: another node is there")
         if isinstance(dialled, CallFailed) or dialled.is_usable:
             return dialled
         peer = dialled.peer  # it was retired meanwhile, in favour of another
@@ -336,6 +346,15 @@ class Peers:
                 self._relays.handle_event(connection, event)
 
     # Calls that are passed on
+
+    def _may_answer(self, connection: PeerConnection, node_id: str) -> bool:
+        """Whether calls for this node may go to the other end of a connection: in an open mesh to whoever is at its
+        address, in a secured one only to the node itself."""
+        verified = connection.verified
+        if verified is None or not node_id:
+            return True
+        is_usurper = self._service is not None and self._service.is_usurper(node_id, verified.machine)
+        return verified.instance_id == node_id and not is_usurper
 
     async def _find_for_relay(self, node_id: str) -> PeerConnection | None:
         """Return a connection to the target of a relayed call; None if there is none in time."""

@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from meshp2p.core.calls import CallReply, CallRequest
+from meshp2p.core.datagrams import Datagram
+from meshp2p.core.directory.state import Signer
+from meshp2p.core.machine import Machine
+from meshp2p.core.record import Record
+from meshp2p.errors import Refusal
 from meshp2p.net.secure_stream import CallerStream, VerifiedStream
 from meshp2p.trust.grants import CallerAccess
+from meshp2p.wire.codec import Codec
 
 if TYPE_CHECKING:
     from meshp2p.net.mesh_trust import MeshTrust  # it brings cryptography
 
-__all__ = ["Security"]
+__all__ = ["KEY_SECONDS", "RETIRED_SECONDS", "MachineGuard", "Security"]
+
+KEY_SECONDS: Final = 24 * 3600.0
+"""How long a node uses a key for datagrams. Chosen, not measured."""
+
+RETIRED_SECONDS: Final = 600.0
+"""How long a node opens datagrams to its former key. Chosen, not measured."""
+
+
+class MachineGuard(Protocol):
+    """What stands between a machine and the network: see :class:`meshp2p.net.guard.NodeGuard`."""
+
+    def seal(self, datagram: Datagram, to: int, /) -> bytes | None: ...
+    def open_untrusted(self, data: bytes, now: float, /) -> Datagram: ...
+    def check_request(self, request: CallRequest, now: float, /) -> CallRequest: ...
+    def check_reply(self, reply: CallReply, replier: str, now: float, /) -> CallReply: ...
+    def is_usurper(self, instance_id: str, machine: bytes, /) -> bool: ...
+    def revoked_ids(self) -> list[str]: ...
+    def renew_keys(self) -> None: ...
+    def retire_keys(self) -> None: ...
 
 
 class Security(Protocol):
@@ -26,6 +52,19 @@ class Security(Protocol):
     @property
     def trust(self) -> MeshTrust:
         """What the node knows of the machines of its mesh."""
+
+    @property
+    def signer(self) -> Signer:
+        """Signs what the node publishes."""
+
+    def guard(
+        self,
+        machine: Machine,
+        codec: Codec,
+        note_stranger: Callable[[Record], None],
+        count_refused: Callable[[Refusal], None],
+    ) -> MachineGuard:
+        """Return the guard of the machine: see :class:`meshp2p.net.guard.NodeGuard`."""
 
     @property
     def callers(self) -> CallerAccess:

@@ -17,16 +17,22 @@ from typing import Any, Final
 
 import trio
 
+from meshp2p.core.machine import Machine
+from meshp2p.core.record import Record
 from meshp2p.errors import LocalProtocolError, Refusal, RemoteProtocolError
+from meshp2p.net.guard import NodeGuard
 from meshp2p.net.mesh_trust import MeshTrust
 from meshp2p.net.secure_stream import CallerStream, VerifiedStream
 from meshp2p.net.tls_stream import TlsStream
 from meshp2p.trust.callers import Callers
 from meshp2p.trust.certificates import AgentRole, Certificate
 from meshp2p.trust.credential import MachineCredential
+from meshp2p.trust.datagram_keys import DatagramKeys
 from meshp2p.trust.introduction import INTRODUCTION_BYTES_MAX, STATEMENTS_BYTES_MAX, Introduction
 from meshp2p.trust.keys import PrivateKey
+from meshp2p.trust.signatures import ClaimSigner
 from meshp2p.trust.trust_map import CHAIN_MAX, Statements
+from meshp2p.wire.codec import Codec
 
 __all__ = ["HANDSHAKE_SECONDS", "NodeTls", "make_caller_context"]
 
@@ -51,6 +57,8 @@ class NodeTls:
         self._certificate = certificate
         self._names: tuple[str, ...] = ()
         self._callers = Callers(credential, trust.refresh)
+        self._datagram_keys = DatagramKeys()
+        self.signer: ClaimSigner = ClaimSigner(credential.key, credential.mesh_id, self._datagram_keys.public_keys)
         root = credential.root.to_pem().decode()
         self._accepting = _make_context(ssl.PROTOCOL_TLS_SERVER, root)
         self._dialling = _make_context(ssl.PROTOCOL_TLS_CLIENT, root)
@@ -64,6 +72,17 @@ class NodeTls:
     def callers(self) -> Callers:
         """See :class:`~meshp2p.net.security.Security`."""
         return self._callers
+
+    def guard(
+        self,
+        machine: Machine,
+        codec: Codec,
+        note_stranger: Callable[[Record], None],
+        count_refused: Callable[[Refusal], None],
+    ) -> NodeGuard:
+        """See :class:`~meshp2p.net.security.Security`."""
+        trust = self.trust.credential.trust
+        return NodeGuard(trust, self._datagram_keys, codec, machine, note_stranger, count_refused)
 
     def rename(self, names: Sequence[str]) -> None:
         """See :class:`~meshp2p.net.security.Security`."""

@@ -54,7 +54,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     with an ASCII letter or digit. With a ``data_dir`` the id is kept."""
 
     host: str | None = None
-    """The address to bind to. None is loopback, or all addresses with ``insecure_lan``."""
+    """The address to bind to. None is all addresses in a secured mesh. In an open one it is loopback, or all addresses
+    with ``insecure_lan``."""
 
     port: int | None = None
     """The port number for both UDP and TCP. None uses 7700, or any free port if 7700 is taken; 0 uses any free port."""
@@ -91,7 +92,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     a power failure; each acceptance then waits until the disk has synced."""
 
     insecure_lan: bool = False
-    """Whether to bind to all addresses if ``host`` is not set, so that the LAN reaches the node."""
+    """Whether to bind to all addresses in an open mesh if ``host`` is not set, so that the LAN reaches the node."""
 
     hostname: str | None = None
     """The host name that the registry shows. None is the name of this machine."""
@@ -177,7 +178,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bound_host(self) -> str:
-        """The host to bind to."""
+        """The host to bind to in an open mesh."""
         if self.host is not None:
             return self.host
         return "::" if self.insecure_lan else "127.0.0.1"

@@ -239,6 +239,11 @@ METRICS: Final = (
         "meshp2p_datagrams_unsent_total", "Packets that the operating system did not take.", "datagrams.send_errors"
     ),
     Metric(
+        "meshp2p_datagrams_unsealed_total",
+        "Packets that were not sent because the key of the receiver is not known, in a secured mesh.",
+        "stats.datagrams_unsealed",
+    ),
+    Metric(
         "meshp2p_datagrams_unasked_total",
         "Answers to no ping of this node, and packets for another node.",
         "counters.datagrams_unasked",

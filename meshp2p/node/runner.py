@@ -83,7 +83,7 @@ class _Runner:
         config, platform, own = self._config, self._platform, self._own
         security = platform.open_security(config, own.identity.id)
         if security is not None:
-            config = NodeConfig.of(config, mesh=security.mesh)
+            config = NodeConfig.of(config, mesh=security.mesh, host=config.host or "::")
         access = _access_of(security, config, platform)
         bound = platform.bind(config)
         codec = Codec(config.mesh_name)
@@ -112,6 +112,7 @@ class _Runner:
                 kept_messages,
                 lease_clock=platform.lease_clock,
                 age=0.0 if own.disk is None else own.disk.age,
+                signer=None if security is None else security.signer,
                 give_up=self._give_up,
             )
             peers = platform.make_peers(codec, PeerHello(machine.id, machine.own.boot), security)
@@ -120,7 +121,7 @@ class _Runner:
                 self._scope = nursery.cancel_scope
                 keep = None if own.disk is None else own.keep
                 store = None if own.disk is None else own.disk.store
-                driver = Driver(machine, codec, bound.datagrams, peers, self._emit, keep, store)
+                driver = Driver(machine, codec, bound.datagrams, peers, self._emit, keep, store, security)
                 place = around.place
                 node = LocalNode(
                     self._config,
@@ -207,16 +208,7 @@ class _Runner:
         if self._lost_id is not None:
             if not has_begun and own.identity.is_generated:
                 raise _IdIsTaken
-            lost = self._lost_id
-            if not lost.address:
-                raise IdConflict(
-                    f"id {lost.id!r} cannot be used: other nodes hold a claim about it with the greatest incarnation;"
-                    " choose another"
-                )
-            raise IdConflict(
-                f"id {lost.id!r} belongs to another live node, at {lost.address}, which has had it for longer:"
-                " choose another id, or stop that node"
-            )
+            raise _conflict_of(self._lost_id, config)
 
     async def _look_around(self, bound: Bound) -> Surroundings:
         try:
@@ -266,6 +258,24 @@ def _show_names(security: Security | None, around: Surroundings) -> None:
         names = [host for host in hosts if ":" not in host and not host.replace(".", "").isdigit()]
         advertised = [address.host for address in around.place.addresses]
         security.rename(list(dict.fromkeys((*advertised, *names, *hosts))))
+
+
+def _conflict_of(lost: IdConflictLost, config: NodeConfig) -> IdConflict:
+    if lost.is_owned:
+        hours = config.protocol.departed_retention / 3600
+        return IdConflict(
+            f"id {lost.id!r} belongs to an agent of another machine: choose another id, or stop that agent."
+            f" The mesh forgets one that ended without leaving after {hours:g} h"
+        )
+    if not lost.address:
+        return IdConflict(
+            f"id {lost.id!r} cannot be used: other nodes hold a claim about it with the greatest incarnation;"
+            " choose another"
+        )
+    return IdConflict(
+        f"id {lost.id!r} belongs to another live node, at {lost.address}, which has had it for longer:"
+        " choose another id, or stop that node"
+    )
 
 
 async def _shelter(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:

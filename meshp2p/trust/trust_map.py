@@ -410,13 +410,18 @@ class TrustMap:
         role = certificate.role
         if not isinstance(role, AgentRole) or role.mesh != self.mesh_id:
             raise RemoteProtocolError(Refusal.UNTRUSTED, f"{certificate!r}: expected an agent of this mesh")
-        machine = self._machines.get(certificate.issuer)
-        if machine is None:
-            raise RemoteProtocolError(Refusal.UNTRUSTED, f"agent {role.id!r}: its machine is not in the mesh")
-        certificate.verify_issued_by(machine.key)
-        if not self.is_trusted(certificate.issuer, agent=role.id):
-            why = self.why_revoked(certificate.issuer, agent=role.id)
-            raise RemoteProtocolError(Refusal.REVOKED, f"agent {role.id!r} on {machine.label!r}: {why}")
-        if not machine.may_use(role.id):
-            raise RemoteProtocolError(Refusal.UNTRUSTED, f"machine {machine.label!r} may not use the id {role.id!r}")
+        certificate.verify_issued_by(self.verify_user(certificate.issuer, role.id))
         return role
+
+    def verify_user(self, fingerprint: bytes, agent: str) -> PublicKey:
+        """Check that this is a machine of this map, that it and its agent with this id are trusted, and that it may use
+        that id. Returns its key. Raises :class:`RemoteProtocolError`, for an unknown machine with ``UNKNOWN``."""
+        machine = self._machines.get(fingerprint)
+        if machine is None:
+            raise RemoteProtocolError(Refusal.UNKNOWN, f"agent {agent!r}: its machine is not in the mesh")
+        if not self.is_trusted(fingerprint, agent=agent):
+            why = self.why_revoked(fingerprint, agent=agent)
+            raise RemoteProtocolError(Refusal.REVOKED, f"agent {agent!r} on {machine.label!r}: {why}")
+        if not machine.may_use(agent):
+            raise RemoteProtocolError(Refusal.UNTRUSTED, f"machine {machine.label!r} may not use the id {agent!r}")
+        return machine.key

@@ -93,6 +93,14 @@ class Codec:
         mesh."""
         return self._decode_untrusted(data, _decode_datagram, _check_datagram, DATAGRAM_BYTES_MAX)
 
+    def encode_body(self, datagram: Datagram) -> bytes:
+        """What of a datagram is sealed."""
+        return self._encoder.encode(datagram)
+
+    def decode_body_untrusted(self, body: bytes) -> Datagram:
+        """Read what :meth:`encode_body` made. Raises :class:`RemoteProtocolError`, and nothing else."""
+        return _decode_body_untrusted(body, _decode_datagram, _check_datagram)
+
     def decode_request_untrusted(self, data: bytes) -> CallRequest:
         """Decode the body of a call. Raises only :class:`RemoteProtocolError`."""
         request: CallRequest = self._decode_untrusted(data, _decode_request, _check_request, CALL_BYTES_MAX)
@@ -109,26 +117,31 @@ class Codec:
         return message
 
     def _decode_untrusted(
-        self, data: bytes, decode: Callable[[memoryview], _T], check: Callable[[_T], None], bytes_max: int
+        self, data: bytes, decode: Callable[[bytes | memoryview], _T], check: Callable[[_T], None], bytes_max: int
     ) -> _T:
         if len(data) > bytes_max:
             raise RemoteProtocolError(Refusal.TOO_LARGE, f"{len(data)} bytes: at most {bytes_max}")
-        body = open_frame_untrusted(data, self._header)
+        return _decode_body_untrusted(open_frame_untrusted(data, self._header), decode, check)
+
+
+def _decode_body_untrusted(
+    body: bytes | memoryview, decode: Callable[[bytes | memoryview], _T], check: Callable[[_T], None]
+) -> _T:
+    try:
+        # a decoder makes room for an array when it sees its header: after this there is none without its elements
+        _is_complete(body)
+    except (ValueError, RecursionError) as error:
+        raise RemoteProtocolError(Refusal.BAD_ENCODING, f"not MessagePack: {error}") from None
+    with _uncollected():
         try:
-            # a decoder makes room for an array when it sees its header: after this there is none without its elements
-            _is_complete(body)
-        except (ValueError, RecursionError) as error:
-            raise RemoteProtocolError(Refusal.BAD_ENCODING, f"not MessagePack: {error}") from None
-        with _uncollected():
-            try:
-                value = decode(body)
-            except (ValueError, RecursionError, OverflowError) as error:
-                raise RemoteProtocolError(Refusal.BAD_SHAPE, str(error)) from None
-            try:
-                check(value)
-            except ConfigError as error:
-                raise RemoteProtocolError(Refusal.BAD_VALUE, str(error)) from None
-        return value
+            value = decode(body)
+        except (ValueError, RecursionError, OverflowError) as error:
+            raise RemoteProtocolError(Refusal.BAD_SHAPE, str(error)) from None
+        try:
+            check(value)
+        except ConfigError as error:
+            raise RemoteProtocolError(Refusal.BAD_VALUE, str(error)) from None
+    return value
 
 
 @contextlib.contextmanager

@@ -1,13 +1,22 @@
-"""The frame around every datagram and every call between nodes.
+"""The frame around every datagram and every call between nodes, and that of a sealed datagram.
 
 ::
 
     offset  bytes
     0       2      magic "m2"
     2       1      version, 2
-    3       1      flags, 0 (bit 0 is kept for a sealed body)
+    3       1      flags, 0
     4       8      mesh tag: BLAKE2b-64 of the mesh's name; two meshes on one LAN never mix
     12      ...    body: MessagePack
+
+A sealed datagram has flag 1, the tag of its sender combined with the mesh tag, and then::
+
+    4       8      mesh tag XOR tag of the sender
+    12      1      number of the key of the sender, modulo 256
+    13      1      number of the key of the receiver, modulo 256
+    14      6      counter
+    20      ...    body, encrypted
+    ...     16     authentication tag of the body and of the 20 bytes before it
 
 Version and flags are append-only: what a receiver does not know it refuses, and counts.
 """
@@ -15,15 +24,32 @@ Version and flags are append-only: what a receiver does not know it refuses, and
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Final, NamedTuple
 
 from meshp2p.errors import Refusal, RemoteProtocolError
 
-__all__ = ["FRAME_BYTES", "VERSION", "frame_header", "mesh_tag", "open_frame_untrusted"]
+__all__ = [
+    "COUNTER_BYTES",
+    "FRAME_BYTES",
+    "PREFIX_BYTES",
+    "SEALED_BYTES",
+    "VERSION",
+    "SealedHeader",
+    "frame_header",
+    "mesh_tag",
+    "open_frame_untrusted",
+]
 
 FRAME_BYTES: Final = 12
+SEALED_BYTES: Final = 20
+"""The header of a sealed datagram."""
+COUNTER_BYTES: Final = 6
+PREFIX_BYTES: Final = SEALED_BYTES - COUNTER_BYTES
+"""What is equal in all datagrams between two nodes, as long as their keys are."""
 VERSION: Final = 2
 _MAGIC: Final = b"m2"
+_SEALED: Final = _MAGIC + bytes((VERSION, 1))
+_SEAL_BYTES: Final = 16
 
 
 def mesh_tag(mesh: str) -> bytes:
@@ -52,3 +78,35 @@ def open_frame_untrusted(data: bytes, header: bytes) -> memoryview:
     if data[3] != 0:
         raise RemoteProtocolError(Refusal.BAD_FLAGS, f"flags {data[3]:#04x}: none is known")
     raise RemoteProtocolError(Refusal.OTHER_MESH, f"mesh tag {data[4:12].hex()}: expected {header[4:12].hex()}")
+
+
+class SealedHeader(NamedTuple):
+    """The header of a sealed datagram."""
+
+    sender: int
+    """The tag of the sender."""
+    sender_key: int
+    receiver_key: int
+    """The lowest 8 bits of the numbers of both keys."""
+    counter: int
+
+    def encode(self, tag: bytes) -> bytes:
+        """The bytes in the mesh with this tag."""
+        sender = self.sender ^ int.from_bytes(tag, "big")
+        return (
+            _SEALED
+            + sender.to_bytes(8, "big")
+            + bytes((self.sender_key, self.receiver_key))
+            + self.counter.to_bytes(COUNTER_BYTES, "big")
+        )
+
+    @classmethod
+    def decode_untrusted(cls, data: bytes, tag: bytes) -> SealedHeader:
+        """Read the header of a datagram in the mesh with this tag. Raises :class:`RemoteProtocolError`."""
+        if not data.startswith(_SEALED):
+            open_frame_untrusted(data, frame_header(tag))
+            raise RemoteProtocolError(Refusal.NOT_SEALED, "a plain datagram: expected a sealed one")
+        if len(data) < SEALED_BYTES + _SEAL_BYTES:
+            raise RemoteProtocolError(Refusal.TOO_SHORT, f"{len(data)} bytes: a sealed datagram has more")
+        sender = int.from_bytes(data[4:FRAME_BYTES], "big") ^ int.from_bytes(tag, "big")
+        return cls(sender, data[12], data[13], int.from_bytes(data[14:SEALED_BYTES], "big"))

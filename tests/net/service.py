@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.calls import Done, Pong
+from meshp2p.core.calls import CallReply, Done, Pong
 from meshp2p.core.directory.relay_selector import CallRoute
 from meshp2p.errors import Refusal
 from meshp2p.net.dials import Connect
@@ -89,11 +89,17 @@ class Node:
         node = self.known.get(node_id)
         return None if node is None else CallRoute(node.name, node.boot, (node.address,))
 
-    def knock(self, address: Address) -> None:
+    def knock(self, address: Address, node_id: str) -> None:
         self.knocked.append(address)
 
     def expel(self, ids: Sequence[str]) -> None:
         self.expelled += ids
+
+    def check_reply(self, reply: CallReply, replier: str) -> CallReply:
+        return reply
+
+    def is_usurper(self, node_id: str, machine: bytes) -> bool:
+        return False
 
     async def serve_query(self, call: IncomingCall) -> None:
         self.queries.append(call)

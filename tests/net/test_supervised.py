@@ -81,7 +81,7 @@ class Bench:
         part = getattr(self.machine._swim, name)
 
         def fail(*_arguments: object, **_options: object) -> None:
-            self.machine._state.effects.append(Send(ELSEWHERE, POISON))
+            self.machine._state.effects.append(Send(ELSEWHERE, POISON, 0))
             raise Fault
 
         setattr(part, method, fail)
@@ -100,7 +100,7 @@ def test_an_input_that_raises_is_dropped_counted_and_logged(caplog: pytest.LogCa
     before = bench.machine.own
     with caplog.at_level(logging.ERROR, "meshp2p.net"):
         effects = bench.fault()
-    assert Send(ELSEWHERE, POISON) not in effects, "what it would have done is discarded"
+    assert Send(ELSEWHERE, POISON, 0) not in effects, "what it would have done is discarded"
     assert [record.exc_info is not None for record in caplog.records] == [True]
     assert bench.machine.counters.rebuilds == 1
     assert (bench.machine.own.boot, bench.machine.own.incarnation > before.incarnation) == (before.boot, True)

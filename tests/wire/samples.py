@@ -46,7 +46,7 @@ from meshp2p.core.mail.uuid7 import uuid7
 from meshp2p.core.map_calls import MapDifference, MapPush, MapSync, MapTaken
 from meshp2p.core.map_entry import COUNT_MAX, MapEntry, Stamp
 from meshp2p.core.message import KINDS, CopyReceipt, CopyStatus, Message
-from meshp2p.core.record import Record, Rumour, State
+from meshp2p.core.record import Proof, Record, Rumour, SignedRecord, SignedRumour, State
 from meshp2p.core.validity import TIME_MAX
 from meshp2p.wire.beacon import BeaconAnswer, BeaconMessage, BeaconQuestion
 from meshp2p.wire.codec import Codec
@@ -80,6 +80,12 @@ DEATH = Rumour("ü", 0, State.DEAD)
 LEAVING = Rumour("x" * 128, 1, State.LEFT, "x" * 128)
 ITEMS = (NODE, SUSPECT, HOSTED, SUSPICION, DEATH, LEAVING)
 
+OWNER, SIGNATURE, KEYS = bytes(range(32)), bytes(range(72)), (bytes(range(100, 132)), bytes(range(200, 232)))
+SIGNED_NODE = SignedRecord(*msgspec.structs.astuple(NODE), Proof(OWNER, SIGNATURE, 300, KEYS))  # type: ignore[call-arg]
+SIGNED_HOSTED = SignedRecord(*msgspec.structs.astuple(HOSTED), Proof(OWNER, SIGNATURE))  # type: ignore[call-arg]
+SIGNED_DEATH = SignedRumour(NODE.id, 7, State.DEAD, "0192bbbb-node", True, SIGNATURE)
+SIGNED = (SIGNED_NODE, SIGNED_HOSTED, SIGNED_DEATH)
+
 MESSAGE_ID = uuid7(1_700_000_000_000, 0)
 LATER_ID = uuid7(1_700_000_000_001, (1 << 74) - 1)
 QUERY = Message(
@@ -106,6 +112,7 @@ DATAGRAMS: dict[str, Datagram] = {
     "ping-request-ipv4": Datagram(PingRequest(1, 2, 3, Address("127.0.0.1", 65_535))),
     "ping-request-ipv6": Datagram(PingRequest(1, 2, 3, Address("::1", 1))),
     "gossip": Datagram(Gossip(42), ITEMS),
+    "gossip-signed": Datagram(Gossip(42), SIGNED),
     "unreached": Datagram(Unreached(42, 43, 44)),
     "ping-with-items-and-ages": Datagram(Ping(1, 2, 3, 4), (SUSPICION, HOSTED), (WORD_MAX, 0, 5, 36_000)),
 }
@@ -114,6 +121,8 @@ REQUESTS: dict[str, CallRequest] = {
     "sync-request": SyncRequest(bytes(range(16)), NODE, (3, "0192aaaa-node")),
     "sync-request-unsure": SyncRequest(b"\0" * 8, None),
     "push": Push(7, ITEMS),
+    "push-signed": Push(7, SIGNED),
+    "sync-request-signed": SyncRequest(b"\0" * 8, SIGNED_NODE),
     "forward-heartbeat": ForwardHeartbeat("agent 1/2", "busy", '{"load":0.5}'),
     "forward-deregister": ForwardDeregister("agent 1/2"),
     "ask-instance": AskInstance("agent 1/2"),
@@ -133,6 +142,8 @@ REPLIES: dict[str, CallReply] = {
     "lease-reply": LeaseReply(is_granted=True),
     "pong": Pong("0192aaaa-node", 12_345, 678),
     "sync-reply": SyncReply(NODE, True, ITEMS[1:], (0, 1, 4095), (3, "0192aaaa-node"), True),
+    "sync-reply-signed": SyncReply(SIGNED_NODE, True, SIGNED, ()),
+    "instance-reply-signed": InstanceReply(SIGNED_HOSTED, 5),
     "sync-reply-same": SyncReply(NODE, False, (), ()),
     "done": Done(),
     "heartbeat-reply": HeartbeatReply(True, False),

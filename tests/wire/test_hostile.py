@@ -90,8 +90,17 @@ def test_each_reason_is_reached(data: bytes, reason: Refusal) -> None:
 
 def test_no_reason_was_forgotten_above() -> None:
     (parameters,) = (mark.args[1] for mark in test_each_reason_is_reached.pytestmark)  # type: ignore[attr-defined]
-    of_credentials = {Refusal.UNTRUSTED, Refusal.REVOKED}  # of a connection's certificate, not of a message
-    assert {reason for _, reason in parameters} == set(Refusal) - of_credentials
+    # of certificates, seals and signatures: tests/net/test_tls.py, tests/net/test_guard.py
+    of_secured = {
+        Refusal.UNTRUSTED,
+        Refusal.REVOKED,
+        Refusal.UNKNOWN,
+        Refusal.NOT_SEALED,
+        Refusal.NOT_OPENED,
+        Refusal.TOO_MANY,
+        Refusal.REPLAYED,
+    }
+    assert {reason for _, reason in parameters} == set(Refusal) - of_secured
 
 
 @pytest.mark.parametrize("decode", [CODEC.decode_request_untrusted, CODEC.decode_reply_untrusted])

@@ -280,8 +280,9 @@ class RelaySelector:
         relays = state.random.sample(answered, 1) if answered else state.choose_nodes(1, node_id, tried)
         relay = relays[0] if relays else ""
         self._requests[node_id] = _DialRequest(relay, now)
-        unreached = Unreached(state.tag, tag_of(node_id), tag_of(relay) if relay else 0)
-        state.send(state.address_of(record), unreached, now)
+        tag = tag_of(node_id)
+        unreached = Unreached(state.tag, tag, tag_of(relay) if relay else 0)
+        state.send(state.address_of(record), tag, unreached, now)
 
     def _detour_of(self, node_id: str, now: float) -> str:
         """Return the relay through which calls to this node go now, empty if they go directly."""

@@ -30,15 +30,28 @@ from meshp2p.core.events import (
     InstanceUpdated,
     MapChanged,
 )
-from meshp2p.core.record import EPOCH_SKIP_MAX, Departed, Item, Record, Rumour, State, epoch_limit, tag_of
+from meshp2p.core.record import (
+    EPOCH_SKIP_MAX,
+    Departed,
+    Item,
+    Record,
+    Rumour,
+    SignedRecord,
+    SignedRumour,
+    State,
+    epoch_limit,
+    tag_of,
+)
 
-__all__ = ["Counters", "MessageRefusal", "NodeState", "Randomness", "ReplyHandler", "accusation_of"]
+__all__ = ["Counters", "MessageRefusal", "NodeState", "Randomness", "ReplyHandler", "Signer", "accusation_of"]
 
 _T = TypeVar("_T")
 
 PACKET_OVERHEAD = 96
-"""Bytes of a packet that are not available for gossip: the frame and its seal, the body, the headers of ages and
-lists."""
+"""Bytes of a packet that are not available for gossip: the frame, the body, the headers of ages and lists."""
+
+SEAL_BYTES = 24
+"""Bytes that the frame of a sealed packet has more."""
 
 AGE_BYTES = 12
 AGES_PER_PACKET = 3  # signs of life of other instances: chosen, not measured
@@ -60,6 +73,16 @@ class MessageRefusal(enum.StrEnum):
     TOO_LARGE = "too_large"
     NOT_STORED = "not_stored"
     """It could not be written to disk."""
+
+
+class Signer(Protocol):
+    """Signs what a node of a secured mesh publishes."""
+
+    def sign_record(self, record: Record, /) -> SignedRecord:
+        """Sign a record of this node, or of an instance that it hosts, in place of an earlier signature."""
+
+    def sign_rumour(self, rumour: Rumour, /) -> SignedRumour:
+        """Sign what this node found."""
 
 
 class Counters(msgspec.Struct):
@@ -129,7 +152,9 @@ class NodeState:
         kept: KeptState,
         *,
         is_durable: bool = False,
+        signer: Signer | None = None,
     ) -> None:
+        self.signer = signer
         self.own = own
         self.id: str = own.id
         self.tag: int = tag_of(own.id)
@@ -137,7 +162,8 @@ class NodeState:
         self.random = random
         self.wall_ms = wall_ms
         self.members: Members = Members()
-        self.item_bytes_max: int = config.packet_bytes_max - PACKET_OVERHEAD - AGE_BYTES * AGES_PER_PACKET
+        overhead = PACKET_OVERHEAD + (0 if signer is None else SEAL_BYTES) + AGE_BYTES * AGES_PER_PACKET
+        self.item_bytes_max: int = config.packet_bytes_max - overhead
         """The largest item that fits into a packet."""
         self.gossip: GossipQueue = GossipQueue(self.item_bytes_max)
         self.gossip_after: float = -math.inf
@@ -162,6 +188,8 @@ class NodeState:
         """The nodes under check that did not answer half of the check."""
         self.expelled: dict[tuple[str, int], None] = {}
         """The ids and boots of expelled processes: see :meth:`~meshp2p.core.machine.Machine.expel`."""
+        self.is_accepted: bool = False
+        """Whether another node sent a datagram to this one. In a secured mesh only a node that lists this one can."""
         self.patience: Patience = Patience(config.patience_max)
         self.epoch_kept: int = kept.epoch
         self.leader_version: int = 0
@@ -218,6 +246,7 @@ class NodeState:
         self.reach = {node_id: address for node_id, address in old.reach.items() if self.members.has_node(node_id)}
         self.epoch_kept = old.epoch_kept
         self.expelled = old.expelled
+        self.is_accepted = old.is_accepted
         self.counters = old.counters
         self.counters.rebuilds += 1
         self.keeping.resume(old.keeping)
@@ -233,16 +262,17 @@ class NodeState:
         """
         record = self.members.records.get(self.members.id_of(to) or "")
         if record is not None and address in self.addresses_of(record):
-            self.send(address, body, now, first)
+            self.send(address, to, body, now, first)
         else:
-            self.send_bare(address, body, first)
+            self.send_bare(address, to, body, first)
 
-    def send_bare(self, address: Address, body: Body, first: Item | None = None) -> None:
+    def send_bare(self, address: Address, to: int, body: Body, first: Item | None = None) -> None:
         """Send ``body`` and ``first`` without gossip."""
-        self.effects.append(Send(address, Datagram(body, () if first is None else (first,))))
+        self.effects.append(Send(address, Datagram(body, () if first is None else (first,)), to))
 
-    def send(self, address: Address, body: Body, now: float, first: Item | None = None) -> None:
-        """Send ``body`` with as much gossip as fits. ``first`` goes first, because it concerns the receiver."""
+    def send(self, address: Address, to: int, body: Body, now: float, first: Item | None = None) -> None:
+        """Send ``body`` to the node with the tag ``to``, with as much gossip as fits. ``first`` goes first, because it
+        concerns the receiver."""
         config = self.config
         ages = self.life.pack(AGES_PER_PACKET, now)
         items: tuple[Item, ...] = ()
@@ -251,7 +281,7 @@ class NodeState:
             items = self.gossip.pop_items(budget, config.retransmits(len(self.members.nodes)))
         if first is not None:
             items = (first, *(item for item in items if item.id != first.id))
-        self.effects.append(Send(address, Datagram(body, items, ages)))
+        self.effects.append(Send(address, Datagram(body, items, ages), to))
 
     def send_to_node(self, node_id: str, body: Body, now: float, *, is_everywhere: bool = False) -> None:
         """Send to a listed node; to all of its :meth:`ping_addresses` if ``is_everywhere``.
@@ -261,7 +291,7 @@ class NodeState:
         record = self.members.records[node_id]
         accusation = accusation_of(record)
         for address in self.ping_addresses(record) if is_everywhere else (self.address_of(record),):
-            self.send(address, body, now, accusation)
+            self.send(address, tag_of(node_id), body, now, accusation)
 
     def has_room_for(self, record: Record) -> bool:
         """Return whether this record may be listed, in place of the one with its id if there is one."""
@@ -271,7 +301,7 @@ class NodeState:
         """Send one item at once, in addition to gossip."""
         record = self.members.records[node_id]
         if item_bytes(item) <= self.item_bytes_max:
-            self.send_bare(self.address_of(record), Gossip(self.tag), item)
+            self.send_bare(self.address_of(record), tag_of(node_id), Gossip(self.tag), item)
         else:
             self.call_node(record, Push(self.tag, (item,)), _ignore)
 
@@ -389,6 +419,11 @@ class NodeState:
 
     # Gossip
 
+    def find(self, instance_id: str, incarnation: int, state: State, *, is_refused: bool = False) -> Rumour:
+        """Return a rumour of which this node is the author."""
+        rumour = Rumour(instance_id, incarnation, state, self.id, is_refused)
+        return rumour if self.signer is None else self.signer.sign_rumour(rumour)
+
     def forget_departed(self, now: float) -> None:
         """Forget the departed that are too old or too many, and the gossip about them."""
         config = self.config
@@ -399,8 +434,11 @@ class NodeState:
         """Gossip ``item``: at once, unless there was a round just before, then with every packet until it was sent
         often enough.
 
-        ``at_birth`` tells more nodes at once, because this node is the item's only source.
+        ``at_birth`` tells more nodes at once, because this node is the item's only source. In a secured mesh nobody
+        believes a rumour that is not signed, so none is spread.
         """
+        if self.signer is not None and isinstance(item, Rumour) and not isinstance(item, SignedRumour):
+            return
         self.gossip.put(item)
         due = now
         if at_birth and self.is_announced:

@@ -31,8 +31,8 @@ class Departures:
         target = min(drawn, key=lambda departed: departed.calls)
         target.calls += 1
         address = target.addresses[target.calls % len(target.addresses)]
-        ping = state.ping(0, tag_of(target.id))
-        state.send(address, ping, now, first=target.as_rumour())
+        tag = tag_of(target.id)
+        state.send(address, tag, state.ping(0, tag), now, first=target.as_rumour())
 
     def handle_forget(self, now: float) -> None:
         """Forget instances that departed more than ``departed_retention`` ago."""

@@ -72,7 +72,7 @@ class Dissemination:
 
     def _farewell(self) -> Rumour:
         state = self._state
-        return Rumour(state.id, state.own.incarnation, State.LEFT, state.id)
+        return state.find(state.id, state.own.incarnation, State.LEFT)
 
     def _conclude_farewell(self, _reply: CallReply | CallFailed, _now: float) -> None:
         self._farewells -= 1

@@ -25,7 +25,7 @@ from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import InstanceChange, InstanceDied, InstanceJoined, InstanceLeft, InstanceUpdated
-from meshp2p.core.record import Record, Rumour, State
+from meshp2p.core.record import Record, State, unsigned
 from meshp2p.core.requests import Deregister, Heartbeat
 from meshp2p.core.swim.membership import Membership
 from meshp2p.core.swim.ownership import Ownership
@@ -118,7 +118,8 @@ class Hosting:
             )
         if held is not None and not state.has_room_for(record):
             raise LimitExceeded(f"instance {profile.id!r}: the list of instances has no room for a larger registration")
-        if (record != held or self._ownership.is_exhausted(profile.id)) and not self._ownership.publish(record, now):
+        is_news = held is None or record != unsigned(held) or self._ownership.is_exhausted(profile.id)
+        if is_news and not self._ownership.publish(record, now):
             raise LimitExceeded(
                 f"instance {profile.id!r}: its incarnation cannot grow any more: register under another id"
             )
@@ -220,7 +221,7 @@ class Hosting:
         if held is None or held.home != self._state.id or held.is_node:
             return DeregisterReply(False)
         self._drop(instance_id)
-        farewell = Rumour(instance_id, held.incarnation, State.LEFT, self._state.id)
+        farewell = self._state.find(instance_id, held.incarnation, State.LEFT)
         self._membership.become_departed(farewell, now, at_birth=True)
         return DeregisterReply(True)
 
@@ -315,7 +316,7 @@ class Hosting:
         held = self._state.members.records.get(instance_id)
         self._drop(instance_id)
         if held is not None and held.home == self._state.id:
-            verdict = Rumour(instance_id, held.incarnation, State.DEAD, self._state.id)
+            verdict = self._state.find(instance_id, held.incarnation, State.DEAD)
             self._membership.become_departed(verdict, now, at_birth=True)
 
     def handle_orphaned(self, instance_id: str, now: float) -> None:
@@ -323,9 +324,8 @@ class Hosting:
         spread."""
         held = self._state.members.records.get(instance_id)
         if held is not None and not self._state.members.has_node(held.home):
-            self._membership.become_departed(
-                Rumour(instance_id, held.incarnation, State.DEAD, self._state.id), now, is_spread=False
-            )
+            verdict = self._state.find(instance_id, held.incarnation, State.DEAD)
+            self._membership.become_departed(verdict, now, is_spread=False)
 
     def restart_expiries(self, now: float) -> None:
         """Restart the timeouts of all instances that wait for a heartbeat or an adoption, because this node was

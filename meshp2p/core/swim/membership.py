@@ -23,8 +23,11 @@ from meshp2p.core.record import (
     Item,
     Record,
     Rumour,
+    SignedRecord,
+    SignedRumour,
     State,
     is_sound,
+    is_usurped,
     supersedes,
     tag_of,
 )
@@ -66,8 +69,10 @@ class Membership:
         if isinstance(item, Record) and (item.home, item.boot) in state.expelled:
             state.counters.items_refused += 1
             return
-        is_own = item.id == state.id  # nodes that believe a claim about this node must receive the outbidding record
-        if not is_sound(item, INCARNATION_MAX if is_own else _published(held)):
+        # Nodes that believe a claim about this node must receive the outbidding record. In a secured mesh they believe
+        # none that is far ahead of the record that they hold.
+        is_own = item.id == state.id and state.signer is None
+        if not self._may_be_claimed(item, held) or not is_sound(item, INCARNATION_MAX if is_own else _published(held)):
             state.counters.items_refused += 1
             return
         if by_sync and isinstance(item, Record) and item_bytes(item) > state.config.sync_bytes_max:
@@ -97,6 +102,22 @@ class Membership:
         else:
             self._become_listed(item, now)
 
+    def _may_be_claimed(self, item: Item, held: Record | Departed | None) -> bool:
+        """Return whether whoever made this claim had the right to.
+
+        In a secured mesh every claim is signed, and the signature was verified before. Only a node itself says that it
+        leaves. Everybody may tell this node that it is accused.
+        """
+        is_signed = isinstance(item, (SignedRecord, SignedRumour))
+        if self._state.signer is None:
+            return not is_signed
+        if isinstance(item, Record):
+            return is_signed and (item.id == self._state.id or not is_usurped(item, held))
+        if item.id == self._state.id:
+            return item.state is not State.LEFT
+        is_by_other = item.state is State.LEFT and (held is None or held.is_node) and item.by != item.id
+        return is_signed and not is_by_other
+
     def note_claim(self, claim: Claim) -> None:
         """Note a claim to lead, whether or not its record prevails.
 
@@ -112,7 +133,8 @@ class Membership:
         if rumour.incarnation < held.incarnation:
             self._state.counters.items_stale += 1
         elif held.state is State.ALIVE:
-            self.become_suspect(msgspec.structs.replace(rumour, by="") if by_sync else rumour, now)
+            found = Rumour(rumour.id, rumour.incarnation, State.SUSPECT, "", rumour.is_refused) if by_sync else rumour
+            self.become_suspect(found, now)
         elif not by_sync:
             self.confirm_suspicion(rumour, now)
             self._weigh_refusals(now)
@@ -251,7 +273,7 @@ class Membership:
         record = self._state.members.records.get(node_id)
         if record is None or self._state.is_leaving or self._state.is_guarded:
             return
-        rumour = Rumour(node_id, record.incarnation, State.SUSPECT, self._state.id, is_refused)
+        rumour = self._state.find(node_id, record.incarnation, State.SUSPECT, is_refused=is_refused)
         if record.state is State.SUSPECT:
             self.confirm_suspicion(rumour, now)
         else:
@@ -269,7 +291,8 @@ class Membership:
         for node_id in refused:
             if len(self._suspicions[node_id].refused) > 1 or others == 0:
                 incarnation = state.members.records[node_id].incarnation
-                self.become_departed(Rumour(node_id, incarnation, State.DEAD, state.id, True), now, at_birth=True)
+                verdict = state.find(node_id, incarnation, State.DEAD, is_refused=True)
+                self.become_departed(verdict, now, at_birth=True)
 
     def has_accused(self, node_id: str, *, is_refused: bool) -> bool:
         """Return whether this node already accused the suspect of as much."""
@@ -321,7 +344,8 @@ class Membership:
         if self._state.is_guarded:
             self.restart_suspicions(now)
         elif record is not None and record.state is State.SUSPECT:
-            self.become_departed(Rumour(node_id, record.incarnation, State.DEAD, self._state.id), now, at_birth=True)
+            verdict = self._state.find(node_id, record.incarnation, State.DEAD)
+            self.become_departed(verdict, now, at_birth=True)
 
     def restart_suspicions(self, now: float) -> None:
         """Restart all suspicions, because this process was suspended and could not receive refutations."""
@@ -342,6 +366,8 @@ class Membership:
         if held is not None:
             departed.addresses, departed.is_node = state.addresses_of(held), held.is_node
             departed.boot, departed.home, departed.published = held.boot, held.home, _published(held)
+            departed.proof = held.proof if isinstance(held, (SignedRecord, Departed)) else None
+        departed.rumour = rumour if isinstance(rumour, SignedRumour) else None
         state.members.depart(departed)
         state.reach.pop(rumour.id, None)
         state.heard.pop(rumour.id, None)

@@ -14,7 +14,7 @@ from meshp2p.core.calls import CallReply, Pong, Probe
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.effects import CallFailed
 from meshp2p.core.events import IdConflictLost
-from meshp2p.core.record import INCARNATION_MAX, Departed, Item, Record, Rumour, State, supersedes
+from meshp2p.core.record import INCARNATION_MAX, Departed, Item, Record, Rumour, State, is_usurped, supersedes
 from meshp2p.errors import LimitExceeded
 
 __all__ = ["Ownership"]
@@ -64,6 +64,8 @@ class Ownership:
         record = msgspec.structs.replace(
             record, incarnation=incarnation, state=State.ALIVE, home=state.id, boot=state.own.boot
         )
+        if state.signer is not None:
+            record = state.signer.sign_record(record)
         if not isinstance(held, Record) and not state.has_room_for(record):
             raise LimitExceeded(
                 f"instance {record.id!r}: {len(state.members)} instances of {state.members.size} characters are listed,"
@@ -128,7 +130,10 @@ class Ownership:
         state = self._state
         held = state.members.records.get(item.id)
         if item.id == state.id:
-            if isinstance(item, Record) and item.boot != state.own.boot and item.is_node:
+            if isinstance(item, Record) and is_usurped(item, state.own):
+                if not state.is_announced:
+                    self._lose_id(str(item.addresses[0]) if item.addresses else "", is_owned=True)
+            elif isinstance(item, Record) and item.boot != state.own.boot and item.is_node:
                 # the mesh remembers what an earlier process claimed, even if this one lost its state
                 if state.may_be_claimed(item.epoch):
                     state.epoch_kept = max(state.epoch_kept, item.epoch)
@@ -230,11 +235,17 @@ class Ownership:
 
         state.call(rival.addresses, Probe(state.tag), conclude, state.config.call_timeout / 2)
 
-    def _lose_id(self, address: str) -> None:
+    def yield_id(self) -> None:
+        """Lose the id to another machine, because another node says that it belongs to that, and none lists this
+        one."""
+        if not self._state.is_accepted:
+            self._lose_id("", is_owned=True)
+
+    def _lose_id(self, address: str, *, is_owned: bool = False) -> None:
         if not self.has_lost_id:
             self.has_lost_id = True
             self._state.is_leaving = True
-            self._state.emit(IdConflictLost(self._state.id, address))
+            self._state.emit(IdConflictLost(self._state.id, address, is_owned))
 
     @property
     def is_asking_rivals(self) -> bool:

@@ -65,7 +65,8 @@ class PathValidator:
         state.timers.set(Timer.PATH, now + self._prober.direct_timeout(record.id, now), record.id)
         # no gossip: a forged source must not cause a larger answer
         for address, number in ((source, sequence), (in_use, sequence_in_use)):
-            state.send_bare(address, state.ping(number, tag_of(record.id)), accusation_of(record))
+            tag = tag_of(record.id)
+            state.send_bare(address, tag, state.ping(number, tag), accusation_of(record))
 
     def receive_ack(self, message: Ack, sender: str | None, source: Address) -> bool:
         """Receive an ack that came from this address. Return whether it answers one of these pings."""

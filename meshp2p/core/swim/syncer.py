@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from meshp2p.core.address import Address
-from meshp2p.core.calls import ITEMS_PER_CALL_MAX, CallReply, Done, Push, SyncReply, SyncRequest
+from meshp2p.core.calls import ITEMS_PER_CALL_MAX, CallReply, Done, Push, Refused, SyncReply, SyncRequest, Why
 from meshp2p.core.digest import is_digest
 from meshp2p.core.directory.gossip import item_bytes
 from meshp2p.core.directory.state import NodeState
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed
-from meshp2p.core.record import Item, Record, Rumour, State
+from meshp2p.core.record import Item, Record, Rumour, State, is_usurped, tag_of
 from meshp2p.core.swim.candidates import Candidates
 from meshp2p.core.swim.dissemination import Dissemination
 from meshp2p.core.swim.election import Election
@@ -184,6 +184,7 @@ class Syncer:
     ) -> None:
         state = self._state
         if not isinstance(reply, SyncReply):
+            self._note_refusal(reply, now)
             state.counters.syncs_failed += 1
             return
         if state.is_leaving or (reply.sender.id == state.id and reply.sender.boot == state.own.boot):
@@ -215,8 +216,23 @@ class Syncer:
             state.is_announced = True
             if self._has_met_settled:
                 self._election.settle()  # it met one before it knew whose its id is
-            state.spread(state.own, now, at_birth=True)
+            self._introduce(now)
             self._ownership.republish_hosted(now)
+
+    def _introduce(self, now: float) -> None:
+        """Tell the mesh of this node. In a secured mesh nobody who does not list it can open its datagrams, so it calls
+        a few nodes, which tell the others."""
+        state = self._state
+        if state.signer is None:
+            state.spread(state.own, now, at_birth=True)
+            return
+        for node_id in state.choose_listeners(state.config.gossip_fanout):
+            state.call_node(state.members.records[node_id], Push(state.tag, (state.own,)), self._note_refusal)
+        state.spread(state.own, now)
+
+    def _note_refusal(self, reply: CallReply | CallFailed, _now: float) -> None:
+        if isinstance(reply, Refused) and reply.why is Why.NOT_OWNER:
+            self._ownership.yield_id()
 
     @property
     def is_introducing(self) -> bool:
@@ -240,10 +256,18 @@ class Syncer:
         """End the search for peers: this node met another, or none for a while."""
         self._has_looked = True
 
-    def receive_push(self, push: Push, now: float) -> Done:
+    def receive_push(self, push: Push, now: float) -> Done | Refused:
         self._membership.merge(push.items, now, by_sync=True)
         self.end_look_around()
-        return Done()
+        own = (item for item in push.items if isinstance(item, Record) and tag_of(item.id) == push.sender)
+        return self._refuse_usurper(next(own, None)) or Done()
+
+    def _refuse_usurper(self, record: Record | None) -> Refused | None:
+        """Return the answer to a node that published this record with the id of another machine's node; None if it did
+        not."""
+        if record is None or not is_usurped(record, self._state.members.claim_of(record.id)):
+            return None
+        return Refused(Why.NOT_OWNER, "the id belongs to a node of another machine")
 
     def _push(self, addresses: tuple[Address, ...], node: Record, items: Iterable[Item]) -> None:
         """Send a node what it does not know, in one bounded call."""
@@ -252,8 +276,11 @@ class Syncer:
         if bounded:
             state.call(addresses, Push(state.tag, bounded), lambda _reply, _now: None, None, node)
 
-    def receive_request(self, request: SyncRequest, now: float) -> SyncReply:
+    def receive_request(self, request: SyncRequest, now: float) -> SyncReply | Refused:
         state = self._state
+        refused = self._refuse_usurper(request.sender)
+        if refused is not None:
+            return refused
         if not is_digest(request.buckets):
             return SyncReply(state.own, self._election.is_settled, (), (), is_leaving=state.is_leaving)
         differing = differing_buckets(state.members, request.buckets)

@@ -1,0 +1,391 @@
+"""Sealed datagrams and signed claims: what a stranger, a recording and a bad member can do."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from meshp2p.core.calls import Pong, Refused, SyncReply, SyncRequest, Why
+from meshp2p.core.datagrams import Ack, Datagram, Gossip, Ping
+from meshp2p.core.effects import Call, Effect, Emit
+from meshp2p.core.events import IdConflictLost
+from meshp2p.core.record import INCARNATION_MAX, Record, Rumour, SignedRecord, SignedRumour, State, tag_of
+from meshp2p.core.swim.hosting import Profile
+from meshp2p.errors import Refusal, RemoteProtocolError
+from meshp2p.net import guard as guard_module
+from meshp2p.net.guard import ACCUSATIONS_MAX
+from meshp2p.wire.codec import Codec
+from meshp2p.wire.frame import SEALED_BYTES
+from tests.core.builders import ELSEWHERE, run_until
+from tests.net.guarded import NOW_MS, Member, meet
+from tests.net.secured import Computer, invited, new_mesh
+
+
+@pytest.fixture
+def first() -> Computer:
+    return new_mesh()[1]
+
+
+@pytest.fixture
+def one(first: Computer) -> Member:
+    return Member(first, "one")
+
+
+@pytest.fixture
+def two(first: Computer, one: Member) -> Member:
+    """A node of another machine; it and ``one`` list each other."""
+    member = Member(invited(first, "second"), "two")
+    meet(one, member)
+    return member
+
+
+# Datagrams
+
+
+def test_a_sealed_datagram_is_opened_by_its_receiver_alone(first: Computer, one: Member, two: Member) -> None:
+    three = Member(first, "three")
+    meet(one, two, three)
+    sealed = one.seal(two)
+    assert two.open(sealed) == Datagram(Gossip(one.tag))
+    assert three.open(one.seal(two)) is Refusal.NOT_OPENED
+    assert one.open(two.seal(one)) == Datagram(Gossip(two.tag))
+
+
+def test_nothing_of_a_datagram_can_be_read_without_a_key(one: Member, two: Member) -> None:
+    captured = b"".join(one.seal(two, two.own, one.own, one.says(two, State.SUSPECT)) for _ in range(20))
+    for secret in (b"one", b"two", b"summarize", b"host-of", b"10.0.0.1"):
+        assert secret not in captured
+
+
+def test_a_changed_datagram_is_refused_whichever_bit_was_changed(one: Member, two: Member) -> None:
+    sealed = one.seal(two)
+    for bit in range(8 * len(sealed)):
+        changed = bytearray(sealed)
+        changed[bit // 8] ^= 1 << bit % 8
+        assert isinstance(two.open(bytes(changed)), Refusal), bit
+    for length in range(len(sealed)):
+        assert isinstance(two.open(sealed[:length]), Refusal), length
+    assert two.open(sealed + b"\0") is Refusal.NOT_OPENED
+    assert two.open(sealed) == Datagram(Gossip(one.tag)), "none of them counted as this one"
+
+
+def test_plain_datagrams_and_those_of_other_meshes_and_strangers_are_refused(one: Member, two: Member) -> None:
+    plain = Datagram(Gossip(one.tag), (one.says(two, State.DEAD),))
+    assert two.open(one.codec.encode(plain)) is Refusal.NOT_SEALED
+    assert two.open(Codec("studio").encode(plain)) is Refusal.OTHER_MESH
+    assert two.open(b"") is Refusal.TOO_SHORT
+    other_mesh = new_mesh()[1]
+    stranger, friend = Member(other_mesh, "one"), Member(other_mesh, "two")
+    meet(stranger, friend)
+    assert two.open(stranger.seal(friend)) is Refusal.UNKNOWN
+    as_if_here = bytearray(stranger.seal(friend))
+    as_if_here[4:12] = one.seal(two)[4:12]
+    assert two.open(bytes(as_if_here)) is Refusal.NOT_OPENED
+    assert two.open(b"\0" * 2000) is Refusal.TOO_LARGE
+
+
+def test_an_open_node_refuses_sealed_datagrams(one: Member, two: Member) -> None:
+    with pytest.raises(RemoteProtocolError) as refused:
+        one.codec.decode_datagram_untrusted(one.seal(two))
+    assert refused.value.reason is Refusal.BAD_FLAGS
+
+
+def test_a_datagram_arrives_once_in_any_order(one: Member, two: Member) -> None:
+    sealed = [one.seal(two) for _ in range(3000)]
+    for index in (5, 3, 4, 1028):
+        assert isinstance(two.open(sealed[index]), Datagram), index
+        assert two.open(sealed[index]) is Refusal.REPLAYED
+    assert two.open(sealed[4]) is Refusal.REPLAYED, "too old to know"
+    assert isinstance(two.open(sealed[6]), Datagram)
+    assert isinstance(two.open(sealed[2999]), Datagram)
+    assert [two.open(data) for data in sealed[:1976]] == [Refusal.REPLAYED] * 1976
+
+
+def test_a_datagram_cannot_be_sent_back_to_its_sender(one: Member, two: Member) -> None:
+    sealed = bytearray(one.seal(two))
+    sealed[4:12] = two.seal(one)[4:12]
+    assert one.open(bytes(sealed)) is Refusal.NOT_OPENED
+
+
+@pytest.mark.parametrize("restarted", ["the sender", "the receiver", "both"])
+def test_a_recording_is_worthless_after_a_restart(one: Member, two: Member, restarted: str) -> None:
+    recording = [one.seal(two, one.says(two, State.DEAD)) for _ in range(5)]
+    sender, receiver = one, two
+    if restarted != "the receiver":
+        sender = Member(one.computer, "one", started_ms=NOW_MS + 1000)
+    if restarted != "the sender":
+        receiver = Member(two.computer, "two", started_ms=NOW_MS + 1000)
+    meet(sender, receiver)
+    assert isinstance(receiver.open(sender.seal(receiver)), Datagram)
+    assert {receiver.open(data) for data in recording} <= {Refusal.NOT_OPENED, Refusal.REPLAYED}
+
+
+def test_a_node_names_no_other_as_the_sender_but_passes_on_acks(one: Member, two: Member) -> None:
+    for body, expected in (
+        (Gossip(tag_of("three")), Refusal.UNTRUSTED),
+        (Ping(1, tag_of("three"), two.tag, 0), Refusal.UNTRUSTED),
+    ):
+        sealed = one.guard.seal(Datagram(body), two.tag)
+        assert sealed is not None
+        assert two.open(sealed) is expected
+    ack = Datagram(Ack(1, tag_of("three"), 0))
+    sealed = one.guard.seal(ack, two.tag)
+    assert sealed is not None
+    assert two.open(sealed) == ack
+
+
+def test_nothing_is_sealed_for_a_node_whose_keys_are_unknown(one: Member) -> None:
+    assert one.guard.seal(Datagram(Gossip(one.tag)), tag_of("nobody")) is None
+
+
+def test_a_node_that_is_held_dead_can_still_be_told_so(one: Member, two: Member) -> None:
+    one.take(two.says(two, State.LEFT))
+    assert not one.lists(two)
+    assert isinstance(two.open(one.seal(two)), Datagram)
+    assert isinstance(one.open(two.seal(one)), Datagram)
+
+
+def test_a_revoked_machine_is_not_heard_any_more(one: Member, two: Member) -> None:
+    sealed = two.seal(one)
+    assert isinstance(one.open(two.seal(one)), Datagram)
+    credential = one.computer.credential
+    credential.trust.revoke(credential.key, two.computer.credential.key.fingerprint)
+    assert one.open(sealed) is Refusal.REVOKED
+    assert one.take(two.signer.sign_record(two.own)) == ()
+    assert one.refused[-1] is Refusal.REVOKED
+
+
+def test_a_renewal_loses_no_datagram_and_retired_keys_open_nothing(one: Member, two: Member) -> None:
+    on_its_way = one.seal(two)
+    two.guard.renew_keys()
+    two.machine.republish(0.0)
+    later = one.seal(two)  # it has not heard of the renewal
+    assert isinstance(two.open(on_its_way), Datagram)
+    assert isinstance(two.open(later), Datagram)
+    assert two.open(later) is Refusal.REPLAYED
+    assert isinstance(one.open(two.seal(one)), Datagram), "the next key was published before"
+    two.guard.retire_keys()
+    assert two.open(one.seal(two)) is Refusal.NOT_OPENED
+    one.take(two.own)
+    renewed = one.seal(two)
+    assert isinstance(two.open(renewed), Datagram)
+    assert isinstance(one.open(two.seal(one)), Datagram)
+    assert two.open(renewed) is Refusal.REPLAYED
+    one.guard.retire_keys()  # and what was derived from keys of others that are not in use any more
+    assert two.open(one.seal(two)) == Datagram(Gossip(one.tag))
+
+
+def test_keys_that_are_derived_again_use_no_counter_twice(
+    one: Member, two: Member, first: Computer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = Member(first, "three")
+    meet(one, two, three)
+    monkeypatch.setattr(guard_module, "PAIRS_MAX", 1)
+    counters = {one.seal(to)[14:SEALED_BYTES] for _ in range(5) for to in (two, three)}
+    assert len(counters) == 10
+
+
+# Records
+
+
+def forge(record: Record, signer: Member, **changes: object) -> SignedRecord:
+    """A changed record, signed by a member."""
+    return signer.signer.sign_record(msgspec.structs.replace(record, **changes))
+
+
+def test_a_changed_record_is_refused_whichever_field_was_changed(one: Member, two: Member) -> None:
+    own = two.own
+    assert isinstance(own, SignedRecord)
+    changes: dict[str, object] = {
+        "incarnation": own.incarnation + 1,
+        "boot": 7,
+        "addresses": one.own.addresses,
+        "hostname": "elsewhere",
+        "port": 1,
+        "capabilities": (),
+        "profiles": ("x",),
+        "created_at": 1,
+        "epoch": 1 << 40,
+        "epoch_since": 1,
+        "status": "x",
+        "metrics": "{}",
+    }
+    for field, value in changes.items():
+        assert one.take(msgspec.structs.replace(own, **{field: value})) == (), field
+    for part, value in {"owner": one.computer.credential.key.fingerprint, "keys": own.proof.keys[::-1]}.items():
+        proof = msgspec.structs.replace(own.proof, **{part: value})
+        assert one.take(msgspec.structs.replace(own, proof=proof)) == (), part
+    assert one.take(Record(*(getattr(own, field) for field in Record.__struct_fields__))) == (), "not signed"
+    assert set(one.refused) == {Refusal.UNTRUSTED}
+
+
+def test_whoever_suspects_a_node_must_say_so_in_its_own_name(one: Member, two: Member) -> None:
+    [taken] = one.take(msgspec.structs.replace(two.own, state=State.SUSPECT))
+    assert taken.state is State.ALIVE
+
+
+def test_an_id_stays_with_the_machine_that_published_it_first(first: Computer, one: Member, two: Member) -> None:
+    thief = Member(first, "two", started_ms=NOW_MS - 1000)  # it says that it was there before
+    greater = forge(thief.own, thief, incarnation=two.own.incarnation + 5)
+    for member in (one, two):
+        member.take(greater)
+        claim = member.machine.claim_of("two")
+        assert isinstance(claim, SignedRecord)
+        assert claim.proof.owner == two.computer.credential.key.fingerprint
+    assert not two.machine.has_lost_id
+    one.take(one.says(two, State.DEAD))
+    one.take(greater)
+    assert isinstance(one.open(two.seal(one)), Datagram), "also while it is held dead"
+    assert one.guard.is_usurper("two", first.credential.key.fingerprint)
+
+
+def test_an_id_is_free_once_its_node_has_left(first: Computer, one: Member, two: Member) -> None:
+    one.take(two.says(two, State.LEFT))
+    other = Member(first, "two", started_ms=NOW_MS + 1000)
+    meet(one, other)
+    assert one.lists(other)
+    assert isinstance(one.open(other.seal(one)), Datagram)
+
+
+def dial(member: Member) -> Call:
+    """Let a node find another; the call that it makes."""
+    member.machine.offer("seed", (ELSEWHERE,), None, 1.0)
+    calls = [effect for effect in run_until(member.machine, 1.0) if isinstance(effect, Call)]
+    return next(call for call in calls if isinstance(call.request, SyncRequest))
+
+
+def test_whoever_starts_with_the_id_of_another_machine_s_node_ends(first: Computer, one: Member, two: Member) -> None:
+    thief = Member(first, "two", started_ms=NOW_MS - 1000, is_announced=False)
+    thief.computer.credential.trust.merge_untrusted(two.computer.credential.trust.statements())
+    thief.take(two.own)
+    assert thief.machine.has_lost_id
+
+    # The mesh remembers only that the node died: so the newcomer gets no record of it.
+    one.take(one.says(two, State.DEAD))
+    late = Member(first, "two", started_ms=NOW_MS - 1000)
+    late.take(one.own)
+    call = dial(late)
+    reply, _ = one.machine.receive_call(call.request, 1.0)
+    assert isinstance(reply, Refused)
+    effects: list[Effect] = late.machine.receive_reply(call.call_id, reply, 1.0)
+    assert Emit(IdConflictLost("two", "", is_owned=True)) in effects
+
+
+def test_a_node_that_others_list_keeps_its_id_whatever_one_of_them_says(one: Member, two: Member) -> None:
+    two.machine.receive(Datagram(Gossip(one.tag)), one.own.addresses[0], 1.0)
+    call = dial(two)
+    two.machine.receive_reply(call.call_id, Refused(Why.NOT_OWNER, ""), 1.0)
+    assert not two.machine.has_lost_id
+
+
+def test_a_machine_signs_no_ids_that_it_may_not_use(first: Computer, one: Member) -> None:
+    worker = Member(invited(first, "narrow", ids="worker-*"), "worker-1")
+    meet(one, worker)
+    assert one.take(forge(worker.own, worker, id="leader", home="leader")) == ()
+    assert one.refused == [Refusal.UNTRUSTED]
+
+
+def test_an_instance_is_published_by_its_home(one: Member, two: Member, first: Computer) -> None:
+    two.machine.register(Profile("agent", "h", 1), 0.0)
+    record = two.machine.claim_of("agent")
+    assert isinstance(record, SignedRecord)
+    assert one.take(record) == (record,)
+    for home in ("one", "two", "nobody"):
+        forged = forge(msgspec.structs.replace(record, home=home), one if home == "two" else two)
+        assert (one.take(forged) == (forged,)) is False, home
+    newcomer = Member(first, "three")
+    trust = newcomer.computer.credential.trust
+    trust.merge_untrusted(two.computer.credential.trust.statements())
+    assert newcomer.take(record, two.own) == (record, two.own), "its home comes with it"
+
+
+def test_the_node_of_an_unknown_machine_is_called(first: Computer, one: Member) -> None:
+    newcomer = Member(invited(invited(first, "second", may_invite=True), "third"), "three")
+    assert one.take(newcomer.own) == ()
+    assert (one.strangers, one.refused) == (["three"], [Refusal.UNKNOWN])
+
+
+# Rumours
+
+
+def test_a_member_accuses_in_its_own_name_only(first: Computer, one: Member, two: Member) -> None:
+    three, four = Member(first, "three"), Member(invited(first, "fourth"), "four")
+    meet(one, two, three, four)
+    for state in (State.SUSPECT, State.DEAD):
+        forged = four.says(two, state, by="three")
+        assert one.take(forged) == ()
+        assert one.take(Rumour("two", two.own.incarnation, state, "four")) == ()
+        assert one.take(Rumour("two", two.own.incarnation, state)) == ()
+        genuine = four.says(two, state)
+        assert one.take(msgspec.structs.replace(genuine, by="three")) == ()
+        assert one.take(msgspec.structs.replace(genuine, incarnation=genuine.incarnation + 1)) == ()
+        assert one.take(genuine) == (genuine,)
+    assert one.take(four.says(two, State.DEAD, by="nobody")) == ()
+
+
+def test_nobody_says_that_another_node_leaves(first: Computer, one: Member, two: Member) -> None:
+    four = Member(invited(first, "fourth"), "four")
+    meet(one, two, four)
+    for forged in (four.says(two, State.LEFT), four.says(two, State.LEFT, by="two")):
+        one.take(forged)
+        assert one.lists(two)
+    two.take(four.says(two, State.LEFT))
+    assert not two.machine.has_lost_id
+    one.take(two.says(two, State.LEFT))
+    assert not one.lists(two)
+
+
+def test_what_is_said_of_a_node_itself_only_makes_it_answer(one: Member, two: Member) -> None:
+    published = two.own.incarnation
+    [taken] = two.take(Rumour("two", published, State.DEAD, "one"))
+    assert type(taken) is Rumour
+    assert two.own.incarnation == published + 1
+    two.take(Rumour("two", INCARNATION_MAX, State.DEAD, "one"))
+    assert two.own.incarnation == published + 1, "no member can put the id out of its reach"
+    assert not two.machine.has_lost_id
+
+
+def test_an_author_accuses_at_a_limited_rate(one: Member, two: Member) -> None:
+    count_max = ACCUSATIONS_MAX + 4 * one.machine.node_count()
+    accusations = [two.says(two.own, State.SUSPECT, incarnation=n) for n in range(1, count_max + 20)]
+    accusations = [two.signer.sign_rumour(msgspec.structs.replace(one_, id="ghost")) for one_ in accusations]
+    assert len(one.take(*accusations)) == count_max
+    assert one.refused == [Refusal.TOO_MANY] * 19
+    assert one.take(*accusations[:5]) == tuple(accusations[:5]), "those that were taken are known"
+    assert len(one.take(*accusations[count_max:], now=3.0)) == 6
+    assert one.take(one.says(two, State.SUSPECT)) != (), "it is the limit of one author"
+
+
+# Calls
+
+
+def test_a_reply_is_that_of_the_node_that_was_asked(one: Member, two: Member) -> None:
+    reply = SyncReply(two.own, True, (), ())
+    assert one.guard.check_reply(reply, "two", 0.0) == reply
+    assert one.guard.check_reply(Pong("two", 1, 0), "two", 0.0) == Pong("two", 1, 0)
+    for forged in (SyncReply(two.own, True, (), (), is_leaving=True), Pong("two", 1, 0)):
+        with pytest.raises(RemoteProtocolError, match="answered as"):
+            one.guard.check_reply(forged, "three", 0.0)
+
+
+def test_a_sync_brings_what_is_signed(first: Computer, one: Member, two: Member) -> None:
+    three = Member(first, "three")
+    forged = msgspec.structs.replace(three.own, hostname="elsewhere")
+    reply = one.guard.check_reply(SyncReply(two.own, True, (forged, three.own), ()), "two", 0.0)
+    assert reply == SyncReply(two.own, True, (three.own,), ())
+    with pytest.raises(RemoteProtocolError):
+        one.guard.check_request(SyncRequest(b"\0" * 8, forged), 0.0)
+    assert one.guard.check_request(SyncRequest(b"\0" * 8, three.own), 0.0) == SyncRequest(b"\0" * 8, three.own)
+
+
+def test_what_was_verified_is_not_verified_again(one: Member, two: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    rumour = two.says(one.own, State.SUSPECT, incarnation=5)
+    rumour = two.signer.sign_rumour(msgspec.structs.replace(rumour, id="ghost"))
+    assert one.take(two.own, rumour) == (two.own, rumour)
+
+    def verify(*_: object) -> None:
+        raise AssertionError("it is verified again")
+
+    monkeypatch.setattr("meshp2p.trust.keys.PublicKey.verify", verify)
+    assert isinstance(rumour, SignedRumour)
+    assert one.take(two.own, rumour) == (two.own, rumour)

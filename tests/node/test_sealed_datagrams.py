@@ -1,0 +1,230 @@
+"""What strangers on the network can do to whole nodes of a secured mesh: with real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import meshp2p
+from meshp2p import MeshNode
+from meshp2p.core.address import Address
+from meshp2p.core.datagrams import Datagram, Gossip, Ping, Unreached
+from meshp2p.core.record import Item, Record, Rumour, State, tag_of
+from meshp2p.errors import IdConflict, Refusal
+from meshp2p.net.sockets import DatagramSocket
+from meshp2p.node.secured_meshes import announced_mesh
+from meshp2p.wire.codec import Codec
+from meshp2p.wire.frame import SealedHeader
+from tests.node.test_secured import OPTIONS, seed
+from tests.node.users import Users
+
+
+@pytest.fixture
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Users:
+    return Users(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def segment(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, Address]]:
+    """All datagrams that nodes of this process send."""
+    captured: list[tuple[bytes, Address]] = []
+    send = DatagramSocket.send_nowait
+
+    def send_and_capture(self: DatagramSocket, data: bytes, address: Address) -> None:
+        captured.append((data, address))
+        send(self, data, address)
+
+    monkeypatch.setattr(DatagramSocket, "send_nowait", send_and_capture)
+    return captured
+
+
+def refused(node: MeshNode) -> dict[Refusal, int]:
+    return dict(node._node._driver.stats.refused)
+
+
+def replay(recording: list[tuple[bytes, Address]]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for data, address in recording:
+            stranger.sendto(data, (address.host, address.port))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    with trio.fail_after(60):
+        while not holds():  # noqa: ASYNC110  # what changes it runs in other threads
+            await trio.sleep(0.01)
+
+
+async def until_refused(node: MeshNode, count: int) -> None:
+    """Wait until the node has refused so many datagrams, and has probed somebody since."""
+    counters = node._node._driver.machine.counters
+    await until(lambda: sum(refused(node).values()) >= count)
+    probes = counters.probes
+    await until(lambda: counters.probes >= probes + 2)
+
+
+@contextlib.asynccontextmanager
+async def two_nodes(users: Users, **options: Any) -> AsyncIterator[tuple[MeshNode, MeshNode]]:
+    _, anna = users.found("anna")
+    users.invite(anna, "bert")
+    users.act("anna")
+    async with meshp2p.open_node(id="first-agent", **OPTIONS, **options) as one:
+        users.act("bert")
+        async with meshp2p.open_node(id="second-agent", join=seed(one), **OPTIONS, **options) as two:
+            for node in (one, two):
+                await node.wait_for_members(2, timeout=60)
+            yield one, two
+
+
+async def test_what_strangers_forge_changes_nothing_and_is_counted(users: Users) -> None:
+    async with two_nodes(users) as nodes:
+        leader = (await nodes[0].wait_for_leader(timeout=60)).id
+        codec = Codec(announced_mesh(nodes[0].config))
+        dice = random.Random(1)
+        for target in nodes:
+            victim = next(node for node in nodes if node is not target)
+            own = victim._node._driver.machine.own
+            elsewhere = Address("127.0.0.1", 9)
+            items: tuple[Item, ...] = (
+                *(Rumour(own.id, own.incarnation + 1, state, by) for state in list(State)[1:] for by in ("", own.id)),
+                Record("!!", 1, State.ALIVE, "!!", 1, (elsewhere,), "", 1, (), (), 0, epoch=1 << 40, epoch_since=1),
+                Record(own.id, own.incarnation + 9, State.ALIVE, own.id, 1, (elsewhere,), "", 1, (), (), 0),
+                Rumour(target.id, (1 << 62) - 1, State.DEAD, own.id),
+            )
+            forged = [Datagram(Gossip(tag_of(own.id)), (item,)) for item in items]
+            forged.append(Datagram(Ping(1, tag_of(own.id), tag_of(target.id), 0)))
+            forged.append(Datagram(Unreached(tag_of(own.id), tag_of(target.id), 0)))
+            packets = [codec.encode(one) for one in forged]
+            header = SealedHeader(tag_of(own.id), 0, 0, 1 << 20).encode(codec.tag)
+            packets += [header + dice.randbytes(dice.randrange(16, 200)) for _ in range(20)]
+            packets += [header[: dice.randrange(len(header))] for _ in range(5)]
+            before = sum(refused(target).values())
+            replay([(packet, target.addresses[0]) for packet in packets])
+            await until_refused(target, before + len(packets))
+            reasons = refused(target)
+            assert reasons[Refusal.NOT_SEALED] == len(forged)
+            assert reasons[Refusal.NOT_OPENED] == 20
+        for node in nodes:
+            assert {one.id for one in node.members()} == {"first-agent", "second-agent"}
+            assert (await node.wait_for_leader(timeout=60)).id == leader
+            assert all(member.state is State.ALIVE for member in node.members())
+
+
+async def test_a_recorded_segment_can_be_neither_read_nor_replayed(
+    users: Users, segment: list[tuple[bytes, Address]]
+) -> None:
+    async with two_nodes(users, capabilities=["summarize"], hostname="secret-host") as (one, two):
+        await until(lambda: len(segment) >= 20)
+        recording = [entry for entry in segment if entry[1] in (one.addresses[0], two.addresses[0])]
+        counts = [sum(refused(node).values()) for node in (one, two)]
+        for _ in range(2):  # the first time brings what came before its receiver knew the sender
+            replay(recording)
+        for node, count in zip((one, two), counts, strict=True):
+            mine = [data for data, address in recording if address == node.addresses[0]]
+            await until_refused(node, count + len(mine))
+            assert set(refused(node)) <= {Refusal.REPLAYED, Refusal.UNKNOWN}
+            assert len(node.members()) == 2
+    captured = b"".join(data for data, _ in segment)
+    for secret in (b"first-agent", b"second-agent", b"summarize", b"secret-host", b"127.0.0.1"):
+        assert secret not in captured
+
+
+@pytest.mark.parametrize("restarted", ["the sender", "the receiver", "both"])
+async def test_a_recording_of_an_earlier_process_changes_nothing(
+    users: Users, segment: list[tuple[bytes, Address]], restarted: str
+) -> None:
+    _, anna = users.found("anna")
+    users.invite(anna, "bert")
+    ports: dict[str, int] = {}
+
+    async def start(name: str, node_id: str, *join: str) -> MeshNode:
+        users.act(name)
+        node = meshp2p.open_node(id=node_id, join=join, **{**OPTIONS, "port": ports.get(name, 0)})
+        await node.start()
+        ports[name] = node.addresses[0].port
+        return node
+
+    one = await start("anna", "one")
+    two = await start("bert", "two", *seed(one))
+    try:
+        for each in (one, two):
+            await each.wait_for_members(2, timeout=60)
+        await until(lambda: sum(address == one.addresses[0] for _, address in segment) >= 5)
+        place = one.addresses[0]
+        if restarted != "the receiver":
+            await two.close()  # its farewell is in the recording
+        recording = [entry for entry in segment if entry[1] == place]
+        if restarted != "the sender":
+            await one.close()
+            one = await start("anna", "one", f"127.0.0.1:{ports['bert']}")
+        if restarted != "the receiver":
+            two = await start("bert", "two", *seed(one))
+        for each in (one, two):
+            await each.wait_for_members(2, timeout=60)
+        before = sum(refused(one).values())
+        replay(recording)
+        await until_refused(one, before + len(recording))
+        assert {member.id for member in one.members()} == {"one", "two"}
+        assert all(member.state is State.ALIVE for member in one.members())
+    finally:
+        await one.close()
+        await two.close()
+
+
+async def test_connections_carry_nothing_that_can_be_read(users: Users) -> None:
+    captured = bytearray()
+
+    async def pump(source: trio.SocketStream, target: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                captured.extend(data)
+                await target.send_all(data)
+        await trio.aclose_forcefully(target)
+
+    _, anna = users.found("anna")
+    users.invite(anna, "bert")
+    users.act("anna")
+    async with (
+        meshp2p.open_node(id="first-agent", **OPTIONS) as one,
+        trio.open_nursery() as nursery,
+    ):
+
+        @one.handler("Query")
+        async def answer(message: meshp2p.ReceivedMessage) -> object:
+            return message.payload
+
+        async def tap(stream: trio.SocketStream) -> None:
+            onward = await trio.open_tcp_stream("127.0.0.1", one.addresses[0].port)
+            async with trio.open_nursery() as both:
+                both.start_soon(pump, stream, onward)
+                both.start_soon(pump, onward, stream)
+
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, tap, [listener])
+        port = listener.socket.getsockname()[1]
+        users.act("bert")
+        async with meshp2p.open_node(id="second-agent", join=[f"127.0.0.1:{port}"], **OPTIONS) as two:
+            await two.wait_for_members(2, timeout=60)
+            await one.wait_for_members(2, timeout=60)
+            assert await two.query("first-agent", "a-payload", timeout=60) == "a-payload"
+        nursery.cancel_scope.cancel()
+    assert len(captured) > 1000
+    for secret in (b"first-agent", b"second-agent", b"a-payload"):
+        assert secret not in captured
+
+
+async def test_an_agent_of_another_machine_cannot_take_an_id_that_is_in_use(users: Users) -> None:
+    async with two_nodes(users) as (one, two):
+        users.act("anna")
+        with pytest.raises(IdConflict, match="belongs to an agent of another machine"):
+            async with meshp2p.open_node(id="second-agent", join=seed(one), **OPTIONS) as thief:
+                await thief.wait_for_members(3, timeout=60)
+        for node in (one, two):
+            assert {member.id for member in node.members()} == {"first-agent", "second-agent"}
+        assert await two.wait_for_members(2, timeout=60)
