@@ -15,22 +15,23 @@ from meshp2p.virtual.faults import Kind
 __all__ = ["Agent", "Agents"]
 
 ANSWER_TIMEOUT = 5.0
-"""Seconds that an agent waits for a node's answer. Chosen, not measured."""
+"""How long an agent waits for a node's answer, in seconds. Chosen, not measured."""
 
 
 BEATS = 12
-"""Heartbeats after which the reports of an agent that varies begin anew: in half of them they change each time, as of
-one that works, and then not for so long that all must know the last. Chosen, not measured."""
+"""The period, in heartbeats, of the reports of a varying agent. In its first half each heartbeat changes the report, as
+of an agent at work. In its second half none does, for so long that all nodes must know the last report. Chosen, not
+measured."""
 
 
 TWICE_AFTER, AGAIN_AFTER = 10.0, 1.0
-"""An agent that varies sends its heartbeats in pairs where it sends them so seldom: what the second of them reports is
-held back by its home, and no later one is there in time to say it again."""
+"""If the interval is at least this long, a varying agent sends its heartbeats in pairs: the home delays the publication
+of the second report, and no later heartbeat comes in time to repeat it."""
 
 
 class Agent:
-    """One agent. ``is_registered`` from a successful registration until it is told that nobody knows it. ``beats``
-    counts its heartbeats, ``report`` is what the last one said."""
+    """One agent. ``is_registered`` is true from a successful registration until the agent is told that it is unknown.
+    ``beats`` counts its heartbeats; ``report`` is the content of the last one."""
 
     def __init__(self, plan: AgentPlan) -> None:
         self.plan = plan
@@ -41,10 +42,10 @@ class Agent:
         self.beats: int = 0
         self.report: tuple[str, str] = ("busy", "")
         self.listed: Listed | None = None
-        """What its home knew when it was asked last; None where another node was asked."""
+        """What its home knew at the last request; None if another node was asked."""
 
     def next_report(self) -> tuple[str, str]:
-        """The status and the metrics of the next heartbeat."""
+        """Return the status and the metrics of the next heartbeat."""
         if self.plan.varies and self.beats % BEATS < BEATS // 2:
             text = f'"beats":{self.beats}'
             room = self.plan.metrics_bytes - len(text) - len('{,"more":""}')
@@ -53,7 +54,7 @@ class Agent:
         return self.report
 
     def registers_again(self) -> bool:
-        """Whether it registers though it is registered, as one that was started again does."""
+        """Return whether it registers again, as a restarted agent does."""
         self.beats += self.plan.varies
         return self.plan.varies and self.beats % BEATS == 0
 
@@ -61,7 +62,7 @@ class Agent:
 class Agents:
     """All agents of a run. The oracle knows which of them must be listed.
 
-    ``watcher`` is told of each answer.
+    ``watcher`` gets each answer.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Agents:
             self._try(agent, len(agent.plan.nodes))
 
     def _deregister(self, agent: Agent) -> None:
-        """Ask another node than it talked to last, where it reaches one."""
+        """Ask another node than last time, if one can be reached."""
         nodes = agent.plan.nodes
         for turn in range(agent.turn + 1, agent.turn + 1 + len(nodes)):
             host = self._reached(agent, nodes[turn % len(nodes)])
@@ -115,7 +116,7 @@ class Agents:
             self._tickets.pop(self._count, None)
 
     def _reached(self, agent: Agent, key: str) -> Host | None:
-        """The host with this key, if a process runs there and the agent reaches it."""
+        """Return the host with this key, if a process runs there that the agent can reach."""
         host = self._oracle.hosts.get(key)
         stands = agent.plan.nodes[0]
         passes = self._oracle.network.passes
@@ -162,7 +163,7 @@ class Agents:
             self._oracle.agents[agent.plan.id] = None
 
     def resolved(self, host: Host, ticket: int, reply: CallReply) -> None:
-        """A node answered."""
+        """Process an answer of a node."""
         agent = self._tickets.pop(ticket, None)
         if agent is not None and isinstance(reply, DeregisterReply):
             if reply.was_found:

@@ -1,4 +1,4 @@
-"""What wakes a simulated process when one of its timers is due."""
+"""The alarm that wakes a simulated process when one of its timers is due."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from meshp2p.simulation.engine import Engine
 __all__ = ["Alarm"]
 
 SPINS_MAX = 1000
-"""Timers that may fire one after another without time going on. Chosen, not measured."""
+"""How many timers may fire in a row at the same time. Chosen, not measured."""
 
 
 class Alarm:
-    """Calls ``ring`` when the host's monotonic clock shows ``deadline``, or sooner: whoever is called looks whether it
-    is due. ``cause`` is the trace's entry that led to the deadline."""
+    """Calls ``ring`` when the host's monotonic clock shows ``deadline``, or sooner: the callee checks whether it is
+    due. ``cause`` is the trace entry that led to the deadline."""
 
     def __init__(self, engine: Engine, clock: HostClock, ring: Callable[[], None]) -> None:
         self.deadline: float = math.inf
@@ -29,7 +29,7 @@ class Alarm:
         self._spun_at = -1.0
 
     def forget(self) -> None:
-        """The process is another: nothing is due."""
+        """Forget the deadline, because another process runs."""
         self._at = math.inf
         self._spins = 0
 
@@ -41,7 +41,8 @@ class Alarm:
             self.look()
 
     def look(self) -> None:
-        """Ring at the deadline, unless an earlier time is set: the clock's rate has changed, or it rang early."""
+        """Ring at the deadline, unless an earlier time is set. Called after the clock's rate changed, or if it rang
+        early."""
         when = self._clock.when(self.deadline)
         if when < self._at:
             self._at = when = max(when, self._engine.now)
@@ -51,7 +52,7 @@ class Alarm:
         return self.deadline <= self._clock.now + 1e-9
 
     def is_spinning(self) -> bool:
-        """Whether too many timers were due at this moment; asked once for each."""
+        """Return whether too many timers were due at this moment. Call it once for each timer."""
         self._spins = self._spins + 1 if self._engine.now == self._spun_at else 0
         self._spun_at = self._engine.now
         return self._spins > SPINS_MAX

@@ -11,8 +11,8 @@ EPOCH_MS = 1_700_000_000_000
 
 
 class HostClock:
-    """One machine's clocks. The monotonic clock shows ``rate`` times virtual time, and ``offset`` seconds more;
-    ``wall_skew`` is what the wall clock is ahead of the true time, in seconds."""
+    """The clocks of one machine. The monotonic clock shows ``rate`` times virtual time plus ``offset`` seconds. The
+    wall clock is ``wall_skew`` seconds ahead of the true time."""
 
     def __init__(self, engine: Engine) -> None:
         self.rate: float = 1.0
@@ -34,14 +34,14 @@ class HostClock:
         return self._engine.now
 
     def step(self, seconds: float) -> None:
-        """Set the wall clock forward by so much, or back."""
+        """Set the wall clock forward by this many seconds, or back."""
         self.wall_skew += seconds
 
     def set_rate(self, rate: float) -> None:
-        """From now on the monotonic clock runs at this rate; 1 is right. It does not jump."""
+        """Change the rate of the monotonic clock from now on; 1 is right. The clock does not jump."""
         self.offset += self._engine.now * (self.rate - rate)
         self.rate = rate
 
     def when(self, now: float) -> float:
-        """The virtual time at which the monotonic clock shows this."""
+        """Return the virtual time at which the monotonic clock shows this value."""
         return (now - self.offset) / self.rate

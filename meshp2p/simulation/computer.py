@@ -1,4 +1,4 @@
-"""A simulated computer: its address, clocks, disk and sockets, and what waits there for the process on it."""
+"""A simulated computer: its address, clocks, disk and sockets, and the input that waits for its process."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ __all__ = ["Computer"]
 
 
 class Computer:
-    """``key`` tells computers apart, ``id`` is the node's: two may have one id. ``life`` counts processes.
+    """A simulated computer. ``key`` identifies the computer, ``id`` the node: two computers may have nodes with one id.
+    ``life`` counts processes.
 
-    The process runs if ``machine`` is not None. What arrives is given to its ``_receive`` methods at once, or waits in
-    the inbox until the process gets to it.
+    The process runs if ``machine`` is not None. Input goes to its ``_receive`` methods at once, or waits in the inbox
+    until the process is ready.
     """
 
     def __init__(
@@ -42,9 +43,9 @@ class Computer:
         self.machine: Machine | None = None
         self.life: int = 0
         self.is_dark: bool = False
-        """It is off or asleep: what is sent to it is lost, and nothing is refused."""
+        """The computer is off or asleep: packets to it are lost, and nothing is refused."""
         self.is_stopped: bool = False
-        """The process stands still; the kernel takes what fits into its buffers."""
+        """The process is stopped. The kernel buffers its input."""
         self._engine = engine
         self._network = network
         self._is_direct = True
@@ -55,23 +56,23 @@ class Computer:
 
     @property
     def running(self) -> Machine:
-        """The machine of a process that runs."""
+        """Return the machine of the running process."""
         if self.machine is None:
             raise InternalError(f"host {self.key}: no process runs")
         return self.machine
 
     @property
     def listed(self) -> Mapping[str, Record]:
-        """Whom the process lists, by id; nobody if it does not run."""
+        """The instances that the process lists, by id; empty if it does not run."""
         return {} if self.machine is None else self.machine.records()
 
     def is_home_of(self, instance_id: str) -> bool:
-        """Whether the process lists this instance, and itself as its home."""
+        """Return whether the process lists this instance with itself as the home."""
         record = self.listed.get(instance_id)
         return record is not None and record.home == self.id
 
     def replica(self, name: str) -> ReplicatedMap | None:
-        """The shared map of this name, if the process runs and has opened it."""
+        """Return the shared map of this name, if the process runs and has opened it."""
         return None if self.machine is None else self.machine.replica(name)
 
     @property
@@ -80,7 +81,7 @@ class Computer:
         return self.clock.now
 
     def move(self, address: Address) -> None:
-        """The machine has another address. The process is not told."""
+        """Change the address of the machine. The process is not told."""
         self._network.detach(self.address)
         self.address = address
         self._network.attach(address, self)
@@ -91,14 +92,14 @@ class Computer:
                 action(*arguments)
 
     def set_service(self, seconds: float) -> None:
-        """From now on the process takes so long for one thing, on average; 0: no time."""
+        """Set how long the process takes for one input from now on, on average; 0: no time."""
         self._inbox.service = seconds
         self._set_direct()
         if self._is_direct:
             self._drain()
 
     def _begin_life(self) -> None:
-        """Another process begins, on a machine that is in order."""
+        """Begin another process, on a machine without faults."""
         self.life += 1
         self._inbox.clear()
         self._set_state(is_dark=False, is_stopped=False)
@@ -116,8 +117,8 @@ class Computer:
     def _write(
         self, write: Callable[[SimulatedDisk[KeptState]], str | None], written: Callable[[str | None], None]
     ) -> None:
-        """Write to the disk, which takes its time, one write after another. Then the process is told why it failed, or
-        None."""
+        """Write to the disk. Writes take time and are performed one after another. Then the process gets the failure,
+        or None."""
         seconds = self.disk.write_seconds if self.disk is not None else 0.0
         delay = seconds * (0.5 + self._store_draw())
         self._stored_at = max(self._stored_at, self._engine.now + delay)
@@ -133,7 +134,7 @@ class Computer:
     # What arrives
 
     def handle_datagram(self, packet: tuple[Any, Address, int]) -> None:
-        """A datagram arrives at the machine: (message or bytes, source, cause)."""
+        """Receive a datagram: (message or bytes, source, cause)."""
         if self.machine is None:
             return
         if self._is_direct:
@@ -142,7 +143,7 @@ class Computer:
             self._inbox.put(self._receive, *packet, is_datagram=True)
 
     def handle_call(self, exchange: CallInProgress) -> None:
-        """A call arrives at the machine."""
+        """Receive a call."""
         if self.is_dark:
             return
         if self.machine is None:
@@ -151,23 +152,23 @@ class Computer:
             self._arrive(self._receive_call, exchange)
 
     def handle_reply(self, exchange: CallInProgress, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
-        """What came of a call of this host's."""
+        """Receive the result of a call of this host."""
         if self.machine is None or exchange.life != self.life:
             return
         self._arrive(self._receive_reply, exchange, reply, peer, cause)
 
     def handle_watcher(self, line: WatchLine) -> None:
-        """Somebody watches this process from now on."""
+        """Note that another process watches this one from now on."""
         self._arrive(self._receive_watcher, line)
 
     def handle_watch(self, line: WatchLine, outcome: WatchOpened | CallFailed) -> None:
-        """A watch of this host's stands, or is over."""
+        """Note that a watch of this host was opened, or has ended."""
         if self.machine is None or line.life != self.life:
             return
         self._arrive(self._receive_watch, line, outcome)
 
     def _arrive(self, action: Callable[..., None], *arguments: Any) -> None:
-        """Let the process do this now, or when it gets to it."""
+        """Let the process do this now, or as soon as it is ready."""
         if self._is_direct:
             action(*arguments)
         else:

@@ -1,4 +1,4 @@
-"""TCP connections that stand between simulated processes: over one that a hidden node opened, others reach it."""
+"""Open TCP connections between simulated processes. Others reach a hidden node over a connection that it opened."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from meshp2p.simulation.engine import Engine
 __all__ = ["SimulatedConnections"]
 
 IDLE_SECONDS = 60.0
-"""A connection without a call is closed after so long: as in :mod:`meshp2p.net.peers`."""
+"""How long a connection without a call stays open, as in :mod:`meshp2p.net.peers`."""
 
 
 class SimulatedConnections:
-    """Which processes called each other lately, and which watch each other.
+    """The processes that called each other recently, and those that watch each other.
 
     ``watches`` are the watch connections, by the key of the watcher's host, its life and the number of the watch.
     """
@@ -23,17 +23,17 @@ class SimulatedConnections:
         self._used_at: dict[tuple[str, int, str, int], float] = {}
 
     def note(self, one: Endpoint, other: Endpoint) -> None:
-        """A call went between these processes."""
+        """Note a call between these processes."""
         self._used_at[_pair(one, other)] = self._engine.now
 
     def stands(self, one: Endpoint, other: Endpoint) -> bool:
-        """Whether there is a connection between these processes."""
+        """Return whether there is a connection between these processes."""
         used_at = self._used_at.get(_pair(one, other))
         is_used = used_at is not None and self._engine.now - used_at < IDLE_SECONDS
         return is_used or self._is_watched(one, other)
 
     def _is_watched(self, one: Endpoint, other: Endpoint) -> bool:
-        """Whether one of these processes watches the other."""
+        """Return whether one of these processes watches the other."""
         for line in self.watches.values():
             if line.is_open and line.watched is not None and line.watched_life == line.watched.life:
                 ends = (line.watcher, line.watched)

@@ -10,9 +10,9 @@ __all__ = ["Digest"]
 
 
 class Digest:
-    """One word that says whether two runs were the same: BLAKE2b over the time and place of every step of a machine.
+    """A digest that is equal for equal runs: BLAKE2b over the time and place of every step of a machine.
 
-    ``mark`` takes numbers and is as cheap as it can be; they are hashed in bulk.
+    ``mark`` adds numbers and must be cheap; they are hashed in bulk.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Digest:
         self.mark: Callable[[float], None] = self._marks.append
 
     def flush(self) -> None:
-        """Hash what was marked since, and free its memory."""
+        """Hash the numbers that were added since the last call, and free their memory."""
         self._hash.update(array.array("d", self._marks).tobytes())
         self._marks.clear()
 

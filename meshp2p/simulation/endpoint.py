@@ -1,4 +1,4 @@
-"""A host as the network sees it, and what the network keeps of its calls and watches."""
+"""The interface of a host to the network, and the network's state of calls and watches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CallInProgress", "Endpoint", "WatchLine"]
 
 
 class Endpoint(Protocol):
-    """What the network reaches at an address. :class:`~meshp2p.simulation.host.Host` says what each is."""
+    """An endpoint at an address of the network. :class:`~meshp2p.simulation.host.Host` documents its methods."""
 
     key: str
     life: int
@@ -30,7 +30,7 @@ class Endpoint(Protocol):
 
 
 class CallInProgress:
-    """A call under way: it is settled once, by the first reply, or by the failure that comes last."""
+    """An open call. It is settled once, by the first reply or by the last failure."""
 
     __slots__ = ("caller", "cause", "effect", "is_done", "life", "refused", "relay")
 
@@ -45,7 +45,7 @@ class CallInProgress:
 
 
 class WatchLine:
-    """One watch of one process: it is opened, stands, and is over."""
+    """One watch of one process: opened, established, ended."""
 
     __slots__ = ("address", "effect", "is_open", "is_over", "life", "refused", "watched", "watched_life", "watcher")
 

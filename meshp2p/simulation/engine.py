@@ -1,4 +1,4 @@
-"""Virtual time: a heap of what is to happen, and nothing that waits."""
+"""Virtual time: a heap of scheduled actions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Action = Callable[[Any], None]
 
 
 class Engine:
-    """The one clock of a simulation. What is due at the same time happens in the order in which it was asked for, so
-    that a run depends on nothing but its seed.
+    """The clock of a simulation. Actions for the same time run in the order in which they were scheduled, so that a run
+    depends only on its seed.
 
-    ``now`` is virtual seconds since the begin; ``events`` counts what has happened.
+    ``now`` is in virtual seconds since the start; ``events`` counts the actions that ran.
     """
 
     __slots__ = ("_count", "_heap", "_is_stopped", "events", "now")
@@ -32,17 +32,17 @@ class Engine:
         return f"<Engine now={self.now:.3f} events={self.events} waiting={len(self._heap)}>"
 
     def at(self, when: float, action: Action, argument: Any = None) -> None:
-        """Run ``action(argument)`` at this time; a time that has passed counts as now."""
+        """Run ``action(argument)`` at this time. A time in the past means now."""
         self._count = count = self._count + 1
         heapq.heappush(self._heap, (when if when > self.now else self.now, count, action, argument))
 
     def stop(self) -> None:
-        """End :meth:`run_until` after what happens now."""
+        """End :meth:`run_until` after the current action."""
         self._is_stopped = True
 
     def run_until(self, end: float, events_max: float = math.inf) -> bool:
-        """Let happen all that is due by ``end``, unless :meth:`stop` is called; then it is that time. False where more
-        than ``events_max`` things were due."""
+        """Run all actions that are due by ``end``, unless :meth:`stop` is called; then it is that time. Return False if
+        there were more than ``events_max``."""
         heap = self._heap
         pop = heapq.heappop
         events = 0

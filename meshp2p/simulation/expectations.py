@@ -1,7 +1,7 @@
-"""How long the protocol may take for what, from its configuration and from what is wrong.
+"""Time bounds for the protocol, from its configuration and the current faults.
 
-Each function gives seconds. What happens by chance is given the time in which it is expected ``CERTAIN`` times: then it
-has not happened once in ``e ** CERTAIN`` cases.
+Each function returns seconds. A random event gets the time in which it is expected ``CERTAIN`` times. So in one of ``e
+** CERTAIN`` cases it has not happened by then.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = [
 ]
 
 CERTAIN = 12.0
-"""One case in 163,000 is blamed on the protocol though it only had bad luck. Chosen, not measured."""
+"""One case in 163,000 counts as a failure of the protocol although it was bad luck. Chosen, not measured."""
 
 
 def wanted_confirmations(config: ProtocolConfig, nodes: int) -> int:
-    """How many confirmations make a suspicion short among so many nodes; 0 where too few could confirm."""
+    """Return how many confirmations shorten a suspicion among this many nodes; 0 if too few nodes could confirm it."""
     wanted = max(0, int(config.suspicion_multiplier) - 2)
     return wanted if nodes - 2 >= wanted else 0
 
@@ -42,10 +42,12 @@ def wanted_confirmations(config: ProtocolConfig, nodes: int) -> int:
 def suspicion_seconds(
     config: ProtocolConfig, nodes: int, confirmations: int, *, is_doubted: bool = False, silent: int = 0
 ) -> float:
-    """How long a suspicion lasts that so many others confirmed. ``is_doubted``: another view holds the suspect dead.
-    ``silent`` of the other nodes are suspected too, or dead: nobody waits for those that were drawn to confirm it.
+    """Return how long a suspicion with this many confirmations lasts. ``is_doubted``: another view considers the
+    suspect dead. ``silent`` of the other nodes are suspected or dead too, so nobody waits for those of them that were
+    chosen to confirm it.
 
-    By the rule in docs/protocol.md (Lifeguard §IV-B), written anew, and without patience, which makes it longer.
+    This implements the rule in docs/protocol.md (Lifeguard §IV-B) independently, and without patience, which makes a
+    suspicion longer.
     """
     base = config.suspicion_timeout(nodes)
     wanted = wanted_confirmations(config, nodes)
@@ -66,8 +68,9 @@ def suspicion_seconds(
 
 
 def turns_seconds(config: ProtocolConfig, turns: int, health: int, *, is_recovering: bool) -> float:
-    """How long so many probes of one node take, whose local health is ``health`` at first: a period is stretched by
-    it, and each answered probe takes one off (Lifeguard §IV-A). ``is_recovering``: most of its probes are answered."""
+    """Return how long this many probes of one node take, if its local health begins at ``health``. Local health
+    stretches the period, and each answered probe lowers it by one (Lifeguard §IV-A). ``is_recovering``: most probes are
+    answered."""
     stretched = (max(0, health - turn) if is_recovering else health for turn in range(turns))
     return config.probe_interval * (turns + sum(stretched))
 
@@ -81,13 +84,14 @@ def detection_seconds(
     is_patient: bool = True,
     is_ring: bool = False,
 ) -> float:
-    """Until a node that is gone is dead for another, among ``nodes`` that are listed, both included.
+    """Return the time until a node that is gone is declared dead by another, among ``nodes`` listed nodes, including
+    both.
 
-    ``bad`` of the others do not probe, or are not heard of: they are gone, or impaired, too. ``health`` is the worst
-    local health of the rest. ``is_patient``: the node was slow, or was accused within the last minute and lived.
+    ``bad`` of the others do not probe or are not heard, because they are gone or impaired too. ``health`` is the worst
+    local health of the rest. ``is_patient``: the node was slow, or refuted an accusation within the last minute.
     ``is_ring``: clocks agree, so that each node is probed by another one in each period (ADR 0031).
 
-    The wait for the first probe, its period, the suspicion, and the time in which gossip tells of the death.
+    The time is that of the wait for the first probe, its period, the suspicion, and gossip.
     """
     probers = max(1, nodes - 1)
     good = max(1, probers - bad)
@@ -112,18 +116,18 @@ def detection_seconds(
 
 
 def lonely_detection_seconds(config: ProtocolConfig, nodes: int, health: int) -> float:
-    """The same for a node that hears of nobody's finding, as where UDP is dead: its own probes, over TCP, in a round
-    and the next, and a suspicion that nobody confirms."""
+    """Return the same for a node that hears no findings of others, for example if UDP is blocked: the time of its own
+    probes over TCP, in one round and the next, and of a suspicion without confirmations."""
     wait = turns_seconds(config, 4 * max(1, nodes - 1), health, is_recovering=True)
     return wait + (health + 1) * config.probe_interval + suspicion_seconds(config, nodes, 0)
 
 
 def cut_seconds(config: ProtocolConfig, nodes: int) -> float:
-    """Until each side of a cut lists itself alone, among so many nodes that were whole and well before, whatever its
-    size: 8 s with the defaults (ADR 0056).
+    """Return the time until each side of a cut lists only its own nodes, if this many nodes had one view and no faults
+    before the cut, whatever the sizes of the sides: 8 s with the defaults (ADR 0056).
 
-    A probe that meets silence is begun within a period and over after another; the waves of the roll call, each so many
-    times as large as those before; its last checks; the suspicion; five rounds of gossip.
+    A probe without an answer begins within a period and ends after another. Then follow the waves of the roll call,
+    each a multiple of the earlier ones; its last checks; the suspicion; and five rounds of gossip.
     """
     waves = 1 + max(0, math.ceil(math.log(max(1, nodes / FIRST), 1 + GROWTH)))
     lasts = suspicion_seconds(config, nodes, wanted_confirmations(config, nodes))
@@ -131,32 +135,34 @@ def cut_seconds(config: ProtocolConfig, nodes: int) -> float:
 
 
 def contact_seconds(config: ProtocolConfig) -> float:
-    """Until a node that hears nobody says so: what it heard last may have come just before the cut, or a leg later."""
+    """Return the time until a node without contact reports that. The last packet may have arrived just before the cut,
+    or a leg later."""
     return (SILENT_PERIODS + 0.1) * config.probe_interval
 
 
 def told_seconds(config: ProtocolConfig) -> float:
-    """Until gossip told all: the rounds of a dozen hops, where three would do."""
+    """Return the time until gossip reached all nodes: the rounds of a dozen hops, although three are enough."""
     return 10 * config.gossip_interval
 
 
 def crash_seconds(config: ProtocolConfig, leg: float) -> float:
-    """Until all know that a process died whose machine lives, where nothing else is wrong and a leg takes so long.
+    """Return the time until all nodes know that a process died whose machine is alive, if nothing else is wrong and a
+    leg takes this long.
 
-    Two were told by their connections and are refused, or one was and asks others, who wait for an ack as long as a
-    probe does; all of that takes a dozen legs; then three rounds of gossip, each with its leg.
+    Either two nodes lose their watch connections and are refused, or one does and asks others, which wait for an ack as
+    long as a probe does. All of that takes a dozen legs. Then follow three rounds of gossip, each with its leg.
     """
     return CRASH_GRACE + config.probe_timeout + 3 * config.gossip_interval + 20 * leg
 
 
 def call_seconds(config: ProtocolConfig, part: int, nodes: int, *, cut_for: float, is_one_way: bool = False) -> float:
-    """Until ``part`` of so many nodes and the rest, who do not list each other, have met.
+    """Return the time until ``part`` of this many nodes and the rest, which do not list each other, have met.
 
-    Those who hold each other dead are called: each node calls a dead one with a probability of dead / all in each
-    interval, so the ``part`` nodes and the others together make ``2 x part x rest / nodes`` calls; half as many where
-    the one side does not know where the other is. Those who never met are dialled after a pause that has doubled, up to
-    1.25 times the longest, and a dial may have begun just before the cut ended. Where nobody was seen for
-    ``DIAL_PATIENCE`` the pauses of seeds are longer.
+    Nodes that consider each other dead are called: each node calls a dead one with a probability of dead / all in each
+    interval. So the two sides together make ``2 x part x rest / nodes`` calls, or half as many if one side does not
+    know the addresses of the other. Nodes that never met are dialled after a doubled pause of up to 1.25 times the
+    longest, and a dial may have begun just before the cut ended. If no node was seen for ``DIAL_PATIENCE``, the pauses
+    of seeds are longer.
     """
     calls = max(1e-9, part * (nodes - part) / nodes * (1 if is_one_way else 2))
     called = (1 + CERTAIN / calls) * config.dead_call_interval
@@ -165,22 +171,23 @@ def call_seconds(config: ProtocolConfig, part: int, nodes: int, *, cut_for: floa
 
 
 def refutation_seconds(config: ProtocolConfig, health: int) -> float:
-    """Until a suspicion of a node that lives and is reached again came to nothing, or to a death that is refuted.
+    """Return the time until a suspicion of a live node that can be reached again has ended, or led to a death that is
+    refuted.
 
-    Whoever accused it checks it again every ``RECHECK_PERIODS``, by which it hears; a suspicion that is confirmed ends
-    before that.
+    The accuser checks the suspect again every ``RECHECK_PERIODS``, which tells it of the suspicion. A confirmed
+    suspicion ends before that.
     """
     recheck = (RECHECK_PERIODS + health + 1) * config.probe_interval
     return max(recheck, config.suspicion_confirmed_multiplier * config.patience_max * config.probe_interval)
 
 
 def mending_seconds(config: ProtocolConfig, health: int) -> float:
-    """Until the views of nodes that list each other are one, and they name one leader.
+    """Return the time until the views of nodes that list each other are equal, and they name one leader.
 
-    Gossip; then each node exchanges its view with two others in a period, one of which finds the difference when views
-    have stood still for ``sync_grace``; a sync may fail once and be made again; what it brought is gossiped; and a node
-    that lost a third of its view looks around for the settle window. Under a quorum the grants to an earlier leader
-    expire, then the new one asks.
+    First comes gossip. Then each node exchanges its view hash with two others per period, and one of these finds the
+    difference when the views have not changed for ``sync_grace``. A sync may fail once and be repeated. Its news is
+    gossiped. A node that lost a third of its view waits for the settle window. Under a quorum the grants to an earlier
+    leader expire before the new one asks.
     """
     compared = 2 * (health + 1) * config.probe_interval
     synced = config.sync_grace + compared + 2 * config.call_timeout
@@ -189,11 +196,11 @@ def mending_seconds(config: ProtocolConfig, health: int) -> float:
 
 
 def false_death_seconds(config: ProtocolConfig, nodes: int) -> float:
-    """Until an accusation that was right when it was made can no longer kill.
+    """Return the time until an accusation that was right when it was made can no longer lead to a death.
 
-    A check by a node that finds itself slow has its last ping half a stretched period before it ends; what it then
-    confirms may end a suspicion at once. Any other suspicion of before is a confirmed one and ends in time, or is told
-    to the accused, which refutes: by the accuser that checks it again, or as the last word before the verdict.
+    The last ping of a check by a slow node is sent half a stretched period before the check ends, and its result may
+    end a suspicion at once. Any other earlier suspicion is confirmed and ends in time, or the accused hears of it and
+    refutes: from the accuser that checks it again, or from the last ping before the verdict.
     """
     confirmed = suspicion_seconds(config, nodes, wanted_confirmations(config, nodes)) * config.patience_max
     checked = (config.local_health_max + 1) / 2 * config.probe_interval

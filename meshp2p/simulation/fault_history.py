@@ -1,4 +1,4 @@
-"""What went wrong, when, and whom it concerned: single machines, and links between two of them."""
+"""The history of faults, by machine and by link."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["FaultHistory"]
 
 
 class _Span:
-    """A fault and how long it lasted: ``end`` is infinite while it does."""
+    """A fault and its times. ``end`` is infinite while it lasts."""
 
     __slots__ = ("begin", "end", "fault")
 
@@ -42,14 +42,14 @@ class _Span:
 
 
 class FaultHistory:
-    """All faults of a run that a healthy mesh need not bear, with their times.
+    """All faults of a run that a healthy mesh need not tolerate, with their times.
 
-    Who asks is told since when there is quiet: the end of the last trouble, infinity while there is one, and negative
-    infinity where there never was any.
+    Each method returns since when there is no fault: the end of the last one, infinity during one, and negative
+    infinity if there was none.
 
-    Packets that an attacker sends again are a trouble of a machine that moved without noticing: others answer to where
-    they heard it last, which is then the attacker's address, and its record has the address that it left. (A machine
-    that notices that it moved publishes the new one.)
+    Packets that an attacker replays are a fault of a machine that moved without noticing. Other nodes answer to the
+    address at which they heard it last, which is the attacker's, and its record has the old address. (A machine that
+    notices that it moved publishes the new address.)
     """
 
     def __init__(self, config: ProtocolConfig) -> None:
@@ -61,7 +61,7 @@ class FaultHistory:
         self._moved: dict[str, None] = {}
 
     def note(self, number: int, fault: Fault, now: float, *, begins: bool) -> None:
-        """A fault begins or ends. What is bearable is no trouble."""
+        """Note that a fault begins or ends. Tolerable faults are ignored."""
         if isinstance(fault, Moved):
             self._moved[fault.node] = None
         if not begins:
@@ -88,33 +88,33 @@ class FaultHistory:
         return max((span.end for span in self._spans if concerns(span.fault)), default=-math.inf)
 
     def node_until(self, key: str) -> float:
-        """When the last trouble of this machine itself ended."""
+        """Return when the last fault of this machine itself ended."""
         return self._until(lambda fault: _impairs_node(fault, key) or (key in self._moved and _is_replay(fault)))
 
     def links_until(self, key: str) -> float:
-        """When the last trouble of any link of this machine ended."""
+        """Return when the last fault of any link of this machine ended."""
         return self._until(lambda fault: _impairs_some_link(fault, key))
 
     def any_until(self) -> float:
-        """When the last trouble of any machine or link ended."""
+        """Return when the last fault of any machine or link ended."""
         has_moved = bool(self._moved)
         return self._until(
             lambda fault: isinstance(fault, _OfNode) or _is_of_links(fault) or (has_moved and _is_replay(fault))
         )
 
     def addresses_until(self) -> float:
-        """When last anything happened after which a node may send to where another is not.
+        """Return the last time after which a node may send to an address that another node has left.
 
-        Packets were sent again by an attacker, a second process had the id, or there was a trouble since a machine
-        moved. Whoever probes another finds it by TCP, or is found when the other probes; so each pair is put right
-        within a round of probes and the next.
+        An attacker replayed packets, a second process had the id, or there was a fault since a machine moved. A probe
+        finds the other node by TCP, or is found by the other's probe. So each pair is repaired within a round of probes
+        and the next.
         """
         if self._moved:
             return self.any_until()
         return self._until(lambda fault: _is_replay(fault) or isinstance(fault, Twin))
 
     def is_bearable(self, fault: Fault) -> bool:
-        """Whether a healthy mesh must bear this fault, after those that there were."""
+        """Return whether a healthy mesh must tolerate this fault, after the earlier ones."""
         return fault.is_bearable() and not (self._moved and _is_replay(fault))
 
 
@@ -130,12 +130,12 @@ def _is_of_links(fault: Fault) -> bool:
 
 
 def _impairs_node(fault: Fault, key: str) -> bool:
-    """Whether this fault impairs the machine itself."""
+    """Return whether this fault impairs the machine itself."""
     return isinstance(fault, _OfNode) and fault.node == key
 
 
 def _impairs_some_link(fault: Fault, key: str) -> bool:
-    """Whether this fault impairs a link of the machine. One that names nodes impairs their links with everybody, unless
-    it is one between those that it names."""
+    """Return whether this fault impairs a link of the machine. A fault that names nodes impairs all their links, unless
+    it is one between the named nodes."""
     is_between = isinstance(fault, Partition | OneWay | Rejected)
     return _is_of_links(fault) and (not is_between or key in fault.names())

@@ -46,7 +46,7 @@ __all__ = ["Host"]
 
 
 class Host(Computer):
-    """A computer with a node's process: what the machine is told, and what it asks for."""
+    """A computer with a node's process: the inputs and the requests of its machine."""
 
     def __init__(
         self,
@@ -68,11 +68,11 @@ class Host(Computer):
         self.profile = profile
         self.number = number
         self.began_at: float = 0.0
-        """When its process started, by its monotonic clock."""
+        """The time at which its process started, by its monotonic clock."""
         self.is_leaving: bool = False
         self.is_watched = False
         self.heard_at: dict[int, float] = {}
-        """By the sender's tag, when the process last received a datagram of its, by its own clock."""
+        """The time, by its own clock, at which the process last received a datagram, by the sender's tag."""
         self._seed = seed
         self._config = config
         self._watcher = watcher
@@ -90,7 +90,7 @@ class Host(Computer):
     # The process
 
     def prepare(self) -> None:
-        """Make a process with what the disk has; :meth:`start` lets it begin."""
+        """Make a process from the state on the disk; :meth:`start` starts it."""
         self._begin_life()
         self.is_leaving = False
         self.heard_at.clear()
@@ -114,7 +114,7 @@ class Host(Computer):
             self._alter(self)
 
     def start(self, cause: int = 0) -> None:
-        """Let the process begin that was prepared."""
+        """Start the prepared process."""
         machine = self.machine
         if machine is None:
             raise InternalError(f"host {self.key}: its process is prepared before it is started")
@@ -124,7 +124,7 @@ class Host(Computer):
         self._perform(machine.start(self.now), cause)
 
     def stop(self, *, is_silent: bool, cause: int = 0) -> None:
-        """The process is gone, and with ``is_silent`` its machine."""
+        """Kill the process, and with ``is_silent`` its machine."""
         self._network.watches.break_all(self, is_silent=is_silent)
         self._network.watches.forget(self)
         self.machine = None
@@ -136,19 +136,19 @@ class Host(Computer):
                 self._network.reply(arguments[0], self, broken, arguments[0].cause)
 
     def leave(self, cause: int = 0) -> None:
-        """Leave the mesh, as a node does that is told to end; the caller stops it when it has left."""
+        """Leave the mesh. The caller stops the process when it has left."""
         if self.machine is not None:
             self.is_leaving = True
             cause = self._note(What.STOP, "", "leaving", cause)
             self._perform(self.machine.leave(self.now), cause)
 
     def pause(self, *, is_asleep: bool, cause: int = 0) -> None:
-        """The process stands still; ``is_asleep``: its machine too."""
+        """Stop the process; with ``is_asleep`` its machine too."""
         self._set_state(is_dark=is_asleep, is_stopped=True)
         self._note(What.PAUSE, "", "asleep" if is_asleep else "stopped", cause)
 
     def resume(self, cause: int = 0) -> None:
-        """It goes on: it reads all that waits in its sockets before it looks at its clock."""
+        """Continue the process. It reads all waiting input before it looks at its clock."""
         self._set_state(is_dark=False, is_stopped=False)
         if self._trace is not None and self.machine is not None:
             self._trace.add(self._engine.now, self.key, What.RESUME, "", None, cause)
@@ -159,7 +159,7 @@ class Host(Computer):
             self._handle_due()
 
     def set_rate(self, rate: float) -> None:
-        """From now on the monotonic clock runs at this rate; 1 is right."""
+        """Set the rate of the monotonic clock from now on; 1 is right."""
         self.clock.set_rate(rate)
         if self.machine is not None and not self.is_stopped:
             self._alarm.look()  # a timer may be due sooner
@@ -167,7 +167,7 @@ class Host(Computer):
     # What the process does
 
     def _note(self, what: What, peer: str, detail: object, cause: int = 0) -> int:
-        """Note this in the trace, if there is one; the entry's number, else ``cause``."""
+        """Add this to the trace, if there is one. Return the number of the entry, or ``cause``."""
         if self._trace is None:
             return cause
         return self._trace.add(self._engine.now, self.key, what, peer, detail, cause)
@@ -261,17 +261,18 @@ class Host(Computer):
         self._perform(self.running.receive_watch(line.effect.watch_id, outcome, self.now), cause)
 
     def ask(self, ticket: int, request: Request) -> LocalProtocolError | None:
-        """An agent asks something of this node; why it was refused, None where it was not. The answer comes by
+        """Make a request of an agent to this node. Return why it was refused, or None. The answer comes by
         ``Watcher.resolved``."""
         return self._serve_agent(request, lambda machine: machine.request(ticket, request, self.now))
 
     def open_map(self, name: str) -> None:
-        """The agent on this node opens a shared map."""
+        """Open a shared map for the agent on this node."""
         if self.machine is not None:
             self._perform(self.machine.open_map(name, None, self.now)[1], 0)
 
     def write_map(self, name: str, key: str, value: bytes) -> bool:
-        """The agent on this node writes into a shared map, or deletes where the value is empty; whether it could."""
+        """Write to a shared map for the agent on this node, or delete if the value is empty. Return whether that was
+        possible."""
         machine = self.machine
         if machine is None or not self._is_direct or self.is_leaving:
             return False
@@ -282,7 +283,7 @@ class Host(Computer):
         return True
 
     def register(self, profile: Profile) -> LocalProtocolError | None:
-        """An agent registers at this node; why it was refused, None where it was not."""
+        """Register an agent at this node. Return why it was refused, or None."""
         return self._serve_agent(profile, lambda machine: machine.register(profile, self.now))
 
     def _serve_agent(
@@ -300,7 +301,7 @@ class Host(Computer):
         return None
 
     def offer(self, source: str, address: Address, instance_id: str | None = None) -> None:
-        """A source of discovery tells that a peer may be at this address."""
+        """Offer an address at which a peer may be."""
         machine = self.machine
         if machine is None or self.is_stopped or self.is_dark:
             return
@@ -314,7 +315,7 @@ class Host(Computer):
             self._arrive(self._handle_due)
 
     def _handle_due(self) -> None:
-        """Fire what is due; else wake again when something is."""
+        """Fire due timers, and wake again at the next one."""
         machine, alarm = self.machine, self._alarm
         if machine is None:
             return
@@ -333,7 +334,7 @@ class Host(Computer):
     # What the machine asks for
 
     def _perform(self, effects: list[Effect], cause: int) -> None:
-        """Perform effects in their order, then see when the machine is to be woken."""
+        """Perform effects in their order, then schedule the next wake-up."""
         for effect in effects:
             self._cause = cause
             perform(effect, self)

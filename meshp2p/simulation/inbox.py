@@ -1,4 +1,4 @@
-"""What has arrived at a machine whose process does not get to it: it is stopped, or slow."""
+"""The waiting input of a machine whose process is stopped or slow."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from meshp2p.simulation.engine import Engine
 __all__ = ["BUFFER_DATAGRAMS", "ArrivalQueue"]
 
 BUFFER_DATAGRAMS = 256
-"""Datagrams that a kernel keeps for a process that does not read: 208 KiB, the default on Linux, of small packets."""
+"""How many datagrams a kernel buffers for a process that does not read: 208 KiB of small packets, the default on
+Linux."""
 
 Action = Callable[..., None]
 Arrival = tuple[Action, tuple[Any, ...], bool]
 
 
 class ArrivalQueue:
-    """Arrivals in their order: what is to be done with each, with what, and whether it is a datagram.
+    """Inputs in their order: the action for each, its argument, and whether it is a datagram.
 
-    ``service`` is how many seconds the process takes for one thing, on average: one after the other they are done when
-    their time has come. ``may_serve`` says whether the process runs at all; ``draw`` gives numbers from 0 to 1.
+    ``service`` is how many seconds the process takes for one input, on average; they are processed one after another.
+    ``may_serve`` returns whether the process runs; ``draw`` returns random numbers from 0 to 1.
     """
 
     def __init__(self, engine: Engine, may_serve: Callable[[], bool], draw: Callable[[], float]) -> None:
@@ -39,7 +40,7 @@ class ArrivalQueue:
         return len(self._waiting)
 
     def put(self, action: Action, *arguments: Any, is_datagram: bool = False) -> None:
-        """Keep an arrival, unless it is a datagram and the buffer is full."""
+        """Keep an input, unless it is a datagram and the buffer is full."""
         if is_datagram:
             if self._datagrams >= BUFFER_DATAGRAMS:
                 return
@@ -48,7 +49,7 @@ class ArrivalQueue:
         self.serve()
 
     def clear(self) -> list[Arrival]:
-        """Forget all, and what was begun: the process is another, or none. What was forgotten."""
+        """Drop all inputs, including one that was begun, because the process has ended. Return them."""
         gone = list(self._waiting)
         self._waiting.clear()
         self._datagrams = 0
@@ -57,7 +58,7 @@ class ArrivalQueue:
         return gone
 
     def drain(self) -> Iterator[tuple[Action, tuple[Any, ...]]]:
-        """Take all, the datagrams first: a driver reads its socket empty before it does anything else."""
+        """Take all inputs, datagrams first: a driver empties its socket before it does anything else."""
         waiting = self.clear()
         for wanted in (True, False):
             for action, arguments, is_datagram in waiting:
@@ -65,7 +66,7 @@ class ArrivalQueue:
                     yield action, arguments
 
     def serve(self) -> None:
-        """Begin with the next thing, where the process runs and does nothing yet."""
+        """Begin with the next input, if the process runs and is idle."""
         if self._waiting and not self._is_serving and self._may_serve():
             self._is_serving = True
             cost = -math.log(1.0 - self._draw()) * self.service

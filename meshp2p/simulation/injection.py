@@ -1,4 +1,4 @@
-"""Faults at work: what each does to network, hosts and disks when it begins, and undoes when it ends."""
+"""Fault injection: the effect of each fault on network, hosts and disks, and its end."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from meshp2p.virtual.faults import CuttingFault, DiskFault, Fault, HostFault, Im
 __all__ = ["Injector"]
 
 LEAVE_STEP = 0.05
-"""Seconds between two looks whether a node that leaves was heard; it is ended after ``leave_timeout``, heard or not."""
+"""Seconds between two checks whether the others heard that a node leaves. It is ended after ``leave_timeout`` in any
+case."""
 
 OVERHEARD_MAX = 200
-"""Packets that an attacker keeps to send again."""
+"""How many packets an attacker keeps for replays."""
 
 Undo = Callable[[int], None]
-"""Undoes what a fault did; it is given the trace's number of the fault's end."""
+"""Ends a fault. It gets the trace number of the fault's end."""
 
 
 class Injector:
@@ -38,7 +39,7 @@ class Injector:
         self._overheard: list[tuple[bytes, Address]] = []
 
     def schedule(self, number: int, fault: Fault) -> None:
-        """Let a fault begin and end at its times; all end when the schedule's duration does."""
+        """Begin and end a fault at its times. All faults end at the end of the schedule's duration."""
         duration = self._world.schedule.duration
         self._engine.at(min(fault.begin, duration), self._begin, (number, fault))
         if fault.end is not None or not isinstance(fault, faults.Crash | faults.Leave):
@@ -51,7 +52,7 @@ class Injector:
         self.begin(*argument)
 
     def begin(self, number: int, fault: Fault) -> None:
-        """Let a fault begin now; ``number`` is a new one."""
+        """Begin a fault now; ``number`` must be new."""
         world = self._world
         cause = world.note_fault(number, fault, begins=True)
         if isinstance(fault, CuttingFault | ImpairingFault):
@@ -82,7 +83,7 @@ class Injector:
         world.fire(fault)
 
     def _act_on_host(self, number: int, fault: HostFault, host: Host, cause: int) -> Undo:
-        """Let a fault act on a host whose process runs; returns what ends it."""
+        """Apply a fault to a host whose process runs. Return what ends it."""
         world, life = self._world, host.life
         match fault:
             case faults.Crash():
@@ -125,7 +126,7 @@ class Injector:
         self.end(*argument)
 
     def end(self, number: int, fault: Fault) -> None:
-        """Let a fault end now, if it has not ended."""
+        """End a fault now, if it has not ended."""
         world = self._world
         if number not in world.oracle.active:
             return
@@ -242,7 +243,7 @@ class Injector:
 
 
 def _act_on_disk(fault: DiskFault, disk: SimulatedDisk[KeptState]) -> Undo | None:
-    """Let a fault act on a disk; returns what ends it, None if it found nothing to act on."""
+    """Apply a fault to a disk. Return what ends it, or None if it has no effect."""
     match fault:
         case faults.DiskForgets():
             disk.become_forgetful()
@@ -263,4 +264,4 @@ def _act_on_disk(fault: DiskFault, disk: SimulatedDisk[KeptState]) -> Undo | Non
 
 
 def _nothing(_cause: int) -> None:
-    """What ends a fault that happens at one moment, or is over when its process is."""
+    """Return the end of a fault that is instantaneous, or ends with its process."""

@@ -1,4 +1,4 @@
-"""Messages between simulated agents, as those see them: what was accepted, and how a mailbox is read."""
+"""Messages between simulated agents, as those see them: accepted messages, and reads of mailboxes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import msgspec
 __all__ = ["MESSAGE_BYTES", "Letter", "MailboxRead"]
 
 MESSAGE_BYTES = 256
-"""What a message counts beside its payload, by the documentation of its limits."""
+"""The size that a message has besides its payload, as its limits are documented."""
 
 
 class Letter(msgspec.Struct):
@@ -23,8 +23,8 @@ class Letter(msgspec.Struct):
 
 
 class MailboxRead(msgspec.Struct, frozen=True):
-    """That a recipient asked the host ``node``, in its process ``life``, for its mail: behind which message, and how
-    many seconds it would wait. ``number`` counts all of them."""
+    """A read of a mailbox at the host ``node``, in its process ``life``: after which message, and how many seconds it
+    waits. ``number`` counts all reads."""
 
     number: int
     recipient: str

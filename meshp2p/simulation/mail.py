@@ -1,4 +1,4 @@
-"""Agents that write to one another: they send at some node, read at theirs, and acknowledge most of what they read."""
+"""Agents that exchange messages: they send at some node, read at their own, and acknowledge most messages."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from meshp2p.simulation.watcher import Watcher
 __all__ = ["FIRST_TICKET", "READ_EVERY", "READ_MAX", "SimulatedMail"]
 
 FIRST_TICKET = 1 << 40
-"""Far above the tickets of those who only register."""
+"""The first ticket, far above the tickets of registrations."""
 
 READ_EVERY = 1.0
 """Seconds between two reads by one recipient. Chosen, not measured."""
 
 READ_MAX = 50
 ON_MAX = 8
-"""After so many reads one who reads on begins with the oldest message, for what it did not acknowledge."""
+"""After this many reads, a recipient that reads on begins again with the oldest message, to see those that it did not
+acknowledge."""
 
 ACKNOWLEDGED_SHARE = 0.8
-"""How much of what it reads an agent acknowledges; the rest it must see again. Chosen, not measured."""
+"""The share of messages that an agent acknowledges. It must see the others again. Chosen, not measured."""
 
 
 _NAMES = {Why.STORE_FULL: StoreFull.__name__, Why.MAILBOX_FULL: MailboxFull.__name__}
 
 
 class SimulatedMail:
-    """All correspondence of a run."""
+    """All messages of a run."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class SimulatedMail:
         self._sent = 0
         self._readings = 0
         self._reads_on = dict.fromkeys(reads_on, ("", 0))
-        """What each of those who read on read last, and how many times it did."""
+        """The last message that each reads-on recipient read, and how many times it read."""
         engine = oracle.engine
         for plan in plans:
             engine.at(plan.at, self._send, plan)
@@ -115,7 +116,7 @@ class SimulatedMail:
             self._watcher.refused(host, plan.target, len(payload), type(refusal).__name__)
 
     def _payload(self, plan: MailPlan) -> bytes:
-        """What only this message says, filled up to a size whose logarithm is evenly distributed."""
+        """Return a unique payload, with a size whose logarithm is evenly distributed."""
         text = str(self._sent)
         size = int(plan.bytes_max ** self._size_draw.random()) if plan.bytes_max else 0
         return f'"{text}{"." * (size - len(text) - 2)}"'.encode() if size > len(text) + 2 else text.encode()
@@ -149,7 +150,7 @@ class SimulatedMail:
         self._ask(host, Fetch(recipient, READ_MAX, after, wait), answered)
 
     def _place_of(self, recipient: str) -> str:
-        """Behind which message the recipient reads now."""
+        """Return the message after which the recipient reads now."""
         if recipient not in self._reads_on:
             return ""
         place, times = self._reads_on[recipient]
@@ -174,7 +175,7 @@ class SimulatedMail:
             self._watcher.was_acknowledged(recipient, chosen, None)
 
     def _host_of(self, recipient: str) -> Host | None:
-        """Where the recipient reads: its own node, or the one that it talks to now."""
+        """Return the host where the recipient reads: its own node, or the one that it uses now."""
         agent = self._agents.agents.get(recipient)
         if agent is None:
             return self._oracle.hosts.get(recipient)

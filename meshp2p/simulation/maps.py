@@ -1,4 +1,4 @@
-"""Agents that share maps: they open them on their nodes, and write and delete now and then."""
+"""Agents that share maps: they open maps on their nodes, and write and delete at random."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SimulatedMaps:
             oracle.engine.at(plan.at, self._write, plan)
 
     def open(self, host: Host) -> None:
-        """A process has begun: its agent opens its maps."""
+        """Open the maps of an agent whose process has started."""
         for plan in self._plans:
             if host.key in plan.nodes:
                 host.open_map(plan.name)

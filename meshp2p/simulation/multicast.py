@@ -1,4 +1,4 @@
-"""Discovery by multicast: each node says that it is there, and asks who else is, again and again."""
+"""Discovery by multicast: each node announces itself and asks for others, again and again."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["Multicast"]
 
 
 class Multicast:
-    """What mDNS and the beacon do, seen from the machine: it is told of a peer's address once, when it is first heard
-    by this process, and again when it changes. All who hear a question answer it."""
+    """mDNS and the beacon as the machine sees them: it gets a peer's address when this process first hears it, and
+    again when it changes. Every receiver answers a question."""
 
     def __init__(self, engine: Engine, network: Network, hosts: dict[str, Host], interval: float) -> None:
         self._engine = engine
@@ -25,7 +25,7 @@ class Multicast:
         self._known: dict[tuple[str, int, str], Address] = {}
 
     def begin(self, host: Host) -> None:
-        """The host's process was started."""
+        """Note that the host's process was started."""
         self._ask((host, host.life))
 
     def _ask(self, asker: tuple[Host, int]) -> None:

@@ -1,4 +1,4 @@
-"""The virtual network: it carries datagrams and calls between hosts, late, or never."""
+"""The virtual network. It carries datagrams and calls between hosts, with delays and losses."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from meshp2p.virtual.trace import Trace, What
 __all__ = ["MessageCodec", "Network", "Traffic"]
 
 FRAME_BYTES = 12
-"""What the frame adds to a body; :mod:`meshp2p.wire.frame` has the layout."""
+"""The size that the frame adds to a body; :mod:`meshp2p.wire.frame` has the layout."""
 
 
 class MessageCodec(Protocol):
-    """What of :class:`meshp2p.wire.codec.MessageCodec` is used where messages go through bytes."""
+    """The part of :class:`meshp2p.wire.codec.MessageCodec` that is used if messages are encoded."""
 
     def encode(self, message: Any) -> bytes: ...
     def decode_datagram_untrusted(self, data: bytes) -> Datagram: ...
@@ -39,7 +39,7 @@ class MessageCodec(Protocol):
 
 
 class Traffic(msgspec.Struct):
-    """What was carried since the begin. ``packet_bytes`` (UDP payloads) is counted only through wire."""
+    """The traffic since the start. ``packet_bytes`` (UDP payloads) is counted only if messages are encoded."""
 
     datagrams: int = 0
     packet_bytes: int = 0
@@ -61,7 +61,7 @@ class Network(NetworkPaths):
         self.codec: MessageCodec | None = None
         self.trace: Trace | None = None
         self.overhear: Callable[[bytes, Address], None] | None = None
-        """An attacker who listens: it is given each datagram's bytes and target."""
+        """An attacker that listens. It gets the bytes and the target of each datagram."""
 
     def __repr__(self) -> str:
         return f"<Network hosts={len(self._listeners)} rules={len(self.rules)} impairments={len(self.impairments)}>"
@@ -69,7 +69,7 @@ class Network(NetworkPaths):
     # Datagrams
 
     def send(self, sender: Endpoint, effect: Send, cause: int) -> None:
-        """Carry one datagram; ``cause`` is the trace's entry that led to it."""
+        """Carry one datagram. ``cause`` is the trace entry that led to it."""
         target = self._listeners.get(effect.address)
         packet: Any = effect.datagram
         traffic = self.traffic
@@ -124,7 +124,7 @@ class Network(NetworkPaths):
     # Multicast
 
     def multicast(self, sender: Endpoint, action: Callable[[Any], None], receiver: Endpoint) -> None:
-        """Run ``action(sender)`` when the sender's multicast reaches this receiver, if it does."""
+        """Run ``action(sender)`` when the sender's multicast reaches this receiver, unless it is lost."""
         links, now = self.links, self.engine.now
         reason = links.objection(sender.key, receiver.key, Kind.MULTICAST, now) if self.rules else ""
         if reason:
@@ -142,8 +142,7 @@ class Network(NetworkPaths):
     # Calls
 
     def call(self, caller: Endpoint, effect: Call, cause: int) -> None:
-        """Carry a call to all of its addresses. The reply, or that there is none, is given to ``caller.handle_reply``
-        once."""
+        """Carry a call to all of its addresses. ``caller.handle_reply`` gets the reply, or the failure, once."""
         self.traffic.calls += 1
         if self.trace is not None:
             peer = self._keys.get(effect.addresses[0], str(effect.addresses[0])) if effect.addresses else ""
@@ -172,7 +171,7 @@ class Network(NetworkPaths):
         target.handle_call(exchange)
 
     def _pass_on(self, arrival: tuple[CallInProgress, Endpoint]) -> None:
-        """A call arrives at the relay that is to pass it on, which opens a connection to the target for it."""
+        """Carry a call to the relay, which opens a connection to the target for it."""
         exchange, relay = arrival
         if exchange.relay is not None or relay.is_dark or relay.is_stopped:
             return
@@ -197,7 +196,7 @@ class Network(NetworkPaths):
         self.refuse(*arrival)
 
     def reply(self, exchange: CallInProgress, replier: Endpoint, reply: CallReply | CallFailed, cause: int) -> None:
-        """Carry a reply, or the word that the connection broke, back to the caller."""
+        """Carry a reply, or the news that the connection broke, back to the caller."""
         if exchange.is_done:
             return
         delay: float | None = 0.0
@@ -214,7 +213,7 @@ class Network(NetworkPaths):
         return (caller,) if relay is None or relay is replier else (relay.key, caller)
 
     def refuse(self, exchange: CallInProgress, replier: Endpoint) -> None:
-        """Nobody listens at one of the addresses: the call is refused when all refuse."""
+        """Note that nobody listens at one of the addresses. The call is refused if all refuse."""
         if exchange.relay is not None:
             failed = CallFailed(Failure.UNREACHABLE, "the relay was refused")
             self.reply(exchange, exchange.relay, failed, exchange.cause)

@@ -1,5 +1,5 @@
-"""Ground truth of a run: who is up, who can reach whom, and how long nothing went wrong. Checkers compare views with
-it."""
+"""Ground truth of a run: which nodes run, which can reach each other, and since when there is no fault. Checkers
+compare views with it."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ __all__ = ["Component", "MapWrite", "Oracle", "Report"]
 
 
 MEETING = 5.0
-"""Seconds within which nodes that were told of one another, all of them together, have met. Chosen, not measured."""
+"""Seconds in which nodes that were told of one another have all met. Chosen, not measured."""
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What an agent said of itself, and since when it has said so: from the first heartbeat that was acknowledged."""
+    """The report of an agent, and the time of the first acknowledged heartbeat with it."""
 
     status: str
     metrics: str
@@ -49,8 +49,8 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class MapWrite(msgspec.Struct, frozen=True):
-    """What the host ``node``, in its process ``life``, wrote into a shared map ``at`` a virtual time: ``wanted`` is the
-    value, empty for a deletion, and ``entry`` what its replica held of the key right after that."""
+    """A write to a shared map by the host ``node``, in its process ``life``, ``at`` a virtual time. ``wanted`` is the
+    value, empty for a deletion. ``entry`` is its replica's entry for the key directly after that."""
 
     name: str
     entry: MapEntry
@@ -61,9 +61,10 @@ class MapWrite(msgspec.Struct, frozen=True):
 
 
 class Component(msgspec.Struct, frozen=True):
-    """Live nodes that reach one another. ``is_sure``: so well that they must agree.
+    """Live nodes that can reach one another. ``is_sure``: so well that they must agree.
 
-    Each pair has TCP both ways, or the mesh is so small that every prober asks all others, one of whom reaches both.
+    Each pair has TCP in both directions, or the mesh is so small that every prober asks all others, one of which
+    reaches both.
     """
 
     hosts: tuple[Host, ...]
@@ -73,7 +74,7 @@ class Component(msgspec.Struct, frozen=True):
 class Oracle:
     """Ground truth of a run.
 
-    ``disturbed_at`` is when last a fault began or ended, or a process started or stopped.
+    ``disturbed_at`` is the last time at which a fault began or ended, or a process started or stopped.
     """
 
     def __init__(self, engine: Engine, network: Network, config: ProtocolConfig) -> None:
@@ -84,31 +85,31 @@ class Oracle:
         self.active: dict[int, Fault] = {}
         self.fault_history: FaultHistory = FaultHistory(config)
         self.all_faults: list[Fault] = []
-        """Those that began, in their order."""
+        """All faults that began, in order."""
         self.clock_stepped_at: float = -math.inf
-        """When last a clock was set, or its rate changed."""
+        """The last time at which a clock was set or its rate changed."""
         self.disk_failed_at: float = -math.inf
-        """When last a disk began or ceased to refuse writes, or to take long for them."""
+        """The last time at which a disk began or ceased to refuse or delay writes."""
         self.disturbed_at: float = 0.0
         self.left: dict[str, None] = {}
         """Nodes that were told to leave."""
         self.twins: dict[str, None] = {}
-        """Nodes of which two processes had the id."""
+        """Ids that two processes had."""
         self.agents: dict[str, float | None] = {}
-        """Hosted instances, and since when they must be listed: registered, and all heartbeats answered; None where
-        they must not."""
+        """Hosted instances, and since when they must be listed: registered, with all heartbeats answered. None if they
+        must not be."""
         self.reports: dict[str, Report] = {}
-        """What each hosted instance reported last; nothing of those that deregistered."""
+        """The last report of each hosted instance, except those that deregistered."""
         self.deregistered: dict[str, float] = {}
-        """When each was told that it is off the list."""
+        """When each deregistration was confirmed."""
         self.letters: dict[str, Letter] = {}
         """All messages that were accepted, by id."""
         self.acknowledged: dict[tuple[str, str], float] = {}
-        """By recipient and message id, when an agent was told that its acknowledgement counts."""
+        """When each acknowledgement was confirmed, by recipient and message id."""
         self.agents_tried_at: dict[str, float] = {}
         """When each last tried to register or to send a heartbeat."""
         self.map_writes: list[MapWrite] = []
-        """All that was written into shared maps, in order."""
+        """All writes to shared maps, in order."""
         self._troubled_at = -math.inf
         self._host_disturbed_at: dict[str, float] = {}
         self._cut_at = -math.inf
@@ -152,14 +153,14 @@ class Oracle:
         self._troubled_at = now
 
     def note_process(self, host: Host) -> None:
-        """Its process started, or ended."""
+        """Note that the process of a host started or ended."""
         if host.life == 1 and host.machine is not None:
             self._came_at = self.engine.now
             self._have_met = False
         self.disturbed_at = self._host_disturbed_at[host.key] = self.engine.now
 
     def note_told(self, host: Host, other: Host) -> None:
-        """A source of discovery told one of the other."""
+        """Note that discovery offered one node to another."""
         self._told.setdefault(host.key, {})[other.key] = None
         self._told.setdefault(other.key, {})[host.key] = None
 
@@ -167,7 +168,7 @@ class Oracle:
 
     @property
     def live(self) -> list[Host]:
-        """Hosts whose node runs and means to stay, in the order in which they were first started."""
+        """Hosts whose node runs and is not about to leave, in the order of their first start."""
         return [
             host
             for host in self.hosts.values()
@@ -176,25 +177,25 @@ class Oracle:
 
     @property
     def was_troubled(self) -> bool:
-        """Whether there ever was a trouble for the whole mesh, or packets were lost."""
+        """Return whether there ever was a fault of the whole mesh, or packets were lost."""
         return self._troubled_at > -math.inf or bool(self.network.impairments)
 
     def is_odd(self, node_id: str) -> bool:
-        """Whether this node was told to leave, or two processes had its id."""
+        """Return whether this node was told to leave, or two processes had its id."""
         return node_id in self.left or node_id in self.twins
 
     def only_host(self, node_id: str) -> Host | None:
-        """The host with this node; None if there is none, or more than one."""
+        """Return the host with this node; None if there is none, or more than one."""
         hosts = [host for host in self.hosts.values() if host.id == node_id]
         return hosts[0] if len(hosts) == 1 else None
 
     def active_troubles(self) -> bool:
-        """Whether anything is wrong now but processes that are gone, and clocks."""
+        """Return whether there is a fault now other than stopped processes and clocks."""
         harmless = Crash | Leave | ClockStep | ClockRate
         return bool(self.network.impairments) or not all(isinstance(fault, harmless) for fault in self.active.values())
 
     def is_undisturbed(self) -> bool:
-        """Whether no fault is on but processes that are gone."""
+        """Return whether there is no fault now other than stopped processes."""
         return all(isinstance(fault, Crash | Leave) for fault in self.active.values())
 
     def steady_for(self, host: Host) -> float:
@@ -202,19 +203,19 @@ class Oracle:
         return self.engine.now - self._host_disturbed_at.get(host.key, 0.0)
 
     def well_for(self, host: Host) -> float:
-        """Seconds since this machine was impaired, or anything was cut; negative infinity while it is so."""
+        """Seconds since this machine was impaired or anything was cut; negative infinity during such a fault."""
         if self._cuts or self._impaired.get(host.id):
             return -math.inf
         return self.engine.now - max(self._cut_at, self._impaired_at.get(host.id, -math.inf))
 
     def clocks_agree_since(self, when: float) -> bool:
-        """Whether all wall clocks have shown the same since then, so that all probe along one ring."""
+        """Return whether all wall clocks have agreed since then, so that all nodes probe along one ring."""
         if any(isinstance(fault, ClockRate) for fault in self.active.values()):
             return False
         return len({host.clock.wall_skew for host in self.live}) <= 1 and self.clock_stepped_at < when
 
     def components(self) -> list[Component]:
-        """The live nodes, by who reaches whom."""
+        """The live nodes, grouped by reachability."""
         live = self.live
         if not self.network.rules and not self.network.rejections:
             return [Component(tuple(live), is_sure=True)] if live else []
@@ -245,8 +246,8 @@ class Oracle:
         return found
 
     def _may_know(self, members: list[Host], sure: dict[tuple[str, str], bool]) -> bool:
-        """Whether these nodes know of one another, or were told: directly, or through others among them. Nodes that are
-        cut off from whom they were told of, and met nobody before, do not."""
+        """Return whether these nodes know of one another, or were told: directly, or through others among them. It is
+        false for a node that is cut off from those it was told of, and that met no other before."""
         if self._have_met:
             return True
         reached = [members[0].key]

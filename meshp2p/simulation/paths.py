@@ -1,4 +1,4 @@
-"""Who is at which address of the simulated network, and what passes from one host to another."""
+"""The addresses of the simulated network, and which traffic passes between hosts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["NetworkPaths"]
 
 
 class NetworkPaths:
-    """All addresses, links and connections. ``rejections`` and ``hidden`` are the faults of these kinds that are on."""
+    """All addresses, links and connections. ``rejections`` and ``hidden`` are the current faults of these kinds."""
 
     def __init__(self, engine: Engine, link: LinkOptions, draw: random.Random) -> None:
         self.engine: Engine = engine
@@ -33,16 +33,16 @@ class NetworkPaths:
     # Addresses
 
     def attach(self, address: Address, host: Endpoint) -> None:
-        """The host is reached at this address from now on, whether its process runs or not."""
+        """Give the host this address from now on, whether its process runs or not."""
         self._listeners[address] = host
         self._keys[address] = host.key
 
     def detach(self, address: Address) -> None:
-        """Nobody is reached at this address any more."""
+        """Remove this address."""
         self._listeners.pop(address, None)
 
     def key_at(self, address: Address) -> str:
-        """The key of the host that is, or was last, at this address; empty where none ever was."""
+        """Return the key of the host that has this address, or had it last; empty if none ever did."""
         return self._keys.get(address, "")
 
     def host_at(self, address: Address) -> Endpoint | None:
@@ -51,13 +51,13 @@ class NetworkPaths:
     # What passes
 
     def passes(self, sender: str, receiver: str, kind: Kind) -> bool:
-        """Whether the rules let this pass now. Chance is not asked."""
+        """Return whether the rules let this pass now, regardless of chance."""
         if kind is Kind.TCP and self.is_rejected(sender, receiver):
             return False
         return not self.rules or not self.links.objection(sender, receiver, kind, self.engine.now)
 
     def is_rejected(self, sender: str, receiver: str) -> bool:
-        """Whether a firewall refuses what this one sends to that one by TCP."""
+        """Return whether a firewall refuses TCP from one host to the other."""
         if not self.rejections:
             return False
         places = self.links.places
@@ -65,7 +65,7 @@ class NetworkPaths:
         return any(sender in fault.senders and receiver in fault.receivers for fault in self.rejections)
 
     def may_connect(self, one: Endpoint, other: Endpoint) -> bool:
-        """Whether a call of one reaches the other: it may dial it, or there is a connection between them."""
+        """Return whether a call reaches the other host: it can be dialled, or there is a connection between them."""
         if not any(not fault.nodes or other.key in fault.nodes for fault in self.hidden):
             return True
         if self.connections.stands(one, other):
@@ -74,7 +74,7 @@ class NetworkPaths:
         return False
 
     def legs(self, sender: str, receiver: str, count: int) -> float | None:
-        """Seconds that so many legs of a connection take; None where they do not pass."""
+        """Return how many seconds this many legs of a connection take; None if they do not pass."""
         links, now = self.links, self.engine.now
         if self.rules:
             reason = links.objection(sender, receiver, Kind.TCP, now) or links.objection(

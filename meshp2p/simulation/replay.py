@@ -1,4 +1,4 @@
-"""Failures on file: a schedule with what came of it, to be run again as it was."""
+"""Replay files: a schedule with the result of its run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RecordedResult", "read_replay", "write_replay"]
 
 
 class RecordedResult(msgspec.Struct, frozen=True):
-    """What the run that was written had: its digest, and its violations as text."""
+    """The recorded result of a run: its digest, and its violations as text."""
 
     digest: str = ""
     violations: tuple[str, ...] = ()
@@ -25,16 +25,16 @@ class _Outcome(msgspec.Struct, frozen=True):
 
 
 def write_replay(path: Path, schedule: Schedule, result: Result) -> None:
-    """Write a file that replays this run. Raises ``OSError`` where it cannot be written."""
+    """Write a file that replays this run. Raises ``OSError`` if it cannot be written."""
     plain = msgspec.json.decode(dump_schedule(schedule))
     plain["outcome"] = {"digest": result.digest, "violations": [str(each) for each in result.violations]}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n")
 
 
 def read_replay(path: Path) -> tuple[Schedule, RecordedResult]:
-    """The schedule of a file, and what came of it then.
+    """Return the schedule of a file and the recorded result.
 
-    Raises :class:`ConfigError` with one line where the file is missing, is none, or is of another format.
+    Raises :class:`ConfigError` with one line if the file is missing, invalid, or of another format.
     """
     try:
         data = path.read_bytes()

@@ -1,6 +1,6 @@
-"""A run, described in full: with the same schedule it happens again, event for event.
+"""The complete description of a run. The same schedule gives the same run, event for event.
 
-A schedule holds every option expanded, so that a file of today replays after a default has changed.
+A schedule has every option expanded, so that a file can be replayed after a default has changed.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ NODES_MAX = 20_000
 
 
 class NodePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A node that is started ``at`` virtual seconds and told that its ``seeds`` (ids of other nodes) may be there.
+    """A node that is started ``at`` virtual seconds and knows the ids of its ``seeds``.
 
-    Where none of them runs when it is started again, it is told of one that does, as whoever starts it would.
+    If none of them runs when it is restarted, it gets another node that runs.
 
-    With ``has_disk`` it keeps its state across restarts. ``wall_skew`` is what its wall clock is ahead of the true
-    time, in seconds.
+    With ``has_disk`` it keeps its state across restarts. ``wall_skew`` is how many seconds its wall clock is ahead of
+    the true time.
     """
 
     id: str
@@ -51,10 +51,9 @@ class NodePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An agent that speaks only HTTP: it registers, then sends a heartbeat every ``every`` seconds until ``until``.
 
-    It stands in the network where the first of its ``nodes`` stands, asks them in turn, and goes to the next when one
-    does not answer. With ``varies`` the status and the metrics that it reports change now and then, and it registers
-    again; the metrics are filled up to ``metrics_bytes``. With ``deregisters`` it takes itself off the list at
-    ``until``, at another node than it talked to last.
+    In the network it is at the first of its ``nodes``. It asks them in turn, and goes to the next if one does not
+    answer. With ``varies`` its status and metrics change at times, and it registers again; the metrics have up to
+    ``metrics_bytes``. With ``deregisters`` it deregisters at ``until``, at another node than the last.
     """
 
     id: str
@@ -68,10 +67,10 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class MailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An agent ``source`` that sends a message every ``every`` seconds from ``at`` until ``until``: to ``target``, or,
-    where that is empty, to all. The first of ``nodes`` that runs is asked to accept it.
+    """An agent ``source`` that sends a message every ``every`` seconds from ``at`` until ``until``: to ``target``, or
+    to all if that is empty. The first running node of ``nodes`` accepts it.
 
-    Payloads have up to ``bytes_max`` bytes, and as many of them are between 10 and 100 bytes as between 10 and 100 KB;
+    Payloads have up to ``bytes_max`` bytes, and as many of them are between 10 and 100 bytes as between 10 and 100 KB.
     0: a few bytes.
     """
 
@@ -86,7 +85,7 @@ class MailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 class MapPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A shared map that the agents on ``nodes`` open when their nodes start. Every ``every`` seconds from ``at`` until
-    ``until`` one of them, drawn at random, writes one of so many ``keys``, or deletes it, with a probability of
+    ``until``, one of them, chosen at random, writes one of this many ``keys``, or deletes it with a probability of
     ``deletions``."""
 
     name: str
@@ -99,13 +98,13 @@ class MapPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that a run depends on.
+    """Everything that determines a run.
 
-    Until ``duration`` faults come and go. Then all end, crashed nodes that were to come back are back, and the mesh
-    must become whole within a bound that follows from ``config``; it is then watched for ``calm`` seconds more.
-    ``reads_on`` names recipients that read on behind what they read last, for a while; all others read from the oldest
-    message each time. ``checks`` names the checkers, None means all of them and ``()`` none. ``ablations`` names the
-    safeguards that are switched off, as ``python -m simulations`` can. ``through_wire`` encodes and decodes each
+    Faults come and go until ``duration``. Then all end, crashed nodes that were to return are back, and the mesh must
+    converge within a bound that follows from ``config``. After that it is watched for ``calm`` more seconds.
+    ``reads_on`` names recipients that read after the message that they read last, for a while; all others read from the
+    oldest message each time. ``checks`` names the checkers; None means all of them and ``()`` none. ``ablations`` names
+    the safeguards that are switched off, as ``python -m simulations`` can do. ``through_wire`` encodes and decodes each
     datagram. Every ``multicast_interval`` seconds each node looks for others by multicast; 0: never.
     """
 
@@ -184,12 +183,12 @@ def _check_known(what: str, named: tuple[str, ...], ids: set[str]) -> None:
 
 
 def dump_schedule(schedule: Schedule) -> bytes:
-    """The schedule as JSON, every option written out."""
+    """Return the schedule as JSON, with every option."""
     return msgspec.json.format(msgspec.json.encode(_Written(schedule=schedule)), indent=1)
 
 
 def load_schedule(data: bytes | str) -> Schedule:
-    """Read what :func:`dump_schedule` wrote. Raises :class:`ConfigError` with one line on anything else."""
+    """Parse the output of :func:`dump_schedule`. Raises :class:`ConfigError` with one line on anything else."""
     try:
         version = msgspec.json.decode(data, type=_Head).schedule.format
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

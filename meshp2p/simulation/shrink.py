@@ -1,4 +1,4 @@
-"""From a schedule that fails to the least that still fails in the same way."""
+"""Reduction of a failing schedule to a minimal one that fails in the same way."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from meshp2p.virtual.links import LinkOptions
 __all__ = ["Shrinking", "shrink"]
 
 _CLIENTS = ("agents", "mail", "maps")
-"""What uses the nodes of a schedule."""
+"""Parts of a schedule that use its nodes."""
 
 
 class Shrinking(msgspec.Struct):
-    """The smallest failing schedule so far, and how many runs that took."""
+    """The smallest failing schedule so far, and the number of runs."""
 
     schedule: Schedule
     runs: int = 0
@@ -36,10 +36,10 @@ def shrink(
     ablate: Ablate | None = None,
     progress: Callable[[Shrinking], None] | None = None,
 ) -> Shrinking:
-    """Remove faults, nodes, agents and time from a schedule for as long as ``checker`` still finds a violation.
+    """Remove faults, nodes, agents and time from a schedule as long as ``checker`` still finds a violation.
 
-    Raises :class:`ConfigError` where it finds none in the schedule itself. What is returned is minimal where fewer than
-    ``runs_max`` runs were made: nothing more can be taken away alone.
+    Raises :class:`ConfigError` if it finds none in the schedule itself. If fewer than ``runs_max`` runs were made, the
+    result is minimal: no single part can be removed.
     """
 
     def has_violation(candidate: Schedule, checker: str) -> bool:
@@ -61,7 +61,7 @@ def _pass(
     fails: Callable[[Schedule, str], bool],
     progress: Callable[[Shrinking], None] | None,
 ) -> bool:
-    """Try each smaller schedule once; whether one still failed."""
+    """Try each smaller schedule once. Return whether one still failed."""
     has_shrunk = False
     for step in (_fewer_faults, _fewer_nodes, _fewer_agents, _plainer, _shorter):
         while True:
@@ -82,7 +82,7 @@ def _pass(
 
 
 def _replaced(schedule: Schedule, **changes: object) -> Iterator[Schedule]:
-    """The changed schedule, where it is one."""
+    """Return the changed schedule if it is valid."""
     try:
         yield msgspec.structs.replace(schedule, **changes)
     except ConfigError:
@@ -90,7 +90,7 @@ def _replaced(schedule: Schedule, **changes: object) -> Iterator[Schedule]:
 
 
 def _fewer_faults(schedule: Schedule) -> Iterator[Schedule]:
-    """Without half of the faults, a quarter, ... one."""
+    """Remove half of the faults, a quarter, ... one."""
     faults = schedule.faults
     size = len(faults)
     while size:
@@ -102,7 +102,7 @@ def _fewer_faults(schedule: Schedule) -> Iterator[Schedule]:
 
 
 def _fewer_nodes(schedule: Schedule) -> Iterator[Schedule]:
-    """Without one node, the last first, and without what faults and agents have with it."""
+    """Remove one node, the last first, and the faults and agents that use it."""
     for plan in reversed(schedule.nodes):
         if len(schedule.nodes) > 1:
             yield from _without(schedule, plan)
@@ -125,7 +125,7 @@ def _without(schedule: Schedule, gone: NodePlan) -> Iterator[Schedule]:
 
 
 def _asking_others(plans: tuple[AgentPlan | MailPlan | MapPlan, ...], gone: str) -> tuple[object, ...]:
-    """The plans without this node; one that has no other is gone with it."""
+    """Return the plans without this node. A plan that has no other node is removed."""
     return tuple(
         msgspec.structs.replace(plan, nodes=rest)
         for plan in plans
@@ -141,7 +141,7 @@ def _fewer_agents(schedule: Schedule) -> Iterator[Schedule]:
 
 
 def _plainer(schedule: Schedule) -> Iterator[Schedule]:
-    """Without what a schedule need not have: bytes, multicast, skewed clocks, late starts, odd links."""
+    """Remove optional parts of a schedule: encoding, multicast, skewed clocks, late starts, irregular links."""
     if schedule.through_wire:
         yield from _replaced(schedule, through_wire=False)
     if schedule.multicast_interval:
@@ -155,7 +155,7 @@ def _plainer(schedule: Schedule) -> Iterator[Schedule]:
 
 
 def _shorter(schedule: Schedule) -> Iterator[Schedule]:
-    """Less time: the whole run, each fault halved, and what comes before the first fault."""
+    """Remove time: from the whole run, half of each fault, and the time before the first fault."""
     for share in (0.5, 0.75, 0.9):
         duration = round(schedule.duration * share, 1)
         if duration >= 1.0 and all(fault.begin <= duration for fault in schedule.faults):

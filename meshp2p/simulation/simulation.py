@@ -1,4 +1,4 @@
-"""One run: hosts, network, faults and checkers put together as a schedule says, and what came of it."""
+"""One run: hosts, network, faults and checkers built from a schedule, and the result."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ __all__ = ["Result", "Simulation", "run"]
 _AChecker = TypeVar("_AChecker", bound=Checker)
 
 TICK = 10.0
-"""Virtual seconds between two looks at what is looked at now and then. Chosen, not measured."""
+"""Virtual seconds between two periodic checks. Chosen, not measured."""
 
 EVENTS_MAX = 5_000
-"""Events within a tick, times the square of the number of hosts (and one), after which a run is given up: a join storm
-of 1,000 nodes stays far below. Chosen, not measured."""
+"""The maximum number of events in a tick, times the square of the number of hosts plus one. Above it a run is given up.
+A join storm of 1,000 nodes stays far below. Chosen, not measured."""
 
 POLL = 0.05
-"""Virtual seconds between two looks whether the mesh is whole again."""
+"""Virtual seconds between two checks whether the mesh has converged again."""
 
 STAY = 15.0
-"""Virtual seconds within which a mesh that was whole is so again where a lost rumour made views differ: a sync mends
-that, later where nodes find themselves slow. Chosen, not measured."""
+"""Virtual seconds in which a converged mesh converges again after a lost rumour made views differ: a sync repairs that,
+later if nodes find themselves slow. Chosen, not measured."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a run. The first nine fields are what ``--json`` promises; ``nodes`` is their number, ``faults``
-    counts by name how often each really fired.
+    """The result of a run. The first nine fields are those that ``--json`` promises. ``nodes`` is their number;
+    ``faults`` counts, by name, how often each took effect.
 
-    ``recovered_after`` is the time from the last disturbance until the mesh was whole, None where it was not.
-    ``detections`` are the times from each crash until all knew of it, ``false_deaths`` counts verdicts about nodes that
-    ran, in trouble or not. ``refusals`` counts by the error's name the messages that were refused for want of room.
+    ``recovered_after`` is the time from the last disturbance until the mesh converged, None if it did not.
+    ``detections`` are the times from each crash until all nodes knew of it. ``false_deaths`` counts verdicts about
+    running nodes, with or without faults. ``refusals`` counts, by the name of the error, messages that were refused for
+    lack of room.
     """
 
     scenario: str
@@ -67,9 +68,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Simulation(World):
-    """A mesh in virtual time. ``run`` runs it to its end; ``run_until`` for those who step it themselves.
+    """A mesh in virtual time. ``run`` runs it to its end; ``run_until`` runs it step by step.
 
-    Raises :class:`~meshp2p.errors.ConfigError` where the schedule names a checker or safeguard that does not exist.
+    Raises :class:`~meshp2p.errors.ConfigError` if the schedule names a checker or safeguard that does not exist.
     """
 
     def __init__(self, schedule: Schedule, *, trace: bool = False, ablate: Ablate | None = None) -> None:
@@ -96,21 +97,21 @@ class Simulation(World):
     # Faults, for those who step a simulation themselves
 
     def begin(self, fault: Fault) -> int:
-        """Let a fault begin now, whatever its times say; the number by which to end it."""
+        """Begin a fault now, whatever its times are. Return the number with which to end it."""
         self._faults += 1
         self._injector.begin(self._faults, msgspec.structs.replace(fault, begin=self.engine.now, end=None))
         return self._faults
 
     def end(self, number: int) -> None:
-        """Let a fault end that was begun: a cut is mended, a crashed node started again."""
+        """End a fault: repair a cut, start a crashed node again."""
         fault = self.oracle.active.get(number)
         if fault is not None:
             self._injector.end(number, fault)
 
     def become_whole(self, within: float | None = None) -> float | None:
-        """Run until the live nodes are one mesh; how many seconds that took.
+        """Run until the live nodes have converged, and return how many seconds that took.
 
-        None where it took longer than ``within``, or than the bound that follows from the configuration; then the
+        Return None if it took longer than ``within``, or than the bound that follows from the configuration; then the
         checker ``convergence`` has reported it.
         """
         convergence = self._find(Convergence)
@@ -131,8 +132,8 @@ class Simulation(World):
             checker.tick()
 
     def run_until(self, end: float) -> None:
-        """Run to this virtual time, or to one violation too many. What a machine raises is a violation and ends the
-        run."""
+        """Run to this virtual time, or until there are too many violations. An exception of a machine is a violation
+        and ends the run."""
         try:
             while self.engine.now < end and not self.is_over:
                 began = self.engine.now
@@ -154,7 +155,7 @@ class Simulation(World):
         return self.has_ended or len(self.violations) >= VIOLATIONS_MAX
 
     def run(self) -> Result:
-        """Run the schedule to its end: faults, healing, and the time in which nothing may happen any more."""
+        """Run the schedule to its end: faults, healing, and the calm after that."""
         began = time.perf_counter()
         self.run_until(self._last_disturbance())
         if not self.is_over:
@@ -173,7 +174,7 @@ class Simulation(World):
         return self._result(time.perf_counter() - began)
 
     def _last_disturbance(self) -> float:
-        """When the last fault ends, or the last node starts, by the schedule."""
+        """Return when the last fault ends, or the last node starts, by the schedule."""
         schedule = self.schedule
         last = max(plan.at for plan in schedule.nodes)
         for fault in schedule.faults:
@@ -182,7 +183,7 @@ class Simulation(World):
         return last
 
     def _recover(self) -> None:
-        """After the last fault: become whole within the bound."""
+        """Run until the mesh converges after the last fault, within the bound."""
         if Convergence.name in self.checkers and self.become_whole() is not None:
             self.recovered_after = self.engine.now - self._last_disturbance()
 
@@ -192,13 +193,13 @@ class Simulation(World):
             self._wait_for(convergence, self.engine.now + STAY, "was whole and did not stay so")
 
     def _catch_up_on_mail(self) -> None:
-        """Let recipients read their backlogs, for as long as they find anything new."""
+        """Let recipients read their backlogs as long as they find new messages."""
         messages = self._find(Messages)
         while messages is not None and messages.is_catching_up() and not self.is_over:
             self.run_until(self.engine.now + 1.0)
 
     def _agree_on_maps(self) -> None:
-        """Give shared maps the time that they may take to be one; their checker says at the end whether they are."""
+        """Run for the time in which shared maps must converge; their checker checks it at the end."""
         maps = self._find(SharedMaps)
         if maps is not None:
             until = self.engine.now + convergence_bound(self.schedule.config, len(self.oracle.hosts))
@@ -206,7 +207,7 @@ class Simulation(World):
                 self.run_until(self.engine.now + 1.0)
 
     def _find(self, kind: type[_AChecker]) -> _AChecker | None:
-        """The checker of this kind, if the schedule wants it."""
+        """Return the checker of this kind, if the schedule has it."""
         checker = self.checkers.get(kind.name)
         return checker if isinstance(checker, kind) else None
 
@@ -243,5 +244,5 @@ class Simulation(World):
 
 
 def run(schedule: Schedule, *, trace: bool = False, ablate: Ablate | None = None) -> Result:
-    """Run a schedule and say what came of it. For the trace itself use :class:`Simulation`."""
+    """Run a schedule and return its result. For the trace use :class:`Simulation`."""
     return Simulation(schedule, trace=trace, ablate=ablate).run()

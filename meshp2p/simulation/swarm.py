@@ -1,5 +1,5 @@
-"""A schedule drawn from a seed: which faults there are is drawn first, then how often and how bad (swarm testing: a run
-with few kinds of faults finds what a run with all of them hides)."""
+"""A random schedule. The kinds of faults are drawn first, then their number and strength (swarm testing: a run with few
+kinds of faults finds bugs that are hidden in a run with all of them)."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _LIMITS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("sync_bytes_max", (64 * 1024,)),
     ("packet_bytes_max", (512, 1200)),
 )
-"""Limits low enough to be reached. Those that forget what must not be forgotten in a run are not among them: the
-departed, and the ids of acknowledged messages."""
+"""Limits that are low enough to be reached. Limits on memory that a run needs are not among them: departed instances,
+and the ids of acknowledged messages."""
 
 
 def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = None) -> Schedule:
-    """The schedule of this seed, with all checkers.
+    """Return the schedule of this seed, with all checkers.
 
     Raises :class:`ConfigError` for an impossible number of nodes or duration.
     """
@@ -89,7 +89,8 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
 
 
 def _draw_seeds(draw: random.Random, names: tuple[str, ...], number: int, count: int) -> tuple[str, ...]:
-    """The first node, so that all can meet, and others. The first is told of the second: it may come back elsewhere."""
+    """Return the first node, which lets all meet, and the others. The first knows the second, because it may return at
+    another address."""
     if number == 0:
         return names[1:2]
     others = list(names[:1]) + [draw.choice(names[:number]) for _ in range(count - 1)]
@@ -97,8 +98,9 @@ def _draw_seeds(draw: random.Random, names: tuple[str, ...], number: int, count:
 
 
 def _let_all_meet(faults: tuple[Fault, ...], plans: tuple[NodePlan, ...]) -> tuple[Fault, ...]:
-    """What takes the first node, which all others were told of, away from its address for good befalls the second
-    instead, where not all had ``MEETING`` seconds without a cut to meet it: who never did would know nobody."""
+    """If not all nodes had ``MEETING`` seconds without a cut to meet the first node, which all others know, apply
+    faults that remove it from its address for good to the second node instead. Otherwise nodes that never met it would
+    know nobody."""
     first, second, *_ = plans
     met_at = max(plan.at for plan in plans) + MEETING
     if any(isinstance(fault, CuttingFault) and fault.begin < met_at for fault in faults):
@@ -161,7 +163,7 @@ def _draw_mail(
 def _draw_returns(
     draw: random.Random, names: tuple[str, ...], agents: tuple[AgentPlan, ...], duration: float
 ) -> tuple[tuple[Fault, ...], tuple[MailPlan, ...]]:
-    """A home that is back before its agent's next heartbeat, while mail waits for the agent."""
+    """Add a home that returns before its agent's next heartbeat, while messages wait for the agent."""
     if not agents or draw.random() < 0.7:
         return (), ()
     agent = draw.choice(agents)
@@ -174,7 +176,7 @@ def _draw_returns(
 
 
 def _draw_skew(draw: random.Random) -> float:
-    """How wrong a wall clock is: mostly not at all, sometimes as without NTP, seldom as never set."""
+    """Return the error of a wall clock: mostly none, sometimes as without NTP, rarely as if it was never set."""
     share = draw.random()
     return (
         0.0
@@ -186,7 +188,7 @@ def _draw_skew(draw: random.Random) -> float:
 
 
 def _draw_config(draw: random.Random, nodes: int) -> ProtocolConfig:
-    """Mostly the defaults; else a preset, a quorum, or limits that are reached."""
+    """Return a configuration: mostly the defaults, otherwise a preset, a quorum, or low limits."""
     if draw.random() < 0.5:
         return ProtocolConfig()
     config = draw.choice(PRESETS).protocol()

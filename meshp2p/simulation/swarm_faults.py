@@ -1,6 +1,6 @@
-"""Faults drawn for a swarm: which kinds there are, then how many, then how bad each is.
+"""Random faults for a swarm: first their kinds, then their number, then the strength of each.
 
-Values are those that a mesh may meet: worse ones would leave the checkers nothing to judge.
+The values are those that a mesh may meet. Under worse ones the checkers could judge nothing.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def _draw_groups(draw: random.Random, names: tuple[str, ...]) -> tuple[tuple[str
 
 
 def draw_faults(draw: random.Random, names: tuple[str, ...], duration: float) -> tuple[Fault, ...]:
-    """Some faults of a few kinds, within these virtual seconds."""
+    """Return some faults of a few kinds, within these virtual seconds."""
     kinds = draw.sample(_KINDS, draw.randrange(1, 7))
     count = draw.randrange(1, 4 + len(names) // 4)
     return tuple(fault for _ in range(count) for fault in _draw_together(draw, draw.choice(kinds), names, duration))
 
 
 def _draw_together(draw: random.Random, kind: type[Fault], names: tuple[str, ...], duration: float) -> Iterator[Fault]:
-    """A fault, and what makes it matter."""
+    """Return a fault, and other faults that make it matter."""
     fault = _draw_fault(draw, kind, names, duration)
     yield fault
     if isinstance(fault, faults.DiskTorn):  # nobody notices before the next start
@@ -54,7 +54,7 @@ def _draw_together(draw: random.Random, kind: type[Fault], names: tuple[str, ...
 
 
 def _split(draw: random.Random, names: tuple[str, ...], one: str, other: str) -> tuple[tuple[str, ...], ...]:
-    """Two groups, each with one of these two."""
+    """Return two groups, each with one of these two nodes."""
     sides = ([one], [other])
     for name in names:
         if name not in (one, other):

@@ -1,4 +1,4 @@
-"""What the parts of a simulation tell of what happens at each host."""
+"""The interface through which the parts of a simulation report events of each host."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Listed", "Watcher"]
 AHost = TypeVar("AHost")
 
 Listed = tuple[frozenset[str], str | None]
-"""The ids that a node lists, and whom it names as leader."""
+"""The ids that a node lists, and its leader."""
 
 
 class Watcher(Generic[AHost]):
-    """The simulation, as its hosts, agents and their mail see it. Each attribute is called for all checkers that have a
-    method of its name: :class:`~meshp2p.simulation.checkers.base.Checker` says when."""
+    """The simulation as its hosts, agents and messages see it. Each attribute is called for all checkers that have a
+    method of that name: :class:`~meshp2p.simulation.checkers.base.Checker` documents them."""
 
     sent: Callable[[AHost, Send], None]
     heard: Callable[[AHost, Datagram], None]
@@ -50,7 +50,7 @@ class Watcher(Generic[AHost]):
         """The node refused a message: see the checker's method."""
 
     def resolved(self, host: AHost, ticket: int, reply: CallReply) -> None:
-        """The node answered what was asked under this ticket."""
+        """The node answered the request with this ticket."""
 
     def failed(self, host: AHost, what: str) -> None:
-        """The machine did what no machine may: raised, or spun."""
+        """The machine raised an exception, or did not come to rest."""

@@ -1,4 +1,4 @@
-"""Watch connections on the virtual network: silent while they stand, broken by what breaks a TCP connection."""
+"""Watch connections on the virtual network. They carry nothing, and break as a TCP connection breaks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WatchLines:
         paths.engine.at(paths.engine.now + effect.timeout, self._expire, line)
 
     def close(self, watcher: Endpoint, watch_id: int) -> None:
-        """The watcher closes it. The watched process loses a connection that it did nothing for."""
+        """Close a watch for the watcher. The watched process loses an incoming connection."""
         line = self._lines.pop((watcher.key, watcher.life, watch_id), None)
         if line is not None:
             line.is_over = True
@@ -71,7 +71,8 @@ class WatchLines:
             line.watcher.handle_watch(line, outcome)
 
     def break_all(self, watched: Endpoint, *, is_silent: bool) -> None:
-        """The watched process is gone: its kernel says so, or is gone as well."""
+        """Break the watches of a process that has ended. Its kernel reports that, unless its machine is gone as
+        well."""
         for line in self.of(watched):
             # what the host had at another address comes from a stranger there
             if not is_silent and line.address == watched.address:
@@ -79,13 +80,13 @@ class WatchLines:
             line.watched_life = -1
 
     def reject(self) -> None:
-        """Break those connections that a firewall rejects now."""
+        """Break the connections that a firewall now rejects."""
         for line in list(self._lines.values()):
             if line.watched is not None and self._paths.is_rejected(line.watcher.key, line.watched.key):
                 self.cut(line)
 
     def cut(self, line: WatchLine) -> None:
-        """A reset is on its way to the watcher, and is lost where nothing passes."""
+        """Send a reset to the watcher. It is lost if the network is cut."""
         if line.watched is not None:
             self._end(line, line.watched, CallFailed(Failure.UNREACHABLE, "connection reset"))
 
@@ -107,6 +108,6 @@ class WatchLines:
             line.watcher.handle_watch(line, failed)
 
     def forget(self, watcher: Endpoint) -> None:
-        """The watcher's process is gone, and its connections with it."""
+        """Remove the connections of a watcher whose process has ended."""
         for key in [key for key in self._lines if key[0] == watcher.key]:
             self._lines.pop(key).is_over = True

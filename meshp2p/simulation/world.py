@@ -1,4 +1,4 @@
-"""What a simulated run is about: its hosts, its network, what is true of them, and the checkers that look on."""
+"""The world of a simulated run: its hosts, network, ground truth and checkers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from meshp2p.virtual.trace import Trace, What
 __all__ = ["Ablate", "Ablation", "World"]
 
 VIOLATIONS_MAX = 20
-"""A run ends after so many. Chosen, not measured."""
+"""The maximum number of violations in a run. Chosen, not measured."""
 
 PORT = 7700
 
@@ -40,7 +40,7 @@ _Told = ParamSpec("_Told")
 
 
 def _together(hooks: Sequence[Callable[_Told, None]]) -> Callable[_Told, None]:
-    """One call for all of these; it is made for each packet, so it is as short as it can be."""
+    """One function that calls all of these. It is called for each packet, so it must be fast."""
     if len(hooks) == 1:
         return hooks[0]
 
@@ -52,8 +52,8 @@ def _together(hooks: Sequence[Callable[_Told, None]]) -> Callable[_Told, None]:
 
 
 class Ablation(msgspec.Struct, frozen=True):
-    """What the machines of a run have in place of the schedule's configuration, and what is done to each host's machine
-    that was just made. Checkers go by the schedule."""
+    """The configuration that machines get instead of the schedule's, and a function that changes each new machine.
+    Checkers use the schedule's configuration."""
 
     config: ProtocolConfig
     alter: Callable[[Host], None] | None = None
@@ -64,7 +64,8 @@ Ablate = Callable[[Schedule], Ablation]
 
 
 class World(Watcher[Host]):
-    """One run's hosts and what they live in. Nothing runs before :meth:`open_clients` was called and time goes on.
+    """The hosts of one run and their environment. Nothing runs before :meth:`open_clients` was called and time
+    advances.
 
     ``ablate`` switches off the safeguards that the schedule names. Raises :class:`~meshp2p.errors.ConfigError` if the
     schedule names a checker that does not exist, or safeguards without an ``ablate``.
@@ -104,7 +105,7 @@ class World(Watcher[Host]):
         self.mail: SimulatedMail
 
     def open_clients(self) -> None:
-        """Let agents and their mail begin, at their times. Called once."""
+        """Start agents and their messages, at their times. Call it once."""
         self.agents = Agents(self.schedule.agents, self.oracle, self.engine, self)
         self.maps = SimulatedMaps(self.schedule.maps, self.oracle, self.schedule.seed)
         plans, reads_on = self.schedule.mail, self.schedule.reads_on
@@ -126,12 +127,12 @@ class World(Watcher[Host]):
         self._set_hooks()
 
     def _set_hooks(self) -> None:
-        """What hosts and agents tell goes straight to the checkers that override it."""
+        """Connect the reports of hosts and agents directly to the checkers that override the method."""
         for name in Watcher.__annotations__:
             setattr(self, name, self._hook(name))
 
     def _hook(self, name: str) -> Any:
-        """One call of this method for all checkers that override it."""
+        """Return one function that calls this method of all checkers that override it."""
         checkers = self.checkers.values()
         return _together(
             [getattr(each, name) for each in checkers if getattr(type(each), name) is not getattr(Checker, name)]
@@ -145,7 +146,7 @@ class World(Watcher[Host]):
         return Address(f"10.{high // 250}.{high % 250}.{low + 1}", PORT)
 
     def add_host(self, key: str, plan: NodePlan) -> Host:
-        """Another machine, with a process that is not started."""
+        """Add a machine with a process that is not started."""
         address = self.new_address()
         host = Host(
             key,
@@ -222,7 +223,7 @@ class World(Watcher[Host]):
         self.report(Violation("machine", self.engine.now, host.key, what))
 
     def report(self, violation: Violation) -> None:
-        """Note that a law did not hold."""
+        """Record a violation."""
         self.violations.append(violation)
         if self.trace is not None:
             self.trace.add(self.engine.now, violation.node, What.VIOLATION, "", violation)
@@ -230,7 +231,7 @@ class World(Watcher[Host]):
             self.engine.stop()
 
     def note_fault(self, number: int, fault: Fault, *, begins: bool) -> int:
-        """A fault begins or ends: tell the checkers, then let it be so. The trace's number for it."""
+        """Tell the checkers that a fault begins or ends, then apply it. Return the trace number of the fault."""
         for checker in self.checkers.values():
             checker.fault_changes(fault, begins=begins)
         self.oracle.note_fault(number, fault, begins=begins)
@@ -239,5 +240,5 @@ class World(Watcher[Host]):
         return self.trace.add(self.engine.now, "", What.FAULT if begins else What.HEAL, "", fault)
 
     def fire(self, fault: Fault) -> None:
-        """Count that a fault really did something."""
+        """Count that a fault took effect."""
         self.network.links.count(type(fault).__name__)

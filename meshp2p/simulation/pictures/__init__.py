@@ -1,4 +1,4 @@
-"""What a run looks like: a page for a browser, and lines for a terminal. Both are made from a
+"""Pictures of a run: a page for a browser, and text for a terminal. Both are made from a
 :class:`~meshp2p.virtual.trace.Trace`."""
 
 from meshp2p.simulation.pictures.html import render_html, write_html

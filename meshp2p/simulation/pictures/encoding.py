@@ -1,7 +1,7 @@
-"""A run as the page's script reads it: columns of small numbers, and tables of what they point to.
+"""The data of a run for the script of its page: columns of small numbers, and tables that they index.
 
-The script's side is ``page/model.js``. Everything that occurs often is a number: words, messages and claims are places
-in tables, beginning with 1; 0 is none.
+The script's side is ``page/model.js``. Frequent values are numbers: words, messages and claims are indexes of tables,
+starting with 1; 0 means none.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from meshp2p.virtual.trace import Trace, What
 __all__ = ["encode_run"]
 
 INTEGER_MAX = 1 << 53
-"""Above this a number of JavaScript is not exact; it is written as text."""
+"""The largest exact integer of JavaScript. Larger ones are written as text."""
 
 _LETTERS = {
     What.START: "S",
@@ -73,7 +73,7 @@ _Key = tuple[Any, ...]
 
 
 class _Table:
-    """Values, each once, in the order in which they came."""
+    """Values without duplicates, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._places: dict[Any, int] = {}
@@ -115,7 +115,8 @@ class _Encoder:
         return tuple(self.item(item) for item in items)
 
     def place(self, what: What, detail: Any, cause: int) -> int:
-        """The place of a detail in its table. What only repeats what was sent has none: the cause tells it."""
+        """Return the index of a detail in its table. A detail that only repeats the sent one has none, because the
+        cause has it."""
         if detail is None or isinstance(detail, Faulty):
             return 0
         if cause and what in (What.RECEIVE, What.CALLED):
@@ -223,9 +224,9 @@ def _encode_fault(span: FaultSpan) -> dict[str, Any]:
 
 
 def encode_run(trace: Trace, schedule: Schedule, violations: tuple[Violation, ...], command: str, file: str) -> str:
-    """The run as JSON that can stand in a script element: nothing in it can end the element.
+    """Return the run as JSON for a script element: nothing in it can end the element.
 
-    ``command`` repeats the run, ``file`` is what a replay file has.
+    ``command`` repeats the run; ``file`` is the content of a replay file.
     """
     encoder = _Encoder(trace, schedule)
     spans = fault_spans(trace, end_of(trace, schedule))

@@ -1,4 +1,4 @@
-"""A run as one HTML file, to be opened from the disk: it asks for nothing from anywhere."""
+"""A run as one HTML file that loads nothing from anywhere."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def _read(name: str) -> str:
 
 
 def render_html(trace: Trace, schedule: Schedule, result: Result, command: str = REPLAY) -> str:
-    """The page. ``command`` is what repeats the run.
+    """Return the page. ``command`` repeats the run.
 
-    Ids and messages are arbitrary text and are shown as such. A policy in the page lets no other script run than its
-    own, and nothing be loaded.
+    Ids and messages are arbitrary text and are shown as such. A content security policy allows only the page's own
+    script, and forbids loading anything.
     """
     script = "\n".join(_read(name) for name in _SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

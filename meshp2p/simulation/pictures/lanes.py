@@ -1,4 +1,4 @@
-"""What a trace says of each node over time: whom it thinks the leader, when it ran, and the faults around it."""
+"""The lanes of a trace: for each node its leader and state over time, and the faults around it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["Band", "FaultSpan", "bands_of", "end_of", "fault_spans", "lanes_of"]
 
 
 class FaultSpan(msgspec.Struct, frozen=True):
-    """A fault as it really was. ``begin`` and ``end`` are virtual seconds, ``entry`` and ``heal`` the numbers of their
-    entries, 0 for none."""
+    """A fault as it took effect. ``begin`` and ``end`` are virtual seconds; ``entry`` and ``heal`` are the numbers of
+    their entries, 0 for none."""
 
     fault: Fault
     begin: float
@@ -24,8 +24,8 @@ class FaultSpan(msgspec.Struct, frozen=True):
 
 
 class Band(msgspec.Struct, frozen=True):
-    """From ``begin`` to ``end`` a node was as ``state`` says: "down", "paused", or "up", and then thought that
-    ``leader`` leads (None: nobody)."""
+    """The state of a node from ``begin`` to ``end``: "down", "paused", or "up" with the ``leader`` that it named (None:
+    nobody)."""
 
     begin: float
     end: float
@@ -34,7 +34,8 @@ class Band(msgspec.Struct, frozen=True):
 
 
 def lanes_of(trace: Trace, schedule: Schedule) -> list[str]:
-    """All hosts: those of the schedule in its order, then those that only the run had (second processes of an id)."""
+    """Return all hosts: those of the schedule in its order, then those that only the run had (second processes of an
+    id)."""
     names = dict.fromkeys(plan.id for plan in schedule.nodes)
     for entry in trace:
         if entry.what is What.START:
@@ -43,13 +44,13 @@ def lanes_of(trace: Trace, schedule: Schedule) -> list[str]:
 
 
 def end_of(trace: Trace, schedule: Schedule) -> float:
-    """The last virtual second to be shown."""
+    """Return the last virtual second to show."""
     last = trace.entries[-1].at if trace.entries else 0.0
     return max(last, schedule.duration if not trace.entries else 0.0, 0.001)
 
 
 def fault_spans(trace: Trace, end: float) -> list[FaultSpan]:
-    """The faults in the order in which they began."""
+    """Return the faults in the order in which they began."""
     spans: list[FaultSpan] = []
     open_spans: list[int] = []
     for entry in trace:
@@ -65,7 +66,7 @@ def fault_spans(trace: Trace, end: float) -> list[FaultSpan]:
 
 
 class _Draft:
-    """The bands of one node in the making."""
+    """The bands of one node under construction."""
 
     def __init__(self) -> None:
         self.bands: list[Band] = []
@@ -97,7 +98,7 @@ class _Draft:
 
 
 def bands_of(trace: Trace, lanes: list[str], end: float) -> dict[str, list[Band]]:
-    """For each node what it was and thought, from 0 to the end without a gap."""
+    """Return the bands of each node, from 0 to the end without a gap."""
     drafts = {name: _Draft() for name in lanes}
     for entry in trace:
         draft = drafts.get(entry.node)

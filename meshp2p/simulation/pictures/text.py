@@ -1,4 +1,4 @@
-"""A run in words."""
+"""A run as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["describe_run", "outcome", "summary"]
 
 
 def summary(result: Result) -> str:
-    """One line about a run, then one for each violation."""
+    """Return one line about a run, then one for each violation."""
     fired = ", ".join(f"{name} {count}" for name, count in result.faults.items()) or "no faults fired"
     fired += "".join(f", {name} {count}" for name, count in result.refusals.items())
     recovered = "" if result.recovered_after is None else f", whole {result.recovered_after:.2f} s after the last fault"
@@ -26,7 +26,7 @@ def summary(result: Result) -> str:
 
 
 def outcome(result: Result) -> str:
-    """The verdict in a few words."""
+    """Return the verdict in a few words."""
     count = len(result.violations)
     return f"{count} violation{'s' if count != 1 else ''}" if count else "no violation"
 
@@ -36,7 +36,7 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def describe_run(trace: Trace, result: Result) -> str:
-    """What happened, in one line."""
+    """Describe a trace entry in one line."""
     kinds = Counter(type(entry.detail) for entry in trace if entry.what is What.EVENT)
     faults = Counter(type(entry.detail).__name__ for entry in trace if entry.what is What.FAULT)
     drops = sum(entry.what is What.DROP for entry in trace)

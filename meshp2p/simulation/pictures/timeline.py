@@ -1,4 +1,4 @@
-"""A run in a terminal: a line for each node, a column for each slice of time, then what happened in words."""
+"""A run for a terminal: a line for each node, a column for each slice of time, and then the events as text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from meshp2p.virtual.trace import Trace, TraceEntry, What
 __all__ = ["timeline"]
 
 LETTERS = string.ascii_uppercase + string.ascii_lowercase
-"""One for each leader; ``*`` for those beyond."""
+"""One letter for each leader; ``*`` for further ones."""
 
 NAME_WIDTH_MAX = 20
 COLUMNS_MIN = 20
 NOTES_MAX = 80
 TOGETHER = 1.0
-"""Virtual seconds within which the same verdict of several nodes is told in one line. Like the three above, chosen, not
+"""Virtual seconds in which equal verdicts of several nodes are combined in one line. Like the three above, chosen, not
 measured."""
 
 _SIGNS = (("!", "violation"), ("x", "declares dead"), ("?", "suspects"), ("+", "sees refuted"), ("<", "sees leave"))
@@ -27,10 +27,10 @@ _RANKS = {sign: rank for rank, (sign, _) in enumerate(_SIGNS)}
 
 
 def timeline(trace: Trace, schedule: Schedule, width: int = 100) -> str:
-    """The run as plain text that ends with a line break. The lanes take at most ``width`` columns (and no fewer than
-    fit 20 slices of time); lines of words may be longer.
+    """Return the run as plain text that ends with a line break. The lanes take at most ``width`` columns (but enough
+    for 20 slices of time); lines of text may be longer.
 
-    A column shows the gravest that happened in its slice of time, else who the node thought led at the slice's end.
+    A column shows the gravest event of its slice of time, or else the leader that the node named at its end.
     """
     lanes = lanes_of(trace, schedule)
     end = end_of(trace, schedule)
@@ -51,7 +51,7 @@ def timeline(trace: Trace, schedule: Schedule, width: int = 100) -> str:
 
 
 class _Chart:
-    """The columns: which slice of time each is, and what is written into it."""
+    """The columns: the slice of time of each, and its text."""
 
     def __init__(self, lanes: list[str], end: float, width: int) -> None:
         widest = max(len("fault"), *(len(printable(name)) for name in lanes))
@@ -78,7 +78,7 @@ class _Chart:
         return "".join(cells)
 
     def fault(self, span: FaultSpan) -> str:
-        """A bar with the fault's name in it, or behind it where it is short."""
+        """Return a bar with the fault's name in it, or behind it if the bar is short."""
         begin, last = self.column(span.begin), self.column(span.end)
         label = printable(describe_fault(span.fault))
         length = last - begin + 1
@@ -129,7 +129,7 @@ def _cell(band: Band, letters: dict[str, str]) -> str:
 
 
 def _letters(bands: dict[str, list[Band]]) -> dict[str, str]:
-    """A letter for each leader, by its name's order."""
+    """Return a letter for each leader, in the order of their ids."""
     leaders = sorted({band.leader for own in bands.values() for band in own if band.leader is not None})
     return {leader: LETTERS[place] if place < len(LETTERS) else "*" for place, leader in enumerate(leaders)}
 
@@ -167,7 +167,7 @@ def _signs(trace: Trace, lanes: list[str]) -> dict[str, list[tuple[float, str]]]
 
 
 def _notes(trace: Trace) -> list[str]:
-    """What happened, one line for what several nodes did at about the same time."""
+    """Return the events as text, one line for what several nodes did at about the same time."""
     groups: list[tuple[float, str, list[str]]] = []
     recent: dict[str, int] = {}
     for entry in trace:

@@ -1,4 +1,4 @@
-"""Named runs: each makes a schedule from a seed and a few options."""
+"""Named scenarios: each makes a schedule from a seed and a few options."""
 
 from __future__ import annotations
 

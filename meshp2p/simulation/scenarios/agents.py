@@ -1,4 +1,4 @@
-"""What happens to agents: those that speak only HTTP, messages, shared maps."""
+"""Scenarios about agents: those that speak only HTTP, messages, shared maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A schedule from a scenario, a seed and a few options."""
+"""Building a schedule from a scenario, a seed and a few options."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["Options", "build_schedule", "scenarios"]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller may say of a run; None leaves it to the scenario. ``duration`` is in virtual seconds, ``loss`` is
-    the share of datagrams that are lost all the time."""
+    """The options of a run; None leaves one to the scenario. ``duration`` is in virtual seconds; ``loss`` is the share
+    of datagrams that are lost."""
 
     seed: int = 1
     nodes: int | None = None
@@ -35,13 +35,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scenarios() -> dict[str, str]:
-    """All scenarios by name, with one line about each."""
+    """Return all scenarios by name, with one line about each."""
     listed = {name: about for name, (_, about, _, _, _) in SCENARIOS.items()}
     return {**listed, "swarm": "everything at once, drawn from the seed: 3 to 50 nodes and any mixture of faults"}
 
 
 def build_schedule(name: str, options: Options | None = None) -> Schedule:
-    """The schedule of a scenario, with every option expanded.
+    """Return the schedule of a scenario, with every option expanded.
 
     Raises :class:`ConfigError` with one line for an unknown name or checker, and for impossible options.
     """

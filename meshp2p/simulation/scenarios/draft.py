@@ -14,7 +14,7 @@ from meshp2p.virtual.faults import Fault
 __all__ = ["SCENARIOS", "Draft", "Scenario", "scenario"]
 
 WARM_UP = 20.0
-"""Virtual seconds before the first fault of a scenario, so that it meets a mesh that is whole. Chosen, not measured."""
+"""Virtual seconds before the first fault of a scenario, so that the mesh has converged. Chosen, not measured."""
 
 
 class Draft(msgspec.Struct):
@@ -36,7 +36,8 @@ class Draft(msgspec.Struct):
 
     @property
     def chaos_end(self) -> float:
-        """When the faults of a scenario end: after three quarters of its time, so that what follows is seen."""
+        """Return when the faults of a scenario end: after three quarters of its time, so that the rest shows the
+        recovery."""
         return round(self.duration * 0.75, 3)
 
     @property
@@ -44,13 +45,13 @@ class Draft(msgspec.Struct):
         return round(min(WARM_UP, self.duration / 4), 3)
 
     def halves(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Two groups, of which the first may be a single node, drawn at random."""
+        """Return two groups, chosen at random. The first may be a single node."""
         shuffled = self.random.sample(self.names, len(self.names))
         cut = self.random.randrange(1, len(shuffled)) if len(shuffled) > 1 else 1
         return tuple(sorted(shuffled[:cut])), tuple(sorted(shuffled[cut:]))
 
     def send_mail(self, until: float) -> None:
-        """Each node sends to each other, so that none is left out."""
+        """Make each node send to each other node."""
         for number, node in enumerate(self.names):
             target = self.names[(number + 1) % len(self.names)]
             for sender, to in ((f"next{number}", target), (f"all{number}", "")):

@@ -1,4 +1,4 @@
-"""What happens to processes, machines, their clocks and their disks."""
+"""Scenarios about processes, machines, their clocks and their disks."""
 
 from __future__ import annotations
 

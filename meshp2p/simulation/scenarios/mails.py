@@ -1,5 +1,5 @@
-"""Messages where one step of the way fails: homes that forget and return at once, senders that leave or die, small
-mailboxes, relays, clocks that are set back."""
+"""Scenarios about messages if one step of the way fails: homes that forget and return at once, senders that leave or
+die, small mailboxes, relays, clocks that are set back."""
 
 from __future__ import annotations
 

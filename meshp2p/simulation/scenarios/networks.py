@@ -1,4 +1,4 @@
-"""What happens to a network."""
+"""Scenarios about the network."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Who leads and who is listed where it is least certain: firewalls, deaf nodes, agents that come early or stop unseen,
-maps whose holders do not reach each other, and slow networks."""
+"""Scenarios about leadership and membership under difficult conditions: firewalls, deaf nodes, agents that come early
+or stop unseen, maps whose holders do not reach each other, and slow networks."""
 
 from __future__ import annotations
 
