@@ -122,8 +122,14 @@ async def _serve_invitation(
     )
     sockets = open_sockets(options.host, options.port, is_port_wished=options.port != 0)
     sockets.datagrams.close()
-    keep = TrustOnDisk(directory, credential).keep
-    server = InvitationServer(credential, invitation, keep=keep, note=lambda text: write_line(printable(text)))
+    disk = TrustOnDisk(directory, credential)
+    server = InvitationServer(
+        credential,
+        invitation,
+        refresh=disk.refresh,
+        keep=disk.keep,
+        note=lambda text: write_line(printable(text)),
+    )
     failure: StoreError | None = None
     async with sockets.listener, trio.open_nursery() as nursery:
         await _announce(nursery, secret, sockets)

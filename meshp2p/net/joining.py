@@ -31,19 +31,22 @@ _RECEIVE_BYTES: Final = 64 * 1024
 
 
 class InvitationServer:
-    """Serves one invitation. ``keep`` stores the grown trust map, before the newcomer is told that it joined. ``note``
-    gets a line for each machine that joined, with its label, and for each wrong code."""
+    """Serves one invitation. ``refresh`` takes in what other processes learned, such as that this machine was revoked.
+    ``keep`` stores the grown trust map, before the newcomer is told that it joined. ``note`` gets a line for each
+    machine that joined, with its label, and for each wrong code."""
 
     def __init__(
         self,
         credential: MachineCredential,
         invitation: Invitation,
         *,
+        refresh: Callable[[], None],
         keep: Callable[[], Awaitable[None]],
         note: Callable[[str], None],
     ) -> None:
         self._credential = credential
         self._invitation = invitation
+        self._refresh = refresh
         self._keep = keep
         self._note = note
         self._attempts = Strangers()
@@ -53,7 +56,7 @@ class InvitationServer:
 
     async def run(self, listener: Listener) -> None:
         """Accept until the invitation ends: it was used, it expired, or wrong codes ended it. Machines that have joined
-        by then are still told so. Raises :class:`StoreError` if a newcomer could not be stored; it did not join."""
+        by then are still told so. Raises :class:`StoreError` if the disk failed; then nobody joined since."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._accept, listener, nursery)
             with trio.move_on_at(self._invitation.expires_at):
@@ -90,6 +93,11 @@ class InvitationServer:
             if not data:
                 return
             wrong = len(self._invitation.wrong)
+            try:
+                self._refresh()
+            except StoreError as error:
+                self._fail(error)
+                return
             reply = side.receive_data(bytes(data), trio.current_time())
             if len(self._invitation.wrong) > wrong:
                 self._note(side.why)
@@ -108,8 +116,7 @@ class InvitationServer:
                 with trio.CancelScope(shield=True):
                     await self._keep()
             except StoreError as error:  # then it is not let in
-                self._failure = error
-                self._invitation.uses_left = 0
+                self._fail(error)
                 return
             machine = self._credential.trust.machines[side.joined[0].fingerprint]
             self._note(f"{machine.label} joined, with the key {machine.key.fingerprint.hex()[:16]}")
@@ -119,6 +126,11 @@ class InvitationServer:
         finally:
             self._welcoming -= 1
             self._note_end()
+
+    def _fail(self, error: StoreError) -> None:
+        self._failure = error
+        self._invitation.uses_left = 0
+        self._note_end()
 
     def _note_end(self) -> None:
         if not self._welcoming and not self._invitation.is_open(trio.current_time()):

@@ -11,6 +11,7 @@ import meshp2p
 from meshp2p import MeshNode
 from meshp2p.errors import Revoked, StartError, StoreError
 from meshp2p.node.config import NodeConfig
+from meshp2p.node.platform import SystemPlatform
 from meshp2p.node.secured_meshes import announced_mesh
 from tests.node.users import Users
 
@@ -149,3 +150,29 @@ async def test_a_node_learns_from_its_peers_what_is_revoked_and_keeps_it(users: 
     known = bert.load().trust
     assert target in known.machines
     assert not known.is_trusted(target)
+
+
+@pytest.mark.parametrize("years", [-50, 40])
+async def test_a_node_whose_clock_is_wrong_is_a_member_and_stays_one_when_it_is_corrected(
+    users: Users, monkeypatch: pytest.MonkeyPatch, years: int
+) -> None:
+    ahead_ms = [0]
+
+    class Skewed(SystemPlatform):
+        def __init__(self) -> None:
+            super().__init__()
+            self._ahead_ms = ahead_ms[0]
+
+        def wall_ms(self) -> int:
+            return max(0, super().wall_ms() + self._ahead_ms)
+
+    monkeypatch.setattr("meshp2p.threaded.node_thread.SystemPlatform", Skewed)
+    _, anna = users.found("anna")
+    users.invite(anna, "bert")
+    users.act("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS) as one:
+        users.act("bert")
+        for ahead_ms[0] in (years * 31_557_600_000, 0):
+            async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:
+                await two.wait_for_members(2, timeout=60)
+                await one.wait_for_members(2, timeout=60)
