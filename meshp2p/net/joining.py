@@ -21,7 +21,7 @@ ATTEMPT_SECONDS: Final = 10.0
 """The timeout of one attempt on either side. The user types the code before it begins. Chosen, not measured."""
 
 ATTEMPTS_MAX: Final = 8
-"""How many attempts run at once; one more ends the oldest. Chosen, not measured."""
+"""How many attempts run at once; one more ends the oldest of the host that has the most. Chosen, not measured."""
 
 ATTEMPTS_PER_SECOND: Final = 20
 """How many attempts begin; more wait. One costs 12 ms of CPU time before the code is checked. Chosen, not measured."""
@@ -78,7 +78,7 @@ class InvitationServer:
             await trio.sleep(1 / ATTEMPTS_PER_SECOND)
 
     async def _serve(self, stream: trio.abc.Stream) -> None:
-        with self._attempts.open(ATTEMPTS_MAX, ATTEMPT_SECONDS):
+        with self._attempts.open(host_of(stream), ATTEMPTS_MAX, ATTEMPT_SECONDS):
             try:
                 await self._speak(stream)
             except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):

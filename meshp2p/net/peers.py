@@ -147,16 +147,18 @@ class Peers:
 
     async def serve_tls(self, stream: trio.abc.Stream, host: str) -> trio.abc.Stream | None:
         """Serve an accepted connection that begins with TLS, once the other side is verified; return it if it carries
-        HTTP. If ``HANDSHAKES_MAX`` are not verified yet, the oldest of them is closed."""
+        HTTP. If ``HANDSHAKES_MAX`` are not verified yet, the oldest of the host that has the most is closed."""
         if self._security is None:
             await trio.aclose_forcefully(stream)
             return None
         verified: VerifiedStream | CallerStream | None = None
-        with self._handshakes.open(HANDSHAKES_MAX):
+        with self._handshakes.open(host, HANDSHAKES_MAX) as waiting:
             try:
                 verified = await self._security.accept(stream, host)
             except (RemoteProtocolError, OSError) as error:
                 self._count_refused(error, host)
+        if waiting.cancelled_caught:
+            self._count_refused(TimeoutError("others needed its place"), host)
         if isinstance(verified, VerifiedStream):
             await self.serve_stream(verified, host)
             return None

@@ -28,7 +28,8 @@ FIRST_BYTE_SECONDS: Final = 10.0
 """How long a client may say nothing. Chosen, not measured."""
 
 UNIDENTIFIED_MAX: Final = 256
-"""Connections whose first byte is awaited; one more ends the oldest of them. Chosen, not measured."""
+"""Connections whose first byte is awaited; one more ends the oldest of the host that has the most. Chosen, not
+measured."""
 
 _ACCEPT_PAUSE: Final = 0.1  # seconds after accept() failed for want of descriptors or memory: chosen, not measured
 
@@ -147,15 +148,15 @@ class Port:
     async def _pause(self, error: OSError) -> None:
         # EMFILE and its like pass as connections close; what else may come here is no reason to stop either.
         self.stats.accept_failures += 1
-        self._unidentified.end_oldest()
+        self._unidentified.end_one()
         if error.errno not in self._errors_logged:
             self._errors_logged.add(error.errno)
             _log.error("accept failed, and is tried again (logged once): %s", error)
         await trio.sleep(_ACCEPT_PAUSE)
 
     async def _identify(self, stream: trio.abc.Stream) -> None:
-        first = b""
-        with self._unidentified.open(UNIDENTIFIED_MAX, FIRST_BYTE_SECONDS) as waiting:
+        first, host = b"", host_of(stream)
+        with self._unidentified.open(host, UNIDENTIFIED_MAX, FIRST_BYTE_SECONDS) as waiting:
             try:
                 first = await _peek(stream)
             finally:
@@ -164,7 +165,7 @@ class Port:
                     await trio.aclose_forcefully(stream)
         if not first:
             return
-        is_secured, host = self._serve_tls is not None, host_of(stream)
+        is_secured = self._serve_tls is not None
         if first[0] == _TLS:
             self.stats.tls += 1
             if self._serve_tls is None:
@@ -218,12 +219,13 @@ def _is_this_machine(stream: trio.abc.Stream, host: str) -> bool:
 
 
 def host_of(stream: trio.abc.Stream) -> str:
-    """The address of the other machine, empty if it is gone already."""
+    """The address of the other machine, empty if it has none or is gone already."""
     if isinstance(stream, _Peekable):
         return stream.peer_host
     if isinstance(stream, trio.SocketStream):
         try:
-            return str(stream.socket.getpeername()[0]).removeprefix("::ffff:")
+            name = stream.socket.getpeername()
+            return str(name[0]).removeprefix("::ffff:") if isinstance(name, tuple) else ""
         except OSError:
             pass
     return ""

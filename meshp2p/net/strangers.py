@@ -1,7 +1,9 @@
-"""A limit for connections whose other side is not known yet. One more ends the oldest of them."""
+"""A bound on connections whose other side is not known yet: one more ends the oldest of the host that has the most, so
+that one host does not end those of others."""
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import math
 from collections.abc import Iterator
@@ -12,25 +14,29 @@ __all__ = ["Strangers"]
 
 
 class Strangers:
-    """The scopes of the tasks that wait until it is known who connected."""
+    """The scopes of the tasks that wait until it is known who connected, and from which host."""
 
     def __init__(self) -> None:
-        self._scopes: dict[trio.CancelScope, None] = {}
+        self._scopes: dict[trio.CancelScope, str] = {}
 
     @contextlib.contextmanager
-    def open(self, count_max: int, seconds: float = math.inf) -> Iterator[trio.CancelScope]:
-        """Count this block as one. Cancel it after ``seconds``, or if it is the oldest of more than ``count_max``."""
+    def open(self, host: str, count_max: int, seconds: float = math.inf) -> Iterator[trio.CancelScope]:
+        """Count this block as one of ``host``, and cancel it after ``seconds``, or if it has to make room for one more
+        than ``count_max``."""
         if len(self._scopes) >= count_max:
-            self.end_oldest()
+            self.end_one()
         with trio.move_on_after(seconds) as scope:
-            self._scopes[scope] = None
+            self._scopes[scope] = host
             try:
                 yield scope
             finally:
                 self._scopes.pop(scope, None)
 
-    def end_oldest(self) -> None:
-        oldest = next(iter(self._scopes), None)
+    def end_one(self) -> None:
+        """Cancel the oldest of the host that has the most."""
+        counts = collections.Counter(self._scopes.values())
+        worst = max(counts.values(), default=0)
+        oldest = next((scope for scope, host in self._scopes.items() if counts[host] == worst), None)
         if oldest is not None:
             del self._scopes[oldest]
             oldest.cancel()
