@@ -177,11 +177,15 @@ class EventLog:
 def _streamed(event: NodeEvent, at: str) -> MeshEvent:
     """An event of the node as the stream shows it: of the same name and with the same fields."""
     shape: type[Any] = getattr(event_contract, f"{type(event).__name__}Event")
-    fields = {name: getattr(event, name) for name in event.__struct_fields__}
-    made: MeshEvent = shape(
-        at=at, **{name: _detail(value) if isinstance(value, Instance) else value for name, value in fields.items()}
-    )
+    made: MeshEvent = shape(at=at, **{name: _shown(getattr(event, name)) for name in event.__struct_fields__})
     return made
+
+
+def _shown(value: Any) -> Any:
+    """A field of an event. A text may quote a path of this machine that is no UTF-8, which JSON has no form for."""
+    if isinstance(value, Instance):
+        return _detail(value)
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _detail(instance: Instance) -> InstanceDetail:

@@ -82,9 +82,15 @@ class Metric(NamedTuple):
 
 
 def _members(at: Measured) -> Samples:
-    records = at.driver.machine.records().values()
-    found = Counter((record.state.name.lower(), "node" if record.is_node else "hosted") for record in records)
-    return {key: found[key] for key in itertools.product(("alive", "suspect"), ("node", "hosted"))}
+    machine = at.driver.machine
+    records, nodes = machine.records(), machine.node_count()
+    suspects = Counter(record.is_node for record in records.values() if record.state is State.SUSPECT)
+    return {
+        ("alive", "node"): nodes - suspects[True],
+        ("alive", "hosted"): len(records) - nodes - suspects[False],
+        ("suspect", "node"): suspects[True],
+        ("suspect", "hosted"): suspects[False],
+    }
 
 
 def _departed(at: Measured) -> Samples:

@@ -24,6 +24,7 @@ from meshp2p import (
     MeshClient,
     MeshNode,
     RequestRefused,
+    StorageFailed,
     Unreachable,
 )
 from meshp2p.client import event_stream
@@ -265,6 +266,14 @@ async def test_what_is_found_of_a_member_is_told_with_its_observer() -> None:
         await trio.testing.wait_all_tasks_blocked()
         told = [(name, data["by"], data["evidence"]) for _, name, data in reader.events[1:]]
         assert told == [("member_died", "other", "refused"), ("member_died", None, "silent")]
+
+
+async def test_a_reason_that_is_no_utf8_is_shown_as_far_as_it_can_be() -> None:
+    bench = Bench()
+    async with reading(bench) as reader:
+        bench.subscriptions.put(StorageFailed("/tmp/\udcff: no space"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert reader.events[-1][2]["reason"] == "/tmp/?: no space"
 
 
 class RawStream:

@@ -21,7 +21,7 @@ from meshp2p.net.driver import DriverStats
 from meshp2p.net.peers import PeerStats
 from meshp2p.net.port import PortStats
 from meshp2p.node.metrics import METRICS, Measured, expose
-from tests.http.meshes import open_mesh
+from tests.http.meshes import open_mesh, registration
 
 SAMPLE = re.compile(r'([a-z_0-9]+)(?:\{((?:[a-z_]+="[^"\\\n]*",?)+)\})? (-?[0-9.e+-]+)')
 LABEL = re.compile(r'([a-z_]+)="([^"]*)"')
@@ -151,8 +151,10 @@ async def test_the_metrics_count_what_happens() -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
             await client.get(f"{a.url}/no/such/path")
             await client.get(f"{a.url}/registry/agents/nobody")
+            await client.post(f"{a.url}/registry/register", json=registration("hosted"))
         at_a, at_b = await scrape(a), await scrape(b)
         assert value(at_a, "meshp2p_members", state="alive", kind="node") == 2
+        assert value(at_a, "meshp2p_members", state="alive", kind="hosted") == 1
         assert value(at_a, "meshp2p_leading") + value(at_b, "meshp2p_leading") == 1
         assert value(at_a, "meshp2p_leader_changes_total") >= 1
         assert value(at_a, "meshp2p_queries_total", outcome="answered") == 1
