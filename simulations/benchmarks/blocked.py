@@ -1,6 +1,6 @@
-"""What the others see of an agent that blocks: how long its node takes to answer, and whether they suspect it.
+"""How other nodes see an agent that blocks: how long its node takes to answer, and whether they suspect it.
 
-Two nodes of this process watch; pings of the protocol, sent from a socket of their own, are timed.
+Two nodes of this process watch the agent. Pings of the protocol, sent from a separate socket, are timed.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = ["Outcome", "add_command", "measure"]
 RUNGS: Final = ("trio", "thread", "aio", "blocking")
 PING_INTERVAL: Final = 0.02
 CALM: Final = 3.0
-"""Seconds between two blocks, in which what one of them started comes out."""
+"""Seconds between two blocks, for the consequences of the first to show."""
 TIMEOUT: Final = 60.0
 
 
 class Outcome(msgspec.Struct):
-    """One way to block, on one rung. ``worst`` and ``median`` are seconds until a ping was answered; ``seen`` is what
-    the two watchers were told of the agent: ``suspected``, ``dead``."""
+    """One way to block, with one way to run the node. ``worst`` and ``median`` are seconds until a ping was answered.
+    ``seen`` is what the two watchers reported of the agent: ``suspected``, ``dead``."""
 
     rung: str
     kind: str
@@ -77,7 +77,7 @@ class Pinger:
 
 
 class _Watch:
-    """What is told of one agent while ``outcome`` is set."""
+    """Collect the reports about one agent while ``outcome`` is set."""
 
     def __init__(self, node: meshp2p.MeshNode, rung: str) -> None:
         self._node = node
@@ -98,7 +98,7 @@ class _Watch:
 
 
 async def measure(rung: str, kinds: list[str], seconds: float) -> list[Outcome]:
-    """One rung of isolation, blocked in each way in turn."""
+    """Measure one way to run the node, blocked in each way in turn."""
     outcomes: list[Outcome] = []
     send, lines = trio.open_memory_channel[str](100)
     options: dict[str, Any] = {"mesh": "blocked", "port": 0, "mdns": False}

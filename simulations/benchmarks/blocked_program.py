@@ -1,7 +1,7 @@
-"""An agent in a process of its own that blocks when it is told so, line by line: ``KIND SECONDS``.
+"""An agent in its own process that blocks on command. Each line of input is ``KIND SECONDS``.
 
-It prints ``ready PORT`` when its node is open, and ``began`` and ``ended`` around each block. It ends when its input
-does.
+It prints ``ready PORT`` when its node is open, and ``began`` and ``ended`` around each block. It ends at the end of its
+input.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import meshp2p.blocking
 
 
 def nothing(_: float) -> None:
-    """What there is to compare with."""
+    """The ways to run a node that are compared."""
 
 
 def sleep(seconds: float) -> None:
-    """What a C call does that gives the GIL away."""
+    """Block as a C call that releases the GIL."""
     time.sleep(seconds)  # noqa: TID251 - blocking is what is measured
 
 
 def compute(seconds: float) -> None:
-    """Pure Python."""
+    """Block in pure Python."""
     end = time.monotonic() + seconds
     number = 0
     while time.monotonic() < end:
@@ -40,7 +40,7 @@ def compute(seconds: float) -> None:
 
 
 def hold_gil(seconds: float) -> None:
-    """A C call that keeps the GIL: through ``PyDLL`` nothing releases it."""
+    """Block as a C call that keeps the GIL: ``PyDLL`` does not release it."""
     ctypes.PyDLL(None).usleep(int(seconds * 1e6))
 
 

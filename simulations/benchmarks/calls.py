@@ -1,6 +1,6 @@
-"""What a call from node to node costs: processor time of both ends, which are two nodes in this process.
+"""The cost of a call from node to node: processor time of both ends, which are two nodes in this process.
 
-The best of a few rounds counts: what else the machine does is not the call's.
+The best of a few rounds counts, because other load on the machine does not belong to the call.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def _two_nodes() -> AsyncIterator[tuple[MeshNode, MeshNode]]:
 
 
 async def measure_calls(calls: int = 500, *, at_once: tuple[int, ...] = (1, 16)) -> list[CallCost]:
-    """Probes from one node to another, so many of them at a time, ``calls`` of them a round."""
+    """Probe one node from another, with this many probes at a time and ``calls`` probes per round."""
     costs = []
     async with _two_nodes() as (one, other):
         record = one._node._driver.machine.own

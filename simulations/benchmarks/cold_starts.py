@@ -1,4 +1,4 @@
-"""Nodes that are told of nobody: how long until those of one LAN have found one another, by each source alone."""
+"""Start without seeds: how long until the nodes of one LAN have found one another, for each discovery source alone."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _CASES: dict[str, tuple[Source, bool]] = {
     "beacon": ("beacon", False),
     "blocked": ("lan", True),
 }
-"""By the name of the figures: what nodes find one another by, and whether multicast is blocked."""
+"""The discovery source of each row, and whether multicast is blocked."""
 
 
 async def measure_discovery(system: System, switch: Switch, run: Run, pace: Pace, repeats: int, logs: Path) -> None:
-    """Start all processes on hosts of one LAN without a seed, each beginning as soon as it can, until all views are
-    full.
+    """Start all processes on hosts of one LAN without a seed, each as soon as it can, and wait until every node lists
+    every other.
 
-    Of a system that has no such source nothing is measured.
+    A system without that source is skipped.
     """
     for key, (source, is_blocked) in _CASES.items():
         if source in system.features:

@@ -1,4 +1,4 @@
-"""What the benchmarks' command lines have in common: what an argument may be, and how a signal ends a run."""
+"""Shared parts of the benchmarks' command lines: types of arguments, and the end of a run by a signal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["INTERRUPTED", "names_among", "positive", "run_until_signal"]
 _Arguments = TypeVarTuple("_Arguments")
 
 INTERRUPTED: Final = 130
-"""The exit code where a signal ended the run."""
+"""The exit code if a signal ended the run."""
 
 
 def positive(text: str) -> int:
@@ -25,7 +25,7 @@ def positive(text: str) -> int:
 
 
 def names_among(known: Collection[str], *, may_be_none: bool = False) -> Callable[[str], tuple[str, ...]]:
-    """The type of argparse that takes some of these names, with commas between them; ``none`` for no name where that is
+    """Return the argparse type for some of these names, separated by commas; ``none`` means no name, if that is
     allowed."""
     allowed = f"one of {', '.join(known)}{', or none' if may_be_none else ''}"
 
@@ -40,8 +40,8 @@ def names_among(known: Collection[str], *, may_be_none: bool = False) -> Callabl
 
 
 async def run_until_signal(body: Callable[[*_Arguments], Awaitable[int]], *arguments: *_Arguments) -> int:
-    """Run it, and return its exit code. SIGINT and SIGTERM cancel it, and then the code is :data:`INTERRUPTED`,
-    whatever came of it."""
+    """Run a benchmark and return its exit code. SIGINT and SIGTERM cancel it; then the code is always
+    :data:`INTERRUPTED`."""
     code = 0
     was_interrupted = False
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

@@ -1,5 +1,4 @@
-"""What nodes cost: processor time and memory as the kernel accounts them, and packets as they pass the router. And what
-a disk costs them."""
+"""The costs of nodes: processor time and memory by the kernel's accounts, packets at the router, and disk writes."""
 
 from __future__ import annotations
 
@@ -28,7 +27,8 @@ __all__ = [
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _CLOCK_OF_PROCESS: Final = 2
-"""With the complement of a pid in the upper bits: what clock_getcpuclockid(3) returns, which Python lacks."""
+"""Together with the complement of a pid in the upper bits, this is the result of clock_getcpuclockid(3), which Python
+lacks."""
 
 _UDP: Final = 17
 _TCP: Final = 6
@@ -36,12 +36,13 @@ _BUFFER_BYTES: Final = 8 << 20
 
 
 def processor_seconds_of(pid: int) -> float:
-    """User and system time of a process so far, all its threads. Raises ``OSError`` where there is none."""
+    """Return the user and system time of all threads of a process so far. Raises ``OSError`` if there is no such
+    process."""
     return time.clock_gettime((~pid << 3) | _CLOCK_OF_PROCESS)
 
 
 def machine_busy_seconds() -> float:
-    """Processor time that the whole machine has spent since it started, neither idle nor waiting for a disk."""
+    """Return the processor time of the whole machine since its start, neither idle nor waiting for a disk."""
     user, nice, system, _idle, _wait, irq, softirq, steal, *_ = (
         int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     )
@@ -49,8 +50,8 @@ def machine_busy_seconds() -> float:
 
 
 def fsync_seconds(directory: Path, repeats: int = 50) -> float:
-    """How long it takes to append 1 KB to a file there and have it on the disk, by the median: what a system pays that
-    keeps each message for certain before the next."""
+    """Return the median time to append 1 KB to a file there and sync it: the cost for a system that stores each message
+    before the next."""
     took = []
     with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
         for _ in range(repeats):
@@ -62,14 +63,14 @@ def fsync_seconds(directory: Path, repeats: int = 50) -> float:
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Bytes of memory: ``resident`` counts a page that others share whole, ``proportional`` its share of it."""
+    """Bytes of memory: ``resident`` counts shared pages fully, ``proportional`` counts a share of them."""
 
     resident: int
     proportional: int
 
 
 def memory_of(pid: int) -> Memory:
-    """What a process occupies now."""
+    """Return the memory of a process now."""
     values = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         name, _, rest = line.partition(":")
@@ -79,13 +80,13 @@ def memory_of(pid: int) -> Memory:
 
 
 def free_memory() -> int:
-    """Bytes that new processes can have without others being put aside."""
+    """Return how many bytes new processes can get without swapping."""
     [line] = (each for each in Path("/proc/meminfo").read_text().splitlines() if each.startswith("MemAvailable:"))
     return int(line.split()[1]) * 1024
 
 
 class Traffic(msgspec.Struct):
-    """What some hosts sent. Bytes are of IP packets: 28 more than the payload of a datagram."""
+    """The traffic sent by some hosts. Bytes are those of IP packets: 28 more than the payload of a datagram."""
 
     datagrams: int = 0
     datagram_bytes: int = 0
@@ -95,7 +96,7 @@ class Traffic(msgspec.Struct):
 
 @contextlib.asynccontextmanager
 async def count_traffic(tap: socket.socket, addresses: Iterable[str]) -> AsyncIterator[Traffic]:
-    """Count what hosts with these addresses send for as long as the block lasts, by copies of the packets from ``tap``,
+    """Count the packets that hosts with these addresses send during the block, from copies of the packets on ``tap``,
     which is closed then."""
     wanted = {socket.inet_aton(address) for address in addresses}
     traffic = Traffic()

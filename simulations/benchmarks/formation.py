@@ -1,7 +1,6 @@
-"""A large mesh formed in the simulator: nodes join in waves, through seeds, and in the end one of them is lost.
+"""The formation of a large mesh in the simulator: nodes join in waves, through seeds, and then one of them is lost.
 
-A wave starts when the mesh of those before it is whole. Each newcomer is told of two nodes that run, as it would be by
-whoever starts it; all else is the protocol's.
+A wave starts when the mesh of the earlier nodes has converged. Each new node gets two running nodes as seeds.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from meshp2p.simulation.simulation import Simulation
 __all__ = ["Progress", "bound_memory", "form"]
 
 WAVE_MAX = 500
-"""A wave is as many as there are already, and at most this: then the first half second of a storm stays affordable.
+"""A wave doubles the mesh, but has at most this many nodes: then the first half second of a storm stays affordable.
 Chosen, not measured."""
 
 SPREAD = 1.0
-"""Virtual seconds within which the nodes of a wave start."""
+"""Virtual seconds in which the nodes of a wave start."""
 
 PATIENCE = 300.0
-"""Virtual seconds after which a wave that is not whole is given up."""
+"""Virtual seconds after which a wave that has not converged is given up."""
 
 MEMORY_MAX = 12 << 30
 """Bytes of address space: more ends the run, not the machine."""
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """Where the run is: so many nodes are one mesh, or know of the loss. Virtual and processor seconds since the begin,
-    virtual seconds of this step, bytes resident now, and datagrams and calls so far."""
+    """The progress of a run: this many nodes have converged, or know of the loss. Virtual and processor seconds since
+    the start, virtual seconds of this step, resident bytes now, and datagrams and calls so far."""
 
     what: str
     nodes: int
@@ -57,9 +56,9 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 def form(nodes: int, seed: int = 0) -> Iterator[Progress]:
-    """Form a mesh of so many nodes, then stop one silently and wait until all know.
+    """Form a mesh of this many nodes, then stop one silently and wait until all nodes know.
 
-    Raises ``TimeoutError`` where a wave does not become whole.
+    Raises ``TimeoutError`` if a wave does not converge.
     """
     draw = random.Random(seed)
     names = [f"n{number:05}" for number in range(nodes)]
@@ -100,10 +99,10 @@ def form(nodes: int, seed: int = 0) -> Iterator[Progress]:
 
 
 def bound_memory() -> None:
-    """Let this process fail with ``MemoryError`` where it would need more than ``MEMORY_MAX``."""
+    """Make this process fail with ``MemoryError`` if it needs more than ``MEMORY_MAX``."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def resident_bytes() -> int:
-    """What this process occupies now."""
+    """Return the memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

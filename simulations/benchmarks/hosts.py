@@ -1,11 +1,11 @@
-"""Hosts for a benchmark: network namespaces on one router, and a cable that can be cut without a word.
+"""Hosts for a benchmark: network namespaces on one router. The cable of a host can be cut silently.
 
 Each host is a namespace with a ``/32`` address and a cable (veth) to a router, which is a namespace as well.
 
-A cut is a routing rule of the router that discards what comes from and goes to the host. Nobody is told: no ICMP, no
-refusal, and no ARP that fails, since the router still answers. The routed LAN is chosen over a bridge because that
-needs nothing of the kernel but veth and routing rules. It carries no multicast: ``switch`` has hosts that hear one
-another's. What is dropped by kind, chance or group is dropped by iptables of the router.
+A cut is a routing rule of the router that discards packets from and to the host. It is silent: there is no ICMP, no
+refusal, and no ARP failure, since the router still answers. The LAN is routed and not bridged, because that needs only
+veth and routing rules of the kernel. It carries no multicast; ``switch`` has hosts that receive one another's. Packets
+that are dropped by kind, chance or group are dropped by iptables of the router.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HOSTS_MAX: Final = 1024
 
 
 class Host:
-    """A machine of its own, as far as the network goes. It outlives the processes that run on it."""
+    """A separate machine, as far as the network is concerned. It outlives its processes."""
 
     def __init__(self, number: int, namespace: Namespace) -> None:
         self.number = number
@@ -40,45 +40,45 @@ class Host:
         return self.namespace.command(*command)
 
     def open_tap(self) -> socket.socket:
-        """A socket that receives a copy of each IPv4 packet of this host, those of its loopback among them."""
+        """Open a socket that receives a copy of each IPv4 packet of this host, including those on its loopback."""
         return _open_tap(self.namespace)
 
 
 class Lan:
-    """The hosts and what connects them. Made by :func:`open_lan`."""
+    """The hosts and their router. Made by :func:`open_lan`."""
 
     def __init__(self, router: Namespace, hosts: Sequence[Host]) -> None:
         self.hosts = hosts
         self._router = router
 
     def cut(self, host: Host) -> None:
-        """Discard all packets from and to this host, and tell nobody."""
+        """Discard all packets from and to this host, silently."""
         self._router.ip(*_rules("add", host))
 
     def mend(self, host: Host) -> None:
         self._router.ip(*_rules("del", host))
 
     def parted(self) -> contextlib.AbstractContextManager[None]:
-        """While the block lasts, hosts of even numbers reach only one another, and so do those of odd ones.
+        """Cut hosts with even numbers from those with odd numbers during the block.
 
-        Raises :class:`~simulations.namespaces.NamespacesUnavailable` where there is no iptables.
+        Raises :class:`~simulations.namespaces.NamespacesUnavailable` if iptables is missing.
         """
         even, odd = (f"0.0.0.{(NUMBER_OF_FIRST + side) % 2}/0.0.0.1" for side in (0, 1))
         return dropping(self._router, f"FORWARD -s {even} -d {odd}", f"FORWARD -s {odd} -d {even}")
 
     def lossy(self, share: float) -> contextlib.AbstractContextManager[None]:
-        """While the block lasts, each datagram of UDP is lost with this probability. Raises as :meth:`parted` does."""
+        """Drop each UDP datagram with this probability during the block. Raises as :meth:`parted` does."""
         return dropping(self._router, f"FORWARD -p udp -m statistic --mode random --probability {share}")
 
     def open_tap(self) -> socket.socket:
-        """A socket that receives a copy of each IPv4 packet that passes the router, once as it comes in
+        """Open a socket that receives a copy of each IPv4 packet that passes the router, once as it comes in
         (``PACKET_HOST``) and once as it goes out."""
         return _open_tap(self._router)
 
 
 @contextlib.contextmanager
 def dropping(namespace: Namespace, *rules: str) -> Iterator[None]:
-    """Have iptables drop what these rules match (a chain, then matches). Raises
+    """Make iptables drop packets that match these rules (a chain, then matches). Raises
     :class:`~simulations.namespaces.NamespacesUnavailable`."""
     with contextlib.ExitStack() as held:
         for rule in rules:
@@ -91,10 +91,10 @@ def dropping(namespace: Namespace, *rules: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_lan(count: int) -> Iterator[Lan]:
-    """So many hosts that reach one another.
+    """Open this many hosts that reach one another.
 
-    Raises :class:`~simulations.namespaces.NamespacesUnavailable` where this user or this machine may not; then nothing
-    was made.
+    Raises :class:`~simulations.namespaces.NamespacesUnavailable` if this user or this machine may not; then nothing was
+    made.
     """
     with open_hosts(count) as (router, namespaces):
         with explaining():
@@ -111,7 +111,7 @@ def open_lan(count: int) -> Iterator[Lan]:
 
 @contextlib.contextmanager
 def open_hosts(count: int) -> Iterator[tuple[Namespace, list[Namespace]]]:
-    """A namespace for what connects the hosts, and one for each of them. Raises
+    """Open a namespace for the middle, and one for each host. Raises
     :class:`~simulations.namespaces.NamespacesUnavailable`."""
     if not 1 <= count <= HOSTS_MAX:
         raise NamespacesUnavailable(f"{count} hosts: expected 1 to {HOSTS_MAX}")
@@ -120,7 +120,7 @@ def open_hosts(count: int) -> Iterator[tuple[Namespace, list[Namespace]]]:
 
 
 def add_host(middle: Namespace, number: int, namespace: Namespace, *, bits: int) -> Host:
-    """Lay its cable, called ``host`` and its number in the namespace ``middle`` and ``lan`` in its own."""
+    """Connect its cable, called ``host`` and its number in the namespace ``middle`` and ``lan`` in its own."""
     host = Host(number, namespace)
     cable = f"host{number}"
     middle.ip(f"link add {cable} type veth peer name lan netns {namespace.path}", f"link set {cable} up")

@@ -1,6 +1,6 @@
-"""What a mesh does in trouble in which nobody dies: cut in two, on a lossy network, with starved nodes among it.
+"""Faults in which no node dies: a partition, packet loss, starved nodes.
 
-Who is held dead meanwhile is counted apart, and each function leaves a mesh that is whole.
+Healthy nodes that are declared dead meanwhile are counted separately. Each function leaves a mesh that has converged.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from simulations.benchmarks.trial import SEEN_TIMEOUT, Trial
 __all__ = ["LOSSES", "measure_loss", "measure_partition", "measure_starved"]
 
 LOSSES: Final = (5, 10, 25)
-"""Per cent of all datagrams of UDP that are lost."""
+"""The percentages of UDP datagrams that are lost."""
 
 STARVED_LOSS: Final = 0.05
 STARVED_EVERY: Final = 5.0
 STARVED_STOPPED: Final = 4.0
-"""A starved node stands still for so many of so many seconds, as in the simulator's measurement of the same."""
+"""A starved node is stopped for this many of this many seconds, as in the simulator's measurement."""
 
 
 async def measure_partition(trial: Trial) -> None:
-    """Even and odd nodes are cut from one another, then mended: until all views are full, and all name one leader."""
+    """Cut even nodes from odd ones, then repair the cut, and wait until every node lists every other and all name one
+    leader."""
     mesh, run, pace = trial.mesh, trial.run, trial.pace
     for _ in range(trial.repeats):
         await trio.sleep(pace.calm)
@@ -46,12 +47,12 @@ async def measure_partition(trial: Trial) -> None:
 
 
 def _is_parted(mesh: Mesh) -> bool:
-    """Whether each node lists its own half alone."""
+    """Return whether each node lists only its own half."""
     return all(int(other[1:]) % 2 == node.host.number % 2 for node in mesh.live() for other in node.view)
 
 
 async def measure_loss(trial: Trial) -> None:
-    """How many healthy nodes are held dead while datagrams are lost, for each share of them."""
+    """Count the healthy nodes that are declared dead while datagrams are lost, for each share of them."""
     for per_cent in LOSSES:
         with trial.mesh.counting_apart() as dead:
             with trial.lan.lossy(per_cent / 100):
@@ -61,8 +62,8 @@ async def measure_loss(trial: Trial) -> None:
 
 
 async def measure_starved(trial: Trial) -> None:
-    """A tenth of the nodes stands still for most of the time, and a few datagrams are lost: how many of the others are
-    held dead, and how many of the starved."""
+    """Stop a tenth of the nodes for most of the time, and drop a few datagrams. Count the healthy and the starved nodes
+    that are declared dead."""
     mesh = trial.mesh
     nodes = mesh.live()
     starved = trial.dice.sample(nodes, max(1, len(nodes) // 10))
@@ -78,7 +79,7 @@ async def measure_starved(trial: Trial) -> None:
 
 
 async def _starve(node: Node, delay: float) -> None:
-    """Stop and continue its process in turn, beginning after ``delay`` seconds; it runs when this ends."""
+    """Stop and continue its process in turn, beginning after ``delay`` seconds. The process runs when this ends."""
     program = node.program
     assert program is not None
     await trio.sleep(delay)

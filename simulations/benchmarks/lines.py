@@ -1,4 +1,4 @@
-"""What a program under measurement says: a JSON object a line, with the time at which it happened."""
+"""The output of a measured program: one JSON object per line, with the time of each event."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ __all__ = ["tell"]
 
 
 def tell(event: str, subject: str = "", value: str = "") -> None:
-    """Say it now. ``t`` is ``CLOCK_MONOTONIC`` in seconds, which all processes of a machine share."""
+    """Print an event with the current time. ``t`` is ``CLOCK_MONOTONIC`` in seconds, which all processes of a machine
+    share."""
     line = msgspec.json.encode({"event": event, "id": subject, "value": value, "t": time.monotonic()})
     os.write(1, line + b"\n")

@@ -1,7 +1,7 @@
-"""What is measured of a mesh that is well, and of nodes that go, each by one function, which adds its samples to a run.
+"""Measures of a healthy mesh and of nodes that leave or die. Each function adds its samples to a run.
 
-Each leaves the mesh as it found it: whole, with all views full. Where that takes too long the run's notes say so, and
-what follows is measured among those who saw the one that it is about.
+Each leaves the mesh converged. If that takes too long, the notes of the run say so, and later measures use only the
+nodes that list the node in question.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MEGABYTE: Final = 1e6
 
 
 async def measure_start(trial: Trial) -> None:
-    """Start all processes, tell them to begin at once, and wait for full views."""
+    """Start all processes, tell them to begin at once, and wait until every node lists every other."""
     mesh, run = trial.mesh, trial.run
     spawned = time.monotonic()
     await mesh.spawn_all()
@@ -48,7 +48,8 @@ async def measure_start(trial: Trial) -> None:
 
 
 async def measure_restarts(trial: Trial) -> None:
-    """The same from processes that are warm: all leave, and begin again at once; with the start, so many in all."""
+    """Measure the same with running processes: all leave, and begin again at once. Together with the start, this many
+    times."""
     mesh, run = trial.mesh, trial.run
     for _ in range(trial.repeats - 1):
         if mesh.system.begins_by_itself:
@@ -72,7 +73,7 @@ async def measure_restarts(trial: Trial) -> None:
 
 
 async def measure_idle(trial: Trial) -> None:
-    """What the mesh costs while nothing happens."""
+    """Measure the costs while nothing happens."""
     run = trial.run
     await trio.sleep(trial.pace.settle)
     nodes = trial.mesh.live()
@@ -100,7 +101,7 @@ async def measure_idle(trial: Trial) -> None:
 
 
 async def measure_spread(trial: Trial) -> None:
-    """A node publishes a new status, until all others have seen it."""
+    """Let a node publish a new status, and wait until all others have it."""
     mesh = trial.mesh
     for number in range(trial.repeats):
         await trio.sleep(trial.pace.calm)
@@ -113,17 +114,17 @@ async def measure_spread(trial: Trial) -> None:
 
 
 async def measure_leaves(trial: Trial) -> None:
-    """A node leaves properly, until all others list it no more."""
+    """Let a node leave, and wait until no other node lists it."""
     await _measure_departures(trial, "leave", lambda node: _leave(trial, node))
 
 
 async def measure_kills(trial: Trial) -> None:
-    """A process is killed (SIGKILL) on a host that lives on, and answers for the closed port."""
+    """Kill a process (SIGKILL) whose host lives on and answers for the closed port."""
     await _measure_departures(trial, "kill", trial.mesh.kill)
 
 
 async def measure_silence(trial: Trial) -> None:
-    """A host vanishes: its packets and those to it are dropped, and nobody is told."""
+    """Cut a host silently: all packets from and to it are dropped."""
 
     def cut(node: Node) -> None:
         node.is_live = False
@@ -133,8 +134,8 @@ async def measure_silence(trial: Trial) -> None:
 
 
 async def _measure_departures(trial: Trial, key: str, act: Callable[[Node], None]) -> None:
-    """Have nodes go in one way, one after another, each back before the next goes. Never the seed, by way of which they
-    come back."""
+    """Remove nodes in one way, one after another, and restart each before the next. Never the seed, through which they
+    return."""
     mesh = trial.mesh
     candidates = list(mesh.nodes.values())[1:]
     for _ in range(trial.repeats):
@@ -151,7 +152,7 @@ async def _measure_departures(trial: Trial, key: str, act: Callable[[Node], None
 
 
 async def measure_leader(trial: Trial) -> None:
-    """The leader's process is killed, until all others name the next lowest id."""
+    """Kill the leader's process, and wait until all others name the next lowest id."""
     mesh = trial.mesh
     leader, heir, *_ = mesh.nodes.values()
     for _ in range(trial.repeats):
@@ -178,7 +179,7 @@ def _leave(trial: Trial, node: Node) -> None:
 
 
 async def profile_idle(trial: Trial, path: Path) -> None:
-    """Write a cProfile of one idle node. What it costs meanwhile counts nowhere."""
+    """Write a cProfile of one idle node. Its cost meanwhile is not counted."""
     mesh = trial.mesh
     node = list(mesh.nodes.values())[-1]
     assert node.program is not None

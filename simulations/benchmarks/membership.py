@@ -1,10 +1,10 @@
-"""How fast a mesh learns who is there, and what it costs to know: ours beside others, in one run on one machine.
+"""The speed and cost of membership: meshp2p beside other systems, in one run on one machine.
 
-Every node is a process of its own on a host of its own (a network namespace; packets pass a router), with the system's
-defaults for a LAN, and all but the first join by way of the first. Times are from the moment the thing was done to the
-moment a node told its agent. Processor time and memory are what the kernel says of each process. Packets are counted
-at the router as the nodes send them. A healthy node that is held dead counts once for all who hold it so, and once more
-where it was listed again by all of them in between.
+Every node is a process on its own host (a network namespace; packets pass a router), with the system's defaults for a
+LAN. All but the first join through the first. Times run from the moment of the event to the moment at which a node
+reported it. Processor time and memory are the kernel's figures for each process. Packets are counted at the router. A
+healthy node that is declared dead counts once, however many nodes do so, and once more if all of them listed it again
+in between.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ MEASURES: Final[dict[str, Callable[[Trial], Awaitable[None]]]] = {
     "starved": measure_starved,
     "restart": measure_restarts,
 }
-"""What is measured of a mesh after its start, in this order."""
+"""The measures of a mesh after its start, in this order."""
 
 DISCOVERY: Final = "discovery"
 NAMES: Final = (*MEASURES, DISCOVERY)
 
 NODE_BYTES: Final = 64e6
-"""Memory that must be free for each node of a mesh. Chosen, with some room, by what a node of ours takes."""
+"""The free memory that each node needs. Chosen, with some room, from the memory of a meshp2p node."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What is measured, and how often."""
+    """The measures and their number."""
 
     sizes: tuple[int, ...] = (3, 16, 64, 128)
     repeats: int = 4
@@ -163,7 +163,7 @@ def _run_command(parsed: argparse.Namespace) -> int:
 
 
 def that_fit(sizes: Sequence[int], free_bytes: float) -> tuple[list[int], list[str]]:
-    """Which sizes of a mesh this much memory is enough for, and what is to be said of the others."""
+    """Return the sizes for which this much memory is enough, and a note about the others."""
     fit = [size for size in sizes if size * NODE_BYTES <= free_bytes]
     said = [
         f"{size} nodes: they need {size * NODE_BYTES / 1e9:.1f} GB of memory, and {free_bytes / 1e9:.1f} GB are free"
@@ -174,9 +174,10 @@ def that_fit(sizes: Sequence[int], free_bytes: float) -> tuple[list[int], list[s
 
 
 async def run(options: Options) -> int:
-    """Measure, print and write. The exit code: 0, 1 where it could not be measured, 130 where a signal ended it.
+    """Measure, print and write. Return the exit code: 0, 1 if something could not be measured, 130 if a signal ended
+    it.
 
-    Whatever ends it, nothing that it made is left but the report.
+    Nothing that it made remains but the report, however it ends.
     """
     report = Report(
         "membership",
@@ -209,7 +210,7 @@ async def run(options: Options) -> int:
 
 
 async def _compare_all(systems: list[System], sizes: list[int], options: Options, report: Report, logs: Path) -> int:
-    """All sizes, as far as they can be measured. 1 where one could not."""
+    """Measure all sizes. Return 1 if one could not be measured."""
     code = 0
     try:
         with open_lan(max(sizes, default=1)) as lan:
@@ -223,7 +224,7 @@ async def _compare_all(systems: list[System], sizes: list[int], options: Options
 
 
 async def _compare(systems: list[System], lan: Lan, count: int, options: Options, report: Report, logs: Path) -> None:
-    """Measure each system in turn, and print what was found, whatever ends it."""
+    """Measure each system in turn, and print the results, however it ends."""
     runs: list[Run] = []
     try:
         for system in systems:
@@ -258,7 +259,7 @@ def _print(runs: Sequence[Run], options: Options, report: Report) -> None:
 
 
 async def _measure(system: System, lan: Lan, run: Run, options: Options, logs: Path) -> None:
-    """All measures of one system at one number of nodes."""
+    """Take all measures of one system with one number of nodes."""
     async with open_mesh(system, lan.hosts[: run.nodes], logs) as mesh:
         trial = Trial(mesh, lan, run, options.pace, options.repeats, random.Random(options.seed))
         _say(run, "start")

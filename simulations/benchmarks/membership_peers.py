@@ -1,5 +1,5 @@
-"""The systems beside which ours is measured: HashiCorp's two, kinship, and zenoh's liveliness. None of them need be
-there."""
+"""The systems with which meshp2p is compared: HashiCorp's two, kinship, and zenoh's liveliness. None of them is
+required."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GOPATH: Final = Path("/usr/share/gocode")
 
 
 class Memberlist(LineDriven):
-    """HashiCorp's library in a small program of ours, built here from Debian's package."""
+    """HashiCorp's library in a small program, which is built here from Debian's package."""
 
     name = "memberlist"
     port = 7946
@@ -117,7 +117,7 @@ def _debian_version(package: str) -> str:
 
 
 class _Library(LineDriven):
-    """A library of PyPI in a small program that is written here."""
+    """A library from PyPI in a small program of this folder."""
 
     port: int
     module: str
@@ -161,4 +161,4 @@ class Zenoh(_Library):
 
 
 PEERS: Final[dict[str, type[System]]] = {system.name: system for system in (Memberlist, Serf, Kinship, Zenoh)}
-"""Whom we are compared with, by name."""
+"""The other systems by name."""

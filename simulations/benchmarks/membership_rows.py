@@ -1,4 +1,4 @@
-"""What the benchmark of membership tells, and what is to be reached."""
+"""The rows of the membership benchmark and their aims."""
 
 from __future__ import annotations
 
@@ -57,4 +57,4 @@ ROWS: Final = (
     Row("dead_starved", "starved nodes held dead, a tenth starved", panel="count"),
     Row("false_deaths", "healthy nodes held dead, all else", _always("0"), panel="count"),
 )
-"""The aims are the project's own; the worst allowed is in parentheses where there is one."""
+"""The aims of the project; the worst allowed value is in parentheses."""

@@ -1,4 +1,4 @@
-"""A mesh of real processes under measurement: what each node sees, and when it saw it."""
+"""A measured mesh of real processes: the sightings of each node and their times."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from simulations.programs import Program
 __all__ = ["Mesh", "MeshFailed", "Node", "Watch", "open_mesh"]
 
 READY_TIMEOUT = 120.0
-"""Seconds for all processes to be ready to begin; it ends a benchmark that hangs and says nothing of speed."""
+"""The timeout in seconds for all processes to become ready. It ends a benchmark that hangs, and says nothing about
+speed."""
 
 
 class MeshFailed(Exception):
-    """A mesh cannot be measured: a process of it does not run."""
+    """A mesh cannot be measured, because one of its processes does not run."""
 
 
 class Node:
-    """One node: a host that stays, and the process that runs on it now. ``view`` holds whom it lists."""
+    """One node: a host, and the process that runs on it now. ``view`` holds the ids that it lists."""
 
     def __init__(self, node_id: str, host: Host) -> None:
         self.id = node_id
@@ -34,9 +35,9 @@ class Node:
         self.view: dict[str, float] = {}
         self.is_ready = False
         self.is_live = False
-        """Whether others should list it: it was begun, and neither killed nor cut off nor told to leave."""
+        """Whether others should list it: it was begun, and was neither killed nor cut off nor told to leave."""
         self.leader: tuple[str, str] = ("", "")
-        """The leader that it names, and under which epoch."""
+        """The leader that it names, and its epoch."""
         self.led_since = -math.inf
         self.ready_at = -math.inf
         self.held_dead_by: set[str] = set()
@@ -48,7 +49,7 @@ class Node:
 
 
 class Watch:
-    """When each node first saw one thing of one other node, from the moment this was made. Times are of
+    """The times at which each node first saw one event about one other node, since this was made. Times are of
     ``CLOCK_MONOTONIC``."""
 
     def __init__(self, kind: str, subject: str, value: str | None) -> None:
@@ -63,8 +64,8 @@ class Watch:
 
 
 class Mesh:
-    """Nodes ``n000``, ``n001``, ... of one system, one process and one host each, which find one another by ``source``:
-    where it is the seed, the first is the seed of all others."""
+    """Nodes ``n000``, ``n001``, ... of one system, one process and one host each. They find one another by ``source``:
+    if that is the seed, the first node is the seed of all others."""
 
     def __init__(
         self, system: System, hosts: Sequence[Host], nursery: trio.Nursery, logs: Path, source: Source = "seed"
@@ -72,8 +73,7 @@ class Mesh:
         self.system = system
         self.nodes = {f"n{host.number:03}": Node(f"n{host.number:03}", host) for host in hosts}
         self.false_deaths: list[str] = []
-        """Nodes that were well and said to be gone: once for all who say so, and once more where it was back at all of
-        them in between."""
+        """Healthy nodes that were declared dead: each once, and once more if all nodes listed it again in between."""
 
         self._source = source
         self._nursery = nursery
@@ -104,7 +104,7 @@ class Mesh:
         self._nursery.start_soon(program.run)
 
     def _seed_of(self, node: Node) -> str | None:
-        """By way of which address it joins: the first node's. That itself comes back by way of another."""
+        """Return the address through which it joins: the first node's, or another node's for the first node."""
         if self._source != "seed":
             return None
         first, *others = self.nodes.values()
@@ -113,7 +113,8 @@ class Mesh:
         return next((other.host.address for other in others if other.is_live), None)
 
     async def spawn_all(self) -> None:
-        """Start all processes, and wait until they are ready to begin. Raises :class:`MeshFailed` where one is not."""
+        """Start all processes, and wait until they are ready. Raises :class:`MeshFailed` if one does not become
+        ready."""
         await self._spawn_all()
 
     async def spawn_and_begin_all(self) -> None:
@@ -134,7 +135,7 @@ class Mesh:
             node.program.tell("begin")
 
     async def replace(self, node: Node, timeout: float) -> bool:
-        """Start a node again whose process has ended. Whether all views were full in time."""
+        """Restart a node whose process has ended. Return whether every node listed every other in time."""
         self.spawn(node)
         if not await self.wait_until(lambda: node.is_ready, READY_TIMEOUT):
             raise MeshFailed(f"{self.system.name}: a process did not start again: see {self._logs}")
@@ -142,7 +143,7 @@ class Mesh:
         return await self.wait_full(timeout)
 
     def kill(self, node: Node) -> None:
-        """SIGKILL its process. Its host, and so the kernel that answers for it, stays."""
+        """Kill its process with SIGKILL. Its host remains, and so does the kernel that answers for it."""
         node.is_live = False
         assert node.program is not None
         node.program.kill()
@@ -154,7 +155,8 @@ class Mesh:
                 node.program = None
 
     async def renew(self, timeout: float) -> bool:
-        """Kill all and start anew. Whether all views were full in time. Raises :class:`MeshFailed`."""
+        """Kill all processes and start again. Return whether every node listed every other in time. Raises
+        :class:`MeshFailed`."""
         self.kill_all()
         await self.spawn_all()
         for node in self.nodes.values():
@@ -165,7 +167,7 @@ class Mesh:
 
     @contextlib.contextmanager
     def counting_apart(self) -> Iterator[list[str]]:
-        """Collect the false deaths of a time of trouble apart from all others."""
+        """Collect the false deaths during a fault separately."""
         apart: list[str] = []
         kept, self.false_deaths = self.false_deaths, apart
         try:
@@ -174,7 +176,8 @@ class Mesh:
             self.false_deaths = kept
 
     def watch(self, kind: str, subject: str, value: str | None = None) -> Watch:
-        """Note from now on when each node sees this of ``subject``; ``value`` only where the system tells it."""
+        """Note from now on when each node sees this event about ``subject``. ``value`` is used only if the system
+        reports it."""
         watch = Watch(kind, subject, value)
         self._watches.append(watch)
         return watch
@@ -183,33 +186,33 @@ class Mesh:
         return [node for node in self.nodes.values() if node.is_live]
 
     def is_full(self) -> bool:
-        """Whether every live node lists exactly the live ones."""
+        """Return whether every live node lists exactly the live nodes."""
         wanted = {node.id for node in self.live()}
         return all(node.view.keys() | {node.id} == wanted for node in self.live())
 
     def full_since(self) -> float:
-        """When the last node came to see the last that it had to, where all views are full."""
+        """Return when the last node listed the last of the others, if every node lists every other."""
         return max((seen for node in self.live() for seen in node.view.values()), default=-math.inf)
 
     def is_led(self) -> bool:
-        """Whether all live nodes name the lowest of them as leader, under one epoch."""
+        """Return whether all live nodes name the lowest of them as leader, with one epoch."""
         lowest = min(node.id for node in self.live())
         named = {node.leader for node in self.live()}
         return len(named) == 1 and next(iter(named))[0] == lowest
 
     def led_since(self) -> float:
-        """When the last node came to name the leader that it names."""
+        """Return when the last node named its present leader."""
         return max((node.led_since for node in self.live()), default=-math.inf)
 
     async def wait_full(self, timeout: float) -> bool:
         return await self.wait_until(self.is_full, timeout)
 
     async def wait_seen(self, watch: Watch, observers: Collection[str], timeout: float) -> bool:
-        """Wait until all ``observers`` have seen it. Whether they did in time."""
+        """Wait until all ``observers`` have seen it. Return whether they did in time."""
         return await self.wait_until(lambda: watch.seen.keys() >= set(observers), timeout)
 
     async def wait_until(self, holds: Callable[[], bool], timeout: float) -> bool:
-        """Wait until ``holds()``, which is asked after each sighting. Whether it came in time."""
+        """Wait until ``holds()`` is true; it is called after each sighting. Return whether that happened in time."""
         with trio.move_on_after(timeout):
             while not holds():
                 await self._changed.wait()
@@ -217,7 +220,7 @@ class Mesh:
         return False
 
     def hear(self, node: Node, line: str, arrived: float) -> None:
-        """Take a line that a node's process said."""
+        """Process a line of a node's output."""
         sighting = self.system.parse(line, arrived)
         if sighting is None:
             return
@@ -251,7 +254,7 @@ class Mesh:
 
 @contextlib.asynccontextmanager
 async def open_mesh(system: System, hosts: Sequence[Host], logs: Path, source: Source = "seed") -> AsyncIterator[Mesh]:
-    """A mesh whose processes are not yet started, and are all dead at the end of the block, whatever ends it."""
+    """A mesh whose processes are not started yet. All are killed at the end of the block."""
     async with trio.open_nursery() as nursery:
         mesh = Mesh(system, hosts, nursery, logs, source)
         try:

@@ -1,4 +1,4 @@
-"""The measures of messages: what is done with the processes of one system, and what is noted of it."""
+"""The measures of messages: the commands for the processes of one system, and the samples."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ IN_FLIGHT: Final = 64
 SENDERS: Final = 8
 PAGE: Final = 100
 _BATCH: Final = 256
-"""How many messages a recipient takes at once at the most."""
+"""The maximum number of messages that a recipient takes at once."""
 _ACKNOWLEDGEMENTS_MAX: Final = 50
 _MILLISECONDS: Final = 1e3
 _MICROSECONDS: Final = 1e6
 
 
 class Amounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of everything is done in one repeat. Chosen, not measured."""
+    """The amounts of one repeat. Chosen, not measured."""
 
     sequential: int = 2_000
     in_flight: int = 8_000
@@ -47,7 +47,7 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def measure_messages(parties: Parties, run: Run, amounts: Amounts) -> None:
-    """Rates of publishing, and how long a message takes from one process to another."""
+    """Measure rates of publishing, and how long a message takes from one process to another."""
     recipient, sender = parties.recipient, parties.sender
     await _exchange(recipient, [sender], 100, 1)  # all that is done once is done
     count = amounts.sequential
@@ -63,13 +63,13 @@ async def measure_messages(parties: Parties, run: Run, amounts: Amounts) -> None
 
 
 async def measure_senders(parties: Parties, run: Run, amounts: Amounts) -> None:
-    """The rate of several senders, which stay: what their end would cost the system is not measured."""
+    """Measure the rate of several senders. They stay, because the cost of their end is not measured."""
     senders = [await parties.open(f"sender-{number}", "sender") for number in range(SENDERS)]
     run.add("in_flight_many", await _exchange(parties.recipient, senders, amounts.in_flight, IN_FLIGHT // SENDERS))
 
 
 async def measure_http(parties: Parties, run: Run, amounts: Amounts) -> None:
-    """How long a message takes from one process to another where both ask their nodes over HTTP."""
+    """Measure how long a message takes from one process to another if both use their nodes over HTTP."""
     clients = []
     for node, name in ((parties.recipient, "recipient"), (parties.sender, "sender")):
         clients.append(await parties.open(name, "sender", courier="mesh-http", address=node.address))
@@ -81,7 +81,7 @@ async def measure_http(parties: Parties, run: Run, amounts: Amounts) -> None:
 
 
 async def measure_mailbox(parties: Parties, run: Run, amounts: Amounts) -> None:
-    """What reading and acknowledging costs while so many messages wait."""
+    """Measure the cost of reading and acknowledging while this many messages wait."""
     recipient, sender = parties.recipient, parties.sender
     for pending in amounts.pending:
         await sender.do("send", count=pending, window=IN_FLIGHT)
@@ -104,7 +104,7 @@ async def measure_mailbox(parties: Parties, run: Run, amounts: Amounts) -> None:
 
 
 async def measure_requests(parties: Parties, run: Run, amounts: Amounts) -> None:
-    """Round trips of request and reply."""
+    """Measure round trips of request and reply."""
     warm_up = 50
     parties.recipient.tell("answer", count=amounts.requests + warm_up)
     await parties.recipient.wait_for("begun")
@@ -117,8 +117,8 @@ async def measure_requests(parties: Parties, run: Run, amounts: Amounts) -> None
 
 
 async def _exchange(recipient: Party, senders: Sequence[Party], count: int, window: int, limit: int = _BATCH) -> float:
-    """Have ``senders`` send ``count`` messages together, each with ``window`` in flight, while the recipient takes and
-    acknowledges as many. Messages a second, from the first that was sent to the last that was acknowledged."""
+    """Let ``senders`` send ``count`` messages together, each with ``window`` in flight, while the recipient takes and
+    acknowledges them. Return messages per second, from the first that was sent to the last that was acknowledged."""
     each = count // len(senders)
     recipient.tell("consume", count=each * len(senders), limit=limit)
     await recipient.wait_for("begun")

@@ -20,14 +20,14 @@ __all__ = ["Parties", "PartyFailed", "open_parties"]
 
 READY_TIMEOUT: Final = 60.0
 COMMAND_TIMEOUT: Final = 300.0
-"""Seconds. They end a benchmark that hangs and say nothing of speed."""
+"""Timeouts in seconds. They end a benchmark that hangs, and say nothing about speed."""
 
 _RECIPIENT: Final = "recipient"
 _ENDS_WITH_PARENT: Final = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 class PartyFailed(Exception):
-    """A process of a system does not do what it is told; the text says which, and where its errors are."""
+    """A process of a system does not follow a command. The text says which one, and where its errors are."""
 
 
 class Party:
@@ -45,7 +45,7 @@ class Party:
             await self.program.run()
 
     async def wait_for(self, event: str) -> dict[str, Any]:
-        """What it says with the next line, which has to be this. Raises :class:`PartyFailed`."""
+        """Return its next line, which must be this event. Raises :class:`PartyFailed`."""
         with trio.move_on_after(READY_TIMEOUT if event == "ready" else COMMAND_TIMEOUT):
             try:
                 said = await self._heard.receive()
@@ -60,7 +60,7 @@ class Party:
         self.program.tell(msgspec.json.encode({"command": command, **arguments}).decode())
 
     async def do(self, command: str, **arguments: Any) -> dict[str, Any]:
-        """Have it do something, and wait for what it found."""
+        """Give it a command, and wait for its result."""
         self.tell(command, **arguments)
         return await self.wait_for("done")
 
@@ -92,7 +92,7 @@ class Parties:
     async def open(
         self, name: str, role: Literal["sender", "recipient"], *, courier: str = "", address: str = ""
     ) -> Party:
-        """Start one more client. It speaks to ``address`` and not to the system's, where one is given."""
+        """Start one more client. It uses ``address`` instead of the system's, if given."""
         options = {
             "system": courier or self.system.courier,
             "name": name,
@@ -116,7 +116,7 @@ class Parties:
         self._programs.remove(party.program)
 
     def processor_seconds(self) -> float:
-        """What all its processes spent so far."""
+        """Return what all its processes have cost so far."""
         return sum(processor_seconds_of(program.pid) for program in self._programs)
 
     def kill_all(self) -> None:
@@ -145,8 +145,8 @@ class Parties:
 
 @contextlib.asynccontextmanager
 async def open_parties(system: MessageSystem, directory: Path) -> AsyncIterator[Parties]:
-    """Its processes, running, and all dead at the end of the block, whatever ends it. They keep what they have to keep
-    in ``directory``, which is new."""
+    """Run its processes during the block; all are killed at its end. They store their files in ``directory``, which is
+    new."""
     async with trio.open_nursery() as nursery:
         parties = Parties(system, directory, nursery)
         try:

@@ -1,6 +1,6 @@
-"""One client of a system in a process of its own, told what to do by JSON objects, one a line, and answering in the
-same way: ``{"event": "ready", "address": ...}`` first, then for each command ``begun`` where others have to wait for
-that, and ``done`` with what was found. It ends when its input does.
+"""One client of a system in its own process. It reads commands as JSON objects, one per line, and answers in the same
+way: first ``{"event": "ready", "address": ...}``, then for each command ``begun`` if others must wait for that, and
+``done`` with the result. It ends at the end of its input.
 
 Times are those of ``CLOCK_MONOTONIC``, which all processes of a machine share.
 """
@@ -41,13 +41,13 @@ def say(event: str, **found: Any) -> None:
 
 
 class Client:
-    """Does with a courier what the lines say. Each method is a command, and its arguments are the line's."""
+    """Runs the commands on a courier. Each method is a command; its arguments are those of the line."""
 
     def __init__(self, courier: Courier) -> None:
         self._courier = courier
 
     async def send(self, count: int, window: int) -> dict[str, Any]:
-        """Send so many, one after another where ``window`` is 1."""
+        """Send this many, one after another if ``window`` is 1."""
         began = time.monotonic()
         if window == 1:
             for _ in range(count):
@@ -57,8 +57,8 @@ class Client:
         return {"began": began, "ended": time.monotonic()}
 
     async def pace(self, count: int, interval: float) -> dict[str, Any]:
-        """Send so many, one each ``interval`` seconds. Where one took longer than that, the next bears the time at
-        which it was due."""
+        """Send this many, one each ``interval`` seconds. If one takes longer than that, the next one carries the time
+        at which it was due."""
         due = time.monotonic()
         for _ in range(count):
             is_late = time.monotonic() > due
@@ -69,13 +69,13 @@ class Client:
         return {}
 
     async def consume(self, count: int, limit: int) -> dict[str, Any]:
-        """Receive and acknowledge so many."""
+        """Receive and acknowledge this many."""
         say("begun")
         delays = await self._courier.consume(count, limit)
         return {"ended": time.monotonic(), "delays": delays}
 
     async def read_pages(self, limit: int, pending: int) -> dict[str, Any]:
-        """Read the oldest messages again and again. Where a page is read but once, only as many as leave half."""
+        """Read the oldest messages again and again. If a page can be read only once, read at most half of them."""
         took: list[float] = []
         for _ in range(20 if self._courier.rereads else max(1, min(5, pending // (2 * limit)))):
             began = time.monotonic()
@@ -86,7 +86,7 @@ class Client:
         return {"took": took}
 
     async def acknowledge_each(self, count: int) -> dict[str, Any]:
-        """Acknowledge so many, one after another."""
+        """Acknowledge this many, one after another."""
         took: list[float] = []
         for token in await self._courier.page(count):
             began = time.monotonic()
@@ -107,7 +107,7 @@ class Client:
         return {}
 
     async def ask(self, count: int) -> dict[str, Any]:
-        """Ask so many times, one after another."""
+        """Ask this many times, one after another."""
         took: list[float] = []
         for _ in range(count):
             payload = make_payload(time.monotonic())

@@ -1,4 +1,4 @@
-"""The systems whose messages are compared: what has to be there, what is started, and which client speaks to it."""
+"""The message systems that are compared: requirements, brokers and clients."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ class MessageSystem(abc.ABC):
     name: str
     version: str
     about: str
-    """What is to be known to compare it."""
+    """What to know for a comparison."""
 
     courier: str
-    """Which client speaks to it, by its name in ``message_program``."""
+    """Its client, by the name in ``message_program``."""
 
     features: frozenset[Feature] = frozenset({"messages", "requests"})
-    """What is measured of it: durable messages, request and reply, and messages by way of HTTP."""
+    """What is measured: durable messages, request and reply, and messages over HTTP."""
 
     needs_port = True
-    """Whether a port of loopback is chosen for it: its broker's, or the recipient's where there is no broker."""
+    """Whether it gets a port on loopback: its broker's, or the recipient's if there is no broker."""
 
     @abc.abstractmethod
     def prepare(self) -> None:
-        """See what is there. Raises :class:`PeerUnavailable`."""
+        """Check the requirements. Raises :class:`PeerUnavailable`."""
 
     def broker(self, port: int, directory: Path) -> list[str] | None:
-        """What runs its broker on this port of loopback, keeping its files there. None where it has none."""
+        """Return the command of its broker on this port of loopback, with its files there; None if it has no broker."""
         return None
 
 
 class MeshMessages(MessageSystem):
-    """Ours, from this tree: no broker, a node in each client's process, each with a ``data_dir``."""
+    """meshp2p from this tree: no broker, a node in each client's process, each with a ``data_dir``."""
 
     name = "meshp2p"
     version = meshp2p.__version__
@@ -63,7 +63,7 @@ class MeshMessages(MessageSystem):
 
 
 class MeshOnAsyncio(MessageSystem):
-    """Ours where the agents are on asyncio: each has its node in a thread. Request and reply alone."""
+    """meshp2p with agents on asyncio: each has its node in a thread. Only request and reply."""
 
     name = "meshp2p-asyncio"
     version = meshp2p.__version__
@@ -125,7 +125,7 @@ class JetStream(MessageSystem):
 
 
 class Zenoh(MessageSystem):
-    """Request and reply alone."""
+    """Only request and reply."""
 
     name = "zenoh"
     courier = "zenoh"
@@ -152,4 +152,4 @@ def _first_line(*command: str) -> str:
 MESSAGE_PEERS: Final[dict[str, MessageSystem]] = {
     system.name: system for system in (Redis("everysec"), Redis("always"), JetStream(), Zenoh())
 }
-"""Whom we are compared with, by name."""
+"""The other systems by name."""

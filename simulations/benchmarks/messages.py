@@ -1,13 +1,13 @@
-"""How fast messages go, and what waiting ones cost: ours beside others, in one run on one machine.
+"""The speed of messages and the cost of waiting ones: meshp2p beside other systems, in one run on one machine.
 
-Every client is a Python process of its own on this machine, and messages are of 1 KB. A repeat starts all processes of
-a system afresh, measures everything, and ends them; systems take turns, so that what else the machine does falls on all
-of them alike. Brokers run with their defaults but for what is said of them, on loopback.
+Every client is a separate Python process on this machine, and messages have 1 KB. A repeat starts all processes of a
+system afresh, measures everything, and ends them. Systems take turns, so that other load on the machine affects all of
+them alike. Brokers run on loopback with their defaults, except as noted.
 
-A rate is counted from the first message that is sent to the last that the recipient acknowledged, where nothing else is
-said. The time until a message is handed out is that from before it was sent, by the clock that all processes share. A
-mailbox of so many pending messages has them waiting, none acknowledged, while a page of the oldest 100 is read (at 10
-pending: all ten), while single ones are acknowledged one after another, and while as many are taken as new ones come.
+Unless noted, a rate is counted from the first message that is sent to the last that the recipient acknowledged. The
+time until a message is handed out starts before it is sent, by the clock that all processes share. A mailbox of N
+pending messages has N waiting, unacknowledged messages while a page of the oldest 100 is read (of all ten, if 10 are
+pending), while single ones are acknowledged one after another, and while as many are taken as new ones come.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _QUICK: Final = Amounts(sequential=50, in_flight=200, paced=20, pending=(10, 200
 
 
 def rows(pending: tuple[int, ...]) -> list[Row]:
-    """The lines of the table. The aims are the project's own."""
+    """The rows of the table. The aims are those of the project."""
 
     def aim(text: str) -> Any:
         return lambda _: text
@@ -83,7 +83,7 @@ def rows(pending: tuple[int, ...]) -> list[Row]:
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What is measured, how often, and where files are kept."""
+    """The measures, their number, and the folder of files."""
 
     repeats: int = 3
     peers: tuple[str, ...] = tuple(MESSAGE_PEERS)
@@ -141,10 +141,10 @@ def _run_command(parsed: argparse.Namespace) -> int:
 
 
 async def run(options: Options) -> int:
-    """Measure, print and write. The exit code: 0, 1 where a system that is there could not be measured, 130 where a
+    """Measure, print and write. Return the exit code: 0, 1 if an available system could not be measured, 130 if a
     signal ended it.
 
-    Whatever ends it, nothing that it started runs on, and what it wrote is removed but where it failed.
+    Nothing that it started runs on, however it ends. Its files are removed, except after a failure.
     """
     file_system = _file_system(options.directory)
     fsync = 1000 * fsync_seconds(options.directory)
@@ -174,7 +174,7 @@ async def run(options: Options) -> int:
 
 
 async def _measure_all(systems: Sequence[MessageSystem], runs: Mapping[str, Run], options: Options) -> int:
-    """All repeats. 1 where a system failed in one of them."""
+    """Run all repeats. Return 1 if a system failed in one of them."""
     code = 0
     for repeat in range(options.repeats):
         for system in systems:
@@ -185,7 +185,7 @@ async def _measure_all(systems: Sequence[MessageSystem], runs: Mapping[str, Run]
 
 
 async def _measure(system: MessageSystem, run: Run, options: Options) -> int:
-    """One repeat of one system. 1 where it failed: that is noted, and the others go on."""
+    """Run one repeat of one system. Return 1 if it failed: that is noted, and the others continue."""
     directory = Path(tempfile.mkdtemp(prefix=f"meshp2p-benchmark-{system.name}-", dir=options.directory))
     has_failed = False
     try:

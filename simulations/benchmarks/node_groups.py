@@ -1,4 +1,4 @@
-"""Many real nodes on one machine, several in each process, on the loopback of a host of their own."""
+"""Many real nodes on one machine, several in each process, on the loopback of a separate host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Process", "measure_crowds"]
 READY_TIMEOUT: Final = 120.0
 FULL_TIMEOUT: Final = 300.0
 KNOWN_TIMEOUT: Final = 120.0
-"""Seconds after which a thing counts as never reached. Chosen, not measured."""
+"""Seconds after which an event counts as missing. Chosen, not measured."""
 
 
 class _Line(msgspec.Struct):
@@ -34,8 +34,7 @@ class _Line(msgspec.Struct):
 
 
 class Process:
-    """One process and what it said last: ``reached`` is when all its nodes listed as many as they were to, None until
-    then."""
+    """One process and its last output. ``reached`` is when all its nodes listed the required number, None before."""
 
     def __init__(self, host: Host, first: int, count: int, log: Path) -> None:
         command = [sys.executable, "-m", "simulations.benchmarks.scale_program"]
@@ -59,7 +58,7 @@ class Process:
         self._changed = trio.Event()
 
     def expect(self, nodes: int) -> None:
-        """Forget what was reached, and have it say when each of its nodes lists so many."""
+        """Reset ``reached``, and tell the process to report when each of its nodes lists this many."""
         self.reached = None
         self.program.tell(f"wait {nodes}")
 
@@ -79,7 +78,7 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def open_crowds(host: Host, processes: int, each: int, logs: Path) -> AsyncIterator[list[Process]]:
-    """Processes that are ready to begin, and are all dead at the end of the block. Raises :class:`MeshFailed`."""
+    """Run processes that are ready to begin; all are killed at the end of the block. Raises :class:`MeshFailed`."""
     async with trio.open_nursery() as nursery:
         opened: list[Process] = []
         try:
@@ -99,7 +98,7 @@ async def open_crowds(host: Host, processes: int, each: int, logs: Path) -> Asyn
 
 
 async def measure_crowds(host: Host, processes: int, each: int, idle: float, run: Run, logs: Path) -> None:
-    """Begin all nodes, watch them idle, and kill the last process, until all who are left know. Raises
+    """Begin all nodes, measure them idle, and kill the last process; wait until all remaining nodes know. Raises
     :class:`MeshFailed`."""
     nodes = processes * each
     async with open_crowds(host, processes, each, logs) as opened:
@@ -127,7 +126,7 @@ async def measure_crowds(host: Host, processes: int, each: int, idle: float, run
 
 
 async def _reach(processes: Sequence[Process], nodes: int, timeout: float) -> bool:
-    """Whether each node came to list so many in time."""
+    """Return whether each node listed this many in time."""
     for process in processes:
         process.expect(nodes)
     with trio.move_on_after(timeout):

@@ -1,8 +1,8 @@
-"""One meshp2p node in a process of its own, told what to do line by line: ``begin``, ``status TEXT``, ``leave``,
-``profile`` and ``profile PATH`` (begin, and write what was found).
+"""One meshp2p node in its own process. Commands are lines: ``begin``, ``status TEXT``, ``leave``, ``profile`` and
+``profile PATH`` (begin, and write the profile).
 
-It prints ``{"event": "ready"}`` when all is imported, and one JSON object for each thing the node tells its agent, with
-``t``, the time of ``CLOCK_MONOTONIC`` in seconds. It ends when its input does.
+It prints ``{"event": "ready"}`` after all imports, and one JSON object for each event of the node, with ``t``, the time
+of ``CLOCK_MONOTONIC`` in seconds. It ends at the end of its input.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def read_lines() -> AsyncIterator[str]:
 
 
 class Agent:
-    """Runs the node; several times in turn where it is told so."""
+    """Runs the node, several times if told so."""
 
     def __init__(self, config: meshp2p.NodeConfig) -> None:
         self._config = config

@@ -1,5 +1,5 @@
-"""What a benchmark found as a picture: a panel of times and one of costs for each number of nodes, all systems beside
-one another, as SVG."""
+"""The results of a benchmark as SVG: for each number of nodes a panel of times and one of costs, with all systems
+beside one another."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["picture"]
 
 WIDTH: Final = 920
 PLOT: Final = (310.0, 830.0)
-"""Where an axis begins and ends."""
+"""The limits of an axis."""
 NEVER: Final = 880.0
-"""Where that stands which never came."""
+"""The position of values that were never reached."""
 LANE: Final = 9.0
 """The height of one system within a row."""
 
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Told apart by those who see few colours, too (Okabe and Ito)."""
+"""Colours that people with colour blindness can distinguish (Okabe and Ito)."""
 
 _AXES: Final = {"time": (0.001, 100.0), "cost": (0.01, 10_000.0)}
 _TITLES: Final = {
@@ -32,7 +32,8 @@ _TITLES: Final = {
 
 
 def picture(report: Report, rows: Sequence[Row], title: str) -> str:
-    """The whole SVG document. A dot is a median; the whisker ends at the worst, or where a row has it at the p99."""
+    """Return the whole SVG document. A dot is a median. The whisker ends at the worst value, or at the p99 if the row
+    says so."""
     names = list(dict.fromkeys(run.system for run in report.runs))
     colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)}
     lines = [text(10, 22, title, "start", is_bold=True), text(10, 40, _about(report), "start")]
@@ -74,7 +75,7 @@ def _about(report: Report) -> str:
 
 
 class _Axis:
-    """Where a value stands, by its logarithm."""
+    """Return the position of a value, by its logarithm."""
 
     def __init__(self, least: float, greatest: float) -> None:
         self._least, self._greatest = least, greatest

@@ -1,4 +1,4 @@
-"""What a benchmark found: figures, the table a person reads, and JSON for whatever comes after."""
+"""The results of a benchmark: figures, a table for people, and JSON for programs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Figure", "Machine", "Report", "Row", "Run", "describe_machine", "sho
 
 
 class Figure(msgspec.Struct):
-    """Samples of one thing, in the unit of its row, and how many more did not come within their time."""
+    """Samples of one measure, in the unit of its row, and how many others did not come in time."""
 
     values: list[float] = msgspec.field(default_factory=list)
     missed: int = 0
 
     def add(self, value: float | None) -> None:
-        """``None`` is one that did not come in time."""
+        """Add a sample; ``None`` means that it did not come in time."""
         if value is None:
             self.missed += 1
         else:
@@ -33,12 +33,12 @@ class Figure(msgspec.Struct):
 
     @property
     def median(self) -> float:
-        """A sample that did not come counts as endless; not a number where there are none."""
+        """The median. A sample that did not come counts as infinite; NaN if there are no samples."""
         samples = [*self.values, *[math.inf] * self.missed]
         return statistics.median(samples) if samples else math.nan
 
     def share(self, part: float) -> float:
-        """The least sample that this part of all do not exceed (nearest rank); not a number where there are none."""
+        """Return the least sample that this share of all do not exceed (nearest rank); NaN if there are none."""
         samples = [*sorted(self.values), *[math.inf] * self.missed]
         return samples[max(0, math.ceil(part * len(samples)) - 1)] if samples else math.nan
 
@@ -56,9 +56,9 @@ class Figure(msgspec.Struct):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A line of the table. ``aim`` says what is to be reached at a number of nodes, empty where nothing was set. Of a
-    rate the least sample is the worst. ``tail`` is what stands in parentheses after the median, ``panel`` where a
-    picture has it: among seconds, among costs, or as a number."""
+    """A row of the table. ``aim`` returns the aim for a number of nodes, empty if there is none. For a rate the least
+    sample is the worst. ``tail`` is the value in parentheses after the median. ``panel`` is its place in a picture:
+    among seconds, among costs, or as a number."""
 
     key: str
     title: str
@@ -74,7 +74,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct):
-    """One system at one number of nodes. ``notes`` are for people."""
+    """One system with one number of nodes. ``notes`` are for people."""
 
     system: str
     version: str
@@ -89,7 +89,7 @@ class Run(msgspec.Struct):
 
 
 class Machine(msgspec.Struct):
-    """Where it ran."""
+    """The machine of a run."""
 
     system: str
     python: str
@@ -100,7 +100,7 @@ class Machine(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """All of one call. ``absent`` says which systems could not be measured, and why."""
+    """The results of one call. ``absent`` says which systems could not be measured, and why."""
 
     benchmark: str
     machine: Machine
@@ -110,7 +110,7 @@ class Report(msgspec.Struct):
     is_complete: bool = False
 
     def write(self, path: Path) -> None:
-        """As JSON, with median, p99, least and worst (the greatest) beside the samples; what is endless becomes
+        """Write JSON with median, p99, least and worst (the greatest) beside the samples. Infinite values become
         null."""
         plain = msgspec.to_builtins(self)
         for run, shown in zip(self.runs, plain["runs"], strict=True):
@@ -132,7 +132,7 @@ def describe_machine() -> Machine:
 
 
 def table(rows: Sequence[Row], runs: Sequence[Run]) -> str:
-    """The runs of one number of nodes side by side, the first one's ratio beside each of the others."""
+    """Return the runs of one number of nodes side by side, with the first one's ratio to each of the others."""
     own, *others = runs
     lines = [["", own.system, *(text for run in others for text in (run.system, "ratio")), "aim"]]
     for row in rows:
@@ -153,7 +153,7 @@ def table(rows: Sequence[Row], runs: Sequence[Run]) -> str:
 
 
 def _show(row: Row, run: Run) -> str:
-    """``median (worst)``, or what the row has in place of the worst."""
+    """Return ``median (worst)``, or what the row has instead of the worst."""
     figure = run.figures.get(row.key)
     if figure is None:
         return "-"
@@ -166,7 +166,7 @@ _NEVER: Final = "never"
 
 
 def show_number(value: float) -> str:
-    """With about three digits; ``never`` where it is endless."""
+    """Format with about three digits; ``never`` if it is infinite."""
     if math.isinf(value):
         return _NEVER
     if value == 0 or abs(value) >= 100:

@@ -1,10 +1,10 @@
 """Large meshes: hundreds of real nodes on one machine, several in each process, and a thousand in the simulator, with
 hosted instances.
 
-The real nodes are on the loopback of a host of their own (a network namespace), so that nobody else's packets are
-counted; the first of them is the seed of all. Then one process is killed, with all its nodes. The simulated ones join
-one after another, and instances register with each in turn. What an idle node sends must not depend on how many there
-are: the smaller simulated mesh, with as many instances to a node, is there to compare.
+The real nodes are on the loopback of a separate host (a network namespace), so that no other packets are counted. The
+first of them is the seed of all. Then one process is killed with all its nodes. The simulated nodes join one after
+another, and instances register with each in turn. The traffic of an idle node must not depend on the number of nodes:
+the smaller simulated mesh, with as many instances per node, is for comparison.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from simulations.namespaces import NamespacesUnavailable
 __all__ = ["SAME_WITHIN", "Options", "add_command", "is_flat", "run"]
 
 SAME_WITHIN: Final = 0.1
-"""By which share the bytes of two sizes may differ and count as equal. Chosen, not measured."""
+"""The share by which the bytes of two sizes may differ and still count as equal. Chosen, not measured."""
 
 INSTANCES_PER_NODE: Final = 5
 
@@ -54,7 +54,7 @@ ROWS: Final = (
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What is measured. ``processes`` of ``each`` nodes; simulated meshes of so many nodes; either may be none."""
+    """What is measured: ``processes`` of ``each`` nodes, and simulated meshes of these sizes; either may be none."""
 
     processes: int = 10
     each: int = 20
@@ -114,8 +114,8 @@ def _run_command(parsed: argparse.Namespace) -> int:
 
 
 def run(options: Options) -> int:
-    """Measure, print and write. The exit code: 0, 1 where it could not be measured or bytes grow with the mesh, 130
-    where a signal ended it. Whatever ends it, nothing that it made is left but the report."""
+    """Measure, print and write. Return the exit code: 0, 1 if something could not be measured or bytes grow with the
+    mesh, 130 if a signal ended it. Nothing that it made remains but the report, however it ends."""
     report = Report(
         "scale",
         describe_machine(),

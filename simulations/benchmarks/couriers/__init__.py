@@ -1,1 +1,1 @@
-"""Clients of the systems whose messages are measured: each in a process of its own, all told alike what to do."""
+"""Clients of the measured message systems: each runs in its own process and takes the same commands."""

@@ -1,4 +1,4 @@
-"""What a client of a system must be able to do for its messages to be measured."""
+"""The interface of a client whose messages are measured."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _ROOM: Final = PAYLOAD_BYTES - len(_HEAD % 0.0) - len('"}')
 
 
 def make_payload(now: float) -> bytes:
-    """1,024 bytes of JSON that bear the time ``now``; the rest is text that does not compress well."""
+    """Return 1,024 bytes of JSON with the time ``now``; the rest is text that does not compress well."""
     return f'{_HEAD % now}{_TEXT[:_ROOM]}"}}'.encode()
 
 
 def sent_at(payload: bytes) -> float:
-    """The time that a payload bears."""
+    """Return the time in a payload."""
     return float(payload[12:29])
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a client runs. ``name`` is its own. ``address`` is its broker's, or the one of the node by which it joins;
-    empty for the first node. It keeps what it has to keep in ``directory``. Messages are for ``recipient``, which may
-    be this client."""
+    """The place of a client. ``name`` is its own. ``address`` is that of its broker, or of the node by which it joins;
+    empty for the first node. It stores its files in ``directory``. Messages are for ``recipient``, which may be this
+    client."""
 
     name: str
     role: Literal["sender", "recipient"]
@@ -42,25 +42,25 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Courier:
-    """One client, open. Messages are handed out in the order in which they were sent.
+    """An open client. Messages are handed out in the order in which they were sent.
 
-    A system overrides what it can do: the measures of what it cannot are not asked of it.
+    A system overrides what it supports; other measures are skipped.
     """
 
     rereads: ClassVar[bool] = True
-    """Whether a message that was read is read again until it is acknowledged."""
+    """Whether a message that was read is delivered again until it is acknowledged."""
 
     address = ""
-    """What others need to reach this client, where that is not a broker's."""
+    """Return the address at which others reach this client, if it is not a broker's."""
 
     # The sender's
 
     async def send(self, payload: bytes) -> None:
-        """Send one message, and return when the system says that it is kept."""
+        """Send one message, and return when the system reports that it is stored."""
         raise NotImplementedError
 
     async def send_many(self, count: int, window: int) -> None:
-        """Send so many messages with ``window`` of them in flight; all are kept when it returns."""
+        """Send this many messages with ``window`` of them in flight. All are stored when it returns."""
         raise NotImplementedError
 
     async def ask(self, payload: bytes) -> bytes:
@@ -70,40 +70,41 @@ class Courier:
     # The recipient's
 
     async def receive(self, limit: int) -> Sequence[tuple[bytes, Any]]:
-        """Wait for messages, all before having been acknowledged: payloads, each with what acknowledges it."""
+        """Wait for messages, after all earlier ones were acknowledged. Return payloads, each with its
+        acknowledgement."""
         raise NotImplementedError
 
     async def acknowledge(self, tokens: Sequence[Any]) -> None:
-        """Take these for done."""
+        """Acknowledge these."""
         raise NotImplementedError
 
     async def acknowledge_one(self, token: Any) -> None:
-        """Take one for done, and return when the system says that it knows."""
+        """Acknowledge one, and return when the system confirms that."""
         await self.acknowledge([token])
 
     async def settle(self) -> None:
-        """Wait until the system knows of all that was acknowledged."""
+        """Wait until the system has confirmed all acknowledgements."""
 
     async def page(self, limit: int) -> Sequence[Any]:
-        """Read the oldest messages that wait, without waiting for any: what acknowledges each."""
+        """Read the oldest waiting messages without waiting for any. Return their acknowledgements."""
         raise NotImplementedError
 
     async def await_pending(self, count: int) -> None:
-        """Wait until so many messages wait for this recipient."""
+        """Wait until this many messages wait for this recipient."""
 
     async def clear(self, count: int) -> None:
-        """Rid the recipient of the ``count`` messages that wait for it, and of what was read of them."""
+        """Remove the ``count`` messages that wait for the recipient, including those that were read."""
         raise NotImplementedError
 
     async def answer(self, count: int, begun: Callable[[], None]) -> None:
-        """Reply to so many requests with what they said. Call ``begun`` once they may come."""
+        """Reply to this many requests with their own payload. Call ``begun`` when requests may come."""
         raise NotImplementedError
 
     # Both
 
     async def consume(self, count: int, limit: int) -> list[float]:
-        """Receive and acknowledge so many messages, ``limit`` at a time at most. For each, how many seconds after it
-        was sent it was handed out."""
+        """Receive and acknowledge this many messages, at most ``limit`` at a time. Return for each how many seconds
+        after sending it was handed out."""
         taken: list[float] = []
         while len(taken) < count:
             batch = await self.receive(min(limit, count - len(taken)))

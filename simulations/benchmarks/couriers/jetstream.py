@@ -18,7 +18,7 @@ _CONSUMER: Final = "recipient"
 _REQUESTS: Final = "requests"
 _PATIENCE: Final = 60.0
 _UNACKNOWLEDGED_MAX: Final = 100_000
-"""More than there ever are: with the default of 1,000 the server would hold messages back."""
+"""More than any number of waiting messages: with the default of 1,000 the server would hold messages back."""
 
 
 class _JetStream(Courier):
@@ -33,7 +33,8 @@ class _JetStream(Courier):
         await self._stream.publish(_SUBJECT, payload)
 
     async def send_many(self, count: int, window: int) -> None:
-        """nats-py keeps no more in flight than it was opened for; ``window`` may be less."""
+        """Send with at most ``window`` messages in flight; nats-py limits them to the number for which it was
+        opened."""
         flying: list[Any] = []
         room = asyncio.Semaphore(window)
         for _ in range(count):

@@ -1,4 +1,5 @@
-"""meshp2p: agents that embed a node, each with a ``data_dir``, on trio and asyncio; and nodes asked over HTTP."""
+"""meshp2p: agents that embed a node, each with a ``data_dir``, on trio and asyncio; and agents that use a node over
+HTTP."""
 
 from __future__ import annotations
 
@@ -23,11 +24,11 @@ _PATIENCE: Final = 60.0
 _LAST_ANSWER_SECONDS: Final = 1.0
 _PAGE: Final = 1000
 _MAILBOX_MAX: Final = 20_000
-"""More than ever wait: with the default of 10,000 a mailbox of 10,000 would take no more."""
+"""More than any number of waiting messages: with the default of 10,000 a mailbox of 10,000 would be full."""
 
 
 class _Caller(Courier):
-    """Request and reply alone, on trio or asyncio."""
+    """Only request and reply, on trio or asyncio."""
 
     def __init__(self, node: Any, recipient: str) -> None:
         self.address = str(node.addresses[0])
@@ -96,7 +97,7 @@ class _Node(_Caller):
         return taken
 
     async def _acknowledge_all(self, ids: trio.MemoryReceiveChannel[str]) -> None:
-        """All that are there at a time at once, until there will be no more."""
+        """Acknowledge all waiting messages together, until there are no more."""
         async for first in ids:
             batch = [first]
             with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
@@ -145,7 +146,7 @@ async def _wait_for_recipient(node: Any, place: Place) -> None:
 
 @contextlib.asynccontextmanager
 async def open_mesh_node(place: Place) -> AsyncIterator[Courier]:
-    """A node in the loop of its agent. It begins when it knows the recipient."""
+    """A node in the loop of its agent. It is ready when it lists the recipient."""
     config = _config(place, protocol=meshp2p.ProtocolConfig(mailbox_messages_max=_MAILBOX_MAX))
     async with meshp2p.open_node(config, in_loop=True) as node:
         await _wait_for_recipient(node, place)
@@ -154,14 +155,14 @@ async def open_mesh_node(place: Place) -> AsyncIterator[Courier]:
 
 @contextlib.asynccontextmanager
 async def open_mesh_asyncio(place: Place) -> AsyncIterator[Courier]:
-    """An agent on asyncio, with its node in a thread. It begins when it knows the recipient."""
+    """An agent on asyncio, with its node in a thread. It is ready when it lists the recipient."""
     async with meshp2p.aio.open_node(_config(place)) as node:
         await _wait_for_recipient(node, place)
         yield _Caller(node, place.recipient)
 
 
 class _Body(msgspec.Struct):
-    """What is sent: SendMessageRequest."""
+    """The body of a request: SendMessageRequest."""
 
     target_instance: str
     message_type: str

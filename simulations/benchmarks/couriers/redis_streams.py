@@ -1,6 +1,6 @@
 """Redis: a stream with a consumer group, and lists for request and reply, through redis-py.
 
-The plain client is taken, not the one for asyncio: it is the faster of the two. Several in flight are a pipeline.
+The plain client is used, because it is faster than the one for asyncio. Several messages in flight are a pipeline.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Redis(Courier):
         return [token for token, _ in found]
 
     async def await_pending(self, count: int) -> None:
-        """All are handed to this consumer, so that they can be read again until they are acknowledged."""
+        """Deliver all messages to this consumer, so that they can be read again until they are acknowledged."""
         taken = 0
         while taken < count:
             taken += len(await self.receive(count - taken))

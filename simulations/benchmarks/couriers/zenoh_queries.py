@@ -1,4 +1,4 @@
-"""zenoh: a queryable and those who query it, one process connected straight to the other. It keeps no messages."""
+"""zenoh: a queryable and its clients, connected directly. It stores no messages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Zenoh(Courier):
 
 @contextlib.asynccontextmanager
 async def open_zenoh(place: Place) -> AsyncIterator[Courier]:
-    """``place.address`` is where the recipient listens."""
+    """Open a client. ``place.address`` is that of the recipient."""
     import zenoh
 
     config = zenoh.Config()

@@ -1,1 +1,1 @@
-"""Programs of other systems, which speak as ``node_program`` does."""
+"""Programs for other systems, with the input and output of ``node_program``."""

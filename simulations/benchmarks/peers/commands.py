@@ -1,4 +1,4 @@
-"""How a peer's program is told what to do: what it is started with, and then a line for each thing."""
+"""The command line and the commands of a peer's program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Agent", "make_parser", "obey"]
 
 
 class Agent(Protocol):
-    """Runs a node; several times in turn where it is told so."""
+    """Runs a node, several times if told so."""
 
     def begin(self) -> None: ...
     def set_status(self, text: str) -> None: ...
@@ -21,7 +21,7 @@ class Agent(Protocol):
 
 
 def make_parser(about: str | None) -> argparse.ArgumentParser:
-    """Who the node is, where it listens, and whom it joins."""
+    """The id and address of the node, and the node through which it joins."""
     parser = argparse.ArgumentParser(description=about, allow_abbrev=False)
     parser.add_argument("--id", required=True)
     parser.add_argument("--host", required=True)
@@ -30,7 +30,7 @@ def make_parser(about: str | None) -> argparse.ArgumentParser:
 
 
 def obey(agent: Agent) -> None:
-    """Say ``ready``, and do what the lines of the input say until it ends: ``begin`` and ``leave``, in threads of their
+    """Print ``ready``, and run the commands of the input until it ends: ``begin`` and ``leave``, in threads of their
     own, and ``status TEXT``."""
     tell("ready")
     for line in sys.stdin:

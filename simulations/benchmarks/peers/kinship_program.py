@@ -1,5 +1,5 @@
-"""One kinship node with its preset for a LAN, told what to do line by line as ``node_program`` is: ``begin``, ``status
-TEXT``, ``leave``."""
+"""One kinship node with its preset for a LAN. Commands are lines, as for ``node_program``: ``begin``, ``status TEXT``,
+``leave``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from simulations.benchmarks.peers.commands import make_parser, obey
 
 PORT = 7946
 KEY = bytes(32)
-"""The preset wants one; which does not matter here."""
+"""The preset needs a key; its value does not matter here."""
 EVENTS_MAX = 65536
-"""What waits to be told, where the machine is busy. Chosen, not measured."""
+"""How many events may wait to be printed on a busy machine. Chosen, not measured."""
 JOIN_PAUSE = 0.1
-"""Seconds between two tries: the first node may not listen yet."""
+"""Seconds between two attempts to join, because the first node may not listen yet."""
 
 
 def say(event: kinship.Event) -> None:
@@ -46,7 +46,7 @@ def say_all(events: Iterable[kinship.Event]) -> None:
 
 
 class Agent:
-    """Runs the node; several times in turn where it is told so."""
+    """Runs the node, several times if told so."""
 
     def __init__(self, node_id: str, host: str, seeds: list[str]) -> None:
         self._config = kinship.Config.lan(

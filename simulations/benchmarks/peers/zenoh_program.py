@@ -1,7 +1,7 @@
-"""One zenoh peer with a liveliness token, told what to do line by line as ``node_program`` is: ``begin``, ``status
-TEXT``, ``leave``. A token stands for a member; a status is a value that is published beside it.
+"""One zenoh peer with a liveliness token. Commands are lines, as for ``node_program``: ``begin``, ``status TEXT``,
+``leave``. A token stands for a member; a status is a published value.
 
-With ``--scout`` peers find one another by zenoh's own multicast, and not otherwise.
+With ``--scout`` peers find one another only by zenoh's own multicast.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PORT = 7447
 
 
 class Agent:
-    """Runs the session; several times in turn where it is told so."""
+    """Runs the session, several times if told so."""
 
     def __init__(self, node_id: str, host: str, join: str | None, *, scouts: bool) -> None:
         self._id = node_id
