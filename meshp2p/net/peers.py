@@ -88,7 +88,7 @@ class Peers:
         self._codec = codec
         self._own = own
         self._gate = gate
-        self._budget = Budget(BUFFERED_BYTES_MAX)
+        self.budget: Budget = Budget(BUFFERED_BYTES_MAX)
         self._connections = Connections(own, self._may_answer)
         self._connect_plain = connect
         self._security = security
@@ -138,7 +138,7 @@ class Peers:
             self.stats.crowded_out += 1
             await trio.aclose_forcefully(stream)
             return
-        protocol = PeerProtocol(self._codec.tag, self._own, is_dialler=False, budget=self._budget)
+        protocol = PeerProtocol(self._codec.tag, self._own, is_dialler=False, budget=self.budget)
         connection = PeerConnection(stream, protocol, host, None)
         self.stats.accepted += 1
         if len(self.stats.callers) < CALLERS_MAX:
@@ -330,7 +330,7 @@ class Peers:
 
     def _begin(self, stream: trio.abc.Stream, address: Address) -> PeerConnection | None:
         """Run a connection that was dialled."""
-        protocol = PeerProtocol(self._codec.tag, self._own, is_dialler=True, budget=self._budget)
+        protocol = PeerProtocol(self._codec.tag, self._own, is_dialler=True, budget=self.budget)
         connection = PeerConnection(stream, protocol, address.host, address)
         self.stats.dialled += 1
         return connection if self._start(self._run, connection) else None

@@ -220,6 +220,11 @@ METRICS: Final = (
         "node.answering.served",
         ("outcome",),
     ),
+    Metric(
+        "meshp2p_progress_dropped_total",
+        "Reports of progress that did not reach the delegator of the task.",
+        "node.queries.progress_dropped",
+    ),
     # Shared maps
     Metric("meshp2p_map_syncs_total", "Comparisons of shared maps.", "counters.map_syncs"),
     Metric(
@@ -264,6 +269,13 @@ METRICS: Final = (
     Metric("meshp2p_calls_failed_total", "Those that failed, by reason.", "stats.failures", ("reason",)),
     Metric("meshp2p_calls_succeeded_total", "Those that were answered.", "stats.calls_succeeded"),
     Metric("meshp2p_calls_answered_total", "Calls of other nodes that this node answered.", "stats.calls_answered"),
+    Metric(
+        "meshp2p_calls_reset_total",
+        "Calls and queries that this node ended early: its own, or those of others, by reason.",
+        lambda at: {reason.name.lower(): count for reason, count in at.peers.budget.resets.items()},
+        ("reason",),
+    ),
+    Metric("meshp2p_peer_buffered_bytes", "Bytes that are buffered for calls.", "peers.budget.bytes_taken"),
     Metric("meshp2p_peer_connections", "Open connections to nodes.", lambda at: len(at.peers.connections)),
     Metric(
         "meshp2p_peer_connections_opened_total",

@@ -107,6 +107,8 @@ class Queries:
         self._wall_ms = wall_ms
         self.ended: dict[str, int] = dict.fromkeys(QUERY_OUTCOMES, 0)
         """How many queries ended, by outcome."""
+        self.progress_dropped: int = 0
+        """How many reports of progress did not reach the delegator."""
         self._under_way: dict[_QueryWatch, None] = {}
         self._nursery: trio.Nursery | None = None
         self._is_ended = False
@@ -186,13 +188,14 @@ class Queries:
     async def tell_progress(self, delegator: str, correlation_id: str, payload: bytes) -> None:
         """Report progress of a task. The report is dropped if the delegator cannot be called, if it does not accept
         the report in time, or if the report is too large."""
-        if not self._has_node(delegator) or len(payload) > PROGRESS_BYTES_MAX:
-            return
-        body = encode_query(ProgressReport(correlation_id, payload))
-        deadline = trio.current_time() + PROGRESS_TIMEOUT
-        with trio.move_on_at(deadline), contextlib.suppress(Unreachable):
-            async with self._open(delegator, body, deadline) as call:
-                await call.receive_part()
+        if self._has_node(delegator) and len(payload) <= PROGRESS_BYTES_MAX:
+            body = encode_query(ProgressReport(correlation_id, payload))
+            deadline = trio.current_time() + PROGRESS_TIMEOUT
+            with trio.move_on_at(deadline), contextlib.suppress(Unreachable):
+                async with self._open(delegator, body, deadline) as call:
+                    await call.receive_part()
+                    return
+        self.progress_dropped += 1
 
     def _open(self, target: str, body: bytes, deadline: float) -> contextlib.AbstractAsyncContextManager[OutgoingCall]:
         if target == self._own_id:

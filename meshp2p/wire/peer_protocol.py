@@ -198,7 +198,11 @@ class PeerProtocol:
             return
         self._forget(exchange)
         if exchange.opening is None:
-            self._queue.put(ResetFrame(call_id, reason, message[:1024]))
+            self._put_reset(call_id, reason, message)
+
+    def _put_reset(self, call_id: int, reason: ResetReason, message: str = "") -> None:
+        self._bytes.budget.resets[reason] += 1
+        self._queue.put(ResetFrame(call_id, reason, message[:1024]))
 
     def ask_alive(self) -> None:
         self._queue.put(KeepAliveFrame(False))
@@ -306,10 +310,10 @@ class PeerProtocol:
             raise RemoteProtocolError(Refusal.BAD_VALUE, f"a new call has the id {call_id}")
         self._last_peer_id = call_id
         if self.has_said_goodbye:
-            self._queue.put(ResetFrame(call_id, ResetReason.NOT_TAKEN))
+            self._put_reset(call_id, ResetReason.NOT_TAKEN)
             return
         if self._peer_calls >= CALLS_MAX:
-            self._queue.put(ResetFrame(call_id, ResetReason.BUSY, f"{CALLS_MAX} calls are open"))
+            self._put_reset(call_id, ResetReason.BUSY, f"{CALLS_MAX} calls are open")
             return
         self._peer_calls += 1
         exchange = self._calls[call_id] = Exchange(call_id, frame.kind, is_passed_on=bool(frame.target))

@@ -140,7 +140,7 @@ async def test_a_query_finds_the_relay_by_itself_and_its_parts_come_back(
         assert asker.noted[-1] == ("target", "relay", "")
         await settle()
         assert len(relay.peers._relays) == 0
-        assert relay.peers._budget.bytes_taken == 0
+        assert relay.peers.budget.bytes_taken == 0
 
 
 async def test_the_window_and_a_cancellation_pass_through(autojump_clock: trio.testing.MockClock) -> None:
@@ -163,10 +163,10 @@ async def test_the_window_and_a_cancellation_pass_through(autojump_clock: trio.t
             assert await call.receive_part() is not None
             await settle()
             assert sent < 15
-            assert relay.peers._budget.bytes_taken < 1 << 20
+            assert relay.peers.budget.bytes_taken < 1 << 20
         await settle()
         assert ended.is_set()
-        assert (len(relay.peers._relays), relay.peers._budget.bytes_taken) == (0, 0)
+        assert (len(relay.peers._relays), relay.peers.budget.bytes_taken) == (0, 0)
 
 
 async def test_a_query_without_any_path_was_never_sent(autojump_clock: trio.testing.MockClock) -> None:
@@ -213,7 +213,7 @@ async def test_when_the_target_dies_the_asker_hears_it_and_when_the_asker_dies_t
             await settle()
             assert ended.is_set()
         await settle()
-        assert (len(relay.peers._relays), relay.peers._budget.bytes_taken) == (0, 0)
+        assert (len(relay.peers._relays), relay.peers.budget.bytes_taken) == (0, 0)
 
 
 async def test_what_waits_for_a_connection_is_given_back_when_the_asker_dies(
@@ -229,10 +229,10 @@ async def test_what_waits_for_a_connection_is_given_back_when_the_asker_dies(
         monkeypatch.setattr(relay.peers, "find", find)
         async with asker.peers.open_call("target", b"?" * 200_000, trio.current_time() + 20) as call:
             await trio.sleep(0.5)
-            assert relay.peers._budget.bytes_taken > 150_000
+            assert relay.peers.budget.bytes_taken > 150_000
             for connection in asker.peers.connections:
                 connection.close()
             with pytest.raises(ConnectionLost):
                 await call.receive_part()
         await trio.sleep(10)
-        assert (len(relay.peers._relays), relay.peers._budget.bytes_taken) == (0, 0)
+        assert (len(relay.peers._relays), relay.peers.budget.bytes_taken) == (0, 0)

@@ -21,6 +21,7 @@ from meshp2p.net.driver import DriverStats
 from meshp2p.net.peers import PeerStats
 from meshp2p.net.port import PortStats
 from meshp2p.node.metrics import METRICS, Measured, expose
+from meshp2p.wire.call_bytes import Budget
 from tests.http.meshes import open_mesh, registration
 
 SAMPLE = re.compile(r'([a-z_0-9]+)(?:\{((?:[a-z_]+="[^"\\\n]*",?)+)\})? (-?[0-9.e+-]+)')
@@ -101,15 +102,20 @@ async def test_every_counter_of_every_part_is_shown() -> None:
         beacon = BeaconSource.__new__(BeaconSource)
         beacon.stats = BeaconStats()
         measured.sources = [beacon]
-        counted = (Counters, DriverStats, HttpStats, PeerStats, PortStats, BeaconStats)
+        counted = (Counters, DriverStats, HttpStats, PeerStats, PortStats, BeaconStats, Budget)
+        budget = measured.peers.budget
+        kept_budget = (budget.bytes_max, budget.bytes_taken)
         parts = (
             *(measured.counters, measured.stats, measured.server, measured.peers.stats, measured.port.stats),
             beacon.stats,
+            budget,
         )
         assert tuple(map(type, parts)) == counted
         kept = [msgspec.structs.asdict(part) for part in parts[:2]]
         marks = set[float]().union(*(mark(part, numbers) for part in parts))
+        marks.discard(budget.bytes_max)  # a limit
         shown = set(read(expose(measured).decode()).values())
+        budget.bytes_max, budget.bytes_taken = kept_budget
         for part, values in zip(parts, kept, strict=False):
             for name, old in values.items():
                 setattr(part, name, old)
@@ -202,3 +208,25 @@ async def test_ids_of_members_are_in_no_sample() -> None:
             await client.get(f"{node.url}/registry/agents/very-special-id")
             text = (await client.get(f"{node.url}/metrics")).text
         assert "very-special" not in text
+
+
+async def test_a_report_that_reaches_nobody_and_a_query_that_is_abandoned_are_counted() -> None:
+    async with open_mesh("a", "b") as [a, b]:
+
+        @b.handler("Query")
+        async def answer(question: str) -> str:
+            begun.set()
+            await trio.sleep_forever()
+            raise AssertionError
+
+        begun = trio.Event()
+        queries = cast("Any", a)._node.queries
+        await queries.tell_progress("nobody", "c", b"1")
+        await queries.tell_progress("b", "c", b"1")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.query, "b", "x")
+            await begun.wait()
+            nursery.cancel_scope.cancel()
+        samples = await scrape(a)
+        assert value(samples, "meshp2p_progress_dropped_total") == 1
+        assert value(samples, "meshp2p_calls_reset_total", reason="cancelled") == 1
