@@ -138,7 +138,7 @@ def _show(trace: Trace, schedule: Schedule, result: Result, options: argparse.Na
 
 
 def _command_of(options: argparse.Namespace) -> str:
-    """What to type to see this run again."""
+    """Return the command that repeats this run."""
     if options.replay is not None:
         return shlex.join(["meshp2p", "simulate", "--replay", str(options.replay)])
     named = ("seed", "nodes", "duration", "loss", "delay")

@@ -95,7 +95,8 @@ async def _up(config: NodeConfig, is_json: bool) -> None:
 
 
 class _Output:
-    """What the node prints. If standard output fails the node goes on: it warns once, and tries each later line."""
+    """The output of the node. If standard output fails, the node continues: it warns once, and tries each later
+    line."""
 
     def __init__(self, is_json: bool) -> None:
         self._is_json = is_json

@@ -1,4 +1,4 @@
-"""Where first peers come from: multicast DNS, a beacon, seeds, and a cache of peers met before.
+"""Sources of first peers: multicast DNS, a beacon, seeds, and a cache of known peers.
 
-Every source offers sightings and none of them says who is dead; :mod:`meshp2p.discovery.source` has the contract.
+Sources offer sightings and do not decide which nodes are dead; :mod:`meshp2p.discovery.source` has the contract.
 """

@@ -143,7 +143,7 @@ class QueryServer:
 
 
 class _OfCalls:
-    """What a received call can do with its node. Its answer is the return value of its handler."""
+    """The link from a received call to its node. Its answer is the return value of its handler."""
 
     async def acknowledge_received(self, message: ReceivedMessage) -> None:
         """A call is not kept, so there is nothing to acknowledge."""

@@ -1,4 +1,4 @@
-"""What a node answers to anybody: to its agent, and to those who call its HTTP endpoints."""
+"""The operations of a node that its agent and HTTP callers share."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ class NodeBackend:
 
     def __init__(self, driver: Driver, addresses: tuple[Address, ...]) -> None:
         self.addresses = addresses
-        """Where others reach this node, best first. They change when the machine's addresses do."""
+        """The addresses at which others reach this node, the best first. They change when the machine's addresses
+        do."""
         self.loss: str | None = None
-        """What was lost on disk before the start; None if nothing was."""
+        """A description of what was lost on disk before the start, or None."""
         self.metrics: Callable[[], bytes] = bytes
         """Returns all metrics in Prometheus' text format; set by the runner, which has all parts."""
         self._driver = driver

@@ -79,7 +79,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     disables both."""
 
     capabilities: tuple[str, ...] = ()
-    """What the agent can do. Others find it by these."""
+    """The capabilities of the agent, by which others find it."""
 
     profiles: tuple[str, ...] = ()
     """The agent profiles that run here."""

@@ -43,7 +43,7 @@ PROGRESS_MAX: Final = 64
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be done, as JSON text that was checked, and what an instance must have that does it."""
+    """A task: its payload as JSON text that was checked, and the requirements for the instance that does it."""
 
     text: bytes
     capability: str | None
@@ -104,7 +104,7 @@ class Delegating:
             delegation.cancel()
 
     async def attempt(self, delegation: LocalDelegation, agent: str) -> bytes:
-        """Let one agent do it. If this is cancelled, the agent is told."""
+        """Ask one agent. On cancellation, the agent is told."""
         correlation_id = self._requests.new_id()
         self._outstanding[agent] = self._outstanding.get(agent, 0) + 1
         is_withdrawn = True
@@ -131,7 +131,7 @@ class Delegating:
             await self._requests.send(agent, b"null", TASK_CANCEL, correlation_id, math.inf)
 
     def choose(self, delegation: LocalDelegation) -> str | None:
-        """Who is to do it next: see :func:`choose_delegate`."""
+        """Return the next instance to ask: see :func:`choose_delegate`."""
         return choose_delegate(self._fitting(delegation), delegation.tried, self._outstanding, self._random)
 
     async def wait_for_candidate(self, delegation: LocalDelegation) -> None:
@@ -145,7 +145,8 @@ class Delegating:
 
 
 class ProgressReports(Feed[bytes]):
-    """What the agent that does a task reports of it, as JSON text. If there are too many, the oldest are dropped."""
+    """The progress reports of the agent that does a task, as JSON text. If there are too many, the oldest are
+    dropped."""
 
     def __init__(self) -> None:
         super().__init__(())
@@ -172,7 +173,7 @@ class LocalDelegation:
         self.task: Task = task
         self.state: DelegationState = DelegationState.RUNNING
         self.agent: str | None = None
-        """Who does it now, or did it."""
+        """The agent that does it now, or did it."""
         self.tried: list[str] = []
         self._delegating = delegating
         self.reports: ProgressReports = ProgressReports()
@@ -185,7 +186,7 @@ class LocalDelegation:
         return f"<Delegation {self.state} by {self.agent!r}>"
 
     async def run(self) -> None:
-        """See it to its end."""
+        """Run it to its end."""
         with self._scope:
             try:
                 await self._run()
@@ -230,11 +231,11 @@ class LocalDelegation:
             self.reports.end()
 
     def fail(self, why: str) -> None:
-        """Give it up, as failed: the agent is told."""
+        """End it as failed, and tell the agent."""
         self._give_up(_failed(why))
 
     def expire(self, why: str) -> None:
-        """Give it up because its time is over: the agent is told."""
+        """End it because its time is over, and tell the agent."""
         self._give_up(DelegationTimeout(DelegationState.FAILED, why))
 
     def _give_up(self, failure: MeshError) -> None:
@@ -265,8 +266,8 @@ def _failed(why: str) -> DelegationFailed:
 def choose_delegate(
     fitting: Iterable[ListedInstance], tried: list[str], outstanding: dict[str, int], random: Randomness
 ) -> str | None:
-    """Which of the instances that could do a task to ask next: none twice, busy ones last, then the one with the fewest
-    of our tasks, then any. None if there is none."""
+    """Return the instance to ask next: none twice, busy ones last, then the one with the fewest tasks from this node,
+    then any. Return None if there is none."""
     ranked = [
         ((instance.status == "busy", outstanding.get(instance.id, 0)), instance.id)
         for instance in fitting

@@ -156,6 +156,6 @@ class Inbox:
             self._close(self)
 
     def pop_handed(self) -> list[tuple[int, ReceivedMessage]]:
-        """What this inbox has handed out and nobody acknowledged, in order."""
+        """The messages that this inbox has handed out and that are not acknowledged, in order."""
         handed, self._handed = self._handed, {}
         return list(handed.values())

@@ -72,7 +72,7 @@ class Metric(NamedTuple):
         return "counter" if self.name.endswith("_total") else "gauge"
 
     def read(self, measured: Measured) -> Samples:
-        """What it is now."""
+        """The current value."""
         if callable(self.source):
             return self.source(measured)
         if isinstance(self.source, str):

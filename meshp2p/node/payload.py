@@ -94,7 +94,7 @@ def encode_error(error: Exception) -> bytes:
 
 
 def decode_error(text: bytes) -> RemoteError:
-    """What is raised for an answer that is marked as an error, whatever its payload is."""
+    """Return the error for an answer that is marked as an error, whatever its payload is."""
     try:
         body = _decode_error(text).error
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""What a node needs of the world it runs in: sockets, a clock for people, randomness, a disk, peers to begin with.
+"""The platform of a node: sockets, a clock for people, randomness, a disk, first peers.
 
-:class:`SystemPlatform` is this machine. :mod:`meshp2p.testing` has one that is a virtual network in one process; all
-above it is the same code.
+:class:`SystemPlatform` is this machine. :mod:`meshp2p.testing` has a virtual network in one process. Everything above
+is the same code.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Bound:
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What of the machine's networks concerns a node now. ``allowed_hosts`` are the names and addresses, in lower case,
-    under which the node may be called."""
+    """The networks of the machine, as far as they concern a node now. ``allowed_hosts`` are the names and addresses, in
+    lower case, under which the node may be called."""
 
     place: Endpoints
     allowed_hosts: frozenset[str]
@@ -73,7 +73,7 @@ class Surroundings(msgspec.Struct, frozen=True):
 
 
 class Disk(Protocol):
-    """What a node keeps on disk: its identity, known peers, and messages."""
+    """The disk of a node: its identity, known peers, and messages."""
 
     def load_identity(self) -> Identity | None:
         """Raises :class:`~meshp2p.errors.StoreError` if the stored identity cannot be read."""
@@ -86,24 +86,24 @@ class Disk(Protocol):
         """Call it regularly, even without new peers: it also stores the time that has passed."""
 
     def load_messages(self) -> list[tuple[Table, bytes, bytes]]:
-        """What was stored and not deleted, table by table and in the order of keys. To be called before the first
+        """Return what was stored and not deleted, table by table and in the order of keys. Call it before the first
         :meth:`store`. Raises :class:`~meshp2p.errors.StoreError` if the stored messages cannot be read."""
 
     async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
         """Make all these writes, in their order, or none: then it raises :class:`~meshp2p.errors.StoreError`. When this
-        returns they are kept. Cancel-safe: whether they are kept is then unknown."""
+        returns, they are on disk. Cancel-safe: then it is unknown whether they are."""
 
     @property
     def age(self) -> float:
-        """How many seconds ago the disk was first used, by elapsed time. To be asked after :meth:`load_messages`."""
+        """How many seconds ago the disk was first used, by elapsed time. Read it after :meth:`load_messages`."""
 
     @property
     def loss(self) -> str | None:
-        """What of the messages is missing since the last end; None if nothing is. To be asked after
+        """A description of the messages that are missing since the last end; None if none are. Read it after
         :meth:`load_messages`."""
 
     def close(self) -> None:
-        """Finish what is being written, and let another node have the disk."""
+        """Finish pending writes, and release the disk to other nodes."""
 
 
 class Platform(Protocol):
@@ -154,7 +154,7 @@ class Platform(Protocol):
         peers: tuple[KnownPeer, ...],
         company: Callable[[], int],
     ) -> list[Source]:
-        """Where the node looks for others. ``company()`` is how many of them it lists."""
+        """Return the sources of peers. ``company()`` is how many other nodes it lists."""
 
 
 class SystemPlatform:
@@ -241,7 +241,8 @@ class SystemPlatform:
 
 
 def find_place(bound_host: str, port: int, interfaces: Sequence[Interface]) -> Endpoints:
-    """Where a node is whose sockets are bound to this host and port, on a machine with these interfaces."""
+    """Return the addresses and links of a node whose sockets are bound to this host and port, on a machine with these
+    interfaces."""
     hosts = advertised_addresses(bound_host, lambda: interfaces)
     links = [
         Link(interface.name, host, interface.index, interface.broadcast_of(host))

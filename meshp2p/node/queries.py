@@ -114,7 +114,7 @@ class Queries:
         self._is_ended = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Where answers in parts are fetched, until cancelled."""
+        """Run the tasks that fetch answers in parts, until cancelled."""
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()

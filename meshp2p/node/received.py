@@ -34,7 +34,7 @@ REPLY_KINDS: Final = {QUERY: RESPONSE, TASK: TASK_RESULT}
 
 
 class Answering(Protocol):
-    """What a received message can do with its node."""
+    """The link from a received message to its node."""
 
     async def acknowledge_received(self, message: ReceivedMessage) -> None: ...
     async def reply_to(self, message: ReceivedMessage, payload: EncodedPayload) -> str: ...
@@ -82,7 +82,7 @@ class MessageView:
 
     @property
     def correlation_id(self) -> str | None:
-        """What the sender relates the message to; for an answer, the id of the question."""
+        """The id of what the message refers to; for an answer, that of the question."""
         return self._message.correlation_id
 
     @property

@@ -49,7 +49,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     has_beacon: bool
     seeds: tuple[str, ...]
     sources: Mapping[str, SourceStats]
-    """What was seen through each source."""
+    """The statistics of each source."""
     hears_other_meshes: bool
     secured_nodes: int
     """How many nodes are seen of secured meshes of this name that this machine is not in."""

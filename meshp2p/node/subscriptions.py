@@ -82,7 +82,7 @@ class Feed(Generic[_T]):
 
 
 class EventReader(Protocol):
-    """Who is given events."""
+    """The readers of events."""
 
     def put(self, event: Any) -> bool:
         """Take an event. Return whether it was lost instead."""

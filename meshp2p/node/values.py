@@ -97,7 +97,7 @@ def check_shape(shape: Any, field: str = "") -> None:
 
 
 def _find_formless(value: object) -> str:
-    """What of the value has no form in JSON; empty if all of it has one. It is known to end."""
+    """Return the part of the value that has no form in JSON; empty if all of it has one. The value has no cycles."""
     kind = type(value)
     if kind is dict:  # the common kinds first: a payload may hold many
         return _find_in(value) or _find_in(value.values())  # type: ignore[attr-defined, arg-type]  # a dict
@@ -126,7 +126,7 @@ def _find_in(values: Iterable[object]) -> str:
 
 
 def _fields(value: Any) -> list[Any]:
-    """What a Struct, a dataclass or a model holds."""
+    """Return the fields of a Struct, a dataclass or a model."""
     if isinstance(value, msgspec.Struct):
         return [getattr(value, name) for name in value.__struct_fields__]
     if dataclasses.is_dataclass(value):

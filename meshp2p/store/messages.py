@@ -32,7 +32,7 @@ from meshp2p.store.tables import AGE, MARKS, MIGRATIONS, TRANSACTIONS, mark, rea
 __all__ = ["Durability", "MessageStore"]
 
 Durability = Literal["process", "power"]
-"""What an acknowledged write survives: any end of the process, or also a power failure."""
+"""The failures that an acknowledged write survives: any end of the process, or also a power failure."""
 
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER: Final = struct.Struct(">16s44xI4xI")  # magic, user_version, application_id: SQLite's file format §1.3

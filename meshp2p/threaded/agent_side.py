@@ -1,4 +1,4 @@
-"""What the loop, or the threads, of an agent do for a node in another thread."""
+"""The agent's side of a node in another thread: the agent's loop, or its threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How what an agent holds reaches its node: in the agent's own loop, or in a thread of its own."""
+"""The connection between an agent's objects and its node: in the agent's own loop, or in another thread."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class ThreadBridge:
 
 
 class _Answering:
-    """What a received message does with its node, from the agent's side."""
+    """The link from a received message to its node, on the agent's side."""
 
     def __init__(self, bridge: ThreadBridge, inner: ReceivedMessage) -> None:
         self._bridge = bridge

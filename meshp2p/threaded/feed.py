@@ -1,4 +1,4 @@
-"""What an iterator of the agent's reads: a source in the node's loop, seen from the same loop or from outside."""
+"""The source of an iterator of the agent: in the node's loop, read from the same loop or from outside."""
 
 from __future__ import annotations
 

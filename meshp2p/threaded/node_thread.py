@@ -68,7 +68,7 @@ class Hold(Generic[_T]):
 
     def __init__(self, thread: NodeThread, make: Callable[[], contextlib.AbstractAsyncContextManager[_T]]) -> None:
         self.future: concurrent.futures.Future[_T] = concurrent.futures.Future()
-        """What the context manager gives, as soon as it is entered."""
+        """The value of the context manager, when it was entered."""
         self._thread = thread
         self._make = make
         self._released = trio.Event()
@@ -104,7 +104,7 @@ class NodeThread:
         self.opened: concurrent.futures.Future[LocalNode] = concurrent.futures.Future()
         self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.failure: BaseException | None = None
-        """What the node failed with; None if it did not fail."""
+        """The error with which the node failed, or None."""
         self._config = config
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="meshp2p-node", daemon=True)

@@ -1,4 +1,4 @@
-"""What a node shows of itself and of the mesh, readable in any thread."""
+"""The view of a node and of its mesh, readable in any thread."""
 
 from __future__ import annotations
 

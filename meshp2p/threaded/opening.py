@@ -30,7 +30,7 @@ from meshp2p.threaded.trio_side import TrioSide
 __all__ = ["NodeOpening", "node_in_loop", "node_opener", "open_node"]
 
 node_opener: Final[ContextVar[OpenLocal | None]] = ContextVar("meshp2p.node_opener", default=None)
-"""What opens the nodes of :func:`open_node` in this context. None opens them on this machine.
+"""The function that opens the nodes of :func:`open_node` in this context. If None, they are opened on this machine.
 
 :mod:`meshp2p.testing` sets it, so that an agent's own code can run on a virtual network.
 """

@@ -16,7 +16,7 @@ __all__ = ["Trace", "TraceEntry", "What"]
 
 
 class What(StrEnum):
-    """What an entry tells."""
+    """The kind of an entry."""
 
     START = "start"
     STOP = "stop"

@@ -27,8 +27,8 @@ _WILDCARDS: Final = ("::", "0.0.0.0")
 
 
 class MachineCheck:
-    """What a node with this configuration finds here. :meth:`check` fills ``interfaces``, ``own_hosts`` and
-    ``sockets``: those of the node's port, None if it cannot be bound. :meth:`close` closes them."""
+    """The checks of this machine for a node with this configuration. :meth:`check` fills ``interfaces``, ``own_hosts``
+    and ``sockets``: those of the node's port, None if it cannot be bound. :meth:`close` closes them."""
 
     def __init__(self, config: NodeConfig, codec: Codec, findings: Findings) -> None:
         self.interfaces: tuple[Interface, ...] = ()
