@@ -200,7 +200,9 @@ def event_text(event: NodeEvent) -> str:
         case NetworkProblemFound(reason=reason, advice=advice):
             return f"{reason}; {advice}"
         case EventsLost(count=count):
-            return f"{count or 'some'} events were lost, because they were read too slowly"
+            if not count:
+                return "events may have been missed while the connection was lost"
+            return f"{count} events were lost, because they were read too slowly"
         case StorageFailed(reason=reason):
             return f"nothing is kept on disk now, and messages are refused: {reason}"
         case StorageRecovered():

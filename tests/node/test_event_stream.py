@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meshp2p import (
+    EventsLost,
     LeaderChanged,
+    MemberDied,
     MemberEvent,
     MemberJoined,
     MemberLeft,
@@ -38,8 +41,9 @@ from meshp2p.http.request import Request, Write
 from meshp2p.http.routes import Route
 from meshp2p.node import event_log
 from meshp2p.node.event_log import EventLog
-from meshp2p.node.events import NodeEvent
+from meshp2p.node.events import NodeEvent, event_text
 from meshp2p.node.subscriptions import Subscriptions
+from meshp2p.testing import VirtualMesh, run
 from meshp2p.wire.event_contract import HEARTBEAT_SECONDS, SnapshotEvent, StreamedEvent
 from tests.core.builders import NOW_MS, a_machine, a_record
 from tests.http.clients import Client, serving
@@ -405,6 +409,51 @@ async def test_the_client_gives_the_events_of_a_node() -> None:
             if isinstance(event, MemberLeft):
                 assert event.instance == msgspec.structs.replace(event.instance, id="zed", hostname="h", port=1)
                 break
+
+
+async def test_the_client_reads_events_on_asyncio_and_leaves_nothing_open() -> None:
+    async with open_mesh("a") as [node]:
+
+        async def on_asyncio() -> None:
+            async with MeshClient(node.url) as client:
+                for _ in range(2):
+                    async with client.events() as events:
+                        async for event in events:
+                            if isinstance(event, LeaderChanged):
+                                break
+                assert (await client.health())["status"] == "healthy"
+
+        await trio.to_thread.run_sync(asyncio.run, on_asyncio())
+
+
+async def follow(mesh: VirtualMesh) -> list[str]:
+    """Read events at a node that is killed: what a client sees, as text."""
+    await mesh.start("a", "b", "c")
+    await mesh.wait_until_whole()
+    told: list[str] = []
+    members: set[str] = set()
+    async with mesh.client("a", "b") as client, client.events() as events:
+        async for event in events:
+            told.append(event_text(event))
+            match event:
+                case MemberJoined():
+                    members.add(event.id)
+                case MemberEvent() if isinstance(event, MemberDied | MemberLeft):
+                    members.discard(event.id)
+                case EventsLost():
+                    members.clear()
+                case LeaderChanged() if members == {"a", "b", "c"} and len(told) < 6:
+                    mesh.kill("a")
+                case LeaderChanged() if members == {"b", "c"}:
+                    break
+    return told
+
+
+def test_a_client_goes_on_at_another_node_when_its_own_is_killed_and_a_seed_repeats_what_it_sees() -> None:
+    told = run(follow, seed=3)
+    assert "events may have been missed while the connection was lost" in told
+    assert told[-1].startswith("leader is b")
+    assert run(follow, seed=3) == told
 
 
 async def test_the_client_goes_on_after_the_last_event_when_the_connection_breaks() -> None:
