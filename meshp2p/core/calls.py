@@ -152,7 +152,7 @@ class DeregisterReply(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class AskInstance(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """What the receiver knows of an instance that it hosts (or is). Answered with :class:`InstanceReply`."""
+    """A question about an instance that the receiver hosts (or is). The reply is :class:`InstanceReply`."""
 
     id: str
 
@@ -178,7 +178,7 @@ class Parcel(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Outcome(enum.IntEnum):
-    """What a home did with one recipient's copy."""
+    """The result of a home for one recipient's copy."""
 
     TAKEN = 0
     """It is in the mailbox, on disk where there is one."""
@@ -238,7 +238,7 @@ class ForwardFetch(msgspec.Struct, frozen=True, array_like=True, tag=19):
 
 
 class FetchReply(msgspec.Struct, frozen=True, array_like=True, tag=19):
-    """What waits in the mailbox, oldest first. ``is_home``: whether the replier is the recipient's home at all."""
+    """The waiting messages of a mailbox, the oldest first. ``is_home``: whether the replier is the recipient's home."""
 
     messages: Annotated[tuple[Message, ...], msgspec.Meta(max_length=COPIES_MAX)]
     is_home: bool = True
@@ -259,7 +259,7 @@ class ForwardStatus(msgspec.Struct, frozen=True, array_like=True, tag=21):
 
 
 class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=21):
-    """What became of each copy; empty where the replier knows no such message, or none any more."""
+    """The status of each copy; empty if the replier does not know the message, or no longer."""
 
     receipts: Annotated[tuple[CopyReceipt, ...], msgspec.Meta(max_length=COPIES_MAX)]
 

@@ -1,8 +1,4 @@
-"""What nodes send each other by UDP: a body that says why it was sent, then whatever gossip fits.
-
-Nodes are named by 64-bit tags (:func:`~meshp2p.core.record.tag_of`): an id would fill half of the packet. Fields are
-positional on the wire and may only be appended.
-"""
+"""The datagrams between nodes: a body with the reason for the packet, then as much gossip as fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a machine asks its driver to do, in this order. Imperatives."""
+"""The effects of a machine: commands for its driver, in order."""
 
 from __future__ import annotations
 
@@ -71,22 +71,22 @@ class Persist(msgspec.Struct, frozen=True):
 
 
 class Table(enum.StrEnum):
-    """What is kept of messages: keys and values are bytes that only the core reads."""
+    """The stored tables of messages. Keys and values are bytes that only the core reads."""
 
     OUTGOING = "outgoing"
     """Messages that this node holds until they are acknowledged."""
     SETTLED = "settled"
-    """Copies of them that are final, while others of the same message are not."""
+    """Final copies of messages of which other copies are not final."""
     INCOMING = "incoming"
     """Mailboxes."""
     ACKNOWLEDGED = "acknowledged"
-    """What must not be handed out again."""
+    """The ids of messages that must not be handed out again."""
     RECEIPTS = "receipts"
-    """What became of messages that are held no longer."""
+    """The status of messages that are no longer held."""
 
 
 class Put(msgspec.Struct, frozen=True):
-    """Keep this value under this key, in place of what is there."""
+    """Store this value under this key, in place of an earlier one."""
 
     table: Table
     key: bytes
@@ -94,7 +94,7 @@ class Put(msgspec.Struct, frozen=True):
 
 
 class Delete(msgspec.Struct, frozen=True):
-    """Keep nothing under this key. It may not be there."""
+    """Delete this key. It may not exist."""
 
     table: Table
     key: bytes
@@ -142,7 +142,7 @@ class Watch(msgspec.Struct, frozen=True):
 
 
 class Unwatch(msgspec.Struct, frozen=True):
-    """Close this watch connection, or give it up."""
+    """Close this watch connection, even if it is not established yet."""
 
     watch_id: int
 
@@ -151,7 +151,7 @@ Effect = Send | Call | Persist | Store | Emit | Resolve | Watch | Unwatch
 
 
 class Performer(Protocol):
-    """What performs the effects of a machine: a driver, or a simulator. One method for each effect."""
+    """Performs the effects of a machine: a driver, or a simulator. There is one method for each effect."""
 
     def perform_send(self, effect: Send, /) -> None: ...
     def perform_call(self, effect: Call, /) -> None: ...
@@ -187,25 +187,25 @@ def perform(effect: Effect, performer: Performer) -> None:
 
 
 class Failure(enum.StrEnum):
-    """How a call failed: what its driver can tell."""
+    """How a call failed, as far as its driver can tell."""
 
     REFUSED = "refused"
-    """Every address answered that nobody listens there: the host lives, the process does not."""
+    """Every address refused the connection: the host lives, the process does not."""
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
-    """No route, a broken connection, an answer that is none."""
+    """There was no route, the connection broke, or the answer was invalid."""
 
 
 class CallFailed(msgspec.Struct, frozen=True):
-    """That a call had no reply. Whether the other side acted on it is unknown."""
+    """A call had no reply. It is unknown whether the other side acted on it."""
 
     failure: Failure
     reason: str
 
 
 class WatchOpened(msgspec.Struct, frozen=True):
-    """That a watch connection stands: at which address the watched node listens, None if that is not known because it
-    opened the connection itself; and who answered."""
+    """A watch connection was established: the address at which the watched node listens, None if the node opened the
+    connection itself and that is unknown; and the process that answered."""
 
     address: Address | None
     pong: Pong

@@ -1,4 +1,4 @@
-"""What one key of a shared map holds, and the stamp that orders writes."""
+"""An entry of a shared map, and the stamp that orders writes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, order=True):
 
 
 class MapEntry(msgspec.Struct, frozen=True, array_like=True):
-    """What one key holds. ``value`` is JSON text, empty where the key was deleted."""
+    """The content of one key. ``value`` is JSON text, empty if the key was deleted."""
 
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=MAP_KEY_BYTES_MAX)]
     stamp: Stamp

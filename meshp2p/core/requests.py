@@ -1,4 +1,4 @@
-"""What an agent asks of its node, beside reading."""
+"""The requests of an agent to its node, besides reads."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What every part of the machine may use: records, addresses, timers, calls, stores."""
+"""The state and services that all parts of the machine share: records, addresses, timers, calls, stores."""

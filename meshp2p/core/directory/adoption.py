@@ -1,4 +1,4 @@
-"""What mail needs from membership."""
+"""The services of membership that mail uses."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ __all__ = ["Timer", "Timers"]
 
 
 class Timer(enum.IntEnum):
-    """What is due. The subject, if there is one, is an id or a number as text."""
+    """The kind of a timer. Its subject, if it has one, is an id or a number as text."""
 
     PROBE = 0
     """The next protocol period begins."""

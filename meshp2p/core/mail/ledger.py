@@ -46,7 +46,7 @@ class Change(msgspec.Struct):
     settled: Sequence[tuple[str, Outgoing]] = ()
     """Copies in the outbox that become acknowledged, by recipient."""
     mailboxes: dict[str, MailboxChange] = {}
-    """What becomes acknowledged, by recipient."""
+    """The ids that become acknowledged, by recipient."""
     taken: list[tuple[str, MailboxEntry]] = []
     """Messages that were put into mailboxes, by recipient."""
 

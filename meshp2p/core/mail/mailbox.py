@@ -109,7 +109,7 @@ class Mailbox:
             self.acknowledged = {**remembered, **self.acknowledged}
 
     def put_back(self, removed: Iterable[MailboxEntry]) -> None:
-        """What was removed waits again, in its place."""
+        """Restore a removed message at its place."""
         for incoming in removed:
             self.put(incoming)
         self.pending = dict(sorted(self.pending.items(), key=lambda entry: entry[1].number))

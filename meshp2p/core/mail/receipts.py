@@ -1,4 +1,4 @@
-"""What became of a message, wherever it was accepted."""
+"""The status of a message, wherever it was accepted."""
 
 from __future__ import annotations
 

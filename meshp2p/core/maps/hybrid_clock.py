@@ -1,5 +1,5 @@
-"""Hybrid logical clocks (Kulkarni et al. 2014, "Logical Physical Clocks"): stamps that never run behind what was seen,
-and stay close to the time of day."""
+"""Hybrid logical clocks (Kulkarni et al. 2014, "Logical Physical Clocks"): stamps that are later than all stamps seen,
+and close to the time of day."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["HybridClock"]
 
 
 class HybridClock:
-    """The clock of one node: each stamp it gives is above all that it gave or noted before."""
+    """The clock of one node. Each stamp that it returns is later than all that it returned or noted before."""
 
     def __init__(self, node: int) -> None:
         self._node = node
@@ -18,7 +18,7 @@ class HybridClock:
         self._count = 0
 
     def tick(self, wall_ms: int) -> Stamp:
-        """The stamp of a write at this time (the paper's send or local event)."""
+        """Return the stamp of a write at this time (the paper's send or local event)."""
         if wall_ms > self._wall_ms:
             self._wall_ms, self._count = min(wall_ms, TIME_MAX), 0
         elif self._count < COUNT_MAX:
@@ -28,14 +28,14 @@ class HybridClock:
         return Stamp(self._wall_ms, self._count, self._node)
 
     def note(self, stamp: Stamp) -> None:
-        """A foreign stamp was taken (the paper's receive event): later ones of this node are above it."""
+        """Note a foreign stamp (the paper's receive event). Later stamps of this node are above it."""
         self._wall_ms, self._count = max((self._wall_ms, self._count), (stamp.wall_ms, stamp.count))
 
     def is_past(self, wall_ms: int) -> bool:
-        """Whether it gave or noted a stamp that is later than this time."""
+        """Return whether it returned or noted a stamp that is later than this time."""
         return self._wall_ms > wall_ms
 
     def set_back(self, wall_ms: int) -> None:
-        """Give up what was noted past this time: it came from a clock that is wrong."""
+        """Forget stamps noted past this time: they came from a wrong clock."""
         if self._wall_ms > wall_ms:
             self._wall_ms, self._count = wall_ms, 0

@@ -1,8 +1,8 @@
-"""A map that many nodes hold and each may write: what one replica is, and which of two entries prevails.
+"""A replicated map that each node may write: one replica, and the choice between two entries.
 
 Of two entries of a key the one with the later :class:`~meshp2p.core.map_entry.Stamp` prevails (last writer wins). A
-deletion is an entry without a value, kept until it is so old that no replica can hold what it deleted. Putting entries
-is commutative, associative and idempotent, so replicas that were given the same entries are the same.
+deletion is an entry without a value. It is kept until it is so old that no replica can hold the deleted value. Putting
+entries is commutative, associative and idempotent, so replicas with the same entries are equal.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ idempotent."""
 
 
 def prevailing(one: MapEntry, other: MapEntry, merge: Merge | None = None) -> MapEntry:
-    """What becomes of two entries of one key. Two values are joined where there is a ``merge``, and bear the later
-    stamp; a deletion and a value are never joined."""
+    """Return the entry that prevails of two entries of one key. With a ``merge`` two values are merged and get the
+    later stamp; a deletion and a value are never merged."""
     earlier, later = (one, other) if (one.stamp, one.value) <= (other.stamp, other.value) else (other, one)
     if merge is None or earlier.is_deleted or later.is_deleted or earlier.value == later.value:
         return later
@@ -37,7 +37,7 @@ def prevailing(one: MapEntry, other: MapEntry, merge: Merge | None = None) -> Ma
 
 
 def bucket_of(key: str) -> int:
-    """The bucket of a key where there are as many as there may be; of fewer, a power of two, its lower bits."""
+    """Return the bucket of a key for the maximum number of buckets. For fewer, a power of two, use its lower bits."""
     return int.from_bytes(_hash_of(key).digest(), "big") % BUCKETS_MAX
 
 
@@ -53,16 +53,16 @@ class _HeldEntry(msgspec.Struct, frozen=True):
 
 
 class ReplicatedMap:
-    """One replica. Its length, its keys and their values may be read from any thread: an entry is immutable, takes the
-    place of another in one step, and the dictionary of them is copied in one step."""
+    """One replica. Its length, keys and values may be read from any thread: an entry is immutable and replaced in one
+    step, and the dictionary of entries is copied in one step."""
 
     def __init__(self, name: str, merge: Merge | None = None) -> None:
         self.name = name
         self.merge = merge
         self.bytes: int = 0
-        """Of all entries, deletions too."""
+        """The size of all entries, including deletions."""
         self.view: int = 0
-        """The same where two replicas hold the same entries: the XOR of their fingerprints."""
+        """A hash that is equal for equal replicas: the XOR of the fingerprints of their entries."""
         self._held: dict[str, _HeldEntry] = {}
         self._deleted: dict[str, int] = {}
         self._words = [0] * BUCKETS_MAX
@@ -77,31 +77,31 @@ class ReplicatedMap:
 
     @property
     def entries_count(self) -> int:
-        """How many entries there are, deletions too."""
+        """How many entries there are, including deletions."""
         return len(self._held)
 
     def entry(self, key: str) -> MapEntry | None:
-        """The entry of this key, a deletion too."""
+        """Return the entry of this key, which may be a deletion."""
         held = self._held.get(key)
         return None if held is None else held.entry
 
     def value(self, key: str) -> bytes | None:
-        """The value of this key as JSON text; None where it has none."""
+        """Return the value of this key as JSON text; None if it has none."""
         held = self._held.get(key)
         return held.entry.value if held is not None and held.entry.value else None
 
     def values(self) -> dict[str, bytes]:
-        """The keys that have a value and their values as JSON text, in no order."""
+        """Return the keys that have a value and their values as JSON text, in no particular order."""
         return {key: held.entry.value for key, held in self._held.copy().items() if held.entry.value}
 
     def entries(self) -> Iterator[MapEntry]:
-        """All entries, deletions too."""
+        """Return all entries, including deletions."""
         return (held.entry for held in self._held.values())
 
     # Changing it
 
     def put(self, entry: MapEntry) -> bool:
-        """Take an entry in; whether anything changed."""
+        """Put an entry. Return whether anything changed."""
         held = self._held.get(entry.key)
         if held is not None:
             entry = prevailing(held.entry, entry, self.merge)
@@ -111,7 +111,7 @@ class ReplicatedMap:
         return True
 
     def replace(self, entry: MapEntry) -> None:
-        """Hold this entry, whatever is held of its key."""
+        """Store this entry, whatever the present one is."""
         stamp, hashed = entry.stamp, _hash_of(entry.key)
         bucket = int.from_bytes(hashed.digest(), "big") % BUCKETS_MAX
         hashed.update(b"%d %d %d " % (stamp.wall_ms, stamp.count, stamp.node))
@@ -125,7 +125,7 @@ class ReplicatedMap:
         self._count(held, previous)
 
     def _count(self, held: _HeldEntry | None, previous: _HeldEntry | None) -> None:
-        """One entry took the place of another, or of none."""
+        """Note that one entry replaced another, or none."""
         self._values += _has_value(held) - _has_value(previous)
         for one, sign in ((held, 1), (previous, -1)):
             if one is not None:
@@ -146,14 +146,15 @@ class ReplicatedMap:
 
     @property
     def buckets(self) -> int:
-        """In how many buckets another replica is to be compared: about one for four entries, a power of two."""
+        """Return the number of buckets for a comparison with another replica: about one for four entries, a power of
+        two."""
         buckets = 1
         while buckets < BUCKETS_MAX and buckets * 4 < len(self._held):
             buckets *= 2
         return buckets
 
     def digest(self, buckets: int) -> bytes:
-        """The XOR of the fingerprints in each of so many buckets, 8 bytes a bucket."""
+        """Return the XOR of the fingerprints in each of this many buckets, 8 bytes per bucket."""
         if buckets == 1:
             return self.view.to_bytes(8, "big")
         words = [0] * buckets
@@ -163,14 +164,15 @@ class ReplicatedMap:
         return b"".join(word.to_bytes(8, "big") for word in words)
 
     def differing(self, digest: bytes) -> tuple[int, ...]:
-        """The numbers of the buckets in which another replica's digest is not this one's."""
+        """Return the buckets in which another replica's digest differs from this one's."""
         own = self.digest(len(digest) // 8)
         if own == digest:
             return ()
         return tuple(at // 8 for at in range(0, len(digest), 8) if own[at : at + 8] != digest[at : at + 8])
 
     def entries_in(self, numbers: Iterable[int], buckets: int, first: int = 0) -> list[MapEntry]:
-        """All entries in these of so many buckets, bucket by bucket, beginning with the first from ``first`` on."""
+        """Return all entries in these of this many buckets, bucket by bucket, starting with the first from ``first``
+        on."""
         wanted = set(numbers)
         mask = buckets - 1
         found = [held for held in self._held.values() if held.bucket & mask in wanted]

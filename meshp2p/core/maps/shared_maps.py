@@ -1,8 +1,8 @@
-"""Shared maps, as one part of the machine: who else has them, comparing replicas, telling changes.
+"""Shared maps, as one part of the machine: finding other nodes with a map, comparing replicas, spreading changes.
 
-A change is told at once to a few nodes that have the map, each of which tells a few (rumour mongering, Demers et al.
-1987). What that misses is mended by comparing: by digest, with a node that is met, that returns, and now and then with
-one drawn at random. Only nodes that opened a map of the name take part.
+A change is sent at once to a few nodes that have the map, and each of them sends it to a few (rumour mongering, Demers
+et al. 1987). Comparisons repair what that misses: by digest, with a node that is met or that returns, and now and then
+with a random one. Only nodes that opened a map of the name take part.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ FANOUT = 3
 """How many nodes that have a map each node tells of a new change at once. Chosen, not measured."""
 
 TELL_ROUNDS = 2
-"""How often a node tells a change on. Chosen, not measured: with a fanout of 3 one round leaves 6 of 100 untold."""
+"""How often a node passes a change on. Chosen, not measured: with a fanout of 3, one round misses 6 of 100 nodes."""
 
 NEWS_MAX = 256
-"""Changes that are told on one by one; past it the replicas are compared sooner instead. Chosen, not measured."""
+"""The maximum number of changes that are passed on one by one. Above it the replicas are compared sooner instead.
+Chosen, not measured."""
 
 HOLDERS_MAX = 32
-"""Nodes with the map that a reply names. Chosen, not measured."""
+"""The maximum number of nodes with the map that a reply names. Chosen, not measured."""
 
 
 class Maps:
@@ -52,10 +53,10 @@ class Maps:
     # What the agent does
 
     def open(self, name: str, merge: Merge | None, now: float) -> ReplicatedMap:
-        """Take part in the map of this name; the same one again where it is open already.
+        """Open the map with this name, or return the open one.
 
-        Raises :class:`~meshp2p.errors.LimitExceeded` where there are too many, and
-        :class:`~meshp2p.errors.LocalProtocolError` where it is open with another ``merge``.
+        Raises :class:`~meshp2p.errors.LimitExceeded` if too many are open, and
+        :class:`~meshp2p.errors.LocalProtocolError` if it is open with another ``merge``.
         """
         state = self._state
         shared = self._maps.get(name)
@@ -71,7 +72,8 @@ class Maps:
         return shared.replica
 
     def resume(self, old: Maps, now: float) -> None:
-        """Take up the replicas, which the agent may hold, and ask everybody for their maps again."""
+        """Continue with the replicas of the earlier machine, which the agent may hold, and ask all nodes for their maps
+        again."""
         state = self._state
         for name, shared in old._maps.items():
             opened = self._maps[name] = OpenMap(state, shared.replica, shared.stamps)
@@ -80,12 +82,12 @@ class Maps:
             self._set_sync_timer(opened, now)
 
     def replica(self, name: str) -> ReplicatedMap | None:
-        """The map of this name, where it is open."""
+        """Return the map with this name, if it is open."""
         shared = self._maps.get(name)
         return None if shared is None else shared.replica
 
     def write(self, name: str, key: str, value: bytes, now: float) -> None:
-        """Set a key to a value, JSON text that has been checked, or delete it: where that is empty.
+        """Set a key to a value, JSON text that has been checked, or delete it if the value is empty.
 
         Raises :class:`~meshp2p.errors.LimitExceeded`; then nothing changed.
         """
@@ -102,7 +104,7 @@ class Maps:
             self._tell(shared, (key,), now)
 
     def _check_clocks(self, shared: OpenMap, now: float) -> None:
-        """Write anew what bears a time that is too far ahead, and tell of it."""
+        """Rewrite entries whose stamp is too far ahead, and spread them."""
         ahead = shared.restamp(now)
         if ahead:
             self._tell(shared, ahead, now)
@@ -116,7 +118,7 @@ class Maps:
     # Telling
 
     def _tell(self, shared: OpenMap, keys: Iterable[str], now: float) -> None:
-        """Let others know of these entries: soon, together with what else is new."""
+        """Send these entries to other nodes soon, together with other news."""
         rounds = TELL_ROUNDS if len(shared.holders) > FANOUT else 1
         for key in keys:
             shared.news[key] = rounds
@@ -127,7 +129,7 @@ class Maps:
             self._state.timers.set_earlier(Timer.MAP_TELL, now, shared.replica.name)
 
     def _handle_tell(self, name: str, now: float) -> None:
-        """A round of telling."""
+        """Send a round of news."""
         shared = self._maps[name]
         state = self._state
         holders = list(shared.holders)
@@ -152,7 +154,8 @@ class Maps:
         now: float,
         then: Callable[[int, float], None] | None = None,
     ) -> None:
-        """Push entries to a node; ``then(news, now)`` is run where it took them, with how many were news."""
+        """Push entries to a node. If it took them, call ``then(news, now)`` with the number of those that it did not
+        know."""
 
         def conclude(reply: CallReply | CallFailed, now: float) -> None:
             self._pushes -= 1
@@ -186,12 +189,12 @@ class Maps:
         state.timers.set(Timer.MAP_SYNC, now + pause, shared.replica.name)
 
     def _sync_sooner(self, shared: OpenMap, now: float) -> None:
-        """Much changed by a comparison: others will want to know."""
+        """Compare sooner, because a comparison changed much."""
         soon = now + SYNC_INTERVAL / 20
         self._state.timers.set_earlier(Timer.MAP_SYNC, soon, shared.replica.name)
 
     def _handle_sync(self, name: str, now: float) -> None:
-        """It is time to compare with somebody."""
+        """Compare with another node, because it is time."""
         state = self._state
         shared = self._maps[name]
         self._set_sync_timer(shared, now)
@@ -214,7 +217,7 @@ class Maps:
             self._sync_with(shared, node_id, now)
 
     def _sync_with(self, shared: OpenMap, node_id: str, now: float, buckets: int = 1) -> None:
-        """Compare with another node, unless that is under way: by one word first, and then by as many as suit."""
+        """Compare with another node, unless that is under way: first by one hash, then by a suitable number of them."""
         state = self._state
         if node_id in shared.syncing or state.is_leaving or not state.members.has_node(node_id):
             return
@@ -291,11 +294,11 @@ class Maps:
         return MapDifference(True, state.wall_ms(), replica.buckets, differing, entries, is_complete, tuple(holders))
 
     def _any_of(self, numbers: tuple[int, ...]) -> int:
-        """The bucket to begin with: a random one, so that what does not fit this time may the next."""
+        """Return the first bucket: a random one, so that entries that do not fit this time may fit the next."""
         return numbers[self._state.random.randrange(0, len(numbers))]
 
     def _bounded(self, entries: list[MapEntry]) -> tuple[MapEntry, ...]:
-        """As many as one call carries, and one at least."""
+        """Return as many entries as one call carries, at least one."""
         budget = self._state.config.map_sync_bytes_max
         for count, entry in enumerate(entries):
             budget -= entry.size
@@ -320,17 +323,17 @@ class Maps:
             self._check_clocks(shared, now)
 
     def _note_none(self, shared: OpenMap, node_id: str) -> None:
-        """It has not opened the map, or is gone."""
+        """Note that a node has not opened the map, or is gone."""
         shared.holders.pop(node_id, None)
         shared.clock.forget(node_id)
 
     def _note_silent(self, shared: OpenMap, node_id: str) -> None:
-        """It did not answer: ask again with the next comparison."""
+        """Note that a node did not answer. It is asked again with the next comparison."""
         if self._state.members.has_node(node_id):
             shared.silent[node_id] = None
 
     def notice(self, event: InstanceChange, now: float) -> None:
-        """A node is listed: ask it. One is gone: forget it."""
+        """Ask a newly listed node, and forget one that is gone."""
         record = event.record
         if not self._maps or not record.is_node or record.id == self._state.id:
             return
@@ -350,7 +353,7 @@ class Maps:
     # Its end
 
     def leave(self, now: float) -> None:
-        """Tell what nobody was told yet."""
+        """Send the news that no node has yet."""
         for name, shared in self._maps.items():
             if shared.news:
                 self._handle_tell(name, now)
