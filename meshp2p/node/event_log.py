@@ -20,10 +20,8 @@ from meshp2p.core.view import View
 from meshp2p.errors import NodeClosed
 from meshp2p.http.serialize import detail_of, leader_of, rfc3339
 from meshp2p.node.events import NetworkProblemFound, NodeEvent, event_of
-from meshp2p.node.instance import Instance, to_unix_ms
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.wire import event_contract
-from meshp2p.wire.contract import InstanceDetail
 from meshp2p.wire.event_contract import HEARTBEAT_SECONDS, EventsLostEvent, MeshEvent
 
 __all__ = ["EventLog"]
@@ -59,7 +57,7 @@ class EventLog:
 
     def put(self, event: Event | NetworkProblemFound) -> bool:
         """Add an event. Called by the node; never waits."""
-        shown = event_of(event, self._machine, trio.current_time())
+        shown = event_of(event, self._machine, trio.current_time(), detail_of)
         if shown is not None and not self._is_ended:
             self._last += 1
             self._snapshot = None
@@ -177,35 +175,10 @@ class EventLog:
 def _streamed(event: NodeEvent, at: str) -> MeshEvent:
     """An event of the node as the stream shows it: of the same name and with the same fields."""
     shape: type[Any] = getattr(event_contract, f"{type(event).__name__}Event")
-    made: MeshEvent = shape(at=at, **{name: _shown(getattr(event, name)) for name in event.__struct_fields__})
+    made: MeshEvent = shape(at=at, **{name: _plain(getattr(event, name)) for name in event.__struct_fields__})
     return made
 
 
-def _shown(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """A field of an event. A text may quote a path of this machine that is no UTF-8, which JSON has no form for."""
-    if isinstance(value, Instance):
-        return _detail(value)
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
-
-
-def _detail(instance: Instance) -> InstanceDetail:
-    """An instance as the stream shows it."""
-    return InstanceDetail(
-        instance_id=instance.id,
-        hostname=instance.hostname,
-        port=instance.port,
-        capabilities=instance.capabilities,
-        is_leader=instance.is_leader,
-        last_heartbeat=rfc3339(to_unix_ms(instance.last_heartbeat)),
-        created_at=rfc3339(to_unix_ms(instance.created_at)),
-        agent_profiles=instance.profiles,
-        status=instance.status or None,
-        metrics=instance.metrics or None,
-        state=instance.state.name.lower(),
-        home=instance.home,
-        incarnation=instance.incarnation,
-        address=str(instance.addresses[0]) if instance.addresses else None,
-        addresses=tuple(map(str, instance.addresses)),
-        epoch=instance.epoch,
-        led_since=None if instance.led_since is None else rfc3339(to_unix_ms(instance.led_since)),
-    )

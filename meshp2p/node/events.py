@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Final, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -27,6 +28,7 @@ from meshp2p.core.events import (
     StorageFailed,
     StorageRecovered,
 )
+from meshp2p.core.instance import ListedInstance
 from meshp2p.core.view import View
 from meshp2p.node.instance import Instance, instance_of
 
@@ -152,11 +154,17 @@ _MEMBER_EVENTS: Final[dict[type[InstanceEvent], type[MemberEvent]]] = {
 }
 
 
-def event_of(event: Event | NetworkProblemFound, machine: View, now: float) -> NodeEvent | None:
-    """Convert an event of the core for agents; None for the loss of the id, which ends the node."""
+def event_of(
+    event: Event | NetworkProblemFound,
+    machine: View,
+    now: float,
+    show: Callable[[ListedInstance], Any] = instance_of,
+) -> NodeEvent | None:
+    """Convert an event of the core for agents, with instances as ``show`` makes them; None for the loss of the id,
+    which ends the node."""
     match event:
         case InstanceEvent():
-            instance = instance_of(machine.show(event.record, now, event.heard))
+            instance = show(machine.show(event.record, now, event.heard))
             match event:
                 case InstanceSuspected(by=by, evidence=evidence):
                     return MemberSuspected(instance, by or None, evidence)
@@ -171,7 +179,7 @@ def event_of(event: Event | NetworkProblemFound, machine: View, now: float) -> N
             leader = msgspec.structs.replace(
                 machine.show(record, now), is_leader=True, epoch=event.epoch, led_since=led_since
             )
-            return LeaderChanged(instance_of(leader), event.previous_id)
+            return LeaderChanged(show(leader), event.previous_id)
         case IdConflictLost():
             return None
         case _:

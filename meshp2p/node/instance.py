@@ -12,7 +12,7 @@ from meshp2p.core.instance import ListedInstance
 from meshp2p.core.message import CopyReceipt, CopyStatus
 from meshp2p.core.record import State
 
-__all__ = ["Instance", "Receipt", "from_unix_ms", "instance_of", "receipt_of", "to_unix_ms"]
+__all__ = ["Instance", "Receipt", "from_unix_ms", "instance_of", "receipt_of"]
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,8 +97,3 @@ def receipt_of(receipt: CopyReceipt) -> Receipt:
 def from_unix_ms(milliseconds: int) -> dt.datetime:
     """Convert a time of the core to UTC."""
     return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
-
-
-def to_unix_ms(time: dt.datetime) -> int:
-    """Convert a time back."""
-    return round(time.timestamp() * 1000)
