@@ -312,7 +312,7 @@ class MeshClient:
 
 
 class _Mailbox:
-    """What a message that was read over HTTP can do with its node."""
+    """The link from a message that was read over HTTP to its node."""
 
     def __init__(self, client: MeshClient, owner: str) -> None:
         self._client = client

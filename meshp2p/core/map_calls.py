@@ -36,7 +36,7 @@ class MapSync(msgspec.Struct, frozen=True, array_like=True, tag=48):
 
 
 class MapDifference(msgspec.Struct, frozen=True, array_like=True, tag=48):
-    """What the replier holds in the buckets that differ, up to a bound; ``is_complete`` says whether that is all.
+    """The replier's entries in the buckets that differ, up to a limit; ``is_complete`` says whether these are all.
 
     ``has_map`` is whether it has opened this map; if not, all else is empty. ``differing`` are the numbers of those
     buckets. If the digest was too coarse, there are no entries, and ``buckets`` is how many buckets to use instead.

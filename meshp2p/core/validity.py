@@ -1,8 +1,8 @@
-"""What a record, a rumour and their fields must be to be valid: the same check at every entrance.
+"""The validity of records, rumours and their fields: the same check for every input.
 
-A peer's packets and calls, an agent's registration and heartbeat, a node's own configuration: what enters anywhere is
-told to every node, and what one node accepts and another refuses hides the first from the second. Whether a valid claim
-is to be believed is another question: :func:`~meshp2p.core.record.is_sound`.
+Data from a peer's packets and calls, an agent's registration and heartbeat, and a node's own configuration reaches
+every node. If one node accepts it and another refuses it, the second does not see the first. Whether a valid claim is
+believed is another question: :func:`~meshp2p.core.record.is_sound`.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Process:
         """The scopes that run in it; they are cancelled when it is killed."""
         self.nodes: list[MeshNode] = []
         self.at_death: dict[Callable[[], None], None] = {}
-        """What its kernel does when it is gone: closing sockets, releasing locks."""
+        """The actions of its kernel when it has ended: closing sockets, releasing locks."""
         self.waiting: dict[Waiters, None] = {}
         self._held: list[Callable[[], None]] = []
         self._resumed = Waiters(self)

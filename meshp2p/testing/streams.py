@@ -28,7 +28,7 @@ _SYN_TIMEOUT: Final = 1.0  # seconds before a connection is asked for again, dou
 _SYN_RETRIES: Final = 6
 
 _END = b""
-"""What is sent when a side will send nothing more."""
+"""The mark that a side will send nothing more."""
 
 
 class _OneAtATime:

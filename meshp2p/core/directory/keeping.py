@@ -1,9 +1,9 @@
-"""What this node must store before it publishes it, and what happens when a write fails.
+"""The numbers that this node must store before it publishes them, and the handling of failed writes.
 
 Two numbers are stored beside the messages: the greatest incarnation that this node may publish of itself, and the
 greatest epoch that it may claim. The incarnation is stored far ahead, so that only a start, a claim to lead, and a
-claim of others far above need a write. What is not stored is not published: the node serves on without it, and retries
-the write after a pause that doubles.
+claim of others far above need a write. A number that is not stored is not published: the node continues without it, and
+retries the write after a pause that doubles.
 """
 
 from __future__ import annotations

@@ -175,8 +175,8 @@ class Acknowledging:
         change.writes += self._mailboxes.forgotten_rows(recipient, part.forgotten)
 
     def _plan_told(self, copies: Iterable[tuple[str, str]]) -> Change:
-        """What changes in the mailboxes if another home took these acknowledgements. This node may be a home as well,
-        or one that has not heard that the recipient moved."""
+        """Return the changes in the mailboxes if another home took these acknowledgements. This node may be a home as
+        well, or one that has not heard that the recipient moved."""
         change = Change()
         for recipient, message_id in copies:
             mailbox = self._mailboxes.by_recipient.get(recipient)

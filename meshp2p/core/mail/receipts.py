@@ -41,7 +41,8 @@ class Receipts:
             self._home_calls.ask(ticket, holder, ForwardStatus(request.message_id), why, now)
 
     def status(self, message_id: str) -> StatusReply:
-        """What became of each copy, and why one that is still here is not delivered, if its home cannot be reached."""
+        """Return the status of each copy, and why one that is still here is not delivered if its home cannot be
+        reached."""
         outgoing = self._outbox.by_id.get(message_id)
         return StatusReply(tuple(map(self._explain, outgoing.receipts() if outgoing is not None else ())))
 

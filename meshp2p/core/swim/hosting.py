@@ -46,8 +46,8 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 class _Hosted:
-    """What only the home knows of an instance: what its last heartbeat reported, when its record was last published,
-    and which caller it belongs to."""
+    """The data of an instance that only its home has: its last report, when its record was last published, and which
+    caller it belongs to."""
 
     __slots__ = ("owner", "published_at", "report", "seen")
 

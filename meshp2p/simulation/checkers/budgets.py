@@ -27,7 +27,7 @@ from meshp2p.virtual.faults import Crash, Fault, Forged, Kind, Leave, Partition
 __all__ = ["Budgets"]
 
 ITEM_BYTES = 512
-"""What one item of gossip takes at the most, in these runs: records here are short. Chosen, not measured."""
+"""The maximum size of an item of gossip in these runs, in which records are short. Chosen, not measured."""
 
 RECHECKS = 10
 """How often an accuser checks a suspect again at the most: a suspicion of some 30 s, a check every three."""
@@ -43,7 +43,7 @@ _CHANGES = (InstanceJoined, InstanceUpdated, InstanceSuspected, InstanceRecovere
 
 
 class _Spent:
-    """What the changes of a window may cost: datagrams, tellings of items, and calls."""
+    """The budget for the changes of a window: datagrams, items to spread, and calls."""
 
     __slots__ = ("calls", "datagrams", "events", "tellings")
 

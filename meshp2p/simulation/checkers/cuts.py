@@ -1,4 +1,4 @@
-"""What each side of a partition knows, and how soon."""
+"""The views of each side of a partition, and their times."""
 
 from __future__ import annotations
 

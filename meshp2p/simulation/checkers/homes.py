@@ -1,4 +1,4 @@
-"""What homes do for their agents: which of them may declare an agent gone, and what an agent is told."""
+"""The duties of homes towards their agents: which home may declare an agent gone, and what an agent is told."""
 
 from __future__ import annotations
 

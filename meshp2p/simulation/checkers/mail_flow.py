@@ -45,21 +45,21 @@ _LIMITS = (
     "delivery_bytes_max",
     "waits_max",
 )
-"""Where one of these is low messages wait for room."""
+"""If one of these limits is low, messages wait for room."""
 
 
 def flow_seconds(config: ProtocolConfig) -> float:
-    """Within so many seconds a message is read: it waits for the pause of a call that failed, then for a call, perhaps
-    through relays, and for its reader."""
+    """Return the seconds in which a message must be read: the pause after a failed call, then a call, perhaps through
+    relays, and the wait for its reader."""
     return 1.25 * config.delivery_interval_max + 4 * config.forward_timeout + 2 * config.call_timeout + 3.0
 
 
 class MailFlow(Checker):
-    """What is accepted while the mesh is whole, and nothing is in the way of calls, is read within
-    :func:`flow_seconds`, during the run as well as at its end; a node that is hidden counts as one that is reached.
-    A read that waits at the recipient's home is answered as soon as a message is accepted there.
+    """A message that is accepted while the mesh has converged, and nothing blocks calls, is read within
+    :func:`flow_seconds`, during the run as well as at its end. A hidden node counts as reachable. A waiting read at the
+    recipient's home is answered as soon as a message is accepted there.
 
-    Not where limits are so low that messages wait for room.
+    It is not checked if limits are so low that messages wait for room.
     """
 
     name = "mail-flow"
@@ -70,7 +70,7 @@ class MailFlow(Checker):
         self._has_room = self.has_room(*_LIMITS)
         self._unread: dict[tuple[str, str], Letter] = {}
         self._read: dict[tuple[str, str], None] = {}
-        """What was read: perhaps before its sender heard that it is accepted."""
+        """Messages that were read, perhaps before their sender heard that they were accepted."""
         self._whole_since = math.inf
         self._looked_at = 0.0
         self._waiting: dict[str, dict[int, MailboxRead]] = {}
@@ -121,8 +121,8 @@ class MailFlow(Checker):
     # In calm
 
     def finish(self) -> None:
-        """What was accepted by a node that left is with those that are there, where nothing but single nodes was gone
-        when it left: it handed over what was not delivered, and what only its own mailboxes had."""
+        """Check that messages accepted by a node that left are at other nodes, if only single nodes were gone when it
+        left: it handed over undelivered messages, and those that only its own mailboxes had."""
         oracle = self.oracle
         if oracle.was_troubled or not all(isinstance(fault, Crash | Leave) for fault in oracle.all_faults):
             return

@@ -1,4 +1,4 @@
-"""What was taken into a mailbox, or handed out from it, is there until it is acknowledged."""
+"""Messages in a mailbox stay there until they are acknowledged."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Copy = tuple[str, str]
 
 
 class _Taken:
-    """That a home said it took a copy: which home, in which life of its process, how often its disk had lost messages,
-    and when."""
+    """A home reported that it took a copy: which home, in which life of its process, how often its disk had lost
+    messages, and when."""
 
     __slots__ = ("at", "home", "life", "losses")
 
@@ -35,11 +35,12 @@ class _Taken:
 
 
 class MailKept(Checker):
-    """What a home with a disk said that it took is read from it, whatever becomes of the sender, and hears of an
-    acknowledgement or not: a node's own mail over restarts, an agent's also where the agent went to another node.
+    """A copy that a home with a disk reported as taken can be read from it, whatever happens to the sender, and even if
+    the home does not hear of acknowledgements: a node's own messages across restarts, an agent's also if the agent went
+    to another node.
 
-    A read from the oldest message on gives all that an earlier one gave and that was not acknowledged: also where the
-    acknowledgement was refused because it could not be kept.
+    A read from the oldest message on returns all messages that an earlier read returned and that were not acknowledged,
+    also if the acknowledgement was refused because it could not be stored.
     """
 
     name = "mail-kept"
@@ -51,7 +52,7 @@ class MailKept(Checker):
         self._handed_out: dict[str, dict[str, float]] = {}
         """By recipient, what is to be handed out again, and since when."""
         self._asked: dict[Copy, None] = {}
-        """What somebody asked to count as acknowledged, and may have been."""
+        """Copies that somebody asked to acknowledge, and that may be acknowledged."""
         self._largest = 0
         """The size of the largest message that was accepted."""
         self._lives: dict[str, tuple[str, int]] = {}

@@ -78,7 +78,8 @@ def _is_half(counted: list[int], limits: tuple[int, int]) -> bool:
 
 
 class ReadingOn(Checker):
-    """Who reads on at its own node, behind the message that it read last, gets nothing that it read before that one."""
+    """A recipient that reads on at its own node, after the message that it read last, gets no message that it read
+    before that one."""
 
     name = "reading-on"
 

@@ -49,7 +49,7 @@ class SharedMaps(Checker):
         return abs(seconds) > CLOCK_ERROR_MAX
 
     def differing(self) -> Iterator[str]:
-        """What is not the same, in words."""
+        """Describe the differences between replicas."""
         names = dict.fromkeys(write.name for write in self.oracle.map_writes)
         for component in self.oracle.components():
             for name in names if component.is_sure else ():

@@ -21,13 +21,13 @@ READ_AND_CALL = 3.0
 
 
 class Messages(Checker):
-    """What agents are promised.
+    """The guarantees for messages.
 
-    Nothing accepted is lost: at the end every recipient that is there has read it. Exempt is what was accepted by a
-    node that then lost its disk or had none, or was killed for good, unless it died alone in a network without trouble
-    and was not the recipient's home: then that has it. Nothing is handed out after it was acknowledged; exempt are
-    agents that moved while the network was cut, whose acknowledgement the holders could not hear of. What one node
-    accepted of one source is read in its order.
+    No accepted message is lost: at the end every running recipient has read it. Exempt are messages accepted by a node
+    that then lost its disk or had none, or was killed for good, unless only that node died in a network without faults
+    and it was not the recipient's home: then the home has them. No message is handed out after it was acknowledged.
+    Exempt are agents that moved while the network was cut, so that the holders could not hear of the acknowledgement.
+    The messages that one node accepted from one source are read in order.
     """
 
     name = "messages"

@@ -1,4 +1,4 @@
-"""What a node may say that was itself stopped."""
+"""The claims that a node may make after it was stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is listed of a member is what its owner published, and no younger than its last sign of life."""
+"""A listed record is what its owner published, and no younger than the owner's last sign of life."""
 
 from __future__ import annotations
 

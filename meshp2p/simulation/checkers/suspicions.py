@@ -19,8 +19,8 @@ ROUNDING = 1e-3
 
 
 class _Case:
-    """What one node heard of one suspect: when its suspicion began and among how many nodes, who accused it of which
-    incarnation, who was refused by it, which incarnation is dead in another view, and which is in gossip; whether
+    """The news that one node has of one suspect: when its suspicion began and among how many nodes, who accused it of
+    which incarnation, who was refused by it, which incarnation is dead in another view, and which is in gossip; whether
     gossip says that two were refused; and when the suspect was listed."""
 
     __slots__ = ("accusers", "dead", "doubted", "is_crash", "joined_at", "nodes", "others", "refused", "since")
@@ -38,10 +38,10 @@ class _Case:
 
 
 class Suspicions(Checker):
-    """Who declares a suspect dead has suspected it for as long as the number of independent accusers wants, as far as
-    gossip told it of them: what a sync tells is nobody's own finding. Nobody waits for those who were to confirm it and
-    are suspected themselves. What gossip says of a node that was just heard is no verdict (ADR 0057). Without any
-    suspicion only those are dead that refused this node and another."""
+    """A node that declares a suspect dead has suspected it for as long as the number of independent accusers requires,
+    as far as it heard of them by gossip: news from a sync is no independent finding. Confirmers that are suspected
+    themselves are not waited for. Gossip about a node that was just heard is no verdict (ADR 0057). Without a
+    suspicion, only a node that refused this node and another one is dead."""
 
     name = "suspicions"
     watches: tuple[type, ...] = (InstanceSuspected, InstanceRecovered, InstanceDied, InstanceJoined, InstanceLeft)
