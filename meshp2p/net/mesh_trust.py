@@ -43,7 +43,8 @@ measured."""
 KEEP_SECONDS: Final = 2.0
 """How often it is written down which agents were met. Chosen, not measured."""
 
-_ROUNDS: Final = 3
+ROUNDS: Final = 3
+"""How often two maps are exchanged until they are equal. Chosen, not measured."""
 
 _log = logging.getLogger("meshp2p.net")
 
@@ -120,10 +121,12 @@ class MeshTrust:
         trust = self.credential.trust
         update = TrustUpdate.decode_untrusted(body)
         await self.merge(update.statements)
-        is_equal = trust.digest() == update.digest
-        if is_equal and connection.verified is not None:
-            connection.verified.trust_digest = update.digest
-        return TrustUpdate(trust.digest(), Statements() if is_equal else trust.statements()).encode()
+        if trust.digest() == update.digest:
+            if connection.verified is not None:
+                connection.verified.trust_digest = update.digest
+            return TrustUpdate(trust.digest()).encode()
+        reply = TrustUpdate(trust.digest(), trust.statements()).encode()
+        return reply if len(reply) <= PART_BYTES_MAX else TrustUpdate(trust.digest()).encode()
 
     # Revocation
 
@@ -189,19 +192,19 @@ class MeshTrust:
                     await self._store.keep_agents(boots)
 
     async def _update(self, connection: PeerConnection, stream: VerifiedStream, news: Statements) -> None:
-        """Make the map of the other side equal to this one. If that fails, close the connection: the next one compares
-        the maps."""
+        """Make the maps of both sides equal, as far as they have room. If the other side does not answer, close the
+        connection: the next one begins with a comparison."""
         trust = self.credential.trust
         try:
             with trio.move_on_after(UPDATE_SECONDS) as waiting:
                 await connection.has_hello.wait()
-                for _ in range(_ROUNDS):  # others may add to the maps meanwhile
+                for _ in range(ROUNDS):  # others may add to the maps meanwhile; maps that are full may never be equal
                     reply = await self._ask(connection, TrustUpdate(trust.digest(), news))
                     await self.merge(reply.statements)
                     if reply.digest == trust.digest():
-                        stream.trust_digest = reply.digest
                         break
                     news = trust.statements()
+                stream.trust_digest = trust.digest()
             if waiting.cancelled_caught:
                 connection.close(f"no answer to an update of the trust map in {UPDATE_SECONDS:g} s")
         except (CallBroken, RemoteProtocolError) as error:

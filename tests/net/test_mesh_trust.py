@@ -7,19 +7,19 @@ from collections.abc import Callable
 
 import pytest
 import trio
+import trio.testing
 
 from meshp2p.core.calls import Done, Probe
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.errors import Refusal
-from meshp2p.net.mesh_trust import DISMISS_SECONDS, UPDATE_SECONDS, MeshTrust, revoked_error
+from meshp2p.net.mesh_trust import DISMISS_SECONDS, ROUNDS, UPDATE_SECONDS, MeshTrust, revoked_error
 from meshp2p.net.peer_connection import CallBroken, PeerConnection
+from meshp2p.trust import trust_map
 from meshp2p.trust.introduction import TrustUpdate
 from meshp2p.wire.exchange import PART_BYTES_MAX
 from meshp2p.wire.peer_frames import CallKind
 from tests.net.secured import Computer, invited, new_mesh
 from tests.net.service import Node, running
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 def node_of(computer: Computer, name: str) -> Node:
@@ -43,7 +43,9 @@ async def call(one: Node, other: Node) -> object:
     return await one.peers.call(Call(0, (other.address,), Probe(0), 30.0, other.name, other.boot))
 
 
-async def test_what_one_node_learns_reaches_all_over_the_connections_that_there_are() -> None:
+async def test_what_one_node_learns_reaches_all_over_the_connections_that_there_are(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     root_key, first = new_mesh()
     second, third, lost = invited(first), invited(first), invited(first, "lost")
     a, b, c = node_of(first, "a"), node_of(second, "b"), node_of(third, "c")
@@ -59,7 +61,7 @@ async def test_what_one_node_learns_reaches_all_over_the_connections_that_there_
         assert await call(b, c) == Done()
 
 
-async def test_maps_that_grow_on_both_sides_at_once_become_equal() -> None:
+async def test_maps_that_grow_on_both_sides_at_once_become_equal(autojump_clock: trio.testing.MockClock) -> None:
     _, first = new_mesh()
     second = invited(first, may_invite=True)
     a, b = node_of(first, "a"), node_of(second, "b")
@@ -73,7 +75,9 @@ async def test_maps_that_grow_on_both_sides_at_once_become_equal() -> None:
         assert not connection.is_closed
 
 
-async def test_a_revoked_node_is_told_and_its_connections_end_and_it_is_refused_afterwards() -> None:
+async def test_a_revoked_node_is_told_and_its_connections_end_and_it_is_refused_afterwards(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     root_key, first = new_mesh()
     second, lost = invited(first), invited(first, "lost")
     a, b, c = node_of(first, "a"), node_of(second, "b"), node_of(lost, "c")
@@ -92,7 +96,7 @@ async def test_a_revoked_node_is_told_and_its_connections_end_and_it_is_refused_
 
 
 async def test_a_revoked_node_that_does_not_listen_is_cut_off_and_served_no_more(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     root_key, first = new_mesh()
     lost = invited(first, "lost")
@@ -117,7 +121,7 @@ async def test_a_revoked_node_that_does_not_listen_is_cut_off_and_served_no_more
         assert trio.current_time() - revoked_at <= DISMISS_SECONDS + 1.0
 
 
-async def test_one_agent_is_shut_out_and_the_others_of_its_machine_stay() -> None:
+async def test_one_agent_is_shut_out_and_the_others_of_its_machine_stay(autojump_clock: trio.testing.MockClock) -> None:
     root_key, first = new_mesh()
     second = invited(first)
     a, b, c = node_of(first, "a"), node_of(second, "b"), node_of(second, "c")
@@ -133,7 +137,7 @@ async def test_one_agent_is_shut_out_and_the_others_of_its_machine_stay() -> Non
 
 
 async def test_a_peer_that_answers_no_updates_is_let_go(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     _, first = new_mesh()
     second = invited(first)
@@ -156,7 +160,9 @@ async def test_a_peer_that_answers_no_updates_is_let_go(
 
 
 @pytest.mark.parametrize("body", [b"", b"\x92", TrustUpdate(bytes(32)).encode() + b"x", bytes(PART_BYTES_MAX)])
-async def test_what_is_no_update_is_refused_and_the_connection_stays(body: bytes) -> None:
+async def test_what_is_no_update_is_refused_and_the_connection_stays(
+    body: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
     _, first = new_mesh()
     second = invited(first)
     a, b = node_of(first, "a"), node_of(second, "b")
@@ -169,7 +175,7 @@ async def test_what_is_no_update_is_refused_and_the_connection_stays(body: bytes
         assert await call(a, b) == Done()
 
 
-async def test_an_open_node_takes_no_trust_map() -> None:
+async def test_an_open_node_takes_no_trust_map(autojump_clock: trio.testing.MockClock) -> None:
     a, b = Node("a", 1), Node("b", 1)
     async with running(a, b):
         connection = await connect(a, b)
@@ -179,7 +185,7 @@ async def test_an_open_node_takes_no_trust_map() -> None:
         asked.close()
 
 
-async def test_an_old_process_is_refused_also_after_everybody_restarted() -> None:
+async def test_an_old_process_is_refused_also_after_everybody_restarted(autojump_clock: trio.testing.MockClock) -> None:
     _, first = new_mesh()
     second = invited(first)
     old, new = second.start("agent", 1), second.start("agent", 2)
@@ -191,3 +197,46 @@ async def test_an_old_process_is_refused_also_after_everybody_restarted() -> Non
     async with running(a, b):
         assert isinstance(await call(b, a), CallFailed)
         assert a.refused == [Refusal.UNTRUSTED]
+
+
+async def test_maps_that_are_full_and_differ_are_compared_only_when_one_grows(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    monkeypatch.setattr(trust_map, "MACHINES_MAX", 5)
+    _, first = new_mesh()
+    second = invited(first, may_invite=True)
+    a, b = node_of(first, "a"), node_of(second, "b")
+    async with running(a, b):
+        connection = await connect(a, b)
+        for _ in range(3):
+            invited(first)
+            invited(second)
+        asked = 0
+        answer = MeshTrust.answer
+
+        async def count(self: MeshTrust, connection: PeerConnection, body: bytes) -> bytes:
+            nonlocal asked
+            asked += 1
+            return await answer(self, connection, body)
+
+        monkeypatch.setattr(MeshTrust, "answer", count)
+        await trio.sleep(60)
+        assert first.credential.trust.digest() != second.credential.trust.digest()
+        assert not connection.is_closed
+        assert 1 <= asked <= 2 * ROUNDS
+
+
+async def test_a_map_that_fits_into_no_call_is_exchanged_on_the_next_connection(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    monkeypatch.setattr("meshp2p.net.mesh_trust.PART_BYTES_MAX", 1000)
+    _, first = new_mesh()
+    second = invited(first)
+    a, b = node_of(first, "a"), node_of(second, "b")
+    async with running(a, b):
+        connection = await connect(a, b)
+        for _ in range(3):
+            invited(first)
+        await until(lambda: connection.is_closed)
+        await connect(a, b)
+        assert first.credential.trust.digest() == second.credential.trust.digest()
