@@ -30,9 +30,6 @@ __all__ = ["MeshTrust", "TrustStore", "revoked_error"]
 BOOTS_MAX: Final = 4096
 """Instances whose highest boot is remembered. Chosen, not measured."""
 
-LOOK_SECONDS: Final = 0.25
-"""How often the node looks whether another process of its user wrote the trust map. One look takes 2 µs."""
-
 UPDATE_SECONDS: Final = 10.0
 """How long a peer may take to answer an update. Then the connection is closed: the next one compares the maps."""
 
@@ -41,7 +38,7 @@ DISMISS_SECONDS: Final = 0.5
 measured."""
 
 KEEP_SECONDS: Final = 2.0
-"""How often it is written down which agents were met. Chosen, not measured."""
+"""How long new agents wait to be written down, together. Chosen, not measured."""
 
 ROUNDS: Final = 3
 """How often two maps are exchanged until they are equal. Chosen, not measured."""
@@ -78,7 +75,8 @@ class MeshTrust:
         self._expelled: set[tuple[bytes, str]] = set()
         self._spread = credential.trust.statements()
         self._spread_digest = credential.trust.digest()
-        self._has_grown = trio.Event()
+        self._must_look = trio.Event()
+        self._has_met = trio.Event()
         self._is_revoked = trio.Event()
 
     # What others say
@@ -97,7 +95,7 @@ class MeshTrust:
     async def note_growth(self, before: bytes) -> None:
         """Have what is new since the map had this digest kept and spread."""
         if self.credential.trust.digest() != before:
-            self._has_grown.set()
+            self._must_look.set()
             with _logging("changes of the trust map are lost when this process ends"):
                 await self._store.keep()
 
@@ -108,6 +106,7 @@ class MeshTrust:
         self._boots[machine, role.id] = max(known, role.boot)
         if role.boot > known:
             self._new_boots[machine, role.id] = role.boot
+            self._has_met.set()
         if len(self._boots) > BOOTS_MAX:
             self._boots.popitem(last=False)
         if role.boot < known:
@@ -153,43 +152,59 @@ class MeshTrust:
     # Spreading
 
     async def run(self, connections: Iterable[PeerConnection], expel: Callable[[list[str]], None]) -> None:
-        """Spread what is new, and enforce it, until cancelled. ``expel`` is told which agents are revoked."""
-        trust = self.credential.trust
+        """Spread what is new, and enforce it, until cancelled. ``expel`` is told which agents are revoked.
+
+        Call :meth:`look` about once a second meanwhile.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_agents)
             while True:
-                with trio.move_on_after(LOOK_SECONDS):
-                    await self._has_grown.wait()
-                self._has_grown = trio.Event()
-                self.refresh()
-                digest, before, news = trust.digest(), self._spread_digest, Statements()
-                if digest != before:
-                    statements = trust.statements()
-                    news = statements.without(self._spread)
-                    self._spread, self._spread_digest = statements, digest
-                for connection in connections:
-                    stream = connection.verified
-                    if stream is None or connection.why_barred:
-                        continue
-                    if why := self.why_refused(stream):
-                        connection.why_barred = why
-                        nursery.start_soon(self._dismiss, connection, stream)
-                    elif stream.trust_digest != digest and connection not in self._updating:
-                        self._updating.add(connection)
-                        is_equal_else = stream.trust_digest == before
-                        nursery.start_soon(self._update, connection, stream, news if is_equal_else else Statements())
-                if digest != before:
-                    expel(self._pop_revoked())
-                    if not trust.is_trusted(self._own_machine, agent=self._own_id):
-                        self._is_revoked.set()
+                await self._must_look.wait()
+                self._must_look = trio.Event()
+                self._enforce(connections, expel, nursery)
+
+    def look(self, connections: Iterable[PeerConnection]) -> None:
+        """Take in what other processes of this user wrote, and have :meth:`run` act if anything is to be done."""
+        self.refresh()
+        digest = self.credential.trust.digest()
+        if digest != self._spread_digest or any(
+            one.verified is not None and one.verified.trust_digest != digest for one in connections
+        ):
+            self._must_look.set()
+
+    def _enforce(
+        self, connections: Iterable[PeerConnection], expel: Callable[[list[str]], None], nursery: trio.Nursery
+    ) -> None:
+        trust = self.credential.trust
+        digest, before, news = trust.digest(), self._spread_digest, Statements()
+        if digest != before:
+            statements = trust.statements()
+            news = statements.without(self._spread)
+            self._spread, self._spread_digest = statements, digest
+        for connection in connections:
+            stream = connection.verified
+            if stream is None or connection.why_barred:
+                continue
+            if why := self.why_refused(stream):
+                connection.why_barred = why
+                nursery.start_soon(self._dismiss, connection, stream)
+            elif stream.trust_digest != digest and connection not in self._updating:
+                self._updating.add(connection)
+                is_equal_else = stream.trust_digest == before
+                nursery.start_soon(self._update, connection, stream, news if is_equal_else else Statements())
+        if digest != before:
+            expel(self._pop_revoked())
+            if not trust.is_trusted(self._own_machine, agent=self._own_id):
+                self._is_revoked.set()
 
     async def _keep_agents(self) -> None:
         while True:
+            await self._has_met.wait()
             await trio.sleep(KEEP_SECONDS)
-            if self._new_boots:
-                boots, self._new_boots = self._new_boots, {}
-                with _logging("which agents were met is forgotten when this process ends"):
-                    await self._store.keep_agents(boots)
+            self._has_met = trio.Event()
+            boots, self._new_boots = self._new_boots, {}
+            with _logging("which agents were met is forgotten when this process ends"):
+                await self._store.keep_agents(boots)
 
     async def _update(self, connection: PeerConnection, stream: VerifiedStream, news: Statements) -> None:
         """Make the maps of both sides equal, as far as they have room. If the other side does not answer, close the

@@ -129,6 +129,8 @@ class Peers:
                     if self._gate is not None:
                         await self._gate()
                     self._connections.sweep()
+                    if self._security is not None:
+                        self._security.trust.look(self._connections)
         finally:
             self._nursery = self._server = None
 

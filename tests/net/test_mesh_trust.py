@@ -118,7 +118,7 @@ async def test_a_revoked_node_that_does_not_listen_is_cut_off_and_served_no_more
         assert "revoked" in reply.reason
         assert a.requests == []
         await until(lambda: connection.is_closed)
-        assert trio.current_time() - revoked_at <= DISMISS_SECONDS + 1.0
+        assert trio.current_time() - revoked_at <= DISMISS_SECONDS + 2.0
 
 
 async def test_one_agent_is_shut_out_and_the_others_of_its_machine_stay(autojump_clock: trio.testing.MockClock) -> None:
@@ -153,7 +153,7 @@ async def test_a_peer_that_answers_no_updates_is_let_go(
         invited(first)
         start = trio.current_time()
         await until(lambda: connection.is_closed)
-        assert trio.current_time() - start <= UPDATE_SECONDS + 1.0
+        assert trio.current_time() - start <= UPDATE_SECONDS + 2.0
         monkeypatch.undo()
         await connect(a, b)  # the maps are compared at the start of the next connection
         assert first.credential.trust.digest() == second.credential.trust.digest()
