@@ -233,13 +233,14 @@ class Connection:
 
 
 def _origin_form(method: bytes, target: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """Return ``http://HOST/PATH`` as ``/PATH`` with that ``Host``, which takes precedence over the header (RFC 9112
-    §3.2.2)."""
+    """Return ``http://HOST/PATH`` or ``https://HOST/PATH`` as ``/PATH`` with that ``Host``, which takes precedence over
+    the header (RFC 9112 §3.2.2)."""
     if target == b"*" and method == b"OPTIONS":
         return target, headers
-    if target[:7].lower() != b"http://":
+    scheme, mark, rest = target.partition(b"://")
+    if scheme.lower() not in (b"http", b"https") or not mark:
         raise RequestRejected(400, HttpRefusal.BAD_REQUEST, f"target {target[:80].decode('ascii')!r}: expected a path")
-    authority, slash, path = target[7:].partition(b"/")
+    authority, slash, path = rest.partition(b"/")
     if not slash:
         authority, mark, query = authority.partition(b"?")
         path = mark + query

@@ -20,7 +20,14 @@ from meshp2p.trust.tokens import issue_token
 from tests.http.meshes import QUICK
 from tests.node.users import Users
 
-OPTIONS: dict[str, Any] = {"id": "home", "port": 0, "mdns": False, "mesh": "studio", "protocol": QUICK}
+OPTIONS: dict[str, Any] = {
+    "id": "home",
+    "host": "127.0.0.1",
+    "port": 0,
+    "mdns": False,
+    "mesh": "studio",
+    "protocol": QUICK,
+}
 
 
 @pytest.fixture

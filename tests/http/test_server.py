@@ -206,7 +206,12 @@ async def test_an_upgrade_is_answered_as_if_it_were_not_there() -> None:
 
 @pytest.mark.parametrize(
     ("target", "path", "query"),
-    [(b"http://B:1/x?y", "/x", "y"), (b"HTTP://B:1?y", "/", "y"), (b"http://B:1", "/", "")],
+    [
+        (b"http://B:1/x?y", "/x", "y"),
+        (b"HTTP://B:1?y", "/", "y"),
+        (b"http://B:1", "/", ""),
+        (b"https://B:1/x", "/x", ""),
+    ],
 )
 async def test_the_authority_of_an_absolute_target_outranks_the_host(target: bytes, path: str, query: str) -> None:
     async def handler(request: Request) -> Response:
