@@ -89,7 +89,7 @@ def test_a_thread_is_told_of_wrong_use_and_of_the_end() -> None:
             shared.set("k", "x" * 100)
         with pytest.raises(KeyError, match="k"):
             shared["k"]
-        with pytest.raises(WaitTimeout, match=r"in map 'm' did not come within 0.01 s"):
+        with pytest.raises(WaitTimeout, match=r"of map 'm' did not come within 0.01 s"):
             shared.wait_until(lambda: "k" in shared, timeout=0.01)
         with pytest.raises(ZeroDivisionError):
             shared.wait_until(lambda: 1 / 0 > 1)
