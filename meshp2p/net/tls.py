@@ -21,7 +21,7 @@ from meshp2p.core.machine import Machine
 from meshp2p.core.record import Record
 from meshp2p.errors import LocalProtocolError, Refusal, RemoteProtocolError
 from meshp2p.net.guard import NodeGuard
-from meshp2p.net.mesh_trust import MeshTrust
+from meshp2p.net.mesh_trust import DISMISS_SECONDS, MeshTrust
 from meshp2p.net.secure_stream import CallerStream, VerifiedStream
 from meshp2p.net.tls_stream import TlsStream
 from meshp2p.trust.callers import Callers
@@ -131,14 +131,13 @@ class NodeTls:
         certificate = Certificate.decode_untrusted(leaf)
         trust.merge_untrusted(Statements(other.chain))
         if other.digest != own.digest:
-            statements = trust.statements()
             try:
-                trust.verify_agent(certificate)  # only members are sent the map
+                trust.verify_agent(certificate)  # only members are sent the map, and only theirs is read
             except RemoteProtocolError as error:
-                if error.reason is not Refusal.REVOKED:
-                    raise
-                statements = trust.evidence_against(certificate.issuer)
-            body = await _exchange(stream, statements.encode(), STATEMENTS_BYTES_MAX)
+                if error.reason is Refusal.REVOKED:
+                    await _tell(stream, trust.evidence_against(certificate.issuer).encode())
+                raise
+            body = await _exchange(stream, trust.statements().encode(), STATEMENTS_BYTES_MAX)
             trust.merge_untrusted(Statements.decode_untrusted(body))
         await self.trust.note_growth(own.digest)  # also what somebody brought who is refused now
         role = trust.verify_agent(certificate)
@@ -235,6 +234,15 @@ async def _exchange(stream: TlsStream, body: bytes, bytes_max: int) -> bytes:
     if isinstance(received, Exception):
         raise received
     return received
+
+
+async def _tell(stream: TlsStream, body: bytes) -> None:
+    """Send a message, and drop what arrives, so that the other side can read it before the connection is closed."""
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+        with trio.move_on_after(DISMISS_SECONDS):
+            await stream.send_all(len(body).to_bytes(4, "big") + body)
+            while await stream.receive_some(64 * 1024):
+                pass
 
 
 async def _receive_message(stream: TlsStream, bytes_max: int) -> bytes:

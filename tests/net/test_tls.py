@@ -21,6 +21,7 @@ from meshp2p.net.tls import HANDSHAKE_SECONDS, NodeTls
 from meshp2p.trust.certificates import issue_agent
 from meshp2p.trust.introduction import INTRODUCTION_BYTES_MAX
 from meshp2p.trust.keys import PrivateKey
+from meshp2p.trust.trust_map import Statements
 from meshp2p.wire.peer_frames import PEER_MAGIC, PeerHello
 from tests.net.secured import Computer, invited, new_mesh
 from tests.net.service import CODEC, Node, running
@@ -210,6 +211,26 @@ async def test_an_old_process_of_an_instance_is_refused_after_a_new_one() -> Non
     outcomes = await meet(old, listener)
     assert isinstance(outcomes[1], RemoteProtocolError)
     assert "boot 1 is over" in str(outcomes[1])
+
+
+async def test_what_a_revoked_machine_claims_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    root_key, first = new_mesh()
+    lost = invited(first, "lost", may_invite=True)
+    first.credential.trust.revoke(root_key, lost.credential.key.fingerprint)
+    invited(lost)
+    before = first.credential.trust.digest()
+    read: list[bytes] = []
+
+    def decode(body: bytes) -> Statements:
+        read.append(body)
+        return Statements()
+
+    monkeypatch.setattr(Statements, "decode_untrusted", decode)
+    outcomes = await meet(lost.start(), first.start())
+    assert isinstance(outcomes[1], RemoteProtocolError)
+    assert outcomes[1].reason is Refusal.REVOKED
+    assert len(read) == 1  # by the revoked one, which is told
+    assert first.credential.trust.digest() == before
 
 
 # What strangers cost

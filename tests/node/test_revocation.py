@@ -166,3 +166,25 @@ async def test_a_machine_that_was_revoked_may_be_invited_again(users: Users) -> 
         async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:
             await until_listed(one, "one", "two")
             await until_listed(two, "one", "two")
+
+
+async def test_an_agent_whose_machine_was_invited_again_has_its_id_again(users: Users) -> None:
+    root_key, anna = users.found("anna")
+    bert = users.invite(anna, "bert")
+    users.act("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS) as one:
+
+        async def live() -> None:
+            async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS):
+                await until_listed(one, "one", "two")
+                revoke(root_key, anna, bert)
+                await trio.sleep_forever()
+
+        users.act("bert")
+        with pytest.raises(Revoked):
+            await live()
+        await until_listed(one, "one")
+        users.invite(anna, "bert")
+        async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:
+            await until_listed(two, "one", "two")
+            await until_listed(one, "one", "two")
