@@ -344,12 +344,15 @@ class Machine(View):
                 self._swim.syncer.note_move(now)
         return self._conclude(now)
 
-    def expel(self, ids: Sequence[str], now: float) -> list[Effect]:
+    def expel(self, ids: Sequence[str], now: float, is_trusted: Callable[[str], bool] | None = None) -> list[Effect]:
         """List these instances, and those that they host, as left, and accept no more claims of their processes.
 
-        Another process of an instance may join later. This node itself is not expelled.
+        Another process of an instance may join later. This node itself is not expelled. What it hosts is removed if it
+        belongs to a caller of whom ``is_trusted`` is false.
         """
         self._swim.membership.expel(ids, now)
+        if is_trusted is not None:
+            self._swim.hosting.dismiss(is_trusted, now)
         return self._conclude(now)
 
     def republish(self, now: float) -> list[Effect]:

@@ -348,9 +348,12 @@ class Driver:
         self.perform(self.machine.offer("record", record.addresses, record.id, trio.current_time()))
 
     def expel(self, ids: Sequence[str]) -> None:
-        """Treat these instances, and what they host, as departed for ever."""
-        listed = [] if self._guard is None else self._guard.revoked_ids()
-        self.perform(self.machine.expel([*ids, *listed], trio.current_time()))
+        """Treat these instances, and what they host, as departed for ever. Remove what callers registered here whose
+        machines were revoked."""
+        guard = self._guard
+        listed = [] if guard is None else guard.revoked_ids()
+        is_trusted = None if guard is None else guard.is_trusted_caller
+        self.perform(self.machine.expel([*ids, *listed], trio.current_time(), is_trusted))
 
     def _next_ticket(self) -> int:
         """Return a new ticket for an answer that will come."""

@@ -284,6 +284,10 @@ class NodeGuard:
             and not self._trust.is_trusted(record.proof.owner, agent=record.id)
         ]
 
+    def is_trusted_caller(self, owner: str) -> bool:
+        """Whether the machine of a caller of the HTTP API is trusted: see :class:`~meshp2p.trust.grants.Grant`."""
+        return self._trust.is_trusted(bytes.fromhex(owner.partition("/")[0]))
+
     def _check_items(self, items: tuple[Item, ...], now: float) -> tuple[Item, ...]:
         """Those that may be handed to the machine, in their order. Records of nodes are verified first, because they
         say whose the ids of homes and authors are."""

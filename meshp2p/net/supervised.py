@@ -120,8 +120,8 @@ class SupervisedMachine(Machine):
     def readdress(self, addresses: tuple[Address, ...], now: float, *, hostname: str | None = None) -> list[Effect]:
         return self._run(now, partial(super().readdress, hostname=hostname), addresses, now)
 
-    def expel(self, ids: Sequence[str], now: float) -> list[Effect]:
-        return self._run(now, super().expel, ids, now)
+    def expel(self, ids: Sequence[str], now: float, is_trusted: Callable[[str], bool] | None = None) -> list[Effect]:
+        return self._run(now, super().expel, ids, now, is_trusted)
 
     def leave(self, now: float) -> list[Effect]:
         return self._run(now, super().leave, now)

@@ -14,7 +14,8 @@ __all__ = ["CallerAccess", "Grant", "check_pattern", "covers", "matches"]
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What a caller may do. ``owner`` tells callers apart: what one registers, another may not replace.
+    """What a caller may do. ``owner`` tells callers apart: what one registers, another may not replace. It is the
+    fingerprint of the caller's machine in hexadecimal, a slash, and the caller on that machine.
 
     It may act as the ids that one of ``ids`` and all of ``limits`` cover.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from meshp2p.core.calls import HeartbeatReply, InstanceReply
 from meshp2p.core.requests import Heartbeat, ReadInstance
+from meshp2p.core.swim.hosting import Profile
 from tests.core.registry import Registry, X
 
 
@@ -71,3 +72,16 @@ def test_what_has_departed_belongs_to_nobody() -> None:
     registry.run(20)  # no heartbeat
     assert registry.homes() == {None}
     assert [owner(registry, key) for key in registry.nodes] == [""] * 4
+
+
+def test_instances_of_callers_who_are_not_trusted_any_more_are_removed() -> None:
+    registry = Registry()
+    others = [Profile(name, "h", 1) for name in ("y", "z")]
+    register(registry, "n1", "anna")
+    registry.do("n1", registry.nodes["n1"].register(others[0], registry.now, "bert"))
+    registry.do("n1", registry.nodes["n1"].register(others[1], registry.now))
+    registry.run(0.5)
+    registry.do("n1", registry.nodes["n1"].expel((), registry.now, lambda owner: owner != "anna"))
+    registry.run(0.5)
+    assert registry.homes("x") == {None}
+    assert registry.homes("y") == registry.homes("z") == {"n1"}

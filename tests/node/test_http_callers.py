@@ -15,13 +15,14 @@ import trio
 import trio.testing
 
 import meshp2p
-from meshp2p import MeshNode
+from meshp2p import MeshNode, ProtocolConfig
 from meshp2p.errors import StartError
 from meshp2p.store.credentials import CredentialDirectory
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.tokens import issue_token, verify_token
 from tests.http.clients import Client
 from tests.http.meshes import QUICK
+from tests.node.test_revocation import until_listed
 from tests.node.users import Users
 
 OPTIONS: dict[str, Any] = {"id": "home", "port": 0, "mdns": False, "mesh": "studio", "in_loop": True, "protocol": QUICK}
@@ -154,6 +155,22 @@ async def test_a_revocation_ends_what_a_certificate_and_tokens_grant_on_open_con
         assert await shown.statuses(None) == await caller.statuses(token) == UNKNOWN
         refused = await caller.ask("GET", "/registry/agents", authorization=f"Bearer {token}")
         assert "'bert': that machine was revoked" in refused.json()["error"]
+
+
+async def test_a_revocation_removes_what_the_machine_registered(users: Users, anna: CredentialDirectory) -> None:
+    bert = users.invite(anna, "bert")
+    users.act("anna")
+    lasting = ProtocolConfig(settle_timeout=0.05, instance_timeout=1000.0)
+    async with meshp2p.open_node(**OPTIONS | {"protocol": lasting}) as node, calling(node, anna) as caller:
+        for directory, instance_id in ((bert, "painter"), (anna, "sculptor")):
+            headers = {"authorization": f"Bearer {token_of(directory, f'agent:{instance_id}')}"}
+            body = {**REGISTRATION, "instance_id": instance_id}
+            assert await caller.status("POST", "/registry/register", body, **headers) == 200
+        await until_listed(node, "home", "painter", "sculptor")
+        credential = anna.load()
+        credential.trust.revoke(credential.key, bert.load().key.fingerprint)
+        anna.update_trust(credential)
+        await until_listed(node, "home", "sculptor")
 
 
 async def test_a_revocation_holds_for_a_caller_that_waits_for_messages(anna: CredentialDirectory) -> None:

@@ -225,6 +225,13 @@ class Hosting:
         self._membership.become_departed(farewell, now, at_birth=True)
         return DeregisterReply(True)
 
+    def dismiss(self, is_trusted: Callable[[str], bool], now: float) -> None:
+        """Remove the instances of this node that belong to callers who are not trusted any more."""
+        owners = {instance_id: hosted.owner for instance_id, hosted in self._hosted.items() if hosted.owner}
+        for instance_id, owner in owners.items():
+            if not is_trusted(owner):
+                self.handle_deregister(instance_id, now)
+
     def present(self, instance_id: str) -> Record | None:
         """Return a listed instance, with its last report, published or not, if this node is its home. May be called
         from any thread."""
