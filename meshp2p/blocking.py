@@ -68,6 +68,7 @@ def open_node(
     again.
 
     Raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is started. If
-    another live node has had this id for longer, raises :class:`~meshp2p.errors.IdConflict`, at any time.
+    another live node has had this id for longer, raises :class:`~meshp2p.errors.IdConflict`, at any time. If the
+    machine is revoked from a secured mesh, raises :class:`~meshp2p.errors.Revoked`, at any time.
     """
     return MeshNode(NodeOpening(config, handlers, options, is_async=False))

@@ -58,7 +58,8 @@ def open_node(
 
     Opening raises :class:`~meshp2p.errors.ConfigError` and :class:`~meshp2p.errors.StartError` before anything is
     started, and :class:`~meshp2p.errors.WrongLoop` if no supported loop is running. If another live node has had this
-    id for longer, it raises :class:`~meshp2p.errors.IdConflict`, at any time.
+    id for longer, it raises :class:`~meshp2p.errors.IdConflict`, at any time. If its machine is revoked from a
+    secured mesh, it raises :class:`~meshp2p.errors.Revoked`, at any time.
     """
     return MeshNode(NodeOpening(config, handlers, options, in_loop=in_loop))
 

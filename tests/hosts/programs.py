@@ -57,6 +57,10 @@ class Program:
         addresses: list[str] = event["addresses"]
         return addresses
 
+    async def wait_ended(self) -> None:
+        """Return when it has ended by itself."""
+        await self._running.ended.wait()
+
     def write(self, text: str) -> None:
         """Send it a line on its standard input."""
         self._running.tell(text)

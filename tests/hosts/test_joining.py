@@ -1,4 +1,5 @@
-"""A secured mesh on two fresh machines: three commands, and then their nodes meet and strangers stay out."""
+"""A secured mesh on two fresh machines: three commands, and then their nodes meet. Strangers stay out and are told how
+to join, and a lost machine is shut out."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ class Owner:
         return self.command("up", "--json", "--mesh", "studio", "--id", instance_id, "--insecure-lan")
 
 
-async def test_two_fresh_machines_join_by_a_code_and_a_third_stays_out(tmp_path: Path) -> None:
+async def test_two_fresh_machines_join_by_a_code_a_third_stays_out_and_a_lost_one_is_shut_out(tmp_path: Path) -> None:
     with switch("anna", "bert", "eve") as network, trio.fail_after(100):
         anna, bert, eve = (Owner(host, tmp_path / name) for name, host in network.hosts.items())
         async with open_program(*anna.command("init", "studio", "--label", "anna"), env=anna.env) as init:
@@ -57,3 +58,12 @@ async def test_two_fresh_machines_join_by_a_code_and_a_third_stays_out(tmp_path:
             async with open_program(*bert.command("agents", "--mesh", "studio", "--json"), env=bert.env) as agents:
                 listed = await agents.wait_for_line("instances")
             assert set(re.findall(r'"id":"(\w+)"', listed)) == {"one", "two"}
+            told = await stranger.wait_for_line('"network-problem"')
+            assert "mesh 'studio' is on this network (2 nodes), and this machine is not in it" in told
+            assert "`meshp2p invite` on a member and `meshp2p join` here" in told
+            async with open_program(*anna.command("revoke", "bert"), env=anna.env) as revoke:
+                await revoke.wait_for_line("machine 'bert' is revoked")
+                await one.wait_for_line('"left","id":"two"')
+                await two.wait_ended()
+        async with open_program(*bert.up("two"), env=bert.env) as two:
+            await two.wait_ended()
