@@ -73,7 +73,7 @@ class Access:
                     return self._callers.local
         except RemoteProtocolError as error:
             why = str(error).removeprefix(f"{error.reason}: ")
-            raise _unauthorized(f"{why}: {_HOW}", "invalid_token") from None
+            raise _unauthorized(f"{why}: {_HOW}" if tokens else why, "invalid_token") from None
         raise _unauthorized(f"{why} needs a token (meshp2p token) or a client certificate")
 
 

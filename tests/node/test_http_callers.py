@@ -155,6 +155,7 @@ async def test_a_revocation_ends_what_a_certificate_and_tokens_grant_on_open_con
         assert await shown.statuses(None) == await caller.statuses(token) == UNKNOWN
         refused = await caller.ask("GET", "/registry/agents", authorization=f"Bearer {token}")
         assert "'bert': that machine was revoked" in refused.json()["error"]
+        assert (await shown.ask("GET", "/registry/agents")).json()["error"] == "machine 'bert' was revoked"
 
 
 async def test_a_revocation_removes_what_the_machine_registered(users: Users, anna: CredentialDirectory) -> None:
