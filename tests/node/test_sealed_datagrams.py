@@ -228,3 +228,42 @@ async def test_an_agent_of_another_machine_cannot_take_an_id_that_is_in_use(user
         for node in (one, two):
             assert {member.id for member in node.members()} == {"first-agent", "second-agent"}
         assert await two.wait_for_members(2, timeout=60)
+
+
+async def test_nodes_that_slept_through_two_renewals_find_back_to_each_other(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_cut = False
+    send = DatagramSocket.send_nowait
+
+    def send_unless_cut(self: DatagramSocket, data: bytes, address: Address) -> None:
+        if not is_cut:
+            send(self, data, address)
+
+    monkeypatch.setattr(DatagramSocket, "send_nowait", send_unless_cut)
+    users.found("anna")
+    options = {**OPTIONS, "in_loop": True}
+    async with (
+        meshp2p.open_node(id="one", **options) as one,
+        meshp2p.open_node(id="two", join=seed(one), **options) as two,
+    ):
+        for node in (one, two):
+            await node.wait_for_members(2, timeout=60)
+        drivers = [node._node._driver for node in (one, two)]
+        is_cut = True
+        for driver in drivers:
+            for _ in range(2):
+                driver.renew_keys()
+            assert driver._guard is not None
+            driver._guard.retire_keys()
+        is_cut = False
+        await until(lambda: all(refused(node).get(Refusal.NOT_OPENED) for node in (one, two)))
+        opened = [driver.stats.datagrams_received - sum(driver.stats.refused.values()) for driver in drivers]
+        await until(
+            lambda: all(
+                driver.stats.datagrams_received - sum(driver.stats.refused.values()) > before + 5
+                for driver, before in zip(drivers, opened, strict=True)
+            )
+        )
+        for node in (one, two):
+            assert all(member.state is State.ALIVE for member in node.members())
