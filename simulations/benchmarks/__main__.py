@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from simulations.benchmarks import blocked, calls, membership, messages, revocation, scale, simulator
+from simulations.benchmarks import blocked, calls, membership, messages, revocation, scale, sealing, simulator
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     messages.add_command(commands)
     revocation.add_command(commands)
     scale.add_command(commands)
+    sealing.add_command(commands)
     simulator.add_command(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)

@@ -1,8 +1,11 @@
-"""The systems with which meshp2p is compared: HashiCorp's two, kinship, and zenoh's liveliness. None of them is
-required."""
+"""The systems beside which ours is measured: HashiCorp's two, kinship, zenoh's liveliness, and ours in a secured mesh.
+
+None of them need be there.
+"""
 
 from __future__ import annotations
 
+import base64
 import importlib.metadata
 import importlib.util
 import os
@@ -17,11 +20,13 @@ from typing import Final
 
 import trio
 
+from meshp2p.store.credentials import Credentials
+from meshp2p.trust.credential import found_mesh
 from simulations.benchmarks.hosts import Host
-from simulations.benchmarks.systems import Kind, LineDriven, PeerUnavailable, Sighting, Source, System
+from simulations.benchmarks.systems import Kind, LineDriven, Meshp2p, PeerUnavailable, Sighting, Source, System
 from simulations.programs import ROOT, Program
 
-__all__ = ["PEERS", "Kinship", "Memberlist", "Serf", "Zenoh"]
+__all__ = ["PEERS", "Kinship", "Memberlist", "SecuredMeshp2p", "Serf", "SerfWithKey", "Zenoh"]
 
 _BUILD: Final = ROOT / "build" / "benchmarks"
 _GOPATH: Final = Path("/usr/share/gocode")
@@ -109,6 +114,32 @@ class Serf(System):
         program.send_signal(signal.SIGINT)
 
 
+class SerfWithKey(Serf):
+    """Serf with one key for all, which encrypts its packets."""
+
+    name = "serf-key"
+    about = "one key for all nodes, which encrypts every packet"
+    _key: Final = base64.b64encode(os.urandom(32)).decode()
+
+    def command(self, node_id: str, address: str, seed: str | None, source: Source = "seed") -> list[str]:
+        return [*super().command(node_id, address, seed, source), f"-encrypt={self._key}"]
+
+
+class SecuredMeshp2p(Meshp2p):
+    """Ours in a secured mesh, from this tree."""
+
+    name = "meshp2p-secured"
+    about = "a secured mesh; all nodes use one machine's credential"
+
+    def prepare(self) -> None:
+        self._home = tempfile.TemporaryDirectory(prefix="meshp2p-benchmark-home-")
+        _, credential = found_mesh("benchmark", "benchmark")
+        Credentials(Path(self._home.name) / "meshp2p" / "meshes").add(credential)
+
+    def command(self, node_id: str, address: str, seed: str | None, source: Source = "seed") -> list[str]:
+        return ["env", f"XDG_DATA_HOME={self._home.name}", *super().command(node_id, address, seed, source)]
+
+
 def _debian_version(package: str) -> str:
     found = subprocess.run(
         ["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True, text=True, check=False
@@ -160,5 +191,7 @@ class Zenoh(_Library):
         return [*command, "--scout"] if source == "mdns" else command
 
 
-PEERS: Final[dict[str, type[System]]] = {system.name: system for system in (Memberlist, Serf, Kinship, Zenoh)}
+_SYSTEMS: Final = (SecuredMeshp2p, Memberlist, Serf, SerfWithKey, Kinship, Zenoh)
+
+PEERS: Final[dict[str, type[System]]] = {system.name: system for system in _SYSTEMS}
 """The other systems by name."""

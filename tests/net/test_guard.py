@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from meshp2p.core.calls import Pong, Refused, SyncReply, SyncRequest, Why
-from meshp2p.core.datagrams import Ack, Datagram, Gossip, Ping
+from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
 from meshp2p.core.effects import Call, Effect, Emit
 from meshp2p.core.events import IdConflictLost
 from meshp2p.core.record import INCARNATION_MAX, Record, Rumour, SignedRecord, SignedRumour, State, tag_of
@@ -132,6 +132,26 @@ def test_a_node_names_no_other_as_the_sender_but_passes_on_acks(one: Member, two
     sealed = one.guard.seal(ack, two.tag)
     assert sealed is not None
     assert two.open(sealed) == ack
+
+
+def test_every_body_arrives_as_it_was_sent(one: Member, two: Member) -> None:
+    other = tag_of("three")
+    for body in (
+        Ping(1, one.tag, two.tag, 5, 2),
+        Ping(1, one.tag, other, 5),
+        Ack(1, one.tag, 5),
+        Ack(1, other, 5),
+        Nack(1, one.tag),
+        PingRequest(1, one.tag, other, ELSEWHERE),
+        PingRequest(1, one.tag, two.tag, ELSEWHERE),
+        Gossip(one.tag),
+        Unreached(one.tag, two.tag, other),
+        Unreached(one.tag, other),
+    ):
+        datagram = Datagram(body, (), (1, 2))
+        sealed = one.guard.seal(datagram, two.tag)
+        assert sealed is not None
+        assert two.open(sealed) == datagram
 
 
 def test_nothing_is_sealed_for_a_node_whose_keys_are_unknown(one: Member) -> None:
