@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 import trio
 
 from meshp2p.core.events import Event, IdConflictLost, InstanceEvent, LeadershipChanged, MapChanged
+from meshp2p.core.machine import Machine
+from meshp2p.core.record import tag_of
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.discovery.cache import KnownPeer
 from meshp2p.discovery.source import Sighting
@@ -141,8 +143,10 @@ class _Runner:
                 served = trio.Event()
 
                 def offer(sighting: Sighting) -> None:
-                    now = trio.current_time()
-                    driver.perform(machine.offer(sighting.source, sighting.addresses, sighting.instance_id, now))
+                    node_id = sighting.instance_id
+                    if security is not None and sighting.source in ("mdns", "beacon"):
+                        node_id = _id_behind(machine, node_id or "")
+                    driver.perform(machine.offer(sighting.source, sighting.addresses, node_id, trio.current_time()))
 
                 def update(found: Surroundings) -> None:
                     nonlocal around
@@ -162,8 +166,9 @@ class _Runner:
                     await parts.start(port.run)
                     serves = True
                     known = () if own.disk is None else await own.disk.load_peers()
+                    announced = node.id if security is None else _pseudonym_of(node.id)
                     measured.sources = sources = platform.sources(
-                        config, node.id, around.place, known, lambda: machine.node_count() - 1
+                        config, announced, around.place, known, lambda: machine.node_count() - 1
                     )
                     for source in sources:
                         parts.start_soon(source.run, offer)
@@ -258,6 +263,19 @@ def _show_names(security: Security | None, around: Surroundings) -> None:
         names = [host for host in hosts if ":" not in host and not host.replace(".", "").isdigit()]
         advertised = [address.host for address in around.place.addresses]
         security.rename(list(dict.fromkeys((*advertised, *names, *hosts))))
+
+
+def _pseudonym_of(node_id: str) -> str:
+    """What discovery announces in a secured mesh in place of an id: everybody on the network can read it."""
+    return f"{tag_of(node_id):016x}"
+
+
+def _id_behind(machine: Machine, pseudonym: str) -> str | None:
+    """The id that discovery announced; None if no such node is known."""
+    try:
+        return machine.id_of(int(pseudonym, 16))
+    except ValueError:
+        return None
 
 
 def _conflict_of(lost: IdConflictLost, config: NodeConfig) -> IdConflict:

@@ -90,7 +90,7 @@ class Serf(System):
 
     def prepare(self) -> None:
         if shutil.which("serf") is None:
-            raise PeerUnavailable("serf: not installed (Debian: serf)")
+            raise PeerUnavailable(f"{self.name}: not installed (Debian: serf)")
         self.version = _debian_version("serf")
 
     def command(self, node_id: str, address: str, seed: str | None, source: Source = "seed") -> list[str]:
@@ -130,14 +130,15 @@ class SecuredMeshp2p(Meshp2p):
 
     name = "meshp2p-secured"
     about = "a secured mesh; all nodes use one machine's credential"
+    _home = _BUILD / "home"
 
     def prepare(self) -> None:
-        self._home = tempfile.TemporaryDirectory(prefix="meshp2p-benchmark-home-")
-        _, credential = found_mesh("benchmark", "benchmark")
-        Credentials(Path(self._home.name) / "meshp2p" / "meshes").add(credential)
+        credentials = Credentials(self._home / "meshp2p" / "meshes")
+        if credentials.find("benchmark") is None:
+            credentials.add(found_mesh("benchmark", "benchmark")[1])
 
     def command(self, node_id: str, address: str, seed: str | None, source: Source = "seed") -> list[str]:
-        return ["env", f"XDG_DATA_HOME={self._home.name}", *super().command(node_id, address, seed, source)]
+        return ["env", f"XDG_DATA_HOME={self._home}", *super().command(node_id, address, seed, source)]
 
 
 def _debian_version(package: str) -> str:

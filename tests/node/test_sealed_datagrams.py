@@ -17,8 +17,11 @@ from meshp2p import MeshNode
 from meshp2p.core.address import Address
 from meshp2p.core.datagrams import Datagram, Gossip, Ping, Unreached
 from meshp2p.core.record import Item, Record, Rumour, State, tag_of
+from meshp2p.discovery.endpoints import Endpoints
+from meshp2p.discovery.source import Offer, Sighting, Source
 from meshp2p.errors import IdConflict, Refusal
 from meshp2p.net.sockets import DatagramSocket
+from meshp2p.node.platform import SystemPlatform
 from meshp2p.node.secured_meshes import announced_mesh
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.frame import SealedHeader
@@ -175,6 +178,39 @@ async def test_a_recording_of_an_earlier_process_changes_nothing(
     finally:
         await one.close()
         await two.close()
+
+
+async def test_discovery_shows_no_ids_and_finds_nodes_all_the_same(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[tuple[str, Endpoints]] = []
+
+    class Air(Source):
+        name = "mdns"
+
+        async def run(self, offer: Offer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+            task_status.started()
+            for pseudonym, place in announced:
+                offer(Sighting("mdns", place.addresses, pseudonym))
+            offer(Sighting("mdns", (Address("127.0.0.1", 9),), "no pseudonym"))
+            await trio.sleep_forever()
+
+        def move(self, place: Endpoints) -> None: ...
+        def refresh(self) -> None: ...
+
+    def sources(_: object, config: object, name: str, place: Endpoints, *__: object) -> list[Source]:
+        announced.append((name, place))
+        return [Air()]
+
+    monkeypatch.setattr(SystemPlatform, "sources", sources)
+    users.found("anna")
+    async with (
+        meshp2p.open_node(id="first-agent", **OPTIONS) as one,
+        meshp2p.open_node(id="second-agent", **OPTIONS) as two,
+    ):
+        for node in (one, two):
+            await node.wait_for_members(2, timeout=60)
+    assert [name for name, _ in announced] == [f"{tag_of(node_id):016x}" for node_id in ("first-agent", "second-agent")]
 
 
 async def test_connections_carry_nothing_that_can_be_read(users: Users) -> None:
