@@ -365,6 +365,17 @@ def test_what_is_said_of_a_node_itself_only_makes_it_answer(one: Member, two: Me
     assert not two.machine.has_lost_id
 
 
+def test_the_farewell_of_an_earlier_process_is_outbid(one: Member, two: Member) -> None:
+    ahead = Member(two.computer, "two", started_ms=NOW_MS + 40 * 365 * 86_400_000)  # its clock was wrong
+    meet(one, ahead)
+    farewell = ahead.says(ahead, State.LEFT)
+    one.take(farewell)
+    two.take(farewell)
+    assert two.own.incarnation > farewell.incarnation
+    one.take(two.own)
+    assert one.lists(two)
+
+
 def test_an_author_accuses_at_a_limited_rate(one: Member, two: Member) -> None:
     count_max = ACCUSATIONS_MAX + 4 * one.machine.node_count()
     accusations = [two.says(two.own, State.SUSPECT, incarnation=n) for n in range(1, count_max + 20)]

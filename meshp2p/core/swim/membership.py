@@ -113,10 +113,9 @@ class Membership:
             return not is_signed
         if isinstance(item, Record):
             return is_signed and (item.id == self._state.id or not is_usurped(item, held))
-        if item.id == self._state.id:
-            return item.state is not State.LEFT
-        is_by_other = item.state is State.LEFT and (held is None or held.is_node) and item.by != item.id
-        return is_signed and not is_by_other
+        if item.state is not State.LEFT:
+            return is_signed or item.id == self._state.id
+        return is_signed and (item.by == item.id or (held is not None and not held.is_node))
 
     def note_claim(self, claim: Claim) -> None:
         """Note a claim to lead, whether or not its record prevails.
