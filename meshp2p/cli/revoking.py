@@ -64,7 +64,7 @@ def _revoke(options: argparse.Namespace) -> int:
     directory.update_trust(credential)
     warn("nodes of this user on this machine act on it at once, and tell the nodes that they are connected to")
     told = trio.run(_tell, options, directory, credential)
-    warn(f"{told} nodes were found and told" if told else "no node was found on the network to be told: see --at")
+    warn(f"nodes found and told: {told}" if told else "no node was found on the network to be told: see --at")
     return 0
 
 
@@ -131,7 +131,7 @@ def _sign(options: argparse.Namespace, credential: MachineCredential, author: Pr
 
 async def _tell(options: argparse.Namespace, directory: CredentialDirectory, credential: MachineCredential) -> int:
     """Connect to nodes of the mesh, which compare trust maps with whoever connects. Returns how many that were."""
-    pattern = min(credential.machine.id_patterns, key=len, default="*")
+    pattern = max(credential.machine.id_patterns, key=len, default="*")
     try:
         security = open_security(directory, pattern.replace("*", "revoke") or "revoke", "")
     except (Revoked, StartError):  # this machine is out too, or may not use such an id

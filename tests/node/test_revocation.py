@@ -10,6 +10,7 @@ import trio.testing
 
 import meshp2p
 from meshp2p import MeshNode, Revoked
+from meshp2p.cli import main
 from meshp2p.errors import StoreError
 from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import meshes_directory
@@ -188,3 +189,16 @@ async def test_an_agent_whose_machine_was_invited_again_has_its_id_again(users: 
         async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:
             await until_listed(two, "one", "two")
             await until_listed(one, "one", "two")
+
+
+async def test_the_command_tells_a_node_that_is_named_if_none_of_its_user_runs(
+    users: Users, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, anna = users.found("anna")
+    bert, lost = users.invite(anna, "bert", ids="worker-*"), users.invite(anna, "lost")
+    users.act("bert")
+    async with meshp2p.open_node(id="worker-1", **OPTIONS) as worker:
+        users.act("anna")
+        assert await trio.to_thread.run_sync(main, ["revoke", "lost", "--at", seed(worker)[0]]) == 0
+        assert "nodes found and told: 1" in capsys.readouterr().err
+    assert not bert.load().trust.is_trusted(lost.load().key.fingerprint)
