@@ -125,7 +125,7 @@ def _greeting(node: MeshNode, is_json: bool) -> str:
             {"event": "ready", "id": node.id, "url": node.url, "mesh": node.config.mesh, "addresses": addresses}
         )
     if announced_mesh(node.config) != node.config.mesh:
-        warning = "only members, programs on this machine and callers with a token can use the node"
+        warning = "other machines need an invitation (meshp2p invite), or https:// and a token (meshp2p token)"
     elif any(not is_loopback(address.host) for address in node.addresses):
         warning = "nothing is encrypted or authenticated: whoever reaches this address may register, read and join"
     else:
