@@ -12,7 +12,8 @@ from meshp2p.cli.doctor.examination import Examination
 from meshp2p.cli.doctor.findings import Findings
 from meshp2p.cli.output import printable, to_json_line, write_line
 from meshp2p.core.swim.candidates import SourceStats
-from meshp2p.node.secured_meshes import choose_mesh
+from meshp2p.node.config import NodeConfig
+from meshp2p.node.secured_meshes import choose_mesh, find_credential
 
 __all__ = ["add_commands"]
 
@@ -38,6 +39,8 @@ def add_commands(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     config = choose_mesh(configuration_of(options))
+    if find_credential(config) is not None:
+        config = NodeConfig.of(config, host=config.host or "::")  # as a node of a secured mesh
     examination = Examination(config, max(0.5, min(60.0, options.seconds)))
     trio.run(examination.run)
     found = examination.findings
@@ -75,8 +78,8 @@ def verdict_of(found: Findings, mesh: str) -> str:
     if found.other_meshes:
         return f"{reached}; {found.other_meshes} mesh(es) of other names are there: is the name right?"
     return (
-        f"{reached}; nothing is broken here. Only its own machine sees a node without --insecure-lan or --host. If the"
-        " network passes neither multicast nor broadcast, name a node with --join HOST:PORT."
+        f"{reached}; nothing is broken here. Only its own machine sees a node of an open mesh without --insecure-lan or"
+        " --host. If the network passes neither multicast nor broadcast, name a node with --join HOST:PORT."
     )
 
 
