@@ -21,7 +21,7 @@ from meshp2p.net.secure_stream import VerifiedStream
 from meshp2p.trust.certificates import AgentRole
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.introduction import TrustUpdate
-from meshp2p.trust.trust_map import Statements
+from meshp2p.trust.statements import Statements
 from meshp2p.wire.exchange import PART_BYTES_MAX
 from meshp2p.wire.peer_frames import CallKind
 

@@ -31,7 +31,8 @@ from meshp2p.trust.datagram_keys import DatagramKeys
 from meshp2p.trust.introduction import INTRODUCTION_BYTES_MAX, STATEMENTS_BYTES_MAX, Introduction
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.signatures import ClaimSigner
-from meshp2p.trust.trust_map import CHAIN_MAX, Statements
+from meshp2p.trust.statements import Statements
+from meshp2p.trust.trust_map import CHAIN_MAX
 from meshp2p.wire.codec import Codec
 
 __all__ = ["HANDSHAKE_SECONDS", "NodeTls", "make_caller_context"]

@@ -13,7 +13,7 @@ from meshp2p.store.credentials import Boots, parse_certificates
 from meshp2p.trust.certificates import RootRole, announced_name
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
-from meshp2p.trust.trust_map import Statements
+from meshp2p.trust.statements import Statements
 
 __all__ = ["CredentialBundle", "bundle_of"]
 

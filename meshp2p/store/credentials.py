@@ -32,7 +32,7 @@ from meshp2p.store.replacement import replace_durably, sync_name
 from meshp2p.trust.certificates import Certificate, RootRole, announced_name
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
-from meshp2p.trust.trust_map import Statements
+from meshp2p.trust.statements import Statements
 
 __all__ = [
     "Boots",

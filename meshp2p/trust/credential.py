@@ -16,7 +16,8 @@ from meshp2p.trust.certificates import (
     root_mesh_id,
 )
 from meshp2p.trust.keys import PrivateKey, PublicKey
-from meshp2p.trust.trust_map import MeshMachine, Statements, TrustMap
+from meshp2p.trust.statements import Statements
+from meshp2p.trust.trust_map import MeshMachine, TrustMap
 
 __all__ = ["MachineCredential", "found_mesh"]
 

@@ -13,7 +13,8 @@ import msgspec
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.trust.certificates import CERTIFICATE_BYTES_MAX
 from meshp2p.trust.credential import MachineCredential
-from meshp2p.trust.trust_map import CHAIN_MAX, Statements
+from meshp2p.trust.statements import Statements
+from meshp2p.trust.trust_map import CHAIN_MAX
 
 __all__ = ["INTRODUCTION_BYTES_MAX", "STATEMENTS_BYTES_MAX", "Introduction", "TrustUpdate"]
 

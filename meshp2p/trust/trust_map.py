@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Annotated, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from meshp2p.errors import ConfigError, Refusal, RemoteProtocolError
 from meshp2p.trust.certificates import (
-    CERTIFICATE_BYTES_MAX,
     AgentRole,
     Certificate,
     MachineRole,
@@ -29,17 +28,12 @@ from meshp2p.trust.certificates import (
 from meshp2p.trust.grants import matches
 from meshp2p.trust.keys import PrivateKey, PublicKey
 from meshp2p.trust.revocations import KEPT_MAX, Revocation, SignedRevocation
+from meshp2p.trust.statements import MACHINES_MAX, REVOCATIONS_MAX, Statements
 
-__all__ = ["CHAIN_MAX", "MACHINES_MAX", "MeshMachine", "Statements", "TrustMap"]
+__all__ = ["CHAIN_MAX", "MeshMachine", "TrustMap"]
 
 CHAIN_MAX: Final = 8
 """Machines between the root and an agent. Chosen, not measured."""
-
-MACHINES_MAX: Final = 1024
-"""Machine certificates in a map. When it is full, further ones are refused. Chosen, not measured."""
-
-REVOCATIONS_MAX: Final = 1024
-"""Revocations in a map. When it is full, only the root's are accepted. Chosen, not measured."""
 
 REVOCATIONS_OF_MACHINE_MAX: Final = 4
 """Revocations of one machine by one author, which differ in the machines that they keep. The lowest are stored."""
@@ -48,38 +42,7 @@ REVOCATIONS_OF_AGENTS_MAX: Final = 16
 """Revocations of agents on one machine by one author, and of its tokens; the lowest of each are stored. To revoke more,
 revoke the machine. Chosen, not measured."""
 
-_Der = Annotated[bytes, msgspec.Meta(max_length=CERTIFICATE_BYTES_MAX)]
 _Edge = tuple[bytes, bytes]  # the fingerprints of a machine and of its inviter
-
-
-class Statements(msgspec.Struct, frozen=True, array_like=True):
-    """Machine certificates and revocations, in any order."""
-
-    machines: Annotated[tuple[_Der, ...], msgspec.Meta(max_length=MACHINES_MAX)] = ()
-    revocations: Annotated[tuple[SignedRevocation, ...], msgspec.Meta(max_length=4 * REVOCATIONS_MAX)] = ()
-
-    def encode(self) -> bytes:
-        return _encode(self)
-
-    def without(self, known: Statements) -> Statements:
-        """Those that are not in ``known``."""
-        machines, revocations = set(known.machines), set(known.revocations)
-        return Statements(
-            tuple(one for one in self.machines if one not in machines),
-            tuple(one for one in self.revocations if one not in revocations),
-        )
-
-    @classmethod
-    def decode_untrusted(cls, body: bytes) -> Statements:
-        """Read them, without verifying any. Raises :class:`RemoteProtocolError`."""
-        try:
-            return _decode(body)
-        except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
-            raise RemoteProtocolError(Refusal.BAD_SHAPE, f"no statements: {error}") from None
-
-
-_encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(Statements).decode
 
 
 class MeshMachine(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ from meshp2p.net.tls import HANDSHAKE_SECONDS, NodeTls
 from meshp2p.trust.certificates import issue_agent
 from meshp2p.trust.introduction import INTRODUCTION_BYTES_MAX
 from meshp2p.trust.keys import PrivateKey
-from meshp2p.trust.trust_map import Statements
+from meshp2p.trust.statements import Statements
 from meshp2p.wire.peer_frames import PEER_MAGIC, PeerHello
 from tests.net.secured import Computer, invited, new_mesh
 from tests.net.service import CODEC, Node, running

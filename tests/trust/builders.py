@@ -13,7 +13,8 @@ from meshp2p.trust.certificates import (
 )
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.revocations import Revocation, SignedRevocation
-from meshp2p.trust.trust_map import Statements, TrustMap
+from meshp2p.trust.statements import Statements
+from meshp2p.trust.trust_map import TrustMap
 
 __all__ = ["MadeMachine", "MadeMesh"]
 

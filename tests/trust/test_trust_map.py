@@ -14,7 +14,8 @@ from meshp2p.trust import trust_map
 from meshp2p.trust.certificates import Certificate, consent_to, issue_agent, issue_machine
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.revocations import Revocation, SignedRevocation
-from meshp2p.trust.trust_map import CHAIN_MAX, Statements, TrustMap
+from meshp2p.trust.statements import Statements
+from meshp2p.trust.trust_map import CHAIN_MAX, TrustMap
 from tests.trust.builders import MadeMachine, MadeMesh
 
 Statement = bytes | SignedRevocation
