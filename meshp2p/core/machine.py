@@ -29,7 +29,7 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.directory.relay_selector import RelaySelector
-from meshp2p.core.directory.state import NodeState, Randomness, Signer
+from meshp2p.core.directory.state import NodeState, Signer
 from meshp2p.core.directory.timers import Timer
 from meshp2p.core.effects import CallFailed, Effect, Emit, Table, WatchOpened
 from meshp2p.core.events import InstanceJoined, LeadershipChanged
@@ -37,6 +37,7 @@ from meshp2p.core.mail.machine import Mail, MailRequest
 from meshp2p.core.map_calls import MapPush, MapSync
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
+from meshp2p.core.randomness import Randomness
 from meshp2p.core.record import INCARNATION_MAX, Record, State
 from meshp2p.core.requests import (
     Acknowledge,

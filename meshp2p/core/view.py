@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshp2p.core.config import ProtocolConfig
+from meshp2p.core.directory.counters import Counters
 from meshp2p.core.directory.relay_selector import CallRoute, RelaySelector
-from meshp2p.core.directory.state import Counters, NodeState
+from meshp2p.core.directory.state import NodeState
 from meshp2p.core.instance import ListedInstance
 from meshp2p.core.mail.machine import Mail
 from meshp2p.core.mail.mailboxes import Mailboxes

@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.directory.state import Randomness
+from meshp2p.core.randomness import Randomness
 from meshp2p.discovery.beacon_sockets import Air, BeaconSockets, Reply
 from meshp2p.discovery.endpoints import Endpoints, Link, is_callable
 from meshp2p.discovery.source import FailureLog, Offer, Sighting, delays

@@ -7,14 +7,12 @@ something was stored, or could not be. Stores that wait are written together.
 
 from __future__ import annotations
 
-import bisect
 import collections
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
-import msgspec
 import trio
 
 from meshp2p.core.address import Address
@@ -27,7 +25,6 @@ from meshp2p.core.effects import (
     CallFailed,
     Effect,
     Emit,
-    Failure,
     Persist,
     Resolve,
     Send,
@@ -42,11 +39,12 @@ from meshp2p.core.machine import Machine
 from meshp2p.core.record import Record, tag_of
 from meshp2p.core.requests import Request
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError
+from meshp2p.net.driver_parts import Caller, Datagrams, DriverStats
 from meshp2p.net.security import KEY_SECONDS, RETIRED_SECONDS, MachineGuard, Security
 from meshp2p.net.store_writer import StoreWriter, WriteBatches
 from meshp2p.wire.codec import Codec
 
-__all__ = ["DELAY_BOUNDS", "Datagrams", "Driver", "DriverStats"]
+__all__ = ["Driver"]
 
 _log = logging.getLogger("meshp2p.net")
 
@@ -58,64 +56,8 @@ QUEUE_MAX: Final = 4096
 """More datagrams than wait in a socket at a time: the receive buffer that is asked for, doubled by Linux, holds 2,730
 of the smallest. When so many were read since a deadline came, all that had arrived by then was among them."""
 
-DELAY_BOUNDS: Final = (0.001, 0.01, 0.1, 1.0, 10.0)
-"""Seconds. Chosen, not measured."""
-
 ACK_HOSTS_MAX: Final = 64
 """How many hosts are remembered between two calls of :meth:`Driver.pop_ack_hosts`. Chosen, not measured."""
-
-
-class Datagrams(Protocol):
-    """A socket for packets. ``send_errors`` counts those that could not be sent."""
-
-    send_errors: int
-
-    async def wait_readable(self) -> None: ...
-    def receive_nowait(self) -> tuple[bytes, Address] | None: ...
-    def send_nowait(self, data: bytes, address: Address) -> None: ...
-    def close(self) -> None: ...
-
-
-class Caller(Protocol):
-    """Performs calls."""
-
-    async def call(self, call: Call) -> CallReply | CallFailed: ...
-    async def watch(self, watch: Watch, opened: Callable[[WatchOpened], None]) -> CallFailed: ...
-
-
-class DriverStats(msgspec.Struct):
-    """Counters since the start. ``refused`` counts, by reason, data that was no message of this mesh."""
-
-    datagrams_received: int = 0
-    datagrams_sent: int = 0
-    bytes_received: int = 0
-    bytes_sent: int = 0
-    datagrams_unsealed: int = 0
-    """Datagrams that were not sent, because the key of the receiver is not known."""
-    calls_made: int = 0
-    failures: dict[Failure, int] = msgspec.field(default_factory=lambda: dict.fromkeys(Failure, 0))
-    calls_succeeded: int = 0
-    calls_answered: int = 0
-    stores: int = 0
-    stores_failed: int = 0
-    transactions: int = 0
-    """How many transactions wrote the successful stores. Waiting stores are written together."""
-    refused: dict[Refusal, int] = msgspec.field(default_factory=dict)
-    delays: list[int] = msgspec.field(default_factory=lambda: [0] * (len(DELAY_BOUNDS) + 1))
-    """How many timers ran so late, by :data:`DELAY_BOUNDS`; the last are those that were later than all bounds."""
-    delay_seconds: float = 0.0
-    """The sum of these delays."""
-
-    @property
-    def calls_failed(self) -> int:
-        return sum(self.failures.values())
-
-    def count_delay(self, seconds: float) -> None:
-        self.delays[bisect.bisect_left(DELAY_BOUNDS, seconds)] += 1
-        self.delay_seconds += seconds
-
-    def count_refused(self, reason: Refusal) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
 
 
 class Driver:

@@ -10,8 +10,8 @@ from typing import Final
 
 import trio
 
-from meshp2p.core.directory.state import Randomness
 from meshp2p.core.instance import ListedInstance
+from meshp2p.core.randomness import Randomness
 from meshp2p.errors import (
     ConfigError,
     ConnectionLost,

@@ -8,8 +8,8 @@ import time
 import msgspec
 
 from meshp2p.core.directory.keeping import KeptState
-from meshp2p.core.directory.state import Randomness
 from meshp2p.core.mail.uuid7 import uuid7
+from meshp2p.core.randomness import Randomness
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.errors import ConfigError
 from meshp2p.node.config import NodeConfig

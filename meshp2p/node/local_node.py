@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.directory.state import Randomness
 from meshp2p.core.events import Event, InstanceDied, InstanceJoined, InstanceLeft, LeadershipChanged
 from meshp2p.core.instance import ListedInstance
 from meshp2p.core.mail.uuid7 import MessageIds
 from meshp2p.core.message import IfAbsent
+from meshp2p.core.randomness import Randomness
 from meshp2p.core.record import tag_of
 from meshp2p.errors import ConfigError, NodeClosed, check
 from meshp2p.net.driver import Driver

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from meshp2p.core.directory.state import Counters
+from meshp2p.core.directory.counters import Counters
 from meshp2p.core.record import State
 from meshp2p.discovery.beacon import BeaconSource, BeaconStats
 from meshp2p.discovery.source import Source
 from meshp2p.errors import Refusal
 from meshp2p.http.limits import HttpStats
-from meshp2p.net.driver import DELAY_BOUNDS, Datagrams, Driver, DriverStats
+from meshp2p.net.driver import Driver
+from meshp2p.net.driver_parts import DELAY_BOUNDS, Datagrams, DriverStats
 from meshp2p.net.peers import Peers
 from meshp2p.net.port import Port
 from meshp2p.node.local_node import LocalNode

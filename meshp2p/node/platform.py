@@ -19,15 +19,15 @@ import msgspec
 import trio
 
 from meshp2p.core.address import Address, parse_endpoint
-from meshp2p.core.directory.state import Randomness
 from meshp2p.core.effects import Table, Write
+from meshp2p.core.randomness import Randomness
 from meshp2p.discovery.beacon import BeaconSource
 from meshp2p.discovery.cache import CacheSource, KnownPeer, PeerCache
 from meshp2p.discovery.endpoints import Endpoints, Link
 from meshp2p.discovery.seeds import SeedSource
 from meshp2p.discovery.source import Source
 from meshp2p.errors import StoreError
-from meshp2p.net.driver import Datagrams
+from meshp2p.net.driver_parts import Datagrams
 from meshp2p.net.interfaces import Interface, advertised_addresses, list_interfaces, why_no_network
 from meshp2p.net.peers import Peers
 from meshp2p.net.port import Listener

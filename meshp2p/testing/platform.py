@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from meshp2p.core.address import Address, parse_endpoint
-from meshp2p.core.directory.state import Randomness
+from meshp2p.core.randomness import Randomness
 from meshp2p.discovery.beacon import BeaconSource
 from meshp2p.discovery.cache import CacheSource, KnownPeer
 from meshp2p.discovery.endpoints import Endpoints, Link

@@ -14,10 +14,10 @@ import pytest
 import trio
 
 from meshp2p import MeshNode, NoHandler, QueryTimeout, RemoteError, UnknownInstance
-from meshp2p.core.directory.state import Counters
+from meshp2p.core.directory.counters import Counters
 from meshp2p.discovery.beacon import BeaconSource, BeaconStats
 from meshp2p.http.limits import HttpStats
-from meshp2p.net.driver import DriverStats
+from meshp2p.net.driver_parts import DriverStats
 from meshp2p.net.peers import PeerStats
 from meshp2p.net.port import PortStats
 from meshp2p.node.metrics import METRICS, Measured, expose

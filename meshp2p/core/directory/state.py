@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 
@@ -13,6 +12,7 @@ from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, CallRequest, Push
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Body, Datagram, Gossip, Ping
+from meshp2p.core.directory.counters import Counters
 from meshp2p.core.directory.gossip import GossipQueue, item_bytes
 from meshp2p.core.directory.keeping import Keeping, KeptState, StoreHandler
 from meshp2p.core.directory.life_signs import LifeSigns
@@ -30,6 +30,7 @@ from meshp2p.core.events import (
     InstanceUpdated,
     MapChanged,
 )
+from meshp2p.core.randomness import Randomness
 from meshp2p.core.record import (
     EPOCH_SKIP_MAX,
     Departed,
@@ -43,9 +44,7 @@ from meshp2p.core.record import (
     tag_of,
 )
 
-__all__ = ["Counters", "MessageRefusal", "NodeState", "Randomness", "ReplyHandler", "Signer", "accusation_of"]
-
-_T = TypeVar("_T")
+__all__ = ["NodeState", "ReplyHandler", "Signer", "accusation_of"]
 
 PACKET_OVERHEAD = 96
 """Bytes of a packet that are not available for gossip: the frame, the body, the headers of ages and lists."""
@@ -57,24 +56,6 @@ AGE_BYTES = 12
 AGES_PER_PACKET = 3  # signs of life of other instances: chosen, not measured
 
 
-class Randomness(Protocol):
-    """The randomness of the core; ``random.Random`` implements it."""
-
-    def random(self) -> float: ...
-    def randrange(self, start: int, stop: int, /) -> int: ...
-    def sample(self, population: list[_T], k: int, /) -> list[_T]: ...
-
-
-class MessageRefusal(enum.StrEnum):
-    """Why a message was not accepted. This closed set is used as a metric label."""
-
-    UNKNOWN_TARGET = "unknown_target"
-    NO_ROOM = "no_room"
-    TOO_LARGE = "too_large"
-    NOT_STORED = "not_stored"
-    """It could not be written to disk."""
-
-
 class Signer(Protocol):
     """Signs what a node of a secured mesh publishes."""
 
@@ -83,54 +64,6 @@ class Signer(Protocol):
 
     def sign_rumour(self, rumour: Rumour, /) -> SignedRumour:
         """Sign what this node found."""
-
-
-class Counters(msgspec.Struct):
-    """How often things happened since the start."""
-
-    probes: int = 0
-    probes_failed: int = 0
-    suspicions: int = 0
-    deaths: int = 0
-    refutations: int = 0
-    syncs: int = 0
-    syncs_failed: int = 0
-    items_taken: int = 0
-    items_stale: int = 0
-    items_refused: int = 0
-    """Claims that no correct node makes."""
-    records_without_room: int = 0
-    """Records of new members that were not listed, because the mesh is full."""
-    leader_changes: int = 0
-    pauses: int = 0
-    rebuilds: int = 0
-    """Inputs that raised because of a bug, after which the machine was rebuilt."""
-    datagrams_unasked: int = 0
-    """Acks and nacks that answer no ping of ours, and packets for another node."""
-    messages_accepted: int = 0
-    messages_refused: dict[MessageRefusal, int] = msgspec.field(
-        default_factory=lambda: dict.fromkeys(MessageRefusal, 0)
-    )
-    """Messages that were not accepted."""
-    messages_taken: int = 0
-    """Copies put into mailboxes of this node."""
-    messages_repeated: int = 0
-    """Copies that arrived again."""
-    copies_without_room: int = 0
-    """Copies that a full mailbox of this node refused; their holders deliver them again later."""
-    deliveries_delayed: int = 0
-    """Times that delivery to one recipient pauses, because its home refused or could not store."""
-    mail_calls_repeated: int = 0
-    """Calls about messages that failed and are repeated after a pause."""
-    copies_acknowledged: int = 0
-    copies_expired: int = 0
-    copies_undeliverable: int = 0
-    map_syncs: int = 0
-    """Comparisons of shared maps that were answered."""
-    map_entries_taken: int = 0
-    """Entries from other nodes that changed a shared map."""
-    map_entries_refused: int = 0
-    """Entries from other nodes that were refused: stamped too far ahead, or above the limits."""
 
 
 ReplyHandler = Callable[[CallReply | CallFailed, float], None]

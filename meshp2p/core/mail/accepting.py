@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from meshp2p.core.calls import Refused, SendReply, Why
-from meshp2p.core.directory.state import MessageRefusal, NodeState
+from meshp2p.core.directory.counters import MessageRefusal
+from meshp2p.core.directory.state import NodeState
 from meshp2p.core.mail.delivery import Delivery
 from meshp2p.core.mail.mailboxes import Mailboxes
 from meshp2p.core.mail.outbox import Outbox

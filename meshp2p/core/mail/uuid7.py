@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from meshp2p.core.directory.state import Randomness
+from meshp2p.core.randomness import Randomness
 
 __all__ = ["UUID7_PATTERN", "MessageIds", "is_uuid7", "node_bits_of", "uuid7"]
 

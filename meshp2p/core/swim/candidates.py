@@ -10,7 +10,7 @@ import msgspec
 
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.core.directory.state import Randomness
+from meshp2p.core.randomness import Randomness
 
 __all__ = ["Candidate", "Candidates", "SourceStats"]
 
