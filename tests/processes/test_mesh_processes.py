@@ -231,5 +231,5 @@ async def test_a_second_process_with_an_id_is_refused_and_the_first_goes_on() ->
             )
             assert finished.returncode == 1
             assert finished.stderr.count(b"\n") == 1
-            assert b"id 'a' is held by another live node" in finished.stderr
+            assert b"id 'a' belongs to another live node" in finished.stderr
             assert (await client.get(first.ready["url"] + "/readyz")).status_code == 200

@@ -116,11 +116,16 @@ async def test_events_are_printed_and_not_logged_as_well() -> None:
             first: Up = await up(*ALONE, "--id", "a")
             arguments = ("--id", "b", "--log-level", "info", "--join", first.ready["addresses"][0])
             process = await start("up", *ALONE, *arguments, stdout=subprocess.PIPE)
+            assert process.stdout is not None
+            printed = b""
+            while b"joined a\n" not in printed:
+                printed += await process.stdout.receive_some()
             await first.until_sees("a", "b")
             process.send_signal(signal.SIGTERM)
-            printed, logged = await read_all(process.stdout), await read_all(process.stderr)
+            printed += (await read_all(process.stdout)).encode()
+            logged = await read_all(process.stderr)
             assert await process.wait() == 0
-            assert printed.splitlines().count("joined a") == 1
+            assert printed.splitlines().count(b"joined a") == 1
             assert "oined" not in logged
 
 
