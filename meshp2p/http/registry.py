@@ -43,7 +43,9 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
         grant = request.grant
         if grant is None or grant.is_admin:
             return
-        if await node.owner_of(instance_id) not in ("", grant.owner):
+        owner_id = await node.owner_of(instance_id)
+        request.check_access()  # the caller may have been revoked meanwhile
+        if owner_id not in ("", grant.owner):
             raise InstanceConflict(f"instance {instance_id!r} was registered by another caller, and lives")
 
     async def register(request: Request) -> Response:

@@ -74,7 +74,9 @@ class Request:
             raise BadRequest(415, f"Content-Encoding {encoding[:_SHOWN_MAX]!r}: expected none")
         bytes_max = None if self.route is None else getattr(self.incoming.limits, self.route.body_limit)
         body = await self.incoming.read(bytes_max)
-        return await self.incoming.run_steps(decode_in_steps(body, shape, self.header(b"content-type")))
+        decoded = await self.incoming.run_steps(decode_in_steps(body, shape, self.header(b"content-type")))
+        self.check_access()  # the caller may have been revoked while it sent the body
+        return decoded
 
     def path_id(self, name: str = "instance_id") -> str:
         """Return the id in the path that the route calls ``name``. Raises :class:`~meshp2p.http.body.BadRequest`: 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -64,6 +65,11 @@ class Caller:
     async def ask(self, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self._client.request(method, path, json=body, headers=named)
+
+    async def stream(
+        self, method: str, path: str, body: AsyncIterator[bytes], headers: dict[str, str]
+    ) -> httpx.Response:
+        return await self._client.request(method, path, content=body, headers=headers)
 
     async def status(self, method: str, path: str, body: object = None, **headers: str) -> int:
         return (await self.ask(method, path, body, **headers)).status_code
@@ -194,6 +200,31 @@ async def test_a_revocation_holds_for_a_caller_that_waits_for_messages(anna: Cre
             await node.send("painter", "secret")
         assert [answer.status_code for answer in answers] == [401]
         assert "secret" not in answers[0].text
+
+
+@pytest.mark.parametrize(("method", "path", "sent"), [act for act in ACTS if act[2] is not None])
+async def test_a_revocation_holds_for_a_request_whose_body_is_not_complete(
+    anna: CredentialDirectory, method: str, path: str, sent: object
+) -> None:
+    is_registering = path == "/registry/register"
+    async with meshp2p.open_node(**OPTIONS) as node, calling(node, anna) as caller:
+        token = token_of(anna, "agent:painter")
+        painter = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        if not is_registering:
+            assert await caller.status(*ACTS[0], **painter) == 200
+
+        async def body_in_two_parts() -> AsyncIterator[bytes]:
+            body = json.dumps(sent).encode()
+            yield body[:1]
+            credential = anna.load()
+            name = verify_token(token, credential.trust, 0).id
+            credential.trust.revoke(credential.key, credential.key.fingerprint, token=name)
+            anna.update_trust(credential)
+            yield body[1:]
+
+        answer = await caller.stream(method, path, body_in_two_parts(), painter)
+        assert answer.status_code == 401
+        assert not (is_registering and "painter" in [member.id for member in node.members()])
 
 
 async def test_a_token_can_be_revoked_alone(anna: CredentialDirectory) -> None:
