@@ -78,6 +78,8 @@ class Connections:
         for older in self:
             if older is newer or older.peer != peer or older.is_retired or older.is_closed:
                 continue
+            if older.machine != newer.machine:
+                continue  # one of them is no connection to the process that it names
             both_dialled = (older.address is None) != (newer.address is None)
             is_young = older.opened_at + YOUNG_SECONDS > newer.opened_at
             if not is_young or not older.is_usable:

@@ -172,6 +172,11 @@ class PeerConnection:
         self.why_barred: str = ""
         """Why calls of the other side are refused until the connection is closed."""
 
+    @property
+    def machine(self) -> bytes:
+        """The fingerprint of the machine at the other end; empty in an open mesh."""
+        return b"" if self.verified is None else self.verified.machine
+
     def __repr__(self) -> str:
         peer = "?" if self.peer is None else repr(self.peer.id)
         way = "from" if self.address is None else "to"
