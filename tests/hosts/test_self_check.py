@@ -68,7 +68,7 @@ async def test_two_meshes_of_different_names_say_so(tmp_path: Path) -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         async with open_ups(network, tmp_path, [ANY], [ANY, "--mesh", "other"]) as nodes:
             for node, mesh in zip(nodes, ("lab", "other"), strict=True):
-                assert f"none is of mesh '{mesh}'" in (await problem(node))["reason"]
+                assert f"none of mesh '{mesh}'" in (await problem(node))["reason"]
 
 
 @pytest.mark.long
