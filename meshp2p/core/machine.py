@@ -345,13 +345,16 @@ class Machine(View):
                 self._swim.syncer.note_move(now)
         return self._conclude(now)
 
-    def expel(self, ids: Sequence[str], now: float, is_trusted: Callable[[str], bool] | None = None) -> list[Effect]:
+    def expel(
+        self, agents: Collection[tuple[bytes, str]], now: float, is_trusted: Callable[[str], bool] | None = None
+    ) -> list[Effect]:
         """List these instances, and those that they host, as left, and accept no more claims of their processes.
 
-        Another process of an instance may join later. This node itself is not expelled. What it hosts is removed if it
-        belongs to a caller of whom ``is_trusted`` is false.
+        Each is named by the owner of its record, empty in an open mesh, and its id: an instance of another owner with
+        that id stays. Another process of an instance may join later. This node itself is not expelled. What it hosts is
+        removed if it belongs to a caller of whom ``is_trusted`` is false.
         """
-        self._swim.membership.expel(ids, now)
+        self._swim.membership.expel(agents, now)
         if is_trusted is not None:
             self._swim.hosting.dismiss(is_trusted, now)
         return self._conclude(now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection
 from typing import Final, Protocol
 
 import trio
@@ -60,8 +60,8 @@ class PeerService(Router, Protocol):
     def is_usurper(self, node_id: str, machine: bytes) -> bool:
         """Return whether the id is that of a node of another machine than this one."""
 
-    def expel(self, ids: Sequence[str]) -> None:
-        """Treat these instances, and what they host, as departed for ever."""
+    def expel(self, agents: Collection[tuple[bytes, str]]) -> None:
+        """Treat these instances, each a machine and an id, and what they host, as departed for ever."""
 
 
 class CallServer:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 import trio
@@ -289,13 +289,12 @@ class Driver:
         """Dial a node whose machine is not known here. It shows its certificates then."""
         self.perform(self.machine.offer("record", record.addresses, record.id, trio.current_time()))
 
-    def expel(self, ids: Sequence[str]) -> None:
-        """Treat these instances, and what they host, as departed for ever. Remove what callers registered here whose
-        machines were revoked."""
-        guard = self._guard
-        listed = [] if guard is None else guard.revoked_ids()
-        is_trusted = None if guard is None else guard.is_trusted_caller
-        self.perform(self.machine.expel([*ids, *listed], trio.current_time(), is_trusted))
+    def expel(self, agents: Collection[tuple[bytes, str]]) -> None:
+        """Treat these instances, each a machine and an id, and what they host, as departed for ever. Remove what
+        callers registered here whose machines were revoked."""
+        if self._guard is not None:
+            gone = {*agents, *self._guard.revoked_agents()}
+            self.perform(self.machine.expel(gone, trio.current_time(), self._guard.is_trusted_caller))
 
     def _next_ticket(self) -> int:
         """Return a new ticket for an answer that will come."""

@@ -275,15 +275,11 @@ class NodeGuard:
             return False
         return proof.owner != machine
 
-    def revoked_ids(self) -> list[str]:
-        """The ids of the listed nodes whose machines are not trusted any more."""
-        return [
-            record.id
-            for record in self._known.records().values()
-            if isinstance(record, SignedRecord)
-            and record.is_node
-            and not self._trust.is_trusted(record.proof.owner, agent=record.id)
-        ]
+    def revoked_agents(self) -> list[tuple[bytes, str]]:
+        """The machines and ids of the listed nodes whose machines are not trusted any more."""
+        nodes = [one for one in self._known.records().values() if isinstance(one, SignedRecord) and one.is_node]
+        agents = [(node.proof.owner, node.id) for node in nodes]
+        return [one for one in agents if not self._trust.is_trusted(one[0], agent=one[1])]
 
     def is_trusted_caller(self, owner: str) -> bool:
         """Whether the machine of a caller of the HTTP API is trusted: see :class:`~meshp2p.trust.grants.Grant`."""

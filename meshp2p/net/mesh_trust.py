@@ -7,7 +7,6 @@ all nodes over the connections that they hold. After each growth a node closes t
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,8 +26,8 @@ from meshp2p.wire.peer_frames import CallKind
 
 __all__ = ["MeshTrust", "TrustStore", "revoked_error"]
 
-BOOTS_MAX: Final = 4096
-"""Instances whose highest boot is remembered. Chosen, not measured."""
+BOOTS_MAX: Final = 256
+"""Instances of one machine whose highest boot is remembered. Chosen, not measured."""
 
 UPDATE_SECONDS: Final = 10.0
 """How long a peer may take to answer an update. Then the connection is closed: the next one compares the maps."""
@@ -42,6 +41,8 @@ KEEP_SECONDS: Final = 2.0
 
 ROUNDS: Final = 3
 """How often two maps are exchanged until they are equal. Chosen, not measured."""
+
+_Expel = Callable[[list[tuple[bytes, str]]], None]
 
 _log = logging.getLogger("meshp2p.net")
 
@@ -70,9 +71,10 @@ class MeshTrust:
         self._own_machine = credential.key.fingerprint
         self._own_id = instance_id
         self._updating: set[PeerConnection] = set()
-        self._boots = collections.OrderedDict(boots)
+        self._boots: dict[bytes, dict[str, int]] = {}
+        for (machine, agent_id), boot in boots.items():
+            self._boots.setdefault(machine, {})[agent_id] = boot
         self._new_boots: dict[tuple[bytes, str], int] = {}
-        self._expelled: set[tuple[bytes, str]] = set()
         self._spread = credential.trust.statements()
         self._spread_digest = credential.trust.digest()
         self._must_look = trio.Event()
@@ -102,13 +104,14 @@ class MeshTrust:
     def note_boot(self, machine: bytes, role: AgentRole) -> None:
         """Note that this process of an agent on that machine connected. Raises :class:`RemoteProtocolError` if a later
         one did before."""
-        known = self._boots.pop((machine, role.id), 0)
-        self._boots[machine, role.id] = max(known, role.boot)
+        boots = self._boots.setdefault(machine, {})
+        known = boots.pop(role.id, 0)
+        boots[role.id] = max(known, role.boot)
         if role.boot > known:
             self._new_boots[machine, role.id] = role.boot
             self._has_met.set()
-        if len(self._boots) > BOOTS_MAX:
-            self._boots.popitem(last=False)
+        if len(boots) > BOOTS_MAX:  # a machine displaces only its own
+            del boots[next(iter(boots))]
         if role.boot < known:
             raise RemoteProtocolError(
                 Refusal.UNTRUSTED, f"agent {role.id!r}: boot {role.boot} is over, {known} is known"
@@ -141,17 +144,14 @@ class MeshTrust:
         await self._is_revoked.wait()
         return revoked_error(self.credential, self._own_id) or Revoked("it was revoked")
 
-    def _pop_revoked(self) -> list[str]:
-        """The ids of agents that connected before and are revoked since the last call."""
-        trust = self.credential.trust
-        trusted = {one: trust.is_trusted(one[0], agent=one[1]) for one in self._boots}
-        gone = {one for one in self._boots if not trusted[one]} - self._expelled
-        self._expelled = {one for one in self._boots if not trusted[one]}
-        return sorted({instance_id for _, instance_id in gone} - {one[1] for one in trusted if trusted[one]})
+    def _revoked(self) -> list[tuple[bytes, str]]:
+        """The machines and ids of agents that connected before and are revoked."""
+        known = [(machine, agent_id) for machine, boots in self._boots.items() for agent_id in boots]
+        return [one for one in known if not self.credential.trust.is_trusted(one[0], agent=one[1])]
 
     # Spreading
 
-    async def run(self, connections: Iterable[PeerConnection], expel: Callable[[list[str]], None]) -> None:
+    async def run(self, connections: Iterable[PeerConnection], expel: _Expel) -> None:
         """Spread what is new, and enforce it, until cancelled. ``expel`` is told which agents are revoked.
 
         Call :meth:`look` about once a second meanwhile.
@@ -172,9 +172,7 @@ class MeshTrust:
         ):
             self._must_look.set()
 
-    def _enforce(
-        self, connections: Iterable[PeerConnection], expel: Callable[[list[str]], None], nursery: trio.Nursery
-    ) -> None:
+    def _enforce(self, connections: Iterable[PeerConnection], expel: _Expel, nursery: trio.Nursery) -> None:
         trust = self.credential.trust
         digest, before, news = trust.digest(), self._spread_digest, Statements()
         if digest != before:
@@ -193,7 +191,7 @@ class MeshTrust:
                 is_equal_else = stream.trust_digest == before
                 nursery.start_soon(self._update, connection, stream, news if is_equal_else else Statements())
         if digest != before:
-            expel(self._pop_revoked())
+            expel(self._revoked())
             if not trust.is_trusted(self._own_machine, agent=self._own_id):
                 self._is_revoked.set()
 

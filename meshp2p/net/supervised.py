@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -120,8 +120,10 @@ class SupervisedMachine(Machine):
     def readdress(self, addresses: tuple[Address, ...], now: float, *, hostname: str | None = None) -> list[Effect]:
         return self._run(now, partial(super().readdress, hostname=hostname), addresses, now)
 
-    def expel(self, ids: Sequence[str], now: float, is_trusted: Callable[[str], bool] | None = None) -> list[Effect]:
-        return self._run(now, super().expel, ids, now, is_trusted)
+    def expel(
+        self, agents: Collection[tuple[bytes, str]], now: float, is_trusted: Callable[[str], bool] | None = None
+    ) -> list[Effect]:
+        return self._run(now, super().expel, agents, now, is_trusted)
 
     def leave(self, now: float) -> list[Effect]:
         return self._run(now, super().leave, now)

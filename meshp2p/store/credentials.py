@@ -15,6 +15,7 @@ Several processes use them at once: whoever writes locks the directory of the me
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import fcntl
 import os
@@ -44,8 +45,8 @@ __all__ = [
     "write_secret",
 ]
 
-AGENTS_MAX: Final = 4096
-"""Agents that are remembered. Chosen, not measured."""
+AGENTS_MAX: Final = 256
+"""Agents of one machine that are remembered. Chosen, not measured."""
 
 Boots = dict[tuple[bytes, str], int]
 """The highest boots of agents. Each is named by the fingerprint of its machine and its id."""
@@ -133,13 +134,19 @@ class CredentialDirectory:
             raise StoreError(f"{str(path)!r} does not hold a list of agents: {error}") from error
 
     def add_agents(self, boots: Boots) -> None:
-        """Note the boots of agents, and forget the earliest of more than ``AGENTS_MAX``. Raises :class:`StoreError`."""
+        """Note the boots of agents, and forget the earliest of more than ``AGENTS_MAX`` of one machine. Raises
+        :class:`StoreError`."""
         with self._locked():
             known = self.load_agents()
             for agent, boot in boots.items():
                 known[agent] = max(boot, known.pop(agent, 0))
-            rows = [(*agent, boot) for agent, boot in known.items()][-AGENTS_MAX:]
-            _write(self.path / "agents", msgspec.msgpack.encode(rows))
+            counts: collections.Counter[bytes] = collections.Counter()
+            rows: list[tuple[bytes, str, int]] = []
+            for (machine, instance_id), boot in reversed(known.items()):
+                counts[machine] += 1
+                if counts[machine] <= AGENTS_MAX:
+                    rows.append((machine, instance_id, boot))
+            _write(self.path / "agents", msgspec.msgpack.encode(rows[::-1]))
 
     def next_boot(self) -> int:
         """A number that is greater than all before. When this returns, it is kept. Raises :class:`StoreError`."""

@@ -19,7 +19,7 @@ def test_who_is_expelled_somewhere_has_left_everywhere_with_what_it_hosts() -> N
     mesh.run_until(lambda: all("hosted" in machine.records() for machine in mesh.nodes.values()), within=3)
     mesh.run(3)  # it leads now, and all know its claim
     mesh.is_cut = lambda sender, receiver: "n2" in (sender, receiver)
-    mesh.do("n0", mesh.nodes["n0"].expel(["n2"], mesh.now))
+    mesh.do("n0", mesh.nodes["n0"].expel([(b"", "n2")], mesh.now))
     mesh.run(0.5)
     for key in ("n0", "n1", "n3", "n4"):
         assert {"n2", "hosted"}.isdisjoint(mesh.nodes[key].records())
@@ -30,7 +30,7 @@ def test_who_is_expelled_somewhere_has_left_everywhere_with_what_it_hosts() -> N
 def test_an_expelled_process_does_not_come_back_and_another_one_may() -> None:
     machine = a_machine()
     hear(machine, [a_record("lost", boot=7), a_record("hosted", home="lost", boot=7), a_record("other", boot=8)])
-    assert {event.id for event in emitted(machine.expel(["lost"], 1.0)) if isinstance(event, InstanceLeft)} == {
+    assert {event.id for event in emitted(machine.expel([(b"", "lost")], 1.0)) if isinstance(event, InstanceLeft)} == {
         "lost",
         "hosted",
     }
@@ -45,7 +45,7 @@ def test_the_dead_are_expelled_too_and_are_called_no_more() -> None:
     machine = a_machine()
     hear(machine, [a_record("lost", boot=7)])
     hear(machine, [Rumour("lost", 1, State.DEAD, "x", True)])
-    machine.expel(["lost"], 1.0)
+    machine.expel([(b"", "lost")], 1.0)
     assert machine._state.members.departed["lost"].state is State.LEFT
     hear(machine, [a_record("lost", 5, boot=7)])
     assert "lost" not in machine.records()
@@ -55,8 +55,8 @@ def test_a_node_does_not_expel_itself_nor_others_for_what_an_expelled_one_claims
     machine = a_machine()
     own = machine.own
     hear(machine, [a_record("lost", boot=own.boot), a_record("other", boot=8), a_record("liar", home="other", boot=8)])
-    assert emitted(machine.expel(["me", "unknown"], 1.0)) == []
-    machine.expel(["lost", "liar"], 1.0)
+    assert emitted(machine.expel([(b"", "me"), (b"", "unknown")], 1.0)) == []
+    machine.expel([(b"", "lost"), (b"", "liar")], 1.0)
     hear(machine, [a_record("other", 2, boot=8)])
     assert set(machine.records()) == {"me", "other", "liar"}
     assert machine.own == own
@@ -65,7 +65,7 @@ def test_a_node_does_not_expel_itself_nor_others_for_what_an_expelled_one_claims
 def test_a_machine_that_begins_anew_still_knows_whom_it_expelled() -> None:
     machine = a_machine()
     hear(machine, [a_record("lost", boot=7)])
-    machine.expel(["lost"], 1.0)
+    machine.expel([(b"", "lost")], 1.0)
     machine.rebuild(2.0)
     hear(machine, [a_record("lost", INCARNATION_STEP_MAX, boot=7)])
     assert "lost" not in machine.records()
@@ -75,6 +75,6 @@ def test_so_many_expelled_processes_are_remembered() -> None:
     machine = a_machine()
     for boot in range(1, EXPELLED_MAX + 3):
         hear(machine, [a_record("lost", boot, boot=boot)])
-        machine.expel(["lost"], 1.0)
+        machine.expel([(b"", "lost")], 1.0)
     assert len(machine._state.expelled) == EXPELLED_MAX
-    assert ("lost", 1) not in machine._state.expelled
+    assert (b"", "lost", 1) not in machine._state.expelled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 import trio
@@ -50,7 +50,7 @@ class Node:
         self.noted: list[tuple[str, str, str]] = []
         self.queries: list[IncomingCall] = []
         self.knocked: list[Address] = []
-        self.expelled: list[str] = []
+        self.expelled: set[tuple[bytes, str]] = set()
         self.answer_query: Callable[[IncomingCall], Awaitable[None]] | None = None
 
     def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
@@ -92,8 +92,8 @@ class Node:
     def knock(self, address: Address, node_id: str) -> None:
         self.knocked.append(address)
 
-    def expel(self, ids: Sequence[str]) -> None:
-        self.expelled += ids
+    def expel(self, agents: Collection[tuple[bytes, str]]) -> None:
+        self.expelled.update(agents)
 
     def check_reply(self, reply: CallReply, replier: str) -> CallReply:
         return reply

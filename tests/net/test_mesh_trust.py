@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import trio
@@ -11,13 +12,20 @@ import trio.testing
 
 from meshp2p.core.calls import Done, Probe
 from meshp2p.core.effects import Call, CallFailed
-from meshp2p.errors import Refusal
+from meshp2p.core.record import Record, Rumour, SignedRecord, State
+from meshp2p.core.swim.hosting import Profile
+from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net.mesh_trust import DISMISS_SECONDS, ROUNDS, UPDATE_SECONDS, MeshTrust, revoked_error
 from meshp2p.net.peer_connection import CallBroken, PeerConnection
+from meshp2p.store.credentials import AGENTS_MAX, CredentialDirectory
 from meshp2p.trust import trust_map
+from meshp2p.trust.certificates import AgentRole
 from meshp2p.trust.introduction import TrustUpdate
+from meshp2p.trust.keys import PrivateKey
+from meshp2p.trust.statements import Statements
 from meshp2p.wire.exchange import PART_BYTES_MAX
 from meshp2p.wire.peer_frames import CallKind
+from tests.net.guarded import NOW_MS, Member, meet
 from tests.net.secured import Computer, invited, new_mesh
 from tests.net.service import Node, running
 
@@ -90,7 +98,7 @@ async def test_a_revoked_node_is_told_and_its_connections_end_and_it_is_refused_
         error = revoked_error(lost.credential, "c")
         assert "'lost' was revoked by the root" in str(error)
         assert "meshp2p join" in str(error)
-        assert a.expelled == b.expelled == ["c"]
+        assert a.expelled == b.expelled == {(lost.credential.key.fingerprint, "c")}
         assert isinstance(await call(c, a), CallFailed)
         assert isinstance(await call(b, c), CallFailed)
 
@@ -129,11 +137,101 @@ async def test_one_agent_is_shut_out_and_the_others_of_its_machine_stay(autojump
         stays, goes = await connect(b, a), await connect(c, a)
         first.credential.trust.revoke(root_key, second.credential.key.fingerprint, agent="c")
         await until(lambda: goes.is_closed)
-        assert a.expelled == ["c"]
+        assert a.expelled == {(second.credential.key.fingerprint, "c")}
         assert not stays.is_closed
         assert await call(b, a) == Done()
         assert revoked_error(second.credential, "b") is None
         assert "use another id" in str(revoked_error(second.credential, "c"))
+
+
+def connect_as(computer: Computer, agent_id: str, boot: int, trust: MeshTrust) -> None:
+    """Let a node note the agent certificate that a process of this machine showed."""
+    certificate = computer.credential.issue_agent(PrivateKey.generate().public, agent_id, boot)
+    role = trust.credential.trust.verify_agent(certificate)
+    trust.note_boot(certificate.issuer, role)
+
+
+def revoke_own(computer: Computer, agent_id: str, at: Computer) -> None:
+    """Let a machine revoke one of its own agents, and another machine learn of it."""
+    credential = computer.credential
+    signed = credential.trust.revoke(credential.key, credential.key.fingerprint, agent=agent_id)
+    at.credential.trust.merge_untrusted(Statements((), signed))
+
+
+def expel_revoked(member: Member, trust: MeshTrust) -> list[tuple[bytes, str]]:
+    """What the driver of a node does when its trust map grew."""
+    gone = trust._revoked()
+    member.machine.expel({*gone, *member.guard.revoked_agents()}, 1.0, member.guard.is_trusted_caller)
+    return gone
+
+
+def test_a_machine_that_revokes_its_own_agent_expels_no_node_of_another_machine_with_that_id() -> None:
+    _, first = new_mesh()
+    other, mallory, accomplice = invited(first), invited(first, "mallory"), invited(first, "accomplice")
+    b, victim = Member(first, "b"), Member(other, "victim")
+    meet(b, victim)
+    assert b.take(Member(other, "elsewhere").own)
+    trust = MeshTrust(first.credential, "b", {}, first)
+    connect_as(mallory, "victim", victim.own.boot, trust)
+    revoke_own(mallory, "victim", first)
+    assert expel_revoked(b, trust) == [(mallory.credential.key.fingerprint, "victim")]
+    assert b.lists(victim)
+    # the id is not free, and the victim can still publish
+    first.credential.trust.merge_untrusted(accomplice.credential.trust.statements())
+    b.take(Member(accomplice, "victim", started_ms=NOW_MS + 1000).own)
+    held = b.machine.claim_of("victim")
+    assert isinstance(held, SignedRecord)
+    assert held.proof.owner == other.credential.key.fingerprint
+    victim.take(Rumour("victim", victim.own.incarnation, State.DEAD), now=2.0)
+    assert b.take(victim.own, now=3.0)
+    assert b.machine.claim_of("victim") == victim.own
+    # its own machine can revoke it
+    revoke_own(other, "victim", first)
+    expel_revoked(b, trust)
+    assert not b.lists(victim)
+    assert b.machine.has_node("elsewhere")
+
+
+def test_what_is_expelled_goes_with_what_it_hosts_and_another_machine_may_use_the_id() -> None:
+    _, first = new_mesh()
+    lost, heir = invited(first, "lost"), invited(first, "heir")
+    b, old, new = Member(first, "b"), Member(lost, "agent"), Member(heir, "agent")
+    old.machine.register(Profile("hosted", "agent.example", 1), 0.5)
+    hosted = old.machine.claim_of("hosted")
+    assert isinstance(hosted, SignedRecord)
+    assert new.own.boot == old.own.boot
+    meet(b, old)
+    assert b.take(hosted)
+    revoke_own(lost, "agent", first)
+    expel_revoked(b, MeshTrust(first.credential, "b", {}, first))
+    assert set(b.machine.records()) == {"b"}
+    first.credential.trust.merge_untrusted(heir.credential.trust.statements())
+    fields = {name: getattr(new.own, name) for name in Record.__struct_fields__}
+    b.take(new.signer.sign_record(Record(**{**fields, "incarnation": old.own.incarnation + 1})))
+    assert b.lists(new)
+    b.machine.expel([(lost.credential.key.fingerprint, "agent")], 2.0)
+    assert b.lists(new)
+
+
+def test_the_boots_of_one_machine_displace_those_of_no_other(tmp_path: Path) -> None:
+    _, first = new_mesh()
+    other, mallory = invited(first), invited(first, "mallory")
+    trust = MeshTrust(first.credential, "b", {}, first)
+    connect_as(other, "victim", 2, trust)
+    fingerprint = mallory.credential.key.fingerprint
+    for number in range(5000):
+        trust.note_boot(fingerprint, AgentRole(first.credential.mesh_id, f"x{number}", 2))
+    with pytest.raises(RemoteProtocolError, match="boot 1 is over"):
+        connect_as(other, "victim", 1, trust)
+    with pytest.raises(RemoteProtocolError, match="boot 1 is over"):
+        connect_as(mallory, "x4999", 1, trust)
+    connect_as(mallory, "x0", 1, trust)  # it was forgotten
+    directory = CredentialDirectory(tmp_path)
+    directory.add_agents({(other.credential.key.fingerprint, "victim"): 2})
+    directory.add_agents({(fingerprint, f"x{number}"): 2 for number in range(5000)})
+    kept = directory.load_agents()
+    assert list(kept)[:2] == [(other.credential.key.fingerprint, "victim"), (fingerprint, f"x{5000 - AGENTS_MAX}")]
+    assert len(kept) == 1 + AGENTS_MAX
 
 
 async def test_a_peer_that_answers_no_updates_is_let_go(

@@ -119,8 +119,8 @@ class NodeState:
         """When a listed node itself was last heard, by its own packet or answer."""
         self.silent: dict[str, None] = {}
         """The nodes under check that did not answer half of the check."""
-        self.expelled: dict[tuple[str, int], None] = {}
-        """The ids and boots of expelled processes: see :meth:`~meshp2p.core.machine.Machine.expel`."""
+        self.expelled: dict[tuple[bytes, str, int], None] = {}
+        """The owners, ids and boots of expelled processes: see :meth:`~meshp2p.core.machine.Machine.expel`."""
         self.is_accepted: bool = False
         """Whether another node sent a datagram to this one. In a secured mesh only a node that lists this one can."""
         self.patience: Patience = Patience(config.patience_max)
