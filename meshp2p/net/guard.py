@@ -33,14 +33,14 @@ PAIRS_MAX: Final = 65_536
 """Pairs of keys that are kept, with their windows: as many as a mesh may list nodes."""
 
 ACCUSATIONS_MAX: Final = 64
-"""Accusations of one author that are taken at once, in addition to four for each listed node. Chosen, not
+"""Accusations of one machine that are taken at once, in addition to four for each listed node. Chosen, not
 measured."""
 
 ACCUSATIONS_PER_SECOND: Final = 2.0
-"""How fast an author may accuse for long. Chosen, not measured."""
+"""How fast a machine may accuse for long. Chosen, not measured."""
 
-AUTHORS_MAX: Final = 4096
-"""Authors whose accusations are counted. Chosen, not measured."""
+ACCUSERS_MAX: Final = 4096
+"""Machines whose accusations are counted. Chosen, not measured."""
 
 _COUNTER_MAX: Final = (1 << 8 * COUNTER_BYTES) - 1
 
@@ -79,8 +79,8 @@ class _Route:
         self.prefix = prefix
 
 
-class _AuthorAllowance:
-    """How many more accusations an author may make."""
+class _AccusationAllowance:
+    """How many more accusations a machine may make."""
 
     __slots__ = ("at", "left")
 
@@ -114,7 +114,9 @@ class NodeGuard:
         self._outgoing: dict[int, _Route] = {}
         self._incoming: dict[bytes, _Route] = {}
         self._counter_max = 0
-        self._allowances: collections.OrderedDict[str, _AuthorAllowance] = collections.OrderedDict()
+        self._allowances: collections.OrderedDict[bytes, _AccusationAllowance] = collections.OrderedDict()
+        self._deaths: dict[bytes, int] = {}
+        """The incarnation of an earlier process of this node of which a machine said that it died."""
 
     # Datagrams
 
@@ -163,7 +165,7 @@ class NodeGuard:
             raise RemoteProtocolError(Refusal.UNTRUSTED, "it names another sender than the node that sealed it")
         if not datagram.items:
             return datagram
-        return msgspec.structs.replace(datagram, items=self._check_items(datagram.items, now))
+        return msgspec.structs.replace(datagram, items=self._check_items(datagram.items, now, route.owner))
 
     def _find_outgoing(self, to: int) -> _Route | None:
         found = self._find_node(to)
@@ -259,9 +261,9 @@ class NodeGuard:
             case SyncReply(sender=sender, items=items):
                 if sender.id != replier:
                     raise RemoteProtocolError(Refusal.UNTRUSTED, f"{replier!r} answered as {sender.id!r}")
-                items = self._check_items((sender, *items), now)
-                if items[:1] != (sender,):
+                if not isinstance(sender, SignedRecord) or self._check_items((sender,), now) != (sender,):
                     raise RemoteProtocolError(Refusal.UNTRUSTED, f"record of {sender.id!r}: it is not taken here")
+                items = self._check_items((sender, *items), now, sender.proof.owner)  # it says whose its claims are
                 return msgspec.structs.replace(reply, items=items[1:])
             case _:
                 pass
@@ -285,16 +287,17 @@ class NodeGuard:
         """Whether the machine of a caller of the HTTP API is trusted: see :class:`~meshp2p.trust.grants.Grant`."""
         return self._trust.is_trusted(bytes.fromhex(owner.partition("/")[0]))
 
-    def _check_items(self, items: tuple[Item, ...], now: float) -> tuple[Item, ...]:
+    def _check_items(self, items: tuple[Item, ...], now: float, sender: bytes = b"") -> tuple[Item, ...]:
         """Those that may be handed to the machine, in their order. Records of nodes are verified first, because they
-        say whose the ids of homes and authors are."""
+        say whose the ids of homes and authors are. ``sender`` is the machine that sent them, empty if that is
+        not known."""
         owners: dict[str, bytes] = {}
         taken: dict[int, Item] = {}
         order = sorted(range(len(items)), key=lambda place: not _is_node_record(items[place]))
         for place in order:
             item = items[place]
             try:
-                checked = self._check_item(item, owners, now)
+                checked = self._check_item(item, owners, now, sender)
             except RemoteProtocolError as error:
                 self._count_refused(error.reason)
                 if error.reason is Refusal.UNKNOWN and isinstance(item, Record) and item.is_node:
@@ -303,7 +306,7 @@ class NodeGuard:
                 taken[place] = checked
         return tuple(taken[place] for place in sorted(taken))
 
-    def _check_item(self, item: Item, owners: dict[str, bytes], now: float) -> Item:
+    def _check_item(self, item: Item, owners: dict[str, bytes], now: float, sender: bytes) -> Item:
         if isinstance(item, SignedRecord):
             self._claims.verify_record(item)
             if item.is_node:
@@ -313,13 +316,36 @@ class NodeGuard:
             # who suspects it says so in a rumour
             return msgspec.structs.replace(item, state=State.ALIVE) if item.state is State.SUSPECT else item
         if isinstance(item, Rumour) and item.id == self._known.own.id and item.state is not State.LEFT:
+            self._check_accusation(item, owners, now, sender)
             # it only makes this node say that it lives
             return Rumour(item.id, item.incarnation, item.state)
         if not isinstance(item, SignedRumour):
             raise RemoteProtocolError(Refusal.UNTRUSTED, f"a claim about {item.id!r} that is not signed")
         rumour = item
-        self._claims.verify_rumour(rumour, self._owner_of(rumour.by, owners), lambda: self._may_claim(rumour, now))
+        owner = self._owner_of(rumour.by, owners)
+        self._claims.verify_rumour(rumour, owner, lambda: self._may_claim(rumour, owner, now))
         return rumour
+
+    def _check_accusation(self, rumour: Rumour, owners: dict[str, bytes], now: float, sender: bytes) -> None:
+        """Check a claim that makes this node raise its incarnation. Raises :class:`RemoteProtocolError`.
+
+        Nobody but this node publishes its incarnations, so a claim about a greater one is about an earlier process. Its
+        record, or its own farewell, is signed by this machine. Only a death may be known from others alone: each
+        machine may tell of one.
+        """
+        published = self._known.own.incarnation
+        if rumour.incarnation > published:
+            if not isinstance(rumour, SignedRumour) or rumour.state is not State.DEAD:
+                raise RemoteProtocolError(
+                    Refusal.UNTRUSTED, f"incarnation {rumour.incarnation} of this node: it published {published}"
+                )
+            sender = self._owner_of(rumour.by, owners)
+            self._claims.verify_rumour(rumour, sender, lambda: True)
+            # this node may not return at once: then it is told again
+            if rumour.incarnation != self._deaths.setdefault(sender, rumour.incarnation):
+                raise RemoteProtocolError(Refusal.TOO_MANY, f"{rumour.by!r} tells of another death of this node")
+        elif rumour.incarnation == published and not self._may_accuse(sender, now):
+            raise RemoteProtocolError(Refusal.TOO_MANY, "this node is accused too often")
 
     def _owner_of(self, node_id: str, owners: dict[str, bytes]) -> bytes:
         """The machine to which the id of a node belongs. Raises :class:`RemoteProtocolError` if that is not known."""
@@ -330,16 +356,21 @@ class NodeGuard:
             raise RemoteProtocolError(Refusal.UNKNOWN, f"a claim by {node_id!r}, which is not listed")
         return owner
 
-    def _may_claim(self, rumour: Rumour, now: float) -> bool:
-        """Whether its author may make one more such claim now. Only claims about other nodes are counted."""
+    def _may_claim(self, rumour: Rumour, owner: bytes, now: float) -> bool:
+        """Whether ``owner``, the machine of its author, may make one more such claim now. Only claims about other nodes
+        are counted."""
         claim = self._known.claim_of(rumour.id)
         if rumour.by == rumour.id or (claim is not None and not claim.is_node):
             return True
-        author = rumour.by
+        return self._may_accuse(rumour.by.encode(), now)
+
+    def _may_accuse(self, machine: bytes, now: float) -> bool:
+        """Whether a machine may make one more accusation now, which is counted. A machine has as many ids as it likes,
+        so they share its allowance."""
         count_max = ACCUSATIONS_MAX + 4 * self._known.node_count()
-        allowance = self._allowances.pop(author, None) or _AuthorAllowance(count_max, now)
-        self._allowances[author] = allowance
-        if len(self._allowances) > AUTHORS_MAX:
+        allowance = self._allowances.pop(machine, None) or _AccusationAllowance(count_max, now)
+        self._allowances[machine] = allowance
+        if len(self._allowances) > ACCUSERS_MAX:
             self._allowances.popitem(last=False)
         allowance.left = min(count_max, allowance.left + ACCUSATIONS_PER_SECOND * (now - allowance.at))
         allowance.at = now

@@ -5,11 +5,20 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from meshp2p.core.calls import Pong, Refused, SyncReply, SyncRequest, Why
+from meshp2p.core.calls import Pong, Push, Refused, SyncReply, SyncRequest, Why
 from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
 from meshp2p.core.effects import Call, Effect, Emit
 from meshp2p.core.events import IdConflictLost
-from meshp2p.core.record import INCARNATION_MAX, Record, Rumour, SignedRecord, SignedRumour, State, tag_of
+from meshp2p.core.record import (
+    INCARNATION_MAX,
+    INCARNATION_STEP_MAX,
+    Record,
+    Rumour,
+    SignedRecord,
+    SignedRumour,
+    State,
+    tag_of,
+)
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net import guard as guard_module
@@ -376,7 +385,45 @@ def test_the_farewell_of_an_earlier_process_is_outbid(one: Member, two: Member) 
     assert one.lists(two)
 
 
-def test_an_author_accuses_at_a_limited_rate(one: Member, two: Member) -> None:
+def test_no_member_moves_the_incarnation_of_another_node_far(one: Member, two: Member) -> None:
+    """Each refutation allowed the next lie, until the id was used up."""
+    start = two.own.incarnation
+    count_max = ACCUSATIONS_MAX + 4 * two.machine.node_count()
+    for state in (State.SUSPECT, State.DEAD):
+        for _ in range(2 * count_max):
+            two.take(Rumour("two", two.own.incarnation + INCARNATION_STEP_MAX, state, "one"))
+            two.take(Rumour("two", two.own.incarnation + 1, state))
+    assert two.own.incarnation == start, "only this node publishes its incarnations"
+    two.take(one.says(two, State.SUSPECT, incarnation=start + 1))
+    assert two.own.incarnation == start
+    for now in (0.0, 0.0, 3.0):
+        for _ in range(2 * count_max):
+            two.take(Rumour("two", two.own.incarnation, State.SUSPECT), now=now)
+        assert two.own.incarnation == start + count_max + 2 * int(now)
+    assert two.refused[-1] is Refusal.TOO_MANY
+    accusation = Rumour("two", two.own.incarnation, State.SUSPECT)
+    opened = two.open(one.seal(two, accusation), now=3.0)
+    assert isinstance(opened, Datagram)
+    assert opened.items == (accusation,), "machines whose datagrams were opened have their own allowances"
+
+
+def test_a_machine_tells_of_one_death_of_an_earlier_process(first: Computer, one: Member, two: Member) -> None:
+    three = Member(invited(first, "third"), "three")
+    meet(one, two, three)
+    earlier = two.own.incarnation + 1000
+    death = one.says(two, State.DEAD, incarnation=earlier)
+    assert two.take(msgspec.structs.replace(death, by="three")) == (), "it must be signed"
+    assert two.take(Rumour("two", earlier, State.DEAD, "one")) == ()
+    assert two.guard.check_request(Push(0, (death,)), 0.0) == Push(0, (Rumour("two", earlier, State.DEAD),))
+    two.take(death)  # it may be told again until it was outbid
+    assert two.own.incarnation == earlier + 1
+    other = one.says(two, State.DEAD, incarnation=earlier + 2)
+    assert two.take(other) == ()
+    assert two.refused[-1] is Refusal.TOO_MANY
+    assert two.take(three.says(two, State.DEAD, incarnation=earlier + 2)) != ()
+
+
+def test_a_machine_accuses_at_a_limited_rate(one: Member, two: Member) -> None:
     count_max = ACCUSATIONS_MAX + 4 * one.machine.node_count()
     accusations = [two.says(two.own, State.SUSPECT, incarnation=n) for n in range(1, count_max + 20)]
     accusations = [two.signer.sign_rumour(msgspec.structs.replace(one_, id="ghost")) for one_ in accusations]
@@ -384,7 +431,7 @@ def test_an_author_accuses_at_a_limited_rate(one: Member, two: Member) -> None:
     assert one.refused == [Refusal.TOO_MANY] * 19
     assert one.take(*accusations[:5]) == tuple(accusations[:5]), "those that were taken are known"
     assert len(one.take(*accusations[count_max:], now=3.0)) == 6
-    assert one.take(one.says(two, State.SUSPECT)) != (), "it is the limit of one author"
+    assert one.take(one.says(two, State.SUSPECT)) != (), "it is the limit of one machine"
 
 
 # Calls
