@@ -14,7 +14,7 @@ from meshp2p.http.request import Request
 from meshp2p.http.routes import Route
 from meshp2p.trust.grants import CallerAccess, Grant
 
-__all__ = ["Access", "check_acts_as"]
+__all__ = ["Access", "check_acts_as", "check_may_host"]
 
 _FORWARDED: Final = frozenset((b"forwarded", b"via", b"x-real-ip"))
 _INSTANCES: Final = frozenset(("instance_id", "source_instance"))
@@ -47,6 +47,7 @@ class Access:
         if route.scope is None:
             return
         grant = request.grant = self._identify(request)
+        request.home = self._callers.local
         if route.scope == "read" and not grant.may_read:
             raise _forbidden("this caller may not read", "read")
         if route.scope == "admin" and not grant.is_admin:
@@ -81,6 +82,14 @@ def check_acts_as(request: Request, instance_id: str) -> None:
     """Raise :class:`BadRequest` (403) unless the caller may act as this instance."""
     if request.grant is not None and not request.grant.may_act_as(instance_id):
         raise _forbidden(f"this caller may not act as instance {instance_id!r}", "agent:ID")
+
+
+def check_may_host(request: Request, instance_id: str) -> None:
+    """Raise :class:`BadRequest` (403) unless the machine of this node may use this id: other nodes would refuse what it
+    publishes."""
+    if request.home is not None and not request.home.may_act_as(instance_id):
+        why = f"the machine of this node may not use the id {instance_id!r}: register at a node of another machine"
+        raise _forbidden(why, "agent:ID")
 
 
 def _bearer(values: list[bytes]) -> str:

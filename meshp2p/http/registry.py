@@ -10,7 +10,7 @@ import msgspec
 from meshp2p.core.instance import ListedInstance
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.errors import InstanceConflict
-from meshp2p.http.access import check_acts_as
+from meshp2p.http.access import check_acts_as, check_may_host
 from meshp2p.http.backend import Backend
 from meshp2p.http.body import BadRequest, encode_json
 from meshp2p.http.listing import Listing
@@ -54,6 +54,7 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
             size = len(body.instance_id.encode())
             raise BadRequest(422, f"instance_id of {size} bytes at $.instance_id: expected 1 to {ID_BYTES_MAX}")
         check_acts_as(request, body.instance_id)
+        check_may_host(request, body.instance_id)
         await check_owner(request, body.instance_id)
         await node.register(profile_of(body), owner(request))
         leader, peers = leader_id(), listing.encoded()

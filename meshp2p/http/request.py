@@ -37,7 +37,19 @@ class Request:
     long answer calls ``check_access`` again, which raises :class:`~meshp2p.http.body.BadRequest`.
     """
 
-    __slots__ = ("check_access", "client", "grant", "headers", "incoming", "method", "params", "path", "query", "route")
+    __slots__ = (
+        "check_access",
+        "client",
+        "grant",
+        "headers",
+        "home",
+        "incoming",
+        "method",
+        "params",
+        "path",
+        "query",
+        "route",
+    )
 
     def __init__(
         self, method: str, target: bytes, headers: Headers, incoming: RequestBody, client: str | None = None
@@ -51,6 +63,8 @@ class Request:
         self.client: str | None = client
         self.params: dict[str, str] = {}
         self.grant: Grant | None = None
+        self.home: Grant | None = None
+        """What the machine of the node may do."""
         self.check_access: Callable[[], None] = _allow
         self.route: Route | None = None
 

@@ -59,7 +59,9 @@ class NodeTls:
         self._names: tuple[str, ...] = ()
         self._callers = Callers(credential, trust.refresh)
         self._datagram_keys = DatagramKeys()
-        self.signer: ClaimSigner = ClaimSigner(credential.key, credential.mesh_id, self._datagram_keys.public_keys)
+        self.signer: ClaimSigner = ClaimSigner(
+            credential.key, credential.mesh_id, self._datagram_keys.public_keys, credential.machine.may_use
+        )
         root = credential.root.to_pem().decode()
         self._accepting = _make_context(ssl.PROTOCOL_TLS_SERVER, root)
         self._dialling = _make_context(ssl.PROTOCOL_TLS_CLIENT, root)

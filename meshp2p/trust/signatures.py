@@ -34,14 +34,24 @@ class ClaimSigner:
     """Signs the claims of one node; a :class:`~meshp2p.core.directory.state.Signer`.
 
     ``public_keys`` returns the number of the node's current key for datagrams, and the current and the next one.
+    ``may_use`` says whether the machine may use an id.
     """
 
     def __init__(
-        self, key: PrivateKey, mesh_id: bytes, public_keys: Callable[[], tuple[int, tuple[bytes, ...]]]
+        self,
+        key: PrivateKey,
+        mesh_id: bytes,
+        public_keys: Callable[[], tuple[int, tuple[bytes, ...]]],
+        may_use: Callable[[str], bool],
     ) -> None:
         self._key = key
         self._mesh_id = mesh_id
         self._public_keys = public_keys
+        self._may_use = may_use
+
+    def may_sign(self, instance_id: str) -> bool:
+        """See :class:`~meshp2p.core.directory.state.Signer`."""
+        return self._may_use(instance_id)
 
     def sign_record(self, record: Record) -> SignedRecord:
         """See :class:`~meshp2p.core.directory.state.Signer`."""
@@ -67,10 +77,10 @@ class ClaimVerifier:
         self._verified: collections.OrderedDict[bytes, None] = collections.OrderedDict()
 
     def verify_record(self, record: SignedRecord) -> None:
-        """Check that the owner of a record is trusted, may use the id of its home, and signed it. Raises
-        :class:`RemoteProtocolError`, for a machine that is not in the trust map with ``UNKNOWN``."""
+        """Check that the owner of a record is trusted, may use its id and that of its home, and signed it.
+        Raises :class:`RemoteProtocolError`, for a machine that is not in the trust map with ``UNKNOWN``."""
         proof = record.proof
-        public = self._trust.verify_user(proof.owner, record.home)
+        public = self._trust.verify_user(proof.owner, record.home, record.id)
         if bool(proof.keys) != record.is_node or len(proof.keys) not in (0, 2):
             raise RemoteProtocolError(Refusal.BAD_VALUE, f"record of {record.id!r}: a node has two keys, others none")
         statement = _record_statement(self._mesh_id, record)

@@ -378,15 +378,19 @@ class TrustMap:
         certificate.verify_issued_by(self.verify_user(certificate.issuer, role.id))
         return role
 
-    def verify_user(self, fingerprint: bytes, agent: str) -> PublicKey:
+    def verify_user(self, fingerprint: bytes, agent: str, *hosted: str) -> PublicKey:
         """Check that this is a machine of this map, that it and its agent with this id are trusted, and that it may use
-        that id. Returns its key. Raises :class:`RemoteProtocolError`, for an unknown machine with ``UNKNOWN``."""
+        that id and those of hosted instances. Returns its key. Raises :class:`RemoteProtocolError`, for an unknown
+        machine with ``UNKNOWN``."""
         machine = self._machines.get(fingerprint)
         if machine is None:
             raise RemoteProtocolError(Refusal.UNKNOWN, f"agent {agent!r}: its machine is not in the mesh")
         if not self.is_trusted(fingerprint, agent=agent):
             why = self.why_revoked(fingerprint, agent=agent)
             raise RemoteProtocolError(Refusal.REVOKED, f"agent {agent!r} on {machine.label!r}: {why}")
-        if not machine.may_use(agent):
-            raise RemoteProtocolError(Refusal.UNTRUSTED, f"machine {machine.label!r} may not use the id {agent!r}")
+        for instance_id in (agent, *hosted):
+            if not machine.may_use(instance_id):
+                raise RemoteProtocolError(
+                    Refusal.UNTRUSTED, f"machine {machine.label!r} may not use the id {instance_id!r}"
+                )
         return machine.key

@@ -47,7 +47,7 @@ class _Node:
     def __init__(self, credential: MachineCredential, node_id: str) -> None:
         self.credential = credential
         self.keys = DatagramKeys()
-        self.signer = ClaimSigner(credential.key, credential.mesh_id, self.keys.public_keys)
+        self.signer = ClaimSigner(credential.key, credential.mesh_id, self.keys.public_keys, lambda _: True)
         self.codec = Codec(credential.announced_name)
         self.machine = Machine(
             Profile(node_id, "host.example", 7700, ("summarize",)),

@@ -314,6 +314,23 @@ def test_a_machine_signs_no_ids_that_it_may_not_use(first: Computer, one: Member
     assert one.refused == [Refusal.UNTRUSTED]
 
 
+def test_a_machine_hosts_no_ids_that_it_may_not_use(first: Computer, one: Member) -> None:
+    worker = Member(invited(first, "narrow", ids="worker-*"), "worker-1")
+    meet(one, worker)
+    for instance_id, is_allowed in (("boss", False), ("worker-9", True)):
+        worker.machine.register(Profile(instance_id, "h", 1), 0.0)
+        record = worker.machine.claim_of(instance_id)
+        assert isinstance(record, SignedRecord)
+        assert (one.take(record) == (record,)) is is_allowed
+    assert one.refused == [Refusal.UNTRUSTED]
+    one.machine.register(Profile("agent", "h", 1), 0.0)
+    record = one.machine.claim_of("agent")
+    assert isinstance(record, SignedRecord)
+    worker.take(record)
+    assert not worker.machine._swim.hosting.adopt("agent", 1.0)
+    assert worker.machine.claim_of("agent") == record
+
+
 def test_an_instance_is_published_by_its_home(one: Member, two: Member, first: Computer) -> None:
     two.machine.register(Profile("agent", "h", 1), 0.0)
     record = two.machine.claim_of("agent")

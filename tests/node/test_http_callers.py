@@ -260,6 +260,13 @@ async def test_a_machine_that_was_invited_for_some_ids_hosts_no_others(users: Us
     async with meshp2p.open_node(**options) as node, calling(node, bert, plain=True) as caller:
         assert (await caller.ask(*ACTS[0])).status_code == 403
         assert (await caller.ask("POST", "/registry/register", {**REGISTRATION, "instance_id": "worker-2"})).is_success
+        token = f"Bearer {token_of(anna, 'read', 'agent:*')}"
+    async with meshp2p.open_node(**options) as node, calling(node, anna) as caller:
+        refused = await caller.ask(*ACTS[0], authorization=token)
+        assert refused.status_code == 403
+        assert "the machine of this node may not use the id" in refused.json()["error"]
+        other = {**REGISTRATION, "instance_id": "worker-2"}
+        assert (await caller.ask("POST", "/registry/register", other, authorization=token)).is_success
 
 
 async def test_callers_verify_a_node_by_its_names_and_addresses(anna: CredentialDirectory) -> None:

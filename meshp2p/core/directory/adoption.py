@@ -13,7 +13,7 @@ class Adoption(Protocol):
     def adopt(self, instance_id: str, now: float) -> bool:
         """Become the home of an instance whose home is gone. Return whether this node is its home now.
 
-        It is not if it leaves, or if others' claims cannot be outbid.
+        It is not if it leaves, if its machine may not use the id, or if others' claims cannot be outbid.
         """
 
 

@@ -59,6 +59,9 @@ AGES_PER_PACKET = 3  # signs of life of other instances: chosen, not measured
 class Signer(Protocol):
     """Signs what a node of a secured mesh publishes."""
 
+    def may_sign(self, instance_id: str, /) -> bool:
+        """Return whether other nodes accept a record with this id and this node's signature."""
+
     def sign_record(self, record: Record, /) -> SignedRecord:
         """Sign a record of this node, or of an instance that it hosts, in place of an earlier signature."""
 

@@ -281,13 +281,15 @@ class Hosting:
     def adopt(self, instance_id: str, now: float) -> bool:
         """Become the home of an instance whose home is gone. Return whether this node is its home now.
 
-        It is not if it leaves, or if others' claims cannot be outbid.
+        It is not if it leaves, if its machine may not use the id, or if others' claims cannot be outbid.
         """
         state = self._state
         held = state.members.records.get(instance_id)
         if held is None or held.is_node or state.is_leaving:
             return False
         if held.home != state.id:
+            if state.signer is not None and not state.signer.may_sign(instance_id):
+                return False
             if not self._ownership.publish(held, now):
                 return False
             self._host(instance_id, now)
