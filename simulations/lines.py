@@ -21,7 +21,7 @@ BUDGETS = {
     "core": 8200,
     "discovery": 1050,
     "http": 2100,
-    "net": 3100,
+    "net": 3150,
     "node": 4000,
     "simulation": 7150,
     "store": 950,

@@ -362,7 +362,7 @@ class NodeGuard:
         claim = self._known.claim_of(rumour.id)
         if rumour.by == rumour.id or (claim is not None and not claim.is_node):
             return True
-        return self._may_accuse(rumour.by.encode(), now)
+        return self._may_accuse(owner, now)
 
     def _may_accuse(self, machine: bytes, now: float) -> bool:
         """Whether a machine may make one more accusation now, which is counted. A machine has as many ids as it likes,

@@ -451,6 +451,18 @@ def test_a_machine_accuses_at_a_limited_rate(one: Member, two: Member) -> None:
     assert one.take(one.says(two, State.SUSPECT)) != (), "it is the limit of one machine"
 
 
+def test_the_ids_of_a_machine_share_its_limit_of_accusations(one: Member, two: Member) -> None:
+    more = [Member(two.computer, f"two-{number}") for number in range(3)]
+    meet(one, two, *more)
+    count_max = ACCUSATIONS_MAX + 4 * one.machine.node_count()
+    taken = 0
+    for author in (two, *more):
+        for incarnation in range(1, count_max + 1):
+            ghost = msgspec.structs.replace(author.own, id="ghost")
+            taken += len(one.take(author.says(ghost, State.SUSPECT, incarnation=incarnation)))
+    assert taken == count_max
+
+
 # Calls
 
 
