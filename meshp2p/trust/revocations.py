@@ -52,7 +52,7 @@ _decode: Final = msgspec.msgpack.Decoder(Revocation).decode
 class SignedRevocation(msgspec.Struct, frozen=True, array_like=True):
     """The encoded revocation, and the signature of its author over it."""
 
-    body: Annotated[bytes, msgspec.Meta(max_length=FINGERPRINT_BYTES * (KEPT_MAX + 8))]
+    body: Annotated[bytes, msgspec.Meta(max_length=(FINGERPRINT_BYTES + 2) * (KEPT_MAX + 32))]
     signature: Annotated[bytes, msgspec.Meta(max_length=80)]
 
     @classmethod

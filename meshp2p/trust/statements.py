@@ -16,7 +16,8 @@ MACHINES_MAX: Final = 1024
 """Machine certificates in a map. When it is full, further ones are refused. Chosen, not measured."""
 
 REVOCATIONS_MAX: Final = 1024
-"""Revocations in a map. When it is full, only the root's are accepted. Chosen, not measured."""
+"""Revocations in a map. When it is full, only the root's and those by admins are accepted; at three times as many, only
+the root's. Chosen, not measured."""
 
 _Der = Annotated[bytes, msgspec.Meta(max_length=CERTIFICATE_BYTES_MAX)]
 

@@ -7,12 +7,15 @@ the one with the lower bytes is kept.
 A machine is trusted if a chain of certificates leads from it to the root and no link is revoked. A revocation counts
 unless its author was revoked by the root or by a machine above the author. So a machine that was revoked cannot revoke
 others, and two machines that revoke each other are both revoked. The author of a revocation signs again what its target
-had revoked: see :meth:`TrustMap.revoke`.
+had revoked: see :meth:`TrustMap.revoke`. Revocations of one machine by one author that exceed a bound count as the
+revocation of that machine and of all that it invited. So the map can leave out further ones, and nothing that was
+revoked becomes valid again.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -36,11 +39,17 @@ CHAIN_MAX: Final = 8
 """Machines between the root and an agent. Chosen, not measured."""
 
 REVOCATIONS_OF_MACHINE_MAX: Final = 4
-"""Revocations of one machine by one author, which differ in the machines that they keep. The lowest are stored."""
+"""Revocations of one machine by one author, which differ in the machines that they keep. More of them keep nobody."""
 
-REVOCATIONS_OF_AGENTS_MAX: Final = 16
-"""Revocations of agents on one machine by one author, and of its tokens; the lowest of each are stored. To revoke more,
-revoke the machine. Chosen, not measured."""
+REVOCATIONS_OF_AGENTS_MAX: Final = 32
+"""Revocations of agents and tokens of one machine by one author. More of them revoke the machine. Chosen, not
+measured."""
+
+REVOCATIONS_OF_BRANCH_MAX: Final = 64
+"""Revocations by a machine that is no admin and by all machines below it. Chosen, not measured."""
+
+_KEPT_PER_UNIT: Final = 16
+"""A revocation that keeps this many machines takes the room of two."""
 
 _Edge = tuple[bytes, bytes]  # the fingerprints of a machine and of its inviter
 
@@ -92,8 +101,12 @@ class TrustMap:
         """Machines whose revocations do not count, with the revocations that caused that; empty if a machine above it
         caused it."""
         self._trusted: dict[bytes, None] = {}
+        self._room_taken: Counter[bytes] | None = None
+        """The room that revocations take, by the account of their author. None if it is to be counted again."""
         self._is_stale = False
         """Whether statements were added since the last walk."""
+        self._may_forget = False
+        """Whether to look for revocations to forget: once in a merge, and after those by the root or an admin."""
         self._digest: bytes | None = None
 
     # Reading
@@ -105,7 +118,7 @@ class TrustMap:
 
     @property
     def revocations(self) -> list[Revocation]:
-        """The revocations that count, in the order of their targets."""
+        """The revocations that count, in the order of their targets, with those that follow from too many."""
         return [one for target in sorted(self._revocations) for one in self._counting(target)]
 
     def is_trusted(self, fingerprint: bytes, *, agent: str = "", token: str = "") -> bool:
@@ -179,6 +192,7 @@ class TrustMap:
         """Add statements from an untrusted source, and verify each once. Those that are invalid, or whose author has no
         right to make them, are left out. Returns the first reason for that, None if all are in the map."""
         refusal = self._merge_certificates(statements.machines)
+        self._may_forget = True
         for signed in statements.revocations:
             try:
                 self._merge_revocation(signed)
@@ -194,7 +208,8 @@ class TrustMap:
 
         ``author`` also revokes the machines that the target had revoked, because the target's revocations may not count
         any more. ``keep_invited`` keeps the machines that the target invited and that are trusted now. Raises
-        :class:`RemoteProtocolError` if ``author`` may not revoke the target; then nothing changed.
+        :class:`RemoteProtocolError` if ``author`` may not revoke the target, and :class:`ConfigError` if a bound is
+        reached.
         """
         invited = [key for key, machine in self._machines.items() if machine.inviter == target and key in self._trusted]
         if keep_invited and len(invited) > KEPT_MAX:
@@ -202,6 +217,13 @@ class TrustMap:
         kept = tuple(sorted(invited)) if keep_invited else ()
         revocation = Revocation(self.mesh_id, target, author.fingerprint, agent, kept, token)
         self._author_of(revocation)
+        alike = self._alike(revocation)
+        if (kept or not revocation.is_of_machine) and len(alike) >= _bound_of(revocation) and revocation not in alike:
+            instead = "revoke it without keeping others" if revocation.is_of_machine else "revoke the machine"
+            by = self.label_of(author.fingerprint)
+            raise ConfigError(
+                f"machine {self.label_of(target)} has {len(alike)} such revocations by {by} already: {instead} instead"
+            )
         below = {key for key, one in self._machines.items() if target in {link.fingerprint for link in one.chain}}
         again = [
             msgspec.structs.replace(one, author=author.fingerprint)
@@ -210,10 +232,16 @@ class TrustMap:
             and one.author in below
             and (one.target not in below or (keep_invited and one.target != target))
         ]
-        signed = tuple(SignedRevocation.sign(one, author) for one in (*again, revocation))
+        signed = tuple(SignedRevocation.sign(one, author) for one in (revocation, *again))
         refusal = self.merge_untrusted(Statements((), signed))
+        if refusal is not None and refusal.reason is Refusal.TOO_LARGE:
+            raise ConfigError(str(refusal)) from refusal
         if refusal is not None:
             raise refusal
+        if self.is_trusted(target, agent=agent, token=token):
+            raise RemoteProtocolError(
+                Refusal.REVOKED, f"{self.label_of(author.fingerprint)} was revoked: it revokes nobody"
+            )
         return signed
 
     def _merge_certificates(self, ders: Iterable[bytes]) -> RemoteProtocolError | None:
@@ -281,22 +309,86 @@ class TrustMap:
         if revocation.mesh != self.mesh_id:
             raise RemoteProtocolError(Refusal.UNTRUSTED, "a revocation of another mesh")
         signed.verify(self._author_of(revocation))
+        alike = self._alike(revocation)
+        if len(alike) > _bound_of(revocation) and signed.body > max(alike.values()):
+            return
         is_by_root = revocation.author == self.root.fingerprint
-        if not is_by_root and sum(map(len, self._revocations.values())) >= REVOCATIONS_MAX:
-            raise RemoteProtocolError(
-                Refusal.TOO_LARGE, f"the mesh has {REVOCATIONS_MAX} revocations: no more are taken"
-            )
+        if not is_by_root:
+            self._take_room(revocation)
+            alike = self._alike(revocation)  # some may be forgotten
         known = self._revocations.setdefault(revocation.target, {})
         known[signed.body] = _Known(revocation, signed)
         self._is_stale = True
-        alike = [
-            body
-            for body, (one, _) in known.items()
-            if one.author == revocation.author
-            and (bool(one.agent), bool(one.token)) == (bool(revocation.agent), bool(revocation.token))
-        ]
-        if len(alike) > (REVOCATIONS_OF_MACHINE_MAX if revocation.is_of_machine else REVOCATIONS_OF_AGENTS_MAX):
-            del known[max(alike)]
+        if is_by_root or self._machines[revocation.author].is_admin:
+            self._may_forget = True
+        if len(alike) > _bound_of(revocation):  # one more than the bound is stored
+            gone = known.pop(max(alike.values())).revocation
+            if not is_by_root:
+                self._count_room()[self._account_of(gone.author)] -= _room_for(gone)
+
+    def _alike(self, revocation: Revocation) -> dict[Revocation, bytes]:
+        """The revocations that count towards the same bound, with their bodies."""
+        return {
+            one: body
+            for body, (one, _) in self._revocations.get(revocation.target, {}).items()
+            if (one.author, one.is_of_machine) == (revocation.author, revocation.is_of_machine)
+        }
+
+    def _take_room(self, revocation: Revocation) -> None:
+        """Count the room for a revocation that is not the root's. Raises :class:`RemoteProtocolError` if there is
+        none."""
+        why = self._why_no_room(revocation)
+        if why and self._may_forget:
+            self._forget_revocations()
+            why = self._why_no_room(revocation)
+            if revocation.author in self._silenced:
+                why = f"{self.label_of(revocation.author)} was revoked"
+        if why:
+            raise RemoteProtocolError(Refusal.TOO_LARGE, why)
+        self._count_room()[self._account_of(revocation.author)] += _room_for(revocation)
+
+    def _why_no_room(self, revocation: Revocation) -> str:
+        """Admins have room left when other members have filled theirs."""
+        room, account = self._count_room(), self._account_of(revocation.author)
+        is_admin = self._machines[revocation.author].is_admin
+        most = 3 * REVOCATIONS_MAX if is_admin else REVOCATIONS_MAX
+        if room.total() + _room_for(revocation) > most:
+            return f"the mesh has {room.total()} revocations: no more are taken, except from the root or an admin"
+        if not is_admin and room[account] + _room_for(revocation) > REVOCATIONS_OF_BRANCH_MAX:
+            return (
+                f"machine {self.label_of(account)} and those below it have made {room[account]} revocations:"
+                " no more are taken, except from the root or an admin"
+            )
+        return ""
+
+    def _count_room(self) -> Counter[bytes]:
+        if self._room_taken is None:
+            self._room_taken = Counter()
+            for one in (known.revocation for by_body in self._revocations.values() for known in by_body.values()):
+                if one.author != self.root.fingerprint:
+                    self._room_taken[self._account_of(one.author)] += _room_for(one)
+        return self._room_taken
+
+    def _account_of(self, author: bytes) -> bytes:
+        """An admin itself, or the highest machine above the author, or the author, that is no admin."""
+        chain = self._machines[author].chain if author in self._machines else ()
+        members = [one.fingerprint for one in chain if isinstance(one.role, MachineRole) and not one.role.is_admin]
+        return members[-1] if members else author
+
+    def _forget_revocations(self) -> None:
+        """Forget the revocations that do not count, and those of machines below a revoked one."""
+        self._walk()
+        self._may_forget = False
+        for target in list(self._revocations):
+            is_below = self._silenced.get(target) == ()
+            self._revocations[target] = {
+                body: known
+                for body, known in self._revocations[target].items()
+                if not is_below and self._may_count(known.revocation.author)
+            }
+            if not self._revocations[target]:
+                del self._revocations[target]
+        self._room_taken, self._is_stale = None, True
 
     def _author_of(self, revocation: Revocation) -> PublicKey:
         """The key of the author, which must be the root, an admin, a machine above the target, or the target itself: a
@@ -323,7 +415,7 @@ class TrustMap:
         then those that are trusted."""
         if not self._is_stale:
             return
-        self._is_stale, self._digest = False, None
+        self._is_stale, self._digest, self._room_taken = False, None, None
         by_issuer: dict[bytes, list[Certificate]] = {}
         for edge in sorted(self._certificates):
             by_issuer.setdefault(edge[1], []).append(self._certificates[edge])
@@ -365,7 +457,16 @@ class TrustMap:
     def _counting(self, target: bytes) -> list[Revocation]:
         """The revocations of this machine, and of agents and tokens of it, that count."""
         known = self._revocations.get(target, {})
-        return [known[body].revocation for body in sorted(known) if known[body].revocation.author not in self._silenced]
+        counting = [known[body].revocation for body in sorted(known) if self._may_count(known[body].revocation.author)]
+        alike = Counter((one.author, one.is_of_machine) for one in counting)
+        too_many = dict.fromkeys(
+            one.author for one in counting if alike[one.author, one.is_of_machine] > _bound_of(one)
+        )
+        return [*counting, *(Revocation(self.mesh_id, target, author) for author in too_many)]
+
+    def _may_count(self, author: bytes) -> bool:
+        """Whether this author is known, and its revocations count."""
+        return author == self.root.fingerprint or (author in self._machines and author not in self._silenced)
 
     # Agents
 
@@ -394,3 +495,11 @@ class TrustMap:
                     Refusal.UNTRUSTED, f"machine {machine.label!r} may not use the id {instance_id!r}"
                 )
         return machine.key
+
+
+def _bound_of(revocation: Revocation) -> int:
+    return REVOCATIONS_OF_MACHINE_MAX if revocation.is_of_machine else REVOCATIONS_OF_AGENTS_MAX
+
+
+def _room_for(revocation: Revocation) -> int:
+    return 1 + len(revocation.kept) // _KEPT_PER_UNIT
