@@ -23,7 +23,7 @@ from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import meshes_directory
 from meshp2p.trust.certificates import LABEL_CHARACTERS_MAX
 from meshp2p.trust.credential import MachineCredential, found_mesh
-from meshp2p.trust.trust_map import MeshMachine
+from meshp2p.trust.machines import MeshMachine
 
 __all__ = ["add_commands", "add_mesh_option", "credential_directory", "default_label", "duration", "own_credentials"]
 

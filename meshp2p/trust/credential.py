@@ -16,8 +16,9 @@ from meshp2p.trust.certificates import (
     root_mesh_id,
 )
 from meshp2p.trust.keys import PrivateKey, PublicKey
+from meshp2p.trust.machines import MeshMachine
 from meshp2p.trust.statements import Statements
-from meshp2p.trust.trust_map import MeshMachine, TrustMap
+from meshp2p.trust.trust_map import TrustMap
 
 __all__ = ["MachineCredential", "found_mesh"]
 

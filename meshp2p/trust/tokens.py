@@ -26,7 +26,8 @@ from meshp2p.errors import LocalProtocolError, Refusal, RemoteProtocolError
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.grants import Grant, check_pattern, covers
 from meshp2p.trust.keys import FINGERPRINT_BYTES, MESH_ID_BYTES
-from meshp2p.trust.trust_map import MeshMachine, TrustMap
+from meshp2p.trust.machines import MeshMachine
+from meshp2p.trust.trust_map import TrustMap
 
 __all__ = ["TOKEN_BYTES_MAX", "Token", "issue_token", "token_signer", "verify_token"]
 

@@ -22,62 +22,19 @@ from typing import Final, NamedTuple
 import msgspec
 
 from meshp2p.errors import ConfigError, Refusal, RemoteProtocolError
-from meshp2p.trust.certificates import (
-    AgentRole,
-    Certificate,
-    MachineRole,
-    root_mesh_id,
-)
-from meshp2p.trust.grants import matches
+from meshp2p.trust.certificates import AgentRole, Certificate, MachineRole, root_mesh_id
 from meshp2p.trust.keys import PrivateKey, PublicKey
+from meshp2p.trust.machines import MeshMachine
+from meshp2p.trust.revocation_room import RevocationRoom, bound_of
 from meshp2p.trust.revocations import KEPT_MAX, Revocation, SignedRevocation
-from meshp2p.trust.statements import MACHINES_MAX, REVOCATIONS_MAX, Statements
+from meshp2p.trust.statements import MACHINES_MAX, Statements
 
-__all__ = ["CHAIN_MAX", "MeshMachine", "TrustMap"]
+__all__ = ["CHAIN_MAX", "TrustMap"]
 
 CHAIN_MAX: Final = 8
 """Machines between the root and an agent. Chosen, not measured."""
 
-REVOCATIONS_OF_MACHINE_MAX: Final = 4
-"""Revocations of one machine by one author, which differ in the machines that they keep. More of them keep nobody."""
-
-REVOCATIONS_OF_AGENTS_MAX: Final = 32
-"""Revocations of agents and tokens of one machine by one author. More of them revoke the machine. Chosen, not
-measured."""
-
-REVOCATIONS_OF_BRANCH_MAX: Final = 64
-"""Revocations by a machine that is no admin and by all machines below it. Chosen, not measured."""
-
-_KEPT_PER_UNIT: Final = 16
-"""A revocation that keeps this many machines takes the room of two."""
-
 _Edge = tuple[bytes, bytes]  # the fingerprints of a machine and of its inviter
-
-
-class MeshMachine(msgspec.Struct, frozen=True):
-    """A machine, as the statements describe it. ``chain`` are its certificate and those above it, without the
-    root's."""
-
-    key: PublicKey
-    label: str
-    chain: tuple[Certificate, ...]
-    may_invite: bool
-    is_admin: bool
-
-    @property
-    def inviter(self) -> bytes:
-        """The fingerprint of the key that issued its certificate."""
-        return self.chain[0].issuer
-
-    @property
-    def id_patterns(self) -> list[str]:
-        """The patterns of the whole chain; an id must be covered by each."""
-        return [one.role.ids for one in self.chain if isinstance(one.role, MachineRole)]
-
-    def may_use(self, instance_id: str) -> bool:
-        """Whether the patterns of the whole chain cover this id."""
-        return all(matches(pattern, instance_id) for pattern in self.id_patterns)
-
 
 _BY_NOBODY: Final = (Revocation(bytes(16), bytes(32), bytes(32)),)  # keeps nobody
 
@@ -101,8 +58,8 @@ class TrustMap:
         """Machines whose revocations do not count, with the revocations that caused that; empty if a machine above it
         caused it."""
         self._trusted: dict[bytes, None] = {}
-        self._room_taken: Counter[bytes] | None = None
-        """The room that revocations take, by the account of their author. None if it is to be counted again."""
+        self._room: RevocationRoom | None = None
+        """None if it is to be counted again."""
         self._is_stale = False
         """Whether statements were added since the last walk."""
         self._may_forget = False
@@ -218,7 +175,7 @@ class TrustMap:
         revocation = Revocation(self.mesh_id, target, author.fingerprint, agent, kept, token)
         self._author_of(revocation)
         alike = self._alike(revocation)
-        if (kept or not revocation.is_of_machine) and len(alike) >= _bound_of(revocation) and revocation not in alike:
+        if (kept or not revocation.is_of_machine) and len(alike) >= bound_of(revocation) and revocation not in alike:
             instead = "revoke it without keeping others" if revocation.is_of_machine else "revoke the machine"
             by = self.label_of(author.fingerprint)
             raise ConfigError(
@@ -310,21 +267,17 @@ class TrustMap:
             raise RemoteProtocolError(Refusal.UNTRUSTED, "a revocation of another mesh")
         signed.verify(self._author_of(revocation))
         alike = self._alike(revocation)
-        if len(alike) > _bound_of(revocation) and signed.body > max(alike.values()):
+        if len(alike) > bound_of(revocation) and signed.body > max(alike.values()):
             return
-        is_by_root = revocation.author == self.root.fingerprint
-        if not is_by_root:
-            self._take_room(revocation)
-            alike = self._alike(revocation)  # some may be forgotten
+        self._take_room(revocation)
         known = self._revocations.setdefault(revocation.target, {})
         known[signed.body] = _Known(revocation, signed)
         self._is_stale = True
-        if is_by_root or self._machines[revocation.author].is_admin:
+        if revocation.author == self.root.fingerprint or self._machines[revocation.author].is_admin:
             self._may_forget = True
-        if len(alike) > _bound_of(revocation):  # one more than the bound is stored
-            gone = known.pop(max(alike.values())).revocation
-            if not is_by_root:
-                self._count_room()[self._account_of(gone.author)] -= _room_for(gone)
+        alike = self._alike(revocation)
+        if len(alike) > bound_of(revocation) + 1:  # one more shows that there are too many
+            self._count_room().give_back(known.pop(max(alike.values())).revocation)
 
     def _alike(self, revocation: Revocation) -> dict[Revocation, bytes]:
         """The revocations that count towards the same bound, with their bodies."""
@@ -335,45 +288,22 @@ class TrustMap:
         }
 
     def _take_room(self, revocation: Revocation) -> None:
-        """Count the room for a revocation that is not the root's. Raises :class:`RemoteProtocolError` if there is
-        none."""
-        why = self._why_no_room(revocation)
+        """Count the room for a revocation. Raises :class:`RemoteProtocolError` if there is none."""
+        why = self._count_room().why_full(revocation)
         if why and self._may_forget:
             self._forget_revocations()
-            why = self._why_no_room(revocation)
+            why = self._count_room().why_full(revocation)
             if revocation.author in self._silenced:
                 why = f"{self.label_of(revocation.author)} was revoked"
         if why:
             raise RemoteProtocolError(Refusal.TOO_LARGE, why)
-        self._count_room()[self._account_of(revocation.author)] += _room_for(revocation)
+        self._count_room().take(revocation)
 
-    def _why_no_room(self, revocation: Revocation) -> str:
-        """Admins have room left when other members have filled theirs."""
-        room, account = self._count_room(), self._account_of(revocation.author)
-        is_admin = self._machines[revocation.author].is_admin
-        most = 3 * REVOCATIONS_MAX if is_admin else REVOCATIONS_MAX
-        if room.total() + _room_for(revocation) > most:
-            return f"the mesh has {room.total()} revocations: no more are taken, except from the root or an admin"
-        if not is_admin and room[account] + _room_for(revocation) > REVOCATIONS_OF_BRANCH_MAX:
-            return (
-                f"machine {self.label_of(account)} and those below it have made {room[account]} revocations:"
-                " no more are taken, except from the root or an admin"
-            )
-        return ""
-
-    def _count_room(self) -> Counter[bytes]:
-        if self._room_taken is None:
-            self._room_taken = Counter()
-            for one in (known.revocation for by_body in self._revocations.values() for known in by_body.values()):
-                if one.author != self.root.fingerprint:
-                    self._room_taken[self._account_of(one.author)] += _room_for(one)
-        return self._room_taken
-
-    def _account_of(self, author: bytes) -> bytes:
-        """An admin itself, or the highest machine above the author, or the author, that is no admin."""
-        chain = self._machines[author].chain if author in self._machines else ()
-        members = [one.fingerprint for one in chain if isinstance(one.role, MachineRole) and not one.role.is_admin]
-        return members[-1] if members else author
+    def _count_room(self) -> RevocationRoom:
+        if self._room is None:
+            revocations = (known.revocation for by_body in self._revocations.values() for known in by_body.values())
+            self._room = RevocationRoom(self.root.fingerprint, self._machines, revocations)
+        return self._room
 
     def _forget_revocations(self) -> None:
         """Forget the revocations that do not count, and those of machines below a revoked one."""
@@ -388,7 +318,7 @@ class TrustMap:
             }
             if not self._revocations[target]:
                 del self._revocations[target]
-        self._room_taken, self._is_stale = None, True
+        self._room, self._is_stale = None, True
 
     def _author_of(self, revocation: Revocation) -> PublicKey:
         """The key of the author, which must be the root, an admin, a machine above the target, or the target itself: a
@@ -415,7 +345,7 @@ class TrustMap:
         then those that are trusted."""
         if not self._is_stale:
             return
-        self._is_stale, self._digest, self._room_taken = False, None, None
+        self._is_stale, self._digest, self._room = False, None, None
         by_issuer: dict[bytes, list[Certificate]] = {}
         for edge in sorted(self._certificates):
             by_issuer.setdefault(edge[1], []).append(self._certificates[edge])
@@ -459,9 +389,7 @@ class TrustMap:
         known = self._revocations.get(target, {})
         counting = [known[body].revocation for body in sorted(known) if self._may_count(known[body].revocation.author)]
         alike = Counter((one.author, one.is_of_machine) for one in counting)
-        too_many = dict.fromkeys(
-            one.author for one in counting if alike[one.author, one.is_of_machine] > _bound_of(one)
-        )
+        too_many = dict.fromkeys(one.author for one in counting if alike[one.author, one.is_of_machine] > bound_of(one))
         return [*counting, *(Revocation(self.mesh_id, target, author) for author in too_many)]
 
     def _may_count(self, author: bytes) -> bool:
@@ -495,11 +423,3 @@ class TrustMap:
                     Refusal.UNTRUSTED, f"machine {machine.label!r} may not use the id {instance_id!r}"
                 )
         return machine.key
-
-
-def _bound_of(revocation: Revocation) -> int:
-    return REVOCATIONS_OF_MACHINE_MAX if revocation.is_of_machine else REVOCATIONS_OF_AGENTS_MAX
-
-
-def _room_for(revocation: Revocation) -> int:
-    return 1 + len(revocation.kept) // _KEPT_PER_UNIT

@@ -18,7 +18,7 @@ from meshp2p.core.address import Address
 from meshp2p.node.settings import TOKEN_VARIABLE
 from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import meshes_directory
-from meshp2p.trust import trust_map
+from meshp2p.trust import revocation_room
 from meshp2p.trust.certificates import consent_to
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
@@ -271,7 +271,7 @@ def test_one_agent_is_revoked_on_every_machine_where_it_was_met(shell: Shell, fa
 def test_too_many_revocations_on_one_machine_are_an_error(
     shell: Shell, family: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trust_map, "REVOCATIONS_OF_AGENTS_MAX", 1)
+    monkeypatch.setattr(revocation_room, "REVOCATIONS_OF_AGENTS_MAX", 1)
     bert = family["bert"].hex()
     assert shell.run("revoke", "--token", f"{bert[:16]}-{1:016}")[0] == 0
     code, out, err = shell.run("revoke", "--token", f"{bert[:16]}-{2:016}")

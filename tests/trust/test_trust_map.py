@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.errors import ConfigError, Refusal, RemoteProtocolError
-from meshp2p.trust import trust_map
+from meshp2p.trust import revocation_room, trust_map
 from meshp2p.trust.certificates import Certificate, consent_to, issue_agent, issue_machine
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.revocations import KEPT_MAX, TOKEN_CHARACTERS_MAX, Revocation, SignedRevocation
@@ -357,7 +357,7 @@ def test_a_full_map_takes_no_more_but_forgets_what_is_below_a_revoked_machine(mo
 
 
 def test_a_full_map_still_takes_revocations_by_admins_and_then_by_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trust_map, "REVOCATIONS_MAX", 1)
+    monkeypatch.setattr(revocation_room, "REVOCATIONS_MAX", 1)
     family = Family()
     trust = family.map_of(family.parent.revoke(family.grandchild, agent="one"))
     assert merge(trust, [family.parent.revoke(family.grandchild, agent="two")]) is not None
@@ -386,7 +386,7 @@ def test_a_member_cannot_take_the_room_of_others() -> None:
     refusal = merge(trust, flood(family.parent))
     assert refusal is not None
     assert refusal.reason is Refusal.TOO_LARGE
-    assert len(trust.statements().revocations) == trust_map.REVOCATIONS_OF_BRANCH_MAX
+    assert len(trust.statements().revocations) == revocation_room.REVOCATIONS_OF_BRANCH_MAX
     with pytest.raises(ConfigError, match="except from the root or an admin"):
         trust.revoke(family.child.key, family.grandchild.fingerprint)
     other = family.mesh.invite("other")
@@ -399,7 +399,7 @@ def test_a_member_cannot_take_the_room_of_others() -> None:
 
 def test_revocations_by_a_revoked_machine_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     family = Family()
-    monkeypatch.setattr(trust_map, "REVOCATIONS_MAX", trust_map.REVOCATIONS_OF_BRANCH_MAX)
+    monkeypatch.setattr(revocation_room, "REVOCATIONS_MAX", revocation_room.REVOCATIONS_OF_BRANCH_MAX)
     other = family.mesh.invite("other")
     trust = family.map_of()
     junk = flood(family.parent)
@@ -416,7 +416,7 @@ def test_a_revocation_that_keeps_many_takes_more_room() -> None:
     family = Family()
     trust = family.map_of()
     merge(trust, flood(family.parent, kept=(family.child,) * 255))
-    assert len(trust.statements().revocations) == trust_map.REVOCATIONS_OF_BRANCH_MAX // 16
+    assert len(trust.statements().revocations) == revocation_room.REVOCATIONS_OF_BRANCH_MAX // 16
 
 
 def test_revocations_by_a_machine_that_was_forgotten_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,7 +435,7 @@ def test_revocations_by_a_machine_that_was_forgotten_do_not_count(monkeypatch: p
 def test_one_author_revokes_a_bounded_number_of_agents_and_then_the_machine(kind: str) -> None:
     family = Family()
     trust = family.map_of()
-    child, most = family.child.fingerprint, trust_map.REVOCATIONS_OF_AGENTS_MAX
+    child, most = family.child.fingerprint, revocation_room.REVOCATIONS_OF_AGENTS_MAX
 
     def revoke(number: int) -> None:
         name = f"{kind}-{number}"
@@ -459,7 +459,7 @@ def test_one_author_revokes_a_bounded_number_of_agents_and_then_the_machine(kind
 def test_one_author_keeps_machines_a_bounded_number_of_times() -> None:
     family = Family()
     trust = family.map_of()
-    for number in range(trust_map.REVOCATIONS_OF_MACHINE_MAX):
+    for number in range(revocation_room.REVOCATIONS_OF_MACHINE_MAX):
         kept = (family.child, family.parent.invite(f"guest {number}"))
         merge(trust, [kept[1].certificate.der, family.mesh.revoke(family.parent, kept=kept)])
     assert trusted(trust, *family.all) == [True, False, True, True]
@@ -505,6 +505,23 @@ def test_a_revocation_that_keeps_as_many_as_possible_can_be_sent() -> None:
     assert Statements.decode_untrusted(Statements((), (signed,)).encode()).revocations == (signed,)
 
 
+def test_a_map_counts_the_revocations_by_machines_that_it_forgot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust_map, "MACHINES_MAX", 4)
+    monkeypatch.setattr(revocation_room, "REVOCATIONS_MAX", 2)
+    family = Family()
+    trust = family.map_of(family.child.revoke(family.grandchild), family.mesh.revoke(family.parent))
+    other = family.mesh.invite("other")
+    assert merge(trust, [other.certificate.der]) is None
+    assert trust.machines.keys() == {family.admin.fingerprint, family.parent.fingerprint, other.fingerprint}
+    lost, found = other.revoke(other, agent="lost"), other.revoke(other, agent="found")
+    assert merge(trust, [lost]) is None
+    assert len(trust.statements().revocations) == 3
+    assert merge(trust, [found]) is None
+    assert len(trust.statements().revocations) == 3, "that of the child was not forgotten"
+    assert not trust.is_trusted(other.fingerprint, agent="lost")
+    assert not trust.is_trusted(family.parent.fingerprint)
+
+
 # Laws
 
 
@@ -526,10 +543,10 @@ def made_statements(seed: int) -> tuple[MadeMesh, list[Statement]]:
     return mesh, statements
 
 
-@pytest.mark.parametrize("most", [0, 1, trust_map.REVOCATIONS_OF_MACHINE_MAX])
+@pytest.mark.parametrize("most", [0, 1, revocation_room.REVOCATIONS_OF_MACHINE_MAX])
 def test_merging_is_a_union_in_any_order_and_any_parts(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    monkeypatch.setattr(trust_map, "REVOCATIONS_OF_MACHINE_MAX", most)
-    monkeypatch.setattr(trust_map, "REVOCATIONS_OF_AGENTS_MAX", most)
+    monkeypatch.setattr(revocation_room, "REVOCATIONS_OF_MACHINE_MAX", most)
+    monkeypatch.setattr(revocation_room, "REVOCATIONS_OF_AGENTS_MAX", most)
     check_union()
 
 
