@@ -47,6 +47,12 @@ async def until(holds: Callable[[], object]) -> None:
             await trio.sleep(0.02)  # virtual
 
 
+async def ignore(self: MeshTrust, connection: PeerConnection, body: bytes) -> bytes:
+    """Stands for :meth:`MeshTrust.answer` of a node that answers nothing."""
+    await trio.sleep_forever()
+    raise AssertionError
+
+
 async def call(one: Node, other: Node) -> object:
     return await one.peers.call(Call(0, (other.address,), Probe(0), 30.0, other.name, other.boot))
 
@@ -109,10 +115,6 @@ async def test_a_revoked_node_that_does_not_listen_is_cut_off_and_served_no_more
     root_key, first = new_mesh()
     lost = invited(first, "lost")
     a, c = node_of(first, "a"), node_of(lost, "c")
-
-    async def ignore(self: MeshTrust, connection: PeerConnection, body: bytes) -> bytes:
-        await trio.sleep_forever()
-        raise AssertionError
 
     async with running(a, c):
         connection = await connect(c, a)
@@ -240,10 +242,6 @@ async def test_a_peer_that_answers_no_updates_is_let_go(
     _, first = new_mesh()
     second = invited(first)
     a, b = node_of(first, "a"), node_of(second, "b")
-
-    async def ignore(self: MeshTrust, connection: PeerConnection, body: bytes) -> bytes:
-        await trio.sleep_forever()
-        raise AssertionError
 
     async with running(a, b):
         connection = await connect(a, b)
