@@ -15,6 +15,7 @@ revoked becomes valid again.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -251,8 +252,9 @@ class TrustMap:
             self._is_stale = True
 
     def _make_room(self) -> None:
-        """Forget the machines below revoked ones. Raises :class:`RemoteProtocolError` if there are none."""
-        gone = [edge for edge in self._certificates if edge[1] in self._silenced and edge[0] in self._silenced]
+        """Forget the machines below revoked ones, except those that were kept. Raises :class:`RemoteProtocolError` if
+        there are none."""
+        gone = [edge for edge in self._certificates if edge[1] in self._silenced and self._is_below_revoked(edge[0])]
         if not gone:
             raise RemoteProtocolError(Refusal.TOO_LARGE, f"the mesh has {MACHINES_MAX} machines: no more are taken")
         for edge in gone:
@@ -310,7 +312,7 @@ class TrustMap:
         self._walk()
         self._may_forget = False
         for target in list(self._revocations):
-            is_below = self._silenced.get(target) == ()
+            is_below = self._is_below_revoked(target)
             self._revocations[target] = {
                 body: known
                 for body, known in self._revocations[target].items()
@@ -355,7 +357,7 @@ class TrustMap:
             below: list[bytes] = []
             for issuer in level:
                 above = self._machines.get(issuer)
-                for certificate in by_issuer.get(issuer, ()):
+                for certificate in by_issuer.pop(issuer, ()):
                     key, role = certificate.fingerprint, certificate.role
                     if key in self._machines or not isinstance(role, MachineRole):
                         continue
@@ -366,6 +368,8 @@ class TrustMap:
                     self._note_silence(key, chain)
                     below.append(key)
             level = below
+        for certificate in itertools.chain(*by_issuer.values()):  # their issuers were forgotten
+            del self._certificates[certificate.fingerprint, certificate.issuer]
         reached: dict[bytes, None] = {self.root.fingerprint: None}
         for key, machine in self._machines.items():
             revoked_above = self._counting(machine.inviter)
@@ -383,6 +387,10 @@ class TrustMap:
             self._silenced[key] = ()
         elif by_superiors:
             self._silenced[key] = by_superiors
+
+    def _is_below_revoked(self, key: bytes) -> bool:
+        """Whether a machine above this one was revoked, and this one was not kept."""
+        return self._silenced.get(key) == ()
 
     def _counting(self, target: bytes) -> list[Revocation]:
         """The revocations of this machine, and of agents and tokens of it, that count."""

@@ -522,6 +522,32 @@ def test_a_map_counts_the_revocations_by_machines_that_it_forgot(monkeypatch: py
     assert not trust.is_trusted(family.parent.fingerprint)
 
 
+def test_a_full_map_forgets_no_machine_above_one_that_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust_map, "MACHINES_MAX", 5)
+    family = Family()
+    trust = family.map_of(
+        family.mesh.revoke(family.parent, kept=(family.child,)),
+        family.mesh.revoke(family.child, kept=(family.grandchild,)),
+    )
+    assert trusted(trust, *family.all) == [True, False, False, True]
+    gone, late = family.parent.invite("gone"), family.mesh.invite("late")
+    assert merge(trust, [gone.certificate.der]) is None
+    assert merge(trust, [late.certificate.der]) is None
+    assert trusted(trust, *family.all, gone, late) == [True, False, False, True, False, True]
+    assert merge(trust, [family.mesh.invite().certificate.der]) is not None
+
+
+def test_a_machine_below_one_that_was_just_forgotten_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust_map, "MACHINES_MAX", 4)
+    family = Family()
+    trust = family.map_of(family.mesh.revoke(family.parent))
+    merge(trust, [family.mesh.invite("late").certificate.der, family.child.invite("orphan").certificate.der])
+    assert len(trust.machines) == len(trust.statements().machines) == 3
+    again = TrustMap(family.mesh.root)
+    assert again.merge_untrusted(trust.statements()) is None
+    assert again.digest() == trust.digest()
+
+
 # Laws
 
 
