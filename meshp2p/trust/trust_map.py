@@ -188,6 +188,7 @@ class TrustMap:
             for one in self.revocations
             if revocation.is_of_machine
             and one.author in below
+            and one.target in self._machines  # not forgotten
             and (one.target not in below or (keep_invited and one.target != target))
         ]
         signed = tuple(SignedRevocation.sign(one, author) for one in (revocation, *again))

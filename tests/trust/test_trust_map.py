@@ -548,6 +548,16 @@ def test_a_machine_below_one_that_was_just_forgotten_takes_no_place(monkeypatch:
     assert again.digest() == trust.digest()
 
 
+def test_an_admin_that_revoked_a_forgotten_machine_can_be_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust_map, "MACHINES_MAX", 4)
+    family = Family()
+    trust = family.map_of(family.admin.revoke(family.child), family.mesh.revoke(family.parent))
+    assert merge(trust, [family.mesh.invite("late").certificate.der]) is None
+    assert family.child.fingerprint not in trust.machines
+    assert len(trust.revoke(family.mesh.key, family.admin.fingerprint)) == 1
+    assert not trust.is_trusted(family.admin.fingerprint)
+
+
 # Laws
 
 
