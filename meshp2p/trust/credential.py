@@ -33,8 +33,10 @@ class MachineCredential:
         refusal = self.trust.merge_untrusted(Statements(tuple(one.der for one in chain)))
         if refusal is not None:
             raise refusal
-        if key.fingerprint not in self.trust.machines:
+        machine = self.trust.machines.get(key.fingerprint)
+        if machine is None:
             raise RemoteProtocolError(Refusal.UNTRUSTED, f"no certificate is for the key {key.fingerprint.hex()}")
+        self._first_machine = machine
         self.key: PrivateKey = key
         self.root: Certificate = root
 
@@ -57,8 +59,8 @@ class MachineCredential:
 
     @property
     def machine(self) -> MeshMachine:
-        """This machine, as the trust map lists it."""
-        return self.trust.machines[self.key.fingerprint]
+        """This machine, as the trust map lists it, or as it was if the map forgot it after a revocation."""
+        return self.trust.machines.get(self.key.fingerprint, self._first_machine)
 
     @property
     def is_trusted(self) -> bool:
