@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -70,9 +70,10 @@ class TrustMap:
     # Reading
 
     @property
-    def machines(self) -> dict[bytes, MeshMachine]:
-        """Every machine that was invited, also revoked ones, by fingerprint. An inviter comes before its newcomers."""
-        return dict(self._machines)
+    def machines(self) -> Mapping[bytes, MeshMachine]:
+        """Every machine that was invited, also revoked ones, by fingerprint. An inviter comes before its newcomers.
+        Later merges do not change it."""
+        return self._machines
 
     @property
     def revocations(self) -> list[Revocation]:
