@@ -272,10 +272,8 @@ class NodeGuard:
     def is_usurper(self, instance_id: str, machine: bytes) -> bool:
         """Whether an id is that of a node of another machine than this one."""
         claim = self._known.claim_of(instance_id)
-        proof = claim.proof if isinstance(claim, (SignedRecord, Departed)) else None
-        if claim is None or proof is None or not claim.is_node or claim.state is State.LEFT:
-            return False
-        return proof.owner != machine
+        proof = _proof_of(claim)
+        return claim is not None and claim.state is not State.LEFT and proof is not None and proof.owner != machine
 
     def revoked_agents(self) -> list[tuple[bytes, str]]:
         """The machines and ids of the listed nodes whose machines are not trusted any more."""
@@ -349,8 +347,7 @@ class NodeGuard:
 
     def _owner_of(self, node_id: str, owners: dict[str, bytes]) -> bytes:
         """The machine to which the id of a node belongs. Raises :class:`RemoteProtocolError` if that is not known."""
-        claim = self._known.claim_of(node_id)
-        proof = claim.proof if isinstance(claim, (SignedRecord, Departed)) and claim.is_node else None
+        proof = _proof_of(self._known.claim_of(node_id))
         owner = owners.get(node_id) if proof is None else proof.owner
         if owner is None:
             raise RemoteProtocolError(Refusal.UNKNOWN, f"a claim by {node_id!r}, which is not listed")
@@ -404,6 +401,11 @@ def _with_tags(datagram: Datagram, old: tuple[int, int], new: tuple[int, int]) -
     else:
         body = msgspec.structs.replace(body, sender=sender)
     return Datagram(body, datagram.items, datagram.ages)
+
+
+def _proof_of(claim: Record | Departed | None) -> Proof | None:
+    """The proof of a claim that this is a node; None if there is none."""
+    return claim.proof if isinstance(claim, (SignedRecord, Departed)) and claim.is_node else None
 
 
 def _is_node_record(item: Item) -> bool:

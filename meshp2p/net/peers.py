@@ -330,6 +330,15 @@ class Peers:
         other = None if peer is None or not peer.id else self._connections.find(peer.id, peer.boot)
         return other or CallFailed(Failure.UNREACHABLE, f"{dialled.address}: {dialled.why_closed or 'it is closing'}")
 
+    def _may_answer(self, connection: PeerConnection, node_id: str) -> bool:
+        """Whether calls for this node may go to the other end of a connection: in an open mesh to whoever is at its
+        address, in a secured one only to the node itself."""
+        verified = connection.verified
+        if verified is None or not node_id:
+            return True
+        is_usurper = self._service is not None and self._service.is_usurper(node_id, verified.machine)
+        return verified.instance_id == node_id and not is_usurper
+
     def _begin(self, stream: trio.abc.Stream, address: Address) -> PeerConnection | None:
         """Run a connection that was dialled."""
         protocol = PeerProtocol(self._codec.tag, self._own, is_dialler=True, budget=self.budget)
@@ -350,15 +359,6 @@ class Peers:
                 self._relays.handle_event(connection, event)
 
     # Calls that are passed on
-
-    def _may_answer(self, connection: PeerConnection, node_id: str) -> bool:
-        """Whether calls for this node may go to the other end of a connection: in an open mesh to whoever is at its
-        address, in a secured one only to the node itself."""
-        verified = connection.verified
-        if verified is None or not node_id:
-            return True
-        is_usurper = self._service is not None and self._service.is_usurper(node_id, verified.machine)
-        return verified.instance_id == node_id and not is_usurper
 
     async def _find_for_relay(self, node_id: str) -> PeerConnection | None:
         """Return a connection to the target of a relayed call; None if there is none in time."""
