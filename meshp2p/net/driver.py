@@ -120,7 +120,7 @@ class Driver:
                     if self._stores is not None:
                         self._stores.end()
         finally:
-            self._nursery = None  # who leaves behind a failure still tells whom a packet reaches, and calls nobody
+            self._nursery = None  # a node that leaves after a failure still sends packets, but makes no calls
 
     async def _drive(self) -> None:
         while True:
@@ -394,7 +394,7 @@ class Driver:
         if isinstance(reply, CallFailed):
             self.stats.failures[reply.failure] += 1
             _log.debug("%s failed: %s", type(call.request).__name__, reply.reason)
-            await self._hear_all()  # who left has said so before it refused
+            await self._hear_all()  # a node that left said so before it refused the call
         else:
             self.stats.calls_succeeded += 1
         self.perform(self.machine.receive_reply(call.call_id, reply, trio.current_time()))
@@ -407,7 +407,7 @@ class Driver:
         with scope:
             failed = await self._caller.watch(watch, tell)
             self._watches.pop(watch.watch_id, None)
-            await self._hear_all()  # who left has said so before it closed its connections
+            await self._hear_all()  # a node that left said so before it closed its connections
             tell(failed)
 
     async def _keep(self, persist: Callable[[KeptState], Awaitable[None]], kept: KeptState) -> None:

@@ -1,4 +1,4 @@
-"""What a driver uses of the network, and what it counts."""
+"""The interfaces to the network that a driver uses, and its counters."""
 
 from __future__ import annotations
 

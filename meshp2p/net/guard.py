@@ -1,11 +1,11 @@
-"""What stands between the machine of a node of a secured mesh and the network: seals, and signatures of claims.
+"""Guards the machine of a node of a secured mesh: seals and opens its datagrams, and verifies claims.
 
-The machine is handed only what was verified here:
+The machine gets only what was verified here:
 
 - A datagram is opened with keys that the signed record of its sender publishes. One that does not open costs a table
-  lookup and at most one decryption, is counted, and has no effect. A node whose keys are unknown is not learned of by
-  datagrams, but by its calls, which come over TLS.
-- A record must be signed by a machine of the mesh, a rumour by the machine of its author. What is not is left out.
+  lookup and at most one decryption, is counted, and has no effect. A node whose keys are unknown is refused until its
+  record arrives, for example by its calls, which come over TLS.
+- A record must be signed by a machine of the mesh, a rumour by the machine of its author. Others are left out.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _COUNTER_MAX: Final = (1 << 8 * COUNTER_BYTES) - 1
 
 
 class _GuardedMachine(Protocol):
-    """What the guard asks the machine."""
+    """The parts of a machine that the guard uses."""
 
     @property
     def own(self) -> Record: ...
@@ -311,11 +311,11 @@ class NodeGuard:
                 owners.setdefault(item.id, item.proof.owner)
             elif self._owner_of(item.home, owners) != item.proof.owner:
                 raise RemoteProtocolError(Refusal.UNTRUSTED, f"record of {item.id!r}: not signed by its home's machine")
-            # who suspects it says so in a rumour
+            # a suspicion needs a rumour that its author signed
             return msgspec.structs.replace(item, state=State.ALIVE) if item.state is State.SUSPECT else item
         if isinstance(item, Rumour) and item.id == self._known.own.id and item.state is not State.LEFT:
             self._check_accusation(item, owners, now, sender)
-            # it only makes this node say that it lives
+            # the machine only refutes it, and needs no signature for that
             return Rumour(item.id, item.incarnation, item.state)
         if not isinstance(item, SignedRumour):
             raise RemoteProtocolError(Refusal.UNTRUSTED, f"a claim about {item.id!r} that is not signed")

@@ -1,4 +1,4 @@
-"""What a node knows of the machines of its mesh: equal with its peers and with its disk, and enforced.
+"""Keeps the trust map of a node equal to those of its peers and to its disk, and enforces it.
 
 Two nodes compare their trust maps when they connect (:mod:`meshp2p.net.tls`). Whenever the map of a node grows after
 that, it sends the new statements on all its connections. So connected nodes have equal maps, and a statement reaches

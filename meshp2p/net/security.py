@@ -1,4 +1,4 @@
-"""What makes the connections of a node of a secured mesh, as the rest of the node sees it."""
+"""The security of a node of a secured mesh, as the rest of the node sees it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RETIRED_SECONDS: Final = 600.0
 
 
 class MachineGuard(Protocol):
-    """What stands between a machine and the network: see :class:`meshp2p.net.guard.NodeGuard`."""
+    """Guards a machine: see :class:`meshp2p.net.guard.NodeGuard`."""
 
     def seal(self, datagram: Datagram, to: int, /) -> bytes | None: ...
     def open_untrusted(self, data: bytes, now: float, /) -> Datagram: ...

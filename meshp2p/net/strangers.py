@@ -14,7 +14,7 @@ __all__ = ["Strangers"]
 
 
 class Strangers:
-    """The scopes of the tasks that wait until it is known who connected, and from which host."""
+    """The scopes of the tasks that wait until the other side is identified, with its host."""
 
     def __init__(self) -> None:
         self._scopes: dict[trio.CancelScope, str] = {}

@@ -38,7 +38,7 @@ from meshp2p.wire.codec import Codec
 __all__ = ["HANDSHAKE_SECONDS", "NodeTls", "make_caller_context"]
 
 HANDSHAKE_SECONDS: Final = 10.0
-"""How long the other side may take until it is known who it is. Chosen, not measured."""
+"""How long the other side may take until it is identified. Chosen, not measured."""
 
 _MESH: Final = "meshp2p/2"
 _HTTP: Final = "http/1.1"
@@ -142,7 +142,7 @@ class NodeTls:
                 raise
             body = await _exchange(stream, trust.statements().encode(), STATEMENTS_BYTES_MAX)
             trust.merge_untrusted(Statements.decode_untrusted(body))
-        await self.trust.note_growth(own.digest)  # also what somebody brought who is refused now
+        await self.trust.note_growth(own.digest)  # even if the other side is refused now
         role = trust.verify_agent(certificate)
         self.trust.note_boot(certificate.issuer, role)
         return VerifiedStream(stream, role.id, certificate.issuer, trust.digest())
@@ -171,7 +171,7 @@ async def _identifying(stream: TlsStream) -> AsyncIterator[None]:
 def _make_context(side: int, root: str) -> ssl.SSLContext:
     context = ssl.SSLContext(side)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False  # who it is stands in the certificate; addresses change
+    context.check_hostname = False  # the certificate names the node; its addresses change
     context.verify_mode = ssl.CERT_REQUIRED
     context.set_alpn_protocols([_MESH])
     if side == ssl.PROTOCOL_TLS_SERVER:

@@ -22,7 +22,7 @@ class TlsStream(trio.abc.Stream):
     """A stream over ``transport``. The end of the transport is the end of the stream, with or without a close_notify,
     as HTTPS has it. One task may receive while another one sends.
 
-    :meth:`receive_some` does not yield to the loop while there is something that was received with what it gave before.
+    :meth:`receive_some` does not yield to the loop if bytes that arrived earlier are left.
     """
 
     def __init__(self, transport: trio.abc.Stream, context: ssl.SSLContext, *, server_side: bool) -> None:

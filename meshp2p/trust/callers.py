@@ -1,4 +1,4 @@
-"""Who calls the HTTP API of a node of a secured mesh, and what that caller may do."""
+"""Callers of the HTTP API of a node of a secured mesh, and their rights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one user has on one machine to take part in one mesh: a key, its certificates, and the trust map."""
+"""The credential of one user on one machine for one mesh: a key, its certificates, and the trust map."""
 
 from __future__ import annotations
 

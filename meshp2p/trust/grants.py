@@ -1,5 +1,4 @@
-"""What a caller of the HTTP API may do, and the patterns of ids in which that is stated. This module needs no
-cryptography."""
+"""The rights of callers of the HTTP API, and patterns of ids. This module needs no cryptography."""
 
 from __future__ import annotations
 

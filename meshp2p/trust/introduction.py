@@ -1,4 +1,4 @@
-"""What two nodes tell each other of machines: at the start of a TLS connection, and when a trust map has grown.
+"""Messages about machines between two nodes: at the start of a TLS connection, and when a trust map has grown.
 
 TLS shows only the certificate of the other agent. The first message contains the machine certificates above it, and the
 digest of the sender's map. If the digests differ, both sides send their maps.

@@ -83,7 +83,7 @@ class TrustMap:
     def is_trusted(self, fingerprint: bytes, *, agent: str = "", token: str = "") -> bool:
         """Whether this is the key of a machine of the mesh that is not revoked, and neither is the agent on it, or the
         token that it signed, if one is given."""
-        if fingerprint not in self._revocations:  # of every datagram this is asked
+        if fingerprint not in self._revocations:  # each datagram asks this
             return fingerprint in self._trusted
         return fingerprint in self._trusted and not any(
             one.agent == agent and one.token == token and not one.is_of_machine for one in self._counting(fingerprint)
@@ -109,7 +109,7 @@ class TrustMap:
         return "the root" if machine is None else repr(machine.label)
 
     def evidence_against(self, fingerprint: bytes) -> Statements:
-        """What shows the owner of a key that it was revoked: the revocations of its chain, with their authors."""
+        """The evidence that a key was revoked, for its owner: the revocations of its chain, with their authors."""
         machine = self._machines.get(fingerprint)
         links = () if machine is None else machine.chain
         against = [one for link in links for one in self._revocations.get(link.fingerprint, {}).values()]
