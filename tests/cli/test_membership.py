@@ -19,9 +19,8 @@ from meshp2p.node.settings import TOKEN_VARIABLE
 from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import meshes_directory
 from meshp2p.trust import revocation_room
-from meshp2p.trust.certificates import consent_to
-from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
+from tests.trust.builders import invite_credential
 
 
 class Shell:
@@ -206,15 +205,14 @@ def directory_of(shell: Shell, user: str) -> CredentialDirectory:
 
 def invite(shell: Shell, inviter: str, user: str, *, may_invite: bool = False) -> bytes:
     """Let a machine in, of the same label as its user; its fingerprint."""
-    directory, key = directory_of(shell, inviter), PrivateKey.generate()
+    directory = directory_of(shell, inviter)
     credential = directory.load()
-    consent = consent_to(key, credential.mesh_id, credential.key.fingerprint)
-    chain = credential.invite(key.public, consent, user, may_invite=may_invite)
+    invited = invite_credential(credential, user, may_invite=may_invite)
     directory.update_trust(credential)
     shell.act(user)
-    Credentials(meshes_directory()).add(MachineCredential(credential.root, key, chain))
+    Credentials(meshes_directory()).add(invited)
     shell.act(inviter)
-    return key.fingerprint
+    return invited.key.fingerprint
 
 
 @pytest.fixture

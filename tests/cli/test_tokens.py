@@ -10,10 +10,10 @@ import pytest
 from meshp2p.cli import main
 from meshp2p.store.credentials import Credentials
 from meshp2p.store.user_data import meshes_directory
-from meshp2p.trust.certificates import Certificate, consent_to
-from meshp2p.trust.credential import MachineCredential, found_mesh
-from meshp2p.trust.keys import PrivateKey
+from meshp2p.trust.certificates import Certificate
+from meshp2p.trust.credential import found_mesh
 from meshp2p.trust.tokens import verify_token
+from tests.trust.builders import invite_credential
 
 _, FIRST = found_mesh("studio", "anna@laptop")
 
@@ -63,12 +63,11 @@ def test_what_cannot_be_is_refused(arguments: list[str], message: str, capsys: p
 
 
 def test_a_machine_says_what_it_may_not_grant(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    key = PrivateKey.generate()
-    chain = FIRST.invite(key.public, consent_to(key, FIRST.mesh_id, FIRST.key.fingerprint), "bert", ids="worker-*")
+    invited = invite_credential(FIRST, "bert", ids="worker-*")
     own = Credentials(meshes_directory())
     for directory in own.all():
         directory.path.rename(tmp_path / "away")
-    own.add(MachineCredential(FIRST.root, key, chain))
+    own.add(invited)
     for arguments, message in ((["--scope", "admin"], "the scope admin"), (["--agent", "leader"], "the id 'leader'")):
         assert main(["token", *arguments]) == 1
         printed = capsys.readouterr()

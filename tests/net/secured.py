@@ -6,9 +6,10 @@ import trio
 
 from meshp2p.net.mesh_trust import MeshTrust
 from meshp2p.net.tls import NodeTls
-from meshp2p.trust.certificates import AgentRole, Certificate, consent_to
+from meshp2p.trust.certificates import AgentRole, Certificate
 from meshp2p.trust.credential import MachineCredential, found_mesh
 from meshp2p.trust.keys import PrivateKey
+from tests.trust.builders import invite_credential
 
 __all__ = ["Computer", "invited", "new_mesh"]
 
@@ -53,9 +54,5 @@ def new_mesh(name: str = "studio") -> tuple[PrivateKey, Computer]:
 
 
 def invited(inviter: Computer, label: str = "other", *, ids: str = "*", may_invite: bool = False) -> Computer:
-    """Another machine. It knows what its inviter does not keep from it: its own chain."""
-    key = PrivateKey.generate()
-    credential = inviter.credential
-    consent = consent_to(key, credential.mesh_id, credential.key.fingerprint)
-    chain = credential.invite(key.public, consent, label, ids=ids, may_invite=may_invite)
-    return Computer(MachineCredential(credential.root, key, chain))
+    """Another machine. It knows only its own chain."""
+    return Computer(invite_credential(inviter.credential, label, ids=ids, may_invite=may_invite))

@@ -8,9 +8,9 @@ import pytest
 
 from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import meshes_directory
-from meshp2p.trust.certificates import consent_to
-from meshp2p.trust.credential import MachineCredential, found_mesh
+from meshp2p.trust.credential import found_mesh
 from meshp2p.trust.keys import PrivateKey
+from tests.trust.builders import invite_credential
 
 __all__ = ["Users"]
 
@@ -33,9 +33,8 @@ class Users:
     def invite(
         self, inviter: CredentialDirectory, name: str, *, ids: str = "*", may_invite: bool = False
     ) -> CredentialDirectory:
-        key, credential = PrivateKey.generate(), inviter.load()
-        consent = consent_to(key, credential.mesh_id, credential.key.fingerprint)
-        chain = credential.invite(key.public, consent, name, ids=ids, may_invite=may_invite)
+        credential = inviter.load()
+        invited = invite_credential(credential, name, ids=ids, may_invite=may_invite)
         inviter.update_trust(credential)
         self.act(name)
-        return Credentials(meshes_directory()).add(MachineCredential(credential.root, key, chain))
+        return Credentials(meshes_directory()).add(invited)

@@ -14,8 +14,9 @@ from meshp2p.errors import ConfigError, StoreError
 from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import user_data_directory
 from meshp2p.trust.certificates import consent_to
-from meshp2p.trust.credential import MachineCredential, found_mesh
+from meshp2p.trust.credential import found_mesh
 from meshp2p.trust.keys import PrivateKey
+from tests.trust.builders import invite_credential
 
 
 def test_a_new_mesh_survives_its_files(tmp_path: Path) -> None:
@@ -34,10 +35,7 @@ def test_a_new_mesh_survives_its_files(tmp_path: Path) -> None:
 
 def test_an_invited_machine_survives_its_files(tmp_path: Path) -> None:
     _, inviter = found_mesh("studio", "anna@laptop")
-    key = PrivateKey.generate()
-    consent = consent_to(key, inviter.mesh_id, inviter.key.fingerprint)
-    chain = inviter.invite(key.public, consent, "build-server")
-    kept = Credentials(tmp_path).add(MachineCredential(inviter.root, key, chain))
+    kept = Credentials(tmp_path).add(invite_credential(inviter, "build-server"))
     again = kept.load()
     assert again.machine.label == "build-server"
     assert again.machine.inviter == inviter.key.fingerprint

@@ -11,12 +11,28 @@ from meshp2p.trust.certificates import (
     issue_root,
     root_mesh_id,
 )
+from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.revocations import Revocation, SignedRevocation
 from meshp2p.trust.statements import Statements
 from meshp2p.trust.trust_map import TrustMap
 
-__all__ = ["MadeMachine", "MadeMesh"]
+__all__ = ["MadeMachine", "MadeMesh", "invite_credential"]
+
+
+def invite_credential(
+    inviter: MachineCredential,
+    label: str = "other",
+    *,
+    ids: str = "*",
+    may_invite: bool = False,
+    is_admin: bool = False,
+) -> MachineCredential:
+    """Another machine, which the inviter's trust map has. It knows only its own chain."""
+    key = PrivateKey.generate()
+    consent = consent_to(key, inviter.mesh_id, inviter.key.fingerprint)
+    chain = inviter.invite(key.public, consent, label, ids=ids, may_invite=may_invite, is_admin=is_admin)
+    return MachineCredential(inviter.root, key, chain)
 
 
 class MadeMachine:

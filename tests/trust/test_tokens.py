@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from meshp2p.errors import ConfigError, LocalProtocolError, Refusal, RemoteProtocolError
 from meshp2p.trust.callers import KNOWN_MAX, Callers
-from meshp2p.trust.certificates import consent_to, issue_agent
+from meshp2p.trust.certificates import issue_agent
 from meshp2p.trust.credential import MachineCredential, found_mesh
 from meshp2p.trust.grants import covers, matches
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.tokens import TOKEN_BYTES_MAX, issue_token, token_signer, verify_token
+from tests.trust.builders import invite_credential
 
 NOW = 1_800_000_000
 ROOT_KEY, FIRST = found_mesh("studio", "first")
@@ -26,10 +27,7 @@ SCOPES = ["read", "agent:translator-1"]
 
 
 def invited(inviter: MachineCredential = FIRST, **rights: Any) -> MachineCredential:
-    """A new machine, which its inviter knows."""
-    key = PrivateKey.generate()
-    consent = consent_to(key, inviter.mesh_id, inviter.key.fingerprint)
-    return MachineCredential(inviter.root, key, inviter.invite(key.public, consent, "other", **rights))
+    return invite_credential(inviter, **rights)
 
 
 TOKEN, _ = issue_token(FIRST, "translator-1", SCOPES, NOW + 60)
