@@ -55,7 +55,7 @@ class Access:
         if route.scope == "agent":
             if not grant.ids:
                 raise _forbidden("this caller may act as no instance", "agent:ID")
-            for name in _INSTANCES.intersection(route.path_names):
+            for name in _INSTANCES.intersection(request.params):
                 check_acts_as(request, request.path_id(name))
 
     def _identify(self, request: Request) -> Grant:
@@ -63,8 +63,9 @@ class Access:
         try:
             if tokens:
                 return self._callers.by_token(_bearer(tokens), self._wall_ms() / 1000)
-            if isinstance(request.stream, _Secured):
-                grant = request.stream.certified()
+            stream = request.incoming.stream
+            if isinstance(stream, _Secured):
+                grant = stream.certified()
                 if grant is not None:
                     return grant
                 why = "an HTTPS request"

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 from urllib.parse import unquote_to_bytes
 
-import trio
-
 from meshp2p.core.record import ID_BYTES_MAX
 from meshp2p.http.body import BadRequest, decode_in_steps, encode_json
 from meshp2p.http.incoming import RequestBody
@@ -67,11 +65,6 @@ class Request:
         """What the machine of the node may do."""
         self.check_access: Callable[[], None] = _allow
         self.route: Route | None = None
-
-    @property
-    def stream(self) -> trio.abc.Stream:
-        """The connection."""
-        return self.incoming.stream
 
     def header(self, name: bytes) -> str | None:
         """Return the first header with this lower-case name."""
