@@ -80,11 +80,8 @@ def _operation(route: Route, by_type: dict[Any, Json]) -> Json:
         "tags": [route.path.split("/")[1] if route.path.count("/") > 1 else "node"],
         "parameters": [
             *({"name": name, "in": "path", "required": True, "schema": _ID} for name in route.path_names),
-            *(_parameter(parameter, by_type) for parameter in route.query),
-            *(
-                {"name": header.name, "in": "header", "description": header.what, "schema": by_type[header.shape]}
-                for header in route.headers
-            ),
+            *(_parameter(parameter, "query", by_type) for parameter in route.query),
+            *(_parameter(header, "header", by_type) for header in route.headers),
         ],
         "responses": {str(status): response for status, response in sorted(responses.items())},
     }
@@ -95,11 +92,11 @@ def _operation(route: Route, by_type: dict[Any, Json]) -> Json:
     return operation
 
 
-def _parameter(parameter: Parameter, by_type: dict[Any, Json]) -> Json:
+def _parameter(parameter: Parameter, place: str, by_type: dict[Any, Json]) -> Json:
     schema = by_type[parameter.shape]
     return {
         "name": parameter.name,
-        "in": "query",
+        "in": place,
         "description": parameter.what,
         "schema": {"type": "array", "items": schema} if parameter.repeats else schema,
     }
