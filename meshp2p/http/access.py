@@ -1,4 +1,4 @@
-"""What callers of a node of a secured mesh may do: who a request comes from, and what each route needs.
+"""Authorization in a secured mesh: identifies the caller of a request and checks it against the scope of the route.
 
 A node of an open mesh has no :class:`Access`, and every caller may do everything.
 """
@@ -30,8 +30,7 @@ class _Secured(Protocol):
 
 
 class Access:
-    """Finds what a request may do. With ``requires_token`` also programs on this machine need a token or a
-    certificate."""
+    """Checks requests. With ``requires_token``, programs on this machine need a token or a certificate too."""
 
     def __init__(self, callers: CallerAccess, wall_ms: Callable[[], int], *, requires_token: bool = False) -> None:
         self._callers = callers
@@ -39,8 +38,8 @@ class Access:
         self._requires_token = requires_token
 
     def check(self, request: Request, route: Route) -> None:
-        """Find out who the caller is, unless the route is open to anybody, and check that it may use the route. Raises
-        :class:`BadRequest`: 401 if it is not known who the caller is, 403 if it may not do this.
+        """Identify the caller, unless any caller may use the route, and check that it may use the route. Raises
+        :class:`BadRequest`: 401 if the caller cannot be identified, 403 if it may not use the route.
 
         The handler of a route whose body names the instance calls :func:`check_acts_as`.
         """
@@ -101,8 +100,11 @@ def _bearer(values: list[bytes]) -> str:
 
 
 def _why_not_local(request: Request) -> str:
-    """What a request over plain HTTP is, if it does not count as one of a program on this machine; else empty. The port
-    lets through only what comes from this machine, but that may be a proxy, or a web page of another site or port."""
+    """Describe a request over plain HTTP that does not count as one of a program on this machine; empty if it counts.
+
+    The port accepts plain HTTP only from this machine. But the request may come through a proxy, or from a web page of
+    another site or port.
+    """
     for name, value in request.headers:
         if name in _FORWARDED or name.startswith(b"x-forwarded-"):
             return f"a request with {name.decode('ascii').title()}, which a proxy passes on,"
@@ -120,7 +122,7 @@ def _forbidden(why: str, scope: str) -> BadRequest:
 
 
 def _challenge(why: str, code: str, more: str = "") -> tuple[bytes, bytes]:
-    """``WWW-Authenticate`` (RFC 6750 §3)."""
+    """Return the header ``WWW-Authenticate`` (RFC 6750 §3)."""
     shown = "".join(one if " " <= one <= "~" and one not in '"\\' else "'" for one in why[:_SHOWN_MAX])
     error = f', error="{code}", error_description="{shown}"' if code else ""
     return b"www-authenticate", f'Bearer realm="meshp2p"{error}{more}'.encode()

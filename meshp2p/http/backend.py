@@ -29,8 +29,8 @@ class Backend(Protocol):
         """The reason why this node should not be asked now, or None."""
 
     def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
-        """Return a function that writes server-sent events until the node leaves, from the one after ``last_id``. It is
-        cancel-safe. Raises ``NodeClosed``."""
+        """Return a function that writes server-sent events until the node leaves, first the one after ``last_id``. The
+        function is cancel-safe. Raises ``NodeClosed``."""
 
     def metrics(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -47,7 +47,7 @@ class Backend(Protocol):
         """The caller that a live instance belongs to, empty if there is none. Raises ``Unreachable``."""
 
     async def register(self, profile: Profile, owner: str = "") -> None:
-        """Host an instance, which belongs to ``owner`` then; when this returns others were told. Raises
+        """Host an instance, which then belongs to ``owner``. Returns after other nodes were told. Raises
         ``InstanceConflict`` and ``LimitExceeded``."""
 
     async def heartbeat(self, instance_id: str, status: str, metrics: str, owner: str = "") -> HeartbeatReply:

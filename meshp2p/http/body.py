@@ -2,9 +2,9 @@
 
 The checks have a fixed order, so that the answer does not depend on which mistake comes first in the bytes:
 
-1. Is the body declared as JSON? If not: 415. 2. Can every client of the mesh read the JSON again
-(:mod:`meshp2p.core.plain_json`)? If not: 400. 3. Does it have the expected shape? If not: 422, with the place and the
-value.
+1. Is the body declared as JSON? If not: 415.
+2. Can every client of the mesh read the JSON again (:mod:`meshp2p.core.plain_json`)? If not: 400.
+3. Does it have the expected shape? If not: 422, with the place and the value.
 
 Nothing is built for unexpected parts, so that a large or deep body costs little and starts no garbage collection.
 """

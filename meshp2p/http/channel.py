@@ -161,7 +161,7 @@ def phrase(status: int) -> bytes:
 
 
 class _Date:
-    """Return the value of the ``Date`` header, made once a second."""
+    """Returns the value of the ``Date`` header, made once a second."""
 
     def __init__(self) -> None:
         self._second = -1

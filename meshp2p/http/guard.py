@@ -33,8 +33,8 @@ class Guard:
     ``allowed_hosts()`` is called for each request and returns this node's names and addresses, without ports.
     ``localhost`` and all loopback addresses are always allowed. An origin is accepted if it is ``http://``, an allowed
     host, and any port. ``allowed_origins`` are complete origins such as ``https://board.example:8443``, which may also
-    read the answers. With ``only_same_origin``, an origin is accepted only if it is the one that the request goes to,
-    and not one of another program on this machine.
+    read the answers. With ``only_same_origin``, an origin is accepted only if it is also the target of the request, so
+    that pages of other programs on this machine are refused.
     """
 
     def __init__(

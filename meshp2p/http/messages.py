@@ -95,8 +95,8 @@ def message_handlers(node: Backend) -> dict[str, Handler]:
 
 
 def _show(messages: Sequence[Message], show: Callable[[Message], AgentMessage]) -> Generator[None, None, Response]:
-    """Answer with a mailbox. A large one is a second step, so that large ones are not encoded in one turn of the
-    loop."""
+    """Answer with a mailbox. A large one takes a second step, so that one turn of the loop does not encode several
+    large ones."""
     if sum(len(message.payload) for message in messages) > _STEP_BYTES:
         yield
     return json_response(PendingMessagesResponse(list(map(show, messages))))

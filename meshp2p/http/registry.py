@@ -38,7 +38,7 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
         return None if leader is None else leader.id
 
     async def check_owner(request: Request, instance_id: str) -> None:
-        """Raise ``InstanceConflict`` if the instance lives and belongs to another caller, unless this one is an
+        """Raise ``InstanceConflict`` if the instance is live and belongs to another caller, unless this caller is an
         admin."""
         grant = request.grant
         if grant is None or grant.is_admin:
@@ -121,15 +121,15 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
 
 
 def owner(request: Request) -> str:
-    """To whom an instance belongs that this caller registers. In an open mesh instances belong to nobody."""
+    """Return the owner of an instance that this caller registers; empty in an open mesh, where instances have none."""
     return "" if request.grant is None else request.grant.owner
 
 
 def _encode(
     instances: Sequence[ListedInstance], show: Callable[[ListedInstance], MeshInstance]
 ) -> Generator[None, None, bytes]:
-    """Encode a part of the list. A long one is a second step, so that long ones are not encoded in one turn of the
-    loop."""
+    """Encode a part of the list. A long one takes a second step, so that one turn of the loop does not encode several
+    long ones."""
     if len(instances) > _STEP_INSTANCES:
         yield
     return encode_json(list(map(show, instances)))

@@ -30,9 +30,10 @@ _JSON_TYPE: Final = (b"content-type", b"application/json")
 class Request:
     """One request. ``path`` and ``query`` are as they were sent, ``client`` is the host it came from, if it has one.
 
-    ``route`` is set once it is known; ``params`` are then the parts of the path that it names, still percent-encoded,
-    so that an id may hold a slash. ``grant`` is what the caller may do in a secured mesh, None in an open one; a
-    long answer calls ``check_access`` again, which raises :class:`~meshp2p.http.body.BadRequest`.
+    ``route`` is set when it is known. Then ``params`` are the parts of the path that the route names, still
+    percent-encoded, so that an id may hold a slash. ``grant`` says what the caller may do in a secured mesh; it is None
+    in an open one. A handler that waited calls ``check_access`` again, which raises
+    :class:`~meshp2p.http.body.BadRequest`.
     """
 
     __slots__ = (
@@ -62,7 +63,7 @@ class Request:
         self.params: dict[str, str] = {}
         self.grant: Grant | None = None
         self.home: Grant | None = None
-        """What the machine of the node may do."""
+        """The grant of the machine of the node in a secured mesh, None in an open one."""
         self.check_access: Callable[[], None] = _allow
         self.route: Route | None = None
 
@@ -111,7 +112,7 @@ class Request:
 
 
 def _allow() -> None:
-    """What an open mesh has for a check of access."""
+    """The check of access in an open mesh."""
 
 
 class Response:

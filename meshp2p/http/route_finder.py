@@ -1,4 +1,4 @@
-"""Finds the handler of a request by the table of routes."""
+"""The router: finds the handler of a request by the table of routes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _SHOWN_MAX: Final = 200  # characters of a path in an error message: chosen, not
 
 
 class RouteFinder:
-    """The handler that finds the handler of each route by its name: 404 and 405 are its own answers.
+    """Passes each request to the handler of its route. It answers 404 or 405 itself if there is no such route.
 
-    Paths are matched as they were sent, so that ``%2F`` is no separator. In a secured mesh there is an ``access``.
-    Raises ``KeyError`` if a handler is missing.
+    ``handlers`` has the handler of each route by the name of the route; the constructor raises ``KeyError`` if one is
+    missing. Paths are matched as they were sent, so that ``%2F`` is no separator. In a secured mesh there is an
+    ``access``.
     """
 
     def __init__(self, handlers: Mapping[str, Handler], access: Access | None = None) -> None:
@@ -52,7 +53,7 @@ class RouteFinder:
 
 
 def _match(segments: list[str], given: list[str]) -> dict[str, str] | None:
-    """What the names stand for in a path of as many segments; None if it is another path."""
+    """Return the parts of a path that the route names; None if it is another path of the same length."""
     params: dict[str, str] = {}
     for own, part in zip(segments, given, strict=True):
         if own.startswith("{") and part:

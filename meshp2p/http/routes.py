@@ -47,8 +47,11 @@ __all__ = [
 
 
 class Answer(NamedTuple):
-    """An answer of a route: when it is given, and the type of its JSON body; of several types one. Text is the media
-    type of another body; None is no body."""
+    """An answer of a route. ``what`` says when it is given.
+
+    ``body`` is the type of the JSON body, or a tuple of types, one of which it has. A string is the media type of a
+    body without such a type. None means that there is no body.
+    """
 
     what: str
     body: type | tuple[type, ...] | str | None = ErrorBody
@@ -66,8 +69,9 @@ class Parameter(NamedTuple):
 class Route(NamedTuple):
     """One kind of request. ``name`` is that of its handler and of the operation in the OpenAPI description.
 
-    In ``path``, ``{name}`` stands for one segment that is not empty. GET answers HEAD too. ``scope`` is what a caller
-    must be allowed to do in a secured mesh: "agent" is to act as the instance that the request names; None is nothing.
+    In ``path``, ``{name}`` stands for one segment that is not empty. GET answers HEAD too. ``scope`` is the permission
+    that a caller needs in a secured mesh. "agent" is the permission to act as the instance that the request names. With
+    None, a caller needs no permission.
     ``body_limit`` names the limit of the body in :class:`~meshp2p.http.limits.HttpLimits`. ``answers`` leaves out the
     refusals that any request can get.
     """
@@ -89,7 +93,7 @@ class Route(NamedTuple):
 
     @property
     def path_names(self) -> list[str]:
-        """What the path names."""
+        """The names in the path, in their order."""
         return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
 
 
@@ -113,7 +117,7 @@ BODY_REFUSALS: Final[dict[int, str]] = {
     413: "the body is too large",
     415: "the body is not declared as JSON in UTF-8",
 }
-"""Those that a request with a body can get besides."""
+"""More refusals, which any request with a body can get, and their causes."""
 
 EVENTS_TYPE: Final = "text/event-stream"
 JSON_TYPE: Final = "application/json"
