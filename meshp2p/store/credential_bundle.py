@@ -10,7 +10,7 @@ import time
 
 from meshp2p.errors import RemoteProtocolError, StoreError
 from meshp2p.store.credentials import Boots, parse_certificates
-from meshp2p.trust.certificates import RootRole, announced_name
+from meshp2p.trust.certificates import announced_name, mesh_name
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.statements import Statements
@@ -38,8 +38,7 @@ class CredentialBundle:
         return MachineCredential(self._root, self._key, self._chain)
 
     def load_name(self) -> str:
-        role = self._root.role
-        return role.name if isinstance(role, RootRole) else ""
+        return mesh_name(self._root)
 
     def load_announced_name(self) -> str:
         return announced_name(self._root)

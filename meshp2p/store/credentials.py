@@ -30,7 +30,7 @@ import msgspec
 
 from meshp2p.errors import ConfigError, RemoteProtocolError, StoreError
 from meshp2p.store.replacement import replace_durably, sync_name
-from meshp2p.trust.certificates import Certificate, RootRole, announced_name
+from meshp2p.trust.certificates import Certificate, announced_name, mesh_name
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.statements import Statements
@@ -81,8 +81,7 @@ class CredentialDirectory:
 
     def load_name(self) -> str:
         """The name of the mesh. Raises :class:`StoreError` as :meth:`load` does."""
-        role = self._load_root().role
-        return role.name if isinstance(role, RootRole) else ""
+        return mesh_name(self._load_root())
 
     def load_announced_name(self) -> str:
         """The name of the mesh on the network. Raises :class:`StoreError` as :meth:`load` does."""

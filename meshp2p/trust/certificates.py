@@ -45,6 +45,7 @@ __all__ = [
     "issue_agent",
     "issue_machine",
     "issue_root",
+    "mesh_name",
     "root_mesh_id",
 ]
 
@@ -249,10 +250,15 @@ def root_mesh_id(root: Certificate) -> bytes:
     return mesh_id_of(root.public)
 
 
+def mesh_name(root: Certificate) -> str:
+    """Return the name of the mesh with this root, or an empty text if this is the certificate of no root."""
+    return root.role.name if isinstance(root.role, RootRole) else ""
+
+
 def announced_name(root: Certificate) -> str:
     """The name of this mesh on the network, where an open mesh has its name: no other mesh has it. Raises
     :class:`RemoteProtocolError` as :func:`root_mesh_id` does."""
-    return f"{root_mesh_id(root).hex()} {root.role.name if isinstance(root.role, RootRole) else ''}"
+    return f"{root_mesh_id(root).hex()} {mesh_name(root)}"
 
 
 def _issue(public: PublicKey, issuer: PrivateKey, role: _Role, alternatives: list[x509.GeneralName]) -> Certificate:

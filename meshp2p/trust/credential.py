@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from meshp2p.errors import LocalProtocolError, Refusal, RemoteProtocolError
 from meshp2p.trust.certificates import (
     Certificate,
-    RootRole,
     announced_name,
     consent_to,
     issue_agent,
     issue_machine,
     issue_root,
+    mesh_name,
     root_mesh_id,
 )
 from meshp2p.trust.keys import PrivateKey, PublicKey
@@ -50,7 +50,7 @@ class MachineCredential:
     @property
     def name(self) -> str:
         """The name of the mesh."""
-        return self.root.role.name if isinstance(self.root.role, RootRole) else ""
+        return mesh_name(self.root)
 
     @property
     def announced_name(self) -> str:
