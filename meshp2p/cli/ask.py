@@ -99,11 +99,12 @@ async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
 
 async def find_nodes(config: NodeConfig) -> list[str]:
     """Return the addresses of a node of this mesh that mDNS or the beacon finds on this machine or the LAN, the best
-    first. In a secured mesh return those of all nodes, as anybody may announce an address.
+    first. In a secured mesh return those of all nodes that are found, because anybody may announce an address.
 
-    If neither finds one, return that of the default port of this machine: a node that does not announce itself may be
-    there. In an open mesh this raises :class:`~meshp2p.errors.Unreachable` if there is none either, and
-    :class:`~meshp2p.errors.NotInvited` if a secured mesh of this name is seen instead.
+    If neither finds a node, return the default port of this machine, where a node may run that does not announce
+    itself. In an open mesh this is tried: if no node answers there, this raises
+    :class:`~meshp2p.errors.NotInvited` if a secured mesh of this name is seen, else
+    :class:`~meshp2p.errors.Unreachable`.
     """
     mesh, announced = config.mesh_name, announced_mesh(config)
     is_secured = announced != mesh
@@ -128,8 +129,8 @@ async def find_nodes(config: NodeConfig) -> list[str]:
 
 
 async def find_announced(mesh: str, *, enough: int | None = 1) -> list[tuple[Address, ...]]:
-    """The addresses of those who announce this name by mDNS or the beacon, on this machine or the LAN: of all that are
-    seen in ``BROWSE_SECONDS``, or of the first ``enough``."""
+    """Return the addresses of the nodes that announce this name by mDNS or the beacon, on this machine or the LAN: of
+    all that are seen in ``BROWSE_SECONDS``, or of the first ``enough``."""
     place = find_place("::", DEFAULT_PORT, list_interfaces())
     seen: list[tuple[Address, ...]] = []
     async with trio.open_nursery() as nursery:

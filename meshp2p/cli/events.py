@@ -1,4 +1,4 @@
-"""``meshp2p events``: what happens in the mesh, as one node sees it."""
+"""``meshp2p events``: print the events of the mesh, as one node sees them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ _TYPES: Final = [str(shape.__struct_config__.tag) for shape in get_args(Streamed
 def add_commands(commands: Any) -> None:
     events = commands.add_parser(
         "events",
-        help="print what happens in the mesh, until Ctrl-C",
-        description="Print what happens in the mesh, as one node sees it, until Ctrl-C. The first line is the present.",
+        help="print the events of the mesh until Ctrl-C",
+        description="Print the events of the mesh, as one node sees them, until Ctrl-C. The first line lists the"
+        " members and the leader.",
         allow_abbrev=False,
     )
     events.add_argument(

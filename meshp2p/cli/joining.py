@@ -167,7 +167,7 @@ async def _announce(nursery: trio.Nursery, secret: JoinCode | JoinToken, sockets
     ]
 
     def ignore(sighting: Sighting) -> None:
-        """It looks for nobody."""
+        """Do nothing: an invitation only announces itself."""
 
     for source in sources:
         nursery.start_soon(source.run, ignore)

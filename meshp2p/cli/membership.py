@@ -91,12 +91,12 @@ def duration(text: str) -> float:
 
 
 def own_credentials() -> Credentials:
-    """What this user has on this machine."""
+    """The credentials of this user on this machine."""
     return Credentials(meshes_directory())
 
 
 def credential_directory(mesh: str | None) -> CredentialDirectory:
-    """The mesh that the options name. Raises :class:`NotInvited` if this user is not in it."""
+    """The credentials of the mesh that the options name. Raises :class:`NotInvited` if this user is not in it."""
     found = own_credentials().find(mesh)
     if found is None:
         which = "in a secured mesh" if mesh is None else f"in a secured mesh {mesh!r}"

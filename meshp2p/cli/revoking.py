@@ -35,9 +35,9 @@ def add_commands(commands: Any) -> None:
     revoke = commands.add_parser(
         "revoke",
         help="shut a machine, an agent or a token out of a secured mesh",
-        description="Revoke the machine that is named, or on which the agent of that name runs, with all that it issued"
-        " and invited. It cannot be undone: to come back, the machine has to be invited again. The root, an admin, and"
-        " each machine above it in `meshp2p trust` may do it.",
+        description="Revoke a machine with everything that it issued and all machines that it invited. ID names the"
+        " machine or an agent on it. This cannot be undone: to come back, the machine must be invited again. Only the"
+        " root, an admin, and each machine above it in `meshp2p trust` may revoke it.",
         allow_abbrev=False,
     )
     revoke.add_argument(
@@ -46,9 +46,9 @@ def add_commands(commands: Any) -> None:
     what = revoke.add_mutually_exclusive_group()
     what.add_argument("--keep-invited", action="store_true", help="keep the machines that it invited")
     what.add_argument("--only-agent", action="store_true", help="revoke only the agent ID, not its machine")
-    what.add_argument("--token", metavar="JTI", help="revoke only the token with this jti; no ID then")
+    what.add_argument("--token", metavar="JTI", help="instead of ID: revoke only the token with this jti")
     revoke.add_argument("--root-key", metavar="FILE", type=Path, help="the exported root key, which may revoke anybody")
-    revoke.add_argument("--at", metavar="HOST:PORT", help="a node to tell (those that are found on the network)")
+    revoke.add_argument("--at", metavar="HOST:PORT", help="a node to tell (default: all that are found on the network)")
     add_mesh_option(revoke)
     revoke.set_defaults(run=_revoke)
 
@@ -104,7 +104,7 @@ def _find_targets(
 
 
 def _sign(options: argparse.Namespace, credential: MachineCredential, author: PrivateKey, target: bytes) -> None:
-    """Revoke, and say what that means."""
+    """Revoke a machine, agent or token, and print the consequences."""
     trust = credential.trust
     machines = trust.machines
     agent, token = options.id if options.only_agent else "", options.token or ""
@@ -130,7 +130,7 @@ def _sign(options: argparse.Namespace, credential: MachineCredential, author: Pr
 
 
 async def _tell(options: argparse.Namespace, directory: CredentialDirectory, credential: MachineCredential) -> int:
-    """Connect to nodes of the mesh, which compare trust maps with whoever connects. Returns how many that were."""
+    """Connect to nodes of the mesh, which compare trust maps with each new connection. Return how many were told."""
     pattern = max(credential.machine.id_patterns, key=len, default="*")
     try:
         security = open_security(directory, pattern.replace("*", "revoke") or "revoke", "")

@@ -1,4 +1,4 @@
-"""``meshp2p token`` and ``meshp2p ca``: what a caller of the HTTP API of a secured mesh needs."""
+"""``meshp2p token`` and ``meshp2p ca``: tokens and the root certificate, for callers of a secured mesh over HTTP."""
 
 from __future__ import annotations
 
@@ -13,29 +13,41 @@ from meshp2p.trust.tokens import issue_token
 __all__ = ["add_commands"]
 
 TOKEN_SECONDS = 30 * 86400.0
+"""How long a token is valid by default."""
 
 
 def add_commands(commands: Any) -> None:
     token = commands.add_parser(
         "token",
         help="make a token with which a program calls a secured mesh over HTTP",
-        description="Print a token, signed by this machine. A program sends it as `Authorization: Bearer TOKEN`. The"
-        " mesh is not asked. Without --scope it may read, and act as the instances of --agent.",
+        description="Print a token, signed by this machine. A program sends it as `Authorization: Bearer TOKEN`. No"
+        " node is asked. The token permits acting as the instances of --agent, and reading unless --scope says"
+        " otherwise.",
         allow_abbrev=False,
     )
     add_mesh_option(token)
     token.add_argument(
-        "--agent", dest="agents", action="append", default=[], metavar="ID", help="an id, or a pattern; may repeat"
+        "--agent",
+        dest="agents",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="an id or a pattern of ids that it may act as; may be repeated",
     )
     token.add_argument(
         "--scope",
         dest="scopes",
         action="append",
         choices=("read", "admin"),
-        help="what it may do beside that (read); may repeat",
+        help="what else the token permits (default: read); may be repeated",
     )
     token.add_argument(
-        "--for", dest="seconds", type=duration, default=TOKEN_SECONDS, metavar="TIME", help="such as 1h or 30d (30d)"
+        "--for",
+        dest="seconds",
+        type=duration,
+        default=TOKEN_SECONDS,
+        metavar="TIME",
+        help="how long it is valid, such as 1h or 30d (default: 30d)",
     )
     token.set_defaults(run=_token)
 

@@ -43,7 +43,10 @@ def add_commands(commands: Any) -> None:
     )
     add_configuration(up)
     up.add_argument(
-        "--log-level", choices=LOG_LEVELS, default="warning", help="log messages of at least this level (%(default)s)"
+        "--log-level",
+        choices=LOG_LEVELS,
+        default="warning",
+        help="log messages of at least this level (default: %(default)s)",
     )
     up.add_argument("--json", action="store_true", help="print each event as a JSON object on a line")
     up.set_defaults(run=run)
