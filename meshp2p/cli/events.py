@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import Any, Final, get_args
+from typing import Any
 
 import trio
 
 from meshp2p.cli.ask import add_node_options, open_client
 from meshp2p.cli.output import printable, to_json_line, write_line
-from meshp2p.client.event_stream import node_events_of, open_event_stream
+from meshp2p.client.event_stream import EVENT_TYPES, node_events_of, open_event_stream
 from meshp2p.node.events import event_text
 from meshp2p.wire.contract import InstanceDetail
 from meshp2p.wire.event_contract import SnapshotEvent, StreamedEvent
 
 __all__ = ["add_commands"]
-
-_TYPES: Final = [str(shape.__struct_config__.tag) for shape in get_args(StreamedEvent)]
 
 
 def add_commands(commands: Any) -> None:
@@ -31,9 +29,9 @@ def add_commands(commands: Any) -> None:
     events.add_argument(
         "--type",
         action="append",
-        choices=_TYPES,
+        choices=EVENT_TYPES,
         metavar="TYPE",
-        help=f"only events of this type; may be repeated: {', '.join(_TYPES)}",
+        help=f"only events of this type; may be repeated: {', '.join(EVENT_TYPES)}",
     )
     events.add_argument("--id", action="append", metavar="ID", help="only events about this member; may be repeated")
     add_node_options(events)

@@ -17,13 +17,15 @@ from meshp2p.node.events import LeaderChanged, MemberEvent, MemberJoined, NodeEv
 from meshp2p.wire.contract import InstanceDetail
 from meshp2p.wire.event_contract import SnapshotEvent, StreamedEvent
 
-__all__ = ["EventStream", "node_events_of", "open_event_stream"]
+__all__ = ["EVENT_TYPES", "EventStream", "node_events_of", "open_event_stream"]
 
 EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """The largest event: the snapshot of 20,000 members has about 10 MB. Chosen, not measured."""
 
+EVENT_TYPES: Final = tuple(str(shape.__struct_config__.tag) for shape in get_args(StreamedEvent))
+"""The ``type`` of each event that this version knows."""
+
 _RETRY_SECONDS: Final = 0.5  # chosen, not measured
-_TYPES: Final = {shape.__struct_config__.tag: shape for shape in get_args(StreamedEvent)}
 _NODE_EVENTS: Final[dict[str, type[Any]]] = {
     f"{kind.__name__}Event": kind for kind in (*get_args(NodeEvent), *MemberEvent.__subclasses__())
 }
@@ -44,6 +46,7 @@ class EventStream:
     def __init__(self, requests: NodeRequests) -> None:
         self._requests = requests
         self._pieces: AsyncIterator[bytes] | None = None
+        self._has_received = False
         self._unread = bytearray()
         self._last_id = ""
         self._ready: deque[NodeEvent] = deque()
@@ -61,7 +64,7 @@ class EventStream:
         while True:
             data = await self._next_data()
             try:
-                if msgspec.json.decode(data, type=_Typed).type in _TYPES:
+                if msgspec.json.decode(data, type=_Typed).type in EVENT_TYPES:
                     event: StreamedEvent = msgspec.json.decode(data, type=StreamedEvent)
                     return event
             except (ValueError, RecursionError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshp2p.errors import ConfigError, NotInvited
@@ -48,7 +47,7 @@ def _find(credentials: str | os.PathLike[str]) -> CredentialDirectory:
     from meshp2p.store.credentials import CredentialDirectory, Credentials  # noqa: PLC0415
 
     if not isinstance(credentials, str) or os.sep in credentials:
-        return CredentialDirectory(Path(credentials))
+        return CredentialDirectory(credentials)
     found = Credentials(meshes_directory()).find(credentials)
     if found is None:
         raise NotInvited(
