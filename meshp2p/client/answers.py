@@ -1,4 +1,5 @@
-"""Answers of a node over HTTP as the types that agents see. A ``ValueError`` says that no node writes such a value."""
+"""Conversion of the answers of a node over HTTP to the types that agents see. Raises ``ValueError`` for a value that no
+node writes."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class EventStream:
     another node, and goes on after the last event.
 
     Raises :class:`~meshp2p.errors.Unreachable` if no node can be reached any more, and
-    :class:`~meshp2p.errors.RequestRefused` if the node refuses, or sends what no node sends.
+    :class:`~meshp2p.errors.RequestRefused` if the node refuses, or sends an event that cannot be read.
     """
 
     def __init__(self, requests: NodeRequests) -> None:
@@ -75,7 +75,7 @@ class EventStream:
         pieces, self._pieces = self._pieces, None
         self._unread.clear()
         with anyio.CancelScope(shield=True) as scope, contextlib.suppress(StopAsyncIteration, *FAILURES):
-            scope.cancel()  # httpx's generators are in one another, and only what is raised inside ends all of them
+            scope.cancel()  # httpx nests generators, and only an exception raised in the innermost one ends all of them
             while pieces is not None:
                 await anext(pieces)
 
@@ -137,7 +137,7 @@ async def open_event_stream(requests: NodeRequests) -> AsyncIterator[EventStream
 
 
 def node_events_of(event: StreamedEvent) -> list[NodeEvent]:
-    """Convert an event of the stream. A snapshot becomes the members and the leader, as at the begin of
+    """Convert an event of the stream. A snapshot becomes the members and the leader, as at the start of
     :meth:`MeshNode.events() <meshp2p.MeshNode.events>`."""
     if isinstance(event, SnapshotEvent):
         members = list(map(instance_of, event.members))

@@ -51,7 +51,7 @@ Response: TypeAlias = httpx.Response
 Transport: TypeAlias = httpx.AsyncBaseTransport
 
 FAILURES: Final = (httpx.HTTPError,)
-"""How reading an answer that is a stream can fail."""
+"""The errors of reading an answer that is a stream."""
 
 STREAM_SECONDS_MAX: Final = 3 * HEARTBEAT_SECONDS
 """The longest silence of a stream."""
@@ -171,7 +171,7 @@ class NodeRequests:
 
 def made(response: httpx.Response, make: Callable[[], _T], accepted: tuple[int, ...] = (200,)) -> _T:
     """Return the result of ``make``, which reads the answer. Raises the errors of :class:`~meshp2p.MeshClient` for a
-    status that is not accepted, and :class:`RequestRefused` for an answer that no node gives."""
+    status that is not accepted, and :class:`RequestRefused` if ``make`` cannot read the answer."""
     if response.status_code not in accepted:
         raise refusal(response)
     try:
@@ -207,7 +207,7 @@ def segment(name: str, field: str = "instance_id") -> str:
 
 
 def _reason(error: httpx.HTTPError) -> str:
-    """What went wrong. Under trio the text is in what caused the error."""
+    """Describe an error. Under trio, a refused certificate is described by the cause of the error."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
         cause = cause.__cause__ or cause.__context__
@@ -221,8 +221,8 @@ def _reason(error: httpx.HTTPError) -> str:
 
 
 def _checked_token(token: object) -> str | None:
-    """The token without the blanks around it, such as the end of the line of a file. Raises :class:`ConfigError`, which
-    does not show it."""
+    """Return the token without blanks around it, such as the newline at the end of a file. Raises
+    :class:`ConfigError`, which does not show the token."""
     if token is None:
         return None
     text = token.strip() if isinstance(token, str) else ""

@@ -1,4 +1,4 @@
-"""How a client verifies nodes, and shows who it is."""
+"""The TLS context of a client, which verifies nodes and has the certificate of the client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["make_context"]
 def make_context(
     credentials: str | os.PathLike[str] | None, ca: str | os.PathLike[str] | None
 ) -> ssl.SSLContext | bool:
-    """The TLS context for these arguments of a client; True is that of the system.
+    """Return the TLS context for these arguments of a client. True stands for the default of httpx.
 
     Raises :class:`~meshp2p.errors.ConfigError`, :class:`~meshp2p.errors.NotInvited` and
     :class:`~meshp2p.errors.StoreError`.
