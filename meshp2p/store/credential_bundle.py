@@ -1,7 +1,7 @@
 """A credential in one text, for containers and service accounts: a key, its certificates, and that of the root, in PEM.
 
-Nothing of it is kept on this machine. So the trust map is that of the peers from the first connection on, and the
-boots follow the clock.
+This machine stores nothing of it. So a node starts without a trust map and takes over that of its first peer, and each
+boot is the time.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ _KEY_END = b"-----END PRIVATE KEY-----\n"
 
 
 class CredentialBundle:
-    """Read-only: it has the methods of :class:`~meshp2p.store.credentials.CredentialDirectory` that a node uses."""
+    """A credential from such a text. It has the methods of :class:`~meshp2p.store.credentials.CredentialDirectory` that
+    a node uses, and stores nothing."""
 
     def __init__(self, pem: bytes, source: str) -> None:
-        """``source`` is named in errors. Raises :class:`StoreError` if that is no bundle."""
+        """Errors name ``source``. Raises :class:`StoreError` if ``pem`` is no credential."""
         self.path: None = None
         key, end, certificates = pem.replace(b"\r\n", b"\n").partition(_KEY_END)
         try:
@@ -64,6 +65,6 @@ class CredentialBundle:
 
 
 def bundle_of(credential: MachineCredential) -> bytes:
-    """The text of a credential."""
+    """Return a credential as one text."""
     chain = (*credential.machine.chain, credential.root)
     return credential.key.to_pem() + b"".join(one.to_pem() for one in chain)

@@ -10,7 +10,8 @@
                      boots         how many certificates for agents were issued
                      agents        the agents that nodes here were connected to, with their machines and boots
 
-Several processes use them at once: whoever writes locks the directory of the mesh. Each file is replaced as a whole.
+Several processes use them at once: a process that writes locks the directory of the mesh. Each file is replaced as a
+whole.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class CredentialDirectory:
         return f"<CredentialDirectory {str(self.path)!r}>"
 
     def load(self) -> MachineCredential:
-        """What is kept. Raises :class:`StoreError` if it cannot be read, is damaged, or if others may read a key."""
+        """Load the credential. Raises :class:`StoreError` if it cannot be read, is damaged, or if others may read a
+        key."""
         key = load_key(self.path / "machine.key")
         root = self._load_root()
         chain = self._load_certificates("machine.pem")
@@ -95,8 +97,8 @@ class CredentialDirectory:
         return load_key(self.path / "root.key") if (self.path / "root.key").exists() else None
 
     def update_trust(self, credential: MachineCredential) -> None:
-        """Let what is kept and what ``credential`` knows become one: the trust map in memory and the one on disk are
-        equal afterwards. Raises :class:`StoreError`."""
+        """Merge the trust map on disk and that of ``credential``. Afterwards both are equal. Raises
+        :class:`StoreError`."""
         while True:
             stamp = self.trust_stamp()
             credential.trust.merge_untrusted(self.load_statements())
@@ -104,7 +106,7 @@ class CredentialDirectory:
                 return
 
     def write_trust(self, statements: Statements, stamp: object) -> bool:
-        """Write the trust map if the one on disk is still that of ``stamp``; return whether it is. Raises
+        """Write the trust map, unless the one on disk has changed since ``stamp``: then return False. Raises
         :class:`StoreError`."""
         with self._locked():
             if self.trust_stamp() != stamp:
@@ -115,7 +117,7 @@ class CredentialDirectory:
             return True
 
     def trust_stamp(self) -> object:
-        """What is equal as long as the trust map on disk is the same."""
+        """Return a value that changes whenever the trust map on disk does; None if there is no trust map."""
         with contextlib.suppress(OSError):
             status = (self.path / "trust").stat()
             return status.st_mtime_ns, status.st_ino
@@ -148,7 +150,8 @@ class CredentialDirectory:
             _write(self.path / "agents", msgspec.msgpack.encode(rows[::-1]))
 
     def next_boot(self) -> int:
-        """A number that is greater than all before. When this returns, it is kept. Raises :class:`StoreError`."""
+        """Return a number greater than all earlier ones. It is on disk when this returns. Raises
+        :class:`StoreError`."""
         with self._locked():
             path = self.path / "boots"
             try:
@@ -236,8 +239,8 @@ class Credentials:
         return found[0][0] if found else None
 
     def add(self, credential: MachineCredential, root_key: PrivateKey | None = None) -> CredentialDirectory:
-        """Keep a new credential, in place of one of that mesh that was revoked. Raises :class:`StoreError` if it cannot
-        be kept, or there is one that was not revoked."""
+        """Keep a new credential. It replaces a revoked one of the same mesh. Raises :class:`StoreError` if it cannot be
+        kept, or if there is one of that mesh that is not revoked."""
         directory = CredentialDirectory(self._path / credential.mesh_id.hex())
         new, old = (self._path / f".{word}-{secrets.token_hex(8)}" for word in ("new", "old"))
         try:

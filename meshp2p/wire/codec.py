@@ -94,11 +94,11 @@ class Codec:
         return self._decode_untrusted(data, _decode_datagram, _check_datagram, DATAGRAM_BYTES_MAX)
 
     def encode_body(self, datagram: Datagram) -> bytes:
-        """What of a datagram is sealed."""
+        """Encode a datagram as the body of a sealed frame."""
         return self._encoder.encode(datagram)
 
     def decode_body_untrusted(self, body: bytes) -> Datagram:
-        """Read what :meth:`encode_body` made. Raises :class:`RemoteProtocolError`, and nothing else."""
+        """Decode the output of :meth:`encode_body`. Raises only :class:`RemoteProtocolError`."""
         return _decode_body_untrusted(body, _decode_datagram, _check_datagram)
 
     def decode_request_untrusted(self, data: bytes) -> CallRequest:

@@ -70,7 +70,7 @@ _MESSAGE_TYPE: Final[dict[str, Any]] = {
         ),
     ]
 }
-"""What the type alone does not say."""
+"""The JSON schema of ``message_type``, which is stricter than its type."""
 
 Names = Annotated[list[Text], msgspec.Meta(max_length=256)]
 

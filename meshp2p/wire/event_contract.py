@@ -1,4 +1,4 @@
-"""The events of ``GET /events``: the JSON of each. ``type`` is also the name of the event in the stream."""
+"""The JSON of the events of ``GET /events``. ``type`` is also the name of the event in the stream."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ __all__ = [
 ]
 
 HEARTBEAT_SECONDS = 15.0
-"""A stream without events has a comment as often. Chosen, not measured: proxies close what is silent for 30 to 60 s."""
+"""The pause between comments in a stream without events. Chosen, not measured: proxies close a connection that is
+silent for 30 to 60 s."""
 
 
 def _type_of(class_name: str) -> str:
-    """``MemberDiedEvent`` as ``member_died``."""
+    """Return the type of a class: ``member_died`` for ``MemberDiedEvent``."""
     return re.sub("(?<=[a-z])(?=[A-Z])", "_", class_name.removesuffix("Event")).lower()
 
 

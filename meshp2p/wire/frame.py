@@ -18,7 +18,7 @@ A sealed datagram has flag 1, the tag of its sender combined with the mesh tag, 
     20      ...    body, encrypted
     ...     16     authentication tag of the body and of the 20 bytes before it
 
-Version and flags are append-only: what a receiver does not know it refuses, and counts.
+Version and flags are append-only. A receiver refuses and counts a frame whose version or flags it does not know.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SEALED_BYTES: Final = 20
 """The header of a sealed datagram."""
 COUNTER_BYTES: Final = 6
 PREFIX_BYTES: Final = SEALED_BYTES - COUNTER_BYTES
-"""What is equal in all datagrams between two nodes, as long as their keys are."""
+"""The first bytes of a sealed datagram, which are the same in all from one node to another until a key changes."""
 VERSION: Final = 2
 _MAGIC: Final = b"m2"
 _SEALED: Final = _MAGIC + bytes((VERSION, 1))
@@ -91,7 +91,7 @@ class SealedHeader(NamedTuple):
     counter: int
 
     def encode(self, tag: bytes) -> bytes:
-        """The bytes in the mesh with this tag."""
+        """Encode the header of a datagram in the mesh with this tag."""
         sender = self.sender ^ int.from_bytes(tag, "big")
         return (
             _SEALED
@@ -102,7 +102,7 @@ class SealedHeader(NamedTuple):
 
     @classmethod
     def decode_untrusted(cls, data: bytes, tag: bytes) -> SealedHeader:
-        """Read the header of a datagram in the mesh with this tag. Raises :class:`RemoteProtocolError`."""
+        """Decode the header of a datagram in the mesh with this tag. Raises only :class:`RemoteProtocolError`."""
         if not data.startswith(_SEALED):
             open_frame_untrusted(data, frame_header(tag))
             raise RemoteProtocolError(Refusal.NOT_SEALED, "a plain datagram: expected a sealed one")
