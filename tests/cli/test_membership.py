@@ -20,19 +20,16 @@ from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import meshes_directory
 from meshp2p.trust import revocation_room
 from meshp2p.trust.keys import PrivateKey
-from tests.trust.builders import invite_credential
+from tests.node.users import Users
 
 
-class Shell:
+class Shell(Users):
     """Runs commands as users of this machine."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        super().__init__(directory, monkeypatch)
         self.patch = monkeypatch
-        self._directory = directory
         self._capsys = capsys
-
-    def act(self, user: str) -> None:
-        self.patch.setenv("XDG_DATA_HOME", str(self._directory / user))
 
     def run(self, *words: str, typed: str = "") -> tuple[int, str, str]:
         self.patch.setattr(sys, "stdin", io.StringIO(typed))
@@ -204,15 +201,10 @@ def directory_of(shell: Shell, user: str) -> CredentialDirectory:
 
 
 def invite(shell: Shell, inviter: str, user: str, *, may_invite: bool = False) -> bytes:
-    """Let a machine in, of the same label as its user; its fingerprint."""
-    directory = directory_of(shell, inviter)
-    credential = directory.load()
-    invited = invite_credential(credential, user, may_invite=may_invite)
-    directory.update_trust(credential)
-    shell.act(user)
-    Credentials(meshes_directory()).add(invited)
+    """Let the inviter invite a machine with the label of its user. Return the fingerprint of the machine."""
+    invited = shell.invite(directory_of(shell, inviter), user, may_invite=may_invite)
     shell.act(inviter)
-    return invited.key.fingerprint
+    return invited.load().key.fingerprint
 
 
 @pytest.fixture
