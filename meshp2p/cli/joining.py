@@ -95,7 +95,8 @@ def _invite(options: argparse.Namespace) -> int:
     machine = credential.machine
     if not (credential.is_trusted and machine.may_invite):
         raise LocalProtocolError(
-            f"this machine may not invite others to mesh {credential.name!r}: ask where `meshp2p trust` says may invite"
+            f"this machine may not invite others to mesh {credential.name!r}: run meshp2p invite on one that `meshp2p"
+            " trust` lists with 'may invite'"
         )
     if options.admin and not machine.is_admin:
         raise LocalProtocolError(f"this machine is no admin of mesh {credential.name!r}: only admins make admins")

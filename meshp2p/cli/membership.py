@@ -181,5 +181,5 @@ def _row(credential: MachineCredential, machine: MeshMachine) -> _MachineRow:
 def _export(options: argparse.Namespace) -> int:
     credential_directory(options.mesh).export_root_key(options.file)
     write_line(printable(f"the root key is in {str(options.file)!r} now, and no longer in this user's data directory"))
-    warn("whoever has this file can invite and revoke anybody: put it away from the network")
+    warn("this file can invite and revoke any machine: put it away from the network")
     return 0

@@ -39,7 +39,7 @@ LOOK_INTERVAL = 1.0  # seconds between two looks at whether the node is alone
 ANSWERS = 4  # nodes of a mesh that answer one question, on average
 HEARD_RATE, HEARD_BURST = 50.0, 200.0  # packets a second that are looked into
 NUMBERS_MAX = 256  # questions, our own and those of others, that are remembered
-RETRY_FIRST, RETRY_LAST = 1.0, 60.0  # seconds, where the sockets broke in a way that nobody thought of
+RETRY_FIRST, RETRY_LAST = 1.0, 60.0  # seconds, after an unexpected failure of the sockets
 
 OpenAir = Callable[[Sequence[Link]], Air]
 

@@ -81,7 +81,7 @@ class PeerCache:
         data = msgspec.json.format(msgspec.json.encode(_CacheFile(FORMAT, peers)), indent=1)
         temporary = self._path.with_name(self._path.name + ".tmp")
         try:
-            temporary.touch(mode=0o600)  # who is in the mesh is nobody else's business on a shared machine
+            temporary.touch(mode=0o600)  # other users of a shared machine may not read who is in the mesh
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()

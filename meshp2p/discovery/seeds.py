@@ -29,7 +29,7 @@ async def resolve(seed: Address) -> tuple[Address, ...]:
     """
     look_up = functools.partial(socket.getaddrinfo, seed.host, seed.port, type=socket.SOCK_DGRAM)
     try:
-        answers = look_up(flags=socket.AI_NUMERICHOST)  # which waits for nobody
+        answers = look_up(flags=socket.AI_NUMERICHOST)  # which asks no name server
         await trio.lowlevel.checkpoint()
     except socket.gaierror:
         try:
