@@ -40,8 +40,10 @@ __all__ = [
     "epoch_above",
     "epoch_limit",
     "fingerprint",
+    "id_owner",
     "is_sound",
     "is_usurped",
+    "owner_of",
     "supersedes",
     "tag_of",
     "unsigned",
@@ -259,14 +261,26 @@ def supersedes(new: Item | Departed, old: Item | Departed) -> bool:
 
 
 def is_usurped(item: Record, held: Record | Departed | None) -> bool:
-    """Return whether a record claims the id of a node that another machine published first.
+    """Return whether a record claims the id of a node that belongs to another machine."""
+    owner = id_owner(held)
+    return owner != b"" and owner_of(item) != owner
 
-    An id belongs to that machine until its node leaves, or is forgotten. Anyone may host an instance that is hosted.
+
+def id_owner(held: Record | Departed | None) -> bytes:
+    """Return the machine that an id belongs to; empty if any machine may claim it.
+
+    The id of a node belongs to the machine that published it first, until the node leaves or is forgotten. The id of a
+    hosted instance belongs to no machine.
     """
-    proof = held.proof if isinstance(held, (SignedRecord, Departed)) else None
-    if held is None or proof is None or not held.is_node or held.state is State.LEFT:
-        return False
-    return not isinstance(item, SignedRecord) or item.proof.owner != proof.owner
+    if held is None or not held.is_node or held.state is State.LEFT:
+        return b""
+    return owner_of(held)
+
+
+def owner_of(claim: Record | Departed) -> bytes:
+    """Return the machine that published this; empty if it is not signed."""
+    proof = claim.proof if isinstance(claim, (SignedRecord, Departed)) else None
+    return b"" if proof is None else proof.owner
 
 
 def unsigned(record: Record) -> Record:

@@ -28,6 +28,7 @@ from meshp2p.core.record import (
     State,
     is_sound,
     is_usurped,
+    owner_of,
     supersedes,
     tag_of,
 )
@@ -66,7 +67,7 @@ class Membership:
         if isinstance(item, Record) and isinstance(held, Record) and _is_known(item, held):
             state.counters.items_stale += 1  # nine of ten, if many nodes join at once
             return
-        if isinstance(item, Record) and (_owner(item), item.home, item.boot) in state.expelled:
+        if isinstance(item, Record) and (owner_of(item), item.home, item.boot) in state.expelled:
             state.counters.items_refused += 1
             return
         # Nodes that believe a claim about this node must receive the outbidding record. In a secured mesh they believe
@@ -391,9 +392,9 @@ class Membership:
         """See :meth:`~meshp2p.core.machine.Machine.expel`."""
         state = self._state
         known: list[Record | Departed] = [*state.members.records.values(), *state.members.departed.values()]
-        gone = [one for one in known if (_owner(one), one.home) in agents and one.home != state.id]
+        gone = [one for one in known if (owner_of(one), one.home) in agents and one.home != state.id]
         for one in sorted(gone, key=lambda one: one.is_node):  # a node after what it hosts: nobody is to adopt that
-            state.expelled[_owner(one), one.home, one.boot] = None
+            state.expelled[owner_of(one), one.home, one.boot] = None
             if one.state is not State.LEFT:
                 self.become_departed(Rumour(one.id, one.incarnation, State.LEFT, state.id), now, at_birth=True)
         while len(state.expelled) > EXPELLED_MAX:
@@ -409,12 +410,6 @@ class Membership:
         if self._suspicions.pop(node_id, None) is not None:
             self._state.timers.cancel(Timer.SUSPICION, node_id)
             self._state.timers.cancel(Timer.LAST_WORD, node_id)
-
-
-def _owner(claim: Record | Departed) -> bytes:
-    """Return the machine that published this; empty if it is not signed."""
-    proof = claim.proof if isinstance(claim, (SignedRecord, Departed)) else None
-    return b"" if proof is None else proof.owner
 
 
 def _published(held: Record | Departed | None) -> int:
