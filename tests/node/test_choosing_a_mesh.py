@@ -21,11 +21,6 @@ from tests.node.users import Users
 OPTIONS: dict[str, Any] = {"port": 0, "mdns": False}
 
 
-@pytest.fixture
-def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Users:
-    return Users(tmp_path, monkeypatch)
-
-
 async def test_a_node_that_names_no_mesh_is_in_the_one_that_its_user_joined(users: Users) -> None:
     _, anna = users.found("anna")
     users.invite(anna, "bert")

@@ -7,7 +7,6 @@ import json
 import ssl
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,7 +22,7 @@ from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.tokens import issue_token, verify_token
 from tests.http.clients import Client
 from tests.http.meshes import QUICK
-from tests.node.test_revocation import until_listed
+from tests.node.test_revocation import revoke, until_listed
 from tests.node.users import Users
 
 OPTIONS: dict[str, Any] = {"id": "home", "port": 0, "mdns": False, "mesh": "studio", "in_loop": True, "protocol": QUICK}
@@ -42,11 +41,6 @@ OPEN = ["/health", "/livez", "/readyz"]
 
 
 @pytest.fixture
-def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Users:
-    return Users(tmp_path, monkeypatch)
-
-
-@pytest.fixture
 async def anna(users: Users) -> CredentialDirectory:
     _, directory = users.found("anna")
     return directory
@@ -54,6 +48,14 @@ async def anna(users: Users) -> CredentialDirectory:
 
 def token_of(directory: CredentialDirectory, *scopes: str, seconds: float = 60) -> str:
     return issue_token(directory.load(), "somebody", scopes, int(time.time() + seconds))[0]
+
+
+def revoke_token(directory: CredentialDirectory, token: str) -> None:
+    """Revoke one token by the key of the machine that issued it."""
+    credential = directory.load()
+    name = verify_token(token, credential.trust, 0).id
+    credential.trust.revoke(credential.key, credential.key.fingerprint, token=name)
+    directory.update_trust(credential)
 
 
 class Caller:
@@ -155,9 +157,7 @@ async def test_a_revocation_ends_what_a_certificate_and_tokens_grant_on_open_con
         calling(node, anna) as caller,
     ):
         assert await shown.statuses(None) == await caller.statuses(token) == SUCCESS
-        credential = anna.load()
-        credential.trust.revoke(credential.key, bert.load().key.fingerprint)
-        anna.update_trust(credential)
+        revoke(anna.load().key, anna, bert)
         assert await shown.statuses(None) == await caller.statuses(token) == UNKNOWN
         refused = await caller.ask("GET", "/registry/agents", authorization=f"Bearer {token}")
         assert "'bert': that machine was revoked" in refused.json()["error"]
@@ -174,9 +174,7 @@ async def test_a_revocation_removes_what_the_machine_registered(users: Users, an
             body = {**REGISTRATION, "instance_id": instance_id}
             assert await caller.status("POST", "/registry/register", body, **headers) == 200
         await until_listed(node, "home", "painter", "sculptor")
-        credential = anna.load()
-        credential.trust.revoke(credential.key, bert.load().key.fingerprint)
-        anna.update_trust(credential)
+        revoke(anna.load().key, anna, bert)
         await until_listed(node, "home", "sculptor")
 
 
@@ -193,10 +191,7 @@ async def test_a_revocation_holds_for_a_caller_that_waits_for_messages(anna: Cre
 
             nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked(0.05)
-            credential = anna.load()
-            name = verify_token(token, credential.trust, 0).id
-            credential.trust.revoke(credential.key, credential.key.fingerprint, token=name)
-            anna.update_trust(credential)
+            revoke_token(anna, token)
             await node.send("painter", "secret")
         assert [answer.status_code for answer in answers] == [401]
         assert "secret" not in answers[0].text
@@ -216,10 +211,7 @@ async def test_a_revocation_holds_for_a_request_whose_body_is_not_complete(
         async def body_in_two_parts() -> AsyncIterator[bytes]:
             body = json.dumps(sent).encode()
             yield body[:1]
-            credential = anna.load()
-            name = verify_token(token, credential.trust, 0).id
-            credential.trust.revoke(credential.key, credential.key.fingerprint, token=name)
-            anna.update_trust(credential)
+            revoke_token(anna, token)
             yield body[1:]
 
         answer = await caller.stream(method, path, body_in_two_parts(), painter)
@@ -231,10 +223,7 @@ async def test_a_token_can_be_revoked_alone(anna: CredentialDirectory) -> None:
     first, second = (token_of(anna, "read", "agent:painter") for _ in range(2))
     async with meshp2p.open_node(**OPTIONS) as node, calling(node, anna) as caller:
         assert await caller.statuses(first) == await caller.statuses(second) == SUCCESS
-        credential = anna.load()
-        name = verify_token(first, credential.trust, 0).id
-        credential.trust.revoke(credential.key, credential.key.fingerprint, token=name)
-        anna.update_trust(credential)
+        revoke_token(anna, first)
         assert await caller.statuses(first) == UNKNOWN
         assert await caller.statuses(second) == SUCCESS
         refused = await caller.ask("GET", "/registry/agents", authorization=f"Bearer {first}")

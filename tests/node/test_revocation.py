@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import trio
@@ -17,11 +18,6 @@ from meshp2p.store.user_data import meshes_directory
 from meshp2p.trust.keys import PrivateKey
 from tests.node.test_secured import OPTIONS, seed
 from tests.node.users import Users
-
-
-@pytest.fixture
-def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Users:
-    return Users(tmp_path, monkeypatch)
 
 
 def revoke(
@@ -45,6 +41,14 @@ async def until_listed(node: MeshNode, *ids: str) -> None:
             await anext(events)
 
 
+async def live(seed_node: MeshNode, *ids: str, then: Callable[[], None]) -> None:
+    """Run a node with the last of these ids until it ends. When ``seed_node`` lists all of them, ``then`` is called."""
+    async with meshp2p.open_node(id=ids[-1], join=seed(seed_node), **OPTIONS):
+        await until_listed(seed_node, *ids)
+        then()
+        await trio.sleep_forever()
+
+
 async def test_a_running_node_that_is_revoked_ends_with_an_error_that_names_the_remedy(users: Users) -> None:
     root_key, anna = users.found("anna")
     bert, lost = users.invite(anna, "bert"), users.invite(anna, "lost")
@@ -54,7 +58,7 @@ async def test_a_running_node_that_is_revoked_ends_with_an_error_that_names_the_
         async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:
             users.act("lost")
 
-            async def live() -> None:
+            async def run_three() -> None:
                 async with meshp2p.open_node(id="three", join=seed(one), **OPTIONS) as three:
                     for node in (one, two, three):
                         await until_listed(node, "one", "two", "three")
@@ -62,7 +66,7 @@ async def test_a_running_node_that_is_revoked_ends_with_an_error_that_names_the_
                     await trio.sleep_forever()
 
             with pytest.raises(Revoked, match=r"machine 'lost' was revoked by the root.*run: meshp2p join"):
-                await live()
+                await run_three()
             await until_listed(one, "one", "two")
             await until_listed(two, "one", "two")
     for directory in (anna, bert, lost):
@@ -99,16 +103,9 @@ async def test_what_a_revoked_machine_invited_is_out_with_it(users: Users) -> No
     users.invite(inviter, "guest")
     users.act("anna")
     async with meshp2p.open_node(id="one", **OPTIONS) as one:
-
-        async def live() -> None:
-            async with meshp2p.open_node(id="guest", join=seed(one), **OPTIONS):
-                await until_listed(one, "one", "guest")
-                revoke(root_key, anna, inviter)
-                await trio.sleep_forever()
-
         users.act("guest")
         with pytest.raises(Revoked, match=r"machine 'inviter', which invited 'guest', was revoked"):
-            await live()
+            await live(one, "one", "guest", then=partial(revoke, root_key, anna, inviter))
         await until_listed(one, "one")
 
 
@@ -136,15 +133,8 @@ async def test_one_agent_is_revoked_and_the_other_agents_of_the_machine_stay(use
     async with meshp2p.open_node(id="one", **OPTIONS) as one:
         users.act("bert")
         async with meshp2p.open_node(id="stays", join=seed(one), **OPTIONS) as stays:
-
-            async def live() -> None:
-                async with meshp2p.open_node(id="goes", join=seed(one), **OPTIONS):
-                    await until_listed(one, "one", "stays", "goes")
-                    revoke(root_key, anna, bert, agent="goes")
-                    await trio.sleep_forever()
-
             with pytest.raises(Revoked, match=r"agent 'goes' on machine 'bert' was revoked.*use another id"):
-                await live()
+                await live(one, "one", "stays", "goes", then=partial(revoke, root_key, anna, bert, agent="goes"))
             await until_listed(one, "one", "stays")
             await until_listed(stays, "one", "stays")
 
@@ -174,16 +164,9 @@ async def test_an_agent_whose_machine_was_invited_again_has_its_id_again(users: 
     bert = users.invite(anna, "bert")
     users.act("anna")
     async with meshp2p.open_node(id="one", **OPTIONS) as one:
-
-        async def live() -> None:
-            async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS):
-                await until_listed(one, "one", "two")
-                revoke(root_key, anna, bert)
-                await trio.sleep_forever()
-
         users.act("bert")
         with pytest.raises(Revoked):
-            await live()
+            await live(one, "one", "two", then=partial(revoke, root_key, anna, bert))
         await until_listed(one, "one")
         users.invite(anna, "bert")
         async with meshp2p.open_node(id="two", join=seed(one), **OPTIONS) as two:

@@ -6,7 +6,6 @@ import contextlib
 import random
 import socket
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,11 +26,6 @@ from meshp2p.wire.codec import Codec
 from meshp2p.wire.frame import SealedHeader
 from tests.node.test_secured import OPTIONS, seed
 from tests.node.users import Users
-
-
-@pytest.fixture
-def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Users:
-    return Users(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -18,11 +18,6 @@ from tests.node.users import Users
 OPTIONS: dict[str, Any] = {"port": 0, "mdns": False, "mesh": "studio"}
 
 
-@pytest.fixture
-def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Users:
-    return Users(tmp_path, monkeypatch)
-
-
 def seed(node: MeshNode) -> list[str]:
     return [str(node.addresses[0])]
 
