@@ -56,8 +56,9 @@ class Dissemination:
         if not state.is_announced:
             return
         others = state.choose_nodes(len(state.members.nodes))
+        farewell = self._farewell()
         for node_id in others:
-            state.tell(node_id, self._farewell())
+            state.tell(node_id, farewell)
         for node_id in others[: state.config.gossip_fanout]:
             node = state.members.records[node_id]
             self.say_farewell_to(node, state.addresses_of(node))

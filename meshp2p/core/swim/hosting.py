@@ -135,7 +135,7 @@ class Hosting:
         if held is None or held.home == state.id:
             reply = self.handle_heartbeat(request.id, request.status, request.metrics, now)
             if reply.is_acknowledged and not self.owner_of(request.id):
-                self._host(request.id, now).owner = request.owner
+                self._hosted[request.id].owner = request.owner
             state.resolve(ticket, reply)
             return
         forwarded = ForwardHeartbeat(request.id, request.status, request.metrics)

@@ -64,8 +64,8 @@ class PathValidator:
         self._checks[record.id] = _AddressCheck(record.boot, source, sequence, sequence_in_use)
         state.timers.set(Timer.PATH, now + self._prober.direct_timeout(record.id, now), record.id)
         # no gossip: a forged source must not cause a larger answer
+        tag = tag_of(record.id)
         for address, number in ((source, sequence), (in_use, sequence_in_use)):
-            tag = tag_of(record.id)
             state.send_bare(address, tag, state.ping(number, tag), accusation_of(record))
 
     def receive_ack(self, message: Ack, sender: str | None, source: Address) -> bool:
