@@ -18,6 +18,7 @@ from meshp2p.core.events import Event
 from meshp2p.core.record import tag_of
 from meshp2p.core.view import View
 from meshp2p.errors import NodeClosed
+from meshp2p.http.request import Write
 from meshp2p.http.serialize import detail_of, leader_of, rfc3339
 from meshp2p.node.events import NetworkProblemFound, NodeEvent, event_of
 from meshp2p.node.subscriptions import Subscriptions
@@ -25,8 +26,6 @@ from meshp2p.wire import event_contract
 from meshp2p.wire.event_contract import HEARTBEAT_SECONDS, EventsLostEvent, MeshEvent
 
 __all__ = ["EventLog"]
-
-Write = Callable[[bytes], Awaitable[None]]
 
 EVENTS_MAX: Final = 1024
 EVENTS_BYTES_MAX: Final = 4 * 1024 * 1024

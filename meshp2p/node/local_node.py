@@ -16,6 +16,7 @@ from meshp2p.core.message import IfAbsent
 from meshp2p.core.randomness import Randomness
 from meshp2p.core.record import tag_of
 from meshp2p.errors import ConfigError, NodeClosed, check
+from meshp2p.http.request import Write
 from meshp2p.net.driver import Driver
 from meshp2p.net.open_calls import CallOpener
 from meshp2p.node.answering import QueryServer
@@ -118,7 +119,7 @@ class LocalNode(NodeBackend):
             snapshot, lambda event: event_of(event, self._machine, self._clock.current_time())
         )
 
-    def open_events(self, last_id: str | None) -> Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]:
+    def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
         """See :meth:`~meshp2p.node.event_log.EventLog.open`."""
         return self._event_log.open(last_id)
 
