@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast, get_args
@@ -334,12 +335,17 @@ async def test_head_answers_without_a_stream() -> None:
 
 
 class Streaming(Node):
-    """Streams for ever."""
+    """Streams for ever, with a pause after each event."""
+
+    def __init__(self, pause: float) -> None:
+        super().__init__()
+        self.pause = pause
 
     def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
         async def stream(write: Write) -> None:
-            await write(b"data: 1\n\n")
-            await trio.sleep_forever()
+            while True:
+                await write(b"data: 1\n\n")
+                await trio.sleep(self.pause)
 
         return stream
 
@@ -357,7 +363,7 @@ async def test_of_a_thousand_streams_as_many_are_served_as_may_wait_and_others_a
         await client.stream.send_all(GET_EVENTS)
         statuses.append(bytes(await client.stream.receive_some())[:12])
 
-    async with serving(make_app(Streaming(), "0", lambda: ["localhost"]), limits) as running:
+    async with serving(make_app(Streaming(math.inf), "0", lambda: ["localhost"]), limits) as running:
         clients: list[Client] = []
         async with trio.open_nursery() as nursery:
             for _ in range(10):
@@ -379,15 +385,7 @@ async def test_of_a_thousand_streams_as_many_are_served_as_may_wait_and_others_a
 async def test_a_reader_that_does_not_read_is_cut_and_costs_the_node_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    class Flooding(Node):
-        def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
-            async def stream(write: Write) -> None:
-                while True:
-                    await write(b"data: 1\n\n")
-
-            return stream
-
-    async with serving(make_app(Flooding(), "0", lambda: ["localhost"])) as running:
+    async with serving(make_app(Streaming(0), "0", lambda: ["localhost"])) as running:
         client = running.connect(lockstep=True)
         await client.stream.send_all(GET_EVENTS)
         await trio.sleep(60)
@@ -557,16 +555,7 @@ class Expiring:
 
 
 async def test_a_stream_ends_when_its_caller_may_read_no_longer(autojump_clock: trio.testing.MockClock) -> None:
-    class Talking(Node):
-        def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
-            async def stream(write: Write) -> None:
-                while True:
-                    await write(b"data: 1\n\n")
-                    await trio.sleep(1)
-
-            return stream
-
-    app = make_app(Talking(), "0", lambda: ["localhost"], access=cast("Any", Expiring()))
+    app = make_app(Streaming(1), "0", lambda: ["localhost"], access=cast("Any", Expiring()))
     start = trio.current_time()
     async with serving(app) as running:
         client = running.connect()
