@@ -67,7 +67,8 @@ class Machine(View):
     the machine is suspended; leases use it. ``kept_messages`` are the rows that :class:`~meshp2p.core.effects.Store`
     wrote, in the order of keys; None if there is no disk: then messages are in memory only, and nothing waits for a
     write. ``age`` is the age of the data directory in seconds.
-    ``signer`` is that of a node of a secured mesh; all claims that it is handed are verified then.
+    ``signer`` signs for a node of a secured mesh; the driver then verifies all claims before it passes them on.
+
     Raises :class:`~meshp2p.errors.ConfigError` if others would refuse the node's record.
     """
 
@@ -351,8 +352,8 @@ class Machine(View):
         """List these instances, and those that they host, as left, and accept no more claims of their processes.
 
         Each is named by the owner of its record, empty in an open mesh, and its id: an instance of another owner with
-        that id stays. Another process of an instance may join later. This node itself is not expelled. What it hosts is
-        removed if it belongs to a caller of whom ``is_trusted`` is false.
+        that id stays. Another process of an instance may join later. This node itself is not expelled. It removes the
+        instances that it hosts for callers that are not ``is_trusted``.
         """
         self._swim.membership.expel(agents, now)
         if is_trusted is not None:

@@ -163,7 +163,7 @@ class Rumour(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Proof(msgspec.Struct, frozen=True, array_like=True):
-    """That a machine of a secured mesh published a record. The layer that decodes verifies it; the core compares
+    """Proves that a machine of a secured mesh published a record. The layer that decodes verifies it; the core compares
     owners.
 
     ``owner`` is the fingerprint of the machine's key, and ``signature`` is by that key. ``keys`` are the current and

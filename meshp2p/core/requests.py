@@ -12,8 +12,8 @@ __all__ = ["Acknowledge", "AskStatus", "Deregister", "Fetch", "Heartbeat", "Read
 class Heartbeat(msgspec.Struct, frozen=True):
     """A sign of life of any listed instance, with its status and its metrics (a JSON object as text, empty for none).
 
-    Answered with :class:`~meshp2p.core.calls.HeartbeatReply`. ``owner`` is the caller in a secured mesh: it owns the
-    instance if nobody does.
+    Answered with :class:`~meshp2p.core.calls.HeartbeatReply`. ``owner`` is the caller in a secured mesh; it
+    becomes the owner of an instance that has none.
     """
 
     id: str

@@ -248,7 +248,7 @@ class _Runner:
 
 
 def _access_of(security: Security | None, config: NodeConfig, platform: Platform) -> Access | None:
-    """What callers of the HTTP API may do; None in an open mesh. Raises :class:`StartError`."""
+    """Return the rules for callers of the HTTP API, or None in an open mesh. Raises :class:`StartError`."""
     if security is not None:
         return Access(security.callers, platform.wall_ms, requires_token=config.require_token)
     if config.require_token:
@@ -257,7 +257,7 @@ def _access_of(security: Security | None, config: NodeConfig, platform: Platform
 
 
 def _show_names(security: Security | None, around: Surroundings) -> None:
-    """Let callers verify this node under the names and addresses under which they may call it."""
+    """Put the names and addresses at which callers may call this node into its certificate."""
     if security is not None:
         hosts = sorted(around.allowed_hosts)
         names = [host for host in hosts if ":" not in host and not host.replace(".", "").isdigit()]
@@ -266,12 +266,13 @@ def _show_names(security: Security | None, around: Surroundings) -> None:
 
 
 def _pseudonym_of(node_id: str) -> str:
-    """What discovery announces in a secured mesh in place of an id: everybody on the network can read it."""
+    """Return the name that discovery announces for a node of a secured mesh. It does not announce the id, because
+    everyone on the network reads announcements."""
     return f"{tag_of(node_id):016x}"
 
 
 def _id_behind(machine: Machine, pseudonym: str) -> str | None:
-    """The id that discovery announced; None if no such node is known."""
+    """Return the id of the known node with this pseudonym; None if there is none."""
     try:
         return machine.id_of(int(pseudonym, 16))
     except ValueError:

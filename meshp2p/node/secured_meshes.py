@@ -1,4 +1,4 @@
-"""Which secured mesh a node of this user is in, and which ones are near."""
+"""The secured meshes that this user joined, and others on the network."""
 
 from __future__ import annotations
 
@@ -102,13 +102,13 @@ async def count_secured(mesh: str) -> int:
 
 
 def is_secured_as(announced: str, mesh: str) -> bool:
-    """Whether a mesh that is announced by this name is a secured one of that name."""
+    """Return whether the announced name is that of a secured mesh named ``mesh``."""
     mesh_id, _, name = announced.partition(" ")
     return name == mesh and re.fullmatch("[0-9a-f]{32}", mesh_id) is not None
 
 
 def how_to_join(mesh: str, nodes: int) -> tuple[str, str]:
-    """What to say of such a mesh, and what to do."""
+    """Return the reason and the advice to show if this machine is not in a secured mesh that is on the network."""
     count = "1 node" if nodes == 1 else f"{nodes} nodes"
     return (
         f"mesh {mesh!r} is on this network ({count}), and this machine is not in it",

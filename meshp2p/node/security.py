@@ -1,4 +1,4 @@
-"""What a user's credential is used for: the TLS identity of a node in a secured mesh, and of a caller."""
+"""The TLS identities that a user's credential gives to nodes of a secured mesh, and to callers."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def open_security(directory: CredentialDirectory | CredentialBundle, instance_id
 
 
 def open_caller(directory: CredentialDirectory | CredentialBundle) -> ssl.SSLContext:
-    """What a caller of the HTTP API of a secured mesh needs to show who it is and to verify nodes. Raises
-    :class:`~meshp2p.errors.StoreError` if the credential cannot be used."""
+    """Return the TLS context with which a caller of the HTTP API of a secured mesh proves its identity and verifies
+    nodes. Raises :class:`~meshp2p.errors.StoreError` if the credential cannot be used."""
     credential = directory.load()
     return make_caller_context(credential, MeshTrust(credential, "", {}, TrustOnDisk(directory, credential)).refresh)
 
 
 class TrustOnDisk:
     """Keeps the trust map of a loaded credential equal to the one on disk, which other processes of this user write
-    too. It is a :class:`~meshp2p.net.mesh_trust.TrustStore`. All of it raises :class:`~meshp2p.errors.StoreError`."""
+    too. It is a :class:`~meshp2p.net.mesh_trust.TrustStore`. Each method raises :class:`~meshp2p.errors.StoreError`."""
 
     def __init__(self, directory: CredentialDirectory | CredentialBundle, credential: MachineCredential) -> None:
         self._directory = directory
@@ -53,7 +53,7 @@ class TrustOnDisk:
         self._stamp: object = None
 
     def refresh(self) -> None:
-        """Take in what others wrote."""
+        """Merge the statements that other processes wrote."""
         if (stamp := self._directory.trust_stamp()) != self._stamp:
             self._stamp = stamp
             self._credential.trust.merge_untrusted(self._directory.load_statements())
@@ -67,5 +67,5 @@ class TrustOnDisk:
                 return
 
     async def keep_agents(self, boots: Boots) -> None:
-        """Write which agents were met."""
+        """Write the agents that were met."""
         await trio.to_thread.run_sync(self._directory.add_agents, boots)

@@ -25,13 +25,13 @@ class MessageSystem(abc.ABC):
     name: str
     version: str
     about: str
-    """What to know for a comparison."""
+    """A note for the comparison."""
 
     courier: str
     """Its client, by the name in ``message_program``."""
 
     features: frozenset[Feature] = frozenset({"messages", "requests"})
-    """What is measured: durable messages, request and reply, and messages over HTTP."""
+    """The measured features: durable messages, request and reply, and messages over HTTP."""
 
     needs_port = True
     """Whether it gets a port on loopback: its broker's, or the recipient's if there is no broker."""

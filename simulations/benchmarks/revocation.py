@@ -81,7 +81,7 @@ async def measure(nodes: int, repeats: int) -> dict[str, list[float]]:
 
 
 class _SecuredMesh:
-    """Processes of ``meshp2p up``, and what each has printed of others: whom it lists, and when it took them off."""
+    """Processes of ``meshp2p up``. The output of each tells which nodes it lists, and when others left its list."""
 
     def __init__(self, directory: Path, nursery: trio.Nursery) -> None:
         self.seed = ""

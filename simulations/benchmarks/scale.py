@@ -54,7 +54,7 @@ ROWS: Final = (
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What is measured: ``processes`` of ``each`` nodes, and simulated meshes of these sizes; either may be none."""
+    """The measured meshes: ``processes`` of ``each`` nodes, and simulated meshes of these sizes; either may be none."""
 
     processes: int = 10
     each: int = 20

@@ -1,4 +1,4 @@
-"""What it costs to protect the datagrams and claims of a secured mesh, in microseconds of processor time.
+"""The cost of protecting the datagrams and claims of a secured mesh, in microseconds of processor time.
 
 Each figure is the best of a few rounds, without what the same step takes in an open mesh.
 """

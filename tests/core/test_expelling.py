@@ -1,4 +1,4 @@
-"""Expelling: who was revoked is listed as left, and its process cannot come back."""
+"""Expelling: a revoked node is listed as left, and its process cannot come back."""
 
 from __future__ import annotations
 

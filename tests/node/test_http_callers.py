@@ -1,4 +1,4 @@
-"""Who may call the HTTP API of a node of a secured mesh, and attacks on that, with real sockets."""
+"""The rights of callers of the HTTP API of a secured mesh, and attacks on them: with real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers on the network can do to whole nodes of a secured mesh: with real sockets."""
+"""Attacks of strangers on the network on whole nodes of a secured mesh: with real sockets."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Hosting:
         secured mesh it belongs to the caller ``owner`` then.
 
         Raises :class:`InstanceConflict` if the id belongs to a live node, :class:`~meshp2p.errors.LimitExceeded` if the
-        record is too large or somebody claimed the greatest incarnation of the id, and
+        record is too large or the greatest incarnation of the id was claimed, and
         :class:`~meshp2p.errors.ConfigError` if other nodes would refuse it. Then nothing changed.
         """
         state = self._state

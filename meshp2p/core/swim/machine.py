@@ -122,7 +122,7 @@ class Swim:
 
     @property
     def is_telling(self) -> bool:
-        """Whether somebody who lists this node, or is about to, has not confirmed that it leaves."""
+        """Whether a node that lists this one, or is about to, has not confirmed that this one leaves."""
         return self.dissemination.is_saying_farewell or self.syncer.is_introducing
 
     def abandon(self, ticket: int) -> None:

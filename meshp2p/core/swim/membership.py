@@ -104,7 +104,7 @@ class Membership:
             self._become_listed(item, now)
 
     def _may_be_claimed(self, item: Item, held: Record | Departed | None) -> bool:
-        """Return whether whoever made this claim had the right to.
+        """Return whether the author of this claim may make it.
 
         In a secured mesh every claim is signed, and the signature was verified before. Only a node itself says that it
         leaves. Everybody may tell this node that it is accused.
@@ -420,7 +420,7 @@ def _published(held: Record | Departed | None) -> int:
 
 
 def _evidence(rumour: Rumour, held: Record) -> Evidence:
-    """What is held against a member."""
+    """Return the evidence against a member."""
     if held.is_node:
         return "refused" if rumour.is_refused else "silent"
     return "no_heartbeat" if rumour.by == held.home else "home_lost"

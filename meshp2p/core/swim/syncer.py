@@ -50,7 +50,7 @@ class Syncer:
         self.candidates: Candidates = Candidates(state.config, state.random)
         self._dials = 0
         self._introductions = 0
-        """How many of these dials carry this node's record: whoever answers them lists this node."""
+        """How many of these dials carry this node's record, so that a node that answers lists this one."""
         self._is_syncing = False
         self._has_looked = False
         self._has_met_settled = False
@@ -220,8 +220,8 @@ class Syncer:
             self._ownership.republish_hosted(now)
 
     def _introduce(self, now: float) -> None:
-        """Tell the mesh of this node. In a secured mesh nobody who does not list it can open its datagrams, so it calls
-        a few nodes, which tell the others."""
+        """Tell the mesh of this node. In a secured mesh only nodes that list it can open its datagrams, so it calls a
+        few nodes, which tell the others."""
         state = self._state
         if state.signer is None:
             state.spread(state.own, now, at_birth=True)
@@ -236,7 +236,7 @@ class Syncer:
 
     @property
     def is_introducing(self) -> bool:
-        """Whether a dial with this node's record is under way: whoever answers lists this node."""
+        """Whether a dial with this node's record is under way. A node that answers it lists this one."""
         return self._introductions > 0
 
     @property

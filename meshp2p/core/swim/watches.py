@@ -21,7 +21,7 @@ from meshp2p.core.swim.confirmer import Confirmer
 __all__ = ["Watches"]
 
 WATCH_SETTLE = 0.5
-"""Seconds from a change of the mesh until a node chooses anew whom to watch. Too low opens connections that the next
+"""Seconds from a change of the mesh until a node chooses its watches anew. Too low opens connections that the next
 join closes; too high leaves a new node unwatched. Chosen, not measured."""
 
 RETRY_MIN = 0.5
