@@ -18,7 +18,18 @@ import msgspec
 
 from meshp2p.core.calls import CallReply, CallRequest, Pong, Push, SyncReply, SyncRequest
 from meshp2p.core.datagrams import DATAGRAM_BYTES_MAX, Ack, Datagram, Ping, Unreached
-from meshp2p.core.record import Departed, Item, Proof, Record, Rumour, SignedRecord, SignedRumour, State, tag_of
+from meshp2p.core.record import (
+    Departed,
+    Item,
+    Proof,
+    Record,
+    Rumour,
+    SignedRecord,
+    SignedRumour,
+    State,
+    id_owner,
+    tag_of,
+)
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net.replay_window import ReplayWindow
 from meshp2p.trust.datagram_keys import DatagramKeys, NodeOnKey, PairKeys
@@ -271,9 +282,7 @@ class NodeGuard:
 
     def is_usurper(self, instance_id: str, machine: bytes) -> bool:
         """Whether an id is that of a node of another machine than this one."""
-        claim = self._known.claim_of(instance_id)
-        proof = _proof_of(claim)
-        return claim is not None and claim.state is not State.LEFT and proof is not None and proof.owner != machine
+        return id_owner(self._known.claim_of(instance_id)) not in (b"", machine)
 
     def revoked_agents(self) -> list[tuple[bytes, str]]:
         """The machines and ids of the listed nodes whose machines are not trusted any more."""
