@@ -30,7 +30,7 @@ RETIRED_SECONDS: Final = 600.0
 
 
 class MachineGuard(Protocol):
-    """Guards a machine: see :class:`meshp2p.net.guard.NodeGuard`."""
+    """Guards a machine: see :class:`meshp2p.guard.node_guard.NodeGuard`."""
 
     def seal(self, datagram: Datagram, to: int, /) -> bytes | None: ...
     def open_untrusted(self, data: bytes, now: float, /) -> Datagram: ...
@@ -65,7 +65,7 @@ class Security(Protocol):
         note_stranger: Callable[[Record], None],
         count_refused: Callable[[Refusal], None],
     ) -> MachineGuard:
-        """Return the guard of the machine: see :class:`meshp2p.net.guard.NodeGuard`."""
+        """Return the guard of the machine: see :class:`meshp2p.guard.node_guard.NodeGuard`."""
 
     @property
     def callers(self) -> CallerAccess:

@@ -20,7 +20,7 @@ import trio
 from meshp2p.core.machine import Machine
 from meshp2p.core.record import Record
 from meshp2p.errors import LocalProtocolError, Refusal, RemoteProtocolError
-from meshp2p.net.guard import NodeGuard
+from meshp2p.guard.node_guard import NodeGuard
 from meshp2p.net.mesh_trust import DISMISS_SECONDS, MeshTrust
 from meshp2p.net.secure_stream import CallerStream, VerifiedStream
 from meshp2p.net.tls_stream import TlsStream

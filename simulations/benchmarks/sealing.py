@@ -21,7 +21,7 @@ from meshp2p.core.datagrams import Datagram, Ping
 from meshp2p.core.machine import Machine
 from meshp2p.core.record import Rumour, SignedRecord, State, tag_of, unsigned
 from meshp2p.core.swim.hosting import Profile
-from meshp2p.net.guard import NodeGuard
+from meshp2p.guard.node_guard import NodeGuard
 from meshp2p.trust.credential import MachineCredential, found_mesh
 from meshp2p.trust.datagram_keys import DatagramKeys
 from meshp2p.trust.signatures import ClaimSigner, ClaimVerifier

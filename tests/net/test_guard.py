@@ -21,8 +21,8 @@ from meshp2p.core.record import (
 )
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import Refusal, RemoteProtocolError
-from meshp2p.net import guard as guard_module
-from meshp2p.net.guard import ACCUSATIONS_MAX
+from meshp2p.guard import datagram_guard
+from meshp2p.guard.accusations import ACCUSATIONS_MAX
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.frame import SEALED_BYTES
 from tests.core.builders import ELSEWHERE, run_until
@@ -209,7 +209,7 @@ def test_keys_that_are_derived_again_use_no_counter_twice(
 ) -> None:
     three = Member(first, "three")
     meet(one, two, three)
-    monkeypatch.setattr(guard_module, "PAIRS_MAX", 1)
+    monkeypatch.setattr(datagram_guard, "PAIRS_MAX", 1)
     counters = {one.seal(to)[14:SEALED_BYTES] for _ in range(5) for to in (two, three)}
     assert len(counters) == 10
 

@@ -1,0 +1,156 @@
+"""Verifies claims before the machine gets them.
+
+A record must be signed by a machine of the mesh, a rumour by the machine of its author. Others are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from meshp2p.core.calls import CallReply, CallRequest, Pong, Push, SyncReply, SyncRequest
+from meshp2p.core.record import Departed, Item, Proof, Record, Rumour, SignedRecord, SignedRumour, State
+from meshp2p.errors import Refusal, RemoteProtocolError
+from meshp2p.guard.accusations import AccusationLimits
+from meshp2p.guard.guarded_machine import GuardedMachine
+from meshp2p.trust.signatures import ClaimVerifier
+from meshp2p.trust.trust_map import TrustMap
+
+__all__ = ["ClaimGuard"]
+
+
+class ClaimGuard:
+    """The claims that a machine may get. For the arguments see :class:`~meshp2p.guard.node_guard.NodeGuard`."""
+
+    def __init__(
+        self,
+        trust: TrustMap,
+        known: GuardedMachine,
+        note_stranger: Callable[[Record], None],
+        count_refused: Callable[[Refusal], None],
+    ) -> None:
+        self._known = known
+        self._note_stranger = note_stranger
+        self._count_refused = count_refused
+        self._verifier = ClaimVerifier(trust)
+        self._accusations = AccusationLimits()
+        self._deaths: dict[bytes, int] = {}
+        """The incarnation of an earlier process of this node of which a machine said that it died."""
+
+    def check_request(self, request: CallRequest, now: float) -> CallRequest:
+        """Return the request without the claims that nobody may make. Raises :class:`RemoteProtocolError` if it cannot
+        be answered without them."""
+        match request:
+            case SyncRequest(sender=Record() as sender):
+                if self.check_items((sender,), now) != (sender,):
+                    raise RemoteProtocolError(Refusal.UNTRUSTED, f"record of {sender.id!r}: it is not taken here")
+            case Push(items=items):
+                return msgspec.structs.replace(request, items=self.check_items(items, now))
+            case _:
+                pass
+        return request
+
+    def check_reply(self, reply: CallReply, replier: str, now: float) -> CallReply:
+        """As :meth:`check_request`, for the reply of a node that is known to have this id."""
+        match reply:
+            case Pong(id=instance_id) if instance_id != replier:
+                raise RemoteProtocolError(Refusal.UNTRUSTED, f"{replier!r} answered as {instance_id!r}")
+            case SyncReply(sender=sender, items=items):
+                if sender.id != replier:
+                    raise RemoteProtocolError(Refusal.UNTRUSTED, f"{replier!r} answered as {sender.id!r}")
+                if not isinstance(sender, SignedRecord) or self.check_items((sender,), now) != (sender,):
+                    raise RemoteProtocolError(Refusal.UNTRUSTED, f"record of {sender.id!r}: it is not taken here")
+                items = self.check_items((sender, *items), now, sender.proof.owner)  # it says whose its claims are
+                return msgspec.structs.replace(reply, items=items[1:])
+            case _:
+                pass
+        return reply
+
+    def check_items(self, items: tuple[Item, ...], now: float, sender: bytes = b"") -> tuple[Item, ...]:
+        """Those that may be handed to the machine, in their order. Records of nodes are verified first, because they
+        say whose the ids of homes and authors are. ``sender`` is the machine that sent them, empty if that is
+        not known."""
+        owners: dict[str, bytes] = {}
+        taken: dict[int, Item] = {}
+        order = sorted(range(len(items)), key=lambda place: not _is_node_record(items[place]))
+        for place in order:
+            item = items[place]
+            try:
+                checked = self._check_item(item, owners, now, sender)
+            except RemoteProtocolError as error:
+                self._count_refused(error.reason)
+                if error.reason is Refusal.UNKNOWN and isinstance(item, Record) and item.is_node:
+                    self._note_stranger(item)
+            else:
+                taken[place] = checked
+        return tuple(taken[place] for place in sorted(taken))
+
+    def _check_item(self, item: Item, owners: dict[str, bytes], now: float, sender: bytes) -> Item:
+        if isinstance(item, SignedRecord):
+            self._verifier.verify_record(item)
+            if item.is_node:
+                owners.setdefault(item.id, item.proof.owner)
+            elif self._owner_of(item.home, owners) != item.proof.owner:
+                raise RemoteProtocolError(Refusal.UNTRUSTED, f"record of {item.id!r}: not signed by its home's machine")
+            # a suspicion needs a rumour that its author signed
+            return msgspec.structs.replace(item, state=State.ALIVE) if item.state is State.SUSPECT else item
+        if isinstance(item, Rumour) and item.id == self._known.own.id and item.state is not State.LEFT:
+            self._check_accusation(item, owners, now, sender)
+            # the machine only refutes it, and needs no signature for that
+            return Rumour(item.id, item.incarnation, item.state)
+        if not isinstance(item, SignedRumour):
+            raise RemoteProtocolError(Refusal.UNTRUSTED, f"a claim about {item.id!r} that is not signed")
+        rumour = item
+        owner = self._owner_of(rumour.by, owners)
+        self._verifier.verify_rumour(rumour, owner, lambda: self._may_claim(rumour, owner, now))
+        return rumour
+
+    def _check_accusation(self, rumour: Rumour, owners: dict[str, bytes], now: float, sender: bytes) -> None:
+        """Check a claim that makes this node raise its incarnation. Raises :class:`RemoteProtocolError`.
+
+        Nobody but this node publishes its incarnations, so a claim about a greater one is about an earlier process. Its
+        record, or its own farewell, is signed by this machine. Only a death may be known from others alone: each
+        machine may tell of one.
+        """
+        published = self._known.own.incarnation
+        if rumour.incarnation > published:
+            if not isinstance(rumour, SignedRumour) or rumour.state is not State.DEAD:
+                raise RemoteProtocolError(
+                    Refusal.UNTRUSTED, f"incarnation {rumour.incarnation} of this node: it published {published}"
+                )
+            sender = self._owner_of(rumour.by, owners)
+            self._verifier.verify_rumour(rumour, sender, lambda: True)
+            # this node may not return at once: then it is told again
+            if rumour.incarnation != self._deaths.setdefault(sender, rumour.incarnation):
+                raise RemoteProtocolError(Refusal.TOO_MANY, f"{rumour.by!r} tells of another death of this node")
+        elif rumour.incarnation == published and not self._may_accuse(sender, now):
+            raise RemoteProtocolError(Refusal.TOO_MANY, "this node is accused too often")
+
+    def _owner_of(self, node_id: str, owners: dict[str, bytes]) -> bytes:
+        """The machine to which the id of a node belongs. Raises :class:`RemoteProtocolError` if that is not known."""
+        proof = _proof_of(self._known.claim_of(node_id))
+        owner = owners.get(node_id) if proof is None else proof.owner
+        if owner is None:
+            raise RemoteProtocolError(Refusal.UNKNOWN, f"a claim by {node_id!r}, which is not listed")
+        return owner
+
+    def _may_claim(self, rumour: Rumour, owner: bytes, now: float) -> bool:
+        """Whether ``owner``, the machine of its author, may make one more such claim now. Only claims about other nodes
+        are counted."""
+        claim = self._known.claim_of(rumour.id)
+        if rumour.by == rumour.id or (claim is not None and not claim.is_node):
+            return True
+        return self._may_accuse(owner, now)
+
+    def _may_accuse(self, machine: bytes, now: float) -> bool:
+        return self._accusations.take(machine, self._known.node_count(), now)
+
+
+def _proof_of(claim: Record | Departed | None) -> Proof | None:
+    """The proof of a claim that this is a node; None if there is none."""
+    return claim.proof if isinstance(claim, (SignedRecord, Departed)) and claim.is_node else None
+
+
+def _is_node_record(item: Item) -> bool:
+    return isinstance(item, Record) and item.is_node
