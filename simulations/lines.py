@@ -20,7 +20,7 @@ BUDGETS = {
     "contrib": 110,
     "core": 8200,
     "discovery": 1050,
-    "guard": 400,
+    "guard": 390,
     "http": 2100,
     "net": 2800,
     "node": 4000,
@@ -28,7 +28,7 @@ BUDGETS = {
     "store": 950,
     "testing": 1850,
     "threaded": 1700,
-    "trust": 1650,
+    "trust": 1700,
     "virtual": 800,
     "wire": 1250,
 }

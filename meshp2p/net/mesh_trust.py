@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 import trio
 
-from meshp2p.errors import Refusal, RemoteProtocolError, Revoked, StoreError
+from meshp2p.errors import RemoteProtocolError, Revoked, StoreError
 from meshp2p.net.peer_connection import CallBroken, PeerConnection
 from meshp2p.net.secure_stream import VerifiedStream
 from meshp2p.trust.certificates import AgentRole
 from meshp2p.trust.credential import MachineCredential
-from meshp2p.trust.introduction import TrustUpdate
+from meshp2p.trust.introduction import IntroductionStep, TrustUpdate, introduce
+from meshp2p.trust.known_agents import KnownAgents
 from meshp2p.trust.statements import Statements
 from meshp2p.wire.exchange import PART_BYTES_MAX
 from meshp2p.wire.peer_frames import CallKind
 
 __all__ = ["MeshTrust", "TrustStore", "revoked_error"]
-
-BOOTS_MAX: Final = 256
-"""Instances of one machine whose highest boot is remembered. Chosen, not measured."""
 
 UPDATE_SECONDS: Final = 10.0
 """How long a peer may take to answer an update. Then the connection is closed: the next one compares the maps."""
@@ -71,10 +69,7 @@ class MeshTrust:
         self._own_machine = credential.key.fingerprint
         self._own_id = instance_id
         self._updating: set[PeerConnection] = set()
-        self._boots: dict[bytes, dict[str, int]] = {}
-        for (machine, agent_id), boot in boots.items():
-            self._boots.setdefault(machine, {})[agent_id] = boot
-        self._new_boots: dict[tuple[bytes, str], int] = {}
+        self.agents: KnownAgents = KnownAgents(boots)
         self._spread = credential.trust.statements()
         self._spread_digest = credential.trust.digest()
         self._must_look = trio.Event()
@@ -101,21 +96,13 @@ class MeshTrust:
             with _logging("changes of the trust map are lost when this process ends"):
                 await self._store.keep()
 
-    def note_boot(self, machine: bytes, role: AgentRole) -> None:
-        """Note that this process of an agent on that machine connected. Raises :class:`RemoteProtocolError` if a later
-        one did before."""
-        boots = self._boots.setdefault(machine, {})
-        known = boots.pop(role.id, 0)
-        boots[role.id] = max(known, role.boot)
-        if role.boot > known:
-            self._new_boots[machine, role.id] = role.boot
-            self._has_met.set()
-        if len(boots) > BOOTS_MAX:  # a machine displaces only its own
-            del boots[next(iter(boots))]
-        if role.boot < known:
-            raise RemoteProtocolError(
-                Refusal.UNTRUSTED, f"agent {role.id!r}: boot {role.boot} is over, {known} is known"
-            )
+    def introduce(self, leaf: bytes) -> Generator[IntroductionStep, bytes, tuple[bytes, AgentRole]]:
+        """See :func:`~meshp2p.trust.introduction.introduce`."""
+        try:
+            return (yield from introduce(self.credential, leaf, self.agents))
+        finally:
+            if self.agents.new:
+                self._has_met.set()
 
     async def answer(self, connection: PeerConnection, body: bytes) -> bytes:
         """Take in a :class:`TrustUpdate`, and return one: with this node's map if the maps differ after that. Raises
@@ -134,20 +121,12 @@ class MeshTrust:
 
     def why_refused(self, stream: VerifiedStream) -> str:
         """Why the other side of a connection is not trusted any more; empty if it is."""
-        trust = self.credential.trust
-        if trust.is_trusted(stream.machine, agent=stream.instance_id):
-            return ""
-        return trust.why_revoked(stream.machine, agent=stream.instance_id) or "its machine is not in the mesh"
+        return self.credential.trust.why_refused(stream.machine, stream.instance_id)
 
     async def wait_revoked(self) -> Revoked:
         """Return when this node itself is revoked, with the error that ends it."""
         await self._is_revoked.wait()
         return revoked_error(self.credential, self._own_id) or Revoked("it was revoked")
-
-    def _revoked(self) -> list[tuple[bytes, str]]:
-        """The machines and ids of agents that connected before and are revoked."""
-        known = [(machine, agent_id) for machine, boots in self._boots.items() for agent_id in boots]
-        return [one for one in known if not self.credential.trust.is_trusted(one[0], agent=one[1])]
 
     # Spreading
 
@@ -191,7 +170,7 @@ class MeshTrust:
                 is_equal_else = stream.trust_digest == before
                 nursery.start_soon(self._update, connection, stream, news if is_equal_else else Statements())
         if digest != before:
-            expel(self._revoked())
+            expel(self.agents.revoked(trust))
             if not trust.is_trusted(self._own_machine, agent=self._own_id):
                 self._is_revoked.set()
 
@@ -200,7 +179,7 @@ class MeshTrust:
             await self._has_met.wait()
             await trio.sleep(KEEP_SECONDS)
             self._has_met = trio.Event()
-            boots, self._new_boots = self._new_boots, {}
+            boots, self.agents.new = self.agents.new, {}
             with _logging("which agents were met is forgotten when this process ends"):
                 await self._store.keep_agents(boots)
 

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from typing import Any, Final
 
 import trio
@@ -28,7 +28,7 @@ from meshp2p.trust.callers import Callers
 from meshp2p.trust.certificates import AgentRole, Certificate
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.datagram_keys import DatagramKeys
-from meshp2p.trust.introduction import INTRODUCTION_BYTES_MAX, STATEMENTS_BYTES_MAX, Introduction
+from meshp2p.trust.introduction import IntroductionStep
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.signatures import ClaimSigner
 from meshp2p.trust.statements import Statements
@@ -129,23 +129,14 @@ class NodeTls:
             raise RemoteProtocolError(Refusal.UNTRUSTED, f"expected {_MESH} and a certificate")
         self.trust.refresh()
         trust = self.trust.credential.trust
-        own = Introduction.of(self.trust.credential)
-        other = Introduction.decode_untrusted(await _exchange(stream, own.encode(), INTRODUCTION_BYTES_MAX))
-        certificate = Certificate.decode_untrusted(leaf)
-        trust.merge_untrusted(Statements(other.chain))
-        if other.digest != own.digest:
-            try:
-                trust.verify_agent(certificate)  # only members are sent the map, and only theirs is read
-            except RemoteProtocolError as error:
-                if error.reason is Refusal.REVOKED:
-                    await _tell(stream, trust.evidence_against(certificate.issuer).encode())
-                raise
-            body = await _exchange(stream, trust.statements().encode(), STATEMENTS_BYTES_MAX)
-            trust.merge_untrusted(Statements.decode_untrusted(body))
-        await self.trust.note_growth(own.digest)  # even if the other side is refused now
-        role = trust.verify_agent(certificate)
-        self.trust.note_boot(certificate.issuer, role)
-        return VerifiedStream(stream, role.id, certificate.issuer, trust.digest())
+        before = trust.digest()
+        try:
+            machine, role = await _introduce(stream, self.trust.introduce(leaf))
+        except RemoteProtocolError:
+            await self.trust.note_growth(before)  # even if the other side is refused now
+            raise
+        await self.trust.note_growth(before)
+        return VerifiedStream(stream, role.id, machine, trust.digest())
 
 
 @contextlib.asynccontextmanager
@@ -217,6 +208,23 @@ def _load_chain(context: ssl.SSLContext, chain: Iterable[Certificate], key: Priv
         file.write(b"".join(one.to_pem() for one in chain) + key.to_pem())
         file.flush()
         context.load_cert_chain(file.name)
+
+
+async def _introduce(
+    stream: TlsStream, steps: Generator[IntroductionStep, bytes, tuple[bytes, AgentRole]]
+) -> tuple[bytes, AgentRole]:
+    """Take these steps. Return and raise as they do."""
+    try:
+        step = next(steps)
+        while True:
+            if step.bytes_max:
+                step = steps.send(await _exchange(stream, step.body, step.bytes_max))
+            else:
+                await _tell(stream, step.body)
+                step = next(steps)
+    except StopIteration as end:
+        result: tuple[bytes, AgentRole] = end.value
+        return result
 
 
 async def _exchange(stream: TlsStream, body: bytes, bytes_max: int) -> bytes:

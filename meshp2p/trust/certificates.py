@@ -179,13 +179,16 @@ class Certificate:
             raise RemoteProtocolError(
                 Refusal.UNTRUSTED, f"issued by {self.issuer.hex()}: expected {issuer.fingerprint.hex()}"
             )
+        self._verify_signature(issuer)
+        if isinstance(self.role, MachineRole):
+            self.public.verify(_CONSENT, self.role.mesh + issuer.fingerprint, self.role.consent)
+
+    def _verify_signature(self, issuer: PublicKey) -> None:
         if self.x509.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:  # outside of what is signed
             raise RemoteProtocolError(Refusal.UNTRUSTED, "signed by another algorithm than ECDSA with SHA-256")
         if self.der[-len(self.x509.signature) - 1] != 0:  # also outside: how many bits of the last byte do not count
             raise RemoteProtocolError(Refusal.UNTRUSTED, "a signature that is no whole number of bytes")
         issuer.verify_raw(self.x509.tbs_certificate_bytes, self.x509.signature, "certificate")
-        if isinstance(self.role, MachineRole):
-            self.public.verify(_CONSENT, self.role.mesh + issuer.fingerprint, self.role.consent)
 
     def to_pem(self) -> bytes:
         return self.x509.public_bytes(serialization.Encoding.PEM)

@@ -8,7 +8,8 @@ although the other node hears of it later.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -16,29 +17,59 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-__all__ = ["DatagramKeys", "NodeOnKey", "PairKeys"]
+__all__ = ["DatagramKeys", "DatagramSecret", "InvalidTag", "NodeOnKey", "PacketCipher", "PairKeys", "X25519Secret"]
 
 _PURPOSE: Final = b"meshp2p/2 dgram"
 
 
-class DatagramKeys:
-    """The X25519 keys of one process. Numbers count the keys from 0."""
+class PacketCipher(Protocol):
+    """Encrypts and authenticates, as ChaCha20-Poly1305 does. Decryption raises ``InvalidTag``."""
 
-    def __init__(self) -> None:
+    def encrypt(self, nonce: bytes, data: bytes, header: bytes, /) -> bytes: ...
+    def decrypt(self, nonce: bytes, data: bytes, header: bytes, /) -> bytes: ...
+
+
+class DatagramSecret(Protocol):
+    """A private key for datagrams, ``public`` its public part."""
+
+    @property
+    def public(self) -> bytes: ...
+    def derive(self, public: bytes, mesh_id: bytes, purpose: bytes, /) -> tuple[PacketCipher, PacketCipher]:
+        """Return two ciphers that the owner of the key ``public`` derives as well. Raises ``ValueError`` if that is no
+        key that can be agreed on."""
+
+
+class X25519Secret:
+    """A :class:`DatagramSecret` on X25519; without a ``key``, a new one from the system's randomness."""
+
+    def __init__(self, key: X25519PrivateKey | None = None) -> None:
+        self._key = X25519PrivateKey.generate() if key is None else key
+        self.public: bytes = self._key.public_key().public_bytes_raw()
+
+    def derive(self, public: bytes, mesh_id: bytes, purpose: bytes) -> tuple[PacketCipher, PacketCipher]:
+        """See :class:`DatagramSecret`."""
+        shared = self._key.exchange(X25519PublicKey.from_public_bytes(public))
+        derived = HKDF(hashes.SHA256(), 64, salt=mesh_id, info=purpose).derive(shared)
+        return ChaCha20Poly1305(derived[:32]), ChaCha20Poly1305(derived[32:])
+
+
+class DatagramKeys:
+    """The keys of one process. Numbers count the keys from 0. ``generate`` makes a new one."""
+
+    def __init__(self, generate: Callable[[], DatagramSecret] = X25519Secret) -> None:
         self.number: int = 0
         """That of the current key."""
-        self._keys = {0: X25519PrivateKey.generate(), 1: X25519PrivateKey.generate()}
+        self._generate = generate
+        self._keys = {0: generate(), 1: generate()}
 
     def public_keys(self) -> tuple[int, tuple[bytes, ...]]:
         """The number of the current key, and the current and the next public key."""
-        return self.number, tuple(
-            self._keys[number].public_key().public_bytes_raw() for number in (self.number, self.number + 1)
-        )
+        return self.number, (self._keys[self.number].public, self._keys[self.number + 1].public)
 
     def renew(self) -> None:
         """Make the next key the current one. The former stays until :meth:`retire`."""
         self.number += 1
-        self._keys[self.number + 1] = X25519PrivateKey.generate()
+        self._keys[self.number + 1] = self._generate()
 
     def retire(self) -> None:
         """Forget all former keys."""
@@ -52,11 +83,9 @@ class DatagramKeys:
     def agree(self, mesh_id: bytes, own: NodeOnKey, other: NodeOnKey, public: bytes) -> PairKeys:
         """Derive the keys that two nodes share: ``public`` is the key of the other, ``own.number`` that of an open key.
         Raises ``ValueError`` if ``public`` is no key that can be agreed on."""
-        shared = self._keys[own.number].exchange(X25519PublicKey.from_public_bytes(public))
         low, high = sorted((own.encode(), other.encode()))
-        derived = HKDF(hashes.SHA256(), 64, salt=mesh_id, info=_PURPOSE + low + high).derive(shared)
-        is_low = low == own.encode()
-        return PairKeys(derived[:32], derived[32:]) if is_low else PairKeys(derived[32:], derived[:32])
+        from_low, from_high = self._keys[own.number].derive(public, mesh_id, _PURPOSE + low + high)
+        return PairKeys(from_low, from_high) if low == own.encode() else PairKeys(from_high, from_low)
 
 
 class NodeOnKey:
@@ -78,9 +107,9 @@ class PairKeys:
 
     __slots__ = ("_receiving", "_sending")
 
-    def __init__(self, sending: bytes, receiving: bytes) -> None:
-        self._sending = ChaCha20Poly1305(sending)
-        self._receiving = ChaCha20Poly1305(receiving)
+    def __init__(self, sending: PacketCipher, receiving: PacketCipher) -> None:
+        self._sending = sending
+        self._receiving = receiving
 
     def seal(self, counter: int, body: bytes, header: bytes) -> bytes:
         """Encrypt, and authenticate the header with it. The result is 16 bytes longer than the body."""

@@ -6,17 +6,19 @@ digest of the sender's map. If the digests differ, both sides send their maps.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Annotated, Final
 
 import msgspec
 
 from meshp2p.errors import Refusal, RemoteProtocolError
-from meshp2p.trust.certificates import CERTIFICATE_BYTES_MAX
+from meshp2p.trust.certificates import CERTIFICATE_BYTES_MAX, AgentRole
 from meshp2p.trust.credential import MachineCredential
+from meshp2p.trust.known_agents import KnownAgents
 from meshp2p.trust.statements import Statements
 from meshp2p.trust.trust_map import CHAIN_MAX
 
-__all__ = ["INTRODUCTION_BYTES_MAX", "STATEMENTS_BYTES_MAX", "Introduction", "TrustUpdate"]
+__all__ = ["INTRODUCTION_BYTES_MAX", "Introduction", "IntroductionStep", "TrustUpdate", "introduce"]
 
 INTRODUCTION_BYTES_MAX: Final = CHAIN_MAX * (CERTIFICATE_BYTES_MAX + 8) + 64
 STATEMENTS_BYTES_MAX: Final = 16 << 20
@@ -47,6 +49,40 @@ class Introduction(msgspec.Struct, frozen=True, array_like=True):
 
     def encode(self) -> bytes:
         return _encode(self)
+
+
+class IntroductionStep(msgspec.Struct, frozen=True):
+    """Send ``body``, and receive a message of at most ``bytes_max`` bytes; none is received if that is 0."""
+
+    body: bytes
+    bytes_max: int = 0
+
+
+def introduce(
+    credential: MachineCredential, leaf: bytes, agents: KnownAgents
+) -> Generator[IntroductionStep, bytes, tuple[bytes, AgentRole]]:
+    """One side of an introduction: yields its steps, and gets what it receives.
+
+    ``leaf`` is the certificate that the other side has shown. Returns its machine and its role. Raises
+    :class:`RemoteProtocolError` if it is refused. Either may have added to the trust map.
+    """
+    trust = credential.trust
+    own = Introduction.of(credential)
+    other = Introduction.decode_untrusted((yield IntroductionStep(own.encode(), INTRODUCTION_BYTES_MAX)))
+    certificate = credential.root.decode_untrusted(leaf)
+    trust.merge_untrusted(Statements(other.chain))
+    if other.digest != own.digest:
+        try:
+            trust.verify_agent(certificate)  # only members are sent the map, and only theirs is read
+        except RemoteProtocolError as error:
+            if error.reason is Refusal.REVOKED:
+                yield IntroductionStep(trust.evidence_against(certificate.issuer).encode())
+            raise
+        body = yield IntroductionStep(trust.statements().encode(), STATEMENTS_BYTES_MAX)
+        trust.merge_untrusted(Statements.decode_untrusted(body))
+    role = trust.verify_agent(certificate)
+    agents.note(certificate.issuer, role)
+    return certificate.issuer, role
 
 
 class TrustUpdate(msgspec.Struct, frozen=True, array_like=True):

@@ -103,6 +103,12 @@ class TrustMap:
             below = link.fingerprint
         return f"machine {self.label_of(fingerprint)} was revoked"
 
+    def why_refused(self, fingerprint: bytes, agent: str) -> str:
+        """Why this agent on this machine may not have a connection; empty if it may."""
+        if self.is_trusted(fingerprint, agent=agent):
+            return ""
+        return self.why_revoked(fingerprint, agent=agent) or "its machine is not in the mesh"
+
     def label_of(self, fingerprint: bytes) -> str:
         """The quoted label of a machine, or ``the root``."""
         machine = self._machines.get(fingerprint)
@@ -211,7 +217,7 @@ class TrustMap:
         for der in dict.fromkeys(ders):
             if der not in known:
                 try:
-                    waiting.append(Certificate.decode_untrusted(der))
+                    waiting.append(self.root.decode_untrusted(der))
                 except RemoteProtocolError as error:
                     refusal = refusal or error
         while waiting:

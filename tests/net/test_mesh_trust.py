@@ -150,7 +150,7 @@ def connect_as(computer: Computer, agent_id: str, boot: int, trust: MeshTrust) -
     """Let a node note the agent certificate that a process of this machine showed."""
     certificate = computer.credential.issue_agent(PrivateKey.generate().public, agent_id, boot)
     role = trust.credential.trust.verify_agent(certificate)
-    trust.note_boot(certificate.issuer, role)
+    trust.agents.note(certificate.issuer, role)
 
 
 def revoke_own(computer: Computer, agent_id: str, at: Computer) -> None:
@@ -162,7 +162,7 @@ def revoke_own(computer: Computer, agent_id: str, at: Computer) -> None:
 
 def expel_revoked(member: Member, trust: MeshTrust) -> list[tuple[bytes, str]]:
     """What the driver of a node does when its trust map grew."""
-    gone = trust._revoked()
+    gone = trust.agents.revoked(trust.credential.trust)
     member.machine.expel({*gone, *member.guard.revoked_agents()}, 1.0, member.guard.is_trusted_caller)
     return gone
 
@@ -222,7 +222,7 @@ def test_the_boots_of_one_machine_displace_those_of_no_other(tmp_path: Path) -> 
     connect_as(other, "victim", 2, trust)
     fingerprint = mallory.credential.key.fingerprint
     for number in range(5000):
-        trust.note_boot(fingerprint, AgentRole(first.credential.mesh_id, f"x{number}", 2))
+        trust.agents.note(fingerprint, AgentRole(first.credential.mesh_id, f"x{number}", 2))
     with pytest.raises(RemoteProtocolError, match="boot 1 is over"):
         connect_as(other, "victim", 1, trust)
     with pytest.raises(RemoteProtocolError, match="boot 1 is over"):

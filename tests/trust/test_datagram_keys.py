@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from meshp2p.trust.datagram_keys import DatagramKeys, NodeOnKey
+from meshp2p.trust.datagram_keys import DatagramKeys, NodeOnKey, X25519Secret
 from meshp2p.wire.frame import SealedHeader, mesh_tag
 
 MESH_ID = bytes(range(16))
@@ -20,7 +20,8 @@ SEALED = (
 def keys_of(seed: int, number: int) -> DatagramKeys:
     keys = DatagramKeys()
     keys.number = number
-    keys._keys = {number + step: X25519PrivateKey.from_private_bytes(bytes((seed + step,)) * 32) for step in range(2)}
+    secrets = [X25519Secret(X25519PrivateKey.from_private_bytes(bytes((seed + step,)) * 32)) for step in range(2)]
+    keys._keys = {number: secrets[0], number + 1: secrets[1]}
     return keys
 
 
