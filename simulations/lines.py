@@ -22,7 +22,7 @@ BUDGETS = {
     "discovery": 1050,
     "guard": 390,
     "http": 2100,
-    "net": 2800,
+    "net": 2830,
     "node": 4000,
     "simulation": 7150,
     "store": 950,

@@ -38,15 +38,15 @@ class ClaimGuard:
         self._deaths: dict[bytes, int] = {}
         """The incarnation of an earlier process of this node of which a machine said that it died."""
 
-    def check_request(self, request: CallRequest, now: float) -> CallRequest:
-        """Return the request without the claims that nobody may make. Raises :class:`RemoteProtocolError` if it cannot
-        be answered without them."""
+    def check_request(self, request: CallRequest, sender: bytes, now: float) -> CallRequest:
+        """Return the request without the claims that nobody may make. ``sender`` is the machine from whose connection
+        it came. Raises :class:`RemoteProtocolError` if it cannot be answered without them."""
         match request:
-            case SyncRequest(sender=Record() as sender):
-                if self.check_items((sender,), now) != (sender,):
-                    raise RemoteProtocolError(Refusal.UNTRUSTED, f"record of {sender.id!r}: it is not taken here")
+            case SyncRequest(sender=Record() as record):
+                if self.check_items((record,), sender, now) != (record,):
+                    raise RemoteProtocolError(Refusal.UNTRUSTED, f"record of {record.id!r}: it is not taken here")
             case Push(items=items):
-                return msgspec.structs.replace(request, items=self.check_items(items, now))
+                return msgspec.structs.replace(request, items=self.check_items(items, sender, now))
             case _:
                 pass
         return request
@@ -59,18 +59,18 @@ class ClaimGuard:
             case SyncReply(sender=sender, items=items):
                 if sender.id != replier:
                     raise RemoteProtocolError(Refusal.UNTRUSTED, f"{replier!r} answered as {sender.id!r}")
-                if not isinstance(sender, SignedRecord) or self.check_items((sender,), now) != (sender,):
+                machine = sender.proof.owner if isinstance(sender, SignedRecord) else b""
+                if self.check_items((sender,), machine, now) != (sender,):
                     raise RemoteProtocolError(Refusal.UNTRUSTED, f"record of {sender.id!r}: it is not taken here")
-                items = self.check_items((sender, *items), now, sender.proof.owner)  # it says whose its claims are
+                items = self.check_items((sender, *items), machine, now)  # it says whose its claims are
                 return msgspec.structs.replace(reply, items=items[1:])
             case _:
                 pass
         return reply
 
-    def check_items(self, items: tuple[Item, ...], now: float, sender: bytes = b"") -> tuple[Item, ...]:
+    def check_items(self, items: tuple[Item, ...], sender: bytes, now: float) -> tuple[Item, ...]:
         """Those that may be handed to the machine, in their order. Records of nodes are verified first, because they
-        say whose the ids of homes and authors are. ``sender`` is the machine that sent them, empty if that is
-        not known."""
+        say whose the ids of homes and authors are. ``sender`` is the machine that sent them."""
         owners: dict[str, bytes] = {}
         taken: dict[int, Item] = {}
         order = sorted(range(len(items)), key=lambda place: not _is_node_record(items[place]))

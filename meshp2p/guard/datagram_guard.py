@@ -7,7 +7,6 @@ calls, which come over TLS.
 
 from __future__ import annotations
 
-import collections
 from typing import Final
 
 import msgspec
@@ -25,7 +24,8 @@ from meshp2p.wire.frame import COUNTER_BYTES, PREFIX_BYTES, SEALED_BYTES, Sealed
 __all__ = ["DatagramGuard"]
 
 PAIRS_MAX: Final = 65_536
-"""Pairs of keys that are kept, with their windows: as many as a mesh may list nodes."""
+"""Pairs of keys that are kept, with their windows: three for each instance that a mesh lists by default. No window is
+forgotten as long as a datagram of its pair could be opened: see :attr:`DatagramGuard.is_crowded`."""
 
 _COUNTER_MAX: Final = (1 << 8 * COUNTER_BYTES) - 1
 
@@ -62,10 +62,13 @@ class DatagramGuard:
         self._codec = codec
         self._known = known
         self._tag = tag_of(known.own.id)
-        self._pairs: collections.OrderedDict[tuple[int, int, int, int], _Pair] = collections.OrderedDict()
+        self._pairs: dict[tuple[int, int, int, int, bytes], _Pair] = {}
         self._outgoing: dict[int, _Route] = {}
         self._incoming: dict[bytes, _Route] = {}
         self._counter_max = 0
+        self.is_crowded: bool = False
+        """Whether the table of pairs is full, so that new ones are refused. It is until the keys of this node are
+        renewed and retired, which ends all earlier pairs."""
 
     def seal(self, datagram: Datagram, to: int) -> bytes | None:
         """Encode a datagram for the node with the tag ``to``. None if its keys are not known."""
@@ -146,9 +149,9 @@ class DatagramGuard:
         return claim, claim.proof
 
     def _pair(self, tag: int, boot: int, number: int, own_number: int, public: bytes) -> _Pair | None:
-        key = (tag, boot, number, own_number)
+        key = (tag, boot, number, own_number, public)
         pair = self._pairs.get(key)
-        if pair is None:
+        if pair is None and self._has_room():
             own = NodeOnKey(self._tag, self._known.own.boot, own_number)
             try:
                 keys = self._keys.agree(self._trust.mesh_id, own, NodeOnKey(tag, boot, number), public)
@@ -156,12 +159,24 @@ class DatagramGuard:
                 return None
             # a pair that was dropped and is made again must not use a counter twice
             pair = self._pairs[key] = _Pair(keys, self._counter_max)
-            if len(self._pairs) > PAIRS_MAX:
-                self._pairs.popitem(last=False)
-                self._forget_routes()  # they must not outlive their pairs
-        else:
-            self._pairs.move_to_end(key)
         return pair
+
+    def _has_room(self) -> bool:
+        """Whether there is room for another pair. If there is none, forget those that are over."""
+        if len(self._pairs) >= PAIRS_MAX and not self.is_crowded:
+            self._forget_ended()
+            self.is_crowded = len(self._pairs) > PAIRS_MAX // 2  # with less room left this would be done too often
+        return len(self._pairs) < PAIRS_MAX
+
+    def _forget_ended(self) -> None:
+        """Forget the pairs with which nothing can be opened any more."""
+        self._forget_routes()  # they must not outlive their pairs
+        for key in list(self._pairs):
+            tag, boot, number, own_number, _ = key
+            found = self._find_node(tag)
+            is_former = found is not None and (boot, number) < (found[0].boot, found[1].key_number)
+            if is_former or not self._keys.has(own_number):
+                del self._pairs[key]
 
     def _forget_routes(self) -> None:
         self._outgoing.clear()
@@ -175,13 +190,8 @@ class DatagramGuard:
     def retire_keys(self) -> None:
         """Forget former keys, and what was derived from them or from former keys of others."""
         self._keys.retire()
-        self._forget_routes()
-        for key in list(self._pairs):
-            tag, boot, number, own_number = key
-            found = self._find_node(tag)
-            is_former = found is not None and found[0].boot == boot and number < found[1].key_number
-            if is_former or not self._keys.has(own_number):
-                del self._pairs[key]
+        self._forget_ended()
+        self.is_crowded = False
 
 
 def _shorten(datagram: Datagram, sender: int, receiver: int) -> Datagram:

@@ -50,11 +50,16 @@ class NodeGuard:
         datagram, owner = self._datagrams.open_untrusted(data)
         if not datagram.items:
             return datagram
-        return msgspec.structs.replace(datagram, items=self._claims.check_items(datagram.items, now, owner))
+        return msgspec.structs.replace(datagram, items=self._claims.check_items(datagram.items, owner, now))
 
-    def check_request(self, request: CallRequest, now: float) -> CallRequest:
+    @property
+    def is_crowded(self) -> bool:
+        """See :attr:`~meshp2p.guard.datagram_guard.DatagramGuard.is_crowded`."""
+        return self._datagrams.is_crowded
+
+    def check_request(self, request: CallRequest, sender: bytes, now: float) -> CallRequest:
         """See :meth:`~meshp2p.guard.claim_guard.ClaimGuard.check_request`."""
-        return self._claims.check_request(request, now)
+        return self._claims.check_request(request, sender, now)
 
     def check_reply(self, reply: CallReply, replier: str, now: float) -> CallReply:
         """See :meth:`~meshp2p.guard.claim_guard.ClaimGuard.check_reply`."""

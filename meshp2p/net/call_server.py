@@ -35,8 +35,9 @@ _log = logging.getLogger("meshp2p.net")
 class PeerService(Router, Protocol):
     """The parts of this node that calls of other nodes use."""
 
-    def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
-        """Return the reply to a call, or an awaitable of it. Raises :class:`RemoteProtocolError`."""
+    def answer_call(self, body: bytes, sender: bytes, /) -> bytes | Awaitable[bytes]:
+        """Return the reply to a call, or an awaitable of it. In a secured mesh ``sender`` is the machine at the other
+        end of the connection. Raises :class:`RemoteProtocolError`."""
 
     async def answer_watch(self, body: bytes) -> bytes:
         """Return the first part of the reply to a watch. Raises :class:`RemoteProtocolError`."""
@@ -96,7 +97,8 @@ class CallServer:
         waiting: Awaitable[bytes] | None = None
         if arrived.kind is CallKind.MESSAGE:
             try:
-                reply = service.answer_call(arrived.body)
+                sender = b"" if connection.verified is None else connection.verified.machine
+                reply = service.answer_call(arrived.body, sender)
             except RemoteProtocolError as error:
                 connection.reset(arrived.call, ResetReason.REFUSED, str(error))
                 return

@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.calls import CallReply, Pong
+from meshp2p.core.calls import CallReply, CallRequest, Probe
 from meshp2p.core.datagrams import Ack, Datagram, Gossip
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.directory.relay_selector import CallRoute
@@ -40,7 +40,7 @@ from meshp2p.core.record import Record, tag_of
 from meshp2p.core.requests import Request
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError
 from meshp2p.net.driver_parts import Caller, Datagrams, DriverStats
-from meshp2p.net.security import KEY_SECONDS, RETIRED_SECONDS, MachineGuard, Security
+from meshp2p.net.security import CROWDED_SECONDS, KEY_SECONDS, RETIRED_SECONDS, MachineGuard, Security
 from meshp2p.net.store_writer import StoreWriter, WriteBatches
 from meshp2p.wire.codec import Codec
 
@@ -187,18 +187,23 @@ class Driver:
         while not holds():
             await self._driven.wait()
 
-    def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
+    def answer_call(self, body: bytes, sender: bytes = b"") -> bytes | Awaitable[bytes]:
         """Return the frame that answers another node's call, or an awaitable of it if the machine does not know it yet.
+        In a secured mesh ``sender`` is the machine at the other end of the connection.
 
         Raises :class:`RemoteProtocolError` if it is no call of this mesh. Cancel-safe: a late answer is dropped.
         """
+        return self._answer_request(self._read_request(body, sender))
+
+    def _read_request(self, body: bytes, sender: bytes) -> CallRequest:
         try:
             request = self._codec.decode_request_untrusted(body)
-            if self._guard is not None:
-                request = self._guard.check_request(request, trio.current_time())
+            return request if self._guard is None else self._guard.check_request(request, sender, trio.current_time())
         except RemoteProtocolError as error:
             self.stats.count_refused(error.reason)
             raise
+
+    def _answer_request(self, request: CallRequest) -> bytes | Awaitable[bytes]:
         ticket = self._next_ticket()
         reply, effects = self.machine.receive_call(request, trio.current_time(), ticket)
         self.perform(effects)
@@ -222,12 +227,11 @@ class Driver:
     async def answer_watch(self, body: bytes) -> bytes:
         """Return the frame that opens a watch connection. Raises :class:`RemoteProtocolError` if the request is
         another."""
-        reply = self.answer_call(body)
-        if not isinstance(reply, bytes):
-            reply = await reply
-        if not isinstance(self._codec.decode_reply_untrusted(reply), Pong):
+        request = self._read_request(body, b"")
+        if not isinstance(request, Probe):
             raise RemoteProtocolError(Refusal.BAD_VALUE, "a watch begins with a Probe")
-        return reply
+        reply = self._answer_request(request)
+        return reply if isinstance(reply, bytes) else await reply
 
     async def wait_until_left(self) -> None:
         """Return when this node has left the mesh."""
@@ -274,9 +278,9 @@ class Driver:
 
     async def _renew_keys(self, guard: MachineGuard) -> None:
         while True:
-            await trio.sleep(KEY_SECONDS - RETIRED_SECONDS)
+            await _rest(guard, KEY_SECONDS - RETIRED_SECONDS)
             self.renew_keys()
-            await trio.sleep(RETIRED_SECONDS)
+            await _rest(guard, RETIRED_SECONDS)
             guard.retire_keys()
 
     def renew_keys(self) -> None:
@@ -425,3 +429,12 @@ class Driver:
         self.stats.stores += len(stores)
         now = trio.current_time()
         self.perform([effect for store in stores for effect in self.machine.receive_stored(store.number, failure, now)])
+
+
+async def _rest(guard: MachineGuard, seconds: float) -> None:
+    """Sleep so long, or shorter if the guard has no room for more pairs of keys."""
+    until = trio.current_time() + seconds
+    while trio.current_time() < until:
+        await trio.sleep(min(CROWDED_SECONDS, until - trio.current_time()))
+        if guard.is_crowded:
+            return

@@ -20,7 +20,7 @@ from meshp2p.wire.codec import Codec
 if TYPE_CHECKING:
     from meshp2p.net.mesh_trust import MeshTrust  # it brings cryptography
 
-__all__ = ["KEY_SECONDS", "RETIRED_SECONDS", "MachineGuard", "Security"]
+__all__ = ["CROWDED_SECONDS", "KEY_SECONDS", "RETIRED_SECONDS", "MachineGuard", "Security"]
 
 KEY_SECONDS: Final = 24 * 3600.0
 """How long a node uses a key for datagrams. Chosen, not measured."""
@@ -28,13 +28,19 @@ KEY_SECONDS: Final = 24 * 3600.0
 RETIRED_SECONDS: Final = 600.0
 """How long a node opens datagrams to its former key. Chosen, not measured."""
 
+CROWDED_SECONDS: Final = 10.0
+"""How soon a node that has no room for more pairs of keys uses its next key, and forgets the former one. Chosen, not
+measured."""
+
 
 class MachineGuard(Protocol):
     """Guards a machine: see :class:`meshp2p.guard.node_guard.NodeGuard`."""
 
     def seal(self, datagram: Datagram, to: int, /) -> bytes | None: ...
     def open_untrusted(self, data: bytes, now: float, /) -> Datagram: ...
-    def check_request(self, request: CallRequest, now: float, /) -> CallRequest: ...
+    @property
+    def is_crowded(self) -> bool: ...
+    def check_request(self, request: CallRequest, sender: bytes, now: float, /) -> CallRequest: ...
     def check_reply(self, reply: CallReply, replier: str, now: float, /) -> CallReply: ...
     def is_usurper(self, instance_id: str, machine: bytes, /) -> bool: ...
     def revoked_agents(self) -> list[tuple[bytes, str]]: ...

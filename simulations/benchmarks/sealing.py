@@ -67,7 +67,7 @@ class _Node:
         )
 
     def learn(self, other: _Node) -> None:
-        self.machine.receive_call(self.guard.check_request(Push(0, (other.machine.own,)), 0.0), 0.0)
+        self.machine.receive_call(self.guard.check_request(Push(0, (other.machine.own,)), b"", 0.0), 0.0)
 
 
 def measure(count: int) -> list[Cost]:

@@ -63,9 +63,9 @@ class Member:
     def own(self) -> Record:
         return self.machine.own
 
-    def take(self, *items: Item, now: float = 0.0) -> tuple[Item, ...]:
-        """Get these claims by a call; those that got through to the machine."""
-        request = self.guard.check_request(Push(0, items), now)
+    def take(self, *items: Item, now: float = 0.0, sender: bytes = b"") -> tuple[Item, ...]:
+        """Get these claims by a call of a node on the machine ``sender``; those that got through to the machine."""
+        request = self.guard.check_request(Push(0, items), sender, now)
         assert isinstance(request, Push)
         self.machine.receive_call(request, now)
         return request.items

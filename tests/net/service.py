@@ -38,6 +38,7 @@ class Node:
         self.name = name
         self.boot = boot
         self.requests: list[bytes] = []
+        self.senders: list[bytes] = []
         self.refused: list[Refusal] = []
         self.left = trio.Event()
         self.may_answer = trio.Event()
@@ -53,9 +54,10 @@ class Node:
         self.expelled: set[tuple[bytes, str]] = set()
         self.answer_query: Callable[[IncomingCall], Awaitable[None]] | None = None
 
-    def answer_call(self, body: bytes) -> bytes | Awaitable[bytes]:
+    def answer_call(self, body: bytes, sender: bytes = b"") -> bytes | Awaitable[bytes]:
         CODEC.decode_request_untrusted(body)
         self.requests.append(body)
+        self.senders.append(sender)
         return CODEC.encode(Done()) if self.may_answer.is_set() else self._answer_later()
 
     async def _answer_later(self) -> bytes:

@@ -204,14 +204,47 @@ def test_a_renewal_loses_no_datagram_and_retired_keys_open_nothing(one: Member, 
     assert two.open(one.seal(two)) == Datagram(Gossip(one.tag))
 
 
-def test_keys_that_are_derived_again_use_no_counter_twice(
+def test_keys_that_are_derived_again_use_no_counter_twice(one: Member, two: Member) -> None:
+    first_counter = one.seal(two)[14:SEALED_BYTES]
+    one.take(forge(two.own, two, incarnation=two.own.incarnation + 1, boot=two.own.boot + 1))
+    one.guard.retire_keys()
+    one.take(forge(two.own, two, incarnation=two.own.incarnation + 2))
+    assert one.seal(two)[14:SEALED_BYTES] != first_counter
+
+
+def test_no_window_is_forgotten_while_its_datagrams_could_be_opened(
     one: Member, two: Member, first: Computer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    three = Member(first, "three")
-    meet(one, two, three)
-    monkeypatch.setattr(datagram_guard, "PAIRS_MAX", 1)
-    counters = {one.seal(to)[14:SEALED_BYTES] for _ in range(5) for to in (two, three)}
-    assert len(counters) == 10
+    """A member that filled the table of pairs had the node forget what it had received."""
+    recorded = one.seal(two)
+    assert isinstance(two.open(recorded), Datagram)
+    others = [Member(first, f"other-{number}") for number in range(12)]
+    meet(one, two, *others)
+    monkeypatch.setattr(datagram_guard, "PAIRS_MAX", 8)
+    opened = [two.open(other.seal(two)) for other in others]
+    assert opened.count(Refusal.NOT_OPENED) == 12 - 7
+    assert two.open(recorded) is Refusal.REPLAYED
+    assert isinstance(two.open(one.seal(two)), Datagram), "those that it knows are heard"
+    assert two.guard.is_crowded
+
+    two.guard.renew_keys()
+    two.machine.republish(0.0)
+    assert two.open(recorded) is Refusal.REPLAYED
+    two.guard.retire_keys()
+    assert not two.guard.is_crowded
+    assert two.open(recorded) is Refusal.NOT_OPENED
+    for other in (one, *others[7:]):
+        other.take(two.own)
+        assert isinstance(two.open(other.seal(two)), Datagram), "there is room again"
+
+
+def test_pairs_that_are_over_make_room(one: Member, two: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datagram_guard, "PAIRS_MAX", 4)
+    for number in range(12):
+        restarted = Member(one.computer, "one", started_ms=NOW_MS + 1000 * (number + 1))
+        meet(restarted, two)
+        assert isinstance(two.open(restarted.seal(two)), Datagram)
+    assert not two.guard.is_crowded
 
 
 # Records
@@ -431,7 +464,7 @@ def test_a_machine_tells_of_one_death_of_an_earlier_process(first: Computer, one
     death = one.says(two, State.DEAD, incarnation=earlier)
     assert two.take(msgspec.structs.replace(death, by="three")) == (), "it must be signed"
     assert two.take(Rumour("two", earlier, State.DEAD, "one")) == ()
-    assert two.guard.check_request(Push(0, (death,)), 0.0) == Push(0, (Rumour("two", earlier, State.DEAD),))
+    assert two.guard.check_request(Push(0, (death,)), b"", 0.0) == Push(0, (Rumour("two", earlier, State.DEAD),))
     two.take(death)  # it may be told again until it was outbid
     assert two.own.incarnation == earlier + 1
     other = one.says(two, State.DEAD, incarnation=earlier + 2)
@@ -449,6 +482,16 @@ def test_a_machine_accuses_at_a_limited_rate(one: Member, two: Member) -> None:
     assert one.take(*accusations[:5]) == tuple(accusations[:5]), "those that were taken are known"
     assert len(one.take(*accusations[count_max:], now=3.0)) == 6
     assert one.take(one.says(two, State.SUSPECT)) != (), "it is the limit of one machine"
+
+
+def test_machines_that_accuse_a_node_by_calls_have_allowances_of_their_own(one: Member, two: Member) -> None:
+    accusation = Rumour("two", two.own.incarnation, State.SUSPECT)
+    machine, other = one.computer.credential.key.fingerprint, two.computer.credential.key.fingerprint
+    count_max = ACCUSATIONS_MAX + 4 * two.machine.node_count()
+    for _ in range(count_max + 1):
+        two.take(msgspec.structs.replace(accusation, incarnation=two.own.incarnation), sender=machine)
+    assert two.refused == [Refusal.TOO_MANY]
+    assert two.take(msgspec.structs.replace(accusation, incarnation=two.own.incarnation), sender=other) != ()
 
 
 def test_the_ids_of_a_machine_share_its_limit_of_accusations(one: Member, two: Member) -> None:
@@ -481,8 +524,8 @@ def test_a_sync_brings_what_is_signed(first: Computer, one: Member, two: Member)
     reply = one.guard.check_reply(SyncReply(two.own, True, (forged, three.own), ()), "two", 0.0)
     assert reply == SyncReply(two.own, True, (three.own,), ())
     with pytest.raises(RemoteProtocolError):
-        one.guard.check_request(SyncRequest(b"\0" * 8, forged), 0.0)
-    assert one.guard.check_request(SyncRequest(b"\0" * 8, three.own), 0.0) == SyncRequest(b"\0" * 8, three.own)
+        one.guard.check_request(SyncRequest(b"\0" * 8, forged), b"", 0.0)
+    assert one.guard.check_request(SyncRequest(b"\0" * 8, three.own), b"", 0.0) == SyncRequest(b"\0" * 8, three.own)
 
 
 def test_what_was_verified_is_not_verified_again(one: Member, two: Member, monkeypatch: pytest.MonkeyPatch) -> None:

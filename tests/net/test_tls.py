@@ -286,6 +286,7 @@ async def test_members_call_one_another_and_nobody_else_does() -> None:
     node = Node("listener", 1, security=first.start("listener"))
     async with running(node):
         assert await call(node, second.start("dialler"))
+        assert node.senders == [second.credential.key.fingerprint]
         assert not await call(node, None)
         assert node.port_stats.plain == 1
         assert not await call(node, stranger.start("dialler"))

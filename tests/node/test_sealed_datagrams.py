@@ -20,6 +20,8 @@ from meshp2p.core.record import Item, Record, Rumour, State, tag_of
 from meshp2p.discovery.endpoints import Endpoints
 from meshp2p.discovery.source import Offer, Sighting, Source
 from meshp2p.errors import IdConflict, Refusal
+from meshp2p.guard.node_guard import NodeGuard
+from meshp2p.net import driver as driver_module
 from meshp2p.net.sockets import DatagramSocket
 from meshp2p.node.platform import SystemPlatform
 from meshp2p.node.secured_meshes import announced_mesh
@@ -259,6 +261,30 @@ async def test_an_agent_of_another_machine_cannot_take_an_id_that_is_in_use(user
         for node in (one, two):
             assert {member.id for member in node.members()} == {"first-agent", "second-agent"}
         assert await two.wait_for_members(2, timeout=60)
+
+
+async def test_a_node_without_room_for_pairs_of_keys_renews_its_own(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "CROWDED_SECONDS", 0.05)
+    users.found("anna")
+    options = {**OPTIONS, "in_loop": True}
+    async with (
+        meshp2p.open_node(id="one", **options) as one,
+        meshp2p.open_node(id="two", join=seed(one), **options) as two,
+    ):
+        for node in (one, two):
+            await node.wait_for_members(2, timeout=60)
+        driver = one._node._driver
+        guard = driver._guard
+        assert isinstance(guard, NodeGuard)
+        guard._datagrams.is_crowded = True
+        await until(lambda: not guard.is_crowded)
+        assert guard._datagrams._keys.number == 1
+        assert not guard._datagrams._keys.has(0)
+        opened = driver.stats.datagrams_received - sum(driver.stats.refused.values())
+        await until(lambda: driver.stats.datagrams_received - sum(driver.stats.refused.values()) > opened + 5)
+        assert all(member.state is State.ALIVE for node in (one, two) for member in node.members())
 
 
 async def test_nodes_that_slept_through_two_renewals_find_back_to_each_other(
