@@ -50,7 +50,7 @@ class Agent:
         self.has_ended: bool = False
         self.process: trio.Process
         self.command: list[str] = [
-            *(sys.executable, "-m", "meshp2p.cli", "up", "--json", "--id", name, "--mesh", mesh),
+            *(sys.executable, "-m", "meshp2p", "up", "--json", "--id", name, "--mesh", mesh),
             *("--host", "127.0.0.1", "--port", "0", "--capability", CAPABILITIES[name]),
         ]
 
@@ -61,27 +61,28 @@ class Agent:
 
     def take(self, event: dict[str, Any]) -> str:
         """Note an event that it printed. Returns a line about it, empty if it needs none."""
-        kind, who, home = event.get("event"), str(event.get("id")), event.get("home")
+        kind, member = event.get("type"), event.get("instance") or event.get("leader") or {}
+        who, home = str(member.get("instance_id")), member.get("home")
         match kind:
             case "ready":
                 self.url = event["url"]
                 return f"serves at {self.url}"
-            case "joined":
+            case "member_joined":
                 self.members.add(who)
                 hosted = f", which {home} answers for" if home != who else ""
                 return f"sees {who}{hosted}" if who != self.name else ""
-            case "suspected":
+            case "member_suspected":
                 self.suspects.add(who)
                 return f"suspects {who}, which does not answer"
-            case "recovered":
+            case "member_recovered":
                 self.suspects.discard(who)
                 return f"heard from {who} again"
-            case "died" | "left" if "id" in event:
+            case "member_died" | "member_left":
                 self.members.discard(who)
                 self.suspects.discard(who)
-                return f"declares {who} dead" if kind == "died" else f"heard that {who} left"
-            case "leader":
-                self.leader, self.epoch = event["leader_id"], event["epoch"]
+                return f"declares {who} dead" if kind == "member_died" else f"heard that {who} left"
+            case "leader_changed":
+                self.leader, self.epoch = member.get("instance_id"), member.get("epoch", 0)
                 leads = "leads" if self.leader == self.name else f"says that {self.leader} leads"
                 return f"{leads}, epoch {self.epoch}" if self.leader and self.epoch else ""
             case _:

@@ -4,38 +4,46 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import trio
 
-from meshp2p.cli.output import as_json, printable, time_text, to_json_line, write_line
+from meshp2p.cli.output import detail_of, printable, time_text, to_json_line, write_line, write_table
+from meshp2p.cli.parser import did_you_mean
 from meshp2p.client import MeshClient
 from meshp2p.core.address import Address
 from meshp2p.core.calls import Pong, Probe
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.discovery.beacon import ask_once
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces
-from meshp2p.errors import NotInvited, StartError, Unreachable
+from meshp2p.errors import NotInvited, StartError, UnknownInstance, Unreachable
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.net.peers import open_stranger
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig
+from meshp2p.node.instance import Instance
 from meshp2p.node.platform import find_place
 from meshp2p.node.secured_meshes import announced_mesh, choose_mesh, count_secured, find_credential, how_to_join
-from meshp2p.node.settings import load_config
+from meshp2p.node.settings import CA_VARIABLE, TOKEN_VARIABLE, load_config
 from meshp2p.wire.codec import Codec
 
-__all__ = ["add_commands", "add_node_options", "find_announced", "find_nodes", "open_client"]
+__all__ = ["add_commands", "add_node_options", "expect_member", "find_announced", "find_nodes", "open_client"]
 
 BROWSE_SECONDS = 3.0
 """How long to browse: an answer that was multicast within the last second is not repeated (RFC 6762 §6)."""
 
 
+_TITLES: Final = ("  ID", "STATE", "PLACE", "LAST HEARTBEAT", "CAPABILITIES", "PROFILES", "STATUS", "METRICS")
+
+
 def add_commands(commands: Any) -> None:
     agents = commands.add_parser(
-        "agents", help="list the agents of the mesh", description="List the agents of the mesh.", allow_abbrev=False
+        "agents",
+        description="List the agents of the mesh. The star marks the leader. Long cells are cut, --json shows all.",
     )
-    leader = commands.add_parser("leader", help="print the leader", description="Print the leader.", allow_abbrev=False)
+    leader = commands.add_parser("leader", description="Print the leader.")
     for parser in (agents, leader):
         add_node_options(parser)
     agents.set_defaults(run=lambda options: trio.run(_agents, options))
@@ -59,23 +67,30 @@ async def _agents(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         instances = await client.members()
     if options.json:
-        write_line(to_json_line({"instances": list(map(as_json, instances))}))
+        write_line(to_json_line({"instances": list(map(detail_of, instances))}))
         return 0
-    width = max((len(instance.id) for instance in instances), default=0)
-    for instance in instances:
-        mark = "*" if instance.is_leader else " "
-        skills = ", ".join((*instance.capabilities, *instance.profiles))
-        place = f"{instance.hostname}:{instance.port}"
-        line = f"{mark} {instance.id:{width}}  {place}  {time_text(instance.last_heartbeat)}  {skills}"
-        write_line(printable(line.rstrip()))
+    write_table(_TITLES, map(_row_of, instances))
     return 0
+
+
+def _row_of(instance: Instance) -> tuple[str, ...]:
+    return (
+        f"{'*' if instance.is_leader else ' '} {instance.id}",
+        instance.state.name.lower(),
+        f"{instance.hostname}:{instance.port}",
+        time_text(instance.last_heartbeat),
+        ", ".join(instance.capabilities),
+        ", ".join(instance.profiles),
+        instance.status,
+        to_json_line(instance.metrics) if instance.metrics else "",
+    )
 
 
 async def _leader(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         leader = await client.leader()
     if options.json:
-        write_line(to_json_line(None if leader is None else as_json(leader)))
+        write_line(to_json_line(None if leader is None else detail_of(leader)))
     elif leader is None:
         write_line("no leader")
     else:
@@ -86,15 +101,29 @@ async def _leader(options: argparse.Namespace) -> int:
 
 @contextlib.asynccontextmanager
 async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
-    """Open a client for the node named by the options, or for one that is found.
+    """Open a client for the node named by the options, or for one that is found. It has the token and the certificate
+    that MESHP2P_TOKEN and MESHP2P_CA name, or the credential of this user.
 
     Raises :class:`~meshp2p.errors.ConfigError`.
     """
     config = choose_mesh(load_config(is_strict=True, **{} if options.mesh is None else {"mesh": options.mesh}))
     directory = find_credential(config)
     urls = [options.node] if options.node is not None else await find_nodes(config)
-    async with MeshClient(urls, credentials=None if directory is None else directory.path) as client:
+    token, ca = os.environ.get(TOKEN_VARIABLE) or None, os.environ.get(CA_VARIABLE) or None
+    named = config.credentials
+    own = named if isinstance(named, Path) else None if directory is None else directory.path
+    own = None if ca is not None else own
+    async with MeshClient(urls, credentials=own, token=token, ca=ca) as client:
         yield client
+
+
+async def expect_member(client: MeshClient, instance_id: str) -> Instance:
+    """Return the live instance with this id. Raises :class:`~meshp2p.errors.UnknownInstance`, with the nearest id."""
+    instance = await client.member(instance_id)
+    if instance is None:
+        ids = [member.id for member in await client.members()]
+        raise UnknownInstance(f"no agent {instance_id!r} is in the mesh{did_you_mean(instance_id, ids)}")
+    return instance
 
 
 async def find_nodes(config: NodeConfig) -> list[str]:

@@ -21,10 +21,8 @@ __all__ = ["add_commands"]
 def add_commands(commands: Any) -> None:
     events = commands.add_parser(
         "events",
-        help="print the events of the mesh until Ctrl-C",
         description="Print the events of the mesh, as one node sees them, until Ctrl-C. The first line lists the"
         " members and the leader.",
-        allow_abbrev=False,
     )
     events.add_argument(
         "--type",

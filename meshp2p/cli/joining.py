@@ -24,7 +24,7 @@ from meshp2p.net.joining import InvitationServer, join_at
 from meshp2p.net.sockets import Sockets, open_sockets
 from meshp2p.node.platform import find_place
 from meshp2p.node.security import TrustOnDisk
-from meshp2p.node.settings import TOKEN_VARIABLE
+from meshp2p.node.settings import JOIN_TOKEN_VARIABLE
 from meshp2p.store.credential_bundle import bundle_of
 from meshp2p.store.credentials import CredentialDirectory, write_secret
 from meshp2p.trust.credential import MachineCredential
@@ -41,10 +41,9 @@ CODE_SECONDS = 600.0
 def add_commands(commands: Any) -> None:
     invite = commands.add_parser(
         "invite",
-        help="invite another machine into a secured mesh",
-        description="Print a code for one machine, and wait until it has joined. The code expires after 10 minutes or 3"
-        " wrong attempts. With --token, print a token for programs. The invitation ends when this command ends.",
-        allow_abbrev=False,
+        description="Invite another machine into a secured mesh. Print a code for it, and wait until it has joined. The"
+        " code expires after 10 minutes or 3 wrong attempts. With --token, print a token for programs. The invitation"
+        " ends when this command ends.",
     )
     add_mesh_option(invite)
     invite.add_argument("--may-invite", action="store_true", help="let the newcomer invite other machines")
@@ -52,7 +51,9 @@ def add_commands(commands: Any) -> None:
     invite.add_argument(
         "--ids", metavar="PATTERN", default="*", help="the ids that its agents may use (default: %(default)s)"
     )
-    invite.add_argument("--token", action="store_true", help=f"print a token, for {TOKEN_VARIABLE} or standard input")
+    invite.add_argument(
+        "--token", action="store_true", help=f"print a token, for {JOIN_TOKEN_VARIABLE} or standard input"
+    )
     invite.add_argument("--uses", type=int, metavar="N", help="how many machines may join with the token (default: 1)")
     invite.add_argument(
         "--for",
@@ -67,16 +68,12 @@ def add_commands(commands: Any) -> None:
 
     join = commands.add_parser(
         "join",
-        help="join a secured mesh with a code or a token",
         description="Join a secured mesh. The command asks for the code, or reads it from standard input if there is"
-        f" no terminal. A token may be in {TOKEN_VARIABLE} instead. Then all agents of this user on this"
+        f" no terminal. A token may be in {JOIN_TOKEN_VARIABLE} instead. Then all agents of this user on this"
         " machine can join.",
-        allow_abbrev=False,
     )
     join.add_argument("--at", metavar="HOST:PORT", help="the address of the inviter (default: found on the network)")
-    join.add_argument(
-        "--label", default=default_label(), help="the name of this machine in lists (default: %(default)s)"
-    )
+    join.add_argument("--label", default=default_label(), help="the name of this machine in lists (default: USER@HOST)")
     join.add_argument(
         "--export",
         metavar="FILE",
@@ -183,7 +180,7 @@ def _announced_name(secret: JoinCode | JoinToken) -> str:
 
 
 def _join(options: argparse.Namespace) -> int:
-    secret = parse_invitation(os.environ.get(TOKEN_VARIABLE) or _ask())
+    secret = parse_invitation(os.environ.get(JOIN_TOKEN_VARIABLE) or _ask())
     own = own_credentials()
     if options.export is not None and options.export.exists():
         raise ConfigError(f"--export {str(options.export)!r}: expected a file that does not exist")
@@ -210,7 +207,7 @@ def _ask() -> str:
         print("code: ", end="", file=sys.stderr, flush=True)
     line = sys.stdin.readline() if sys.stdin is not None else ""
     if not line.strip():
-        raise ConfigError(f"no code was given: type it, or set {TOKEN_VARIABLE}")
+        raise ConfigError(f"no code was given: type it, or set {JOIN_TOKEN_VARIABLE}")
     return line
 
 

@@ -19,6 +19,7 @@ from meshp2p.errors import ConfigError, NotInvited, StartError
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.node.config import DEFAULT_PORT
 from meshp2p.node.platform import find_place
+from meshp2p.node.settings import load_config
 from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import meshes_directory
 from meshp2p.trust.certificates import LABEL_CHARACTERS_MAX
@@ -47,30 +48,25 @@ class _MachineRow(msgspec.Struct):
 def add_commands(commands: Any) -> None:
     init = commands.add_parser(
         "init",
-        help="create a secured mesh",
         description="Create a secured mesh. This machine is its first, is an admin and may invite others. It keeps"
         " the root key of the mesh until `meshp2p root export` moves the key to a file.",
-        allow_abbrev=False,
     )
     init.add_argument("name", metavar="NAME", help="the name of the mesh, such as studio")
-    init.add_argument(
-        "--label", default=default_label(), help="the name of this machine in lists (default: %(default)s)"
-    )
+    init.add_argument("--label", default=default_label(), help="the name of this machine in lists (default: USER@HOST)")
     init.set_defaults(run=_init)
 
-    trust = commands.add_parser("trust", help="list the machines of a secured mesh and their inviters")
+    trust = commands.add_parser("trust", description="List the machines of a secured mesh and their inviters.")
     add_mesh_option(trust)
     trust.add_argument("--json", action="store_true", help="print each machine as a JSON object on a line")
     trust.set_defaults(run=_trust)
 
-    root = commands.add_parser("root", help="move the root key of a secured mesh", allow_abbrev=False)
+    root = commands.add_parser("root", description="Move the root key of a secured mesh.")
     actions = root.add_subparsers(title="actions", metavar="ACTION", required=True)
     export = actions.add_parser(
         "export",
         help="move the root key to a file",
         description="Move the root key of a mesh to a new file. The mesh works without it. The key can invite and"
         " revoke any machine: store the file away from the network.",
-        allow_abbrev=False,
     )
     export.add_argument("file", metavar="FILE", type=Path, help="a file that does not exist yet")
     add_mesh_option(export)
@@ -79,7 +75,9 @@ def add_commands(commands: Any) -> None:
 
 def add_mesh_option(parser: argparse.ArgumentParser) -> None:
     """The option that names one of the meshes of this user."""
-    parser.add_argument("--mesh", metavar="NAME", help="the mesh (default: the only one that this user is in)")
+    parser.add_argument(
+        "--mesh", metavar="NAME", help="the mesh (default: MESHP2P_MESH, or the only one that this user is in)"
+    )
 
 
 def duration(text: str) -> float:
@@ -96,7 +94,9 @@ def own_credentials() -> Credentials:
 
 
 def credential_directory(mesh: str | None) -> CredentialDirectory:
-    """The credentials of the mesh that the options name. Raises :class:`NotInvited` if this user is not in it."""
+    """Return the mesh that the options or the configuration name. Raises :class:`NotInvited` if this user is not in
+    it."""
+    mesh = load_config(is_strict=True).mesh if mesh is None else mesh
     found = own_credentials().find(mesh)
     if found is None:
         which = "in a secured mesh" if mesh is None else f"in a secured mesh {mesh!r}"

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import trio
 
-from meshp2p.cli.ask import add_node_options, open_client
+from meshp2p.cli.ask import add_node_options, expect_member, open_client
 from meshp2p.cli.output import printable, time_text, to_json_line, write_line
 from meshp2p.core.message import CUSTOM, KINDS
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
@@ -22,9 +22,7 @@ __all__ = ["add_commands"]
 def add_commands(commands: Any) -> None:
     send = commands.add_parser(
         "send",
-        help="send a message to one agent or to all",
         description="Send a message to one agent, or to all other agents.",
-        allow_abbrev=False,
     )
     send.add_argument("payload", metavar="PAYLOAD", help="JSON text; - reads it from standard input")
     send.add_argument("--from", dest="source", required=True, type=_text, metavar="ID", help="the sender")
@@ -49,9 +47,7 @@ def add_commands(commands: Any) -> None:
 
     messages = commands.add_parser(
         "messages",
-        help="print the messages that wait for an agent",
         description="Print the messages that wait for an agent.",
-        allow_abbrev=False,
     )
     messages.add_argument("instance_id", type=_text, metavar="ID", help="the id of the agent")
     messages.add_argument(
@@ -66,9 +62,7 @@ def add_commands(commands: Any) -> None:
 
     status = commands.add_parser(
         "status",
-        help="print the status of a message",
         description="Print the status of a message for each recipient.",
-        allow_abbrev=False,
     )
     status.add_argument("message_id", type=_text, metavar="MESSAGE_ID")
     status.set_defaults(run=lambda options: trio.run(_status, options))
@@ -112,6 +106,8 @@ async def _messages(options: argparse.Namespace) -> int:
         else:
             for message in messages:
                 write_line(printable(_line(message)))
+        if not messages:
+            await expect_member(client, options.instance_id)
         if options.ack and messages:
             await client.acknowledge(options.instance_id, [message.id for message in messages])
     return 0

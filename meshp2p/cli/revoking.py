@@ -34,11 +34,9 @@ _TELL_SECONDS = 5.0
 def add_commands(commands: Any) -> None:
     revoke = commands.add_parser(
         "revoke",
-        help="shut a machine, an agent or a token out of a secured mesh",
         description="Revoke a machine with everything that it issued and all machines that it invited. ID names the"
         " machine or an agent on it. This cannot be undone: to come back, the machine must be invited again. Only the"
         " root, an admin, and each machine above it in `meshp2p trust` may revoke it.",
-        allow_abbrev=False,
     )
     revoke.add_argument(
         "id", metavar="ID", nargs="?", help="an agent, a machine, or the first digits of a machine's fingerprint"

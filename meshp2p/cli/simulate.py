@@ -26,9 +26,7 @@ __all__ = ["add_commands"]
 def add_commands(commands: Any) -> None:
     simulate = commands.add_parser(
         "simulate",
-        help="simulate a mesh under faults in virtual time, and check it",
         description="Simulate a mesh under faults in virtual time, and check it.",
-        allow_abbrev=False,
     )
     simulate.add_argument("scenario", nargs="?", help="the scenario to run: see --list")
     simulate.add_argument("--list", action="store_true", help="list the scenarios")

@@ -19,11 +19,9 @@ TOKEN_SECONDS = 30 * 86400.0
 def add_commands(commands: Any) -> None:
     token = commands.add_parser(
         "token",
-        help="make a token with which a program calls a secured mesh over HTTP",
         description="Print a token, signed by this machine. A program sends it as `Authorization: Bearer TOKEN`. No"
         " node is asked. The token permits acting as the instances of --agent, and reading unless --scope says"
         " otherwise.",
-        allow_abbrev=False,
     )
     add_mesh_option(token)
     token.add_argument(
@@ -53,10 +51,8 @@ def add_commands(commands: Any) -> None:
 
     ca = commands.add_parser(
         "ca",
-        help="print the root certificate of a secured mesh",
         description="Print the root certificate of a mesh in PEM. It is no secret. Programs verify the nodes with it,"
         " as with `curl --cacert FILE`.",
-        allow_abbrev=False,
     )
     add_mesh_option(ca)
     ca.set_defaults(run=_ca)

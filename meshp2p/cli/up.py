@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import logging
-import re
 import signal
 import sys
 from typing import Any
 
-import msgspec
 import trio
 
 from meshp2p import MeshNode, NodeConfig, open_node
 from meshp2p.cli.configuration import add_configuration, configuration_of
-from meshp2p.cli.output import OutputError, as_json, printable, to_json_line, warn, write_line
+from meshp2p.cli.output import OutputError, detail_of, printable, time_text, to_json_line, warn, write_line
 from meshp2p.errors import MeshError
 from meshp2p.node.config import is_loopback
-from meshp2p.node.events import (
-    EventsLost,
-    LeaderChanged,
-    MemberEvent,
-    NetworkProblemFound,
-    NodeEvent,
-    event_log,
-    event_text,
-)
+from meshp2p.node.event_log import streamed
+from meshp2p.node.events import NodeEvent, event_log, event_text
 from meshp2p.node.secured_meshes import announced_mesh
 
 __all__ = ["add_commands"]
@@ -36,10 +28,8 @@ LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 def add_commands(commands: Any) -> None:
     up = commands.add_parser(
         "up",
-        help="run a node until Ctrl-C, SIGTERM or SIGHUP",
         description="Run a node until Ctrl-C, SIGTERM or SIGHUP. An option that is not given is taken from its"
         " MESHP2P_... variable, then from the file, then from the preset.",
-        allow_abbrev=False,
     )
     add_configuration(up)
     up.add_argument(
@@ -48,7 +38,9 @@ def add_commands(commands: Any) -> None:
         default="warning",
         help="log messages of at least this level (default: %(default)s)",
     )
-    up.add_argument("--json", action="store_true", help="print each event as a JSON object on a line")
+    up.add_argument(
+        "--json", action="store_true", help="print each event as a JSON object on a line, as GET /events has it"
+    )
     up.set_defaults(run=run)
 
 
@@ -94,7 +86,7 @@ async def _up(config: NodeConfig, is_json: bool) -> None:
     if failure is not None:
         raise failure
     with trio.move_on_after(1.0):
-        await output.write(to_json_line({"event": "left"}) if is_json else "left the mesh")
+        await output.write(to_json_line({"type": "left", "at": _now()}) if is_json else "left the mesh")
 
 
 class _Output:
@@ -118,15 +110,15 @@ class _Output:
         await self.write(_greeting(node, self._is_json))
 
     async def tell(self, event: NodeEvent) -> None:
-        await self.write(to_json_line(_as_json(event)) if self._is_json else printable(event_text(event)))
+        is_json = self._is_json
+        await self.write(to_json_line(streamed(event, _now(), detail_of)) if is_json else printable(event_text(event)))
 
 
 def _greeting(node: MeshNode, is_json: bool) -> str:
     if is_json:
         addresses = [str(address) for address in node.addresses]
-        return to_json_line(
-            {"event": "ready", "id": node.id, "url": node.url, "mesh": node.config.mesh, "addresses": addresses}
-        )
+        known = {"id": node.id, "url": node.url, "mesh": node.config.mesh, "addresses": addresses}
+        return to_json_line({"type": "ready", "at": _now(), **known})
     if announced_mesh(node.config) != node.config.mesh:
         warning = "other machines need an invitation (meshp2p invite), or https:// and a token (meshp2p token)"
     elif any(not is_loopback(address.host) for address in node.addresses):
@@ -139,20 +131,5 @@ def _greeting(node: MeshNode, is_json: bool) -> str:
     return printable(f"node {node.id} of mesh {node.config.mesh!r} serves at {node.url}") + "\n" + warning
 
 
-def _as_json(event: NodeEvent) -> dict[str, Any]:
-    match event:
-        case MemberEvent(instance=instance):
-            name = type(event).__name__.removeprefix("Member").lower()
-            reasons = {field: getattr(event, field) for field in event.__struct_fields__ if field != "instance"}
-            return {"event": name, **as_json(instance), **reasons}
-        case LeaderChanged(leader=leader, previous_id=previous_id):
-            leader_id, epoch = (None, 0) if leader is None else (leader.id, leader.epoch)
-            return {"event": "leader", "leader_id": leader_id, "previous_id": previous_id, "epoch": epoch}
-        case NetworkProblemFound():
-            name = "network-problem"
-        case EventsLost():
-            name = "lost"
-        case _:
-            name = re.sub("(?<=[a-z])(?=[A-Z])", "-", type(event).__name__).lower()
-    fields = msgspec.structs.asdict(event)
-    return {"event": name} | {key: round(value, 3) if key == "seconds" else value for key, value in fields.items()}
+def _now() -> str:
+    return time_text(dt.datetime.now(dt.UTC))

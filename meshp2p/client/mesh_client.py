@@ -51,10 +51,11 @@ class MeshClient:
     per call. It is an async context manager, for trio and asyncio. ``transport`` replaces the network of this machine.
 
     A secured mesh is called over HTTPS. ``credentials`` is the name of a secured mesh that this user joined, or the
-    path of a credential's directory: the client shows the certificate of this machine, and verifies nodes. ``token`` is
-    one of ``meshp2p token``; it is not sent in clear to another machine. ``ca`` is a file with the certificate that
-    ``meshp2p ca`` prints, to verify nodes without credentials; the default is the roots of the package certifi.
-    ``HOST:PORT`` stands for HTTPS with ``credentials``, ``ca``, or a token for another machine, else for HTTP.
+    path of a credential's directory, or of a file that ``meshp2p join --export`` wrote: the client shows the
+    certificate of this machine, and verifies nodes. ``token`` is one of ``meshp2p token``; it is not sent in clear to
+    another machine. ``ca`` is a file with the certificate that ``meshp2p ca`` prints, to verify nodes without
+    credentials; the default is the roots of the package certifi. ``HOST:PORT`` stands for HTTPS with ``credentials``,
+    ``ca``, or a token for another machine, else for HTTP.
 
     Every call raises :class:`~meshp2p.errors.Unreachable` if no node answered, with the reason for each. A refusal
     raises :class:`~meshp2p.errors.InstanceConflict`, :class:`~meshp2p.errors.LimitExceeded`,

@@ -11,7 +11,8 @@ from meshp2p.node.config import check_path
 from meshp2p.store.user_data import meshes_directory
 
 if TYPE_CHECKING:
-    from meshp2p.store.credentials import CredentialDirectory  # it brings cryptography
+    from meshp2p.store.credential_bundle import CredentialBundle  # they bring cryptography
+    from meshp2p.store.credentials import CredentialDirectory
 
 __all__ = ["make_context"]
 
@@ -43,15 +44,16 @@ def make_context(
         raise ConfigError(f"ca = {str(ca)!r}: expected a file of certificates in PEM: {error}") from None
 
 
-def _find(credentials: str | os.PathLike[str]) -> CredentialDirectory:
-    from meshp2p.store.credentials import CredentialDirectory, Credentials  # noqa: PLC0415
+def _find(credentials: str | os.PathLike[str]) -> CredentialDirectory | CredentialBundle:
+    from meshp2p.node.secured_meshes import open_credentials  # noqa: PLC0415  # it brings meshp2p.net
+    from meshp2p.store.credentials import Credentials  # noqa: PLC0415
 
     if not isinstance(credentials, str) or os.sep in credentials:
-        return CredentialDirectory(credentials)
+        return open_credentials(credentials)
     found = Credentials(meshes_directory()).find(credentials)
     if found is None:
         raise NotInvited(
             f"credentials = {credentials!r}: this user is in no secured mesh of that name: run meshp2p join, or name"
-            f" the directory of a credential, as './{credentials}'"
+            f" the directory or file of a credential, as './{credentials}'"
         )
     return found

@@ -21,11 +21,13 @@ from meshp2p.errors import NodeClosed
 from meshp2p.http.request import Write
 from meshp2p.http.serialize import detail_of, leader_of, rfc3339
 from meshp2p.node.events import NetworkProblemFound, NodeEvent, event_of
+from meshp2p.node.instance import Instance
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.wire import event_contract
+from meshp2p.wire.contract import InstanceDetail
 from meshp2p.wire.event_contract import HEARTBEAT_SECONDS, EventsLostEvent, MeshEvent
 
-__all__ = ["EventLog"]
+__all__ = ["EventLog", "streamed"]
 
 EVENTS_MAX: Final = 1024
 EVENTS_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -60,7 +62,7 @@ class EventLog:
         if shown is not None and not self._is_ended:
             self._last += 1
             self._snapshot = None
-            frame = self._frame(self._last, _streamed(shown, rfc3339(self._wall_ms())))
+            frame = self._frame(self._last, streamed(shown, rfc3339(self._wall_ms())))
             self._frames.append(frame)
             self._bytes += len(frame)
             while len(self._frames) > EVENTS_MAX or self._bytes > EVENTS_BYTES_MAX:
@@ -171,13 +173,15 @@ class EventLog:
         return b"%bevent: %b\ndata: %b\n\n" % (head, name, msgspec.json.encode(event))
 
 
-def _streamed(event: NodeEvent, at: str) -> MeshEvent:
-    """An event of the node as the stream shows it: of the same name and with the same fields."""
+def streamed(event: NodeEvent, at: str, show: Callable[[Instance], InstanceDetail] | None = None) -> MeshEvent:
+    """An event of the node as the stream shows it: of the same name and with the same fields. ``show`` converts its
+    instances, unless they are converted."""
     shape: type[Any] = getattr(event_contract, f"{type(event).__name__}Event")
-    made: MeshEvent = shape(at=at, **{name: _plain(getattr(event, name)) for name in event.__struct_fields__})
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, str):  # it may quote a path of this machine that is no UTF-8, which JSON has no form for
+            return value.encode(errors="replace").decode()
+        return show(value) if show is not None and isinstance(value, Instance) else value
+
+    made: MeshEvent = shape(at=at, **{name: plain(getattr(event, name)) for name in event.__struct_fields__})
     return made
-
-
-def _plain(value: Any) -> Any:
-    """A field of an event. A text may quote a path of this machine that is no UTF-8, which JSON has no form for."""
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value

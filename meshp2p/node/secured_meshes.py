@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from meshp2p.store.credential_bundle import CredentialBundle  # they bring cryptography
     from meshp2p.store.credentials import CredentialDirectory, Credentials
 
-__all__ = ["announced_mesh", "choose_mesh", "count_secured", "find_credential", "how_to_join", "is_secured_as"]
+__all__ = [
+    "announced_mesh",
+    "choose_mesh",
+    "count_secured",
+    "find_credential",
+    "how_to_join",
+    "is_secured_as",
+    "open_credentials",
+]
 
 _LOOK_SECONDS = 2.0
 
@@ -28,7 +36,7 @@ def choose_mesh(config: NodeConfig) -> NodeConfig:
     :class:`~meshp2p.errors.StoreError` if a credential cannot be read.
     """
     if config.credentials is not None:
-        name = _open(config.credentials).load_name()
+        name = open_credentials(config.credentials).load_name()
         if config.mesh not in (None, name):
             raise ConfigError(f"mesh = {config.mesh!r}: the credentials are of mesh {name!r}")
         return NodeConfig.of(config, mesh=name)
@@ -48,7 +56,7 @@ def find_credential(config: NodeConfig) -> CredentialDirectory | CredentialBundl
     """Return the credential for the mesh of this configuration, or None if the mesh is open. Raises as
     :func:`choose_mesh` does."""
     if config.credentials is not None:
-        return _open(config.credentials)
+        return open_credentials(config.credentials)
     joined = _joined()
     return None if joined is None else joined.find(config.mesh_name)
 
@@ -72,7 +80,9 @@ def _joined() -> Credentials | None:
     return Credentials(meshes)
 
 
-def _open(credentials: str | os.PathLike[str] | bytes) -> CredentialDirectory | CredentialBundle:
+def open_credentials(credentials: str | os.PathLike[str] | bytes) -> CredentialDirectory | CredentialBundle:
+    """Return the credential in a directory, in a file that ``meshp2p join --export`` wrote, or in the bytes of one.
+    Raises :class:`~meshp2p.errors.StoreError`."""
     from meshp2p.store.credential_bundle import CredentialBundle  # noqa: PLC0415  # only where it is used
     from meshp2p.store.credentials import CredentialDirectory, read_secret  # noqa: PLC0415
 

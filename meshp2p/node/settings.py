@@ -22,14 +22,25 @@ from meshp2p.http.limits import HttpLimits
 from meshp2p.node.config import NodeConfig, check_path
 from meshp2p.node.options import NodeOptions
 
-__all__ = ["PREFIX", "TOKEN_VARIABLE", "choose_config", "load_config", "variable_of"]
+__all__ = [
+    "CA_VARIABLE",
+    "JOIN_TOKEN_VARIABLE",
+    "PREFIX",
+    "TOKEN_VARIABLE",
+    "choose_config",
+    "load_config",
+    "variable_of",
+]
 
 _log = logging.getLogger("meshp2p.node")
 
 PREFIX: Final = "MESHP2P_"
 _CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
-TOKEN_VARIABLE: Final = f"{PREFIX}JOIN_TOKEN"
-"""For ``meshp2p join``; nodes do not read it."""
+JOIN_TOKEN_VARIABLE: Final = f"{PREFIX}JOIN_TOKEN"
+TOKEN_VARIABLE: Final = f"{PREFIX}TOKEN"
+CA_VARIABLE: Final = f"{PREFIX}CA"
+_OTHER_VARIABLES: Final = (_CONFIG_VARIABLE, JOIN_TOKEN_VARIABLE, TOKEN_VARIABLE, CA_VARIABLE)
+"""Those of the commands; nodes read only the first."""
 _GROUPS: Final[dict[str, type[msgspec.Struct]]] = {"protocol": ProtocolConfig, "limits": HttpLimits}
 _SHOWN_MAX: Final = 80
 
@@ -146,14 +157,14 @@ def _is_of_a_service(variable: str, text: str) -> bool:
 def _read_environment(variables: Mapping[str, str], *, is_strict: bool) -> dict[str, _Setting]:
     settings: dict[str, _Setting] = {}
     for variable, text in variables.items():
-        if not variable.startswith(PREFIX) or variable in (_CONFIG_VARIABLE, TOKEN_VARIABLE) or not text:
+        if not variable.startswith(PREFIX) or variable in _OTHER_VARIABLES or not text:
             continue
         if _is_of_a_service(variable, text):
             continue
         key = _KEYS.get(variable)
         if key is None:
             problem = (
-                f"unknown environment variable {variable}:{_suggest(variable, (*_KEYS, _CONFIG_VARIABLE))}"
+                f"unknown environment variable {variable}:{_suggest(variable, (*_KEYS, *_OTHER_VARIABLES))}"
                 f" expected {PREFIX} and the name of an option"
             )
             if is_strict:

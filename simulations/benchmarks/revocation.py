@@ -105,7 +105,7 @@ class _SecuredMesh:
             chain = inviter.invite(key.public, consent_to(key, inviter.mesh_id, inviter.key.fingerprint), name)
             self._first.update_trust(inviter)
             own = self._user(name).add(MachineCredential(inviter.root, key, chain))
-        command = [sys.executable, "-m", "meshp2p.cli", "up", "--json", "--mesh", "studio", "--id", name, "--port", "0"]
+        command = [sys.executable, "-m", "meshp2p", "up", "--json", "--mesh", "studio", "--id", name, "--port", "0"]
         command += ["--join", self.seed] if self.seed else []
         log, environment = self._directory / f"{name}.log", {"XDG_DATA_HOME": str(self._directory / name)}
         program = self._programs[name] = Program(command, log, partial(self._hear, name), environment)
@@ -114,14 +114,15 @@ class _SecuredMesh:
 
     def _hear(self, name: str, line: str, at: float) -> None:
         event = msgspec.json.decode(line)
-        match event.get("event"):
+        subject = event.get("instance", {}).get("instance_id")
+        match event["type"]:
             case "ready":
                 self.seed = self.seed or event["addresses"][0]
-            case "joined":
-                self._listed[name].add(event["id"])
-            case "left" | "died" if "id" in event:
-                self._listed[name].discard(event["id"])
-                self._left[name][event["id"]] = at
+            case "member_joined":
+                self._listed[name].add(subject)
+            case "member_left" | "member_died":
+                self._listed[name].discard(subject)
+                self._left[name][subject] = at
         self._heard.set()
         self._heard = trio.Event()
 

@@ -59,7 +59,7 @@ class Node:
 
     async def start(self, others: list[Node]) -> None:
         """Let a process begin; it need not serve yet."""
-        command = ["ip", "netns", "exec", self._space, sys.executable, "-m", "meshp2p.cli", "up", "--json"]
+        command = ["ip", "netns", "exec", self._space, sys.executable, "-m", "meshp2p", "up", "--json"]
         command += ["--no-mdns", "--mesh", self._mesh, "--id", self.id, "--host", self.host, "--port", str(PORT)]
         command += ["--data-dir", str(self._disk / "data"), *(f"--join={other.host}:{PORT}" for other in others)]
         clock = {

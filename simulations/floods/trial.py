@@ -160,7 +160,7 @@ async def _node(
 ) -> AsyncIterator[tuple[trio.Process, AsyncIterator[str]]]:
     """Run a node, and collect its output lines. It is killed at the end if it still runs."""
     options = ["--id", data_dir.name, "--host", "127.0.0.1", "--port", "0", "--no-mdns", "--no-beacon", "--json"]
-    command = [sys.executable, "-m", "meshp2p.cli", "up", *options, "--data-dir", str(data_dir)]
+    command = [sys.executable, "-m", "meshp2p", "up", *options, "--data-dir", str(data_dir)]
     command += ["--join", join] if join else []
     process = await trio.lowlevel.open_process(
         command, cwd=data_dir.parent, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
@@ -193,7 +193,8 @@ async def _count_suspicions(lines: AsyncIterator[str], outcome: Outcome) -> None
     """Count suspicions until the flooded node ends: ``exit_status`` and a farewell are none."""
     async for line in lines:
         event = json.loads(line)
-        outcome.suspicions += event["event"] in ("suspected", "died") and event.get("id") == "node"
+        is_bad = event["type"] in ("member_suspected", "member_died")
+        outcome.suspicions += is_bad and event["instance"]["instance_id"] == "node"
 
 
 def _status_bytes(pid: int, field: str) -> int:

@@ -85,7 +85,7 @@ class Meshp2pNode(Node):
 
     def command(self) -> list[str]:
         joins = [word for seed in self.seeds for word in ("--join", f"{seed}:7700")]
-        node = [sys.executable, "-m", "meshp2p.cli", "up", "--json", "--id", self.host.name, "--mesh", "lan"]
+        node = [sys.executable, "-m", "meshp2p", "up", "--json", "--id", self.host.name, "--mesh", "lan"]
         return [*node, "--insecure-lan", "--port", "7700", *joins, *self.options]
 
     def hear(self, line: str) -> None:

@@ -15,7 +15,7 @@ import trio
 from meshp2p.cli import joining as joining_commands
 from meshp2p.cli import main, membership, revoking
 from meshp2p.core.address import Address
-from meshp2p.node.settings import TOKEN_VARIABLE
+from meshp2p.node.settings import JOIN_TOKEN_VARIABLE
 from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import meshes_directory
 from meshp2p.trust import revocation_room
@@ -132,6 +132,21 @@ class Invitation:
         return self.lines[0].rsplit(maxsplit=1)[-1]
 
 
+@pytest.mark.parametrize(
+    "words", [("trust",), ("root", "export", "file"), ("token",), ("ca",), ("invite",), ("revoke", "anna@laptop")]
+)
+def test_each_command_takes_the_mesh_from_the_environment(shell: Shell, words: tuple[str, ...]) -> None:
+    for name in ("studio", "attic"):
+        assert shell.run("init", name)[0] == 0
+    code, _, err = shell.run(*words)
+    assert (code, "several meshes fit" in err) == (2, True), err
+    shell.patch.setenv("MESHP2P_MESH", "elsewhere")
+    code, _, err = shell.run(*words)
+    assert (code, "this user is not in a secured mesh 'elsewhere'" in err) == (2, True), err
+    shell.patch.setenv("MESHP2P_MESHES", "studio")
+    assert "did you mean 'MESHP2P_MESH'" in shell.run(*words)[2]
+
+
 async def test_two_users_are_in_one_mesh_after_three_commands(shell: Shell) -> None:
     await trio.to_thread.run_sync(shell.run, "init", "studio", "--label", "anna")
     invitation = Invitation(shell, ())
@@ -173,7 +188,7 @@ async def test_a_token_lets_several_in_and_joining_twice_is_no_error(shell: Shel
     invitation = Invitation(shell, ("--token", "--uses", "2", "--for", "1h"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(invitation.run)
-        shell.patch.setenv(TOKEN_VARIABLE, await invitation.secret())
+        shell.patch.setenv(JOIN_TOKEN_VARIABLE, await invitation.secret())
         for user in ("one", "one", "two"):
             shell.act(user)
             assert await trio.to_thread.run_sync(main, ["join", "--at", f"127.0.0.1:{invitation.port}"]) == 0

@@ -3,44 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
-import trio
 
 from meshp2p import MemberDied, MeshClient, ProtocolConfig
 from meshp2p.cli import main
+from tests.cli.shells import Shell, shell
 from tests.http.meshes import open_mesh
-
-
-class Shell:
-    """Runs commands against one node, each in a thread of its own."""
-
-    def __init__(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
-        self.url = url
-        self._capsys = capsys
-
-    async def run(self, *words: str) -> tuple[int, str, str]:
-        """The exit code, and what was printed."""
-        code = await trio.to_thread.run_sync(main, [*words, "--node", self.url])
-        printed = self._capsys.readouterr()
-        return code, printed.out, printed.err
-
-    async def json(self, *words: str) -> Any:
-        code, out, err = await self.run(*words, "--json")
-        assert (code, err) == (0, "")
-        return json.loads(out)
-
-
-@asynccontextmanager
-async def shell(capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Shell]:
-    """A node, and an instance ``agent`` that it hosts."""
-    async with open_mesh("node") as (node,), MeshClient(node.url) as client:
-        await client.register("agent", "h", 1)
-        yield Shell(node.url, capsys)
 
 
 async def test_a_message_is_sent_read_acknowledged_and_its_status_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,9 +50,14 @@ async def test_a_message_goes_to_all_others_only_if_that_is_asked_for(capsys: py
 async def test_who_is_there_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     async with shell(capsys) as sh:
         agent, node = (await sh.json("agents"))["instances"]
-        assert (agent["id"], agent["state"], agent["addresses"], agent["is_leader"]) == ("agent", "alive", [], True)
-        assert (node["id"], node["home"], node["metrics"], node["epoch"]) == ("node", "node", {}, 0)
-        assert (await sh.json("leader"))["id"] == "agent"
+        assert (agent["instance_id"], agent["state"], agent["addresses"], agent["is_leader"]) == (
+            "agent",
+            "alive",
+            [],
+            True,
+        )
+        assert (node["instance_id"], node["home"], node["metrics"], node["epoch"]) == ("node", "node", None, 0)
+        assert (await sh.json("leader"))["instance_id"] == "agent"
         assert (await sh.run("leader"))[1].startswith("agent (epoch ")
 
 

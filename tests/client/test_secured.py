@@ -15,7 +15,8 @@ import meshp2p
 from meshp2p.cli.ask import open_client
 from meshp2p.client import MeshClient
 from meshp2p.errors import ConfigError, NotInvited, RequestRefused, StoreError, Unreachable
-from meshp2p.store.credentials import CredentialDirectory
+from meshp2p.store.credential_bundle import bundle_of
+from meshp2p.store.credentials import CredentialDirectory, write_secret
 from meshp2p.trust.tokens import issue_token
 from tests.http.meshes import QUICK
 from tests.node.users import Users
@@ -124,6 +125,32 @@ async def test_commands_use_the_credential_of_the_user(
         async with open_client(options) as client:
             with pytest.raises(RequestRefused, match="401"):
                 await client.members()
+
+
+async def test_commands_use_an_exported_credential_or_a_token(
+    users: Users, anna: CredentialDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported, ca = tmp_path / "service.pem", tmp_path / "studio.pem"
+    write_secret(exported, bundle_of(anna.load()))
+    ca.write_bytes((anna.path / "root.pem").read_bytes())
+    async with meshp2p.open_node(**OPTIONS, require_token=True) as node:
+        users.act("nobody")
+        address = str(node.addresses[0])
+
+        async def ask(where: str, **variables: str) -> list[str]:
+            with monkeypatch.context() as patch:
+                for name, value in variables.items():
+                    patch.setenv(f"MESHP2P_{name}", value)
+                async with open_client(argparse.Namespace(node=where, mesh=None)) as client:
+                    return [member.id for member in await client.members()]
+
+        assert await ask(address, CREDENTIALS=str(exported)) == ["home"]
+        token = token_of(anna, "read")
+        assert await ask(f"https://{address}", TOKEN=token, CA=str(ca)) == ["home"]
+        with pytest.raises(RequestRefused, match="401"):
+            await ask(address, TOKEN=f"{token}x")
+        with pytest.raises(Unreachable, match="certificate of the node is not accepted"):
+            await ask(f"https://{address}", TOKEN=token)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ class Terminal:
 def test_the_console_blocks_of_the_readme_print_what_it_shows(tmp_path: Path) -> None:
     binaries = tmp_path / "bin"
     binaries.mkdir()
-    (binaries / "meshp2p").write_text(f'#!/bin/sh\nexec {sys.executable} -m meshp2p.cli "$@"\n')
+    (binaries / "meshp2p").write_text(f'#!/bin/sh\nexec {sys.executable} -m meshp2p "$@"\n')
     (binaries / "meshp2p").chmod(0o755)
     environment = os.environ | {
         "PATH": f"{binaries}:{os.environ['PATH']}",

@@ -42,14 +42,14 @@ class Program:
         self._lines = lines
         self.pid = running.pid
 
-    async def wait_for_line(self, fragment: str) -> str:
-        """Return the next line that contains ``fragment``. Fails if the process ends without one."""
+    async def wait_for_line(self, *fragments: str) -> str:
+        """Return the next line that contains all ``fragments``. Fails if the process ends without one."""
         skipped: list[str] = []
         async for line in self._lines:
-            if fragment in line:
+            if all(fragment in line for fragment in fragments):
                 return line
             skipped.append(line)
-        pytest.fail(f"it ended without {fragment!r}:\n" + "\n".join(skipped))
+        pytest.fail(f"it ended without {fragments!r}:\n" + "\n".join(skipped))
 
     async def wait_for_sighting(self, instance_id: str) -> list[str]:
         """Return the addresses at which a peer program next saw this id."""
@@ -119,7 +119,7 @@ def peer_command(instance_id: str, mesh: str, port: int, *addresses: str) -> tup
 
 def up_command(instance_id: str, *options: str) -> tuple[str, ...]:
     """How to start a node of the mesh ``lab``."""
-    return (sys.executable, "-m", "meshp2p.cli", "up", "--json", "--mesh", "lab", "--id", instance_id, *options)
+    return (sys.executable, "-m", "meshp2p", "up", "--json", "--mesh", "lab", "--id", instance_id, *options)
 
 
 def up(host: Host, instance_id: str, *options: str) -> list[str]:

@@ -41,7 +41,7 @@ async def test_another_machine_needs_https_and_a_token(tmp_path: Path) -> None:
         anna, eve = network.hosts.values()
 
         def command(*words: str) -> list[str]:
-            return anna.command(sys.executable, "-m", "meshp2p.cli", *words)
+            return anna.command(sys.executable, "-m", "meshp2p", *words)
 
         async with open_program(*command("init", "studio"), env=env) as init:
             await init.wait_for_line("is made")

@@ -20,8 +20,8 @@ BEACON_ALONE = ("--no-mdns", "--beacon")
 async def meet(one: Program, other: Program) -> None:
     """Wait until each has listed the other: ``one`` and ``other``."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(one.wait_for_line, '"joined","id":"other"')
-        nursery.start_soon(other.wait_for_line, '"joined","id":"one"')
+        nursery.start_soon(one.wait_for_line, '"member_joined"', '"instance":{"instance_id":"other"')
+        nursery.start_soon(other.wait_for_line, '"member_joined"', '"instance":{"instance_id":"one"')
 
 
 def block_multicast(*hosts: Host) -> None:
@@ -120,12 +120,12 @@ async def test_two_meshes_that_formed_before_their_network_came_up_are_one_then(
             names = (("one", left), ("two", left), ("other", right), ("another", right))
             async with open_programs(*(up(host, name, "--insecure-lan") for name, host in names)) as nodes:
                 one, _, other, another = nodes
-                await one.wait_for_line('"joined","id":"two"')
-                await other.wait_for_line('"joined","id":"another"')
+                await one.wait_for_line('"member_joined"', '"instance":{"instance_id":"two"')
+                await other.wait_for_line('"member_joined"', '"instance":{"instance_id":"another"')
                 left.namespace.ip("address add 10.9.0.1/24 dev lan")
                 right.namespace.ip("address add 10.9.0.2/24 dev lan")
-                await one.wait_for_line('"joined","id":"other"')
-                await another.wait_for_line('"joined","id":"two"')
+                await one.wait_for_line('"member_joined"', '"instance":{"instance_id":"other"')
+                await another.wait_for_line('"member_joined"', '"instance":{"instance_id":"two"')
 
 
 async def test_two_hosts_meet_by_a_link_local_address_with_its_zone() -> None:
@@ -174,5 +174,8 @@ async def test_an_interface_without_carrier_is_advertised_once_it_has_one() -> N
             async with open_programs(up(left, "one", "--insecure-lan")) as (node,):
                 assert json.loads(await node.wait_for_line('"ready"'))["addresses"] == ["10.9.0.1:7700"]
                 left.namespace.ip("link set far up")
-                while "10.9.5.1:7700" not in json.loads(await node.wait_for_line('"updated"'))["addresses"]:
+                while (
+                    "10.9.5.1:7700"
+                    not in json.loads(await node.wait_for_line('"member_updated"'))["instance"]["addresses"]
+                ):
                     pass

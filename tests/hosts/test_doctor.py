@@ -27,7 +27,7 @@ def long(*values: object) -> Any:
 
 async def examine(host: Host, *options: str) -> tuple[int, Report]:
     """The doctor's exit code and report."""
-    command = (sys.executable, "-m", "meshp2p.cli", "doctor", "--json", "--mesh", "lab", "--seconds", "2")
+    command = (sys.executable, "-m", "meshp2p", "doctor", "--json", "--mesh", "lab", "--seconds", "2")
     code = 'code=0; "$@" || code=$?; echo "exit $code"'
     async with open_program(*host.command("sh", "-c", code, "sh", *command, *options)) as doctor:
         report: Report = json.loads(await doctor.wait_for_line('"is_well"'))
@@ -242,7 +242,7 @@ async def test_nat_hides_this_host() -> None:
 async def test_the_printed_report_says_the_same(tmp_path: Path) -> None:
     with trio.fail_after(SECONDS), switch("a", "b") as network:
         a, b = network.hosts.values()
-        command = (sys.executable, "-m", "meshp2p.cli", "doctor", "--mesh", "lab", "--seconds", "1", ANY)
+        command = (sys.executable, "-m", "meshp2p", "doctor", "--mesh", "lab", "--seconds", "1", ANY)
         async with (
             open_ready(up(a, "a", ANY)),
             open_program(*b.command(*command), log=tmp_path / "log") as doctor,

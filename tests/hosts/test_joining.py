@@ -25,7 +25,7 @@ class Owner:
         self.env = {**os.environ, "XDG_DATA_HOME": str(directory), "PYTHONUNBUFFERED": "1"}
 
     def command(self, *words: str) -> list[str]:
-        return self._host.command(sys.executable, "-m", "meshp2p.cli", *words)
+        return self._host.command(sys.executable, "-m", "meshp2p", *words)
 
     def up(self, instance_id: str) -> list[str]:
         return self.command("up", "--json", "--mesh", "studio", "--id", instance_id, "--insecure-lan")
@@ -52,18 +52,18 @@ async def test_two_fresh_machines_join_by_a_code_a_third_stays_out_and_a_lost_on
             open_program(*eve.up("eve"), env=eve.env) as stranger,
         ):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(one.wait_for_line, '"joined","id":"two"')
-                nursery.start_soon(two.wait_for_line, '"joined","id":"one"')
+                nursery.start_soon(one.wait_for_line, '"member_joined"', '"instance":{"instance_id":"two"')
+                nursery.start_soon(two.wait_for_line, '"member_joined"', '"instance":{"instance_id":"one"')
                 nursery.start_soon(stranger.wait_for_line, '"ready"')
             async with open_program(*bert.command("agents", "--mesh", "studio", "--json"), env=bert.env) as agents:
                 listed = await agents.wait_for_line("instances")
-            assert set(re.findall(r'"id":"(\w+)"', listed)) == {"one", "two"}
-            told = await stranger.wait_for_line('"network-problem"')
+            assert set(re.findall(r'"instance_id":"(\w+)"', listed)) == {"one", "two"}
+            told = await stranger.wait_for_line('"network_problem_found"')
             assert "mesh 'studio' is on this network (2 nodes), and this machine is not in it" in told
             assert "`meshp2p invite` on a member and `meshp2p join` here" in told
             async with open_program(*anna.command("revoke", "bert"), env=anna.env) as revoke:
                 await revoke.wait_for_line("machine 'bert' is revoked")
-                await one.wait_for_line('"left","id":"two"')
+                await one.wait_for_line('"member_left"', '"instance":{"instance_id":"two"')
                 await two.wait_ended()
         async with open_program(*bert.up("two"), env=bert.env) as two:
             await two.wait_ended()

@@ -35,7 +35,7 @@ async def open_ups(network: Network, log: Path, *options: Sequence[str]) -> Asyn
 
 
 async def problem(program: Program) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(await program.wait_for_line('"network-problem"'))
+    told: dict[str, Any] = json.loads(await program.wait_for_line('"network_problem_found"'))
     return told
 
 
@@ -98,7 +98,7 @@ async def test_a_node_behind_a_firewall_or_nat_says_that_nobody_reaches_it_and_w
                 assert "a tried 10.9." in told["reason"]
                 assert "TCP port 7700" in told["advice"]
             open_to_all.kill()
-    assert "network-problem" not in (tmp_path / "a.log").read_text()
+    assert "network_problem_found" not in (tmp_path / "a.log").read_text()
     assert "cannot connect" not in (tmp_path / "a.log").read_text()
 
 

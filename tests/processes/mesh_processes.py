@@ -46,15 +46,15 @@ class Up:
 
     def _take(self, event: Event) -> None:
         self.events.append(event)
-        match event["event"]:
+        match event["type"]:
             case "ready":
                 self.ready = event
-            case "joined":
-                self.listed.add(event["id"])
-            case "died" | "left" if "id" in event:
-                self.listed.discard(event["id"])
-            case "leader":
-                self.leader_id = event["leader_id"]
+            case "member_joined":
+                self.listed.add(event["instance"]["instance_id"])
+            case "member_died" | "member_left":
+                self.listed.discard(event["instance"]["instance_id"])
+            case "leader_changed":
+                self.leader_id = event["leader"] and event["leader"]["instance_id"]
         self._changed.set()
         self._changed = trio.Event()
 
@@ -69,9 +69,13 @@ class Up:
         """Wait until these, and no others, are listed, and the lowest of them leads."""
         await self.until(lambda up: up.listed == {*ids} and up.leader_id == min(ids))
 
+    def about(self, instance_id: str) -> list[Event]:
+        """The events about one instance, in order."""
+        return [event for event in self.events if event.get("instance", {}).get("instance_id") == instance_id]
+
     def words(self, instance_id: str) -> list[str]:
         """What was said of one instance, in order."""
-        return [event["event"] for event in self.events if event.get("id") == instance_id and event["event"] != "ready"]
+        return [event["type"].removeprefix("member_") for event in self.about(instance_id)]
 
     @property
     def pid(self) -> int:
@@ -115,7 +119,7 @@ async def open_ups() -> AsyncIterator[Callable[..., Any]]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "meshp2p.cli", "up", "--json", *arguments]
+    return [sys.executable, "-m", "meshp2p", "up", "--json", *arguments]
 
 
 async def refuse(*arguments: str, **environment: str) -> str:

@@ -69,7 +69,7 @@ async def test_a_process_that_is_asked_to_end_leaves_at_once_and_well() -> None:
                 assert await other.end(number) == 0
                 await first.until_sees("a")
                 assert first.words("b")[-1] == "left"
-                await other.until(lambda up: up.events[-1] == {"event": "left"})
+                await other.until(lambda up: up.events[-1]["type"] == "left")
                 assert "suspected" not in first.words("b")
 
 
@@ -87,7 +87,7 @@ async def test_a_process_that_was_killed_comes_back_with_what_it_kept(tmp_path: 
             await all_see([other, again], name, "z")
 
             def has_risen(up: Up) -> bool:
-                incarnations = [event["incarnation"] for event in up.events if event.get("id") == name]
+                incarnations = [event["instance"]["incarnation"] for event in up.about(name)]
                 return bool(incarnations[-1] > incarnations[0])
 
             await other.until(has_risen)
@@ -98,7 +98,7 @@ async def test_the_line_that_says_ready_is_true_and_comes_first() -> None:
         async with open_ups() as up, httpx.AsyncClient(trust_env=False) as client:
             one = await up(*ALONE, "--id", "agent ü\n", "--capability", "draw", "--capability", "fly", "--profile", "p")
             assert one.events[0] is one.ready
-            assert one.ready.keys() == {"event", "id", "url", "mesh", "addresses"}
+            assert one.ready.keys() == {"type", "at", "id", "url", "mesh", "addresses"}
             assert (one.ready["id"], one.ready["mesh"]) == ("agent ü\n", "default")
             assert (await client.get(one.ready["url"] + "/readyz")).status_code == 200
             (instance,) = (await client.get(one.ready["url"] + "/registry/agents")).json()["instances"]
@@ -168,7 +168,7 @@ async def test_what_cannot_be_started_is_said_in_one_line(tmp_path: Path) -> Non
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert "unrecognized arguments: --nonsense" in await refuse(*ALONE, "--nonsense")
+        assert "there is no option --nonsense (see" in await refuse(*ALONE, "--nonsense")
         assert f"port {port} of 127.0.0.1 is in use" in await refuse("--no-mdns", "--port", str(port))
         assert str(file) in await refuse(*ALONE, "--data-dir", str(file / "below"))
 

@@ -56,7 +56,9 @@ def fill(place: Path) -> Path:
 
 def own_epoch(node: Up) -> int:
     """The epoch with which this node said last that "b" leads, 0 if it has none yet."""
-    told = [event["epoch"] for event in node.events if event["event"] == "leader" and event["leader_id"] == "b"]
+    told = [
+        leader["epoch"] for event in node.events if (leader := event.get("leader")) and leader["instance_id"] == "b"
+    ]
     return told[-1] if told else 0
 
 
@@ -90,7 +92,7 @@ async def test_a_full_disk_refuses_messages_and_stops_neither_claims_nor_starts(
                 pass  # the log has some room of its own
             assert status == 507
             assert "cannot be written" in await until_ready(client, url, 503)
-            await node.until(lambda up: any(event["event"] == "storage-failed" for event in up.events))
+            await node.until(lambda up: any(event["type"] == "storage_failed" for event in up.events))
             # the leader dies: this node follows, with a claim that is kept on the full disk
             await leader.end(signal.SIGKILL)
             await node.until(lambda node: own_epoch(node) > 0)
@@ -155,9 +157,9 @@ async def test_a_node_whose_descriptors_are_all_taken_serves_on_and_writes_when_
                 host, port = node.ready["url"].removeprefix("http://").split(":")
                 forged = Codec(name).encode(Datagram(Gossip(tag_of("somebody")), (ahead,)))
                 await sock.sendto(forged, (host, int(port)))
-            await node.until(lambda up: any(event["event"] == "storage-failed" for event in up.events))
+            await node.until(lambda up: any(event["type"] == "storage_failed" for event in up.events))
             resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (soft, hard))
-            await node.until(lambda up: any(event["event"] == "storage-recovered" for event in up.events))
+            await node.until(lambda up: any(event["type"] == "storage_recovered" for event in up.events))
             await until_ready(client, node.ready["url"], 200)
             assert await send(client, node.ready["url"], "b") == 200
             assert not {"died", "left"} & {*other.words("b")}

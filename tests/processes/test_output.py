@@ -17,7 +17,7 @@ import trio
 from tests.processes.mesh_processes import ROOT, Up, open_ups
 
 ALONE = ("--no-mdns", "--port", "0")
-MESHP2P = [sys.executable, "-m", "meshp2p.cli"]
+MESHP2P = [sys.executable, "-m", "meshp2p"]
 
 
 @contextmanager
@@ -181,7 +181,7 @@ async def test_a_list_is_printed_whole_where_the_encoding_lacks_a_character() ->
                 env=environment(PYTHONIOENCODING="ascii"),
             )
             lines = finished.stdout.decode("ascii").splitlines()
-            assert [line[2:].split()[0] for line in lines] == ["a", r"ma\xeetre-\xe9", r"\xff"]
+            assert [line[2:].split()[0] for line in lines] == ["ID", "a", r"ma\xeetre-\xe9", r"\xff"]
             assert second.ready["id"] == "maître-é"
 
 
@@ -239,7 +239,7 @@ async def test_variables_that_kubernetes_sets_are_ignored_and_other_unknown_ones
     with trio.fail_after(100):
         process = await start("up", "--no-mdns", "--json", stdout=subprocess.PIPE, **kubernetes)
         assert process.stdout is not None
-        assert b'"event":"ready"' in await process.stdout.receive_some()
+        assert b'"type":"ready"' in await process.stdout.receive_some()
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
         await process.stdout.aclose()

@@ -24,10 +24,8 @@ SECONDS = 4.0
 def add_commands(commands: Any) -> None:
     doctor = commands.add_parser(
         "doctor",
-        help="find out why a node finds no other nodes",
         description="Find out why a node with this configuration finds no other nodes. An option that is not given"
         " is taken from its MESHP2P_... variable, then from the file, then from the preset.",
-        allow_abbrev=False,
     )
     add_configuration(doctor)
     doctor.add_argument(

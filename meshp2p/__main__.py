@@ -1,4 +1,4 @@
-"""``python -m meshp2p.cli``."""
+"""``python -m meshp2p``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,118 @@
+"""The commands and their options, as one tree of parsers: what is typed, its help, its completion and its page in the
+docs all come from it."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NoReturn
+
+from meshp2p.cli.output import warn
+from meshp2p.version import __version__
+
+__all__ = ["COMMANDS", "check_words", "did_you_mean", "make_parser", "parsers_below", "summary_of"]
+
+COMMANDS: Final = {
+    "up": "up",
+    "agents": "ask",
+    "leader": "ask",
+    "events": "events",
+    "send": "messages",
+    "messages": "messages",
+    "doctor": "doctor",
+    "init": "membership",
+    "invite": "joining",
+    "join": "joining",
+    "trust": "membership",
+    "revoke": "revoking",
+    "token": "tokens",
+    "ca": "tokens",
+    "root": "membership",
+    "status": "messages",
+    "simulate": "simulate",
+}
+"""Which module has each command, in the order of the overview."""
+
+_ONLY_NAMED: Final = ("status", "trust", "revoke", "token", "ca", "root", "simulate")
+"""The commands of which the overview says no more than the name, so that it fits a screen of 24 lines."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line. An option must be written in full."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        warn(f"{message} (see {self.prog} --help)")
+        self.exit(2)
+
+
+class _Overview(_Parser):
+    """The whole command line. Its help has a line for each of the usual commands."""
+
+    def format_help(self) -> str:
+        found = dict(parsers_below(make_parser()))
+        lines = [f"  {name:10}{summary_of(found[name])}" for name in COMMANDS if name not in _ONLY_NAMED]
+        return "\n".join(
+            (
+                f"usage: meshp2p COMMAND [OPTION ...]\n\n{self.description}\n",
+                *lines,
+                f"\nalso: {', '.join(_ONLY_NAMED)}",
+                "`meshp2p COMMAND --help` describes one; see also `meshp2p --version`\n",
+            )
+        )
+
+
+def make_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line, or the part that ``command`` needs: a command that is not run is not paid for."""
+    names = COMMANDS if command is None else [command] if command in COMMANDS else []
+    parser = _Overview(prog="meshp2p", description="An agent mesh that needs no registry.")
+    parser.add_argument("--version", action="version", version=f"meshp2p {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    for module in dict.fromkeys(COMMANDS[name] for name in names):
+        importlib.import_module(f"meshp2p.cli.{module}").add_commands(commands)
+    return parser
+
+
+def check_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Refuse the command, or the first option, that does not exist, with the nearest that does; exits with 2."""
+    first = words[0]
+    if first not in COMMANDS:
+        if first not in ("-h", "--help", "--version"):
+            what = "the command comes first" if first.startswith("-") else f"there is no command {first!r}"
+            parser.error(what + did_you_mean(first, COMMANDS))
+        return
+    chosen = dict(parsers_below(parser))[first]
+    known = {option for one in (chosen, *(below for _, below in parsers_below(chosen))) for option in options_of(one)}
+    for word in words[1:]:
+        option = word.partition("=")[0]
+        if word == "--":
+            return
+        if option.startswith("--") and option not in known:
+            chosen.error(f"there is no option {option}{did_you_mean(option, known)}")
+
+
+def parsers_below(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """The names and parsers of the commands of a parser."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.items()
+
+
+def options_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The options of a parser, short and long."""
+    return [option for action in parser._actions for option in action.option_strings]
+
+
+def summary_of(parser: argparse.ArgumentParser) -> str:
+    """The first sentence about a command."""
+    return (parser.description or "").partition(". ")[0].removesuffix(".")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``": did you mean 'agents'?"``, if a known name is similar; else nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f": did you mean {near[0]}?" if near else ""
