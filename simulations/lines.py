@@ -18,19 +18,19 @@ BUDGETS = {
     "cli": 2150,
     "client": 650,
     "contrib": 110,
-    "core": 8200,
+    "core": 8230,
     "discovery": 1050,
     "guard": 390,
     "http": 2100,
-    "net": 2830,
-    "node": 4000,
+    "net": 2850,
+    "node": 4880,
     "simulation": 7150,
     "store": 950,
     "testing": 1850,
     "threaded": 1700,
     "trust": 1700,
     "virtual": 800,
-    "wire": 1250,
+    "wire": 1480,
 }
 """The maximum code lines of each package. A package that needs more says in the commit why nothing can be
 deleted instead."""

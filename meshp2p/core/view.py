@@ -118,6 +118,21 @@ class View:
         return self._relay_selector.detours
 
     @property
+    def round_trips(self) -> dict[str, float]:
+        """The average round trip to the nodes whose last probe was answered at once, in seconds, for reading."""
+        return self._swim.prober.round_trips
+
+    @property
+    def indirect(self) -> list[str]:
+        """The nodes whose last probe was answered only over others or TCP."""
+        return list(self._swim.prober.indirect)
+
+    @property
+    def watched(self) -> list[str]:
+        """The nodes that this one watches by an established connection."""
+        return self._swim.watches.watched
+
+    @property
     def leader_id(self) -> str | None:
         return self._swim.election.leader_id
 

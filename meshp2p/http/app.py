@@ -25,7 +25,7 @@ from meshp2p.http.guard import Guard
 from meshp2p.http.messages import message_handlers
 from meshp2p.http.openapi import encoded_description
 from meshp2p.http.registry import registry_handlers
-from meshp2p.http.request import Handler, Request, Response, Write, json_response
+from meshp2p.http.request import Handler, Request, Response, Write, json_response, query_flag
 from meshp2p.http.route_finder import RouteFinder
 from meshp2p.http.routes import EVENTS_TYPE, METRICS_TYPE
 from meshp2p.wire.contract import ErrorBody, HealthResponse, LivezResponse, ReadyzResponse
@@ -95,6 +95,9 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
     async def metrics(_request: Request) -> Response:
         return Response(200, node.metrics(), [(b"content-type", METRICS_TYPE.encode())])
 
+    async def status(request: Request) -> Response:
+        return json_response((await node.status(has_series=query_flag(request.query_values(), "series")),))
+
     async def openapi(_request: Request) -> Response:
         return json_response((encoded_description(version),))
 
@@ -102,6 +105,7 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
         "openapi": openapi,
         "events": events,
         "metrics": metrics,
+        "status": status,
         "health": health,
         "livez": livez,
         "readyz": readyz,

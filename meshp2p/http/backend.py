@@ -35,6 +35,9 @@ class Backend(Protocol):
     def metrics(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
 
+    async def status(self, *, has_series: bool) -> bytes:
+        """Return the status of the mesh as JSON, with the series or without."""
+
     @property
     def loss(self) -> str | None:
         """A description of what was lost on disk before the start, or None."""

@@ -32,6 +32,7 @@ from meshp2p.wire.contract import (
     SendMessageRequest,
     SendMessageResponse,
 )
+from meshp2p.wire.status_contract import StatusResponse
 
 __all__ = [
     "BODY_REFUSALS",
@@ -285,6 +286,15 @@ ROUTES: Final = (
         "read",
         "Show the node's counters and levels to Prometheus.",
         {200: Answer("all metrics, in Prometheus' text format", METRICS_TYPE)},
+    ),
+    Route(
+        "status",
+        "GET",
+        "/status",
+        "read",
+        "Show the state of the mesh: a verdict, the agents with the most trouble first, their work, the network.",
+        {200: Answer("the status, at most a second old", StatusResponse)},
+        (Parameter("series", "true: with the series of the last 15 minutes", _Flag),),
     ),
     Route(
         "openapi",

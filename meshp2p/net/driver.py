@@ -59,6 +59,9 @@ of the smallest. When so many were read since a deadline came, all that had arri
 ACK_HOSTS_MAX: Final = 64
 """How many hosts are remembered between two calls of :meth:`Driver.pop_ack_hosts`. Chosen, not measured."""
 
+SOURCES_MAX: Final = 4096
+"""How many addresses of datagrams are remembered. Chosen, not measured."""
+
 
 class Driver:
     """Owns the machine of one node.
@@ -91,6 +94,8 @@ class Driver:
         if security is not None:
             self._guard = security.guard(machine, codec, self._note_stranger, self.stats.count_refused)
         self._ack_hosts: set[str] = set()
+        self.heard_from: dict[Address, float] = {}
+        """When a datagram last arrived from each address, by trio's clock. Forgotten if there are too many."""
         self._nursery: trio.Nursery | None = None
         self._sleep = trio.CancelScope()
         self._emptied_at = -math.inf
@@ -341,6 +346,9 @@ class Driver:
                 stats.count_refused(error.reason)
                 _log.debug("refused a datagram from %s: %s", source, error)
                 continue
+            if len(self.heard_from) >= SOURCES_MAX:
+                self.heard_from.clear()
+            self.heard_from[source] = now
             if isinstance(datagram.body, Ack) and len(self._ack_hosts) < ACK_HOSTS_MAX:
                 self._ack_hosts.add(source.host)
             self.perform(self.machine.receive(datagram, source, now))

@@ -65,6 +65,8 @@ class PeerStats:
         self.callers: set[str] = set()
         """The hosts of accepted connections, at most ``CALLERS_MAX``."""
         self.dialled: int = 0
+        self.rivals: dict[tuple[str, str], float] = {}
+        """When a process last named an id that belongs to another: by the id and the host, at most ``CALLERS_MAX``."""
 
 
 class Peers:
@@ -351,12 +353,23 @@ class Peers:
     def _on_event(self, connection: PeerConnection, event: PeerEvent) -> None:
         match event:
             case HelloArrived():
+                self._note_rival(connection)
                 self._connections.choose(connection)
             case CallArrived():
                 if self._server is not None:
                     self._server.answer(connection, event)
             case _:
                 self._relays.handle_event(connection, event)
+
+    def _note_rival(self, connection: PeerConnection) -> None:
+        peer, verified, own = connection.peer, connection.verified, self._own
+        if peer is None or self._service is None:
+            return
+        is_rival = peer.id == own.id and peer.boot != own.boot
+        if verified is not None and self._service.is_usurper(peer.id, verified.machine):
+            is_rival = True
+        if is_rival and (len(self.stats.rivals) < CALLERS_MAX or (peer.id, connection.host) in self.stats.rivals):
+            self.stats.rivals[peer.id, connection.host] = trio.current_time()
 
     # Calls that are passed on
 

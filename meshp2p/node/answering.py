@@ -23,6 +23,7 @@ from meshp2p.wire.queries import (
     QueryRefusal,
     QueryRefused,
     QueryRequest,
+    ReportRequest,
     decode_query_untrusted,
     encode_query,
 )
@@ -65,6 +66,8 @@ class QueryServer:
         self.served: dict[str, int] = dict.fromkeys(SERVE_OUTCOMES, 0)
         """How many queries ended, by outcome."""
         self._under_way: dict[trio.CancelScope, str] = {}
+        self.report: Callable[[], bytes] = bytes
+        """Returns the encoded report of this node; set by the runner, which has all parts."""
 
     def open(self) -> None:
         """The agent has its node from now on, and can add handlers."""
@@ -85,7 +88,9 @@ class QueryServer:
             _log.debug("refused a query from %r: %s", call.source, error)
             await self._refuse(call, QueryRefusal.MALFORMED, str(error))
             return
-        if isinstance(message, ProgressReport):
+        if isinstance(message, ReportRequest):
+            await call.send_part(encode_query(QueryPart(self.report())))
+        elif isinstance(message, ProgressReport):
             self._handle_progress(call.source, message.correlation_id, message.payload)
         elif message.target != self._own_id:
             why = f"node {message.target!r} is not there: {self._own_id!r} answers at its address"

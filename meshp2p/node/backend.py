@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import trio
@@ -51,6 +51,8 @@ class NodeBackend:
         """A description of what was lost on disk before the start, or None."""
         self.metrics: Callable[[], bytes] = bytes
         """Returns all metrics in Prometheus' text format; set by the runner, which has all parts."""
+        self.make_status: Callable[[bool], Awaitable[bytes]]
+        """Returns the status of the mesh as JSON, with series or without; set by the runner as well."""
         self._driver = driver
         self._machine = driver.machine
         self._clock = trio.lowlevel.current_clock()
@@ -113,6 +115,10 @@ class NodeBackend:
             return "the node is settling: it has just started, was suspended, or lost many nodes at once"
         failure = self._machine.storage_failure
         return None if failure is None else f"nothing is kept on disk now: {failure}"
+
+    async def status(self, *, has_series: bool) -> bytes:
+        """Return the status of the mesh as JSON, with the series or without."""
+        return await self.make_status(has_series)
 
     async def catch_up(self) -> None:
         """Take in what other nodes have already sent."""

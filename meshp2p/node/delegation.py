@@ -77,6 +77,8 @@ class Delegating:
         self._want = want
         self._random = random
         self._outstanding: dict[str, int] = {}
+        self.under_way: dict[LocalDelegation, float] = {}
+        """The open delegations, and when each began, by trio's clock."""
 
     def open(self, task: Task) -> contextlib.AbstractAsyncContextManager[LocalDelegation]:
         """Delegate a task for the duration of a block. The end of the block cancels the task if it has not ended.
@@ -98,10 +100,14 @@ class Delegating:
 
     @contextlib.asynccontextmanager
     async def _open(self, delegation: LocalDelegation) -> AsyncIterator[LocalDelegation]:
-        async with open_plain_nursery() as nursery:
-            nursery.start_soon(delegation.run)
-            yield delegation
-            delegation.cancel()
+        self.under_way[delegation] = trio.current_time()
+        try:
+            async with open_plain_nursery() as nursery:
+                nursery.start_soon(delegation.run)
+                yield delegation
+                delegation.cancel()
+        finally:
+            del self.under_way[delegation]
 
     async def attempt(self, delegation: LocalDelegation, agent: str) -> bytes:
         """Ask one agent. On cancellation, the agent is told."""

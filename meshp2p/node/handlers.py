@@ -119,6 +119,7 @@ class Turns:
     """
 
     def __init__(self, limit: int) -> None:
+        self.limit: int = limit
         self._free = limit
         self._queue: collections.deque[trio.Event] = collections.deque()
         self._next: trio.Event | None = None
@@ -168,6 +169,12 @@ class Handler:
         self.timeout: float | None = timeout
         self.parameters: Parameters = Parameters(kind, function)
         self.turns: Turns = Turns(concurrency)
+        self.running: dict[object, float] = {}
+        """When each call of the function began, by trio's clock."""
+        self.done: int = 0
+        self.failed: int = 0
+        self.seconds: float = 0.0
+        """How long the calls that ended took, together."""
 
     async def perform(self, message: ReceivedMessage, emit: Emit | None) -> HandlerResult:
         """Call the function with this message. Each value it yields goes to ``emit``, and the last one is the answer.
@@ -175,6 +182,17 @@ class Handler:
         Raises only what is no ``Exception``. When cancelled, or after ``timeout`` seconds, it sets
         ``message.is_cancelled``.
         """
+        call = object()
+        self.running[call] = trio.current_time()
+        try:
+            result = await self._perform_in_time(message, emit)
+            self.failed += result.error is not None
+            return result
+        finally:
+            self.done += 1
+            self.seconds += trio.current_time() - self.running.pop(call)
+
+    async def _perform_in_time(self, message: ReceivedMessage, emit: Emit | None) -> HandlerResult:
         if self.timeout is None:
             return await self._perform(message, emit)
         with trio.move_on_after(self.timeout):
@@ -250,6 +268,10 @@ class Handlers:
     def get(self, kind: str) -> Handler | None:
         """Return the handler of this kind, if there is one."""
         return self._handlers.get(kind)
+
+    def all(self) -> list[Handler]:
+        """Return all handlers."""
+        return list(self._handlers.values())
 
     async def wait_for(self, kind: str) -> Handler:
         """Wait until there is a handler of this kind."""

@@ -26,7 +26,7 @@ from meshp2p.node.correspondence import Correspondence
 from meshp2p.node.delegation import Delegating
 from meshp2p.node.event_log import EventLog
 from meshp2p.node.events import LeaderChanged, MemberJoined, NetworkProblemFound, NodeEvent, event_of
-from meshp2p.node.handlers import HandlerFunction
+from meshp2p.node.handlers import HandlerFunction, Handlers
 from meshp2p.node.inbox import Inbox
 from meshp2p.node.instance import instance_of
 from meshp2p.node.leadership import HeldLease, hold_leadership
@@ -67,8 +67,8 @@ class LocalNode(NodeBackend):
             self._tell_progress,
             self._requests,
         )
-        handlers = self._correspondence.handlers
-        self.answering: QueryServer = QueryServer(self.id, handlers, self._requests.handle_progress, wall_ms)
+        self.handlers: Handlers = self._correspondence.handlers
+        self.answering: QueryServer = QueryServer(self.id, self.handlers, self._requests.handle_progress, wall_ms)
         """Serves the calls of other nodes that carry queries."""
         self.queries: Queries = Queries(
             self.id, opener, self.answering.serve, driver.machine.has_node, self._query_by_mail, ids, wall_ms

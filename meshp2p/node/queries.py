@@ -71,6 +71,7 @@ class _QueryWatch:
 
     def __init__(self, target: str) -> None:
         self.target = target
+        self.began = trio.current_time()
         self.scope = trio.CancelScope()
         self.is_sent = False
         self.failure: MeshError | None = None
@@ -121,6 +122,10 @@ class Queries:
                 await trio.sleep_forever()
         finally:
             self._nursery = None
+
+    def under_way(self) -> list[tuple[str, float]]:
+        """Return the target of each query that has no answer yet, and when it was asked, by trio's clock."""
+        return [(watch.target, watch.began) for watch in self._under_way]
 
     def lose(self, instance_id: str) -> None:
         """End the queries to an instance that died or left."""

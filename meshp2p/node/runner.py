@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import trio
 
@@ -18,6 +18,7 @@ from meshp2p.discovery.source import Sighting
 from meshp2p.errors import IdConflict, MeshError, StartError
 from meshp2p.http.access import Access
 from meshp2p.http.app import make_app
+from meshp2p.http.serialize import rfc3339
 from meshp2p.http.server import HttpServer
 from meshp2p.net.driver import Driver
 from meshp2p.net.port import Listener, Port
@@ -25,6 +26,7 @@ from meshp2p.net.security import Security
 from meshp2p.net.supervised import SupervisedMachine
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.events import event_log, event_text
+from meshp2p.node.history import History
 from meshp2p.node.identity import Self
 from meshp2p.node.interface_monitor import monitor_interfaces
 from meshp2p.node.local_map import LocalMaps
@@ -32,7 +34,9 @@ from meshp2p.node.local_node import LocalNode
 from meshp2p.node.metrics import Measured, expose
 from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.platform import Bound, Disk, Platform, Surroundings
+from meshp2p.node.reporting import Reports
 from meshp2p.node.self_check import SelfCheck
+from meshp2p.node.status import StatusBoard
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.version import __version__
 from meshp2p.wire.codec import Codec
@@ -140,6 +144,17 @@ class _Runner:
                 server = HttpServer(app, config.limits, server_header=f"meshp2p/{__version__}")
                 measured = Measured(node, driver, bound.datagrams, peers, port, server.stats, self._subscriptions)
                 node.metrics = functools.partial(expose, measured)
+                history = History(_why_revoked_of(security), lambda: rfc3339(platform.wall_ms()))
+                self._subscriptions.add(history)
+                board = StatusBoard(
+                    measured,
+                    history,
+                    Reports(measured, peers, platform.wall_ms),
+                    platform.wall_ms,
+                    mesh=self._config.mesh_name,
+                    is_secured=security is not None,
+                )
+                node.make_status, node.answering.report = board.status, board.own_report
                 served = trio.Event()
 
                 def offer(sighting: Sighting) -> None:
@@ -185,6 +200,7 @@ class _Runner:
                         self._subscriptions.put,
                     )
                     parts.start_soon(check.run)
+                    parts.start_soon(board.series.run)
                     if security is not None:
                         parts.start_soon(self._end_if_revoked, security)
                     if own.disk is not None:
@@ -245,6 +261,14 @@ class _Runner:
             case _:
                 event_log.warning("%s", event_text(event))
         self._subscriptions.put(event)
+
+
+def _why_revoked_of(security: Security | None) -> Callable[[bytes, str], str]:
+    """Return the function that says why an agent on a machine was revoked."""
+    if security is None:
+        return lambda _machine, _agent: ""
+    trust = security.trust.credential.trust
+    return lambda machine, agent: trust.why_revoked(machine, agent=agent)
 
 
 def _access_of(security: Security | None, config: NodeConfig, platform: Platform) -> Access | None:

@@ -24,8 +24,10 @@ __all__ = [
     "QueryRefusal",
     "QueryRefused",
     "QueryRequest",
+    "ReportRequest",
     "decode_query_part_untrusted",
     "decode_query_untrusted",
+    "decode_untrusted",
     "encode_query",
 ]
 
@@ -58,6 +60,11 @@ class ProgressReport(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
     correlation_id: Name
     payload: Annotated[bytes, msgspec.Meta(min_length=1, max_length=PROGRESS_BYTES_MAX)]
+
+
+class ReportRequest(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """A request for what a node knows of itself. The reply is one :class:`QueryPart` whose payload is a
+    :class:`~meshp2p.wire.reports.NodeReport`."""
 
 
 class QueryPart(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -94,18 +101,20 @@ class QueryRefused(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode_query: Final = msgspec.msgpack.Decoder(QueryRequest | ProgressReport).decode
+_decode_query: Final = msgspec.msgpack.Decoder(QueryRequest | ProgressReport | ReportRequest).decode
 _decode_part: Final = msgspec.msgpack.Decoder(QueryPart | QueryFailed | QueryRefused).decode
 
 
-def encode_query(message: QueryRequest | ProgressReport | QueryPart | QueryFailed | QueryRefused) -> bytes:
+def encode_query(
+    message: QueryRequest | ProgressReport | ReportRequest | QueryPart | QueryFailed | QueryRefused,
+) -> bytes:
     """Encode the body of a call, or a part of its reply."""
     return _encode(message)
 
 
-def decode_query_untrusted(body: bytes) -> QueryRequest | ProgressReport:
+def decode_query_untrusted(body: bytes) -> QueryRequest | ProgressReport | ReportRequest:
     """Decode the body of a call. Raises only :class:`~meshp2p.errors.RemoteProtocolError`."""
-    message: QueryRequest | ProgressReport = _decoded(_decode_query, body)
+    message: QueryRequest | ProgressReport | ReportRequest = decode_untrusted(_decode_query, body)
     if isinstance(message, QueryRequest) and not is_uuid7(message.id):
         raise RemoteProtocolError(Refusal.BAD_VALUE, f"question {message.id!r}: expected a UUIDv7 in lower case")
     return message
@@ -113,11 +122,12 @@ def decode_query_untrusted(body: bytes) -> QueryRequest | ProgressReport:
 
 def decode_query_part_untrusted(data: bytes) -> QueryPart | QueryFailed | QueryRefused:
     """Decode a part of a reply. Raises only :class:`~meshp2p.errors.RemoteProtocolError`."""
-    part: QueryPart | QueryFailed | QueryRefused = _decoded(_decode_part, data)
+    part: QueryPart | QueryFailed | QueryRefused = decode_untrusted(_decode_part, data)
     return part
 
 
-def _decoded(decode: Any, data: bytes) -> Any:
+def decode_untrusted(decode: Any, data: bytes) -> Any:
+    """Decode MessagePack. Raises only :class:`~meshp2p.errors.RemoteProtocolError`."""
     try:
         return decode(data)
     except msgspec.ValidationError as error:

@@ -14,6 +14,7 @@ from meshp2p.wire.queries import (
     QueryRefusal,
     QueryRefused,
     QueryRequest,
+    ReportRequest,
     decode_query_part_untrusted,
     decode_query_untrusted,
     encode_query,
@@ -22,13 +23,14 @@ from simulations.fuzz.mutation import Mutator
 
 __all__ = ["feed_query"]
 
-Query = QueryRequest | ProgressReport | QueryPart | QueryFailed | QueryRefused
+Query = QueryRequest | ProgressReport | ReportRequest | QueryPart | QueryFailed | QueryRefused
 
 _ID: Final = "018bcfe5-6800-7000-8000-000000000000"
 _BODIES: Final = (
     QueryRequest(_ID, "me", b"1", True),
     QueryRequest(_ID, "a", b"{}", False),
     ProgressReport(_ID, b"[1]"),
+    ReportRequest(),
 )
 _PARTS: Final = (QueryPart(b"1"), QueryFailed("ValueError", "x"), QueryRefused(QueryRefusal.BUSY, "x"))
 

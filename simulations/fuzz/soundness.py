@@ -29,7 +29,7 @@ def check_machine(machine: Machine, now: float) -> None:
     assert all(records[node_id].is_node for node_id in state.reach)
     assert set(machine._swim.paths._checks) <= set(members.nodes)
     assert set(state.life._heard) == set(map(tag_of, records))
-    assert set(machine._swim.prober._round_trips) <= set(records)
+    assert set(machine._swim.prober.round_trips) <= set(records)
     assert len(state.gossip) <= config.members_max + config.departed_max
     suspects = {record.id for record in records.values() if record.state is State.SUSPECT}
     assert set(machine._swim.membership._suspicions) == suspects

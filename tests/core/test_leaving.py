@@ -254,7 +254,7 @@ def test_through_years_of_churn_no_table_of_a_node_grows() -> None:
     assert list(machine.records()) == ["a"]
     assert len(state.members.departed) <= 5
     assert state.reach == {}
-    assert prober._round_trips == {}
+    assert prober.round_trips == {}
     assert len(state.members.nodes) <= 2
     assert len(state._calls) <= 16
     assert machine._swim.membership._suspicions == {}

@@ -96,6 +96,9 @@ class Node:
     def metrics(self) -> bytes:
         raise AssertionError
 
+    async def status(self, *, has_series: bool) -> bytes:
+        raise AssertionError
+
     def why_not_ready(self) -> str | None:
         return None
 

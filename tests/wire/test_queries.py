@@ -22,6 +22,7 @@ from meshp2p.wire.queries import (
     QueryRefusal,
     QueryRefused,
     QueryRequest,
+    ReportRequest,
     decode_query_part_untrusted,
     decode_query_untrusted,
     encode_query,
@@ -34,6 +35,7 @@ GOLDEN: dict[str, tuple[Any, str]] = {
         "9501d92430313862636665352d363830302d373030302d383030302d303030303030303030303030a162c4035b315dc3",
     ),
     "a progress report": (ProgressReport("c", b"1"), "9302a163c40131"),
+    "a request for a report": (ReportRequest(), "9103"),
     "a part": (QueryPart(b"null"), "9201c4046e756c6c"),
     "an error": (QueryFailed("E", "ü"), "9302a145a2c3bc"),
     "a refusal": (QueryRefused(QueryRefusal.NO_HANDLER, ""), "930301a0"),
@@ -45,7 +47,7 @@ GOLDEN: dict[str, tuple[Any, str]] = {
 def test_the_bytes_of_a_query_are_pinned(name: str) -> None:
     message, expected = GOLDEN[name]
     assert encode_query(message).hex() == expected
-    is_body = isinstance(message, QueryRequest | ProgressReport)
+    is_body = isinstance(message, QueryRequest | ProgressReport | ReportRequest)
     decode: Callable[[bytes], object] = decode_query_untrusted if is_body else decode_query_part_untrusted
     assert decode(bytes.fromhex(expected)) == message
 
@@ -90,7 +92,7 @@ def test_bytes_that_were_changed_are_read_or_refused(name: str, data: st.DataObj
         ([1, ID, "b", b"1" * (PAYLOAD_BYTES_MAX + 1), False], Refusal.BAD_SHAPE),
         ([1, ID, "b"], Refusal.BAD_SHAPE),
         ([2, "c", b"1" * (PROGRESS_BYTES_MAX + 1)], Refusal.BAD_SHAPE),
-        ([3], Refusal.BAD_SHAPE),
+        ([4], Refusal.BAD_SHAPE),
         ({}, Refusal.BAD_SHAPE),
     ],
     ids=lambda value: str(value)[:40],

@@ -58,7 +58,10 @@ class Prober:
         self._round: Round | None = None
         self._relays: dict[int, tuple[Address, int, int]] = {}
         """By the number of the ping: the address, tag and number of its asker."""
-        self._round_trips: dict[str, float] = {}
+        self.round_trips: dict[str, float] = {}
+        """The round trip to each node that answered its last probe at once: a moving average, in seconds."""
+        self.indirect: dict[str, None] = {}
+        """The nodes whose last probe was answered only over others or TCP."""
 
     def start(self, now: float) -> None:
         self._state.timers.set(Timer.PROBE, now + self._state.random.random() * self._state.config.probe_interval)
@@ -92,7 +95,7 @@ class Prober:
         """Return the timeout of the direct ping in seconds: three round trips, within limits, extended if this node or
         the target is slow."""
         config = self._state.config
-        round_trip = self._round_trips.get(target)
+        round_trip = self.round_trips.get(target)
         timeout = config.probe_timeout
         if round_trip is not None:
             timeout = min(timeout, max(config.probe_timeout_min, 3 * round_trip))
@@ -160,6 +163,10 @@ class Prober:
             return
         current.is_acknowledged = True
         if current is self._round:
+            if state.timers.is_set(Timer.PROBE_DIRECT):
+                self.indirect.pop(current.target, None)
+            else:
+                self.indirect[current.target] = None
             state.timers.cancel(Timer.PROBE_DIRECT)
             state.local_health.change(-1)
             self._findings.append(ProbeAnswered(current.target))
@@ -175,7 +182,7 @@ class Prober:
         if current is None or current.is_acknowledged or not self._is_listed(current):
             return None
         state.counters.probes_failed += 1
-        self._round_trips.pop(current.target, None)
+        self.round_trips.pop(current.target, None)
         self._forget_address(current)
         return current
 
@@ -194,8 +201,8 @@ class Prober:
         return record is not None and record.is_node and record.boot == current.boot
 
     def _note_round_trip(self, target: str, seconds: float) -> None:
-        known = self._round_trips.get(target)
-        self._round_trips[target] = seconds if known is None else 0.75 * known + 0.25 * seconds
+        known = self.round_trips.get(target)
+        self.round_trips[target] = seconds if known is None else 0.75 * known + 0.25 * seconds
 
     def _choose_target(self) -> str | None:
         """Return the next node to probe, or None."""
@@ -204,7 +211,8 @@ class Prober:
         return state.members.nodes.choose_next(state.id, period, state.random)
 
     def forget(self, node_id: str) -> None:
-        self._round_trips.pop(node_id, None)
+        self.round_trips.pop(node_id, None)
+        self.indirect.pop(node_id, None)
 
     def next_sequence(self) -> int:
         self._sequence = self._sequence % 0xFFFF_FFFF + 1
