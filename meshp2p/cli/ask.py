@@ -111,7 +111,7 @@ async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
     urls = [options.node] if options.node is not None else await find_nodes(config)
     token, ca = os.environ.get(TOKEN_VARIABLE) or None, os.environ.get(CA_VARIABLE) or None
     named = config.credentials
-    own = named if isinstance(named, Path) else None if directory is None else directory.path
+    own = named if isinstance(named, Path) else getattr(directory, "path", None)
     own = None if ca is not None else own
     async with MeshClient(urls, credentials=own, token=token, ca=ca) as client:
         yield client

@@ -26,7 +26,8 @@ from meshp2p.node.platform import find_place
 from meshp2p.node.security import TrustOnDisk
 from meshp2p.node.settings import JOIN_TOKEN_VARIABLE
 from meshp2p.store.credential_bundle import bundle_of
-from meshp2p.store.credentials import CredentialDirectory, write_secret
+from meshp2p.store.credentials import CredentialDirectory
+from meshp2p.store.private_files import write_secret
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.joining import Invitation, NewcomerSide
 from meshp2p.trust.spoken import JoinCode, JoinToken, parse_invitation

@@ -68,6 +68,7 @@ class MeshTrust:
         self._store = store
         self._own_machine = credential.key.fingerprint
         self._own_id = instance_id
+        self._failure = ""
         self._updating: set[PeerConnection] = set()
         self.agents: KnownAgents = KnownAgents(boots)
         self._spread = credential.trust.statements()
@@ -79,9 +80,15 @@ class MeshTrust:
     # What others say
 
     def refresh(self) -> None:
-        """Take in what other processes of this user wrote."""
-        with _logging("what other processes wrote is not used"):
+        """Take in what other processes of this user wrote. A failure is logged once, as this is called again soon."""
+        failure = ""
+        try:
             self._store.refresh()
+        except StoreError as error:
+            failure = str(error)
+            if failure != self._failure:
+                _log.error("what other processes wrote is not used: %s", failure)
+        self._failure = failure
 
     async def merge(self, statements: Statements) -> None:
         """Add what is valid, keep it, and have it spread."""

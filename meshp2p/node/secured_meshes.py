@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshp2p.errors import ConfigError, StartError
@@ -56,7 +57,7 @@ def find_credential(config: NodeConfig) -> CredentialDirectory | CredentialBundl
     """Return the credential for the mesh of this configuration, or None if the mesh is open. Raises as
     :func:`choose_mesh` does."""
     if config.credentials is not None:
-        return open_credentials(config.credentials)
+        return open_credentials(config.credentials, config.data_dir)
     joined = _joined()
     return None if joined is None else joined.find(config.mesh_name)
 
@@ -80,18 +81,21 @@ def _joined() -> Credentials | None:
     return Credentials(meshes)
 
 
-def open_credentials(credentials: str | os.PathLike[str] | bytes) -> CredentialDirectory | CredentialBundle:
-    """Return the credential in a directory, in a file that ``meshp2p join --export`` wrote, or in the bytes of one.
-    Raises :class:`~meshp2p.errors.StoreError`."""
+def open_credentials(
+    credentials: str | os.PathLike[str] | bytes, data_dir: Path | None = None
+) -> CredentialDirectory | CredentialBundle:
+    """Return the credential in this directory or file, or with this content. ``data_dir`` is where its node keeps what
+    it learns. Raises :class:`~meshp2p.errors.StoreError`."""
     from meshp2p.store.credential_bundle import CredentialBundle  # noqa: PLC0415  # only where it is used
-    from meshp2p.store.credentials import CredentialDirectory, read_secret  # noqa: PLC0415
+    from meshp2p.store.credentials import CredentialDirectory  # noqa: PLC0415
+    from meshp2p.store.private_files import read_secret  # noqa: PLC0415
 
     if isinstance(credentials, bytes):
-        return CredentialBundle(credentials, "credentials")
+        return CredentialBundle(credentials, "credentials", data_dir)
     directory = CredentialDirectory(credentials)
     if directory.path.is_dir():
         return directory
-    return CredentialBundle(read_secret(directory.path), repr(str(directory.path)))
+    return CredentialBundle(read_secret(directory.path), repr(str(directory.path)), data_dir)
 
 
 # Meshes that this user is not in

@@ -10,7 +10,8 @@ from meshp2p.errors import LocalProtocolError, StartError
 from meshp2p.net.mesh_trust import MeshTrust, revoked_error
 from meshp2p.net.tls import NodeTls, make_caller_context
 from meshp2p.store.credential_bundle import CredentialBundle
-from meshp2p.store.credentials import Boots, CredentialDirectory
+from meshp2p.store.credentials import CredentialDirectory
+from meshp2p.store.trust_files import Boots
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
 
@@ -55,8 +56,8 @@ class TrustOnDisk:
     def refresh(self) -> None:
         """Merge the statements that other processes wrote."""
         if (stamp := self._directory.trust_stamp()) != self._stamp:
-            self._stamp = stamp
             self._credential.trust.merge_untrusted(self._directory.load_statements())
+            self._stamp = stamp  # not before: what could not be read is read again
 
     async def keep(self) -> None:
         """Write the trust map. The map itself is used in this thread only."""

@@ -16,54 +16,30 @@ whole.
 
 from __future__ import annotations
 
-import collections
-import contextlib
-import fcntl
 import os
 import secrets
 import shutil
-import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from meshp2p.errors import ConfigError, RemoteProtocolError, StoreError
+from meshp2p.store.private_files import create, read, write
 from meshp2p.store.replacement import replace_durably, sync_name
+from meshp2p.store.trust_files import TrustFiles
 from meshp2p.trust.certificates import Certificate, announced_name, mesh_name
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.keys import PrivateKey
-from meshp2p.trust.statements import Statements
 
-__all__ = [
-    "Boots",
-    "CredentialDirectory",
-    "Credentials",
-    "load_key",
-    "parse_certificates",
-    "read_secret",
-    "write_secret",
-]
+__all__ = ["CredentialDirectory", "Credentials", "load_key", "parse_certificates"]
 
-AGENTS_MAX: Final = 256
-"""Agents of one machine that are remembered. Chosen, not measured."""
-
-Boots = dict[tuple[bytes, str], int]
-"""The highest boots of agents. Each is named by the fingerprint of its machine and its id."""
-
-_decode_agents: Final = msgspec.msgpack.Decoder(list[tuple[bytes, str, int]]).decode
-
-_BYTES_MAX: Final = 64 << 20  # of the longest file, a trust map with all that fits: chosen, not measured
-_TRUST_MAGIC: Final = b"m2trust\x01"
 _PEM_END: Final = b"-----END CERTIFICATE-----\n"
 
 
-class CredentialDirectory:
+class CredentialDirectory(TrustFiles):
     """The directory of one mesh. Reading takes no lock."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path: Path = Path(path)
+        super().__init__(Path(path))
 
     def __repr__(self) -> str:
         return f"<CredentialDirectory {str(self.path)!r}>"
@@ -96,71 +72,6 @@ class CredentialDirectory:
         """The root's key, None if it is not here. Raises :class:`StoreError` as :meth:`load` does."""
         return load_key(self.path / "root.key") if (self.path / "root.key").exists() else None
 
-    def update_trust(self, credential: MachineCredential) -> None:
-        """Merge the trust map on disk and that of ``credential``. Afterwards both are equal. Raises
-        :class:`StoreError`."""
-        while True:
-            stamp = self.trust_stamp()
-            credential.trust.merge_untrusted(self.load_statements())
-            if self.write_trust(credential.trust.statements(), stamp):
-                return
-
-    def write_trust(self, statements: Statements, stamp: object) -> bool:
-        """Write the trust map, unless the one on disk has changed since ``stamp``: then return False. Raises
-        :class:`StoreError`."""
-        with self._locked():
-            if self.trust_stamp() != stamp:
-                return False
-            data = _TRUST_MAGIC + statements.encode()
-            if stamp is None or data != _read(self.path / "trust"):
-                _write(self.path / "trust", data)
-            return True
-
-    def trust_stamp(self) -> object:
-        """Return a value that changes whenever the trust map on disk does; None if there is no trust map."""
-        with contextlib.suppress(OSError):
-            status = (self.path / "trust").stat()
-            return status.st_mtime_ns, status.st_ino
-        return None
-
-    def load_agents(self) -> Boots:
-        """The highest boots of the agents that nodes of this user were connected to, the latest last. Raises
-        :class:`StoreError`."""
-        path = self.path / "agents"
-        if not path.exists():
-            return {}
-        try:
-            return {(machine, instance_id): boot for machine, instance_id, boot in _decode_agents(_read(path))}
-        except (msgspec.DecodeError, ValueError) as error:
-            raise StoreError(f"{str(path)!r} does not hold a list of agents: {error}") from error
-
-    def add_agents(self, boots: Boots) -> None:
-        """Note the boots of agents, and forget the earliest of more than ``AGENTS_MAX`` of one machine. Raises
-        :class:`StoreError`."""
-        with self._locked():
-            known = self.load_agents()
-            for agent, boot in boots.items():
-                known[agent] = max(boot, known.pop(agent, 0))
-            counts: collections.Counter[bytes] = collections.Counter()
-            rows: list[tuple[bytes, str, int]] = []
-            for (machine, instance_id), boot in reversed(known.items()):
-                counts[machine] += 1
-                if counts[machine] <= AGENTS_MAX:
-                    rows.append((machine, instance_id, boot))
-            _write(self.path / "agents", msgspec.msgpack.encode(rows[::-1]))
-
-    def next_boot(self) -> int:
-        """Return a number greater than all earlier ones. It is on disk when this returns. Raises
-        :class:`StoreError`."""
-        with self._locked():
-            path = self.path / "boots"
-            try:
-                boot = int(_read(path)) + 1 if path.exists() else 1
-            except ValueError as error:
-                raise StoreError(f"{str(path)!r} does not hold a number") from error
-            _write(path, str(boot).encode())
-            return boot
-
     def export_root_key(self, destination: Path) -> None:
         """Write the root's key to a new file and remove it here. Raises :class:`StoreError`: then it is still here."""
         with self._locked():
@@ -168,7 +79,7 @@ class CredentialDirectory:
             if key is None:
                 raise StoreError(f"{str(self.path)!r} has no root key: it was exported, or the mesh was made elsewhere")
             try:
-                _create(destination, key.to_pem())
+                create(destination, key.to_pem())
                 sync_name(destination)  # before the only other copy is removed
                 (self.path / "root.key").unlink()
             except OSError as error:
@@ -176,36 +87,11 @@ class CredentialDirectory:
 
     # Files
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise StoreError(f"{str(self.path)!r} cannot be read: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
     def _load_root(self) -> Certificate:
         return self._load_certificates("root.pem")[0]
 
     def _load_certificates(self, name: str) -> list[Certificate]:
-        return parse_certificates(_read(self.path / name), repr(str(self.path / name)))
-
-    def load_statements(self) -> Statements:
-        """The trust map on disk, not verified. Raises :class:`StoreError`."""
-        path = self.path / "trust"
-        if not path.exists():
-            return Statements()
-        data = _read(path)
-        if not data.startswith(_TRUST_MAGIC):
-            raise StoreError(f"{str(path)!r} does not hold a trust map: it begins with {data[: len(_TRUST_MAGIC)]!r}")
-        try:
-            return Statements.decode_untrusted(data[len(_TRUST_MAGIC) :])
-        except RemoteProtocolError as error:
-            raise StoreError(f"{str(path)!r} does not hold a trust map: {error}") from error
+        return parse_certificates(read(self.path / name), repr(str(self.path / name)))
 
 
 class Credentials:
@@ -246,12 +132,12 @@ class Credentials:
         try:
             new.mkdir(parents=True, mode=0o700)
             try:
-                _write(new / "root.pem", credential.root.to_pem())
-                _write(new / "machine.pem", b"".join(one.to_pem() for one in credential.machine.chain))
-                _write(new / "machine.key", credential.key.to_pem())
+                write(new / "root.pem", credential.root.to_pem())
+                write(new / "machine.pem", b"".join(one.to_pem() for one in credential.machine.chain))
+                write(new / "machine.key", credential.key.to_pem())
                 if root_key is not None:
-                    _write(new / "root.key", root_key.to_pem())
-                _write(new / "trust", _TRUST_MAGIC + credential.trust.statements().encode())
+                    write(new / "root.key", root_key.to_pem())
+                TrustFiles(new).write_trust(credential.trust.statements(), None)
                 if directory.path.exists() and not directory.load().is_trusted:
                     directory.path.rename(old)
                 replace_durably(new, directory.path)
@@ -280,69 +166,9 @@ def parse_certificates(pem: bytes, source: str) -> list[Certificate]:
     return certificates
 
 
-def read_secret(path: Path) -> bytes:
-    """Read a file that nobody else may be able to read. Raises :class:`StoreError`."""
-    return _read(path, is_secret=True)
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """Write a new file that nobody else may read. Raises :class:`StoreError`."""
-    try:
-        _create(path, data)
-    except OSError as error:
-        raise StoreError(f"{str(path)!r} cannot be written: {error.strerror}") from error
-
-
 def load_key(path: Path) -> PrivateKey:
     """Read a private key, which nobody else may be able to read. Raises :class:`StoreError`."""
     try:
-        return PrivateKey.from_pem(_read(path, is_secret=True))
+        return PrivateKey.from_pem(read(path, is_secret=True))
     except ValueError as error:
         raise StoreError(f"{str(path)!r} does not hold a key: {error}") from error
-
-
-def _read(path: Path, *, is_secret: bool = False) -> bytes:
-    """The content of a file, which nobody else may be able to read if it is secret. Raises :class:`StoreError`."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if is_secret and status.st_uid != os.geteuid():
-                raise StoreError(f"{str(path)!r} belongs to another user: it is not used")
-            if is_secret and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise StoreError(
-                    f"{str(path)!r} may be read or changed by others: it is not used. If nobody did, run"
-                    f" chmod 600 {str(path)!r}; otherwise revoke this machine and join again"
-                )
-            data = file.read(_BYTES_MAX + 1)
-    except OSError as error:
-        raise StoreError(f"{str(path)!r} cannot be read: {error.strerror}") from error
-    if len(data) > _BYTES_MAX:
-        raise StoreError(f"{str(path)!r} has more than {_BYTES_MAX} bytes: it is not read")
-    return data
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file, which only this user may read. Raises :class:`StoreError`."""
-    new = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    try:
-        _create(new, data)
-        replace_durably(new, path)
-    except OSError as error:
-        raise StoreError(f"{str(path)!r} cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            new.unlink()
-
-
-def _create(path: Path, data: bytes) -> None:
-    """Write a new file, which only this user may read. Raises ``OSError``; then there is no such file."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink()
-        raise

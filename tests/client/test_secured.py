@@ -16,7 +16,8 @@ from meshp2p.cli.ask import open_client
 from meshp2p.client import MeshClient
 from meshp2p.errors import ConfigError, NotInvited, RequestRefused, StoreError, Unreachable
 from meshp2p.store.credential_bundle import bundle_of
-from meshp2p.store.credentials import CredentialDirectory, write_secret
+from meshp2p.store.credentials import CredentialDirectory
+from meshp2p.store.private_files import write_secret
 from meshp2p.trust.tokens import issue_token
 from tests.http.meshes import QUICK
 from tests.node.users import Users

@@ -17,7 +17,8 @@ from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net.mesh_trust import DISMISS_SECONDS, ROUNDS, UPDATE_SECONDS, MeshTrust, revoked_error
 from meshp2p.net.peer_connection import CallBroken, PeerConnection
-from meshp2p.store.credentials import AGENTS_MAX, CredentialDirectory
+from meshp2p.store.credentials import CredentialDirectory
+from meshp2p.store.trust_files import AGENTS_MAX
 from meshp2p.trust import trust_map
 from meshp2p.trust.certificates import AgentRole
 from meshp2p.trust.introduction import TrustUpdate

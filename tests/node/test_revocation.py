@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -13,6 +14,7 @@ import meshp2p
 from meshp2p import MeshNode, Revoked
 from meshp2p.cli import main
 from meshp2p.errors import StoreError
+from meshp2p.store.credential_bundle import CredentialBundle, bundle_of
 from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import meshes_directory
 from meshp2p.trust.keys import PrivateKey
@@ -94,6 +96,40 @@ async def test_a_node_that_was_revoked_while_it_slept_learns_it_after_everybody_
     assert not lost.load().is_trusted
     with pytest.raises(Revoked):
         async with meshp2p.open_node(id="three", **OPTIONS):
+            pass
+
+
+async def test_a_node_with_exported_credentials_remembers_a_revocation_in_its_data_directory(
+    users: Users, tmp_path: Path
+) -> None:
+    root_key, anna = users.found("anna")
+    service, lost = users.invite(anna, "service"), users.invite(anna, "lost")
+    options = {**OPTIONS, "credentials": bundle_of(service.load()), "data_dir": tmp_path / "data"}
+    users.act("anna")
+    kept = CredentialBundle(options["credentials"], "", options["data_dir"])
+    async with (
+        meshp2p.open_node(id="one", **OPTIONS) as one,
+        meshp2p.open_node(id="two", join=seed(one), **options) as two,
+    ):
+        await until_listed(two, "one", "two")
+        revoke(root_key, anna, lost)
+        with trio.fail_after(60):
+            while kept.load().trust.is_trusted(lost.load().key.fingerprint):
+                await trio.testing.wait_all_tasks_blocked(0.05)
+    async with meshp2p.open_node(id="two", **options) as two:  # nobody tells it
+        users.act("lost")
+        with pytest.raises(Revoked, match="was revoked by the root"):
+            async with meshp2p.open_node(id="three", join=seed(two), **OPTIONS):
+                await trio.sleep_forever()
+        assert [one.id for one in two.members()] == ["two"]
+    revoke(root_key, anna, service)
+    users.act("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS) as one:
+        with pytest.raises(Revoked):
+            async with meshp2p.open_node(id="two", join=seed(one), **options):
+                await trio.sleep_forever()
+    with pytest.raises(Revoked, match="was revoked by the root"):  # it knows that by itself now
+        async with meshp2p.open_node(id="two", **options):
             pass
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
 import trio
 
 from meshp2p.errors import ConfigError, StoreError
+from meshp2p.node.security import TrustOnDisk
+from meshp2p.store.credential_bundle import CredentialBundle, bundle_of
 from meshp2p.store.credentials import CredentialDirectory, Credentials
 from meshp2p.store.user_data import user_data_directory
 from meshp2p.trust.certificates import consent_to
@@ -124,6 +127,36 @@ async def test_boots_of_many_processes_differ(tmp_path: Path) -> None:
         for _ in range(20):
             nursery.start_soon(start)
     assert sorted(boots) == list(range(1, 21))
+
+
+def test_boots_of_exported_credentials_only_rise_whatever_the_clock_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = bundle_of(found_mesh("studio", "anna@laptop")[1])
+    boots: list[int] = []
+    for second in (2_000_000_000, 2_000_000_000, 1_700_000_000, 0, 2_100_000_000):
+        monkeypatch.setattr(time, "time_ns", lambda second=second: second * 1_000_000_000)
+        boots.append(CredentialBundle(bundle, "bundle", tmp_path).next_boot())
+    assert boots == [2_000_000_000_000 + add for add in range(4)] + [2_100_000_000_000]
+
+
+def test_a_trust_map_that_could_not_be_read_is_read_again(tmp_path: Path) -> None:
+    root_key, credential = found_mesh("studio", "anna@laptop")
+    kept = Credentials(tmp_path).add(credential, root_key)
+    loaded = kept.load()
+    disk = TrustOnDisk(kept, loaded)
+    disk.refresh()
+    credential.trust.revoke(root_key, credential.key.fingerprint)
+    kept.update_trust(credential)
+    (kept.path / "trust").rename(tmp_path / "elsewhere")
+    (kept.path / "trust").symlink_to(tmp_path / "elsewhere")  # it is not read through a link
+    with pytest.raises(StoreError, match="cannot be read"):
+        disk.refresh()
+    with pytest.raises(StoreError, match="cannot be read"):
+        disk.refresh()
+    (tmp_path / "elsewhere").rename(kept.path / "trust")
+    disk.refresh()
+    assert not loaded.is_trusted
 
 
 def test_trust_maps_that_two_processes_write_become_one(tmp_path: Path) -> None:
