@@ -24,7 +24,7 @@ from typing import assert_never
 import msgspec
 
 from meshp2p.core.address import Address
-from meshp2p.core.calls import CallReply, CallRequest, Pong, SyncReply
+from meshp2p.core.calls import CallReply, CallRequest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram
 from meshp2p.core.directory.keeping import KeptState
@@ -89,16 +89,12 @@ class Machine(View):
         kept = kept or KeptState()
         started_ms = wall_ms()
         own = Record(
-            id=profile.id,
+            **msgspec.structs.asdict(profile),
             incarnation=min(max(started_ms, kept.incarnation + 1), INCARNATION_MAX),
             state=State.ALIVE,
             home=profile.id,
             boot=(started_ms << 16) | random.randrange(0, 1 << 16),
             addresses=addresses,
-            hostname=profile.hostname,
-            port=profile.port,
-            capabilities=profile.capabilities,
-            profiles=profile.profiles,
             created_at=started_ms,
         )
         check_item(own)
@@ -213,19 +209,13 @@ class Machine(View):
         handler = self._state.pop_call(call_id)
         if handler is not None and not self._swim.ownership.has_lost_id:
             handler(reply, now)
-            if isinstance(reply, Pong):
-                self._relay_selector.note_direct(reply.id, now)
-            elif isinstance(reply, SyncReply):
-                self._relay_selector.note_direct(reply.sender.id, now)
+            self._relay_selector.note_reply(reply, now)
         return self._conclude(now)
 
     def note_route(self, node_id: str, via: str, failure: str, now: float) -> list[Effect]:
         """Note that a call of the driver itself was answered by one of :meth:`routes` to this node; with a
         ``failure``, that all of them failed."""
-        if failure:
-            self._relay_selector.note_failed(node_id, failure, now)
-        else:
-            self._relay_selector.note_answered(node_id, via, now)
+        self._relay_selector.note_outcome(node_id, via, failure, now)
         return self._conclude(now)
 
     def receive_watch(self, watch_id: int, outcome: WatchOpened | CallFailed, now: float) -> list[Effect]:
@@ -375,12 +365,6 @@ class Machine(View):
             self._swim.leave()
         return self._conclude(now)
 
-    @property
-    def has_left(self) -> bool:
-        """Whether this node leaves and enough others confirmed that they were told."""
-        is_busy = self._swim.is_telling or self._mail.handover.is_handing_over or self._maps.is_telling
-        return self._state.is_leaving and not is_busy
-
     def _check_running(self) -> None:
         if self._state.is_leaving or self._swim.ownership.has_lost_id:
             raise NodeClosed(f"node {self._state.id!r} has left the mesh: open a new one")
@@ -403,7 +387,7 @@ class Machine(View):
                 self._mail.notice(event, now)
                 self._maps.notice(event, now)
             if changes:
-                swim.membership.weigh_confirmers(now)
+                swim.membership.suspicions.weigh_confirmers(now)
                 swim.route_findings(now)
             swim.election.update(now)
         effects, state.effects = state.effects, []

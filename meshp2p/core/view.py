@@ -160,6 +160,12 @@ class View:
         return self._swim.ownership.has_lost_id
 
     @property
+    def has_left(self) -> bool:
+        """Whether this node leaves and enough others confirmed that they were told."""
+        is_busy = self._swim.is_telling or self._mail.handover.is_handing_over or self._maps.is_telling
+        return self._state.is_leaving and not is_busy
+
+    @property
     def storage_failure(self) -> str | None:
         """Why the disk stores nothing now; None if it works."""
         return self._state.keeping.failure

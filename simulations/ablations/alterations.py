@@ -16,6 +16,7 @@ from meshp2p.core.directory.nodes import Nodes
 from meshp2p.core.record import Item, Record
 from meshp2p.core.swim.election import Election
 from meshp2p.core.swim.suspicion import Suspicion
+from meshp2p.core.swim.suspicion_table import SuspicionTable
 from meshp2p.errors import check
 from meshp2p.simulation.host import Host
 
@@ -97,7 +98,7 @@ def without_second_observer(host: Host) -> None:
 
     def accuse_and_convict(node_id: str, now: float, *, is_refused: bool = False) -> None:
         accuse(node_id, now, is_refused=is_refused)
-        suspicion = membership._suspicions.get(node_id)
+        suspicion = membership.suspicions.get(node_id)
         if is_refused and suspicion is not None:
             suspicion.refused[""] = None
             membership._weigh_refusals(now)
@@ -114,12 +115,12 @@ def count_one_confirmation(host: Host) -> None:
     """Let one independent confirmation be enough."""
     membership: Any = host.machine._swim.membership  # type: ignore[union-attr]
 
-    class Hasty(dict[str, Suspicion]):
+    class Hasty(SuspicionTable):
         def __setitem__(self, node_id: str, suspicion: Suspicion) -> None:
             suspicion._confirmations_max = suspicion._wanted = min(1, suspicion._wanted)
             super().__setitem__(node_id, suspicion)
 
-    membership._suspicions = Hasty()
+    membership.suspicions = Hasty(host.machine._state)  # type: ignore[union-attr]
 
 
 def believe_verdicts(host: Host) -> None:

@@ -32,7 +32,7 @@ def check_machine(machine: Machine, now: float) -> None:
     assert set(machine._swim.prober.round_trips) <= set(records)
     assert len(state.gossip) <= config.members_max + config.departed_max
     suspects = {record.id for record in records.values() if record.state is State.SUSPECT}
-    assert set(machine._swim.membership._suspicions) == suspects
+    assert set(machine._swim.membership.suspicions) == suspects
     assert suspects <= set(members.nodes)
     assert set(machine._swim.hosting._hosted) <= {record.id for record in records.values() if record.home == machine.id}
     _check_messages(machine)

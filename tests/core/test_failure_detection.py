@@ -82,7 +82,7 @@ def test_independent_confirmations_shorten_a_suspicion() -> None:
     hear(alone, [Rumour("a", 1, State.SUSPECT, "b")])
     for accuser in "bcd":
         hear(among_many, [Rumour("a", 1, State.SUSPECT, accuser)])
-    deadlines = [machine._swim.membership._suspicions["a"].deadline() for machine in (alone, among_many)]
+    deadlines = [machine._swim.membership.suspicions["a"].deadline() for machine in (alone, among_many)]
     assert deadlines == [1.0 + 24.0, 1.0 + 2.5]
 
 
@@ -91,11 +91,11 @@ def test_a_sync_confirms_nothing() -> None:
     for instance_id in "abcdef":
         hear(machine, [a_record(instance_id)])
     hear(machine, [Rumour("a", 1, State.SUSPECT, "b")])
-    before = machine._swim.membership._suspicions["a"].deadline()
+    before = machine._swim.membership.suspicions["a"].deadline()
     for accuser in "cde":
         machine.receive_call(Push(tag_of("b"), (Rumour("a", 1, State.SUSPECT, accuser),)), 1.0)
     machine.receive_call(Push(tag_of("b"), (a_record("a", state=State.SUSPECT),)), 1.0)
-    assert machine._swim.membership._suspicions["a"].deadline() == before
+    assert machine._swim.membership.suspicions["a"].deadline() == before
 
 
 def test_of_a_suspicion_that_came_by_sync_the_accuser_confirms_nothing_either() -> None:
@@ -106,7 +106,7 @@ def test_of_a_suspicion_that_came_by_sync_the_accuser_confirms_nothing_either() 
         machine.receive_call(Push(tag_of("c"), (Rumour("a", 1, State.SUSPECT, accuser),)), 1.0)
         for heard in "cd":
             hear(machine, [Rumour("a", 1, State.SUSPECT, heard)])
-    deadlines = [machine._swim.membership._suspicions["a"].deadline() for machine in (synced, anonymous)]
+    deadlines = [machine._swim.membership.suspicions["a"].deadline() for machine in (synced, anonymous)]
     assert deadlines[0] == deadlines[1]
 
 
@@ -428,7 +428,7 @@ def test_a_death_that_a_peer_of_another_view_tells_is_doubted_and_the_accused_is
     _, effects = machine.receive_call(Push(tag_of("b"), (Rumour("a", 1, State.DEAD, "b"),)), 1.0)
     assert machine.records()["a"].state is State.SUSPECT
     assert told([send for send in sends(effects) if send.address == ELSEWHERE]) == [Rumour("a", 1, State.SUSPECT)]
-    assert machine._swim.membership._suspicions["a"].deadline() == 5.0
+    assert machine._swim.membership.suspicions["a"].deadline() == 5.0
     machine.receive_call(Push(tag_of("b"), (Rumour("c", 1, State.LEFT, "c"),)), 1.0)
     assert "c" not in machine.records()
 
@@ -477,13 +477,13 @@ def test_a_long_suspicion_is_short_and_begins_anew_once_another_view_holds_the_s
     hear(machine, [a_record(name) for name in "abcdefgh"])
     machine._swim.prober.restart(1e6)
     machine.receive_call(Push(tag_of("b"), (Rumour("a", 1, State.SUSPECT),)), 1.0)
-    assert machine._swim.membership._suspicions["a"].deadline() == 25.0
+    assert machine._swim.membership.suspicions["a"].deadline() == 25.0
     run_until(machine, 3.0)
     machine.receive_call(Push(tag_of("c"), (Rumour("a", 1, State.DEAD, "c"),)), 3.0)
-    assert machine._swim.membership._suspicions["a"].deadline() == 7.0
+    assert machine._swim.membership.suspicions["a"].deadline() == 7.0
     run_until(machine, 4.0)
     machine.receive_call(Push(tag_of("d"), (Rumour("a", 1, State.DEAD, "d"),)), 4.0)
-    assert machine._swim.membership._suspicions["a"].deadline() == 7.0, "who syncs often must not lengthen it"
+    assert machine._swim.membership.suspicions["a"].deadline() == 7.0, "who syncs often must not lengthen it"
 
 
 def test_a_record_of_the_same_incarnation_does_not_clear_a_suspicion_nor_look_like_news() -> None:
@@ -503,5 +503,5 @@ def test_a_suspicion_waits_for_confirmations_only_if_enough_others_could_give_th
     machine = a_machine()
     hear(machine, [a_record(instance_id) for instance_id in others])
     hear(machine, [Rumour("a", 1, State.SUSPECT, "b")])
-    lasts = machine._swim.membership._suspicions["a"].deadline() - 1.0
+    lasts = machine._swim.membership.suspicions["a"].deadline() - 1.0
     assert lasts == multiplier * machine.config.suspicion_timeout(1 + len(others))

@@ -109,7 +109,7 @@ def test_a_suspect_whose_id_this_node_hosts_now_is_suspected_no_longer() -> None
     hear(machine, [a_record("a", 5), Rumour("a", 5, State.SUSPECT, "b")])
     hear(machine, [a_record("a", 9, home="me", addresses=())])
     assert machine.records()["a"].state is State.ALIVE
-    assert not machine._swim.membership._suspicions
+    assert not machine._swim.membership.suspicions
 
 
 # The departed

@@ -257,5 +257,5 @@ def test_through_years_of_churn_no_table_of_a_node_grows() -> None:
     assert prober.round_trips == {}
     assert len(state.members.nodes) <= 2
     assert len(state._calls) <= 16
-    assert machine._swim.membership._suspicions == {}
+    assert machine._swim.membership.suspicions == {}
     assert len(list(machine.candidates())) <= 8

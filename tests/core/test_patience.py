@@ -52,7 +52,7 @@ def seconds_suspected(machine: Machine, now: float) -> float:
     incarnation = machine.records()["a"].incarnation
     for accuser in "bcd":
         hear(machine, [Rumour("a", incarnation, State.SUSPECT, accuser)], now=now)
-    return machine._swim.membership._suspicions["a"].deadline() - now
+    return machine._swim.membership.suspicions["a"].deadline() - now
 
 
 def a_listener() -> Machine:

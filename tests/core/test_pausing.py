@@ -131,7 +131,7 @@ def test_suspicions_that_end_while_nobody_was_heard_yet_begin_anew() -> None:
     hear(machine, [Rumour("a", 1, State.SUSPECT, "b")], 500.0)
     machine._swim.membership.end_suspicion_period("a", 500.5)
     assert machine.records()["a"].state is State.SUSPECT
-    assert machine._swim.membership._suspicions["a"].deadline() > 504.0
+    assert machine._swim.membership.suspicions["a"].deadline() > 504.0
 
 
 def a_sleeper() -> tuple[Machine, list[int]]:

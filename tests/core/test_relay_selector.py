@@ -9,13 +9,8 @@ import pytest
 from meshp2p.core.calls import Deliver, ForwardStatus, Pong, Probe, StatusReply
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram, Unreached
-from meshp2p.core.directory.relay_selector import (
-    ASK_INTERVAL,
-    DIAL_BACK_INTERVAL,
-    DIAL_BACKS_MAX,
-    DIRECT_RETRY_MIN,
-    UNREACHABLE_AFTER,
-)
+from meshp2p.core.directory.dial_backs import DIAL_BACK_INTERVAL, DIAL_BACKS_MAX, UNREACHABLE_AFTER
+from meshp2p.core.directory.relay_selector import ASK_INTERVAL, DIRECT_RETRY_MIN
 from meshp2p.core.effects import Call, CallFailed, Failure
 from meshp2p.core.events import PeerReachable, PeersCannotCall, PeerUnreachable
 from meshp2p.core.machine import Machine
@@ -288,8 +283,8 @@ def test_what_is_remembered_of_a_call_in_vain_goes_with_the_node() -> None:
     dialled(machine, "a", tag_of("b"), 2.0)
     machine.note_route("a", "", "refused", 2.0)
     machine.receive_reply(max(machine._state._calls), Pong("a", 1, 0), 2.1)
-    assert selector._complaints.keys() == selector._requests.keys() == selector._answered_at.keys() == {"a"}
+    assert selector.dial_backs._complaints.keys() == selector._requests.keys() == selector._answered_at.keys() == {"a"}
     hear(machine, [Rumour("a", 1, State.DEAD, "b", True)], 2.2)
-    assert not selector._complaints
+    assert not selector.dial_backs._complaints
     assert not selector._requests
     assert not selector._answered_at

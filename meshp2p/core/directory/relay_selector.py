@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import math
 from itertools import islice
+from typing import Any
 
 import msgspec
 
 from meshp2p.core.address import Address
-from meshp2p.core.calls import CallReply, CallRequest, Pong, Probe
+from meshp2p.core.calls import CallReply, CallRequest, Pong, Probe, SyncReply
 from meshp2p.core.datagrams import Unreached
+from meshp2p.core.directory.dial_backs import UNREACHABLE_AFTER, DialBacks
 from meshp2p.core.directory.state import NodeState, ReplyHandler
 from meshp2p.core.effects import CallFailed, Failure
 from meshp2p.core.events import (
@@ -28,7 +30,6 @@ from meshp2p.core.events import (
     InstanceDied,
     InstanceLeft,
     PeerReachable,
-    PeersCannotCall,
     PeerUnreachable,
 )
 from meshp2p.core.record import Record, tag_of
@@ -46,24 +47,8 @@ measured."""
 DIRECT_FRESH = 5.0
 """For so many seconds after a direct answer of a node, no detour to it begins. Chosen, not measured."""
 
-UNREACHABLE_AFTER = 5.0
-"""If calls to a live node fail for so many seconds, there is no path to it. Less would include nodes that have just
-crashed. Chosen, not measured."""
-
-TOLD_AGAIN_AFTER = 300.0
-"""Seconds until it is reported again that a node's calls do not arrive here. Chosen, not measured."""
-
 ASK_INTERVAL = 3.0
 """Seconds between two requests to one node to dial back, each with another relay. Chosen, not measured."""
-
-DIAL_BACK_INTERVAL = 2.0
-"""Seconds in which a node dials back to a member only once: less than ``ASK_INTERVAL``. Chosen, not measured."""
-
-DIAL_BACKS_MAX = 16
-"""Calls under way to dial back; past it requests are ignored. Chosen, not measured."""
-
-COMPLAINT_LASTS = 60.0
-"""A request to dial back this many seconds after the last one is about another failure. Chosen, not measured."""
 
 
 class CallRoute(msgspec.Struct, frozen=True):
@@ -100,18 +85,6 @@ class _DialRequest:
         self.asked_at = now
 
 
-class _Complaint:
-    """A node says again and again that its calls do not arrive here."""
-
-    __slots__ = ("began", "dialled_at", "heard_at", "told_at")
-
-    def __init__(self, now: float) -> None:
-        self.began = now
-        self.heard_at = now
-        self.dialled_at = -math.inf
-        self.told_at = -math.inf
-
-
 class RelaySelector:
     """Chooses the route for each call, and remembers which ones worked."""
 
@@ -125,8 +98,15 @@ class RelaySelector:
         self._failed_at: dict[str, float] = {}
         """When a direct call to a node last failed, for those that answered none since."""
         self._requests: dict[str, _DialRequest] = {}
-        self._complaints: dict[str, _Complaint] = {}
-        self._dial_backs = 0
+        self._tables: tuple[dict[str, Any], ...] = (
+            self._detours,
+            self._failing,
+            self._unreachable,
+            self._answered_at,
+            self._failed_at,
+            self._requests,
+        )
+        self.dial_backs: DialBacks = DialBacks(state)
 
     def call(self, node_id: str, request: CallRequest, handler: ReplyHandler, timeout: float, now: float) -> None:
         """Call a node. ``handler(reply or failure, now)`` runs once; at once if the node is not listed.
@@ -320,6 +300,20 @@ class RelaySelector:
         if self._unreachable.pop(node_id, None) is not None:
             self._state.emit(PeerReachable(node_id))
 
+    def note_outcome(self, node_id: str, via: str, failure: str, now: float) -> None:
+        """Note that a node answered on this route; with a ``failure``, that all routes to it failed."""
+        if failure:
+            self.note_failed(node_id, failure, now)
+        else:
+            self.note_answered(node_id, via, now)
+
+    def note_reply(self, reply: CallReply | CallFailed, now: float) -> None:
+        """Note the node that sent a reply directly, if the reply says so."""
+        if isinstance(reply, Pong):
+            self.note_direct(reply.id, now)
+        elif isinstance(reply, SyncReply):
+            self.note_direct(reply.sender.id, now)
+
     def note_direct(self, node_id: str, now: float) -> None:
         """A node answered something that went to it directly, or a watch of it stands."""
         if self._state.is_live(node_id):
@@ -337,38 +331,6 @@ class RelaySelector:
         if now - began >= UNREACHABLE_AFTER and node_id not in self._unreachable:
             self._unreachable[node_id] = reason
             self._state.emit(PeerUnreachable(node_id, reason))
-
-    def note_called_in_vain(self, node_id: str, relay: str | None, now: float) -> None:
-        """Note that a node reports that its calls do not arrive here. It repeats that; it is reported only once in a
-        while."""
-        state = self._state
-        if state.is_guarded or state.is_leaving:
-            return
-        complaint = self._complaints.get(node_id)
-        if complaint is None or now - complaint.heard_at >= COMPLAINT_LASTS:
-            told_at = -math.inf if complaint is None else complaint.told_at
-            complaint = self._complaints[node_id] = _Complaint(now)
-            complaint.told_at = told_at
-        complaint.heard_at = now
-        if now - complaint.dialled_at >= DIAL_BACK_INTERVAL and self._dial_backs < DIAL_BACKS_MAX:
-            complaint.dialled_at = now
-            for one in dict.fromkeys((node_id, relay or node_id)):
-                self._dial_back(one)
-        if now - complaint.began >= UNREACHABLE_AFTER and now - complaint.told_at >= TOLD_AGAIN_AFTER:
-            complaint.told_at = now
-            state.emit(PeersCannotCall(node_id))
-
-    def _dial_back(self, node_id: str) -> None:
-        """Call a node, so that there is a connection over which it can call."""
-        record = self._record(node_id)
-        if record is None or node_id == self._state.id:
-            return
-        self._dial_backs += 1
-
-        def conclude(_reply: CallReply | CallFailed, _now: float) -> None:
-            self._dial_backs -= 1
-
-        self._state.call_node(record, Probe(tag_of(node_id)), conclude)
 
     def why_unreachable(self, node_id: str) -> str:
         """Return why calls to a live node do not arrive, empty if they do."""
@@ -388,13 +350,9 @@ class RelaySelector:
         """Forget nodes that are gone."""
         if isinstance(event, InstanceDied | InstanceLeft):
             node_id = event.record.id
-            self._detours.pop(node_id, None)
-            self._failing.pop(node_id, None)
-            self._unreachable.pop(node_id, None)
-            self._answered_at.pop(node_id, None)
-            self._failed_at.pop(node_id, None)
-            self._requests.pop(node_id, None)
-            self._complaints.pop(node_id, None)
+            for table in self._tables:
+                table.pop(node_id, None)
+            self.dial_backs.forget(node_id)
 
     def _record(self, node_id: str) -> Record | None:
         record = self._state.members.records.get(node_id)

@@ -86,8 +86,10 @@ class Confirmer:
             return
         is_own = rumour.by == state.id
         chosen = self._choose(rumour)
-        self._membership.note_confirmers(rumour.id, chosen)
-        if not is_own and self._membership.has_accused(rumour.id, is_refused=rumour.is_refused):
+        suspicion = self._membership.suspicions.get(rumour.id)
+        if suspicion is not None:
+            suspicion.confirmers = tuple(chosen)
+        if not is_own and self._membership.suspicions.has_accused(rumour.id, is_refused=rumour.is_refused):
             return
         if is_own:
             for node_id in chosen:

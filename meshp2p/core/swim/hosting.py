@@ -85,29 +85,20 @@ class Hosting:
             raise InstanceConflict(
                 f"instance {profile.id!r} is a live node that embeds meshp2p: register under another id"
             )
-        record = Record(
-            id=profile.id,
-            incarnation=self._ownership.next_incarnation,
-            state=State.ALIVE,
-            home=state.id,
-            boot=state.own.boot,
-            addresses=(),
-            hostname=profile.hostname,
-            port=profile.port,
-            capabilities=profile.capabilities,
-            profiles=profile.profiles,
-            created_at=state.wall_ms(),
-        )
-        if held is not None:
+        registered = msgspec.structs.asdict(profile)
+        if held is None:
+            record = Record(
+                **registered,
+                incarnation=self._ownership.next_incarnation,
+                state=State.ALIVE,
+                home=state.id,
+                boot=state.own.boot,
+                addresses=(),
+                created_at=state.wall_ms(),
+            )
+        else:
             record = msgspec.structs.replace(
-                record,
-                incarnation=held.incarnation,
-                state=held.state,
-                created_at=held.created_at,
-                epoch=held.epoch,
-                epoch_since=held.epoch_since,
-                status=held.status,
-                metrics=held.metrics,
+                unsigned(held), **registered, home=state.id, boot=state.own.boot, addresses=()
             )
         check_item(record)
         size = item_bytes(record)

@@ -179,7 +179,7 @@ class Swim:
             case Unreached(target=target, relay=relay):
                 members = self._state.members
                 if target == self._state.tag and sender is not None and members.has_node(sender):
-                    self._relay_selector.note_called_in_vain(sender, members.id_of(relay), now)
+                    self._relay_selector.dial_backs.note_request(sender, members.id_of(relay), now)
             case _:
                 assert_never(body)
 

@@ -34,7 +34,7 @@ from meshp2p.core.record import (
 )
 from meshp2p.core.swim.findings import Doubted, Findings, Suspected
 from meshp2p.core.swim.ownership import Ownership
-from meshp2p.core.swim.suspicion import Suspicion
+from meshp2p.core.swim.suspicion_table import SuspicionTable
 
 __all__ = ["Membership"]
 
@@ -49,7 +49,7 @@ class Membership:
         self._state = state
         self._findings = findings
         self._ownership = ownership
-        self._suspicions: dict[str, Suspicion] = {}
+        self.suspicions: SuspicionTable = SuspicionTable(state)
 
     # Received claims
 
@@ -172,16 +172,8 @@ class Membership:
 
     def _note_death(self, rumour: Rumour, now: float) -> None:
         """Note that another view holds a suspect dead: it is told, and one failed check by this node is enough."""
-        state = self._state
-        config = state.config
-        suspicion = self._suspicions[rumour.id]
-        patience = state.patience.factor(rumour.id, now)
-        timeout_max = config.suspicion_timeout(len(state.members.nodes)) * patience
-        # as for this node's own findings: the period of a probe, then the suspicion
-        timeout_min = (1 + config.suspicion_confirmed_multiplier) * config.probe_interval * patience
-        if suspicion.note_death(rumour.by, now, timeout_min=min(timeout_min, timeout_max), timeout_max=timeout_max):
-            state.tell(rumour.id, Rumour(rumour.id, rumour.incarnation, State.SUSPECT))
-            self._await_verdict(rumour.id, suspicion, now)
+        if self.suspicions.note_death(rumour, now):
+            self._state.tell(rumour.id, Rumour(rumour.id, rumour.incarnation, State.SUSPECT))
             self._findings.append(Doubted(rumour.id))
 
     # Transitions
@@ -193,7 +185,7 @@ class Membership:
         if is_new and not state.has_room_for(record):
             state.counters.records_without_room += 1
             return
-        self._end_suspicion(record.id)
+        self.suspicions.end(record.id)
         if held is not None and _was_accused(record, held):
             state.patience.note_return(record.id, now)
         if is_new:
@@ -217,32 +209,11 @@ class Membership:
         to come.
         """
         state = self._state
-        config = state.config
         record = state.members.records[rumour.id]
-        nodes = len(state.members.nodes)
-        # memberlist: k = suspicion multiplier - 2, and none if too few others could confirm
-        confirmations_max = max(0, int(config.suspicion_multiplier) - 2)
-        if nodes - 2 < confirmations_max:
-            confirmations_max = 0
-        timeout_min = timeout_max = config.suspicion_timeout(nodes)
-        if confirmations_max and config.confirmers:
-            timeout_min = min(timeout_min, config.suspicion_confirmed_multiplier * config.probe_interval)
-        timeout_min *= state.patience.factor(rumour.id, now)
-        timeout_max = max(timeout_min, timeout_max)
-        suspicion = Suspicion(
-            rumour.by,
-            now,
-            timeout_min=timeout_min,
-            timeout_max=timeout_max * config.suspicion_max_multiplier,
-            confirmations_max=confirmations_max,
-        )
-        if rumour.is_refused and rumour.by:
-            suspicion.refused[rumour.by] = None
         suspect = msgspec.structs.replace(record, state=State.SUSPECT)
         state.members.put(suspect)
         state.counters.suspicions += 1
-        self._suspicions[rumour.id] = suspicion
-        self._await_verdict(rumour.id, suspicion, now)
+        self.suspicions.begin(rumour, now)
         if record.state is not State.SUSPECT:
             state.changes.append(InstanceSuspected(suspect, None, rumour.by, _evidence(rumour, record)))
         state.spread(rumour, now)
@@ -252,13 +223,12 @@ class Membership:
 
     def confirm_suspicion(self, rumour: Rumour, now: float) -> None:
         """Count another accuser of a suspect. If it is new, it shortens the suspicion and is gossiped."""
-        suspicion = self._suspicions.get(rumour.id)
+        suspicion = self.suspicions.get(rumour.id)
         if suspicion is None:
             return
         is_news = suspicion.confirm(rumour.by)
         if is_news:
-            # a deadline in the past would look like a pause
-            self._await_verdict(rumour.id, suspicion, now)
+            self.suspicions.set_timers(rumour.id, now)
         if rumour.is_refused and rumour.by and rumour.by not in suspicion.refused:
             suspicion.refused[rumour.by] = None
             is_news = True
@@ -286,47 +256,13 @@ class Membership:
         state = self._state
         if state.is_guarded:
             return
-        refused = [node_id for node_id, suspicion in self._suspicions.items() if state.id in suspicion.refused]
+        refused = [node_id for node_id, suspicion in self.suspicions.items() if state.id in suspicion.refused]
         others = len(state.members.nodes) - 1 - len(refused)
         for node_id in refused:
-            if len(self._suspicions[node_id].refused) > 1 or others == 0:
+            if len(self.suspicions[node_id].refused) > 1 or others == 0:
                 incarnation = state.members.records[node_id].incarnation
                 verdict = state.find(node_id, incarnation, State.DEAD, is_refused=True)
                 self.become_departed(verdict, now, at_birth=True)
-
-    def has_accused(self, node_id: str, *, is_refused: bool) -> bool:
-        """Return whether this node already accused the suspect of as much."""
-        suspicion = self._suspicions.get(node_id)
-        if suspicion is None:
-            return False
-        return self._state.id in suspicion.refused if is_refused else suspicion.has_accused(self._state.id)
-
-    def note_confirmers(self, node_id: str, confirmers: Iterable[str]) -> None:
-        """Note the nodes that were chosen to check a suspect."""
-        suspicion = self._suspicions.get(node_id)
-        if suspicion is not None:
-            suspicion.confirmers = tuple(confirmers)
-
-    def weigh_confirmers(self, now: float) -> None:
-        """Update suspicions after a change of members: no confirmation is expected from a node that is suspected
-        itself."""
-        for node_id, suspicion in self._suspicions.items():
-            if suspicion.confirmers:
-                able = 0
-                for confirmer in suspicion.confirmers:
-                    is_alive = self._state.is_live(confirmer) and confirmer not in self._suspicions
-                    able += is_alive or suspicion.has_accused(confirmer)
-                if suspicion.expect(able):
-                    self._await_verdict(node_id, suspicion, now)
-
-    def _await_verdict(self, node_id: str, suspicion: Suspicion, now: float) -> None:
-        timers = self._state.timers
-        deadline = max(now, suspicion.deadline())
-        timers.set(Timer.SUSPICION, deadline, node_id)
-        if suspicion.is_shared:
-            timers.cancel(Timer.LAST_WORD, node_id)
-        else:
-            timers.set(Timer.LAST_WORD, max(now, deadline - self._state.config.probe_timeout), node_id)
 
     def give_last_word(self, node_id: str, now: float) -> None:
         """Tell a suspect once more, shortly before its unconfirmed suspicion ends.
@@ -342,16 +278,10 @@ class Membership:
         """Declare a suspect dead that did not refute in time."""
         record = self._state.members.records.get(node_id)
         if self._state.is_guarded:
-            self.restart_suspicions(now)
+            self.suspicions.restart(now)
         elif record is not None and record.state is State.SUSPECT:
             verdict = self._state.find(node_id, record.incarnation, State.DEAD)
             self.become_departed(verdict, now, at_birth=True)
-
-    def restart_suspicions(self, now: float) -> None:
-        """Restart all suspicions, because this process was suspended and could not receive refutations."""
-        for node_id, suspicion in self._suspicions.items():
-            suspicion.restart(now)
-            self._await_verdict(node_id, suspicion, now)
 
     def become_departed(self, rumour: Rumour, now: float, *, is_spread: bool = True, at_birth: bool = False) -> None:
         """Mark a member as dead or left, or update one that had departed already.
@@ -361,7 +291,7 @@ class Membership:
         """
         state = self._state
         held = state.members.claim_of(rumour.id)
-        self._end_suspicion(rumour.id)
+        self.suspicions.end(rumour.id)
         departed = Departed(rumour.id, rumour.incarnation, rumour.state, (), is_node=True, since=now, by=rumour.by)
         if held is not None:
             departed.addresses, departed.is_node = state.addresses_of(held), held.is_node
@@ -403,13 +333,8 @@ class Membership:
     def notice(self, event: InstanceChange) -> None:
         """Process a suspect that became an instance hosted by this node, without any claim of others."""
         record = self._state.members.records.get(event.id)
-        if event.id in self._suspicions and (record is None or record.state is not State.SUSPECT):
-            self._end_suspicion(event.id)
-
-    def _end_suspicion(self, node_id: str) -> None:
-        if self._suspicions.pop(node_id, None) is not None:
-            self._state.timers.cancel(Timer.SUSPICION, node_id)
-            self._state.timers.cancel(Timer.LAST_WORD, node_id)
+        if event.id in self.suspicions and (record is None or record.state is not State.SUSPECT):
+            self.suspicions.end(event.id)
 
 
 def _published(held: Record | Departed | None) -> int:

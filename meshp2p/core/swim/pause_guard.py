@@ -93,7 +93,7 @@ class PauseGuard:
         state.is_guarded = True
         self._rounds_failed = 0
         state.heard_at = now  # what was not received meanwhile was nobody's silence
-        self._membership.restart_suspicions(now)
+        self._membership.suspicions.restart(now)
         self._hosting.restart_expiries(now)
         self._prober.restart(now)
         self._election.unsettle(now)

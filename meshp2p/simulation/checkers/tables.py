@@ -27,7 +27,7 @@ LISTED: Final = frozenset(
         "LifeSigns._assumed",
         "LifeSigns._heard",
         "LifeSigns._turn",
-        "Membership._suspicions",
+        "Membership.suspicions",
         "NodeState.heard",
         "NodeState.reach",
         "NodeState.silent",
