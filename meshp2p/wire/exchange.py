@@ -13,6 +13,9 @@ __all__ = ["PART_BYTES_MAX", "WINDOW_BYTES", "Exchange"]
 WINDOW_BYTES: Final = 256 * 1024
 """How many bytes of one direction of a call may be in transit. Chosen, not measured."""
 
+_GRANT_BYTES: Final = WINDOW_BYTES // 4
+"""The receiver grants more bytes each time this many were consumed."""
+
 PART_BYTES_MAX: Final = 4 << 20
 """The largest body, and the largest part of a reply: twice the largest payload of a message. Chosen, not measured."""
 
@@ -81,6 +84,24 @@ class Exchange:
         if opening is None:
             return DataFrame(self.id, flags, chunk)
         return OpenFrame(self.id, self.kind, flags, chunk, opening.seconds, opening.target, opening.source)
+
+    def note_chunk(self, flags: int, count: int) -> None:
+        """Note that a chunk of this many bytes arrived. Raises :class:`RemoteProtocolError` if the other side may not
+        send it."""
+        if self.has_received_last:
+            raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {self.id} goes on behind its end")
+        self.receive_window -= count
+        if self.receive_window < 0:
+            raise RemoteProtocolError(Refusal.TOO_LARGE, f"call {self.id} has sent more than its window")
+        self.has_received_last = bool(flags & LAST)
+
+    def pop_grant(self) -> int:
+        """Return how many more bytes the other side may send, which it is to be told; 0 if it needs none yet."""
+        if self.owed < _GRANT_BYTES or self.has_received_last:
+            return 0
+        granted, self.owed = self.owed, 0
+        self.receive_window += granted
+        return granted
 
     def gather(self, flags: int, data: bytes) -> bytes | None:
         """Return the part that ends with this chunk, or None. Raises :class:`RemoteProtocolError`."""

@@ -58,9 +58,6 @@ __all__ = ["CALLS_MAX", "PeerProtocol"]
 CALLS_MAX: Final = 1024
 """How many calls the other side may have open on one connection. Another one is reset as BUSY. Chosen, not measured."""
 
-_GRANT_BYTES: Final = WINDOW_BYTES // 4
-"""The receiver grants more bytes each time this many were consumed."""
-
 _CHUNK_OVERHEAD: Final = 64
 """Added to the size of each chunk, so that empty chunks are limited too. Chosen, not measured."""
 
@@ -321,18 +318,12 @@ class PeerProtocol:
         if not exchange.is_passed_on:
             self._receive_chunk(exchange, frame.flags, frame.data, events)
             return
-        exchange.receive_window -= len(frame.data)
-        exchange.has_received_last = bool(frame.flags & LAST)
+        exchange.note_chunk(frame.flags, len(frame.data))
         if self._charge(exchange, len(frame.data), events):
             events.append(RelayAsked(call_id, frame))
 
     def _receive_chunk(self, exchange: Exchange, flags: int, data: bytes, events: list[PeerEvent]) -> None:
-        if exchange.has_received_last:
-            raise RemoteProtocolError(Refusal.BAD_VALUE, f"call {exchange.id} goes on behind its end")
-        exchange.receive_window -= len(data)
-        if exchange.receive_window < 0:
-            raise RemoteProtocolError(Refusal.TOO_LARGE, f"call {exchange.id} has sent more than its window")
-        exchange.has_received_last = bool(flags & LAST)
+        exchange.note_chunk(flags, len(data))
         if exchange.is_passed_on:
             if self._charge(exchange, len(data), events):
                 events.append(ChunkArrived(exchange.id, flags, data))
@@ -370,10 +361,8 @@ class PeerProtocol:
         self._queue.make_ready(exchange)
 
     def _grant_owed(self, exchange: Exchange) -> None:
-        if exchange.owed >= _GRANT_BYTES and not exchange.has_received_last:
-            exchange.receive_window += exchange.owed
-            self._queue.put(WindowFrame(exchange.id, exchange.owed))
-            exchange.owed = 0
+        if count := exchange.pop_grant():
+            self._queue.put(WindowFrame(exchange.id, count))
 
     # Bounds, and the end of a call
 
