@@ -30,9 +30,9 @@ from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.datagram_keys import DatagramKeys
 from meshp2p.trust.introduction import IntroductionStep
 from meshp2p.trust.keys import PrivateKey
+from meshp2p.trust.machines import CHAIN_MAX
 from meshp2p.trust.signatures import ClaimSigner
 from meshp2p.trust.statements import Statements
-from meshp2p.trust.trust_map import CHAIN_MAX
 from meshp2p.wire.codec import Codec
 
 __all__ = ["HANDSHAKE_SECONDS", "NodeTls", "make_caller_context"]

@@ -15,8 +15,8 @@ from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.trust.certificates import CERTIFICATE_BYTES_MAX, AgentRole
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.known_agents import KnownAgents
+from meshp2p.trust.machines import CHAIN_MAX
 from meshp2p.trust.statements import Statements
-from meshp2p.trust.trust_map import CHAIN_MAX
 
 __all__ = ["INTRODUCTION_BYTES_MAX", "Introduction", "IntroductionStep", "TrustUpdate", "introduce"]
 

@@ -39,10 +39,10 @@ from meshp2p.trust.certificates import (
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.grants import check_pattern
 from meshp2p.trust.keys import MESH_ID_BYTES, PUBLIC_KEY_BYTES_MAX, PrivateKey, PublicKey
+from meshp2p.trust.machines import CHAIN_MAX
 from meshp2p.trust.spake import ELEMENT_BYTES, PasswordExchange
 from meshp2p.trust.spoken import JoinCode, JoinToken
 from meshp2p.trust.statements import Statements
-from meshp2p.trust.trust_map import CHAIN_MAX
 
 __all__ = ["REQUEST_BYTES_MAX", "WELCOME_BYTES_MAX", "Invitation", "InviterSide", "JoinRefusal", "NewcomerSide"]
 

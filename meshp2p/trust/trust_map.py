@@ -18,31 +18,24 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from meshp2p.errors import ConfigError, Refusal, RemoteProtocolError
 from meshp2p.trust.certificates import AgentRole, Certificate, MachineRole, root_mesh_id
 from meshp2p.trust.keys import PrivateKey, PublicKey
+from meshp2p.trust.known_revocations import KnownRevocation, KnownRevocations
 from meshp2p.trust.machines import MeshMachine
 from meshp2p.trust.revocation_room import RevocationRoom, bound_of
 from meshp2p.trust.revocations import KEPT_MAX, Revocation, SignedRevocation
 from meshp2p.trust.statements import MACHINES_MAX, Statements
 
-__all__ = ["CHAIN_MAX", "TrustMap"]
-
-CHAIN_MAX: Final = 8
-"""Machines between the root and an agent. Chosen, not measured."""
+__all__ = ["TrustMap"]
 
 _Edge = tuple[bytes, bytes]  # the fingerprints of a machine and of its inviter
 
 _BY_NOBODY: Final = (Revocation(bytes(16), bytes(32), bytes(32)),)  # keeps nobody
-
-
-class _Known(NamedTuple):
-    revocation: Revocation
-    signed: SignedRevocation
 
 
 class TrustMap:
@@ -53,7 +46,7 @@ class TrustMap:
         self.mesh_id: bytes = root_mesh_id(root)
         self.root: Certificate = root
         self._certificates: dict[_Edge, Certificate] = {}
-        self._revocations: dict[bytes, dict[bytes, _Known]] = {}  # by target, by body
+        self._revocations = KnownRevocations()
         self._machines: dict[bytes, MeshMachine] = {}
         self._silenced: dict[bytes, tuple[Revocation, ...]] = {}
         """Machines whose revocations do not count, with the revocations that caused that; empty if a machine above it
@@ -78,7 +71,7 @@ class TrustMap:
     @property
     def revocations(self) -> list[Revocation]:
         """The revocations that count, in the order of their targets, with those that follow from too many."""
-        return [one for target in sorted(self._revocations) for one in self._counting(target)]
+        return [one for target in self._revocations.targets for one in self._counting(target)]
 
     def is_trusted(self, fingerprint: bytes, *, agent: str = "", token: str = "") -> bool:
         """Whether this is the key of a machine of the mesh that is not revoked, and neither is the agent on it, or the
@@ -118,7 +111,7 @@ class TrustMap:
         """The evidence that a key was revoked, for its owner: the revocations of its chain, with their authors."""
         machine = self._machines.get(fingerprint)
         links = () if machine is None else machine.chain
-        against = [one for link in links for one in self._revocations.get(link.fingerprint, {}).values()]
+        against = [known for link in links for known in self._revocations.of(link.fingerprint)]
         authors = [
             self._machines[known.revocation.author] for known in against if known.revocation.author in self._machines
         ]
@@ -128,28 +121,19 @@ class TrustMap:
     def statements(self) -> Statements:
         """All of them, in an order that depends on nothing else."""
         certificates = tuple(self._certificates[edge].der for edge in sorted(self._certificates))
-        revocations = tuple(
-            self._revocations[target][body].signed
-            for target in sorted(self._revocations)
-            for body in sorted(self._revocations[target])
-        )
-        return Statements(certificates, revocations)
+        return Statements(certificates, tuple(known.signed for known in self._revocations))
 
     def digest(self) -> bytes:
         """32 bytes that are equal for equal maps."""
         if self._digest is None:
-            self._digest = self._hash()
+            hasher = hashlib.sha256(self.mesh_id)
+            for edge in sorted(self._certificates):
+                hasher.update(hashlib.sha256(self._certificates[edge].der).digest())
+            hasher.update(b"revoked")
+            for known in self._revocations:
+                hasher.update(hashlib.sha256(known.signed.body).digest())
+            self._digest = hasher.digest()
         return self._digest
-
-    def _hash(self) -> bytes:
-        hasher = hashlib.sha256(self.mesh_id)
-        for edge in sorted(self._certificates):
-            hasher.update(hashlib.sha256(self._certificates[edge].der).digest())
-        hasher.update(b"revoked")
-        for target in sorted(self._revocations):
-            for body in sorted(self._revocations[target]):
-                hasher.update(hashlib.sha256(body).digest())
-        return hasher.digest()
 
     # Growing
 
@@ -182,7 +166,7 @@ class TrustMap:
         kept = tuple(sorted(invited)) if keep_invited else ()
         revocation = Revocation(self.mesh_id, target, author.fingerprint, agent, kept, token)
         self._author_of(revocation)
-        alike = self._alike(revocation)
+        alike = self._revocations.alike(revocation)
         if (kept or not revocation.is_of_machine) and len(alike) >= bound_of(revocation) and revocation not in alike:
             instead = "revoke it without keeping others" if revocation.is_of_machine else "revoke the machine"
             by = self.label_of(author.fingerprint)
@@ -243,10 +227,7 @@ class TrustMap:
         issuer = self.root.public
         if certificate.issuer != self.root.fingerprint:
             inviter = self._machines[certificate.issuer]
-            if not inviter.may_invite or (role.is_admin and not inviter.is_admin):
-                raise RemoteProtocolError(Refusal.UNTRUSTED, f"{certificate!r}: its issuer had no right to issue it")
-            if len(inviter.chain) >= CHAIN_MAX:
-                raise RemoteProtocolError(Refusal.TOO_LARGE, f"{certificate!r}: a chain of more than {CHAIN_MAX}")
+            inviter.check_may_issue(certificate, role)
             issuer = inviter.key
         certificate.verify_issued_by(issuer)
         edge = (certificate.fingerprint, certificate.issuer)
@@ -270,32 +251,21 @@ class TrustMap:
 
     def _merge_revocation(self, signed: SignedRevocation) -> None:
         revocation = signed.decode_untrusted()
-        known = self._revocations.get(revocation.target, {})
-        if signed.body in known:
+        if any(signed.body == known.signed.body for known in self._revocations.of(revocation.target)):
             return
         if revocation.mesh != self.mesh_id:
             raise RemoteProtocolError(Refusal.UNTRUSTED, "a revocation of another mesh")
         signed.verify(self._author_of(revocation))
-        alike = self._alike(revocation)
+        alike = self._revocations.alike(revocation)
         if len(alike) > bound_of(revocation) and signed.body > max(alike.values()):
             return
         self._take_room(revocation)
-        known = self._revocations.setdefault(revocation.target, {})
-        known[signed.body] = _Known(revocation, signed)
+        dropped = self._revocations.add(KnownRevocation(revocation, signed))
         self._is_stale = True
         if revocation.author == self.root.fingerprint or self._machines[revocation.author].is_admin:
             self._may_forget = True
-        alike = self._alike(revocation)
-        if len(alike) > bound_of(revocation) + 1:  # one more shows that there are too many
-            self._count_room().give_back(known.pop(max(alike.values())).revocation)
-
-    def _alike(self, revocation: Revocation) -> dict[Revocation, bytes]:
-        """The revocations that count towards the same bound, with their bodies."""
-        return {
-            one: body
-            for body, (one, _) in self._revocations.get(revocation.target, {}).items()
-            if (one.author, one.is_of_machine) == (revocation.author, revocation.is_of_machine)
-        }
+        if dropped is not None:
+            self._count_room().give_back(dropped)
 
     def _take_room(self, revocation: Revocation) -> None:
         """Count the room for a revocation. Raises :class:`RemoteProtocolError` if there is none."""
@@ -311,7 +281,7 @@ class TrustMap:
 
     def _count_room(self) -> RevocationRoom:
         if self._room is None:
-            revocations = (known.revocation for by_body in self._revocations.values() for known in by_body.values())
+            revocations = (known.revocation for known in self._revocations)
             self._room = RevocationRoom(self.root.fingerprint, self._machines, revocations)
         return self._room
 
@@ -319,15 +289,7 @@ class TrustMap:
         """Forget the revocations that do not count, and those of machines below a revoked one."""
         self._walk()
         self._may_forget = False
-        for target in list(self._revocations):
-            is_below = self._is_below_revoked(target)
-            self._revocations[target] = {
-                body: known
-                for body, known in self._revocations[target].items()
-                if not is_below and self._may_count(known.revocation.author)
-            }
-            if not self._revocations[target]:
-                del self._revocations[target]
+        self._revocations.keep(lambda one: not self._is_below_revoked(one.target) and self._may_count(one.author))
         self._room, self._is_stale = None, True
 
     def _author_of(self, revocation: Revocation) -> PublicKey:
@@ -369,11 +331,8 @@ class TrustMap:
                     key, role = certificate.fingerprint, certificate.role
                     if key in self._machines or not isinstance(role, MachineRole):
                         continue
-                    chain = (certificate, *(() if above is None else above.chain))
-                    self._machines[key] = MeshMachine(
-                        certificate.public, role.label, chain, role.may_invite, role.is_admin
-                    )
-                    self._note_silence(key, chain)
+                    self._machines[key] = MeshMachine.below(above, certificate, role)
+                    self._note_silence(key, self._machines[key].chain)
                     below.append(key)
             level = below
         for certificate in itertools.chain(*by_issuer.values()):  # their issuers were forgotten
@@ -402,8 +361,8 @@ class TrustMap:
 
     def _counting(self, target: bytes) -> list[Revocation]:
         """The revocations of this machine, and of agents and tokens of it, that count."""
-        known = self._revocations.get(target, {})
-        counting = [known[body].revocation for body in sorted(known) if self._may_count(known[body].revocation.author)]
+        known = [one.revocation for one in self._revocations.of(target)]
+        counting = [one for one in known if self._may_count(one.author)]
         alike = Counter((one.author, one.is_of_machine) for one in counting)
         too_many = dict.fromkeys(one.author for one in counting if alike[one.author, one.is_of_machine] > bound_of(one))
         return [*counting, *(Revocation(self.mesh_id, target, author) for author in too_many)]
@@ -434,8 +393,5 @@ class TrustMap:
             why = self.why_revoked(fingerprint, agent=agent)
             raise RemoteProtocolError(Refusal.REVOKED, f"agent {agent!r} on {machine.label!r}: {why}")
         for instance_id in (agent, *hosted):
-            if not machine.may_use(instance_id):
-                raise RemoteProtocolError(
-                    Refusal.UNTRUSTED, f"machine {machine.label!r} may not use the id {instance_id!r}"
-                )
+            machine.check_may_use(instance_id)
         return machine.key

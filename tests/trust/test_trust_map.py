@@ -14,9 +14,10 @@ from meshp2p.errors import ConfigError, Refusal, RemoteProtocolError
 from meshp2p.trust import revocation_room, trust_map
 from meshp2p.trust.certificates import Certificate, consent_to, issue_agent, issue_machine
 from meshp2p.trust.keys import PrivateKey
+from meshp2p.trust.machines import CHAIN_MAX
 from meshp2p.trust.revocations import KEPT_MAX, TOKEN_CHARACTERS_MAX, Revocation, SignedRevocation
 from meshp2p.trust.statements import Statements
-from meshp2p.trust.trust_map import CHAIN_MAX, TrustMap
+from meshp2p.trust.trust_map import TrustMap
 from tests.trust.builders import MadeMachine, MadeMesh
 
 Statement = bytes | SignedRevocation
