@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import collections
 import logging
-import math
 from collections.abc import Awaitable, Callable, Collection
-from typing import Final
 
 import trio
 
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, CallRequest, Probe
-from meshp2p.core.datagrams import Ack, Datagram, Gossip
+from meshp2p.core.datagrams import Datagram, Gossip
 from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.directory.relay_selector import CallRoute
 from meshp2p.core.effects import (
@@ -39,6 +37,7 @@ from meshp2p.core.machine import Machine
 from meshp2p.core.record import Record, tag_of
 from meshp2p.core.requests import Request
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError
+from meshp2p.net.datagram_reader import DatagramReader
 from meshp2p.net.driver_parts import Caller, Datagrams, DriverStats
 from meshp2p.net.security import CROWDED_SECONDS, KEY_SECONDS, RETIRED_SECONDS, MachineGuard, Security
 from meshp2p.net.store_writer import StoreWriter, WriteBatches
@@ -47,20 +46,6 @@ from meshp2p.wire.codec import Codec
 __all__ = ["Driver"]
 
 _log = logging.getLogger("meshp2p.net")
-
-DRAIN_SECONDS: Final = 0.003
-DRAIN_MAX: Final = 1024
-"""How long, and how many datagrams, the driver reads in one go before it lets other tasks run. Chosen, not measured."""
-
-QUEUE_MAX: Final = 4096
-"""More datagrams than wait in a socket at a time: the receive buffer that is asked for, doubled by Linux, holds 2,730
-of the smallest. When so many were read since a deadline came, all that had arrived by then was among them."""
-
-ACK_HOSTS_MAX: Final = 64
-"""How many hosts are remembered between two calls of :meth:`Driver.pop_ack_hosts`. Chosen, not measured."""
-
-SOURCES_MAX: Final = 4096
-"""How many addresses of datagrams are remembered. Chosen, not measured."""
 
 
 class Driver:
@@ -93,15 +78,9 @@ class Driver:
         self._guard: MachineGuard | None = None
         if security is not None:
             self._guard = security.guard(machine, codec, self._note_stranger, self.stats.count_refused)
-        self._ack_hosts: set[str] = set()
-        self.heard_from: dict[Address, float] = {}
-        """When a datagram last arrived from each address, by trio's clock. Forgotten if there are too many."""
+        self.reader: DatagramReader = DatagramReader(datagrams, codec, self._guard, self.stats, self._receive)
         self._nursery: trio.Nursery | None = None
         self._sleep = trio.CancelScope()
-        self._emptied_at = -math.inf
-        self._due = -math.inf
-        self._read_by = 0
-        self._rest_until = -math.inf
         self._backlog: collections.deque[Effect] = collections.deque()
         self._tickets = 0
         self._driven = trio.Event()
@@ -129,31 +108,15 @@ class Driver:
 
     async def _drive(self) -> None:
         while True:
-            if trio.current_time() < self._rest_until:
-                await trio.sleep_until(self._rest_until)
+            await self.reader.rest()
             asleep_at = trio.current_time()
             with trio.CancelScope(deadline=self.machine.next_deadline()) as self._sleep:
                 await self._datagrams.wait_readable()
-            self._receive_waiting()
+            self.reader.read_waiting()
             now, due = trio.current_time(), self.machine.next_deadline()
-            if now >= due and self._has_heard_until(due):
+            if now >= due and self.reader.has_read_until(due):
                 self.stats.count_delay(now - max(due, asleep_at))
                 self.perform(self.machine.handle_timeouts(now))
-
-    def _has_heard_until(self, due: float) -> bool:
-        """Whether all datagrams were read that had arrived when this deadline came: a timer may accuse somebody whose
-        answer is among them. Under a flood the socket is never empty, and time passes all the same."""
-        if self._emptied_at >= due:
-            return True
-        if due != self._due:
-            self._due, self._read_by = due, self.stats.datagrams_received + QUEUE_MAX
-        return self.stats.datagrams_received >= self._read_by
-
-    async def _hear_all(self) -> None:
-        """Return when all datagrams that have arrived by now were read."""
-        read_by = self.stats.datagrams_received + QUEUE_MAX
-        while not self._receive_waiting() and self.stats.datagrams_received < read_by:  # noqa: ASYNC110  # rests
-            await trio.sleep_until(self._rest_until)
 
     def perform(self, effects: list[Effect]) -> None:
         """Perform these effects, in their order."""
@@ -165,13 +128,16 @@ class Driver:
             self._driven.set()
             self._driven = trio.Event()
 
+    def _receive(self, datagram: Datagram, source: Address, now: float) -> None:
+        self.perform(self.machine.receive(datagram, source, now))
+
     def catch_up(self) -> None:
         """Process datagrams that have arrived and were not read yet, up to a limit.
 
         Another node sends its gossip before it answers its own caller. So the caller then finds here the effect of that
         call.
         """
-        self._receive_waiting()
+        self.reader.read_waiting()
 
     async def request(self, request: Request) -> CallReply:
         """Make a request that another node may have to answer.
@@ -262,11 +228,6 @@ class Driver:
         """Return the direct route to a node, for a call that this node relays; None if it must not."""
         return self.machine.relay_route(node_id)
 
-    def pop_ack_hosts(self) -> set[str]:
-        """Return the hosts that answered pings since the last call of this, ``ACK_HOSTS_MAX`` at most."""
-        hosts, self._ack_hosts = self._ack_hosts, set()
-        return hosts
-
     def knock(self, address: Address, node_id: str) -> None:
         """Send a node a datagram without content, so that it can see whether datagrams arrive."""
         self.perform([Send(address, Datagram(Gossip(tag_of(self.machine.id))), tag_of(node_id))])
@@ -316,45 +277,6 @@ class Driver:
         _, replies = self._waiting.pop(ticket)
         if not replies:
             self.machine.abandon(ticket)
-
-    def _receive_waiting(self) -> bool:
-        """Read the waiting datagrams, up to a limit. Return whether that was all of them.
-
-        If the limit was reached, nothing is read for as long again: many tasks call this, and others need a turn too.
-        """
-        stats = self.stats
-        now = trio.current_time()
-        if now < self._rest_until:
-            return False
-        until = now + DRAIN_SECONDS
-        read_max = stats.datagrams_received + DRAIN_MAX
-        while now < until and stats.datagrams_received < read_max:
-            received = self._datagrams.receive_nowait()
-            if received is None:
-                self._emptied_at = now
-                return True
-            now = trio.current_time()
-            data, source = received
-            stats.datagrams_received += 1
-            stats.bytes_received += len(data)
-            try:
-                if self._guard is None:
-                    datagram = self._codec.decode_datagram_untrusted(data)
-                else:
-                    datagram = self._guard.open_untrusted(data, now)
-            except RemoteProtocolError as error:
-                stats.count_refused(error.reason)
-                _log.debug("refused a datagram from %s: %s", source, error)
-                continue
-            if len(self.heard_from) >= SOURCES_MAX:
-                self.heard_from.clear()
-            self.heard_from[source] = now
-            if isinstance(datagram.body, Ack) and len(self._ack_hosts) < ACK_HOSTS_MAX:
-                self._ack_hosts.add(source.host)
-            self.perform(self.machine.receive(datagram, source, now))
-        if now >= until:
-            self._rest_until = now + DRAIN_SECONDS
-        return False
 
     def perform_send(self, effect: Send) -> None:
         if self._guard is None:
@@ -406,7 +328,7 @@ class Driver:
         if isinstance(reply, CallFailed):
             self.stats.failures[reply.failure] += 1
             _log.debug("%s failed: %s", type(call.request).__name__, reply.reason)
-            await self._hear_all()  # a node that left said so before it refused the call
+            await self.reader.read_all()  # a node that left said so before it refused the call
         else:
             self.stats.calls_succeeded += 1
         self.perform(self.machine.receive_reply(call.call_id, reply, trio.current_time()))
@@ -419,7 +341,7 @@ class Driver:
         with scope:
             failed = await self._caller.watch(watch, tell)
             self._watches.pop(watch.watch_id, None)
-            await self._hear_all()  # a node that left said so before it closed its connections
+            await self.reader.read_all()  # a node that left said so before it closed its connections
             tell(failed)
 
     async def _keep(self, persist: Callable[[KeptState], Awaitable[None]], kept: KeptState) -> None:

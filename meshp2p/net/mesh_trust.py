@@ -15,7 +15,8 @@ from typing import Final, Protocol
 import trio
 
 from meshp2p.errors import RemoteProtocolError, Revoked, StoreError
-from meshp2p.net.peer_connection import CallBroken, PeerConnection
+from meshp2p.net.open_calls import CallBroken
+from meshp2p.net.peer_connection import PeerConnection
 from meshp2p.net.secure_stream import VerifiedStream
 from meshp2p.trust.certificates import AgentRole
 from meshp2p.trust.credential import MachineCredential

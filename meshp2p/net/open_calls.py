@@ -11,7 +11,19 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-__all__ = ["CallOpener", "IncomingCall", "OutgoingCall", "ServeCall"]
+from meshp2p.wire.peer_frames import ResetReason
+
+__all__ = ["CallBroken", "CallOpener", "IncomingCall", "OutgoingCall", "ServeCall"]
+
+
+class CallBroken(Exception):
+    """A call ended before the end of its reply. ``is_unseen``: the target has not seen it. ``reset``: the other side
+    ended it; otherwise the connection broke."""
+
+    def __init__(self, message: str, *, is_unseen: bool = False, reset: ResetReason | None = None) -> None:
+        super().__init__(message)
+        self.is_unseen: bool = is_unseen
+        self.reset: ResetReason | None = reset
 
 
 class OutgoingCall(Protocol):

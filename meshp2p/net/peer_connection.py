@@ -12,6 +12,7 @@ import trio
 
 from meshp2p.core.address import Address
 from meshp2p.errors import ConnectionLost, Refusal, RemoteProtocolError, Unreachable
+from meshp2p.net.open_calls import CallBroken
 from meshp2p.net.secure_stream import VerifiedStream
 from meshp2p.wire.peer_events import (
     CallArrived,
@@ -24,7 +25,7 @@ from meshp2p.wire.peer_events import (
 from meshp2p.wire.peer_frames import CallKind, OpenFrame, PeerHello, ResetReason
 from meshp2p.wire.peer_protocol import PeerProtocol
 
-__all__ = ["AskedCall", "CallBroken", "OnEvent", "PeerConnection", "ServedCall"]
+__all__ = ["AskedCall", "OnEvent", "PeerConnection", "ServedCall"]
 
 WRITE_SECONDS: Final = 10.0
 """How long the other side may take to read a chunk before the connection is cut. Chosen, not measured."""
@@ -36,16 +37,6 @@ measured."""
 _RECEIVE_BYTES: Final = 64 * 1024
 
 _log = logging.getLogger("meshp2p.net")
-
-
-class CallBroken(Exception):
-    """A call ended before the end of its reply. ``is_unseen``: the target has not seen it. ``reset``: the other side
-    ended it; otherwise the connection broke."""
-
-    def __init__(self, message: str, *, is_unseen: bool = False, reset: ResetReason | None = None) -> None:
-        super().__init__(message)
-        self.is_unseen: bool = is_unseen
-        self.reset: ResetReason | None = reset
 
 
 class AskedCall:

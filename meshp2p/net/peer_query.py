@@ -11,10 +11,11 @@ from meshp2p.core.address import Address
 from meshp2p.core.directory.relay_selector import CallRoute
 from meshp2p.core.effects import CallFailed
 from meshp2p.errors import ConnectionLost, Unreachable, check
-from meshp2p.net.peer_connection import AskedCall, CallBroken, PeerConnection
+from meshp2p.net.open_calls import CallBroken
+from meshp2p.net.peer_connection import AskedCall, PeerConnection
 from meshp2p.wire.peer_frames import CallKind, ResetReason
 
-__all__ = ["PeerQuery", "Router"]
+__all__ = ["FindConnection", "PeerQuery", "Router"]
 
 ATTEMPT_SECONDS: Final = 1.0
 """How long a query waits for a connection on one route while there are others. Chosen, not measured."""

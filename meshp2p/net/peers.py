@@ -15,15 +15,16 @@ from typing import Final
 import trio
 
 from meshp2p.core.address import Address
-from meshp2p.core.calls import CallReply, Pong
+from meshp2p.core.calls import CallReply
 from meshp2p.core.effects import Call, CallFailed, Failure, Watch, WatchOpened
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net.call_server import DIAL_BACK_SECONDS, CallServer, PeerService
 from meshp2p.net.connections import Connections
 from meshp2p.net.dials import Connect, Dialer
-from meshp2p.net.open_calls import OutgoingCall, ServeCall
-from meshp2p.net.peer_connection import AskedCall, CallBroken, PeerConnection
+from meshp2p.net.open_calls import CallBroken, OutgoingCall, ServeCall
+from meshp2p.net.peer_connection import PeerConnection
 from meshp2p.net.peer_query import PeerQuery
+from meshp2p.net.peer_watch import hold_watch
 from meshp2p.net.relays import Relays
 from meshp2p.net.secure_stream import CallerStream, VerifiedStream
 from meshp2p.net.security import Security
@@ -251,40 +252,11 @@ class Peers:
 
         Raises only ``trio.Cancelled``, which ends the watch.
         """
-        outcome = await self._watch(watch, opened)
+        body = self._codec.encode(watch.request)
+        outcome = await hold_watch(watch, body, opened, self.find, self._decode_reply_untrusted)
         if self._gate is not None:
             await self._gate()
         return outcome
-
-    async def _watch(self, watch: Watch, opened: Callable[[WatchOpened], None]) -> CallFailed:
-        body = self._codec.encode(watch.request)
-        pong: Pong | None = None
-        while True:
-            with trio.move_on_after(watch.timeout) as waiting:
-                connection = await self.find(watch.node_id, watch.boot, watch.addresses)
-                if isinstance(connection, CallFailed):
-                    return connection
-                asked = connection.open_call(CallKind.WATCH, body)
-                try:
-                    reply = self._decode_reply_untrusted(connection, await asked.receive())
-                    if not isinstance(reply, Pong) or (pong and (reply.id, reply.boot) != (pong.id, pong.boot)):
-                        return CallFailed(Failure.UNREACHABLE, f"{connection.host}: another node is there")
-                    waiting.deadline = float("inf")
-                    if pong is None:
-                        pong = reply
-                        opened(WatchOpened(_listening(connection, watch.addresses), pong))
-                    if await _ended_or_retired(asked):
-                        return CallFailed(Failure.UNREACHABLE, f"{connection.host}: it ended the watch")
-                except RemoteProtocolError as error:
-                    return CallFailed(Failure.UNREACHABLE, f"{connection.host}: {error}")
-                except CallBroken as broken:
-                    if broken.reset is not ResetReason.NOT_TAKEN:
-                        return CallFailed(Failure.UNREACHABLE, f"{connection.host}: {broken}")
-                finally:
-                    asked.close()
-            if waiting.cancelled_caught:
-                where = ", ".join(map(str, watch.addresses))
-                return CallFailed(Failure.TIMEOUT, f"{where}: no watch in {watch.timeout:g} s")
 
     @contextlib.asynccontextmanager
     async def open_call(self, node_id: str, body: bytes, deadline: float) -> AsyncIterator[OutgoingCall]:
@@ -390,38 +362,6 @@ class Peers:
             return False
         self._nursery.start_soon(function, *arguments)
         return True
-
-
-async def _ended_or_retired(asked: AskedCall) -> bool:
-    """Return True when the reply has ended, and False if its connection was retired. Raises :class:`CallBroken`."""
-    has_ended = False
-    broken: CallBroken | None = None
-    async with trio.open_nursery() as nursery:
-
-        async def await_end() -> None:
-            nonlocal has_ended, broken
-            try:
-                while await asked.receive() is not None:
-                    pass
-                has_ended = True
-            except CallBroken as error:
-                broken = error
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(await_end)
-        await asked.connection.retired.wait()
-        await trio.lowlevel.checkpoint()  # a connection that broke is retired as well
-        nursery.cancel_scope.cancel()
-    if broken is not None:
-        raise broken
-    return has_ended
-
-
-def _listening(connection: PeerConnection, addresses: tuple[Address, ...]) -> Address | None:
-    """Return at which of these addresses the other side of a connection listens; None if that is unknown."""
-    if connection.address is not None:
-        return connection.address
-    return next((address for address in addresses if address.host == connection.host), None)
 
 
 @contextlib.asynccontextmanager

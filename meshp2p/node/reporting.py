@@ -128,7 +128,7 @@ class Reporter:
                 how = "unreachable"
             elif name in detours:
                 how = "relayed"
-            heard = (driver.heard_from.get(address, now - NEVER) for address in records[name].addresses)
+            heard = (driver.reader.heard_from.get(address, now - NEVER) for address in records[name].addresses)
             via = "" if name in unreachable else detours.get(name, "")
             yield PoorLink(
                 name, how, via, unreachable.get(name, "")[:_TEXT_MAX], min(NEVER, now - max(heard, default=0.0))

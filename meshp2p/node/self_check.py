@@ -196,7 +196,7 @@ class SelfCheck:
         while True:
             await trio.sleep(LOOK_INTERVAL)
             looks_in_silence += 1
-            is_heard = any(not self._is_here(host) for host in self._driver.pop_ack_hosts())
+            is_heard = any(not self._is_here(host) for host in self._driver.reader.pop_ack_hosts())
             if is_heard or not self._others():
                 looks_in_silence = calls_in_silence = 0
             elif stats.calls_succeeded + stats.calls_answered != calls:

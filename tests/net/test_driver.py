@@ -36,7 +36,8 @@ from meshp2p.core.machine import Machine
 from meshp2p.core.record import Record, Rumour, State, tag_of
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, Refusal, RemoteProtocolError, StoreError, StoreFull
-from meshp2p.net.driver import DRAIN_MAX, DRAIN_SECONDS, QUEUE_MAX, Driver
+from meshp2p.net.datagram_reader import DRAIN_MAX, DRAIN_SECONDS, QUEUE_MAX
+from meshp2p.net.driver import Driver
 from meshp2p.net.store_writer import STORE_SECONDS_MAX
 from meshp2p.wire.codec import Codec
 

@@ -16,7 +16,8 @@ from meshp2p.core.record import Record, Rumour, SignedRecord, State
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.net.mesh_trust import DISMISS_SECONDS, ROUNDS, UPDATE_SECONDS, MeshTrust, revoked_error
-from meshp2p.net.peer_connection import CallBroken, PeerConnection
+from meshp2p.net.open_calls import CallBroken
+from meshp2p.net.peer_connection import PeerConnection
 from meshp2p.store.credentials import CredentialDirectory
 from meshp2p.store.trust_files import AGENTS_MAX
 from meshp2p.trust import trust_map

@@ -16,8 +16,8 @@ from meshp2p.errors import ConnectionLost, Unreachable
 from meshp2p.net.call_server import UNREACHABLE_SECONDS
 from meshp2p.net.connections import IDLE_SECONDS
 from meshp2p.net.dials import Connect
-from meshp2p.net.open_calls import IncomingCall
-from meshp2p.net.peer_connection import CallBroken, PeerConnection
+from meshp2p.net.open_calls import CallBroken, IncomingCall
+from meshp2p.net.peer_connection import PeerConnection
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import CallKind
 from tests.net.service import CODEC, Node, running
