@@ -48,6 +48,11 @@ def test_a_file_is_long_by_all_of_its_lines(tmp_path: Path) -> None:
     assert long_files(tmp_path) == {tmp_path / "long.py": FILE_LINES_MAX + 1}
 
 
+def test_no_file_of_the_package_is_long() -> None:
+    long = {str(path.relative_to(ROOT)): lines for path, lines in long_files(ROOT).items()}
+    assert long == {}, f"at most {FILE_LINES_MAX} lines: move one thing into a module of its own"
+
+
 def test_each_package_is_within_its_budget() -> None:
     counts = package_lines(ROOT)
     assert counts.keys() == BUDGETS.keys()
