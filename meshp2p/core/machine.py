@@ -38,7 +38,7 @@ from meshp2p.core.map_calls import MapPush, MapSync
 from meshp2p.core.maps.replicated_map import Merge, ReplicatedMap
 from meshp2p.core.maps.shared_maps import Maps
 from meshp2p.core.randomness import Randomness
-from meshp2p.core.record import INCARNATION_MAX, Record, State
+from meshp2p.core.record import BOOT_DICE_BITS, INCARNATION_MAX, Record, State
 from meshp2p.core.requests import (
     Acknowledge,
     AskStatus,
@@ -68,6 +68,7 @@ class Machine(View):
     wrote, in the order of keys; None if there is no disk: then messages are in memory only, and nothing waits for a
     write. ``age`` is the age of the data directory in seconds.
     ``signer`` signs for a node of a secured mesh; the driver then verifies all claims before it passes them on.
+    ``process`` is greater than that of all earlier processes with this id; without it the time orders them.
 
     Raises :class:`~meshp2p.errors.ConfigError` if others would refuse the node's record.
     """
@@ -85,6 +86,7 @@ class Machine(View):
         lease_clock: Callable[[], float],
         age: float = 0.0,
         signer: Signer | None = None,
+        process: int | None = None,
     ) -> None:
         kept = kept or KeptState()
         started_ms = wall_ms()
@@ -93,7 +95,8 @@ class Machine(View):
             incarnation=min(max(started_ms, kept.incarnation + 1), INCARNATION_MAX),
             state=State.ALIVE,
             home=profile.id,
-            boot=(started_ms << 16) | random.randrange(0, 1 << 16),
+            boot=(started_ms if process is None else process) << BOOT_DICE_BITS
+            | random.randrange(0, 1 << BOOT_DICE_BITS),
             addresses=addresses,
             created_at=started_ms,
         )

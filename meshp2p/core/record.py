@@ -19,6 +19,7 @@ from meshp2p.core.address import Address
 
 __all__ = [
     "ADDRESSES_MAX",
+    "BOOT_DICE_BITS",
     "COUNTER_MAX",
     "EPOCH_MAX",
     "EPOCH_SKIP_MAX",
@@ -60,6 +61,9 @@ NAMES_MAX: Final = 256
 
 ADDRESSES_MAX: Final = 16
 """The maximum number of addresses of one node. A node calls all of them at the same time."""
+
+BOOT_DICE_BITS: Final = 16
+"""The lowest bits of a boot, which are random. Those above them are the number of the process."""
 
 COUNTER_MAX: Final = (1 << 63) - 1
 """The greatest counter on the wire."""

@@ -14,6 +14,7 @@ from meshp2p.core.record import Departed, Item, Proof, Record, Rumour, SignedRec
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.guard.accusations import AccusationLimits
 from meshp2p.guard.guarded_machine import GuardedMachine
+from meshp2p.trust.known_agents import KnownAgents
 from meshp2p.trust.signatures import ClaimVerifier
 from meshp2p.trust.trust_map import TrustMap
 
@@ -26,10 +27,12 @@ class ClaimGuard:
     def __init__(
         self,
         trust: TrustMap,
+        agents: KnownAgents,
         known: GuardedMachine,
         note_stranger: Callable[[Record], None],
         count_refused: Callable[[Refusal], None],
     ) -> None:
+        self._agents = agents
         self._known = known
         self._note_stranger = note_stranger
         self._count_refused = count_refused
@@ -91,6 +94,7 @@ class ClaimGuard:
             self._verifier.verify_record(item)
             if item.is_node:
                 owners.setdefault(item.id, item.proof.owner)
+                self._agents.note_record(item)
             elif self._owner_of(item.home, owners) != item.proof.owner:
                 raise RemoteProtocolError(Refusal.UNTRUSTED, f"record of {item.id!r}: not signed by its home's machine")
             # a suspicion needs a rumour that its author signed

@@ -14,6 +14,7 @@ from meshp2p.guard.claim_guard import ClaimGuard
 from meshp2p.guard.datagram_guard import DatagramGuard
 from meshp2p.guard.guarded_machine import GuardedMachine
 from meshp2p.trust.datagram_keys import DatagramKeys
+from meshp2p.trust.known_agents import KnownAgents
 from meshp2p.trust.trust_map import TrustMap
 from meshp2p.wire.codec import Codec
 
@@ -21,12 +22,13 @@ __all__ = ["NodeGuard"]
 
 
 class NodeGuard:
-    """The guard of one node. ``note_stranger`` gets each record of a node whose machine is not in the trust map;
-    ``count_refused`` gets the reason for which a claim was left out."""
+    """The guard of one node. ``agents`` gets the records of nodes, ``note_stranger`` those of nodes whose machines are
+    not in the trust map, and ``count_refused`` the reason for which a claim was left out."""
 
     def __init__(
         self,
         trust: TrustMap,
+        agents: KnownAgents,
         keys: DatagramKeys,
         codec: Codec,
         known: GuardedMachine,
@@ -35,7 +37,7 @@ class NodeGuard:
     ) -> None:
         self._trust = trust
         self._known = known
-        self._claims = ClaimGuard(trust, known, note_stranger, count_refused)
+        self._claims = ClaimGuard(trust, agents, known, note_stranger, count_refused)
         self._datagrams = DatagramGuard(trust, keys, codec, known)
         self.seal: Callable[[Datagram, int], bytes | None] = self._datagrams.seal
         """See :meth:`~meshp2p.guard.datagram_guard.DatagramGuard.seal`."""

@@ -36,7 +36,7 @@ DISMISS_SECONDS: Final = 0.5
 measured."""
 
 KEEP_SECONDS: Final = 2.0
-"""How long new agents wait to be written down, together. Chosen, not measured."""
+"""How often new agents are written down, together. Chosen, not measured."""
 
 ROUNDS: Final = 3
 """How often two maps are exchanged until they are equal. Chosen, not measured."""
@@ -75,7 +75,6 @@ class MeshTrust:
         self._spread = credential.trust.statements()
         self._spread_digest = credential.trust.digest()
         self._must_look = trio.Event()
-        self._has_met = trio.Event()
         self._is_revoked = trio.Event()
 
     # What others say
@@ -106,11 +105,7 @@ class MeshTrust:
 
     def introduce(self, leaf: bytes) -> Generator[IntroductionStep, bytes, tuple[bytes, AgentRole]]:
         """See :func:`~meshp2p.trust.introduction.introduce`."""
-        try:
-            return (yield from introduce(self.credential, leaf, self.agents))
-        finally:
-            if self.agents.new:
-                self._has_met.set()
+        return introduce(self.credential, leaf, self.agents)
 
     async def answer(self, connection: PeerConnection, body: bytes) -> bytes:
         """Take in a :class:`TrustUpdate`, and return one: with this node's map if the maps differ after that. Raises
@@ -184,12 +179,11 @@ class MeshTrust:
 
     async def _keep_agents(self) -> None:
         while True:
-            await self._has_met.wait()
             await trio.sleep(KEEP_SECONDS)
-            self._has_met = trio.Event()
             boots, self.agents.new = self.agents.new, {}
-            with _logging("which agents were met is forgotten when this process ends"):
-                await self._store.keep_agents(boots)
+            if boots:
+                with _logging("which agents were met is forgotten when this process ends"):
+                    await self._store.keep_agents(boots)
 
     async def _update(self, connection: PeerConnection, stream: VerifiedStream, news: Statements) -> None:
         """Make the maps of both sides equal, as far as they have room. If the other side does not answer, close the

@@ -61,6 +61,10 @@ class Security(Protocol):
         """What the node knows of the machines of its mesh."""
 
     @property
+    def process(self) -> int:
+        """The number of this process, greater than those of all earlier processes that used the credential."""
+
+    @property
     def signer(self) -> Signer:
         """Signs what the node publishes."""
 

@@ -19,7 +19,7 @@ import trio
 
 from meshp2p.core.machine import Machine
 from meshp2p.core.record import Record
-from meshp2p.errors import LocalProtocolError, Refusal, RemoteProtocolError
+from meshp2p.errors import InternalError, LocalProtocolError, Refusal, RemoteProtocolError
 from meshp2p.guard.node_guard import NodeGuard
 from meshp2p.net.mesh_trust import DISMISS_SECONDS, MeshTrust
 from meshp2p.net.secure_stream import CallerStream, VerifiedStream
@@ -72,6 +72,14 @@ class NodeTls:
         return self.trust.credential.announced_name
 
     @property
+    def process(self) -> int:
+        """See :class:`~meshp2p.net.security.Security`."""
+        role = self._certificate.role
+        if not isinstance(role, AgentRole):
+            raise InternalError(f"{self._certificate!r}: expected the certificate of an agent")
+        return role.boot
+
+    @property
     def callers(self) -> Callers:
         """See :class:`~meshp2p.net.security.Security`."""
         return self._callers
@@ -84,8 +92,8 @@ class NodeTls:
         count_refused: Callable[[Refusal], None],
     ) -> NodeGuard:
         """See :class:`~meshp2p.net.security.Security`."""
-        trust = self.trust.credential.trust
-        return NodeGuard(trust, self._datagram_keys, codec, machine, note_stranger, count_refused)
+        trust, agents = self.trust.credential.trust, self.trust.agents
+        return NodeGuard(trust, agents, self._datagram_keys, codec, machine, note_stranger, count_refused)
 
     def rename(self, names: Sequence[str]) -> None:
         """See :class:`~meshp2p.net.security.Security`."""

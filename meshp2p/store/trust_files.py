@@ -26,7 +26,8 @@ AGENTS_MAX: Final = 256
 """Agents of one machine that are remembered. Chosen, not measured."""
 
 Boots = dict[tuple[bytes, str], int]
-"""The highest boots of agents. Each is named by the fingerprint of its machine and its id."""
+"""The boots of the agents' last processes, 0 if they are not known. Each is named by the fingerprint of its machine and
+its id."""
 
 _TRUST_MAGIC: Final = b"m2trust\x01"
 _decode_agents: Final = msgspec.msgpack.Decoder(list[tuple[bytes, str, int]]).decode
@@ -79,7 +80,7 @@ class TrustFiles:
         return None
 
     def load_agents(self) -> Boots:
-        """The highest boots of the agents that nodes of this user were connected to, the latest last. Raises
+        """The agents that nodes of this user listed or were connected to, the latest last. Raises
         :class:`StoreError`."""
         path = self.path / "agents"
         if not path.exists():
@@ -95,7 +96,8 @@ class TrustFiles:
         with self._locked():
             known = self.load_agents()
             for agent, boot in boots.items():
-                known[agent] = max(boot, known.pop(agent, 0))
+                earlier = known.pop(agent, 0)
+                known[agent] = boot or earlier
             counts: collections.Counter[bytes] = collections.Counter()
             rows: list[tuple[bytes, str, int]] = []
             for (machine, instance_id), boot in reversed(known.items()):

@@ -81,7 +81,7 @@ def introduce(
         body = yield IntroductionStep(trust.statements().encode(), STATEMENTS_BYTES_MAX)
         trust.merge_untrusted(Statements.decode_untrusted(body))
     role = trust.verify_agent(certificate)
-    agents.note(certificate.issuer, role)
+    agents.meet(certificate.issuer, role)
     return certificate.issuer, role
 
 

@@ -24,6 +24,7 @@ from meshp2p.core.swim.hosting import Profile
 from meshp2p.guard.node_guard import NodeGuard
 from meshp2p.trust.credential import MachineCredential, found_mesh
 from meshp2p.trust.datagram_keys import DatagramKeys
+from meshp2p.trust.known_agents import KnownAgents
 from meshp2p.trust.signatures import ClaimSigner, ClaimVerifier
 from meshp2p.wire.codec import Codec
 from simulations.benchmarks.command_line import positive
@@ -63,7 +64,13 @@ class _Node:
 
     def new_guard(self) -> NodeGuard:
         return NodeGuard(
-            self.credential.trust, self.keys, self.codec, self.machine, lambda _record: None, lambda _reason: None
+            self.credential.trust,
+            KnownAgents({}),
+            self.keys,
+            self.codec,
+            self.machine,
+            lambda _record: None,
+            lambda _reason: None,
         )
 
     def learn(self, other: _Node) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from meshp2p.core.record import BOOT_DICE_BITS, Proof, Record, SignedRecord, State
 from meshp2p.net.mesh_trust import MeshTrust
 from meshp2p.net.tls import NodeTls
 from meshp2p.trust.certificates import AgentRole, Certificate
@@ -11,7 +12,7 @@ from meshp2p.trust.credential import MachineCredential, found_mesh
 from meshp2p.trust.keys import PrivateKey
 from tests.trust.builders import invite_credential
 
-__all__ = ["Computer", "invited", "new_mesh"]
+__all__ = ["Computer", "invited", "new_mesh", "record_of"]
 
 
 class Computer:
@@ -45,6 +46,14 @@ class Computer:
     async def keep_agents(self, boots: dict[tuple[bytes, str], int], /) -> None:
         await trio.lowlevel.checkpoint()
         self.boots.update(boots)
+
+
+def record_of(computer: Computer, instance_id: str, process: int, incarnation: int = 1) -> SignedRecord:
+    """The record of a process of this node. Its signature is left out."""
+    boot = process << BOOT_DICE_BITS
+    record = Record(instance_id, incarnation, State.ALIVE, instance_id, boot, (), "h", 1, (), (), 0)
+    fields = {name: getattr(record, name) for name in Record.__struct_fields__}
+    return SignedRecord(**fields, proof=Proof(computer.credential.key.fingerprint, b""))
 
 
 def new_mesh(name: str = "studio") -> tuple[PrivateKey, Computer]:

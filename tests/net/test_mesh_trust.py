@@ -21,14 +21,13 @@ from meshp2p.net.peer_connection import PeerConnection
 from meshp2p.store.credentials import CredentialDirectory
 from meshp2p.store.trust_files import AGENTS_MAX
 from meshp2p.trust import trust_map
-from meshp2p.trust.certificates import AgentRole
 from meshp2p.trust.introduction import TrustUpdate
 from meshp2p.trust.keys import PrivateKey
 from meshp2p.trust.statements import Statements
 from meshp2p.wire.exchange import PART_BYTES_MAX
 from meshp2p.wire.peer_frames import CallKind
 from tests.net.guarded import NOW_MS, Member, meet
-from tests.net.secured import Computer, invited, new_mesh
+from tests.net.secured import Computer, invited, new_mesh, record_of
 from tests.net.service import Node, running
 
 
@@ -152,7 +151,7 @@ def connect_as(computer: Computer, agent_id: str, boot: int, trust: MeshTrust) -
     """Let a node note the agent certificate that a process of this machine showed."""
     certificate = computer.credential.issue_agent(PrivateKey.generate().public, agent_id, boot)
     role = trust.credential.trust.verify_agent(certificate)
-    trust.agents.note(certificate.issuer, role)
+    trust.agents.meet(certificate.issuer, role)
 
 
 def revoke_own(computer: Computer, agent_id: str, at: Computer) -> None:
@@ -221,10 +220,10 @@ def test_the_boots_of_one_machine_displace_those_of_no_other(tmp_path: Path) -> 
     _, first = new_mesh()
     other, mallory = invited(first), invited(first, "mallory")
     trust = MeshTrust(first.credential, "b", {}, first)
-    connect_as(other, "victim", 2, trust)
     fingerprint = mallory.credential.key.fingerprint
+    trust.agents.note_record(record_of(other, "victim", 2))
     for number in range(5000):
-        trust.agents.note(fingerprint, AgentRole(first.credential.mesh_id, f"x{number}", 2))
+        trust.agents.note_record(record_of(mallory, f"x{number}", 2))
     with pytest.raises(RemoteProtocolError, match="boot 1 is over"):
         connect_as(other, "victim", 1, trust)
     with pytest.raises(RemoteProtocolError, match="boot 1 is over"):
@@ -287,9 +286,11 @@ async def test_an_old_process_is_refused_also_after_everybody_restarted(autojump
     _, first = new_mesh()
     second = invited(first)
     old, new = second.start("agent", 1), second.start("agent", 2)
-    a, b = node_of(first, "a"), Node("agent", 2, security=new)
+    security = first.start("a")
+    a, b = Node("a", 1, security=security), Node("agent", 2, security=new)
     async with running(a, b):
         await connect(b, a)
+        security.trust.agents.note_record(record_of(second, "agent", 2))
         await until(lambda: first.boots == {(second.credential.key.fingerprint, "agent"): 2})
     a, b = node_of(first, "a"), Node("agent", 1, security=old)
     async with running(a, b):

@@ -22,6 +22,7 @@ from meshp2p.discovery.source import Offer, Sighting, Source
 from meshp2p.errors import IdConflict, Refusal
 from meshp2p.guard.node_guard import NodeGuard
 from meshp2p.net import driver as driver_module
+from meshp2p.net.peers import Peers
 from meshp2p.net.sockets import DatagramSocket
 from meshp2p.node.platform import SystemPlatform
 from meshp2p.node.secured_meshes import announced_mesh
@@ -285,6 +286,28 @@ async def test_a_node_without_room_for_pairs_of_keys_renews_its_own(
         opened = driver.stats.datagrams_received - sum(driver.stats.refused.values())
         await until(lambda: driver.stats.datagrams_received - sum(driver.stats.refused.values()) > opened + 5)
         assert all(member.state is State.ALIVE for node in (one, two) for member in node.members())
+
+
+async def test_a_second_process_that_loses_the_id_does_not_shut_out_the_first(users: Users) -> None:
+    """Its certificate is the newer one, so the nodes that it had connected to took the first for an old process."""
+    async with two_nodes(users, in_loop=True) as (one, two):
+        users.act("anna")
+        with pytest.raises(IdConflict, match="belongs to another live node"):
+            async with meshp2p.open_node(id="first-agent", join=seed(two), **OPTIONS):
+                await trio.sleep_forever()
+        for node in (one, two):
+            peers = node._node._driver._caller
+            assert isinstance(peers, Peers)
+            former = peers.connections
+            for connection in former:
+                connection.close("a cable was pulled")
+            await until(lambda former=former, peers=peers: not set(former) & set(peers.connections))  # type: ignore[misc]
+
+        @two.handler("Query")
+        async def answer(message: meshp2p.ReceivedMessage) -> object:
+            return message.payload
+
+        assert await one.query("second-agent", "hello", timeout=60) == "hello"
 
 
 async def test_nodes_that_slept_through_two_renewals_find_back_to_each_other(
