@@ -41,7 +41,8 @@ _TITLES: Final = ("  ID", "STATE", "PLACE", "LAST HEARTBEAT", "CAPABILITIES", "P
 def add_commands(commands: Any) -> None:
     agents = commands.add_parser(
         "agents",
-        description="List the agents of the mesh. The star marks the leader. Long cells are cut, --json shows all.",
+        description="List the agents of the mesh. The star marks the leader. Long cells are cut: --json and `meshp2p"
+        " agent ID` show all.",
     )
     leader = commands.add_parser("leader", description="Print the leader.")
     for parser in (agents, leader):
@@ -122,7 +123,8 @@ async def expect_member(client: MeshClient, instance_id: str) -> Instance:
     instance = await client.member(instance_id)
     if instance is None:
         ids = [member.id for member in await client.members()]
-        raise UnknownInstance(f"no agent {instance_id!r} is in the mesh{did_you_mean(instance_id, ids)}")
+        hint = did_you_mean(instance_id, ids) or ": `meshp2p why ID` says what became of an agent"
+        raise UnknownInstance(f"no agent {instance_id!r} is in the mesh{hint}")
     return instance
 
 

@@ -15,7 +15,7 @@ from meshp2p.node.events import event_text
 from meshp2p.wire.contract import InstanceDetail
 from meshp2p.wire.event_contract import SnapshotEvent, StreamedEvent
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "ids_of", "text_of"]
 
 
 def add_commands(commands: Any) -> None:
@@ -42,12 +42,13 @@ async def _events(options: argparse.Namespace) -> int:
             event = await stream.receive()
             if options.type is not None and event.__struct_config__.tag not in options.type:
                 continue
-            if options.id is not None and not set(options.id).intersection(_ids(event)):
+            if options.id is not None and not set(options.id).intersection(ids_of(event)):
                 continue
-            write_line(to_json_line(event) if options.json else printable(f"{event.at}  {_text(event)}"))
+            write_line(to_json_line(event) if options.json else printable(f"{event.at}  {text_of(event)}"))
 
 
-def _text(event: StreamedEvent) -> str:
+def text_of(event: StreamedEvent) -> str:
+    """Describe an event in one line."""
     if isinstance(event, SnapshotEvent):
         leader, epoch = event.leader.leader_id, event.leader.leader_epoch
         ids = ", ".join(member.instance_id for member in event.members)
@@ -55,7 +56,7 @@ def _text(event: StreamedEvent) -> str:
     return "; ".join(map(event_text, node_events_of(event)))
 
 
-def _ids(event: StreamedEvent) -> Iterator[str]:
+def ids_of(event: StreamedEvent) -> Iterator[str]:
     """The members that an event is about."""
     if isinstance(event, SnapshotEvent):
         yield from (member.instance_id for member in event.members)

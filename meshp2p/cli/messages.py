@@ -16,7 +16,7 @@ from meshp2p.core.plain_json import NotPlainJson, check_plain_json
 from meshp2p.errors import ConfigError
 from meshp2p.node.received import ReceivedMessage
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "text_argument"]
 
 
 def add_commands(commands: Any) -> None:
@@ -25,18 +25,18 @@ def add_commands(commands: Any) -> None:
         description="Send a message to one agent, or to all other agents.",
     )
     send.add_argument("payload", metavar="PAYLOAD", help="JSON text; - reads it from standard input")
-    send.add_argument("--from", dest="source", required=True, type=_text, metavar="ID", help="the sender")
+    send.add_argument("--from", dest="source", required=True, type=text_argument, metavar="ID", help="the sender")
     to = send.add_mutually_exclusive_group(required=True)
-    to.add_argument("--to", dest="target", type=_text, metavar="ID", help="the recipient")
+    to.add_argument("--to", dest="target", type=text_argument, metavar="ID", help="the recipient")
     to.add_argument("--all", action="store_true", help="send to every other agent")
     kinds = ", ".join(kind for kind in KINDS if kind != CUSTOM)
     send.add_argument(
         "--kind",
-        type=_text,
+        type=text_argument,
         default="Notification",
         help=f"{kinds}, or {CUSTOM}:NAME for your own kind (default: %(default)s)",
     )
-    send.add_argument("--correlation-id", type=_text, metavar="TEXT", help="an id that the answer repeats")
+    send.add_argument("--correlation-id", type=text_argument, metavar="TEXT", help="an id that the answer repeats")
     send.add_argument(
         "--if-absent",
         choices=("refuse", "queue"),
@@ -49,12 +49,14 @@ def add_commands(commands: Any) -> None:
         "messages",
         description="Print the messages that wait for an agent.",
     )
-    messages.add_argument("instance_id", type=_text, metavar="ID", help="the id of the agent")
+    messages.add_argument("instance_id", type=text_argument, metavar="ID", help="the id of the agent")
     messages.add_argument(
         "--wait", type=float, default=0.0, metavar="SECONDS", help="if there is no message, wait for one, at most 60 s"
     )
     messages.add_argument("--limit", type=int, metavar="N", help="print at most N messages")
-    messages.add_argument("--after", type=_text, metavar="MESSAGE_ID", help="print only the messages after this one")
+    messages.add_argument(
+        "--after", type=text_argument, metavar="MESSAGE_ID", help="print only the messages after this one"
+    )
     messages.add_argument(
         "--ack", action="store_true", help="acknowledge the printed messages, so that they are not delivered again"
     )
@@ -64,7 +66,7 @@ def add_commands(commands: Any) -> None:
         "status",
         description="Print the status of a message for each recipient.",
     )
-    status.add_argument("message_id", type=_text, metavar="MESSAGE_ID")
+    status.add_argument("message_id", type=text_argument, metavar="MESSAGE_ID")
     status.set_defaults(run=lambda options: trio.run(_status, options))
 
     for parser in (send, messages, status):
@@ -126,7 +128,7 @@ async def _status(options: argparse.Namespace) -> int:
     return 0
 
 
-def _text(argument: str) -> str:
+def text_argument(argument: str) -> str:
     """Check that an argument can be sent."""
     try:
         argument.encode()

@@ -17,8 +17,11 @@ __all__ = ["COMMANDS", "check_words", "did_you_mean", "make_parser", "parsers_be
 COMMANDS: Final = {
     "up": "up",
     "agents": "ask",
+    "agent": "about",
     "leader": "ask",
     "events": "events",
+    "why": "about",
+    "ping": "about",
     "send": "messages",
     "messages": "messages",
     "doctor": "doctor",

@@ -43,8 +43,9 @@ class EventStream:
     :class:`~meshp2p.errors.RequestRefused` if the node refuses, or sends an event that cannot be read.
     """
 
-    def __init__(self, requests: NodeRequests) -> None:
+    def __init__(self, requests: NodeRequests, *, has_past: bool = False) -> None:
         self._requests = requests
+        self._has_past = has_past
         self._pieces: AsyncIterator[bytes] | None = None
         self._has_received = False
         self._unread = bytearray()
@@ -104,7 +105,8 @@ class EventStream:
         """Return the next line; None if the connection was lost, after which the next call makes a new one."""
         if self._pieces is None:
             headers = {"accept": "text/event-stream", **({"last-event-id": self._last_id} if self._last_id else {})}
-            response = await self._requests.send("GET", "/events", None, headers=headers, is_stream=True)
+            query = {"past": "true"} if self._has_past and not self._last_id else None
+            response = await self._requests.send("GET", "/events", None, query, headers=headers, is_stream=True)
             self._pieces = made(response, response.aiter_raw)
             self._has_received = False
         while (end := self._unread.find(b"\n")) < 0:
@@ -127,9 +129,9 @@ class EventStream:
 
 
 @contextlib.asynccontextmanager
-async def open_event_stream(requests: NodeRequests) -> AsyncIterator[EventStream]:
-    """Read events until the block ends."""
-    stream = EventStream(requests)
+async def open_event_stream(requests: NodeRequests, *, has_past: bool = False) -> AsyncIterator[EventStream]:
+    """Read events until the block ends; with ``has_past``, first those that led to the present."""
+    stream = EventStream(requests, has_past=has_past)
     try:
         yield stream
     finally:

@@ -89,7 +89,8 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
         return json_response(ReadyzResponse("ready", UNSET if node.loss is None else node.loss))
 
     async def events(request: Request) -> Response:
-        stream = node.open_events(request.header(b"last-event-id"))
+        has_past = query_flag(request.query_values(), "past")
+        stream = node.open_events(request.header(b"last-event-id"), has_past=has_past)
         return Response(200, b"", _EVENTS_HEADERS, lambda write: _while_allowed(request, stream, write))
 
     async def metrics(_request: Request) -> Response:

@@ -10,6 +10,7 @@ from meshp2p.core.instance import ListedInstance
 from meshp2p.core.message import CopyReceipt, IfAbsent, Message
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.http.request import Write
+from meshp2p.wire.contract import PingResponse
 
 __all__ = ["Backend"]
 
@@ -28,9 +29,9 @@ class Backend(Protocol):
     def why_not_ready(self) -> str | None:
         """The reason why this node should not be asked now, or None."""
 
-    def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
-        """Return a function that writes server-sent events until the node leaves, first the one after ``last_id``. The
-        function is cancel-safe. Raises ``NodeClosed``."""
+    def open_events(self, last_id: str | None, *, has_past: bool) -> Callable[[Write], Awaitable[None]]:
+        """Return a function that writes server-sent events until the node leaves, first the one after ``last_id``; with
+        ``has_past``, those that led to the present before that. The function is cancel-safe. Raises ``NodeClosed``."""
 
     def metrics(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -68,6 +69,9 @@ class Backend(Protocol):
 
     async def look_up(self, instance_id: str) -> ListedInstance | None:
         """Return a live instance as its home knows it now, or as this node does; None if there is none."""
+
+    async def ping(self, instance_id: str) -> PingResponse | None:
+        """Call the home of a live instance; None if there is none. Raises ``Unreachable``."""
 
     @property
     def leader(self) -> ListedInstance | None:

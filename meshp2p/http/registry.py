@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -17,7 +17,6 @@ from meshp2p.http.listing import Listing
 from meshp2p.http.request import Handler, Request, Response, json_response, query_flag
 from meshp2p.http.serialize import detail_of, instance_of, leader_of, profile_of
 from meshp2p.wire.contract import (
-    ErrorBody,
     HeartbeatRequest,
     HeartbeatResponse,
     MeshInstance,
@@ -25,6 +24,8 @@ from meshp2p.wire.contract import (
 )
 
 __all__ = ["registry_handlers"]
+
+_T = TypeVar("_T")
 
 _STEP_INSTANCES: Final = 100  # chosen, not measured
 
@@ -102,10 +103,11 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
 
     async def show_agent(request: Request) -> Response:
         instance_id = request.path_id()
-        instance = await node.look_up(instance_id)
-        if instance is None:
-            return json_response(ErrorBody(f"Instance {instance_id!r} not found"), 404)
-        return json_response(detail_of(instance))
+        return json_response(detail_of(_expect(await node.look_up(instance_id), instance_id)))
+
+    async def ping(request: Request) -> Response:
+        instance_id = request.path_id()
+        return json_response(_expect(await node.ping(instance_id), instance_id))
 
     async def show_leader(_request: Request) -> Response:
         return json_response(leader_of(node.leader, node.id))
@@ -114,6 +116,7 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
         "register": register,
         "list_agents": list_agents,
         "show_agent": show_agent,
+        "ping": ping,
         "heartbeat": heartbeat,
         "deregister": deregister,
         "show_leader": show_leader,
@@ -123,6 +126,12 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
 def owner(request: Request) -> str:
     """Return the owner of an instance that this caller registers; empty in an open mesh, where instances have none."""
     return "" if request.grant is None else request.grant.owner
+
+
+def _expect(found: _T | None, instance_id: str) -> _T:
+    if found is None:
+        raise BadRequest(404, f"Instance {instance_id!r} not found")
+    return found
 
 
 def _encode(

@@ -26,6 +26,7 @@ from meshp2p.wire.contract import (
     LivezResponse,
     MessageStatusResponse,
     PendingMessagesResponse,
+    PingResponse,
     ReadyzResponse,
     RegisterRequest,
     RegisterResponse,
@@ -178,6 +179,14 @@ ROUTES: Final = (
         {200: Answer("the instance", InstanceDetail), 404: Answer("unknown")},
     ),
     Route(
+        "ping",
+        "GET",
+        "/registry/agents/{instance_id}/ping",
+        "read",
+        "Measure the round trip of a call to the instance's home.",
+        {200: Answer("the round trip", PingResponse), 404: Answer("unknown"), 503: _HOME_SILENT},
+    ),
+    Route(
         "heartbeat",
         "POST",
         "/registry/heartbeat/{instance_id}",
@@ -277,6 +286,7 @@ ROUTES: Final = (
             200: Answer("server-sent events, until the node leaves", EVENTS_TYPE),
             503: Answer("the node is leaving, or too many requests wait"),
         },
+        query=(Parameter("past", "true: first the kept events that led to the present", _Flag),),
         headers=(Parameter("Last-Event-ID", "the id of the last event that was read"),),
     ),
     Route(

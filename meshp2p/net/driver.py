@@ -153,6 +153,10 @@ class Driver:
             self._give_back_ticket(ticket)
         return replies[0]
 
+    async def call(self, call: Call) -> CallReply | CallFailed:
+        """Call another node for nobody but the caller of this."""
+        return await self._caller.call(call)
+
     async def wait_until(self, holds: Callable[[], bool]) -> None:
         """Return when ``holds()`` is true. It is called after each step of the machine."""
         while not holds():

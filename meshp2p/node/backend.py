@@ -15,22 +15,30 @@ from meshp2p.core.calls import (
     FetchReply,
     HeartbeatReply,
     InstanceReply,
+    Pong,
+    Probe,
     Refused,
     SendReply,
     StatusReply,
     Why,
 )
+from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.instance import ListedInstance
 from meshp2p.core.mail.uuid7 import is_uuid7
 from meshp2p.core.message import CopyReceipt, IfAbsent, Message
+from meshp2p.core.record import tag_of
 from meshp2p.core.requests import Acknowledge, AskStatus, Deregister, Fetch, Heartbeat, ReadInstance, SendMessage
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, MailboxFull, MeshError, StoreFull, Unreachable
 from meshp2p.net.driver import Driver
+from meshp2p.wire.contract import PingResponse
 
 __all__ = ["NodeBackend"]
 
 _T = TypeVar("_T")
+
+PING_TIMEOUT: Final = 2.0
+"""Seconds for a ping over all routes; half of it for one of them. Chosen, not measured."""
 
 _ERRORS: Final[dict[Why, type[MeshError]]] = {
     Why.STORE_FULL: StoreFull,
@@ -102,6 +110,31 @@ class NodeBackend:
             return self.member(instance_id)
         record = _expect(InstanceReply, await self._driver.request(ReadInstance(instance_id))).record
         return None if record is None else self._machine.show(record, trio.current_time())
+
+    async def ping(self, instance_id: str) -> PingResponse | None:
+        """Call the home of a live instance, directly or through a node that reaches it; None if there is no such
+        instance. Raises :class:`~meshp2p.errors.Unreachable` if the home does not answer within ``PING_TIMEOUT``."""
+        instance = self.member(instance_id)
+        if instance is None:
+            return None
+        home = instance.home
+        if home == self.id:
+            return PingResponse(instance_id, home, None, 0.0)
+        failures: list[str] = []
+        with trio.move_on_after(PING_TIMEOUT):
+            for route in self._driver.routes(home):
+                call = Call(
+                    0, route.addresses, Probe(tag_of(home)), PING_TIMEOUT / 2, route.node_id, route.boot, route.target
+                )
+                began = self._clock.current_time()
+                reply = await self._driver.call(call)
+                if isinstance(reply, Pong) and reply.id == home:
+                    seconds = self._clock.current_time() - began
+                    return PingResponse(instance_id, home, route.via or None, seconds)
+                failures.append(
+                    reply.reason if isinstance(reply, CallFailed) else f"{route.node_id}: another node answers"
+                )
+        raise Unreachable(f"node {home!r} does not answer: {'; '.join(failures) or 'no route is known'}")
 
     # What the HTTP endpoints ask: the Backend protocol
 

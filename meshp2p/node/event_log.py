@@ -1,7 +1,8 @@
 """The latest events of a node, for the readers of ``GET /events``.
 
 The log keeps nothing for a reader but its place: it is written once and read by all. A reader whose place is no longer
-in the log is told so, and gets a snapshot. Nothing is kept before the first reader comes.
+in the log is told so, and gets a snapshot. The log begins with the first reader. What led to the present is kept from
+the start, for those who ask why: all events but the updates of members, which would soon crowd out the others.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from meshp2p.core.view import View
 from meshp2p.errors import NodeClosed
 from meshp2p.http.request import Write
 from meshp2p.http.serialize import detail_of, leader_of, rfc3339
-from meshp2p.node.events import NetworkProblemFound, NodeEvent, event_of
+from meshp2p.node.events import MemberUpdated, NetworkProblemFound, NodeEvent, event_of
 from meshp2p.node.instance import Instance
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.wire import event_contract
@@ -31,6 +32,7 @@ __all__ = ["EventLog", "streamed"]
 
 EVENTS_MAX: Final = 1024
 EVENTS_BYTES_MAX: Final = 4 * 1024 * 1024
+PAST_BYTES_MAX: Final = 1024 * 1024
 """How much of the past is kept. Chosen, not measured."""
 
 _PIECE_BYTES: Final = 64 * 1024  # at a time to one reader: chosen, not measured
@@ -39,35 +41,68 @@ _HEARTBEAT: Final = b": nothing happens\n\n"
 _END: Final = b": this node leaves the mesh\n\n"
 
 
+class _LatestFrames:
+    """The latest events, as readers get them, within limits. They are numbered from 1; ``last`` is the latest."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.last = 0
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._frames: collections.deque[bytes] = collections.deque()
+
+    @property
+    def begin(self) -> int:
+        """The number before the first one that is kept."""
+        return self.last - len(self._frames)
+
+    def add(self, frame: bytes) -> None:
+        self.last += 1
+        self._frames.append(frame)
+        self._bytes += len(frame)
+        while len(self._frames) > EVENTS_MAX or self._bytes > self._bytes_max:
+            self._bytes -= len(self._frames.popleft())
+
+    async def write(self, place: int, write: Write) -> int:
+        """Write as many events as fit into a piece, from the one after this place, which is kept. Return the new
+        place."""
+        piece = bytearray()
+        index = place - self.begin
+        while index < len(self._frames) and (not piece or len(piece) + len(self._frames[index]) <= _PIECE_BYTES):
+            piece += self._frames[index]
+            index += 1
+            place += 1
+        await write(bytes(piece))
+        return place
+
+
 class EventLog:
     """Numbers the events of one node. An event's id is ``STAMP-NUMBER``; the stamp is that of this life of the node, so
     that an id of another node is not taken for one of this."""
 
     def __init__(self, machine: View, subscriptions: Subscriptions, wall_ms: Callable[[], int]) -> None:
         self._machine = machine
-        self._subscriptions = subscriptions
         self._wall_ms = wall_ms
         self._stamp = f"{(tag_of(machine.id) ^ machine.own.boot) & (1 << 64) - 1:016x}"
-        self._frames: collections.deque[bytes] = collections.deque()
-        self._bytes = 0
-        self._last = 0
+        self._log = _LatestFrames(EVENTS_BYTES_MAX)
+        self._past = _LatestFrames(PAST_BYTES_MAX)
         self._arrived = trio.Event()
-        self._is_kept = self._is_ended = False
+        self._is_read = self._is_ended = False
         self._snapshot: tuple[int, bytes] | None = None
         self._making = trio.Lock()
+        subscriptions.add(self)
 
     def put(self, event: Event | NetworkProblemFound) -> bool:
         """Add an event. Called by the node; never waits."""
-        shown = event_of(event, self._machine, trio.current_time(), detail_of)
-        if shown is not None and not self._is_ended:
-            self._last += 1
-            self._snapshot = None
-            frame = self._frame(self._last, streamed(shown, rfc3339(self._wall_ms())))
-            self._frames.append(frame)
-            self._bytes += len(frame)
-            while len(self._frames) > EVENTS_MAX or self._bytes > EVENTS_BYTES_MAX:
-                self._bytes -= len(self._frames.popleft())
-            self._wake()
+        shown = None if self._is_ended else event_of(event, self._machine, trio.current_time(), detail_of)
+        is_update = isinstance(shown, MemberUpdated)
+        if shown is not None and (self._is_read or not is_update):
+            frame = self._frame(streamed(shown, rfc3339(self._wall_ms())))
+            if not is_update:
+                self._past.add(frame)
+            if self._is_read:
+                self._snapshot = None
+                self._log.add(b"id: %b\n%b" % (self._id(self._log.last + 1), frame))
+                self._wake()
         return False
 
     def end(self) -> None:
@@ -79,34 +114,36 @@ class EventLog:
         self._arrived.set()
         self._arrived = trio.Event()
 
-    def open(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
+    def open(self, last_id: str | None, *, has_past: bool = False) -> Callable[[Write], Awaitable[None]]:
         """Return a function that writes the events after the one with this id, then each as it happens, until the node
-        leaves. Without an id, and if the log does not reach back to it, a snapshot comes first. It is cancel-safe.
+        leaves. Without an id, and if the log does not reach back to it, a snapshot comes first; with
+        ``has_past``, what led to it before that. It is cancel-safe.
 
         Raises :class:`~meshp2p.errors.NodeClosed`.
         """
         if self._is_ended:
             raise NodeClosed("this node leaves the mesh: ask another")
-        return partial(self._stream, last_id)
+        return partial(self._stream, last_id, has_past)
 
-    async def _stream(self, last_id: str | None, write: Write) -> None:
-        if not self._is_kept:
-            self._is_kept = True
-            self._subscriptions.add(self)
-        place = None
+    async def _stream(self, last_id: str | None, has_past: bool, write: Write) -> None:
+        self._is_read = True
+        log, past, place = self._log, self._past, None
+        if has_past:
+            told = past.begin
+            while told < past.last:
+                told = await past.write(max(told, past.begin), write)
         if last_id is None:
             place = await self._write_snapshot(write)
         elif (known := self._place_of(last_id)) is not None:
             place = known
             await write(_HEARTBEAT)  # so that the reader sees that it is connected
         while True:
-            first = self._last - len(self._frames)
-            if place is None or place < first:
-                lost = EventsLostEvent(rfc3339(self._wall_ms()), 0 if place is None else first - place)
-                await write(self._frame(None, lost))
+            if place is None or place < log.begin:
+                lost = EventsLostEvent(rfc3339(self._wall_ms()), 0 if place is None else log.begin - place)
+                await write(self._frame(lost))
                 place = await self._write_snapshot(write)
-            elif place < self._last:
-                place = await self._write_events(place - first, place, write)
+            elif place < log.last:
+                place = await log.write(place, write)
             elif self._is_ended:
                 await write(_END)
                 return
@@ -117,22 +154,12 @@ class EventLog:
                 if waiting.cancelled_caught:
                     await write(_HEARTBEAT)
 
-    async def _write_events(self, index: int, place: int, write: Write) -> int:
-        """Write as many events as fit into a piece, from this index of the log. Return the new place."""
-        piece = bytearray()
-        while index < len(self._frames) and (not piece or len(piece) + len(self._frames[index]) <= _PIECE_BYTES):
-            piece += self._frames[index]
-            index += 1
-            place += 1
-        await write(bytes(piece))
-        return place
-
     async def _write_snapshot(self, write: Write) -> int:
         """Write all that the node knows. Return the number of the last event that it includes."""
         async with self._making:
             if self._snapshot is None:
                 last, frame = await self._make_snapshot()
-                if last == self._last:
+                if last == self._log.last:
                     self._snapshot = last, frame
             else:
                 last, frame = self._snapshot
@@ -142,7 +169,7 @@ class EventLog:
 
     async def _make_snapshot(self) -> tuple[int, bytes]:
         """One event over many lines, which its reader joins: each is encoded in its turn of the loop."""
-        now, last = trio.current_time(), self._last
+        now, last = trio.current_time(), self._log.last
         instances, leader = self._machine.instances(now), self._machine.leader(now)
         head = b'id: %b\nevent: snapshot\ndata: {"type":"snapshot","at":"%b","members":[' % (
             self._id(last),
@@ -162,15 +189,14 @@ class EventLog:
         stamp, _, number = event_id.partition("-")
         if stamp != self._stamp or not (number.isascii() and number.isdigit() and len(number) < 20):
             return None
-        return int(number) if int(number) <= self._last else None
+        return int(number) if int(number) <= self._log.last else None
 
     def _id(self, number: int) -> bytes:
         return f"{self._stamp}-{number}".encode()
 
-    def _frame(self, number: int | None, event: MeshEvent) -> bytes:
+    def _frame(self, event: MeshEvent) -> bytes:
         name = str(type(event).__struct_config__.tag).encode()
-        head = b"" if number is None else b"id: %b\n" % self._id(number)
-        return b"%bevent: %b\ndata: %b\n\n" % (head, name, msgspec.json.encode(event))
+        return b"event: %b\ndata: %b\n\n" % (name, msgspec.json.encode(event))
 
 
 def streamed(event: NodeEvent, at: str, show: Callable[[Instance], InstanceDetail] | None = None) -> MeshEvent:

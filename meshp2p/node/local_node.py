@@ -119,9 +119,9 @@ class LocalNode(NodeBackend):
             snapshot, lambda event: event_of(event, self._machine, self._clock.current_time())
         )
 
-    def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
+    def open_events(self, last_id: str | None, *, has_past: bool) -> Callable[[Write], Awaitable[None]]:
         """See :meth:`~meshp2p.node.event_log.EventLog.open`."""
-        return self._event_log.open(last_id)
+        return self._event_log.open(last_id, has_past=has_past)
 
     async def wait_for_members(self, count: int) -> list[ListedInstance]:
         await self._subscriptions.wait_until(lambda: len(self._machine.records()) >= count)

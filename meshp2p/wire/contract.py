@@ -32,6 +32,7 @@ __all__ = [
     "MessageReceipt",
     "MessageStatusResponse",
     "PendingMessagesResponse",
+    "PingResponse",
     "ReadyzResponse",
     "RegisterRequest",
     "RegisterResponse",
@@ -112,6 +113,16 @@ class InstanceDetail(MeshInstance):
     addresses: tuple[str, ...]
     epoch: int
     led_since: str | None
+
+
+class PingResponse(msgspec.Struct):
+    """A round trip of a call from the answering node to ``home``, the node that answers for the instance, and back, in
+    seconds. ``via`` is the node that passed the call on, null if none did. The answering node takes 0 s to itself."""
+
+    instance_id: str
+    home: str
+    via: str | None
+    seconds: float
 
 
 class RegisterResponse(msgspec.Struct):

@@ -21,6 +21,7 @@ from meshp2p.errors import LimitExceeded, MailboxFull, MeshError, NodeClosed, St
 from meshp2p.http.app import make_app
 from meshp2p.http.limits import HttpLimits
 from meshp2p.http.request import Write
+from meshp2p.wire.contract import PingResponse
 from tests.http.clients import Answer, Client, connected
 
 ID = uuid7(1_700_000_000_000, 1)
@@ -90,7 +91,7 @@ class Node:
 
     loss = None
 
-    def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
+    def open_events(self, last_id: str | None, *, has_past: bool = False) -> Callable[[Write], Awaitable[None]]:
         raise AssertionError
 
     def metrics(self) -> bytes:
@@ -122,6 +123,9 @@ class Node:
         return (0, None)
 
     async def look_up(self, instance_id: str) -> ListedInstance | None:
+        return None
+
+    async def ping(self, instance_id: str) -> PingResponse | None:
         return None
 
 

@@ -127,6 +127,7 @@ async def test_real_answers_are_those_that_are_declared() -> None:
             await ask("list_agents", f"/registry/agents{query}")
         for name in ("x", "a", "nobody"):
             await ask("show_agent", f"/registry/agents/{name}")
+            await ask("ping", f"/registry/agents/{name}/ping")
         await ask("show_leader")
         sent = await ask("send", "/messages/send/a", {"target_instance": "x", "message_type": "Query", "payload": [1]})
         for kind in ({"Custom": "mine"}, {"Query": None}):

@@ -33,7 +33,7 @@ from meshp2p import (
 )
 from meshp2p.client import event_stream
 from meshp2p.client.event_stream import open_event_stream
-from meshp2p.core.events import InstanceDied, InstanceJoined
+from meshp2p.core.events import InstanceDied, InstanceJoined, InstanceUpdated
 from meshp2p.core.record import State
 from meshp2p.http.app import make_app
 from meshp2p.http.body import BadRequest
@@ -109,10 +109,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def reading(bench: Bench, last_id: str | None = None) -> AsyncIterator[Reader]:
+async def reading(bench: Bench, last_id: str | None = None, *, has_past: bool = False) -> AsyncIterator[Reader]:
     reader = Reader()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(bench.log.open(last_id), reader.write)
+        nursery.start_soon(bench.log.open(last_id, has_past=has_past), reader.write)
         await trio.testing.wait_all_tasks_blocked()
         yield reader
         nursery.cancel_scope.cancel()
@@ -212,7 +212,7 @@ async def test_a_slow_reader_is_told_what_it_missed_and_holds_up_nobody() -> Non
         bench.happen(1)
         await trio.testing.wait_all_tasks_blocked()
         assert slow.names[-1] == "member_joined"
-        assert len(bench.log._frames) == event_log.EVENTS_MAX
+        assert len(bench.log._log._frames) == event_log.EVENTS_MAX
 
 
 async def test_the_log_is_bounded_by_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,17 +220,51 @@ async def test_the_log_is_bounded_by_bytes_too(monkeypatch: pytest.MonkeyPatch) 
     bench = Bench()
     async with reading(bench):
         bench.happen(1000)
-        assert sum(map(len, bench.log._frames)) == bench.log._bytes <= 10_000
+        assert sum(map(len, bench.log._log._frames)) == bench.log._log._bytes <= 10_000
         bench.subscriptions.put(InstanceJoined(a_record("large", metrics=json.dumps({"x": "y" * 20_000}))))
-        assert bench.log._bytes == 0
+        assert bench.log._log._bytes == 0
 
 
-async def test_before_the_first_reader_nothing_is_kept() -> None:
+async def test_what_led_to_the_present_comes_before_the_snapshot_if_it_is_asked_for() -> None:
     bench = Bench()
-    bench.happen(10)
-    assert not bench.log._frames
+    bench.happen(2)
+    bench.subscriptions.put(InstanceUpdated(a_record("m1")))
+    bench.subscriptions.put(InstanceDied(a_record("m1"), 0.0, "b", "refused"))
     async with reading(bench) as reader:
         assert reader.names == ["snapshot"]
+    async with reading(bench, has_past=True) as reader:
+        assert reader.names == ["member_joined", "member_joined", "member_died", "snapshot"]
+        ids = [event_id for event_id, _, _ in reader.events]
+        assert ids[:3] == [None] * 3
+        assert reader.events[2][2]["evidence"] == "refused"
+        bench.subscriptions.put(InstanceUpdated(a_record("m0")))
+        await trio.testing.wait_all_tasks_blocked()
+        assert reader.names[4:] == ["member_updated"]
+    async with reading(bench, ids[3], has_past=True) as reader:
+        assert reader.names == ["member_joined", "member_joined", "member_died", "member_updated"]
+
+
+async def test_the_past_is_bounded_and_what_happens_while_it_is_told_is_told_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_log, "_PIECE_BYTES", 1)
+    bench = Bench()
+    bench.happen(event_log.EVENTS_MAX + 5)
+    reader = Reader()
+    reader.reads = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.log.open(None, has_past=True), reader.write)
+        await trio.testing.wait_all_tasks_blocked()
+        bench.happen(3, 5000)
+        reader.reads.set()
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    told = [data["instance"]["instance_id"] for _, name, data in reader.events if name == "member_joined"]
+    assert told == ["m5", *(f"m{number}" for number in range(8, event_log.EVENTS_MAX + 5)), "m5000", "m5001", "m5002"]
+    assert reader.names[-1] == "snapshot"
+    bench.log._past = event_log._LatestFrames(10_000)
+    bench.happen(1000)
+    assert sum(map(len, bench.log._past._frames)) <= 10_000
 
 
 async def test_a_silent_stream_has_a_comment_now_and_then(autojump_clock: trio.testing.MockClock) -> None:
@@ -341,7 +375,7 @@ class Streaming(Node):
         super().__init__()
         self.pause = pause
 
-    def open_events(self, last_id: str | None) -> Callable[[Write], Awaitable[None]]:
+    def open_events(self, last_id: str | None, *, has_past: bool = False) -> Callable[[Write], Awaitable[None]]:
         async def stream(write: Write) -> None:
             while True:
                 await write(b"data: 1\n\n")

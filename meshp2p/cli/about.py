@@ -1,0 +1,241 @@
+"""``meshp2p agent``, ``meshp2p why`` and ``meshp2p ping``: one agent, as one node knows and reaches it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from meshp2p.cli.ask import add_node_options, expect_member, open_client
+from meshp2p.cli.events import ids_of, text_of
+from meshp2p.cli.messages import text_argument
+from meshp2p.cli.output import detail_of, printable, time_text, to_json_line, write_line
+from meshp2p.cli.parser import did_you_mean
+from meshp2p.client import MeshClient
+from meshp2p.client.event_stream import open_event_stream
+from meshp2p.client.node_requests import decode, made, segment
+from meshp2p.errors import ConfigError, MeshError, UnknownInstance, Unreachable
+from meshp2p.node.instance import Instance
+from meshp2p.wire.contract import PingResponse
+from meshp2p.wire.event_contract import (
+    MemberDiedEvent,
+    MemberJoinedEvent,
+    MemberLeftEvent,
+    MemberSuspectedEvent,
+    SnapshotEvent,
+    StreamedEvent,
+)
+
+__all__ = ["add_commands"]
+
+_COUNT: Final = 4
+_STATES: Final = {MemberDiedEvent: "dead", MemberLeftEvent: "gone"}
+
+
+def add_commands(commands: Any) -> None:
+    agent = commands.add_parser(
+        "agent",
+        description="Print all that is known of one agent. That is also why it is suspected, and whether the node that"
+        " is asked reaches it.",
+    )
+    agent.set_defaults(run=lambda options: trio.run(_agent, options))
+    why = commands.add_parser(
+        "why",
+        description="Print why an agent is alive, suspect, dead or gone. The events that led to it are listed with"
+        " their evidence and observers, as far back as the node that is asked remembers: those of the home too, if the"
+        " agent is gone because of it.",
+    )
+    why.set_defaults(run=lambda options: trio.run(_why, options))
+    ping = commands.add_parser(
+        "ping",
+        description="Measure round trips to an agent through the mesh. The node that is asked calls the node that"
+        " answers for the agent, on the connection for messages or a new one; the program of the agent takes no part."
+        " It exits with 1 if no call was answered.",
+    )
+    ping.add_argument(
+        "--count", type=int, default=_COUNT, metavar="N", help="how many calls, 0 for calls until Ctrl-C (%(default)s)"
+    )
+    ping.add_argument(
+        "--interval", type=float, default=1.0, metavar="SECONDS", help="the time between two calls (%(default)s)"
+    )
+    ping.set_defaults(run=lambda options: trio.run(_ping, options))
+    for parser in (agent, why, ping):
+        parser.add_argument("instance_id", type=text_argument, metavar="ID", help="the id of the agent")
+        add_node_options(parser)
+
+
+# agent
+
+
+async def _agent(options: argparse.Namespace) -> int:
+    async with open_client(options) as client:
+        agent = await expect_member(client, options.instance_id)
+        past, _ = await _read_past(client)
+        found = [event for event in past if isinstance(event, MemberSuspectedEvent) and agent.id in _subject_of(event)]
+        suspicion = found[-1] if found and detail_of(agent).state == "suspect" else None
+        pinged: PingResponse | None = None
+        failure: str | None = None
+        try:
+            pinged = await _call(client, agent.id)
+        except MeshError as error:
+            failure = str(error)
+    if options.json:
+        fields = {"agent": detail_of(agent), "suspicion": suspicion, "reached": pinged, "unreachable": failure}
+        write_line(to_json_line(fields))
+        return 0
+    reached = f"no: {failure}" if pinged is None else _way_of(pinged)
+    rows = [*_rows_of(agent), ("reached", reached)]
+    if suspicion is not None:
+        rows.insert(1, ("suspected", f"{suspicion.at}: {text_of(suspicion)}"))
+    width = max(len(title) for title, _ in rows)
+    write_line(printable(agent.id))
+    for title, text in rows:
+        write_line(f"  {title:{width}}  {printable(text) or '-'}")
+    return 0
+
+
+def _rows_of(agent: Instance) -> list[tuple[str, str]]:
+    leads = "no"
+    if agent.is_leader:
+        leads = f"yes, epoch {agent.epoch}" + (f", since {time_text(agent.led_since)}" if agent.led_since else "")
+    return [
+        ("state", agent.state.name.lower()),
+        ("leads", leads),
+        ("capabilities", ", ".join(agent.capabilities)),
+        ("profiles", ", ".join(agent.profiles)),
+        ("status", agent.status),
+        ("metrics", to_json_line(agent.metrics) if agent.metrics else ""),
+        ("place", f"{agent.hostname}:{agent.port}"),
+        ("home", agent.home if agent.is_hosted else "itself: it embeds a node"),
+        ("addresses", ", ".join(map(str, agent.addresses))),
+        ("registered", time_text(agent.created_at)),
+        ("last heartbeat", time_text(agent.last_heartbeat)),
+        ("incarnation", str(agent.incarnation)),
+    ]
+
+
+def _is_here(pinged: PingResponse | None) -> bool:
+    """Whether the node that was asked is the home itself: then it calls nobody."""
+    return pinged is not None and pinged.seconds == 0.0 and pinged.via is None
+
+
+def _way_of(pinged: PingResponse) -> str:
+    if _is_here(pinged):
+        return f"here: the node that was asked is {pinged.home}, which answers for it"
+    way = "directly" if pinged.via is None else f"through {pinged.via}"
+    return f"{way}, in {pinged.seconds * 1000:.2f} ms to {pinged.home} and back"
+
+
+# why
+
+
+async def _why(options: argparse.Namespace) -> int:
+    async with open_client(options) as client:
+        past, snapshot = await _read_past(client)
+    subject = options.instance_id
+    state = next((one.state for one in snapshot.members if one.instance_id == subject), None)
+    causes = [past[index] for index in sorted(set(_causes(past, subject, len(past))))]
+    if state is None:
+        last = next((event for event in reversed(causes) if subject in _subject_of(event)), None)
+        if last is None:
+            known = {name for event in (snapshot, *past) for name in ids_of(event)}
+            raise UnknownInstance(
+                f"no agent {subject!r} is in the mesh, and this node remembers none{did_you_mean(subject, known)}"
+            )
+        state = _STATES.get(type(last), "gone")
+    if options.json:
+        write_line(to_json_line({"instance_id": subject, "state": state, "events": causes}))
+        return 0
+    is_calm = all(isinstance(event, MemberJoinedEvent) for event in causes)
+    write_line(printable(f"{subject} is {state}" + (", and no node found anything wrong with it" if is_calm else "")))
+    for event in causes:
+        write_line(printable(f"{event.at}  {text_of(event)}"))
+    return 0
+
+
+def _causes(past: Sequence[StreamedEvent], subject: str, end: int) -> Iterator[int]:
+    """The places of what happened to an instance since it last joined; if its home was lost, of what happened to that
+    too."""
+    for index in range(end - 1, -1, -1):
+        event = past[index]
+        if subject not in _subject_of(event):
+            continue
+        yield index
+        if isinstance(event, MemberJoinedEvent):
+            return
+        if isinstance(event, MemberDiedEvent) and event.evidence == "home_lost":
+            yield from _causes(past, event.instance.home, index)
+
+
+def _subject_of(event: StreamedEvent) -> tuple[str, ...]:
+    """The member to which an event happened, if it is about one."""
+    instance = getattr(event, "instance", None)
+    return tuple(one for one in (getattr(event, "id", None), instance and instance.instance_id) if one)
+
+
+async def _read_past(client: MeshClient) -> tuple[list[StreamedEvent], SnapshotEvent]:
+    """The events that led to the present, and the present."""
+    past: list[StreamedEvent] = []
+    async with open_event_stream(client._requests, has_past=True) as stream:
+        while not isinstance(event := await stream.receive(), SnapshotEvent):
+            past.append(event)
+    return past, event
+
+
+# ping
+
+
+async def _ping(options: argparse.Namespace) -> int:
+    if options.count < 0 or not 0.01 <= options.interval <= 3600:
+        raise ConfigError("--count: expected a number from 0; --interval: expected 0.01 to 3600 seconds")
+    async with open_client(options) as client:
+        agent = await expect_member(client, options.instance_id)
+        if not options.json:
+            what = f"the home of {agent.id}, which is not called itself" if agent.is_hosted else "a node"
+            write_line(printable(f"calls to {agent.home}, {what}; the first may have to open a connection"))
+        outcomes: list[PingResponse | None] = []
+        try:
+            while not options.count or len(outcomes) < options.count:
+                if outcomes:
+                    await trio.sleep(options.interval)
+                outcomes.append(await _call_and_tell(client, options, len(outcomes) + 1))
+                if _is_here(outcomes[-1]):  # so will be the others
+                    return 0
+        finally:
+            _sum_up(options, outcomes)
+    return 0 if any(outcomes) else 1
+
+
+async def _call_and_tell(client: MeshClient, options: argparse.Namespace, number: int) -> PingResponse | None:
+    """Call once, and print the outcome. Return None if the home does not answer."""
+    try:
+        pinged = await _call(client, options.instance_id)
+    except Unreachable as error:
+        _tell(options, f"{number}: {error}", {"call": number, "error": str(error)})
+        return None
+    _tell(options, f"{number}: {_way_of(pinged)}", {"call": number, **msgspec.structs.asdict(pinged)})
+    return pinged
+
+
+def _sum_up(options: argparse.Namespace, outcomes: Sequence[PingResponse | None]) -> None:
+    times = [pinged.seconds for pinged in outcomes if pinged is not None and not _is_here(pinged)]
+    text = f"{len(outcomes)} calls, {len(times)} answered"
+    fields: dict[str, Any] = {"calls": len(outcomes), "answered": len(times)}
+    if times:
+        figures = {"min": min(times), "mean": sum(times) / len(times), "max": max(times)}
+        text += f"; {'/'.join(figures)} {'/'.join(f'{seconds * 1000:.2f}' for seconds in figures.values())} ms"
+        fields |= {f"{name}_seconds": seconds for name, seconds in figures.items()}
+    if outcomes and not _is_here(outcomes[-1]):
+        _tell(options, text, fields)
+
+
+def _tell(options: argparse.Namespace, text: str, fields: dict[str, Any]) -> None:
+    write_line(to_json_line(fields) if options.json else printable(text))
+
+
+async def _call(client: MeshClient, instance_id: str) -> PingResponse:
+    response = await client._requests.send("GET", f"/registry/agents/{segment(instance_id)}/ping", None)
+    return made(response, lambda: decode(response, PingResponse))
