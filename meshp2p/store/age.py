@@ -6,6 +6,7 @@ available: it counts as far as it went forward.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,13 +35,15 @@ class _Mark(msgspec.Struct, frozen=True):
 
 def read_moment() -> Moment:
     """Return the current moment. The uptime includes the time for which the machine was suspended."""
-    wall = time.time()
+    return Moment(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), _read_boot())
+
+
+@functools.cache
+def _read_boot() -> str:
     try:
-        uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except (OSError, ValueError, IndexError):
-        return Moment(wall, time.monotonic(), "")
-    return Moment(wall, uptime, boot)
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 class AgeClock:

@@ -65,6 +65,7 @@ class MessageStore:
         self.missing: int = 0
         """How many transactions were committed before the last end and are not in the file."""
         self._path = path
+        self._log_path = self._beside("-wal")
         self._durability = durability
         self._connection: sqlite3.Connection | None = None
         self._is_loaded = False
@@ -96,8 +97,8 @@ class MessageStore:
             self._age = AgeClock(marks.get(AGE))
             self._counter = Counter(self._beside("-count"))
             self.missing = max(0, self._counter.value - self._transactions)
-            if self.missing and self._beside("-wal").exists():
-                shutil.copyfile(self._beside("-wal"), self._beside("-wal.damaged"))
+            if self.missing and self._log_path.exists():
+                shutil.copyfile(self._log_path, self._beside("-wal.damaged"))
             self._connection = self._open()
             self._is_loaded = True
             self._counter.write(self._transactions)
@@ -143,7 +144,7 @@ class MessageStore:
         if self._counter is not None:
             self._counter.write(count)
         if self._log_place is None:
-            self._log_place = _stat(self._beside("-wal"))
+            self._log_place = _stat(self._log_path)
 
     def shrink(self) -> None:
         """Free some unused pages, if there are many. Call it after :meth:`apply`. A failure does no harm."""
@@ -193,7 +194,7 @@ class MessageStore:
         """
         # without a log only the file is read; without locks, because a file that is not written cannot be
         # locked for itself alone, which is what keeps the log's index in memory
-        mode = "mode=ro&vfs=unix-none" if self._beside("-wal").exists() else "mode=ro&immutable=1"
+        mode = "mode=ro&vfs=unix-none" if self._log_path.exists() else "mode=ro&immutable=1"
         uri = f"file:{quote(os.fsencode(self._path.absolute()))}?{mode}"
         connecting = contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None))
         with self._keeping_log(), connecting as connection:
@@ -210,7 +211,7 @@ class MessageStore:
     @contextlib.contextmanager
     def _keeping_log(self) -> Iterator[None]:
         """Keep the log until the end of the block: SQLite removes an empty one."""
-        log, second = self._beside("-wal"), self._beside("-wal.kept")
+        log, second = self._log_path, self._beside("-wal.kept")
         if log.exists():
             second.unlink(missing_ok=True)
             try:
@@ -234,7 +235,7 @@ class MessageStore:
             connection.execute(f"PRAGMA journal_size_limit={_CHECKPOINT_PAGES * 4096}")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # which takes the lock
             self._place = _stat(self._path)
-            self._log_place = _stat(self._beside("-wal"))
+            self._log_place = _stat(self._log_path)
             return connection
         except BaseException:
             connection.close()
@@ -247,12 +248,12 @@ class MessageStore:
         """
         if self._connection is None:
             self._connection = self._open()
-        here, log = _stat(self._path), _stat(self._beside("-wal"))
+        here, log = _stat(self._path), _stat(self._log_path)
         if here is None:
             self._restore(self._connection)
         elif self._place is None or not os.path.samestat(here, self._place):
             if log is not None and self._log_place is not None and os.path.samestat(log, self._log_place):
-                self._beside("-wal").replace(self._beside("-wal.replaced"))  # it would be merged into the other file
+                self._log_path.replace(self._beside("-wal.replaced"))  # it would be merged into the other file
             raise StoreError(f"{str(self._path)!r} was replaced by another file while it was open: restart the node")
         elif self._log_place is not None and (log is None or not os.path.samestat(log, self._log_place)):
             busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -273,7 +274,7 @@ class MessageStore:
         new.chmod(0o600)
         with new.open("rb") as file:
             os.fsync(file.fileno())
-        self._beside("-wal").unlink(missing_ok=True)  # it belongs to the removed file
+        self._log_path.unlink(missing_ok=True)  # it belongs to the removed file
         replace_durably(new, self._path)
         connection.close()
         self._connection = None
@@ -293,7 +294,7 @@ class MessageStore:
             with contextlib.closing(_connect(self._path)) as connection:
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            if self._beside("-wal").exists():
+            if self._log_path.exists():
                 raise StoreError(f"{str(self._path)!r} is used by another program")
             shutil.copyfile(self._path, new)
         with contextlib.closing(_connect(new)) as connection:
