@@ -20,7 +20,7 @@ BUDGETS = {
     "contrib": 110,
     "core": 8240,
     "discovery": 1050,
-    "guard": 390,
+    "guard": 430,
     "http": 2100,
     "net": 2880,
     "node": 4920,

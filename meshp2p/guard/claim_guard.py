@@ -6,11 +6,23 @@ A record must be signed by a machine of the mesh, a rumour by the machine of its
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
-from meshp2p.core.calls import CallReply, CallRequest, Pong, Push, SyncReply, SyncRequest
-from meshp2p.core.record import Departed, Item, Proof, Record, Rumour, SignedRecord, SignedRumour, State
+from meshp2p.core.calls import CallReply, CallRequest, ForwardDeregister, Pong, Push, SyncReply, SyncRequest
+from meshp2p.core.record import (
+    INCARNATION_STEP_MAX,
+    Departed,
+    Item,
+    Proof,
+    Record,
+    Rumour,
+    SignedRecord,
+    SignedRumour,
+    State,
+    owner_of,
+)
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.guard.accusations import AccusationLimits
 from meshp2p.guard.guarded_machine import GuardedMachine
@@ -18,7 +30,11 @@ from meshp2p.trust.known_agents import KnownAgents
 from meshp2p.trust.signatures import ClaimVerifier
 from meshp2p.trust.trust_map import TrustMap
 
-__all__ = ["ClaimGuard"]
+__all__ = ["HOSTED_STEP_MAX", "ClaimGuard"]
+
+HOSTED_STEP_MAX: Final = 1 << 32
+"""By how much a claim of another machine may exceed the incarnation of a hosted instance. So its id is not used up by
+less than a billion claims. Chosen, not measured."""
 
 
 class ClaimGuard:
@@ -36,6 +52,7 @@ class ClaimGuard:
         self._known = known
         self._note_stranger = note_stranger
         self._count_refused = count_refused
+        self._trust = trust
         self._verifier = ClaimVerifier(trust)
         self._accusations = AccusationLimits()
         self._deaths: dict[bytes, int] = {}
@@ -43,11 +60,16 @@ class ClaimGuard:
 
     def check_request(self, request: CallRequest, sender: bytes, now: float) -> CallRequest:
         """Return the request without the claims that nobody may make. ``sender`` is the machine from whose connection
-        it came. Raises :class:`RemoteProtocolError` if it cannot be answered without them."""
+        it came, empty for a call that was passed on. Raises :class:`RemoteProtocolError` if it cannot be answered
+        without them."""
         match request:
             case SyncRequest(sender=Record() as record):
                 if self.check_items((record,), sender, now) != (record,):
                     raise RemoteProtocolError(Refusal.UNTRUSTED, f"record of {record.id!r}: it is not taken here")
+            case ForwardDeregister(id=instance_id):
+                machine = self._trust.machines.get(sender)
+                if machine is None or not machine.may_use(instance_id):
+                    raise RemoteProtocolError(Refusal.UNTRUSTED, f"its machine may not use the id {instance_id!r}")
             case Push(items=items):
                 return msgspec.structs.replace(request, items=self.check_items(items, sender, now))
             case _:
@@ -97,6 +119,10 @@ class ClaimGuard:
                 self._agents.note_record(item)
             elif self._owner_of(item.home, owners) != item.proof.owner:
                 raise RemoteProtocolError(Refusal.UNTRUSTED, f"record of {item.id!r}: not signed by its home's machine")
+            elif item.incarnation > max(
+                _published(self._known.claim_of(item.id)) + HOSTED_STEP_MAX, INCARNATION_STEP_MAX
+            ):
+                raise RemoteProtocolError(Refusal.UNTRUSTED, f"record of {item.id!r}: incarnation {item.incarnation}")
             # a suspicion needs a rumour that its author signed
             return msgspec.structs.replace(item, state=State.ALIVE) if item.state is State.SUSPECT else item
         if isinstance(item, Rumour) and item.id == self._known.own.id and item.state is not State.LEFT:
@@ -108,6 +134,27 @@ class ClaimGuard:
         rumour = item
         owner = self._owner_of(rumour.by, owners)
         self._verifier.verify_rumour(rumour, owner, lambda: self._may_claim(rumour, owner, now))
+        claim = self._known.claim_of(rumour.id)
+        if claim is None or claim.is_node or owner == owner_of(claim):
+            return rumour
+        return self._check_hosted(rumour, claim)
+
+    def _check_hosted(self, rumour: SignedRumour, claim: Record | Departed) -> SignedRumour:
+        """Check a claim about a hosted instance, by another machine than that of its home. Raises
+        :class:`RemoteProtocolError`.
+
+        Only the home knows whether its instance is gone. Once the home is gone, everybody may say so, but not of an
+        incarnation that was not published.
+        """
+        is_own = claim.home == self._known.own.id and isinstance(claim, Record)
+        if rumour.incarnation > claim.incarnation + (HOSTED_STEP_MAX if is_own else 0):
+            raise RemoteProtocolError(
+                Refusal.UNTRUSTED, f"incarnation {rumour.incarnation} of {rumour.id!r}: {claim.incarnation} is known"
+            )
+        if is_own:  # this node refutes it, also that it left
+            return msgspec.structs.replace(rumour, state=State.DEAD)
+        if claim.home in self._known.records():
+            raise RemoteProtocolError(Refusal.UNTRUSTED, f"{rumour.by!r} is not the home of {rumour.id!r}")
         return rumour
 
     def _check_accusation(self, rumour: Rumour, owners: dict[str, bytes], now: float, sender: bytes) -> None:
@@ -141,9 +188,9 @@ class ClaimGuard:
 
     def _may_claim(self, rumour: Rumour, owner: bytes, now: float) -> bool:
         """Whether ``owner``, the machine of its author, may make one more such claim now. Only claims about other nodes
-        are counted."""
+        and about the instances of this one are counted."""
         claim = self._known.claim_of(rumour.id)
-        if rumour.by == rumour.id or (claim is not None and not claim.is_node):
+        if rumour.by == rumour.id or (claim is not None and not claim.is_node and claim.home != self._known.own.id):
             return True
         return self._may_accuse(owner, now)
 
@@ -154,6 +201,11 @@ class ClaimGuard:
 def _proof_of(claim: Record | Departed | None) -> Proof | None:
     """The proof of a claim that this is a node; None if there is none."""
     return claim.proof if isinstance(claim, (SignedRecord, Departed)) and claim.is_node else None
+
+
+def _published(claim: Record | Departed | None) -> int:
+    """The last incarnation that a home is known to have published; 0 if none is."""
+    return claim.published if isinstance(claim, Departed) else 0 if claim is None else claim.incarnation
 
 
 def _is_node_record(item: Item) -> bool:

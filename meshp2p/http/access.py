@@ -86,9 +86,9 @@ def check_acts_as(request: Request, instance_id: str) -> None:
 
 def check_may_host(request: Request, instance_id: str) -> None:
     """Raise :class:`BadRequest` (403) unless the machine of this node may use this id: other nodes would refuse what it
-    publishes."""
+    says about it."""
     if request.home is not None and not request.home.may_act_as(instance_id):
-        why = f"the machine of this node may not use the id {instance_id!r}: register at a node of another machine"
+        why = f"the machine of this node may not use the id {instance_id!r}: call a node of another machine"
         raise _forbidden(why, "agent:ID")
 
 

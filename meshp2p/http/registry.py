@@ -77,6 +77,7 @@ def registry_handlers(node: Backend) -> dict[str, Handler]:
 
     async def deregister(request: Request) -> Response:
         instance_id = request.path_id()
+        check_may_host(request, instance_id)
         await check_owner(request, instance_id)
         was_found = await node.deregister(instance_id)
         return Response(204 if was_found else 404)

@@ -37,7 +37,7 @@ class PeerService(Router, Protocol):
 
     def answer_call(self, body: bytes, sender: bytes, /) -> bytes | Awaitable[bytes]:
         """Return the reply to a call, or an awaitable of it. In a secured mesh ``sender`` is the machine at the other
-        end of the connection. Raises :class:`RemoteProtocolError`."""
+        end of the connection, empty for a call that it passed on. Raises :class:`RemoteProtocolError`."""
 
     async def answer_watch(self, body: bytes) -> bytes:
         """Return the first part of the reply to a watch. Raises :class:`RemoteProtocolError`."""
@@ -97,7 +97,8 @@ class CallServer:
         waiting: Awaitable[bytes] | None = None
         if arrived.kind is CallKind.MESSAGE:
             try:
-                sender = b"" if connection.verified is None else connection.verified.machine
+                verified = connection.verified
+                sender = b"" if verified is None or arrived.source else verified.machine
                 reply = service.answer_call(arrived.body, sender)
             except RemoteProtocolError as error:
                 connection.reset(arrived.call, ResetReason.REFUSED, str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from meshp2p.core.calls import Pong, Push, Refused, SyncReply, SyncRequest, Why
+from meshp2p.core.calls import ForwardDeregister, Pong, Push, Refused, SyncReply, SyncRequest, Why
 from meshp2p.core.datagrams import Ack, Datagram, Gossip, Nack, Ping, PingRequest, Unreached
 from meshp2p.core.effects import Call, Effect, Emit
 from meshp2p.core.events import IdConflictLost
@@ -23,6 +23,7 @@ from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.guard import datagram_guard
 from meshp2p.guard.accusations import ACCUSATIONS_MAX
+from meshp2p.guard.claim_guard import HOSTED_STEP_MAX
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.frame import SEALED_BYTES
 from tests.core.builders import ELSEWHERE, run_until
@@ -376,6 +377,73 @@ def test_an_instance_is_published_by_its_home(one: Member, two: Member, first: C
     trust = newcomer.computer.credential.trust
     trust.merge_untrusted(two.computer.credential.trust.statements())
     assert newcomer.take(record, two.own) == (record, two.own), "its home comes with it"
+
+
+def hosted(member: Member, instance_id: str = "agent") -> SignedRecord:
+    """The record of an instance that registered at this node."""
+    if member.machine.claim_of(instance_id) is None:
+        member.machine.register(Profile(instance_id, "h", 1), 0.0)
+    record = member.machine.claim_of(instance_id)
+    assert isinstance(record, SignedRecord)
+    return record
+
+
+@pytest.mark.parametrize("state", [State.SUSPECT, State.DEAD, State.LEFT])
+def test_only_its_home_says_that_an_instance_is_gone(first: Computer, one: Member, two: Member, state: State) -> None:
+    three = Member(invited(first, "third"), "three")
+    meet(one, two, three)
+    record = hosted(two)
+    for member in (one, three):
+        assert member.take(record) == (record,)
+    for ahead in (0, 1, INCARNATION_STEP_MAX):
+        one.take(three.says(record, state, incarnation=record.incarnation + ahead))
+        assert one.machine.claim_of("agent") == record, ahead
+    two.take(three.says(record, state))
+    assert hosted(two).incarnation > record.incarnation, "its home refutes it"
+    if state is not State.SUSPECT:
+        one.take(two.says(record, state))
+        assert not one.machine.records().get("agent")
+
+
+def test_an_instance_whose_home_is_gone_is_gone_if_anybody_says_so(first: Computer, one: Member, two: Member) -> None:
+    three = Member(invited(first, "third"), "three")
+    meet(one, two, three)
+    record = hosted(two)
+    one.take(record)
+    one.take(two.says(two, State.LEFT))
+    one.take(three.says(record, State.DEAD, incarnation=record.incarnation + 1))
+    assert "agent" in one.machine.records(), "nobody but its home publishes its incarnations"
+    one.take(three.says(record, State.DEAD))
+    assert "agent" not in one.machine.records()
+
+
+def test_no_member_uses_up_the_id_of_an_instance(first: Computer, one: Member, two: Member) -> None:
+    three = Member(invited(first, "third"), "three")
+    meet(one, two, three)
+    count_max = ACCUSATIONS_MAX + 4 * two.machine.node_count()
+    start = hosted(two).incarnation
+    for _ in range(2 * count_max):
+        for ahead in (HOSTED_STEP_MAX, HOSTED_STEP_MAX + 1, INCARNATION_STEP_MAX):
+            two.take(three.says(hosted(two), State.DEAD, incarnation=hosted(two).incarnation + ahead))
+    assert hosted(two).incarnation <= start + count_max * (HOSTED_STEP_MAX + 1)
+    assert Refusal.TOO_MANY in two.refused
+    for incarnation in (INCARNATION_STEP_MAX + 1, INCARNATION_MAX):
+        stolen = forge(hosted(two), three, home="three", incarnation=incarnation + 2 * count_max * HOSTED_STEP_MAX)
+        assert two.take(stolen) == ()
+    assert hosted(two).home == "two"
+
+
+def test_a_machine_deregisters_no_ids_that_it_may_not_use(first: Computer, one: Member) -> None:
+    worker = invited(first, "worker", ids="worker-*")
+    meet(one, Member(worker, "worker-1"))
+    request = ForwardDeregister("agent")
+    own = first.credential.key.fingerprint
+    assert one.guard.check_request(request, own, 0.0) == request
+    allowed = ForwardDeregister("worker-2")
+    assert one.guard.check_request(allowed, worker.credential.key.fingerprint, 0.0) == allowed
+    for sender in (worker.credential.key.fingerprint, b""):  # empty: a relay passed it on
+        with pytest.raises(RemoteProtocolError, match="may not use the id 'agent'"):
+            one.guard.check_request(request, sender, 0.0)
 
 
 def test_the_node_of_an_unknown_machine_is_called(first: Computer, one: Member) -> None:

@@ -16,6 +16,9 @@ import trio.testing
 
 import meshp2p
 from meshp2p import MeshNode, ProtocolConfig
+from meshp2p.core.calls import Done, ForwardDeregister, Push
+from meshp2p.core.effects import Call, CallFailed
+from meshp2p.core.record import Rumour, SignedRecord, State
 from meshp2p.errors import StartError
 from meshp2p.store.credentials import CredentialDirectory
 from meshp2p.trust.credential import MachineCredential
@@ -256,6 +259,37 @@ async def test_a_machine_that_was_invited_for_some_ids_hosts_no_others(users: Us
         assert "the machine of this node may not use the id" in refused.json()["error"]
         other = {**REGISTRATION, "instance_id": "worker-2"}
         assert (await caller.ask("POST", "/registry/register", other, authorization=token)).is_success
+
+
+async def test_a_member_cannot_remove_the_instances_of_another_machine(users: Users, anna: CredentialDirectory) -> None:
+    users.invite(anna, "bert", ids="worker-*")
+    token = f"Bearer {token_of(anna, 'read', 'agent:*')}"
+    path = f"/registry/agents/{REGISTRATION['instance_id']}"
+    users.act("anna")
+    async with meshp2p.open_node(**OPTIONS) as home, calling(home, anna) as caller:
+        assert (await caller.ask(*ACTS[0], authorization=token)).is_success
+        users.act("bert")
+        options = OPTIONS | {"id": "worker-1", "in_loop": True, "join": [f"127.0.0.1:{home.addresses[0].port}"]}
+        async with meshp2p.open_node(**options) as worker, calling(worker, anna) as other:
+            await worker.wait_for_members(3, timeout=60)
+            refused = await other.ask("DELETE", "/registry/deregister/painter", authorization=token)
+            assert refused.status_code == 403
+            assert "the machine of this node may not use the id" in refused.json()["error"]
+
+            driver = worker._node._driver
+            machine = driver.machine
+            record, node = machine.claim_of("painter"), machine.claim_of(home.id)
+            assert isinstance(record, SignedRecord)
+            assert isinstance(node, SignedRecord)
+            signer = machine._state.signer
+            assert signer is not None
+            gone = [signer.sign_rumour(Rumour("painter", record.incarnation, state, worker.id)) for state in State]
+            for request in (ForwardDeregister("painter"), Push(0, tuple(gone[1:]))):
+                reply = await driver._caller.call(Call(0, node.addresses, request, 30.0, home.id, node.boot))
+                assert isinstance(reply, CallFailed if isinstance(request, ForwardDeregister) else Done), reply
+            assert (await caller.ask("GET", path, authorization=token)).is_success
+            assert (await other.ask("GET", path, authorization=token)).is_success
+        assert (await caller.ask("DELETE", "/registry/deregister/painter", authorization=token)).is_success
 
 
 async def test_callers_verify_a_node_by_its_names_and_addresses(anna: CredentialDirectory) -> None:
