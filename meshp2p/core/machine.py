@@ -66,9 +66,8 @@ class Machine(View):
     was persisted under this id. ``lease_clock`` returns seconds of a clock that cannot be set and that also runs while
     the machine is suspended; leases use it. ``kept_messages`` are the rows that :class:`~meshp2p.core.effects.Store`
     wrote, in the order of keys; None if there is no disk: then messages are in memory only, and nothing waits for a
-    write. ``age`` is the age of the data directory in seconds.
-    ``signer`` signs for a node of a secured mesh; the driver then verifies all claims before it passes them on.
-    ``process`` is greater than that of all earlier processes with this id; without it the time orders them.
+    write. ``age`` is that of the data directory in seconds. ``signer`` signs for a node of a secured mesh, whose driver
+    verifies all claims. ``process`` exceeds that of all earlier processes with this id; the default is the time.
 
     Raises :class:`~meshp2p.errors.ConfigError` if others would refuse the node's record.
     """
@@ -86,7 +85,7 @@ class Machine(View):
         lease_clock: Callable[[], float],
         age: float = 0.0,
         signer: Signer | None = None,
-        process: int | None = None,
+        process: int = 0,
     ) -> None:
         kept = kept or KeptState()
         started_ms = wall_ms()
@@ -95,8 +94,7 @@ class Machine(View):
             incarnation=min(max(started_ms, kept.incarnation + 1), INCARNATION_MAX),
             state=State.ALIVE,
             home=profile.id,
-            boot=(started_ms if process is None else process) << BOOT_DICE_BITS
-            | random.randrange(0, 1 << BOOT_DICE_BITS),
+            boot=(process or started_ms) << BOOT_DICE_BITS | random.randrange(0, 1 << BOOT_DICE_BITS),
             addresses=addresses,
             created_at=started_ms,
         )

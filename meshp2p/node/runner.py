@@ -119,7 +119,7 @@ class _Runner:
                 lease_clock=platform.lease_clock,
                 age=0.0 if own.disk is None else own.disk.age,
                 signer=None if security is None else security.signer,
-                process=None if security is None else security.process,
+                process=0 if security is None else security.process,
                 give_up=self._give_up,
             )
             peers = platform.make_peers(codec, PeerHello(machine.id, machine.own.boot), security)
