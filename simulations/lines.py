@@ -24,6 +24,7 @@ BUDGETS = {
     "http": 2100,
     "net": 2910,
     "node": 4920,
+    "recording": 800,
     "simulation": 7150,
     "store": 950,
     "testing": 1850,

@@ -73,6 +73,8 @@ class Host(Computer):
         self.is_watched = False
         self.heard_at: dict[int, float] = {}
         """The time, by its own clock, at which the process last received a datagram, by the sender's tag."""
+        self.make_machine: Callable[..., Machine] = Machine
+        """Makes the machine of each process."""
         self._seed = seed
         self._config = config
         self._watcher = watcher
@@ -99,7 +101,7 @@ class Host(Computer):
         kept = self.disk.read() if self.disk is not None else None
         mail = self.disk.read_messages() if self.disk is not None else None
         draw = random.Random(f"{self._seed}/{self.key}/{self.life}")
-        self.machine = Machine(
+        self.machine = self.make_machine(
             self.profile,
             (self.address,),
             self._config,

@@ -1,0 +1,142 @@
+"""What a machine asks of its surroundings: random numbers, clocks, signatures. The answers are recorded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from meshp2p.core.directory.state import Signer
+from meshp2p.core.randomness import Randomness
+from meshp2p.core.record import Record, Rumour, SignedRecord, SignedRumour
+from meshp2p.errors import InternalError
+
+__all__ = ["Outside", "RecordedOutside", "ReplayDiverged", "ReplayedOutside"]
+
+_T = TypeVar("_T")
+
+
+class Outside:
+    """Everything that a machine calls: the randomness, the signer and the clocks of the machine in one object."""
+
+
+class RecordedOutside(Outside):
+    """Passes each question on, and notes the answer while an input is processed.
+
+    Other threads may read the machine at any time. Their questions change nothing in it and are not noted.
+    """
+
+    def __init__(
+        self,
+        random: Randomness,
+        wall_ms: Callable[[], int],
+        lease_clock: Callable[[], float],
+        signer: Signer | None,
+    ) -> None:
+        self.answers: list[Any] = []
+        self._random = random
+        self._wall_ms = wall_ms
+        self._lease_clock = lease_clock
+        self._signer = signer
+        self._thread = 0
+
+    def begin(self) -> None:
+        """Note the answers from now on, in this thread."""
+        self.answers = []
+        self._thread = threading.get_ident()
+
+    def end(self) -> None:
+        self._thread = 0
+
+    def note(self, answer: _T) -> _T:
+        if self._thread == threading.get_ident():
+            self.answers.append(answer)
+        return answer
+
+    def random(self) -> float:
+        return self.note(self._random.random())
+
+    def randrange(self, start: int, stop: int, /) -> int:
+        return self.note(self._random.randrange(start, stop))
+
+    def sample(self, population: list[_T], k: int, /) -> list[_T]:
+        # the same draws as of the population itself, which may hold long ids
+        return [population[place] for place in self.note(self._random.sample(list(range(len(population))), k))]
+
+    def wall_ms(self) -> int:
+        return self.note(self._wall_ms())
+
+    def lease_clock(self) -> float:
+        return self.note(self._lease_clock())
+
+    def may_sign(self, instance_id: str, /) -> bool:
+        return self.note(self._signing.may_sign(instance_id))
+
+    def sign_record(self, record: Record, /) -> SignedRecord:
+        return self.note(self._signing.sign_record(record))
+
+    def sign_rumour(self, rumour: Rumour, /) -> SignedRumour:
+        return self.note(self._signing.sign_rumour(rumour))
+
+    @property
+    def _signing(self) -> Signer:
+        if self._signer is None:
+            raise InternalError("a machine without a signer signs nothing")
+        return self._signer
+
+
+class ReplayDiverged(Exception):
+    """The machine did not do what was recorded."""
+
+
+class ReplayedOutside(Outside):
+    """Gives the recorded answers of one input, in their order. Raises :class:`ReplayDiverged` if there is none, or one
+    of another type."""
+
+    def __init__(self) -> None:
+        self._answers: Iterator[Any] = iter(())
+
+    def begin(self, answers: tuple[Any, ...]) -> None:
+        self._answers = iter(answers)
+
+    def end(self) -> None:
+        """Raise :class:`ReplayDiverged` if an answer is left."""
+        if next(self._answers, None) is not None:
+            raise ReplayDiverged("the machine asked fewer questions than were recorded")
+
+    def _next(self, kind: type[_T]) -> _T:
+        answer = next(self._answers, None)
+        if not isinstance(answer, kind):
+            raise ReplayDiverged(f"the machine asked for {kind.__name__}, and the recorded answer is {answer!r:.80}")
+        return answer
+
+    def random(self) -> float:
+        return self._next(float)
+
+    def randrange(self, start: int, stop: int, /) -> int:
+        return self._next(int)
+
+    def sample(self, population: list[_T], k: int, /) -> list[_T]:
+        places = self._next(list)
+        if len(places) != k or not all(place in range(len(population)) for place in places):
+            raise ReplayDiverged(f"the machine asked for {k} of {len(population)}, and the recorded answer is {places}")
+        return [population[place] for place in places]
+
+    def wall_ms(self) -> int:
+        return self._next(int)
+
+    def lease_clock(self) -> float:
+        return self._next(float)
+
+    def may_sign(self, instance_id: str, /) -> bool:
+        return self._next(bool)
+
+    def sign_record(self, record: Record, /) -> SignedRecord:
+        return self._next(SignedRecord)
+
+    def sign_rumour(self, rumour: Rumour, /) -> SignedRumour:
+        return self._next(SignedRumour)
+
+    def ask(self, _subject: object) -> bool:
+        """Stand in for a function that the driver passed to the machine."""
+        return self._next(bool)

@@ -1,0 +1,67 @@
+"""What the tests of recordings share: simulated runs of which each node is recorded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from meshp2p.core.machine import Machine
+from meshp2p.recording.recorder import RecordedMachine, Recorder, RecorderLimits
+from meshp2p.recording.recording import Recording
+from meshp2p.simulation.host import Host
+from meshp2p.simulation.schedule import Schedule
+from meshp2p.simulation.simulation import Simulation
+
+ALL = RecorderLimits(math.inf, 1 << 30, 20.0, 1 << 30, 1 << 30)
+"""Nothing is dropped, and the state is written every 20 s."""
+
+
+class KeepingRecorder(Recorder):
+    """A recorder that also keeps what the machine returned."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.outcomes: list[Any] = []
+
+    def run(self, machine: RecordedMachine, name: str, method: Callable[..., Any], *inputs: Any) -> Any:
+        outcome: Any = None
+        try:
+            outcome = super().run(machine, name, method, *inputs)
+        finally:
+            if name != "start":
+                self.outcomes.append(outcome)
+        return outcome
+
+
+class RecordedProcess(NamedTuple):
+    """A process of a run."""
+
+    name: str
+    host: Host
+    machine: Machine
+    recorder: KeepingRecorder
+
+    def take(self) -> Recording | None:
+        return self.recorder.take(self.machine, "test", self.host.now)
+
+
+def record_run(schedule: Schedule, limits: RecorderLimits = ALL) -> tuple[Simulation, list[RecordedProcess]]:
+    """Run a schedule, and record each process of it."""
+    simulation = Simulation(schedule)
+    processes: list[RecordedProcess] = []
+
+    def recorded(host: Host) -> Callable[..., Machine]:
+        def make(*arguments: Any, **options: Any) -> Machine:
+            # not the time of this machine, so that the same is recorded again
+            recorder = KeepingRecorder(host.clock.wall_ms, "simulated", limits._replace(cost_factor=0.0))
+            machine = RecordedMachine(*arguments, recorder=recorder, **options)
+            processes.append(RecordedProcess(f"{host.key} {host.life}", host, machine, recorder))
+            return machine
+
+        return make
+
+    for host in simulation.oracle.hosts.values():
+        host.make_machine = recorded(host)
+    simulation.run()
+    return simulation, processes

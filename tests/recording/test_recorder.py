@@ -1,0 +1,107 @@
+"""A recorder keeps the last minutes, within its bounds, and no payloads."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from meshp2p.core.address import Address
+from meshp2p.core.calls import Deliver
+from meshp2p.core.effects import Call, Store
+from meshp2p.core.requests import SendMessage
+from meshp2p.recording.recorder import RecorderLimits
+from meshp2p.recording.recording import unpack
+from meshp2p.recording.replaying import Replay
+from meshp2p.simulation.scenarios import Options, build_schedule
+from meshp2p.simulation.schedule import MapPlan, Schedule
+from tests.recording.recorded_runs import RecordedProcess, record_run
+
+
+def a_calm_run(duration: float = 60.0) -> Schedule:
+    return build_schedule("calm", Options(seed=1, nodes=3, duration=duration))
+
+
+def one_process(limits: RecorderLimits, schedule: Schedule | None = None) -> RecordedProcess:
+    return record_run(schedule or a_calm_run(), limits)[1][0]
+
+
+def test_it_keeps_the_last_seconds_and_not_more_than_one_state_before() -> None:
+    process = one_process(RecorderLimits(seconds=60.0, interval=10.0), a_calm_run(200.0))
+    recording = process.take()
+    assert recording is not None
+    first, *_, last = (segment.now for segment in recording.segments)
+    assert 50.0 < last - first <= 60.0
+    replay = Replay(recording)
+    assert sum(1 for _ in replay.run()) > 100
+    assert not replay.differences
+
+
+def test_it_drops_the_oldest_when_it_has_no_room() -> None:
+    whole = one_process(RecorderLimits(interval=10.0), a_calm_run(200.0)).recorder.bytes
+    process = one_process(RecorderLimits(interval=10.0, bytes_max=whole // 2), a_calm_run(200.0))
+    assert whole // 4 < process.recorder.bytes <= whole // 2
+    recording = process.take()
+    assert recording is not None
+    assert recording.segments[0].now > 50.0
+    sizes = [len(segment.state) + sum(map(len, segment.steps)) for segment in recording.segments]
+    assert sum(sizes) == process.recorder.bytes
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        (RecorderLimits(bytes_max=100), "more happens than is recorded"),
+        (RecorderLimits(steps_max=10), "more happens than is recorded"),
+        (RecorderLimits(items_max=2), "the node holds more than 2 members and messages"),
+    ],
+)
+def test_it_pauses_when_there_is_too_much_and_says_why(limits: RecorderLimits, why: str) -> None:
+    process = one_process(limits)
+    assert process.take() is None
+    assert process.recorder.pause == why
+    assert process.recorder.bytes == 0
+
+
+def test_it_goes_on_after_a_pause_with_the_next_state() -> None:
+    process = one_process(RecorderLimits(interval=30.0, steps_max=150), a_calm_run(200.0))
+    recorder, machine = process.recorder, process.machine
+    now = process.host.now
+    while not recorder.pause:
+        machine.handle_timeouts(now := now + 0.01)
+    began = now
+    while recorder.pause:
+        machine.handle_timeouts(now := now + 0.01)
+    assert now <= began + 30.1
+    recording = recorder.take(machine, "test", now)
+    assert recording is not None
+    assert not Replay(recording).differences
+
+
+def test_it_ends_when_a_shared_map_is_opened() -> None:
+    schedule = msgspec.structs.replace(a_calm_run(), maps=(MapPlan(name="m", nodes=("n0",), until=10.0),))
+    process = one_process(RecorderLimits(), schedule)
+    assert process.take() is None
+    assert process.recorder.pause == "a shared map is open, and the values of maps are not recorded"
+
+
+def test_payloads_are_not_in_it() -> None:
+    secret = b'"do not tell anybody"'
+    process = one_process(RecorderLimits())
+    machine, now = process.machine, process.host.now
+    effects = machine.request(1, SendMessage(machine.id, "n1", "Notification", "", secret), now)
+    assert "anybody" in repr(effects)
+    process.recorder.write_state(machine, now)
+    for effect in effects:
+        if isinstance(effect, Store):
+            effects += machine.receive_stored(effect.number, None, now)
+    assert any(isinstance(effect, Call) and isinstance(effect.request, Deliver) for effect in effects)
+    process.recorder.write_state(machine, now)
+    machine.offer("test", (Address("192.0.2.1", 7),), None, now)
+    recording = process.take()
+    assert recording is not None
+    parts = [part for segment in recording.segments for part in (segment.state, *segment.steps)]
+    assert any(b"192.0.2.1" in unpack(part) for part in parts)
+    assert not any(b"anybody" in unpack(part) for part in parts)
+    replay = Replay(recording)
+    assert [step.name for step in replay.run()][-1] == "offer"
+    assert not replay.differences
