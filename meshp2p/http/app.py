@@ -24,6 +24,7 @@ from meshp2p.http.body import BadRequest
 from meshp2p.http.guard import Guard
 from meshp2p.http.messages import message_handlers
 from meshp2p.http.openapi import encoded_description
+from meshp2p.http.page import page_response
 from meshp2p.http.registry import registry_handlers
 from meshp2p.http.request import Handler, Request, Response, Write, json_response, query_flag
 from meshp2p.http.route_finder import RouteFinder
@@ -96,6 +97,9 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
     async def metrics(_request: Request) -> Response:
         return Response(200, node.metrics(), [(b"content-type", METRICS_TYPE.encode())])
 
+    async def page(_request: Request) -> Response:
+        return page_response()
+
     async def status(request: Request) -> Response:
         return json_response((await node.status(has_series=query_flag(request.query_values(), "series")),))
 
@@ -106,6 +110,7 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
         "openapi": openapi,
         "events": events,
         "metrics": metrics,
+        "page": page,
         "status": status,
         "health": health,
         "livez": livez,

@@ -40,6 +40,7 @@ __all__ = [
     "EVENTS_TYPE",
     "JSON_TYPE",
     "METRICS_TYPE",
+    "PAGE_TYPE",
     "REFUSALS",
     "ROUTES",
     "Answer",
@@ -123,6 +124,7 @@ BODY_REFUSALS: Final[dict[int, str]] = {
 
 EVENTS_TYPE: Final = "text/event-stream"
 JSON_TYPE: Final = "application/json"
+PAGE_TYPE: Final = "text/html; charset=utf-8"
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _Flag = Literal["true", "false"]
@@ -297,6 +299,7 @@ ROUTES: Final = (
         "Show the node's counters and levels to Prometheus.",
         {200: Answer("all metrics, in Prometheus' text format", METRICS_TYPE)},
     ),
+    Route("page", "GET", "/", None, "Show the live page.", {200: Answer("the page, for a browser", PAGE_TYPE)}),
     Route(
         "status",
         "GET",

@@ -141,7 +141,7 @@ async def test_real_answers_are_those_that_are_declared() -> None:
             await ask(name, path, {"message_ids": [sent["message_id"]]})
         for name in ("x", "x", "a"):
             await ask("deregister", f"/registry/deregister/{name}")
-        for name in ("health", "livez", "readyz", "metrics", "status", "openapi"):
+        for name in ("health", "livez", "readyz", "metrics", "status", "page", "openapi"):
             await ask(name)
     assert unseen == {("events", 200)}
 

@@ -30,6 +30,8 @@ PATHS = {
     "/messages/ack/agent": {"POST"},
     "/messages/agent/ack": {"POST"},
     "/messages/status/agent": {"GET", "HEAD"},
+    "/": {"GET", "HEAD"},
+    "/status": {"GET", "HEAD"},
     "/health": {"GET", "HEAD"},
     "/livez": {"GET", "HEAD"},
     "/readyz": {"GET", "HEAD"},

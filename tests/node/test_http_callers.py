@@ -39,8 +39,8 @@ ACTS = [
     ("POST", "/messages/painter/ack", {"message_ids": []}),
     ("DELETE", "/registry/deregister/painter", None),
 ]
-READS = ["/registry/agents", "/registry/agents/home", "/registry/leader"]
-OPEN = ["/health", "/livez", "/readyz"]
+READS = ["/registry/agents", "/registry/agents/home", "/registry/leader", "/status"]
+OPEN = ["/", "/health", "/livez", "/readyz"]
 
 
 @pytest.fixture

@@ -1,0 +1,251 @@
+"""The live page in a real browser, served by real nodes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from meshp2p import MeshNode, ReceivedMessage
+from tests.http.meshes import calling, open_mesh, registration
+from tests.node.browser import Tab, needs_browser, open_browser
+from tests.simulation.pictures.images import count_colours
+
+pytestmark = [pytest.mark.slow, needs_browser]
+
+HOSTILE = "</script><img src=x onerror=\"document.documentElement.dataset.error='ran'\"><b>&amp;"
+SENTENCE = "document.getElementById('sentence').textContent"
+ERROR = "document.documentElement.dataset.error || ''"
+
+
+@asynccontextmanager
+async def opened(node: MeshNode, directory: Path, **options: Any) -> AsyncIterator[Tab]:
+    """The page of a node, once it shows the status. At the end, nothing must have failed."""
+    async with open_browser(directory) as tab:
+        await tab.open(f"{node.url}/", **options)
+        await tab.wait_for("document.documentElement.dataset.ready")
+        yield tab
+        assert await tab.evaluate(ERROR) == ""
+        assert tab.problems == []
+
+
+async def text_of(tab: Tab, selector: str) -> list[str]:
+    found: list[str] = await tab.evaluate(f"[...document.querySelectorAll({selector!r})].map((one) => one.textContent)")
+    return found
+
+
+@asynccontextmanager
+async def process(node: MeshNode, *arguments: str) -> AsyncIterator[trio.Process]:
+    """A node in a process of its own, which joins this one."""
+    command = [sys.executable, "-m", "meshp2p", "up", "--mesh", "default", "--no-mdns", "--port", "0"]
+    command += ["--join", str(node.addresses[0]), *arguments]
+    started = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield started
+    finally:
+        started.kill()
+        await started.wait()
+
+
+async def test_it_shows_the_mesh_and_nothing_fails(tmp_path: Path) -> None:
+    async with calling("painter-1", "writer-1", capabilities=("paint",)) as (caller, nodes):
+        await caller.register("translator", capabilities=["translate"])
+        await caller.heartbeat("translator", status="reading", metrics={"queue": 3})
+        async with opened(nodes[0], tmp_path) as tab:
+            await tab.wait_for(f"{SENTENCE}.startsWith('3 agents; both nodes agree; painter-1 leads')")
+            assert await tab.evaluate("document.title") == "default – meshp2p"
+            assert await text_of(tab, "#rows .name .cut") == ["painter-1", "translator", "writer-1"]
+            assert await text_of(tab, "#map text") == ["painter-1", "writer-1"]
+            assert len(await text_of(tab, ".graph")) >= 20
+            await tab.wait_for("document.getElementById('events-note').textContent === 'as they happen'")
+            await caller.register("late")
+            await tab.wait_for("document.getElementById('events').textContent.includes('late joined')")
+            await tab.wait_for(f"{SENTENCE}.startsWith('4 agents')")
+
+
+async def test_hostile_ids_are_shown_and_do_nothing(tmp_path: Path) -> None:
+    async with calling("a") as (caller, [node]):
+        await caller.register(HOSTILE, capabilities=[HOSTILE])
+        await caller.heartbeat("%3C%2Fscript%3E", status="x")
+        response = await caller.ask("POST", "/messages/send/a", json={
+            "target_instance": HOSTILE, "message_type": "Query", "payload": HOSTILE,
+        })  # fmt: skip
+        assert response.status_code == 200
+        async with opened(node, tmp_path) as tab:
+            await tab.wait_for("document.querySelectorAll('#rows .item').length === 2")
+            await tab.evaluate("for (const row of document.querySelectorAll('.row')) row.click()")
+            assert HOSTILE in await text_of(tab, "#rows .name .cut")
+            assert await tab.evaluate("document.images.length") == 0
+            assert await tab.evaluate("document.scripts.length") == 1
+
+
+async def test_a_dead_agent_is_named_within_seconds(tmp_path: Path) -> None:
+    async with open_mesh("a") as [node], opened(node, tmp_path) as tab, process(node, "--id", "b") as other:
+        await tab.wait_for(f"{SENTENCE}.startsWith('2 agents')")
+        await tab.evaluate("document.getElementById('events').dataset.cleared = 'yes'")
+        os.kill(other.pid, signal.SIGKILL)
+        await tab.wait_for(f"{SENTENCE}.startsWith('b died')")
+        assert "its process is gone, found by a" in await tab.evaluate("document.getElementById('events').textContent")
+        assert await tab.evaluate("document.getElementById('remedy').textContent") == (
+            "What to do: start b again; an agent that ends on purpose leaves or deregisters first"
+        )
+        assert (await text_of(tab, "#rows .name .cut"))[0] == "b"
+        assert (await tab.evaluate("document.title")).startswith("1 ⚠")
+
+
+async def test_a_slow_handler_and_a_stuck_mailbox_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshp2p.node.verdict.UNREAD_SECONDS", 1.0)
+    async with calling("a", "b", capabilities=("paint",)) as (caller, [a, b]):
+
+        @b.handler("Query")
+        async def answer(message: ReceivedMessage) -> object:
+            await trio.sleep(message.payload)
+            return None
+
+        for _ in range(3):
+            await a.query("b", 0, timeout=9)
+        await caller.register("hosted")
+        await a.send("hosted", "hello")
+        async with opened(a, tmp_path) as tab, trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: a.query("b", 600, timeout=600))
+            await tab.wait_for(f"{SENTENCE}.includes('hosted has not read 1 message')")
+            await tab.wait_for(f"{SENTENCE}.includes('slow handler')")
+            await tab.wait_for("document.getElementById('findings').textContent.includes('the Query handler of b')")
+            assert any(line.startswith("a asked b") for line in await text_of(tab, "#open li"))
+            nursery.cancel_scope.cancel()
+
+
+async def test_the_leader_is_killed_while_the_page_is_open(tmp_path: Path) -> None:
+    """The page is served by another node: it goes on, and names the new leader."""
+    async with open_mesh("b") as [node], opened(node, tmp_path) as tab, process(node, "--id", "a") as leader:
+        await tab.wait_for(f"{SENTENCE}.includes('a leads, epoch')")
+        os.kill(leader.pid, signal.SIGKILL)
+        await tab.wait_for("document.getElementById('events').textContent.includes('b leads')")
+        await tab.wait_for("document.querySelector('.tag.leads:not([hidden])').parentNode.textContent.startsWith('b')")
+
+
+async def test_the_serving_node_is_killed_and_comes_back(tmp_path: Path) -> None:
+    async with open_mesh("z") as [other], open_browser(tmp_path) as tab:
+        port = 47931
+        arguments = ("--id", "a", "--port", str(port), "--data-dir", str(tmp_path / "data"))
+        async with process(other, *arguments) as serving:
+            await other.wait_for_members(2)
+            await tab.open(f"http://127.0.0.1:{port}/")
+            await tab.wait_for(f"{SENTENCE}.startsWith('2 agents')")
+            os.kill(serving.pid, signal.SIGKILL)
+            banner = "document.getElementById('banner')"
+            await tab.wait_for(f"!{banner}.hidden && {banner}.textContent.startsWith('a does not answer')")
+            links = await tab.evaluate(f"[...{banner}.querySelectorAll('a')].map((one) => one.href)")
+            assert links == [f"{other.url}/"]
+        async with process(other, *arguments):
+            await tab.wait_for(f"{banner}.hidden")
+            await tab.wait_for("document.getElementById('events-note').textContent === 'as they happen'")
+        assert await tab.evaluate(ERROR) == ""
+        assert all("net::ERR" in problem for problem in tab.problems)  # the browser's own words about a lost connection
+
+
+async def test_a_test_query_and_a_notification_are_sent(tmp_path: Path) -> None:
+    async with calling("a", "b") as (caller, [a, b]):
+
+        @b.handler("Query")
+        async def answer(message: ReceivedMessage) -> object:
+            return {"heard": message.payload}
+
+        await caller.register("hosted")
+        async with opened(a, tmp_path) as tab:
+
+            async def send(name: str, kind: str, payload: str) -> str:
+                await tab.evaluate(f"""(() => {{
+                    const named = (item) => item.textContent.startsWith({name!r});
+                    const item = [...document.querySelectorAll('.item')].find(named);
+                    if (item.querySelector('.detail').hidden) item.querySelector('.row').click();
+                    item.querySelector('select').value = {kind!r};
+                    item.querySelector('form input').value = {payload!r};
+                    window.outcome = item.querySelector('.detail > div:last-child > pre');
+                    outcome.textContent = '';
+                    item.querySelector('form').requestSubmit();
+                }})()""")
+                told: str = await tab.wait_for("outcome.textContent !== 'Sending…' && outcome.textContent")
+                return told
+
+            await tab.wait_for("document.querySelectorAll('.item').length === 3")
+            assert (await send("b", "Query", '"ping"')).endswith('{\n  "heard": "ping"\n}')
+            assert "is no JSON" in await send("b", "Query", "ping")
+            assert "It waits in the mailbox of hosted" in await send("hosted", "Notification", '{"x": 1}')
+            [message] = (await caller.get("/messages/hosted"))["messages"]
+            assert message["payload"] == {"x": 1}
+        assert {one.id for one in a.members()} == {"a", "b", "hosted"}  # the page's own agent is gone
+
+
+async def test_the_keyboard_leads_everywhere(tmp_path: Path) -> None:
+    async with calling("a", "b") as (caller, [a, _]):
+        await caller.register("hosted", capabilities=["sing"])
+        async with opened(a, tmp_path) as tab:
+            await tab.wait_for("document.querySelectorAll('.item').length === 3")
+            await tab.press("/")
+            assert await tab.evaluate("document.activeElement.id") == "filter"
+            for key in "sing":
+                await tab.press(key)
+            await tab.wait_for("document.querySelectorAll('.item').length === 1")
+            await tab.press("Escape")
+            await tab.wait_for("document.querySelectorAll('.item').length === 3")
+            await tab.evaluate("document.querySelector('.row').focus()")
+            await tab.ask(
+                "Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13
+            )
+            assert await tab.evaluate("document.querySelector('.row').getAttribute('aria-expanded')") == "true"
+            await tab.press("5")
+            await tab.wait_for("document.getElementById('network').getBoundingClientRect().top < 300")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_it_fits_the_screen_in_both_themes(tmp_path: Path, scheme: str, width: int) -> None:
+    long = "x" * 128
+    async with calling("a", long) as (caller, [a, _]):
+        await caller.register(f"hosted-{long[:100]}", capabilities=[long] * 3)
+        async with opened(a, tmp_path, width=width, height=844, scheme=scheme) as tab:
+            await tab.wait_for("document.querySelectorAll('.item').length === 3")
+            await tab.evaluate("document.querySelector('.row').click()")
+            assert await tab.evaluate("document.documentElement.scrollWidth") == width
+            colours = count_colours(await tab.screenshot())
+            ground = max(colours, key=lambda colour: colours[colour])
+            assert (sum(ground) > 600) == (scheme == "light")
+            assert len(colours) > 50
+
+
+async def test_two_hundred_members_are_listed(tmp_path: Path) -> None:
+    async with open_mesh("a", "b", "c") as nodes, httpx.AsyncClient(trust_env=False) as client:
+        for number in range(197):
+            body = registration(f"agent-{number:03}")
+            await client.post(f"{nodes[number % 3].url}/registry/register", json=body)
+        async with opened(nodes[0], tmp_path) as tab:
+            await tab.wait_for(f"{SENTENCE}.startsWith('200 agents')")
+            assert await tab.evaluate("document.querySelectorAll('.item').length") == 60
+            await tab.evaluate("document.getElementById('all').click()")
+            assert await tab.evaluate("document.querySelectorAll('.item').length") == 200
+
+
+async def test_a_caller_without_rights_is_told_why(tmp_path: Path, users: Any) -> None:
+    import meshp2p
+    from tests.node.test_secured import OPTIONS
+
+    users.found("anna")
+    async with (
+        meshp2p.open_node(id="one", in_loop=True, require_token=True, **OPTIONS) as node,
+        open_browser(tmp_path / "browser") as tab,
+    ):
+        await tab.open(f"http://127.0.0.1:{node.addresses[0].port}/")
+        await tab.wait_for("!document.getElementById('banner').hidden")
+        told = await tab.evaluate("document.getElementById('banner').textContent")
+        assert told.startswith("This browser may not read the status of the mesh.")
+        assert "meshp2p token" in told
