@@ -87,8 +87,7 @@ class Machine(View):
         signer: Signer | None = None,
         process: int = 0,
     ) -> None:
-        kept = kept or KeptState()
-        started_ms = wall_ms()
+        kept, started_ms = kept or KeptState(), wall_ms()
         own = Record(
             **msgspec.structs.asdict(profile),
             incarnation=min(max(started_ms, kept.incarnation + 1), INCARNATION_MAX),
@@ -101,8 +100,7 @@ class Machine(View):
         check_item(own)
         self._lease_clock = lease_clock
         self._age = age
-        is_durable = kept_messages is not None
-        state = NodeState(own, config, random, wall_ms, kept, is_durable=is_durable, signer=signer)
+        state = NodeState(own, config, random, wall_ms, kept, is_durable=kept_messages is not None, signer=signer)
         self._build(state, kept_messages)
 
     def _build(self, state: NodeState, kept_messages: Sequence[tuple[Table, bytes, bytes]] | None) -> None:
