@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import trio
 
-from meshp2p.cli.output import detail_of, printable, time_text, to_json_line, write_line, write_table
+from meshp2p.cli.output import detail_of, printable, progress, table_lines, time_text, to_json_line, write_line
 from meshp2p.cli.parser import did_you_mean
 from meshp2p.client import MeshClient
 from meshp2p.core.address import Address
@@ -70,7 +70,8 @@ async def _agents(options: argparse.Namespace) -> int:
     if options.json:
         write_line(to_json_line({"instances": list(map(detail_of, instances))}))
         return 0
-    write_table(_TITLES, map(_row_of, instances))
+    for line in table_lines(_TITLES, map(_row_of, instances)):
+        write_line(line)
     return 0
 
 
@@ -109,7 +110,11 @@ async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
     """
     config = choose_mesh(load_config(is_strict=True, **{} if options.mesh is None else {"mesh": options.mesh}))
     directory = find_credential(config)
-    urls = [options.node] if options.node is not None else await find_nodes(config)
+    if options.node is not None:
+        urls = [options.node]
+    else:
+        with progress(f"looking for a node of mesh {config.mesh_name!r}"):
+            urls = await find_nodes(config)
     token, ca = os.environ.get(TOKEN_VARIABLE) or None, os.environ.get(CA_VARIABLE) or None
     named = config.credentials
     own = named if isinstance(named, Path) else getattr(directory, "path", None)

@@ -7,13 +7,13 @@ import os
 import random
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from meshp2p.cli.ask import BROWSE_SECONDS, find_announced
 from meshp2p.cli.membership import add_mesh_option, credential_directory, default_label, duration, own_credentials
-from meshp2p.cli.output import printable, warn, write_line
+from meshp2p.cli.output import printable, progress, warn, write_line
 from meshp2p.core.address import Address, parse_endpoint
 from meshp2p.discovery.beacon import BeaconSource
 from meshp2p.discovery.mdns import MdnsSource, multicast_interfaces
@@ -33,7 +33,10 @@ from meshp2p.trust.joining import Invitation, NewcomerSide
 from meshp2p.trust.spoken import JoinCode, JoinToken, parse_invitation
 from meshp2p.wire.codec import Codec
 
-__all__ = ["add_commands", "resolve"]
+__all__ = ["INVITATION_PREFIX", "add_commands", "resolve"]
+
+INVITATION_PREFIX: Final = "meshp2p join "
+"""How the name begins under which an invitation is announced."""
 
 CODE_SECONDS = 600.0
 """How long a code is valid."""
@@ -174,7 +177,7 @@ async def _announce(nursery: trio.Nursery, secret: JoinCode | JoinToken, sockets
 
 
 def _announced_name(secret: JoinCode | JoinToken) -> str:
-    return f"meshp2p join {secret.rendezvous}"
+    return f"{INVITATION_PREFIX}{secret.rendezvous}"
 
 
 # Joining
@@ -216,7 +219,8 @@ async def _join_mesh(options: argparse.Namespace, secret: JoinCode | JoinToken) 
     if options.at is not None:
         addresses = await resolve(options.at)
     else:
-        found = await find_announced(_announced_name(secret))
+        with progress("looking for the inviter"):
+            found = await find_announced(_announced_name(secret))
         if not found:
             raise JoinFailed(
                 f"no open invitation with this code was seen on this network in {BROWSE_SECONDS:g} s: does meshp2p"

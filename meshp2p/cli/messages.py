@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import secrets
+import socket
 import sys
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import trio
 
 from meshp2p.cli.ask import add_node_options, expect_member, open_client
-from meshp2p.cli.output import printable, time_text, to_json_line, write_line
+from meshp2p.cli.output import printable, progress, time_text, to_json_line, write_line
+from meshp2p.client import MeshClient
 from meshp2p.core.message import CUSTOM, KINDS
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
-from meshp2p.errors import ConfigError
+from meshp2p.errors import ConfigError, MeshError
 from meshp2p.node.received import ReceivedMessage
 
 __all__ = ["add_commands", "text_argument"]
+
+_HEARTBEAT_SECONDS: Final = 5.0
+_FAREWELL_SECONDS: Final = 2.0
 
 
 def add_commands(commands: Any) -> None:
@@ -62,6 +69,19 @@ def add_commands(commands: Any) -> None:
     )
     messages.set_defaults(run=lambda options: trio.run(_messages, options))
 
+    query = commands.add_parser(
+        "query",
+        description="Ask an agent a question, and print its answer. Without --from, an agent is registered to ask, and"
+        " removed after the answer.",
+    )
+    query.add_argument("target", type=text_argument, metavar="ID", help="the agent to ask")
+    query.add_argument("payload", metavar="PAYLOAD", help="JSON text; - reads it from standard input")
+    query.add_argument("--from", dest="source", type=text_argument, metavar="ID", help="the agent that asks")
+    query.add_argument(
+        "--timeout", type=float, default=30.0, metavar="SECONDS", help="how long to wait for the answer (%(default)s)"
+    )
+    query.set_defaults(run=lambda options: trio.run(_query, options))
+
     status = commands.add_parser(
         "status",
         description="Print the status of a message for each recipient.",
@@ -69,26 +89,21 @@ def add_commands(commands: Any) -> None:
     status.add_argument("message_id", type=text_argument, metavar="MESSAGE_ID")
     status.set_defaults(run=lambda options: trio.run(_status, options))
 
-    for parser in (send, messages, status):
+    for parser in (send, messages, query, status):
         add_node_options(parser)
 
 
 async def _send(options: argparse.Namespace) -> int:
-    kind = _kind(options.kind)
-    payload = sys.stdin.buffer.read() if options.payload == "-" else options.payload.encode("utf-8", "surrogateescape")
-    try:
-        check_plain_json(payload)
-    except NotPlainJson as error:
-        raise ConfigError(f"PAYLOAD {error} (a text needs quotes: '\"hello\"')") from None
+    kind, payload = _kind(options.kind), _payload(options)
     if options.all and options.if_absent != "refuse":
         raise ConfigError("--if-absent: expected only with --to")
     async with open_client(options) as client:
         if options.all:
-            message_id = await client.broadcast(msgspec.Raw(payload), source=options.source, kind=kind)
+            message_id = await client.broadcast(payload, source=options.source, kind=kind)
         else:
             message_id = await client.send(
                 options.target,
-                msgspec.Raw(payload),
+                payload,
                 source=options.source,
                 kind=kind,
                 correlation_id=options.correlation_id,
@@ -96,6 +111,49 @@ async def _send(options: argparse.Namespace) -> int:
             )
     write_line(to_json_line({"id": message_id}) if options.json else message_id)
     return 0
+
+
+async def _query(options: argparse.Namespace) -> int:
+    payload = _payload(options)
+    async with open_client(options) as client:
+        await expect_member(client, options.target)
+        with progress(f"waiting for the answer of {options.target}"):
+            if options.source is not None:
+                await expect_member(client, options.source)
+                answer = await client.query(options.target, payload, source=options.source, timeout=options.timeout)
+            else:
+                answer = await _ask_as_newcomer(client, options.target, payload, options.timeout)
+    write_line(to_json_line({"answer": answer} if options.json else answer))
+    return 0
+
+
+async def _ask_as_newcomer(client: MeshClient, target: str, payload: msgspec.Raw, timeout: float) -> Any:
+    """Register an agent, which sorts after all others so that it does not lead, ask, and deregister it."""
+    name = f"~query-{secrets.token_hex(8)}"
+    answer: Any = None
+    failure: MeshError | None = None
+    await client.register(name, socket.gethostname(), 0)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stay_registered, client, name)
+            try:
+                answer = await client.query(target, payload, source=name, timeout=timeout)
+            except MeshError as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.move_on_after(_FAREWELL_SECONDS, shield=True), contextlib.suppress(MeshError):
+            await client.deregister(name)
+    if failure is not None:
+        raise failure
+    return answer
+
+
+async def _stay_registered(client: MeshClient, name: str) -> None:
+    while True:
+        await trio.sleep(_HEARTBEAT_SECONDS)
+        with contextlib.suppress(MeshError):
+            await client.heartbeat(name)
 
 
 async def _messages(options: argparse.Namespace) -> int:
@@ -126,6 +184,16 @@ async def _status(options: argparse.Namespace) -> int:
         line = f"{receipt.recipient:{width}}  {receipt.status}  {time_text(receipt.changed_at)}  {receipt.reason}"
         write_line(printable(line.rstrip()))
     return 0
+
+
+def _payload(options: argparse.Namespace) -> msgspec.Raw:
+    """Return the payload that the options give. Raises :class:`~meshp2p.errors.ConfigError` if it is no JSON."""
+    payload = sys.stdin.buffer.read() if options.payload == "-" else options.payload.encode("utf-8", "surrogateescape")
+    try:
+        check_plain_json(payload)
+    except NotPlainJson as error:
+        raise ConfigError(f"PAYLOAD {error} (a text needs quotes: '\"hello\"')") from None
+    return msgspec.Raw(payload)
 
 
 def text_argument(argument: str) -> str:

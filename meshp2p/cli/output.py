@@ -8,18 +8,34 @@ import json
 import os
 import re
 import select
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Final
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TextIO
 
 import msgspec
 
 from meshp2p.node.instance import Instance
 from meshp2p.wire.contract import InstanceDetail
 
-__all__ = ["OutputError", "detail_of", "printable", "time_text", "to_json_line", "warn", "write_line", "write_table"]
+__all__ = [
+    "OutputError",
+    "detail_of",
+    "is_terminal",
+    "printable",
+    "progress",
+    "table_lines",
+    "time_text",
+    "to_json_line",
+    "warn",
+    "write",
+    "write_line",
+]
 
 
+_REDRAW_SECONDS: Final = 0.2
 _CELL_MAX: Final = 48  # characters: chosen, not measured
 _NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
 
@@ -29,9 +45,14 @@ class OutputError(Exception):
 
 
 def write_line(text: str) -> None:
-    """Print a line to standard output. What its encoding lacks is escaped.
+    """Print a line to standard output. See :func:`write`."""
+    write(f"{text}\n")
 
-    A pipe that does not block is waited for. Raises :class:`OutputError` if the line cannot be written.
+
+def write(text: str) -> None:
+    """Write to standard output. What its encoding lacks is escaped.
+
+    A pipe that does not block is waited for. Raises :class:`OutputError` if the text cannot be written.
     """
     stream = sys.stdout
     if stream is None:
@@ -39,7 +60,7 @@ def write_line(text: str) -> None:
     is_replaced = stream is not sys.__stdout__  # as by a test
     try:
         encoding = stream.encoding or "utf-8"
-        data = f"{text}\n".encode(encoding, "backslashreplace")
+        data = text.encode(encoding, "backslashreplace")
         if is_replaced:
             stream.write(data.decode(encoding))
         else:
@@ -55,9 +76,44 @@ def warn(text: str) -> None:
         print(f"meshp2p: {printable(text)}", file=sys.stderr, flush=True)
 
 
+@contextlib.contextmanager
+def progress(what: str | Callable[[], str]) -> Iterator[None]:
+    """Show on standard error what the command does, and for how long, until the block ends; only on a terminal."""
+    stream, began, has_ended = sys.stderr, time.monotonic(), threading.Event()
+    if not is_terminal(stream):
+        yield
+        return
+
+    def draw() -> None:
+        while not has_ended.wait(_REDRAW_SECONDS):
+            text = f"{what if isinstance(what, str) else what()} ({time.monotonic() - began:.0f} s)"
+            write(printable(text)[: shutil.get_terminal_size().columns - 1])
+
+    def write(text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            print(f"\r\x1b[K{text}", end="", file=stream, flush=True)
+
+    drawing = threading.Thread(target=draw, daemon=True)
+    drawing.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        drawing.join()
+        write("")
+
+
 def printable(text: str) -> str:
     """The text with its control characters escaped: an id is a stranger's, and a terminal obeys some of them."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream is a terminal."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # it is closed
+        return False
 
 
 def detail_of(instance: Instance) -> InstanceDetail:
@@ -84,12 +140,12 @@ def detail_of(instance: Instance) -> InstanceDetail:
     )
 
 
-def write_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print columns. An empty cell is shown as a hyphen, and of a long one the begin."""
+def table_lines(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Return the lines of a table. An empty cell is shown as a hyphen, and of a long one the begin."""
     table = [titles, *([_cell(text) for text in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
-        write_line("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _cell(text: str) -> str:

@@ -16,15 +16,18 @@ __all__ = ["COMMANDS", "check_words", "did_you_mean", "make_parser", "parsers_be
 
 COMMANDS: Final = {
     "up": "up",
+    "top": "top",
     "agents": "ask",
     "agent": "about",
     "leader": "ask",
     "events": "events",
     "why": "about",
     "ping": "about",
+    "query": "messages",
     "send": "messages",
     "messages": "messages",
     "doctor": "doctor",
+    "meshes": "meshes",
     "init": "membership",
     "invite": "joining",
     "join": "joining",
@@ -34,11 +37,16 @@ COMMANDS: Final = {
     "ca": "tokens",
     "root": "membership",
     "status": "messages",
+    "service": "service",
     "simulate": "simulate",
+    "completion": "completion",
 }
 """Which module has each command, in the order of the overview."""
 
-_ONLY_NAMED: Final = ("status", "trust", "revoke", "token", "ca", "root", "simulate")
+_ONLY_NAMED: Final = (
+    *("status", "trust", "revoke", "token", "ca", "root"),
+    *("service", "simulate", "completion"),
+)
 """The commands of which the overview says no more than the name, so that it fits a screen of 24 lines."""
 
 

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from meshp2p.cli.output import printable, warn, write_line
+from meshp2p.cli.output import printable, progress, warn, write_line
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.checkers import CHECKERS
 from meshp2p.simulation.pictures import timeline, write_html
@@ -15,7 +15,7 @@ from meshp2p.simulation.pictures.text import summary
 from meshp2p.simulation.replay import read_replay, write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule, scenarios
 from meshp2p.simulation.schedule import Schedule, dump_schedule
-from meshp2p.simulation.shrink import shrink
+from meshp2p.simulation.shrink import Shrinking, shrink
 from meshp2p.simulation.simulation import Result, Simulation
 from meshp2p.virtual.describe import describe_fault, lines_of
 from meshp2p.virtual.trace import Trace
@@ -71,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
         _describe(schedule)
     is_traced = options.trace or options.html is not None or not options.json
     simulation = Simulation(schedule, trace=is_traced)
-    result = simulation.run()
+    with progress(lambda: f"{simulation.engine.now:.0f} of some {schedule.duration:g} virtual seconds"):
+        result = simulation.run()
     if simulation.trace is not None:
         _show(simulation.trace, schedule, result, options)
     replay = options.save or (Path(f"{schedule.scenario}-{schedule.seed}.json") if result.violations else None)
@@ -150,7 +151,14 @@ def _shrink(schedule: Schedule, result: Result, options: argparse.Namespace) -> 
     """Write the least schedule that fails as this one did."""
     checker = result.violations[0].checker
     warn(f"looking for a smaller schedule that {checker!r} finds wrong")
-    least = shrink(schedule, checker)
+    smallest = Shrinking(schedule)
+
+    def note(state: Shrinking) -> None:
+        nonlocal smallest
+        smallest = state
+
+    with progress(lambda: f"{smallest.runs} runs, {smallest.removed} parts removed"):
+        least = shrink(schedule, checker, progress=note)
     path = options.save or Path(f"{schedule.scenario}-{schedule.seed}.json")
     path = path.with_suffix(".least.json")
     _write(path, lambda path: write_replay(path, least.schedule, Simulation(least.schedule).run()))

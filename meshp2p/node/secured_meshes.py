@@ -24,6 +24,7 @@ __all__ = [
     "how_to_join",
     "is_secured_as",
     "open_credentials",
+    "split_announced",
 ]
 
 _LOOK_SECONDS = 2.0
@@ -117,8 +118,14 @@ async def count_secured(mesh: str) -> int:
 
 def is_secured_as(announced: str, mesh: str) -> bool:
     """Return whether the announced name is that of a secured mesh named ``mesh``."""
+    mesh_id, name = split_announced(announced)
+    return name == mesh and mesh_id is not None
+
+
+def split_announced(announced: str) -> tuple[str | None, str]:
+    """Return the id and the name of the mesh with this announced name. An open mesh has no id."""
     mesh_id, _, name = announced.partition(" ")
-    return name == mesh and re.fullmatch("[0-9a-f]{32}", mesh_id) is not None
+    return (mesh_id, name) if name and re.fullmatch("[0-9a-f]{32}", mesh_id) is not None else (None, announced)
 
 
 def how_to_join(mesh: str, nodes: int) -> tuple[str, str]:

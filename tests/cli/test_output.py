@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+import threading
 from typing import Any
 
 import pytest
@@ -10,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshp2p import MeshClient
-from meshp2p.cli.output import printable, to_json_line, warn
+from meshp2p.cli import output
+from meshp2p.cli.output import printable, progress, to_json_line, warn
 from tests.cli.shells import Shell
 from tests.http.meshes import open_mesh
 
@@ -71,3 +75,33 @@ async def test_agents_have_a_column_for_each_thing(capsys: pytest.CaptureFixture
         assert agent[5:] == ["paint,", "draw", "artist", "busy", '{"queue":3}']
         assert own[0] == "node"
         assert own[4:] == ["-", "-", "idle", "-"]
+
+
+class Screen(io.StringIO):
+    """Standard error that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, drawn = Screen(), threading.Event()
+
+    def what() -> str:
+        if "counting \\x1b" in screen.getvalue():
+            drawn.set()
+        return f"counting {HOSTILE}"
+
+    monkeypatch.setattr(output, "_REDRAW_SECONDS", 0.001)
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress(what):
+        assert drawn.wait(60)
+    text = screen.getvalue()
+    assert text.endswith("\r\x1b[K")
+    assert text.replace("\r\x1b[K", "").isprintable()
+
+
+def test_progress_is_not_shown_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("counting"):
+        pass
+    assert capsys.readouterr().err == ""

@@ -10,7 +10,7 @@ import trio
 from meshp2p.cli.configuration import add_configuration, configuration_of
 from meshp2p.cli.doctor.examination import Examination
 from meshp2p.cli.doctor.findings import Findings
-from meshp2p.cli.output import printable, to_json_line, write_line
+from meshp2p.cli.output import printable, progress, to_json_line, write_line
 from meshp2p.core.swim.candidates import SourceStats
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.secured_meshes import choose_mesh, find_credential
@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
     if find_credential(config) is not None:
         config = NodeConfig.of(config, host=config.host or "::")  # as a node of a secured mesh
     examination = Examination(config, max(0.5, min(60.0, options.seconds)))
-    trio.run(examination.run)
+    with progress("examining this machine and its networks"):
+        trio.run(examination.run)
     found = examination.findings
     verdict = verdict_of(found, config.mesh_name)
     if options.json:

@@ -1,0 +1,182 @@
+"""``meshp2p service``: run a node whenever this user is there, by systemd or launchd."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import plistlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from meshp2p.cli.configuration import configuration_of
+from meshp2p.cli.output import warn, write_line
+from meshp2p.cli.parser import check_words, make_parser
+from meshp2p.errors import ConfigError, StartError
+
+__all__ = ["add_commands"]
+
+_COMMAND_SECONDS: Final = 60
+
+_UNIT = """\
+[Unit]
+Description=meshp2p node
+
+[Service]
+ExecStart={command}
+WorkingDirectory={directory}
+Restart=on-failure
+RestartPreventExitStatus=2
+
+[Install]
+WantedBy=default.target
+"""
+
+
+class _Service(NamedTuple):
+    """What one system needs: a file, and the commands that start and end the node."""
+
+    path: Path
+    content: str
+    start: Sequence[Sequence[str]]
+    stop: Sequence[Sequence[str]]
+    after_removal: Sequence[Sequence[str]] = ()
+    hint: str = ""
+
+
+def add_commands(commands: Any) -> None:
+    service = commands.add_parser(
+        "service", description="Run a node as a service of this user, by systemd on Linux and by launchd on macOS."
+    )
+    actions = service.add_subparsers(title="actions", metavar="ACTION", required=True)
+    install = actions.add_parser(
+        "install",
+        help="write the file of the service, and start it",
+        description="Write the file of the service, and start it now and at each login. The options of `meshp2p up`"
+        " come after two hyphens, as in `meshp2p service install -- --mesh studio`, and are checked. MESHP2P_..."
+        " variables are not taken over. Relative paths are relative to the present directory.",
+    )
+    install.add_argument("up", metavar="UP_OPTION", nargs="*", help="an option of meshp2p up, after --")
+    uninstall = actions.add_parser(
+        "uninstall", help="end the service, and remove its file", description="End the service, and remove its file."
+    )
+    for parser, run in ((install, _install), (uninstall, _uninstall)):
+        parser.add_argument(
+            "--system",
+            choices=tuple(_SYSTEMS),
+            default="launchd" if sys.platform == "darwin" else "systemd",
+            help="which system runs it (default: that of this machine)",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
+        parser.set_defaults(run=run)
+
+
+def _install(options: argparse.Namespace) -> int:
+    words = ["up", *options.up]
+    for word in words:
+        if not word.isprintable():
+            raise ConfigError(f"{word!r}: expected no control character in the options of a service")
+    parser = make_parser("up")
+    check_words(parser, words)
+    configuration_of(parser.parse_args(words))
+    service = _SYSTEMS[options.system]([sys.executable, "-m", "meshp2p", *words], Path.cwd())
+    if options.dry_run:
+        write_line(f"# {service.path}\n{service.content}")
+        _print(service.start)
+        return 0
+    try:
+        service.path.parent.mkdir(parents=True, exist_ok=True)
+        service.path.write_text(service.content)
+    except OSError as error:
+        raise StartError(f"{str(service.path)!r} cannot be written: {error.strerror}") from error
+    for command in service.start:
+        try:
+            _run(command)
+        except StartError as error:
+            raise StartError(f"{error}. {str(service.path)!r} is written") from error
+    write_line(f"the node runs now, and at each login; `meshp2p service uninstall` ends that: {service.path}")
+    if service.hint:
+        warn(service.hint)
+    return 0
+
+
+def _uninstall(options: argparse.Namespace) -> int:
+    service = _SYSTEMS[options.system]([], Path.cwd())
+    if options.dry_run:
+        _print([*service.stop, ["rm", str(service.path)], *service.after_removal])
+        return 0
+    if not service.path.exists():
+        raise ConfigError(f"no service is installed: {str(service.path)!r} does not exist")
+    for command in service.stop:
+        _run(command)
+    service.path.unlink(missing_ok=True)
+    for command in service.after_removal:
+        _run(command)
+    write_line(f"the node is ended, and {service.path} is removed")
+    return 0
+
+
+def _print(commands: Sequence[Sequence[str]]) -> None:
+    for command in commands:
+        write_line(f"$ {' '.join(command)}")
+
+
+def _run(command: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False)
+        failure = done.stderr.strip() or f"exit status {done.returncode}" if done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        failure = str(error)
+    if failure:
+        raise StartError(
+            f"`{' '.join(command)}` failed: {failure}; --dry-run prints the file and the commands, to use them by hand"
+        )
+
+
+def _systemd(command: Sequence[str], directory: Path) -> _Service:
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    content = _UNIT.format(command=" ".join(map(_unit_word, command)), directory=_unit_path(directory))
+    ctl = ("systemctl", "--user")
+    return _Service(
+        Path(base) / "systemd" / "user" / "meshp2p.service",
+        content,
+        start=[(*ctl, "daemon-reload"), (*ctl, "enable", "meshp2p.service"), (*ctl, "restart", "meshp2p.service")],
+        stop=[(*ctl, "disable", "--now", "meshp2p.service")],
+        after_removal=[(*ctl, "daemon-reload")],
+        hint="it ends when you log out; `loginctl enable-linger` lets it run without a login, and from the start",
+    )
+
+
+def _unit_word(word: str) -> str:
+    """A word of a command in a unit: quoted, and nothing in it is expanded."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"' if re.fullmatch(r"[\w@+=:,./-]+", word) is None else word
+
+
+def _unit_path(path: Path) -> str:
+    return str(path).replace("%", "%%")
+
+
+def _launchd(command: Sequence[str], directory: Path) -> _Service:
+    path = Path.home() / "Library" / "LaunchAgents" / "org.meshp2p.node.plist"
+    content = {
+        "Label": "org.meshp2p.node",
+        "ProgramArguments": list(command),
+        "WorkingDirectory": str(directory),
+        "RunAtLoad": True,
+        "KeepAlive": {"SuccessfulExit": False},
+        "StandardErrorPath": str(Path.home() / "Library" / "Logs" / "meshp2p.log"),
+    }
+    domain = f"gui/{os.getuid()}"
+    return _Service(
+        path,
+        plistlib.dumps(content).decode(),
+        start=[("launchctl", "bootstrap", domain, str(path))],
+        stop=[("launchctl", "bootout", f"{domain}/org.meshp2p.node")],
+    )
+
+
+_SYSTEMS: Final[dict[str, Callable[[Sequence[str], Path], _Service]]] = {"systemd": _systemd, "launchd": _launchd}

@@ -1,0 +1,64 @@
+"""``meshp2p query``: a question to an agent, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from meshp2p import MeshNode, ReceivedMessage
+from meshp2p.cli import messages
+from tests.cli.shells import Shell
+from tests.http.meshes import open_mesh
+
+
+@asynccontextmanager
+async def answering(capsys: pytest.CaptureFixture[str]) -> AsyncIterator[tuple[Shell, MeshNode]]:
+    """A node whose agent answers queries."""
+    async with open_mesh("echo") as (node,):
+
+        @node.handler("Query")
+        async def answer(message: ReceivedMessage) -> Any:
+            if message.payload == "boom":
+                raise ValueError("no \x1b[31m boom")
+            return {"said": message.payload, "to": message.source}
+
+        yield Shell(node.url, capsys), node
+
+
+async def test_an_agent_answers_one_that_is_registered_to_ask(capsys: pytest.CaptureFixture[str]) -> None:
+    async with answering(capsys) as (sh, node):
+        code, out, err = await sh.run("query", "echo", '{"a": "\\u202e"}')
+        assert (code, err) == (0, "")
+        assert out.startswith('{"said":{"a":"\\u202e"},"to":"~query-')
+        assert [member.id for member in node.members()] == ["echo"]
+        told = await sh.json("query", "echo", "1", "--from", "echo")
+        assert told == {"answer": {"said": 1, "to": "echo"}}
+
+
+async def test_errors_name_the_cause_and_leave_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "_HEARTBEAT_SECONDS", 0.01)
+    async with answering(capsys) as (sh, node):
+        for words, code, told in (
+            (("echo", '"boom"'), 1, "no \\x1b[31m boom"),
+            (("ecko", "1"), 1, "no agent 'ecko' is in the mesh: did you mean echo?"),
+            (("echo", "1", "--from", "nobody"), 1, "no agent 'nobody' is in the mesh"),
+            (("echo", "x"), 2, "PAYLOAD is not JSON"),
+            (("echo", "1", "--timeout", "-1"), 2, "timeout"),
+        ):
+            found, out, err = await sh.run("query", *words)
+            assert (found, out, told in err) == (code, "", True), err
+            assert err.removesuffix("\n").isprintable()
+        assert [member.id for member in node.members()] == ["echo"]
+
+
+async def test_an_agent_that_does_not_answer_is_waited_for_only_so_long(capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_mesh("mute") as (node,):
+        code, out, err = await Shell(node.url, capsys).run("query", "mute", "1", "--timeout", "0.05")
+        assert (code, out) == (1, "")
+        assert "'mute' did not answer within 0.05 s" in err
+        assert [member.id for member in node.members()] == ["mute"]
