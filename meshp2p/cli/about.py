@@ -19,6 +19,7 @@ from meshp2p.client.event_stream import open_event_stream
 from meshp2p.client.node_requests import decode, made, segment
 from meshp2p.errors import ConfigError, MeshError, UnknownInstance, Unreachable
 from meshp2p.node.instance import Instance
+from meshp2p.node.verdict import count_of
 from meshp2p.wire.contract import PingResponse
 from meshp2p.wire.event_contract import (
     MemberDiedEvent,
@@ -222,7 +223,7 @@ async def _call_and_tell(client: MeshClient, options: argparse.Namespace, number
 
 def _sum_up(options: argparse.Namespace, outcomes: Sequence[PingResponse | None]) -> None:
     times = [pinged.seconds for pinged in outcomes if pinged is not None and not _is_here(pinged)]
-    text = f"{len(outcomes)} calls, {len(times)} answered"
+    text = f"{count_of(len(outcomes), 'call')}, {len(times)} answered"
     fields: dict[str, Any] = {"calls": len(outcomes), "answered": len(times)}
     if times:
         figures = {"min": min(times), "mean": sum(times) / len(times), "max": max(times)}

@@ -19,7 +19,7 @@ from meshp2p.core.calls import Pong, Probe
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.discovery.beacon import ask_once
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces
-from meshp2p.errors import NotInvited, StartError, UnknownInstance, Unreachable
+from meshp2p.errors import MeshError, NotInvited, StartError, UnknownInstance, Unreachable
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.net.peers import open_stranger
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig
@@ -109,18 +109,31 @@ async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
     Raises :class:`~meshp2p.errors.ConfigError`.
     """
     config = choose_mesh(load_config(is_strict=True, **{} if options.mesh is None else {"mesh": options.mesh}))
-    directory = find_credential(config)
-    if options.node is not None:
-        urls = [options.node]
-    else:
-        with progress(f"looking for a node of mesh {config.mesh_name!r}"):
-            urls = await find_nodes(config)
+    directory, named = find_credential(config), config.credentials
     token, ca = os.environ.get(TOKEN_VARIABLE) or None, os.environ.get(CA_VARIABLE) or None
-    named = config.credentials
     own = named if isinstance(named, Path) else getattr(directory, "path", None)
-    own = None if ca is not None else own
-    async with MeshClient(urls, credentials=own, token=token, ca=ca) as client:
+
+    def open_at(urls: list[str]) -> MeshClient:
+        return MeshClient(urls, credentials=None if ca is not None else own, token=token, ca=ca)
+
+    urls = [] if options.node is None else [options.node]
+    if not urls:
+        with progress(f"looking for a node of mesh {config.mesh_name!r}"):
+            urls = await find_nodes(config, enough=1)
+            if directory is not None and not await _answers(open_at(urls)):
+                urls = await find_nodes(config, enough=None)
+    async with open_at(urls) as client:
         yield client
+
+
+async def _answers(client: MeshClient) -> bool:
+    """Whether one of these nodes answers, and is in the secured mesh."""
+    async with client:
+        try:
+            await client.health()
+        except MeshError:
+            return False
+        return True
 
 
 async def expect_member(client: MeshClient, instance_id: str) -> Instance:
@@ -133,9 +146,9 @@ async def expect_member(client: MeshClient, instance_id: str) -> Instance:
     return instance
 
 
-async def find_nodes(config: NodeConfig) -> list[str]:
-    """Return the addresses of a node of this mesh that mDNS or the beacon finds on this machine or the LAN, the best
-    first. In a secured mesh return those of all nodes that are found, because anybody may announce an address.
+async def find_nodes(config: NodeConfig, *, enough: int | None) -> list[str]:
+    """Return the addresses of the first ``enough`` nodes of this mesh, or of all, that mDNS or the beacon finds on this
+    machine or the LAN, the best first. Anybody may announce an address, also that of a secured mesh.
 
     If neither finds a node, return the default port of this machine, where a node may run that does not announce
     itself. In an open mesh this is tried: if no node answers there, this raises
@@ -144,7 +157,7 @@ async def find_nodes(config: NodeConfig) -> list[str]:
     """
     mesh, announced = config.mesh_name, announced_mesh(config)
     is_secured = announced != mesh
-    seen = await find_announced(announced, enough=None if is_secured else 1)
+    seen = await find_announced(announced, enough=enough)
     if seen:
         return [str(address) for addresses in seen for address in addresses]
     fallback = Address("127.0.0.1", DEFAULT_PORT)

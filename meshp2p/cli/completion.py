@@ -44,7 +44,7 @@ _meshp2p() {{
     case "$words[2]" in
 {options}
     esac
-    [[ "$words[CURRENT]" == -* ]] && _describe option found || _files
+    _describe option found || _files
 }}
 compdef _meshp2p meshp2p"""
 

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import socket
 import sys
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +18,7 @@ from meshp2p.cli.output import printable, progress, time_text, to_json_line, wri
 from meshp2p.client import MeshClient
 from meshp2p.core.message import CUSTOM, KINDS
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
-from meshp2p.errors import ConfigError, MeshError
+from meshp2p.errors import ConfigError, MeshError, RequestRefused, UnknownInstance
 from meshp2p.node.received import ReceivedMessage
 
 __all__ = ["add_commands", "text_argument"]
@@ -101,14 +102,15 @@ async def _send(options: argparse.Namespace) -> int:
         if options.all:
             message_id = await client.broadcast(payload, source=options.source, kind=kind)
         else:
-            message_id = await client.send(
-                options.target,
-                payload,
-                source=options.source,
-                kind=kind,
-                correlation_id=options.correlation_id,
-                if_absent=options.if_absent,
-            )
+            async with _naming_the_nearest(client, options.target):
+                message_id = await client.send(
+                    options.target,
+                    payload,
+                    source=options.source,
+                    kind=kind,
+                    correlation_id=options.correlation_id,
+                    if_absent=options.if_absent,
+                )
     write_line(to_json_line({"id": message_id}) if options.json else message_id)
     return 0
 
@@ -116,15 +118,26 @@ async def _send(options: argparse.Namespace) -> int:
 async def _query(options: argparse.Namespace) -> int:
     payload = _payload(options)
     async with open_client(options) as client:
-        await expect_member(client, options.target)
         with progress(f"waiting for the answer of {options.target}"):
-            if options.source is not None:
-                await expect_member(client, options.source)
-                answer = await client.query(options.target, payload, source=options.source, timeout=options.timeout)
-            else:
-                answer = await _ask_as_newcomer(client, options.target, payload, options.timeout)
+            async with _naming_the_nearest(client, options.target):
+                if options.source is not None:
+                    await expect_member(client, options.source)
+                    answer = await client.query(options.target, payload, source=options.source, timeout=options.timeout)
+                else:
+                    answer = await _ask_as_newcomer(client, options.target, payload, options.timeout)
     write_line(to_json_line({"answer": answer} if options.json else answer))
     return 0
+
+
+@contextlib.asynccontextmanager
+async def _naming_the_nearest(client: MeshClient, target: str) -> AsyncIterator[None]:
+    """Let the error about an unknown target name the nearest id."""
+    try:
+        yield
+    except UnknownInstance:
+        with contextlib.suppress(RequestRefused):
+            await expect_member(client, target)
+        raise
 
 
 async def _ask_as_newcomer(client: MeshClient, target: str, payload: msgspec.Raw, timeout: float) -> Any:
@@ -132,7 +145,11 @@ async def _ask_as_newcomer(client: MeshClient, target: str, payload: msgspec.Raw
     name = f"~query-{secrets.token_hex(8)}"
     answer: Any = None
     failure: MeshError | None = None
-    await client.register(name, socket.gethostname(), 0)
+    try:
+        await client.register(name, socket.gethostname(), 0)
+    except RequestRefused as error:
+        hint = f"{error}; a caller that may not register {name!r} asks as a registered agent of its own, with --from"
+        raise ConfigError(hint) from error
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stay_registered, client, name)
@@ -167,7 +184,8 @@ async def _messages(options: argparse.Namespace) -> int:
             for message in messages:
                 write_line(printable(_line(message)))
         if not messages:
-            await expect_member(client, options.instance_id)
+            with contextlib.suppress(RequestRefused):  # a token may not allow to read the list
+                await expect_member(client, options.instance_id)
         if options.ack and messages:
             await client.acknowledge(options.instance_id, [message.id for message in messages])
     return 0
