@@ -97,8 +97,10 @@ async def test_a_message_waits_for_an_agent_that_is_held_dead(capsys: pytest.Cap
 
 async def test_what_the_node_refuses_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     async with shell(capsys) as sh:
-        code, out, err = await sh.run("send", "--from", "node", "--to", "nobody", "1")
-        assert (code, out, err) == (1, "", "meshp2p: Target instance 'nobody' not found\n")
+        code, out, err = await sh.run("send", "--from", "node", "--to", "agnt", "1")
+        assert (code, out, err) == (1, "", "meshp2p: no agent 'agnt' is in the mesh: did you mean agent?\n")
+        code, out, err = await sh.run("messages", "agnt")
+        assert (code, out, err) == (1, "", "meshp2p: no agent 'agnt' is in the mesh: did you mean agent?\n")
         code, out, err = await sh.run("status", "none")
         assert (code, out, err) == (1, "", "meshp2p: message 'none': no node knows it, or remembers it any longer\n")
         code, _, err = await sh.run("messages", "agent", "--after", "x")

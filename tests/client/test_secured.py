@@ -12,6 +12,7 @@ import pytest
 import trio
 
 import meshp2p
+from meshp2p.cli import ask, main
 from meshp2p.cli.ask import open_client
 from meshp2p.client import MeshClient
 from meshp2p.errors import ConfigError, NotInvited, RequestRefused, StoreError, Unreachable
@@ -152,6 +153,38 @@ async def test_commands_use_an_exported_credential_or_a_token(
             await ask(address, TOKEN=f"{token}x")
         with pytest.raises(Unreachable, match="certificate of the node is not accepted"):
             await ask(f"https://{address}", TOKEN=token)
+
+
+async def test_commands_search_for_all_nodes_only_if_the_first_is_none_of_the_mesh(
+    anna: CredentialDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with meshp2p.open_node(**OPTIONS) as node:
+        own, wrong = node.addresses[0], meshp2p.Address("127.0.0.1", 1)
+        searches: list[int | None] = []
+        first: list[meshp2p.Address] = []
+
+        async def find(mesh: str, *, enough: int | None = 1) -> list[tuple[meshp2p.Address, ...]]:
+            searches.append(enough)
+            return [(first[-1],)] if enough == 1 else [(wrong,), (own,)]
+
+        monkeypatch.setattr(ask, "find_announced", find)
+        for address, expected in ((own, [1]), (wrong, [1, None])):
+            first.append(address)
+            searches.clear()
+            async with open_client(argparse.Namespace(node=None, mesh="studio")) as client:
+                assert [member.id for member in await client.members()] == ["home"]
+            assert searches == expected
+
+
+async def test_a_caller_that_may_not_register_is_told_how_to_ask(
+    users: Users, anna: CredentialDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with meshp2p.open_node(**OPTIONS) as node:
+        users.act("nobody")
+        monkeypatch.setenv("MESHP2P_TOKEN", token_of(anna, "read"))
+        code = await trio.to_thread.run_sync(main, ["query", "home", "1", "--node", str(node.addresses[0])])
+        assert code == 2
+        assert "asks as a registered agent of its own, with --from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
