@@ -15,7 +15,7 @@ FILE_LINES_MAX = 400
 
 BUDGETS = {
     "(modules)": 350,
-    "cli": 2895,
+    "cli": 2910,
     "client": 650,
     "contrib": 110,
     "core": 8240,

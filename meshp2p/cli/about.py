@@ -33,6 +33,8 @@ from meshp2p.wire.event_contract import (
 __all__ = ["add_commands"]
 
 _COUNT: Final = 4
+_PAST_SECONDS: Final = 30.0
+_PAST_MAX: Final = 4096
 _STATES: Final = {MemberDiedEvent: "dead", MemberLeftEvent: "gone"}
 
 
@@ -180,10 +182,16 @@ def _subject_of(event: StreamedEvent) -> tuple[str, ...]:
 async def _read_past(client: MeshClient) -> tuple[list[StreamedEvent], SnapshotEvent]:
     """The events that led to the present, and the present."""
     past: list[StreamedEvent] = []
-    async with open_event_stream(client._requests, has_past=True) as stream:
-        while not isinstance(event := await stream.receive(), SnapshotEvent):
-            past.append(event)
-    return past, event
+    with trio.move_on_after(_PAST_SECONDS):
+        async with open_event_stream(client._requests, has_past=True) as stream:
+            while len(past) <= _PAST_MAX:
+                event = await stream.receive()
+                if isinstance(event, SnapshotEvent):
+                    return past, event
+                past.append(event)
+    raise Unreachable(
+        f"the node did not tell all that it knows in {_PAST_SECONDS:g} s, or told of more events than a node has"
+    )
 
 
 # ping

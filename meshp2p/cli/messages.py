@@ -148,6 +148,8 @@ async def _ask_as_newcomer(client: MeshClient, target: str, payload: msgspec.Raw
     try:
         await client.register(name, socket.gethostname(), 0)
     except RequestRefused as error:
+        if error.status != 403:
+            raise
         hint = f"{error}; a caller that may not register {name!r} asks as a registered agent of its own, with --from"
         raise ConfigError(hint) from error
     try:

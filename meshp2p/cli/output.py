@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 
+_WARNING_MAX: Final = 4096  # characters; an error text may be anybody's: chosen, not measured
 _REDRAW_SECONDS: Final = 0.2
 _CELL_MAX: Final = 48  # characters: chosen, not measured
 _NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
@@ -73,7 +74,7 @@ def write(text: str) -> None:
 def warn(text: str) -> None:
     """Print a line that begins with ``meshp2p:`` to standard error, if that can be written."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"meshp2p: {printable(text)}", file=sys.stderr, flush=True)
+        print(f"meshp2p: {printable(text[:_WARNING_MAX])}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

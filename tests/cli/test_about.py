@@ -121,6 +121,16 @@ async def test_why_says_what_happened_to_a_dead_agent(capsys: pytest.CaptureFixt
         assert told["events"][1]["evidence"] == "no_heartbeat"
 
 
+async def test_a_node_that_tells_no_end_of_events_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(about, "_PAST_MAX", 2)
+    async with two_nodes(capsys) as (sh, _):
+        code, out, err = await sh.run("why", "painter")
+        assert (code, out) == (1, "")
+        assert "told of more events than a node has" in err
+
+
 class Past:
     """Events that led to the present, told in their order."""
 

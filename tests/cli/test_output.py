@@ -39,6 +39,8 @@ def test_warnings_are_printable_too(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().err
     assert told.removesuffix("\n").isprintable()
     assert told.endswith("\\u200bü\n")
+    warn("x" * 1_000_000)
+    assert len(capsys.readouterr().err) < 5000
 
 
 async def test_every_cell_of_the_table_is_escaped_and_cut(capsys: pytest.CaptureFixture[str]) -> None:
