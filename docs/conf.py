@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+
+from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from docs.generated import describe_http, write_llms
+from meshp2p import blocking
 
 _source = (Path(__file__).parents[1] / "meshp2p" / "version.py").read_text()
 _version = re.search(r'^__version__ = "(.+)"$', _source, re.MULTILINE)
@@ -32,3 +39,21 @@ exclude_patterns = ["adr/template.md", "changes"]
 html_theme = "furo"
 html_title = f"meshp2p {version}"
 html_copy_source = False
+
+
+for _name in blocking.__all__:  # by another name, autodoc takes a class for an alias and leaves out its methods
+    if isinstance(_class := getattr(blocking, _name), type):
+        _class.__name__ = _name
+
+
+def setup(app: Sphinx) -> None:
+    def fill(app: Sphinx, name: str, content: list[str]) -> None:
+        if name == "openapi":
+            content[0] += describe_http()
+
+    def add_llms(app: Sphinx, error: Exception | None) -> None:
+        if error is None:
+            (Path(app.outdir) / "llms.txt").write_text(write_llms())
+
+    app.connect("source-read", fill)
+    app.connect("build-finished", add_llms)

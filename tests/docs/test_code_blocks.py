@@ -6,14 +6,23 @@ The convention, which CONTRIBUTING.md tells authors:
   warnings as errors, to exit status 0.
 - ``<!-- not run: REASON -->`` on the line above: it only compiles.
 - ``<!-- continues -->`` on the line above: it runs after the ``python`` block before it on the page, in one program.
+- ``<!-- file: NAME -->`` on the line above: it is saved under that name, and a console block of the page runs it
+  (``test_console_blocks.py``).
+- ``<!-- on: HOST -->`` above a ``console`` block: the commands of the page are run for real, those on this host.
+- ``<!-- printed -->`` above a ``text`` block: the last command that stays running on that page prints these lines.
+- Calls awaited outside of a function make a ``python`` block a cell of a notebook: it runs in a running loop.
 - In a ``console`` block each line ``$ meshp2p ...`` names a command that exists and options that it has: the words
   before a pipe, a redirection or a ``&`` are run with ``--help`` after them, so that nothing is started.
-- A ``json`` block is valid JSON.
+- A block in ``json``, ``yaml``, ``toml`` or ``ini`` is valid, and the commands and variables of ours in it exist.
 """
 
 from __future__ import annotations
 
+import ast
+import configparser
 import contextlib
+import importlib
+import inspect
 import io
 import json
 import os
@@ -22,7 +31,8 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,16 +40,23 @@ from pathlib import Path
 import pytest
 
 from meshp2p.cli import main
+from meshp2p.node import settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 BLOCK = re.compile(
-    r"^(?:[ ]*<!-- (?P<mark>not run: \S[^\n]*|continues) -->\n)?"
+    r"^(?:[ ]*<!-- (?P<mark>not run: \S[^\n]*|continues|printed|file: \S+|on: \w+) -->\n)?"
     r"^(?P<fence>[ ]*```)(?P<language>\w+)[^\n]*\n(?P<source>.*?)^(?P=fence)[ ]*$",
     re.MULTILINE | re.DOTALL,
 )
 SHELL_OPERATORS = frozenset("|&;<>()")
+NOTEBOOK = """\
+import ast, asyncio, sys
+code = compile(open(sys.argv[1]).read(), sys.argv[1], "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+asyncio.run(eval(code, {"__name__": "__main__"}))
+"""
+"""A program that runs another one as a notebook runs its cells: ``await`` needs no function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +106,12 @@ def find_commands(source: str) -> Iterator[list[str]]:
 BLOCKS = [block for page in PAGES for block in find_blocks(page.read_text(), str(page.relative_to(ROOT)))]
 
 
-def blocks_in(language: str) -> pytest.MarkDecorator:
-    """A parameter ``block`` that is each block in this language, of which there may be none."""
-    chosen = [pytest.param(block, id=block.place) for block in BLOCKS if block.language == language]
+def blocks_in(*languages: str) -> pytest.MarkDecorator:
+    """A parameter ``block`` that is each block in one of these languages. A block that another continues is left out:
+    it is part of that one's program."""
+    continued = {block.context for block in BLOCKS}
+    blocks = [block for block in BLOCKS if block.language in languages and block.program not in continued]
+    chosen = [pytest.param(block, id=block.place) for block in blocks]
     return pytest.mark.parametrize("block", chosen)
 
 
@@ -123,20 +143,28 @@ def help_of(words: tuple[str, ...]) -> str:
 
 @blocks_in("python")
 def test_a_python_block_runs(block: Block, tmp_path: Path) -> None:
-    compile(block.program, block.place, "exec")
-    if block.mark.startswith("not run"):
+    code = compile(block.program, block.place, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if block.mark.startswith(("not run", "file")):
         return
     program = tmp_path / "program.py"
     program.write_text(block.program)
     empty = tmp_path / "empty"
     empty.mkdir()
-    result = run_python(str(program), directory=empty)
+    runner = ("-c", NOTEBOOK) if code.co_flags & inspect.CO_COROUTINE else ()
+    result = run_python(*runner, str(program), directory=empty)
     assert result.returncode == 0, f"{block.place}:\n{result.stdout}{result.stderr}"
 
 
-@blocks_in("console")
-def test_a_console_block_names_commands_and_options_that_exist(block: Block) -> None:
-    for words in find_commands(block.source):
+def find_commands_in_file(source: str) -> Iterator[list[str]]:
+    """The words of each command in a unit of systemd, a manifest or a Dockerfile, without the program's own name."""
+    for command in re.findall(r"(?<![.\w-])meshp2p ([a-z][^\"'&|;#\n]*)", source):
+        yield command.split()
+
+
+@blocks_in("console", "yaml", "ini", "dockerfile")
+def test_a_block_names_commands_and_options_that_exist(block: Block) -> None:
+    find = find_commands if block.language == "console" else find_commands_in_file
+    for words in find(block.source):
         before_dashes = words[: words.index("--")] if "--" in words else words
         known = help_of(tuple(before_dashes)) + help_of(())
         for word in before_dashes:
@@ -145,13 +173,27 @@ def test_a_console_block_names_commands_and_options_that_exist(block: Block) -> 
             assert exists or not option.startswith("--"), f"{block.place}: no option {option}"
 
 
-@blocks_in("json")
-def test_a_json_block_is_json(block: Block) -> None:
-    json.loads(block.source)
+PARSERS: dict[str, Callable[[str], object]] = {
+    "json": json.loads,
+    "toml": tomllib.loads,
+    "yaml": lambda text: list(importlib.import_module("yaml").safe_load_all(text)),
+    "ini": lambda text: configparser.ConfigParser(strict=False, interpolation=None).read_string(text),
+}
+
+
+@blocks_in(*PARSERS)
+def test_a_block_of_data_is_valid(block: Block) -> None:
+    PARSERS[block.language](block.source)
+
+
+@blocks_in("console", "dockerfile", "ini", "yaml")
+def test_a_block_names_variables_that_exist(block: Block) -> None:
+    named = set(re.findall(r"\bMESHP2P_(?!PYTHONS\b|REWRITE_)[A-Z_]+\b", block.source))
+    assert named <= settings._KEYS.keys() | {*settings._OTHER_VARIABLES}, block.place
 
 
 def test_only_the_marks_of_the_convention_stand_above_a_block() -> None:
-    mark = re.compile(r"^[ ]*<!-- (?:not run|continues)\b.*-->\n", re.MULTILINE)
+    mark = re.compile(r"^[ ]*<!-- (?:not run|continues|printed|file|on)\b.*-->\n", re.MULTILINE)
     for page in PAGES:
         text = page.read_text()
         assert len(mark.findall(text)) == len([match for match in BLOCK.finditer(text) if match["mark"]]), page
