@@ -15,13 +15,13 @@ FILE_LINES_MAX = 400
 
 BUDGETS = {
     "(modules)": 350,
-    "cli": 2910,
+    "cli": 2980,
     "client": 650,
     "contrib": 110,
     "core": 8240,
     "discovery": 1050,
     "guard": 430,
-    "http": 2100,
+    "http": 2150,
     "net": 2920,
     "node": 4920,
     "recording": 800,

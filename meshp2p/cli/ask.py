@@ -102,15 +102,15 @@ async def _leader(options: argparse.Namespace) -> int:
 
 
 @contextlib.asynccontextmanager
-async def open_client(options: argparse.Namespace) -> AsyncIterator[MeshClient]:
+async def open_client(options: argparse.Namespace, token: str | None = None) -> AsyncIterator[MeshClient]:
     """Open a client for the node named by the options, or for one that is found. It has the token and the certificate
-    that MESHP2P_TOKEN and MESHP2P_CA name, or the credential of this user.
+    that MESHP2P_TOKEN and MESHP2P_CA name, or ``token`` and the credential of this user.
 
     Raises :class:`~meshp2p.errors.ConfigError`.
     """
     config = choose_mesh(load_config(is_strict=True, **{} if options.mesh is None else {"mesh": options.mesh}))
     directory, named = find_credential(config), config.credentials
-    token, ca = os.environ.get(TOKEN_VARIABLE) or None, os.environ.get(CA_VARIABLE) or None
+    token, ca = os.environ.get(TOKEN_VARIABLE) or token, os.environ.get(CA_VARIABLE) or None
     own = named if isinstance(named, Path) else getattr(directory, "path", None)
 
     def open_at(urls: list[str]) -> MeshClient:

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "agents": "ask",
     "agent": "about",
     "leader": "ask",
+    "open": "opening",
     "events": "events",
     "why": "about",
     "ping": "about",

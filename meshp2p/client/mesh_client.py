@@ -33,6 +33,7 @@ from meshp2p.wire.contract import (
     MessageStatusResponse,
     RegisterResponse,
     SendMessageResponse,
+    SessionResponse,
 )
 
 __all__ = ["MeshClient"]
@@ -157,6 +158,14 @@ class MeshClient:
     async def leader(self) -> Instance | None:
         """Return the leader, or None if there is none."""
         return next(iter(await self._list({"leader": "true"})), None)
+
+    async def session_link(self) -> str:
+        """Return a URL that opens the live page of a node in a browser, with the rights of the token of this client. In
+        a secured mesh it can be opened once, within a minute, unless the client has no token on the machine of the
+        node."""
+        response = await self._requests.send("POST", "/session", None)
+        path = made(response, lambda: decode(response, SessionResponse).path)
+        return str(response.url).removesuffix("/session") + path
 
     async def _list(self, wanted: Mapping[str, str]) -> list[Instance]:
         response = await self._requests.send("GET", "/registry/agents", None, {"detail": "true", **wanted})

@@ -12,6 +12,7 @@ from meshp2p.errors import RemoteProtocolError
 from meshp2p.http.body import BadRequest
 from meshp2p.http.request import Request
 from meshp2p.http.routes import Route
+from meshp2p.http.sessions import Sessions
 from meshp2p.trust.grants import CallerAccess, Grant
 
 __all__ = ["Access", "check_acts_as", "check_may_host"]
@@ -36,6 +37,7 @@ class Access:
         self._callers = callers
         self._wall_ms = wall_ms
         self._requires_token = requires_token
+        self._sessions = Sessions()
 
     def check(self, request: Request, route: Route) -> None:
         """Identify the caller, unless any caller may use the route, and check that it may use the route. Raises
@@ -57,11 +59,34 @@ class Access:
             for name in _INSTANCES.intersection(request.params):
                 check_acts_as(request, request.path_id(name))
 
+    def make_link(self, request: Request) -> str:
+        """Return the path that opens the live page in a browser with the rights of this caller. Raises
+        :class:`BadRequest` (400) if they are those of a certificate, which a browser does not have."""
+        token = next((value for name, value in request.headers if name == b"authorization"), None)
+        if token is not None:
+            return self._sessions.make_link(_bearer([token]))
+        if request.grant is self._callers.local:
+            return "/"
+        raise BadRequest(400, f"a link for a browser needs a token: {_HOW}")
+
+    def open_session(self, request: Request) -> bytes:
+        """Return the header ``Set-Cookie`` for the browser that opened a link. Raises :class:`BadRequest` (404)."""
+        is_encrypted = isinstance(request.incoming.stream, _Secured)
+        cookie = None
+        if request.method == "GET":  # HEAD, as of a preview, does not use it up
+            cookie = self._sessions.open(request.params["code"], request, is_encrypted=is_encrypted)
+        if cookie is None:
+            raise BadRequest(404, "this link was used already, or is too old: run meshp2p open again")
+        return cookie
+
     def _identify(self, request: Request) -> Grant:
         tokens = [value for name, value in request.headers if name == b"authorization"]
         try:
             if tokens:
                 return self._callers.by_token(_bearer(tokens), self._wall_ms() / 1000)
+            session = self._sessions.token_of(request)
+            if session is not None:
+                return self._callers.by_token(session, self._wall_ms() / 1000)
             stream = request.incoming.stream
             if isinstance(stream, _Secured):
                 grant = stream.certified()

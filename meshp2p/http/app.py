@@ -29,7 +29,7 @@ from meshp2p.http.registry import registry_handlers
 from meshp2p.http.request import Handler, Request, Response, Write, json_response, query_flag
 from meshp2p.http.route_finder import RouteFinder
 from meshp2p.http.routes import EVENTS_TYPE, METRICS_TYPE
-from meshp2p.wire.contract import ErrorBody, HealthResponse, LivezResponse, ReadyzResponse
+from meshp2p.wire.contract import ErrorBody, HealthResponse, LivezResponse, ReadyzResponse, SessionResponse
 
 __all__ = ["make_app"]
 
@@ -43,6 +43,8 @@ _STATUS_OF: Final[dict[type[MeshError], int]] = {
     RemoteProtocolError: 400,
     StoreFull: 507,
 }
+
+_PRIVATE: Final = ((b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"))
 
 _EVENTS_HEADERS: Final = ((b"content-type", EVENTS_TYPE.encode()), (b"cache-control", b"no-store"))
 
@@ -58,7 +60,12 @@ def make_app(
 ) -> Handler:
     """The handler of all requests, behind the guard for ``Host`` and ``Origin``. In a secured mesh there is an
     ``access``."""
-    handlers = {**_node_handlers(node, version), **registry_handlers(node), **message_handlers(node)}
+    handlers = {
+        **_node_handlers(node, version),
+        **_session_handlers(access),
+        **registry_handlers(node),
+        **message_handlers(node),
+    }
     find = RouteFinder(handlers, access)
 
     async def answer(request: Request) -> Response:
@@ -116,6 +123,20 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
         "livez": livez,
         "readyz": readyz,
     }
+
+
+def _session_handlers(access: Access | None) -> dict[str, Handler]:
+    """The handlers of the routes for browsers. In an open mesh a browser needs no session."""
+
+    async def make_session(request: Request) -> Response:
+        return json_response(SessionResponse("/" if access is None else access.make_link(request)), 200, _PRIVATE)
+
+    async def open_session(request: Request) -> Response:
+        if access is None:
+            raise BadRequest(404, "this mesh is open: it has no sessions")
+        return Response(303, b"", [(b"location", b"/"), (b"set-cookie", access.open_session(request)), *_PRIVATE])
+
+    return {"make_session": make_session, "open_session": open_session}
 
 
 async def _while_allowed(request: Request, stream: Callable[[Write], Awaitable[None]], write: Write) -> None:

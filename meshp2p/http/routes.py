@@ -32,6 +32,7 @@ from meshp2p.wire.contract import (
     RegisterResponse,
     SendMessageRequest,
     SendMessageResponse,
+    SessionResponse,
 )
 from meshp2p.wire.status_contract import StatusResponse
 
@@ -308,6 +309,25 @@ ROUTES: Final = (
         "Show the state of the mesh: a verdict, the agents with the most trouble first, their work, the network.",
         {200: Answer("the status, at most a second old", StatusResponse)},
         (Parameter("series", "true: with the series of the last 15 minutes", _Flag),),
+    ),
+    Route(
+        "make_session",
+        "POST",
+        "/session",
+        "read",
+        "Make a link that opens the live page in a browser with the rights of this caller.",
+        {200: Answer("the path of the link, for one use within a minute", SessionResponse)},
+    ),
+    Route(
+        "open_session",
+        "GET",
+        "/session/{code}",
+        None,
+        "Open such a link: it sets a cookie and leads to the live page.",
+        {
+            303: Answer("the session is open", None),
+            404: Answer("the link was used, or is too old, or the mesh is open"),
+        },
     ),
     Route(
         "openapi",

@@ -38,6 +38,7 @@ __all__ = [
     "RegisterResponse",
     "SendMessageRequest",
     "SendMessageResponse",
+    "SessionResponse",
 ]
 
 WAIT_SECONDS_MAX: Final = 60.0
@@ -263,6 +264,12 @@ class LivezResponse(msgspec.Struct):
     """The answer of a live node. ``status`` is ``"alive"``."""
 
     status: str
+
+
+class SessionResponse(msgspec.Struct):
+    """A link for a browser. ``path`` is that of its URL at this node."""
+
+    path: str
 
 
 class ReadyzResponse(msgspec.Struct):

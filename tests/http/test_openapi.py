@@ -141,9 +141,10 @@ async def test_real_answers_are_those_that_are_declared() -> None:
             await ask(name, path, {"message_ids": [sent["message_id"]]})
         for name in ("x", "x", "a"):
             await ask("deregister", f"/registry/deregister/{name}")
-        for name in ("health", "livez", "readyz", "metrics", "status", "page", "openapi"):
+        for name in ("health", "livez", "readyz", "metrics", "status", "page", "openapi", "make_session"):
             await ask(name)
-    assert unseen == {("events", 200)}
+        await ask("open_session", "/session/nothing")
+    assert unseen == {("events", 200), ("open_session", 303)}
 
 
 def test_the_schema_of_a_message_type_allows_what_the_contract_does() -> None:

@@ -1,0 +1,86 @@
+"""``meshp2p open``: open the live page of a node in a browser."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import webbrowser
+from typing import Any
+from urllib.parse import urlsplit
+
+import trio
+
+from meshp2p.cli.ask import open_client
+from meshp2p.cli.output import warn, write_line
+from meshp2p.net.interfaces import list_interfaces
+from meshp2p.node.config import is_loopback
+from meshp2p.node.secured_meshes import choose_mesh, find_credential
+from meshp2p.node.settings import TOKEN_VARIABLE, load_config
+from meshp2p.trust.grants import covers
+
+__all__ = ["add_commands"]
+
+_TOKEN_SECONDS = 12 * 3600  # as long as a session: chosen, not measured
+
+
+def add_commands(commands: Any) -> None:
+    parser = commands.add_parser(
+        "open",
+        help="open the live page in a browser",
+        description="Open the live page of a node in a browser. In a secured mesh the browser gets a session of 12"
+        " hours, with the rights of MESHP2P_TOKEN, or else to read and to act as the agents of this machine.",
+    )
+    parser.add_argument("--node", metavar="NODE", help="the node, HOST:PORT or URL (default: any node that is found)")
+    parser.add_argument(
+        "--mesh", metavar="NAME", help="the mesh of the node to find (default: MESHP2P_MESH, or the joined one)"
+    )
+    parser.add_argument(
+        "--print",
+        dest="is_printed",
+        action="store_true",
+        help="print the URL instead; in a secured mesh it can be opened once, within a minute",
+    )
+    parser.set_defaults(run=lambda options: trio.run(_open, options))
+
+
+async def _open(options: argparse.Namespace) -> int:
+    async with open_client(options, _make_token(options)) as client:
+        url = _shown(await client.session_link())
+    if options.is_printed:
+        write_line(url)
+        return 0
+    if url.startswith("https:"):
+        warn("the browser knows the certificate of the node if it has imported what `meshp2p ca` prints")
+    if not await trio.to_thread.run_sync(webbrowser.open, url):
+        warn("no browser was found: run meshp2p open --print, and open that URL")
+        return 1
+    return 0
+
+
+def _make_token(options: argparse.Namespace) -> str | None:
+    """Return a token for a browser, signed by this machine; None in an open mesh, or if the environment has one."""
+    if os.environ.get(TOKEN_VARIABLE):
+        return None
+    directory = find_credential(choose_mesh(load_config(is_strict=True, **_named(options))))
+    if directory is None:
+        return None
+    from meshp2p.trust.tokens import issue_token  # noqa: PLC0415  # it brings cryptography
+
+    credential = directory.load()
+    limits = credential.machine.id_patterns
+    scopes = ["read", *(f"agent:{one}" for one in limits if all(covers(limit, one) for limit in limits))]
+    return issue_token(credential, credential.machine.label, scopes, int(time.time()) + _TOKEN_SECONDS)[0]
+
+
+def _named(options: argparse.Namespace) -> dict[str, Any]:
+    return {} if options.mesh is None else {"mesh": options.mesh}
+
+
+def _shown(url: str) -> str:
+    """Return the URL for a browser on this machine. At a node of this machine it needs no certificate."""
+    host = urlsplit(url).hostname or ""
+    own = {address for interface in list_interfaces() for address in interface.addresses}
+    if url.startswith("https:") and (is_loopback(host) or host in own):
+        return f"http:{url.removeprefix('https:')}"
+    return url
