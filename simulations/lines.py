@@ -29,7 +29,7 @@ BUDGETS = {
     "store": 950,
     "testing": 1850,
     "threaded": 1700,
-    "trust": 1730,
+    "trust": 1740,
     "virtual": 800,
     "wire": 1480,
 }

@@ -9,15 +9,26 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
+import msgspec
 import pytest
 import trio
 
 from meshp2p import MeshNode, ReceivedMessage
+from meshp2p.node.verdict import find_problems, judge
+from meshp2p.wire.status_contract import (
+    BlockedLink,
+    LeaderTerm,
+    NetworkStatus,
+    NodeStatus,
+    StatusResponse,
+    WatchStatus,
+)
 from tests.http.meshes import calling, open_mesh, registration
 from tests.node.browser import Tab, needs_browser, open_browser
+from tests.node.test_verdict import FAULTS
 from tests.simulation.pictures.images import count_colours
 
 pytestmark = [pytest.mark.slow, needs_browser]
@@ -67,6 +78,7 @@ async def test_it_shows_the_mesh_and_nothing_fails(tmp_path: Path) -> None:
             assert await text_of(tab, "#map text") == ["painter-1", "writer-1"]
             assert len(await text_of(tab, ".graph")) >= 20
             await tab.wait_for("document.getElementById('events-note').textContent === 'as they happen'")
+            await tab.wait_for("document.getElementById('events').textContent.includes('writer-1 joined')")
             await caller.register("late")
             await tab.wait_for("document.getElementById('events').textContent.includes('late joined')")
             await tab.wait_for(f"{SENTENCE}.startsWith('4 agents')")
@@ -122,6 +134,58 @@ async def test_a_slow_handler_and_a_stuck_mailbox_are_named(tmp_path: Path, monk
             await tab.wait_for("document.getElementById('findings').textContent.includes('the Query handler of b')")
             assert any(line.startswith("a asked b") for line in await text_of(tab, "#open li"))
             nursery.cancel_scope.cancel()
+
+
+async def test_every_finding_is_shown_with_its_remedy(tmp_path: Path) -> None:
+    """The page judges nothing itself: it shows what the node found."""
+    async with open_mesh("a") as [node], opened(node, tmp_path) as tab:
+        local = cast("Any", node)._node
+        made = msgspec.json.decode(await local.make_status(has_series=False), type=StatusResponse)
+        shown = made
+
+        async def canned(has_series: bool) -> bytes:
+            return msgspec.json.encode(shown)
+
+        local.make_status = canned
+        for facts, _, text, remedy in FAULTS.values():
+            findings = find_problems(facts)
+            shown = msgspec.structs.replace(made, findings=findings, verdict=judge(facts, findings))
+            await tab.evaluate("poll()")
+            await tab.wait_for(f"{SENTENCE}.includes({text!r})")
+            assert remedy in await tab.evaluate("document.getElementById('remedy').textContent")
+
+
+async def test_islands_and_blocked_links_are_drawn(tmp_path: Path) -> None:
+    async with open_mesh("a") as [node], opened(node, tmp_path) as tab:
+        local = cast("Any", node)._node
+        made = msgspec.json.decode(await local.make_status(has_series=False), type=StatusResponse)
+        nodes = [NodeStatus(name, None, "alive", 0, 0.001, agrees=True) for name in ("a", "b", "c", "d")]
+        nodes += [NodeStatus(name, None, "dead", 1, None) for name in ("e", "f")]
+        watches = [WatchStatus("a", "b", 0.001), WatchStatus("b", "c", 0.002), WatchStatus("c", "d", None)]
+        blocked = [BlockedLink("a", "c", "relayed", "b", None), BlockedLink("d", "a", "unreachable", None, "timed out")]
+        leaders = [LeaderTerm(made.at, "a", 7)]
+        network = NetworkStatus(nodes, watches, blocked, leaders)
+        encoded = msgspec.json.encode(msgspec.structs.replace(made, network=network))
+
+        async def canned(has_series: bool) -> bytes:
+            return encoded
+
+        local.make_status = canned
+        await tab.evaluate("poll()")
+        await tab.wait_for("document.querySelectorAll('#map ellipse.island').length === 2")
+        assert set(await text_of(tab, "#map text")) == {
+            "a",
+            "b",
+            "c",
+            "d",
+            "e",
+            "f",
+            "this side",
+            "not reached from here",
+        }
+        assert await text_of(tab, "#map .blocked title") == ["a calls c through b", "d cannot call a"]
+        assert await tab.evaluate("document.querySelectorAll('#map .watch').length") == 3
+        assert await tab.evaluate("document.querySelectorAll('#map .node.dead').length") == 2
 
 
 async def test_the_leader_is_killed_while_the_page_is_open(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from trio._core._run import Deadlines
 import meshp2p
 from meshp2p.core.mail import mailbox
 from meshp2p.errors import DelegationFailed, MeshError, QueryTimeout, WaitTimeout
-from meshp2p.node import request_client
+from meshp2p.node import event_log, request_client
 from meshp2p.testing import VirtualMesh, run
 
 ROUNDS = 100
@@ -165,6 +165,7 @@ def test_what_an_agent_does_leaves_nothing_behind_in_its_node(
     caplog.set_level("CRITICAL", logger="meshp2p")
     monkeypatch.setattr(request_client, "ENDED_MAX", 50)
     monkeypatch.setattr(mailbox, "PASSED_MAX", 50)
+    monkeypatch.setattr(event_log, "EVENTS_MAX", 50)
 
     async def main(mesh: VirtualMesh) -> tuple[collections.Counter[str], collections.Counter[str]]:
         a, b = await mesh.start("a", "b", capabilities=["work"], protocol=PROTOCOL)
