@@ -15,7 +15,7 @@ FILE_LINES_MAX = 400
 
 BUDGETS = {
     "(modules)": 350,
-    "cli": 2980,
+    "cli": 2990,
     "client": 650,
     "contrib": 110,
     "core": 8240,

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from meshp2p.cli.ask import add_node_options, expect_member, open_client
+from meshp2p.cli.ask import add_node_options, expect_member, open_client, read_status
 from meshp2p.cli.events import ids_of, text_of
 from meshp2p.cli.messages import text_argument
 from meshp2p.cli.output import detail_of, printable, time_text, to_json_line, write_line
@@ -81,16 +81,20 @@ async def _agent(options: argparse.Namespace) -> int:
         suspicion = found[-1] if found and detail_of(agent).state == "suspect" else None
         pinged: PingResponse | None = None
         failure: str | None = None
+        status = await read_status(client)
         try:
             pinged = await _call(client, agent.id)
         except MeshError as error:
             failure = str(error)
+    found_about = [finding for finding in status.findings if agent.id in finding.about]
     if options.json:
-        fields = {"agent": detail_of(agent), "suspicion": suspicion, "reached": pinged, "unreachable": failure}
+        told = {"suspicion": suspicion, "reached": pinged, "unreachable": failure, "findings": found_about}
+        fields = {"agent": detail_of(agent), **told}
         write_line(to_json_line(fields))
         return 0
     reached = f"no: {failure}" if pinged is None else _way_of(pinged)
     rows = [*_rows_of(agent), ("reached", reached)]
+    rows += [("finding", f"{one.text} -> {one.remedy}") for one in found_about]
     if suspicion is not None:
         rows.insert(1, ("suspected", f"{suspicion.at}: {text_of(suspicion)}"))
     width = max(len(title) for title, _ in rows)
@@ -138,9 +142,11 @@ def _way_of(pinged: PingResponse) -> str:
 async def _why(options: argparse.Namespace) -> int:
     async with open_client(options) as client:
         past, snapshot = await _read_past(client)
+        status = await read_status(client)
     subject = options.instance_id
+    findings = [finding for finding in status.findings if subject in finding.about]
     state = next((one.state for one in snapshot.members if one.instance_id == subject), None)
-    causes = [past[index] for index in sorted(set(_causes(past, subject, len(past))))]
+    causes = [past[index] for index in sorted(_causes(past, subject, len(past), {subject}))]
     if state is None:
         last = next((event for event in reversed(causes) if subject in _subject_of(event)), None)
         if last is None:
@@ -150,18 +156,21 @@ async def _why(options: argparse.Namespace) -> int:
             )
         state = _STATES.get(type(last), "gone")
     if options.json:
-        write_line(to_json_line({"instance_id": subject, "state": state, "events": causes}))
+        write_line(to_json_line({"instance_id": subject, "state": state, "events": causes, "findings": findings}))
         return 0
-    is_calm = all(isinstance(event, MemberJoinedEvent) for event in causes)
+    is_calm = not findings and all(isinstance(event, MemberJoinedEvent) for event in causes)
     write_line(printable(f"{subject} is {state}" + (", and no node found anything wrong with it" if is_calm else "")))
     for event in causes:
         write_line(printable(f"{event.at}  {text_of(event)}"))
+    for finding in findings:
+        write_line(printable(f"now: {finding.text}"))
+        write_line(printable(f"  -> {finding.remedy}"))
     return 0
 
 
-def _causes(past: Sequence[StreamedEvent], subject: str, end: int) -> Iterator[int]:
+def _causes(past: Sequence[StreamedEvent], subject: str, end: int, followed: set[str]) -> Iterator[int]:
     """The places of what happened to an instance since it last joined; if its home was lost, of what happened to that
-    too."""
+    too. Each instance is ``followed`` once."""
     for index in range(end - 1, -1, -1):
         event = past[index]
         if subject not in _subject_of(event):
@@ -169,8 +178,9 @@ def _causes(past: Sequence[StreamedEvent], subject: str, end: int) -> Iterator[i
         yield index
         if isinstance(event, MemberJoinedEvent):
             return
-        if isinstance(event, MemberDiedEvent) and event.evidence == "home_lost":
-            yield from _causes(past, event.instance.home, index)
+        if isinstance(event, MemberDiedEvent) and event.evidence == "home_lost" and event.instance.home not in followed:
+            followed.add(event.instance.home)
+            yield from _causes(past, event.instance.home, index, followed)
 
 
 def _subject_of(event: StreamedEvent) -> tuple[str, ...]:

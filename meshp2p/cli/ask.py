@@ -14,6 +14,7 @@ import trio
 from meshp2p.cli.output import detail_of, printable, progress, table_lines, time_text, to_json_line, write_line
 from meshp2p.cli.parser import did_you_mean
 from meshp2p.client import MeshClient
+from meshp2p.client.node_requests import decode, made
 from meshp2p.core.address import Address
 from meshp2p.core.calls import Pong, Probe
 from meshp2p.core.effects import Call, CallFailed
@@ -28,8 +29,17 @@ from meshp2p.node.platform import find_place
 from meshp2p.node.secured_meshes import announced_mesh, choose_mesh, count_secured, find_credential, how_to_join
 from meshp2p.node.settings import CA_VARIABLE, TOKEN_VARIABLE, load_config
 from meshp2p.wire.codec import Codec
+from meshp2p.wire.status_contract import StatusResponse
 
-__all__ = ["add_commands", "add_node_options", "expect_member", "find_announced", "find_nodes", "open_client"]
+__all__ = [
+    "add_commands",
+    "add_node_options",
+    "expect_member",
+    "find_announced",
+    "find_nodes",
+    "open_client",
+    "read_status",
+]
 
 BROWSE_SECONDS = 3.0
 """How long to browse: an answer that was multicast within the last second is not repeated (RFC 6762 §6)."""
@@ -144,6 +154,12 @@ async def expect_member(client: MeshClient, instance_id: str) -> Instance:
         hint = did_you_mean(instance_id, ids) or ": `meshp2p why ID` says what became of an agent"
         raise UnknownInstance(f"no agent {instance_id!r} is in the mesh{hint}")
     return instance
+
+
+async def read_status(client: MeshClient) -> StatusResponse:
+    """Return what a node says of the whole mesh."""
+    response = await client._requests.send("GET", "/status", None)
+    return made(response, lambda: decode(response, StatusResponse))
 
 
 async def find_nodes(config: NodeConfig, *, enough: int | None) -> list[str]:

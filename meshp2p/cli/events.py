@@ -31,13 +31,14 @@ def add_commands(commands: Any) -> None:
         metavar="TYPE",
         help=f"only events of this type; may be repeated: {', '.join(EVENT_TYPES)}",
     )
+    events.add_argument("--past", action="store_true", help="begin with the events that led to the present")
     events.add_argument("--id", action="append", metavar="ID", help="only events about this member; may be repeated")
     add_node_options(events)
     events.set_defaults(run=lambda options: trio.run(_events, options))
 
 
 async def _events(options: argparse.Namespace) -> int:
-    async with open_client(options) as client, open_event_stream(client._requests) as stream:
+    async with open_client(options) as client, open_event_stream(client._requests, has_past=options.past) as stream:
         while True:
             event = await stream.receive()
             if options.type is not None and event.__struct_config__.tag not in options.type:

@@ -12,10 +12,8 @@ from typing import Any, Final
 
 import trio
 
-from meshp2p.cli.ask import add_node_options, open_client
+from meshp2p.cli.ask import add_node_options, open_client, read_status
 from meshp2p.cli.output import is_terminal, printable, table_lines, to_json_line, write, write_line
-from meshp2p.client import MeshClient
-from meshp2p.client.node_requests import decode, made
 from meshp2p.errors import ConfigError, Unreachable
 from meshp2p.node.verdict import count_of, duration
 from meshp2p.wire.status_contract import AgentStatus, Severity, StatusResponse
@@ -61,7 +59,7 @@ async def _top(options: argparse.Namespace) -> int:
         raise ConfigError("--interval: expected 0.1 to 3600 seconds")
     if options.once or not (options.json or is_terminal(sys.stdout)):
         async with open_client(options) as client:
-            status = await _read(client)
+            status = await read_status(client)
         for line in [to_json_line(status)] if options.json else lines_of(status):
             write_line(line)
         return 1 if options.once and status.verdict.severity in ("warning", "error") else 0
@@ -70,7 +68,7 @@ async def _top(options: argparse.Namespace) -> int:
             try:
                 async with open_client(options) as client:  # another one, if that node is gone
                     while True:
-                        _show(options, await _read(client))
+                        _show(options, await read_status(client))
                         await trio.sleep(options.interval)
             except Unreachable as error:
                 if options.json:
@@ -80,11 +78,6 @@ async def _top(options: argparse.Namespace) -> int:
     finally:
         if not options.json:
             write(_SHOW_CURSOR)
-
-
-async def _read(client: MeshClient) -> StatusResponse:
-    response = await client._requests.send("GET", "/status", None)
-    return made(response, lambda: decode(response, StatusResponse))
 
 
 def _show(options: argparse.Namespace, status: StatusResponse) -> None:

@@ -74,3 +74,36 @@ def test_words_behind_two_hyphens_are_no_options(capsys: pytest.CaptureFixture[s
 def test_it_is_a_module_too() -> None:
     process = subprocess.run([sys.executable, "-m", "meshp2p", "--version"], check=True, capture_output=True, text=True)
     assert process.stdout.startswith("meshp2p ")
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "code"),
+    [
+        (["--version"], {}, 0),
+        (["completion", "bash"], {}, 0),
+        (["agents", "--node", "127.0.0.1:1"], {}, 1),
+        (["top", "--once", "--node", "127.0.0.1:1"], {}, 1),
+        (["agents", "--nodes"], {}, 2),
+        (["agents", "--node", "no url"], {}, 2),
+        (["agents"], {"MESHP2P_NONSENSE": "1"}, 2),
+        (["agents"], {"MESHP2P_CONFIG": "/nowhere.toml"}, 2),
+        (["agents", "--node", "127.0.0.1:1"], {"MESHP2P_TOKEN": "a b"}, 2),
+        (["up"], {"MESHP2P_PORT": "70000"}, 2),
+    ],
+)
+def test_exit_codes_are_those_of_the_docs(
+    words: list[str],
+    variables: dict[str, str],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """130 is that of test_top.py: a real process is interrupted there."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    try:
+        found = main(words)
+    except SystemExit as ended:
+        found = int(str(ended.code))
+    assert found == code
+    assert (capsys.readouterr().err == "") is (code == 0)

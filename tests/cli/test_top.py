@@ -12,6 +12,7 @@ import trio
 
 from meshp2p import MeshClient
 from meshp2p.cli import main, top
+from meshp2p.cli.ask import read_status
 from meshp2p.cli.top import lines_of
 from meshp2p.wire.status_contract import Finding, StatusResponse, Verdict
 from tests.cli.shells import Shell
@@ -22,7 +23,7 @@ from tests.processes.mesh_processes import ROOT
 
 async def status_of(url: str) -> StatusResponse:
     async with MeshClient(url) as client:
-        return await top._read(client)
+        return await read_status(client)
 
 
 async def test_it_is_printed_once_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +71,7 @@ async def test_what_is_wrong_comes_first_with_its_remedy(
         async def read(client: MeshClient) -> StatusResponse:
             return wrong
 
-        monkeypatch.setattr(top, "_read", read)
+        monkeypatch.setattr(top, "read_status", read)
         assert (await Shell(node.url, capsys).run("top", "--once"))[0] == 1
         assert (await Shell(node.url, capsys).run("top"))[0] == 0
 
