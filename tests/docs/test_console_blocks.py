@@ -57,7 +57,7 @@ def masked(text: str) -> list[str]:
 def steps(block: Block) -> list[tuple[str, list[str]]]:
     """The commands of a console block, each with the lines that are shown below it."""
     found: list[tuple[str, list[str]]] = []
-    for line in block.source.splitlines():
+    for line in block.source.replace("\\\n", " ").splitlines():
         if line.startswith("$ "):
             found.append((line.removeprefix("$ ").strip(), []))
         elif found:
