@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
+import msgspec
 import trio
 
 from meshp2p.errors import MeshError
@@ -72,20 +73,20 @@ class Reporter:
             leader=leader,
             epoch=machine.leader_epoch,
             local_health=machine.local_health,
-            storage_failure=(machine.storage_failure or "")[:_TEXT_MAX],
+            storage_failure=_text(machine.storage_failure),
             outbox=machine.outbox.copies,
             other_mesh=series.increase("other_mesh", RECENT_SECONDS) + series.increase("other_beacons", RECENT_SECONDS),
             revoked=series.increase("revoked", RECENT_SECONDS),
             mailboxes=tuple(self._mailboxes()),
             handlers=tuple(self._handlers(now))[:LISTED_MAX],
             queries=tuple(
-                OpenQuery(target[:_TEXT_MAX], now - began) for target, began in node.queries.under_way()[:LISTED_MAX]
+                OpenQuery(_text(target), now - began) for target, began in node.queries.under_way()[:LISTED_MAX]
             ),
             tasks=tuple(
                 OpenTask(
-                    (one.task.capability or "")[:_TEXT_MAX],
-                    (one.task.profile or "")[:_TEXT_MAX],
-                    (one.agent or "")[:_TEXT_MAX],
+                    _text(one.task.capability),
+                    _text(one.task.profile),
+                    _text(one.agent),
                     now - began,
                 )
                 for one, began in list(node.delegating.under_way.items())[:LISTED_MAX]
@@ -114,7 +115,7 @@ class Reporter:
             mean = handler.seconds / handler.done if handler.done else 0.0
             running, waiting = len(handler.running), handler.turns.waiting
             yield HandlerLoad(
-                handler.kind, running, waiting, handler.turns.limit, handler.done, handler.failed, mean, longest
+                _text(handler.kind), running, waiting, handler.turns.limit, handler.done, handler.failed, mean, longest
             )
 
     def _links(self, now: float) -> Iterator[PoorLink]:
@@ -130,9 +131,7 @@ class Reporter:
                 how = "relayed"
             heard = (driver.reader.heard_from.get(address, now - NEVER) for address in records[name].addresses)
             via = "" if name in unreachable else detours.get(name, "")
-            yield PoorLink(
-                name, how, via, unreachable.get(name, "")[:_TEXT_MAX], min(NEVER, now - max(heard, default=0.0))
-            )
+            yield PoorLink(name, how, via, _text(unreachable.get(name)), min(NEVER, now - max(heard, default=0.0)))
 
 
 class Reports:
@@ -177,6 +176,7 @@ class Reports:
             return
         if report.id != node_id:
             return
+        report = self._only_its_own(report)
         now = trio.current_time()
         offset = (report.at - self._wall_ms()) / 1000 + (now - began) / 2
         self._heard[node_id] = (now, report, offset)
@@ -186,6 +186,17 @@ class Reports:
         else:
             self._differing.setdefault(node_id, now)
 
+    def _only_its_own(self, report: NodeReport) -> NodeReport:
+        """Return what a node may know: the mailboxes of its own agents, and its links to listed nodes."""
+        records = self._machine.records()
+        homes = {box.recipient: records[box.recipient].home for box in report.mailboxes if box.recipient in records}
+        return msgspec.structs.replace(
+            report,
+            mailboxes=tuple(box for box in report.mailboxes if homes.get(box.recipient) == report.id),
+            links=tuple(link for link in report.links if link.node in records),
+            watches=tuple(watch for watch in report.watches if watch.node in records),
+        )
+
     def heard(self) -> dict[str, HeardReport]:
         """Return the reports that are not too old, by node."""
         now = trio.current_time()
@@ -194,3 +205,8 @@ class Reports:
             for name, (at, report, offset) in self._heard.items()
             if now - at < KEEP_SECONDS
         }
+
+
+def _text(text: str | None) -> str:
+    """Return a text as a report carries it. It may quote a path of this machine that is no UTF-8."""
+    return (text or "").encode(errors="replace").decode()[:_TEXT_MAX]

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from meshp2p.core.instance import ListedInstance
 from meshp2p.core.record import State
 from meshp2p.wire.reports import HandlerLoad, NodeReport
@@ -110,7 +112,15 @@ def find_problems(facts: Facts) -> list[Finding]:
         *_networks(facts),
         *_own_state(facts),
     ]
-    return sorted(found, key=lambda finding: RANKS[finding.severity])
+    return sorted(map(_plain, found), key=lambda finding: RANKS[finding.severity])
+
+
+def _plain(finding: Finding) -> Finding:
+    """Escape what a terminal would obey, or what has no form in JSON: ids and reasons are chosen by others."""
+    if finding.text.isprintable() and finding.remedy.isprintable():
+        return finding
+    text, remedy = ascii(finding.text)[1:-1], ascii(finding.remedy)[1:-1]
+    return msgspec.structs.replace(finding, text=text, remedy=remedy)
 
 
 def judge(facts: Facts, findings: Sequence[Finding]) -> Verdict:

@@ -9,10 +9,12 @@ import msgspec
 
 from meshp2p.core.datagrams import Word
 from meshp2p.core.message import Id
+from meshp2p.errors import Refusal, RemoteProtocolError
 from meshp2p.wire.queries import decode_untrusted
 
 __all__ = [
     "LISTED_MAX",
+    "REPORT_BYTES_MAX",
     "HandlerLoad",
     "MailboxLoad",
     "NodeReport",
@@ -27,6 +29,9 @@ __all__ = [
 
 LISTED_MAX: Final = 256
 """The most entries of each list in a report; those with the most trouble come first. Chosen, not measured."""
+
+REPORT_BYTES_MAX: Final = 64 * 1024
+"""The longest encoded report. Chosen, not measured."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
@@ -134,10 +139,17 @@ _decode: Final = msgspec.msgpack.Decoder(NodeReport).decode
 
 
 def encode_report(report: NodeReport) -> bytes:
-    return _encode(report)
+    """Encode a report. If it is too long, only the first entries of its lists are sent."""
+    while len(encoded := _encode(report)) > REPORT_BYTES_MAX:
+        lists = {name: getattr(report, name) for name in report.__struct_fields__}
+        halves = {name: value[: len(value) // 2] for name, value in lists.items() if isinstance(value, tuple)}
+        report = msgspec.structs.replace(report, **halves)
+    return encoded
 
 
 def decode_report_untrusted(data: bytes) -> NodeReport:
     """Decode a report. Raises only :class:`~meshp2p.errors.RemoteProtocolError`."""
+    if len(data) > REPORT_BYTES_MAX:
+        raise RemoteProtocolError(Refusal.TOO_LARGE, f"a report of {len(data)} bytes: at most {REPORT_BYTES_MAX}")
     report: NodeReport = decode_untrusted(_decode, data)
     return report

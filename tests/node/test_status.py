@@ -18,6 +18,7 @@ from meshp2p.node.reporting import Reports
 from meshp2p.node.series import SAMPLE_SECONDS, SAMPLES_MAX, SERIES
 from meshp2p.testing import VirtualMesh
 from meshp2p.testing.disk import OpenDisk
+from meshp2p.wire.reports import MailboxLoad, PoorLink, WatchedNode, decode_report_untrusted, encode_report
 from meshp2p.wire.status_contract import StatusResponse
 from tests.http.meshes import calling, open_mesh
 from tests.node.test_revocation import live, revoke, until_listed
@@ -330,3 +331,42 @@ async def test_long_metrics_are_left_out() -> None:
         await node.set_status("busy", {"text": "x" * 2000})
         [agent] = (await status_of(node)).agents
         assert (agent.status, agent.metrics) == ("busy", None)
+
+
+async def test_a_node_cannot_speak_for_the_agents_of_another(virtual_mesh: VirtualMesh) -> None:
+    a, b, _ = await three(virtual_mesh)
+    real = cast("Any", b)._node.answering.report
+    lie = msgspec.structs.replace(
+        decode_report_untrusted(real()),
+        mailboxes=(MailboxLoad("c", 99, 1e6), MailboxLoad("nobody", 9, 1e6)),
+        links=(PoorLink("nobody", "unreachable", "", "", 0.0),),
+        watches=(WatchedNode("nobody", 0.0),),
+    )
+    cast("Any", b)._node.answering.report = lambda: encode_report(lie)
+    await virtual_mesh.sleep(2)
+    status = await status_of(a)
+    assert status.findings == []
+    assert {agent.pending for agent in status.agents} == {0}
+    assert "nobody" not in {watch.node for watch in status.network.watches}
+
+
+@pytest.mark.parametrize("report", [b"", b"\xc1", b"\x90", b"x" * 100_000], ids=lambda report: str(report[:4]))
+async def test_a_report_that_makes_no_sense_is_none(virtual_mesh: VirtualMesh, report: bytes) -> None:
+    a, b, _ = await three(virtual_mesh)
+    cast("Any", b)._node.answering.report = lambda: report
+    await virtual_mesh.sleep(40)
+    status = await status_of(a)
+    assert status.reports == 2
+    assert "the 2 of 3 nodes that reported agree" in status.verdict.text
+
+
+async def test_a_path_that_is_no_utf8_spoils_no_status(virtual_mesh: VirtualMesh) -> None:
+    a, b, _ = await three(virtual_mesh)
+    for node in (a, b):
+        keeping = cast("Any", node)._node._machine._state.keeping
+        keeping._failures["test"] = "cannot write /tmp/\udcff\x1b[2J"
+    await virtual_mesh.sleep(2)
+    status = await status_of(a)
+    assert {finding.name for finding in status.findings} == {"full_disk"}
+    assert len(status.findings) == 2
+    assert status.reports == 3

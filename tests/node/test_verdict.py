@@ -230,3 +230,12 @@ def test_nodes_that_fell_silent_are_an_island() -> None:
 )
 def test_durations_are_written_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[2J", "\udc80", "a\nb", "\u202e"])
+def test_what_others_chose_is_escaped_in_sentences(hostile: str) -> None:
+    seen = facts(b=heard(storage_failure=hostile), problems=[("alone", hostile, hostile)])
+    for finding in find_problems(seen):
+        assert (finding.text + finding.remedy).isascii()
+        assert (finding.text + finding.remedy).isprintable()
+    assert judge(seen, find_problems(seen)).text.isprintable()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from meshp2p.errors import RemoteProtocolError
 from meshp2p.wire.reports import (
     LISTED_MAX,
+    REPORT_BYTES_MAX,
     HandlerLoad,
     MailboxLoad,
     NodeReport,
@@ -66,6 +67,21 @@ def test_a_value_that_no_node_reports_is_refused(name: str) -> None:
     field, value = WRONG[name]
     with pytest.raises(RemoteProtocolError):
         decode_report_untrusted(encode_report(msgspec.structs.replace(FULL, **{field: value})))
+
+
+def test_a_long_report_is_cut_and_one_that_was_not_is_refused() -> None:
+    lists = {
+        "mailboxes": tuple(MailboxLoad(f"{number:0128}", number, 1.0) for number in range(LISTED_MAX)),
+        "tasks": (OpenTask("x" * 1024, "y" * 1024, "z" * 128, 1.0),) * LISTED_MAX,
+    }
+    long = msgspec.structs.replace(FULL, **lists)
+    encoded = encode_report(long)
+    assert len(encoded) <= REPORT_BYTES_MAX
+    sent = decode_report_untrusted(encoded)
+    assert sent.mailboxes
+    assert sent.mailboxes == long.mailboxes[: len(sent.mailboxes)]
+    with pytest.raises(RemoteProtocolError, match="at most"):
+        decode_report_untrusted(msgspec.msgpack.encode(long))
 
 
 @given(st.binary(max_size=80), st.integers(0, 400), st.integers(0, 400))
