@@ -23,7 +23,7 @@ BUDGETS = {
     "guard": 430,
     "http": 2150,
     "net": 2920,
-    "node": 4920,
+    "node": 4950,
     "recording": 800,
     "simulation": 7150,
     "store": 950,
@@ -31,7 +31,7 @@ BUDGETS = {
     "threaded": 1700,
     "trust": 1740,
     "virtual": 800,
-    "wire": 1480,
+    "wire": 1500,
 }
 """The maximum code lines of each package. A package that needs more says in the commit why nothing can be
 deleted instead."""
