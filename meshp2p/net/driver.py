@@ -366,7 +366,7 @@ class Driver:
 
 
 async def _rest(guard: MachineGuard, seconds: float) -> None:
-    """Sleep so long, or shorter if the guard has no room for more pairs of keys."""
+    """Sleep for this long, or shorter if the guard has no room for more pairs of keys."""
     until = trio.current_time() + seconds
     while trio.current_time() < until:
         await trio.sleep(min(CROWDED_SECONDS, until - trio.current_time()))

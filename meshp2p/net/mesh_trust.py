@@ -97,7 +97,7 @@ class MeshTrust:
         await self.note_growth(before)
 
     async def note_growth(self, before: bytes) -> None:
-        """Have what is new since the map had this digest kept and spread."""
+        """Let the statements that are new since the map had this digest be kept and spread."""
         if self.credential.trust.digest() != before:
             self._must_look.set()
             with _logging("changes of the trust map are lost when this process ends"):
@@ -123,7 +123,7 @@ class MeshTrust:
     # Revocation
 
     def why_refused(self, stream: VerifiedStream) -> str:
-        """Why the other side of a connection is not trusted any more; empty if it is."""
+        """Return why the other side of a connection is not trusted any more; empty if it is."""
         return self.credential.trust.why_refused(stream.machine, stream.instance_id)
 
     async def wait_revoked(self) -> Revoked:
@@ -134,7 +134,7 @@ class MeshTrust:
     # Spreading
 
     async def run(self, connections: Iterable[PeerConnection], expel: _Expel) -> None:
-        """Spread what is new, and enforce it, until cancelled. ``expel`` is told which agents are revoked.
+        """Spread new statements and enforce them, until cancelled. ``expel`` is told which agents are revoked.
 
         Call :meth:`look` about once a second meanwhile.
         """
@@ -227,7 +227,7 @@ class MeshTrust:
 
 @contextlib.contextmanager
 def _logging(consequence: str) -> Iterator[None]:
-    """Log it if the disk fails."""
+    """Log a failure of the disk."""
     try:
         yield
     except StoreError as error:
@@ -235,7 +235,7 @@ def _logging(consequence: str) -> Iterator[None]:
 
 
 def revoked_error(credential: MachineCredential, instance_id: str) -> Revoked | None:
-    """The error that ends this agent on the machine of the credential; None if it is not revoked."""
+    """Return the error that ends this agent on the machine of the credential; None if it is not revoked."""
     why = credential.trust.why_revoked(credential.key.fingerprint, agent=instance_id)
     if not why:
         return None

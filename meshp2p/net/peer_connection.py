@@ -269,7 +269,7 @@ class PeerConnection:
         self._has_output.set()
 
     def _next_bytes(self) -> bytes:
-        """The next bytes for the socket; empty if there are none."""
+        """Return the next bytes for the socket; empty if there are none."""
         data, self._unsent = self._unsent, b""
         if not data and (data := self.protocol.data_to_send()) and self._tls is not None:
             data = self._tls.encrypt(data)

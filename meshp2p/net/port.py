@@ -142,7 +142,7 @@ class Port:
                 await self._listener.aclose()
 
     def shut_down(self) -> None:
-        """Accept no more. What was handed on goes on."""
+        """Accept no more connections. Those that were handed on continue."""
         self._accepting.cancel()
 
     async def _pause(self, error: OSError) -> None:
@@ -186,7 +186,7 @@ class Port:
 
 
 async def _peek(stream: trio.abc.Stream) -> bytes:
-    """The first bytes, which stay where they are; empty if there are none."""
+    """Return the first bytes without consuming them; empty if there are none."""
     try:
         if isinstance(stream, trio.SocketStream):
             return await stream.socket.recv(1, socket.MSG_PEEK)
@@ -219,7 +219,7 @@ def _is_this_machine(stream: trio.abc.Stream, host: str) -> bool:
 
 
 def host_of(stream: trio.abc.Stream) -> str:
-    """The address of the other machine, empty if it has none or is gone already."""
+    """Return the address of the other machine, empty if it has none or is gone already."""
     if isinstance(stream, _Peekable):
         return stream.peer_host
     if isinstance(stream, trio.SocketStream):

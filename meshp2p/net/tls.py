@@ -182,9 +182,9 @@ def _make_context(side: int, root: str) -> ssl.SSLContext:
 
 
 def make_caller_context(credential: MachineCredential, refresh: Callable[[], None]) -> ssl.SSLContext:
-    """What a caller of the HTTP API needs on a machine of the mesh. It shows the certificate of the machine, and
-    accepts every node of the mesh whose machine is not known to be revoked, at whatever name or address. ``refresh`` is
-    called before the trust map is used."""
+    """Return the TLS context of a caller of the HTTP API on a machine of the mesh. It shows the certificate of the
+    machine, and accepts every node of the mesh whose machine is not known to be revoked, at whatever name or address.
+    ``refresh`` is called before the trust map is used."""
     context = _make_context(ssl.PROTOCOL_TLS_CLIENT, credential.root.to_pem().decode())
     context.set_alpn_protocols([_HTTP])
     _load_chain(context, credential.machine.chain, credential.key)
@@ -205,7 +205,8 @@ def make_caller_context(credential: MachineCredential, refresh: Callable[[], Non
 
 
 def _chain_of(tls: Any) -> list[bytes]:
-    """The certificates that the other side has sent, its own first. There is a public method since Python 3.13."""
+    """Return the certificates that the other side has sent, its own first. There is a public method since Python
+    3.13."""
     if hasattr(tls, "get_unverified_chain"):
         return list(tls.get_unverified_chain())
     return [one.public_bytes(_DER) for one in tls._sslobj.get_unverified_chain()]

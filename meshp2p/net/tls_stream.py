@@ -42,7 +42,8 @@ class TlsStream(trio.abc.Stream):
         return self._tls.getpeercert(binary_form=True)
 
     async def do_handshake(self) -> None:
-        """To be called before all else. Raises ``trio.BrokenResourceError``, whose cause is that of TLS."""
+        """Perform the handshake. Call it before everything else. Raises ``trio.BrokenResourceError``, whose cause is
+        that of TLS."""
         is_over = False
         while not is_over:
             try:
@@ -59,8 +60,8 @@ class TlsStream(trio.abc.Stream):
                 await self._receive()
 
     def encrypt(self, data: bytes | bytearray | memoryview) -> bytes:
-        """The bytes to write to the transport for these. Raises ``trio.BrokenResourceError`` if the connection has
-        failed."""
+        """Return the bytes to write to the transport for these. Raises ``trio.BrokenResourceError`` if the connection
+        has failed."""
         rest = memoryview(data)
         try:
             while rest:

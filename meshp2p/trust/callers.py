@@ -37,7 +37,8 @@ class Callers:
         admin."""
 
     def by_token(self, token: str, now: float) -> Grant:
-        """What the bearer of a token may do at this time, in Unix seconds. Raises :class:`RemoteProtocolError`."""
+        """Return what the bearer of a token may do at this time, in Unix seconds. Raises
+        :class:`RemoteProtocolError`."""
 
         def verify() -> tuple[float, Grant]:
             verified = verify_token(token, self._trust, now)
@@ -46,7 +47,7 @@ class Callers:
         return self._remember(token, now, verify)
 
     def by_certificate(self, der: bytes) -> Grant:
-        """What the owner of a client certificate may do. TLS has verified that it leads to the root. Raises
+        """Return what the owner of a client certificate may do. TLS has verified that it leads to the root. Raises
         :class:`RemoteProtocolError` if the machine is not known to be in the mesh, or was revoked."""
         return self._remember(der, 0.0, lambda: (math.inf, _grant_of(der, self._trust)))
 

@@ -195,13 +195,13 @@ class Certificate:
 
 
 def consent_to(key: PrivateKey, mesh_id: bytes, issuer: bytes) -> bytes:
-    """The signature with which the key of a new machine accepts the key with the fingerprint ``issuer`` as its
+    """Return the signature with which the key of a new machine accepts the key with the fingerprint ``issuer`` as its
     inviter."""
     return key.sign(_CONSENT, mesh_id + issuer)
 
 
 def issue_root(key: PrivateKey, name: str) -> Certificate:
-    """The certificate of a new mesh. Raises :class:`ConfigError` if it cannot have that name."""
+    """Return the certificate of a new mesh. Raises :class:`ConfigError` if it cannot have that name."""
     if not 1 <= len(name.encode("utf-8", "surrogatepass")) <= MESH_NAME_BYTES_MAX or not name.isprintable():
         raise ConfigError(f"mesh name {name!r}: expected 1 to {MESH_NAME_BYTES_MAX} bytes of printable UTF-8")
     return _issue(key.public, key, RootRole(name), [])
@@ -218,8 +218,8 @@ def issue_machine(
     may_invite: bool = False,
     is_admin: bool = False,
 ) -> Certificate:
-    """A machine certificate for the owner of ``public``. Raises :class:`ConfigError` on a wrong label or pattern, and
-    :class:`RemoteProtocolError` if the consent is not by that key."""
+    """Return a machine certificate for the owner of ``public``. Raises :class:`ConfigError` on a wrong label or
+    pattern, and :class:`RemoteProtocolError` if the consent is not by that key."""
     if not 1 <= len(label) <= LABEL_CHARACTERS_MAX or not label.isprintable():
         raise ConfigError(f"label {label!r}: expected 1 to {LABEL_CHARACTERS_MAX} printable characters")
     check_pattern(ids)
@@ -231,8 +231,8 @@ def issue_machine(
 def issue_agent(
     public: PublicKey, instance_id: str, boot: int, names: Sequence[str] = (), *, mesh_id: bytes, machine: PrivateKey
 ) -> Certificate:
-    """The certificate of one process of an agent. ``names`` are the DNS names and literal addresses of its node; those
-    that a certificate cannot contain are left out."""
+    """Return the certificate of one process of an agent. ``names`` are the DNS names and literal addresses of its node;
+    those that a certificate cannot contain are left out."""
     role = AgentRole(mesh_id, instance_id, boot)
     alternatives: list[x509.GeneralName] = [x509.UniformResourceIdentifier(_uri(role))]
     for name in list(dict.fromkeys(names))[:NAMES_MAX]:
@@ -245,8 +245,8 @@ def issue_agent(
 
 
 def root_mesh_id(root: Certificate) -> bytes:
-    """The id of the mesh of this root certificate. Raises :class:`RemoteProtocolError` if it is no root certificate, or
-    not signed by its own key."""
+    """Return the id of the mesh of this root certificate. Raises :class:`RemoteProtocolError` if it is no root
+    certificate, or not signed by its own key."""
     if not isinstance(root.role, RootRole):
         raise RemoteProtocolError(Refusal.UNTRUSTED, f"{root}: expected the certificate of a root")
     root.verify_issued_by(root.public)
@@ -259,7 +259,7 @@ def mesh_name(root: Certificate) -> str:
 
 
 def announced_name(root: Certificate) -> str:
-    """The name of this mesh on the network, where an open mesh has its name: no other mesh has it. Raises
+    """Return the name of this mesh on the network, where an open mesh has its name: no other mesh has it. Raises
     :class:`RemoteProtocolError` as :func:`root_mesh_id` does."""
     return f"{root_mesh_id(root).hex()} {mesh_name(root)}"
 

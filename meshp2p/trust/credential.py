@@ -28,7 +28,7 @@ class MachineCredential:
     the last by ``root``."""
 
     def __init__(self, root: Certificate, key: PrivateKey, chain: Sequence[Certificate]) -> None:
-        """Raises :class:`RemoteProtocolError` if these do not fit together."""
+        """Check that these belong together. Raises :class:`RemoteProtocolError` if they do not."""
         self.trust: TrustMap = TrustMap(root)
         refusal = self.trust.merge_untrusted(Statements(tuple(one.der for one in chain)))
         if refusal is not None:
@@ -68,8 +68,8 @@ class MachineCredential:
         return self.trust.is_trusted(self.key.fingerprint)
 
     def issue_agent(self, public: PublicKey, instance_id: str, boot: int, names: Sequence[str] = ()) -> Certificate:
-        """A certificate for one process of an agent here. Raises :class:`LocalProtocolError` if this machine may not
-        use that id, or was revoked."""
+        """Return a certificate for one process of an agent here. Raises :class:`LocalProtocolError` if this machine may
+        not use that id, or was revoked."""
         certificate = issue_agent(public, instance_id, boot, names, mesh_id=self.mesh_id, machine=self.key)
         try:
             self.trust.verify_agent(certificate)

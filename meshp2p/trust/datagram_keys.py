@@ -63,7 +63,7 @@ class DatagramKeys:
         self._keys = {0: generate(), 1: generate()}
 
     def public_keys(self) -> tuple[int, tuple[bytes, ...]]:
-        """The number of the current key, and the current and the next public key."""
+        """Return the number of the current key, and the current and the next public key."""
         return self.number, (self._keys[self.number].public, self._keys[self.number + 1].public)
 
     def renew(self) -> None:
@@ -112,11 +112,11 @@ class PairKeys:
         self._receiving = receiving
 
     def seal(self, counter: int, body: bytes, header: bytes) -> bytes:
-        """Encrypt, and authenticate the header with it. The result is 16 bytes longer than the body."""
+        """Encrypt a body, and authenticate the header with it. The result is 16 bytes longer than the body."""
         return self._sending.encrypt(counter.to_bytes(12, "big"), body, header)
 
     def open(self, counter: int, sealed: bytes, header: bytes) -> bytes | None:
-        """Decrypt. None if this was not sealed by the other node, with this counter and header."""
+        """Decrypt a body. Return None if this was not sealed by the other node, with this counter and header."""
         try:
             return self._receiving.decrypt(counter.to_bytes(12, "big"), sealed, header)
         except InvalidTag:

@@ -40,7 +40,7 @@ class CallerAccess(Protocol):
         """What programs on this machine may do without a token."""
 
     def by_token(self, token: str, now: float) -> Grant:
-        """What the bearer of a token may do at this time, in Unix seconds. Raises
+        """Return what the bearer of a token may do at this time, in Unix seconds. Raises
         :class:`~meshp2p.errors.RemoteProtocolError`."""
 
 

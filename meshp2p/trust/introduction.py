@@ -41,7 +41,7 @@ class Introduction(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def decode_untrusted(cls, body: bytes) -> Introduction:
-        """Raises :class:`RemoteProtocolError`."""
+        """Decode one. Raises :class:`RemoteProtocolError`."""
         try:
             return _decode(body)
         except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
@@ -61,7 +61,7 @@ class IntroductionStep(msgspec.Struct, frozen=True):
 def introduce(
     credential: MachineCredential, leaf: bytes, agents: KnownAgents
 ) -> Generator[IntroductionStep, bytes, tuple[bytes, AgentRole]]:
-    """One side of an introduction: yields its steps, and gets what it receives.
+    """Yield the steps of one side of an introduction. Each received message is sent to the generator.
 
     ``leaf`` is the certificate that the other side has shown. Returns its machine and its role. Raises
     :class:`RemoteProtocolError` if it is refused. Either may have added to the trust map.
@@ -93,7 +93,7 @@ class TrustUpdate(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def decode_untrusted(cls, body: bytes) -> TrustUpdate:
-        """Raises :class:`RemoteProtocolError`."""
+        """Decode one. Raises :class:`RemoteProtocolError`."""
         try:
             return _decode_update(body)
         except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:

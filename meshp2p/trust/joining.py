@@ -157,8 +157,8 @@ class _Frames:
         self._buffer = bytearray()
 
     def take(self, data: bytes, bytes_max: int) -> bytes | None:
-        """The next frame, None if it is not complete yet. Raises :class:`RemoteProtocolError` if it is too long, or if
-        bytes follow it: no side may send out of turn."""
+        """Return the next frame, None if it is not complete yet. Raises :class:`RemoteProtocolError` if it is too long,
+        or if bytes follow it: no side may send out of turn."""
         self._buffer += data
         if len(self._buffer) < _LENGTH_BYTES:
             return None
@@ -189,7 +189,7 @@ class _Keys:
         return hmac.digest(self._inviter, statement, "sha256")
 
     def seal(self, data: bytes) -> bytes:
-        """To be called once: the key is used for one message."""
+        """Encrypt the one message for which the key is used. Call it once."""
         return self._cipher.encrypt(bytes(12), data, None)
 
     def unseal(self, data: bytes) -> bytes:
@@ -216,7 +216,7 @@ class InviterSide:
         self._exchange: PasswordExchange | None = None
 
     def receive_data(self, data: bytes, now: float) -> bytes:
-        """Never raises."""
+        """Return the bytes to send in reply. Never raises."""
         if self.is_over:
             return b""
         try:
@@ -292,12 +292,12 @@ class NewcomerSide:
         self._mesh_id = b""
 
     def begin(self) -> bytes:
-        """What is to be sent first."""
+        """Return the first bytes to send."""
         return _framed(self._hello)
 
     def receive_data(self, data: bytes) -> bytes:
-        """What is to be sent now. Raises :class:`JoinFailed` if the inviter refused or does not know the code, and
-        :class:`RemoteProtocolError` if it sent invalid data. Close the connection then."""
+        """Return the bytes to send now. Raises :class:`JoinFailed` if the inviter refused or does not know the code,
+        and :class:`RemoteProtocolError` if it sent invalid data. Close the connection then."""
         frame = self._frames.take(data, REQUEST_BYTES_MAX if self._keys is None else WELCOME_BYTES_MAX)
         if frame is None:
             return b""

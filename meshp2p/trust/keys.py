@@ -53,7 +53,7 @@ class PublicKey:
 
     @classmethod
     def of(cls, key: object) -> PublicKey:
-        """A key of cryptography's. Raises ``ValueError`` if it is not on P-256."""
+        """Return the public part of a key of the cryptography library. Raises ``ValueError`` if it is not on P-256."""
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
             raise ValueError("expected a key on P-256")
         return cls(key)
@@ -105,7 +105,7 @@ class PrivateKey:
         return cls(key)
 
     def to_pem(self) -> bytes:
-        """The key as unencrypted PKCS #8 in PEM."""
+        """Return the key as unencrypted PKCS #8 in PEM."""
         return self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -125,7 +125,7 @@ class PrivateKey:
 
 
 def mesh_id_of(root: PublicKey) -> bytes:
-    """The id of the mesh that has this root."""
+    """Return the id of the mesh that has this root."""
     return root.fingerprint[:MESH_ID_BYTES]
 
 

@@ -65,6 +65,6 @@ class KnownAgents:
             del processes[next(iter(processes))]
 
     def revoked(self, trust: TrustMap) -> list[tuple[bytes, str]]:
-        """The machines and ids of those that are not trusted any more."""
+        """Return the machines and ids of the agents that are not trusted any more."""
         known = [(machine, agent_id) for machine, processes in self._processes.items() for agent_id in processes]
         return [one for one in known if not trust.is_trusted(one[0], agent=one[1])]

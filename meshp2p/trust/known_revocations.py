@@ -37,12 +37,12 @@ class KnownRevocations:
         return sorted(self._by_target)
 
     def of(self, target: bytes) -> list[KnownRevocation]:
-        """The revocations of this machine, and of agents and tokens of it."""
+        """Return the revocations of this machine, and of agents and tokens of it."""
         by_body = self._by_target.get(target, {})
         return [by_body[body] for body in sorted(by_body)]
 
     def alike(self, revocation: Revocation) -> dict[Revocation, bytes]:
-        """The revocations that count towards the same bound, with their bodies."""
+        """Return the revocations that count towards the same bound, with their bodies."""
         return {
             one: body
             for body, (one, _) in self._by_target.get(revocation.target, {}).items()

@@ -29,7 +29,8 @@ class MeshMachine(msgspec.Struct, frozen=True):
 
     @classmethod
     def below(cls, above: MeshMachine | None, certificate: Certificate, role: MachineRole) -> MeshMachine:
-        """The machine with this certificate and role, whose inviter is ``above``, or the root if that is None."""
+        """Return the machine with this certificate and role, whose inviter is ``above``, or the root if that is
+        None."""
         chain = (certificate, *(() if above is None else above.chain))
         return cls(certificate.public, role.label, chain, role.may_invite, role.is_admin)
 

@@ -31,7 +31,7 @@ _KEPT_PER_UNIT: Final = 16
 
 
 def bound_of(revocation: Revocation) -> int:
-    """How many such revocations of its target one author may make: see the bounds above."""
+    """Return how many such revocations of its target one author may make: see the bounds above."""
     return REVOCATIONS_OF_MACHINE_MAX if revocation.is_of_machine else REVOCATIONS_OF_AGENTS_MAX
 
 
@@ -47,8 +47,8 @@ class RevocationRoom:
             self.take(one)
 
     def why_full(self, revocation: Revocation) -> str:
-        """Why there is no room for one more revocation, whose author is the root or in ``machines``; empty if there
-        is."""
+        """Return why there is no room for one more revocation, whose author is the root or in ``machines``; empty if
+        there is."""
         if revocation.author == self._root:
             return ""
         author, needed = self._machines[revocation.author], _room_for(revocation)

@@ -118,7 +118,7 @@ class ClaimVerifier:
 
 
 def _record_statement(mesh_id: bytes, record: SignedRecord) -> bytes:
-    """The encoding of a record without its signature, as alive: others may hold it as suspect."""
+    """Return the encoding of a record without its signature, as alive: others may hold it as suspect."""
     proof = msgspec.structs.replace(record.proof, signature=b"")
     return mesh_id + _encode(msgspec.structs.replace(record, state=State.ALIVE, proof=proof))
 

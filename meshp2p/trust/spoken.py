@@ -65,7 +65,7 @@ class JoinCode:
 
     @classmethod
     def draw(cls, below: Callable[[int], int] = secrets.randbelow) -> JoinCode:
-        """A random code. ``below(n)`` draws a number from 0 to n - 1."""
+        """Return a random code. ``below(n)`` draws a number from 0 to n - 1."""
         words = tuple(WORDS[below(len(WORDS))] for _ in range(_WORDS_IN_CODE))
         return cls(1 + below(NUMBER_MAX), words)
 

@@ -32,7 +32,7 @@ class Statements(msgspec.Struct, frozen=True, array_like=True):
         return _encode(self)
 
     def without(self, known: Statements) -> Statements:
-        """Those that are not in ``known``."""
+        """Return the statements that are not in ``known``."""
         machines, revocations = set(known.machines), set(known.revocations)
         return Statements(
             tuple(one for one in self.machines if one not in machines),
@@ -41,7 +41,7 @@ class Statements(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def decode_untrusted(cls, body: bytes) -> Statements:
-        """Read them, without verifying any. Raises :class:`RemoteProtocolError`."""
+        """Decode statements without verifying them. Raises :class:`RemoteProtocolError`."""
         try:
             return _decode(body)
         except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:

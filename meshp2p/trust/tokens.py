@@ -67,8 +67,8 @@ class Token(NamedTuple):
 def issue_token(
     credential: MachineCredential, subject: str, scopes: Sequence[str], expires_at: int
 ) -> tuple[str, Token]:
-    """A token that this machine signs. ``scopes`` are ``read``, ``agent:PATTERN`` and ``admin``; ``expires_at`` is in
-    Unix seconds.
+    """Return a token that this machine signs. ``scopes`` are ``read``, ``agent:PATTERN`` and ``admin``; ``expires_at``
+    is in Unix seconds.
 
     Raises :class:`ConfigError` on a scope that there is not, and :class:`LocalProtocolError` if this machine may not
     grant it.
@@ -94,8 +94,8 @@ def issue_token(
 
 
 def verify_token(text: str, trust: TrustMap, now: float) -> Token:
-    """What a token grants at this time, in Unix seconds. Raises :class:`RemoteProtocolError`, which says what is wrong
-    with it."""
+    """Return what a token grants at this time, in Unix seconds. Raises :class:`RemoteProtocolError`, which says what is
+    wrong with it."""
     if len(text) > TOKEN_BYTES_MAX:
         raise RemoteProtocolError(
             Refusal.TOO_LARGE, f"a token of {len(text)} bytes: expected at most {TOKEN_BYTES_MAX}"
@@ -122,7 +122,7 @@ def verify_token(text: str, trust: TrustMap, now: float) -> Token:
 
 
 def _grant_of(claims: _Claims, kid: str, machine: MeshMachine) -> Grant:
-    """Raises :class:`RemoteProtocolError` if the machine may not grant this scope."""
+    """Return what a scope grants. Raises :class:`RemoteProtocolError` if the machine may not grant it."""
     if not claims.jti.startswith(kid[:_SIGNER_DIGITS]):
         raise RemoteProtocolError(Refusal.UNTRUSTED, f"jti {claims.jti!r}: expected one of the signer's")
     ids: list[str] = []
@@ -147,7 +147,7 @@ def _grant_of(claims: _Claims, kid: str, machine: MeshMachine) -> Grant:
 
 
 def token_signer(token_id: str, trust: TrustMap) -> MeshMachine | None:
-    """The machine that signed the token with this ``jti``; None if it is not in the mesh."""
+    """Return the machine that signed the token with this ``jti``; None if it is not in the mesh."""
     signer = token_id[:_SIGNER_DIGITS]
     return next((one for key, one in trust.machines.items() if key.hex()[:_SIGNER_DIGITS] == signer), None)
 
@@ -165,7 +165,7 @@ def _to_base64(data: bytes) -> bytes:
 
 
 def _from_base64(text: str, what: str) -> bytes:
-    """The bytes, if this is their one encoding."""
+    """Return the bytes, if this is their one encoding."""
     try:
         data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError):

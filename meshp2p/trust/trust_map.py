@@ -42,7 +42,7 @@ class TrustMap:
     """The statements of one mesh. ``root`` is its root certificate."""
 
     def __init__(self, root: Certificate) -> None:
-        """Raises :class:`RemoteProtocolError` if ``root`` is no root."""
+        """Begin with the root alone. Raises :class:`RemoteProtocolError` if ``root`` is not a root certificate."""
         self.mesh_id: bytes = root_mesh_id(root)
         self.root: Certificate = root
         self._certificates: dict[_Edge, Certificate] = {}
@@ -83,7 +83,7 @@ class TrustMap:
         )
 
     def why_revoked(self, fingerprint: bytes, *, agent: str = "") -> str:
-        """Who revoked this machine, a machine above it, or this agent on it, as a text; empty if nobody did."""
+        """Return who revoked this machine, a machine above it, or this agent on it, as a text; empty if nobody did."""
         if self.is_trusted(fingerprint, agent=agent) or fingerprint not in self._machines:
             return ""
         below = b""
@@ -97,18 +97,19 @@ class TrustMap:
         return f"machine {self.label_of(fingerprint)} was revoked"
 
     def why_refused(self, fingerprint: bytes, agent: str) -> str:
-        """Why this agent on this machine may not have a connection; empty if it may."""
+        """Return why this agent on this machine may not have a connection; empty if it may."""
         if self.is_trusted(fingerprint, agent=agent):
             return ""
         return self.why_revoked(fingerprint, agent=agent) or "its machine is not in the mesh"
 
     def label_of(self, fingerprint: bytes) -> str:
-        """The quoted label of a machine, or ``the root``."""
+        """Return the quoted label of a machine, or ``the root``."""
         machine = self._machines.get(fingerprint)
         return "the root" if machine is None else repr(machine.label)
 
     def evidence_against(self, fingerprint: bytes) -> Statements:
-        """The evidence that a key was revoked, for its owner: the revocations of its chain, with their authors."""
+        """Return the evidence that a key was revoked, for its owner: the revocations of its chain, with their
+        authors."""
         machine = self._machines.get(fingerprint)
         links = () if machine is None else machine.chain
         against = [known for link in links for known in self._revocations.of(link.fingerprint)]
@@ -119,12 +120,12 @@ class TrustMap:
         return Statements(tuple(ders), tuple(known.signed for known in against))
 
     def statements(self) -> Statements:
-        """All of them, in an order that depends on nothing else."""
+        """Return all statements, in an order that depends on nothing else."""
         certificates = tuple(self._certificates[edge].der for edge in sorted(self._certificates))
         return Statements(certificates, tuple(known.signed for known in self._revocations))
 
     def digest(self) -> bytes:
-        """32 bytes that are equal for equal maps."""
+        """Return 32 bytes that are equal for equal maps."""
         if self._digest is None:
             hasher = hashlib.sha256(self.mesh_id)
             for edge in sorted(self._certificates):
@@ -293,8 +294,8 @@ class TrustMap:
         self._room, self._is_stale = None, True
 
     def _author_of(self, revocation: Revocation) -> PublicKey:
-        """The key of the author, which must be the root, an admin, a machine above the target, or the target itself: a
-        machine may revoke its own agents. Raises :class:`RemoteProtocolError`."""
+        """Return the key of the author, which must be the root, an admin, a machine above the target, or the target
+        itself: a machine may revoke its own agents. Raises :class:`RemoteProtocolError`."""
         target = self._machines.get(revocation.target)
         if target is None:
             raise RemoteProtocolError(
@@ -360,7 +361,7 @@ class TrustMap:
         return self._silenced.get(key) == ()
 
     def _counting(self, target: bytes) -> list[Revocation]:
-        """The revocations of this machine, and of agents and tokens of it, that count."""
+        """Return the revocations of this machine, and of agents and tokens of it, that count."""
         known = [one.revocation for one in self._revocations.of(target)]
         counting = [one for one in known if self._may_count(one.author)]
         alike = Counter((one.author, one.is_of_machine) for one in counting)
