@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -14,6 +15,10 @@ IN_CI = os.environ.get("CI") == "true"
 
 # A user's PATH need not have the system's tools (ip, tc, avahi-daemon), though they are installed.
 os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+
+# Tests start hundreds of processes, and each would compile the whole package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A node that names no mesh is in the one that its user joined.
 os.environ["XDG_DATA_HOME"] = "/nonexistent"
