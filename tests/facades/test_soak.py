@@ -16,7 +16,7 @@ import meshp2p.blocking
 from meshp2p.errors import DelegationFailed, RemoteError, WaitTimeout
 from tests.facades.meshes import LONG, open_pair, options
 
-ROUNDS = 60
+ROUNDS = 30
 PACKAGES = ("meshp2p.threaded.", "meshp2p.node.", "concurrent.futures.", "asyncio.", "trio.Event", "trio.lowlevel.")
 """Not the cancel scopes of trio: it takes past deadlines out of its heap by the thousand."""
 

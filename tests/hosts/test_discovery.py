@@ -49,7 +49,14 @@ async def test_two_hosts_between_which_no_multicast_passes_meet_by_broadcast() -
                 await meet(*nodes)
 
 
-@pytest.mark.parametrize("options", [(), ("--insecure-lan",), BEACON_ALONE], ids=["loopback", "lan", "beacon"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="loopback"),
+        pytest.param(("--insecure-lan",), id="lan", marks=pytest.mark.long),
+        pytest.param(BEACON_ALONE, id="beacon", marks=pytest.mark.long),
+    ],
+)
 async def test_two_processes_of_a_machine_without_a_network_meet(options: tuple[str, ...]) -> None:
     with trio.fail_after(60):
         async with (
@@ -92,7 +99,14 @@ async def test_a_machine_with_no_interface_up_does_not_end_a_node_that_meets_oth
                 await meet(one, other)
 
 
-@pytest.mark.parametrize("options", [(), ("--no-beacon",), BEACON_ALONE], ids=["both", "mdns", "beacon"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="both"),
+        pytest.param(("--no-beacon",), id="mdns", marks=pytest.mark.long),
+        pytest.param(BEACON_ALONE, id="beacon", marks=pytest.mark.long),
+    ],
+)
 async def test_a_node_whose_address_changes_is_told_of_at_the_new_one(options: tuple[str, ...]) -> None:
     with trio.fail_after(60):
         async with (

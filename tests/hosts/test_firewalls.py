@@ -53,7 +53,13 @@ async def test_a_node_behind_nat_receives_messages_and_queries() -> None:
                 await exchange(other, agents[2], LARGE)
 
 
-@pytest.mark.parametrize("answers", [True, False], ids=["stateful", "nothing but answers over TCP"])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(True, id="stateful", marks=pytest.mark.long),
+        pytest.param(False, id="nothing but answers over TCP"),
+    ],
+)
 async def test_a_node_behind_a_firewall_receives_messages_and_queries(answers: bool) -> None:
     with trio.fail_after(SECONDS):
         async with open_lab("a", "b", "c") as lab:

@@ -12,9 +12,7 @@ from tests.hosts.programs import skip_without_namespaces
 pytestmark = pytest.mark.slow
 
 SHORT = {
-    "discovery without multicast": 3,
     "halves": 4,
-    "isolated host": 3,
     "killed process": 3,
     "restarts under message load": 2,
 }

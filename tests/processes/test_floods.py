@@ -12,7 +12,7 @@ from simulations.floods.trial import measure
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "shape",
-    ["silent connections", "slow heads", "chunks of one byte", "nested JSON as a payload", "a large mailbox, unread"],
+    ["silent connections", "nested JSON as a payload", "a large mailbox, unread"],
 )
 async def test_a_client_that_means_well_is_answered_and_the_node_ends_by_itself(shape: str) -> None:
     assert shape in SHAPES

@@ -74,7 +74,14 @@ async def read_all(stream: trio.abc.ReceiveStream | None) -> str:
         return b"".join([bytes(data) async for data in stream]).decode()
 
 
-@pytest.mark.parametrize("broken", [a_closed_pipe, a_full_device, a_terminal_that_is_gone])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        a_closed_pipe,
+        pytest.param(a_full_device, marks=pytest.mark.long),
+        pytest.param(a_terminal_that_is_gone, marks=pytest.mark.long),
+    ],
+)
 async def test_a_node_goes_on_if_its_output_fails_and_warns_once(broken: type) -> None:
     with trio.fail_after(100):
         async with open_ups() as up:

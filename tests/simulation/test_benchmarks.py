@@ -299,7 +299,7 @@ def test_the_quick_benchmark_finds_every_figure(only: str, keys: tuple[str, ...]
 # Revocation
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_revocation_is_measured_on_nodes_that_stay(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["revocation", "--nodes", "2", "--repeats", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()

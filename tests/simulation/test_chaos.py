@@ -151,7 +151,7 @@ def test_order_holds_for_each_source_and_node_alone() -> None:
     assert len(ledger.violations) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_short_run_breaks_no_promise() -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, for namespaces and disks of its own")

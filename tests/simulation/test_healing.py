@@ -26,9 +26,8 @@ def every_second_from_the_others(names: list[str]) -> Partition:
     return Partition(begin=0, groups=(tuple(names[::2]), tuple(names[1::2])))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_sixty_four_nodes_are_whole_within_a_second_after_a_cut(seed: int) -> None:
-    simulation, names = a_mesh(seed=seed)
+def test_sixty_four_nodes_are_whole_within_a_second_after_a_cut() -> None:
+    simulation, names = a_mesh()
     cut = simulation.begin(every_second_from_the_others(names))
     simulation.run_until(30.0)
     assert all(len(host.machine.records()) < 40 for host in simulation.oracle.live if host.machine)
@@ -40,7 +39,7 @@ def test_sixty_four_nodes_are_whole_within_a_second_after_a_cut(seed: int) -> No
     assert simulation.network.traffic.datagrams - before <= DATAGRAMS_MAX
 
 
-@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("seed", [1, 2])
 def test_who_died_behind_a_short_cut_is_known_dead_soon_after_it(seed: int) -> None:
     simulation, names = a_mesh(seed=seed)
     cut = simulation.begin(every_second_from_the_others(names))
@@ -62,7 +61,7 @@ def test_who_slept_while_the_leader_died_names_the_next_soon_after_waking() -> N
     assert simulation.become_whole(within=3.0) is not None
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_who_was_cut_off_alone_suspects_nobody_soon_after(seed: int) -> None:
     """None of the others has heard of its suspicions, nor of those that they have of it: no view's hash tells."""
     simulation, names = a_mesh(nodes=33, seed=seed)

@@ -67,7 +67,7 @@ def test_a_wrong_option_is_named_with_what_is_allowed(
     assert_refused(main, ["messages", *arguments], named, capsys)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_quick_benchmark_finds_every_figure_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     arguments = ["--quick", "--peers", "none", "--directory", str(tmp_path), "--json", str(path)]

@@ -54,6 +54,7 @@ def test_a_copy_has_the_fault_and_the_checkout_has_not() -> None:
     assert not copy.exists()
 
 
+@pytest.mark.long
 def test_the_unit_tests_catch_a_planted_fault() -> None:
     mutant = MUTANTS["local-health-is-never-regained"]
     with copied(mutant) as copy:

@@ -19,8 +19,9 @@ def test_a_scenario_is_whole_in_the_end(name: str) -> None:
     assert set(result.faults) == {type(fault).__name__ for fault in schedule.faults}
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_swarm_of_faults_breaks_no_law(seed: int) -> None:
+    """`./check` runs more seeds after the tests."""
     assert run(build_schedule("swarm", Options(seed=seed, nodes=3 + seed))).violations == ()
 
 

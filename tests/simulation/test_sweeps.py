@@ -59,6 +59,7 @@ def test_a_failure_ends_with_status_1_and_a_line_to_copy(
     assert "the same run as the file's" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_sweep_that_is_interrupted_has_told_which_seeds_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +100,7 @@ def test_wrong_input_gets_one_line_and_status_2(
     assert len(shown.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_a_failure_can_be_shrunk_from_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schedule = build_schedule("partition", Options(seed=1, ablations=("refutation",)))
     path = tmp_path / "failure.json"

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from meshp2p.testing import VirtualMesh, run
 
 ROOT = Path(__file__).parents[2]
@@ -48,20 +46,17 @@ async def eventful(mesh: VirtualMesh) -> str:
     return f"{mesh.digest()}\n{mesh.story()}"
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_seed_repeats_within_a_process(seed: int) -> None:
-    assert run(eventful, seed=seed) == run(eventful, seed=seed)
-
-
-def test_two_seeds_differ() -> None:
-    assert run(eventful, seed=1) != run(eventful, seed=2)
+def test_a_seed_repeats_within_a_process_and_two_seeds_differ() -> None:
+    first = run(eventful, seed=1)
+    assert run(eventful, seed=1) == first
+    assert run(eventful, seed=2) != first
 
 
 def test_a_seed_repeats_in_processes_with_other_hash_seeds() -> None:
     told = []
-    for hash_seed in ("0", "1", "2"):
+    for hash_seed in ("0", "1"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", PROGRAM, "7"]
         result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
         told.append(result.stdout)
-    assert told[0] == told[1] == told[2]
+    assert told[0] == told[1]

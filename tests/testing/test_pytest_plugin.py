@@ -54,28 +54,24 @@ async def test_an_async_fixture_uses_the_mesh(pair, virtual_mesh, autojump_clock
 PLUGIN = "meshp2p.testing.pytest_plugin"
 
 
-def run_pytest(directory: Path, source: str, *options: str) -> str:
-    (directory / "test_agent.py").write_text(source)
+def run_pytest(directory: Path, sources: dict[str, str], *options: str) -> str:
+    for name, source in sources.items():
+        (directory / f"test_{name}.py").write_text(source)
     (directory / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     command = [sys.executable, "-m", "pytest", "-p", PLUGIN, "-p", "no:cacheprovider", *options, str(directory)]
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False).stdout
 
 
 @pytest.mark.parametrize("options", [[], ["-o", "trio_mode=true"], ["-p", "no:trio"]], ids=["trio", "mode", "alone"])
-def test_the_ten_line_test_runs(tmp_path: Path, options: list[str]) -> None:
-    output = run_pytest(tmp_path, TEST, "--mesh-seed=5", *options)
-    assert "3 passed, 1 xfailed" in output, output
-
-
-@pytest.mark.parametrize("options", [[], ["-p", "no:trio"]], ids=["trio", "alone"])
-def test_a_failed_test_shows_the_seed_and_the_story(tmp_path: Path, options: list[str]) -> None:
-    output = run_pytest(tmp_path, FAILS, "--mesh-seed=5", *options)
+def test_the_ten_line_test_passes_and_a_failed_one_shows_the_seed_and_the_story(
+    tmp_path: Path, options: list[str]
+) -> None:
+    sources = {"agent": TEST, "that_fails": FAILS}
+    if "trio_mode=true" in options:
+        sources["with_a_fixture_of_pytest_trio"] = WITH_TRIO_FIXTURE
+    output = run_pytest(tmp_path, sources, "--mesh-seed=5", *options)
+    assert f"1 failed, {len(sources) + 1} passed, 1 xfailed" in output, output
     assert "E       AssertionError: assert {'a': <MeshNo" in output, output
     assert "<VirtualMesh seed=5 at" in output, output
     assert "  a  starts (a node)" in output, output
     assert "_run" not in output, output
-
-
-def test_async_fixtures_of_pytest_trio_may_use_it(tmp_path: Path) -> None:
-    output = run_pytest(tmp_path, WITH_TRIO_FIXTURE, "-o", "trio_mode=true")
-    assert "1 passed" in output, output

@@ -115,6 +115,7 @@ def test_a_click_on_a_death_tells_its_causal_chain(tmp_path: Path) -> None:
     assert "lost: Partition" in page.texts["why"]
 
 
+@pytest.mark.long
 def test_the_panel_tells_the_view_of_that_moment(tmp_path: Path) -> None:
     run = a_partition()
     death = run.first(InstanceDied)
@@ -130,6 +131,7 @@ def test_the_panel_tells_the_view_of_that_moment(tmp_path: Path) -> None:
     assert page.texts["leader"].startswith(f"Leader: {leader}")
 
 
+@pytest.mark.long
 def test_every_entry_can_be_chosen_and_is_told_in_words(tmp_path: Path) -> None:
     for name, run in {"real": a_partition(), "by hand": by_hand(message="n0 misses n1")}.items():
         directory = tmp_path / name
@@ -138,6 +140,7 @@ def test_every_entry_can_be_chosen_and_is_told_in_words(tmp_path: Path) -> None:
         assert int(told["data-chosen"]) == len(run.trace)
 
 
+@pytest.mark.long
 def test_a_violation_can_be_chosen_and_stands_in_the_list(tmp_path: Path) -> None:
     run = by_hand(message="n0 misses n1")
     violation = next(entry for entry in run.trace if entry.what is What.VIOLATION)
@@ -197,6 +200,7 @@ told.driven = "yes";
 """
 
 
+@pytest.mark.long
 def test_keys_mouse_and_buttons_do_what_they_say(tmp_path: Path) -> None:
     run = by_hand(message="n0 misses n1")
     told = driven(run, tmp_path, DRIVER).root
@@ -210,6 +214,7 @@ def test_keys_mouse_and_buttons_do_what_they_say(tmp_path: Path) -> None:
     assert run.trace[int(told["data-followed"])].node == "n0"
 
 
+@pytest.mark.long
 def test_a_fragment_that_makes_no_sense_is_ignored(tmp_path: Path) -> None:
     page = opened(by_hand(), tmp_path, "select=99999999&from=x&to=-1")
     assert page.root["data-selected"] == "0"
