@@ -151,9 +151,8 @@ async def _why(options: argparse.Namespace) -> int:
         last = next((event for event in reversed(causes) if subject in _subject_of(event)), None)
         if last is None:
             known = {name for event in (snapshot, *past) for name in ids_of(event)}
-            raise UnknownInstance(
-                f"no agent {subject!r} is in the mesh, and this node remembers none{did_you_mean(subject, known)}"
-            )
+            hint = did_you_mean(subject, known) or "; one that started earlier may: --node"
+            raise UnknownInstance(f"no agent {subject!r} is in the mesh, and this node remembers none{hint}")
         state = _STATES.get(type(last), "gone")
     if options.json:
         write_line(to_json_line({"instance_id": subject, "state": state, "events": causes, "findings": findings}))

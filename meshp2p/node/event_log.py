@@ -15,13 +15,13 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from meshp2p.core.events import Event
+from meshp2p.core.events import Event, InstanceUpdated
 from meshp2p.core.record import tag_of
 from meshp2p.core.view import View
 from meshp2p.errors import NodeClosed
 from meshp2p.http.request import Write
 from meshp2p.http.serialize import detail_of, leader_of, rfc3339
-from meshp2p.node.events import MemberUpdated, NetworkProblemFound, NodeEvent, event_of
+from meshp2p.node.events import NetworkProblemFound, NodeEvent, event_of
 from meshp2p.node.instance import Instance
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.wire import event_contract
@@ -93,9 +93,11 @@ class EventLog:
 
     def put(self, event: Event | NetworkProblemFound) -> bool:
         """Add an event. Called by the node; never waits."""
-        shown = None if self._is_ended else event_of(event, self._machine, trio.current_time(), detail_of)
-        is_update = isinstance(shown, MemberUpdated)
-        if shown is not None and (self._is_read or not is_update):
+        is_update = isinstance(event, InstanceUpdated)
+        if self._is_ended or (is_update and not self._is_read):
+            return False
+        shown = event_of(event, self._machine, trio.current_time(), detail_of)
+        if shown is not None:
             frame = self._frame(streamed(shown, rfc3339(self._wall_ms())))
             if not is_update:
                 self._past.add(frame)
