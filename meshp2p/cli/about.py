@@ -168,8 +168,8 @@ async def _why(options: argparse.Namespace) -> int:
 
 
 def _causes(past: Sequence[StreamedEvent], subject: str, end: int, followed: set[str]) -> Iterator[int]:
-    """The places of what happened to an instance since it last joined; if its home was lost, of what happened to that
-    too. Each instance is ``followed`` once."""
+    """Return the places of the events of an instance since it last joined, and of its home if that was lost. Each
+    instance is ``followed`` once."""
     for index in range(end - 1, -1, -1):
         event = past[index]
         if subject not in _subject_of(event):
@@ -183,13 +183,13 @@ def _causes(past: Sequence[StreamedEvent], subject: str, end: int, followed: set
 
 
 def _subject_of(event: StreamedEvent) -> tuple[str, ...]:
-    """The member to which an event happened, if it is about one."""
+    """Return the member to which an event happened, if it is about one."""
     instance = getattr(event, "instance", None)
     return tuple(one for one in (getattr(event, "id", None), instance and instance.instance_id) if one)
 
 
 async def _read_past(client: MeshClient) -> tuple[list[StreamedEvent], SnapshotEvent]:
-    """The events that led to the present, and the present."""
+    """Return the events that led to the present, and the present."""
     past: list[StreamedEvent] = []
     with trio.move_on_after(_PAST_SECONDS):
         async with open_event_stream(client._requests, has_past=True) as stream:

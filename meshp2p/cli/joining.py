@@ -231,7 +231,7 @@ async def _join_mesh(options: argparse.Namespace, secret: JoinCode | JoinToken) 
 
 
 async def resolve(text: str) -> tuple[Address, ...]:
-    """The addresses of ``--at``. Raises :class:`JoinFailed`."""
+    """Return the addresses of ``--at``. Raises :class:`JoinFailed`."""
     endpoint = parse_endpoint(text)
     try:
         found = await trio.socket.getaddrinfo(endpoint.host, endpoint.port, type=trio.socket.SOCK_STREAM)

@@ -74,14 +74,14 @@ def add_commands(commands: Any) -> None:
 
 
 def add_mesh_option(parser: argparse.ArgumentParser) -> None:
-    """The option that names one of the meshes of this user."""
+    """Add the option that names one of the meshes of this user."""
     parser.add_argument(
         "--mesh", metavar="NAME", help="the mesh (default: MESHP2P_MESH, or the only one that this user is in)"
     )
 
 
 def duration(text: str) -> float:
-    """The seconds of an argument such as 90s, 10m, 1h or 30d."""
+    """Return the seconds of an argument such as 90s, 10m, 1h or 30d."""
     match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number and s, m, h or d, such as 1h")
@@ -89,7 +89,7 @@ def duration(text: str) -> float:
 
 
 def own_credentials() -> Credentials:
-    """The credentials of this user on this machine."""
+    """Return the credentials of this user on this machine."""
     return Credentials(meshes_directory())
 
 
@@ -105,7 +105,7 @@ def credential_directory(mesh: str | None) -> CredentialDirectory:
 
 
 def default_label() -> str:
-    """``user@host``, as far as it can be shown."""
+    """Return ``user@host`` without characters that cannot be shown."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # no name for this user id
@@ -130,7 +130,7 @@ def _init(options: argparse.Namespace) -> int:
 
 
 async def _announced_names() -> set[str]:
-    """The names of the meshes that are announced by mDNS, secured and open ones."""
+    """Return the names of the meshes that are announced by mDNS, secured and open ones."""
     with contextlib.suppress(StartError):
         place = find_place("::", DEFAULT_PORT, list_interfaces())
         found = await browse_once(None, _LOOK_SECONDS, multicast_interfaces(place.hosts))

@@ -105,7 +105,7 @@ def progress(what: str | Callable[[], str]) -> Iterator[None]:
 
 
 def printable(text: str) -> str:
-    """The text with its control characters escaped: an id is a stranger's, and a terminal obeys some of them."""
+    """Return the text with its control characters escaped: an id is a stranger's, and a terminal obeys some of them."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
@@ -118,7 +118,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def detail_of(instance: Instance) -> InstanceDetail:
-    """An instance for the output in JSON, as the HTTP API shows it."""
+    """Return an instance for the output in JSON, as the HTTP API shows it."""
     addresses = tuple(map(str, instance.addresses))
     return InstanceDetail(
         instance_id=instance.id,
@@ -155,8 +155,8 @@ def _cell(text: str) -> str:
 
 
 def to_json_line(value: object) -> str:
-    """A value of the output as one line of JSON, which a terminal may show: what :func:`printable` escapes is inside of
-    strings here, and JSON has escapes for it too."""
+    """Return a value of the output as one line of JSON, which a terminal may show: what :func:`printable` escapes is
+    inside of strings here, and JSON has escapes for it too."""
     text = msgspec.json.encode(value).decode()
     return text if text.isprintable() else _NOT_PRINTABLE.sub(_escaped, text)
 
@@ -167,7 +167,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def time_text(time: dt.datetime) -> str:
-    """A time as the HTTP contract writes it, in milliseconds."""
+    """Return a time as the HTTP contract writes it, in milliseconds."""
     return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"
 
 

@@ -69,7 +69,7 @@ def _revoke(options: argparse.Namespace) -> int:
 def _find_targets(
     options: argparse.Namespace, directory: CredentialDirectory, credential: MachineCredential
 ) -> list[bytes]:
-    """The machines that the options name: one, or all on which an agent is to be revoked. Raises
+    """Return the machines that the options name: one, or all on which an agent is to be revoked. Raises
     :class:`ConfigError`."""
     name, machines = options.id, credential.trust.machines
     if name is None:

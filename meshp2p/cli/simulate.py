@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def printable_lines(text: str) -> str:
-    """Each line without control characters."""
+    """Return each line without control characters."""
     return "\n".join(map(printable, text.splitlines()))
 
 

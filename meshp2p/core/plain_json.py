@@ -93,12 +93,12 @@ def check_in_steps(text: bytes, depth_max: int = PAYLOAD_DEPTH_MAX) -> Iterator[
 
 
 def _without_escapes(text: bytes) -> bytes:
-    """``text`` without escaped quotes, so that each quote begins or ends a string."""
+    """Return ``text`` without escaped quotes, so that each quote begins or ends a string."""
     return text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
 
 
 def _without_strings(text: bytes) -> bytes:
-    """``text`` with a quote in place of each string."""
+    """Return ``text`` with a quote in place of each string."""
     return b'"'.join(_without_escapes(text).split(b'"')[::2])
 
 
@@ -146,8 +146,8 @@ def _refuse_number_past_a_double(text: bytes) -> Iterator[None]:
 
 
 def _read_like_serde_json(number: bytes) -> float:
-    """A number without a sign as serde_json reads it without its feature ``float_roundtrip``: the first digits as an
-    integer of 64 bits, then one multiplication, which rounds again."""
+    """Return a number without a sign as serde_json reads it without its feature ``float_roundtrip``: the first digits
+    as an integer of 64 bits, then one multiplication, which rounds again."""
     mantissa, _, exponent_text = number.lower().partition(b"e")
     whole, _, fraction = mantissa.partition(b".")
     size = int(exponent_text.lstrip(b"+-0")[:6] or b"0")

@@ -66,7 +66,7 @@ class View:
         return self._mail.outbox
 
     def departed(self) -> Iterator[Departed]:
-        """The members that are remembered as dead or left."""
+        """Return the members that are remembered as dead or left."""
         return iter(self._state.members.departed.values())
 
     def replica(self, name: str) -> ReplicatedMap | None:
@@ -195,7 +195,7 @@ class View:
         return self._state.members.changes + self._swim.hosting.reports, self.leader_id
 
     def records(self) -> dict[str, Record]:
-        """The live records by id, in no order: a view that changes with the machine, not to be changed."""
+        """Return the live records by id, in no order: a view that changes with the machine, not to be changed."""
         return self._state.members.records
 
     def node_count(self) -> int:
@@ -231,7 +231,8 @@ class View:
         return shown if shown is not None and shown.is_leader else None  # another thread may have deposed it meanwhile
 
     def show(self, record: Record, now: float, heard: float | None = None) -> ListedInstance:
-        """An instance of which this is the record. ``heard`` is its last sign of life if it is no longer listed."""
+        """Return an instance of which this is the record. ``heard`` is its last sign of life if it is no longer
+        listed."""
         state = self._state
         heard = state.life[record.id] if heard is None else heard
         heard = now if record.id == state.id or heard is None else min(now, heard)

@@ -77,7 +77,7 @@ class ClaimGuard:
         return request
 
     def check_reply(self, reply: CallReply, replier: str, now: float) -> CallReply:
-        """As :meth:`check_request`, for the reply of a node that is known to have this id."""
+        """Check a reply as :meth:`check_request` does. Its sender is the node with this id."""
         match reply:
             case Pong(id=instance_id) if instance_id != replier:
                 raise RemoteProtocolError(Refusal.UNTRUSTED, f"{replier!r} answered as {instance_id!r}")
@@ -94,7 +94,7 @@ class ClaimGuard:
         return reply
 
     def check_items(self, items: tuple[Item, ...], sender: bytes, now: float) -> tuple[Item, ...]:
-        """Those that may be handed to the machine, in their order. Records of nodes are verified first, because they
+        """Return the claims that the machine may get, in their order. Records of nodes are verified first, because they
         say whose the ids of homes and authors are. ``sender`` is the machine that sent them."""
         owners: dict[str, bytes] = {}
         taken: dict[int, Item] = {}
@@ -179,7 +179,8 @@ class ClaimGuard:
             raise RemoteProtocolError(Refusal.TOO_MANY, "this node is accused too often")
 
     def _owner_of(self, node_id: str, owners: dict[str, bytes]) -> bytes:
-        """The machine to which the id of a node belongs. Raises :class:`RemoteProtocolError` if that is not known."""
+        """Return the machine to which the id of a node belongs. Raises :class:`RemoteProtocolError` if that is not
+        known."""
         proof = _proof_of(self._known.claim_of(node_id))
         owner = owners.get(node_id) if proof is None else proof.owner
         if owner is None:
@@ -199,12 +200,12 @@ class ClaimGuard:
 
 
 def _proof_of(claim: Record | Departed | None) -> Proof | None:
-    """The proof of a claim that this is a node; None if there is none."""
+    """Return the proof of a claim that this is a node; None if there is none."""
     return claim.proof if isinstance(claim, (SignedRecord, Departed)) and claim.is_node else None
 
 
 def _published(claim: Record | Departed | None) -> int:
-    """The last incarnation that a home is known to have published; 0 if none is."""
+    """Return the last incarnation that a home is known to have published; 0 if none is."""
     return claim.published if isinstance(claim, Departed) else 0 if claim is None else claim.incarnation
 
 

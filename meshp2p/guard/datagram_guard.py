@@ -71,7 +71,7 @@ class DatagramGuard:
         renewed and retired, which ends all earlier pairs."""
 
     def seal(self, datagram: Datagram, to: int) -> bytes | None:
-        """Encode a datagram for the node with the tag ``to``. None if its keys are not known."""
+        """Encode and encrypt a datagram for the node with the tag ``to``. Return None if its keys are not known."""
         route = self._outgoing.get(to)
         if route is None or self._known.claim_of(route.claim.id) is not route.claim:
             route = self._find_outgoing(to)
@@ -126,7 +126,8 @@ class DatagramGuard:
         return None if pair is None else _Route(claim, proof.owner, pair, prefix)
 
     def _find_incoming(self, header: SealedHeader, prefix: bytes) -> _Route:
-        """Raises :class:`RemoteProtocolError` if the node with the sender's tag has no such key."""
+        """Return the pair of a datagram that arrived. Raises :class:`RemoteProtocolError` if the node with the sender's
+        tag has no such key."""
         found = self._find_node(header.sender)
         if found is None:
             raise RemoteProtocolError(Refusal.UNKNOWN, "a datagram of a node whose keys are not known")
@@ -141,7 +142,7 @@ class DatagramGuard:
         raise RemoteProtocolError(Refusal.NOT_OPENED, "it is sealed with a key that is not known, or not any more")
 
     def _find_node(self, tag: int) -> tuple[SignedRecord | Departed, Proof] | None:
-        """What is known of the node with this tag, and its keys. A node that is held dead may be told so."""
+        """Return what is known of the node with this tag, and its keys. A node that is held dead may be told so."""
         instance_id = self._known.id_of(tag)
         claim = None if instance_id is None else self._known.claim_of(instance_id)
         if not isinstance(claim, (SignedRecord, Departed)) or claim.proof is None or not claim.proof.keys:
@@ -221,5 +222,5 @@ def _with_tags(datagram: Datagram, old: tuple[int, int], new: tuple[int, int]) -
 
 
 def _signed_byte(difference: int) -> int:
-    """The number from -128 to 127 with the same lowest 8 bits."""
+    """Return the number from -128 to 127 with the same lowest 8 bits."""
     return (difference + 128 & 0xFF) - 128

@@ -72,7 +72,7 @@ class NodeGuard:
         return id_owner(self._known.claim_of(instance_id)) not in (b"", machine)
 
     def revoked_agents(self) -> list[tuple[bytes, str]]:
-        """The machines and ids of the listed nodes whose machines are not trusted any more."""
+        """Return the machines and ids of the listed nodes whose machines are not trusted any more."""
         nodes = [one for one in self._known.records().values() if isinstance(one, SignedRecord) and one.is_node]
         agents = [(node.proof.owner, node.id) for node in nodes]
         return [one for one in agents if not self._trust.is_trusted(one[0], agent=one[1])]

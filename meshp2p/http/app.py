@@ -58,7 +58,7 @@ def make_app(
     allowed_origins: Collection[str] = (),
     access: Access | None = None,
 ) -> Handler:
-    """The handler of all requests, behind the guard for ``Host`` and ``Origin``. In a secured mesh there is an
+    """Return the handler of all requests, behind the guard for ``Host`` and ``Origin``. In a secured mesh there is an
     ``access``."""
     handlers = {
         **_node_handlers(node, version),
@@ -82,7 +82,7 @@ def make_app(
 
 
 def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
-    """The handlers of the routes about the node itself."""
+    """Return the handlers of the routes about the node itself."""
 
     async def health(_request: Request) -> Response:
         return json_response(HealthResponse("healthy", version, int(node.uptime)))
@@ -126,7 +126,7 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
 
 
 def _session_handlers(access: Access | None) -> dict[str, Handler]:
-    """The handlers of the routes for browsers. In an open mesh a browser needs no session."""
+    """Return the handlers of the routes for browsers. In an open mesh a browser needs no session."""
 
     async def make_session(request: Request) -> Response:
         return json_response(SessionResponse("/" if access is None else access.make_link(request)), 200, _PRIVATE)
@@ -140,7 +140,7 @@ def _session_handlers(access: Access | None) -> dict[str, Handler]:
 
 
 async def _while_allowed(request: Request, stream: Callable[[Write], Awaitable[None]], write: Write) -> None:
-    """Stream events as long as the caller may read: a token expires, and a machine is revoked."""
+    """Stream events as long as the caller may read: its token may expire, and its machine may be revoked."""
 
     async def write_allowed(piece: bytes) -> None:
         try:
@@ -153,7 +153,8 @@ async def _while_allowed(request: Request, stream: Callable[[Write], Awaitable[N
 
 
 def _refusal(error: MeshError) -> Response:
-    """The answer to what the node refuses. Raises ``error`` if it has no status: it is a fault of ours."""
+    """Return the answer to a request that the node refuses. Raises ``error`` if it has no status: it is a fault of
+    ours."""
     for kind in type(error).__mro__:
         if kind in _STATUS_OF:
             headers = [_RETRY] if isinstance(error, MailboxFull | Unreachable) else []

@@ -27,7 +27,7 @@ class Backend(Protocol):
         """Seconds since the start."""
 
     def why_not_ready(self) -> str | None:
-        """The reason why this node should not be asked now, or None."""
+        """Return the reason why this node should not be asked now, or None."""
 
     def open_events(self, last_id: str | None, *, has_past: bool) -> Callable[[Write], Awaitable[None]]:
         """Return a function that writes server-sent events until the node leaves, first the one after ``last_id``; with
@@ -48,7 +48,7 @@ class Backend(Protocol):
         there."""
 
     async def owner_of(self, instance_id: str) -> str:
-        """The caller that a live instance belongs to, empty if there is none. Raises ``Unreachable``."""
+        """Return the caller that a live instance belongs to, empty if there is none. Raises ``Unreachable``."""
 
     async def register(self, profile: Profile, owner: str = "") -> None:
         """Host an instance, which then belongs to ``owner``. Returns after other nodes were told. Raises
@@ -61,7 +61,7 @@ class Backend(Protocol):
         """Remove a hosted instance. Return whether there was one. Raises ``InstanceConflict``."""
 
     def members(self) -> list[ListedInstance]:
-        """All live instances, ordered by the bytes of their ids."""
+        """Return all live instances, ordered by the bytes of their ids."""
 
     @property
     def listed_version(self) -> tuple[int, str | None]:

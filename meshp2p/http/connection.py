@@ -141,7 +141,7 @@ class Connection:
         return Request(method.decode("ascii"), target, headers, incoming, self.client)
 
     def _check_headers(self, headers: Headers, head_bytes: int, version: bytes) -> int | None:
-        """The Content-Length."""
+        """Return the Content-Length."""
         content_length = transfer_encoding = None
         for name, value in headers:
             head_bytes += len(name) + len(value) + 4

@@ -36,7 +36,7 @@ _EXPECTED: Final = ", ".join(kind for kind in KINDS if kind != CUSTOM) + ' or {"
 
 
 def message_handlers(node: Backend) -> dict[str, Handler]:
-    """The handlers of the routes under ``/messages``, answered by ``node``."""
+    """Return the handlers of the routes under ``/messages``, answered by ``node``."""
 
     async def send(request: Request) -> Response:
         source = request.path_id("source_instance")

@@ -27,7 +27,7 @@ _DESCRIPTION: Final = (
 
 
 def describe(version: str) -> Json:
-    """The description as JSON."""
+    """Return the description as JSON."""
     types = [ErrorBody, StreamedEvent, *_types()]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     by_type = dict(zip(types, schemas, strict=True))
@@ -52,12 +52,12 @@ def describe(version: str) -> Json:
 
 @cache
 def encoded_description(version: str) -> bytes:
-    """The description as bytes, made when it is first asked for."""
+    """Return the description as bytes, made when it is first asked for."""
     return encode_json(describe(version))
 
 
 def _types() -> Iterator[Any]:
-    """All types of bodies and parameters in the table."""
+    """Return all types of bodies and parameters in the table."""
     for route in ROUTES:
         if route.body is not None:
             yield route.body

@@ -31,7 +31,7 @@ _STEP_INSTANCES: Final = 100  # chosen, not measured
 
 
 def registry_handlers(node: Backend) -> dict[str, Handler]:
-    """The handlers of the routes under ``/registry``, answered by ``node``."""
+    """Return the handlers of the routes under ``/registry``, answered by ``node``."""
     listing = Listing(node)
 
     def leader_id() -> str | None:

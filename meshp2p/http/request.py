@@ -72,8 +72,8 @@ class Request:
         return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
 
     async def read_json(self, shape: type[_T]) -> _T:
-        """The JSON body as a ``shape``, as :func:`~meshp2p.http.body.decode_in_steps` reads it, up to the limit of the
-        route.
+        """Return the JSON body as a ``shape``, as :func:`~meshp2p.http.body.decode_in_steps` reads it, up to the limit
+        of the route.
 
         Raises :class:`~meshp2p.http.body.BadRequest`, and what :meth:`RequestBody.read` raises.
         """
@@ -112,7 +112,7 @@ class Request:
 
 
 def _allow() -> None:
-    """The check of access in an open mesh."""
+    """Check access in an open mesh: everybody may do everything."""
 
 
 class Response:

@@ -70,7 +70,7 @@ class QueryServer:
         """Returns the encoded report of this node; set by the runner, which has all parts."""
 
     def open(self) -> None:
-        """The agent has its node from now on, and can add handlers."""
+        """Note that the agent has its node from now on, and can add handlers."""
         self._opened_at = trio.current_time()
         self._opened.set()
 
@@ -151,7 +151,7 @@ class _OfCalls:
     """The link from a received call to its node. Its answer is the return value of its handler."""
 
     async def acknowledge_received(self, message: ReceivedMessage) -> None:
-        """A call is not kept, so there is nothing to acknowledge."""
+        """Do nothing: a call is not kept, so there is nothing to acknowledge."""
 
     async def reply_to(self, message: ReceivedMessage, payload: EncodedPayload) -> str:
         raise LocalProtocolError(f"{message!r} is a call: the return value of its handler is the answer")

@@ -13,7 +13,7 @@ __all__ = ["check_callable", "check_count", "check_flag", "check_optional_name",
 
 
 def check_optional_name(field: str, name: object) -> None:
-    """None, or text that can stand in a record."""
+    """Check that a name is None or text that a record can contain. Raises :class:`~meshp2p.errors.ConfigError`."""
     if name is not None:
         check_name(field, name)
 
@@ -34,7 +34,7 @@ def check_callable(field: str, function: object) -> None:
 
 
 def encode_metrics(metrics: object) -> bytes:
-    """Metrics as JSON text; none are empty text."""
+    """Return metrics as JSON text, empty if there are none."""
     if metrics is None:
         return b""
     if not isinstance(metrics, Mapping):
@@ -46,7 +46,7 @@ def encode_metrics(metrics: object) -> bytes:
 
 
 def check_seconds(field: str, seconds: object) -> None:
-    """A finite number of seconds above 0."""
+    """Check that this is a finite number of seconds above 0. Raises :class:`~meshp2p.errors.ConfigError`."""
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     if not is_number or not 0 < seconds < float("inf"):  # type: ignore[operator]  # a number
         raise ConfigError(f"{field} = {seconds!r:.80}: expected seconds above 0")

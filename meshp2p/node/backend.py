@@ -91,7 +91,7 @@ class NodeBackend:
         return self._machine.leader(self._clock.current_time())
 
     def members(self) -> list[ListedInstance]:
-        """All live instances, this one among them, ordered by the bytes of their ids."""
+        """Return all live instances, this one among them, ordered by the bytes of their ids."""
         return self._machine.instances(self._clock.current_time())
 
     @property
@@ -100,12 +100,12 @@ class NodeBackend:
         return self._machine.listed_version
 
     def member(self, instance_id: str) -> ListedInstance | None:
-        """The live instance of this id; None if there is none."""
+        """Return the live instance of this id; None if there is none."""
         return self._machine.instance(instance_id, self._clock.current_time())
 
     async def look_up(self, instance_id: str) -> ListedInstance | None:
-        """The live instance of this id as its home knows it, or as this node does if the home does not answer within
-        250 ms; None if there is none."""
+        """Return the live instance of this id as its home knows it, or as this node does if the home does not answer
+        within 250 ms; None if there is none."""
         if self._is_leaving:
             return self.member(instance_id)
         record = _expect(InstanceReply, await self._driver.request(ReadInstance(instance_id))).record
@@ -139,7 +139,7 @@ class NodeBackend:
     # What the HTTP endpoints ask: the Backend protocol
 
     def why_not_ready(self) -> str | None:
-        """Why this node should not be asked now; None if it may be."""
+        """Return why this node should not be asked now; None if it may be."""
         if self._is_leaving:
             return "the node is leaving"
         if self._machine.hears_nobody:
@@ -158,7 +158,7 @@ class NodeBackend:
         self._driver.catch_up()
 
     async def owner_of(self, instance_id: str) -> str:
-        """The caller that a live instance belongs to, empty if there is none. Raises
+        """Return the caller that a live instance belongs to, empty if there is none. Raises
         :class:`~meshp2p.errors.Unreachable` if the home of the instance does not answer."""
         reply = _expect(InstanceReply, await self._driver.request(ReadInstance(instance_id)))
         if not reply.is_home:
@@ -238,7 +238,7 @@ class NodeBackend:
 
 
 def _expect(shape: type[_T], reply: CallReply) -> _T:
-    """The reply, which must be a ``shape``. Raises what a :class:`~meshp2p.core.calls.Refused` stands for."""
+    """Return the reply, which must be a ``shape``. Raises what a :class:`~meshp2p.core.calls.Refused` stands for."""
     if isinstance(reply, Refused):
         raise _ERRORS[reply.why](reply.message)
     if not isinstance(reply, shape):  # no check(): its message would be written each time, with a mailbox in it

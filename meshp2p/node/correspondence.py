@@ -81,7 +81,7 @@ class Correspondence:
         return inbox
 
     def want(self) -> None:
-        """Somebody wants messages from now on."""
+        """Note that somebody wants messages from now on."""
         self._is_wanted.set()
         self._offer_again()
 

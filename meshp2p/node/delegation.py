@@ -165,7 +165,7 @@ class ProgressReports(Feed[bytes]):
         return is_full
 
     def close(self) -> None:
-        """A reader is done with it; others go on."""
+        """End this reader. Others continue."""
 
 
 class LocalDelegation:

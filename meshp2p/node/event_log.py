@@ -108,7 +108,7 @@ class EventLog:
         return False
 
     def end(self) -> None:
-        """Mark the end: nothing follows."""
+        """Mark the end of the log: no event follows."""
         self._is_ended = True
         self._wake()
 
@@ -170,7 +170,7 @@ class EventLog:
         return last
 
     async def _make_snapshot(self) -> tuple[int, bytes]:
-        """One event over many lines, which its reader joins: each is encoded in its turn of the loop."""
+        """Make one event of many lines, which its reader joins. Each is encoded in a turn of the loop of its own."""
         now, last = trio.current_time(), self._log.last
         instances, leader = self._machine.instances(now), self._machine.leader(now)
         head = b'id: %b\nevent: snapshot\ndata: {"type":"snapshot","at":"%b","members":[' % (
@@ -187,7 +187,7 @@ class EventLog:
         return last, b"".join(parts)
 
     def _place_of(self, event_id: str) -> int | None:
-        """The number of an event of this log; None if it is none."""
+        """Return the number of an event of this log; None if the id is not of this log."""
         stamp, _, number = event_id.partition("-")
         if stamp != self._stamp or not (number.isascii() and number.isdigit() and len(number) < 20):
             return None
@@ -202,8 +202,8 @@ class EventLog:
 
 
 def streamed(event: NodeEvent, at: str, show: Callable[[Instance], InstanceDetail] | None = None) -> MeshEvent:
-    """An event of the node as the stream shows it: of the same name and with the same fields. ``show`` converts its
-    instances, unless they are converted."""
+    """Return an event of the node as the stream shows it: of the same name and with the same fields. ``show`` converts
+    its instances, unless they are converted."""
     shape: type[Any] = getattr(event_contract, f"{type(event).__name__}Event")
 
     def plain(value: Any) -> Any:

@@ -86,7 +86,7 @@ class History:
         return False
 
     def end(self) -> None:
-        """Nothing follows."""
+        """Mark the end: no change follows."""
 
     def forget_old(self) -> None:
         """Forget deaths and revocations of more than ``REMEMBERED_SECONDS`` ago."""

@@ -53,7 +53,7 @@ class Unread:
             self._wake(len(returned))
 
     def pop(self) -> tuple[int, ReceivedMessage] | None:
-        """The oldest message, which is taken out; None if there is none."""
+        """Remove and return the oldest message; None if there is none."""
         if not self._waiting:
             return None
         return self._waiting.pop(next(iter(self._waiting)))
@@ -63,7 +63,7 @@ class Unread:
         return taken
 
     def forget(self, message_id: str) -> None:
-        """It was acknowledged, or has expired: neither this nor an inbox keeps it."""
+        """Forget a message that was acknowledged or has expired."""
         self._waiting.pop(message_id, None)
         for inbox in self._inboxes:
             inbox.forget(message_id)
@@ -128,8 +128,8 @@ class Inbox:
         return message
 
     def receive_nowait(self) -> ReceivedMessage | None:
-        """The next message if it is there already. None if it is not, and if other inboxes are open: then each takes
-        one at a time, so that none waits for what another has taken in advance."""
+        """Return the next message if it is there already. Return None if it is not, and if other inboxes are open: then
+        each takes one at a time, so that none waits for what another has taken in advance."""
         return self._pop() if self._unread.inbox_count == 1 else None
 
     def _pop(self) -> ReceivedMessage | None:
@@ -140,7 +140,7 @@ class Inbox:
         return taken[1]
 
     def forget(self, message_id: str) -> None:
-        """Called by the node: the message needs not be handed out again."""
+        """Note that a message needs not be handed out again. Called by the node."""
         self._handed.pop(message_id, None)
 
     async def __aenter__(self) -> Self:
@@ -150,12 +150,12 @@ class Inbox:
         self.close()
 
     def close(self) -> None:
-        """No further message comes here; what was not acknowledged is for the next inbox or handler."""
+        """Stop receiving. Messages that were not acknowledged are for the next inbox or handler."""
         if not self._is_closed:
             self._is_closed = True
             self._close(self)
 
     def pop_handed(self) -> list[tuple[int, ReceivedMessage]]:
-        """The messages that this inbox has handed out and that are not acknowledged, in order."""
+        """Return the messages that this inbox has handed out and that are not acknowledged, in order."""
         handed, self._handed = self._handed, {}
         return list(handed.values())

@@ -38,7 +38,7 @@ class _LocalCall:
 
 @contextlib.asynccontextmanager
 async def open_local_call(serve: ServeCall, source: str, body: bytes, deadline: float) -> AsyncIterator[OutgoingCall]:
-    """Have ``serve`` answer; leaving the block cancels it."""
+    """Let ``serve`` answer. Leaving the block cancels it."""
     call = _LocalCall(source, body, deadline)
     async with open_plain_nursery() as nursery:
         nursery.start_soon(call.run, serve)

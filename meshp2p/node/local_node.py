@@ -178,7 +178,7 @@ class LocalNode(NodeBackend):
         correlation_id: str | None,
         if_absent: IfAbsent = "refuse",
     ) -> str:
-        """Accept a message for one instance, or for every other one if ``target`` is None; its id."""
+        """Accept a message for one instance, or for every other one if ``target`` is None. Return its id."""
         name, own = split_kind(kind)
         reply = await self.send_message(self.id, target, name, own, payload, correlation_id, if_absent=if_absent)
         return reply.message_id

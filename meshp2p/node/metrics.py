@@ -73,7 +73,7 @@ class Metric(NamedTuple):
         return "counter" if self.name.endswith("_total") else "gauge"
 
     def read(self, measured: Measured) -> Samples:
-        """The current value."""
+        """Return the current value."""
         if callable(self.source):
             return self.source(measured)
         if isinstance(self.source, str):

@@ -46,7 +46,7 @@ _decode_error: Any = msgspec.json.Decoder(_Error).decode
 
 
 def encode_payload(payload: object) -> bytes:
-    """The payload as JSON text; that of an :class:`EncodedPayload` as it is.
+    """Return the payload as JSON text; that of an :class:`EncodedPayload` as it is.
 
     Raises :class:`~meshp2p.errors.ConfigError` for what JSON has no form for, or what not every client can read, and
     :class:`~meshp2p.errors.LimitExceeded` for what is too large.
@@ -79,7 +79,8 @@ def decode_payload(text: bytes, shape: type[_T] | None = None, what: str = "payl
 
 
 def describe_error(error: Exception) -> tuple[str, str]:
-    """The error's type and its text, as far as they have a form on the wire. Raises nothing, whatever the error is."""
+    """Return the error's type and its text, as far as they have a form on the wire. Raises nothing, whatever the error
+    is."""
     try:
         said = str(error)
     except Exception as failure:  # noqa: BLE001 - it is the agent's own class
@@ -89,7 +90,7 @@ def describe_error(error: Exception) -> tuple[str, str]:
 
 
 def encode_error(error: Exception) -> bytes:
-    """The payload of an answer that is an error: ``{"error": {"type": ..., "message": ...}}``."""
+    """Return the payload of an answer that is an error: ``{"error": {"type": ..., "message": ...}}``."""
     return msgspec.json.encode(_Error(_ErrorBody(*describe_error(error))))
 
 

@@ -76,10 +76,10 @@ class Disk(Protocol):
     """The disk of a node: its identity, known peers, and messages."""
 
     def load_identity(self) -> Identity | None:
-        """Raises :class:`~meshp2p.errors.StoreError` if the stored identity cannot be read."""
+        """Return the stored identity. Raises :class:`~meshp2p.errors.StoreError` if it cannot be read."""
 
     async def save_identity(self, identity: Identity) -> None:
-        """When this returns it is kept. Raises :class:`~meshp2p.errors.StoreError`."""
+        """Store the identity. When this returns, it is on disk. Raises :class:`~meshp2p.errors.StoreError`."""
 
     async def load_peers(self) -> tuple[KnownPeer, ...]: ...
     async def save_peers(self, peers: tuple[KnownPeer, ...]) -> None:
@@ -115,10 +115,10 @@ class Platform(Protocol):
     def random(self) -> Randomness: ...
 
     def wall_ms(self) -> int:
-        """Unix milliseconds."""
+        """Return Unix milliseconds."""
 
     def lease_clock(self) -> float:
-        """Seconds that pass also while the machine is suspended, and that nobody sets."""
+        """Return the seconds of a clock that cannot be set and that also runs while the machine is suspended."""
 
     def choose_mesh(self, config: NodeConfig) -> NodeConfig:
         """Return the configuration with the name of a mesh. Raises :class:`~meshp2p.errors.ConfigError` and
@@ -134,14 +134,14 @@ class Platform(Protocol):
         """Return the current addresses and networks. Raises ``OSError`` if they cannot be listed."""
 
     def why_no_network(self) -> str:
-        """Why no other machine can be reached at all; empty if one may be."""
+        """Return why no other machine can be reached at all; empty if one may be."""
 
     def open_security(self, config: NodeConfig, instance_id: str) -> Security | None:
         """Return the TLS identity of a node of a secured mesh, or None if the mesh of that name is open. Raises
         :class:`~meshp2p.errors.StartError` and :class:`~meshp2p.errors.StoreError`."""
 
     def make_peers(self, codec: Codec, own: PeerHello, security: Security | None) -> Peers:
-        """The node's connections to others, none yet."""
+        """Return the node's connections to others, none yet."""
 
     def open_disk(self, config: NodeConfig) -> Disk | None:
         """Open the disk of the node; None if it keeps nothing. Raises :class:`~meshp2p.errors.StartError`."""

@@ -209,7 +209,7 @@ class Queries:
 
     @contextlib.contextmanager
     def _watching(self, target: str, deadline: float) -> Iterator[_QueryWatch]:
-        """The block ends early, and quietly, where :meth:`lose` or :meth:`end` say so, or at the deadline."""
+        """End the block early and without an error where :meth:`lose` or :meth:`end` say so, or at the deadline."""
         if self._is_ended:
             raise _closed()
         watch = _QueryWatch(target)
@@ -231,7 +231,7 @@ class Queries:
 
 
 def _read(target: str, data: bytes) -> bytes:
-    """The payload of a part of a reply. Raises what another part stands for."""
+    """Return the payload of a part of a reply. Raises what another part stands for."""
     match decode_query_part_untrusted(data):
         case QueryPart(payload=payload):
             return payload

@@ -55,9 +55,10 @@ class ReplyTexts:
             raise StopAsyncIteration from None
 
     def receive_nowait(self) -> None:
-        """None: a part comes only when it is waited for, so that the agent that answers is not ahead of the reader."""
+        """Return None. A part arrives only when it is waited for, so that the agent that answers is not ahead of the
+        reader."""
 
     def close(self) -> None:
-        """No further part comes. Nothing if the answer is complete."""
+        """Stop receiving parts. Does nothing if the answer is complete."""
         self._pump.failure = None
         self._pump.scope.cancel()

@@ -58,7 +58,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def why_alone(search: Search) -> tuple[str, str]:
-    """The likely reason that a node found nobody, and what to do next."""
+    """Return the likely reason that a node found nobody, and what to do next."""
     seen = [name for name, stats in search.sources.items() if name != "seed" and stats.silent]
     seeds = search.sources.get("seed")
     looks = search.has_mdns or search.has_beacon
@@ -178,7 +178,7 @@ class SelfCheck:
         return is_loopback(host) or any(own.host == host for own in self._machine.own.addresses)
 
     def _others(self) -> list[Record]:
-        """The listed nodes of other machines."""
+        """Return the listed nodes of other machines."""
         return [
             record
             for record in self._machine.records().values()

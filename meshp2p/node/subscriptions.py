@@ -88,7 +88,7 @@ class EventReader(Protocol):
         """Take an event. Return whether it was lost instead."""
 
     def end(self) -> None:
-        """Nothing follows."""
+        """Mark the end: no item follows."""
 
 
 class Readers(Generic[_T]):

@@ -29,7 +29,7 @@ class Formless(ValueError):
 
 
 def _dump(value: Any) -> Any:
-    """The plain values of a model."""
+    """Return the plain values of a model."""
     dump = getattr(type(value), "model_dump", None)
     if dump is None:
         raise TypeError(f"objects of type {type(value).__qualname__} are not supported")
@@ -37,7 +37,7 @@ def _dump(value: Any) -> Any:
 
 
 def _validate(shape: type[Any], value: Any) -> Any:
-    """A model of plain values."""
+    """Return a model of plain values."""
     validate = getattr(shape, "model_validate_json", None)
     if validate is None:
         raise TypeError(f"objects of type {shape.__qualname__} are not supported")
@@ -49,7 +49,7 @@ _encode_sorted: Final = msgspec.json.Encoder(enc_hook=_dump, order="deterministi
 
 
 def to_json(value: object, *, is_sorted: bool = False) -> bytes:
-    """The value as JSON text; with ``is_sorted`` equal values are equal text.
+    """Return the value as JSON text; with ``is_sorted`` equal values are equal text.
 
     Raises :class:`Formless` for what JSON has no form for, ``NaN`` and ``bytes`` among it, which msgspec would write as
     ``null`` and as text.
@@ -65,7 +65,7 @@ def to_json(value: object, *, is_sorted: bool = False) -> bytes:
 
 
 def from_json(text: bytes, shape: Any) -> Any:
-    """The value of this shape that the text stands for. Raises ``ValueError`` if it is another one."""
+    """Return the value of this shape that the text stands for. Raises ``ValueError`` if it is another one."""
     return msgspec.json.decode(text, type=shape, dec_hook=_validate)
 
 

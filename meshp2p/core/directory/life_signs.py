@@ -33,7 +33,8 @@ class LifeSigns:
         return self._heard.get(tag_of(instance_id))
 
     def age(self, instance_id: str, now: float) -> float:
-        """Seconds since its last sign of life, as others may be told: the longest age there is if it gave none."""
+        """Return seconds since its last sign of life, as others may be told: the longest age there is if it gave
+        none."""
         tag = tag_of(instance_id)
         heard = None if tag in self._assumed else self._heard.get(tag)
         return _AGE_MAX / 10 if heard is None else max(0.0, now - heard)
@@ -44,7 +45,7 @@ class LifeSigns:
         self.note_listed(tag_of(instance_id), when)
 
     def assume(self, instance_id: str, when: float) -> None:
-        """The instance is listed from ``when`` on, if it was not; that is no sign of life."""
+        """Note that the instance is listed from ``when`` on, if it was not. That is no sign of life."""
         tag = tag_of(instance_id)
         if tag not in self._heard:
             self._turn.append(tag)
@@ -70,8 +71,8 @@ class LifeSigns:
             self._assumed.discard(tag)
 
     def pack(self, count: int, now: float) -> tuple[int, ...]:
-        """Up to ``count`` pairs of a tag and an age in tenths of a second, as :class:`~meshp2p.core.datagrams.Datagram`
-        carries them.
+        """Return up to ``count`` pairs of a tag and an age in tenths of a second, as
+        :class:`~meshp2p.core.datagrams.Datagram` carries them.
 
         An age is rounded up: rounded down, a silent instance would seem to speak again each time it was passed on.
         """

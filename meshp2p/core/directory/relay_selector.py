@@ -192,7 +192,7 @@ class RelaySelector:
             self._failed_at[node_id] = now
 
     def _direct_at(self, node_id: str) -> float:
-        """When this node last answered a call that went to it directly."""
+        """Return when this node last answered a call that went to it directly."""
         return self._answered_at.get(node_id, -math.inf)
 
     def _has_answered_since(self, node_id: str, tried_at: float) -> bool:
@@ -241,7 +241,7 @@ class RelaySelector:
         return [*successors, *others][:RELAYS_MAX]
 
     def _usable_successors(self, node_id: str, now: float) -> list[str]:
-        """The nodes that this node watches, without those that could not be called just now."""
+        """Return the nodes that this node watches, without those that could not be called just now."""
         state = self._state
         successors = islice(state.members.nodes.successors(node_id), min(state.config.watches, RELAYS_MAX))
         since = now - DIRECT_RETRY_MIN
@@ -315,7 +315,7 @@ class RelaySelector:
             self.note_direct(reply.sender.id, now)
 
     def note_direct(self, node_id: str, now: float) -> None:
-        """A node answered something that went to it directly, or a watch of it stands."""
+        """Note that a node answered something that went to it directly, or that a watch of it stands."""
         if self._state.is_live(node_id):
             self._answered_at[node_id] = now
             self._failed_at.pop(node_id, None)

@@ -129,7 +129,7 @@ class Timers:
         return None if entry is None else entry[0]
 
     def next_deadline(self) -> float:
-        """The earliest deadline; infinity if there is none."""
+        """Return the earliest deadline; infinity if there is none."""
         heap, live = self._heap, self._live
         while heap:
             deadline, count, key = heap[0]

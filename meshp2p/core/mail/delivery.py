@@ -106,7 +106,7 @@ class Delivery:
             self.flush(line.home[0], now)
 
     def forget_home(self, home: str) -> None:
-        """A node is gone for good."""
+        """Forget a node that is gone for good."""
         self.queues.forget(home)
         self.ready.pop(home, None)
 
@@ -157,7 +157,7 @@ class Delivery:
     # Batches
 
     def next_request(self, home: str, now: float) -> Deliver | None:
-        """The next batch: each recipient's oldest copies; a message for several recipients is in it once."""
+        """Return the next batch: each recipient's oldest copies; a message for several recipients is in it once."""
         ready = self.ready.get(home)
         if not ready or (record := self._state.members.records.get(home)) is None:
             return None
@@ -224,7 +224,8 @@ class Delivery:
             self._settle(acknowledged, now)
 
     def _settle(self, copies: list[tuple[str, Outgoing]], now: float) -> None:
-        """A home says that these were acknowledged already. Deliver them again later if that cannot be written."""
+        """Settle copies of which a home says that they were acknowledged already. Deliver them again later if that
+        cannot be written."""
 
         def conclude(failure: str | None, now: float) -> None:
             for recipient in dict.fromkeys(recipient for recipient, _ in copies) if failure is not None else ():

@@ -29,7 +29,7 @@ class Receipts:
     _home_calls: HomeCalls
 
     def ask(self, ticket: int, request: AskStatus, now: float) -> None:
-        """An agent asks. The id of a message tells which node accepted it."""
+        """Answer an agent that asks for the status of a message. The id of a message tells which node accepted it."""
         reply = self.status(request.message_id)
         bits = None if reply.receipts else node_bits_of(request.message_id)
         nodes = self._state.members.nodes if bits is not None else ()

@@ -44,7 +44,7 @@ class MeshClock:
         self._others.pop(node_id, None)
 
     def read(self, now: float) -> int:
-        """Unix milliseconds."""
+        """Return Unix milliseconds."""
         own = self._look(now)
         at = int(now * 1000)
         if not self._others:

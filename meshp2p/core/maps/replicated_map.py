@@ -72,7 +72,7 @@ class ReplicatedMap:
         return f"<ReplicatedMap {self.name!r} entries={len(self)} deleted={len(self._deleted)} view={self.view:016x}>"
 
     def __len__(self) -> int:
-        """How many keys have a value."""
+        """Return how many keys have a value."""
         return self._values
 
     @property

@@ -253,7 +253,7 @@ class Candidates:
         return pause
 
     def next_dial(self, *, without: Needless) -> float | None:
-        """When the next address is due; None if there is none."""
+        """Return when the next address is due; None if there is none."""
         return min(
             (
                 candidate.next_dial
