@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from meshp2p.cli.output import printable, progress, warn, write_line
 from meshp2p.errors import ConfigError
+from meshp2p.recording.recording import FILE_BYTES_MAX, is_recording, load_recording
 from meshp2p.simulation.checkers import CHECKERS
 from meshp2p.simulation.pictures import timeline, write_html
 from meshp2p.simulation.pictures.text import summary
+from meshp2p.simulation.recorded import replay_recording, verdicts
 from meshp2p.simulation.replay import read_replay, write_replay
 from meshp2p.simulation.scenarios import Options, build_schedule, scenarios
 from meshp2p.simulation.schedule import Schedule, dump_schedule
@@ -44,7 +47,9 @@ def add_commands(commands: Any) -> None:
         metavar="NAME",
         help=f"run only this checker; may be repeated: {', '.join(CHECKERS)}",
     )
-    simulate.add_argument("--replay", type=Path, metavar="FILE", help="run the schedule of this file again")
+    simulate.add_argument(
+        "--replay", type=Path, metavar="FILE", help="run this file again: a schedule, or the recording of a node"
+    )
     simulate.add_argument("--shrink", action="store_true", help="find the smallest schedule that still fails")
     simulate.add_argument(
         "--save",
@@ -64,6 +69,8 @@ def run(options: argparse.Namespace) -> int:
         for name, about in scenarios().items():
             write_line(f"{name:{width}}  {about}")
         return 0
+    if options.replay is not None and is_recording(_read_beginning(options.replay)):
+        return _replay_recording(options)
     schedule = _schedule_of(options)
     if options.json:
         write_line(dump_schedule(schedule).decode())
@@ -87,6 +94,43 @@ def run(options: argparse.Namespace) -> int:
     if result.violations and options.shrink:
         _shrink(schedule, result, options)
     return 1 if result.violations else 0
+
+
+def _read_beginning(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(64)
+    except OSError as error:
+        raise ConfigError(f"replay file {path}: {error.strerror}") from None
+
+
+def _replay_recording(options: argparse.Namespace) -> int:
+    """Replay the recording of a real node, and print what it saw."""
+    try:
+        with options.replay.open("rb") as file:
+            recording = load_recording(file.read(FILE_BYTES_MAX + 1))
+        run = replay_recording(recording)
+    except (ConfigError, OSError) as error:
+        raise ConfigError(f"replay file {options.replay}: {error}") from None
+    began, ended = (
+        datetime.fromtimestamp(segment.wall_ms / 1000, UTC).isoformat(" ", "seconds")
+        for segment in (recording.segments[0], recording.segments[-1])
+    )
+    seconds, violations = run.result.virtual_seconds, run.result.violations
+    if options.json:
+        _show(run.trace, run.schedule, run.result, options, can_save=False)
+        write_line(run.result.as_json().decode())
+        return 1 if violations else 0
+    about = f"node {recording.node_id} of mesh {recording.mesh}, meshp2p {recording.version}: {began} to {ended}"
+    write_line(printable(f"{about}, {seconds:.1f} s; written because of: {recording.reason}"))
+    _show(run.trace, run.schedule, run.result, options, can_save=False)
+    found = list(verdicts(run.trace))
+    write_line("\n".join(["", "verdicts and their evidence:", *map(printable, found), ""] if found else [""]))
+    equal = "DIFFERENCES" if violations else "the same effects and states"
+    write_line(f"replayed {run.steps} inputs and compared {run.states} states: {equal}")
+    for violation in violations:
+        write_line(printable(f"  {violation.message}"))
+    return 1 if violations else 0
 
 
 def printable_lines(text: str) -> str:
@@ -125,7 +169,9 @@ def _describe(schedule: Schedule) -> None:
         write_line(printable(f"  {fault.begin:8.2f} s  {describe_fault(fault)}"))
 
 
-def _show(trace: Trace, schedule: Schedule, result: Result, options: argparse.Namespace) -> None:
+def _show(
+    trace: Trace, schedule: Schedule, result: Result, options: argparse.Namespace, *, can_save: bool = True
+) -> None:
     """Print and write the pictures that were asked for."""
     if options.trace:
         for line in lines_of(trace):
@@ -133,7 +179,8 @@ def _show(trace: Trace, schedule: Schedule, result: Result, options: argparse.Na
     elif not options.json:
         write_line(printable_lines(timeline(trace, schedule)))
     if options.html is not None:
-        _write(options.html, lambda path: write_html(trace, schedule, result, path, _command_of(options)))
+        command = _command_of(options)
+        _write(options.html, lambda path: write_html(trace, schedule, result, path, command, can_save=can_save))
 
 
 def _command_of(options: argparse.Namespace) -> str:

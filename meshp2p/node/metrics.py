@@ -21,6 +21,7 @@ from meshp2p.net.driver_parts import DELAY_BOUNDS, Datagrams, DriverStats
 from meshp2p.net.peers import Peers
 from meshp2p.net.port import Port
 from meshp2p.node.local_node import LocalNode
+from meshp2p.node.recordings import Recordings
 from meshp2p.node.subscriptions import Subscriptions
 from meshp2p.version import __version__
 
@@ -38,6 +39,7 @@ class Measured:
     port: Port
     server: HttpStats
     subscriptions: Subscriptions
+    recordings: Recordings
     sources: Sequence[Source] = ()
 
     @property
@@ -333,6 +335,13 @@ METRICS: Final = (
         "Whether the disk stores nothing now: 1 or 0.",
         lambda at: at.driver.machine.storage_failure is not None,
     ),
+    Metric(
+        "meshp2p_recordings_total",
+        "Recordings of what this node went through that it wrote to disk, by outcome.",
+        {"written": "recordings.written", "failed": "recordings.failed"},
+        ("outcome",),
+    ),
+    Metric("meshp2p_recorder_bytes", "Memory of the flight recorder; 0 if it pauses.", "recordings.recorder.bytes"),
     # HTTP
     Metric("meshp2p_http_connections", "Open HTTP connections.", "server.connections_open"),
     Metric("meshp2p_http_connections_opened_total", "HTTP connections since the start.", "server.connections_total"),

@@ -39,6 +39,7 @@ from meshp2p.store.directory import DataDirectory
 from meshp2p.store.disk_thread import DiskThread
 from meshp2p.store.identity import Identity, IdentityStore
 from meshp2p.store.messages import Durability, MessageStore
+from meshp2p.store.recordings import RecordingFiles
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import PeerHello
 
@@ -92,6 +93,10 @@ class Disk(Protocol):
     async def store(self, batches: Sequence[tuple[Write, ...]]) -> None:
         """Make all these writes, in their order, or none: then it raises :class:`~meshp2p.errors.StoreError`. When this
         returns, they are on disk. Cancel-safe: then it is unknown whether they are."""
+
+    async def save_recording(self, name: str, data: bytes) -> None:
+        """Write a recording, and remove the oldest. Names are in the order of time. Raises
+        :class:`~meshp2p.errors.StoreError`."""
 
     @property
     def age(self) -> float:
@@ -265,6 +270,7 @@ class _DirectoryDisk:
             self._thread = DiskThread()
             opened.pop_all()
         self._peers = PeerCache(directory / "peers.json", self._thread.run)
+        self._recordings = RecordingFiles(self._directory)
 
     def load_identity(self) -> Identity | None:
         return self._identity.load()
@@ -279,6 +285,9 @@ class _DirectoryDisk:
         await self._peers.save(peers)
         with contextlib.suppress(StoreError):  # it is told with what cannot be kept
             await self.store([])
+
+    async def save_recording(self, name: str, data: bytes) -> None:
+        await self._thread.run(lambda: self._recordings.save(name, data))
 
     def load_messages(self) -> list[tuple[Table, bytes, bytes]]:
         return self._messages.load()

@@ -23,7 +23,6 @@ from meshp2p.http.server import HttpServer
 from meshp2p.net.driver import Driver
 from meshp2p.net.port import Listener, Port
 from meshp2p.net.security import Security
-from meshp2p.net.supervised import SupervisedMachine
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.events import event_log, event_text
 from meshp2p.node.history import History
@@ -34,10 +33,12 @@ from meshp2p.node.local_node import LocalNode
 from meshp2p.node.metrics import Measured, expose
 from meshp2p.node.plain_nursery import open_plain_nursery
 from meshp2p.node.platform import Bound, Disk, Platform, Surroundings
+from meshp2p.node.recordings import NodeMachine, Recordings
 from meshp2p.node.reporting import Reports
 from meshp2p.node.self_check import SelfCheck
 from meshp2p.node.status import StatusBoard
 from meshp2p.node.subscriptions import Subscriptions
+from meshp2p.recording.recorder import Recorder
 from meshp2p.version import __version__
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import PeerHello
@@ -80,6 +81,7 @@ class _Runner:
         self._own = own
         self._subscriptions = Subscriptions()
         self._maps = LocalMaps()
+        self._recordings: Recordings
         self._lost_id: IdConflictLost | None = None
         self._failure: MeshError | None = None
         self._scope = trio.CancelScope()
@@ -108,7 +110,10 @@ class _Runner:
             loss = None if own.disk is None else own.disk.loss
             if loss is not None:
                 _log.error("%s", loss)
-            machine = SupervisedMachine(
+            recordings = self._recordings = Recordings(
+                Recorder(platform.wall_ms, config.mesh_name), own.disk, platform.wall_ms
+            )
+            machine = NodeMachine(
                 profile,
                 around.place.addresses,
                 config.protocol,
@@ -121,6 +126,8 @@ class _Runner:
                 signer=None if security is None else security.signer,
                 process=0 if security is None else security.process,
                 give_up=self._give_up,
+                recorder=recordings.recorder,
+                note_fault=recordings.note_fault,
             )
             peers = platform.make_peers(codec, PeerHello(machine.id, machine.own.boot), security)
             port = Port(bound.listener, peers.serve_stream, None if security is None else peers.serve_tls)
@@ -143,7 +150,9 @@ class _Runner:
                 node.loss = loss
                 app = make_app(node, __version__, lambda: around.allowed_hosts, config.allow_origins, access)
                 server = HttpServer(app, config.limits, server_header=f"meshp2p/{__version__}")
-                measured = Measured(node, driver, bound.datagrams, peers, port, server.stats, self._subscriptions)
+                measured = Measured(
+                    node, driver, bound.datagrams, peers, port, server.stats, self._subscriptions, recordings
+                )
                 node.metrics = functools.partial(expose, measured)
                 history = History(_why_revoked_of(security), lambda: rfc3339(platform.wall_ms()))
                 self._subscriptions.add(history)
@@ -177,6 +186,7 @@ class _Runner:
                 try:
                     await parts.start(peers.run, driver, node.answering.serve)
                     await parts.start(driver.run)
+                    parts.start_soon(recordings.run, machine)
                     await parts.start(node.run_agent)
                     await parts.start(_serve, server, port.http, served)
                     await parts.start(port.run)
@@ -261,6 +271,7 @@ class _Runner:
                 event_log.info("%s: %s", type(event).__name__, event.id)
             case _:
                 event_log.warning("%s", event_text(event))
+        self._recordings.note(event)
         self._subscriptions.put(event)
 
 

@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.state import Signer
-from meshp2p.core.effects import Effect
 from meshp2p.core.machine import Machine
 from meshp2p.core.randomness import Randomness
 from meshp2p.core.swim.hosting import Profile
@@ -101,7 +100,11 @@ class Recorder:
 
     def _write(self, step: tuple[Any, ...]) -> None:
         writer = self._writer
-        writer.dump(step)
+        try:
+            writer.dump(step)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the node goes on
+            self._forget(f"an input cannot be written: {error!r:.200}")
+            return
         self._steps += 1
         if self._steps > self._limits.steps_max:
             self._forget("more happens than is recorded")
@@ -127,7 +130,11 @@ class Recorder:
         began = time.perf_counter()
         self._end_segment()
         writer = StateWriter()
-        writer.dump(attributes_of(machine))
+        try:
+            writer.dump(attributes_of(machine))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the node goes on
+            self._forget(f"the state cannot be written: {error!r:.200}")
+            return
         segment = Segment(now, self._wall_ms(), pack(writer.getvalue()))
         self._segments.append(segment)
         self.bytes += len(segment.state)
@@ -208,10 +215,8 @@ for _name in INPUTS:
 
 def trail_of(outcome: Any) -> str:
     """Return what is compared of the effects of an input: the kind of each."""
-    effects: Any = outcome[1] if type(outcome) is tuple else outcome
-    if not effects or not isinstance(effects[0], Effect):
-        return ""
-    return " ".join([type(effect).__name__ for effect in effects])
+    effects = outcome[1] if type(outcome) is tuple else outcome
+    return " ".join([type(effect).__name__ for effect in effects]) if type(effects) is list else ""
 
 
 def _noted(arguments: tuple[Any, ...], outside: RecordedOutside) -> tuple[Any, ...]:

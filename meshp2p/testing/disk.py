@@ -12,6 +12,7 @@ from meshp2p.core.effects import Table, Write
 from meshp2p.discovery.cache import KnownPeer
 from meshp2p.errors import StartError
 from meshp2p.store.identity import Identity
+from meshp2p.store.recordings import RECORDINGS_MAX
 from meshp2p.testing.process import Process
 from meshp2p.virtual.disk import SimulatedDisk
 
@@ -37,6 +38,7 @@ class VirtualDisk(SimulatedDisk[_Files]):
     def __init__(self) -> None:
         super().__init__()
         self.user: Process | None = None
+        self.recordings: dict[str, bytes] = {}
 
     @property
     def files(self) -> _Files:
@@ -78,6 +80,13 @@ class OpenDisk:
         await self._process.sleep(SYNC_SECONDS)
         if not self._process.is_dead:
             self._disk.write(msgspec.structs.replace(self._disk.files, peers=peers))
+
+    async def save_recording(self, name: str, data: bytes) -> None:
+        await self._process.sleep(SYNC_SECONDS)
+        if not self._process.is_dead:
+            self._disk.recordings[name] = data
+            for old in sorted(self._disk.recordings)[:-RECORDINGS_MAX]:
+                del self._disk.recordings[old]
 
     def load_messages(self) -> list[tuple[Table, bytes, bytes]]:
         return self._disk.read_messages()

@@ -9,6 +9,8 @@ from meshp2p.core.address import Address
 from meshp2p.core.calls import Deliver
 from meshp2p.core.effects import Call, Store
 from meshp2p.core.requests import SendMessage
+from meshp2p.core.swim.hosting import Profile
+from meshp2p.errors import InstanceConflict, NodeClosed
 from meshp2p.recording.recorder import RecorderLimits
 from meshp2p.recording.recording import unpack
 from meshp2p.recording.replaying import Replay
@@ -104,4 +106,31 @@ def test_payloads_are_not_in_it() -> None:
     assert not any(b"anybody" in unpack(part) for part in parts)
     replay = Replay(recording)
     assert [step.name for step in replay.run()][-1] == "offer"
+    assert not replay.differences
+
+
+def test_inputs_that_no_simulated_run_has_replay_too() -> None:
+    process = one_process(RecorderLimits())
+    machine, now = process.machine, process.host.now
+    assert machine.first_route("n1", now) is not None
+    assert machine.routes("n1", now)
+    machine.note_route("n1", "", "unreachable", now)
+    assert machine.first_route("nobody", now) is None
+    machine.register(Profile("agent", "host", 1), now)
+    with pytest.raises(InstanceConflict):
+        machine.register(Profile("n1", "host", 1), now)
+    machine.report("busy", "{}", now)
+    machine.abandon(77)
+    machine.readdress((Address("192.0.2.1", 7),), now, hostname="other")
+    machine.republish(now)
+    machine.expel({(b"", "n2")}, now, lambda owner: owner == "x")
+    machine.rebuild(now)
+    machine.leave(now)
+    with pytest.raises(NodeClosed):
+        machine.report("late", "{}", now)
+    recording = process.take()
+    assert recording is not None
+    replay = Replay(recording)
+    *_, last = replay.run()
+    assert (last.name, last.error) == ("report", "NodeClosed")
     assert not replay.differences

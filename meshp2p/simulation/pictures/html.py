@@ -39,8 +39,10 @@ def _read(name: str) -> str:
     return resources.files(__package__).joinpath("page", name).read_text(encoding="utf-8")
 
 
-def render_html(trace: Trace, schedule: Schedule, result: Result, command: str = REPLAY) -> str:
-    """Return the page. ``command`` repeats the run.
+def render_html(
+    trace: Trace, schedule: Schedule, result: Result, command: str = REPLAY, *, can_save: bool = True
+) -> str:
+    """Return the page. ``command`` repeats the run. With ``can_save`` it offers the schedule as a file.
 
     Ids and messages are arbitrary text and are shown as such. A content security policy allows only the page's own
     script, and forbids loading anything.
@@ -49,6 +51,7 @@ def render_html(trace: Trace, schedule: Schedule, result: Result, command: str =
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     title = f"{schedule.scenario}, seed {schedule.seed}, {len(schedule.nodes)} nodes"
     verdict = outcome(result)
+    file = dump_schedule(schedule).decode() if can_save else ""
     replacements = {
         "@@POLICY@@": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         "@@TITLE@@": html.escape(printable(f"{title}: {verdict}")),
@@ -61,7 +64,7 @@ def render_html(trace: Trace, schedule: Schedule, result: Result, command: str =
         "@@VERDICT@@": html.escape(verdict),
         "@@COMMAND@@": html.escape(command),
         "@@SUMMARY@@": html.escape(describe_run(trace, result)),
-        "@@DATA@@": encode_run(trace, schedule, result.violations, command, dump_schedule(schedule).decode()),
+        "@@DATA@@": encode_run(trace, schedule, result.violations, command, file),
         "@@SCRIPT@@": script,
     }
     page: list[str] = []
@@ -73,6 +76,8 @@ def render_html(trace: Trace, schedule: Schedule, result: Result, command: str =
     return "".join([*page, rest])
 
 
-def write_html(trace: Trace, schedule: Schedule, result: Result, path: Path, command: str = REPLAY) -> None:
+def write_html(
+    trace: Trace, schedule: Schedule, result: Result, path: Path, command: str = REPLAY, *, can_save: bool = True
+) -> None:
     """Write :func:`render_html` to this path. Raises :class:`OSError`."""
-    path.write_text(render_html(trace, schedule, result, command), encoding="utf-8")
+    path.write_text(render_html(trace, schedule, result, command, can_save=can_save), encoding="utf-8")

@@ -100,6 +100,7 @@ function listenToHeader() {
       getSelection().selectAllChildren(byId("command"));
     }
   });
+  byId("save").hidden = !run.file;
   byId("save").addEventListener("click", () => {
     const link = element("a");
     link.href = URL.createObjectURL(new Blob([run.file], { type: "application/json" }));
