@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -133,8 +134,8 @@ def judge(facts: Facts, findings: Sequence[Finding]) -> Verdict:
     worst, *others = troubles
     more = ""
     if others:
-        names = dict.fromkeys(finding.name for finding in others)
-        more = f" (also: {', '.join(name.replace('_', ' ') for name in names)})"
+        counts = collections.Counter(finding.name.replace("_", " ") for finding in others)
+        more = f" (also: {', '.join(name if count == 1 else f'{count} × {name}' for name, count in counts.items())})"
     return Verdict(worst.severity, worst.text + more, worst.remedy)
 
 
@@ -170,12 +171,14 @@ def _disks(facts: Facts) -> Iterator[Finding]:
 
 
 def _duplicates(facts: Facts) -> Iterator[Finding]:
-    seen = {(rival.id, rival.host) for report in facts.all_reports for rival in report.rivals}
-    for instance_id, host in sorted(seen):
+    hosts: dict[str, set[str]] = {}
+    for rival in (rival for report in facts.all_reports for rival in report.rivals):
+        hosts.setdefault(rival.id, set()).add(rival.host)
+    for instance_id, seen in hosts.items():
         yield Finding(
             "duplicate_id",
             "error",
-            f"a second process, on {host}, uses the id {instance_id}",
+            f"a second process, on {named(sorted(seen))}, uses the id {instance_id}",
             "give one of the two programs another id; the one that started last is refused",
             (instance_id,),
         )

@@ -172,6 +172,17 @@ def test_each_fault_is_named_in_the_verdict_with_its_remedy(fault: str) -> None:
     assert verdict.severity == findings[0].severity != "ok"
 
 
+def test_one_id_on_two_hosts_is_one_finding() -> None:
+    seen = facts({"rivals": (RivalSeen("a", "10.0.0.9", 4.0), RivalSeen("a", "127.0.0.1", 4.0))})
+    [finding] = find_problems(seen)
+    assert finding.text == "a second process, on 10.0.0.9 and 127.0.0.1, uses the id a"
+
+
+def test_findings_of_one_kind_are_counted() -> None:
+    seen = facts(dead=[DeadAgent(name, 5.0, "", "silent", is_node=True) for name in ("d", "e", "f")])
+    assert judge(seen, find_problems(seen)).text == "d died 5 s ago: it did not answer (also: 2 × dead agent)"
+
+
 def test_the_verdict_names_the_worst_and_counts_up_the_others() -> None:
     seen = facts(
         {"other_mesh": 1, "mailboxes": (MailboxLoad("x", 5, 130.0),)},
