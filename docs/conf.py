@@ -27,6 +27,7 @@ autodoc_default_options = {
     "members": True,
     "inherited-members": "Exception, Struct, int, str, tuple",
     "member-order": "bysource",
+    "exclude-members": "add_note, with_traceback",  # of every exception of Python
 }
 autodoc_typehints = "description"
 myst_enable_extensions = ["colon_fence", "deflist"]

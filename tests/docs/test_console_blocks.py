@@ -23,7 +23,7 @@ from simulations.lan.network import Host, open_switch
 from tests.docs.test_code_blocks import BLOCKS, ROOT, Block
 from tests.hosts.programs import skip_without_namespaces
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a page starts up to ten processes, one after another
 
 RAN: Final = ("meshp2p ", "curl ", "python ", "pytest ")
 """Commands that are run; what installs is run by ``make test`` itself."""
