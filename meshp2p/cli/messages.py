@@ -18,7 +18,7 @@ from meshp2p.cli.output import printable, progress, time_text, to_json_line, wri
 from meshp2p.client import MeshClient
 from meshp2p.core.message import CUSTOM, KINDS
 from meshp2p.core.plain_json import NotPlainJson, check_plain_json
-from meshp2p.errors import ConfigError, MeshError, RequestRefused, UnknownInstance
+from meshp2p.errors import ConfigError, MeshError, RemoteError, RequestRefused, UnknownInstance
 from meshp2p.node.received import ReceivedMessage
 
 __all__ = ["add_commands", "text_argument"]
@@ -102,7 +102,7 @@ async def _send(options: argparse.Namespace) -> int:
         if options.all:
             message_id = await client.broadcast(payload, source=options.source, kind=kind)
         else:
-            async with _naming_the_nearest(client, options.target):
+            async with _errors_about(client, options.target):
                 message_id = await client.send(
                     options.target,
                     payload,
@@ -119,7 +119,7 @@ async def _query(options: argparse.Namespace) -> int:
     payload = _payload(options)
     async with open_client(options) as client:
         with progress(f"waiting for the answer of {options.target}"):
-            async with _naming_the_nearest(client, options.target):
+            async with _errors_about(client, options.target):
                 if options.source is not None:
                     await expect_member(client, options.source)
                     answer = await client.query(options.target, payload, source=options.source, timeout=options.timeout)
@@ -130,10 +130,12 @@ async def _query(options: argparse.Namespace) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _naming_the_nearest(client: MeshClient, target: str) -> AsyncIterator[None]:
-    """Let the error about an unknown target name the nearest id."""
+async def _errors_about(client: MeshClient, target: str) -> AsyncIterator[None]:
+    """Let errors say more of the target: the nearest id if it is unknown, and that an error is its own."""
     try:
         yield
+    except RemoteError as error:
+        raise MeshError(f"{target!r} answered with an error: {error}") from error
     except UnknownInstance:
         with contextlib.suppress(RequestRefused):
             await expect_member(client, target)

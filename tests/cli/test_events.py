@@ -51,6 +51,16 @@ async def test_it_prints_the_present_and_then_each_event(monkeypatch: pytest.Mon
         assert all(line[:3] == "202" and line[23] == "Z" for line in lines)
 
 
+async def test_it_begins_with_the_past_if_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_mesh("a") as [a], MeshClient(a.url) as client:
+        await client.register("zed", "h", 1)
+        await client.deregister("zed")
+        lines = await printed_until("members: ", monkeypatch, "--node", a.url, "--past")
+        said = [line.split("  ")[1] for line in lines]
+        assert said.index("joined zed") < said.index("left zed") < len(said) - 1
+        assert said[-1].startswith("members: a; leader is a")
+
+
 async def test_it_prints_only_what_was_asked_for_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_mesh("a") as [a], MeshClient(a.url) as client:
 

@@ -44,7 +44,7 @@ async def test_errors_name_the_cause_and_leave_nothing(
     monkeypatch.setattr(messages, "_HEARTBEAT_SECONDS", 0.01)
     async with answering(capsys) as (sh, node):
         for words, code, told in (
-            (("echo", '"boom"'), 1, "no \\x1b[31m boom"),
+            (("echo", '"boom"'), 1, "'echo' answered with an error: ValueError: no \\x1b[31m boom"),
             (("ecko", "1"), 1, "no agent 'ecko' is in the mesh: did you mean echo?"),
             (("echo", "1", "--from", "nobody"), 1, "no agent 'nobody' is in the mesh"),
             (("echo", "x"), 2, "PAYLOAD is not JSON"),
