@@ -133,8 +133,11 @@ class MeshTrust:
 
     # Spreading
 
-    async def run(self, connections: Iterable[PeerConnection], expel: _Expel) -> None:
-        """Spread new statements and enforce them, until cancelled. ``expel`` is told which agents are revoked.
+    async def run(
+        self, connections: Iterable[PeerConnection], expel: _Expel, release: Callable[[PeerConnection], None]
+    ) -> None:
+        """Spread new statements and enforce them, until cancelled. ``expel`` is told which agents are revoked, and
+        ``release`` ends the calls that are passed on for them.
 
         Call :meth:`look` about once a second meanwhile.
         """
@@ -143,7 +146,8 @@ class MeshTrust:
             while True:
                 await self._must_look.wait()
                 self._must_look = trio.Event()
-                self._enforce(connections, expel, nursery)
+                for connection in self._enforce(connections, expel, nursery):
+                    release(connection)
 
     def look(self, connections: Iterable[PeerConnection]) -> None:
         """Take in what other processes of this user wrote, and have :meth:`run` act if anything is to be done."""
@@ -154,7 +158,11 @@ class MeshTrust:
         ):
             self._must_look.set()
 
-    def _enforce(self, connections: Iterable[PeerConnection], expel: _Expel, nursery: trio.Nursery) -> None:
+    def _enforce(
+        self, connections: Iterable[PeerConnection], expel: _Expel, nursery: trio.Nursery
+    ) -> list[PeerConnection]:
+        """Return the connections of those that turned out to be revoked."""
+        barred: list[PeerConnection] = []
         trust = self.credential.trust
         digest, before, news = trust.digest(), self._spread_digest, Statements()
         if digest != before:
@@ -167,6 +175,7 @@ class MeshTrust:
                 continue
             if why := self.why_refused(stream):
                 connection.why_barred = why
+                barred.append(connection)
                 nursery.start_soon(self._dismiss, connection, stream)
             elif stream.trust_digest != digest and connection not in self._updating:
                 self._updating.add(connection)
@@ -176,6 +185,7 @@ class MeshTrust:
             expel(self.agents.revoked(trust))
             if not trust.is_trusted(self._own_machine, agent=self._own_id):
                 self._is_revoked.set()
+        return barred
 
     async def _keep_agents(self) -> None:
         while True:

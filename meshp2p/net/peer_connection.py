@@ -181,9 +181,15 @@ class PeerConnection:
     @property
     def is_usable(self) -> bool:
         """Return whether a call may be opened here. A connection on which a call had no answer is not used until a byte
-        arrives."""
+        arrives, and one of a revoked node not at all."""
         is_silent = self.heard_at <= self.silent_since
-        return not self.is_closed and not self.is_retired and not is_silent and self.protocol.may_open
+        return (
+            not self.is_closed
+            and not self.why_barred
+            and not self.is_retired
+            and not is_silent
+            and self.protocol.may_open
+        )
 
     # Calls
 

@@ -125,7 +125,9 @@ class Peers:
                     service, serve_query, self._connections, self._connect, self._nursery, self._security
                 )
                 if self._security is not None and service is not None:
-                    self._nursery.start_soon(self._security.trust.run, self._connections, service.expel)
+                    self._nursery.start_soon(
+                        self._security.trust.run, self._connections, service.expel, self._relays.release
+                    )
                 task_status.started()
                 while True:
                     await trio.sleep(_SWEEP_SECONDS)

@@ -29,6 +29,7 @@ class RelayConnection(Protocol):
     """The interface of a connection: :class:`~meshp2p.net.peer_connection.PeerConnection` has it."""
 
     protocol: PeerProtocol
+    why_barred: str
 
     @property
     def peer(self) -> PeerHello | None: ...
@@ -109,9 +110,12 @@ class Relays:
     def _begin(self, connection: RelayConnection, asked: RelayAsked) -> None:
         near, far = _Half(connection, asked.call, is_near=True), _Half(None, 0, is_near=False)
         near.other, far.other = far, near
-        if len(self._halves) >= 2 * RELAYS_MAX:
+        reason, why = ResetReason.REFUSED, connection.why_barred
+        if not why and len(self._halves) >= 2 * RELAYS_MAX:
+            reason, why = ResetReason.BUSY, f"{RELAYS_MAX} calls are passed on here"
+        if why:
             connection.protocol.drop_passed(len(asked.opened.data))
-            near.reset(ResetReason.BUSY, f"{RELAYS_MAX} calls are passed on here")
+            near.reset(reason, why)
             return
         self._halves[connection, asked.call] = near
         self._start(self._open, near, asked)
@@ -140,7 +144,7 @@ class Relays:
             far.send(event)
 
     def release(self, connection: RelayConnection) -> None:
-        """End the relayed calls of a connection that has ended."""
+        """End the relayed calls of a connection that has ended, or whose other side was revoked."""
         for half in [half for (at, _), half in self._halves.items() if at is connection]:
             self._forget(half)
             half.other.reset(ResetReason.CANCELLED if half.is_near else ResetReason.LOST, "the other half broke")

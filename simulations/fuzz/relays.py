@@ -33,6 +33,7 @@ class _Line:
 
     def __init__(self, protocol: PeerProtocol) -> None:
         self.protocol: PeerProtocol = protocol
+        self.why_barred = ""
         self.is_closed = False
 
     @property

@@ -28,7 +28,7 @@ from meshp2p.wire.exchange import PART_BYTES_MAX
 from meshp2p.wire.peer_frames import CallKind
 from tests.net.guarded import NOW_MS, Member, meet
 from tests.net.secured import Computer, invited, new_mesh, record_of
-from tests.net.service import Node, running
+from tests.net.service import CODEC, Node, running
 
 
 def node_of(computer: Computer, name: str) -> Node:
@@ -130,6 +130,36 @@ async def test_a_revoked_node_that_does_not_listen_is_cut_off_and_served_no_more
         assert a.requests == []
         await until(lambda: connection.is_closed)
         assert trio.current_time() - revoked_at <= DISMISS_SECONDS + 2.0
+
+
+async def test_nothing_is_passed_on_for_a_revoked_node_that_does_not_listen(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    root_key, first = new_mesh()
+    second, lost = invited(first), invited(first, "lost")
+    relay, target, c = node_of(first, "relay"), node_of(second, "target"), node_of(lost, "c")
+    relay.known["target"] = target
+    body = CODEC.encode(Probe(0))
+    async with running(relay, target, c):
+        connection = await connect(c, relay)
+        assert connection.open_call(CallKind.MESSAGE, body, target="target").connection is connection
+        await until(lambda: len(target.requests) == 1)
+        target.may_answer = trio.Event()
+        under_way = connection.open_call(CallKind.MESSAGE, body, target="target")
+        await until(lambda: len(target.requests) == 2)
+        monkeypatch.setattr(MeshTrust, "answer", ignore)
+        first.credential.trust.revoke(root_key, lost.credential.key.fingerprint)
+        served = next(one for one in relay.peers.connections if one.peer and one.peer.id == "c")
+        await until(lambda: bool(served.why_barred))
+        assert not served.is_usable
+        assert len(relay.peers._relays) == 0
+        target.may_answer.set()
+        later = connection.open_call(CallKind.MESSAGE, body, target="target")
+        with pytest.raises(CallBroken, match="revoked"):
+            await later.receive()
+        with pytest.raises(CallBroken):
+            await under_way.receive()
+        assert len(target.requests) == 2
 
 
 async def test_one_agent_is_shut_out_and_the_others_of_its_machine_stay(autojump_clock: trio.testing.MockClock) -> None:

@@ -65,6 +65,7 @@ class OneSide:
 
     def __init__(self, pair: Pair, protocol: PeerProtocol) -> None:
         self.pair = pair
+        self.why_barred = ""
         self.protocol = protocol
         self.frames: list[PeerFrame] = []
 
