@@ -182,14 +182,8 @@ class PeerConnection:
     def is_usable(self) -> bool:
         """Return whether a call may be opened here. A connection on which a call had no answer is not used until a byte
         arrives, and one of a revoked node not at all."""
-        is_silent = self.heard_at <= self.silent_since
-        return (
-            not self.is_closed
-            and not self.why_barred
-            and not self.is_retired
-            and not is_silent
-            and self.protocol.may_open
-        )
+        is_over = self.is_closed or self.is_retired or self.why_barred != ""
+        return not is_over and self.heard_at > self.silent_since and self.protocol.may_open
 
     # Calls
 

@@ -9,14 +9,17 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 import meshp2p
 from meshp2p import MeshNode
 from meshp2p.core.address import Address
+from meshp2p.core.calls import Done, Push
 from meshp2p.core.datagrams import Datagram, Gossip, Ping, Unreached
-from meshp2p.core.record import Item, Record, Rumour, State, tag_of
+from meshp2p.core.effects import Call
+from meshp2p.core.record import Item, Record, Rumour, SignedRecord, State, tag_of
 from meshp2p.discovery.endpoints import Endpoints
 from meshp2p.discovery.source import Offer, Sighting, Source
 from meshp2p.errors import IdConflict, Refusal
@@ -251,6 +254,52 @@ async def test_connections_carry_nothing_that_can_be_read(users: Users) -> None:
     assert len(captured) > 1000
     for secret in (b"first-agent", b"second-agent", b"a-payload"):
         assert secret not in captured
+
+
+async def test_what_a_member_forges_about_the_node_of_another_changes_nothing(users: Users) -> None:
+    _, anna = users.found("anna")
+    users.invite(anna, "mallory")
+    users.invite(anna, "victim")
+    users.act("anna")
+    options = {**OPTIONS, "in_loop": True}
+    async with meshp2p.open_node(id="one", **options) as one:
+        users.act("victim")
+        async with meshp2p.open_node(id="victim", join=seed(one), **options) as victim:
+            users.act("mallory")
+            async with meshp2p.open_node(id="mallory", join=seed(one), **options) as mallory:
+                for node in (one, victim, mallory):
+                    await node.wait_for_members(3, timeout=60)
+                leader = (await one.wait_for_leader(timeout=60)).id
+                driver, target = mallory._node._driver, one._node._driver.machine
+                own, signer = target.claim_of("victim"), driver.machine._state.signer
+                assert isinstance(own, SignedRecord)
+                assert signer is not None
+                stolen = {"incarnation": own.incarnation + 5, "addresses": mallory.addresses}
+                forged: list[Item] = [
+                    signer.sign_rumour(Rumour("victim", own.incarnation, State.LEFT, author))
+                    for author in ("mallory", "victim", "one")
+                ]
+                forged += [
+                    signer.sign_rumour(Rumour("victim", own.incarnation, State.DEAD, "one")),
+                    signer.sign_record(msgspec.structs.replace(own, **stolen)),
+                    signer.sign_record(msgspec.structs.replace(own, epoch=1 << 60, epoch_since=1, **stolen)),
+                    msgspec.structs.replace(own, **stolen),
+                ]
+                refused_before = refused(one).get(Refusal.UNTRUSTED, 0)
+                for item in forged:
+                    push = Call(0, one.addresses, Push(0, (item,)), 30.0, "one", target.own.boot)
+                    assert isinstance(await driver._caller.call(push), Done)
+                known = target.claim_of("victim")
+                assert isinstance(known, SignedRecord)
+                assert (known.addresses, known.state, known.proof.owner) == (
+                    own.addresses,
+                    State.ALIVE,
+                    own.proof.owner,
+                )
+                assert known.incarnation < own.incarnation + 5
+                assert (await one.wait_for_leader(timeout=60)).id == leader
+                assert len(one.members()) == 3
+                assert refused(one).get(Refusal.UNTRUSTED, 0) >= refused_before + 4
 
 
 async def test_an_agent_of_another_machine_cannot_take_an_id_that_is_in_use(users: Users) -> None:

@@ -305,6 +305,23 @@ def test_a_recorded_attempt_cannot_be_replayed_to_either_side() -> None:
     assert newcomer.credential is None
 
 
+def test_a_recording_of_joining_shows_neither_the_code_nor_the_mesh() -> None:
+    inviter = Inviter()
+    recorded = bytearray()
+
+    def record(data: bytes) -> bytes:
+        recorded.extend(data)
+        return data
+
+    joined = join(inviter.accept(), NewcomerSide(CODE, "bert@laptop"), to_inviter=record, to_newcomer=record)
+    secrets = [word.encode() for word in (*CODE.text.split("-")[1:], "studio", "anna@laptop")]
+    secrets += [certificate.der for certificate in (joined.root, *joined.machine.chain)]
+    secrets.append(joined.root.public.spki)
+    for secret in secrets:
+        assert secret not in recorded
+    assert len(recorded) > 1000
+
+
 # What strangers send
 
 
