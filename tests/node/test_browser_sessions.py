@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import httpx
 import pytest
 import trio
+import trio.testing
 
 import meshp2p
 from meshp2p import MeshNode
@@ -15,6 +17,7 @@ from meshp2p.cli import main
 from meshp2p.client import MeshClient
 from meshp2p.errors import RequestRefused
 from meshp2p.store.credentials import CredentialDirectory
+from tests.node.browser import needs_browser, open_browser
 from tests.node.test_http_callers import ACTS, OPTIONS, calling, revoke_token, token_of
 from tests.node.users import Users
 
@@ -118,3 +121,58 @@ async def test_meshp2p_open_prints_a_link_without_a_secret_of_others(
         with pytest.raises(RequestRefused, match="403"):
             await link_of(node, token_of(anna, "agent:painter"))
         assert await trio.to_thread.run_sync(run) != 0
+
+
+# A real browser
+
+EVIL = """HTTP/1.1 200 OK\r
+Content-Type: text/html\r
+Connection: close\r
+\r
+<script>
+const body = JSON.stringify({instance_id: "evil", hostname: "h", port: 1, capabilities: [], agent_profiles: []});
+const ask = (method, path, more) => fetch(NODE + path, {method, credentials: "include", ...more}).then(
+  async (answer) => `${answer.type} ${answer.status} ${await answer.text()}`, (error) => "failed");
+Promise.all([
+  ask("GET", "/status"), ask("GET", "/registry/agents", {mode: "no-cors"}),
+  ask("POST", "/registry/register", {body, headers: {"Content-Type": "application/json"}}),
+  ask("POST", "/registry/register", {body, mode: "no-cors"}), ask("POST", "/session", {mode: "no-cors"}),
+]).then((answers) => { window.answers = answers; });
+</script>
+"""
+
+
+@pytest.mark.slow
+@needs_browser
+async def test_a_real_browser_keeps_the_session_from_a_page_of_another_port(
+    anna: CredentialDirectory, tmp_path: Path
+) -> None:
+    token = token_of(anna, "read", "agent:*")
+    seen = bytearray()
+
+    async def serve(stream: trio.SocketStream) -> None:
+        seen.extend(await stream.receive_some())
+        await stream.send_all(EVIL.replace("NODE", repr(node_url)).encode())
+        await stream.aclose()
+
+    async with meshp2p.open_node(**OPTIONS, require_token=True) as node, open_browser(tmp_path) as tab:
+        node_url = f"http://127.0.0.1:{node.addresses[0].port}"
+        await tab.ask("Page.enable")
+        await tab.ask("Page.navigate", url=await link_of(node, token))
+        await tab.wait_for(f"location.href === {node_url + '/'!r} && document.documentElement?.dataset.ready")
+        assert await tab.evaluate("document.cookie") == "", "scripts do not see it"
+        registered = await tab.evaluate(
+            """fetch("/registry/register", {method: "POST", headers: {"Content-Type": "application/json"}, body:
+            JSON.stringify({instance_id: "mine", hostname: "h", port: 1, capabilities: [], agent_profiles: []})})
+            .then((answer) => answer.status)"""
+        )
+        assert registered == 200
+        async with trio.open_nursery() as nursery:
+            [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            nursery.start_soon(trio.serve_listeners, serve, [listener])
+            await tab.ask("Page.navigate", url=f"http://127.0.0.1:{listener.socket.getsockname()[1]}/")
+            answers = await tab.wait_for("window.answers")
+            nursery.cancel_scope.cancel()
+        assert set(answers) <= {"failed", "opaque 0 "}
+        assert {member.id for member in node.members()} == {"home", "mine"}
+        assert token.encode() not in seen
