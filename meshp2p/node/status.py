@@ -39,6 +39,9 @@ AGENTS_MAX: Final = 1000
 METRICS_MAX: Final = 1024
 """Agents, and bytes of the metrics of one, in a status. Chosen, not measured."""
 
+WAIT_STEP: Final = 10.0
+"""Seconds. Chosen, not measured."""
+
 CACHE_SECONDS: Final = 1.0
 """How long a status is given to all who ask. Chosen, not measured."""
 
@@ -202,7 +205,12 @@ def _agents(
         )
 
     agents = [*map(show, facts.agents), *map(show_dead, facts.dead)]
-    return sorted(agents, key=lambda one: (RANKS[one.trouble], one.state == "alive", -(one.pending or 0), one.id))
+    return sorted(agents, key=lambda one: (RANKS[one.trouble], one.state == "alive", -_waited(one), one.id))
+
+
+def _waited(agent: AgentStatus) -> int:
+    """Return for how long messages wait for an agent, in steps: what is read at once does not change the order."""
+    return int((agent.oldest_unread or 0) // WAIT_STEP)
 
 
 def _metrics(text: str) -> dict[str, Any] | None:

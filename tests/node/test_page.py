@@ -28,6 +28,7 @@ from meshp2p.wire.status_contract import (
 )
 from tests.http.meshes import calling, open_mesh, registration
 from tests.node.browser import Tab, needs_browser, open_browser
+from tests.node.test_revocation import until_listed
 from tests.node.test_verdict import FAULTS
 from tests.simulation.pictures.images import count_colours
 
@@ -248,6 +249,18 @@ async def test_a_test_query_and_a_notification_are_sent(tmp_path: Path) -> None:
             [message] = (await caller.get("/messages/hosted"))["messages"]
             assert message["payload"] == {"x": 1}
         assert {one.id for one in a.members()} == {"a", "b", "hosted"}  # the page's own agent is gone
+
+
+async def test_a_page_that_is_closed_leaves_no_agent_behind(tmp_path: Path) -> None:
+    async with calling("a", "b") as (caller, [a, _]), open_browser(tmp_path) as tab:
+        await tab.open(f"{a.url}/")
+        await tab.wait_for("document.documentElement.dataset.ready")
+        await tab.evaluate("void send('b', 'Query', 1).catch(() => {})")  # b has no handler: it waits for 10 s
+        await a.wait_for_members(3)
+        await tab.ask("Page.navigate", url="about:blank")
+        await until_listed(a, "a", "b")
+        status = await caller.get("/status")
+        assert "dead_agent" not in {finding["name"] for finding in status["findings"]}
 
 
 async def test_the_keyboard_leads_everywhere(tmp_path: Path) -> None:
