@@ -103,7 +103,7 @@ class Swim:
         self.contact: Contact = Contact(state, self.election, self.roll_call)
         self.convergence: ConvergenceCheck = ConvergenceCheck(state, self.prober, self.syncer)
         self.watches: Watches = Watches(state, self.confirmer)
-        self.departures: Departures = Departures(state)
+        self.departures: Departures = Departures(state, self.syncer.call_back)
         self._early_syncs: dict[int, SyncRequest] = {}
         """Syncs that are answered once this node's own numbers in the answer are on disk."""
 
