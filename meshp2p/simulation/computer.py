@@ -9,7 +9,7 @@ from typing import Any
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply
 from meshp2p.core.directory.keeping import KeptState
-from meshp2p.core.effects import CallFailed, WatchOpened
+from meshp2p.core.effects import CallFailed, Send, WatchOpened
 from meshp2p.core.machine import Machine
 from meshp2p.core.maps.replicated_map import ReplicatedMap
 from meshp2p.core.record import Record
@@ -142,6 +142,11 @@ class Computer:
         elif not self.is_dark:
             self._inbox.put(self._receive, *packet, is_datagram=True)
 
+    def handle_trust(self, life: int, action: Callable[..., None], *arguments: Any) -> None:
+        """Take a step of an exchange about trust, in the process with this life."""
+        if self.machine is not None and life == self.life and not self.is_dark:
+            self._arrive(action, *arguments)
+
     def handle_call(self, exchange: CallInProgress) -> None:
         """Receive a call."""
         if self.is_dark:
@@ -175,6 +180,10 @@ class Computer:
             self._inbox.put(action, *arguments)
 
     # What the process does with it
+
+    def seal(self, effect: Send) -> bytes | None:
+        """Seal a datagram of a secured mesh. Return None if that is not possible."""
+        raise NotImplementedError
 
     def _receive(self, packet: Any, source: Address, cause: int) -> None:
         raise NotImplementedError

@@ -6,27 +6,36 @@ from typing import Any, Protocol
 
 from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply
-from meshp2p.core.effects import Call, CallFailed, Watch, WatchOpened
+from meshp2p.core.effects import Call, CallFailed, Send, Watch, WatchOpened
 from meshp2p.core.machine import Machine
 
-__all__ = ["CallInProgress", "Endpoint", "WatchLine"]
+__all__ = ["CallInProgress", "Endpoint", "Introducer", "WatchLine"]
 
 
 class Endpoint(Protocol):
     """An endpoint at an address of the network. :class:`~meshp2p.simulation.host.Host` documents its methods."""
 
     key: str
+    id: str
     life: int
     address: Address
     machine: Machine | None
     is_dark: bool
     is_stopped: bool
 
+    def seal(self, effect: Send) -> bytes | None: ...
     def handle_datagram(self, packet: tuple[Any, Address, int]) -> None: ...
     def handle_call(self, exchange: CallInProgress) -> None: ...
     def handle_reply(self, exchange: CallInProgress, reply: CallReply | CallFailed, peer: str, cause: int) -> None: ...
     def handle_watcher(self, line: WatchLine) -> None: ...
     def handle_watch(self, line: WatchLine, outcome: WatchOpened | CallFailed) -> None: ...
+
+
+class Introducer(Protocol):
+    """Connects the nodes of a secured mesh: see :class:`~meshp2p.simulation.trust_links.SecuredLinks`."""
+
+    def connect(self, dialler: Endpoint, listener: Endpoint) -> str: ...
+    def machine_of(self, host: Endpoint) -> bytes: ...
 
 
 class CallInProgress:

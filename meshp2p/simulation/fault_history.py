@@ -14,6 +14,7 @@ from meshp2p.virtual.faults import (
     Fault,
     Forged,
     Forgery,
+    Liar,
     Lossy,
     Moved,
     OneWay,
@@ -21,6 +22,7 @@ from meshp2p.virtual.faults import (
     Partition,
     Pause,
     Rejected,
+    ShutOut,
     Sleep,
     Slow,
     Stalls,
@@ -122,11 +124,12 @@ def _is_replay(fault: Fault) -> bool:
     return isinstance(fault, Forged) and fault.what is Forgery.REPLAY
 
 
-_OfNode = Pause | Sleep | Slow | Stalls | Moved | Twin
+_OfNode = Pause | Sleep | Slow | Stalls | Moved | Twin | ShutOut
 
 
 def _is_of_links(fault: Fault) -> bool:
-    return isinstance(fault, CuttingFault | Lossy | Bursts | Delayed | Oversized | Corrupted)
+    # what a liar says may reach any node
+    return isinstance(fault, CuttingFault | Lossy | Bursts | Delayed | Oversized | Corrupted | Liar)
 
 
 def _impairs_node(fault: Fault, key: str) -> bool:

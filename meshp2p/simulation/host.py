@@ -33,11 +33,11 @@ from meshp2p.core.requests import Request
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.errors import InternalError, LocalProtocolError, RemoteProtocolError
 from meshp2p.simulation.alarm import Alarm
-from meshp2p.simulation.computer import Computer
 from meshp2p.simulation.digest import Digest
 from meshp2p.simulation.endpoint import CallInProgress, WatchLine
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.network import Network
+from meshp2p.simulation.secured_computer import SecuredComputer
 from meshp2p.simulation.watcher import Watcher
 from meshp2p.virtual.corruption import Mangled
 from meshp2p.virtual.trace import Trace, What
@@ -45,7 +45,7 @@ from meshp2p.virtual.trace import Trace, What
 __all__ = ["Host"]
 
 
-class Host(Computer):
+class Host(SecuredComputer):
     """A computer with a node's process: the inputs and the requests of its machine."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Host(Computer):
         trace: Trace | None,
         alter: Callable[[Host], None] | None = None,
     ) -> None:
-        super().__init__(key, profile.id, address, seed=seed, engine=engine, network=network)
+        super().__init__(key, profile.id, address, seed=seed, engine=engine, network=network, watcher=watcher)
         self.profile = profile
         self.number = number
         self.began_at: float = 0.0
@@ -77,7 +77,6 @@ class Host(Computer):
         """Makes the machine of each process."""
         self._seed = seed
         self._config = config
-        self._watcher = watcher
         self._mark = digest.mark
         self._trace = trace
         self._alter = alter
@@ -111,7 +110,10 @@ class Host(Computer):
             mail,
             lease_clock=self.clock.lease_seconds,
             age=self._engine.now,
+            **self._begin_security(draw),
         )
+        if self.security is not None:
+            self.security.attach(self.machine, self._note_stranger)
         if self._alter is not None:
             self._alter(self)
 
@@ -124,12 +126,13 @@ class Host(Computer):
         kept = self.disk.read() if self.disk is not None else None
         cause = self._note(What.START, "", kept, cause)
         self._perform(machine.start(self.now), cause)
+        self._await_renewal()
 
     def stop(self, *, is_silent: bool, cause: int = 0) -> None:
         """Kill the process, and with ``is_silent`` its machine."""
         self._network.watches.break_all(self, is_silent=is_silent)
         self._network.watches.forget(self)
-        self.machine = None
+        self.machine = self.security = None
         self._set_state(is_dark=is_silent, is_stopped=False)
         self._note(What.STOP, "", "silent" if is_silent else "killed", cause)
         for action, arguments, _ in self._inbox.clear():
@@ -176,7 +179,7 @@ class Host(Computer):
 
     def _receive(self, packet: Any, source: Address, cause: int) -> None:
         if isinstance(packet, bytes):
-            packet = self._decode(packet)
+            packet = self._decode(packet) if self.security is None else self._open(packet, source)
             if packet is None:
                 return
         self._mark(self._engine.now)
@@ -207,7 +210,10 @@ class Host(Computer):
         return None if isinstance(data, Mangled) else datagram
 
     def _receive_call(self, exchange: CallInProgress) -> None:
-        request = exchange.effect.request
+        request = self._admit(exchange)
+        if isinstance(request, CallFailed):
+            self._network.reply(exchange, self, request, exchange.cause)
+            return
         codec = self._network.codec
         if codec is not None:
             request = codec.decode_request_untrusted(codec.encode(request))
@@ -243,6 +249,7 @@ class Host(Computer):
         self._perform(self.running.receive_stored(number, failure, self.now), 0)
 
     def _receive_reply(self, exchange: CallInProgress, reply: CallReply | CallFailed, peer: str, cause: int) -> None:
+        reply = self._check_reply(reply, peer)
         self._mark(self._engine.now)
         self._mark(-self.number - 0.5)
         cause = self._note(What.FAIL if isinstance(reply, CallFailed) else What.REPLY, peer, reply, cause)
@@ -250,6 +257,9 @@ class Host(Computer):
         self._perform(self.running.receive_reply(exchange.effect.call_id, reply, self.now), cause)
 
     def _receive_watcher(self, line: WatchLine) -> None:
+        if self._network.introduce(line.watcher, line.life, self):
+            self._network.watches.cut(line)
+            return
         pong, effects = self.running.receive_call(line.effect.request, self.now)
         self._perform(effects, 0)
         if isinstance(pong, Pong) and line.address is not None:

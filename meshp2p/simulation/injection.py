@@ -8,11 +8,12 @@ from typing import assert_never
 
 from meshp2p.core.address import Address
 from meshp2p.core.directory.keeping import KeptState
+from meshp2p.simulation.attackers import Attackers
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.world import World
 from meshp2p.virtual import faults
 from meshp2p.virtual.disk import WRITE_SECONDS, SimulatedDisk
-from meshp2p.virtual.faults import CuttingFault, DiskFault, Fault, HostFault, ImpairingFault
+from meshp2p.virtual.faults import CuttingFault, DiskFault, Fault, HostFault, ImpairingFault, SecurityFault
 
 __all__ = ["Injector"]
 
@@ -36,13 +37,14 @@ class Injector:
         self._engine = world.engine
         self._random = random.Random(f"{world.schedule.seed}/faults")
         self._undos: dict[int, Undo] = {}
+        self._attackers = Attackers(world, self._random)
         self._overheard: list[tuple[bytes, Address]] = []
 
     def schedule(self, number: int, fault: Fault) -> None:
         """Begin and end a fault at its times. All faults end at the end of the schedule's duration."""
         duration = self._world.schedule.duration
         self._engine.at(min(fault.begin, duration), self._begin, (number, fault))
-        if fault.end is not None or not isinstance(fault, faults.Crash | faults.Leave):
+        if fault.end is not None or not isinstance(fault, faults.EndingFault):
             end = duration if fault.end is None else min(fault.end, duration)
             self._engine.at(end, self._end, (number, fault))
 
@@ -71,6 +73,8 @@ class Injector:
         elif isinstance(fault, faults.Forged):
             world.network.overhear = self._overhear
             self._forge((number, fault))
+        elif isinstance(fault, SecurityFault):
+            self._attackers.begin(number, fault)
         else:
             assert_never(fault)
 

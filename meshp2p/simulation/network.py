@@ -13,7 +13,7 @@ from meshp2p.core.calls import CallReply, CallRequest
 from meshp2p.core.datagrams import Datagram
 from meshp2p.core.effects import Call, CallFailed, Failure, Send
 from meshp2p.errors import check
-from meshp2p.simulation.endpoint import CallInProgress, Endpoint
+from meshp2p.simulation.endpoint import CallInProgress, Endpoint, Introducer
 from meshp2p.simulation.engine import Engine
 from meshp2p.simulation.paths import NetworkPaths
 from meshp2p.simulation.watches import WatchLines
@@ -60,6 +60,8 @@ class Network(NetworkPaths):
         self.traffic: Traffic = Traffic()
         self.codec: MessageCodec | None = None
         self.trace: Trace | None = None
+        self.introducer: Introducer | None = None
+        """In a secured mesh all datagrams are sealed, and connections begin with an introduction."""
         self.overhear: Callable[[bytes, Address], None] | None = None
         """An attacker that listens. It gets the bytes and the target of each datagram."""
 
@@ -74,8 +76,14 @@ class Network(NetworkPaths):
         packet: Any = effect.datagram
         traffic = self.traffic
         traffic.datagrams += 1
-        if self.codec is not None:
+        if self.introducer is not None:
+            packet = sender.seal(effect)
+            if packet is None:
+                self._drop("its keys are not known", sender.key, "", cause)
+                return
+        elif self.codec is not None:
             packet = self.codec.encode(packet)
+        if packet is not effect.datagram:
             traffic.packet_bytes += len(packet)
             traffic.packet_bytes_max = max(traffic.packet_bytes_max, len(packet))
             if self.overhear is not None:
@@ -170,6 +178,17 @@ class Network(NetworkPaths):
             self.connections.note(exchange.relay or exchange.caller, target)
         target.handle_call(exchange)
 
+    def introduce(self, dialler: Endpoint, life: int, listener: Endpoint) -> str:
+        """Connect two processes of a secured mesh. Return why that fails; empty if they are connected, and in an open
+        mesh."""
+        if self.introducer is None or dialler is listener:
+            return ""
+        return self.introducer.connect(dialler, listener) if dialler.life == life else "it has ended"
+
+    def machine_of(self, host: Endpoint) -> bytes:
+        """Return the fingerprint of a host's machine in a secured mesh; empty in an open one."""
+        return b"" if self.introducer is None else self.introducer.machine_of(host)
+
     def _pass_on(self, arrival: tuple[CallInProgress, Endpoint]) -> None:
         """Carry a call to the relay, which opens a connection to the target for it."""
         exchange, relay = arrival
@@ -179,6 +198,9 @@ class Network(NetworkPaths):
             self.refuse(exchange, relay)
             return
         exchange.relay = relay
+        if why := self.introduce(exchange.caller, exchange.life, relay):
+            self.reply(exchange, relay, CallFailed(Failure.UNREACHABLE, why), exchange.cause)
+            return
         if self.hidden:
             self.connections.note(exchange.caller, relay)
         route = relay.machine.relay_route(exchange.effect.target)

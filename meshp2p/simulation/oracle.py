@@ -4,6 +4,7 @@ compare views with it."""
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,11 +18,11 @@ from meshp2p.simulation.network import Network
 from meshp2p.virtual.faults import (
     ClockRate,
     ClockStep,
-    Crash,
     CuttingFault,
     DiskFails,
     DiskFull,
     DiskSlow,
+    EndingFault,
     Fault,
     Kind,
     Leave,
@@ -32,6 +33,9 @@ from meshp2p.virtual.faults import (
     Stalls,
     Twin,
 )
+
+if TYPE_CHECKING:
+    from meshp2p.simulation.secured.machines import Genuine  # it brings cryptography
 
 __all__ = ["Component", "MapWrite", "Oracle", "Report"]
 
@@ -108,6 +112,10 @@ class Oracle:
         """When each acknowledgement was confirmed, by recipient and message id."""
         self.agents_tried_at: dict[str, float] = {}
         """When each last tried to register or to send a heartbeat."""
+        self.genuine: Genuine | None = None
+        """What the machines and nodes of a secured mesh really said; None in an open one."""
+        self.shut_out: dict[str, float] = {}
+        """When the machine of each node was revoked."""
         self.map_writes: list[MapWrite] = []
         """All writes to shared maps, in order."""
         self._troubled_at = -math.inf
@@ -148,9 +156,14 @@ class Oracle:
         elif isinstance(fault, Pause | Sleep | Slow | Stalls | Moved):
             self._impaired_at[fault.node] = now
             self._impaired[fault.node] = self._impaired.get(fault.node, 0) + step
-        if isinstance(fault, Crash | Leave | Twin) or fault.is_bearable():
+        if isinstance(fault, EndingFault | Twin) or fault.is_bearable():
             return
         self._troubled_at = now
+
+    def note_shut_out(self, node_id: str) -> None:
+        """Note that the machine of a node was revoked."""
+        self.shut_out.setdefault(node_id, self.engine.now)
+        self.left[node_id] = None
 
     def note_process(self, host: Host) -> None:
         """Note that the process of a host started or ended."""
@@ -168,11 +181,14 @@ class Oracle:
 
     @property
     def live(self) -> list[Host]:
-        """Hosts whose node runs and is not about to leave, in the order of their first start."""
+        """Hosts whose node runs, is not about to leave and was not revoked, in the order of their first start."""
         return [
             host
             for host in self.hosts.values()
-            if host.machine is not None and not host.is_leaving and not host.machine.has_lost_id
+            if host.machine is not None
+            and not host.is_leaving
+            and not host.machine.has_lost_id
+            and host.id not in self.shut_out
         ]
 
     @property
@@ -191,12 +207,12 @@ class Oracle:
 
     def active_troubles(self) -> bool:
         """Return whether there is a fault now other than stopped processes and clocks."""
-        harmless = Crash | Leave | ClockStep | ClockRate
+        harmless = EndingFault | ClockStep | ClockRate
         return bool(self.network.impairments) or not all(isinstance(fault, harmless) for fault in self.active.values())
 
     def is_undisturbed(self) -> bool:
         """Return whether there is no fault now other than stopped processes."""
-        return all(isinstance(fault, Crash | Leave) for fault in self.active.values())
+        return all(isinstance(fault, EndingFault) for fault in self.active.values())
 
     def steady_for(self, host: Host) -> float:
         """Seconds since this host's process started or ended."""

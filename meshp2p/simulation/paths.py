@@ -29,6 +29,7 @@ class NetworkPaths:
         self.connections: SimulatedConnections = SimulatedConnections(engine)
         self._listeners: dict[Address, Endpoint] = {}
         self._keys: dict[Address, str] = {}
+        self._ids: dict[str, str] = {}
 
     # Addresses
 
@@ -36,6 +37,7 @@ class NetworkPaths:
         """Give the host this address from now on, whether its process runs or not."""
         self._listeners[address] = host
         self._keys[address] = host.key
+        self._ids[host.key] = host.id
 
     def detach(self, address: Address) -> None:
         """Remove this address."""
@@ -44,6 +46,10 @@ class NetworkPaths:
     def key_at(self, address: Address) -> str:
         """Return the key of the host that has this address, or had it last; empty if none ever did."""
         return self._keys.get(address, "")
+
+    def id_of(self, key: str) -> str:
+        """Return the id of the node on the host with this key; empty if there is none."""
+        return self._ids.get(key, "")
 
     def host_at(self, address: Address) -> Endpoint | None:
         return self._listeners.get(address)

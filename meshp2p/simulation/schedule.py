@@ -12,7 +12,7 @@ import msgspec
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.message import PAYLOAD_BYTES_MAX
 from meshp2p.errors import ConfigError
-from meshp2p.virtual.faults import Fault
+from meshp2p.virtual.faults import Fault, SecurityFault
 from meshp2p.virtual.links import LinkOptions
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "MapPlan",
     "NodePlan",
     "Schedule",
+    "SecurityPlan",
     "dump_schedule",
     "load_schedule",
 ]
@@ -30,6 +31,9 @@ FORMAT = 1
 """The version of the files. Raised when a field changes its meaning; new fields have defaults."""
 
 NODES_MAX = 20_000
+
+CHAIN_MAX = 8
+"""The number of machines in a chain of invitations, as in :mod:`meshp2p.trust.trust_map`."""
 
 
 class NodePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,6 +101,19 @@ class MapPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     deletions: float = 0.2
 
 
+class SecurityPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A secured mesh: each node has a machine of its own, which is invited when the node starts. The machine of the
+    first node founds the mesh. ``inviters`` names, for other nodes, the node on whose machine they are invited, if it
+    is not that of the first.
+
+    A process uses a key for datagrams for ``key_seconds``, and opens those to the former one for ``retired_seconds``.
+    """
+
+    inviters: dict[str, str] = {}
+    key_seconds: float = 86_400.0
+    retired_seconds: float = 600.0
+
+
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that determines a run.
 
@@ -105,7 +122,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ``reads_on`` names recipients that read after the message that they read last, for a while; all others read from the
     oldest message each time. ``checks`` names the checkers; None means all of them and ``()`` none. ``ablations`` names
     the safeguards that are switched off, as ``python -m simulations`` can do. ``through_wire`` encodes and decodes each
-    datagram. Every ``multicast_interval`` seconds each node looks for others by multicast; 0: never.
+    datagram. Every ``multicast_interval`` seconds each node looks for others by multicast; 0: never. With ``security``
+    the mesh is a secured one.
     """
 
     format: int = FORMAT
@@ -123,6 +141,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     config: ProtocolConfig = ProtocolConfig()
     through_wire: bool = False
     multicast_interval: float = 0.0
+    security: SecurityPlan | None = None
     checks: tuple[str, ...] | None = None
     ablations: tuple[str, ...] = ()
 
@@ -151,6 +170,7 @@ def _check_schedule(schedule: Schedule) -> None:
         if not agent.nodes or agent.id in ids or agent.every <= 0:
             raise ConfigError(f"agent {agent.id!r}: expected at least one node, an id of its own, and every > 0")
     _check_plans(schedule, ids)
+    _check_security(schedule, ids)
     for fault in schedule.faults:
         name = type(fault).__name__
         _check_known(name, fault.names(), ids)
@@ -159,6 +179,31 @@ def _check_schedule(schedule: Schedule) -> None:
                 f"{name}: begin = {fault.begin}, end = {fault.end}:"
                 f" expected 0 <= begin <= end, and begin within the duration ({schedule.duration})"
             )
+
+
+def _check_security(schedule: Schedule, ids: set[str]) -> None:
+    plan = schedule.security
+    if plan is None:
+        attack = next((fault for fault in schedule.faults if isinstance(fault, SecurityFault)), None)
+        if attack is not None:
+            raise ConfigError(f"{type(attack).__name__}: expected a secured mesh (security)")
+        return
+    if not 0 < plan.retired_seconds < plan.key_seconds <= 1e7:
+        raise ConfigError(
+            f"security: key_seconds = {plan.key_seconds}, retired_seconds = {plan.retired_seconds}: expected"
+            " 0 < retired_seconds < key_seconds, at most 10,000,000"
+        )
+    first = schedule.nodes[0].id
+    above = {first: 1}
+    for node in schedule.nodes[1:]:
+        inviter = plan.inviters.get(node.id, first)
+        if inviter not in above or above[inviter] >= CHAIN_MAX:
+            raise ConfigError(
+                f"inviters: {inviter!r} for {node.id!r}: expected a node that is listed before it, with fewer than"
+                f" {CHAIN_MAX} in its chain"
+            )
+        above[node.id] = above[inviter] + 1
+    _check_known("inviters", tuple(plan.inviters), ids)
 
 
 def _check_plans(schedule: Schedule, ids: set[str]) -> None:

@@ -10,7 +10,7 @@ from meshp2p.errors import ConfigError
 from meshp2p.simulation.schedule import AgentPlan, MailPlan, MapPlan, NodePlan, Schedule
 from meshp2p.simulation.simulation import run
 from meshp2p.simulation.world import Ablate
-from meshp2p.virtual.faults import Crash, Faulty, Leave
+from meshp2p.virtual.faults import EndingFault, Faulty
 from meshp2p.virtual.links import LinkOptions
 
 __all__ = ["Shrinking", "shrink"]
@@ -162,7 +162,7 @@ def _shorter(schedule: Schedule) -> Iterator[Schedule]:
             yield from _replaced(schedule, duration=duration)
     for place, fault in enumerate(schedule.faults):
         end = fault.end
-        if end is None and not isinstance(fault, Crash | Leave):
+        if end is None and not isinstance(fault, EndingFault):
             end = schedule.duration
         if end is not None and end - fault.begin > 0.5:
             half = msgspec.structs.replace(fault, end=round((fault.begin + end) / 2, 3))

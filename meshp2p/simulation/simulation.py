@@ -17,7 +17,7 @@ from meshp2p.simulation.injection import Injector
 from meshp2p.simulation.network import Traffic
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.world import VIOLATIONS_MAX, Ablate, World
-from meshp2p.virtual.faults import Crash, Fault, Leave
+from meshp2p.virtual.faults import EndingFault, Fault
 
 __all__ = ["Result", "Simulation", "run"]
 
@@ -178,7 +178,7 @@ class Simulation(World):
         schedule = self.schedule
         last = max(plan.at for plan in schedule.nodes)
         for fault in schedule.faults:
-            never = fault.begin if isinstance(fault, Crash | Leave) else schedule.duration
+            never = fault.begin if isinstance(fault, EndingFault) else schedule.duration
             last = max(last, never if fault.end is None else min(fault.end, schedule.duration))
         return last
 

@@ -12,12 +12,15 @@ from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.presets import PRESETS
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.oracle import MEETING
-from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, MailPlan, MapPlan, NodePlan, Schedule
+from meshp2p.simulation.schedule import NODES_MAX, AgentPlan, MailPlan, MapPlan, NodePlan, Schedule, SecurityPlan
 from meshp2p.simulation.swarm_faults import draw_faults
-from meshp2p.virtual.faults import Crash, CuttingFault, Fault, Leave, Moved
+from meshp2p.virtual.faults import Crash, CuttingFault, Fault, Impostor, Leave, Liar, Moved, ShutOut, Twin
 from meshp2p.virtual.links import LinkOptions
 
 __all__ = ["draw_swarm"]
+
+OPEN_SHARE = 0.85
+"""The share of meshes that are open. Chosen, not measured."""
 
 _LIMITS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("mailbox_messages_max", (3, 20, 100)),
@@ -71,6 +74,7 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
     mail = _draw_mail(random.Random(f"{seed}/mail"), names, agents, duration)
     returns, more = _draw_returns(random.Random(f"{seed}/returns"), names, agents, duration)
     mail += more
+    security, attacks = _draw_security(random.Random(f"{seed}/trust"), names, faults, duration)
     return Schedule(
         scenario="swarm",
         seed=seed,
@@ -80,11 +84,12 @@ def draw_swarm(seed: int, *, nodes: int | None = None, duration: float | None = 
         agents=agents,
         mail=mail,
         maps=_draw_maps(random.Random(f"{seed}/maps"), names, duration),
-        faults=_let_all_meet((*faults, *returns), plans),
+        faults=_let_all_meet((*faults, *returns, *attacks), plans),
         config=_draw_config(random.Random(f"{seed}/config"), nodes),
         link=LinkOptions(delay=draw.choice((0.0001, 0.0002, 0.002, 0.02)), jitter=draw.choice((0.0001, 0.001, 0.005))),
         multicast_interval=draw.choice((0.0, 0.0, 10.0)) if nodes <= 24 else 0.0,
         through_wire=draw.random() < 0.1,
+        security=security,
     )
 
 
@@ -173,6 +178,27 @@ def _draw_returns(
     sender = draw.choice([name for name in names if name != home])
     plan = MailPlan(source="waiting", nodes=(sender,), target=agent.id, at=agent.at, until=round(end, 3), every=0.5)
     return (Crash(begin=begin, end=end, node=home, is_silent=draw.random() < 0.5),), (plan,)
+
+
+def _draw_security(
+    draw: random.Random, names: tuple[str, ...], faults: tuple[Fault, ...], duration: float
+) -> tuple[SecurityPlan | None, tuple[Fault, ...]]:
+    """Make some meshes secured ones, some of which are attacked. A second process with the id of a node is not played
+    there."""
+    if draw.random() < OPEN_SHARE or any(isinstance(fault, Twin) for fault in faults):
+        return None, ()
+    key_seconds = draw.choice((8.0, 60.0, 86_400.0))
+    inviters = {name: draw.choice(names[: min(place, 3)]) for place, name in enumerate(names) if place}
+    plan = SecurityPlan(inviters=inviters, key_seconds=key_seconds, retired_seconds=key_seconds / 4)
+    begin = round(draw.uniform(0, duration / 2), 3)
+    end = round(draw.uniform(begin, duration), 3)
+    liar, node = draw.choice(names), draw.choice(names[1:])
+    attacks = (
+        Liar(begin=begin, end=end, node=liar, rate=draw.choice((1.0, 10.0))),
+        Impostor(begin=begin, end=end),
+        ShutOut(begin=begin, node=node, by=names[0], keeps_talking=draw.random() < 0.5),
+    )
+    return plan, tuple(attack for attack in attacks if draw.random() < 0.3)
 
 
 def _draw_skew(draw: random.Random) -> float:

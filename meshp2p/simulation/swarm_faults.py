@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import get_args
 
 from meshp2p.virtual import faults
-from meshp2p.virtual.faults import ALL_KINDS, Fault, Kind
+from meshp2p.virtual.faults import ALL_KINDS, Fault, Kind, OpenFault
 
 __all__ = ["draw_faults"]
 
-_KINDS: tuple[type[Fault], ...] = get_args(Fault)
+_KINDS: tuple[type[Fault], ...] = get_args(OpenFault)
 
 _CUT_KINDS: tuple[tuple[Kind, ...], ...] = (ALL_KINDS, ALL_KINDS, ALL_KINDS, (Kind.UDP,), (Kind.TCP,))
 _LOST_KINDS: tuple[tuple[Kind, ...], ...] = ((Kind.UDP,), (Kind.UDP, Kind.TCP))

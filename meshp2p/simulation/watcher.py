@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, CallRequest
 from meshp2p.core.datagrams import Datagram, Ping
 from meshp2p.core.effects import Call, CallFailed, Send, Watch
 from meshp2p.core.events import Event
 from meshp2p.core.message import Message
 from meshp2p.core.record import Item
+from meshp2p.errors import Refusal
 from meshp2p.simulation.letter import Letter, MailboxRead
 
 __all__ = ["Listed", "Watcher"]
@@ -30,6 +32,10 @@ class Watcher(Generic[AHost]):
     pinged: Callable[[AHost, Ping], None]
     tells: Callable[[AHost, tuple[Item, ...]], None]
     told: Callable[[AHost, tuple[Item, ...]], None]
+    opened: Callable[[AHost, bytes, Datagram], None]
+    barred: Callable[[AHost, bytes, Address, Refusal], None]
+    handed: Callable[[AHost, tuple[Item, ...]], None]
+    admitted: Callable[[AHost, bytes, str, int], None]
     calls: Callable[[AHost, Call], None]
     watching: Callable[[AHost, Watch], None]
     called: Callable[[AHost, CallRequest], None]
@@ -51,6 +57,9 @@ class Watcher(Generic[AHost]):
 
     def resolved(self, host: AHost, ticket: int, reply: CallReply) -> None:
         """The node answered the request with this ticket."""
+
+    def shut_out(self, host: AHost) -> None:
+        """The node has learned that its machine was revoked, and ends."""
 
     def failed(self, host: AHost, what: str) -> None:
         """The machine raised an exception, or did not come to rest."""

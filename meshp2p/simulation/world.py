@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import msgspec
 
@@ -28,6 +28,9 @@ from meshp2p.simulation.schedule import NodePlan, Schedule
 from meshp2p.simulation.watcher import Watcher
 from meshp2p.virtual.faults import Corrupted, Fault, Forged
 from meshp2p.virtual.trace import Trace, What
+
+if TYPE_CHECKING:
+    from meshp2p.simulation.secured_mesh import SecuredMesh  # it brings cryptography
 
 __all__ = ["Ablate", "Ablation", "World"]
 
@@ -96,6 +99,13 @@ class World(Watcher[Host]):
         self._multicast: Multicast | None = None
         if schedule.multicast_interval:
             self._multicast = Multicast(self.engine, self.network, self.oracle.hosts, schedule.multicast_interval)
+        self.secured: SecuredMesh | None = None
+        if schedule.security is not None:
+            from meshp2p.simulation.secured_mesh import SecuredMesh  # noqa: PLC0415 - it brings cryptography
+
+            self.secured = SecuredMesh(
+                schedule.nodes[0].id, schedule.security, self.oracle, self.admitted, schedule.seed
+            )
         self._plans = {plan.id: plan for plan in schedule.nodes}
         self._addresses = 0
         for plan in schedule.nodes:
@@ -170,6 +180,8 @@ class World(Watcher[Host]):
 
     def start_host(self, host: Host, cause: int = 0) -> None:
         """Start the host's process, tell it of its seeds, and let it look for others."""
+        if self.secured is not None:
+            self.secured.join(host)
         host.prepare()
         self.oracle.note_process(host)
         for checker in self.checkers.values():
@@ -206,6 +218,9 @@ class World(Watcher[Host]):
         host, life = argument
         if host.machine is not None and host.life == life:
             self.stop_host(host, is_silent=False)
+
+    def shut_out(self, host: Host) -> None:
+        self.engine.at(self.engine.now, self._close, (host, host.life))
 
     def resolved(self, host: Host, ticket: int, reply: CallReply) -> None:
         if ticket > FIRST_TICKET:

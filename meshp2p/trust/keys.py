@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from meshp2p.errors import Refusal, RemoteProtocolError
 
-__all__ = ["FINGERPRINT_BYTES", "MESH_ID_BYTES", "PrivateKey", "PublicKey", "mesh_id_of"]
+__all__ = ["FINGERPRINT_BYTES", "MESH_ID_BYTES", "InvalidSignature", "PrivateKey", "PublicKey", "mesh_id_of"]
 
 FINGERPRINT_BYTES: Final = 32
 MESH_ID_BYTES: Final = 16

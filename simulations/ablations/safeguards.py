@@ -10,6 +10,7 @@ from meshp2p.errors import ConfigError
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.schedule import Schedule
 from meshp2p.simulation.world import Ablation
+from simulations.ablations import trust
 from simulations.ablations.alterations import (
     believe_late_records,
     believe_verdicts,
@@ -219,6 +220,60 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "mail",
         "messages",
         alter=forget_acknowledged,
+    ),
+    "replay-window": Safeguard(
+        "a datagram that was opened is not opened again",
+        "replayer",
+        "replays",
+        alter=trust.without_replay_window,
+    ),
+    "signatures": Safeguard(
+        "claims count only if their authors signed them",
+        "forger",
+        "authorship",
+        alter=trust.verify_nothing,
+    ),
+    "certificates": Safeguard(
+        "nodes connect only if a machine of the mesh issued their certificates",
+        "join",
+        "admissions",
+        alter=trust.admit_anybody,
+    ),
+    "boots": Safeguard(
+        "a process that was followed by a later one is not admitted any more",
+        "replayer",
+        "admissions",
+        alter=trust.accept_old_processes,
+    ),
+    "kept-revocations": Safeguard(
+        "revocations are on disk",
+        "revoke",
+        "shut-outs",
+        alter=trust.forget_revocations,
+    ),
+    "trust-updates": Safeguard(
+        "nodes tell each other at once what is new in their trust maps",
+        "revoke",
+        "shut-outs",
+        alter=trust.without_trust_updates,
+    ),
+    "next-keys": Safeguard(
+        "a node publishes its next key for datagrams before it uses it",
+        "renewal",
+        "key-changes",
+        alter=trust.renew_without_notice,
+    ),
+    "former-keys": Safeguard(
+        "datagrams to the former key of a node open for a while",
+        "renewal",
+        "key-changes",
+        alter=trust.retire_at_once,
+    ),
+    "map-exchange": Safeguard(
+        "nodes compare their trust maps when they connect",
+        "sleeper",
+        "shut-outs",
+        alter=trust.compare_no_maps,
     ),
 }
 """All safeguards by name."""

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from meshp2p.errors import ConfigError
-from meshp2p.simulation.scenarios import Options, scenarios
+from meshp2p.simulation.scenarios import Options, build_schedule, scenarios
 from simulations.baseline import CASES, compare, measure, read_baseline
 from simulations.mutants.planted import read_mutants
 from simulations.sweep import run_seed
@@ -36,8 +36,12 @@ BASELINE = "baseline"
 """What caught a fault by figures that are not the recorded ones, where no checker did."""
 
 SEEDS_EACH = 2
-"""Seeds of each named scenario; the rest are the swarm's first ones. A named run takes a seventh of a swarm's time and
-meets its fault for certain, so more of them catch more in less time."""
+"""Seeds of each named scenario, one if it is of a secured mesh or if there is no room for more; the rest are the
+swarm's first ones. A named run takes a seventh of a swarm's time and meets its fault for certain, so more of them catch
+more in less time."""
+
+SWARM_RUNS = 6
+"""How many runs of the swarm there are at least."""
 
 CPU_SECONDS_MAX = 120.0
 """Processor time after which a run hangs. The longest takes 2 to 3 s. Chosen, not measured."""
@@ -72,7 +76,10 @@ class Survey(msgspec.Struct, frozen=True):
 
 def planned_runs() -> list[Run]:
     """What is run, in this order: the named scenarios, then the swarm."""
-    named = [(name, seed) for seed in range(SEEDS_EACH) for name in scenarios() if name != "swarm"]
+    open_ones = [name for name in scenarios() if name != "swarm" and build_schedule(name).security is None]
+    named = [(name, 0) for name in scenarios() if name != "swarm"]
+    named += [(name, seed) for seed in range(1, SEEDS_EACH) for name in open_ones]
+    named = named[: RUNS_MAX - SWARM_RUNS]
     return named + [("swarm", seed) for seed in range(RUNS_MAX - len(named))]
 
 

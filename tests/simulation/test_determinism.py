@@ -24,6 +24,8 @@ from meshp2p.simulation.scenarios import Options, build_schedule
 from meshp2p.simulation.simulation import run
 for scenario in ("partition", "restart", "homes", "bursts"):
     print(scenario, "nodes=7", "seed=3", run(build_schedule(scenario, Options(seed=3, nodes=7))).digest)
+for scenario in ("revoke", "renewal"):
+    print(scenario, "nodes=5", "seed=3", run(build_schedule(scenario, Options(seed=3, nodes=5))).digest)
 for seed in (3, 5):
     print("swarm", "nodes=5", f"seed={seed}", run(build_schedule("swarm", Options(seed=seed, nodes=5))).digest)
 """

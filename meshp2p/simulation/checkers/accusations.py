@@ -48,7 +48,7 @@ class Accusations(Checker):
         if host.number >= OBSERVERS_MAX or host.life > 1 or self._has_twins:
             return
         for item in items:
-            if type(item) is not Rumour or item.state is not State.SUSPECT or item.by != host.id or item.is_refused:
+            if not isinstance(item, Rumour) or item.state is not State.SUSPECT or item.by != host.id or item.is_refused:
                 continue
             _, incarnation, since = self._listed[host.key].get(item.id, (0, 0, 0.0))
             period = self.oracle.config.probe_interval
@@ -86,7 +86,7 @@ class Rivals(Checker):
         if self._told.get(host.key, True):
             return
         for item in items:
-            if type(item) is Record and item.id == host.id and item.boot == host.running.own.boot:
+            if isinstance(item, Record) and item.id == host.id and item.boot == host.running.own.boot:
                 self._told[host.key] = True
                 if self._requests[host.key]:
                     self.violated(host, "tells of itself while it asks whether its id is another's")

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
+from meshp2p.core.address import Address
 from meshp2p.core.calls import CallReply, CallRequest
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.datagrams import Datagram, Ping
@@ -14,6 +15,7 @@ from meshp2p.core.effects import Call, CallFailed, Send, Watch
 from meshp2p.core.events import Event
 from meshp2p.core.message import Message
 from meshp2p.core.record import Item
+from meshp2p.errors import Refusal
 from meshp2p.simulation.host import Host
 from meshp2p.simulation.letter import Letter, MailboxRead
 from meshp2p.simulation.oracle import Oracle
@@ -96,6 +98,18 @@ class Checker:
     def told(self, host: Host, items: tuple[Item, ...]) -> None:
         """A host is about to receive gossip, of one item or more."""
 
+    def opened(self, host: Host, data: bytes, datagram: Datagram) -> None:
+        """A host of a secured mesh has opened these bytes, and is about to receive the datagram."""
+
+    def barred(self, host: Host, data: bytes, source: Address, reason: Refusal) -> None:
+        """A host of a secured mesh has refused these bytes."""
+
+    def handed(self, host: Host, items: tuple[Item, ...]) -> None:
+        """The machine of a secured node is about to get these claims, by a datagram or a call."""
+
+    def admitted(self, host: Host, machine: bytes, agent_id: str, boot: int) -> None:
+        """A host of a secured mesh has admitted a process of an agent, on the machine with this fingerprint."""
+
     def calls(self, host: Host, effect: Call) -> None:
         """A host calls another."""
 
@@ -137,6 +151,9 @@ class Checker:
 
     def beat_refused(self, host: Host, agent_id: str) -> None:
         """A host answered the heartbeat of an agent that it does not know the instance."""
+
+    def revoked(self, node_id: str) -> None:
+        """The machine of this node was revoked."""
 
     def fault_changes(self, fault: Fault, *, begins: bool) -> None:
         """A fault is about to begin or to end."""

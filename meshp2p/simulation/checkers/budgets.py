@@ -6,7 +6,7 @@ import math
 
 from meshp2p.core.calls import Probe, Push, SyncRequest
 from meshp2p.core.directory.relay_selector import DIRECT_RETRY_MIN
-from meshp2p.core.directory.state import AGE_BYTES, AGES_PER_PACKET, PACKET_OVERHEAD
+from meshp2p.core.directory.state import AGE_BYTES, AGES_PER_PACKET, PACKET_OVERHEAD, SEAL_BYTES
 from meshp2p.core.effects import Call
 from meshp2p.core.events import (
     Event,
@@ -22,7 +22,7 @@ from meshp2p.core.swim.convergence_check import LOOKS_MAX
 from meshp2p.simulation.checkers.base import Checker
 from meshp2p.simulation.expectations import wanted_confirmations
 from meshp2p.simulation.host import Host
-from meshp2p.virtual.faults import Crash, Fault, Forged, Kind, Leave, Partition
+from meshp2p.virtual.faults import EndingFault, Fault, Forged, Kind, Liar, Partition, ShutOut
 
 __all__ = ["Budgets"]
 
@@ -118,6 +118,9 @@ class Budgets(Checker):
         datagrams_max = self._datagrams_max(seconds)
         tellings = self._spent.tellings + self._spent_before.tellings
         bare = PACKET_OVERHEAD + AGE_BYTES * AGES_PER_PACKET
+        if oracle.genuine is not None:
+            bare += SEAL_BYTES
+            tellings += self._called(seconds)  # each with the signed verdict
         state = "calm" if self._is_calm() else "busy"
         self._compare("datagrams", datagrams, datagrams_max, seconds, state)
         self._compare("bytes", packet_bytes, datagrams * bare + tellings * ITEM_BYTES, seconds, state)
@@ -153,14 +156,12 @@ class Budgets(Checker):
         if isinstance(fault, Partition):
             has_parts = all(kind in fault.kinds for kind in (Kind.UDP, Kind.TCP)) and not fault.period
             return has_parts and all(name in fault.names() for name in self.oracle.hosts)
-        return isinstance(fault, Crash | Leave)
+        return isinstance(fault, EndingFault) and not (isinstance(fault, ShutOut) and fault.keeps_talking)
 
     def _datagrams_max(self, seconds: float) -> float:
         config = self.oracle.config
         periods = seconds / config.probe_interval + 1
-        every = len(self.oracle.hosts)
-        shares = (1 - host.running.node_count() / every for host in self.oracle.live)
-        called = (seconds / config.dead_call_interval + 1) * max(0.0, sum(shares))
+        called = self._called(seconds)
         if self._is_calm():
             return self._nodes * 2 * periods + called + 3 * math.sqrt(called)
         probes = self._nodes * (2 + 4 * config.indirect_probes) * periods
@@ -170,9 +171,15 @@ class Budgets(Checker):
         # a call of a dead node that lives is answered, and so is the answer
         return probes + 3 * (called + 3 * math.sqrt(called)) + changes + forged
 
+    def _called(self, seconds: float) -> float:
+        """How often nodes call dead ones, on average."""
+        every = len(self.oracle.hosts)
+        shares = (1 - host.running.node_count() / every for host in self.oracle.live)
+        return (seconds / self.oracle.config.dead_call_interval + 1) * max(0.0, sum(shares))
+
     def _forged_packets(self) -> int:
         """How many packets attackers have sent."""
-        return self.oracle.network.links.fired.get(Forged.__name__, 0)
+        return sum(self.oracle.network.links.fired.get(name, 0) for name in (Forged.__name__, Liar.__name__))
 
     def _calls_max(self, seconds: float) -> float:
         config = self.oracle.config

@@ -66,7 +66,7 @@ class Homes(Checker):
         if not self.oracle.agents:
             return
         for item in items:
-            if type(item) is not Rumour or item.state is not State.DEAD or item.by != host.id:
+            if not isinstance(item, Rumour) or item.state is not State.DEAD or item.by != host.id:
                 continue
             if item.id in self.oracle.agents and host.key not in self._homes.get(item.id, {}):
                 self.violated(host, f"tells that {item.id} is dead, whose home it never was")
@@ -85,7 +85,7 @@ class Homes(Checker):
 
     def _note_goodbyes(self, host: Host, items: Iterable[Item]) -> None:
         for item in items:
-            if type(item) is Rumour and item.state is State.LEFT and item.id in self.oracle.agents:
+            if isinstance(item, Rumour) and item.state is State.LEFT and item.id in self.oracle.agents:
                 key = (host.key, item.id)
                 self._goodbyes[key] = max(item.incarnation, self._goodbyes.get(key, 0))
 

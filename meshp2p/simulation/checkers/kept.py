@@ -20,7 +20,7 @@ class Kept(Checker):
         if disk is None:
             return
         for item in items:
-            if type(item) is not Record or item.id != host.id or item.boot != machine.own.boot:
+            if not isinstance(item, Record) or item.id != host.id or item.boot != machine.own.boot:
                 continue
             kept = disk.promised
             if kept is None or item.incarnation > kept.incarnation or item.epoch > kept.epoch:

@@ -16,6 +16,7 @@ from meshp2p.virtual.faults import (
     ClockRate,
     ClockStep,
     Crash,
+    EndingFault,
     Fault,
     Hidden,
     Kind,
@@ -124,7 +125,7 @@ class MailFlow(Checker):
         """Check that messages accepted by a node that left are at other nodes, if only single nodes were gone when it
         left: it handed over undelivered messages, and those that only its own mailboxes had."""
         oracle = self.oracle
-        if oracle.was_troubled or not all(isinstance(fault, Crash | Leave) for fault in oracle.all_faults):
+        if oracle.was_troubled or not all(isinstance(fault, EndingFault) for fault in oracle.all_faults):
             return
         for (recipient, message_id), letter in self._unread.items():
             left_at = self._left_at(letter)

@@ -61,7 +61,9 @@ class PauseChecker(Checker):
             self._synced_at.pop(host.key, None)
             # where its clock stood still as well nothing is due, and it learns of its pause by what comes
             has_run = host.clock.now - self._paused_at.get(host.key, host.clock.now) > PAUSE_MIN / 2
-            if has_run and not oracle.active_troubles() and machine.node_count() == len(oracle.live) > 2:
+            # others have new keys for datagrams if it was stopped for longer
+            has_keys = oracle.genuine is None or seconds < host.retired_seconds
+            if has_run and has_keys and not oracle.active_troubles() and machine.node_count() == len(oracle.live) > 2:
                 oracle.engine.at(oracle.engine.now + ANSWERED_WITHIN, self._look_for_sync, (host, host.life))
 
     def calls(self, host: Host, effect: Call) -> None:

@@ -14,7 +14,7 @@ from meshp2p.core.record import Record
 from meshp2p.simulation.checkers.base import OBSERVERS_MAX, Checker
 from meshp2p.simulation.clock import EPOCH_MS
 from meshp2p.simulation.host import Host
-from meshp2p.virtual.faults import Crash, Leave
+from meshp2p.virtual.faults import EndingFault
 
 __all__ = ["Ages", "Heartbeats", "Records"]
 
@@ -75,7 +75,7 @@ class Ages(Checker):
     def tick(self) -> None:
         oracle = self.oracle
         now = oracle.engine.now
-        is_late = not all(isinstance(fault, Crash | Leave) for fault in oracle.all_faults)
+        is_late = not all(isinstance(fault, EndingFault) for fault in oracle.all_faults)
         stopped = [] if is_late else [agent_id for agent_id, since in oracle.agents.items() if since is None]
         for host in oracle.live if stopped else ():
             if host.is_stopped or host.number >= OBSERVERS_MAX:

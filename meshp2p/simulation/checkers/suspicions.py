@@ -60,12 +60,12 @@ class Suspicions(Checker):
 
     def tells(self, host: Host, items: tuple[Item, ...]) -> None:
         for item in items:
-            if type(item) is Rumour and item.by == host.id and item.state is State.SUSPECT:
+            if isinstance(item, Rumour) and item.by == host.id and item.state is State.SUSPECT:
                 self._note(host, item)
 
     def told(self, host: Host, items: tuple[Item, ...]) -> None:
         for item in items:
-            if type(item) is Rumour:
+            if isinstance(item, Rumour):
                 if item.state is State.SUSPECT:
                     self._note(host, item)
                 else:
@@ -96,7 +96,7 @@ class Suspicions(Checker):
 
     def _note_doubts(self, host: Host, items: Iterable[Item]) -> None:
         for item in items:
-            if type(item) is Rumour and item.state is State.DEAD:
+            if isinstance(item, Rumour) and item.state is State.DEAD:
                 case = self._case(host, item.id)
                 case.doubted = max(case.doubted, item.incarnation)
 

@@ -16,6 +16,9 @@ from meshp2p.simulation.scenarios import roles
 
 # isort: split
 from meshp2p.simulation.scenarios import mails
+
+# isort: split
+from meshp2p.simulation.scenarios import security
 from meshp2p.simulation.scenarios.building import Options, build_schedule, scenarios
 
-__all__ = ["Options", "agents", "build_schedule", "hosts", "mails", "networks", "roles", "scenarios"]
+__all__ = ["Options", "agents", "build_schedule", "hosts", "mails", "networks", "roles", "scenarios", "security"]

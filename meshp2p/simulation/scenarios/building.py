@@ -107,4 +107,5 @@ def _named(name: str, options: Options) -> Schedule:
         config=draft.config,
         reads_on=draft.reads_on,
         multicast_interval=draft.multicast_interval,
+        security=draft.security,
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from meshp2p.core.config import ProtocolConfig
-from meshp2p.simulation.schedule import AgentPlan, MailPlan, MapPlan
+from meshp2p.simulation.schedule import AgentPlan, MailPlan, MapPlan, SecurityPlan
 from meshp2p.virtual.faults import Fault
 
 __all__ = ["SCENARIOS", "Draft", "Scenario", "scenario"]
@@ -33,6 +33,7 @@ class Draft(msgspec.Struct):
     calm: float = 5.0
     config: ProtocolConfig = ProtocolConfig()
     reads_on: tuple[str, ...] = ()
+    security: SecurityPlan | None = None
 
     @property
     def chaos_end(self) -> float:

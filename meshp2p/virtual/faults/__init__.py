@@ -9,6 +9,7 @@
     a clock         ClockStep  ClockRate
     a disk          DiskForgets  DiskFull  DiskFails  DiskSlow  DiskTorn
     an attacker     Forged
+    a secured mesh  ShutOut  Liar  Impostor
 
 ``begin`` and ``end`` are virtual seconds. Without an ``end``, a fault lasts until the network heals at the end of the
 schedule's ``duration`` (a crashed node stays down). Nodes are named by their ids; without names, all nodes are
@@ -37,6 +38,7 @@ from meshp2p.virtual.faults.network import (
     Reordered,
 )
 from meshp2p.virtual.faults.processes import Crash, Leave, Moved, Pause, Sleep, Slow, Stalls, Twin
+from meshp2p.virtual.faults.security import Impostor, Liar, ShutOut
 
 __all__ = [
     "ALL_KINDS",
@@ -55,6 +57,7 @@ __all__ = [
     "DiskSlow",
     "DiskTorn",
     "Duplicated",
+    "EndingFault",
     "Fault",
     "Faulty",
     "Forged",
@@ -62,16 +65,21 @@ __all__ = [
     "Hidden",
     "HostFault",
     "ImpairingFault",
+    "Impostor",
     "Kind",
     "Leave",
+    "Liar",
     "Lossy",
     "Moved",
     "OneWay",
+    "OpenFault",
     "Oversized",
     "Partition",
     "Pause",
     "Rejected",
     "Reordered",
+    "SecurityFault",
+    "ShutOut",
     "Sleep",
     "Slow",
     "Stalls",
@@ -82,5 +90,11 @@ CuttingFault = Partition | OneWay | Blocked | Rejected
 ImpairingFault = Lossy | Bursts | Duplicated | Reordered | Delayed | Oversized | Corrupted
 HostFault = Crash | Leave | Pause | Sleep | Slow | Stalls | ClockStep | ClockRate | Moved
 DiskFault = DiskForgets | DiskFull | DiskFails | DiskSlow | DiskTorn
-Fault = CuttingFault | Hidden | ImpairingFault | Crash | Leave | Twin | HostFault | DiskFault | Forged
-"""All faults. A swarm draws its kinds by their order here."""
+SecurityFault = ShutOut | Liar | Impostor
+EndingFault = Crash | Leave | ShutOut
+"""Faults that last beyond the schedule's ``duration`` if they have no end."""
+
+OpenFault = CuttingFault | Hidden | ImpairingFault | Crash | Leave | Twin | HostFault | DiskFault | Forged
+"""Faults of every mesh. A swarm draws its kinds by their order here."""
+
+Fault = OpenFault | SecurityFault

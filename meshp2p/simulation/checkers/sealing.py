@@ -1,0 +1,84 @@
+"""Which datagrams and claims the machines of a secured mesh get."""
+
+from __future__ import annotations
+
+import msgspec
+
+from meshp2p.core.address import Address
+from meshp2p.core.datagrams import Datagram
+from meshp2p.core.events import Event, InstanceEvent, InstanceJoined, InstanceRecovered, InstanceUpdated
+from meshp2p.core.record import Item, Record, Rumour, SignedRecord, SignedRumour, State
+from meshp2p.errors import Refusal
+from meshp2p.simulation.checkers.base import Checker
+from meshp2p.simulation.host import Host
+
+__all__ = ["Authorship", "KeyChanges", "Replays"]
+
+CALM_SECONDS = 10.0
+"""So long after a disturbance all nodes have the records of the others. Chosen, not measured."""
+
+
+UNDER_WAY = 0.1
+"""How long a datagram is on the way at most, in a calm mesh. Chosen, not measured."""
+
+
+class Authorship(Checker):
+    """A machine gets a rumour only if its author made it, except about itself, and lists a node only by a record that
+    this node published."""
+
+    name = "authorship"
+    watches: tuple[type, ...] = (InstanceJoined, InstanceUpdated, InstanceRecovered)
+
+    def handed(self, host: Host, items: tuple[Item, ...]) -> None:
+        genuine = self.oracle.genuine
+        if genuine is None:
+            return
+        for item in items:
+            if isinstance(item, SignedRumour):
+                if genuine.claims.get(item) != item.by:
+                    self.violated(host, f"gets a rumour that {item.by} never made: {item.id} is {item.state.name}")
+            elif isinstance(item, Rumour):
+                if item.id != host.id:
+                    self.violated(host, f"gets a rumour about {item.id} that nobody signed: {item.state.name}")
+            elif not isinstance(item, SignedRecord):
+                self.violated(host, f"gets a record of {item.id} that nobody signed")
+
+    def event(self, host: Host, event: Event) -> None:
+        if self.oracle.genuine is not None and isinstance(event, InstanceEvent):
+            self._check_record(host, event.record)
+
+    def _check_record(self, host: Host, record: Record) -> None:
+        genuine = self.oracle.genuine
+        published = msgspec.structs.replace(record, state=State.ALIVE)
+        if genuine is not None and genuine.claims.get(published) != record.home:
+            self.violated(host, f"lists {record.id} by a record that {record.home} never published")
+
+
+class Replays(Checker):
+    """Each datagram is opened once at most, whatever was restarted since it was sent."""
+
+    name = "replays"
+
+    def prepare(self) -> None:
+        self._opened: set[tuple[str, bytes]] = set()
+
+    def opened(self, host: Host, data: bytes, datagram: Datagram) -> None:
+        if (host.key, data) in self._opened:
+            self.violated(host, "opens a datagram that it has opened before")
+        self._opened.add((host.key, data))
+
+
+class KeyChanges(Checker):
+    """In a calm mesh each datagram of a node that is listed opens, also while keys change, except those that are on the
+    way at that moment: the record with the new keys may overtake them."""
+
+    name = "key-changes"
+
+    def barred(self, host: Host, data: bytes, source: Address, reason: Refusal) -> None:
+        oracle = self.oracle
+        if oracle.active or oracle.engine.now - oracle.disturbed_at < CALM_SECONDS or oracle.was_troubled:
+            return
+        sender = oracle.hosts.get(oracle.network.key_at(source))
+        if sender is None or sender.id not in host.listed or oracle.engine.now - sender.renewed_at < UNDER_WAY:
+            return
+        self.violated(host, f"does not open a datagram of {sender.key}: {reason}")
