@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "root": "membership",
     "status": "messages",
     "service": "service",
+    "record": "record",
     "simulate": "simulate",
     "completion": "completion",
 }
@@ -46,7 +47,7 @@ COMMANDS: Final = {
 
 _ONLY_NAMED: Final = (
     *("status", "trust", "revoke", "token", "ca", "root"),
-    *("service", "simulate", "completion"),
+    *("record", "service", "simulate", "completion"),
 )
 """The commands of which the overview says no more than the name, so that it fits a screen of 24 lines."""
 

@@ -51,7 +51,8 @@ class Access:
         request.home = self._callers.local
         if route.scope == "read" and not grant.may_read:
             raise _forbidden("this caller may not read", "read")
-        if route.scope == "admin" and not grant.is_admin:
+        may_local = route.scope == "local" and grant is self._callers.local
+        if route.scope in ("admin", "local") and not (grant.is_admin or may_local):
             raise _forbidden("this caller is no admin", "admin")
         if route.scope == "agent":
             if not grant.ids:

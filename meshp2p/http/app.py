@@ -28,7 +28,7 @@ from meshp2p.http.page import page_response
 from meshp2p.http.registry import registry_handlers
 from meshp2p.http.request import Handler, Request, Response, Write, json_response, query_flag
 from meshp2p.http.route_finder import RouteFinder
-from meshp2p.http.routes import EVENTS_TYPE, METRICS_TYPE
+from meshp2p.http.routes import EVENTS_TYPE, METRICS_TYPE, RECORDING_TYPE
 from meshp2p.wire.contract import ErrorBody, HealthResponse, LivezResponse, ReadyzResponse, SessionResponse
 
 __all__ = ["make_app"]
@@ -107,6 +107,9 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
     async def page(_request: Request) -> Response:
         return page_response()
 
+    async def recording(_request: Request) -> Response:
+        return Response(200, node.recording(), [(b"content-type", RECORDING_TYPE.encode())])
+
     async def status(request: Request) -> Response:
         return json_response((await node.status(has_series=query_flag(request.query_values(), "series")),))
 
@@ -118,6 +121,7 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
         "events": events,
         "metrics": metrics,
         "page": page,
+        "recording": recording,
         "status": status,
         "health": health,
         "livez": livez,

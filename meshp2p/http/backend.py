@@ -36,6 +36,9 @@ class Backend(Protocol):
     def metrics(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
 
+    def recording(self) -> bytes:
+        """Return what was recorded until now, as the content of a file. Raises ``Unreachable``."""
+
     async def status(self, *, has_series: bool) -> bytes:
         """Return the status of the mesh as JSON, with the series or without."""
 

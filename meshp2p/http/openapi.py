@@ -88,7 +88,7 @@ def _operation(route: Route, by_type: dict[Any, Json]) -> Json:
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {JSON_TYPE: {"schema": by_type[route.body]}}}
     if route.scope is not None:
-        operation["security"] = [{}, {"bearer": [route.scope]}]
+        operation["security"] = [{}, {"bearer": ["admin" if route.scope == "local" else route.scope]}]
     return operation
 
 

@@ -42,6 +42,7 @@ __all__ = [
     "JSON_TYPE",
     "METRICS_TYPE",
     "PAGE_TYPE",
+    "RECORDING_TYPE",
     "REFUSALS",
     "ROUTES",
     "Answer",
@@ -74,8 +75,8 @@ class Route(NamedTuple):
     """One kind of request. ``name`` is that of its handler and of the operation in the OpenAPI description.
 
     In ``path``, ``{name}`` stands for one segment that is not empty. GET answers HEAD too. ``scope`` is the permission
-    that a caller needs in a secured mesh. "agent" is the permission to act as the instance that the request names. With
-    None, a caller needs no permission.
+    that a caller needs in a secured mesh. "agent" is the permission to act as the instance that the request names,
+    "local" that of programs on the node's machine and of admins. With None, a caller needs no permission.
     ``body_limit`` names the limit of the body in :class:`~meshp2p.http.limits.HttpLimits`. ``answers`` leaves out the
     refusals that any request can get.
     """
@@ -83,7 +84,7 @@ class Route(NamedTuple):
     name: str
     method: str
     path: str
-    scope: Literal["read", "agent", "admin"] | None
+    scope: Literal["read", "agent", "admin", "local"] | None
     what: str
     answers: dict[int, Answer]
     query: tuple[Parameter, ...] = ()
@@ -126,6 +127,7 @@ BODY_REFUSALS: Final[dict[int, str]] = {
 EVENTS_TYPE: Final = "text/event-stream"
 JSON_TYPE: Final = "application/json"
 PAGE_TYPE: Final = "text/html; charset=utf-8"
+RECORDING_TYPE: Final = "application/octet-stream"
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _Flag = Literal["true", "false"]
@@ -301,6 +303,17 @@ ROUTES: Final = (
         {200: Answer("all metrics, in Prometheus' text format", METRICS_TYPE)},
     ),
     Route("page", "GET", "/", None, "Show the live page.", {200: Answer("the page, for a browser", PAGE_TYPE)}),
+    Route(
+        "recording",
+        "GET",
+        "/recording",
+        "local",
+        "Take the flight recording of the last minutes, for `meshp2p simulate --replay`.",
+        {
+            200: Answer("the recording, as a file", RECORDING_TYPE),
+            503: Answer("nothing is recorded now, for the reason in the body"),
+        },
+    ),
     Route(
         "status",
         "GET",

@@ -59,6 +59,8 @@ class NodeBackend:
         """A description of what was lost on disk before the start, or None."""
         self.metrics: Callable[[], bytes] = bytes
         """Returns all metrics in Prometheus' text format; set by the runner, which has all parts."""
+        self.recording: Callable[[], bytes] = bytes
+        """Returns the flight recording; set by the runner as well."""
         self.make_status: Callable[[bool], Awaitable[bytes]]
         """Returns the status of the mesh as JSON, with series or without; set by the runner as well."""
         self._driver = driver

@@ -154,6 +154,7 @@ class _Runner:
                     node, driver, bound.datagrams, peers, port, server.stats, self._subscriptions, recordings
                 )
                 node.metrics = functools.partial(expose, measured)
+                node.recording = functools.partial(recordings.take, "record")
                 history = History(_why_revoked_of(security), lambda: rfc3339(platform.wall_ms()))
                 self._subscriptions.add(history)
                 board = StatusBoard(

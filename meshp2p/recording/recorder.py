@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from meshp2p.core.address import Address
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.core.directory.state import Signer
@@ -124,18 +126,14 @@ class Recorder:
         """Begin a segment with the present state of the machine. Nothing happens if it is too large."""
         limits = self._limits
         self._next_state = now + limits.interval
-        if _items_of(machine) > limits.items_max:
-            self._forget(f"the node holds more than {limits.items_max:,} members and messages")
-            return
         began = time.perf_counter()
-        self._end_segment()
-        writer = StateWriter()
-        try:
-            writer.dump(attributes_of(machine))
-        except Exception as error:  # noqa: BLE001  # whatever it is, the node goes on
-            self._forget(f"the state cannot be written: {error!r:.200}")
+        segment = self._segment_of(machine, now)
+        if segment is None:
             return
-        segment = Segment(now, self._wall_ms(), pack(writer.getvalue()))
+        self._seal()
+        if self._segments:
+            self._segments[-1].steps = tuple(self._chunks)
+        self._chunks = []
         self._segments.append(segment)
         self.bytes += len(segment.state)
         self.pause = ""
@@ -145,11 +143,18 @@ class Recorder:
         self._shrink()
         self._next_state = max(self._next_state, now + limits.cost_factor * (time.perf_counter() - began))
 
-    def _end_segment(self) -> None:
-        self._seal()
-        if self._segments:
-            self._segments[-1].steps = tuple(self._chunks)
-        self._chunks = []
+    def _segment_of(self, machine: Machine, now: float) -> Segment | None:
+        items_max = self._limits.items_max
+        if _items_of(machine) > items_max:
+            self._forget(f"the node holds more than {items_max:,} members and messages")
+            return None
+        writer = StateWriter()
+        try:
+            writer.dump(attributes_of(machine))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the node goes on
+            self._forget(f"the state cannot be written: {error!r:.200}")
+            return None
+        return Segment(now, self._wall_ms(), pack(writer.getvalue()))
 
     def _drop_oldest(self) -> None:
         segment = self._segments.popleft()
@@ -170,11 +175,13 @@ class Recorder:
 
     def take(self, machine: Machine, reason: str, now: float) -> Recording | None:
         """Return what was recorded until now; None if there is nothing, and :attr:`pause` says why."""
-        if not self.pause:
-            self.write_state(machine, now)
-        if self.pause:
+        end = None if self.pause else self._segment_of(machine, now)
+        if end is None:
             return None
-        return new_recording(machine.id, self._mesh, reason, [*self._segments])
+        self._seal()
+        *earlier, last = self._segments
+        last = msgspec.structs.replace(last, steps=tuple(self._chunks))
+        return new_recording(machine.id, self._mesh, reason, [*earlier, last, end])
 
 
 class RecordedMachine(Machine):

@@ -97,6 +97,9 @@ class Node:
     def metrics(self) -> bytes:
         raise AssertionError
 
+    def recording(self) -> bytes:
+        raise AssertionError
+
     async def status(self, *, has_series: bool) -> bytes:
         raise AssertionError
 

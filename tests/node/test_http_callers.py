@@ -20,6 +20,7 @@ from meshp2p.core.calls import Done, ForwardDeregister, Push
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.core.record import Rumour, SignedRecord, State
 from meshp2p.errors import StartError
+from meshp2p.recording.recording import is_recording
 from meshp2p.store.credentials import CredentialDirectory
 from meshp2p.trust.credential import MachineCredential
 from meshp2p.trust.tokens import issue_token, verify_token
@@ -131,6 +132,18 @@ async def test_others_need_https_and_a_token(anna: CredentialDirectory) -> None:
         assert await caller.statuses(token_of(anna, "admin")) == {"open": {200}, "read": {403}, "act": {403}}
         refused = await caller.ask("GET", "/registry/agents")
         assert refused.headers["www-authenticate"] == 'Bearer realm="meshp2p"'
+
+
+async def test_a_recording_is_for_programs_on_the_machine_and_for_admins(anna: CredentialDirectory) -> None:
+    async with meshp2p.open_node(**OPTIONS) as node:
+        async with calling(node, anna, plain=True) as caller:
+            assert is_recording((await caller.ask("GET", "/recording")).content)
+            assert await caller.status("GET", "/recording", x_forwarded_for="192.0.2.1") == 401
+        async with calling(node, anna) as caller:
+            assert await caller.status("GET", "/recording") == 401
+            for scopes, status in ((("read", "agent:*"), 403), (("admin",), 200)):
+                token = token_of(anna, *scopes)
+                assert await caller.status("GET", "/recording", authorization=f"Bearer {token}") == status
 
 
 async def test_a_client_certificate_does_instead_of_a_token(users: Users, anna: CredentialDirectory) -> None:

@@ -1,0 +1,40 @@
+"""Real processes that are recorded: what each went through replays on this machine."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+from pathlib import Path
+
+import pytest
+import trio
+
+from meshp2p.cli import main
+from tests.processes.mesh_processes import open_ups
+
+pytestmark = pytest.mark.slow
+
+
+async def test_what_a_process_saw_of_a_killed_one_replays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = ("--mesh", f"test-{secrets.token_hex(8)}", "--no-mdns", "--no-beacon", "--port", "0")
+    asked = tmp_path / "asked.recording"
+    with trio.fail_after(100):
+        async with open_ups() as up:
+            a = await up(*alone, "--id", "a", "--data-dir", str(tmp_path))
+            b = await up(*alone, "--id", "b", "--join", a.ready["url"])
+            for one in (a, b):
+                await one.until_sees("a", "b")
+            await b.end(signal.SIGKILL)
+            await a.until_sees("a")
+            recorded = ["record", "--node", a.ready["url"], "--save", str(asked)]
+            assert await trio.to_thread.run_sync(main, recorded) == 0
+            assert await trio.to_thread.run_sync(main, recorded) == 2  # the file exists
+            assert "the last" in capsys.readouterr().out
+            await a.end(signal.SIGTERM)
+    (kept,) = (tmp_path / "recordings").iterdir()
+    assert kept.name.endswith("-death.recording")
+    for path in (asked, kept):
+        assert main(["simulate", "--replay", str(path)]) == 0
+        shown = capsys.readouterr().out
+        assert "declares b dead: refused, found by a" in shown
+        assert "the same effects and states" in shown
