@@ -35,7 +35,7 @@ class AccusationLimits:
     def __init__(self) -> None:
         self._allowances: collections.OrderedDict[bytes, _AccusationAllowance] = collections.OrderedDict()
 
-    def take(self, machine: bytes, node_count: int, now: float) -> bool:
+    def admit(self, machine: bytes, node_count: int, now: float) -> bool:
         """Count one more accusation by this machine while ``node_count`` nodes are listed. Return whether it is
         taken."""
         count_max = ACCUSATIONS_MAX + 4 * node_count

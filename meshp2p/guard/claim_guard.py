@@ -196,7 +196,7 @@ class ClaimGuard:
         return self._may_accuse(owner, now)
 
     def _may_accuse(self, machine: bytes, now: float) -> bool:
-        return self._accusations.take(machine, self._known.node_count(), now)
+        return self._accusations.admit(machine, self._known.node_count(), now)
 
 
 def _proof_of(claim: Record | Departed | None) -> Proof | None:

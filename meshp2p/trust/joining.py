@@ -156,9 +156,9 @@ class _Frames:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def take(self, data: bytes, bytes_max: int) -> bytes | None:
-        """Return the next frame, None if it is not complete yet. Raises :class:`RemoteProtocolError` if it is too long,
-        or if bytes follow it: no side may send out of turn."""
+    def receive(self, data: bytes, bytes_max: int) -> bytes | None:
+        """Add bytes. Return the next frame, None if it is not complete yet. Raises :class:`RemoteProtocolError` if it
+        is too long, or if bytes follow it: no side may send out of turn."""
         self._buffer += data
         if len(self._buffer) < _LENGTH_BYTES:
             return None
@@ -220,7 +220,7 @@ class InviterSide:
         if self.is_over:
             return b""
         try:
-            frame = self._frames.take(data, REQUEST_BYTES_MAX)
+            frame = self._frames.receive(data, REQUEST_BYTES_MAX)
             if frame is None:
                 return b""
             message = _to_inviter.decode(frame)
@@ -298,7 +298,7 @@ class NewcomerSide:
     def receive_data(self, data: bytes) -> bytes:
         """Return the bytes to send now. Raises :class:`JoinFailed` if the inviter refused or does not know the code,
         and :class:`RemoteProtocolError` if it sent invalid data. Close the connection then."""
-        frame = self._frames.take(data, REQUEST_BYTES_MAX if self._keys is None else WELCOME_BYTES_MAX)
+        frame = self._frames.receive(data, REQUEST_BYTES_MAX if self._keys is None else WELCOME_BYTES_MAX)
         if frame is None:
             return b""
         try:

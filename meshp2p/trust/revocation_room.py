@@ -44,7 +44,7 @@ class RevocationRoom:
         self._machines = machines
         self._taken: Counter[bytes] = Counter()  # by branch of the author
         for one in revocations:
-            self.take(one)
+            self.add(one)
 
     def why_full(self, revocation: Revocation) -> str:
         """Return why there is no room for one more revocation, whose author is the root or in ``machines``; empty if
@@ -62,15 +62,15 @@ class RevocationRoom:
             )
         return ""
 
-    def take(self, revocation: Revocation) -> None:
+    def add(self, revocation: Revocation) -> None:
         """Count a revocation that the map got."""
-        self._add(revocation.author, _room_for(revocation))
+        self._count(revocation.author, _room_for(revocation))
 
-    def give_back(self, revocation: Revocation) -> None:
+    def remove(self, revocation: Revocation) -> None:
         """Count a revocation that the map dropped."""
-        self._add(revocation.author, -_room_for(revocation))
+        self._count(revocation.author, -_room_for(revocation))
 
-    def _add(self, author: bytes, room: int) -> None:
+    def _count(self, author: bytes, room: int) -> None:
         if author != self._root:
             machine = self._machines.get(author)  # None if the map forgot it
             self._taken[author if machine is None else machine.branch] += room

@@ -260,27 +260,27 @@ class TrustMap:
         alike = self._revocations.alike(revocation)
         if len(alike) > bound_of(revocation) and signed.body > max(alike.values()):
             return
-        self._take_room(revocation)
+        self._add_to_room(revocation)
         dropped = self._revocations.add(KnownRevocation(revocation, signed))
         self._is_stale = True
         if revocation.author == self.root.fingerprint or self._machines[revocation.author].is_admin:
             self._may_forget = True
         if dropped is not None:
-            self._count_room().give_back(dropped)
+            self._current_room().remove(dropped)
 
-    def _take_room(self, revocation: Revocation) -> None:
+    def _add_to_room(self, revocation: Revocation) -> None:
         """Count the room for a revocation. Raises :class:`RemoteProtocolError` if there is none."""
-        why = self._count_room().why_full(revocation)
+        why = self._current_room().why_full(revocation)
         if why and self._may_forget:
             self._forget_revocations()
-            why = self._count_room().why_full(revocation)
+            why = self._current_room().why_full(revocation)
             if revocation.author in self._silenced:
                 why = f"{self.label_of(revocation.author)} was revoked"
         if why:
             raise RemoteProtocolError(Refusal.TOO_LARGE, why)
-        self._count_room().take(revocation)
+        self._current_room().add(revocation)
 
-    def _count_room(self) -> RevocationRoom:
+    def _current_room(self) -> RevocationRoom:
         if self._room is None:
             revocations = (known.revocation for known in self._revocations)
             self._room = RevocationRoom(self.root.fingerprint, self._machines, revocations)
