@@ -16,9 +16,9 @@ import msgspec
 from meshp2p.core.config import ProtocolConfig
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.scenarios import Options, build_schedule
-from meshp2p.simulation.schedule import Schedule
+from meshp2p.simulation.schedule import Schedule, SecurityPlan
 from meshp2p.simulation.simulation import Result, run
-from meshp2p.virtual.faults import Bursts, Crash, Fault, Lossy, Partition, Stalls
+from meshp2p.virtual.faults import Bursts, Crash, Fault, Lossy, Partition, ShutOut, Sleep, Stalls
 from simulations.ablations.safeguards import ablation
 from simulations.jobs import map_in_processes
 
@@ -63,6 +63,8 @@ TOLERANCES: dict[str, Tolerance] = {
     "calls a node and second": Tolerance(0.2, 0.01, is_rate=True),
     "seconds until a crash is known, median": Tolerance(0.2, 0.05),
     "seconds until a crash is known, worst": Tolerance(0.4, 0.2),
+    "seconds until a revocation is known, median": Tolerance(0.4, 0.3),
+    "seconds until a revocation is known, worst": Tolerance(0.4, 0.3),
     "seconds until whole again, median": Tolerance(0.4, 0.2),
     "seconds until whole again, worst": Tolerance(0.6, 0.5),
     "false deaths": Tolerance(0.5, 1.0),
@@ -73,6 +75,11 @@ TOLERANCES: dict[str, Tolerance] = {
 def _calm(seed: int, *faults: Fault, nodes: int = NODES, seconds: float = 30.0, wire: bool = True) -> Schedule:
     options = Options(seed=seed, nodes=nodes, duration=seconds, through_wire=wire)
     return msgspec.structs.replace(build_schedule("calm", options), faults=faults)
+
+
+def _secured(seed: int, *faults: Fault, key_seconds: float = 86_400.0) -> Schedule:
+    plan = SecurityPlan(key_seconds=key_seconds, retired_seconds=key_seconds / 4)
+    return msgspec.structs.replace(_calm(seed, seconds=40.0, wire=False), faults=faults, security=plan)
 
 
 def _halves() -> tuple[tuple[str, ...], ...]:
@@ -125,6 +132,16 @@ CASES: dict[str, Case] = {
     ),
     "hiccup": Case("processes stand still for two to three seconds", 4, _scenario("hiccup", NODES)),
     "mail": Case("agents write to one another through faults", 3, _scenario("mail", 5)),
+    "revoked": Case(
+        "a machine of a secured mesh is revoked",
+        4,
+        lambda seed: _secured(seed, ShutOut(begin=15 + seed % 10 / 10, node="n05", by="n00")),
+    ),
+    "sleeper": Case(
+        "a machine of a secured mesh sleeps for 20 s while all change their keys every 8 s",
+        4,
+        lambda seed: _secured(seed, Sleep(begin=15.0, end=35.0, node="n05"), key_seconds=8.0),
+    ),
     "maps": Case("a shared map is written on both sides of a cut", 3, _scenario("maps", 5)),
 }
 
@@ -171,7 +188,11 @@ def _figures(case: str, results: list[Result]) -> Iterator[Figure]:
     if case in ("silent", "killed"):
         yield Figure(case, "seconds until a crash is known, median", round(statistics.median(detections), 3))
         yield Figure(case, "seconds until a crash is known, worst", round(max(detections), 3))
-    if case == "cut":
+    if case == "revoked":
+        revocations = [seconds for result in results for seconds in result.revocations]
+        yield Figure(case, "seconds until a revocation is known, median", round(statistics.median(revocations), 3))
+        yield Figure(case, "seconds until a revocation is known, worst", round(max(revocations), 3))
+    if case in ("cut", "sleeper"):
         recoveries = [result.recovered_after or 0.0 for result in results]
         yield Figure(case, "seconds until whole again, median", round(statistics.median(recoveries), 3))
         yield Figure(case, "seconds until whole again, worst", round(max(recoveries), 3))

@@ -13,6 +13,7 @@ from meshp2p.simulation.checkers import Checker, Convergence, Violation
 from meshp2p.simulation.checkers.deaths import Detection, FalseDeaths
 from meshp2p.simulation.checkers.maps import SharedMaps, convergence_bound
 from meshp2p.simulation.checkers.messages import Messages
+from meshp2p.simulation.checkers.trust import ShutOuts
 from meshp2p.simulation.injection import Injector
 from meshp2p.simulation.network import Traffic
 from meshp2p.simulation.schedule import Schedule
@@ -43,7 +44,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     ``faults`` counts, by name, how often each took effect.
 
     ``recovered_after`` is the time from the last disturbance until the mesh converged, None if it did not.
-    ``detections`` are the times from each crash until all nodes knew of it. ``false_deaths`` counts verdicts about
+    ``detections`` are the times from each crash until all nodes knew of it, and ``revocations`` those from each
+    revocation until no node listed the revoked one. ``false_deaths`` counts verdicts about
     running nodes, with or without faults. ``refusals`` counts, by the name of the error, messages that were refused for
     lack of room.
     """
@@ -62,6 +64,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     false_deaths: int
     traffic: Traffic
     refusals: dict[str, int] = {}
+    revocations: tuple[float, ...] = ()
 
     def as_json(self) -> bytes:
         return msgspec.json.encode(self)
@@ -224,7 +227,7 @@ class Simulation(World):
         return True
 
     def _result(self, wall_seconds: float) -> Result:
-        detection, false_deaths = self._find(Detection), self._find(FalseDeaths)
+        detection, false_deaths, shut_outs = self._find(Detection), self._find(FalseDeaths), self._find(ShutOuts)
         return Result(
             scenario=self.schedule.scenario,
             seed=self.schedule.seed,
@@ -240,6 +243,7 @@ class Simulation(World):
             detections=() if detection is None else tuple(detection.seconds),
             false_deaths=0 if false_deaths is None else false_deaths.count,
             traffic=self.network.traffic,
+            revocations=() if shut_outs is None else tuple(shut_outs.seconds),
         )
 
 

@@ -17,7 +17,7 @@ from meshp2p.core.events import (
     LeadershipChanged,
     StorageFailed,
 )
-from meshp2p.virtual.faults import ALL_KINDS, Faulty, OneWay, Partition
+from meshp2p.virtual.faults import ALL_KINDS, Faulty, OneWay, Partition, ShutOut
 from meshp2p.virtual.trace import TraceEntry, What
 
 __all__ = ["describe", "describe_fault", "is_notable", "lines_of", "listed", "printable", "side"]
@@ -63,6 +63,9 @@ def describe_fault(fault: Faulty) -> str:
     elif isinstance(fault, OneWay):
         words = [f"{name}  from {listed(fault.senders)} nothing reaches {listed(fault.receivers)}"]
         told = {"senders", "receivers"}
+    elif isinstance(fault, ShutOut):
+        words = [f"{name}  {listed((fault.node,))}"]
+        told = {"node"}
     else:
         words = [f"{name}  {listed(fault.names())}" if fault.names() else name]
         told = {"node", "nodes"}

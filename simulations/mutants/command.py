@@ -35,7 +35,9 @@ class Finding(msgspec.Struct):
 
 
 def add_mutants(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("mutants", help="plant faults in the core and see which test and checker catches each")
+    parser = commands.add_parser(
+        "mutants", help="plant faults in core, guard and trust and see which test and checker catches each"
+    )
     parser.add_argument("--only", metavar="NAME", nargs="+", default=[], help="only these mutants, or all of a module")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time (default: 1)")
     parser.add_argument("--unit", action="store_true", help="only the unit tests")
@@ -56,7 +58,7 @@ def _run(given: argparse.Namespace) -> int:
     listed = read_mutants()
     mutants = [one for one in listed if not given.only or one.name in given.only or one.module in given.only]
     if not mutants:
-        raise ConfigError(f"--only {' '.join(given.only)}: expected names of mutants, or modules of the core")
+        raise ConfigError(f"--only {' '.join(given.only)}: expected names of mutants, or modules")
     findings: dict[str, Finding] = {}
     if given.resume and given.json.exists():
         kept = msgspec.json.decode(given.json.read_bytes(), type=list[Finding])
@@ -104,7 +106,7 @@ def _find(mutant: Mutant, known: Finding | None, root: Path, survey: Survey | No
     try:
         with copied(mutant, root) as copy:
             if is_unit and finding.test is None:
-                finding.test = failing_test(copy, mutant.module)
+                finding.test = failing_test(copy, mutant.module, mutant.package)
             if survey is not None and finding.catch is None:
                 reached = survey.reached.get(mutant.name, tuple(range(1, RUNS_MAX + 1)))
                 finding.reached = len(reached)

@@ -22,7 +22,8 @@ LIST = Path(__file__).with_name("list")
 
 
 class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One fault: in ``module`` of ``meshp2p.core`` the text ``old``, which stands there exactly once, becomes ``new``.
+    """One fault: in ``module`` of a ``package`` of meshp2p the text ``old``, which stands there exactly once, becomes
+    ``new``.
 
     ``story`` is one sentence on the fault that it stands for. ``no_test`` and ``no_run`` say why no unit test and no
     run of the simulator can be expected to catch it; empty where one is.
@@ -35,10 +36,11 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     new: str
     no_test: str = ""
     no_run: str = ""
+    package: str = "core"
 
     def path(self, root: Path = ROOT) -> Path:
         """The file that it changes."""
-        return root.joinpath("meshp2p", "core", *self.module.split(".")).with_suffix(".py")
+        return root.joinpath("meshp2p", self.package, *self.module.split(".")).with_suffix(".py")
 
     def plant(self, source: str) -> str:
         """The source with the fault. Raises :class:`ConfigError` where ``old`` is not in it exactly once, and where
@@ -46,8 +48,8 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         found = source.count(self.old)
         if found != 1:
             raise ConfigError(
-                f"mutant {self.name!r}: its old text stands {found} times in core/{self.module}, expected once:"
-                f" adapt it in simulations/mutants/list to the changed source"
+                f"mutant {self.name!r}: its old text stands {found} times in {self.package}/{self.module}, expected"
+                f" once: adapt it in simulations/mutants/list to the changed source"
             )
         planted = source.replace(self.old, self.new)
         try:
@@ -96,14 +98,14 @@ def read_mutants(directory: Path = LIST) -> tuple[Mutant, ...]:
 
 @contextlib.contextmanager
 def copied(mutant: Mutant | None = None, root: Path = ROOT) -> Iterator[Path]:
-    """A temporary directory with what the core, its tests and the simulator need, copied from ``root``, with one fault
-    or none. A Python that is started in it imports from it, and nothing of the checkout changes.
+    """A temporary directory with what the package, its unit tests and the simulator need, copied from ``root``, with
+    one fault or none. A Python that is started in it imports from it, and nothing of the checkout changes.
 
     Raises :class:`ConfigError` as :meth:`Mutant.plant` does.
     """
     with tempfile.TemporaryDirectory(prefix="meshp2p-mutant-") as name:
         copy = Path(name)
-        for part in ("meshp2p", "simulations", "tests/core"):
+        for part in ("meshp2p", "simulations", "tests/core", "tests/net", "tests/trust"):
             shutil.copytree(root / part, copy / part)
         for part in ("tests/conftest.py", "pyproject.toml"):
             shutil.copy2(root / part, copy / part)
@@ -112,6 +114,6 @@ def copied(mutant: Mutant | None = None, root: Path = ROOT) -> Iterator[Path]:
         if mutant is not None:
             path = mutant.path(copy)
             if not path.exists():
-                raise ConfigError(f"mutant {mutant.name!r}: there is no core/{mutant.module}")
+                raise ConfigError(f"mutant {mutant.name!r}: there is no {mutant.package}/{mutant.module}")
             path.write_text(mutant.plant(path.read_text()))
         yield copy

@@ -1,4 +1,4 @@
-"""The unit tests of the core, first those that are likely to notice a fault of a module."""
+"""The unit tests of the core and of what guards it, first those that are likely to notice a fault of a module."""
 
 from __future__ import annotations
 
@@ -67,13 +67,23 @@ _FIRST: dict[str, str] = {
 """By module, the tests that run first: names of files without ``test_`` and ``.py``."""
 
 
-def failing_test(copy: Path, module: str) -> str:
-    """Run the unit tests in this copy of the sources until one fails. Return it, or an empty string."""
+_GUARD_TESTS = ("tests/net/test_guard.py", "tests/net/test_mesh_trust.py", "tests/net/test_tls.py")
+
+
+def _tests_of(copy: Path, package: str, module: str) -> list[str]:
+    """The files with the unit tests of a package, the most promising ones first."""
+    folder = "core" if package == "core" else "trust"
+    tests = sorted(str(path.relative_to(copy)) for path in (copy / "tests" / folder).glob("test_*.py"))
+    if package != "core":
+        return [*_GUARD_TESTS, *tests]
     first = [f"tests/core/test_{name}.py" for name in _FIRST.get(module.rpartition(".")[2], module).split()]
-    first = [path for path in first if (copy / path).exists()]
-    rest = sorted(str(path.relative_to(copy)) for path in (copy / "tests" / "core").glob("test_*.py"))
+    return [*(path for path in first if path in tests), *(path for path in tests if path not in first)]
+
+
+def failing_test(copy: Path, module: str, package: str = "core") -> str:
+    """Run the unit tests in this copy of the sources until one fails. Return it, or an empty string."""
     options = ["-q", "-x", "--tb=no", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-o", "timeout=60"]
-    command = [sys.executable, "-m", "pytest", *options, *first, *(path for path in rest if path not in first)]
+    command = [sys.executable, "-m", "pytest", *options, *_tests_of(copy, package, module)]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("PYTHONPATH", None)
     try:
@@ -84,7 +94,7 @@ def failing_test(copy: Path, module: str) -> str:
         return "a test hangs"
     if ended.returncode == 0:
         return ""
-    found = re.search(r"^(?:FAILED|ERROR) tests/core/test_(.+?)(?: - .*)?$", ended.stdout, re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) tests/\w+/test_(.+?)(?: - .*)?$", ended.stdout, re.MULTILINE)
     if found is None:
         raise RuntimeError(
             f"pytest ended with status {ended.returncode}:\n{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}"

@@ -18,6 +18,7 @@ from meshp2p.virtual.faults import Crash, Impostor, Liar, Partition, ShutOut
 from meshp2p.wire.codec import Codec
 from simulations.ablations.safeguards import SAFEGUARDS
 from simulations.ablations.table import ablate
+from simulations.baseline import read_baseline
 from tests.simulation.simulated import a_mesh, a_schedule
 
 SECURED = SecurityPlan()
@@ -167,3 +168,9 @@ def test_without_this_safeguard_a_law_fails(name: str) -> None:
 def test_every_safeguard_of_a_secured_mesh_is_tried() -> None:
     secured = {"join", "revoke", "renewal", "sleeper", "forger", "replayer"}
     assert {name for name, one in SAFEGUARDS.items() if one.scenario in secured} == {*TRUST, *KEYS}
+
+
+def test_a_revocation_is_known_within_two_seconds_and_a_sleeper_is_back_in_five() -> None:
+    figures = {(figure.case, figure.name): figure.value for figure in read_baseline()}
+    assert figures["revoked", "seconds until a revocation is known, worst"] <= 2.0
+    assert figures["sleeper", "seconds until whole again, worst"] <= 5.0
