@@ -461,6 +461,7 @@ def test_a_member_accuses_in_its_own_name_only(first: Computer, one: Member, two
     for state in (State.SUSPECT, State.DEAD):
         forged = four.says(two, state, by="three")
         assert one.take(forged) == ()
+        assert one.take(forged, sender=four.computer.credential.key.fingerprint) == (), "by its own connection"
         assert one.take(Rumour("two", two.own.incarnation, state, "four")) == ()
         assert one.take(Rumour("two", two.own.incarnation, state)) == ()
         genuine = four.says(two, state)
