@@ -2,8 +2,8 @@
 
 Each node has a current and a next X25519 key, which its signed record publishes. Two nodes derive two keys of their own
 from these, one for each direction. A node sends with its current key to the current key of the other, and opens what
-was sent to its current key, to its next one and, for a while, to the one before. So a renewal loses no datagram,
-although the other node hears of it later.
+was sent to its current key, to its next one and, for a while, to the one before. So a renewal loses no datagram
+although the other node hears of it later, except one that the sender's new record overtakes on the way.
 """
 
 from __future__ import annotations
