@@ -35,7 +35,7 @@ class RecorderLimits(NamedTuple):
     bytes_max: int = 4 * 1024 * 1024
     interval: float = 60.0
     items_max: int = 20_000
-    steps_max: int = 60_000
+    steps_max: int = 20_000
     cost_factor: float = 200.0
 
 
