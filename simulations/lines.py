@@ -21,9 +21,9 @@ BUDGETS = {
     "core": 8250,
     "discovery": 1050,
     "guard": 430,
-    "http": 2150,
+    "http": 2165,
     "net": 2920,
-    "node": 5060,
+    "node": 5250,
     "recording": 800,
     "simulation": 8260,
     "store": 970,
@@ -31,7 +31,7 @@ BUDGETS = {
     "threaded": 1700,
     "trust": 1740,
     "virtual": 820,
-    "wire": 1500,
+    "wire": 1510,
 }
 """The maximum code lines of each package. A package that needs more says in the commit why nothing can be
 deleted instead."""

@@ -51,6 +51,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     None for a broadcast. ``kind`` is one of :data:`KINDS`; ``name`` is a sender's own kind, empty for the others.
     ``payload`` is JSON text in UTF-8, byte for byte as sent. ``created_at`` is in Unix milliseconds. ``is_error`` marks
     an answer that is an error; if a node made it, the payload is ``{"error": {"type": ..., "message": ...}}``.
+    ``trace`` is the sender's trace context, for its recipient: see :mod:`meshp2p.node.tracing`.
     """
 
     id: Annotated[str, msgspec.Meta(min_length=36, max_length=36)]
@@ -62,6 +63,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     correlation_id: Short | None
     created_at: Milliseconds
     is_error: bool = False
+    trace: Short | None = None
 
     def check(self) -> None:
         """Raise :class:`ConfigError` if other nodes would refuse the message, so that it could never be delivered."""
@@ -75,6 +77,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
             )
         check_short("name", self.name)
         check_short("correlation_id", self.correlation_id or "")
+        check_short("trace", self.trace or "")
 
     @property
     def size(self) -> int:

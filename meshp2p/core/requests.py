@@ -30,7 +30,8 @@ class Deregister(msgspec.Struct, frozen=True):
 
 class SendMessage(msgspec.Struct, frozen=True):
     """Accept a message from ``source`` for ``target``, or for every other live instance where that is absent.
-    ``payload`` is JSON text that has been checked; ``is_error`` marks the answer that is an error. It is kept for so
+    ``payload`` is JSON text that has been checked; ``is_error`` marks the answer that is an error; ``trace`` is the
+    sender's trace context. It is kept for so
     many seconds as ``timeout`` says, ``message_timeout`` at the most. ``if_absent`` says what becomes of it if
     ``target`` is not listed.
 
@@ -47,6 +48,7 @@ class SendMessage(msgspec.Struct, frozen=True):
     is_error: bool = False
     timeout: float | None = None
     if_absent: IfAbsent = "refuse"
+    trace: str | None = None
 
 
 class Fetch(msgspec.Struct, frozen=True):

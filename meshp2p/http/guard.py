@@ -19,7 +19,7 @@ __all__ = ["Guard", "canonical_host", "host_of"]
 _EXPOSED_HEADERS: Final = (b"access-control-expose-headers", b"Retry-After, WWW-Authenticate")
 _PREFLIGHT_HEADERS: Final = (
     (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
-    (b"access-control-allow-headers", b"Authorization, Content-Type, Last-Event-ID"),
+    (b"access-control-allow-headers", b"Authorization, Content-Type, Last-Event-ID, Traceparent, Tracestate"),
     (b"access-control-max-age", b"600"),  # seconds that a browser may remember it: chosen, not measured
 )
 _SHOWN_CHARACTERS_MAX: Final = 80

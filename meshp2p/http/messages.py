@@ -26,6 +26,7 @@ from meshp2p.wire.contract import (
     SendMessageRequest,
     SendMessageResponse,
 )
+from meshp2p.wire.trace_context import join_trace
 
 __all__ = ["message_handlers"]
 
@@ -50,7 +51,15 @@ def message_handlers(node: Backend) -> dict[str, Handler]:
         payload, is_error = bytes(body.payload), bool(body.is_error)
         try:
             reply = await node.send_message(
-                source, target, kind, name, payload, body.correlation_id, is_error, if_absent=if_absent
+                source,
+                target,
+                kind,
+                name,
+                payload,
+                body.correlation_id,
+                is_error,
+                if_absent=if_absent,
+                trace=_trace_of(request),
             )
         except UnknownInstance:
             return json_response(ErrorBody(f"Target instance '{target}' not found"), 400)
@@ -100,6 +109,11 @@ def _show(messages: Sequence[Message], show: Callable[[Message], AgentMessage]) 
     if sum(len(message.payload) for message in messages) > _STEP_BYTES:
         yield
     return json_response(PendingMessagesResponse(list(map(show, messages))))
+
+
+def _trace_of(request: Request) -> str | None:
+    """Return the trace context of the caller, or None if it is missing or invalid, which W3C Trace Context ignores."""
+    return join_trace(request.header(b"traceparent") or "", request.header(b"tracestate") or "")
 
 
 def _kind_and_name(message_type: str | dict[str, str | None]) -> tuple[str, str]:

@@ -240,6 +240,10 @@ ROUTES: Final = (
         },
         (Parameter("if_absent", "queue: accept it also for an instance that is remembered as dead", IfAbsent),),
         body=SendMessageRequest,
+        headers=(
+            Parameter("traceparent", "the caller's W3C trace context, which travels with the message"),
+            Parameter("tracestate", "its vendors' part, up to 512 characters"),
+        ),
     ),
     _acknowledge,
     _acknowledge._replace(name="acknowledge_in_mailbox", path="/messages/{instance_id}/ack"),

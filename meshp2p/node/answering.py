@@ -113,7 +113,17 @@ class QueryServer:
 
     async def _answer(self, call: IncomingCall, question: QueryRequest, handler: Handler) -> None:
         message = ReceivedMessage(
-            Message(question.id, call.source, self._own_id, QUERY, "", question.payload, None, self._wall_ms()),
+            Message(
+                question.id,
+                call.source,
+                self._own_id,
+                QUERY,
+                "",
+                question.payload,
+                None,
+                self._wall_ms(),
+                trace=question.trace,
+            ),
             _OF_CALLS,
         )
 

@@ -197,18 +197,19 @@ class NodeBackend:
         is_error: bool = False,
         timeout: float | None = None,
         if_absent: IfAbsent = "refuse",
+        trace: str | None = None,
     ) -> SendReply:
         """Accept a message from ``source`` for ``target``, or for every other live instance if that is None.
 
         When this returns, the message is stored, for ``timeout`` seconds or as long as any message. ``payload`` is JSON
         text that has been checked; ``is_error`` marks an answer that is an error. With ``if_absent="queue"``,
-        ``target`` may be an instance that the mesh remembers as dead.
+        ``target`` may be an instance that the mesh remembers as dead. ``trace`` is the sender's trace context.
 
         Raises :class:`~meshp2p.errors.UnknownInstance`, :class:`~meshp2p.errors.MailboxFull`,
         :class:`~meshp2p.errors.StoreFull`, :class:`~meshp2p.errors.LimitExceeded` and
         :class:`~meshp2p.errors.NodeClosed`; then nothing was kept.
         """
-        request = SendMessage(source, target, kind, name, payload, correlation_id, is_error, timeout, if_absent)
+        request = SendMessage(source, target, kind, name, payload, correlation_id, is_error, timeout, if_absent, trace)
         return _expect(SendReply, await self._driver.request(request))
 
     async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:

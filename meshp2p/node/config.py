@@ -31,6 +31,7 @@ _KINDS: Final[tuple[tuple[str, Any, str], ...]] = (
     ("beacon", bool | None, "True, False or None"),
     ("insecure_lan", bool, "True or False"),
     ("require_token", bool, "True or False"),
+    ("tracing", bool, "True or False"),
     ("credentials", Path | bytes | None, "a path or bytes"),
     ("data_dir", Path | None, "a path"),
     ("protocol", ProtocolConfig, "a ProtocolConfig"),
@@ -107,6 +108,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     require_token: bool = False
     """In a secured mesh: whether programs on this machine need a token or a client certificate to call the HTTP API, as
     others do. Set it if a proxy on this machine passes on requests of others."""
+
+    tracing: bool = False
+    """Whether to record OpenTelemetry spans of what the agent sends, asks, delegates and handles. It needs ``pip
+    install meshp2p[otel]``."""
 
     protocol: ProtocolConfig = ProtocolConfig()
     limits: HttpLimits = HttpLimits()

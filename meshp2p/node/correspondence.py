@@ -25,6 +25,7 @@ from meshp2p.node.inbox import Inbox, Unread
 from meshp2p.node.payload import EncodedPayload, describe_error
 from meshp2p.node.received import RESPONSE, TASK_RESULT, ReceivedMessage
 from meshp2p.node.request_client import RequestClient
+from meshp2p.node.tracing import Tracing
 from meshp2p.node.within import within
 
 __all__ = ["Correspondence"]
@@ -55,13 +56,14 @@ class Correspondence:
         reply: Callable[[ReceivedMessage, bytes, bool], Awaitable[str]],
         tell_progress: Callable[[str, str, bytes], Awaitable[None]],
         requests: RequestClient,
+        tracing: Tracing,
     ) -> None:
         self._fetch = fetch
         self._is_kept = is_kept
         self._acknowledge_ids = acknowledge
         self._reply = reply
         self._requests = requests
-        self.handlers: Handlers = Handlers(reply, self.acknowledge_received, _report, tell_progress)
+        self.handlers: Handlers = Handlers(reply, self.acknowledge_received, _report, tell_progress, tracing)
         self._unread = Unread(self._offer_again)
         self._open: dict[str, int] = {}
         """The ids of messages that were read and not acknowledged, each with its number in the order of reading."""

@@ -52,6 +52,8 @@ class Task:
     """Whether to wait for an instance if there is none."""
     includes_self: bool = False
     """Whether it may be this node."""
+    trace: str | None = None
+    """The trace context of the delegator."""
 
 
 class Delegating:
@@ -116,7 +118,10 @@ class Delegating:
         is_withdrawn = True
         put = delegation.reports.put
         try:
-            answer = await self._requests.ask(agent, delegation.task.text, TASK, correlation_id, handle_progress=put)
+            task = delegation.task
+            answer = await self._requests.ask(
+                agent, task.text, TASK, correlation_id, handle_progress=put, trace=task.trace
+            )
             is_withdrawn = False
             return answer
         except MeshError:
@@ -134,7 +139,7 @@ class Delegating:
             trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_TIMEOUT),
             contextlib.suppress(LocalProtocolError),
         ):
-            await self._requests.send(agent, b"null", TASK_CANCEL, correlation_id, math.inf)
+            await self._requests.send(agent, b"null", TASK_CANCEL, correlation_id, math.inf, None)
 
     def choose(self, delegation: LocalDelegation) -> str | None:
         """Return the next instance to ask: see :func:`choose_delegate`."""

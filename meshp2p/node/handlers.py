@@ -16,6 +16,7 @@ from meshp2p.errors import ConfigError, HandlerConflict, MeshError, NodeClosed, 
 from meshp2p.node.arguments import check_count, check_seconds
 from meshp2p.node.payload import encode_error, encode_payload
 from meshp2p.node.received import REPLY_KINDS, TASK, MessageView, ReceivedMessage, split_kind
+from meshp2p.node.tracing import Tracing
 from meshp2p.node.values import check_shape
 
 __all__ = [
@@ -163,7 +164,9 @@ class Turns:
 class Handler:
     """A handler, and the messages that wait for it."""
 
-    def __init__(self, kind: str, function: HandlerFunction, concurrency: int, timeout: float | None) -> None:
+    def __init__(
+        self, kind: str, function: HandlerFunction, concurrency: int, timeout: float | None, tracing: Tracing
+    ) -> None:
         self.kind: str = kind
         self.function: HandlerFunction = function
         self.timeout: float | None = timeout
@@ -175,6 +178,7 @@ class Handler:
         self.failed: int = 0
         self.seconds: float = 0.0
         """How long the calls that ended took, together."""
+        self._tracing = tracing
 
     async def perform(self, message: ReceivedMessage, emit: Emit | None) -> HandlerResult:
         """Call the function with this message. Each value it yields goes to ``emit``, and the last one is the answer.
@@ -185,8 +189,11 @@ class Handler:
         call = object()
         self.running[call] = trio.current_time()
         try:
-            result = await self._perform_in_time(message, emit)
-            self.failed += result.error is not None
+            with self._tracing.handling(message) as span:
+                result = await self._perform_in_time(message, emit)
+                if result.error is not None:
+                    self.failed += 1
+                    span.fail(result.error)
             return result
         finally:
             self.done += 1
@@ -234,11 +241,13 @@ class Handlers:
         acknowledge: Callable[[ReceivedMessage], Awaitable[None]],
         report: Callable[[str, Exception], None],
         tell_progress: Callable[[str, str, bytes], Awaitable[None]],
+        tracing: Tracing,
     ) -> None:
         self._reply = reply
         self._acknowledge = acknowledge
         self._report = report
         self._tell_progress = tell_progress
+        self._tracing = tracing
         self._handlers: dict[str, Handler] = {}
         self._added = trio.Event()
         self._tasks: dict[tuple[str, str], trio.CancelScope] = {}
@@ -261,7 +270,7 @@ class Handlers:
         check_count("concurrency", concurrency, 1)
         if timeout is not None:
             check_seconds("timeout", timeout)
-        self._handlers[kind] = Handler(kind, function, concurrency, timeout)
+        self._handlers[kind] = Handler(kind, function, concurrency, timeout, self._tracing)
         self._added.set()
         self._added = trio.Event()
 

@@ -35,6 +35,7 @@ from meshp2p.node.queries import Queries
 from meshp2p.node.received import REPLY_KINDS, RESPONSE, ReceivedMessage, split_kind
 from meshp2p.node.request_client import RequestClient
 from meshp2p.node.subscriptions import Feed, Subscriptions
+from meshp2p.node.tracing import Tracing
 
 __all__ = ["LocalNode"]
 
@@ -52,9 +53,11 @@ class LocalNode(NodeBackend):
         random: Randomness,
         wall_ms: Callable[[], int],
         opener: CallOpener,
+        tracing: Tracing,
     ) -> None:
         super().__init__(driver, addresses)
         self.config = config
+        self.tracing: Tracing = tracing
         self._subscriptions = subscriptions
         self._maps = maps
         ids = MessageIds(tag_of(self.id), random)
@@ -66,6 +69,7 @@ class LocalNode(NodeBackend):
             self._reply,
             self._tell_progress,
             self._requests,
+            tracing,
         )
         self.handlers: Handlers = self._correspondence.handlers
         self.answering: QueryServer = QueryServer(self.id, self.handlers, self._requests.handle_progress, wall_ms)
@@ -177,10 +181,13 @@ class LocalNode(NodeBackend):
         kind: str,
         correlation_id: str | None,
         if_absent: IfAbsent = "refuse",
+        trace: str | None = None,
     ) -> str:
         """Accept a message for one instance, or for every other one if ``target`` is None. Return its id."""
         name, own = split_kind(kind)
-        reply = await self.send_message(self.id, target, name, own, payload, correlation_id, if_absent=if_absent)
+        reply = await self.send_message(
+            self.id, target, name, own, payload, correlation_id, if_absent=if_absent, trace=trace
+        )
         return reply.message_id
 
     def inbox(self) -> Inbox:
@@ -200,21 +207,26 @@ class LocalNode(NodeBackend):
     async def _tell_progress(self, delegator: str, correlation_id: str, payload: bytes) -> None:
         await self.queries.tell_progress(delegator, correlation_id, payload)
 
-    async def _query_by_mail(self, target: str, payload: bytes, timeout: float) -> bytes:
+    async def _query_by_mail(self, target: str, payload: bytes, timeout: float, trace: str | None) -> bytes:
         self._correspondence.want()
-        return await self._requests.query(target, payload, timeout)
+        return await self._requests.query(target, payload, timeout, trace)
 
-    async def _send_text(self, target: str, payload: bytes, kind: str, correlation_id: str, timeout: float) -> str:
+    async def _send_text(
+        self, target: str, payload: bytes, kind: str, correlation_id: str, timeout: float, trace: str | None
+    ) -> str:
         name, own = split_kind(kind)
+        seconds = None if timeout == math.inf else timeout
         reply = await self.send_message(
-            self.id, target, name, own, payload, correlation_id, timeout=None if timeout == math.inf else timeout
+            self.id, target, name, own, payload, correlation_id, timeout=seconds, trace=trace
         )
         return reply.message_id
 
     async def _reply(self, message: ReceivedMessage, payload: bytes, is_error: bool) -> str:
         kind, own = split_kind(REPLY_KINDS.get(message.kind, RESPONSE))
         correlation_id = message.correlation_id or message.id
-        reply = await self.send_message(self.id, message.source, kind, own, payload, correlation_id, is_error)
+        reply = await self.send_message(
+            self.id, message.source, kind, own, payload, correlation_id, is_error, trace=message._message.trace
+        )
         return reply.message_id
 
     async def _wait_gone(self, instance_id: str) -> None:

@@ -35,5 +35,6 @@ class NodeOptions(TypedDict, total=False):
     allow_hosts: Sequence[str]
     allow_origins: Sequence[str]
     require_token: bool
+    tracing: bool
     protocol: ProtocolConfig
     limits: HttpLimits

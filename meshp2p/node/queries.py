@@ -30,6 +30,7 @@ from meshp2p.net.open_calls import CallOpener, OutgoingCall, ServeCall
 from meshp2p.node.arguments import check_seconds
 from meshp2p.node.local_call import open_local_call
 from meshp2p.node.reply_parts import ReplyTexts
+from meshp2p.node.tracing import NO_SPAN, Span
 from meshp2p.wire.queries import (
     PROGRESS_BYTES_MAX,
     ProgressReport,
@@ -85,8 +86,8 @@ class Queries:
     """Asks other agents. All payloads are JSON text that was checked.
 
     ``serve`` answers queries of this node to itself; ``has_node(instance_id)`` says whether an instance is a listed
-    node; ``ask_by_mail(target, payload, timeout)`` asks any other instance; ``ids`` makes ids from the time of
-    ``wall_ms``.
+    node; ``ask_by_mail(target, payload, timeout, trace)`` asks any other instance; ``ids`` makes ids from the
+    time of ``wall_ms``.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Queries:
         opener: CallOpener,
         serve: ServeCall,
         has_node: Callable[[str], bool],
-        ask_by_mail: Callable[[str, bytes, float], Awaitable[bytes]],
+        ask_by_mail: Callable[[str, bytes, float, str | None], Awaitable[bytes]],
         ids: MessageIds,
         wall_ms: Callable[[], int],
     ) -> None:
@@ -141,15 +142,15 @@ class Queries:
         for watch in list(self._under_way):
             watch.fail(_closed())
 
-    async def query(self, target: str, payload: bytes, timeout: float) -> bytes:
+    async def query(self, target: str, payload: bytes, timeout: float, trace: str | None = None) -> bytes:
         """Ask, and return the answer. If this is cancelled, the handler that answers is cancelled."""
         deadline = trio.current_time() + _checked(timeout)
         with self._watching(target, deadline) as watch:
             if not self._has_node(target):
                 watch.is_sent = True
-                return await self._ask_by_mail(target, payload, timeout)
+                return await self._ask_by_mail(target, payload, timeout, trace)
             answer: bytes | None = None
-            question = encode_query(QueryRequest(self._ids.next(self._wall_ms()), target, payload, wants_parts=False))
+            question = self._question(target, payload, False, trace)
             async with self._open(target, question, deadline + _SLACK) as call:
                 watch.is_sent = True
                 while (data := await call.receive_part()) is not None:
@@ -159,29 +160,38 @@ class Queries:
             return answer
         raise _why(watch, timeout)
 
-    def ask(self, target: str, payload: bytes, timeout: float) -> ReplyTexts:
-        """Ask, and return an iterator of the parts; ``timeout`` is for each of them. Raises
-        :class:`~meshp2p.errors.ConfigError`; all else the iterator raises."""
+    def ask(self, target: str, payload: bytes, timeout: float, span: Span = NO_SPAN) -> ReplyTexts:
+        """Ask, and return an iterator of the parts; ``timeout`` is for each of them. The end of the answer ends the
+        span. Raises :class:`~meshp2p.errors.ConfigError`; all else the iterator raises."""
         _checked(timeout)
 
         async def produce(put: Callable[[bytes], Awaitable[None]]) -> None:
             with self._watching(target, math.inf) as watch:
                 if self._has_node(target):
-                    await self._fetch_parts(watch, payload, timeout, put)
+                    await self._fetch_parts(watch, payload, timeout, span.trace, put)
                 else:
                     watch.is_sent = True
                     watch.scope.deadline = trio.current_time() + timeout
-                    await put(await self._ask_by_mail(target, payload, timeout))
+                    await put(await self._ask_by_mail(target, payload, timeout, span.trace))
                 return
             raise _why(watch, timeout)
 
-        return ReplyTexts(self._nursery, produce)
+        async def produce_traced(put: Callable[[bytes], Awaitable[None]]) -> None:
+            with span:
+                await produce(put)
+
+        return ReplyTexts(self._nursery, produce_traced)
 
     async def _fetch_parts(
-        self, watch: _QueryWatch, payload: bytes, timeout: float, put: Callable[[bytes], Awaitable[None]]
+        self,
+        watch: _QueryWatch,
+        payload: bytes,
+        timeout: float,
+        trace: str | None,
+        put: Callable[[bytes], Awaitable[None]],
     ) -> None:
         target = watch.target
-        question = encode_query(QueryRequest(self._ids.next(self._wall_ms()), target, payload, wants_parts=True))
+        question = self._question(target, payload, True, trace)
         watch.scope.deadline = trio.current_time() + timeout
         async with self._open(target, question, trio.current_time() + STREAM_SECONDS_MAX) as call:
             watch.is_sent = True
@@ -189,6 +199,9 @@ class Queries:
                 watch.scope.deadline = math.inf  # a reader may take its time
                 await put(_read(target, data))
                 watch.scope.deadline = trio.current_time() + timeout
+
+    def _question(self, target: str, payload: bytes, wants_parts: bool, trace: str | None) -> bytes:
+        return encode_query(QueryRequest(self._ids.next(self._wall_ms()), target, payload, wants_parts, trace))
 
     async def tell_progress(self, delegator: str, correlation_id: str, payload: bytes) -> None:
         """Report progress of a task. The report is dropped if the delegator cannot be called, if it does not accept

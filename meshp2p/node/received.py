@@ -10,6 +10,7 @@ from meshp2p.core.message import CUSTOM, KINDS, Message
 from meshp2p.errors import ConfigError
 from meshp2p.node.instance import from_unix_ms
 from meshp2p.node.payload import EncodedPayload, decode_payload
+from meshp2p.wire.trace_context import split_trace_untrusted
 
 __all__ = [
     "QUERY",
@@ -95,6 +96,11 @@ class MessageView:
     def created_at(self) -> dt.datetime:
         """When it was accepted, in UTC, by the clock of the accepting node."""
         return from_unix_ms(self._message.created_at)
+
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """The sender's W3C Trace Context: ``traceparent``, and ``tracestate`` if it has one. Empty without a trace."""
+        return split_trace_untrusted(self._message.trace)
 
     @property
     def raw(self) -> bytes:

@@ -33,17 +33,18 @@ class _Request:
 class RequestClient:
     """Sends questions and tasks as messages, and waits for their answers.
 
-    ``send(target, payload, kind, correlation_id, timeout)`` sends a message that is kept for ``timeout`` seconds,
-    ``wait_gone(instance_id)`` returns when an instance is no longer listed, and ``new_id`` makes correlation ids.
+    ``send(target, payload, kind, correlation_id, timeout, trace)`` sends a message that is kept for ``timeout``
+    seconds, ``wait_gone(instance_id)`` returns when an instance is no longer listed, and ``new_id`` makes correlation
+    ids.
     """
 
     def __init__(
         self,
-        send: Callable[[str, bytes, str, str, float], Awaitable[object]],
+        send: Callable[[str, bytes, str, str, float, str | None], Awaitable[object]],
         wait_gone: Callable[[str], Awaitable[None]],
         new_id: Callable[[], str],
     ) -> None:
-        self.send: Callable[[str, bytes, str, str, float], Awaitable[object]] = send
+        self.send: Callable[[str, bytes, str, str, float, str | None], Awaitable[object]] = send
         self.new_id: Callable[[], str] = new_id
         self._wait_gone = wait_gone
         self._asked: dict[str, _Request] = {}
@@ -66,10 +67,10 @@ class RequestClient:
         if asked is not None and asked.target == source and asked.handle_progress is not None:
             asked.handle_progress(payload)
 
-    async def query(self, target: str, payload: bytes, timeout: float) -> bytes:
+    async def query(self, target: str, payload: bytes, timeout: float, trace: str | None) -> bytes:
         """Put a question into a mailbox and return the answer. After ``timeout`` seconds the question expires, but this
         goes on waiting."""
-        return await self.ask(target, payload, QUERY, self.new_id(), timeout)
+        return await self.ask(target, payload, QUERY, self.new_id(), timeout, trace=trace)
 
     async def ask(
         self,
@@ -79,6 +80,7 @@ class RequestClient:
         correlation_id: str,
         timeout: float = math.inf,
         handle_progress: Callable[[bytes], object] | None = None,
+        trace: str | None = None,
     ) -> bytes:
         """Send a question or task, and return the answer.
 
@@ -88,7 +90,7 @@ class RequestClient:
         """
         asked = self._asked[correlation_id] = _Request(target, handle_progress)
         try:
-            await self.send(target, payload, kind, correlation_id, timeout)
+            await self.send(target, payload, kind, correlation_id, timeout, trace)
             async with open_plain_nursery() as nursery:
                 nursery.start_soon(self._watch, asked)
                 await asked.came.wait()

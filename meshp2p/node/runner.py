@@ -15,7 +15,7 @@ from meshp2p.core.record import tag_of
 from meshp2p.core.swim.hosting import Profile
 from meshp2p.discovery.cache import KnownPeer
 from meshp2p.discovery.source import Sighting
-from meshp2p.errors import IdConflict, MeshError, StartError
+from meshp2p.errors import ConfigError, IdConflict, MeshError, StartError
 from meshp2p.http.access import Access
 from meshp2p.http.app import make_app
 from meshp2p.http.serialize import rfc3339
@@ -38,6 +38,7 @@ from meshp2p.node.reporting import Reports
 from meshp2p.node.self_check import SelfCheck
 from meshp2p.node.status import StatusBoard
 from meshp2p.node.subscriptions import Subscriptions
+from meshp2p.node.tracing import Tracing
 from meshp2p.recording.recorder import Recorder
 from meshp2p.version import __version__
 from meshp2p.wire.codec import Codec
@@ -89,6 +90,7 @@ class _Runner:
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[LocalNode]:
         config, platform, own = self._config, self._platform, self._own
+        tracing = _tracing_of(config, own.identity.id)
         security = platform.open_security(config, own.identity.id)
         if security is not None:
             config = NodeConfig.of(config, mesh=security.mesh, host=config.host or "::")
@@ -146,6 +148,7 @@ class _Runner:
                     platform.random,
                     platform.wall_ms,
                     peers,
+                    tracing,
                 )
                 node.loss = loss
                 app = make_app(node, __version__, lambda: around.allowed_hosts, config.allow_origins, access)
@@ -282,6 +285,17 @@ def _why_revoked_of(security: Security | None) -> Callable[[bytes, str], str]:
         return lambda _machine, _agent: ""
     trust = security.trust.credential.trust
     return lambda machine, agent: trust.why_revoked(machine, agent=agent)
+
+
+def _tracing_of(config: NodeConfig, own_id: str) -> Tracing:
+    """Return the tracing of a node. Raises :class:`~meshp2p.errors.ConfigError` if OpenTelemetry is not installed."""
+    if not config.tracing:
+        return Tracing()
+    try:
+        from meshp2p.node.opentelemetry import RecordedTracing  # noqa: PLC0415  # it is an extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"tracing = True: {error}: pip install meshp2p[otel]") from None
+    return RecordedTracing(own_id)
 
 
 def _access_of(security: Security | None, config: NodeConfig, platform: Platform) -> Access | None:

@@ -12,6 +12,7 @@ import trio
 from meshp2p.node.handlers import Parameters, name_of
 from meshp2p.node.payload import EncodedPayload
 from meshp2p.node.received import MessageView, ReceivedMessage
+from meshp2p.node.tracing import span_carrier
 from meshp2p.threaded.node_thread import NodeThread, Operation
 
 __all__ = ["HandlerCall", "HandlerRunner", "forwarded"]
@@ -46,6 +47,7 @@ class HandlerCall:
         self._parameters = parameters
         self._ended = trio.Event()
         self._sender, self._parts = trio.open_memory_channel[EncodedPayload](0)
+        self._enter_span = span_carrier.get()
         self._answer: object = None
         self._error: Exception | None = None
 
@@ -90,7 +92,7 @@ class HandlerCall:
 
     async def perform_async(self, wait: Callable[[Future[None], Callable[[], None]], Awaitable[None]]) -> None:
         """``wait`` is that of the agent's side."""
-        with self._reporting():
+        with self._enter_span(), self._reporting():
             arguments = self._parameters.of(self.message)
             if not self._parameters.is_stream:
                 self.end(await self._function(*arguments))
@@ -102,7 +104,7 @@ class HandlerCall:
             self.end()
 
     def perform(self) -> None:
-        with self._reporting():
+        with self._enter_span(), self._reporting():
             arguments = self._parameters.of(self.message)
             if not self._parameters.is_stream:
                 self.end(self._function(*arguments))

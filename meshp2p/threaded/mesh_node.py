@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -204,19 +205,27 @@ class MeshNode(NodeView):
         split_kind(kind)
         check_optional_name("correlation_id", correlation_id)
         text = encode_payload(payload)
-        return await self._bridge.run(
-            lambda: self._node.send(target, text, kind, correlation_id, if_absent),
-            timeout,
-            f"the message to {target!r} was not accepted",
-        )
+        with self._node.tracing.sending("send", kind, len(text), target, correlation_id) as span:
+            message_id = await self._bridge.run(
+                lambda: self._node.send(target, text, kind, correlation_id, if_absent, span.trace),
+                timeout,
+                f"the message to {target!r} was not accepted",
+            )
+            span.note_id(message_id)
+        return message_id
 
     async def broadcast(self, payload: object, *, kind: str = "Notification", timeout: float | None = None) -> str:
         """Send a message to every other live instance and return its id. Raises the same errors as :meth:`send`."""
         split_kind(kind)
         text = encode_payload(payload)
-        return await self._bridge.run(
-            lambda: self._node.send(None, text, kind, None), timeout, "the message was not accepted"
-        )
+        with self._node.tracing.sending("send", kind, len(text)) as span:
+            message_id = await self._bridge.run(
+                lambda: self._node.send(None, text, kind, None, trace=span.trace),
+                timeout,
+                "the message was not accepted",
+            )
+            span.note_id(message_id)
+        return message_id
 
     async def message_status(self, message_id: str, *, timeout: float | None = None) -> tuple[Receipt, ...]:
         """Return the status of each copy of a message, whichever node accepted it.
@@ -285,7 +294,8 @@ class MeshNode(NodeView):
         if reply is not None:
             check_shape(reply, "reply")
         text = encode_payload(payload)
-        answer = await self._bridge.run(lambda: self._node.queries.query(target, text, timeout))
+        with self._node.tracing.sending("query", "", len(text), target) as span:
+            answer = await self._bridge.run(lambda: self._node.queries.query(target, text, timeout, span.trace))
         return decode_payload(answer, reply, f"answer of {target!r}")
 
     def ask(self, target: str, payload: object, *, timeout: float = 30.0) -> NodeIterator[Any]:
@@ -301,7 +311,8 @@ class MeshNode(NodeView):
         check_name("target", target)
         check_seconds("timeout", timeout)
         text = encode_payload(payload)
-        feed = self._bridge.iterate(lambda: self._node.queries.ask(target, text, timeout), ends_with_node=False)
+        span = self._node.tracing.sending("query", "", len(text), target)
+        feed = self._bridge.iterate(lambda: self._node.queries.ask(target, text, timeout, span), ends_with_node=False)
         return NodeIterator(feed, decode_payload)
 
     async def delegate(
@@ -322,7 +333,9 @@ class MeshNode(NodeView):
         task = _make_task(payload, capability, profile, wait, include_self)
         if timeout is not None:
             check_seconds("timeout", timeout)
-        return decode_payload(await self._bridge.run(lambda: self._node.delegating.run(task, timeout)))
+        with self._traced(task) as traced:
+            answer = await self._bridge.run(lambda: self._node.delegating.run(traced, timeout))
+        return decode_payload(answer)
 
     @contextlib.asynccontextmanager
     async def delegation(
@@ -342,8 +355,15 @@ class MeshNode(NodeView):
         The end of the block cancels the task if it has not ended.
         """
         task = _make_task(payload, capability, profile, wait, include_self)
-        async with self._bridge.hold(lambda: self._node.delegating.open(task)) as inner:
-            yield Delegation(self._bridge, inner)
+        with self._traced(task) as traced:
+            async with self._bridge.hold(lambda: self._node.delegating.open(traced)) as inner:
+                yield Delegation(self._bridge, inner)
+
+    @contextlib.contextmanager
+    def _traced(self, task: Task) -> Iterator[Task]:
+        what = task.capability or task.profile or ""
+        with self._node.tracing.sending("delegate", what, len(task.text)) as span:
+            yield dataclasses.replace(task, trace=span.trace)
 
     @contextlib.asynccontextmanager
     async def leadership(self, *, timeout: float | None = None) -> AsyncIterator[Lease]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from meshp2p.core.mail.uuid7 import is_uuid7
-from meshp2p.core.message import PAYLOAD_BYTES_MAX, Id
+from meshp2p.core.message import PAYLOAD_BYTES_MAX, Id, Short
 from meshp2p.errors import Refusal, RemoteProtocolError
 
 __all__ = [
@@ -46,13 +46,15 @@ class QueryRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """A query to the agent of the node ``target``. ``id`` is a UUIDv7 made by the asker.
 
     The reply is a :class:`QueryPart`, a :class:`QueryFailed` or a :class:`QueryRefused`. With ``wants_parts`` it is any
-    number of parts, the last of which is the answer, and then possibly one of the other two.
+    number of parts, the last of which is the answer, and then possibly one of the other two. ``trace`` is the trace
+    context of the asker: see :mod:`meshp2p.node.tracing`.
     """
 
     id: Annotated[str, msgspec.Meta(min_length=36, max_length=36)]
     target: Id
     payload: Payload
     wants_parts: bool
+    trace: Short | None = None
 
 
 class ProgressReport(msgspec.Struct, frozen=True, array_like=True, tag=2):

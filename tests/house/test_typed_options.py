@@ -45,7 +45,7 @@ async def misuse(mesh: VirtualMesh) -> None:
 
 def test_the_typed_keywords_are_the_fields_of_a_configuration_and_a_preset() -> None:
     assert {*meshp2p.NodeConfig.__struct_fields__, "preset"} == set(meshp2p.NodeOptions.__annotations__)
-    assert len(meshp2p.NodeOptions.__annotations__) <= 20
+    assert len(meshp2p.NodeOptions.__annotations__) <= 21
     for function in (meshp2p.open_node, meshp2p.blocking.open_node, meshp2p.load_config, VirtualMesh.start):
         assert typing.get_type_hints(function)["options"] == typing.Unpack[meshp2p.NodeOptions], function
 

@@ -63,6 +63,7 @@ class Node:
         is_error: bool = False,
         *,
         if_absent: IfAbsent = "refuse",
+        trace: str | None = None,
     ) -> SendReply:
         self._take(source, target, kind, name, payload, correlation_id, is_error)
         self.if_absent.append(if_absent)

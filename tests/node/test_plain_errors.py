@@ -15,6 +15,7 @@ from meshp2p.core.message import Message
 from meshp2p.errors import DelegationFailed, NodeClosed, PayloadMismatch, RemoteError
 from meshp2p.node.handlers import Handlers
 from meshp2p.node.received import ReceivedMessage
+from meshp2p.node.tracing import Tracing
 from meshp2p.testing import VirtualMesh, run
 
 
@@ -220,6 +221,7 @@ async def test_what_is_logged_says_which_step_failed(failing: str, said: str) ->
         lambda *_: take_step("acknowledge"),
         lambda what, error: reports.append((what, str(error))),
         lambda *_: take_step("progress"),
+        Tracing(),
     )
 
     async def answer(_message: ReceivedMessage) -> int:

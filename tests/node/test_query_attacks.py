@@ -21,6 +21,7 @@ from meshp2p.node.answering import WAITING_MAX, QueryServer
 from meshp2p.node.handlers import Handlers
 from meshp2p.node.local_call import open_local_call
 from meshp2p.node.queries import Queries
+from meshp2p.node.tracing import Tracing
 from meshp2p.wire.queries import (
     ProgressReport,
     QueryFailed,
@@ -44,7 +45,7 @@ class Target:
 
     def __init__(self) -> None:
         self.progress: list[tuple[str, str, bytes]] = []
-        self.handlers = Handlers(ignore, ignore, lambda *_: None, ignore)
+        self.handlers = Handlers(ignore, ignore, lambda *_: None, ignore, Tracing())
         self.server = QueryServer("b", self.handlers, lambda *report: self.progress.append(report), lambda: 0)
         self.server.open()
 

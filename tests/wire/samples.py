@@ -98,6 +98,7 @@ QUERY = Message(
     "c-1",
     1_700_000_000_000,
 )
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 vendor=1"
 BROADCAST = Message(LATER_ID, NODE.id, None, "Custom", "invoice.Paid", b" null", None, 253_402_300_799_999)
 
 ENTRIES = (
@@ -128,6 +129,7 @@ REQUESTS: dict[str, CallRequest] = {
     "ask-instance": AskInstance("agent 1/2"),
     "deliver": Deliver(NODE.id, (Parcel(QUERY, ("agent 1/2",), 86_400.0), Parcel(BROADCAST, ("ü", "x" * 128), 0.5))),
     "acknowledged": Acknowledged((("agent 1/2", MESSAGE_ID), ("ü", LATER_ID)), "painter"),
+    "deliver-traced": Deliver(NODE.id, (Parcel(msgspec.structs.replace(QUERY, trace=TRACE), ("ü",), 1.0),)),
     "deposit": Deposit((Parcel(QUERY, ("ü",), 0.0),)),
     "forward-fetch": ForwardFetch("ü", 1000, "", 60.0),
     "forward-fetch-after": ForwardFetch("ü", 1, MESSAGE_ID, 0.0),
@@ -262,6 +264,7 @@ messages = st.builds(
     st.none() | shorts,
     times,
     st.booleans(),
+    st.none() | shorts,
 )
 parcels = st.builds(
     Parcel,

@@ -32,7 +32,11 @@ ID = uuid7(1_700_000_000_000, 0)
 GOLDEN: dict[str, tuple[Any, str]] = {
     "a question": (
         QueryRequest(ID, "b", b"[1]", wants_parts=True),
-        "9501d92430313862636665352d363830302d373030302d383030302d303030303030303030303030a162c4035b315dc3",
+        "9601d92430313862636665352d363830302d373030302d383030302d303030303030303030303030a162c4035b315dc3c0",
+    ),
+    "a question with a trace": (
+        QueryRequest(ID, "b", b"[1]", wants_parts=True, trace="t"),
+        "9601d92430313862636665352d363830302d373030302d383030302d303030303030303030303030a162c4035b315dc3a174",
     ),
     "a progress report": (ProgressReport("c", b"1"), "9302a163c40131"),
     "a request for a report": (ReportRequest(), "9103"),
@@ -50,6 +54,11 @@ def test_the_bytes_of_a_query_are_pinned(name: str) -> None:
     is_body = isinstance(message, QueryRequest | ProgressReport | ReportRequest)
     decode: Callable[[bytes], object] = decode_query_untrusted if is_body else decode_query_part_untrusted
     assert decode(bytes.fromhex(expected)) == message
+
+
+def test_a_question_of_an_earlier_version_is_read_for_ever() -> None:
+    body = "9501d92430313862636665352d363830302d373030302d383030302d303030303030303030303030a162c4035b315dc3"
+    assert decode_query_untrusted(bytes.fromhex(body)) == QueryRequest(ID, "b", b"[1]", wants_parts=True)
 
 
 def test_a_field_of_tomorrow_is_ignored() -> None:
@@ -91,6 +100,8 @@ def test_bytes_that_were_changed_are_read_or_refused(name: str, data: st.DataObj
         ([1, ID, "b", b"", False], Refusal.BAD_SHAPE),
         ([1, ID, "b", b"1" * (PAYLOAD_BYTES_MAX + 1), False], Refusal.BAD_SHAPE),
         ([1, ID, "b"], Refusal.BAD_SHAPE),
+        ([1, ID, "b", b"1", False, 7], Refusal.BAD_SHAPE),
+        ([1, ID, "b", b"1", False, "x" * 1025], Refusal.BAD_SHAPE),
         ([2, "c", b"1" * (PROGRESS_BYTES_MAX + 1)], Refusal.BAD_SHAPE),
         ([4], Refusal.BAD_SHAPE),
         ({}, Refusal.BAD_SHAPE),

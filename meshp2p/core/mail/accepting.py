@@ -117,6 +117,7 @@ class Accepting:
             request.correlation_id,
             wall_ms,
             request.is_error,
+            request.trace,
         )
         message.check()
         return message
