@@ -58,4 +58,5 @@ def parent_of(span: ReadableSpan, spans: list[ReadableSpan]) -> str | None:
     """Return the name of the parent of a span, or None if it is a root."""
     if span.parent is None:
         return None
-    return next(one.name for one in spans if one.context and one.context.span_id == span.parent.span_id)
+    name: str = next(one.name for one in spans if one.context and one.context.span_id == span.parent.span_id)
+    return name
