@@ -76,9 +76,9 @@ def add_commands(commands: Any) -> None:
 
 def _install(options: argparse.Namespace) -> int:
     words = ["up", *options.up]
-    for word in words:
+    for word in (*words, str(Path.cwd())):
         if not word.isprintable():
-            raise ConfigError(f"{word!r}: expected no control character in the options of a service")
+            raise ConfigError(f"{word!a}: expected no control character in the options and the directory of a service")
     parser = make_parser("up")
     check_words(parser, words)
     configuration_of(parser.parse_args(words))

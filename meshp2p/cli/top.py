@@ -21,6 +21,7 @@ from meshp2p.wire.status_contract import AgentStatus, Severity, StatusResponse
 __all__ = ["add_commands", "lines_of"]
 
 _FINDINGS_MAX: Final = 5
+_SMALLEST: Final = (20, 4)  # columns and rows that are drawn, whatever the terminal has: chosen, not measured
 _COLORS: Final[dict[Severity, str]] = {"ok": "32", "notice": "36", "warning": "33", "error": "31;1"}
 _TITLES: Final = (
     "  AGENT",
@@ -89,7 +90,7 @@ def _show(options: argparse.Namespace, status: StatusResponse) -> None:
 
 def _draw(head: Sequence[str], table: Sequence[str], severity: Severity) -> None:
     """Draw the screen anew: as much as fits, with the first line in the color of the severity."""
-    columns, rows = shutil.get_terminal_size()
+    columns, rows = map(max, shutil.get_terminal_size(), _SMALLEST)
     wrapped = [part for line in head for part in textwrap.wrap(line, columns - 1, subsequent_indent="    ") or [""]]
     lines = [*wrapped, *(line[: columns - 1] for line in table)]
     if len(lines) > rows - 1:

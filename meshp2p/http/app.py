@@ -111,7 +111,7 @@ def _node_handlers(node: Backend, version: str) -> dict[str, Handler]:
         return Response(200, node.recording(), [(b"content-type", RECORDING_TYPE.encode())])
 
     async def status(request: Request) -> Response:
-        return json_response((await node.status(has_series=query_flag(request.query_values(), "series")),))
+        return json_response(await node.status(has_series=query_flag(request.query_values(), "series")))
 
     async def openapi(_request: Request) -> Response:
         return json_response((encoded_description(version),))

@@ -39,8 +39,8 @@ class Backend(Protocol):
     def recording(self) -> bytes:
         """Return what was recorded until now, as the content of a file. Raises ``Unreachable``."""
 
-    async def status(self, *, has_series: bool) -> bytes:
-        """Return the status of the mesh as JSON, with the series or without."""
+    async def status(self, *, has_series: bool) -> tuple[bytes, ...]:
+        """Return the parts of the status of the mesh as JSON, with the series or without."""
 
     @property
     def loss(self) -> str | None:

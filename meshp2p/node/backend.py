@@ -61,7 +61,7 @@ class NodeBackend:
         """Returns all metrics in Prometheus' text format; set by the runner, which has all parts."""
         self.recording: Callable[[], bytes] = bytes
         """Returns the flight recording; set by the runner as well."""
-        self.make_status: Callable[[bool], Awaitable[bytes]]
+        self.make_status: Callable[[bool], Awaitable[tuple[bytes, ...]]]
         """Returns the status of the mesh as JSON, with series or without; set by the runner as well."""
         self._driver = driver
         self._machine = driver.machine
@@ -151,8 +151,8 @@ class NodeBackend:
         failure = self._machine.storage_failure
         return None if failure is None else f"nothing is kept on disk now: {failure}"
 
-    async def status(self, *, has_series: bool) -> bytes:
-        """Return the status of the mesh as JSON, with the series or without."""
+    async def status(self, *, has_series: bool) -> tuple[bytes, ...]:
+        """Return the parts of the status of the mesh as JSON, with the series or without."""
         return await self.make_status(has_series)
 
     async def catch_up(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -33,14 +34,20 @@ from meshp2p.wire.status_contract import (
     WorkStatus,
 )
 
-__all__ = ["AGENTS_MAX", "StatusBoard"]
+__all__ = ["LISTED_MAX", "StatusBoard"]
 
-AGENTS_MAX: Final = 1000
-METRICS_MAX: Final = 1024
-"""Agents, and bytes of the metrics of one, in a status. Chosen, not measured."""
+_T = TypeVar("_T")
+
+LISTED_MAX: Final = 1000
+"""The most agents in a status, and entries of its other lists but the nodes. Chosen, not measured."""
+
+DETAIL_MAX: Final = 1024
+"""The most bytes of the metrics of an agent in a status, and characters of all its capabilities, and of all its
+profiles. Chosen, not measured."""
 
 WAIT_STEP: Final = 10.0
-"""Seconds. Chosen, not measured."""
+"""Agents whose messages wait for about as long, in seconds, are sorted by id. What is read at once does not change the
+order then. Chosen, not measured."""
 
 CACHE_SECONDS: Final = 1.0
 """How long a status is given to all who ask. Chosen, not measured."""
@@ -75,16 +82,15 @@ class StatusBoard:
         """Return the encoded report of this node, for another one."""
         return encode_report(self._reporter.report())
 
-    async def status(self, has_series: bool) -> bytes:
-        """Return the status as JSON. It is at most ``CACHE_SECONDS`` old. Cancel-safe."""
+    async def status(self, has_series: bool) -> tuple[bytes, ...]:
+        """Return the parts of the status as JSON. It is at most ``CACHE_SECONDS`` old. Many readers share the first
+        part, which is long. Cancel-safe."""
         async with self._making:
             if trio.current_time() >= self._made_at + CACHE_SECONDS:
                 await self._reports.ask_all()
-                self._made = encode_json(self._make())
+                self._made = encode_json(self._make()).removesuffix(b"null}")
                 self._made_at = trio.current_time()
-        if not has_series:
-            return self._made
-        return self._made[: -len(b"null}")] + encode_json(self.series.shown()) + b"}"
+        return self._made, encode_json(self.series.shown() if has_series else None), b"}"
 
     def _facts(self, agents: Sequence[ListedInstance]) -> Facts:
         node, machine, now = self._measured.node, self._measured.driver.machine, trio.current_time()
@@ -124,22 +130,22 @@ class StatusBoard:
             is_secured=self._is_secured,
             reports=len(facts.all_reports),
             verdict=judge(facts, findings),
-            findings=findings,
-            agents_total=len(agents),
-            agents=agents[:AGENTS_MAX],
-            work=_work(facts.all_reports, {agent.id: agent.capabilities for agent in listed}),
+            findings=_first(findings),
+            agents_total=len(facts.agents) + len(facts.dead),
+            agents=agents,
+            work=_work(facts.all_reports, {agent.id: _shortened(agent.capabilities) for agent in listed}),
             network=NetworkStatus(
                 _nodes(facts, machine.round_trips),
-                [
+                _first(
                     WatchStatus(report.id, watch.node, _rounded(watch.round_trip) or None)
                     for report in facts.all_reports
                     for watch in report.watches
-                ],
-                [
+                ),
+                _first(
                     BlockedLink(report.id, link.node, link.how, link.via or None, link.reason or None)
                     for report in facts.all_reports
                     for link in report.links
-                ],
+                ),
                 list(self._history.leaders),
             ),
             series_interval=SAMPLE_SECONDS,
@@ -154,7 +160,7 @@ def _agents(
     deaths: Mapping[str, Death],
     wall_ms: int,
 ) -> list[AgentStatus]:
-    """Return all agents, and those that died lately, the most troubled first."""
+    """Return the agents, and those that died lately, the most troubled first."""
     about: dict[str, list[Finding]] = {}
     for finding in findings:
         for name in finding.about:
@@ -174,8 +180,8 @@ def _agents(
             is_leader=agent.is_leader,
             status=agent.status or None,
             metrics=_metrics(agent.metrics),
-            capabilities=agent.capabilities,
-            profiles=agent.profiles,
+            capabilities=_shortened(agent.capabilities),
+            profiles=_shortened(agent.profiles),
             home=agent.home,
             address=str(agent.addresses[0]) if agent.addresses else None,
             silent_seconds=_rounded(max(0.0, (wall_ms - agent.last_heartbeat) / 1000)),
@@ -194,8 +200,8 @@ def _agents(
             is_leader=False,
             status=record.status or None,
             metrics=_metrics(record.metrics),
-            capabilities=record.capabilities,
-            profiles=record.profiles,
+            capabilities=_shortened(record.capabilities),
+            profiles=_shortened(record.profiles),
             home=record.home,
             address=str(record.addresses[0]) if record.addresses else None,
             silent_seconds=_rounded(death.seconds),
@@ -204,17 +210,25 @@ def _agents(
             oldest_unread=None,
         )
 
-    agents = [*map(show, facts.agents), *map(show_dead, facts.dead)]
-    return sorted(agents, key=lambda one: (RANKS[one.trouble], one.state == "alive", -_waited(one), one.id))
+    def place_of(agent: ListedInstance | DeadAgent) -> tuple[int, bool, int, str]:
+        own, box = about.get(agent.id), boxes.get(agent.id, no_mail)
+        rank = RANKS[own[0].severity if own else "ok"]
+        is_alive = isinstance(agent, ListedInstance) and agent.state is not State.SUSPECT
+        return rank, is_alive, -int(box.oldest // WAIT_STEP), agent.id
+
+    known: list[ListedInstance | DeadAgent] = [*facts.agents, *facts.dead]
+    shown = _first(sorted(known, key=place_of))
+    return [show_dead(agent) if isinstance(agent, DeadAgent) else show(agent) for agent in shown]
 
 
-def _waited(agent: AgentStatus) -> int:
-    """Return for how long messages wait for an agent, in steps: what is read at once does not change the order."""
-    return int((agent.oldest_unread or 0) // WAIT_STEP)
+def _shortened(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first names, as many as a status shows."""
+    lengths = itertools.accumulate(map(len, names))
+    return names[: sum(length <= DETAIL_MAX for length in lengths)]
 
 
 def _metrics(text: str) -> dict[str, Any] | None:
-    if not text or len(text) > METRICS_MAX:
+    if not text or len(text.encode()) > DETAIL_MAX:
         return None
     metrics: dict[str, Any] = msgspec.json.decode(text)
     return metrics
@@ -222,13 +236,15 @@ def _metrics(text: str) -> dict[str, Any] | None:
 
 def _work(reports: Sequence[NodeReport], capabilities: Mapping[str, tuple[str, ...]]) -> WorkStatus:
     return WorkStatus(
-        [QueryStatus(report.id, one.target, _rounded(one.seconds)) for report in reports for one in report.queries],
-        [
+        _first(
+            QueryStatus(report.id, one.target, _rounded(one.seconds)) for report in reports for one in report.queries
+        ),
+        _first(
             TaskStatus(report.id, one.capability or None, one.profile or None, one.agent or None, _rounded(one.seconds))
             for report in reports
             for one in report.tasks
-        ],
-        [
+        ),
+        _first(
             HandlerStatus(
                 report.id,
                 capabilities.get(report.id, ()),
@@ -243,8 +259,13 @@ def _work(reports: Sequence[NodeReport], capabilities: Mapping[str, tuple[str, .
             )
             for report in reports
             for one in report.handlers
-        ],
+        ),
     )
+
+
+def _first(entries: Iterable[_T]) -> list[_T]:
+    """Return the entries that a status shows. Others choose how many there are."""
+    return list(itertools.islice(entries, LISTED_MAX))
 
 
 def _nodes(facts: Facts, round_trips: Mapping[str, float]) -> list[NodeStatus]:

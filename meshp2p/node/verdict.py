@@ -113,15 +113,13 @@ def find_problems(facts: Facts) -> list[Finding]:
         *_networks(facts),
         *_own_state(facts),
     ]
-    return sorted(map(_plain, found), key=lambda finding: RANKS[finding.severity])
+    plain = [msgspec.structs.replace(one, text=_plain(one.text), remedy=_plain(one.remedy)) for one in found]
+    return sorted(plain, key=lambda finding: RANKS[finding.severity])
 
 
-def _plain(finding: Finding) -> Finding:
+def _plain(text: str) -> str:
     """Escape what a terminal would obey, or what has no form in JSON: ids and reasons are chosen by others."""
-    if finding.text.isprintable() and finding.remedy.isprintable():
-        return finding
-    text, remedy = ascii(finding.text)[1:-1], ascii(finding.remedy)[1:-1]
-    return msgspec.structs.replace(finding, text=text, remedy=remedy)
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def judge(facts: Facts, findings: Sequence[Finding]) -> Verdict:
@@ -130,7 +128,7 @@ def judge(facts: Facts, findings: Sequence[Finding]) -> Verdict:
     if not troubles:
         notices = "".join(f"; {finding.text}" for finding in findings)
         remedy = findings[0].remedy if findings else None
-        return Verdict("notice" if findings else "ok", _all_is_well(facts) + notices, remedy)
+        return Verdict("notice" if findings else "ok", _plain(_all_is_well(facts)) + notices, remedy)
     worst, *others = troubles
     more = ""
     if others:

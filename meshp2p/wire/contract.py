@@ -269,7 +269,7 @@ class LivezResponse(msgspec.Struct):
 class SessionResponse(msgspec.Struct):
     """A link for a browser. ``path`` is that of its URL at this node."""
 
-    path: str
+    path: Annotated[str, msgspec.Meta(pattern="^/[A-Za-z0-9/_-]*$")]
 
 
 class ReadyzResponse(msgspec.Struct):

@@ -36,6 +36,7 @@ REPORT_BYTES_MAX: Final = 64 * 1024
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
+Host = Annotated[str, msgspec.Meta(pattern=r"^\S{1,64}$")]
 _Most = msgspec.Meta(max_length=LISTED_MAX)
 
 
@@ -104,7 +105,7 @@ class RivalSeen(msgspec.Struct, frozen=True, array_like=True):
     """A process on ``host`` named an id that belongs to another process, ``seconds`` ago."""
 
     id: Id
-    host: Text
+    host: Host
     seconds: Seconds
 
 

@@ -49,7 +49,8 @@ class Finding(msgspec.Struct, frozen=True):
 class AgentStatus(msgspec.Struct, frozen=True):
     """One agent. ``trouble`` is the severity of the worst finding about it, ``findings`` are their names.
     ``silent_seconds`` is the time since its last sign of life, ``round_trip`` that from this node to its home, and
-    ``pending`` counts its unread messages. ``metrics`` of more than 1 KiB are null."""
+    ``pending`` counts its unread messages. ``metrics`` of more than 1 KiB are null. ``capabilities`` and ``profiles``
+    are the first ones, up to 1,024 characters of each list."""
 
     id: str
     state: Literal["alive", "suspect", "dead"]
@@ -177,8 +178,9 @@ class TimeSeries(msgspec.Struct, frozen=True):
 
 class StatusResponse(msgspec.Struct, frozen=True):
     """The state of the mesh as one node sees it at ``at``. ``reports`` nodes, with the one that answers, told of
-    themselves. ``agents`` has those with the most trouble first, at most 1,000 of ``agents_total``. ``series`` is null
-    unless it was asked for; its values are ``series_interval`` seconds apart."""
+    themselves. ``agents`` has those with the most trouble first, at most 1,000 of ``agents_total``; the other lists,
+    except the nodes, have at most 1,000 entries too. ``series`` is null unless it was asked for; its values are
+    ``series_interval`` seconds apart."""
 
     at: str
     node_id: str

@@ -93,6 +93,18 @@ def test_a_command_that_fails_is_named_with_the_remedy(
     assert "meshp2p.service' is written" in err
 
 
+@pytest.mark.parametrize("name", ["a\nExecStartPre=x", "\udcff"])
+def test_a_directory_that_no_unit_can_name_is_refused(
+    name: str, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = home / name
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    assert main(["service", "install", "--system", "systemd"]) == 2
+    assert "expected no control character in the options and the directory" in capsys.readouterr().err
+    assert list(home.iterdir()) == [directory]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

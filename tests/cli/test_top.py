@@ -96,6 +96,18 @@ def test_the_screen_has_as_much_as_fits(capsys: pytest.CaptureFixture[str], monk
     assert drawn.count("\n    word") >= 2
 
 
+@pytest.mark.parametrize(("columns", "lines"), [("1", "24"), ("80", "1"), ("1", "1")])
+def test_a_terminal_of_no_size_is_drawn_on(
+    columns: str, lines: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("LINES", lines)
+    top._draw(["error: it is down", "  -> start it"], ["agent"] * 50, "error")
+    drawn = capsys.readouterr().out
+    assert "error: it is down" in drawn
+    assert drawn.count("\n") < max(4, int(lines))
+
+
 async def test_on_a_terminal_it_is_refreshed_in_place_until_ctrl_c() -> None:
     """A real process with a terminal: it draws at least twice, and gives back the cursor at the end."""
     async with open_mesh("a") as (node,):

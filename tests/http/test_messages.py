@@ -101,7 +101,7 @@ class Node:
     def recording(self) -> bytes:
         raise AssertionError
 
-    async def status(self, *, has_series: bool) -> bytes:
+    async def status(self, *, has_series: bool) -> tuple[bytes, ...]:
         raise AssertionError
 
     def why_not_ready(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import meshp2p
 from meshp2p import MeshNode
 from meshp2p.cli import main
 from meshp2p.client import MeshClient
-from meshp2p.errors import RequestRefused
+from meshp2p.errors import MeshError, RequestRefused
 from meshp2p.store.credentials import CredentialDirectory
 from tests.node.browser import needs_browser, open_browser
 from tests.node.test_http_callers import ACTS, OPTIONS, calling, revoke_token, token_of
@@ -103,6 +104,25 @@ async def test_who_needs_no_token_needs_no_session(users: Users, anna: Credentia
             assert await client.session_link() == f"http://{node.addresses[0]}/"
         async with browsing(node) as browser:
             assert (await browser.get("/session/x")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["@evil.example/", ".evil.example/", "1/", "", "/\x1b[2J", "/\u202e"])
+async def test_a_link_leads_only_to_the_node_that_was_asked(path: str) -> None:
+    body = json.dumps({"path": path}).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(answer)
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        async with MeshClient(f"127.0.0.1:{listener.socket.getsockname()[1]}") as client:
+            with pytest.raises(MeshError, match="path"):
+                await client.session_link()
+        nursery.cancel_scope.cancel()
 
 
 async def test_meshp2p_open_prints_a_link_without_a_secret_of_others(

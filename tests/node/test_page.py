@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -20,11 +21,17 @@ from meshp2p import MeshNode, ReceivedMessage
 from meshp2p.node.verdict import find_problems, judge
 from meshp2p.wire.status_contract import (
     BlockedLink,
+    Finding,
+    HandlerStatus,
     LeaderTerm,
     NetworkStatus,
     NodeStatus,
+    QueryStatus,
     StatusResponse,
+    TaskStatus,
+    Verdict,
     WatchStatus,
+    WorkStatus,
 )
 from tests.http.meshes import calling, open_mesh, registration
 from tests.node.browser import Tab, needs_browser, open_browser
@@ -101,6 +108,67 @@ async def test_hostile_ids_are_shown_and_do_nothing(tmp_path: Path) -> None:
             assert await tab.evaluate("document.scripts.length") == 1
 
 
+def poisoned(value: Any, key: str = "") -> Any:
+    """Return a status in which a hostile member chose every text."""
+    if isinstance(value, dict):
+        return {name: poisoned(one, name) for name, one in value.items()}
+    if isinstance(value, list):
+        return [poisoned(one, key) for one in value]
+    chosen = isinstance(value, str) and key not in ("at", "severity", "state", "trouble", "how", "unit", "home")
+    return f"{HOSTILE}\u202e" if chosen else value
+
+
+async def test_no_text_of_the_mesh_is_markup_or_reverses_a_sentence(tmp_path: Path) -> None:
+    finding = Finding("x", "error", "x", "x", ("x",))
+    work = WorkStatus([QueryStatus("x", "x", 1)], [TaskStatus("x", "x", "x", "x", 1)], [
+        HandlerStatus("x", ("x",), "x", 1, 1, 1, 1, 1, 1, 1)
+    ])  # fmt: skip
+    nodes = [NodeStatus(name, "x", "alive", number, 1, True, 1, "x", 1, 1, 1, 1) for number, name in enumerate("ab")]
+    network = NetworkStatus(
+        nodes,
+        [WatchStatus("a", "b", 1)],
+        [BlockedLink("a", "b", "relayed", "x", "x")],
+        [LeaderTerm("2026-01-01T00:00:00Z", "x", 1)],
+    )
+    event = {"at": "2026-01-01T00:00:00Z", "id": "x", "by": "x", "evidence": "x", "reason": "x", "advice": "x"}
+    member = {"instance_id": "x", "home": "x", "address": "x", "capabilities": ["x"], "status": "x"}
+    types = ["joined", "updated", "suspected", "recovered", "died", "left"]
+    told = [{"type": f"member_{name}", "instance": {**member, "status": name}, **event} for name in types]
+    told += [{"type": name, **event} for name in ("storage_failed", "peer_unreachable", "network_problem_found")]
+    told += [{"type": "leader_changed", "leader": {"instance_id": "x"}, "previous_id": "y", **event}]
+    async with calling("a") as (caller, [node]):
+        await caller.heartbeat("a", status="x", metrics={"x": "x"})
+        async with opened(node, tmp_path) as tab:
+            local = cast("Any", node)._node
+            made = msgspec.json.decode(b"".join(await local.make_status(has_series=True)), type=StatusResponse)
+            agent = msgspec.structs.replace(made.agents[0], metrics={"x": "x"}, capabilities=("x",), profiles=("x",))
+            shown = msgspec.structs.replace(
+                made, verdict=Verdict("error", "x", "x"), findings=[finding], work=work, network=network, agents=[agent]
+            )
+            hostile = poisoned(msgspec.to_builtins(shown))
+
+            async def canned(has_series: bool) -> tuple[bytes]:
+                return (msgspec.json.encode(hostile),)
+
+            local.make_status = canned
+            await tab.evaluate("seriesAt = 0, poll()")
+            await tab.wait_for(f"{SENTENCE}.startsWith('</script>')")
+            await tab.evaluate("for (const row of document.querySelectorAll('.row')) row.click()")
+            await tab.evaluate("byId('kinds').value = 'all'")
+            for heard in told:
+                poison = {name: one if name == "type" else poisoned(one, name) for name, one in heard.items()}
+                await tab.evaluate(f"hear({json.dumps(poison)})")
+            await tab.evaluate("showEvents(), lost(), refused(403, last.verdict.text)")
+            text = await tab.evaluate("document.documentElement.textContent")
+            assert text.count(HOSTILE) > 30
+            assert "\u202e" not in text
+            assert await tab.evaluate("document.images.length") == 0
+            assert await tab.evaluate("document.scripts.length") == 1
+            assert await tab.evaluate("document.querySelectorAll('b').length") == await tab.evaluate(
+                "document.querySelectorAll('#remedy b, .graph b, #where b, #banner b').length"
+            )
+
+
 async def test_a_dead_agent_is_named_within_seconds(tmp_path: Path) -> None:
     async with open_mesh("a") as [node], opened(node, tmp_path) as tab, process(node, "--id", "b") as other:
         await tab.wait_for(f"{SENTENCE}.startsWith('2 agents')")
@@ -141,11 +209,11 @@ async def test_every_finding_is_shown_with_its_remedy(tmp_path: Path) -> None:
     """The page judges nothing itself: it shows what the node found."""
     async with open_mesh("a") as [node], opened(node, tmp_path) as tab:
         local = cast("Any", node)._node
-        made = msgspec.json.decode(await local.make_status(has_series=False), type=StatusResponse)
+        made = msgspec.json.decode(b"".join(await local.make_status(has_series=False)), type=StatusResponse)
         shown = made
 
-        async def canned(has_series: bool) -> bytes:
-            return msgspec.json.encode(shown)
+        async def canned(has_series: bool) -> tuple[bytes]:
+            return (msgspec.json.encode(shown),)
 
         local.make_status = canned
         for facts, _, text, remedy in FAULTS.values():
@@ -159,7 +227,7 @@ async def test_every_finding_is_shown_with_its_remedy(tmp_path: Path) -> None:
 async def test_islands_and_blocked_links_are_drawn(tmp_path: Path) -> None:
     async with open_mesh("a") as [node], opened(node, tmp_path) as tab:
         local = cast("Any", node)._node
-        made = msgspec.json.decode(await local.make_status(has_series=False), type=StatusResponse)
+        made = msgspec.json.decode(b"".join(await local.make_status(has_series=False)), type=StatusResponse)
         nodes = [NodeStatus(name, None, "alive", 0, 0.001, agrees=True) for name in ("a", "b", "c", "d")]
         nodes += [NodeStatus(name, None, "dead", 1, None) for name in ("e", "f")]
         watches = [WatchStatus("a", "b", 0.001), WatchStatus("b", "c", 0.002), WatchStatus("c", "d", None)]
@@ -168,8 +236,8 @@ async def test_islands_and_blocked_links_are_drawn(tmp_path: Path) -> None:
         network = NetworkStatus(nodes, watches, blocked, leaders)
         encoded = msgspec.json.encode(msgspec.structs.replace(made, network=network))
 
-        async def canned(has_series: bool) -> bytes:
-            return encoded
+        async def canned(has_series: bool) -> tuple[bytes]:
+            return (encoded,)
 
         local.make_status = canned
         await tab.evaluate("poll()")

@@ -18,7 +18,16 @@ from meshp2p.node.reporting import Reports
 from meshp2p.node.series import SAMPLE_SECONDS, SAMPLES_MAX, SERIES
 from meshp2p.testing import VirtualMesh
 from meshp2p.testing.disk import OpenDisk
-from meshp2p.wire.reports import MailboxLoad, PoorLink, WatchedNode, decode_report_untrusted, encode_report
+from meshp2p.wire.reports import (
+    HandlerLoad,
+    MailboxLoad,
+    OpenQuery,
+    OpenTask,
+    PoorLink,
+    WatchedNode,
+    decode_report_untrusted,
+    encode_report,
+)
 from meshp2p.wire.status_contract import StatusResponse
 from tests.http.meshes import calling, open_mesh
 from tests.node.test_revocation import live, revoke, until_listed
@@ -27,8 +36,8 @@ from tests.node.users import Users
 
 
 async def status_of(node: MeshNode, *, has_series: bool = False) -> StatusResponse:
-    made: bytes = await cast("Any", node)._node.status(has_series=has_series)
-    return msgspec.json.decode(made, type=StatusResponse)
+    parts = await cast("Any", node)._node.status(has_series=has_series)
+    return msgspec.json.decode(b"".join(parts), type=StatusResponse)
 
 
 async def wait_named(node: MeshNode, name: str, timeout: float = 30.0) -> tuple[StatusResponse, float]:
@@ -328,9 +337,60 @@ async def test_any_node_serves_it_over_http() -> None:
 
 async def test_long_metrics_are_left_out() -> None:
     async with open_mesh("a") as [node]:
-        await node.set_status("busy", {"text": "x" * 2000})
-        [agent] = (await status_of(node)).agents
-        assert (agent.status, agent.metrics) == ("busy", None)
+        for text in ("x" * 2000, "é" * 600):
+            await node.set_status("busy", {"text": text})
+            [agent] = (await status_of(node)).agents
+            assert (agent.status, agent.metrics) == ("busy", None)
+            await trio.sleep(1.1)
+
+
+async def test_no_record_and_no_report_makes_a_status_long(virtual_mesh: VirtualMesh) -> None:
+    """A report of 8 KB would repeat the capabilities of its node for each of its handlers."""
+    names = [f"{number:03}{'x' * 120}" for number in range(125)]
+    a, b, _ = await three(virtual_mesh, capabilities=names)
+    real = cast("Any", b)._node.answering.report
+    load = HandlerLoad("Query", 0, 0, 1, 0, 0, 0.0, 0.0)
+    lie = msgspec.structs.replace(decode_report_untrusted(real()), handlers=(load,) * 256)
+    cast("Any", b)._node.answering.report = lambda: encode_report(lie)
+    await virtual_mesh.sleep(5)
+    status = await status_of(a)
+    [shown] = [agent for agent in status.agents if agent.id == "b"]
+    assert shown.capabilities == tuple(names[:8])
+    assert len(status.work.handlers) == 256
+    assert {handler.capabilities for handler in status.work.handlers} == {shown.capabilities}
+    assert len(msgspec.json.encode(status)) < 512 * 1024
+
+
+async def test_each_list_of_a_status_ends(virtual_mesh: VirtualMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshp2p.node.status.LISTED_MAX", 2)
+    a, b, _ = await three(virtual_mesh)
+    load = HandlerLoad("Query", 1, 1, 1, 9, 0, 0.1, 1e6)
+    answering = cast("Any", b)._node.answering
+    lie = msgspec.structs.replace(
+        decode_report_untrusted(answering.report()),
+        handlers=(load,) * 9,
+        queries=(OpenQuery("a", 1.0),) * 9,
+        tasks=(OpenTask("x", "", "", 1.0),) * 9,
+        links=(PoorLink("a", "relayed", "", "", 0.0),) * 9,
+    )
+    answering.report = lambda: encode_report(lie)
+    virtual_mesh.kill("c")
+    await virtual_mesh.sleep(5)
+    status = await status_of(a)
+    lists = [*msgspec.structs.astuple(status.work), status.findings, status.agents, status.network.blocked]
+    assert {len(entries) for entries in lists} == {2}
+    assert [agent.id for agent in status.agents] == ["c", "a"]
+    assert status.agents_total == 3
+    assert len(status.network.watches) <= 2
+
+
+async def test_readers_share_the_long_part_of_a_status(virtual_mesh: VirtualMesh) -> None:
+    """Those that read slowly hold their answers in memory."""
+    a, *_ = await three(virtual_mesh)
+    node = cast("Any", a)._node
+    plain, with_series = await node.status(has_series=False), await node.status(has_series=True)
+    assert plain[0] is with_series[0]
+    assert sum(map(len, plain[1:])) < 10
 
 
 async def test_a_node_cannot_speak_for_the_agents_of_another(virtual_mesh: VirtualMesh) -> None:

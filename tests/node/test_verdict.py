@@ -245,7 +245,9 @@ def test_durations_are_written_as_people_say_them(seconds: float, text: str) -> 
 
 @pytest.mark.parametrize("hostile", ["\x1b[2J", "\udc80", "a\nb", "\u202e"])
 def test_what_others_chose_is_escaped_in_sentences(hostile: str) -> None:
-    seen = facts(b=heard(storage_failure=hostile), problems=[("alone", hostile, hostile)])
+    leader = an_agent(hostile, is_leader=True)
+    assert judge(facts(leader=leader), []).text.isprintable()
+    seen = facts(b=heard(storage_failure=hostile), problems=[("alone", hostile, hostile)], leader=leader)
     for finding in find_problems(seen):
         assert (finding.text + finding.remedy).isascii()
         assert (finding.text + finding.remedy).isprintable()

@@ -56,6 +56,8 @@ WRONG: dict[str, tuple[str, Any]] = {
     "a negative time": ("at", -1),
     "a long text": ("storage_failure", "x" * 1025),
     "too many mailboxes": ("mailboxes", (MailboxLoad("b", 1, 1.0),) * (LISTED_MAX + 1)),
+    "a host that is a sentence": ("rivals", (RivalSeen("a", "10.0.0.9; run this", 3.0),)),
+    "a long host": ("rivals", (RivalSeen("a", "x" * 65, 3.0),)),
     "a negative age": ("mailboxes", (MailboxLoad("b", 1, -1.0),)),
     "an endless age": ("mailboxes", (MailboxLoad("b", 1, float("inf")),)),
     "an age that is no number": ("mailboxes", (MailboxLoad("b", 1, float("nan")),)),
