@@ -22,7 +22,8 @@ SESSION_SECONDS: Final = 12 * 3600
 """How long a session lasts, unless its token expires earlier. Chosen, not measured."""
 
 SESSIONS_MAX: Final = 256
-"""Sessions, and links, that a node keeps. One more ends the oldest. Chosen, not measured."""
+"""Sessions, and links, that a node keeps. One more ends the oldest of its token, or else the oldest of all. Chosen, not
+measured."""
 
 _SAFE_METHODS: Final = ("GET", "HEAD")
 
@@ -35,10 +36,11 @@ class _Tokens:
         self._tokens: dict[str, tuple[float, str]] = {}
 
     def add(self, token: str) -> str:
+        if len(self._tokens) >= SESSIONS_MAX:
+            own = (name for name, (_, one) in self._tokens.items() if one == token)
+            del self._tokens[next(own, next(iter(self._tokens)))]
         name = secrets.token_urlsafe(32)
         self._tokens[name] = (trio.current_time() + self._seconds, token)
-        if len(self._tokens) > SESSIONS_MAX:
-            del self._tokens[next(iter(self._tokens))]
         return name
 
     def find(self, name: str) -> str | None:

@@ -67,7 +67,8 @@ class PeerStats:
         """The hosts of accepted connections, at most ``CALLERS_MAX``."""
         self.dialled: int = 0
         self.rivals: dict[tuple[str, str], float] = {}
-        """When a process last named an id that belongs to another: by the id and the host, at most ``CALLERS_MAX``."""
+        """When a process last named an id that belongs to another: by the id and the host, the latest ``CALLERS_MAX``,
+        the last one last."""
 
 
 class Peers:
@@ -342,8 +343,12 @@ class Peers:
         is_rival = peer.id == own.id and peer.boot != own.boot
         if verified is not None and self._service.is_usurper(peer.id, verified.machine):
             is_rival = True
-        if is_rival and (len(self.stats.rivals) < CALLERS_MAX or (peer.id, connection.host) in self.stats.rivals):
-            self.stats.rivals[peer.id, connection.host] = trio.current_time()
+        if is_rival:
+            rivals, key = self.stats.rivals, (peer.id, connection.host)
+            rivals.pop(key, None)
+            rivals[key] = trio.current_time()
+            if len(rivals) > CALLERS_MAX:
+                del rivals[next(iter(rivals))]
 
     # Calls that are passed on
 

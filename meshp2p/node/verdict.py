@@ -353,7 +353,7 @@ def find_islands(facts: Facts) -> dict[str, int]:
 def duration(seconds: float) -> str:
     """Return a duration as people say it: ``80 ms``, ``12 s``, ``3 min``, ``2 h``, ``4 d``."""
     if seconds < 1:
-        return f"{round(seconds * 1000)} ms"
+        return f"{round(max(0.0, seconds) * 1000)} ms"
     for unit, size, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
         if seconds < most:
             return f"{round(seconds / size)} {unit}"

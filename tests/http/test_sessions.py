@@ -66,6 +66,16 @@ async def test_the_oldest_of_too_many_sessions_ends(sessions: Sessions) -> None:
     assert found == [None, *(f"token-{number}" for number in range(1, SESSIONS_MAX + 1))]
 
 
+async def test_nobody_ends_the_sessions_of_others_by_opening_many(sessions: Sessions) -> None:
+    cookie = open_session(sessions, "other")
+    link = sessions.make_link("other").removeprefix("/session/")
+    for _ in range(2 * SESSIONS_MAX):
+        open_session(sessions, "flood")
+        sessions.make_link("flood")
+    assert sessions.token_of(request("GET", (b"cookie", cookie))) == "other"
+    assert sessions.open(link, request(), is_encrypted=False) is not None
+
+
 @pytest.mark.parametrize(
     ("method", "headers", "counts"),
     [

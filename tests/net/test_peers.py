@@ -18,6 +18,7 @@ from meshp2p.net.connections import IDLE_SECONDS
 from meshp2p.net.dials import Connect
 from meshp2p.net.open_calls import CallBroken, IncomingCall
 from meshp2p.net.peer_connection import PeerConnection
+from meshp2p.net.peers import CALLERS_MAX
 from meshp2p.wire.codec import Codec
 from meshp2p.wire.peer_frames import CallKind
 from tests.net.service import CODEC, Node, running
@@ -101,6 +102,19 @@ async def test_calls_in_both_directions_share_one_connection_whoever_opened_it(
         assert await other.peers.call(nowhere) == Done()
         assert await one.peers.call(call_to(other, by_id=False)) == Done()
         assert wires.dialled == 1
+
+
+async def test_of_many_processes_that_name_the_own_id_the_latest_are_known(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with wired("a") as (wires, [one]), trio.open_nursery() as nursery:
+        for _ in range(CALLERS_MAX + 2):
+            rival = wires.add("a", boot=2)
+            await nursery.start(rival.peers.run, rival, rival.serve_query)
+            await rival.peers.call(call_to(one, by_id=False))
+        expected = [("a", f"10.0.0.{number}") for number in range(4, CALLERS_MAX + 4)]
+        assert list(one.peers.stats.rivals) == expected
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_connection_of_another_process_of_that_id_is_no_way_to_this_one(

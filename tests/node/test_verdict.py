@@ -237,7 +237,16 @@ def test_nodes_that_fell_silent_are_an_island() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0, "0 ms"), (0.08, "80 ms"), (1.0, "1 s"), (119.4, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 d")],
+    [
+        (-1e308, "0 ms"),
+        (0.0, "0 ms"),
+        (0.08, "80 ms"),
+        (1.0, "1 s"),
+        (119.4, "119 s"),
+        (120, "2 min"),
+        (7200, "2 h"),
+        (172_800, "2 d"),
+    ],
 )
 def test_durations_are_written_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
