@@ -111,7 +111,7 @@ async def _send(options: argparse.Namespace) -> int:
                     correlation_id=options.correlation_id,
                     if_absent=options.if_absent,
                 )
-    write_line(to_json_line({"id": message_id}) if options.json else message_id)
+    write_line(to_json_line({"id": message_id}) if options.json else printable(message_id))
     return 0
 
 

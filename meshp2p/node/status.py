@@ -94,8 +94,7 @@ class StatusBoard:
 
     def _facts(self, agents: Sequence[ListedInstance]) -> Facts:
         node, machine, now = self._measured.node, self._measured.driver.machine, trio.current_time()
-        history = self._history
-        history.forget_old()
+        self._history.forget_old()
         leader = node.leader
         led_since = None if leader is None else leader.led_since
         return Facts(
@@ -106,10 +105,10 @@ class StatusBoard:
             leader_for=0.0 if led_since is None else max(0.0, (self._wall_ms() - led_since) / 1000),
             dead=[
                 DeadAgent(name, now - death.at, death.by, death.evidence, death.record.is_node)
-                for name, death in history.deaths.items()
+                for name, death in self._history.deaths.items()
             ],
-            revoked={name: one.why for name, one in history.revoked.items()},
-            problems=[(name, found.reason, found.advice) for name, (_, found) in history.problems.items()],
+            revoked={name: one.why for name, one in self._history.revoked.items()},
+            problems=[(name, found.reason, found.advice) for name, (_, found) in self._history.problems.items()],
             not_ready=node.why_not_ready() or "",
             quorum=machine.config.quorum,
         )

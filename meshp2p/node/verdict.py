@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ SILENCE_MIN: Final = 3.0  # seconds without a datagram of a node that is not rea
 SILENCE_PERIODS: Final = 2.0  # seconds for each node: within one each of them is probed once
 HEALTH_MAX: Final = 3  # local health of a node that is just busy
 NAMED_MAX: Final = 3  # ids in a sentence
+FOUND_MAX: Final = 1000  # findings of one kind
 
 
 @dataclass(frozen=True)
@@ -98,21 +100,22 @@ _EVIDENCE: Final = {
 
 
 def find_problems(facts: Facts) -> list[Finding]:
-    """Return all findings, the worst first."""
-    found = [
-        *_disks(facts),
-        *_duplicates(facts),
-        *_views(facts),
-        *_dead(facts),
-        *_links(facts),
-        *_suspects(facts),
-        *_mailboxes(facts),
-        *_handlers(facts),
-        *_clocks(facts),
-        *_revoked(facts),
-        *_networks(facts),
-        *_own_state(facts),
-    ]
+    """Return the findings, the worst first, at most ``FOUND_MAX`` of each finder: many nodes may report many lies."""
+    finders = (
+        _disks,
+        _duplicates,
+        _views,
+        _dead,
+        _links,
+        _suspects,
+        _mailboxes,
+        _handlers,
+        _clocks,
+        _revoked,
+        _networks,
+        _own_state,
+    )
+    found = [one for find in finders for one in itertools.islice(find(facts), FOUND_MAX)]
     plain = [msgspec.structs.replace(one, text=_plain(one.text), remedy=_plain(one.remedy)) for one in found]
     return sorted(plain, key=lambda finding: RANKS[finding.severity])
 
@@ -196,8 +199,7 @@ def _views(facts: Facts) -> Iterator[Finding]:
 
 
 def _dead(facts: Facts) -> Iterator[Finding]:
-    dead = sorted(facts.dead, key=lambda one: (not one.is_node, one.seconds))
-    for one in dead:
+    for one in sorted(facts.dead, key=lambda dead: (not dead.is_node, dead.seconds)):
         by = f", found by {one.by}" if one.by and one.by != one.id else ""
         yield Finding(
             "dead_agent",

@@ -319,6 +319,17 @@ async def test_a_test_query_and_a_notification_are_sent(tmp_path: Path) -> None:
         assert {one.id for one in a.members()} == {"a", "b", "hosted"}  # the page's own agent is gone
 
 
+async def test_the_agent_of_a_page_does_not_lead(tmp_path: Path) -> None:
+    async with calling("x", "y") as (caller, [x, _]), open_browser(tmp_path) as tab:
+        assert (await caller.get("/registry/leader"))["leader_id"] == "x"
+        await tab.open(f"{x.url}/")
+        await tab.wait_for("document.documentElement.dataset.ready")
+        await tab.evaluate("void send('y', 'Query', 1).catch(() => {})")  # y has no handler: it waits for 10 s
+        await x.wait_for_members(3)
+        assert [member.id[:6] for member in x.members()] == ["x", "y", "~page-"]
+        assert (await caller.get("/registry/leader"))["leader_id"] == "x"
+
+
 async def test_a_page_that_is_closed_leaves_no_agent_behind(tmp_path: Path) -> None:
     async with calling("a", "b") as (caller, [a, _]), open_browser(tmp_path) as tab:
         await tab.open(f"{a.url}/")

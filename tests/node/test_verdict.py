@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from meshp2p.core.record import State
-from meshp2p.node.verdict import DeadAgent, Facts, HeardReport, duration, find_islands, find_problems, judge
+from meshp2p.node.verdict import (
+    FOUND_MAX,
+    DeadAgent,
+    Facts,
+    HeardReport,
+    duration,
+    find_islands,
+    find_problems,
+    judge,
+)
 from meshp2p.wire.reports import HandlerLoad, MailboxLoad, PoorLink, RivalSeen
 from tests.node.reports import a_report, an_agent
 
@@ -176,6 +185,16 @@ def test_one_id_on_two_hosts_is_one_finding() -> None:
     seen = facts({"rivals": (RivalSeen("a", "10.0.0.9", 4.0), RivalSeen("a", "127.0.0.1", 4.0))})
     [finding] = find_problems(seen)
     assert finding.text == "a second process, on 10.0.0.9 and 127.0.0.1, uses the id a"
+
+
+def test_many_lies_make_no_more_than_so_many_findings() -> None:
+    lie = heard(
+        handlers=(HandlerLoad("q", 1, 9, 1, 0, 0, 0.0, 1e9),) * 2 * FOUND_MAX,
+        rivals=tuple(RivalSeen(f"x{number}", "h", 1.0) for number in range(2 * FOUND_MAX)),
+    )
+    seen = facts(b=lie)
+    assert len(find_problems(seen)) == 2 * FOUND_MAX
+    assert judge(seen, find_problems(seen)).text.endswith("999 × duplicate id, 1000 × slow handler)")
 
 
 def test_findings_of_one_kind_are_counted() -> None:
