@@ -41,7 +41,7 @@ _STATES: Final = {MemberDiedEvent: "dead", MemberLeftEvent: "gone"}
 def add_commands(commands: Any) -> None:
     agent = commands.add_parser(
         "agent",
-        description="Print all that is known of one agent. That is also why it is suspected, and whether the node that"
+        description="Print all that is known of one agent. This includes why it is suspected, and whether the node that"
         " is asked reaches it.",
     )
     agent.set_defaults(run=lambda options: trio.run(_agent, options))

@@ -33,8 +33,8 @@ _KINDS: Final = {True: "secured", False: "open"}
 
 
 class _SeenMesh(msgspec.Struct):
-    """A mesh, as ``meshp2p meshes --json`` prints it. ``id`` is null if the mesh is open: then everybody is in it who
-    names it."""
+    """A mesh, as ``meshp2p meshes --json`` prints it. ``id`` is null if the mesh is open: everybody who names such a
+    mesh is in it."""
 
     name: str
     id: str | None

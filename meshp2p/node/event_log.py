@@ -1,8 +1,8 @@
 """The latest events of a node, for the readers of ``GET /events``.
 
 The log keeps nothing for a reader but its place: it is written once and read by all. A reader whose place is no longer
-in the log is told so, and gets a snapshot. The log begins with the first reader. What led to the present is kept from
-the start, for those who ask why: all events but the updates of members, which would soon crowd out the others.
+in the log is told so, and gets a snapshot. The log begins with the first reader. The past is kept from the start, for
+readers that ask for it: all events but the updates of members, which would soon crowd out the others.
 """
 
 from __future__ import annotations

@@ -340,7 +340,7 @@ def _own_state(facts: Facts) -> Iterator[Finding]:
 
 def find_islands(facts: Facts) -> dict[str, int]:
     """Number the groups of nodes that cannot reach each other, of the listed and the dead nodes. 0 is that of this
-    node. On island 1 are those that it cannot call or that fell silent: nothing is known of their side."""
+    node. Island 1 holds the nodes that it cannot call, and those that fell silent: nothing is known of their side."""
     listed = [node.id for node in facts.nodes]
     unreached = {link.node for link in facts.own.links if link.how == "unreachable"} - set(facts.reports)
     islands = {name: int(name in unreached) for name in listed}
