@@ -73,7 +73,7 @@ class _Overview(_Parser):
             (
                 f"usage: meshp2p COMMAND [OPTION ...]\n\n{self.description}\n",
                 *lines,
-                f"\nalso: {', '.join(_ONLY_NAMED)}",
+                f"\nalso: {' '.join(_ONLY_NAMED)}",
                 "`meshp2p COMMAND --help` describes one; see also `meshp2p --version`\n",
             )
         )
