@@ -20,7 +20,7 @@ from meshp2p.core.calls import Pong, Probe
 from meshp2p.core.effects import Call, CallFailed
 from meshp2p.discovery.beacon import ask_once
 from meshp2p.discovery.mdns import browse_once, multicast_interfaces
-from meshp2p.errors import MeshError, NotInvited, StartError, UnknownInstance, Unreachable
+from meshp2p.errors import MeshError, NotInvited, Refusal, StartError, UnknownInstance, Unreachable
 from meshp2p.net.interfaces import list_interfaces
 from meshp2p.net.peers import open_stranger
 from meshp2p.node.config import DEFAULT_PORT, NodeConfig
@@ -186,9 +186,12 @@ async def find_nodes(config: NodeConfig, *, enough: int | None) -> list[str]:
         if nodes:
             raise NotInvited("; ".join(how_to_join(mesh, nodes)))
         why = reply.reason if isinstance(reply, CallFailed) else "another kind of answer"
+        if Refusal.OTHER_MESH.value in why:
+            why = "a node of another mesh is there"
         raise Unreachable(
             f"no node of mesh {mesh!r} was seen by mDNS or the beacon, and none answers at http://{fallback} ({why}):"
-            " start one with `meshp2p up`, name another mesh with --mesh, or a node with --node"
+            " start one with `meshp2p up`, name another mesh with --mesh (`meshp2p meshes` lists them), or a"
+            " node with --node"
         )
     return [str(fallback)]
 

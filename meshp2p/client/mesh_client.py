@@ -263,7 +263,9 @@ class MeshClient:
                         if message.is_error:
                             raise decode_error(message.raw)
                         return decode_payload(message.raw, reply, f"answer of {target!r}")
-        raise QueryTimeout(f"{target!r} did not answer within {timeout:g} s")
+        raise QueryTimeout(
+            f"{target!r} did not answer within {timeout:g} s: it may read no messages, or have no handler for queries"
+        )
 
     async def messages(
         self, instance_id: str, *, wait: float = 0.0, limit: int | None = None, after: str | None = None

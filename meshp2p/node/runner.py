@@ -205,7 +205,7 @@ class _Runner:
                     look = functools.partial(platform.look_around, config, bound)
                     parts.start_soon(monitor_interfaces, look, platform.wall_ms, around, sources, update)
                     check = SelfCheck(
-                        config,
+                        self._config,
                         bound.host,
                         driver,
                         peers,

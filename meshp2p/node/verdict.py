@@ -152,7 +152,7 @@ def _all_is_well(facts: Facts) -> str:
     if facts.leader is not None:
         parts.append(f"{facts.leader.id} leads, epoch {facts.leader.epoch}, for {duration(facts.leader_for)}")
     oldest = max((box.oldest for report in facts.all_reports for box in report.mailboxes), default=None)
-    parts.append("no message waits" if oldest is None else f"no message is older than {duration(oldest)}")
+    parts.append("no message waits" if oldest is None else f"the oldest message has waited {duration(oldest)}")
     return "; ".join(parts)
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from meshp2p import MeshNode, ReceivedMessage
-from meshp2p.cli import messages
+from meshp2p.cli import ask, messages
+from meshp2p.errors import Unreachable
+from meshp2p.node.config import NodeConfig
 from tests.cli.shells import Shell
 from tests.http.meshes import open_mesh
 
@@ -60,5 +62,20 @@ async def test_an_agent_that_does_not_answer_is_waited_for_only_so_long(capsys: 
     async with open_mesh("mute") as (node,):
         code, out, err = await Shell(node.url, capsys).run("query", "mute", "1", "--timeout", "0.05")
         assert (code, out) == (1, "")
-        assert "'mute' did not answer within 0.05 s" in err
+        assert "'mute' did not answer within 0.05 s: it may read no messages, or have no handler for queries" in err
         assert [member.id for member in node.members()] == ["mute"]
+
+
+async def test_a_command_that_finds_only_a_node_of_another_mesh_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def find_none(*_: object, **__: object) -> list[tuple[Any, ...]]:
+        return []
+
+    async def count_none(_: str) -> int:
+        return 0
+
+    monkeypatch.setattr(ask, "find_announced", find_none)
+    monkeypatch.setattr(ask, "count_secured", count_none)
+    async with open_mesh("a") as (node,):
+        monkeypatch.setattr(ask, "DEFAULT_PORT", node.addresses[0].port)
+        with pytest.raises(Unreachable, match=r"a node of another mesh is there\).* \(`meshp2p meshes` lists them\)"):
+            await ask.find_nodes(NodeConfig(mesh="somewhere-else"), enough=1)

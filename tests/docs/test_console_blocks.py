@@ -29,6 +29,8 @@ RAN: Final = ("meshp2p ", "curl ", "python ", "pytest ")
 """Commands that are run; what installs is run by ``make test`` itself."""
 STAY: Final = ("meshp2p up", "meshp2p invite", "python painter.py")
 """Commands that run until the end, each in a terminal of its own."""
+KILL: Final = "pkill -9 -f "
+"""A command that kills the terminal of a program, and none outside of the page."""
 CODE: Final = re.compile(r"\d+-[a-z]+-[a-z]+-[a-z]+")
 """The code of an invitation, which another command reads."""
 
@@ -40,6 +42,7 @@ MASKS: Final = (
     (CODE, "CODE"),
     (re.compile(r"\b[\w.-]+@[\w.-]+"), "USER@MACHINE"),
     (re.compile(r"\b[\w.-]+:(77\d\d) "), r"HOST:\1 "),
+    (re.compile(r"\b[\w.-]+:\d{5} "), "HOST:PORT "),
     (re.compile(r'"peers":\[.*\]'), '"peers":[...]'),
     (re.compile(r'"should_sync":(true|false)'), '"should_sync":BOOL'),
     (re.compile(r"in \d+\.\d+ ?s\b"), "in N s"),
@@ -87,6 +90,10 @@ class Terminal:
             sys.stdout.write(line)  # shown if the test fails
             self.printed += line
 
+    def runs(self, program: str) -> bool:
+        assert isinstance(self.process.args, list)
+        return str(self.process.args[-1]).endswith(program)
+
     def wait_until_settled(self) -> None:
         """Wait for the lines up to the one about the leader, or for the first one: later ones may need other
         commands."""
@@ -125,13 +132,15 @@ class Page:
             (self._directory / block.mark.removeprefix("file: ")).write_text(block.source)
         if block.mark == "printed":
             self.terminals[-1].expected += masked(block.source)
-        if block.language != "console":
+        if block.language != "console" or block.mark.startswith("not run: "):
             return
         if block.mark.startswith("on: "):
             self._host = self._hosts[block.mark.removeprefix("on: ")]
         for command, shown in steps(block):
             if command.startswith(RAN):
                 self._run(command, shown)
+            if command.startswith(KILL):
+                self._kill(command.removeprefix(KILL))
 
     def _run(self, command: str, shown: list[str]) -> None:
         words = self._host.command("sh", "-c", f"exec {command}" if command.startswith(STAY) else command)
@@ -145,8 +154,7 @@ class Page:
                 self.terminals[-1].expected = [f"joined {own_id}"]
             self.terminals[-1].wait_until_settled()
             return
-        for terminal in self.terminals:
-            terminal.wait_for(terminal.expected)
+        self.wait()
         typed = [CODE.findall(terminal.printed)[-1] for terminal in self.terminals if CODE.search(terminal.printed)]
         done = subprocess.run(
             words,
@@ -160,6 +168,11 @@ class Page:
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         wanted = masked("\n".join(line for line in shown if not line.startswith("code: ")))
         assert not shown or masked(done.stdout) == wanted, command
+
+    def _kill(self, program: str) -> None:
+        self.wait()
+        (terminal,) = (terminal for terminal in self.terminals if terminal.runs(program))
+        terminal.process.kill()
 
     def wait(self) -> None:
         """Wait until all has been printed that is shown."""
@@ -201,7 +214,8 @@ def test_the_console_blocks_of_the_readme_print_what_it_shows(tmp_path: Path) ->
     with running("README.md", tmp_path) as page:
         assert len(page.terminals) == 2
         page.terminals[0].process.kill()
-        (told,) = (block for block in BLOCKS if block.source.startswith("suspected painter-1"))
+        blocks = (block for block in BLOCKS if block.place.startswith("README.md:"))
+        (told,) = (block for block in blocks if block.source.startswith("suspected painter-1"))
         page.terminals[1].wait_for(masked(told.source))
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import queue
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 import meshp2p
 from meshp2p import MeshNode
 from meshp2p.errors import Revoked, StartError, StoreError
+from meshp2p.node import self_check
 from meshp2p.node.config import NodeConfig
 from meshp2p.node.platform import SystemPlatform
 from meshp2p.node.secured_meshes import announced_mesh
@@ -37,6 +40,22 @@ async def test_members_meet_and_ask_one_another(users: Users) -> None:
             await two.wait_for_members(2, timeout=60)
             await one.wait_for_members(2, timeout=60)
             assert await two.query("one", "hello", timeout=60) == "hello, two"
+
+
+async def test_a_member_that_finds_nobody_calls_its_mesh_by_the_name_that_users_know(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def why_alone(search: self_check.Search) -> tuple[str, str]:
+        named.put(search.mesh)
+        return "", ""
+
+    monkeypatch.setattr(self_check, "ALONE_SECONDS", 0.01)
+    monkeypatch.setattr(self_check, "why_alone", why_alone)
+    users.found("anna")
+    async with meshp2p.open_node(id="one", **OPTIONS):
+        assert await trio.to_thread.run_sync(named.get) == "studio"
 
 
 @pytest.mark.parametrize("stranger", ["uninvited", "of another mesh of that name"])

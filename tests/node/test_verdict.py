@@ -52,7 +52,7 @@ def test_a_mesh_without_faults_is_well() -> None:
 def test_the_verdict_says_how_long_the_oldest_message_waits_and_who_did_not_report() -> None:
     seen = facts({"mailboxes": (MailboxLoad("x", 1, 12.3),)}, reports={"b": heard()})
     assert judge(seen, find_problems(seen)).text.startswith("3 agents; the 2 of 3 nodes that reported agree; a leads")
-    assert judge(seen, find_problems(seen)).text.endswith("no message is older than 12 s")
+    assert judge(seen, find_problems(seen)).text.endswith("the oldest message has waited 12 s")
 
 
 def test_the_only_node_is_called_so() -> None:
