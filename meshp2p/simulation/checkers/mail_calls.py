@@ -30,13 +30,14 @@ class _State:
 
 
 class _Line:
-    """One recipient at one home: how often in a row it was refused, and when it was offered something last."""
+    """One recipient at one home: how often in a row it was refused, and when it was last offered and took something."""
 
-    __slots__ = ("offered_at", "refusals")
+    __slots__ = ("offered_at", "refusals", "taken_at")
 
     def __init__(self) -> None:
         self.refusals = 0
         self.offered_at = -1.0
+        self.taken_at = -1.0
 
 
 class MailCalls(Checker):
@@ -112,6 +113,7 @@ class MailCalls(Checker):
                     continue
                 if outcome is Outcome.TAKEN:
                     line.refusals = 0
+                    line.taken_at = self.oracle.engine.now
                     blocked.pop(recipient, None)
                 elif outcome is Outcome.FULL or outcome is Outcome.ELSEWHERE:
                     blocked.setdefault(recipient, parcel.message.id)
@@ -130,6 +132,8 @@ class MailCalls(Checker):
         is_well = host.life == life and host in oracle.live and self._happened_at.get(host.key, -1.0) < refused_at
         record = host.listed.get(recipient)
         is_open = (recipient, message_id) not in oracle.acknowledged and record is not None and record.home == home
-        if line is not None and line.offered_at <= refused_at and is_quiet and is_well and is_open:
+        # a call that was under way at the refusal may have brought it
+        is_waiting = line is not None and line.offered_at <= refused_at and line.taken_at <= refused_at
+        if is_waiting and is_quiet and is_well and is_open:
             after = oracle.engine.now - refused_at
             self.violated(host, f"has not offered {home} the mail of {recipient} again, {after:.1f} s after a refusal")
