@@ -201,7 +201,8 @@ class RecordedMachine(Machine):
         **options: Any,
     ) -> None:
         self.recorder: Recorder = recorder
-        outside = self.outside = RecordedOutside(random, wall_ms, lease_clock, signer)
+        outside = RecordedOutside(random, wall_ms, lease_clock, signer)
+        self.outside: RecordedOutside = outside
         options |= {"lease_clock": outside.lease_clock, "signer": None if signer is None else outside}
         super().__init__(profile, addresses, config, outside, outside.wall_ms, *kept, **options)
 

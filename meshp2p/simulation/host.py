@@ -132,7 +132,8 @@ class Host(SecuredComputer):
         """Kill the process, and with ``is_silent`` its machine."""
         self._network.watches.break_all(self, is_silent=is_silent)
         self._network.watches.forget(self)
-        self.machine = self.security = None
+        self.machine = None
+        self._end_security()
         self._set_state(is_dark=is_silent, is_stopped=False)
         self._note(What.STOP, "", "silent" if is_silent else "killed", cause)
         for action, arguments, _ in self._inbox.clear():

@@ -107,13 +107,15 @@ async def test_what_strangers_forge_changes_nothing_and_is_counted(users: Users)
             packets = [codec.encode(one) for one in forged]
             header = SealedHeader(tag_of(own.id), 0, 0, 1 << 20).encode(codec.tag)
             packets += [header + dice.randbytes(dice.randrange(16, 200)) for _ in range(20)]
-            packets += [header[: dice.randrange(len(header))] for _ in range(5)]
+            cut_short = [header[: dice.randrange(len(header))] for _ in range(5)]
+            packets += cut_short
             before = collections.Counter(refused(target))
             replay([(packet, target.addresses[0]) for packet in packets])
             await until_refused(target, before.total() + len(packets))
             reasons = collections.Counter(refused(target)) - before
             assert reasons[Refusal.NOT_SEALED] == len(forged)
-            assert reasons[Refusal.NOT_OPENED] == 20
+            # so is a cut header that still names a pair of keys in use
+            assert 20 <= reasons[Refusal.NOT_OPENED] <= 20 + len(cut_short)
         for node in nodes:
             assert {one.id for one in node.members()} == {"first-agent", "second-agent"}
             assert (await node.wait_for_leader(timeout=60)).id == leader

@@ -12,7 +12,15 @@ from meshp2p.core.directory.keeping import KeptState
 from meshp2p.core.effects import Put, Table
 from meshp2p.errors import ConfigError
 from meshp2p.simulation.scenarios import Options, build_schedule
-from meshp2p.simulation.schedule import AgentPlan, MailPlan, NodePlan, Schedule, dump_schedule, load_schedule
+from meshp2p.simulation.schedule import (
+    AgentPlan,
+    MailPlan,
+    NodePlan,
+    Schedule,
+    SecurityPlan,
+    dump_schedule,
+    load_schedule,
+)
 from meshp2p.simulation.simulation import Simulation, run
 from meshp2p.virtual.describe import describe_fault
 from meshp2p.virtual.disk import SimulatedDisk
@@ -267,10 +275,13 @@ def test_twins_that_a_swarm_starts_beyond_a_partition_are_cut_off_from_their_riv
 
 @pytest.mark.parametrize("kind", typing.get_args(Fault), ids=lambda kind: kind.__name__)
 def test_every_fault_is_written_read_and_told_in_words(kind: type[Fault]) -> None:
-    fault = next(fault for schedule in drawn() for fault in schedule.faults if type(fault) is kind)
-    names = sorted({*fault.names(), "a", "b"})
-    schedule = Schedule(
-        scenario="test", seed=1, duration=300.0, nodes=tuple(NodePlan(id=name) for name in names), faults=(fault,)
+    fault, security = next(
+        (fault, schedule.security) for schedule in drawn() for fault in schedule.faults if type(fault) is kind
     )
+    names = sorted({*fault.names(), "a", "b"})
+    nodes = tuple(NodePlan(id=name) for name in names)
+    if security is not None:
+        security = SecurityPlan()
+    schedule = Schedule(scenario="test", seed=1, duration=300.0, nodes=nodes, faults=(fault,), security=security)
     assert load_schedule(dump_schedule(schedule)).faults == (fault,)
     assert describe_fault(fault).startswith(kind.__name__)

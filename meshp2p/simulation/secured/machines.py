@@ -40,7 +40,7 @@ class MachineOnDisk:
 
     def __init__(self, name: str, root: Certificate, chain: tuple[Certificate, ...], genuine: Genuine) -> None:
         self.name: str = name
-        self.key = make_key(name)
+        self.key: PrivateKey = make_key(name)
         self.root: Certificate = root
         self.chain: tuple[Certificate, ...] = chain
         self.genuine: Genuine = genuine
