@@ -198,12 +198,12 @@ class Reports:
         )
 
     def heard(self) -> dict[str, HeardReport]:
-        """Return the reports that are not too old, by node."""
+        """Forget the reports that are too old, and return the others by node."""
         now = trio.current_time()
+        self._heard = {name: one for name, one in self._heard.items() if now - one[0] < KEEP_SECONDS}
         return {
             name: HeardReport(report, offset, now - self._differing.get(name, now))
-            for name, (at, report, offset) in self._heard.items()
-            if now - at < KEEP_SECONDS
+            for name, (_, report, offset) in self._heard.items()
         }
 
 

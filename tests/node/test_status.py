@@ -418,6 +418,8 @@ async def test_a_report_that_makes_no_sense_is_none(virtual_mesh: VirtualMesh, r
     status = await status_of(a)
     assert status.reports == 2
     assert "the 2 of 3 nodes that reported agree" in status.verdict.text
+    reports = cast("Any", a)._node.make_status.__self__._reports
+    assert reports._heard.keys() == {"c"}, "a report of a large mesh is not kept for ever"
 
 
 async def test_a_path_that_is_no_utf8_spoils_no_status(virtual_mesh: VirtualMesh) -> None:
