@@ -169,6 +169,24 @@ async def test_no_text_of_the_mesh_is_markup_or_reverses_a_sentence(tmp_path: Pa
             )
 
 
+async def test_a_long_list_of_handlers_is_drawn_only_as_far_as_it_is_shown(tmp_path: Path) -> None:
+    names = [f"c{number:02}" for number in range(50)]
+    handlers = [HandlerStatus("a", tuple(names), "q", 1, 1, 1, 1, 1, 1, 1)] * 150
+    work = msgspec.json.encode(WorkStatus([], [], handlers)).decode()
+    async with open_mesh("a") as [node], opened(node, tmp_path) as tab:
+        made = await tab.evaluate(f"""(() => {{
+            let made = 0;
+            const create = document.createElement;
+            document.createElement = (tag) => {{ made += 1; return create.call(document, tag); }};
+            showWork({work});
+            document.createElement = create;
+            return made;
+        }})()""")
+        assert made < 1000
+        shown = await text_of(tab, "#handlers li")
+        assert (len(shown), shown[0], shown[151]) == (200, "c00", "c01")
+
+
 async def test_a_dead_agent_is_named_within_seconds(tmp_path: Path) -> None:
     async with open_mesh("a") as [node], opened(node, tmp_path) as tab, process(node, "--id", "b") as other:
         await tab.wait_for(f"{SENTENCE}.startsWith('2 agents')")
