@@ -25,6 +25,7 @@ from meshp2p.node.received import QUERY, REPLY_KINDS, RESPONSE, ReceivedMessage,
 from meshp2p.node.values import check_shape
 from meshp2p.node.within import check_timeout
 from meshp2p.wire.contract import (
+    EXPIRES_SECONDS_MAX,
     WAIT_SECONDS_MAX,
     DetailedInstances,
     HealthResponse,
@@ -240,20 +241,22 @@ class MeshClient:
     ) -> Any:
         """Ask another agent for ``source``, which must be registered, and return its answer.
 
-        The query and the answer are messages: the answer is read from the mailbox of ``source`` and acknowledged, and
-        all others stay there. With ``reply`` the answer is converted to that type, as by :meth:`MeshNode.query()
-        <meshp2p.MeshNode.query>`.
+        The query and the answer are messages: the query expires with ``timeout``, and the answer is read from the
+        mailbox of ``source`` and acknowledged. All others stay there. With ``reply`` the answer is converted to that
+        type, as by :meth:`MeshNode.query() <meshp2p.MeshNode.query>`.
 
         Raises :class:`~meshp2p.errors.QueryTimeout` after ``timeout`` seconds, :class:`~meshp2p.errors.RemoteError` if
         the agent answers with an error, :class:`~meshp2p.errors.PayloadMismatch` if the answer does not fit ``reply``,
         and the same errors as :meth:`send`.
         """
+        check_name("target", target)
         check_seconds("timeout", timeout)
         if reply is not None:
             check_shape(reply, "reply")
         correlation_id, after = str(uuid.uuid4()), None
         with anyio.move_on_after(timeout) as scope:
-            await self.send(target, payload, source=source, kind=QUERY, correlation_id=correlation_id)
+            body = {"target_instance": target, "correlation_id": correlation_id}
+            await self._accept(source, payload, QUERY, body, {"expires_in": f"{min(timeout, EXPIRES_SECONDS_MAX):.3f}"})
             while True:
                 wait = min(max(0.0, scope.deadline - anyio.current_time()), WAIT_SECONDS_MAX)
                 for message in await self.messages(source, wait=wait, after=after):

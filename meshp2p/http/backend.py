@@ -89,13 +89,15 @@ class Backend(Protocol):
         payload: bytes,
         correlation_id: str | None,
         is_error: bool = False,
+        timeout: float | None = None,
         *,
         if_absent: IfAbsent = "refuse",
         trace: str | None = None,
     ) -> SendReply:
         """Accept a message for ``target``, or for all other instances if that is None. ``payload`` is JSON that was
-        checked. ``is_error`` marks an answer that is an error. With ``if_absent="queue"``, ``target`` may be an
-        instance that the mesh remembers as dead. ``trace`` is the trace context of the caller.
+        checked. ``is_error`` marks an answer that is an error. The message expires after ``timeout`` seconds. With
+        ``if_absent="queue"``, ``target`` may be an instance that the mesh remembers as dead. ``trace`` is the trace
+        context of the caller.
 
         Raises ``UnknownInstance``, ``MailboxFull``, ``StoreFull``, ``LimitExceeded`` and ``NodeClosed``; then nothing
         was stored.

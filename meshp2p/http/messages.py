@@ -15,6 +15,7 @@ from meshp2p.http.body import BadRequest
 from meshp2p.http.request import Handler, Request, Response, json_response, query_flag
 from meshp2p.http.serialize import message_detail_of, message_of, receipt_of
 from meshp2p.wire.contract import (
+    EXPIRES_SECONDS_MAX,
     FETCH_DEFAULT,
     FETCH_MAX,
     WAIT_SECONDS_MAX,
@@ -47,7 +48,9 @@ def message_handlers(node: Backend) -> dict[str, Handler]:
             size = len(target.encode())
             raise BadRequest(422, f"target_instance of {size} bytes at $.target_instance: expected 1 to {ID_BYTES_MAX}")
         kind, name = _kind_and_name(body.message_type)
-        if_absent = _if_absent(request.query_values())
+        query = request.query_values()
+        if_absent = _if_absent(query)
+        expires_in = _seconds(query, "expires_in", EXPIRES_SECONDS_MAX) if "expires_in" in query else None
         payload, is_error = bytes(body.payload), bool(body.is_error)
         try:
             reply = await node.send_message(
@@ -58,6 +61,7 @@ def message_handlers(node: Backend) -> dict[str, Handler]:
                 payload,
                 body.correlation_id,
                 is_error,
+                expires_in,
                 if_absent=if_absent,
                 trace=_trace_of(request),
             )
@@ -69,7 +73,7 @@ def message_handlers(node: Backend) -> dict[str, Handler]:
         recipient = request.path_id()
         query = request.query_values()
         limit = _integer(query, "limit", FETCH_DEFAULT, FETCH_MAX)
-        wait = _seconds(query, "wait")
+        wait = _seconds(query, "wait", WAIT_SECONDS_MAX)
         show = message_detail_of if query_flag(query, "detail") else message_of
         after = _last(query, "after", "")
         if after and not is_uuid7(after):
@@ -152,8 +156,8 @@ def _integer(query: Mapping[str, Sequence[str]], key: str, default: int, largest
     return int(text)
 
 
-def _seconds(query: Mapping[str, Sequence[str]], key: str) -> float:
+def _seconds(query: Mapping[str, Sequence[str]], key: str, largest: float) -> float:
     text = _last(query, key, "0")
-    if _SECONDS.fullmatch(text) is None or float(text) > WAIT_SECONDS_MAX:
-        raise BadRequest(422, f"{key}={text[:_SHOWN_MAX]!r} in the query: expected 0 to {WAIT_SECONDS_MAX:g} seconds")
+    if _SECONDS.fullmatch(text) is None or float(text) > largest:
+        raise BadRequest(422, f"{key}={text[:_SHOWN_MAX]!r} in the query: expected 0 to {largest:g} seconds")
     return float(text)

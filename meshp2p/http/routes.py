@@ -10,6 +10,7 @@ import msgspec
 from meshp2p.core.mail.uuid7 import UUID7_PATTERN
 from meshp2p.core.message import IfAbsent
 from meshp2p.wire.contract import (
+    EXPIRES_SECONDS_MAX,
     FETCH_DEFAULT,
     FETCH_MAX,
     WAIT_SECONDS_MAX,
@@ -238,7 +239,14 @@ ROUTES: Final = (
             429: Answer("there is no room for it now"),
             507: _DISK_FULL,
         },
-        (Parameter("if_absent", "queue: accept it also for an instance that is remembered as dead", IfAbsent),),
+        (
+            Parameter("if_absent", "queue: accept it also for an instance that is remembered as dead", IfAbsent),
+            Parameter(
+                "expires_in",
+                "how many seconds it waits to be acknowledged",
+                Annotated[float, msgspec.Meta(ge=0, le=EXPIRES_SECONDS_MAX)],
+            ),
+        ),
         body=SendMessageRequest,
         headers=(
             Parameter("traceparent", "the caller's W3C trace context, which travels with the message"),

@@ -12,6 +12,7 @@ from meshp2p.core.message import CUSTOM, KINDS
 from meshp2p.core.record import ID_BYTES_MAX
 
 __all__ = [
+    "EXPIRES_SECONDS_MAX",
     "FETCH_DEFAULT",
     "FETCH_MAX",
     "WAIT_SECONDS_MAX",
@@ -40,6 +41,9 @@ __all__ = [
     "SendMessageResponse",
     "SessionResponse",
 ]
+
+EXPIRES_SECONDS_MAX: Final = 86_400.0
+"""The longest lifetime of a message that its sender may ask for. ``message_timeout`` limits it too."""
 
 WAIT_SECONDS_MAX: Final = 60.0
 """The longest wait for a message."""

@@ -548,6 +548,8 @@ async def test_a_query_over_http_gets_the_answer_of_a_handler_or_its_error() -> 
             await client.query("node-b", 1, source="asker", timeout=0.2)
         assert isinstance(caught.value, TimeoutError)
         assert [message.payload for message in await client.messages("asker")] == ["an earlier message"]
+        await trio.sleep(1)
+        assert await client.messages("node-b") == []  # the query expired with its timeout
 
 
 async def test_a_message_that_cannot_be_acknowledged_in_time_says_so(autojump_clock: MockClock) -> None:

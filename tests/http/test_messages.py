@@ -44,6 +44,7 @@ class Node:
         self.receipts: tuple[CopyReceipt, ...] = ()
         self.asked: list[tuple[Any, ...]] = []
         self.if_absent: list[str] = []
+        self.timeouts: list[float | None] = []
         self.waiting = 0
         self.came = trio.Event()
 
@@ -61,12 +62,14 @@ class Node:
         payload: bytes,
         correlation_id: str | None,
         is_error: bool = False,
+        timeout: float | None = None,
         *,
         if_absent: IfAbsent = "refuse",
         trace: str | None = None,
     ) -> SendReply:
         self._take(source, target, kind, name, payload, correlation_id, is_error)
         self.if_absent.append(if_absent)
+        self.timeouts.append(timeout)
         return SendReply(ID, ("to",))
 
     async def fetch(self, recipient: str, limit: int, after: str = "", wait: float = 0.0) -> tuple[Message, ...]:
@@ -185,6 +188,25 @@ async def test_a_sender_says_what_becomes_of_a_message_for_an_absent_target(quer
     body = b'{"target_instance":"to","message_type":"Query","payload":1}'
     assert (await ask(node, post("/messages/send/from" + query, body))).status == 200
     assert node.if_absent == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"), [("", None), ("?expires_in=0.5", 0.5), ("?expires_in=0", 0.0), ("?expires_in=86400", 86_400.0)]
+)
+async def test_a_sender_says_when_a_message_expires(query: str, wanted: float | None) -> None:
+    node = Node()
+    body = b'{"target_instance":"to","message_type":"Query","payload":1}'
+    assert (await ask(node, post("/messages/send/from" + query, body))).status == 200
+    assert node.timeouts == [wanted]
+
+
+@pytest.mark.parametrize("query", ["", "-1", "86400.1", "1e9", "nan", "inf", "1s"])
+async def test_another_expiry_is_a_422(query: str) -> None:
+    node = Node()
+    body = b'{"target_instance":"to","message_type":"Query","payload":1}'
+    answer = await ask(node, post("/messages/send/from?expires_in=" + query, body))
+    assert (answer.status, node.asked) == (422, [])
+    assert "expected 0 to 86400 seconds" in json.loads(answer.body)["error"]
 
 
 @pytest.mark.parametrize("query", ["", "Queue", "queue,refuse", "1", "%c3%bc"])
