@@ -131,13 +131,15 @@ class Driver:
     def _receive(self, datagram: Datagram, source: Address, now: float) -> None:
         self.perform(self.machine.receive(datagram, source, now))
 
-    def catch_up(self) -> None:
+    async def catch_up(self) -> None:
         """Process datagrams that have arrived and were not read yet, up to a limit.
 
         Another node sends its gossip before it answers its own caller. So the caller then finds here the effect of that
         call.
         """
-        self.reader.read_waiting()
+        if not self.reader.read_waiting():  # the limit may be due to a moment in which this process did not run
+            await self.reader.rest()
+            self.reader.read_waiting()
 
     async def request(self, request: Request) -> CallReply:
         """Make a request that another node may have to answer.

@@ -157,7 +157,7 @@ class NodeBackend:
 
     async def catch_up(self) -> None:
         """Take in what other nodes have already sent."""
-        self._driver.catch_up()
+        await self._driver.catch_up()
 
     async def owner_of(self, instance_id: str) -> str:
         """Return the caller that a live instance belongs to, empty if there is none. Raises

@@ -40,6 +40,9 @@ async def test_an_agent_answers_one_that_is_registered_to_ask(capsys: pytest.Cap
         assert told == {"answer": {"said": 1, "to": "echo"}}
 
 
+# A heartbeat is cancelled while httpx sends its body.
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*ByteStream.__aiter__:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Async generator .*ByteStream.__aiter__:ResourceWarning")
 async def test_errors_name_the_cause_and_leave_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
